@@ -1,0 +1,188 @@
+//! The one trait that every channel layer implements, and the values that pass through it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use djangobot_event::Event;
+
+use crate::name::{ChannelName, GroupName};
+
+/// A channel layer: named queues between processes, as Channels' specification has them.
+///
+/// Opening one does no I/O; a server that is away is a [`LayerError::Unavailable`] of each call,
+/// and the next call tries again. Retrying is the caller's: nothing here sleeps and repeats.
+#[async_trait]
+pub trait ChannelLayer: Send + Sync + 'static {
+    /// What it is and where, for people: no passwords in it.
+    fn describe(&self) -> String;
+
+    /// How payloads are written.
+    fn serializer(&self) -> Serializer;
+
+    /// Makes the bytes that go on the wire of a payload: random prefix, encryption.
+    ///
+    /// Done once for a message, so that sending it again after a lost answer puts the same
+    /// member in the queue, which then is there once.
+    fn seal(&self, payload: &[u8]) -> Member;
+
+    /// Writes `message` for `channel` and seals it.
+    ///
+    /// Adds `__asgi_channel__` where the layer's readers need it to find a process-local channel.
+    fn encode(&self, channel: &ChannelName, message: &Event) -> Member;
+
+    /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
+    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError>;
+
+    /// Puts `message` on each channel of `group` that has room; a full one is passed over, as in Channels.
+    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError>;
+
+    /// Adds `channel` to `group`, for the layer's `group_expiry`.
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+
+    /// Takes `channel` out of `group`; one that is not in it is no error.
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+
+    /// A new process-local name that [`ChannelLayer::receiver`] of this layer can read.
+    fn new_channel(&self) -> ChannelName;
+
+    /// Opens a reader of `channel`.
+    ///
+    /// `id` names the reader across restarts: what it had taken and not finished when it ended
+    /// comes again to the next reader of that id at once, and to any other after the lease.
+    async fn receiver(&self, channel: &ChannelName, id: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError>;
+
+    /// How many messages wait on `channel`, where the layer keeps any.
+    async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError>;
+
+    /// Asks each server whether it is there.
+    async fn ping(&self) -> Result<(), LayerError>;
+
+    /// Gives connections back and stops background work.
+    async fn close(&self);
+}
+
+/// One reader of one channel.
+#[async_trait]
+pub trait Receiver: Send + Sync {
+    /// The next message, waiting for it. Dropping the future loses nothing.
+    async fn next(&self) -> Result<Delivery, LayerError>;
+
+    /// Says that `delivery` is finished with and may be forgotten. Until then it is kept.
+    async fn done(&self, delivery: &Delivery) -> Result<(), LayerError>;
+
+    /// Gives back what was taken and not finished, in its order, and stops.
+    async fn close(&self) -> Result<(), LayerError>;
+}
+
+/// A message as it was taken from a channel.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The bytes as they lay in the queue.
+    pub member: Bytes,
+    /// The payload, unwrapped and decrypted, or why it could not be.
+    pub payload: Result<Bytes, OpenError>,
+    /// Where it lay, for the layer's own use in [`Receiver::done`].
+    pub place: Place,
+    /// Whether an earlier reader had taken it already and may have acted on it.
+    pub redelivered: bool,
+}
+
+/// Where a delivery lay: which host, and its score or sequence there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// Index of the host.
+    pub host: usize,
+    /// The score in the queue (Unix seconds).
+    pub score: f64,
+}
+
+/// Why the bytes of a queue could not be made a payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Shorter than the random prefix.
+    #[error("it has {0} bytes, fewer than the random prefix: the sender's random_prefix_length differs from ours")]
+    Short(usize),
+    /// No key opens it.
+    #[error("none of the {keys} symmetric_encryption_keys opens it, or it is too old: the sender uses another key")]
+    Key {
+        /// How many keys were tried.
+        keys: usize,
+    },
+    /// The stored payload is gone (asgi_redis keeps it in a key of its own, with a TTL).
+    #[error("its payload had expired")]
+    Expired,
+}
+
+/// What a call of [`ChannelLayer::send`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How many of the members were taken, from the front.
+    pub accepted: usize,
+    /// How many receivers there were, where the layer is a broadcast; 0 means that nobody got it.
+    pub receivers: Option<u64>,
+}
+
+/// Bytes as they go on the wire. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Member(pub Bytes);
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Member({} bytes)", self.0.len())
+    }
+}
+
+/// How a layer writes payloads: channels_redis's `serializer_format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Serializer {
+    /// MessagePack, with bin and str types.
+    #[default]
+    Msgpack,
+    /// JSON in UTF-8.
+    Json,
+}
+
+/// Names a reader across restarts; letters, digits and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReceiverId(pub Arc<str>);
+
+/// Why a call failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LayerError {
+    /// The server can't be reached, or went away: worth trying again.
+    #[error("the channel layer at {address} does not answer: {reason}")]
+    Unavailable {
+        /// The server's address, without a password.
+        address: String,
+        /// What went wrong, from the client library.
+        reason: String,
+    },
+    /// The server answered with an error: trying the same again will not help.
+    #[error("the channel layer at {address} refused: {reason}")]
+    Refused {
+        /// The server's address, without a password.
+        address: String,
+        /// The server's own words.
+        reason: String,
+    },
+    /// This layer has no such operation (the 2016 layer's groups, say).
+    #[error("{layer} has no {operation}")]
+    Unsupported {
+        /// The layer's kind.
+        layer: &'static str,
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// The layer was closed.
+    #[error("the channel layer is closed")]
+    Closed,
+}
+
+impl LayerError {
+    /// Whether the same call may succeed later with nothing changed on our side.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
