@@ -1,0 +1,379 @@
+//! A JSON value as text, tape and overlay, and finding one's way in it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::Notes;
+use crate::number::{self, Integer};
+use crate::overlay::{Added, Change, Extension, Overlay, Replacement};
+use crate::parser::{self, ParseError};
+use crate::tape::{self, Kind, Node};
+use crate::value::Value;
+use crate::{json_writer, pointer, string};
+
+/// A JSON value of any kind, with the edits made to it.
+#[derive(Clone)]
+pub(crate) struct Document {
+    /// The text that the nodes speak of, from byte `base` on.
+    text: Bytes,
+    /// What to take off the nodes' offsets. It is zero but for a subtree, whose nodes are its parent's.
+    base: u32,
+    tape: Arc<Vec<Node>>,
+    pub(crate) root: u32,
+    pub(crate) overlay: Overlay,
+    pub(crate) notes: Notes,
+}
+
+/// Where a value is: in a text, or in an edit.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Read(&'a Document, u32),
+    Set(&'a Replacement),
+}
+
+/// A key of an object: in a text, or in an edit.
+#[derive(Clone, Copy)]
+pub(crate) enum Key<'a> {
+    Read(&'a Document, u32),
+    Set(&'a str),
+}
+
+/// Where [`Document::locate`] found a member or element.
+pub(crate) enum Found {
+    /// As it was read. `entry` is the node of the key, or of the element itself.
+    Read { entry: u32, value: u32 },
+    /// Its value is in the change of this index.
+    Replaced(usize),
+    /// Added to the container by the extension of this index, which has it at `member`.
+    Added { extension: usize, member: usize },
+}
+
+impl Document {
+    /// Reads a value in which at most `max_depth` containers are open at once.
+    pub(crate) fn parse(text: Bytes, max_depth: usize) -> Result<Document, ParseError> {
+        let (nodes, notes) = parser::parse(&text, max_depth)?;
+        Ok(Document {
+            text,
+            base: 0,
+            tape: Arc::new(nodes),
+            root: 0,
+            overlay: Overlay::default(),
+            notes,
+        })
+    }
+
+    /// The empty object.
+    pub(crate) fn empty() -> Document {
+        let root = Node {
+            start: 0,
+            end: 2,
+            next: 1,
+            extra: 0,
+            kind: Kind::Object,
+        };
+        Document {
+            text: Bytes::from_static(b"{}"),
+            base: 0,
+            tape: Arc::new(vec![root]),
+            root: 0,
+            overlay: Overlay::default(),
+            notes: Notes::default(),
+        }
+    }
+
+    pub(crate) fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    #[inline]
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.tape
+    }
+
+    #[inline]
+    pub(crate) fn node(&self, index: u32) -> &Node {
+        &self.tape[index as usize]
+    }
+
+    /// The text of a key or value as it came.
+    #[inline]
+    pub(crate) fn span(&self, node: &Node) -> &[u8] {
+        &self.text[(node.start - self.base) as usize..(node.end - self.base) as usize]
+    }
+
+    /// What is between the quotes of a string or key.
+    #[inline]
+    pub(crate) fn content(&self, node: &Node) -> &[u8] {
+        let quoted = self.span(node);
+        &quoted[1..quoted.len() - 1]
+    }
+
+    /// The value at a pointer.
+    pub(crate) fn get(&self, pointer: &str) -> Option<Place<'_>> {
+        pointer::tokens(pointer)?.try_fold(Place::Read(self, self.root), |place, token| {
+            place.step(&token)
+        })
+    }
+
+    /// The member or element of `container` that a reference token names.
+    pub(crate) fn locate(&self, container: u32, token: &str) -> Option<Found> {
+        match self.node(container).kind {
+            Kind::Object => self.locate_member(container, token),
+            Kind::Array => self.locate_element(container, pointer::index(token)?),
+            _ => None,
+        }
+    }
+
+    fn locate_member(&self, object: u32, key: &str) -> Option<Found> {
+        let hash = tape::hash(key.as_bytes());
+        let end = self.node(object).next;
+        let mut entry = object + 1;
+        while entry < end {
+            let node = self.node(entry);
+            if node.extra == hash && node.kind != Kind::SupersededKey && self.is_key(node, key) {
+                match self.overlay.change(entry) {
+                    Some((change, Change::Replaced(_))) => return Some(Found::Replaced(change)),
+                    // It may have been added anew.
+                    Some((_, Change::Removed)) => break,
+                    _ => {
+                        return Some(Found::Read {
+                            entry,
+                            value: entry + 1,
+                        });
+                    }
+                }
+            }
+            entry = self.node(entry + 1).next;
+        }
+        let (extension, Extension { added, .. }) = self.overlay.extension(object)?;
+        let member = added.iter().position(|added| &*added.key == key)?;
+        Some(Found::Added { extension, member })
+    }
+
+    fn is_key(&self, node: &Node, key: &str) -> bool {
+        match node.kind {
+            Kind::EscapedKey => string::decoded(self.content(node)) == key.as_bytes(),
+            _ => self.content(node) == key.as_bytes(),
+        }
+    }
+
+    fn locate_element(&self, array: u32, index: usize) -> Option<Found> {
+        let end = self.node(array).next;
+        let mut value = array + 1;
+        let mut left = index;
+        while value < end {
+            let change = self.overlay.change(value);
+            if !matches!(change, Some((_, Change::Removed))) {
+                if left == 0 {
+                    return Some(match change {
+                        Some((change, Change::Replaced(_))) => Found::Replaced(change),
+                        _ => Found::Read {
+                            entry: value,
+                            value,
+                        },
+                    });
+                }
+                left -= 1;
+            }
+            value = self.node(value).next;
+        }
+        let (extension, Extension { added, .. }) = self.overlay.extension(array)?;
+        (left < added.len()).then_some(Found::Added {
+            extension,
+            member: left,
+        })
+    }
+
+    /// How many members or elements a container has, as edited.
+    pub(crate) fn length(&self, container: u32) -> u32 {
+        let length = self.node(container).extra;
+        match self.overlay.extension(container) {
+            Some((_, extension)) => length - extension.removed + extension.added.len() as u32,
+            None => length,
+        }
+    }
+
+    /// The members or elements of a container, as edited; of a scalar, none.
+    pub(crate) fn entries(&self, container: u32) -> Entries<'_> {
+        let node = self.node(container);
+        let end = match node.kind {
+            Kind::Array | Kind::Object => node.next,
+            _ => container,
+        };
+        Entries {
+            document: self,
+            object: node.kind == Kind::Object,
+            at: container + 1,
+            end,
+            added: self
+                .overlay
+                .extension(container)
+                .map_or(&[][..], |(_, extension)| &extension.added)
+                .iter(),
+        }
+    }
+
+    /// Whether anything within the value at a node was edited.
+    #[inline]
+    pub(crate) fn is_edited(&self, node: u32) -> bool {
+        self.overlay.any_within(node, self.node(node).next)
+    }
+
+    /// The value at a node as a document of its own, which shares text and tape where nothing in it was edited.
+    pub(crate) fn subtree(&self, root: u32) -> Option<Document> {
+        if self.is_edited(root) {
+            let mut text = Vec::new();
+            json_writer::write(Place::Read(self, root), &mut text);
+            return Document::parse(text.into(), parser::MAX_DEPTH).ok();
+        }
+        let &Node { start, end, .. } = self.node(root);
+        Some(Document {
+            text: self
+                .text
+                .slice((start - self.base) as usize..(end - self.base) as usize),
+            base: start,
+            tape: Arc::clone(&self.tape),
+            root,
+            overlay: Overlay::default(),
+            notes: self.notes,
+        })
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Where the value of an edit is.
+    pub(crate) fn of(replacement: &'a Replacement) -> Self {
+        match replacement {
+            Replacement::Document(document) => Place::Read(document, document.root),
+            scalar => Place::Set(scalar),
+        }
+    }
+
+    /// The member or element of this value that a reference token names.
+    pub(crate) fn step(self, token: &str) -> Option<Self> {
+        let Place::Read(document, container) = self else {
+            return None;
+        };
+        let place = match document.locate(container, token)? {
+            Found::Read { value, .. } => Place::Read(document, value),
+            Found::Replaced(change) => Place::of(document.overlay.replacement(change)?),
+            Found::Added { extension, member } => {
+                Place::of(document.overlay.added(extension, member)?)
+            }
+        };
+        Some(place)
+    }
+
+    /// The value, decoded if it is a scalar.
+    pub(crate) fn value(self) -> Value<'a> {
+        let (document, index) = match self {
+            Place::Read(document, index) => (document, index),
+            Place::Set(Replacement::Null) => return Value::Null,
+            Place::Set(Replacement::Bool(value)) => return Value::Bool(*value),
+            Place::Set(Replacement::Int(value)) => return Value::Int(*value),
+            Place::Set(Replacement::UInt(value)) => return Value::UInt(*value),
+            Place::Set(Replacement::Float(value)) => return Value::Float(*value),
+            Place::Set(Replacement::Text(value)) => return Value::Text(value.as_str().into()),
+            Place::Set(Replacement::Document(document)) => (&**document, document.root),
+        };
+        let node = document.node(index);
+        match node.kind {
+            Kind::Null => Value::Null,
+            Kind::False => Value::Bool(false),
+            Kind::True => Value::Bool(true),
+            Kind::Integer => match number::integer(document.span(node)) {
+                Integer::Signed(value) => Value::Int(value),
+                Integer::Unsigned(value) => Value::UInt(value),
+            },
+            Kind::Float => Value::Float(number::float(document.span(node))),
+            Kind::Text | Kind::EscapedText | Kind::Key | Kind::EscapedKey | Kind::SupersededKey => {
+                Value::Text(document.string(node))
+            }
+            Kind::BigInteger => Value::Json(as_str(document.span(node))),
+            Kind::Array | Kind::Object if document.is_edited(index) => {
+                let mut text = Vec::new();
+                json_writer::write(self, &mut text);
+                Value::Json(into_string(text).into())
+            }
+            Kind::Array | Kind::Object => Value::Json(as_str(document.span(node))),
+        }
+    }
+
+    /// Whether it is an object.
+    pub(crate) fn is_object(self) -> bool {
+        matches!(self, Place::Read(document, index) if document.node(index).kind == Kind::Object)
+    }
+}
+
+impl<'a> Key<'a> {
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        match self {
+            Key::Read(document, index) => document.string(document.node(index)),
+            Key::Set(key) => key.into(),
+        }
+    }
+}
+
+impl Document {
+    /// The value of a string or key.
+    fn string(&self, node: &Node) -> Cow<'_, str> {
+        match node.kind {
+            Kind::EscapedText | Kind::EscapedKey => {
+                into_string(string::decoded(self.content(node))).into()
+            }
+            _ => as_str(self.content(node)),
+        }
+    }
+}
+
+/// A part of a text that was found to be UTF-8 when it was read, cut between characters, so that nothing is replaced.
+fn as_str(text: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
+}
+
+/// As [`as_str`], for text put together from such parts.
+fn into_string(text: Vec<u8>) -> String {
+    String::from_utf8(text)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// See [`Document::entries`].
+pub(crate) struct Entries<'a> {
+    document: &'a Document,
+    object: bool,
+    at: u32,
+    end: u32,
+    added: std::slice::Iter<'a, Added>,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    /// The key, where the container is an object, and the value.
+    type Item = (Option<Key<'a>>, Place<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let document = self.document;
+        while self.at < self.end {
+            let entry = self.at;
+            let value = entry + u32::from(self.object);
+            self.at = document.node(value).next;
+            let key = self.object.then_some(Key::Read(document, entry));
+            if document.node(entry).kind == Kind::SupersededKey {
+                continue;
+            }
+            match document.overlay.change(entry) {
+                Some((_, Change::Removed)) => {}
+                Some((_, Change::Replaced(replacement))) => {
+                    return Some((key, Place::of(replacement)));
+                }
+                _ => return Some((key, Place::Read(document, value))),
+            }
+        }
+        let added = self.added.next()?;
+        Some((
+            self.object.then_some(Key::Set(&added.key)),
+            Place::of(&added.value),
+        ))
+    }
+}

@@ -1,0 +1,229 @@
+//! The event itself.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::document::{Document, Place};
+use crate::msgpack_reader::{self, MsgpackError};
+use crate::overlay::EditError;
+use crate::parser::{self, ParseError};
+use crate::value::{Edit, NewValue, Value};
+use crate::{json_writer, msgpack_writer};
+
+/// A JSON object as it came, with the edits made to it.
+///
+/// A clone shares the text and its index; the edits are its own.
+#[derive(Clone)]
+pub struct Event {
+    /// Its root is an object.
+    document: Document,
+}
+
+/// What was odd in a text, though it could be read. Of a subtree or an edited event: what was odd in all the texts
+/// that it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// An object has the same key more than once; the last one counts.
+    pub duplicate_keys: bool,
+    /// There is an integer beyond 64 bits.
+    pub big_integers: bool,
+    /// There is an escape of a surrogate without its partner.
+    pub lone_surrogates: bool,
+}
+
+impl Event {
+    /// Reads a JSON text whose root is an object. The crate's documentation says what is read.
+    ///
+    /// # Errors
+    /// A [`ParseError`] that says where the text is wrong and what was due there.
+    pub fn parse(raw: impl Into<Bytes>) -> Result<Event, ParseError> {
+        Event::new(Document::parse(raw.into(), parser::MAX_DEPTH)?)
+    }
+
+    /// Reads a channel layer's message: a msgpack map with text keys.
+    ///
+    /// What Python packs as `bytes` is taken as text where it is UTF-8. The event's text is JSON made of the message.
+    ///
+    /// # Errors
+    /// A [`MsgpackError`] for what is no map, or holds what JSON has not (extension types, other keys than text,
+    /// infinities, NaN), is truncated, goes on after its end, or is nested deeper than [`crate::MAX_DEPTH`].
+    pub fn from_msgpack(payload: &[u8]) -> Result<Event, MsgpackError> {
+        let text = msgpack_reader::to_json(payload)?;
+        Event::parse(text).map_err(MsgpackError::NotAnEvent)
+    }
+
+    /// An event made of a tree of values.
+    ///
+    /// # Errors
+    /// [`ParseError::NotAnObject`], or [`ParseError::TooDeep`] for a tree that was not read but built.
+    pub fn from_value(value: &serde_json::Value) -> Result<Event, ParseError> {
+        Event::parse(value.to_string())
+    }
+
+    fn new(document: Document) -> Result<Event, ParseError> {
+        let root = Place::Read(&document, document.root);
+        if root.is_object() {
+            return Ok(Event { document });
+        }
+        let found = match root.value() {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Int(_) | Value::UInt(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "a string",
+            Value::Json(text) if text.starts_with('[') => "an array",
+            Value::Json(_) => "a number",
+        };
+        Err(ParseError::NotAnObject { found })
+    }
+
+    /// The text as it came, without the edits.
+    pub fn raw(&self) -> &Bytes {
+        self.document.text()
+    }
+
+    /// The value at an RFC 6901 pointer, as edited; of duplicate keys, the last. `""` is the whole event.
+    pub fn get(&self, pointer: &str) -> Option<Value<'_>> {
+        self.document.get(pointer).map(Place::value)
+    }
+
+    /// The string at a pointer; `None` for any other value, too.
+    pub fn text(&self, pointer: &str) -> Option<Cow<'_, str>> {
+        self.get(pointer)?.into_text()
+    }
+
+    /// The value of a member of the event itself: as [`Event::get`], but with the key as it is.
+    pub fn field(&self, key: &str) -> Option<Value<'_>> {
+        Place::Read(&self.document, self.document.root)
+            .step(key)
+            .map(Place::value)
+    }
+
+    /// An object within the event, as edited, as an event of its own; `None` for any other value, too.
+    ///
+    /// It shares the text and its index, unless something within it was edited.
+    pub fn subtree(&self, pointer: &str) -> Option<Event> {
+        match self.document.get(pointer)? {
+            Place::Read(document, root) => Event::new(document.subtree(root)?).ok(),
+            Place::Set(_) => None,
+        }
+    }
+
+    /// The keys and values of an object, as edited; `None` where there is no object. Of duplicate keys, the last.
+    pub fn members(
+        &self,
+        pointer: &str,
+    ) -> Option<impl Iterator<Item = (Cow<'_, str>, Value<'_>)>> {
+        match self.document.get(pointer)? {
+            place @ Place::Read(document, object) if place.is_object() => Some(
+                document
+                    .entries(object)
+                    .filter_map(|(key, place)| key.map(|key| (key.text(), place.value()))),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Puts a value at a pointer: it replaces the member or element that is there, or is added to the object.
+    ///
+    /// Of an array, `-` and the array's length append, as in RFC 6902; but an index within it replaces that element,
+    /// where RFC 6902's `add` would insert. What the pointer goes through must be there.
+    ///
+    /// # Errors
+    /// An [`EditError`] that says why; the event is as it was.
+    pub fn set(&mut self, pointer: &str, value: impl Into<NewValue>) -> Result<(), EditError> {
+        self.document.set(pointer, value.into())
+    }
+
+    /// Takes the member or element at a pointer out, all of them where the key is there more than once. The elements
+    /// behind it move up.
+    ///
+    /// # Errors
+    /// An [`EditError`] that says why; the event is as it was.
+    pub fn remove(&mut self, pointer: &str) -> Result<(), EditError> {
+        self.document.remove(pointer)
+    }
+
+    /// Makes edits, in order, all or none.
+    ///
+    /// # Errors
+    /// The [`EditError`] of the first edit that can't be made; the event is as it was before the first.
+    pub fn apply(&mut self, edits: &[Edit]) -> Result<(), EditError> {
+        let mut edited = self.clone();
+        for edit in edits {
+            match edit {
+                Edit::Set { pointer, value } => edited.set(pointer, value.clone())?,
+                Edit::Remove { pointer } => edited.remove(pointer)?,
+            }
+        }
+        *self = edited;
+        Ok(())
+    }
+
+    /// Whether an edit was made.
+    pub fn is_edited(&self) -> bool {
+        !self.document.overlay.is_empty()
+    }
+
+    /// What was odd in the text.
+    pub fn notes(&self) -> Notes {
+        self.document.notes
+    }
+
+    /// Appends the event as JSON text: as it came if it was not edited, else with the edits, and all else as it came.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        if self.is_edited() {
+            json_writer::write(Place::Read(&self.document, self.document.root), out);
+        } else {
+            out.extend_from_slice(self.raw());
+        }
+    }
+
+    /// Appends the event as msgpack, as edited: a map that Python's `msgpack.unpackb` reads to what `json.loads`
+    /// makes of the JSON text, but for integers beyond 64 bits, which become texts of their digits, and lone
+    /// surrogates, which become U+FFFD.
+    pub fn write_msgpack(&self, out: &mut Vec<u8>) {
+        msgpack_writer::write(Place::Read(&self.document, self.document.root), out);
+    }
+}
+
+/// The empty object.
+impl Default for Event {
+    fn default() -> Self {
+        Event {
+            document: Document::empty(),
+        }
+    }
+}
+
+/// The JSON text, as edited.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.write_json(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl TryFrom<&serde_json::Value> for Event {
+    type Error = ParseError;
+
+    fn try_from(value: &serde_json::Value) -> Result<Self, ParseError> {
+        Event::from_value(value)
+    }
+}
+
+impl Notes {
+    /// What was odd in either of two texts.
+    pub(crate) fn and(self, other: Notes) -> Notes {
+        Notes {
+            duplicate_keys: self.duplicate_keys || other.duplicate_keys,
+            big_integers: self.big_integers || other.big_integers,
+            lone_surrogates: self.lone_surrogates || other.lone_surrogates,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

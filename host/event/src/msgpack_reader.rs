@@ -1,0 +1,355 @@
+//! Reading a channel layer's msgpack message, by way of JSON text.
+//!
+//! The format: <https://github.com/msgpack/msgpack/blob/master/spec.md>. This way is taken by what an app sends, which
+//! Slack paces to about one message a second; so it is short rather than fast.
+
+use std::fmt::Write as _;
+
+use crate::parser::{MAX_DEPTH, ParseError};
+use crate::string;
+
+/// Why a msgpack message is not an event. A `key` is an RFC 6901 pointer to the value in question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MsgpackError {
+    /// The message ends within a value.
+    #[error("byte {offset}: the message ends within {}", place(key))]
+    Truncated {
+        /// The value that is cut off.
+        key: String,
+        /// Where that value begins.
+        offset: usize,
+    },
+    /// There is more after the message's end.
+    #[error("byte {offset}: the message is complete, but more follows")]
+    Trailing {
+        /// Where it goes on.
+        offset: usize,
+    },
+    /// A message is a map.
+    #[error("expected a map, found {found}")]
+    NotAMap {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A key of a map that is no text.
+    #[error(
+        "byte {offset}: a key of {} is {found}, but keys are texts",
+        place(key)
+    )]
+    KeyNotText {
+        /// The map.
+        key: String,
+        /// Where the key begins.
+        offset: usize,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Text or bytes that are not UTF-8.
+    #[error(
+        "byte {offset}: {} is {found} that is not UTF-8; send such bytes as base64 text",
+        place(key)
+    )]
+    NotUtf8 {
+        /// The value, or the map that has it as a key.
+        key: String,
+        /// Where it begins.
+        offset: usize,
+        /// `text` or `bytes`.
+        found: &'static str,
+    },
+    /// What JSON has not: an extension type, such as a timestamp, an infinity or NaN.
+    #[error("byte {offset}: {} is {found}, which JSON has not", place(key))]
+    NotJson {
+        /// The value.
+        key: String,
+        /// Where it begins.
+        offset: usize,
+        /// What it is.
+        found: &'static str,
+    },
+    /// More maps and arrays are open than [`MAX_DEPTH`].
+    #[error("byte {offset}: nested more than {MAX_DEPTH} deep")]
+    TooDeep {
+        /// Where the container that is too much begins.
+        offset: usize,
+    },
+    /// The message is in order, but not as an event; too large is all that is left.
+    #[error("the message is no event: {0}")]
+    NotAnEvent(#[source] ParseError),
+}
+
+/// How an error speaks of a pointer.
+fn place(key: &str) -> &str {
+    if key.is_empty() { "the message" } else { key }
+}
+
+/// The JSON text of a msgpack map.
+pub(crate) fn to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
+    let mut reader = Reader {
+        payload,
+        at: 0,
+        out: Vec::with_capacity(payload.len() * 5 / 4 + 16),
+        open: Vec::new(),
+    };
+    let marker = *payload.first().ok_or(MsgpackError::Truncated {
+        key: String::new(),
+        offset: 0,
+    })?;
+    if !matches!(marker, 0x80..=0x8f | 0xde | 0xdf) {
+        return Err(MsgpackError::NotAMap {
+            found: name(marker),
+        });
+    }
+    reader.value()?;
+    while let Some(container) = reader.open.last_mut() {
+        if container.left == 0 {
+            reader.out.push(if container.map { b'}' } else { b']' });
+            reader.open.pop();
+            continue;
+        }
+        container.left -= 1;
+        if container.count > 0 {
+            reader.out.push(b',');
+        }
+        container.count += 1;
+        if container.map {
+            reader.key()?;
+        }
+        reader.value()?;
+    }
+    if reader.at < payload.len() {
+        return Err(MsgpackError::Trailing { offset: reader.at });
+    }
+    Ok(reader.out)
+}
+
+/// A map or array that is being read.
+struct Container<'a> {
+    map: bool,
+    /// How many entries are to come, and how many have come.
+    left: u32,
+    count: u32,
+    /// The key of the entry that is being read.
+    key: &'a str,
+}
+
+struct Reader<'a> {
+    payload: &'a [u8],
+    at: usize,
+    out: Vec<u8>,
+    open: Vec<Container<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    /// A scalar, or the beginning of a container.
+    fn value(&mut self) -> Result<(), MsgpackError> {
+        let offset = self.at;
+        let [marker] = self.array()?;
+        match marker {
+            0x00..=0x7f => self.integer(marker),
+            0x80..=0x8f => self.open(true, u32::from(marker & 15), offset)?,
+            0x90..=0x9f => self.open(false, u32::from(marker & 15), offset)?,
+            0xa0..=0xbf | 0xc4..=0xc6 | 0xd9..=0xdb => {
+                let text = self.text(marker, offset)?;
+                string::write_json(text, &mut self.out);
+            }
+            0xc0 => self.out.extend_from_slice(b"null"),
+            0xc2 => self.out.extend_from_slice(b"false"),
+            0xc3 => self.out.extend_from_slice(b"true"),
+            0xca => {
+                let value = f32::from_be_bytes(self.array()?);
+                self.float(f64::from(value), offset)?;
+            }
+            0xcb => {
+                let value = f64::from_be_bytes(self.array()?);
+                self.float(value, offset)?;
+            }
+            0xcc => {
+                let [value] = self.array()?;
+                self.integer(value);
+            }
+            0xcd => {
+                let value = u16::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xce => {
+                let value = u32::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xcf => {
+                let value = u64::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xd0 => {
+                let value = i8::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xd1 => {
+                let value = i16::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xd2 => {
+                let value = i32::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xd3 => {
+                let value = i64::from_be_bytes(self.array()?);
+                self.integer(value);
+            }
+            0xdc | 0xde => {
+                let length = u16::from_be_bytes(self.array()?);
+                self.open(marker == 0xde, u32::from(length), offset)?;
+            }
+            0xdd | 0xdf => {
+                let length = u32::from_be_bytes(self.array()?);
+                self.open(marker == 0xdf, length, offset)?;
+            }
+            0xe0..=0xff => self.integer(marker as i8),
+            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => {
+                return Err(MsgpackError::NotJson {
+                    key: self.pointer(),
+                    offset,
+                    found: name(marker),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A key and its colon.
+    fn key(&mut self) -> Result<(), MsgpackError> {
+        let offset = self.at;
+        let [marker] = self.array()?;
+        if !matches!(marker, 0xa0..=0xbf | 0xd9..=0xdb) {
+            return Err(MsgpackError::KeyNotText {
+                key: self.parent(),
+                offset,
+                found: name(marker),
+            });
+        }
+        let key = self.text(marker, offset)?;
+        if let Some(container) = self.open.last_mut() {
+            container.key = key;
+        }
+        string::write_json(key, &mut self.out);
+        self.out.push(b':');
+        Ok(())
+    }
+
+    fn open(&mut self, map: bool, left: u32, offset: usize) -> Result<(), MsgpackError> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(MsgpackError::TooDeep { offset });
+        }
+        self.out.push(if map { b'{' } else { b'[' });
+        self.open.push(Container {
+            map,
+            left,
+            count: 0,
+            key: "",
+        });
+        Ok(())
+    }
+
+    /// The text, or bytes, whose marker was read.
+    fn text(&mut self, marker: u8, offset: usize) -> Result<&'a str, MsgpackError> {
+        let length = match marker {
+            0xc4 | 0xd9 => u32::from(u8::from_be_bytes(self.array()?)),
+            0xc5 | 0xda => u32::from(u16::from_be_bytes(self.array()?)),
+            0xc6 | 0xdb => u32::from_be_bytes(self.array()?),
+            _ => u32::from(marker & 31),
+        };
+        let bytes = self.take(length as usize)?;
+        let found = name(marker);
+        str::from_utf8(bytes).map_err(|_| MsgpackError::NotUtf8 {
+            key: self.pointer(),
+            offset,
+            found,
+        })
+    }
+
+    fn integer(&mut self, value: impl itoa::Integer) {
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn float(&mut self, value: f64, offset: usize) -> Result<(), MsgpackError> {
+        if !value.is_finite() {
+            let found = if value.is_nan() { "NaN" } else { "an infinity" };
+            return Err(MsgpackError::NotJson {
+                key: self.pointer(),
+                offset,
+                found,
+            });
+        }
+        self.out
+            .extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], MsgpackError> {
+        match self.payload[self.at..].first_chunk() {
+            Some(bytes) => {
+                self.at += N;
+                Ok(*bytes)
+            }
+            None => Err(self.truncated()),
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], MsgpackError> {
+        let bytes = self.payload[self.at..]
+            .get(..length)
+            .ok_or_else(|| self.truncated())?;
+        self.at += length;
+        Ok(bytes)
+    }
+
+    fn truncated(&self) -> MsgpackError {
+        MsgpackError::Truncated {
+            key: self.pointer(),
+            offset: self.at,
+        }
+    }
+
+    /// The value that is being read.
+    fn pointer(&self) -> String {
+        pointer(&self.open)
+    }
+
+    /// The container that is being read.
+    fn parent(&self) -> String {
+        pointer(&self.open[..self.open.len().saturating_sub(1)])
+    }
+}
+
+fn pointer(open: &[Container<'_>]) -> String {
+    let mut pointer = String::new();
+    for container in open {
+        if container.map {
+            pointer.push('/');
+            pointer.push_str(&container.key.replace('~', "~0").replace('/', "~1"));
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(pointer, "/{}", container.count.saturating_sub(1));
+        }
+    }
+    pointer
+}
+
+fn name(marker: u8) -> &'static str {
+    match marker {
+        0xc0 => "nil",
+        0xc2 | 0xc3 => "a boolean",
+        0x00..=0x7f | 0xcc..=0xd3 | 0xe0..=0xff => "an integer",
+        0xca | 0xcb => "a float",
+        0xa0..=0xbf | 0xd9..=0xdb => "text",
+        0xc4..=0xc6 => "bytes",
+        0x90..=0x9f | 0xdc | 0xdd => "an array",
+        0x80..=0x8f | 0xde | 0xdf => "a map",
+        0xc7..=0xc9 | 0xd4..=0xd8 => "an extension type",
+        0xc1 => "the byte c1, which msgpack never uses",
+    }
+}
+
+#[cfg(test)]
+mod tests;

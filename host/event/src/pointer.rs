@@ -1,0 +1,76 @@
+//! RFC 6901 pointers: `/blocks/0/text`.
+
+use std::borrow::Cow;
+
+/// The reference tokens of a pointer, decoded, in order. `None`: it is no pointer.
+pub(crate) fn tokens(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
+    if !is_pointer(pointer) {
+        return None;
+    }
+    // An empty pointer has no tokens, `/` has one, the empty key.
+    Some(pointer.split('/').skip(1).map(decoded))
+}
+
+fn is_pointer(pointer: &str) -> bool {
+    (pointer.is_empty() || pointer.starts_with('/'))
+        && pointer
+            .split('~')
+            .skip(1)
+            .all(|escape| escape.starts_with(['0', '1']))
+}
+
+fn decoded(token: &str) -> Cow<'_, str> {
+    if token.contains('~') {
+        // In this order, so that `~01` becomes `~1` (RFC 6901, section 4).
+        token.replace("~1", "/").replace("~0", "~").into()
+    } else {
+        token.into()
+    }
+}
+
+/// The index of an array element that a token names: digits without leading zeros.
+pub(crate) fn index(token: &str) -> Option<usize> {
+    let canonical = token == "0" || !token.starts_with('0');
+    (canonical && token.bytes().all(|byte| byte.is_ascii_digit())).then(|| token.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_split_and_decoded() {
+        let check = |pointer, expect: Option<&[&str]>| {
+            let tokens = tokens(pointer).map(Vec::from_iter);
+            assert_eq!(
+                tokens,
+                expect.map(|tokens| tokens.iter().map(|&token| Cow::from(token)).collect()),
+                "{pointer}"
+            );
+        };
+        check("", Some(&[]));
+        check("/", Some(&[""]));
+        check("/a", Some(&["a"]));
+        check("/a/0/-", Some(&["a", "0", "-"]));
+        check("//a/", Some(&["", "a", ""]));
+        check("/a~1b~0c", Some(&["a/b~c"]));
+        check("/~01", Some(&["~1"]));
+        check("a", None);
+        check("/~", None);
+        check("/~2", None);
+        check("/a~/b", None);
+    }
+
+    #[test]
+    fn an_index_is_digits_without_leading_zeros() {
+        let check = |token, expect| assert_eq!(index(token), expect, "{token}");
+        check("0", Some(0));
+        check("10", Some(10));
+        check("", None);
+        check("-", None);
+        check("01", None);
+        check("+1", None);
+        check("1 ", None);
+        check("99999999999999999999999", None);
+    }
+}
