@@ -1,2 +1,50 @@
-//! TBD
-fn main() {}
+//! Chores of this workspace: `cargo xtask setup`, `cargo xtask test`, `cargo xtask ci`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore tells the person who runs it what it does"
+)]
+
+mod checks;
+mod setup;
+mod step;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::step::StepError;
+
+/// Chores of this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Put in place what the tests need: Redis, virtualenvs, npm packages. Quick when it is there.
+    Setup,
+    /// Set up, build, and run all tests.
+    Test {
+        /// What to hand on to `cargo test`; without it, all tests of all crates.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// All that a change must pass: format, lints, tests, documentation.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(Chore::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<(), StepError> {
+    match chore {
+        Chore::Setup => setup::setup(),
+        Chore::Test { arguments } => checks::test(&arguments),
+        Chore::Ci => checks::ci(),
+    }
+}

@@ -1,0 +1,37 @@
+//! The chores that judge the workspace: its tests, its lints, its documentation.
+
+use crate::setup::setup;
+use crate::step::{StepError, cargo, shown};
+
+/// Sets up, builds the programs that tests run, and runs the tests.
+pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
+    setup()?;
+    shown(
+        "build the programs",
+        &mut cargo(&["build", "--workspace", "--bins"]),
+    )?;
+    let mut test = cargo(&["test"]);
+    if arguments.is_empty() {
+        test.arg("--workspace");
+    }
+    shown("run the tests", test.args(arguments))
+}
+
+/// All that a change must pass.
+pub(crate) fn ci() -> Result<(), StepError> {
+    shown("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    shown(
+        "lints",
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    test(&[])?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+}

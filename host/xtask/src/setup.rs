@@ -1,0 +1,188 @@
+//! Puts in place what the tests need, and does nothing where it is there.
+//!
+//! Each folder of `target/test-env` has a stamp, written last, with the list that it was made from:
+//! a list that changed, or a folder that was left half-made, is made anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use djangobot_tests::environment::{
+    self, PACKAGE_JSON, PACKAGE_LOCK, VIRTUALENVS, Virtualenv, find, npm_directory, npm_is_ready,
+    stamp_of,
+};
+
+use crate::step::{StepError, output, quiet};
+
+/// The oldest Python that the pinned Django runs on.
+const PYTHON: (u32, u32) = (3, 10);
+/// The oldest Node that Slack's packages run on.
+const NODE: u32 = 18;
+
+/// Puts all in place.
+pub(crate) fn setup() -> Result<(), StepError> {
+    install_packages()?;
+    for virtualenv in VIRTUALENVS
+        .iter()
+        .filter(|virtualenv| !virtualenv.is_ready())
+    {
+        make_virtualenv(virtualenv)?;
+    }
+    if !npm_is_ready() {
+        install_npm()?;
+    }
+    Ok(())
+}
+
+/// Programs that come from the machine's packages: installed with apt where they are missing and we may.
+fn install_packages() -> Result<(), StepError> {
+    let programs = [
+        ("redis-server", "redis-server"),
+        ("redis-cli", "redis-tools"),
+        ("openssl", "openssl"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+    ];
+    let mut missing: Vec<&str> = programs
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if find_python().is_err() {
+        missing.extend(["python3", "python3-venv"]);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if find("apt-get").is_none() || !rustix::process::geteuid().is_root() {
+        return Err(StepError::Missing(format!(
+            "the tests need what these Debian or Ubuntu packages have: install them, with `sudo apt-get install {list}`"
+        )));
+    }
+    quiet("apt-get update", apt(&["update"]).arg("-q"))?;
+    quiet(
+        &format!("apt-get install {list}"),
+        apt(&["install", "-q", "-y", "--no-install-recommends"]).args(missing),
+    )
+}
+
+fn apt(arguments: &[&str]) -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+    apt
+}
+
+/// A Python that is new enough and can make virtualenvs, or a sentence about those that there are.
+fn find_python() -> Result<PathBuf, StepError> {
+    let wanted = "import sys, venv, ensurepip; print('%d %d' % sys.version_info[:2])";
+    let names = [
+        "python3",
+        "python3.14",
+        "python3.13",
+        "python3.12",
+        "python3.11",
+        "python3.10",
+        "python",
+    ];
+    let mut seen = Vec::new();
+    for python in names.iter().filter_map(|name| find(name)) {
+        let version = output(Command::new(&python).args(["-c", wanted]))
+            .ok()
+            .and_then(|printed| {
+                let (major, minor) = printed.split_once(' ')?;
+                Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+            });
+        match version {
+            Some(version) if version >= PYTHON => return Ok(python),
+            Some((major, minor)) => seen.push(format!("{} is {major}.{minor}", python.display())),
+            None => seen.push(format!(
+                "{} can't make virtualenvs (Debian's package python3-venv)",
+                python.display()
+            )),
+        }
+    }
+    let (major, minor) = PYTHON;
+    let seen = if seen.is_empty() {
+        "there is none on PATH".into()
+    } else {
+        seen.join(", ")
+    };
+    Err(StepError::Missing(format!(
+        "current Django needs Python {major}.{minor} or newer, with venv: {seen}"
+    )))
+}
+
+fn make_virtualenv(virtualenv: &Virtualenv) -> Result<(), StepError> {
+    let directory = virtualenv.directory();
+    let title = format!("virtualenv {}", virtualenv.name);
+    empty(&directory)?;
+    quiet(
+        &title,
+        Command::new(find_python()?)
+            .args(["-m", "venv"])
+            .arg(&directory),
+    )?;
+    let list = directory.join("requirements.txt");
+    write(&list, virtualenv.requirements)?;
+    let mut pip = Command::new(virtualenv.interpreter());
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    if virtualenv.complete {
+        pip.arg("--no-deps");
+    }
+    quiet(&format!("{title}: packages"), pip.arg("-r").arg(&list))?;
+    write(&stamp_of(&directory), virtualenv.requirements)
+}
+
+fn install_npm() -> Result<(), StepError> {
+    let version = output(Command::new(environment::node()).arg("--version"))?;
+    let major = version
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    if major.is_none_or(|major: u32| major < NODE) {
+        return Err(StepError::Missing(format!(
+            "Slack's npm packages need Node {NODE} or newer, and this one is {version}: install a newer one"
+        )));
+    }
+    let directory = npm_directory();
+    empty(&directory)?;
+    write(&directory.join("package.json"), PACKAGE_JSON)?;
+    write(&directory.join("package-lock.json"), PACKAGE_LOCK)?;
+    quiet(
+        "npm packages",
+        Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&directory),
+    )?;
+    write(&stamp_of(&directory), PACKAGE_LOCK)
+}
+
+/// Makes `directory` one with nothing in it.
+fn empty(directory: &Path) -> Result<(), StepError> {
+    let remove = if directory.exists() {
+        fs::remove_dir_all(directory)
+    } else {
+        Ok(())
+    };
+    remove
+        .and_then(|()| fs::create_dir_all(directory))
+        .map_err(|reason| StepError::Write {
+            path: directory.display().to_string(),
+            reason,
+        })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StepError> {
+    fs::write(path, text).map_err(|reason| StepError::Write {
+        path: path.display().to_string(),
+        reason,
+    })
+}

@@ -1,0 +1,104 @@
+//! One step of a chore: a command that is announced, timed, and stops the chore when it fails.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Why a chore stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    /// The command can't be started.
+    #[error("{command} can't be started: {reason}")]
+    Start {
+        command: String,
+        reason: std::io::Error,
+    },
+    /// The command failed; what it said, if it was not shown as it ran.
+    #[error("{command} failed ({status})\n{said}")]
+    Failed {
+        command: String,
+        status: std::process::ExitStatus,
+        said: String,
+    },
+    /// The machine lacks something that we may not or can't install.
+    #[error("{0}")]
+    Missing(String),
+    /// A file of the environment can't be written.
+    #[error("{path} can't be written: {reason}")]
+    Write {
+        path: String,
+        reason: std::io::Error,
+    },
+}
+
+/// Runs `command` where its output is worth seeing.
+pub(crate) fn shown(title: &str, command: &mut Command) -> Result<(), StepError> {
+    println!("==> {title}");
+    let started = Instant::now();
+    let name = name(command);
+    let status = command.status().map_err(|reason| StepError::Start {
+        command: name.clone(),
+        reason,
+    })?;
+    if !status.success() {
+        return Err(StepError::Failed {
+            command: name,
+            status,
+            said: String::new(),
+        });
+    }
+    println!("==> {title}: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs `command` and shows its output only if it fails.
+pub(crate) fn quiet(title: &str, command: &mut Command) -> Result<(), StepError> {
+    println!("==> {title}");
+    let started = Instant::now();
+    output(command)?;
+    println!("==> {title}: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs `command` and gives what it printed, trimmed.
+pub(crate) fn output(command: &mut Command) -> Result<String, StepError> {
+    let name = name(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|reason| StepError::Start {
+            command: name.clone(),
+            reason,
+        })?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let said = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr).trim());
+    Err(StepError::Failed {
+        command: name,
+        status: output.status,
+        said,
+    })
+}
+
+/// The cargo that runs us, in the workspace's folder.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    cargo
+        .args(arguments)
+        .current_dir(here.ancestors().nth(2).unwrap_or(here));
+    cargo
+}
+
+fn name(command: &Command) -> String {
+    let arguments = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy());
+    std::iter::once(command.get_program().to_string_lossy())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
