@@ -1,0 +1,300 @@
+//! One Redis server's address and credentials, from redis-py's URLs.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+/// redis-py's default for a TCP port.
+const PORT: u16 = 6379;
+
+/// One Redis server, or the master that Sentinels name, and how to log in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The number of the database.
+    pub database: i64,
+    /// The ACL user; none: the default user.
+    pub username: Option<String>,
+    /// Its password. Never shown.
+    pub password: Option<String>,
+    /// TLS, where it is used.
+    pub tls: Option<Tls>,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long an answer may take.
+    pub response_timeout: Duration,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A host name or address, and a port.
+    Tcp(String, u16),
+    /// A socket file.
+    Unix(PathBuf),
+    /// The master of this name, as Sentinels know it now.
+    Sentinel {
+        /// The Sentinels, each with its own credentials.
+        sentinels: Vec<Host>,
+        /// The name that they watch the master by.
+        master: String,
+    },
+}
+
+/// How a server's certificate is checked, and our own (redis-py's `ssl_*` keywords).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// PEM file of the authorities to trust; none: the system's.
+    pub ca_certs: Option<PathBuf>,
+    /// PEM file of our certificate, for a server that asks for one.
+    pub certfile: Option<PathBuf>,
+    /// PEM file of its key.
+    pub keyfile: Option<PathBuf>,
+    /// `ssl_cert_reqs = "none"`: any certificate will do.
+    pub accept_any: bool,
+    /// `ssl_check_hostname = False`: any name in the certificate will do.
+    pub accept_any_name: bool,
+}
+
+impl Host {
+    /// A server at a host name and a port, with redis-py's other defaults.
+    pub fn tcp(host: &str, port: u16) -> Self {
+        Self::at(Endpoint::Tcp(host.to_owned(), port))
+    }
+
+    /// A server at `endpoint`, with redis-py's other defaults.
+    pub fn at(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            database: 0,
+            username: None,
+            password: None,
+            tls: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Sets redis-py's connection keyword `name`; says whether it is known, or why `value` is wrong.
+    pub(super) fn set(&mut self, name: &str, value: Setting<'_>) -> Result<Known, String> {
+        match name {
+            "host" => self.endpoint = Endpoint::Tcp(value.text()?.to_owned(), self.port()),
+            "port" => {
+                let port = value.integer()?;
+                let port = u16::try_from(port).map_err(|_| format!("{port} is no port"))?;
+                self.endpoint = Endpoint::Tcp(self.host_name().to_owned(), port);
+            }
+            "path" | "unix_socket_path" => self.endpoint = Endpoint::Unix(value.text()?.into()),
+            "db" => self.database = value.integer()?,
+            "username" => self.username = value.optional_text()?,
+            "password" => self.password = value.optional_text()?,
+            "ssl" => self.tls = if value.boolean()? { Some(self.tls.take().unwrap_or_default()) } else { None },
+            "ssl_ca_certs" => self.tls().ca_certs = value.optional_text()?.map(PathBuf::from),
+            "ssl_certfile" => self.tls().certfile = value.optional_text()?.map(PathBuf::from),
+            "ssl_keyfile" => self.tls().keyfile = value.optional_text()?.map(PathBuf::from),
+            "ssl_check_hostname" => self.tls().accept_any_name = !value.boolean()?,
+            "ssl_cert_reqs" => {
+                self.tls().accept_any = match value.optional_text()?.as_deref() {
+                    Some("required" | "optional" | "CERT_REQUIRED" | "CERT_OPTIONAL") => false,
+                    None | Some("none" | "CERT_NONE") => true,
+                    Some(other) => return Err(format!("{other:?} is none of \"none\", \"optional\" and \"required\"")),
+                }
+            }
+            "ssl_ca_path" | "ssl_ca_data" | "ssl_password" | "ssl_ciphers" | "ssl_min_version" | "connection_class" | "credential_provider" => {
+                return Err(format!("djangobot has no {name}; leave it out, or use ssl_ca_certs, ssl_certfile, ssl_keyfile, username and password"));
+            }
+            "socket_timeout" => self.response_timeout = value.seconds(self.response_timeout)?,
+            "socket_connect_timeout" => self.connect_timeout = value.seconds(self.connect_timeout)?,
+            // These change nothing that can be seen from outside redis-py, or are always so here.
+            "socket_keepalive" | "retry_on_timeout" | "health_check_interval" | "client_name" | "max_connections" | "protocol"
+            | "socket_read_size" | "single_connection_client" | "retry" | "retry_on_error" | "socket_keepalive_options" | "lib_name"
+            | "lib_version" | "timeout" => {}
+            "decode_responses" | "encoding" | "encoding_errors" => {}
+            _ => return Ok(Known::No),
+        }
+        Ok(Known::Yes)
+    }
+
+    fn tls(&mut self) -> &mut Tls {
+        self.tls.get_or_insert_default()
+    }
+
+    fn port(&self) -> u16 {
+        match self.endpoint {
+            Endpoint::Tcp(_, port) => port,
+            _ => PORT,
+        }
+    }
+
+    fn host_name(&self) -> &str {
+        match &self.endpoint {
+            Endpoint::Tcp(host, _) => host,
+            _ => "localhost",
+        }
+    }
+}
+
+/// Whether a keyword means something here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It was used, or makes no difference.
+    Yes,
+    /// It was never heard of.
+    No,
+}
+
+/// A keyword's value: as JSON in settings, as text in a URL.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setting<'a> {
+    /// From a URL, where `True`, `yes` and `1` are all true.
+    Url(&'a str),
+    /// From Django's settings.
+    Json(&'a serde_json::Value),
+}
+
+impl<'a> Setting<'a> {
+    fn text(self) -> Result<&'a str, String> {
+        match self {
+            Self::Url(text) => Ok(text),
+            Self::Json(value) => value.as_str().ok_or_else(|| "it should be a string".into()),
+        }
+    }
+
+    fn optional_text(self) -> Result<Option<String>, String> {
+        match self {
+            Self::Json(serde_json::Value::Null) => Ok(None),
+            // `ssl_cert_reqs` is an integer enumeration in Python's ssl module.
+            Self::Json(value) if value.as_u64() == Some(0) => Ok(Some("none".into())),
+            Self::Json(value) if value.as_u64().is_some_and(|n| n <= 2) => Ok(Some("required".into())),
+            _ => self.text().map(|text| Some(text.to_owned())),
+        }
+    }
+
+    fn integer(self) -> Result<i64, String> {
+        let number = match self {
+            Self::Url(text) => text.parse().ok(),
+            // redis-py also takes a number written as a string.
+            Self::Json(value) => value.as_i64().or_else(|| value.as_str()?.parse().ok()),
+        };
+        number.ok_or_else(|| "it should be a whole number".into())
+    }
+
+    fn boolean(self) -> Result<bool, String> {
+        match self {
+            Self::Url(text) => match text.to_ascii_lowercase().as_str() {
+                "1" | "true" | "t" | "yes" | "y" => Ok(true),
+                "" | "0" | "false" | "f" | "no" | "n" => Ok(false),
+                _ => Err("it should be true or false".into()),
+            },
+            Self::Json(value) => value.as_bool().ok_or_else(|| "it should be True or False".into()),
+        }
+    }
+
+    /// A time limit; none, or zero, leaves `default`.
+    fn seconds(self, default: Duration) -> Result<Duration, String> {
+        let seconds = match self {
+            Self::Url(text) => text.parse().ok(),
+            Self::Json(serde_json::Value::Null) => Some(0.0),
+            Self::Json(value) => value.as_f64(),
+        };
+        let seconds = seconds.ok_or("it should be a number of seconds")?;
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(limit) if limit.is_zero() => Ok(default),
+            // A shorter limit than this only makes trouble on a busy machine.
+            Ok(limit) => Ok(limit.max(Duration::from_secs(1))),
+            Err(_) => Err("it should be a number of seconds, not below 0".into()),
+        }
+    }
+}
+
+/// Reads a URL as `redis.ConnectionPool.from_url` does; unknown options go to `warnings`.
+pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let mut host = match url.scheme() {
+        "redis" | "rediss" | "valkey" | "valkeys" => {
+            // An IPv6 address stands in brackets in a URL, and without them elsewhere.
+            let name = url.host_str().filter(|name| !name.is_empty()).unwrap_or("localhost");
+            let mut host = Host::tcp(name.trim_matches(['[', ']']), url.port().unwrap_or(PORT));
+            let path = url.path().trim_matches('/');
+            if !path.is_empty() {
+                host.database = path.parse().map_err(|_| format!("{path:?} is no number of a database"))?;
+            }
+            host.tls = url.scheme().ends_with("s").then(Tls::default);
+            host
+        }
+        "unix" => Host::at(Endpoint::Unix(decode(url.path())?.into())),
+        other => return Err(format!("{other}:// is not known")),
+    };
+    host.username = Some(decode(url.username())?).filter(|name| !name.is_empty());
+    host.password = url.password().map(decode).transpose()?;
+    for (name, value) in url.query_pairs() {
+        match host.set(&name, Setting::Url(&value)) {
+            Ok(Known::Yes) => {}
+            Ok(Known::No) => warnings.push(format!("{}: the option {name} is not known here and was passed over", redact(text))),
+            Err(reason) => return Err(format!("{name}={value}: {reason}")),
+        }
+    }
+    Ok(host)
+}
+
+/// Takes `%41` and the like out of a part of a URL.
+fn decode(part: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next().unwrap_or_default(), rest.next().unwrap_or_default()];
+                let digits = std::str::from_utf8(&digits).unwrap_or_default();
+                u8::from_str_radix(digits, 16).map_err(|_| "a % in it is not followed by two hexadecimal digits")?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 behind its % signs".into())
+}
+
+/// A URL as it may be shown: without user, password and options.
+pub(super) fn redact(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // The last `@` first: a password may hold anything else.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
+    let rest = rest.split('?').next().unwrap_or_default();
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+}
+
+/// The address as people write it, without a password.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secure = if self.tls.is_some() { "s" } else { "" };
+        match &self.endpoint {
+            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "redis{secure}://[{host}]:{port}")?,
+            Endpoint::Tcp(host, port) => write!(f, "redis{secure}://{host}:{port}")?,
+            Endpoint::Unix(path) => write!(f, "unix://{}", path.display())?,
+            Endpoint::Sentinel { sentinels, master } => {
+                write!(f, "sentinel {master}")?;
+                for (nth, sentinel) in sentinels.iter().enumerate() {
+                    write!(f, "{}{sentinel}", if nth == 0 { " at " } else { ", " })?;
+                }
+            }
+        }
+        match (self.database, &self.endpoint) {
+            (0, _) => Ok(()),
+            (database, Endpoint::Tcp(..)) => write!(f, "/{database}"),
+            (database, _) => write!(f, "?db={database}"),
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({self}")?;
+        if let Some(name) = &self.username {
+            write!(f, " as {name}")?;
+        }
+        f.write_str(if self.password.is_some() { " with a password)" } else { ")" })
+    }
+}

@@ -1,0 +1,298 @@
+//! Connections to one Redis server: made when needed, shared by all callers, replaced when they break.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
+    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
+};
+
+use crate::config::{Endpoint, Host, Tls};
+use crate::layer::LayerError;
+use crate::sentinel;
+
+/// How long a server that did not answer is passed over where another can be used instead.
+const REST: Duration = Duration::from_secs(1);
+
+/// One server and the connection to it that all callers share.
+///
+/// Calls overlap: each is written at once and its answer awaited, with no lock held meanwhile.
+#[derive(Debug)]
+pub(crate) struct Server {
+    host: Host,
+    address: String,
+    link: Mutex<Link>,
+    /// Held by the one caller that connects; the others wait for what it finds.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    connection: Option<MultiplexedConnection>,
+    /// Counts the connections, so that a late error of an old one does not end the new one.
+    generation: u64,
+    failed: Option<(Instant, LayerError)>,
+    closed: bool,
+}
+
+/// A Lua script, run by its hash and sent whole when the server has forgotten it.
+#[derive(Debug)]
+pub(crate) struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    pub(crate) fn new(text: &'static str) -> Self {
+        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    /// Runs it on `connection`; `fill` writes the number of keys, the keys and the arguments.
+    pub(crate) async fn run(&self, connection: &mut MultiplexedConnection, fill: &(dyn Fn(&mut Cmd) + Sync)) -> RedisResult<Value> {
+        let mut cmd = redis::cmd("EVALSHA");
+        fill(cmd.arg(&self.hash));
+        match command(connection, &cmd).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let mut cmd = redis::cmd("EVAL");
+                fill(cmd.arg(self.text));
+                command(connection, &cmd).await
+            }
+            answer => answer,
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn new(host: Host) -> Self {
+        Self { address: host.to_string(), host, link: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+    }
+
+    /// The address, without a password.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether it failed a moment ago, so that another server is the better choice.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.link().failed.as_ref().is_some_and(|(at, _)| at.elapsed() < REST)
+    }
+
+    pub(crate) async fn command(&self, cmd: &Cmd) -> Result<Value, LayerError> {
+        let (mut connection, generation) = self.connection().await?;
+        let answer = command(&mut connection, cmd).await;
+        answer.map_err(|error| self.failed(generation, &error))
+    }
+
+    /// Runs a pipeline, which is written in one go; the answers come in its order.
+    pub(crate) async fn pipeline(&self, pipeline: &redis::Pipeline) -> Result<Vec<Value>, LayerError> {
+        let (mut connection, generation) = self.connection().await?;
+        let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
+        answers.map_err(|error| self.failed(generation, &error))
+    }
+
+    pub(crate) async fn script(&self, script: &Script, fill: &(dyn Fn(&mut Cmd) + Sync)) -> Result<Value, LayerError> {
+        let (mut connection, generation) = self.connection().await?;
+        let answer = script.run(&mut connection, fill).await;
+        answer.map_err(|error| self.failed(generation, &error))
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), LayerError> {
+        self.command(&redis::cmd("PING")).await.map(drop)
+    }
+
+    pub(crate) fn close(&self) {
+        let mut link = self.link();
+        link.closed = true;
+        link.connection = None;
+    }
+
+    /// The shared connection, made first where there is none.
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), LayerError> {
+        if let Some(found) = self.existing()? {
+            return Ok(found);
+        }
+        let began = Instant::now();
+        let _turn = self.connecting.lock().await;
+        if let Some(found) = self.existing()? {
+            return Ok(found);
+        }
+        // Those who waited for an attempt that failed share its failure, and don't queue up for more.
+        if let Some((_, error)) = self.link().failed.as_ref().filter(|(at, _)| *at > began) {
+            return Err(error.clone());
+        }
+        let made = self.connect(ProtocolVersion::RESP2, None).await;
+        let mut link = self.link();
+        match made {
+            Ok(connection) => {
+                link.generation += 1;
+                link.failed = None;
+                link.connection = Some(connection.clone());
+                Ok((connection, link.generation))
+            }
+            Err(error) => {
+                link.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn existing(&self) -> Result<Option<(MultiplexedConnection, u64)>, LayerError> {
+        let link = self.link();
+        if link.closed {
+            return Err(LayerError::Closed);
+        }
+        Ok(link.connection.clone().map(|connection| (connection, link.generation)))
+    }
+
+    /// Notes an error of connection number `generation`, which is given up where it can't be used on.
+    fn failed(&self, generation: u64, error: &RedisError) -> LayerError {
+        let told = self.explain(error);
+        let mut link = self.link();
+        if link.generation == generation && ends_connection(error) {
+            link.connection = None;
+            link.failed = Some((Instant::now(), told.clone()));
+        }
+        told
+    }
+
+    /// Makes a connection of the caller's own, with `push` told of what the server says unasked (RESP3).
+    pub(crate) async fn connect(
+        &self,
+        protocol: ProtocolVersion,
+        push: Option<Box<dyn Fn(PushInfo) + Send + Sync>>,
+    ) -> Result<MultiplexedConnection, LayerError> {
+        let host = self.target().await?;
+        let client = client(&host, protocol).await.map_err(|error| self.explain(&error))?;
+        let mut config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.host.connect_timeout))
+            .set_response_timeout(Some(self.host.response_timeout));
+        if let Some(push) = push {
+            config = config.set_push_sender(move |info| {
+                push(info);
+                Ok::<(), std::convert::Infallible>(())
+            });
+        }
+        let made = client.get_multiplexed_async_connection_with_config(&config).await;
+        made.map_err(|error| self.explain(&error))
+    }
+
+    /// Opens a connection that only listens to subscriptions.
+    pub(crate) async fn subscriber(&self) -> Result<redis::aio::PubSub, LayerError> {
+        let host = self.target().await?;
+        let client = client(&host, ProtocolVersion::RESP2).await.map_err(|error| self.explain(&error))?;
+        match tokio::time::timeout(self.host.connect_timeout, client.get_async_pubsub()).await {
+            Ok(made) => made.map_err(|error| self.explain(&error)),
+            Err(_) => Err(self.unavailable(format!("no connection within {:?}", self.host.connect_timeout))),
+        }
+    }
+
+    /// The server to connect to: as configured, or the master that the Sentinels name now.
+    async fn target(&self) -> Result<Host, LayerError> {
+        match &self.host.endpoint {
+            Endpoint::Sentinel { sentinels, master } => {
+                let found = sentinel::master(sentinels, master).await;
+                let (name, port) = found.map_err(|reason| self.unavailable(reason))?;
+                Ok(Host { endpoint: Endpoint::Tcp(name, port), ..self.host.clone() })
+            }
+            _ => Ok(self.host.clone()),
+        }
+    }
+
+    pub(crate) fn unavailable(&self, reason: String) -> LayerError {
+        LayerError::Unavailable { address: self.address.clone(), reason }
+    }
+
+    /// Says what a client library's error means to a caller.
+    pub(crate) fn explain(&self, error: &RedisError) -> LayerError {
+        let (address, reason) = (self.address.clone(), error.to_string());
+        if is_temporary(error) { LayerError::Unavailable { address, reason } } else { LayerError::Refused { address, reason } }
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        // No code that can panic runs under this lock.
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends one command; an error that the server answers is an error.
+pub(crate) async fn command(connection: &mut MultiplexedConnection, cmd: &Cmd) -> RedisResult<Value> {
+    connection.send_packed_command(cmd).await?.extract_error()
+}
+
+/// Whether the same command may succeed later.
+fn is_temporary(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Parse => true,
+        ErrorKind::Server(kind) => {
+            matches!(
+                kind,
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::TryAgain
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::ReadOnly
+            ) || error.detail().is_some_and(|detail| detail.contains("max number of clients"))
+        }
+        ErrorKind::Extension => matches!(error.code(), Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "UNBLOCKED")),
+        _ => false,
+    }
+}
+
+/// Whether the connection is of no more use: it broke, is stuck, or leads to a server that is no master any more.
+fn ends_connection(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Parse => true,
+        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown),
+        _ => false,
+    }
+}
+
+/// Makes the client library's description of `host`, which is no Sentinel endpoint.
+pub(crate) async fn client(host: &Host, protocol: ProtocolVersion) -> RedisResult<Client> {
+    let mut settings = RedisConnectionInfo::default().set_db(host.database).set_protocol(protocol).set_skip_set_lib_name();
+    if let Some(username) = &host.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &host.password {
+        settings = settings.set_password(password);
+    }
+    let addr = match (&host.endpoint, &host.tls) {
+        (Endpoint::Unix(path), _) => ConnectionAddr::Unix(path.clone()),
+        (Endpoint::Tcp(name, port), None) => ConnectionAddr::Tcp(name.clone(), *port),
+        (Endpoint::Tcp(name, port), Some(tls)) => secure(name, *port, tls).await?,
+        (Endpoint::Sentinel { .. }, _) => return Err((ErrorKind::InvalidClientConfig, "a Sentinel's master has no address yet").into()),
+    };
+    let info = addr.into_connection_info()?.set_redis_settings(settings);
+    let nodelay = info.tcp_settings().clone().set_nodelay(true);
+    Client::open(info.set_tcp_settings(nodelay))
+}
+
+async fn secure(host: &str, port: u16, tls: &Tls) -> RedisResult<ConnectionAddr> {
+    // The client library asks rustls for the process's provider; where another part of the
+    // process has installed one already, that one serves.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let addr = ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: tls.accept_any, tls_params: None };
+    if tls.accept_any {
+        return Ok(addr);
+    }
+    let client_tls = match (&tls.certfile, tls.keyfile.as_ref().or(tls.certfile.as_ref())) {
+        (Some(cert), Some(key)) => Some(redis::ClientTlsConfig { client_cert: read(cert).await?, client_key: read(key).await? }),
+        _ => None,
+    };
+    let root_cert = match &tls.ca_certs {
+        Some(path) => Some(read(path).await?),
+        None => None,
+    };
+    let client = Client::build_with_tls(addr, TlsCertificates { client_tls, root_cert })?;
+    let mut addr = client.get_connection_info().addr().clone();
+    addr.set_danger_accept_invalid_hostnames(tls.accept_any_name);
+    Ok(addr)
+}
+
+async fn read(path: &std::path::Path) -> RedisResult<Vec<u8>> {
+    let contents = tokio::fs::read(path).await;
+    contents.map_err(|error| (ErrorKind::InvalidClientConfig, "can't read a certificate's file", format!("{}: {error}", path.display())).into())
+}

@@ -1,0 +1,244 @@
+//! The Redis serialisation protocol: requests read within bounds, replies written as RESP2 or RESP3.
+//!
+//! The format is Redis's own: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::number;
+
+/// Most arguments that one request may have.
+const MAX_ARGUMENTS: usize = 128 * 1024;
+/// Most bytes that the arguments of one request may have together.
+pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
+/// Longest line: a header, or a request typed by hand.
+const MAX_LINE: usize = 64 * 1024;
+
+/// Reads requests off the front of a buffer, however the network cut them.
+///
+/// A request is never trusted: nothing is allocated for a length before the bytes are there.
+#[derive(Debug, Default)]
+pub(super) struct RequestReader {
+    /// The arguments of the present request that have come whole.
+    arguments: Vec<Bytes>,
+    /// How many more it has.
+    missing: usize,
+    /// Length of the argument whose header has been read.
+    bulk: Option<usize>,
+    /// Bytes of the present request's arguments so far.
+    size: usize,
+}
+
+/// What a client sent is no request. The connection has no further meaning.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ProtocolError {
+    #[error("ERR Protocol error: invalid multibulk length")]
+    ArgumentCount,
+    #[error("ERR Protocol error: invalid bulk length")]
+    BulkLength,
+    #[error("ERR Protocol error: expected '$', got '{}'", char::from(*.0).escape_default())]
+    NoBulk(u8),
+    #[error("ERR Protocol error: too big inline request")]
+    LongLine,
+    #[error("ERR Protocol error: argument does not end with a line break")]
+    BulkEnd,
+}
+
+impl RequestReader {
+    /// The next whole request, or `None` until more bytes are in `input`.
+    ///
+    /// Arguments share `input`'s memory: what is kept for long must be copied.
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+        loop {
+            if self.missing == 0 {
+                let Some(line) = take_line(input)? else { return Ok(None) };
+                let Some(count) = line.strip_prefix(b"*") else {
+                    let words: Vec<Bytes> = line
+                        .split(u8::is_ascii_whitespace)
+                        .filter(|word| !word.is_empty())
+                        .map(|word| line.slice_ref(word))
+                        .collect();
+                    if words.is_empty() {
+                        continue;
+                    }
+                    return Ok(Some(words));
+                };
+                let count = number::parse_integer(count).ok_or(ProtocolError::ArgumentCount)?;
+                if count > MAX_ARGUMENTS as i64 {
+                    return Err(ProtocolError::ArgumentCount);
+                }
+                // Redis passes over an empty request without a word.
+                self.missing = usize::try_from(count).unwrap_or(0);
+                self.size = 0;
+                continue;
+            }
+            if !self.take_argument(input)? {
+                return Ok(None);
+            }
+            if self.missing == 0 {
+                return Ok(Some(std::mem::take(&mut self.arguments)));
+            }
+        }
+    }
+
+    /// Takes one argument; false when it has not come whole.
+    fn take_argument(&mut self, input: &mut BytesMut) -> Result<bool, ProtocolError> {
+        let length = match self.bulk {
+            Some(length) => length,
+            None => {
+                let Some(line) = take_line(input)? else { return Ok(false) };
+                let Some(length) = line.strip_prefix(b"$") else {
+                    return Err(ProtocolError::NoBulk(line.first().copied().unwrap_or(b'\n')));
+                };
+                let length = number::parse_integer(length)
+                    .and_then(|length| usize::try_from(length).ok())
+                    .filter(|length| length.saturating_add(self.size) <= MAX_REQUEST)
+                    .ok_or(ProtocolError::BulkLength)?;
+                self.size += length;
+                self.bulk = Some(length);
+                length
+            }
+        };
+        if input.len() < length + 2 {
+            return Ok(false);
+        }
+        let argument = input.split_to(length).freeze();
+        if &input.split_to(2)[..] != b"\r\n" {
+            return Err(ProtocolError::BulkEnd);
+        }
+        self.arguments.push(argument);
+        self.bulk = None;
+        self.missing -= 1;
+        Ok(true)
+    }
+}
+
+/// Takes a line without its end off the front of `input`.
+fn take_line(input: &mut BytesMut) -> Result<Option<Bytes>, ProtocolError> {
+    let window = &input[..input.len().min(MAX_LINE)];
+    let Some(end) = window.iter().position(|&byte| byte == b'\n') else {
+        return if input.len() >= MAX_LINE { Err(ProtocolError::LongLine) } else { Ok(None) };
+    };
+    let mut line = input.split_to(end + 1).freeze();
+    line.truncate(end);
+    if line.last() == Some(&b'\r') {
+        line.truncate(end - 1);
+    }
+    Ok(Some(line))
+}
+
+/// Which form of the protocol a connection speaks: it starts with 2, and `HELLO 3` makes it 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Protocol {
+    #[default]
+    Resp2,
+    Resp3,
+}
+
+/// An answer, before it is known how the client wants it written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Reply {
+    /// Nothing at all: the answer comes later, or several have been written already.
+    Nothing,
+    Status(&'static str),
+    /// The whole line, its code first.
+    Error(String),
+    Integer(i64),
+    Double(f64),
+    Bulk(Bytes),
+    /// The null of a single value.
+    Null,
+    /// The null of a list of values; another one in RESP2.
+    NullArray,
+    Array(Vec<Reply>),
+    /// Members with their scores: flat in RESP2, pairs in RESP3.
+    Scored(Vec<(Bytes, f64)>),
+    Map(Vec<(Reply, Reply)>),
+    /// What comes unasked: an array in RESP2.
+    Push(Vec<Reply>),
+    /// Several answers to one request, one behind the other.
+    Several(Vec<Reply>),
+}
+
+impl Reply {
+    /// `OK`.
+    pub(super) const OK: Self = Self::Status("OK");
+
+    /// A text that the server itself says.
+    pub(super) fn text(text: impl Into<Bytes>) -> Self {
+        Self::Bulk(text.into())
+    }
+
+    /// A count of things in memory.
+    pub(super) fn count(count: usize) -> Self {
+        Self::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// Writes it at the end of `out`.
+    pub(super) fn write(&self, protocol: Protocol, out: &mut BytesMut) {
+        let old = protocol == Protocol::Resp2;
+        match self {
+            Self::Nothing => {}
+            Self::Status(text) => line(out, b'+', text.as_bytes()),
+            Self::Error(text) => {
+                // A line break from the client's own words must not start a new reply.
+                let text: Vec<u8> = text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect();
+                line(out, b'-', &text);
+            }
+            Self::Integer(value) => line(out, b':', value.to_string().as_bytes()),
+            Self::Double(value) if old => bulk(out, number::write_double(*value).as_bytes()),
+            Self::Double(value) => line(out, b',', number::write_double(*value).as_bytes()),
+            Self::Bulk(bytes) => bulk(out, bytes),
+            Self::Null if old => out.put_slice(b"$-1\r\n"),
+            Self::NullArray if old => out.put_slice(b"*-1\r\n"),
+            Self::Null | Self::NullArray => out.put_slice(b"_\r\n"),
+            Self::Array(items) => sequence(b'*', items, protocol, out),
+            Self::Push(items) => sequence(if old { b'*' } else { b'>' }, items, protocol, out),
+            Self::Several(replies) => replies.iter().for_each(|reply| reply.write(protocol, out)),
+            Self::Scored(pairs) => {
+                header(out, b'*', if old { pairs.len() * 2 } else { pairs.len() });
+                for (member, score) in pairs {
+                    if !old {
+                        header(out, b'*', 2);
+                    }
+                    bulk(out, member);
+                    Self::Double(*score).write(protocol, out);
+                }
+            }
+            Self::Map(entries) => {
+                if old {
+                    header(out, b'*', entries.len() * 2);
+                } else {
+                    header(out, b'%', entries.len());
+                }
+                for (key, value) in entries {
+                    key.write(protocol, out);
+                    value.write(protocol, out);
+                }
+            }
+        }
+    }
+}
+
+fn sequence(kind: u8, items: &[Reply], protocol: Protocol, out: &mut BytesMut) {
+    header(out, kind, items.len());
+    items.iter().for_each(|item| item.write(protocol, out));
+}
+
+fn header(out: &mut BytesMut, kind: u8, length: usize) {
+    line(out, kind, length.to_string().as_bytes());
+}
+
+fn line(out: &mut BytesMut, kind: u8, text: &[u8]) {
+    out.put_u8(kind);
+    out.put_slice(text);
+    out.put_slice(b"\r\n");
+}
+
+fn bulk(out: &mut BytesMut, bytes: &[u8]) {
+    header(out, b'$', bytes.len());
+    out.put_slice(bytes);
+    out.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests;

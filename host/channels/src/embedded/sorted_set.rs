@@ -1,0 +1,174 @@
+//! A sorted set: members in the order of their scores, ties in the order of their bytes.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+/// What a member costs beyond its bytes: its places in the two indexes.
+const MEMBER_OVERHEAD: usize = 160;
+
+/// A sorted set with Redis's order.
+///
+/// Steps by rank are linear in the rank, which is fine for queues of a hundred messages.
+#[derive(Debug, Default)]
+pub(super) struct SortedSet {
+    order: BTreeSet<(Score, Bytes)>,
+    members: HashMap<Bytes, Standing>,
+    /// Bytes of all members.
+    bytes: usize,
+    changes: u64,
+}
+
+/// What is known of a member.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Standing {
+    pub(super) score: f64,
+    /// Whether a reader had it already and gave it back.
+    pub(super) returned: bool,
+}
+
+/// A double with the order that Redis gives scores: `-0` is `0`, and there is no NaN.
+#[derive(Debug, Clone, Copy)]
+struct Score(f64);
+
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.partial_cmp(&other.0).unwrap_or(Ordering::Equal)
+    }
+}
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Score {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Score {}
+
+impl SortedSet {
+    /// How many members it has.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The score of `member`.
+    pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
+        self.members.get(member).map(|standing| standing.score)
+    }
+
+    /// Gives `member` this score, adding it where it is new; gives the score that it had.
+    ///
+    /// The bytes are copied when it is new, so that no network buffer is kept alive.
+    pub(super) fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
+        self.place(member, Standing { score, returned: false })
+    }
+
+    /// Puts back what a reader had taken.
+    pub(super) fn give_back(&mut self, member: &[u8], standing: Standing) {
+        self.place(member, standing);
+    }
+
+    fn place(&mut self, member: &[u8], standing: Standing) -> Option<f64> {
+        let Some((shared, old)) = self.members.get_key_value(member) else {
+            let member = Bytes::copy_from_slice(member);
+            self.bytes += member.len();
+            self.order.insert((Score(standing.score), member.clone()));
+            self.members.insert(member, standing);
+            self.changes += 1;
+            return None;
+        };
+        let (member, old) = (shared.clone(), *old);
+        if old.score.to_bits() != standing.score.to_bits() {
+            self.order.remove(&(Score(old.score), member.clone()));
+            self.order.insert((Score(standing.score), member.clone()));
+            self.members.insert(member, standing);
+            self.changes += 1;
+        }
+        Some(old.score)
+    }
+
+    /// Takes `member` out.
+    pub(super) fn remove(&mut self, member: &[u8]) -> Option<Standing> {
+        let (member, standing) = self.members.remove_entry(member)?;
+        self.bytes -= member.len();
+        self.changes += 1;
+        self.order.remove(&(Score(standing.score), member));
+        Some(standing)
+    }
+
+    /// Takes the first member out: the lowest score, and of equal ones the lowest bytes.
+    pub(super) fn pop_first(&mut self) -> Option<(Bytes, Standing)> {
+        let (_, member) = self.order.pop_first()?;
+        let standing = self.members.remove(&member)?;
+        self.bytes -= member.len();
+        self.changes += 1;
+        Some((member, standing))
+    }
+
+    /// The highest score.
+    pub(super) fn last_score(&self) -> Option<f64> {
+        self.order.last().map(|(score, _)| score.0)
+    }
+
+    /// All members with their scores, in order.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
+        self.order.iter().map(|(score, member)| (member, score.0))
+    }
+
+    /// The members whose scores are in a range, in order.
+    pub(super) fn range(&self, min: Bound<f64>, max: Bound<f64>) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
+        let (from, to) = (lower(min), upper(max));
+        let lowest = |score| (Score(score), Bytes::new());
+        // An empty or reversed range is a panic of BTreeSet's.
+        let ends = match (from, to) {
+            (Some(from), Some(to)) if from < to => Some((Bound::Included(lowest(from)), Bound::Excluded(lowest(to)))),
+            (Some(from), None) => Some((Bound::Included(lowest(from)), Bound::Unbounded)),
+            _ => None,
+        };
+        let found = ends.map(|ends| self.order.range(ends));
+        found.into_iter().flatten().map(|(score, member)| (member, score.0))
+    }
+
+    /// How many members' scores are in a range.
+    pub(super) fn count(&self, min: Bound<f64>, max: Bound<f64>) -> usize {
+        let all = (Bound::Included(f64::NEG_INFINITY), Bound::Included(f64::INFINITY));
+        if (min, max) == all { self.len() } else { self.range(min, max).count() }
+    }
+
+    /// What it costs, roughly.
+    pub(super) fn size(&self) -> usize {
+        self.bytes + self.len() * MEMBER_OVERHEAD
+    }
+
+    /// Grows with each change.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+/// The lowest score of a range that starts at `min`, or `None` where no score is that high.
+fn lower(min: Bound<f64>) -> Option<f64> {
+    match min {
+        Bound::Included(score) => Some(score),
+        Bound::Excluded(f64::INFINITY) => None,
+        Bound::Excluded(score) => Some(score.next_up()),
+        Bound::Unbounded => Some(f64::NEG_INFINITY),
+    }
+}
+
+/// The first score behind a range that ends at `max`, or `None` where all are in it.
+fn upper(max: Bound<f64>) -> Option<f64> {
+    match max {
+        Bound::Included(f64::INFINITY) | Bound::Unbounded => None,
+        Bound::Included(score) => Some(score.next_up()),
+        Bound::Excluded(score) => Some(score),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,401 @@
+//! The keys and their values: databases kept apart, expiry, and a bound on memory.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::refusal::Refusal;
+use super::sorted_set::SortedSet;
+
+/// How many databases there are, as in Redis's default configuration.
+pub(super) const DATABASES: usize = 16;
+/// What a key costs beyond its bytes and its value.
+const KEY_OVERHEAD: usize = 128;
+/// What an item of a list costs beyond its bytes.
+const ITEM_OVERHEAD: usize = 32;
+
+/// Milliseconds since 1970, on a clock that never goes back.
+pub(super) type Millis = u64;
+
+/// All databases, and what changed since somebody last asked.
+#[derive(Debug)]
+pub(super) struct Store {
+    databases: Vec<Database>,
+    limit: usize,
+    /// The keys that changed, in order, for those who wait for them.
+    touched: Vec<(usize, Bytes)>,
+}
+
+#[derive(Debug, Default)]
+struct Database {
+    entries: HashMap<Bytes, Entry>,
+    deadlines: BTreeSet<(Millis, Bytes)>,
+    used: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Value,
+    deadline: Option<Millis>,
+}
+
+/// What lies under a key.
+#[derive(Debug)]
+pub(super) enum Value {
+    Text(Bytes),
+    List(List),
+    SortedSet(SortedSet),
+}
+
+/// A value of many items. It exists as long as it has any.
+pub(super) trait Collection: Default {
+    fn of(value: &Value) -> Option<&Self>;
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    fn into_value(self) -> Value;
+    /// What it costs, roughly.
+    fn size(&self) -> usize;
+    fn is_empty(&self) -> bool;
+    /// Grows with each change.
+    fn changes(&self) -> u64;
+}
+
+/// A list of byte strings.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    items: VecDeque<Bytes>,
+    bytes: usize,
+    changes: u64,
+}
+
+impl List {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.items.iter()
+    }
+
+    /// Adds a copy of `item` at one end.
+    pub(super) fn push(&mut self, end: End, item: &[u8]) {
+        self.bytes += item.len();
+        self.changes += 1;
+        match end {
+            End::Left => self.items.push_front(Bytes::copy_from_slice(item)),
+            End::Right => self.items.push_back(Bytes::copy_from_slice(item)),
+        }
+    }
+
+    /// Takes an item from one end.
+    pub(super) fn pop(&mut self, end: End) -> Option<Bytes> {
+        let item = match end {
+            End::Left => self.items.pop_front(),
+            End::Right => self.items.pop_back(),
+        }?;
+        self.bytes -= item.len();
+        self.changes += 1;
+        Some(item)
+    }
+}
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Left,
+    Right,
+}
+
+/// One database at one moment: what commands work on.
+#[derive(Debug)]
+pub(super) struct Keyspace<'a> {
+    store: &'a mut Store,
+    database: usize,
+    now: Millis,
+}
+
+/// What [`Keyspace::edit`] does where the key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    Create,
+    Leave,
+}
+
+impl Store {
+    /// An empty store that takes about `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { databases: (0..DATABASES).map(|_| Database::default()).collect(), limit, touched: Vec::new() }
+    }
+
+    /// Database `database`, which must be below [`DATABASES`], at the time `now`.
+    pub(super) fn at(&mut self, database: usize, now: Millis) -> Keyspace<'_> {
+        Keyspace { store: self, database: database.min(DATABASES - 1), now }
+    }
+
+    /// What all keys and values cost, roughly.
+    pub(super) fn used(&self) -> usize {
+        self.databases.iter().map(|database| database.used).sum()
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether `more` bytes still go in.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.used().saturating_add(more) <= self.limit
+    }
+
+    /// Forgets the keys whose time has come, in all databases.
+    pub(super) fn expire(&mut self, now: Millis) {
+        for database in &mut self.databases {
+            while let Some((deadline, key)) = database.deadlines.first() {
+                if *deadline > now {
+                    break;
+                }
+                let key = key.clone();
+                database.remove(&key);
+            }
+        }
+    }
+
+    /// The keys that changed since the last call.
+    pub(super) fn take_touched(&mut self) -> Vec<(usize, Bytes)> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Empties all databases.
+    pub(super) fn clear(&mut self) {
+        for database in 0..DATABASES {
+            self.at(database, 0).clear();
+        }
+    }
+
+    /// Index, number of keys, and of keys with a deadline, of each database that has any.
+    pub(super) fn census(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let counted = self.databases.iter().enumerate().map(|(i, d)| (i, d.entries.len(), d.deadlines.len()));
+        counted.filter(|(_, keys, _)| *keys > 0)
+    }
+}
+
+impl Database {
+    fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let (key, entry) = self.entries.remove_entry(key)?;
+        self.used -= cost(&key, &entry.value);
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.remove(&(deadline, key));
+        }
+        Some(entry)
+    }
+}
+
+fn cost(key: &[u8], value: &Value) -> usize {
+    KEY_OVERHEAD + key.len() + value.size()
+}
+
+impl Keyspace<'_> {
+    /// Which database it is.
+    pub(super) fn database(&self) -> usize {
+        self.database
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub(super) fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Whether `more` bytes still go in.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.store.has_room(more)
+    }
+
+    fn inner(&mut self) -> &mut Database {
+        &mut self.store.databases[self.database]
+    }
+
+    /// The database, with `key` forgotten if its time has come.
+    fn fresh(&mut self, key: &[u8]) -> &mut Database {
+        let now = self.now;
+        let database = self.inner();
+        if database.entries.get(key).and_then(|entry| entry.deadline).is_some_and(|deadline| deadline <= now) {
+            database.remove(key);
+        }
+        database
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        let key = Bytes::copy_from_slice(key);
+        self.store.touched.push((self.database, key));
+    }
+
+    /// The value of `key`.
+    pub(super) fn get(&mut self, key: &[u8]) -> Option<&Value> {
+        self.fresh(key).entries.get(key).map(|entry| &entry.value)
+    }
+
+    /// The text of `key`.
+    pub(super) fn text(&mut self, key: &[u8]) -> Result<Option<&Bytes>, Refusal> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(Refusal::WrongType),
+        }
+    }
+
+    /// The collection under `key`.
+    pub(super) fn collection<C: Collection>(&mut self, key: &[u8]) -> Result<Option<&C>, Refusal> {
+        self.get(key).map(|value| C::of(value).ok_or(Refusal::WrongType)).transpose()
+    }
+
+    /// Changes the collection under `key`; one that is empty afterwards is gone.
+    ///
+    /// `None` where there is none and `absent` says to leave it so.
+    pub(super) fn edit<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        absent: Absent,
+        edit: impl FnOnce(&mut C) -> R,
+    ) -> Result<Option<R>, Refusal> {
+        let database = self.fresh(key);
+        if !database.entries.contains_key(key) {
+            if absent == Absent::Leave {
+                return Ok(None);
+            }
+            let entry = Entry { value: C::default().into_value(), deadline: None };
+            database.used += cost(key, &entry.value);
+            database.entries.insert(Bytes::copy_from_slice(key), entry);
+        }
+        let Some(collection) = database.entries.get_mut(key).and_then(|entry| C::of_mut(&mut entry.value)) else {
+            return Err(Refusal::WrongType);
+        };
+        let (size, changes) = (collection.size(), collection.changes());
+        let result = edit(collection);
+        let (after, changed, empty) = (collection.size(), collection.changes() != changes, collection.is_empty());
+        database.used = database.used - size + after;
+        if empty {
+            database.remove(key);
+        }
+        if changed {
+            self.touch(key);
+        }
+        Ok(Some(result))
+    }
+
+    /// Puts a text under `key`, whatever lay there; `deadline` replaces the key's own.
+    pub(super) fn set_text(&mut self, key: &[u8], text: &[u8], deadline: Option<Millis>) {
+        let database = self.inner();
+        database.remove(key);
+        let entry = Entry { value: Value::Text(Bytes::copy_from_slice(text)), deadline: None };
+        database.used += cost(key, &entry.value);
+        database.entries.insert(Bytes::copy_from_slice(key), entry);
+        self.set_deadline(key, deadline);
+        self.touch(key);
+    }
+
+    /// When `key` is to go: `None` where there is no such key, `Some(None)` where never.
+    pub(super) fn deadline(&mut self, key: &[u8]) -> Option<Option<Millis>> {
+        self.fresh(key).entries.get(key).map(|entry| entry.deadline)
+    }
+
+    /// Sets or clears when `key` is to go; false where there is no such key. A time that is past takes it away.
+    pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
+        let now = self.now;
+        let database = self.fresh(key);
+        let Some((shared, _)) = database.entries.get_key_value(key) else { return false };
+        let shared = shared.clone();
+        let Some(entry) = database.entries.get_mut(key) else { return false };
+        if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
+            database.deadlines.remove(&(old, shared.clone()));
+        }
+        if let Some(deadline) = deadline {
+            database.deadlines.insert((deadline, shared));
+            if deadline <= now {
+                self.remove(key);
+            }
+        }
+        true
+    }
+
+    /// Takes `key` away; false where there is no such key.
+    pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+        let removed = self.fresh(key).remove(key).is_some();
+        if removed {
+            self.touch(key);
+        }
+        removed
+    }
+
+    /// All keys, in no order.
+    pub(super) fn keys(&mut self) -> impl Iterator<Item = &Bytes> {
+        let now = self.now;
+        self.store.expire(now);
+        self.inner().entries.keys()
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&mut self) -> usize {
+        self.keys().count()
+    }
+
+    /// Takes all keys away.
+    pub(super) fn clear(&mut self) {
+        let emptied = std::mem::take(self.inner());
+        let database = self.database;
+        self.store.touched.extend(emptied.entries.into_keys().map(|key| (database, key)));
+    }
+}
+
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::List(list) => Collection::size(list),
+            Self::SortedSet(set) => Collection::size(set),
+        }
+    }
+}
+
+impl Collection for List {
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::List(list) = value { Some(list) } else { None }
+    }
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::List(list) = value { Some(list) } else { None }
+    }
+    fn into_value(self) -> Value {
+        Value::List(self)
+    }
+    fn size(&self) -> usize {
+        self.bytes + self.len() * ITEM_OVERHEAD
+    }
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+impl Collection for SortedSet {
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::SortedSet(set) = value { Some(set) } else { None }
+    }
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::SortedSet(set) = value { Some(set) } else { None }
+    }
+    fn into_value(self) -> Value {
+        Value::SortedSet(self)
+    }
+    fn size(&self) -> usize {
+        SortedSet::size(self)
+    }
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    fn changes(&self) -> u64 {
+        SortedSet::changes(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

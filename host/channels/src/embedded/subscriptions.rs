@@ -1,0 +1,118 @@
+//! Who listens to which channels and patterns of `PUBLISH`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use super::clients::Clients;
+use super::glob;
+use super::resp::Reply;
+
+/// Most channels and patterns that one client may listen to.
+const MAX_SUBSCRIPTIONS: usize = 100_000;
+
+/// All subscriptions.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    channels: Listeners,
+    patterns: Listeners,
+}
+
+/// One table of subscriptions, from both sides.
+#[derive(Debug, Default)]
+struct Listeners {
+    by_name: HashMap<Bytes, BTreeSet<u64>>,
+    by_client: HashMap<u64, BTreeSet<Bytes>>,
+}
+
+/// Whether a name is a channel's or a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Channel,
+    Pattern,
+}
+
+impl Subscriptions {
+    fn table(&mut self, kind: Kind) -> &mut Listeners {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+        }
+    }
+
+    /// Has `client` listen; false where it listens to too many already.
+    pub(super) fn subscribe(&mut self, kind: Kind, client: u64, name: &[u8]) -> bool {
+        if self.count(client) >= MAX_SUBSCRIPTIONS {
+            return false;
+        }
+        let name = Bytes::copy_from_slice(name);
+        let table = self.table(kind);
+        table.by_name.entry(name.clone()).or_default().insert(client);
+        table.by_client.entry(client).or_default().insert(name);
+        true
+    }
+
+    /// Has `client` listen no more.
+    pub(super) fn unsubscribe(&mut self, kind: Kind, client: u64, name: &[u8]) {
+        let table = self.table(kind);
+        if let Some(clients) = table.by_name.get_mut(name) {
+            clients.remove(&client);
+            if clients.is_empty() {
+                table.by_name.remove(name);
+            }
+        }
+        if let Some(names) = table.by_client.get_mut(&client) {
+            names.remove(name);
+            if names.is_empty() {
+                table.by_client.remove(&client);
+            }
+        }
+    }
+
+    /// What `client` listens to.
+    pub(super) fn names(&mut self, kind: Kind, client: u64) -> Vec<Bytes> {
+        self.table(kind).by_client.get(&client).into_iter().flatten().cloned().collect()
+    }
+
+    /// To how many channels and patterns `client` listens.
+    pub(super) fn count(&self, client: u64) -> usize {
+        [&self.channels, &self.patterns].iter().filter_map(|t| t.by_client.get(&client)).map(BTreeSet::len).sum()
+    }
+
+    /// Forgets all that `client` listens to.
+    pub(super) fn disconnect(&mut self, client: u64) {
+        for kind in [Kind::Channel, Kind::Pattern] {
+            for name in self.names(kind, client) {
+                self.unsubscribe(kind, client, &name);
+            }
+        }
+    }
+
+    /// Pushes `message` to all who listen to `channel`; gives the number of times that it went out.
+    pub(super) fn publish(&self, clients: &mut Clients, channel: &Bytes, message: &Bytes) -> usize {
+        let mut count = 0;
+        let direct = self.channels.by_name.get(channel);
+        let push = Reply::Push(vec![Reply::text("message"), Reply::Bulk(channel.clone()), Reply::Bulk(message.clone())]);
+        for id in direct.into_iter().flatten() {
+            clients.push(*id, &push);
+            count += 1;
+        }
+        for (pattern, listeners) in &self.patterns.by_name {
+            if !glob::matches(pattern, channel) {
+                continue;
+            }
+            let parts = [Bytes::from_static(b"pmessage"), pattern.clone(), channel.clone(), message.clone()];
+            let push = Reply::Push(parts.map(Reply::Bulk).to_vec());
+            for id in listeners {
+                clients.push(*id, &push);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// How many channels somebody listens to, and how many patterns.
+    pub(super) fn census(&self) -> (usize, usize) {
+        (self.channels.by_name.len(), self.patterns.by_name.len())
+    }
+}

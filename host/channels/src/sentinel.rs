@@ -1,0 +1,41 @@
+//! Asking Sentinels which server is the master now.
+
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisResult, Value};
+
+use crate::config::Host;
+use crate::connection::{client, command};
+
+/// How long one Sentinel may take before the next is asked.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Finds the address of the master called `name`; asked anew for each connection, so a failover is followed.
+///
+/// The Sentinels are asked in turn; the first that knows a master decides (one that was
+/// demoted meanwhile refuses writes, which ends the connection). An error says what each of them answered.
+pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<(String, u16), String> {
+    let mut answers = Vec::with_capacity(sentinels.len());
+    for sentinel in sentinels {
+        match ask(sentinel, name).await {
+            Ok(Some(address)) => return Ok(address),
+            Ok(None) => answers.push(format!("{sentinel} knows no master {name:?}")),
+            Err(error) => answers.push(format!("{sentinel}: {error}")),
+        }
+    }
+    Err(format!("no Sentinel names a master: {}", answers.join("; ")))
+}
+
+async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<(String, u16)>> {
+    let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+    let client = client(&Host { database: 0, ..sentinel.clone() }, ProtocolVersion::RESP2).await?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+    let mut question = redis::cmd("SENTINEL");
+    question.arg("get-master-addr-by-name").arg(name);
+    let answer = command(&mut connection, &question).await?;
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let (host, port): (String, u16) = redis::from_redis_value(answer)?;
+    Ok(Some((host, port)))
+}
