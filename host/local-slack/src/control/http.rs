@@ -1,0 +1,303 @@
+//! The control interface over HTTP, under `/control/`: JSON in, JSON out.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{Burst, Control, ControlError, Frame, Which};
+use crate::access::Answer;
+use crate::core::Core;
+use crate::rtm::ConnectionId;
+use crate::server::{Asked, json as json_response};
+
+/// What was wrong with a request.
+#[derive(Debug, thiserror::Error)]
+enum Wrong {
+    #[error("/control/{0} takes other arguments: {1}")]
+    Arguments(String, String),
+    #[error("the local Slack has no {0} /control/{1}")]
+    Operation(Method, String),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("nothing of that kind happened within {0} s")]
+    TimedOut(f64),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Emit {
+    connection: Option<ConnectionId>,
+    /// An event, sent as JSON.
+    event: Option<Value>,
+    /// A text frame.
+    text: Option<String>,
+    /// A text frame of any bytes.
+    base64: Option<String>,
+    /// Bytes for the TCP connection.
+    raw_base64: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Say {
+    user: String,
+    channel: String,
+    text: String,
+    thread_ts: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Goodbye {
+    connection: Option<ConnectionId>,
+    close_after_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Prescribe {
+    method: String,
+    #[serde(flatten)]
+    answer: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scopes {
+    scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    token: Option<String>,
+    #[serde(default = "revoked")]
+    error: String,
+}
+
+fn revoked() -> String {
+    "token_revoked".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Presence {
+    user: String,
+    active: bool,
+}
+
+/// What a list can be asked for in its query string.
+#[derive(Default)]
+struct Look {
+    method: Option<String>,
+    contains: Option<String>,
+    /// Wait until there are so many.
+    wait: usize,
+    /// For so many seconds at most.
+    timeout: f64,
+}
+
+pub(crate) async fn answer(
+    core: &std::sync::Arc<Core>,
+    operation: &str,
+    asked: Asked,
+) -> Response<Full<Bytes>> {
+    let control = Control::new(core.clone());
+    match operate(&control, operation, asked).await {
+        Ok(value) => json_response(StatusCode::OK, &value),
+        Err(wrong) => {
+            let status = match wrong {
+                Wrong::Arguments(..) => StatusCode::BAD_REQUEST,
+                Wrong::Operation(..) | Wrong::Control(_) => StatusCode::NOT_FOUND,
+                Wrong::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
+            };
+            json_response(status, &json!({"error": wrong.to_string()}))
+        }
+    }
+}
+
+async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Value, Wrong> {
+    let method = asked.head.method.clone();
+    let body = &asked.body;
+    let done = json!({});
+    match (&method, operation) {
+        (&Method::POST, "emit") => emit(control, read(operation, body)?),
+        (&Method::POST, "burst") => {
+            let sent = control.burst(read::<Burst>(operation, body)?).await;
+            Ok(json!(sent))
+        }
+        (&Method::POST, "say") => {
+            let say: Say = read(operation, body)?;
+            let ts = control.say_in_thread(
+                &say.user,
+                &say.channel,
+                &say.text,
+                say.thread_ts.as_deref(),
+            )?;
+            Ok(json!({ "ts": ts }))
+        }
+        (&Method::POST, "presence") => {
+            let presence: Presence = read(operation, body)?;
+            control.set_presence(&presence.user, presence.active)?;
+            Ok(done)
+        }
+        (&Method::POST, "drop" | "freeze" | "thaw") => {
+            let which = read::<Which>(operation, body)?.connection;
+            let count = match operation {
+                "drop" => control.drop_connections(which),
+                "freeze" => control.freeze(which),
+                _ => control.thaw(which),
+            };
+            Ok(json!({ "connections": count }))
+        }
+        (&Method::POST, "goodbye") => {
+            let goodbye: Goodbye = read(operation, body)?;
+            let linger = goodbye.close_after_ms.map(Duration::from_millis);
+            let count = control.goodbye(goodbye.connection, linger).await;
+            Ok(json!({ "connections": count }))
+        }
+        (&Method::POST, "answer") => {
+            let prescribe: Prescribe = read(operation, body)?;
+            let wrong = |error: serde_json::Error| {
+                Wrong::Arguments(operation.to_owned(), error.to_string())
+            };
+            let answer: Answer = serde_json::from_value(prescribe.answer).map_err(wrong)?;
+            control.answer(&prescribe.method, answer);
+            Ok(done)
+        }
+        (&Method::DELETE, "answers") => {
+            control.clear_answers();
+            Ok(done)
+        }
+        (&Method::POST, "scopes") => {
+            let scopes: Scopes = read(operation, body)?;
+            let scopes: Vec<&str> = scopes.scopes.iter().map(String::as_str).collect();
+            control.set_scopes(&scopes);
+            Ok(done)
+        }
+        (&Method::POST, "revoke") => {
+            let revoke: Revoke = read(operation, body)?;
+            let token = revoke.token.as_deref().unwrap_or(&control.core.token);
+            control.revoke(token, &revoke.error);
+            Ok(done)
+        }
+        (&Method::GET, "calls" | "frames" | "connections") => {
+            list(control, operation, &asked).await
+        }
+        (&Method::DELETE, "calls") => {
+            control.clear_calls();
+            Ok(done)
+        }
+        (&Method::DELETE, "frames") => {
+            control.clear_frames();
+            Ok(done)
+        }
+        _ => Err(Wrong::Operation(method, operation.to_owned())),
+    }
+}
+
+/// Reads a body; an empty one is an empty object.
+fn read<T: DeserializeOwned>(operation: &str, body: &Bytes) -> Result<T, Wrong> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Wrong::Arguments(operation.to_owned(), error.to_string()))
+}
+
+fn emit(control: &Control, emit: Emit) -> Result<Value, Wrong> {
+    let wrong = |sentence: &str| Wrong::Arguments("emit".to_owned(), sentence.to_owned());
+    let decode = |text: String| {
+        STANDARD
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(|_| wrong("that is not base64"))
+    };
+    let frame = match (emit.event, emit.text, emit.base64, emit.raw_base64) {
+        (Some(event), None, None, None) => Frame::Text(Bytes::from(event.to_string())),
+        (None, Some(text), None, None) => Frame::Text(Bytes::from(text)),
+        (None, None, Some(text), None) => Frame::Text(decode(text)?),
+        (None, None, None, Some(raw)) => Frame::Raw(decode(raw)?),
+        _ => return Err(wrong("give one of event, text, base64 and raw_base64")),
+    };
+    let count = control.emit_frame(emit.connection, &frame);
+    Ok(json!({ "connections": count }))
+}
+
+async fn list(control: &Control, operation: &str, asked: &Asked) -> Result<Value, Wrong> {
+    let look = look(operation, asked)?;
+    let items = || -> Vec<Value> {
+        let all: Vec<Value> = match operation {
+            "calls" => {
+                let calls = control.calls(look.method.as_deref());
+                let answered = calls
+                    .iter()
+                    .filter(|call| look.wait == 0 || !call.answer.is_null());
+                answered.map(|call| json!(call)).collect()
+            }
+            "frames" => control.frames().iter().map(|frame| json!(frame)).collect(),
+            _ => control
+                .connections()
+                .iter()
+                .map(|connection| json!(connection))
+                .collect(),
+        };
+        let wanted = |item: &Value| match &look.contains {
+            Some(text) => {
+                item.to_string().contains(text.as_str())
+                    || item["text"]
+                        .as_str()
+                        .is_some_and(|t| t.contains(text.as_str()))
+            }
+            None => true,
+        };
+        all.into_iter().filter(wanted).collect()
+    };
+    let enough = control
+        .core
+        .journal
+        .wait(|| Some(items()).filter(|items| items.len() >= look.wait));
+    let found = tokio::time::timeout(Duration::from_secs_f64(look.timeout), enough).await;
+    found
+        .map(|items| json!({ operation: items }))
+        .map_err(|_| Wrong::TimedOut(look.timeout))
+}
+
+fn look(operation: &str, asked: &Asked) -> Result<Look, Wrong> {
+    let mut look = Look {
+        timeout: 10.0,
+        ..Look::default()
+    };
+    for (key, value) in
+        form_urlencoded::parse(asked.head.uri.query().unwrap_or_default().as_bytes())
+    {
+        let wrong =
+            |_| Wrong::Arguments(operation.to_owned(), format!("{key}={value} is no number"));
+        match &*key {
+            "method" => look.method = Some(value.into_owned()),
+            "contains" => look.contains = Some(value.into_owned()),
+            "wait" => {
+                look.wait = value
+                    .parse()
+                    .map_err(|error: std::num::ParseIntError| wrong(error.to_string()))?
+            }
+            "timeout" => {
+                let seconds: f64 = value
+                    .parse()
+                    .map_err(|error: std::num::ParseFloatError| wrong(error.to_string()))?;
+                look.timeout = seconds.clamp(0.0, 3600.0);
+            }
+            _ => {
+                return Err(Wrong::Arguments(
+                    operation.to_owned(),
+                    format!("{key} is unknown"),
+                ));
+            }
+        }
+    }
+    Ok(look)
+}

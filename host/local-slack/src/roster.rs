@@ -1,0 +1,214 @@
+//! The people and channels of a workspace, generated from a seed: the same options give the same roster.
+
+use std::collections::BTreeSet;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::Options;
+use crate::workspace::{Conversation, Kind, Members, Nature, User, Workspace};
+
+mod names;
+
+/// When the workspace says that it was founded: 2026-01-05 09:00 UTC, in seconds.
+pub(crate) const FOUNDED: u64 = 1_767_603_600;
+
+/// Named people stand at the head of the roster, so that examples can speak of them.
+const PEOPLE: [(&str, &str); 4] = [
+    ("alice", "Alice Novak"),
+    ("bob", "Bob Okafor"),
+    ("carol", "Carol Lindqvist"),
+    ("dave", "Dave Marsh"),
+];
+
+/// The named conversations: name, kind, archived, whether the bot is a member, purpose.
+const CHANNELS: [(&str, Kind, bool, bool, &str); 6] = [
+    (
+        "general",
+        Kind::Public,
+        false,
+        true,
+        "Announcements and everything else",
+    ),
+    (
+        "random",
+        Kind::Public,
+        false,
+        true,
+        "What fits nowhere else",
+    ),
+    ("ops", Kind::Public, false, true, "Deploys and alerts"),
+    ("lounge", Kind::Public, false, false, "No bots here"),
+    (
+        "core-team",
+        Kind::Private,
+        false,
+        true,
+        "The ones who decide",
+    ),
+    (
+        "old-projects",
+        Kind::Public,
+        true,
+        true,
+        "Kept for the record",
+    ),
+];
+
+/// A bijection of indexes onto ids that look drawn: an odd factor is invertible modulo a power of two.
+pub(crate) fn id(prefix: char, seed: u64, index: usize) -> String {
+    const BITS: u32 = 44;
+    let mixed = (index as u64)
+        .wrapping_mul(0x5_DEEC_E66D)
+        .wrapping_add(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20)
+        & ((1 << BITS) - 1);
+    // Ids begin with a zero, as those that Slack gave out for years; nine digits of base 36 hold 44 bits.
+    let mut digits = [b'0'; 11];
+    let mut rest = mixed;
+    for digit in digits[2..].iter_mut().rev() {
+        *digit = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[(rest % 36) as usize];
+        rest /= 36;
+    }
+    digits[0] = prefix as u8;
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+/// Fills an empty workspace.
+pub(crate) fn generate(options: &Options) -> Workspace {
+    let mut rng = StdRng::seed_from_u64(options.seed);
+    let mut workspace = Workspace::new(options);
+    let user = |name: &str, real_name: &str, nature| User {
+        id: String::new(),
+        name: name.to_owned(),
+        real_name: real_name.to_owned(),
+        nature,
+        deleted: false,
+        admin: false,
+        zone: 0,
+    };
+    workspace.bot = workspace.add_user(user(
+        &options.bot_name,
+        &options.bot_name,
+        Nature::Bot {
+            bot_id: id('B', options.seed, 0),
+            app_id: id('A', options.seed, 0),
+        },
+    ));
+    for (name, real_name) in PEOPLE {
+        let index = workspace.add_user(user(name, real_name, Nature::Human));
+        workspace.users[index].admin = name == "alice";
+        workspace.users[index].deleted = name == "dave";
+    }
+    workspace.installer = workspace.bot + 1;
+    workspace.add_user(user(
+        "buildbot",
+        "Build Bot",
+        Nature::Bot {
+            bot_id: id('B', options.seed, 1),
+            app_id: id('A', options.seed, 1),
+        },
+    ));
+    let mut slackbot = user("slackbot", "Slackbot", Nature::Slackbot);
+    slackbot.id = "USLACKBOT".to_owned();
+    workspace.add_user(slackbot);
+    for index in 0..options.users {
+        let (name, real_name) = names::person(index, &mut rng);
+        let added = workspace.add_user(user(&name, &real_name, Nature::Human));
+        let user = &mut workspace.users[added];
+        user.zone = rng.random_range(0..crate::workspace::ZONES.len());
+        // About one in forty has left.
+        user.deleted = rng.random_range(0..40) == 0;
+    }
+    channels(options, &mut workspace, &mut rng);
+    workspace
+}
+
+fn channels(options: &Options, workspace: &mut Workspace, rng: &mut StdRng) {
+    let (bot, creator) = (workspace.bot, workspace.installer);
+    let named: BTreeSet<usize> = (creator..creator + 3).collect();
+    for (name, kind, archived, bot_in, purpose) in CHANNELS {
+        let members = if name == "general" {
+            Members::Everyone
+        } else {
+            let mut listed = named.clone();
+            if bot_in {
+                listed.insert(bot);
+            }
+            Members::Listed(listed)
+        };
+        let mut conversation = Conversation::new(Some(name.to_owned()), kind, members, creator);
+        conversation.archived = archived;
+        conversation.purpose = purpose.to_owned();
+        workspace.add_conversation(conversation);
+    }
+    for index in 0..options.channels {
+        let mut members: BTreeSet<usize> = (0..8)
+            .map(|_| rng.random_range(bot + 1..workspace.users.len()))
+            .collect();
+        members.insert(creator);
+        // The bot was invited to nine of ten.
+        if index % 10 != 9 {
+            members.insert(bot);
+        }
+        let kind = if index % 20 == 13 {
+            Kind::Private
+        } else {
+            Kind::Public
+        };
+        let name = Some(names::channel(index));
+        let mut conversation = Conversation::new(name, kind, Members::Listed(members), creator);
+        conversation.archived = index % 50 == 27;
+        workspace.add_conversation(conversation);
+    }
+    for user in creator..creator + 2 {
+        workspace.open_im(bot, user);
+    }
+    // What was made above is how the workspace was found; nobody is told.
+    workspace.events.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids: HashSet<String> = (0..100_000).map(|index| id('U', 7, index)).collect();
+        assert_eq!(ids.len(), 100_000);
+        assert!(ids.iter().all(|id| id.len() == 11 && id.starts_with("U0")));
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_people_again() {
+        let options = Options {
+            users: 500,
+            channels: 100,
+            ..Options::default()
+        };
+        let names = |seed| {
+            let workspace = generate(&Options {
+                seed,
+                ..options.clone()
+            });
+            workspace
+                .users
+                .iter()
+                .map(|user| (user.id.clone(), user.name.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(1), names(1));
+        assert_ne!(names(1), names(2));
+        let unique: HashSet<String> = names(1).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(unique.len(), 500 + 7);
+    }
+
+    #[test]
+    fn the_bot_is_in_general_and_general_is_a_channel() {
+        let workspace = generate(&Options::default());
+        let general = workspace.conversation_named("general").unwrap();
+        let general = &workspace.conversations[general];
+        assert!(general.id.starts_with('C') && general.has(workspace.bot));
+    }
+}

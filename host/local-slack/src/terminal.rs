@@ -1,0 +1,206 @@
+//! The workspace in a terminal: typed lines are posted as a user, and what the bot posts is shown.
+
+use std::io;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Core;
+use crate::workspace::Ts;
+use crate::{Control, LocalSlack, lock};
+
+/// Whom lines are posted as, where they do not say.
+const SPEAKER: &str = "alice";
+
+const HELP: &str = "\
+text            is posted to #general as alice
+#channel text   is posted to that channel as alice
+@user text      is a direct message from that user to the bot
+/help           shows this
+";
+
+/// Posts each line of `input` as a user and shows on `output` what the bot does, until either ends or `cancel`.
+///
+/// A plain line goes to #general as alice, `#channel text` to a channel, `@user text` is a direct message from that
+/// user to the bot, and `/help` says so. Escape sequences in what is shown are taken out.
+///
+/// # Errors
+/// When `input` cannot be read or `output` cannot be written.
+pub async fn terminal(
+    slack: &LocalSlack,
+    input: impl AsyncBufRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
+    cancel: CancellationToken,
+) -> io::Result<()> {
+    let mut events = slack.core.feed.subscribe();
+    let mut lines = input.lines();
+    loop {
+        let shown = tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            line = lines.next_line() => match line? {
+                Some(line) => typed(&slack.control(), &line),
+                None => return Ok(()),
+            },
+            event = events.recv() => match event {
+                Ok(event) => seen(&slack.core, &event).map(|line| line + "\n"),
+                Err(RecvError::Lagged(count)) => Some(format!("({count} events went by too fast to be shown)\n")),
+                Err(RecvError::Closed) => return Ok(()),
+            },
+        };
+        if let Some(shown) = shown {
+            output.write_all(shown.as_bytes()).await?;
+            output.flush().await?;
+        }
+    }
+}
+
+/// Does what a line says; what there is to show for it.
+fn typed(control: &Control, line: &str) -> Option<String> {
+    let line = line.trim();
+    let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim_start();
+    let said = if line.is_empty() {
+        return None;
+    } else if line.starts_with('/') {
+        let unknown = format!("{first} is no command here\n{HELP}");
+        return Some(if first == "/help" {
+            HELP.to_owned()
+        } else {
+            unknown
+        });
+    } else if let Some(user) = first.strip_prefix('@').filter(|_| !rest.is_empty()) {
+        control.say(user, user, rest)
+    } else if let Some(channel) = first.strip_prefix('#').filter(|_| !rest.is_empty()) {
+        control.say(SPEAKER, channel, rest)
+    } else {
+        control.say(SPEAKER, "general", line)
+    };
+    said.err().map(|error| format!("{error}\n"))
+}
+
+/// The line for an event, if the bot caused it.
+fn seen(core: &Core, event: &Value) -> Option<String> {
+    let workspace = lock(&core.workspace);
+    let bot = &workspace.users[workspace.bot];
+    let bot_id = bot.bot().map(|(bot_id, _)| bot_id);
+    let by_bot = |message: &Value| {
+        message["user"] == bot.id.as_str()
+            || message["bot_id"]
+                .as_str()
+                .is_some_and(|id| Some(id) == bot_id)
+    };
+    let text = |value: &Value| plain(value.as_str().unwrap_or_default());
+    let (message, said) = match event["type"].as_str()? {
+        "message" => match event["subtype"].as_str() {
+            Some("message_changed") => (
+                &event["message"],
+                format!("(changed) {}", text(&event["message"]["text"])),
+            ),
+            Some("message_deleted") => (
+                &event["previous_message"],
+                format!("(deleted) {}", text(&event["previous_message"]["text"])),
+            ),
+            _ => {
+                let thread = if event["thread_ts"].is_string() {
+                    "(in thread) "
+                } else {
+                    ""
+                };
+                let ephemeral = if event["is_ephemeral"] == true {
+                    "(only you see this) "
+                } else {
+                    ""
+                };
+                let blocks = match event["text"].as_str() {
+                    Some("") | None => "(a message of blocks or attachments)",
+                    Some(_) => "",
+                };
+                (
+                    event,
+                    format!("{thread}{ephemeral}{}{blocks}", text(&event["text"])),
+                )
+            }
+        },
+        "reaction_added" => (
+            event,
+            format!("reacted with :{}:", text(&event["reaction"])),
+        ),
+        "reaction_removed" => (event, format!("took back :{}:", text(&event["reaction"]))),
+        "user_typing" => (event, "is typing".to_owned()),
+        _ => return None,
+    };
+    if !by_bot(message) {
+        return None;
+    }
+    let channel = event["channel"]
+        .as_str()
+        .or(event["item"]["channel"].as_str())?;
+    let index = workspace.conversation(channel)?;
+    let place = match (
+        workspace.im_partner(index, workspace.bot),
+        &workspace.conversations[index].name,
+    ) {
+        (Some(partner), _) => format!("@{}", workspace.users[partner].name),
+        (None, Some(name)) => format!("#{name}"),
+        (None, None) => channel.to_owned(),
+    };
+    let name = message["username"]
+        .as_str()
+        .map_or_else(|| bot.name.clone(), plain);
+    let seconds = Ts::parse(event["event_ts"].as_str().unwrap_or_default())
+        .map_or(0, |ts| ts.0 / 1_000_000)
+        % 86_400;
+    let clock = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
+    let name = if event["type"] == "message" {
+        format!("{name}:")
+    } else {
+        name
+    };
+    Some(format!("[{clock}] {place} {name} {said}"))
+}
+
+/// Text that cannot do anything to a terminal: control characters are taken out, with the sequences that they begin.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\u{1b}' => match chars.next() {
+                // A control sequence ends with a letter or the like.
+                Some('[') => {
+                    while chars
+                        .next()
+                        .is_some_and(|char| !('@'..='~').contains(&char))
+                    {}
+                }
+                // An operating system command ends with BEL or ST.
+                Some(']') => {
+                    while let Some(char) = chars.next() {
+                        if char == '\u{7}' {
+                            break;
+                        }
+                        if char == '\u{1b}' {
+                            chars.next_if_eq(&'\\');
+                            break;
+                        }
+                    }
+                }
+                _ => {}
+            },
+            '\n' => out.push_str("\n    "),
+            '\t' => out.push(' '),
+            // These change the order in which a line is shown.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            char if char.is_control() => {}
+            char => out.push(char),
+        }
+    }
+    out
+}

@@ -1,0 +1,354 @@
+//! The Web API: a call is read, admitted, carried out and answered as Slack would.
+//!
+//! The envelope is that of <https://docs.slack.dev/apis/web-api/>: every answer is an object with `ok`, a failure has
+//! `error`, and remarks stand in `warning` and `response_metadata`.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use crate::access::{Answer, Speaker};
+use crate::core::Core;
+use crate::lock;
+use crate::server::{Answered, Asked, HangUp, json as json_response, plain};
+use crate::workspace::Workspace;
+
+mod arguments;
+mod auth;
+mod chat;
+mod conversations;
+mod cursor;
+mod reactions;
+mod rtm;
+mod users;
+
+use arguments::Arguments;
+
+/// A method: its name, the calls a minute that Slack's tier allows, and what it does.
+struct Method {
+    name: &'static str,
+    per_minute: u32,
+    /// One of these is needed; none are where the list is empty.
+    scopes: &'static [&'static str],
+    run: fn(&mut Request<'_>) -> Result<Body, Refusal>,
+}
+
+const METHODS: [Method; 17] = [
+    method("api.test", 100, &[], auth::api_test),
+    method("auth.test", 600, &[], auth::test),
+    method("rtm.connect", 1, &["rtm:stream"], rtm::connect),
+    method("rtm.start", 1, &["rtm:stream"], rtm::connect),
+    method("users.list", 20, &["users:read"], users::list),
+    method("users.info", 100, &["users:read"], users::info),
+    method(
+        "conversations.list",
+        20,
+        conversations::READ,
+        conversations::list,
+    ),
+    method(
+        "conversations.info",
+        50,
+        conversations::READ,
+        conversations::info,
+    ),
+    method(
+        "conversations.members",
+        100,
+        conversations::READ,
+        conversations::members,
+    ),
+    method(
+        "conversations.open",
+        50,
+        conversations::WRITE,
+        conversations::open,
+    ),
+    method(
+        "conversations.history",
+        50,
+        conversations::HISTORY,
+        conversations::history,
+    ),
+    method("chat.postMessage", 600, &["chat:write"], chat::post_message),
+    method(
+        "chat.postEphemeral",
+        100,
+        &["chat:write"],
+        chat::post_ephemeral,
+    ),
+    method("chat.update", 50, &["chat:write"], chat::update),
+    method("chat.delete", 50, &["chat:write"], chat::delete),
+    method("reactions.add", 50, &["reactions:write"], reactions::add),
+    method(
+        "reactions.remove",
+        20,
+        &["reactions:write"],
+        reactions::remove,
+    ),
+];
+
+const fn method(
+    name: &'static str,
+    per_minute: u32,
+    scopes: &'static [&'static str],
+    run: fn(&mut Request<'_>) -> Result<Body, Refusal>,
+) -> Method {
+    Method {
+        name,
+        per_minute,
+        scopes,
+        run,
+    }
+}
+
+type Body = Map<String, Value>;
+
+/// A call that was admitted.
+struct Request<'a> {
+    core: &'a Core,
+    speaker: Speaker,
+    arguments: &'a Arguments,
+    /// Remarks that go with the answer.
+    warnings: Vec<&'static str>,
+}
+
+impl Request<'_> {
+    /// The user that the caller's token speaks for.
+    fn user(&self, workspace: &Workspace) -> usize {
+        match self.speaker {
+            Speaker::Bot => workspace.bot,
+            Speaker::Installer => workspace.installer,
+        }
+    }
+}
+
+/// Why a call fails: Slack's code, and what goes with it.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    error: String,
+    /// Sentences for `response_metadata.messages`.
+    messages: Vec<String>,
+    /// For `missing_scope` and `unknown_method`.
+    more: Body,
+    /// For `ratelimited`.
+    retry_after: Option<u64>,
+}
+
+impl From<&str> for Refusal {
+    fn from(error: &str) -> Refusal {
+        Refusal {
+            error: error.to_owned(),
+            messages: Vec::new(),
+            more: Body::new(),
+            retry_after: None,
+        }
+    }
+}
+
+impl Refusal {
+    fn missing(field: &str) -> Refusal {
+        Refusal::invalid(format!("[ERROR] missing required field: {field}"))
+    }
+
+    fn invalid(message: String) -> Refusal {
+        Refusal {
+            messages: vec![message],
+            ..Refusal::from("invalid_arguments")
+        }
+    }
+
+    fn too_fast(wait: Duration) -> Refusal {
+        Refusal {
+            // Whole seconds, never less than what there is to wait.
+            retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u64),
+            ..Refusal::from("ratelimited")
+        }
+    }
+}
+
+/// What is sent back, before headers that all answers have.
+struct Reply {
+    status: StatusCode,
+    retry_after: Option<u64>,
+    body: Value,
+}
+
+/// Answers a call of `method`.
+pub(crate) async fn answer(core: &Core, method: &str, asked: Asked) -> Answered {
+    let arguments = Arguments::read(&asked);
+    let number = core.journal.called(method, arguments.to_json());
+    let prescribed = lock(&core.access).prescribed(method);
+    let reply = match &prescribed {
+        Some(answer) if answer.replaces() => {
+            if answer.perform {
+                perform(core, method, &arguments);
+            }
+            prescribed_reply(answer)
+        }
+        _ => perform(core, method, &arguments),
+    };
+    if let Some(answer) = prescribed {
+        tokio::time::sleep(Duration::from_millis(answer.delay_ms)).await;
+        if answer.hang_up {
+            core.journal.answered(number, 0, Value::Null);
+            return Err(HangUp);
+        }
+    }
+    let mut response = match &reply.body {
+        Value::String(text) => plain(reply.status, text),
+        body => json_response(reply.status, body),
+    };
+    let headers = response.headers_mut();
+    let scopes = lock(&core.access)
+        .scopes
+        .iter()
+        .cloned()
+        .collect::<Vec<_>>();
+    if let Ok(scopes) = HeaderValue::from_str(&scopes.join(",")) {
+        headers.insert(HeaderName::from_static("x-oauth-scopes"), scopes);
+    }
+    if let Some(known) = METHODS.iter().find(|known| known.name == method)
+        && let Ok(scopes) = HeaderValue::from_str(&known.scopes.join(","))
+    {
+        headers.insert(HeaderName::from_static("x-accepted-oauth-scopes"), scopes);
+    }
+    headers.insert(
+        HeaderName::from_static("x-slack-req-id"),
+        HeaderValue::from(number),
+    );
+    if let Some(seconds) = reply.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    core.journal
+        .answered(number, reply.status.as_u16(), reply.body);
+    Ok(response)
+}
+
+fn prescribed_reply(answer: &Answer) -> Reply {
+    let status = match (answer.status, answer.retry_after) {
+        (0, Some(_)) => 429,
+        (0, None) => 200,
+        (status, _) => status,
+    };
+    let error = answer.error.as_deref().unwrap_or(match status {
+        429 => "ratelimited",
+        503 => "service_unavailable",
+        _ => "internal_error",
+    });
+    Reply {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        retry_after: answer.retry_after,
+        body: match &answer.body {
+            Some(body) => body.clone(),
+            None => json!({"ok": false, "error": error}),
+        },
+    }
+}
+
+/// Carries a call out, and puts its answer together.
+fn perform(core: &Core, method: &str, arguments: &Arguments) -> Reply {
+    let mut warnings = arguments.warnings();
+    let outcome = attempt(core, method, arguments, &mut warnings);
+    let (mut body, messages, retry_after) = match outcome {
+        Ok(mut body) => {
+            body.insert("ok".to_owned(), json!(true));
+            (body, Vec::new(), None)
+        }
+        Err(refusal) => {
+            let mut body = refusal.more;
+            body.insert("ok".to_owned(), json!(false));
+            body.insert("error".to_owned(), json!(refusal.error));
+            (body, refusal.messages, refusal.retry_after)
+        }
+    };
+    if !warnings.is_empty() {
+        body.insert("warning".to_owned(), json!(warnings.join(",")));
+    }
+    if !warnings.is_empty() || !messages.is_empty() {
+        let metadata = body.entry("response_metadata").or_insert_with(|| json!({}));
+        if !warnings.is_empty() {
+            metadata["warnings"] = json!(warnings);
+        }
+        if !messages.is_empty() {
+            metadata["messages"] = json!(messages);
+        }
+    }
+    let status = match retry_after {
+        Some(_) => StatusCode::TOO_MANY_REQUESTS,
+        None => StatusCode::OK,
+    };
+    Reply {
+        status,
+        retry_after,
+        body: Value::Object(body),
+    }
+}
+
+fn attempt(
+    core: &Core,
+    name: &str,
+    arguments: &Arguments,
+    warnings: &mut Vec<&'static str>,
+) -> Result<Body, Refusal> {
+    let Some(method) = METHODS.iter().find(|method| method.name == name) else {
+        return Err(Refusal {
+            more: Body::from_iter([("req_method".to_owned(), json!(name))]),
+            ..Refusal::from("unknown_method")
+        });
+    };
+    if let Some(error) = arguments.malformed() {
+        return Err(error.into());
+    }
+    // The one method that needs no token.
+    let speaker = if name == "api.test" {
+        Speaker::Bot
+    } else {
+        let access = lock(&core.access);
+        let speaker = access
+            .admit(arguments.token())
+            .map_err(|error| Refusal::from(&*error))?;
+        if !method.scopes.is_empty()
+            && !method
+                .scopes
+                .iter()
+                .any(|scope| access.scopes.contains(*scope))
+        {
+            let provided: Vec<&str> = access.scopes.iter().map(String::as_str).collect();
+            let more = [
+                ("needed".to_owned(), json!(method.scopes.join(","))),
+                ("provided".to_owned(), json!(provided.join(","))),
+            ];
+            return Err(Refusal {
+                more: Body::from_iter(more),
+                ..Refusal::from("missing_scope")
+            });
+        }
+        speaker
+    };
+    if core.options.rate_limits {
+        // A tier's calls may come all at once, and a few even of the rarest; Slack documents no finer rule.
+        let burst = method.per_minute.max(10);
+        let spent = lock(&core.access).spend(name, method.per_minute, burst);
+        spent.map_err(Refusal::too_fast)?;
+    }
+    let mut request = Request {
+        core,
+        speaker,
+        arguments,
+        warnings: Vec::new(),
+    };
+    let outcome = (method.run)(&mut request);
+    warnings.append(&mut request.warnings);
+    outcome
+}
+
+/// An object's fields.
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Body {
+    fields
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}

@@ -1,0 +1,37 @@
+//! `api.test` and `auth.test`.
+
+use serde_json::{Value, json};
+
+use super::{Body, Refusal, Request, fields};
+use crate::lock;
+
+pub(super) fn api_test(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let arguments = request.arguments.to_json();
+    match request.arguments.text("error")? {
+        Some(error) => Err(Refusal {
+            more: fields([("args", arguments)]),
+            ..Refusal::from(&*error)
+        }),
+        None => Ok(fields([("args", arguments)])),
+    }
+}
+
+pub(super) fn test(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let workspace = lock(&request.core.workspace);
+    let user = &workspace.users[request.user(&workspace)];
+    let mut body = fields([
+        (
+            "url",
+            json!(format!("https://{}.slack.com/", workspace.team.domain)),
+        ),
+        ("team", json!(workspace.team.name)),
+        ("user", json!(user.name)),
+        ("team_id", json!(workspace.team.id)),
+        ("user_id", json!(user.id)),
+        ("is_enterprise_install", Value::Bool(false)),
+    ]);
+    if let Some((bot_id, _)) = user.bot() {
+        body.insert("bot_id".to_owned(), json!(bot_id));
+    }
+    Ok(body)
+}

@@ -1,0 +1,236 @@
+//! `conversations.list`, `info`, `members`, `open` and `history`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Arguments, Body, Refusal, Request, cursor, fields};
+use crate::lock;
+use crate::workspace::{Kind, Ts, Workspace};
+
+pub(super) const READ: &[&str] = &["channels:read", "groups:read", "im:read", "mpim:read"];
+pub(super) const WRITE: &[&str] = &["channels:manage", "groups:write", "im:write", "mpim:write"];
+pub(super) const HISTORY: &[&str] = &[
+    "channels:history",
+    "groups:history",
+    "im:history",
+    "mpim:history",
+];
+
+/// Pages of conversations and messages are at most this long.
+const LONGEST_PAGE: usize = 999;
+
+/// The conversation that `channel` names, if the caller may know of it.
+pub(super) fn named(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    user: usize,
+) -> Result<usize, Refusal> {
+    let id = arguments.required("channel")?;
+    let index = workspace.conversation(&id).ok_or("channel_not_found")?;
+    if !workspace.conversations[index].visible_to(user) {
+        return Err("channel_not_found".into());
+    }
+    Ok(index)
+}
+
+pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let arguments = request.arguments;
+    let types = arguments
+        .text("types")?
+        .unwrap_or_else(|| Kind::Public.name().to_owned());
+    let kinds = types
+        .split(',')
+        .map(|name| {
+            let known = [Kind::Public, Kind::Private, Kind::Im, Kind::Mpim];
+            known.into_iter().find(|kind| kind.name() == name.trim())
+        })
+        .collect::<Option<Vec<Kind>>>()
+        .ok_or("invalid_types")?;
+    let limit = cursor::limit(arguments, 100, LONGEST_PAGE)?;
+    let without_archived = arguments.flag("exclude_archived");
+    let workspace = lock(&request.core.workspace);
+    let user = request.user(&workspace);
+    let from = match cursor::decode(arguments, "team")? {
+        Some(id) => workspace.conversation(&id).ok_or("invalid_cursor")?,
+        None => 0,
+    };
+    let mut matching = (from..workspace.conversations.len()).filter(|index| {
+        let conversation = &workspace.conversations[*index];
+        // A bot is not told of direct messages between others.
+        kinds.contains(&conversation.kind) && conversation.visible_to(user)
+    });
+    let page: Vec<usize> = matching.by_ref().take(limit).collect();
+    let next = matching
+        .next()
+        .map(|index| cursor::encode("team", &workspace.conversations[index].id));
+    // As with Slack, archived ones count for the limit even where they are left out: pages can be short.
+    let channels: Vec<Value> = page
+        .into_iter()
+        .filter(|index| !(without_archived && workspace.conversations[*index].archived))
+        .map(|index| workspace.conversation_json(index, user))
+        .collect();
+    Ok(fields([
+        ("channels", Value::Array(channels)),
+        ("response_metadata", cursor::metadata(next)),
+    ]))
+}
+
+pub(super) fn info(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let workspace = lock(&request.core.workspace);
+    let user = request.user(&workspace);
+    let index = named(&workspace, request.arguments, user)?;
+    let mut channel = workspace.conversation_json(index, user);
+    if let (false, Some(channel)) = (
+        request.arguments.flag("include_num_members"),
+        channel.as_object_mut(),
+    ) {
+        channel.remove("num_members");
+    }
+    Ok(fields([("channel", channel)]))
+}
+
+pub(super) fn members(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let workspace = lock(&request.core.workspace);
+    let user = request.user(&workspace);
+    let index = named(&workspace, request.arguments, user)?;
+    let limit = cursor::limit(request.arguments, 100, 1000)?;
+    let from = match cursor::decode(request.arguments, "user")? {
+        Some(id) => workspace.user(&id).ok_or("invalid_cursor")?,
+        None => 0,
+    };
+    let all = workspace.members(index);
+    let mut rest = all.into_iter().filter(|member| *member >= from);
+    let page: Vec<&str> = rest
+        .by_ref()
+        .take(limit)
+        .map(|member| workspace.users[member].id.as_str())
+        .collect();
+    let next = rest
+        .next()
+        .map(|member| cursor::encode("user", &workspace.users[member].id));
+    Ok(fields([
+        ("members", json!(page)),
+        ("response_metadata", cursor::metadata(next)),
+    ]))
+}
+
+pub(super) fn open(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let arguments = request.arguments;
+    let (channel, users) = (arguments.text("channel")?, arguments.get("users"));
+    let core = request.core;
+    core.change(|workspace| {
+        let user = request.user(workspace);
+        let (index, already) = if channel.is_some() {
+            (named(workspace, arguments, user)?, true)
+        } else {
+            let ids: Vec<&str> = match users {
+                Some(Value::String(list)) => list.split(',').map(str::trim).collect(),
+                Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+                _ => return Err("users_list_not_supplied".into()),
+            };
+            open_with(workspace, user, &ids)?
+        };
+        let id = json!(workspace.conversations[index].id);
+        let channel = if arguments.flag("return_im") {
+            workspace.conversation_json(index, user)
+        } else {
+            json!({ "id": id })
+        };
+        let mut body = fields([("channel", channel)]);
+        if already {
+            body.extend(fields([
+                ("no_op", json!(true)),
+                ("already_open", json!(true)),
+            ]));
+        }
+        Ok(body)
+    })
+}
+
+/// Direct messages with the users of these ids; whether they were open before.
+fn open_with(
+    workspace: &mut Workspace,
+    user: usize,
+    ids: &[&str],
+) -> Result<(usize, bool), Refusal> {
+    let found = ids
+        .iter()
+        .map(|id| workspace.user(id))
+        .collect::<Option<BTreeSet<usize>>>();
+    let mut others = found.ok_or("user_not_found")?;
+    if others.iter().any(|other| workspace.users[*other].deleted) {
+        return Err("user_disabled".into());
+    }
+    others.remove(&user);
+    match others.len() {
+        // Slack: a bot has no direct messages with itself.
+        0 => Err("not_enough_users".into()),
+        1 => {
+            let other = others.pop_first().ok_or("not_enough_users")?;
+            Ok(workspace.open_im(user, other))
+        }
+        2..=8 => {
+            others.insert(user);
+            Ok(workspace.open_mpim(others, user))
+        }
+        _ => Err("too_many_users".into()),
+    }
+}
+
+pub(super) fn history(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let arguments = request.arguments;
+    let limit = cursor::limit(arguments, 100, LONGEST_PAGE)?;
+    let time = |key: &str, error: &'static str| -> Result<Option<Ts>, Refusal> {
+        let text = arguments.text(key)?;
+        text.map(|text| Ts::parse(&text).ok_or(Refusal::from(error)))
+            .transpose()
+    };
+    let latest = time("latest", "invalid_ts_latest")?.unwrap_or(Ts(u64::MAX));
+    let oldest = time("oldest", "invalid_ts_oldest")?.unwrap_or_default();
+    let inclusive = arguments.flag("inclusive");
+    let from = match cursor::decode(arguments, "nts")? {
+        Some(place) => Some(place.parse().map(Ts).map_err(|_| "invalid_cursor")?),
+        None => None,
+    };
+    let workspace = lock(&request.core.workspace);
+    let user = request.user(&workspace);
+    let index = named(&workspace, arguments, user)?;
+    let conversation = &workspace.conversations[index];
+    if !conversation.has(user) {
+        return Err("not_in_channel".into());
+    }
+    let within = |ts: Ts| {
+        let inside = oldest < ts && ts < latest || inclusive && (ts == oldest || ts == latest);
+        inside && from.is_none_or(|from| ts <= from)
+    };
+    let mut newest_first = conversation.messages.iter().rev().filter(|(ts, message)| {
+        // Replies stand in their thread, unless they were sent to all.
+        let reply = message
+            .get("thread_ts")
+            .is_some_and(|thread| *thread != message["ts"]);
+        let shown = !reply
+            || message
+                .get("subtype")
+                .is_some_and(|kind| kind == "thread_broadcast");
+        shown && within(**ts)
+    });
+    let messages: Vec<Value> = newest_first
+        .by_ref()
+        .take(limit)
+        .map(|(_, message)| Value::Object(message.clone()))
+        .collect();
+    let next = newest_first
+        .next()
+        .map(|(ts, _)| cursor::encode("nts", &ts.0.to_string()));
+    let mut body = fields([
+        ("messages", Value::Array(messages)),
+        ("has_more", json!(next.is_some())),
+        ("pin_count", json!(0)),
+    ]);
+    // Slack leaves the cursor out on the last page of messages.
+    if next.is_some() {
+        body.insert("response_metadata".to_owned(), cursor::metadata(next));
+    }
+    Ok(body)
+}

@@ -1,0 +1,213 @@
+//! The state of the workspace: who and what there is, and the events that each change makes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use crate::rtm::ConnectionId;
+use crate::{Options, Team, roster};
+
+mod conversation;
+mod message;
+mod ts;
+mod user;
+
+pub(crate) use conversation::{Conversation, Kind, Members};
+pub(crate) use message::{Post, Refused};
+pub(crate) use ts::{Ts, now_micros};
+pub(crate) use user::{Nature, User, ZONES};
+
+/// Users and conversations are named by their place in the roster, which is also the order of pages.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    pub(crate) team: Team,
+    seed: u64,
+    pub(crate) users: Vec<User>,
+    users_by_id: HashMap<String, usize>,
+    users_by_name: HashMap<String, usize>,
+    pub(crate) conversations: Vec<Conversation>,
+    conversations_by_id: HashMap<String, usize>,
+    conversations_by_name: HashMap<String, usize>,
+    /// Direct messages by their two users, the smaller place first.
+    ims: HashMap<(usize, usize), usize>,
+    /// Users that are `away`; all others are `active`.
+    pub(crate) away: BTreeSet<usize>,
+    /// The user that `xoxb-` tokens speak for.
+    pub(crate) bot: usize,
+    /// The user that `xoxp-` tokens speak for.
+    pub(crate) installer: usize,
+    clock: Ts,
+    /// Messages kept in each conversation.
+    keep: usize,
+    /// What has happened and was not told yet, in order.
+    pub(crate) events: Vec<Event>,
+}
+
+/// Something that connections are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) audience: Audience,
+    pub(crate) value: Value,
+}
+
+/// Which connections are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// All whose user is in this conversation.
+    Members(usize),
+    /// The same, without the connection that caused it.
+    MembersBut(usize, ConnectionId),
+    /// All of one user.
+    User(usize),
+    /// All that asked for the presence of this user.
+    Watchers(usize),
+}
+
+impl Workspace {
+    pub(crate) fn new(options: &Options) -> Workspace {
+        Workspace {
+            team: options.team.clone(),
+            seed: options.seed,
+            users: Vec::with_capacity(options.users + 8),
+            users_by_id: HashMap::with_capacity(options.users + 8),
+            users_by_name: HashMap::with_capacity(options.users + 8),
+            conversations: Vec::new(),
+            conversations_by_id: HashMap::new(),
+            conversations_by_name: HashMap::new(),
+            ims: HashMap::new(),
+            away: BTreeSet::new(),
+            bot: 0,
+            installer: 0,
+            clock: Ts::default(),
+            keep: options.keep,
+            events: Vec::new(),
+        }
+    }
+
+    /// Adds a user; an empty id is filled in.
+    pub(crate) fn add_user(&mut self, mut user: User) -> usize {
+        let index = self.users.len();
+        if user.id.is_empty() {
+            user.id = roster::id('U', self.seed, index);
+        }
+        self.users_by_id.insert(user.id.clone(), index);
+        self.users_by_name.insert(user.name.clone(), index);
+        self.users.push(user);
+        index
+    }
+
+    /// Adds a conversation and gives it its id.
+    pub(crate) fn add_conversation(&mut self, mut conversation: Conversation) -> usize {
+        let index = self.conversations.len();
+        conversation.id = roster::id(conversation.kind.prefix(), self.seed, index);
+        self.conversations_by_id
+            .insert(conversation.id.clone(), index);
+        if let Some(name) = &conversation.name {
+            self.conversations_by_name.insert(name.clone(), index);
+        }
+        self.conversations.push(conversation);
+        index
+    }
+
+    /// The direct messages of two users, opened if they were not.
+    pub(crate) fn open_im(&mut self, from: usize, to: usize) -> (usize, bool) {
+        let pair = (from.min(to), from.max(to));
+        if let Some(im) = self.ims.get(&pair) {
+            return (*im, true);
+        }
+        let members = Members::Listed([from, to].into());
+        let im = self.add_conversation(Conversation::new(None, Kind::Im, members, from));
+        self.ims.insert(pair, im);
+        for (user, other) in [(from, to), (to, from)] {
+            let (id, other) = (&self.conversations[im].id, &self.users[other].id);
+            let created = json!({"type": "im_created", "user": other,
+                "channel": {"id": id, "created": roster::FOUNDED, "is_im": true, "is_org_shared": false, "user": other}});
+            let open = json!({"type": "im_open", "user": other, "channel": id});
+            for value in [created, open] {
+                self.events.push(Event {
+                    audience: Audience::User(user),
+                    value,
+                });
+            }
+            if from == to {
+                break;
+            }
+        }
+        (im, false)
+    }
+
+    /// A conversation of several users, opened if it was not.
+    pub(crate) fn open_mpim(&mut self, members: BTreeSet<usize>, creator: usize) -> (usize, bool) {
+        let members = Members::Listed(members);
+        let same = |c: &Conversation| c.kind == Kind::Mpim && c.members == members;
+        if let Some(index) = self.conversations.iter().position(same) {
+            return (index, true);
+        }
+        let names: Vec<&str> = match &members {
+            Members::Listed(listed) => listed
+                .iter()
+                .map(|user| self.users[*user].name.as_str())
+                .collect(),
+            Members::Everyone => Vec::new(),
+        };
+        let name = format!("mpdm-{}-1", names.join("--"));
+        let conversation = Conversation::new(Some(name), Kind::Mpim, members, creator);
+        let index = self.add_conversation(conversation);
+        let value =
+            json!({"type": "mpim_joined", "channel": self.conversation_json(index, creator)});
+        self.events.push(Event {
+            audience: Audience::Members(index),
+            value,
+        });
+        (index, false)
+    }
+
+    pub(crate) fn user(&self, id: &str) -> Option<usize> {
+        self.users_by_id.get(id).copied()
+    }
+
+    pub(crate) fn user_named(&self, name: &str) -> Option<usize> {
+        self.users_by_name.get(name).copied()
+    }
+
+    pub(crate) fn conversation(&self, id: &str) -> Option<usize> {
+        self.conversations_by_id.get(id).copied()
+    }
+
+    pub(crate) fn conversation_named(&self, name: &str) -> Option<usize> {
+        self.conversations_by_name.get(name).copied()
+    }
+
+    /// The time, later than all that were given out before.
+    pub(crate) fn tick(&mut self) -> Ts {
+        self.clock = Ts(now_micros().max(self.clock.0 + 1));
+        self.clock
+    }
+
+    /// The first of `count` successive times, all later than those given out before.
+    pub(crate) fn ticks(&mut self, count: u64) -> Ts {
+        let first = self.tick();
+        self.clock = Ts(first.0 + count.saturating_sub(1));
+        first
+    }
+
+    /// Whether a connection of `user` is told of what `audience` is told.
+    pub(crate) fn sees(&self, audience: Audience, user: usize) -> bool {
+        match audience {
+            Audience::Members(index) | Audience::MembersBut(index, _) => {
+                self.conversations[index].has(user)
+            }
+            Audience::User(one) => one == user,
+            Audience::Watchers(_) => true,
+        }
+    }
+
+    /// `active` or `away`.
+    pub(crate) fn presence(&self, user: usize) -> &'static str {
+        if self.away.contains(&user) {
+            "away"
+        } else {
+            "active"
+        }
+    }
+}
