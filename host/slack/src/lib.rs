@@ -1,1 +1,22 @@
-//! TBD
+//! Slack for the bridge: the Web API, who and what is in the workspace, and the Real-Time Messaging connection.
+//!
+//! Knows nothing of plugins or channel layers. All that comes from Slack comes as [`Incoming`] values through a bounded
+//! channel, whatever transport brought it; all that goes to Slack goes through [`WebApi::call`], one attempt at a time,
+//! at the pace that a [`Pacer`] allows. Who calls owns the retries.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod backoff;
+pub mod pacing;
+pub mod roster;
+pub mod rtm;
+pub mod token;
+pub mod transport;
+pub mod ws;
+
+pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, method};
+pub use pacing::Pacer;
+pub use roster::Roster;
+pub use token::{Token, TokenKind};
+pub use transport::{BadFrame, Fatal, Frame, Incoming, Session};

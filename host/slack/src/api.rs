@@ -1,0 +1,433 @@
+//! Slack's Web API: one attempt for each call, and typed errors; who calls owns the retries.
+
+mod error;
+pub mod method;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{
+    StatusCode,
+    header::{self, HeaderMap, HeaderValue},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use url::{Host, Url};
+
+pub use error::{ApiError, Class, Failure, Refusal};
+
+use crate::token::{Token, TokenKind};
+
+/// Where Slack's Web API is.
+pub const SLACK_API_URL: &str = "https://slack.com/api/";
+
+/// An answer larger than this is not read to its end: the largest page of a listing has about 4 MiB.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// What to wait where Slack says that we are too fast and not for how long.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// A client of Slack's Web API with one token. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct WebApi {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    base: Url,
+    token: Token,
+    authorization: HeaderValue,
+    http: reqwest::Client,
+}
+
+/// Why a [`WebApi`] could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The base URL is not one that methods can be joined to.
+    #[error("{0} can't be Slack's API: give a URL like https://slack.com/api/")]
+    BaseUrl(Url),
+    /// No certificates to check Slack's with.
+    #[error(
+        "no root certificates are found on this machine ({0}): install ca-certificates, or set SSL_CERT_FILE"
+    )]
+    NoCertificates(String),
+    /// The TLS library refused its configuration.
+    #[error("TLS can't be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The HTTP client refused its configuration, for example a proxy's URL.
+    #[error("the HTTP client can't be set up: {0} (check HTTPS_PROXY)")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Who the token is, from `auth.test`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// `T...`.
+    pub team_id: String,
+    /// The workspace's name.
+    pub team: String,
+    /// `U...`: the token's user; for a bot token the bot's.
+    pub user_id: String,
+    /// That user's name.
+    pub user: String,
+    /// `B...`, with a bot token.
+    pub bot_id: Option<String>,
+    /// The workspace's address, `https://example.slack.com/`.
+    pub url: String,
+    /// What the token may do, from the header `x-oauth-scopes`; empty where Slack did not say.
+    #[serde(skip)]
+    pub scopes: Vec<String>,
+}
+
+/// What `rtm.connect` gives: a URL that is good once and for 30 seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RtmSession {
+    /// `wss://...`.
+    pub url: Url,
+    /// The connection's own user.
+    #[serde(rename = "self")]
+    pub me: RtmSelf,
+    /// The workspace.
+    pub team: RtmTeam,
+}
+
+/// The user that an RTM connection is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct RtmSelf {
+    /// `U...`.
+    pub id: String,
+    /// The handle.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// The workspace of an RTM connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct RtmTeam {
+    /// `T...`.
+    pub id: String,
+    /// The workspace's name.
+    #[serde(default)]
+    pub name: String,
+    /// `example` of `example.slack.com`.
+    #[serde(default)]
+    pub domain: String,
+}
+
+/// What stands in every answer; the rest is the method's own.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    ok: bool,
+    #[serde(borrow, default)]
+    error: Option<Cow<'a, str>>,
+    #[serde(default)]
+    needed: Option<String>,
+    #[serde(default)]
+    provided: Option<String>,
+    #[serde(default)]
+    errors: Option<Value>,
+    #[serde(default)]
+    response_metadata: Option<Metadata>,
+    #[serde(default)]
+    retry_after: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    messages: Vec<String>,
+}
+
+impl WebApi {
+    /// A client for the API at `base`, for example [`SLACK_API_URL`].
+    ///
+    /// Certificates are the machine's own, or those of `SSL_CERT_FILE`. `HTTPS_PROXY` and its like are obeyed, but not
+    /// for a `base` on this very machine.
+    pub fn new(base: Url, token: Token) -> Result<WebApi, SetupError> {
+        WebApi::with_timeout(base, token, Duration::from_secs(30))
+    }
+
+    /// Like [`WebApi::new`], with another time within which a whole answer must have come.
+    pub fn with_timeout(
+        mut base: Url,
+        token: Token,
+        timeout: Duration,
+    ) -> Result<WebApi, SetupError> {
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(SetupError::BaseUrl(base));
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+            .map_err(|_| SetupError::BaseUrl(base.clone()))?;
+        authorization.set_sensitive(true);
+
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("djangobot/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls(base.scheme() == "https")?)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(timeout.min(Duration::from_secs(10)))
+            .timeout(timeout)
+            .tcp_nodelay(true);
+        if is_loopback(&base) {
+            http = http.no_proxy();
+        }
+        Ok(WebApi {
+            shared: Arc::new(Shared {
+                base,
+                token,
+                authorization,
+                http: http.build()?,
+            }),
+        })
+    }
+
+    /// What kind of token the client has.
+    pub fn token_kind(&self) -> TokenKind {
+        self.shared.token.kind()
+    }
+
+    /// Where the client calls to.
+    pub fn base(&self) -> &Url {
+        &self.shared.base
+    }
+
+    /// Calls a method once and gives Slack's whole answer, an object with `"ok": true`.
+    pub async fn call(&self, method: &str, args: &Map<String, Value>) -> Result<Value, ApiError> {
+        self.call_as(method, args).await
+    }
+
+    /// Like [`WebApi::call`], read into a type of its own.
+    pub async fn call_as<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &Map<String, Value>,
+    ) -> Result<T, ApiError> {
+        let (_, body) = self.attempt(method, args).await?;
+        read(&body).map_err(|failure| error(method, args, failure))
+    }
+
+    /// Asks who the token is.
+    pub async fn auth_test(&self) -> Result<Identity, ApiError> {
+        let args = Map::new();
+        let (headers, body) = self.attempt("auth.test", &args).await?;
+        let mut identity: Identity =
+            read(&body).map_err(|failure| error("auth.test", &args, failure))?;
+        if let Some(scopes) = headers
+            .get("x-oauth-scopes")
+            .and_then(|value| value.to_str().ok())
+        {
+            identity.scopes = scopes
+                .split(',')
+                .map(str::trim)
+                .filter(|s| !s.is_empty())
+                .map(String::from)
+                .collect();
+        }
+        Ok(identity)
+    }
+
+    /// Asks for an RTM connection's URL.
+    pub async fn rtm_connect(&self) -> Result<RtmSession, ApiError> {
+        self.call_as("rtm.connect", &Map::new()).await
+    }
+
+    /// The HTTP client, for what shares its proxy and certificates: the WebSocket handshake.
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.shared.http
+    }
+
+    /// One attempt; `Ok` is an answer that says `"ok": true`.
+    async fn attempt(
+        &self,
+        method: &str,
+        args: &Map<String, Value>,
+    ) -> Result<(HeaderMap, Bytes), ApiError> {
+        let fail = |failure| error(method, args, failure);
+        let url = self.url(method).map_err(fail)?;
+        let request = self
+            .shared
+            .http
+            .post(url)
+            .header(header::AUTHORIZATION, self.shared.authorization.clone());
+        let request = if method::get(method).is_some_and(|method| method.json && !method.get) {
+            let body = serde_json::to_vec(args)
+                .map_err(|why| fail(Failure::Unsendable(why.to_string())))?;
+            request
+                .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+                .body(body)
+        } else {
+            request.form(&form(args))
+        };
+        let mut response = request.send().await.map_err(|why| fail(not_sent(&why)))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|why| fail(Failure::Interrupted(in_words(&why))))?
+        {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                return Err(fail(Failure::Unreadable(format!(
+                    "it is longer than {MAX_ANSWER} bytes"
+                ))));
+            }
+        }
+        judge(response.status(), response.headers(), &body).map_err(fail)?;
+        Ok((std::mem::take(response.headers_mut()), Bytes::from(body)))
+    }
+
+    /// A method's name becomes a piece of the URL, and comes from outside: only letters, digits, dots and underscores.
+    fn url(&self, method: &str) -> Result<Url, Failure> {
+        let is_name = !method.is_empty()
+            && !method.starts_with('.')
+            && method
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_'));
+        match self.shared.base.join(method) {
+            Ok(url) if is_name => Ok(url),
+            _ => Err(Failure::Unsendable(
+                "a method's name has letters, digits, dots and underscores only".into(),
+            )),
+        }
+    }
+}
+
+/// Whether a URL's host is this very machine, which no proxy stands before.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// TLS by rustls with ring, and the machine's root certificates. Nothing process-wide is installed.
+fn tls(needed: bool) -> Result<rustls::ClientConfig, SetupError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 && needed {
+        let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(SetupError::NoCertificates(why.join("; ")));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Arguments as a form: texts as they are, the rest as JSON (Slack's rule for `blocks` and the like), null left out.
+fn form(args: &Map<String, Value>) -> Vec<(&str, Cow<'_, str>)> {
+    args.iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| match value {
+            Value::String(text) => (key.as_str(), Cow::Borrowed(text.as_str())),
+            other => (key.as_str(), Cow::Owned(other.to_string())),
+        })
+        .collect()
+}
+
+/// Tells an answer that says `"ok": true` from all others.
+fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
+    let envelope = serde_json::from_slice::<Envelope<'_>>(body);
+    let is_limited = status == StatusCode::TOO_MANY_REQUESTS;
+    let code = envelope
+        .as_ref()
+        .ok()
+        .and_then(|envelope| envelope.error.as_deref());
+    if is_limited || matches!(code, Some("ratelimited" | "rate_limited")) {
+        let in_header = headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let in_body = envelope
+            .as_ref()
+            .ok()
+            .and_then(|envelope| envelope.retry_after);
+        let retry_after = in_header
+            .or(in_body)
+            .map_or(DEFAULT_RETRY_AFTER, Duration::from_secs);
+        return Err(Failure::RateLimited { retry_after });
+    }
+    match envelope {
+        Ok(envelope) if envelope.ok && status.is_success() => Ok(()),
+        Ok(Envelope {
+            ok: false,
+            error,
+            needed,
+            provided,
+            errors,
+            response_metadata,
+            ..
+        }) => {
+            let mut messages = response_metadata.unwrap_or_default().messages;
+            if let Some(Value::Array(errors)) = errors {
+                messages.extend(
+                    errors
+                        .iter()
+                        .map(|it| it.as_str().map_or_else(|| it.to_string(), String::from)),
+                );
+            }
+            let code = error.map_or_else(|| "unknown_error".into(), Cow::into_owned);
+            Err(Failure::Refused(Box::new(Refusal {
+                code,
+                needed,
+                provided,
+                messages,
+            })))
+        }
+        _ if !status.is_success() => Err(Failure::Status(status.as_u16())),
+        Ok(_) => Ok(()),
+        Err(why) => Err(Failure::Unreadable(why.to_string())),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|why| Failure::Unreadable(why.to_string()))
+}
+
+fn error(method: &str, args: &Map<String, Value>, failure: Failure) -> ApiError {
+    let channel = args
+        .get("channel")
+        .and_then(Value::as_str)
+        .map(String::from);
+    ApiError {
+        method: method.to_owned(),
+        channel,
+        failure,
+    }
+}
+
+fn not_sent(why: &reqwest::Error) -> Failure {
+    if why.is_connect() {
+        Failure::Unreachable(in_words(why))
+    } else if why.is_builder() {
+        Failure::Unsendable(in_words(why))
+    } else {
+        Failure::Interrupted(in_words(why))
+    }
+}
+
+/// An error with its causes, innermost last, without the URL, which would only repeat what people know.
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        words.push(cause.to_string());
+        next = cause.source();
+    }
+    words.dedup();
+    if words.is_empty() {
+        error.to_string()
+    } else {
+        words.join(": ")
+    }
+}
+
+#[cfg(test)]
+mod tests;

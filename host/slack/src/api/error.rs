@@ -1,0 +1,314 @@
+//! What can go wrong in a call to Slack's Web API, what that means for the caller, and what people are told.
+
+use std::{fmt, time::Duration};
+
+/// A call that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The method that was called.
+    pub method: String,
+    /// The `channel` argument of the call, where it had one.
+    pub channel: Option<String>,
+    /// What happened.
+    pub failure: Failure,
+}
+
+/// What happened to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Slack answered `"ok": false`.
+    Refused(Box<Refusal>),
+    /// HTTP 429, or the error `ratelimited`.
+    RateLimited {
+        /// How long Slack wants us to wait, from its `Retry-After`.
+        retry_after: Duration,
+    },
+    /// Another HTTP status, without an answer in JSON.
+    Status(u16),
+    /// No connection could be made: refused, no such host, TLS. Nothing was sent.
+    Unreachable(String),
+    /// The connection was lost, or no answer came in time, after the request may have been sent.
+    Interrupted(String),
+    /// The answer was no JSON object with `ok`, or not of the shape that the method has.
+    Unreadable(String),
+    /// The request could not be made from these arguments. Nothing was sent.
+    Unsendable(String),
+}
+
+/// Slack's own words for why it refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code in `error`, such as `channel_not_found`.
+    pub code: String,
+    /// With `missing_scope`: the scope that the method needs.
+    pub needed: Option<String>,
+    /// With `missing_scope`: the scopes that the token has.
+    pub provided: Option<String>,
+    /// Slack's longer words, from `response_metadata.messages` and `errors`.
+    pub messages: Vec<String>,
+}
+
+/// What a failure means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing will work until a person does something: stop.
+    Fatal,
+    /// This call will not work, however often it is tried; others will.
+    Permanent,
+    /// Try the same call again after this time.
+    RateLimited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Surely not executed: try again soon.
+    Retry,
+    /// May have been executed: try again only what may happen twice.
+    Ambiguous,
+    /// The token's time is over: get a new one, then try again.
+    Refresh,
+    /// What was asked for is so already: a success.
+    AlreadyDone,
+}
+
+/// Codes that end all work with this token.
+const FATAL: &[&str] = &[
+    "account_inactive",
+    "bad_token",
+    "invalid_auth",
+    "invalid_token",
+    "not_authed",
+    "not_bearer_token",
+    "org_login_required",
+    "team_disabled",
+    "token_revoked",
+    "two_factor_setup_required",
+    "user_removed_from_team",
+];
+
+/// Codes that are fatal where the call is the one that everything hangs on: that which opens the connection.
+const FATAL_TO_CONNECT: &[&str] = &[
+    "access_denied",
+    "accesslimited",
+    "app_access_restricted",
+    "deprecated_endpoint",
+    "ekm_access_denied",
+    "enterprise_is_restricted",
+    "invalid_app_id",
+    "method_deprecated",
+    "missing_scope",
+    "no_permission",
+    "not_allowed_token_type",
+    "team_access_not_granted",
+    "unknown_method",
+];
+
+const CONNECTS: &[&str] = &["rtm.connect", "rtm.start", "apps.connections.open"];
+
+impl ApiError {
+    /// What the failure means for the caller.
+    pub fn class(&self) -> Class {
+        match &self.failure {
+            Failure::Refused(refusal) => self.class_of(&refusal.code),
+            Failure::RateLimited { retry_after } => Class::RateLimited {
+                retry_after: *retry_after,
+            },
+            Failure::Unreachable(_) | Failure::Status(503) => Class::Retry,
+            Failure::Status(401) => Class::Fatal,
+            Failure::Status(500..) | Failure::Interrupted(_) | Failure::Unreadable(_) => {
+                Class::Ambiguous
+            }
+            Failure::Status(_) | Failure::Unsendable(_) => Class::Permanent,
+        }
+    }
+
+    fn class_of(&self, code: &str) -> Class {
+        match code {
+            "token_expired" => Class::Refresh,
+            "already_reacted" | "no_reaction" | "already_pinned" | "not_pinned"
+            | "already_in_channel" | "already_archived" | "not_archived" | "already_starred"
+            | "not_starred" | "already_closed" => Class::AlreadyDone,
+            "service_unavailable" | "team_added_to_org" | "migration_in_progress" => Class::Retry,
+            "internal_error" | "fatal_error" | "request_timeout" => Class::Ambiguous,
+            _ if FATAL.contains(&code) => Class::Fatal,
+            _ if FATAL_TO_CONNECT.contains(&code) && CONNECTS.contains(&&*self.method) => {
+                Class::Fatal
+            }
+            _ => Class::Permanent,
+        }
+    }
+
+    /// The failure in one word: Slack's code, or ours in the same manner (`ratelimited`, `unreachable`, ...).
+    pub fn code(&self) -> &str {
+        match &self.failure {
+            Failure::Refused(refusal) => &refusal.code,
+            Failure::RateLimited { .. } => "ratelimited",
+            Failure::Status(_) => "http_status",
+            Failure::Unreachable(_) => "unreachable",
+            Failure::Interrupted(_) => "interrupted",
+            Failure::Unreadable(_) => "unreadable_answer",
+            Failure::Unsendable(_) => "unsendable",
+        }
+    }
+
+    /// What a person can do about a code of Slack's, as the end of a sentence.
+    fn cure(&self, refusal: &Refusal) -> Option<String> {
+        Some(match &*refusal.code {
+            "invalid_auth" | "not_authed" | "bad_token" | "invalid_token" | "not_bearer_token" => {
+                "the token is not valid: copy it again from the app's page \"OAuth & Permissions\"".into()
+            }
+            "account_inactive" | "user_removed_from_team" => {
+                "the token's user or app is no longer in the workspace: install the app again".into()
+            }
+            "token_revoked" => "the token was revoked: install the app again and use its new token".into(),
+            "token_expired" => "the token's 12 hours are over: refresh it".into(),
+            "not_allowed_token_type" if self.method.starts_with("rtm.") => {
+                "Slack's RTM takes only tokens of classic apps: use Socket Mode, with an app-level token (xapp-)".into()
+            }
+            "not_allowed_token_type" => "this method does not take a token of this kind".into(),
+            "missing_scope" => match (&refusal.needed, &refusal.provided) {
+                (Some(needed), Some(provided)) => format!(
+                    "the token lacks the scope {needed} (it has: {provided}): add it to the app and install it again"
+                ),
+                (Some(needed), None) => {
+                    format!("the token lacks the scope {needed}: add it to the app and install it again")
+                }
+                _ => "the token lacks a scope: add it to the app and install it again".into(),
+            },
+            "channel_not_found" => "there is no such channel, or the bot may not see it: invite the bot".into(),
+            "not_in_channel" => "the bot is not in the channel: invite it".into(),
+            "is_archived" => "the channel is archived".into(),
+            "no_text" => "the message has neither text nor blocks".into(),
+            "msg_too_long" => "the text is too long: Slack takes 40,000 characters at most, 4,000 for an update".into(),
+            "user_not_found" => "there is no such user".into(),
+            "unknown_method" => "Slack has no such method".into(),
+            "migration_in_progress" => "the workspace is being moved between Slack's servers".into(),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slack's {}", self.method)?;
+        if let Some(channel) = &self.channel {
+            write!(f, " (channel {channel})")?;
+        }
+        match &self.failure {
+            Failure::Refused(refusal) => {
+                write!(f, " answered {}", refusal.code)?;
+                if let Some(cure) = self.cure(refusal) {
+                    write!(f, ": {cure}")?;
+                }
+                if !refusal.messages.is_empty() {
+                    write!(f, " ({})", refusal.messages.join("; "))?;
+                }
+                Ok(())
+            }
+            Failure::RateLimited { retry_after } => {
+                write!(
+                    f,
+                    " is called too often: it may be called again in {} s",
+                    retry_after.as_secs()
+                )
+            }
+            Failure::Status(status) => write!(f, " answered with HTTP status {status} and no JSON"),
+            Failure::Unreachable(why) => write!(
+                f,
+                " can't be reached: {why}: check the network, the proxy and the URL"
+            ),
+            Failure::Interrupted(why) => write!(
+                f,
+                " gave no whole answer, and may have done its work: {why}"
+            ),
+            Failure::Unreadable(why) => write!(f, " gave an answer that can't be read: {why}"),
+            Failure::Unsendable(why) => write!(f, " can't be called so: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(method: &str, code: &str) -> ApiError {
+        let refusal = Refusal {
+            code: code.into(),
+            ..Refusal::default()
+        };
+        ApiError {
+            method: method.into(),
+            channel: None,
+            failure: Failure::Refused(Box::new(refusal)),
+        }
+    }
+
+    fn failed(failure: Failure) -> ApiError {
+        ApiError {
+            method: "chat.postMessage".into(),
+            channel: Some("C1".into()),
+            failure,
+        }
+    }
+
+    #[test]
+    fn a_code_says_what_to_do() {
+        let check = |method, code, expect| {
+            assert_eq!(refused(method, code).class(), expect, "{method} {code}")
+        };
+        check("chat.postMessage", "invalid_auth", Class::Fatal);
+        check("chat.postMessage", "token_revoked", Class::Fatal);
+        check("chat.postMessage", "missing_scope", Class::Permanent);
+        check("rtm.connect", "missing_scope", Class::Fatal);
+        check("rtm.connect", "not_allowed_token_type", Class::Fatal);
+        check(
+            "apps.connections.open",
+            "not_allowed_token_type",
+            Class::Fatal,
+        );
+        check("rtm.connect", "migration_in_progress", Class::Retry);
+        check("chat.postMessage", "internal_error", Class::Ambiguous);
+        check("chat.postMessage", "fatal_error", Class::Ambiguous);
+        check("chat.postMessage", "service_unavailable", Class::Retry);
+        check("chat.postMessage", "token_expired", Class::Refresh);
+        check("reactions.add", "already_reacted", Class::AlreadyDone);
+        check("chat.postMessage", "what_is_this", Class::Permanent);
+    }
+
+    #[test]
+    fn a_failure_on_the_way_says_whether_it_may_have_been_executed() {
+        let check = |failure: Failure, expect| assert_eq!(failed(failure).class(), expect);
+        check(Failure::Unreachable("refused".into()), Class::Retry);
+        check(Failure::Status(503), Class::Retry);
+        check(Failure::Status(502), Class::Ambiguous);
+        check(Failure::Status(404), Class::Permanent);
+        check(Failure::Interrupted("timeout".into()), Class::Ambiguous);
+        check(Failure::Unreadable("HTML".into()), Class::Ambiguous);
+        let wait = Duration::from_secs(3);
+        check(
+            Failure::RateLimited { retry_after: wait },
+            Class::RateLimited { retry_after: wait },
+        );
+    }
+
+    #[test]
+    fn people_are_told_the_method_the_channel_and_the_cure() {
+        let mut error = refused("chat.postMessage", "missing_scope");
+        if let Failure::Refused(refusal) = &mut error.failure {
+            refusal.needed = Some("chat:write".into());
+            refusal.provided = Some("rtm:stream".into());
+        }
+        error.channel = Some("C1".into());
+        assert_eq!(
+            error.to_string(),
+            "Slack's chat.postMessage (channel C1) answered missing_scope: the token lacks the scope chat:write \
+             (it has: rtm:stream): add it to the app and install it again"
+        );
+        assert!(
+            refused("rtm.connect", "not_allowed_token_type")
+                .to_string()
+                .contains("use Socket Mode")
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! How fast Slack may be called: a budget for each method and channel, and the pauses that Slack asked for.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::api::method;
+
+/// Above this many entries, those that no longer hold anything back are thrown out.
+const SWEEP_ABOVE: usize = 1024;
+
+/// `chat.postMessage` and its kin: about one a second for each channel, and a few at once after a rest.
+const POSTS: Budget = Budget {
+    every: Duration::from_secs(1),
+    burst: 3,
+};
+
+/// Lets calls through at the rate that Slack's tiers allow, and stops where Slack said that we are too fast.
+///
+/// A budget is held for each method, and for methods that post for each channel too. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Pacer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    speed: f64,
+    lanes: Mutex<HashMap<Lane, State>>,
+}
+
+/// A method and, where that has limits of its own, a channel.
+type Lane = (String, Option<String>);
+
+/// A token bucket: one call becomes free `every` so often, and at most `burst` wait to be used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Budget {
+    every: Duration,
+    burst: u32,
+}
+
+/// A bucket as one instant (the generic cell rate algorithm): it is full again at `full_at`.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    full_at: Instant,
+    paused_until: Instant,
+}
+
+impl Default for Pacer {
+    fn default() -> Pacer {
+        Pacer::new(1.0)
+    }
+}
+
+impl Pacer {
+    /// A pacer at `speed` times Slack's documented rates: 1 for Slack, more for a workspace whose limits were raised,
+    /// infinity for a local Slack. Pauses that Slack asks for are kept at any speed.
+    pub fn new(speed: f64) -> Pacer {
+        Pacer {
+            shared: Arc::new(Shared {
+                speed,
+                lanes: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Waits until a call may go out, and counts it as gone out.
+    ///
+    /// Dropping the future before it is ready leaves all as it was.
+    pub async fn ready(&self, method: &str, channel: Option<&str>) {
+        while let Err(free_at) = self.try_take(method, channel) {
+            tokio::time::sleep_until(free_at).await;
+        }
+    }
+
+    /// Notes that Slack answered a call with 429: the same method (and channel, where it has limits for each) waits.
+    pub fn limited(&self, method: &str, channel: Option<&str>, retry_after: Duration) {
+        let now = Instant::now();
+        let lane = (
+            method.to_owned(),
+            channel.filter(|_| posts(method)).map(String::from),
+        );
+        let mut lanes = self.lanes();
+        let state = lanes.entry(lane).or_insert(State {
+            full_at: now,
+            paused_until: now,
+        });
+        state.paused_until = state.paused_until.max(now + retry_after);
+    }
+
+    /// How long a call would have to wait now; nothing is counted.
+    pub fn wait(&self, method: &str, channel: Option<&str>) -> Duration {
+        let now = Instant::now();
+        let lanes = self.lanes();
+        let free_at = budgets(method, channel, self.shared.speed)
+            .map(|(lane, budget)| lanes.get(&lane).map_or(now, |state| state.free_at(budget)))
+            .max();
+        free_at.map_or(Duration::ZERO, |free_at| {
+            free_at.saturating_duration_since(now)
+        })
+    }
+
+    /// Takes a call from all its budgets, or from none and says when to come again.
+    fn try_take(&self, method: &str, channel: Option<&str>) -> Result<(), Instant> {
+        let now = Instant::now();
+        let mut lanes = self.lanes();
+        if lanes.len() > SWEEP_ABOVE {
+            lanes.retain(|_, state| state.full_at > now || state.paused_until > now);
+        }
+        let mut free_at = now;
+        for (lane, budget) in budgets(method, channel, self.shared.speed) {
+            free_at = lanes
+                .get(&lane)
+                .map_or(free_at, |state| free_at.max(state.free_at(budget)));
+        }
+        if free_at > now {
+            return Err(free_at);
+        }
+        for (lane, budget) in budgets(method, channel, self.shared.speed) {
+            if let Some(budget) = budget {
+                let state = lanes.entry(lane).or_insert(State {
+                    full_at: now,
+                    paused_until: now,
+                });
+                state.full_at = state.full_at.max(now) + budget.every;
+            }
+        }
+        Ok(())
+    }
+
+    /// A panic while the lock was held can't have left a bucket half changed, so that a poisoned lock is good.
+    fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<Lane, State>> {
+        self.shared
+            .lanes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn free_at(&self, budget: Option<Budget>) -> Instant {
+        let by_budget = budget.map(|Budget { every, burst }| {
+            let slack = every * burst.saturating_sub(1);
+            self.full_at.checked_sub(slack).unwrap_or(self.full_at)
+        });
+        by_budget.map_or(self.paused_until, |at| at.max(self.paused_until))
+    }
+}
+
+/// Whether a method is limited for each channel.
+fn posts(method: &str) -> bool {
+    matches!(
+        method,
+        "chat.postMessage" | "chat.postEphemeral" | "chat.meMessage" | "chat.scheduleMessage"
+    )
+}
+
+/// The budgets that a call is counted in: the method's, and the channel's where it posts.
+fn budgets(
+    method: &str,
+    channel: Option<&str>,
+    speed: f64,
+) -> impl Iterator<Item = (Lane, Option<Budget>)> {
+    let per_minute = method::get(method).and_then(|method| method.tier.per_minute());
+    let tier = per_minute.map(|calls| Budget {
+        every: Duration::from_secs(60) / calls,
+        burst: calls,
+    });
+    let whole = (
+        (method.to_owned(), None),
+        tier.and_then(|budget| budget.at(speed)),
+    );
+    let each = channel.filter(|_| posts(method)).map(|channel| {
+        (
+            (method.to_owned(), Some(channel.to_owned())),
+            POSTS.at(speed),
+        )
+    });
+    std::iter::once(whole).chain(each)
+}
+
+impl Budget {
+    /// The budget at a multiple of its rate; `None` when that is no limit at all.
+    fn at(self, speed: f64) -> Option<Budget> {
+        let every =
+            Duration::try_from_secs_f64(self.every.as_secs_f64() / speed).unwrap_or(self.every);
+        (!every.is_zero()).then_some(Budget { every, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes `calls` calls and gives when each went out, in milliseconds of the paused clock.
+    async fn times(pacer: &Pacer, method: &str, channel: Option<&str>, calls: usize) -> Vec<u128> {
+        let start = Instant::now();
+        let mut times = Vec::new();
+        for _ in 0..calls {
+            pacer.ready(method, channel).await;
+            times.push(start.elapsed().as_millis());
+        }
+        times
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_gets_a_burst_and_then_one_post_a_second() {
+        let pacer = Pacer::default();
+        assert_eq!(
+            times(&pacer, "chat.postMessage", Some("C1"), 5).await,
+            [0, 0, 0, 1000, 2000]
+        );
+        assert_eq!(
+            times(&pacer, "chat.postMessage", Some("C2"), 2).await,
+            [0, 0],
+            "another channel waits for none"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tier_is_a_budget_for_a_minute() {
+        let times = times(&Pacer::default(), "users.list", None, 22).await;
+        assert_eq!((times[19], times[20], times[21]), (0, 3000, 6000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_its_own_method_and_channel_only() {
+        let pacer = Pacer::new(f64::INFINITY);
+        pacer.limited("chat.postMessage", Some("C1"), Duration::from_secs(7));
+        pacer.limited("users.list", None, Duration::from_secs(2));
+        assert_eq!(
+            times(&pacer, "chat.postMessage", Some("C2"), 2).await,
+            [0, 0]
+        );
+        assert_eq!(times(&pacer, "users.info", None, 2).await, [0, 0]);
+        assert_eq!(pacer.wait("users.list", None), Duration::from_secs(2));
+        assert_eq!(times(&pacer, "users.list", None, 2).await, [2000, 2000]);
+        assert_eq!(
+            times(&pacer, "chat.postMessage", Some("C1"), 2).await,
+            [5000, 5000]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_without_a_channel_holds_the_whole_method() {
+        let pacer = Pacer::default();
+        pacer.limited("chat.postMessage", None, Duration::from_secs(4));
+        assert_eq!(
+            times(&pacer, "chat.postMessage", Some("C9"), 1).await,
+            [4000]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn channels_at_rest_are_forgotten() {
+        let pacer = Pacer::default();
+        for channel in 0..SWEEP_ABOVE + 10 {
+            pacer
+                .ready("chat.postMessage", Some(&channel.to_string()))
+                .await;
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+        pacer.ready("chat.postMessage", Some("C1")).await;
+        assert_eq!(pacer.lanes().len(), 1);
+    }
+}

@@ -1,0 +1,185 @@
+//! Who and what is in the workspace: users, conversations, user groups, bots; by id and by name, from memory.
+//!
+//! A lookup never touches the network. [`Roster::load`] reads all of it in the background, [`Roster::apply`] keeps it
+//! current from events, and [`Roster::want`] asks for what turns out to be missing. [`Roster::snapshot`] lets a restart
+//! have it at once.
+
+mod changes;
+mod directory;
+mod entry;
+mod load;
+mod missing;
+mod snapshot;
+mod wire;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+pub use entry::{Bot, Conversation, ConversationKind, User, Usergroup};
+pub use load::{Loaded, Progress, Warning};
+pub use snapshot::SnapshotError;
+
+use directory::Directory;
+use missing::Missing;
+
+/// Who and what is in one workspace. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    tables: RwLock<Tables>,
+    missing: Missing,
+    /// Held while a load runs: two at once would double the calls and win nothing.
+    loading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    users: Directory<User>,
+    conversations: Directory<Conversation>,
+    usergroups: Directory<Usergroup>,
+    bots: Directory<Bot>,
+    /// Our own user's id, to tell our joins from those of others.
+    me: String,
+    /// While a load runs: the ids that changed since it began. What is known of them is newer than what it brings.
+    touched: Option<HashSet<String>>,
+}
+
+/// How much a roster knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users, those switched off too.
+    pub users: usize,
+    /// Conversations, archived ones too.
+    pub conversations: usize,
+    /// User groups that are in use.
+    pub usergroups: usize,
+    /// Bots that were met.
+    pub bots: usize,
+}
+
+impl Roster {
+    /// A roster that knows nothing yet.
+    pub fn new() -> Roster {
+        Roster::default()
+    }
+
+    /// The user with an id.
+    pub fn user(&self, id: &str) -> Option<User> {
+        self.read().users.get(id).cloned()
+    }
+
+    /// The conversation with an id.
+    pub fn conversation(&self, id: &str) -> Option<Conversation> {
+        self.read().conversations.get(id).cloned()
+    }
+
+    /// The user group with an id.
+    pub fn usergroup(&self, id: &str) -> Option<Usergroup> {
+        self.read().usergroups.get(id).cloned()
+    }
+
+    /// The bot with an id (`B...`), if an event or [`Roster::want`] brought it.
+    pub fn bot(&self, id: &str) -> Option<Bot> {
+        self.read().bots.get(id).cloned()
+    }
+
+    /// The user with a handle or display name, with or without `@`, in any case.
+    ///
+    /// A handle goes before a display name, an active account before one that is switched off; a display name that two
+    /// active users share finds nobody.
+    pub fn find_user(&self, name: &str) -> Option<User> {
+        let name = name.trim();
+        let name = name.strip_prefix('@').unwrap_or(name);
+        let tables = self.read();
+        let rank = |(which, user): &(u32, &User)| (user.deleted(), *which);
+        let best = tables.users.find(name).map(|found| rank(&found)).min()?;
+        let mut found = tables.users.find(name).filter(|found| rank(found) == best);
+        match (found.next(), found.next()) {
+            (Some((_, user)), None) => Some(user.clone()),
+            _ => None,
+        }
+    }
+
+    /// The channel with a name, with or without `#`, in any case. One that is not archived goes before one that is.
+    pub fn find_conversation(&self, name: &str) -> Option<Conversation> {
+        let name = name.trim();
+        let name = name.strip_prefix('#').unwrap_or(name);
+        let tables = self.read();
+        let named = tables
+            .conversations
+            .find(name)
+            .filter(|(which, _)| *which == 0)
+            .map(|(_, it)| it);
+        named
+            .min_by_key(|it| (it.is_archived(), !it.is_member()))
+            .cloned()
+    }
+
+    /// The user group with a handle, with or without `@`.
+    pub fn find_usergroup(&self, handle: &str) -> Option<Usergroup> {
+        let handle = handle.trim();
+        let handle = handle.strip_prefix('@').unwrap_or(handle);
+        self.read()
+            .usergroups
+            .find(handle)
+            .map(|(_, it)| it)
+            .next()
+            .cloned()
+    }
+
+    /// The direct message with a user, if one was opened.
+    pub fn im_of(&self, user_id: &str) -> Option<Conversation> {
+        let tables = self.read();
+        let found = tables.conversations.find(user_id);
+        found
+            .filter(|(which, it)| *which == 1 && it.user() == Some(user_id))
+            .map(|(_, it)| it)
+            .next()
+            .cloned()
+    }
+
+    /// How much is known.
+    pub fn len(&self) -> Counts {
+        let tables = self.read();
+        Counts {
+            users: tables.users.len(),
+            conversations: tables.conversations.len(),
+            usergroups: tables.usergroups.len(),
+            bots: tables.bots.len(),
+        }
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Counts::default()
+    }
+
+    /// Says who we are, so that our own joins and leaves are known as such.
+    pub fn set_self(&self, user_id: &str) {
+        user_id.clone_into(&mut self.write().me);
+    }
+
+    /// A panic in a reader or writer can't have left the tables half changed, so that a poisoned lock is good.
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.shared
+            .tables
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.shared
+            .tables
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! A roster as bytes, for the state that outlives the process: JSON, an array for each entry.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Roster,
+    directory::Directory,
+    entry::{Bot, Conversation, ConversationKind, User, Usergroup},
+};
+
+/// Changes whenever the arrays below do; a snapshot of another version is not read.
+const VERSION: u32 = 1;
+
+/// Bytes that are no snapshot of ours. The cure is always to load the roster anew, which happens at each start anyway.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Cut short, or of something else.
+    #[error("the saved roster can't be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// Of another version of this program.
+    #[error("the saved roster is of version {0}, and this program reads version {VERSION}")]
+    Version(u32),
+}
+
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved<'a> {
+    version: u32,
+    #[serde(borrow)]
+    users: Vec<SavedUser<'a>>,
+    #[serde(borrow)]
+    conversations: Vec<SavedConversation<'a>>,
+    #[serde(borrow)]
+    usergroups: Vec<SavedUsergroup<'a>>,
+    #[serde(borrow)]
+    bots: Vec<SavedBot<'a>>,
+}
+
+/// Id, handle, display name, real name, bot id, bit 0 for a bot, bit 1 for deleted.
+#[derive(Serialize, Deserialize)]
+struct SavedUser<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    u8,
+);
+
+/// Id, name, user, kind (0 channel, 1 private, 2 im, 3 mpim), bit 0 for archived, bit 1 for member.
+#[derive(Serialize, Deserialize)]
+struct SavedConversation<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    u8,
+    u8,
+);
+
+/// Id, handle, name.
+#[derive(Serialize, Deserialize)]
+struct SavedUsergroup<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+);
+
+/// Id, name.
+#[derive(Serialize, Deserialize)]
+struct SavedBot<'a>(#[serde(borrow)] Cow<'a, str>, #[serde(borrow)] Cow<'a, str>);
+
+impl Roster {
+    /// All that is known, as bytes: about 90 for a user.
+    pub fn snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
+        let tables = self.read();
+        let saved = Saved {
+            version: VERSION,
+            users: tables.users.iter().map(SavedUser::from).collect(),
+            conversations: tables
+                .conversations
+                .iter()
+                .map(SavedConversation::from)
+                .collect(),
+            usergroups: tables
+                .usergroups
+                .iter()
+                .map(|it| SavedUsergroup(it.id().into(), it.handle().into(), it.name().into()))
+                .collect(),
+            bots: tables
+                .bots
+                .iter()
+                .map(|it| SavedBot(it.id().into(), it.name().into()))
+                .collect(),
+        };
+        Ok(serde_json::to_vec(&saved)?)
+    }
+
+    /// Takes a snapshot over. What the roster knows already stays: it is newer.
+    pub fn restore(&self, snapshot: &[u8]) -> Result<(), SnapshotError> {
+        let Head { version } = serde_json::from_slice(snapshot)?;
+        if version != VERSION {
+            return Err(SnapshotError::Version(version));
+        }
+        let saved: Saved<'_> = serde_json::from_slice(snapshot)?;
+        let users: Directory<User> = saved.users.iter().map(User::from).collect();
+        let conversations: Directory<Conversation> =
+            saved.conversations.iter().map(Conversation::from).collect();
+        let usergroups = saved
+            .usergroups
+            .iter()
+            .map(|SavedUsergroup(id, handle, name)| Usergroup::new([id, handle, name]));
+        let bots = saved
+            .bots
+            .iter()
+            .map(|SavedBot(id, name)| Bot::new([id, name]));
+
+        let mut tables = self.write();
+        tables.users.replace(users);
+        tables.conversations.replace(conversations);
+        tables.usergroups.replace(usergroups.collect());
+        tables.bots.replace(bots.collect());
+        Ok(())
+    }
+}
+
+impl<'a> From<&'a User> for SavedUser<'a> {
+    fn from(user: &'a User) -> SavedUser<'a> {
+        let bits = u8::from(user.is_bot()) | u8::from(user.deleted()) << 1;
+        let bot_id = user.bot_id().unwrap_or_default();
+        SavedUser(
+            user.id().into(),
+            user.name().into(),
+            user.display_name().into(),
+            user.real_name().into(),
+            bot_id.into(),
+            bits,
+        )
+    }
+}
+
+impl From<&SavedUser<'_>> for User {
+    fn from(SavedUser(id, name, display_name, real_name, bot_id, bits): &SavedUser<'_>) -> User {
+        User::new(
+            [id, name, display_name, real_name, bot_id],
+            bits & 1 != 0,
+            bits & 2 != 0,
+        )
+    }
+}
+
+impl<'a> From<&'a Conversation> for SavedConversation<'a> {
+    fn from(it: &'a Conversation) -> SavedConversation<'a> {
+        let kind = match it.kind() {
+            ConversationKind::Channel => 0,
+            ConversationKind::Private => 1,
+            ConversationKind::Im => 2,
+            ConversationKind::Mpim => 3,
+        };
+        let bits = u8::from(it.is_archived()) | u8::from(it.is_member()) << 1;
+        SavedConversation(
+            it.id().into(),
+            it.name().into(),
+            it.user().unwrap_or_default().into(),
+            kind,
+            bits,
+        )
+    }
+}
+
+impl From<&SavedConversation<'_>> for Conversation {
+    fn from(SavedConversation(id, name, user, kind, bits): &SavedConversation<'_>) -> Conversation {
+        let kind = match kind {
+            0 => ConversationKind::Channel,
+            1 => ConversationKind::Private,
+            2 => ConversationKind::Im,
+            _ => ConversationKind::Mpim,
+        };
+        Conversation::new([id, name, user], kind, bits & 1 != 0, bits & 2 != 0)
+    }
+}

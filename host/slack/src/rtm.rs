@@ -1,0 +1,345 @@
+//! The Real-Time Messaging connection: one WebSocket, kept for as long as its token is good.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use djangobot_event::Event;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{ApiError, Class, RtmSession, WebApi},
+    backoff::Backoff,
+    transport::{BadFrame, Fatal, Frame, Incoming, Session},
+    ws::{self, Liveness, Received, Socket},
+};
+
+/// How an RTM connection is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How often we ping (WebSocket pings).
+    pub ping_every: Duration,
+    /// A connection on which nothing at all was heard for this long is rebuilt.
+    pub silence: Duration,
+    /// The wait after a first failure; it doubles with each further one, and is jittered down to its half.
+    pub backoff_first: Duration,
+    /// The longest wait between two attempts; only Slack's own `Retry-After` can be longer.
+    pub backoff_max: Duration,
+    /// A connection that lived this long was a success: the next one is tried without a growing wait.
+    pub stable_after: Duration,
+    /// Longer frames are skipped and reported as [`BadFrame::TooLong`]; in bytes.
+    pub max_frame_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            ping_every: Duration::from_secs(8),
+            silence: Duration::from_secs(25),
+            backoff_first: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(60),
+            stable_after: Duration::from_secs(20),
+            max_frame_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Keeps an RTM connection, and tells `out` all that happens on it.
+///
+/// `Ok` when `cancel` fired (the socket is closed properly first) or nobody listens to `out` any more; `Err` on what
+/// can't be retried. All else is retried for ever.
+///
+/// Pongs, acks (`reply_to`) and `reconnect_url` are the connection's own and don't come out; all other frames do, known or
+/// not. While `out` is full, nothing is read from Slack.
+pub async fn run(
+    api: WebApi,
+    config: Config,
+    out: mpsc::Sender<Incoming>,
+    cancel: CancellationToken,
+) -> Result<(), Fatal> {
+    let mut backoff = Backoff::new(config.backoff_first, config.backoff_max);
+    loop {
+        let connection = Connection {
+            api: &api,
+            config: &config,
+            out: &out,
+            cancel: &cancel,
+        };
+        let Ended {
+            reason,
+            at_once,
+            at_least,
+            lived,
+        } = match connection.live().await {
+            Outcome::Stopped => return Ok(()),
+            Outcome::Fatal(error) => return Err(Fatal(error)),
+            Outcome::Ended(ended) => ended,
+        };
+        if lived >= config.stable_after {
+            backoff.succeeded();
+        }
+        let is_first = backoff.is_fresh();
+        let wait = backoff.failed().max(at_least);
+        let retry_in = if at_once && is_first {
+            Duration::ZERO
+        } else {
+            wait
+        };
+        tracing::warn!(
+            reason,
+            retry_in_ms = retry_in.as_millis() as u64,
+            "disconnected from Slack"
+        );
+        if !connection
+            .tell(Incoming::Disconnected { reason, retry_in })
+            .await
+        {
+            return Ok(());
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            () = tokio::time::sleep(retry_in) => {}
+        }
+    }
+}
+
+/// What one attempt works with.
+#[derive(Clone, Copy)]
+struct Connection<'a> {
+    api: &'a WebApi,
+    config: &'a Config,
+    out: &'a mpsc::Sender<Incoming>,
+    cancel: &'a CancellationToken,
+}
+
+enum Outcome {
+    /// We were told to stop, or nobody listens.
+    Stopped,
+    Fatal(ApiError),
+    Ended(Ended),
+}
+
+/// How a connection, or the attempt to make one, ended.
+#[derive(Default)]
+struct Ended {
+    reason: String,
+    /// Slack asked us to come again: no wait, unless that happens time and again.
+    at_once: bool,
+    /// Slack's `Retry-After`.
+    at_least: Duration,
+    lived: Duration,
+}
+
+/// What a frame means for the connection that it came on.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    /// It is for others.
+    Event,
+    /// The session has begun. For others too.
+    Hello,
+    /// It is ours alone.
+    Ours,
+    /// For others too, but no more will come: reconnect.
+    Leave(&'static str),
+    /// Slack complains. For others too, and fatal to a connection that has not seen its hello.
+    Error,
+}
+
+impl Connection<'_> {
+    /// Connects, and lives on the connection until it ends.
+    async fn live(&self) -> Outcome {
+        let connecting = async {
+            let session = self.api.rtm_connect().await.map_err(refused)?;
+            let liveness = Liveness {
+                ping_every: self.config.ping_every,
+                silence: self.config.silence,
+            };
+            let opening = ws::connect(
+                self.api.http(),
+                &session.url,
+                self.config.max_frame_bytes,
+                liveness,
+            );
+            let socket = opening.await.map_err(|why| ended(why.to_string()))?;
+            Ok::<_, Outcome>((session, socket))
+        };
+        let (session, mut socket) = tokio::select! {
+            () = self.cancel.cancelled() => return Outcome::Stopped,
+            connected = connecting => match connected {
+                Ok(connected) => connected,
+                Err(outcome) => return outcome,
+            },
+        };
+        tracing::info!(
+            team = session.team.name,
+            user = session.me.name,
+            "connected to Slack"
+        );
+        let began = Instant::now();
+        if !self.tell(Incoming::Connected(session.into())).await {
+            socket.close().await;
+            return Outcome::Stopped;
+        }
+        let mut outcome = self.read(&mut socket).await;
+        if let Outcome::Ended(ended) = &mut outcome {
+            ended.lived = began.elapsed();
+        }
+        socket.close().await;
+        outcome
+    }
+
+    /// Reads frames until the connection ends.
+    async fn read<S>(&self, socket: &mut Socket<S>) -> Outcome
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+    {
+        let mut is_greeted = false;
+        let mut leave = None;
+        loop {
+            let (received, arrived) = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Outcome::Stopped,
+                more = socket.wait() => match more {
+                    Ok(times) => times,
+                    Err(lost) => return ended(lost.to_string()),
+                },
+            };
+            loop {
+                let event = match socket.take() {
+                    Ok(Some(Received::Message(raw))) => Event::parse(raw.clone())
+                        .map_err(|error| BadFrame::Unreadable { raw, error }),
+                    Ok(Some(Received::TooLong(length))) => Err(BadFrame::TooLong {
+                        length,
+                        limit: self.config.max_frame_bytes,
+                    }),
+                    Ok(Some(Received::Close(code, words))) => return closed(code, &words),
+                    Ok(Some(Received::Ping(_) | Received::Pong(_))) => continue,
+                    Ok(None) => break,
+                    Err(lost) => return ended(lost.to_string()),
+                };
+                match event.as_ref().map_or(Meaning::Event, meaning) {
+                    Meaning::Event => {}
+                    Meaning::Ours => continue,
+                    Meaning::Hello => is_greeted = true,
+                    Meaning::Leave(why) => leave = Some(why),
+                    Meaning::Error => {
+                        complain(&event);
+                        leave = leave
+                            .or((!is_greeted).then_some("Slack did not accept the connection"));
+                    }
+                }
+                if !self.frame(event, received, arrived).await {
+                    return Outcome::Stopped;
+                }
+            }
+            if let Some(why) = leave {
+                return Outcome::Ended(Ended {
+                    reason: why.to_owned(),
+                    at_once: true,
+                    ..Ended::default()
+                });
+            }
+        }
+    }
+
+    async fn frame(
+        &self,
+        event: Result<Event, BadFrame>,
+        received: SystemTime,
+        arrived: Instant,
+    ) -> bool {
+        let incoming = Incoming::Frame(Frame {
+            event,
+            received,
+            arrived,
+        });
+        match self.out.try_send(incoming) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(incoming)) => self.tell(incoming).await,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Hands out; false when that is no longer wanted.
+    async fn tell(&self, incoming: Incoming) -> bool {
+        tokio::select! {
+            sent = self.out.send(incoming) => sent.is_ok(),
+            () = self.cancel.cancelled() => false,
+        }
+    }
+}
+
+/// What a frame is to the connection, by its `type`. Acks have none, but `reply_to`.
+fn meaning(event: &Event) -> Meaning {
+    match event.text("/type").as_deref() {
+        Some("hello") => Meaning::Hello,
+        Some("goodbye") => Meaning::Leave("Slack said goodbye"),
+        Some("team_migration_started") => {
+            Meaning::Leave("Slack moves the workspace to another server")
+        }
+        Some("error") => Meaning::Error,
+        Some("pong" | "reconnect_url") => Meaning::Ours,
+        None if event.field("type").is_none() && event.field("reply_to").is_some() => Meaning::Ours,
+        _ => Meaning::Event,
+    }
+}
+
+fn complain(event: &Result<Event, BadFrame>) {
+    if let Ok(event) = event {
+        let code = event.get("/error/code").and_then(|code| code.as_i64());
+        tracing::warn!(
+            code,
+            message = event.text("/error/msg").as_deref(),
+            "Slack sent an error frame"
+        );
+    }
+}
+
+fn ended(reason: String) -> Outcome {
+    Outcome::Ended(Ended {
+        reason,
+        ..Ended::default()
+    })
+}
+
+fn closed(code: Option<u16>, words: &str) -> Outcome {
+    let code = code.map_or_else(
+        || "without a code".to_owned(),
+        |code| format!("with code {code}"),
+    );
+    let words = if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {words}")
+    };
+    ended(format!("Slack closed the connection {code}{words}"))
+}
+
+/// What a refused `rtm.connect` means. A code that we don't know may go away by itself, and is retried.
+fn refused(error: ApiError) -> Outcome {
+    match error.class() {
+        Class::Fatal | Class::Refresh => Outcome::Fatal(error),
+        Class::RateLimited { retry_after } => Outcome::Ended(Ended {
+            reason: error.to_string(),
+            at_least: retry_after,
+            ..Ended::default()
+        }),
+        Class::Permanent | Class::Retry | Class::Ambiguous | Class::AlreadyDone => {
+            ended(error.to_string())
+        }
+    }
+}
+
+impl From<RtmSession> for Session {
+    fn from(RtmSession { me, team, .. }: RtmSession) -> Session {
+        Session {
+            self_id: me.id,
+            self_name: me.name,
+            team_id: team.id,
+            team_name: team.name,
+            team_domain: team.domain,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! A Slack token, which never shows itself.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// A Slack token. Neither `Debug` nor `Display` shows more than its kind.
+#[derive(Clone)]
+pub struct Token {
+    secret: SecretString,
+    kind: TokenKind,
+}
+
+/// What a token stands for, as its prefix says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// `xoxb-`: a bot user's.
+    Bot,
+    /// `xoxp-`: a person's, which acts in that person's name.
+    User,
+    /// `xapp-`: an app's own, good for Socket Mode and little else.
+    AppLevel,
+    /// `xoxe.`: a bot's or a person's that lives for 12 hours.
+    Rotating,
+}
+
+/// Text that is no Slack token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Nothing but white space.
+    #[error("the Slack token is empty: give the bot token of your app, which begins with xoxb-")]
+    Empty,
+    /// Begins with none of the prefixes that Slack's tokens have.
+    #[error(
+        "this is no Slack token: one begins with xoxb- (bot), xoxp- (user), xapp- (app) or xoxe. (rotating)"
+    )]
+    UnknownPrefix,
+    /// Holds what can't stand in an HTTP header; often a line break from copying.
+    #[error(
+        "the Slack token has a character that no token has (at byte {offset}): copy it again, without line breaks"
+    )]
+    BadCharacter {
+        /// Where, in bytes from the token's begin.
+        offset: usize,
+    },
+    /// `xoxe-` tokens only buy other tokens.
+    #[error(
+        "this is a refresh token (xoxe-), which can't call Slack: give the access token beside it, which begins with xoxe."
+    )]
+    Refresh,
+}
+
+impl Token {
+    /// Reads a token; white space around it is taken off.
+    pub fn new(text: &str) -> Result<Token, TokenError> {
+        let text = text.trim();
+        let kind = match text.get(..5) {
+            _ if text.is_empty() => return Err(TokenError::Empty),
+            Some("xoxb-") => TokenKind::Bot,
+            Some("xoxp-") => TokenKind::User,
+            Some("xapp-") => TokenKind::AppLevel,
+            Some("xoxe.") => TokenKind::Rotating,
+            Some("xoxe-") => return Err(TokenError::Refresh),
+            _ => return Err(TokenError::UnknownPrefix),
+        };
+        match text.bytes().position(|byte| !byte.is_ascii_graphic()) {
+            Some(offset) => Err(TokenError::BadCharacter { offset }),
+            None => Ok(Token {
+                secret: SecretString::from(text),
+                kind,
+            }),
+        }
+    }
+
+    /// What the token stands for.
+    pub fn kind(&self) -> TokenKind {
+        self.kind
+    }
+
+    /// The token itself, for the `Authorization` header alone.
+    pub(crate) fn expose(&self) -> &str {
+        self.secret.expose_secret()
+    }
+}
+
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TokenKind::Bot => "bot token (xoxb-)",
+            TokenKind::User => "user token (xoxp-)",
+            TokenKind::AppLevel => "app-level token (xapp-)",
+            TokenKind::Rotating => "rotating token (xoxe.)",
+        })
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {}", self.kind)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Token").field(&self.kind).finish()
+    }
+}
+
+impl std::str::FromStr for Token {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Token, TokenError> {
+        Token::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: Result<TokenKind, TokenError>) {
+        assert_eq!(
+            Token::new(text).map(|token| token.kind()),
+            expect,
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn the_prefix_says_the_kind() {
+        check("xoxb-1", Ok(TokenKind::Bot));
+        check(" xoxp-1\n", Ok(TokenKind::User));
+        check("xapp-1", Ok(TokenKind::AppLevel));
+        check("xoxe.xoxb-1", Ok(TokenKind::Rotating));
+        check("xoxe-1", Err(TokenError::Refresh));
+        check("", Err(TokenError::Empty));
+        check("xox", Err(TokenError::UnknownPrefix));
+        check("xoxé-1", Err(TokenError::UnknownPrefix));
+        check("xoxb-1\n2", Err(TokenError::BadCharacter { offset: 6 }));
+    }
+
+    #[test]
+    fn a_token_never_shows_itself() {
+        let token = Token::new("xoxb-hush").unwrap();
+        assert_eq!(
+            format!("{token} {token:?}"),
+            "a bot token (xoxb-) Token(Bot)"
+        );
+    }
+}

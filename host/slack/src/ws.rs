@@ -1,0 +1,269 @@
+//! A WebSocket to Slack: handshake, messages, liveness both ways, a proper end. RTM and Socket Mode stand on it.
+//!
+//! The handshake goes through the HTTP client, so that certificates and proxies are those of the Web API.
+
+mod decoder;
+
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::{Buf, BytesMut};
+use reqwest::{StatusCode, header};
+use sha1::{Digest, Sha1};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::{Instant, sleep_until, timeout},
+};
+use url::Url;
+
+pub use decoder::{ProtocolError, Received};
+
+use crate::api;
+use decoder::Decoder;
+
+/// The GUID that RFC 6455 (1.3) adds to a key.
+const KEY_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A peer that takes in nothing while this much waits for it is given up. All that we send is small.
+const MAX_UNSENT: usize = 256 << 10;
+
+/// How long a close may take before the connection is cut.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// When a connection is asked for a sign of life, and when it is held for dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// How often we ping.
+    pub ping_every: Duration,
+    /// Nothing at all heard for this long: the connection is dead.
+    pub silence: Duration,
+}
+
+/// A client's end of a WebSocket.
+#[derive(Debug)]
+pub struct Socket<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    decoder: Decoder,
+    unsent: BytesMut,
+    liveness: Liveness,
+    heard: Instant,
+    ping_at: Instant,
+}
+
+/// Why a WebSocket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Not a `ws:` or `wss:` URL.
+    #[error("Slack gave the URL of another kind of connection: {}:", .0.scheme())]
+    Url(Url),
+    /// No connection, or none that stayed until the answer.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// The server did not switch protocols.
+    #[error("the server refused the WebSocket with HTTP status {0}")]
+    Status(u16),
+    /// The server's `Sec-WebSocket-Accept` is not the answer to our key.
+    #[error("the server did not accept the WebSocket handshake")]
+    NotAccepted,
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The server ended it without closing it.
+    #[error("the server cut the connection")]
+    Cut,
+    /// The system says so.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// Nothing heard for too long.
+    #[error("nothing was heard for {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// The server takes in nothing of what we send.
+    #[error("the server reads nothing")]
+    NotReading,
+    /// The server broke the protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+/// Opens a WebSocket. Messages longer than `max_message` bytes will be skipped.
+pub async fn connect(
+    http: &reqwest::Client,
+    url: &Url,
+    max_message: usize,
+    liveness: Liveness,
+) -> Result<Socket<reqwest::Upgraded>, ConnectError> {
+    let mut over_http = url.as_str().to_owned();
+    match url.scheme() {
+        "ws" | "wss" => over_http.replace_range(..2, "http"),
+        _ => return Err(ConnectError::Url(url.clone())),
+    }
+    let key = BASE64.encode(rand::random::<[u8; 16]>());
+    let response = http
+        .get(over_http)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, &key)
+        .send()
+        .await
+        .map_err(|why| ConnectError::Unreachable(api::in_words(&why)))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ConnectError::Status(response.status().as_u16()));
+    }
+    let accept = BASE64.encode(
+        Sha1::new()
+            .chain_update(&key)
+            .chain_update(KEY_GUID)
+            .finalize(),
+    );
+    if response
+        .headers()
+        .get(header::SEC_WEBSOCKET_ACCEPT)
+        .is_none_or(|answer| answer != accept.as_str())
+    {
+        return Err(ConnectError::NotAccepted);
+    }
+    let io = response
+        .upgrade()
+        .await
+        .map_err(|why| ConnectError::Unreachable(api::in_words(&why)))?;
+    Ok(Socket::new(io, max_message, liveness))
+}
+
+impl<S: AsyncRead + AsyncWrite> Socket<S> {
+    /// A socket over a connection on which the handshake is done.
+    pub fn new(io: S, max_message: usize, liveness: Liveness) -> Socket<S> {
+        let (reader, writer) = tokio::io::split(io);
+        let now = Instant::now();
+        Socket {
+            reader,
+            writer,
+            decoder: Decoder::new(max_message),
+            unsent: BytesMut::new(),
+            liveness,
+            heard: now,
+            ping_at: now + liveness.ping_every,
+        }
+    }
+
+    /// Takes the next message, if one was read whole. Pings are answered and pongs are swallowed on the way.
+    pub fn take(&mut self) -> Result<Option<Received>, Lost> {
+        while let Some(received) = self.decoder.next()? {
+            match received {
+                Received::Ping(payload) => self.queue(0x8a, &payload)?,
+                Received::Pong(_) => {}
+                other => return Ok(Some(other)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until more was read, and says when; to be called when [`Socket::take`] gave `None`.
+    ///
+    /// Meanwhile it sends what is queued, and pings. The time between two waits does not count as silence: who does not
+    /// listen can't say that nothing was said. Dropping the future loses nothing.
+    pub async fn wait(&mut self) -> Result<(SystemTime, std::time::Instant), Lost> {
+        let began = Instant::now();
+        if began > self.ping_at {
+            self.heard = self
+                .heard
+                .max(began - self.liveness.ping_every.min(self.liveness.silence / 2));
+        }
+        loop {
+            let wake_at = self.ping_at.min(self.heard + self.liveness.silence);
+            tokio::select! {
+                biased;
+                read = self.reader.read(self.decoder.spare()) => {
+                    let count = read?;
+                    if count == 0 {
+                        return Err(Lost::Cut);
+                    }
+                    self.decoder.filled(count);
+                    self.heard = Instant::now();
+                    return Ok((SystemTime::now(), self.heard.into_std()));
+                }
+                written = self.writer.write(&self.unsent), if !self.unsent.is_empty() => {
+                    match written? {
+                        0 => return Err(Lost::Cut),
+                        count => self.unsent.advance(count),
+                    }
+                    self.writer.flush().await?;
+                }
+                () = sleep_until(wake_at) => {
+                    let now = Instant::now();
+                    if now >= self.heard + self.liveness.silence {
+                        return Err(Lost::Silent(self.liveness.silence));
+                    }
+                    self.ping_at = now + self.liveness.ping_every;
+                    self.queue(0x89, b"djangobot")?;
+                }
+            }
+        }
+    }
+
+    /// Queues a text message; it goes out while [`Socket::wait`] runs.
+    pub fn send_text(&mut self, text: &str) -> Result<(), Lost> {
+        self.queue(0x81, text.as_bytes())
+    }
+
+    /// Ends the connection as RFC 6455 has it: a close frame each way, then the TCP connection. Bounded in time.
+    pub async fn close(mut self) {
+        let closing = async {
+            self.queue(0x88, &1000_u16.to_be_bytes())?;
+            self.writer.write_all_buf(&mut self.unsent).await?;
+            self.writer.flush().await?;
+            loop {
+                match self.decoder.next()? {
+                    Some(Received::Close(..)) => break,
+                    Some(_) => {}
+                    None => match self.reader.read(self.decoder.spare()).await? {
+                        0 => break,
+                        count => self.decoder.filled(count),
+                    },
+                }
+            }
+            Ok::<(), Lost>(self.writer.shutdown().await?)
+        };
+        if !matches!(timeout(CLOSING, closing).await, Ok(Ok(()))) {
+            tracing::debug!("the server did not answer our close");
+        }
+    }
+
+    /// Puts a frame behind what is unsent: first byte (final bit and opcode), length, mask, masked payload.
+    fn queue(&mut self, first: u8, payload: &[u8]) -> Result<(), Lost> {
+        if self.unsent.len() > MAX_UNSENT {
+            return Err(Lost::NotReading);
+        }
+        let mask = rand::random::<[u8; 4]>();
+        self.unsent.extend_from_slice(&[first]);
+        match payload.len() {
+            short @ ..126 => self.unsent.extend_from_slice(&[0x80 | short as u8]),
+            middle @ ..0x1_0000 => {
+                self.unsent.extend_from_slice(&[0x80 | 126]);
+                self.unsent
+                    .extend_from_slice(&(middle as u16).to_be_bytes());
+            }
+            long => {
+                self.unsent.extend_from_slice(&[0x80 | 127]);
+                self.unsent.extend_from_slice(&(long as u64).to_be_bytes());
+            }
+        }
+        self.unsent.extend_from_slice(&mask);
+        self.unsent.extend(
+            payload
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask),
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
