@@ -10,9 +10,12 @@ use std::time::Duration;
 
 pub use hosts::{Endpoint, Host, Tls};
 
+use crate::asgi_redis::AsgiRedis;
 use crate::capacity::Capacities;
 use crate::codec::Key;
 use crate::layer::Serializer;
+use crate::queues::Queues;
+use crate::redis_core::Core;
 
 /// Where the embedded layer listens when the URL does not say: a free port of this machine.
 const EMBEDDED_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -141,6 +144,17 @@ impl LayerConfig {
             Self::Embedded(_) => &[],
         }
     }
+}
+
+/// Makes the layer that `config` describes. No I/O: a server that is away shows with the first call.
+///
+/// The embedded layer has a server to start, which [`crate::EmbeddedServer`] does.
+pub fn open(config: LayerConfig) -> Result<std::sync::Arc<dyn crate::ChannelLayer>, ConfigError> {
+    Ok(match config {
+        LayerConfig::Redis(config) => std::sync::Arc::new(Queues::<Core>::new(config)),
+        LayerConfig::AsgiRedis(config) => std::sync::Arc::new(Queues::<AsgiRedis>::new(config)),
+        LayerConfig::PubSub(_) | LayerConfig::Embedded(_) => return Err(ConfigError::Mixed("not yet".into())),
+    })
 }
 
 impl RedisConfig {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use djangobot_event::Event;
+use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 
 use crate::name::{ChannelName, GroupName};
+use crate::queues::CHANNEL_KEY;
 
 /// A channel layer: named queues between processes, as Channels' specification has them.
 ///
@@ -31,6 +32,15 @@ pub trait ChannelLayer: Send + Sync + 'static {
     ///
     /// Adds `__asgi_channel__` where the layer's readers need it to find a process-local channel.
     fn encode(&self, channel: &ChannelName, message: &Event) -> Member;
+
+    /// Reads a payload that was received, without the `__asgi_channel__` that layers add.
+    fn decode(&self, payload: &[u8]) -> Result<Event, DecodeError> {
+        let mut message = self.serializer().read(payload)?;
+        if message.field(CHANNEL_KEY).is_some() {
+            message.remove(&format!("/{CHANNEL_KEY}"))?;
+        }
+        Ok(message)
+    }
 
     /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError>;
@@ -115,6 +125,20 @@ pub enum OpenError {
     Expired,
 }
 
+/// Why a payload is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// It is no map in MessagePack.
+    #[error(transparent)]
+    Msgpack(#[from] MsgpackError),
+    /// It is no object in JSON.
+    #[error(transparent)]
+    Json(#[from] ParseError),
+    /// The layer's own key could not be taken out.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
 /// What a call of [`ChannelLayer::send`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -142,6 +166,24 @@ pub enum Serializer {
     Msgpack,
     /// JSON in UTF-8.
     Json,
+}
+
+impl Serializer {
+    /// Writes `message` to the end of `out`.
+    pub fn write(self, message: &Event, out: &mut Vec<u8>) {
+        match self {
+            Self::Msgpack => message.write_msgpack(out),
+            Self::Json => message.write_json(out),
+        }
+    }
+
+    /// Reads a payload.
+    pub fn read(self, payload: &[u8]) -> Result<Event, DecodeError> {
+        Ok(match self {
+            Self::Msgpack => Event::from_msgpack(payload)?,
+            Self::Json => Event::parse(payload.to_vec())?,
+        })
+    }
 }
 
 /// Names a reader across restarts; letters, digits and `-`.

@@ -1,14 +1,25 @@
 //! Django channel layers for Rust, wire-compatible with `channels_redis` and `asgi_redis`.
 
+mod asgi_redis;
 pub mod capacity;
 pub mod codec;
 pub mod config;
 mod connection;
+mod dialect;
 pub mod layer;
+mod local;
 pub mod name;
+pub mod probe;
+mod placement;
+mod queues;
+mod receiver;
+mod redis_core;
+mod score;
 mod sentinel;
 mod sharding;
 
-pub use config::{ConfigError, LayerConfig};
-pub use layer::{ChannelLayer, Delivery, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer};
+pub use config::{ConfigError, LayerConfig, open};
+pub use layer::{
+    ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver, ReceiverId, Sent, Serializer,
+};
 pub use name::{ChannelName, GroupName, NameError};

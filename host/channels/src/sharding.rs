@@ -5,7 +5,7 @@
 /// The CRC-32 of the name picks one of 4096 slots, which are shared out evenly
 /// (`channels_redis.utils._consistent_hash`). For a channel `name` is its queue, up to and with
 /// the `!`: readers hash that, though channels_redis's own `send` hashes the full name (its #221).
-pub fn consistent_hash(name: &str, hosts: usize) -> usize {
+pub(crate) fn consistent_hash(name: &str, hosts: usize) -> usize {
     if hosts <= 1 {
         return 0;
     }

@@ -1,0 +1,83 @@
+//! What the two layers that keep queues in Redis, core and asgi_redis, do differently.
+
+use bytes::Bytes;
+use redis::Cmd;
+
+use crate::codec::Codec;
+use crate::config::RedisConfig;
+use crate::connection::Script;
+use crate::layer::{Member, OpenError};
+
+/// The commands of one kind of queue. No state: the layer and its readers hold that.
+pub(crate) trait Dialect: Send + Sync + 'static {
+    /// The layer's name for people.
+    const NAME: &'static str;
+
+    /// The scripts that readers run; their keys and arguments are those of [`Scripts`].
+    fn scripts() -> &'static Scripts;
+
+    /// The codec that `config` asks for.
+    fn codec(config: &RedisConfig) -> Codec;
+
+    /// Makes a payload a member: what is handed to [`Dialect::append`], now or again.
+    fn seal(codec: &Codec, payload: &[u8]) -> Member;
+
+    /// Finds the payload of a member that was taken, `stored` being what lay beside it.
+    fn open(codec: &Codec, member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
+
+    /// The script that puts members on a queue, as many as there is room for, and answers how many.
+    fn append() -> &'static Script;
+
+    /// Writes the keys and arguments of [`Dialect::append`].
+    fn write_append(cmd: &mut Cmd, append: &Append<'_>);
+
+    /// The script that puts one message on each of several queues of a host, where there is one.
+    fn group_append() -> Option<&'static Script> {
+        None
+    }
+
+    /// Takes members back that were put on `queue` and may have been read since.
+    fn withdraw(append: &Append<'_>) -> Cmd;
+
+    /// Forgets `members` of `own`, a reader's processing key.
+    fn finish(own: &str, members: &[Bytes]) -> Cmd;
+
+    /// Asks how many messages wait on `queue`.
+    fn depth(queue: &str) -> Cmd;
+
+    /// A new process-local name's part before the `!`, and one behind it.
+    fn local_name() -> (String, String);
+}
+
+/// Members for one queue on one host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Append<'a> {
+    pub(crate) config: &'a RedisConfig,
+    /// The queue's key.
+    pub(crate) queue: &'a str,
+    /// The queue's name, without the prefix.
+    pub(crate) name: &'a str,
+    /// How many messages the queue may hold.
+    pub(crate) capacity: usize,
+    /// Unix time in seconds.
+    pub(crate) now: u64,
+    /// Strictly increasing, one for each member.
+    pub(crate) scores: &'a [f64],
+    pub(crate) members: &'a [&'a Member],
+}
+
+/// What readers run. Keys are the queue, the reader's own processing key, the leases, and the
+/// members that were given back unfinished; the first argument is the reader's id.
+///
+/// Answers are flat lists of four for each message: member, score, whether another reader had it
+/// before (0 or 1), and what lay beside it.
+#[derive(Debug)]
+pub(crate) struct Scripts {
+    /// Moves messages from the queue to the processing key. Arguments: lease in milliseconds, how many.
+    pub(crate) take: Script,
+    /// Renews the lease and takes over what readers left whose lease ran out.
+    /// Arguments: lease in milliseconds, whether to answer all that is ours (1) or only what was taken over (0).
+    pub(crate) keep: Script,
+    /// Gives back what is left and ends the lease. Arguments: expiry, then members that had been handed out.
+    pub(crate) give_back: Script,
+}

@@ -1,0 +1,313 @@
+//! The layers that keep queues in Redis: sending, groups, and the readers of [`crate::receiver`].
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use djangobot_event::{Event, NewValue};
+use futures_util::future::{join_all, try_join_all};
+use redis::Value;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::codec::Codec;
+use crate::config::RedisConfig;
+use crate::connection::Server;
+use crate::dialect::{Append, Dialect};
+use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::local::LocalQueues;
+use crate::name::{ChannelName, GroupName};
+use crate::placement::{Deal, Turns};
+use crate::receiver::QueueReceiver;
+use crate::score::{Scores, now};
+use crate::sharding::consistent_hash;
+
+/// The key of a message that says which process-local channels, or members of a group, it is for.
+pub(crate) const CHANNEL_KEY: &str = "__asgi_channel__";
+
+/// A layer of queues in Redis, on one host or several.
+pub(crate) struct Queues<D: Dialect> {
+    shared: Arc<Shared>,
+    scores: Scores,
+    turns: Turns,
+    local: Arc<LocalQueues<D>>,
+    /// What stands before the `!` in this layer's process-local names, and makes it ours alone.
+    local_queue: String,
+    dialect: PhantomData<D>,
+}
+
+/// What a layer and its readers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: RedisConfig,
+    pub(crate) servers: Vec<Arc<Server>>,
+    pub(crate) codec: Codec,
+    /// Cancelled when the layer is closed.
+    pub(crate) closed: CancellationToken,
+}
+
+impl<D: Dialect> Queues<D> {
+    pub(crate) fn new(config: RedisConfig) -> Self {
+        let servers = config.hosts.iter().map(|host| Arc::new(Server::new(host.clone()))).collect();
+        let shared = Arc::new(Shared { codec: D::codec(&config), servers, closed: CancellationToken::new(), config });
+        Self {
+            scores: Scores::default(),
+            turns: Turns::default(),
+            local: Arc::new(LocalQueues::new(shared.clone())),
+            local_queue: D::local_name().0,
+            dialect: PhantomData,
+            shared,
+        }
+    }
+
+    /// The servers that `channel` may be on: one for a process-local name, all for another.
+    fn servers(&self, channel: &ChannelName) -> &[Arc<Server>] {
+        let servers = &self.shared.servers;
+        if channel.is_process_local() {
+            std::slice::from_ref(&servers[consistent_hash(channel.queue(), servers.len())])
+        } else {
+            servers
+        }
+    }
+
+    fn group_server(&self, group: &GroupName) -> &Server {
+        &self.shared.servers[consistent_hash(group.as_str(), self.shared.servers.len())]
+    }
+
+    fn group_key(&self, group: &GroupName) -> String {
+        format!("{}:group:{group}", self.shared.config.prefix)
+    }
+
+    /// Puts members on one host's queue; answers how many it took.
+    async fn append(&self, server: &Server, append: &Append<'_>) -> Result<usize, LayerError> {
+        let answer = server.script(D::append(), &|cmd| D::write_append(cmd, append)).await?;
+        match answer {
+            Value::Int(accepted) => Ok(usize::try_from(accepted).unwrap_or(0)),
+            other => Err(server.unavailable(format!("it answered {other:?} where a number was due"))),
+        }
+    }
+
+    /// Deals `members` out to several hosts. A host that is full or does not answer is passed over.
+    async fn spread(&self, whole: &Append<'_>) -> Result<usize, LayerError> {
+        let servers = &self.shared.servers;
+        let first = self.turns.advance(whole.queue, whole.members.len(), servers.len());
+        let mut deal = Deal::new(whole.members.len(), servers.len(), first);
+        if servers.iter().any(|server| !server.is_resting()) {
+            let resting = (0..servers.len()).filter(|&host| servers[host].is_resting());
+            resting.for_each(|host| deal.pass_over(host));
+        }
+        let mut failure = None;
+        loop {
+            let round = deal.round();
+            if round.is_empty() {
+                break;
+            }
+            let answers = join_all(round.iter().map(|(host, members)| self.append_some(*host, whole, members))).await;
+            for ((host, members), answer) in round.iter().zip(answers) {
+                match answer {
+                    Ok(accepted) => {
+                        deal.took(*host, accepted);
+                        if accepted < members.len() {
+                            deal.pass_over(*host);
+                        }
+                    }
+                    Err(error) => {
+                        deal.pass_over(*host);
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        for (host, members) in deal.stray() {
+            let (_, members) = pick(whole, &members);
+            let withdrawn = servers[host].command(&D::withdraw(&Append { members: &members, ..*whole })).await;
+            if let Err(error) = withdrawn {
+                debug!(%error, queue = whole.queue, "messages could not be taken back and may come twice");
+            }
+        }
+        match (deal.accepted(), failure) {
+            (0, Some(error)) if !whole.members.is_empty() => Err(error),
+            (accepted, _) => Ok(accepted),
+        }
+    }
+
+    async fn append_some(&self, host: usize, whole: &Append<'_>, members: &[usize]) -> Result<usize, LayerError> {
+        let (scores, members) = pick(whole, members);
+        let append = Append { scores: &scores, members: &members, ..*whole };
+        match self.append(&self.shared.servers[host], &append).await {
+            // The answer may have been lost on the way: the same host must say, or the members
+            // would be on two.
+            Err(error) if error.is_temporary() => self.append(&self.shared.servers[host], &append).await,
+            answer => answer,
+        }
+    }
+
+    fn encode_for(&self, message: &Event, channels: Option<NewValue>) -> Member {
+        let mut out = Vec::with_capacity(message.raw().len() + 64);
+        match channels {
+            None => self.shared.config.serializer.write(message, &mut out),
+            Some(channels) => {
+                let mut message = message.clone();
+                if let Err(error) = message.set(&format!("/{CHANNEL_KEY}"), channels) {
+                    // Setting a key of the root, which is an object, has no reason to fail.
+                    debug!(%error, "{CHANNEL_KEY} could not be added");
+                }
+                self.shared.config.serializer.write(&message, &mut out);
+            }
+        }
+        self.seal(&out)
+    }
+
+    /// The channels of `group` whose time in it is not over.
+    async fn group_channels(&self, group: &GroupName) -> Result<Vec<ChannelName>, LayerError> {
+        let (server, key) = (self.group_server(group), self.group_key(group));
+        let mut pipeline = redis::pipe();
+        let oldest = (now() as u64).saturating_sub(self.shared.config.group_expiry);
+        pipeline.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest);
+        pipeline.cmd("ZRANGE").arg(&key).arg(0).arg(-1);
+        let answer = server.pipeline(&pipeline).await?.pop().unwrap_or(Value::Nil);
+        let names: Vec<String> = redis::from_redis_value(answer).map_err(|error| server.unavailable(error.to_string()))?;
+        Ok(names.iter().filter_map(|name| ChannelName::new(name).ok()).collect())
+    }
+
+    /// Sends to all queues of one host in one script.
+    async fn group_append(&self, host: usize, queues: &[(String, usize, Member)], group: &GroupName) -> Result<(), LayerError> {
+        let Some(script) = D::group_append() else { return Ok(()) };
+        let config = &self.shared.config;
+        let score = self.scores.take(1);
+        let fill = |cmd: &mut redis::Cmd| {
+            cmd.arg(queues.len());
+            for (queue, ..) in queues {
+                cmd.arg(queue);
+            }
+            cmd.arg((now() as u64).saturating_sub(config.expiry)).arg(config.expiry).arg(&score);
+            for (_, capacity, member) in queues {
+                cmd.arg(*capacity).arg(&member.0[..]);
+            }
+        };
+        if let Value::Int(full @ 1..) = self.shared.servers[host].script(script, &fill).await? {
+            debug!(%group, full, "channels of the group are full and got nothing");
+        }
+        Ok(())
+    }
+}
+
+/// The scores and members of `whole` at `indexes`.
+fn pick<'a>(whole: &Append<'a>, indexes: &[usize]) -> (Vec<f64>, Vec<&'a Member>) {
+    indexes.iter().map(|&at| (whole.scores[at], whole.members[at])).unzip()
+}
+
+#[async_trait]
+impl<D: Dialect> ChannelLayer for Queues<D> {
+    fn describe(&self) -> String {
+        let addresses: Vec<_> = self.shared.servers.iter().map(|server| server.address()).collect();
+        format!("{} at {}", D::NAME, addresses.join(", "))
+    }
+
+    fn serializer(&self) -> Serializer {
+        self.shared.config.serializer
+    }
+
+    fn seal(&self, payload: &[u8]) -> Member {
+        D::seal(&self.shared.codec, payload)
+    }
+
+    fn encode(&self, channel: &ChannelName, message: &Event) -> Member {
+        let name = channel.is_process_local().then(|| NewValue::from(channel.as_str()));
+        self.encode_for(message, name)
+    }
+
+    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+        let servers = self.servers(channel);
+        let members: Vec<&Member> = members.iter().collect();
+        let whole = Append {
+            config: &self.shared.config,
+            queue: &format!("{}{}", self.shared.config.prefix, channel.queue()),
+            name: channel.queue(),
+            capacity: self.shared.config.capacities.of(channel.as_str()),
+            now: now() as u64,
+            scores: &self.scores.take(members.len()),
+            members: &members,
+        };
+        let accepted = match servers {
+            _ if members.is_empty() => 0,
+            [server] => self.append(server, &whole).await?,
+            _ => self.spread(&whole).await?,
+        };
+        Ok(Sent { accepted, receivers: None })
+    }
+
+    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
+        let channels = self.group_channels(group).await?;
+        if D::group_append().is_none() {
+            for channel in channels {
+                self.send(&channel, &[self.encode(&channel, message)]).await?;
+            }
+            return Ok(());
+        }
+        let mut queues: BTreeMap<&str, Vec<&ChannelName>> = BTreeMap::new();
+        for channel in &channels {
+            queues.entry(channel.queue()).or_default().push(channel);
+        }
+        let config = &self.shared.config;
+        let mut hosts = vec![Vec::new(); self.shared.servers.len()];
+        for (queue, names) in queues {
+            // Names of channels need no escapes.
+            let list = format!("[\"{}\"]", names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("\",\""));
+            let member = self.encode_for(message, Some(NewValue::from(list.into_bytes())));
+            let capacity = config.capacities.of(names[0].as_str());
+            hosts[consistent_hash(queue, self.shared.servers.len())].push((format!("{}{queue}", config.prefix), capacity, member));
+        }
+        let sends = hosts.iter().enumerate().filter(|(_, queues)| !queues.is_empty());
+        try_join_all(sends.map(|(host, queues)| self.group_append(host, queues, group))).await.map(drop)
+    }
+
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        let key = self.group_key(group);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZADD").arg(&key).arg(now()).arg(channel.as_str());
+        pipeline.cmd("EXPIRE").arg(&key).arg(self.shared.config.group_expiry);
+        self.group_server(group).pipeline(&pipeline).await.map(drop)
+    }
+
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(self.group_key(group)).arg(channel.as_str());
+        self.group_server(group).command(&cmd).await.map(drop)
+    }
+
+    fn new_channel(&self) -> ChannelName {
+        ChannelName::local(&self.local_queue, &D::local_name().1)
+    }
+
+    async fn receiver(&self, channel: &ChannelName, id: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError> {
+        if self.shared.closed.is_cancelled() {
+            return Err(LayerError::Closed);
+        }
+        if channel.is_process_local() {
+            return Ok(self.local.receiver(channel, id));
+        }
+        Ok(Arc::new(QueueReceiver::<D>::open(self.shared.clone(), channel.queue(), id)))
+    }
+
+    async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
+        let queue = format!("{}{}", self.shared.config.prefix, channel.queue());
+        let cmd = D::depth(&queue);
+        let answers = try_join_all(self.servers(channel).iter().map(|server| server.command(&cmd))).await?;
+        let waiting = |answer: &Value| match answer {
+            Value::Int(waiting) => u64::try_from(*waiting).unwrap_or(0),
+            _ => 0,
+        };
+        Ok(Some(answers.iter().map(waiting).sum()))
+    }
+
+    async fn ping(&self) -> Result<(), LayerError> {
+        try_join_all(self.shared.servers.iter().map(|server| server.ping())).await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.shared.closed.cancel();
+        self.shared.servers.iter().for_each(|server| server.close());
+    }
+}

@@ -1,0 +1,232 @@
+//! The task that reads one host for a receiver.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ProtocolVersion, PushInfo, PushKind, Value};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::shelf::Shelf;
+use super::{BATCH, POLL, UNTRACKED_POLL};
+use crate::connection::{Script, Server, command};
+use crate::dialect::Dialect;
+use crate::layer::{Delivery, LayerError, Place};
+use crate::queues::Shared;
+
+/// The pause after a connection failed, the first time and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+pub(super) struct Shard<D: Dialect> {
+    host: usize,
+    server: Arc<Server>,
+    shared: Arc<Shared>,
+    shelf: Arc<Shelf>,
+    out: mpsc::Sender<Result<Delivery, LayerError>>,
+    stop: CancellationToken,
+    /// Told when the queue may have changed.
+    wake: Arc<Notify>,
+    /// What was taken and did not yet find place in `out`.
+    backlog: Mutex<VecDeque<Delivery>>,
+    dialect: PhantomData<D>,
+}
+
+impl<D: Dialect> Shard<D> {
+    pub(super) fn new(
+        host: usize,
+        shared: Arc<Shared>,
+        shelf: Arc<Shelf>,
+        out: mpsc::Sender<Result<Delivery, LayerError>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let server = shared.servers[host].clone();
+        Self { host, server, shared, shelf, out, stop, wake: Arc::default(), backlog: Mutex::default(), dialect: PhantomData }
+    }
+
+    /// Reads until it is stopped; connects again, after a pause, when the connection is lost.
+    pub(super) async fn run(self) {
+        let mut pause = PAUSE.0;
+        while !self.stop.is_cancelled() {
+            let Some(error) = self.session(&mut pause).await else { return };
+            self.shelf.set_connection(None);
+            debug!(%error, queue = self.shelf.queue, "reading was interrupted");
+            // The reader is told if it waits; if it has messages before it, those come first.
+            drop(self.out.try_send(Err(error)));
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Reads over one connection; the error that ended it, or nothing where it was stopped.
+    async fn session(&self, pause: &mut Duration) -> Option<LayerError> {
+        let opened = tokio::select! {
+            () = self.stop.cancelled() => return None,
+            opened = self.connect() => opened,
+        };
+        let (connection, poll) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Some(error),
+        };
+        if let Err(error) = self.resume(&mut connection.clone()).await {
+            return Some(error);
+        }
+        *pause = PAUSE.0;
+        // Both end by themselves when stopped, and not in the middle of a command: what a script
+        // moves after the connection was dropped would be found only when the lease runs out.
+        tokio::try_join!(self.pump(connection.clone(), poll), self.heartbeat(connection)).err()
+    }
+
+    /// A connection of our own that says when the queue changes, and how often to look in any case.
+    async fn connect(&self) -> Result<(MultiplexedConnection, Duration), LayerError> {
+        let (wake, queue) = (self.wake.clone(), self.shelf.queue.clone().into_bytes());
+        let push = Box::new(move |info: PushInfo| {
+            if concerns(&info, &queue) {
+                wake.notify_one();
+            }
+        });
+        let mut connection = match self.server.connect(ProtocolVersion::RESP3, Some(push)).await {
+            // Redis before 6, and some proxies, don't know RESP3.
+            Err(LayerError::Refused { .. }) => return Ok((self.server.connect(ProtocolVersion::RESP2, None).await?, UNTRACKED_POLL)),
+            made => made?,
+        };
+        let mut track = redis::cmd("CLIENT");
+        // What our own commands do is no news, so all of a reader's go over this connection.
+        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&self.shelf.queue).arg("NOLOOP");
+        match command(&mut connection, &track).await.map_err(|error| self.server.explain(&error)) {
+            Ok(_) => Ok((connection, POLL)),
+            Err(error @ LayerError::Refused { .. }) => {
+                debug!(%error, "no tracking; the queue is looked at every {UNTRACKED_POLL:?}");
+                Ok((connection, UNTRACKED_POLL))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Catches up with the server: tells it what was finished meanwhile, and takes up what lies
+    /// under our id (from an earlier life, or because an answer was lost) or was left by others.
+    async fn resume(&self, connection: &mut MultiplexedConnection) -> Result<(), LayerError> {
+        let finished = self.shelf.finished();
+        if !finished.is_empty() {
+            let told = command(connection, &D::finish(&self.shelf.own, &finished)).await;
+            told.map_err(|error| self.server.explain(&error))?;
+            finished.iter().for_each(|member| self.shelf.forget(member));
+        }
+        self.keep(connection, true).await?;
+        self.shelf.set_connection(Some(connection.clone()));
+        Ok(())
+    }
+
+    /// Moves messages from the queue to the receiver.
+    async fn pump(&self, mut connection: MultiplexedConnection, poll: Duration) -> Result<(), LayerError> {
+        loop {
+            while !self.backlog().is_empty() {
+                let place = tokio::select! {
+                    () = self.stop.cancelled() => return Ok(()),
+                    place = self.out.reserve() => place.map_err(|_| LayerError::Closed)?,
+                };
+                if let Some(delivery) = self.backlog().pop_front() {
+                    place.send(Ok(delivery));
+                }
+            }
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            let took = self.call(&mut connection, &D::scripts().take, BATCH as u64).await?;
+            if took < BATCH && self.backlog().is_empty() {
+                tokio::select! {
+                    () = self.stop.cancelled() => return Ok(()),
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep(poll) => {}
+                }
+            }
+        }
+    }
+
+    /// Renews the lease, and takes over what others left under leases that ran out.
+    async fn heartbeat(&self, mut connection: MultiplexedConnection) -> Result<(), LayerError> {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(self.shared.config.lease / 3) => {}
+            }
+            if self.keep(&mut connection, false).await? > 0 {
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    async fn keep(&self, connection: &mut MultiplexedConnection, all: bool) -> Result<usize, LayerError> {
+        self.call(connection, &D::scripts().keep, u64::from(all)).await
+    }
+
+    /// Runs one of the scripts that take messages; answers how many there were.
+    async fn call(&self, connection: &mut MultiplexedConnection, script: &Script, last: u64) -> Result<usize, LayerError> {
+        let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
+        let fill = |cmd: &mut Cmd| {
+            self.shelf.write_keys(cmd);
+            cmd.arg(lease).arg(last);
+        };
+        let answer = script.run(connection, &fill).await.map_err(|error| self.server.explain(&error))?;
+        let Value::Array(items) = answer else {
+            return Err(self.server.unavailable(format!("it answered {answer:?} where messages were due")));
+        };
+        let count = items.len() / 4;
+        let mut items = items.into_iter();
+        while let (Some(member), Some(score), Some(again), Some(stored)) = (items.next(), items.next(), items.next(), items.next()) {
+            self.take_up(member, &score, again == Value::Int(1), stored);
+        }
+        Ok(count)
+    }
+
+    fn take_up(&self, member: Value, score: &Value, redelivered: bool, stored: Value) {
+        let (Some(member), Some(score)) = (bytes(member), number(score)) else { return };
+        if self.shelf.put(&member) {
+            let payload = D::open(&self.shared.codec, &member, bytes(stored));
+            let place = Place { host: self.host, score };
+            self.backlog().push_back(Delivery { member, payload, place, redelivered });
+        }
+    }
+
+    fn backlog(&self) -> std::sync::MutexGuard<'_, VecDeque<Delivery>> {
+        // No code that can panic runs under this lock.
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a push says that `queue` changed, or that nothing more will be said.
+fn concerns(info: &PushInfo, queue: &[u8]) -> bool {
+    match info.kind {
+        PushKind::Disconnection => true,
+        // A list of keys that begin with our prefix, or nil when all are flushed.
+        PushKind::Invalidate => match info.data.first() {
+            Some(Value::Array(keys)) => keys.iter().any(|key| matches!(key, Value::BulkString(key) if key == queue)),
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+fn bytes(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        Value::SimpleString(text) => Some(text.into()),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::Double(number) => Some(*number),
+        Value::Int(number) => Some(*number as f64),
+        _ => None,
+    }
+}

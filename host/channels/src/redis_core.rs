@@ -1,0 +1,203 @@
+//! The queues of `channels_redis.core.RedisChannelLayer` (3.0 to 4.3): sorted sets, scored by time.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use redis::Cmd;
+
+use crate::codec::Codec;
+use crate::config::RedisConfig;
+use crate::connection::Script;
+use crate::dialect::{Append, Dialect, Scripts};
+use crate::layer::{Member, OpenError};
+
+/// channels_redis drops what is expired, counts, adds and sets the key's expiry in four commands;
+/// this is the same in one. A member that is there already was sent before and its answer lost:
+/// it keeps its place and counts as accepted.
+pub(crate) const APPEND: &str = r"
+local queue = KEYS[1]
+redis.call('ZREMRANGEBYSCORE', queue, 0, ARGV[1])
+local room = tonumber(ARGV[2]) - redis.call('ZCARD', queue)
+local accepted = 0
+if room >= (#ARGV - 3) / 2 then
+    -- Lua's stack has room for some 8000 values.
+    for first = 4, #ARGV, 2000 do
+        redis.call('ZADD', queue, 'NX', unpack(ARGV, first, math.min(first + 1999, #ARGV)))
+    end
+    accepted = (#ARGV - 3) / 2
+else
+    for at = 4, #ARGV, 2 do
+        if not redis.call('ZSCORE', queue, ARGV[at + 1]) then
+            if room <= 0 then break end
+            redis.call('ZADD', queue, ARGV[at], ARGV[at + 1])
+            room = room - 1
+        end
+        accepted = accepted + 1
+    end
+end
+if accepted > 0 then redis.call('EXPIRE', queue, ARGV[3]) end
+return accepted
+";
+
+/// One message for each of several queues on one host; what is full is passed over.
+/// Arguments: the score below which messages are expired, expiry, score, then capacity and member for each key.
+pub(crate) const GROUP_APPEND: &str = r"
+local full = 0
+for nth, queue in ipairs(KEYS) do
+    redis.call('ZREMRANGEBYSCORE', queue, 0, ARGV[1])
+    if redis.call('ZCARD', queue) < tonumber(ARGV[2 * nth + 2]) then
+        redis.call('ZADD', queue, ARGV[3], ARGV[2 * nth + 3])
+        redis.call('EXPIRE', queue, ARGV[2])
+    else
+        full = full + 1
+    end
+end
+return full
+";
+
+pub(crate) const TAKE: &str = r"
+local got = redis.call('ZPOPMIN', KEYS[1], ARGV[3])
+if #got == 0 then return got end
+local given_back = redis.call('EXISTS', KEYS[4]) == 1
+local answer = {}
+for at = 1, #got, 2 do
+    redis.call('ZADD', KEYS[2], got[at + 1], got[at])
+    answer[#answer + 1] = got[at]
+    answer[#answer + 1] = got[at + 1]
+    answer[#answer + 1] = given_back and redis.call('SREM', KEYS[4], got[at]) or 0
+    answer[#answer + 1] = false
+end
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[3], math.floor(time[1] * 1000 + time[2] / 1000) + ARGV[2], ARGV[1])
+redis.call('EXPIRE', KEYS[2], 86400)
+redis.call('EXPIRE', KEYS[3], 86400)
+return answer
+";
+
+pub(crate) const KEEP: &str = r"
+local time = redis.call('TIME')
+local now = math.floor(time[1] * 1000 + time[2] / 1000)
+redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+redis.call('EXPIRE', KEYS[3], 86400)
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
+    local theirs = KEYS[3] .. '.' .. id
+    local left = redis.call('ZRANGE', theirs, 0, -1, 'WITHSCORES')
+    for at = 1, #left, 2 do
+        redis.call('ZADD', KEYS[2], left[at + 1], left[at])
+        found[#found + 1] = left[at]
+        found[#found + 1] = left[at + 1]
+    end
+    redis.call('DEL', theirs)
+    redis.call('ZREM', KEYS[3], id)
+end
+redis.call('EXPIRE', KEYS[2], 86400)
+if ARGV[3] == '1' then found = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES') end
+local answer = {}
+for at = 1, #found, 2 do
+    answer[#answer + 1] = found[at]
+    answer[#answer + 1] = found[at + 1]
+    answer[#answer + 1] = 1
+    answer[#answer + 1] = false
+end
+return answer
+";
+
+/// What is older than `expiry` would be dropped by the next send to the queue; it stays where it
+/// is, with a lease that has run out, so that the next reader of ours takes it over.
+pub(crate) const GIVE_BACK: &str = r"
+for at = 3, #ARGV do redis.call('SADD', KEYS[4], ARGV[at]) end
+if #ARGV > 2 then redis.call('EXPIRE', KEYS[4], 86400) end
+local oldest = redis.call('TIME')[1] - ARGV[2]
+local left = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+local moved = 0
+for at = 1, #left, 2 do
+    if tonumber(left[at + 1]) > oldest then
+        redis.call('ZADD', KEYS[1], left[at + 1], left[at])
+        redis.call('ZREM', KEYS[2], left[at])
+        moved = moved + 1
+    end
+end
+if moved > 0 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+if moved * 2 == #left then
+    redis.call('ZREM', KEYS[3], ARGV[1])
+else
+    redis.call('ZADD', KEYS[3], 0, ARGV[1])
+end
+return moved
+";
+
+static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));
+static GROUP_APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(GROUP_APPEND));
+static SCRIPTS: LazyLock<Scripts> =
+    LazyLock::new(|| Scripts { take: Script::new(TAKE), keep: Script::new(KEEP), give_back: Script::new(GIVE_BACK) });
+
+/// channels_redis's core layer.
+#[derive(Debug)]
+pub(crate) struct Core;
+
+impl Dialect for Core {
+    const NAME: &'static str = "channels_redis";
+
+    fn scripts() -> &'static Scripts {
+        &SCRIPTS
+    }
+
+    fn codec(config: &RedisConfig) -> Codec {
+        Codec::new(config.random_prefix_length, config.keys.clone(), Some(config.expiry + 10))
+    }
+
+    fn seal(codec: &Codec, payload: &[u8]) -> Member {
+        codec.seal(payload)
+    }
+
+    fn open(codec: &Codec, member: &Bytes, _stored: Option<Bytes>) -> Result<Bytes, OpenError> {
+        codec.open(member)
+    }
+
+    fn append() -> &'static Script {
+        &APPEND_SCRIPT
+    }
+
+    fn write_append(cmd: &mut Cmd, append: &Append<'_>) {
+        let config = append.config;
+        cmd.arg(1).arg(append.queue);
+        cmd.arg(append.now.saturating_sub(config.expiry)).arg(append.capacity).arg(config.expiry);
+        for (score, member) in append.scores.iter().zip(append.members) {
+            cmd.arg(*score).arg(&member.0[..]);
+        }
+    }
+
+    fn group_append() -> Option<&'static Script> {
+        Some(&GROUP_APPEND_SCRIPT)
+    }
+
+    fn withdraw(append: &Append<'_>) -> Cmd {
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(append.queue);
+        for member in append.members {
+            cmd.arg(&member.0[..]);
+        }
+        cmd
+    }
+
+    fn finish(own: &str, members: &[Bytes]) -> Cmd {
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(own);
+        for member in members {
+            cmd.arg(&member[..]);
+        }
+        cmd
+    }
+
+    fn depth(queue: &str) -> Cmd {
+        let mut cmd = redis::cmd("ZCARD");
+        cmd.arg(queue);
+        cmd
+    }
+
+    fn local_name() -> (String, String) {
+        let hex = || uuid::Uuid::new_v4().simple().to_string();
+        (format!("specific.{}!", hex()), hex())
+    }
+}
