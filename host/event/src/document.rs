@@ -110,6 +110,21 @@ impl Document {
         &quoted[1..quoted.len() - 1]
     }
 
+    /// The text from the content of a string or key on, beyond its end.
+    #[inline]
+    pub(crate) fn from_content(&self, node: &Node) -> &[u8] {
+        &self.text[(node.start - self.base) as usize + 1..]
+    }
+
+    /// The node of the value of an entry: the one after its key in an object, the entry itself in an array.
+    pub(crate) fn value_of(&self, entry: u32) -> u32 {
+        let member = matches!(
+            self.node(entry).kind,
+            Kind::Key | Kind::EscapedKey | Kind::SupersededKey
+        );
+        entry + u32::from(member)
+    }
+
     /// The value at a pointer.
     pub(crate) fn get(&self, pointer: &str) -> Option<Place<'_>> {
         pointer::tokens(pointer)?.try_fold(Place::Read(self, self.root), |place, token| {
@@ -148,7 +163,9 @@ impl Document {
             entry = self.node(entry + 1).next;
         }
         let (extension, Extension { added, .. }) = self.overlay.extension(object)?;
-        let member = added.iter().position(|added| &*added.key == key)?;
+        let member = added
+            .iter()
+            .position(|added| added.key.as_deref() == Some(key))?;
         Some(Found::Added { extension, member })
     }
 
@@ -371,9 +388,6 @@ impl<'a> Iterator for Entries<'a> {
             }
         }
         let added = self.added.next()?;
-        Some((
-            self.object.then_some(Key::Set(&added.key)),
-            Place::of(&added.value),
-        ))
+        Some((added.key.as_deref().map(Key::Set), Place::of(&added.value)))
     }
 }

@@ -184,7 +184,7 @@ impl Event {
     /// makes of the JSON text, but for integers beyond 64 bits, which become texts of their digits, and lone
     /// surrogates, which become U+FFFD.
     pub fn write_msgpack(&self, out: &mut Vec<u8>) {
-        msgpack_writer::write(Place::Read(&self.document, self.document.root), out);
+        msgpack_writer::write(&self.document, out);
     }
 }
 

@@ -3,61 +3,89 @@
 //! The format: <https://github.com/msgpack/msgpack/blob/master/spec.md>. Integers, lengths and counts take the
 //! smallest form; floats are always 64 bits, as Python's are.
 
-use crate::document::{Document, Key, Place};
+use crate::document::Document;
 use crate::number::{self, Integer};
-use crate::overlay::Replacement;
+use crate::overlay::{Added, Change, Replacement};
 use crate::string;
 use crate::tape::{Kind, Node};
 
-/// Appends a value as msgpack, as edited.
+/// Appends a document as msgpack, as edited.
 ///
-/// It calls itself only for containers that hold edits, and those are never nested deeper than
-/// [`crate::MAX_DEPTH`].
-pub(crate) fn write(place: Place<'_>, out: &mut Vec<u8>) {
-    let (document, index) = match place {
-        Place::Read(document, index) => (document, index),
-        Place::Set(replacement) => return write_replacement(replacement, out),
-    };
-    if !document.is_edited(index) {
-        return write_unedited(document, index, out);
+/// The nodes are in the order in which msgpack wants them, so they are written in runs, from one place that the
+/// overlay has something to say about to the next. It calls itself only for documents that were set within this one,
+/// and those are never nested deeper than [`crate::MAX_DEPTH`].
+pub(crate) fn write(document: &Document, out: &mut Vec<u8>) {
+    // Msgpack is shorter than JSON but for floats and the like; this saves growing.
+    out.reserve(document.text().len());
+    let mut at = document.root;
+    let end = document.node(at).next;
+    if document.overlay.is_empty() {
+        write_run(document, at, end, out);
+        return;
     }
-    let length = document.length(index);
-    if document.node(index).kind == Kind::Object {
-        write_map_header(length, out);
-    } else {
-        write_array_header(length, out);
-    }
-    for (key, value) in document.entries(index) {
-        match key {
-            Some(Key::Read(document, key)) => write_node(document, document.node(key), out),
-            Some(Key::Set(key)) => write_text(key.as_bytes(), out),
-            None => {}
+    let mut changes = document.overlay.changes();
+    let mut extensions = document.overlay.extensions();
+    // The extended containers around `at`: where their entries end, and what was added to them.
+    let mut open: Vec<(u32, &[Added])> = Vec::new();
+    loop {
+        let change = changes.first().map_or(end, |change| change.0);
+        let extension = extensions.first().map_or(end, |extension| extension.0);
+        let close = open.last().map_or(end, |container| container.0);
+        at = write_run(document, at, change.min(extension).min(close), out);
+        // A container's end comes before what follows it at the same index.
+        if at == close {
+            let Some((_, added)) = open.pop() else {
+                return;
+            };
+            for added in added {
+                if let Some(key) = &added.key {
+                    write_text(key.as_bytes(), out);
+                }
+                write_replacement(&added.value, out);
+            }
+        } else if at == change {
+            let value = document.value_of(at);
+            if let Some(((_, Change::Replaced(replacement)), rest)) = changes.split_first() {
+                write_run(document, at, value, out);
+                write_replacement(replacement, out);
+                changes = rest;
+            } else {
+                changes = &changes[1..];
+            }
+            at = document.node(value).next;
+        } else {
+            let length = document.length(at);
+            match document.node(at).kind {
+                Kind::Object => write_map_header(length, out),
+                _ => write_array_header(length, out),
+            }
+            open.push((document.node(at).next, &extensions[0].1.added));
+            extensions = &extensions[1..];
+            at += 1;
         }
-        write(value, out);
     }
 }
 
-/// Keys and values are in the tape in the order in which msgpack wants them.
-fn write_unedited(document: &Document, index: u32, out: &mut Vec<u8>) {
-    let mut at = index as usize;
-    let end = document.node(index).next as usize;
-    // Msgpack is shorter than JSON but for floats and the like; this saves growing.
-    out.reserve(document.span(document.node(index)).len());
-    while let Some(node) = document.nodes()[..end].get(at) {
+/// The nodes from `at` to before `end`, as they were read. Where it ended: at `end`.
+fn write_run(document: &Document, at: u32, end: u32, out: &mut Vec<u8>) -> u32 {
+    let nodes = &document.nodes()[..end as usize];
+    let mut at = at as usize;
+    while let Some(node) = nodes.get(at) {
         at += 1;
         if node.kind == Kind::SupersededKey {
-            at = document.nodes()[at].next as usize;
+            at = nodes[at].next as usize;
         } else {
             write_node(document, node, out);
         }
     }
+    at as u32
 }
 
 /// A scalar or key, or the header of a container.
 #[inline]
 fn write_node(document: &Document, node: &Node, out: &mut Vec<u8>) {
     match node.kind {
-        Kind::Key | Kind::Text | Kind::SupersededKey => write_text(document.content(node), out),
+        Kind::Key | Kind::Text | Kind::SupersededKey => write_plain_text(document, node, out),
         Kind::EscapedText => {
             write_text_header(node.extra, out);
             string::decode_into(document.content(node), out);
@@ -77,6 +105,26 @@ fn write_node(document: &Document, node: &Node, out: &mut Vec<u8>) {
     }
 }
 
+/// A string or key without escapes.
+///
+/// Most are short. Those are copied in one piece of a fixed size, of which the surplus is cut off again: it takes two
+/// instructions instead of a call.
+#[inline]
+fn write_plain_text(document: &Document, node: &Node, out: &mut Vec<u8>) {
+    const PIECE: usize = 16;
+    let length = (node.end - node.start) as usize - 2;
+    match document.from_content(node).first_chunk::<PIECE>() {
+        Some(piece) if length <= PIECE => {
+            let mut text = [0; 1 + PIECE];
+            text[0] = 0xa0 | length as u8;
+            text[1..].copy_from_slice(piece);
+            out.extend_from_slice(&text);
+            out.truncate(out.len() - (PIECE - length));
+        }
+        _ => write_text(document.content(node), out),
+    }
+}
+
 fn write_replacement(replacement: &Replacement, out: &mut Vec<u8>) {
     match replacement {
         Replacement::Null => out.push(0xc0),
@@ -86,7 +134,7 @@ fn write_replacement(replacement: &Replacement, out: &mut Vec<u8>) {
         Replacement::UInt(value) => write_uint(*value, out),
         Replacement::Float(value) => write_float(*value, out),
         Replacement::Text(value) => write_text(value.as_bytes(), out),
-        Replacement::Document(document) => write(Place::Read(document, document.root), out),
+        Replacement::Document(document) => write(document, out),
     }
 }
 

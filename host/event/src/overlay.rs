@@ -36,8 +36,8 @@ pub(crate) struct Extension {
 /// A member or element that was not in the text.
 #[derive(Clone)]
 pub(crate) struct Added {
-    /// Empty in an array.
-    pub(crate) key: Box<str>,
+    /// `None` in an array.
+    pub(crate) key: Option<Box<str>>,
     pub(crate) value: Replacement,
 }
 
@@ -130,6 +130,16 @@ impl Overlay {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.extensions.is_empty()
+    }
+
+    /// All changes, in the order of their nodes.
+    pub(crate) fn changes(&self) -> &[(u32, Change)] {
+        &self.changes
+    }
+
+    /// All extensions, in the order of their nodes.
+    pub(crate) fn extensions(&self) -> &[(u32, Extension)] {
+        &self.extensions
     }
 
     /// The change about an entry, and its index.
@@ -330,22 +340,26 @@ impl<'d, 'p> Target<'d, 'p> {
                 document.overlay.extensions[extension].1.added[member].value = value;
             }
             None => {
-                let mut key = token;
-                if document.node(container).kind == Kind::Array {
-                    let length = document.length(container);
-                    if key != "-" && pointer::index(&key) != Some(length as usize) {
-                        return Err(EditError::NoElement {
-                            pointer: pointer.to_owned(),
-                            token: key.into_owned(),
-                            length,
-                        });
+                let key = match document.node(container).kind {
+                    Kind::Object => Some(token.into()),
+                    _ => {
+                        let length = document.length(container);
+                        if token != "-" && pointer::index(&token) != Some(length as usize) {
+                            let (pointer, token) = (pointer.to_owned(), token.into_owned());
+                            return Err(EditError::NoElement {
+                                pointer,
+                                token,
+                                length,
+                            });
+                        }
+                        None
                     }
-                    key = "".into();
-                }
-                document.overlay.extend(container).added.push(Added {
-                    key: key.into(),
-                    value,
-                });
+                };
+                document
+                    .overlay
+                    .extend(container)
+                    .added
+                    .push(Added { key, value });
             }
         }
         Ok(())

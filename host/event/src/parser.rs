@@ -80,61 +80,14 @@ pub(crate) fn parse(text: &[u8], max_depth: usize) -> Result<(Vec<Node>, Notes),
     }
     let mut parser = Parser {
         text,
-        at: 0,
-        // Slack's events have about one node for each ten bytes.
+        // Slack's events have about one node for each nine bytes.
         nodes: Vec::with_capacity(text.len() / 8 + 8),
         notes: Notes::default(),
         max_depth,
     };
     match parser.document() {
         Ok(()) => Ok((parser.nodes, parser.notes)),
-        Err(fault) => Err(fault.explain(text, max_depth)),
-    }
-}
-
-/// A [`ParseError`] in the making: small, so that it costs the good case nothing.
-enum Fault {
-    Expected(&'static str, usize),
-    TooDeep(usize),
-    IntegerTooLong(usize),
-}
-
-impl Fault {
-    #[cold]
-    fn explain(self, text: &[u8], limit: usize) -> ParseError {
-        match self {
-            Fault::Expected(expected, offset) => {
-                let rest = String::from_utf8_lossy(&text[offset..text.len().min(offset + 4)]);
-                let found = match rest.chars().next() {
-                    Some(found) => format!("{found:?}"),
-                    None => "the end of the text".to_owned(),
-                };
-                ParseError::Syntax {
-                    line: line(text, offset),
-                    offset,
-                    expected,
-                    found,
-                }
-            }
-            Fault::TooDeep(offset) => ParseError::TooDeep {
-                line: line(text, offset),
-                offset,
-                limit,
-            },
-            Fault::IntegerTooLong(offset) => ParseError::IntegerTooLong {
-                line: line(text, offset),
-                offset,
-            },
-        }
-    }
-}
-
-impl From<Malformed> for Fault {
-    fn from(malformed: Malformed) -> Self {
-        match malformed {
-            Malformed::NoDigit(at) => Fault::Expected("a digit", at),
-            Malformed::TooLong(at) => Fault::IntegerTooLong(at),
-        }
+        Err(error) => Err(*error),
     }
 }
 
@@ -142,10 +95,13 @@ fn line(text: &[u8], offset: usize) -> usize {
     1 + memchr::memchr_iter(b'\n', &text[..offset]).count()
 }
 
+/// Boxed, so that it travels in one register and the good case pays nothing for it.
+type Fault = Box<ParseError>;
+
+/// The methods take the place where they begin and give the one where they ended.
 struct Parser<'a> {
     /// UTF-8, and no longer than `u32::MAX`.
     text: &'a [u8],
-    at: usize,
     nodes: Vec<Node>,
     notes: Notes,
     max_depth: usize,
@@ -160,186 +116,175 @@ impl Parser<'_> {
     /// A loop instead of a recursion: the open containers are linked by their nodes, so the stack stays flat.
     fn document(&mut self) -> Result<(), Fault> {
         let mut open = NOTHING;
+        let mut in_object = false;
         let mut depth = 0;
+        let mut at = 0;
         loop {
             // A value is due.
-            self.skip_whitespace();
-            match self.peek() {
-                Some(b'"') => self.text_value()?,
-                Some(bracket @ (b'{' | b'[')) => {
+            at = self.skip_whitespace(at);
+            match self.text.get(at) {
+                Some(b'"') => at = self.text_value(at)?,
+                Some(&bracket @ (b'{' | b'[')) => {
                     if depth == self.max_depth {
-                        return Err(Fault::TooDeep(self.at));
+                        return Err(self.too_deep(at));
                     }
                     depth += 1;
-                    let kind = if bracket == b'{' {
-                        Kind::Object
-                    } else {
-                        Kind::Array
-                    };
+                    in_object = bracket == b'{';
+                    let kind = if in_object { Kind::Object } else { Kind::Array };
                     let parent = std::mem::replace(&mut open, self.nodes.len() as u32);
-                    self.push(kind, self.at, self.at, parent, 0);
-                    self.at += 1;
-                    self.skip_whitespace();
+                    self.push(kind, at, at, parent, 0);
+                    at = self.skip_whitespace(at + 1);
                     // `]` and `}` are two after their openers in ASCII.
-                    if self.peek() == Some(bracket + 2) {
-                        depth -= 1;
-                        open = self.close(open);
-                    } else if kind == Kind::Object {
-                        self.key("a key or `}`")?;
-                        continue;
-                    } else {
+                    if self.text.get(at) != Some(&(bracket + 2)) {
+                        if in_object {
+                            at = self.key(at, "a key or `}`")?;
+                        }
                         continue;
                     }
+                    at += 1;
+                    depth -= 1;
+                    (open, in_object) = self.close(open, at);
                 }
                 Some(b'-' | b'0'..=b'9') => {
-                    let (end, kind) = number::scan(self.text, self.at)?;
+                    let (end, kind) = number::scan(self.text, at)
+                        .map_err(|malformed| self.bad_number(malformed))?;
                     self.notes.big_integers |= kind == Kind::BigInteger;
-                    self.scalar(kind, end);
+                    at = self.scalar(kind, at, end);
                 }
-                Some(b't') => self.word(b"true", Kind::True)?,
-                Some(b'f') => self.word(b"false", Kind::False)?,
-                Some(b'n') => self.word(b"null", Kind::Null)?,
-                _ => return Err(Fault::Expected("a value", self.at)),
+                Some(b't') => at = self.word(b"true", Kind::True, at)?,
+                Some(b'f') => at = self.word(b"false", Kind::False, at)?,
+                Some(b'n') => at = self.word(b"null", Kind::Null, at)?,
+                _ => return Err(self.expected("a value", at)),
             }
             // A value is complete.
             loop {
-                self.skip_whitespace();
+                at = self.skip_whitespace(at);
+                let byte = self.text.get(at);
                 if open == NOTHING {
-                    return match self.peek() {
-                        None => Ok(()),
-                        Some(_) => Err(Fault::Expected("the end of the text", self.at)),
-                    };
+                    return byte.map_or(Ok(()), |_| Err(self.expected("the end of the text", at)));
                 }
-                let container = &mut self.nodes[open as usize];
-                let object = container.kind == Kind::Object;
-                container.extra += 1;
-                match self.text.get(self.at) {
-                    Some(b',') => {
-                        self.at += 1;
-                        if object {
-                            self.skip_whitespace();
-                            self.key("a key")?;
-                        }
+                self.nodes[open as usize].extra += 1;
+                match byte {
+                    Some(b',') if in_object => {
+                        at = self.skip_whitespace(at + 1);
+                        at = self.key(at, "a key")?;
                         break;
                     }
-                    Some(b'}') if object => {}
-                    Some(b']') if !object => {}
-                    _ if object => return Err(Fault::Expected("`,` or `}`", self.at)),
-                    _ => return Err(Fault::Expected("`,` or `]`", self.at)),
+                    Some(b',') => {
+                        at += 1;
+                        break;
+                    }
+                    Some(b'}') if in_object => {}
+                    Some(b']') if !in_object => {}
+                    _ => {
+                        return Err(self.expected(
+                            if in_object {
+                                "`,` or `}`"
+                            } else {
+                                "`,` or `]`"
+                            },
+                            at,
+                        ));
+                    }
                 }
+                at += 1;
                 depth -= 1;
-                open = self.close(open);
+                (open, in_object) = self.close(open, at);
             }
         }
     }
 
-    /// Steps over the bracket that ends the container `open`; its parent.
-    fn close(&mut self, open: u32) -> u32 {
-        self.at += 1;
+    /// Ends the container `open`; its parent, and whether that is an object.
+    fn close(&mut self, open: u32, end: usize) -> (u32, bool) {
         let next = self.nodes.len() as u32;
         let container = &mut self.nodes[open as usize];
         let parent = std::mem::replace(&mut container.next, next);
-        container.end = self.at as u32;
-        if container.kind == Kind::Object {
+        container.end = end as u32;
+        if container.kind == Kind::Object && container.extra > 1 {
             self.notes.duplicate_keys |=
                 tape::supersede_duplicates(&mut self.nodes, self.text, open as usize);
         }
-        parent
+        (
+            parent,
+            self.nodes
+                .get(parent as usize)
+                .is_some_and(|parent| parent.kind == Kind::Object),
+        )
     }
 
     /// A key and its colon.
     #[inline]
-    fn key(&mut self, expected: &'static str) -> Result<(), Fault> {
-        let start = self.at;
-        if self.peek() != Some(b'"') {
-            return Err(Fault::Expected(expected, start));
+    fn key(&mut self, start: usize, expected: &'static str) -> Result<usize, Fault> {
+        if self.text.get(start) != Some(&b'"') {
+            return Err(self.expected(expected, start));
         }
-        let (escaped, _) = self.string()?;
-        let content = start + 1..self.at - 1;
-        let next = self.nodes.len() as u32 + 1;
-        if escaped {
-            let hash = tape::hash(&string::decoded(&self.text[content]));
-            self.push(Kind::EscapedKey, start, self.at, next, hash);
+        let plain_end = string::find_special(self.text, start + 1);
+        let mut at = plain_end + 1;
+        let (kind, hash) = if self.text.get(plain_end) == Some(&b'"') {
+            (
+                Kind::Key,
+                tape::hash_within(self.text, start + 1, plain_end),
+            )
         } else {
-            let hash = tape::hash_within(self.text, content.start, content.end);
-            self.push(Kind::Key, start, self.at, next, hash);
-        }
-        self.skip_whitespace();
-        if self.peek() != Some(b':') {
-            return Err(Fault::Expected("`:`", self.at));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    #[inline]
-    fn text_value(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        let (escaped, length) = self.string()?;
-        let kind = if escaped {
-            Kind::EscapedText
-        } else {
-            Kind::Text
+            at = self.escaped_string(start + 1, plain_end)?.0;
+            (
+                Kind::EscapedKey,
+                tape::hash(&string::decoded(&self.text[start + 1..at - 1])),
+            )
         };
-        self.push(
-            kind,
-            start,
-            self.at,
-            self.nodes.len() as u32 + 1,
-            length as u32,
-        );
-        Ok(())
-    }
-
-    /// Steps over a string: whether it has escapes, and its length once decoded.
-    #[inline]
-    fn string(&mut self) -> Result<(bool, usize), Fault> {
-        let start = self.at + 1;
-        self.at = string::find_special(self.text, start);
-        if self.peek() == Some(b'"') {
-            self.at += 1;
-            return Ok((false, self.at - 1 - start));
+        self.push(kind, start, at, self.next_index(), hash);
+        at = self.skip_whitespace(at);
+        if self.text.get(at) != Some(&b':') {
+            return Err(self.expected("`:`", at));
         }
-        self.escaped_string(start).map(|length| (true, length))
+        Ok(at + 1)
     }
 
-    fn escaped_string(&mut self, start: usize) -> Result<usize, Fault> {
+    #[inline]
+    fn text_value(&mut self, start: usize) -> Result<usize, Fault> {
+        let plain_end = string::find_special(self.text, start + 1);
+        let (kind, end, length) = if self.text.get(plain_end) == Some(&b'"') {
+            (Kind::Text, plain_end + 1, plain_end - start - 1)
+        } else {
+            let (end, length) = self.escaped_string(start + 1, plain_end)?;
+            (Kind::EscapedText, end, length)
+        };
+        self.push(kind, start, end, self.next_index(), length as u32);
+        Ok(end)
+    }
+
+    /// The end of the string whose content begins at `start` and whose first special byte is at `at`, and the length
+    /// of the content once decoded.
+    fn escaped_string(&mut self, start: usize, mut at: usize) -> Result<(usize, usize), Fault> {
         let mut shorter = 0;
         loop {
-            match self.peek() {
-                Some(b'"') => break,
+            match self.text.get(at) {
+                Some(b'"') => return Ok((at + 1, at - start - shorter)),
                 Some(b'\\') => {}
-                Some(_) => {
-                    return Err(Fault::Expected(
-                        "an escape for a control character",
-                        self.at,
-                    ));
-                }
-                None => return Err(Fault::Expected("`\"`", self.at)),
+                Some(_) => return Err(self.expected("an escape for a control character", at)),
+                None => return Err(self.expected("`\"`", at)),
             }
-            let Some(escape) = string::read_escape(self.text, self.at) else {
-                return Err(Fault::Expected("an escape that JSON has", self.at));
+            let Some(escape) = string::read_escape(self.text, at) else {
+                return Err(self.expected("an escape that JSON has", at));
             };
             self.notes.lone_surrogates |= escape.lone_surrogate;
             shorter += escape.length - escape.meaning.len_utf8();
-            self.at = string::find_special(self.text, self.at + escape.length);
+            at = string::find_special(self.text, at + escape.length);
         }
-        self.at += 1;
-        Ok(self.at - 1 - start - shorter)
-    }
-
-    fn word(&mut self, word: &'static [u8], kind: Kind) -> Result<(), Fault> {
-        if !self.text[self.at..].starts_with(word) {
-            return Err(Fault::Expected("a value", self.at));
-        }
-        self.scalar(kind, self.at + word.len());
-        Ok(())
     }
 
     #[inline]
-    fn scalar(&mut self, kind: Kind, end: usize) {
-        self.push(kind, self.at, end, self.nodes.len() as u32 + 1, 0);
-        self.at = end;
+    fn word(&mut self, word: &'static [u8], kind: Kind, at: usize) -> Result<usize, Fault> {
+        if !self.text[at..].starts_with(word) {
+            return Err(self.expected("a value", at));
+        }
+        Ok(self.scalar(kind, at, at + word.len()))
+    }
+
+    #[inline]
+    fn scalar(&mut self, kind: Kind, start: usize, end: usize) -> usize {
+        self.push(kind, start, end, self.next_index(), 0);
+        end
     }
 
     #[inline]
@@ -353,16 +298,53 @@ impl Parser<'_> {
         });
     }
 
+    /// The index after that of the next node.
     #[inline]
-    fn skip_whitespace(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
-            self.at += 1;
-        }
+    fn next_index(&self) -> u32 {
+        self.nodes.len() as u32 + 1
     }
 
     #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+    fn skip_whitespace(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(at) {
+            at += 1;
+        }
+        at
+    }
+
+    #[cold]
+    fn expected(&self, expected: &'static str, offset: usize) -> Fault {
+        let rest = String::from_utf8_lossy(&self.text[offset..self.text.len().min(offset + 4)]);
+        let found = match rest.chars().next() {
+            Some(found) => format!("{found:?}"),
+            None => "the end of the text".to_owned(),
+        };
+        Box::new(ParseError::Syntax {
+            line: line(self.text, offset),
+            offset,
+            expected,
+            found,
+        })
+    }
+
+    #[cold]
+    fn bad_number(&self, malformed: Malformed) -> Fault {
+        match malformed {
+            Malformed::NoDigit(offset) => self.expected("a digit", offset),
+            Malformed::TooLong(offset) => Box::new(ParseError::IntegerTooLong {
+                line: line(self.text, offset),
+                offset,
+            }),
+        }
+    }
+
+    #[cold]
+    fn too_deep(&self, offset: usize) -> Fault {
+        Box::new(ParseError::TooDeep {
+            line: line(self.text, offset),
+            offset,
+            limit: self.max_depth,
+        })
     }
 }
 

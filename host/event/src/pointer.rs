@@ -2,25 +2,29 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// The reference tokens of a pointer, decoded, in order. `None`: it is no pointer.
 pub(crate) fn tokens(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
-    if !is_pointer(pointer) {
-        return None;
-    }
-    // An empty pointer has no tokens, `/` has one, the empty key.
-    Some(pointer.split('/').skip(1).map(decoded))
-}
-
-fn is_pointer(pointer: &str) -> bool {
-    (pointer.is_empty() || pointer.starts_with('/'))
-        && pointer
+    let mut rest = pointer;
+    let escapes_are_known = || {
+        pointer
             .split('~')
             .skip(1)
             .all(|escape| escape.starts_with(['0', '1']))
+    };
+    let is_pointer = (pointer.is_empty() || pointer.starts_with('/'))
+        && (memchr(b'~', pointer.as_bytes()).is_none() || escapes_are_known());
+    is_pointer.then_some(std::iter::from_fn(move || {
+        let token = rest.strip_prefix('/')?;
+        let end = memchr(b'/', token.as_bytes()).unwrap_or(token.len());
+        rest = &token[end..];
+        Some(decoded(&token[..end]))
+    }))
 }
 
 fn decoded(token: &str) -> Cow<'_, str> {
-    if token.contains('~') {
+    if memchr(b'~', token.as_bytes()).is_some() {
         // In this order, so that `~01` becomes `~1` (RFC 6901, section 4).
         token.replace("~1", "/").replace("~0", "~").into()
     } else {
