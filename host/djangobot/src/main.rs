@@ -1,2 +1,88 @@
-//! TBD
-fn main() {}
+//! djangobot: bridges Slack and Django Channels. This file reads the command line and hands over to the command.
+
+mod bridge;
+mod check;
+mod cli;
+mod config;
+mod dev;
+mod failure;
+mod listener;
+mod metrics;
+mod run;
+mod serve;
+mod state;
+mod target;
+mod telemetry;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return conclude(&terminal, Err(Failure::plain(error))),
+    };
+    let outcome = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        tokio::select! {
+            outcome = command(cli, terminal.clone(), cancel.clone()) => outcome,
+            outcome = stop_on_signals(cancel) => outcome,
+        }
+    });
+    // A thread that waits for stdin can't be stopped; it is left to the end of the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    conclude(&terminal, outcome)
+}
+
+async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(args, terminal, cancel).await,
+        Command::Dev(args) => dev::dev(args, terminal, cancel).await,
+        Command::Check(args) => check::check(args, terminal).await,
+        Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
+        Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "djangobot", &mut script);
+            std::io::stdout().write_all(&script).map_err(Failure::plain)
+        }
+    }
+}
+
+/// The first SIGTERM or Ctrl-C asks for a clean end; the second, while that takes its time, ends at once.
+async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::plain)?;
+    for last in [false, true] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::plain)?,
+        }
+        if !last {
+            tracing::info!("stopping: what was taken is finished first; a second signal stops at once");
+            cancel.cancel();
+        }
+    }
+    Err(Failure::plain(std::io::Error::other("stopped before all was finished")))
+}
+
+/// Says what went wrong, where the logs go, and gives the exit code.
+fn conclude(terminal: &Terminal, outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.report(&failure.report);
+            failure.exit_code()
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 /// What a member costs beyond its bytes: its places in the two indexes.
-const MEMBER_OVERHEAD: usize = 160;
+pub(super) const MEMBER_OVERHEAD: usize = 160;
 
 /// A sorted set with Redis's order.
 ///
@@ -138,6 +138,12 @@ impl SortedSet {
     pub(super) fn count(&self, min: Bound<f64>, max: Bound<f64>) -> usize {
         let all = (Bound::Included(f64::NEG_INFINITY), Bound::Included(f64::INFINITY));
         if (min, max) == all { self.len() } else { self.range(min, max).count() }
+    }
+
+    /// Takes out the members whose scores are in a range; gives their number.
+    pub(super) fn remove_range(&mut self, min: Bound<f64>, max: Bound<f64>) -> usize {
+        let found: Vec<Bytes> = self.range(min, max).map(|(member, _)| member.clone()).collect();
+        found.iter().filter(|member| self.remove(member).is_some()).count()
     }
 
     /// What it costs, roughly.

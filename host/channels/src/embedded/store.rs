@@ -141,9 +141,9 @@ impl Store {
         self.limit
     }
 
-    /// Whether `more` bytes still go in.
-    pub(super) fn has_room(&self, more: usize) -> bool {
-        self.used().saturating_add(more) <= self.limit
+    /// How many bytes still go in.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.used())
     }
 
     /// Forgets the keys whose time has come, in all databases.
@@ -204,9 +204,9 @@ impl Keyspace<'_> {
         self.now
     }
 
-    /// Whether `more` bytes still go in.
-    pub(super) fn has_room(&self, more: usize) -> bool {
-        self.store.has_room(more)
+    /// How many bytes still go in.
+    pub(super) fn room(&self) -> usize {
+        self.store.room()
     }
 
     fn inner(&mut self) -> &mut Database {

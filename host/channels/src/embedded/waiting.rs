@@ -118,7 +118,7 @@ impl Waiting {
         let id = self.next_id;
         self.next_id += 1;
         for key in &wanted.keys {
-            self.queues.entry((wanted.database, Bytes::copy_from_slice(key))).or_default().push_back(id);
+            self.queues.entry((wanted.database, key.clone())).or_default().push_back(id);
         }
         self.waiters.insert(id, Waiter { wanted, hand });
         (id, receiver)
@@ -144,8 +144,12 @@ impl Waiting {
         let Some(queue) = self.queues.get(place) else { return };
         for id in queue.clone() {
             let Some(waiter) = self.waiters.get(&id) else { continue };
-            // One who waits for a list is not served from a sorted set: it waits on, as in Redis.
-            let Ok(Some(taken)) = waiter.wanted.take_from(&mut store.at(place.0, now), &place.1) else { continue };
+            let taken = match waiter.wanted.take_from(&mut store.at(place.0, now), &place.1) {
+                Ok(Some(taken)) => taken,
+                Ok(None) => break,
+                // One who waits for a list is not served from a sorted set: it waits on, as in Redis.
+                Err(_) => continue,
+            };
             if let Some(waiter) = self.leave(id)
                 && let Err(taken) = waiter.hand.send(taken)
             {

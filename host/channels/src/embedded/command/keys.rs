@@ -1,0 +1,100 @@
+//! Commands about keys, whatever lies under them.
+
+use bytes::Bytes;
+
+use super::{Context, integer};
+use crate::embedded::glob;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+use crate::embedded::store::Value;
+
+/// `DEL key...`
+pub(super) fn del(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let mut keyspace = context.keyspace();
+    Ok(Reply::count(arguments.iter().filter(|key| keyspace.remove(key)).count()))
+}
+
+/// `EXISTS key...`; one that is named twice counts twice.
+pub(super) fn exists(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let mut keyspace = context.keyspace();
+    Ok(Reply::count(arguments.iter().filter(|key| keyspace.get(key).is_some()).count()))
+}
+
+/// `EXPIRE key seconds`
+pub(super) fn expire(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    set_deadline(context, arguments, 1000, "expire")
+}
+
+/// `PEXPIRE key milliseconds`
+pub(super) fn pexpire(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    set_deadline(context, arguments, 1, "pexpire")
+}
+
+fn set_deadline(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+    unit: i64,
+    command: &'static str,
+) -> Result<Reply, Refusal> {
+    let [key, time] = arguments else { return Err(Refusal::Syntax) };
+    let mut keyspace = context.keyspace();
+    let now = i64::try_from(keyspace.now()).unwrap_or(i64::MAX);
+    let deadline = integer(time)?.checked_mul(unit).and_then(|time| now.checked_add(time));
+    let deadline = deadline.ok_or(Refusal::ExpireTime(command))?;
+    // What is to go before 1970 goes at once, like all that is past.
+    let done = keyspace.set_deadline(key, Some(u64::try_from(deadline).unwrap_or(0)));
+    Ok(Reply::Integer(i64::from(done)))
+}
+
+/// `PERSIST key`
+pub(super) fn persist(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let [key] = arguments else { return Err(Refusal::Syntax) };
+    let mut keyspace = context.keyspace();
+    let had = keyspace.deadline(key).flatten().is_some();
+    keyspace.set_deadline(key, None);
+    Ok(Reply::Integer(i64::from(had)))
+}
+
+/// `TTL key`
+pub(super) fn ttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    Ok(Reply::Integer(match remaining(context, arguments)? {
+        left @ ..0 => left,
+        left => (left + 500) / 1000,
+    }))
+}
+
+/// `PTTL key`
+pub(super) fn pttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    remaining(context, arguments).map(Reply::Integer)
+}
+
+/// Milliseconds that a key has left; -1 for ever, -2 where there is none.
+fn remaining(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<i64, Refusal> {
+    let [key] = arguments else { return Err(Refusal::Syntax) };
+    let mut keyspace = context.keyspace();
+    let now = keyspace.now();
+    Ok(match keyspace.deadline(key) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(deadline)) => i64::try_from(deadline.saturating_sub(now)).unwrap_or(i64::MAX),
+    })
+}
+
+/// `TYPE key`
+pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let [key] = arguments else { return Err(Refusal::Syntax) };
+    Ok(Reply::Status(match context.keyspace().get(key) {
+        None => "none",
+        Some(Value::Text(_)) => "string",
+        Some(Value::List(_)) => "list",
+        Some(Value::SortedSet(_)) => "zset",
+    }))
+}
+
+/// `KEYS pattern`
+pub(super) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let [pattern] = arguments else { return Err(Refusal::Syntax) };
+    let mut keyspace = context.keyspace();
+    let found = keyspace.keys().filter(|key| glob::matches(pattern, key));
+    Ok(Reply::Array(found.cloned().map(Reply::Bulk).collect()))
+}

@@ -1,0 +1,68 @@
+//! Commands about publishing and listening.
+
+use bytes::Bytes;
+
+use super::Context;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+use crate::embedded::subscriptions::Kind;
+
+/// `SUBSCRIBE channel...`
+pub(super) fn subscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    listen(context, arguments, Kind::Channel, "subscribe")
+}
+
+/// `PSUBSCRIBE pattern...`
+pub(super) fn psubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    listen(context, arguments, Kind::Pattern, "psubscribe")
+}
+
+fn listen(context: &mut Context<'_>, names: &[Bytes], kind: Kind, word: &'static str) -> Result<Reply, Refusal> {
+    let id = context.session.id;
+    let mut replies = Vec::with_capacity(names.len());
+    for name in names {
+        if !context.state.subscriptions.subscribe(kind, id, name) {
+            replies.push(Refusal::Other("ERR this client listens to too many channels").into());
+            break;
+        }
+        replies.push(confirmation(context, word, Reply::Bulk(name.clone())));
+    }
+    Ok(Reply::Several(replies))
+}
+
+/// `UNSUBSCRIBE [channel...]`; all of them where none is named.
+pub(super) fn unsubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    leave(context, arguments, Kind::Channel, "unsubscribe")
+}
+
+/// `PUNSUBSCRIBE [pattern...]`; all of them where none is named.
+pub(super) fn punsubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    leave(context, arguments, Kind::Pattern, "punsubscribe")
+}
+
+fn leave(context: &mut Context<'_>, names: &[Bytes], kind: Kind, word: &'static str) -> Result<Reply, Refusal> {
+    let id = context.session.id;
+    let names = if names.is_empty() { context.state.subscriptions.names(kind, id) } else { names.to_vec() };
+    if names.is_empty() {
+        return Ok(confirmation(context, word, Reply::Null));
+    }
+    let mut replies = Vec::with_capacity(names.len());
+    for name in names {
+        context.state.subscriptions.unsubscribe(kind, id, &name);
+        replies.push(confirmation(context, word, Reply::Bulk(name)));
+    }
+    Ok(Reply::Several(replies))
+}
+
+/// What a client is told of each name, with the number that it listens to now.
+fn confirmation(context: &Context<'_>, word: &'static str, name: Reply) -> Reply {
+    let count = context.state.subscriptions.count(context.session.id);
+    Reply::Push(vec![Reply::text(word), name, Reply::count(count)])
+}
+
+/// `PUBLISH channel message`
+pub(super) fn publish(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let [channel, message] = arguments else { return Err(Refusal::Syntax) };
+    let state = &mut *context.state;
+    Ok(Reply::count(state.subscriptions.publish(&mut state.clients, channel, message)))
+}

@@ -1,0 +1,117 @@
+//! Commands about the server.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+
+use super::{COMMANDS, Context, is};
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+
+/// The Redis whose commands and words these are: clients choose what they use by it.
+pub(super) const REDIS_VERSION: &str = "7.0.0";
+
+/// `COMMAND [COUNT | DOCS | INFO name...]`
+pub(super) fn command(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let entry = |command: &super::Command| {
+        let (first, last) = command.keys;
+        Reply::Array(vec![
+            Reply::text(command.name),
+            Reply::Integer(command.arity),
+            Reply::Array(Vec::new()),
+            Reply::Integer(first),
+            Reply::Integer(last),
+            Reply::Integer(i64::from(first > 0)),
+        ])
+    };
+    match arguments {
+        [] => Ok(Reply::Array(COMMANDS.iter().map(entry).collect())),
+        [count] if is(count, "COUNT") => Ok(Reply::count(COMMANDS.len())),
+        // There is no documentation to give; `redis-cli` asks for it at its start.
+        [docs, ..] if is(docs, "DOCS") => Ok(Reply::Map(Vec::new())),
+        [info, names @ ..] if is(info, "INFO") => {
+            let find = |name: &Bytes| COMMANDS.iter().find(|command| is(name, command.name));
+            Ok(Reply::Array(names.iter().map(|name| find(name).map_or(Reply::NullArray, entry)).collect()))
+        }
+        [other, ..] => Err(Refusal::UnknownSubcommand {
+            command: "COMMAND",
+            subcommand: String::from_utf8_lossy(&other[..other.len().min(128)]).into_owned(),
+        }),
+    }
+}
+
+/// `CONFIG GET parameter...`: there is nothing to configure, and so nothing to find.
+pub(super) fn config(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    match arguments {
+        [get, ..] if is(get, "GET") => Ok(Reply::Map(Vec::new())),
+        _ => Err(Refusal::Other("ERR the embedded channel layer has CONFIG GET only, and its options at its start")),
+    }
+}
+
+/// `DBSIZE`
+pub(super) fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    Ok(Reply::count(context.keyspace().len()))
+}
+
+/// `FLUSHALL [ASYNC | SYNC]`
+pub(super) fn flushall(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    check_flush(arguments)?;
+    context.state.store.clear();
+    Ok(Reply::OK)
+}
+
+/// `FLUSHDB [ASYNC | SYNC]`
+pub(super) fn flushdb(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    check_flush(arguments)?;
+    context.keyspace().clear();
+    Ok(Reply::OK)
+}
+
+fn check_flush(arguments: &[Bytes]) -> Result<(), Refusal> {
+    match arguments {
+        [] => Ok(()),
+        [how] if is(how, "ASYNC") || is(how, "SYNC") => Ok(()),
+        _ => Err(Refusal::Syntax),
+    }
+}
+
+/// `INFO [section...]`: the same whatever is asked for, it is short.
+pub(super) fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let state = &mut *context.state;
+    let now = state.now();
+    state.store.expire(now);
+    let (channels, patterns) = state.subscriptions.census();
+    let mut keyspace = String::new();
+    for (database, keys, expires) in state.store.census() {
+        // Writing to a string can't fail.
+        let _ = write!(keyspace, "db{database}:keys={keys},expires={expires},avg_ttl=0\r\n");
+    }
+    Ok(Reply::text(format!(
+        "# Server\r\nredis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\ndjangobot_version:{}\r\n\
+         process_id:{}\r\nuptime_in_seconds:{}\r\n\r\n\
+         # Clients\r\nconnected_clients:{}\r\nblocked_clients:{}\r\n\r\n\
+         # Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\nmaxmemory_policy:noeviction\r\n\r\n\
+         # Persistence\r\nloading:0\r\n\r\n\
+         # Stats\r\npubsub_channels:{channels}\r\npubsub_patterns:{patterns}\r\n\r\n\
+         # Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n\
+         # Cluster\r\ncluster_enabled:0\r\n\r\n\
+         # Keyspace\r\n{keyspace}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        state.uptime(),
+        state.clients.len(),
+        state.waiting.len(),
+        state.store.used(),
+        state.store.limit(),
+    )))
+}
+
+/// `TIME`
+pub(super) fn time(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let now = context.state.now();
+    Ok(Reply::Array(vec![
+        Reply::text((now / 1000).to_string()),
+        Reply::text((now % 1000 * 1000).to_string()),
+    ]))
+}
+

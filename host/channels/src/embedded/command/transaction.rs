@@ -1,0 +1,63 @@
+//! `MULTI`, `EXEC` and `DISCARD`: commands queued and then run as one.
+
+use bytes::Bytes;
+
+use super::{Command, Context};
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::{MAX_REQUEST, Reply};
+
+/// What a queued command costs beyond its arguments.
+const COMMAND_OVERHEAD: usize = 64;
+
+/// The commands since `MULTI`.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    queued: Vec<(&'static Command, Vec<Bytes>)>,
+    size: usize,
+    /// Whether one of them was refused, so that none will run.
+    pub(super) failed: bool,
+}
+
+impl Transaction {
+    /// Adds a command whose arguments have `size` bytes.
+    pub(super) fn queue(
+        &mut self,
+        command: &'static Command,
+        arguments: &[Bytes],
+        size: usize,
+    ) -> Result<Reply, Refusal> {
+        self.size += size + COMMAND_OVERHEAD + size_of_val(arguments);
+        if self.size > MAX_REQUEST {
+            return Err(Refusal::LongTransaction);
+        }
+        self.queued.push((command, arguments.to_vec()));
+        Ok(Reply::Status("QUEUED"))
+    }
+}
+
+/// `MULTI`
+pub(super) fn multi(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    if context.session.transaction.is_some() {
+        return Err(Refusal::NestedMulti);
+    }
+    context.session.transaction = Some(Transaction::default());
+    Ok(Reply::OK)
+}
+
+/// `DISCARD`
+pub(super) fn discard(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    context.session.transaction.take().map(|_| Reply::OK).ok_or(Refusal::NoMulti("DISCARD"))
+}
+
+/// `EXEC`: nobody else's command runs in between.
+pub(super) fn exec(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let transaction = context.session.transaction.take().ok_or(Refusal::NoMulti("EXEC"))?;
+    if transaction.failed {
+        return Err(Refusal::Aborted);
+    }
+    context.may_wait = false;
+    let run = |(command, arguments): (&Command, Vec<Bytes>)| {
+        (command.run)(context, &arguments).unwrap_or_else(Reply::from)
+    };
+    Ok(Reply::Array(transaction.queued.into_iter().map(run).collect()))
+}

@@ -1,0 +1,292 @@
+//! The channel layer on the embedded store: no sockets, and the bytes that `channels_redis` reads and writes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use djangobot_event::{Event, NewValue};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::local::LocalQueues;
+use super::reader::QueueReader;
+use super::sorted_set::{MEMBER_OVERHEAD, SortedSet};
+use super::state::{Shared, State};
+use super::store::{Absent, Keyspace, Millis};
+use crate::capacity::Capacities;
+use crate::codec::Codec;
+use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::name::{ChannelName, GroupName};
+use crate::score;
+
+/// The key that tells a reader of a process-local queue for which of its names a message is.
+pub(super) const CHANNEL_KEY: &str = "__asgi_channel__";
+/// The database that the layer is on: the one that a URL without a number means.
+pub(super) const DATABASE: usize = 0;
+/// channels_redis's `random_prefix_length`.
+const RANDOM_PREFIX: usize = 12;
+
+/// The options that `CHANNEL_LAYERS` has for the same, with the same defaults.
+#[derive(Debug, Clone)]
+pub struct LayerOptions {
+    /// Begins every key.
+    pub prefix: String,
+    /// Seconds for which a message waits.
+    pub expiry: u64,
+    /// Seconds for which a channel stays in a group.
+    pub group_expiry: u64,
+    /// How many messages wait on a channel.
+    pub capacities: Capacities,
+}
+
+impl Default for LayerOptions {
+    fn default() -> Self {
+        Self { prefix: "asgi".to_owned(), expiry: 60, group_expiry: 86_400, capacities: Capacities::new(100) }
+    }
+}
+
+/// A channel layer on an [`EmbeddedServer`](super::EmbeddedServer)'s store; see its `layer`.
+///
+/// Keys and members are those of channels_redis's core layer (msgpack, no encryption), so that Python reads what is
+/// sent here and the reverse. Both wake each other at once. Readers keep what they took until it is done, and give
+/// it back when they are closed or dropped; [`ReceiverId`] has no meaning here, since nothing outlives the process.
+#[derive(Debug)]
+pub struct EmbeddedLayer {
+    pub(super) queues: Queues,
+    local: LocalQueues,
+    /// The part of a process-local name that is this layer's.
+    local_prefix: String,
+}
+
+/// What the layer and its readers share.
+#[derive(Debug, Clone)]
+pub(super) struct Queues {
+    pub(super) shared: Arc<Shared>,
+    pub(super) address: SocketAddr,
+    pub(super) options: Arc<LayerOptions>,
+    pub(super) codec: Codec,
+    pub(super) closed: CancellationToken,
+}
+
+impl EmbeddedLayer {
+    pub(super) fn new(shared: Arc<Shared>, address: SocketAddr, options: LayerOptions) -> Self {
+        let queues = Queues {
+            shared,
+            address,
+            options: Arc::new(options),
+            codec: Codec::new(RANDOM_PREFIX, Vec::new(), None),
+            closed: CancellationToken::new(),
+        };
+        Self { queues, local: LocalQueues::default(), local_prefix: format!("specific.{}!", Uuid::new_v4().simple()) }
+    }
+
+    fn group_key(&self, group: &GroupName) -> String {
+        format!("{}:group:{group}", self.queues.options.prefix)
+    }
+
+    /// Seals `message` with the names of the channels it is for.
+    fn encode_for(&self, channels: impl Into<NewValue>, message: &Event) -> Member {
+        let mut message = message.clone();
+        if let Err(error) = message.set(&format!("/{CHANNEL_KEY}"), channels) {
+            // An event's root is an object, and an object takes any key.
+            tracing::error!(%error, "a message could not be addressed");
+        }
+        self.seal_event(&message)
+    }
+
+    fn seal_event(&self, message: &Event) -> Member {
+        let mut payload = Vec::with_capacity(message.raw().len());
+        message.write_msgpack(&mut payload);
+        self.seal(&payload)
+    }
+}
+
+impl Queues {
+    /// The key of the queue that carries `channel`.
+    pub(super) fn key(&self, channel: &ChannelName) -> Bytes {
+        format!("{}{}", self.options.prefix, channel.queue()).into()
+    }
+
+    /// Works on the layer's database, and wakes whom it concerns.
+    fn with<R>(&self, work: impl FnOnce(&mut Keyspace<'_>) -> R) -> Result<R, LayerError> {
+        if self.closed.is_cancelled() {
+            return Err(LayerError::Closed);
+        }
+        let mut state = self.shared.lock();
+        let result = work(&mut keyspace(&mut state));
+        state.settle(None);
+        Ok(result)
+    }
+
+    /// The server's own error, of a key that another program uses for something else.
+    pub(super) fn refused(&self, refusal: impl ToString) -> LayerError {
+        LayerError::Refused { address: self.address.to_string(), reason: refusal.to_string() }
+    }
+
+    /// Puts members on a queue, as many as capacity and memory have room for; gives their number.
+    fn send(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+        key: &[u8],
+        capacity: usize,
+        members: &[Member],
+    ) -> Result<usize, LayerError> {
+        let now = score::now();
+        let mut memory = keyspace.room();
+        let accepted = keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
+            remove_older(set, now, self.options.expiry);
+            // Later than all that is there, or what was sent first might be read last.
+            let mut next = set.last_score().map_or(now, |last| now.max(last.next_up()));
+            for (index, Member(member)) in members.iter().enumerate() {
+                if set.score(member).is_some() {
+                    continue;
+                }
+                let cost = member.len() + MEMBER_OVERHEAD;
+                if set.len() >= capacity || memory < cost {
+                    return index;
+                }
+                memory -= cost;
+                set.insert(member, next);
+                next = next.next_up();
+            }
+            members.len()
+        });
+        let accepted = accepted.map_err(|refusal| self.refused(refusal))?.unwrap_or(0);
+        if accepted > 0 {
+            keyspace.set_deadline(key, Some(after(keyspace.now(), self.options.expiry)));
+        }
+        Ok(accepted)
+    }
+}
+
+/// Takes out what is older than `expiry` seconds.
+fn remove_older(set: &mut SortedSet, now: f64, expiry: u64) -> usize {
+    let limit = now.trunc() - expiry as f64;
+    set.remove_range(std::ops::Bound::Included(0.0), std::ops::Bound::Included(limit))
+}
+
+/// The time `seconds` after `now`.
+fn after(now: Millis, seconds: u64) -> Millis {
+    now.saturating_add(seconds.saturating_mul(1000))
+}
+
+/// The layer's database, now.
+pub(super) fn keyspace(state: &mut State) -> Keyspace<'_> {
+    let now = state.now();
+    state.store.at(DATABASE, now)
+}
+
+#[async_trait]
+impl ChannelLayer for EmbeddedLayer {
+    fn describe(&self) -> String {
+        format!("the embedded layer at {}", self.queues.address)
+    }
+
+    fn serializer(&self) -> Serializer {
+        Serializer::Msgpack
+    }
+
+    fn seal(&self, payload: &[u8]) -> Member {
+        self.queues.codec.seal(payload)
+    }
+
+    fn encode(&self, channel: &ChannelName, message: &Event) -> Member {
+        if channel.is_process_local() {
+            self.encode_for(NewValue::Text(channel.as_str().to_owned()), message)
+        } else {
+            self.seal_event(message)
+        }
+    }
+
+    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+        let capacity = self.queues.options.capacities.of(channel.as_str());
+        let key = self.queues.key(channel);
+        let accepted = self.queues.with(|keyspace| self.queues.send(keyspace, &key, capacity, members))??;
+        Ok(Sent { accepted, receivers: None })
+    }
+
+    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
+        let key = self.group_key(group);
+        let names = self.queues.with(|keyspace| {
+            let names = keyspace.edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| {
+                remove_older(set, score::now(), self.queues.options.group_expiry);
+                set.iter().map(|(member, _)| member.clone()).collect::<Vec<_>>()
+            });
+            names.map_err(|refusal| self.queues.refused(refusal))
+        })??;
+        // One message for each queue, which names all its channels, as channels_redis has it.
+        let mut queues: BTreeMap<Bytes, Vec<ChannelName>> = BTreeMap::new();
+        for name in names.unwrap_or_default() {
+            if let Some(name) = std::str::from_utf8(&name).ok().and_then(|name| ChannelName::new(name).ok()) {
+                queues.entry(self.queues.key(&name)).or_default().push(name);
+            }
+        }
+        for (key, names) in queues {
+            let list = serde_json::Value::from_iter(names.iter().map(ChannelName::as_str));
+            let member = self.encode_for(NewValue::Json(list.to_string().into()), message);
+            let capacity = names.first().map_or(0, |name| self.queues.options.capacities.of(name.as_str()));
+            let accepted = self.queues.with(|keyspace| self.queues.send(keyspace, &key, capacity, &[member]))??;
+            if accepted == 0 {
+                tracing::debug!(%group, queue = %key.escape_ascii(), "a channel of the group is full and was passed over");
+            }
+        }
+        Ok(())
+    }
+
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        let key = self.group_key(group);
+        self.queues.with(|keyspace| {
+            keyspace
+                .edit(key.as_bytes(), Absent::Create, |set: &mut SortedSet| {
+                    set.insert(channel.as_str().as_bytes(), score::now())
+                })
+                .map_err(|refusal| self.queues.refused(refusal))?;
+            let deadline = after(keyspace.now(), self.queues.options.group_expiry);
+            keyspace.set_deadline(key.as_bytes(), Some(deadline));
+            Ok(())
+        })?
+    }
+
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        let key = self.group_key(group);
+        self.queues.with(|keyspace| {
+            let channel = channel.as_str().as_bytes();
+            keyspace
+                .edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| set.remove(channel))
+                .map_err(|refusal| self.queues.refused(refusal))?;
+            Ok(())
+        })?
+    }
+
+    fn new_channel(&self) -> ChannelName {
+        ChannelName::local(&self.local_prefix, &Uuid::new_v4().simple().to_string())
+    }
+
+    async fn receiver(&self, channel: &ChannelName, _: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError> {
+        if self.queues.closed.is_cancelled() {
+            return Err(LayerError::Closed);
+        }
+        if channel.is_process_local() {
+            return Ok(Arc::new(self.local.receiver(&self.queues, channel)));
+        }
+        Ok(Arc::new(QueueReader::new(self.queues.clone(), self.queues.key(channel))))
+    }
+
+    async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
+        let key = self.queues.key(channel);
+        self.queues.with(|keyspace| {
+            let set = keyspace.collection::<SortedSet>(&key).map_err(|refusal| self.queues.refused(refusal))?;
+            Ok(Some(set.map_or(0, |set| set.len() as u64)))
+        })?
+    }
+
+    async fn ping(&self) -> Result<(), LayerError> {
+        self.queues.with(|_| ())
+    }
+
+    async fn close(&self) {
+        self.queues.closed.cancel();
+    }
+}

@@ -1,0 +1,254 @@
+//! What the app gets: Slack's object with the channel's name as `type`, where to answer, and what djangobot knows of it.
+
+use std::hash::Hasher;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use djangobot_channels::{ChannelLayer, ChannelName, Member, Serializer};
+use djangobot_event::{EditError, Event};
+use djangobot_slack::Roster;
+
+use super::roster::RosterKeeper;
+use crate::cli::BodyFormat;
+
+/// Wraps the events of one connection.
+pub(crate) struct Envelope {
+    format: BodyFormat,
+    send_channel: String,
+    transport: &'static str,
+    /// Known once Slack has said who we are.
+    team_id: String,
+}
+
+/// When and how often an event came.
+pub(crate) struct Receipt {
+    pub(crate) received: SystemTime,
+    /// 1, or more where Slack may have given it before.
+    pub(crate) attempt: u32,
+}
+
+/// A message for the layer.
+pub(crate) enum Message {
+    /// Slack's object, flat.
+    Flat(Event),
+    /// The body of 2016: its one key, `text`, holds this event's JSON as bytes.
+    V01(Event),
+}
+
+impl Envelope {
+    pub(crate) fn new(format: BodyFormat, send_channel: String, transport: &'static str) -> Self {
+        Self { format, send_channel, transport, team_id: String::new() }
+    }
+
+    /// Says whose events come from now on.
+    pub(crate) fn set_team(&mut self, team_id: &str) {
+        team_id.clone_into(&mut self.team_id);
+    }
+
+    /// The message for `event`, which is of Slack's type `kind` and goes to `channel`.
+    pub(crate) async fn wrap(
+        &self,
+        mut event: Event,
+        id: &str,
+        channel: &ChannelName,
+        receipt: &Receipt,
+        roster: &RosterKeeper,
+    ) -> Result<Message, EditError> {
+        match self.format {
+            BodyFormat::Flat => {
+                event.set("/type", channel.as_str())?;
+                event.set("/reply_channel", self.send_channel.as_str())?;
+                event.set("/djangobot", self.about(id, receipt))?;
+                Ok(Message::Flat(event))
+            }
+            BodyFormat::V01 => {
+                roster.ready().await;
+                for (pointer, name) in names(&event, roster.roster()) {
+                    event.set(pointer, name.as_str())?;
+                }
+                Ok(Message::V01(event))
+            }
+        }
+    }
+
+    /// An id for `event` that is the same however and however often it comes: the key for deduplication.
+    ///
+    /// A message is named by its conversation and `ts`, which Slack's history has too. Other events
+    /// have no such name, so a hash of the frame stands in.
+    pub(crate) fn id(&self, kind: &str, event: &Event) -> String {
+        let team = &self.team_id;
+        let channel = event.text("/channel").or_else(|| event.text("/item/channel"));
+        let ts = event.text("/ts").or_else(|| event.text("/event_ts"));
+        match (channel, ts) {
+            (Some(channel), Some(ts)) if kind == "message" => format!("{team}.message.{channel}.{ts}"),
+            (channel, ts) => {
+                let (channel, ts) = (channel.unwrap_or_default(), ts.unwrap_or_default());
+                format!("{team}.{kind:.40}.{channel}.{ts}.{:016x}", fingerprint(event.raw()))
+            }
+        }
+    }
+
+    /// The `djangobot` key, as JSON.
+    fn about(&self, id: &str, receipt: &Receipt) -> Vec<u8> {
+        let received_at = receipt.received.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let about = About {
+            id,
+            team_id: &self.team_id,
+            transport: self.transport,
+            // A double holds microseconds of this century exactly.
+            received_at: received_at as f64 / 1e6,
+            attempt: receipt.attempt,
+        };
+        // Texts and finite numbers always have a JSON form.
+        serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec())
+    }
+}
+
+/// What djangobot knows of an event beside Slack's own words.
+#[derive(serde::Serialize)]
+struct About<'a> {
+    id: &'a str,
+    team_id: &'a str,
+    transport: &'a str,
+    /// Unix seconds.
+    received_at: f64,
+    attempt: u32,
+}
+
+impl Message {
+    /// The bytes for `channel`.
+    pub(crate) fn encode(&self, layer: &dyn ChannelLayer, channel: &ChannelName) -> Member {
+        match self {
+            Self::Flat(event) => layer.encode(channel, event),
+            Self::V01(event) => layer.seal(&v01_payload(layer.serializer(), event)),
+        }
+    }
+
+    /// The event in it, for people to look at.
+    pub(crate) fn event(&self) -> &Event {
+        match self {
+            Self::Flat(event) | Self::V01(event) => event,
+        }
+    }
+}
+
+/// `{"text": <the event's JSON>}`: bytes in msgpack, as djangobot 0.1 sent them, a text in JSON, which has no bytes.
+fn v01_payload(serializer: Serializer, event: &Event) -> Vec<u8> {
+    let mut json = Vec::with_capacity(event.raw().len() + 64);
+    event.write_json(&mut json);
+    match serializer {
+        Serializer::Json => {
+            serde_json::to_vec(&serde_json::json!({ "text": String::from_utf8_lossy(&json) })).unwrap_or_default()
+        }
+        Serializer::Msgpack => {
+            let mut payload = Vec::with_capacity(json.len() + 12);
+            payload.extend_from_slice(b"\x81\xa4text");
+            // bin 8, bin 16, bin 32 of the MessagePack specification.
+            match json.len() {
+                length @ 0..=0xff => payload.extend_from_slice(&[0xc4, length as u8]),
+                length @ 0x100..=0xffff => {
+                    payload.push(0xc5);
+                    payload.extend_from_slice(&(length as u16).to_be_bytes());
+                }
+                length => {
+                    payload.push(0xc6);
+                    payload.extend_from_slice(&(length as u32).to_be_bytes());
+                }
+            }
+            payload.extend_from_slice(&json);
+            payload
+        }
+    }
+}
+
+/// The names that djangobot 0.1 put in place of ids, where they are known; unknown ones are asked for, for the next time.
+fn names(event: &Event, roster: &Roster) -> Vec<(&'static str, String)> {
+    let user = |id: &str| roster.user(id).map(|user| user.name().to_owned());
+    let conversation = |id: &str| roster.conversation(id).map(|found| found.name().to_owned()).filter(|name| !name.is_empty());
+    let mut names = Vec::new();
+    for (pointer, name) in [("/user", &user as &dyn Fn(&str) -> Option<String>), ("/channel", &conversation)] {
+        let Some(id) = event.text(pointer) else { continue };
+        match name(&id) {
+            Some(name) => names.push((pointer, name)),
+            None => roster.want(&id),
+        }
+    }
+    names
+}
+
+/// 64 bits of FNV-1a over 8-byte words: stable between versions and machines, and not for security.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    hash.write(bytes);
+    hash.finish()
+}
+
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let mut padded = [0; 8];
+            padded[..word.len()].copy_from_slice(word);
+            self.0 = (self.0 ^ u64::from_le_bytes(padded)).wrapping_mul(0x0100_0000_01b3);
+            self.0 ^= self.0 >> 29;
+        }
+        self.0 = (self.0 ^ bytes.len() as u64).wrapping_mul(0x0100_0000_01b3);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope() -> Envelope {
+        let mut envelope = Envelope::new(BodyFormat::Flat, "slack.send".into(), "rtm");
+        envelope.set_team("T1");
+        envelope
+    }
+
+    fn id(json: &'static str) -> String {
+        let event = Event::parse(json).unwrap();
+        envelope().id(&event.text("/type").unwrap(), &event)
+    }
+
+    #[test]
+    fn a_message_is_named_by_its_conversation_and_ts_alone() {
+        assert_eq!(id(r#"{"type":"message","channel":"C1","ts":"1.2","text":"a"}"#), "T1.message.C1.1.2");
+        assert_eq!(id(r#"{"type":"message","ts":"1.2","channel":"C1","team":"T1"}"#), "T1.message.C1.1.2");
+    }
+
+    #[test]
+    fn other_events_are_told_apart_by_their_bytes() {
+        let one = id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#);
+        assert_eq!(one, id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#));
+        assert_ne!(one, id(r#"{"type":"user_typing","channel":"C1","user":"U2"}"#));
+        assert!(one.starts_with("T1.user_typing.C1.."), "{one}");
+    }
+
+    #[test]
+    fn what_djangobot_knows_is_json_of_the_documented_shape() {
+        let receipt = Receipt { received: UNIX_EPOCH + std::time::Duration::from_micros(1_795_345_843_830_000), attempt: 1 };
+        let about: serde_json::Value = serde_json::from_slice(&envelope().about("x", &receipt)).unwrap();
+        let expect = serde_json::json!(
+            {"id": "x", "team_id": "T1", "transport": "rtm", "received_at": 1795345843.83, "attempt": 1});
+        assert_eq!(about, expect);
+    }
+
+    #[test]
+    fn the_body_of_2016_has_its_bytes() {
+        let check = |filler: usize, head: &[u8]| {
+            let event = Event::parse(format!("{{\"type\":\"{}\"}}", "x".repeat(filler))).unwrap();
+            let payload = v01_payload(Serializer::Msgpack, &event);
+            assert!(payload.starts_with(b"\x81\xa4text"));
+            assert!(payload[6..].starts_with(head), "{:02x?}", &payload[..12]);
+            assert!(payload.ends_with(event.raw()));
+        };
+        check(0, &[0xc4, 11]);
+        check(245, &[0xc5, 1, 0]);
+        check(0x10000, &[0xc6, 0, 1, 0, 11]);
+    }
+}

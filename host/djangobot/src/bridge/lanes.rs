@@ -1,0 +1,67 @@
+//! Order within a conversation: of each lane one job runs at a time, the rest waits its turn.
+
+use std::collections::{HashMap, VecDeque};
+
+/// Jobs by lane.
+pub(crate) struct Lanes<J> {
+    /// Lanes in which a job runs, with what waits behind it.
+    waiting: HashMap<String, VecDeque<J>>,
+    jobs: usize,
+}
+
+impl<J> Default for Lanes<J> {
+    fn default() -> Self {
+        Self { waiting: HashMap::new(), jobs: 0 }
+    }
+}
+
+impl<J> Lanes<J> {
+    /// How many jobs run or wait.
+    pub(crate) fn len(&self) -> usize {
+        self.jobs
+    }
+
+    /// Takes a job; gives it back to be run at once where its lane is free.
+    pub(crate) fn admit(&mut self, lane: &str, job: J) -> Option<J> {
+        self.jobs += 1;
+        match self.waiting.get_mut(lane) {
+            Some(queue) => {
+                queue.push_back(job);
+                None
+            }
+            None => {
+                self.waiting.insert(lane.to_owned(), VecDeque::new());
+                Some(job)
+            }
+        }
+    }
+
+    /// Says that the job that ran in `lane` is done; gives the next one to run.
+    pub(crate) fn finished(&mut self, lane: &str) -> Option<J> {
+        self.jobs = self.jobs.saturating_sub(1);
+        let next = self.waiting.get_mut(lane).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            self.waiting.remove(lane);
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_runs_one_job_at_a_time_in_order_and_lanes_do_not_wait_for_each_other() {
+        let mut lanes = Lanes::default();
+        assert_eq!(lanes.admit("a", 1), Some(1));
+        assert_eq!(lanes.admit("a", 2), None);
+        assert_eq!(lanes.admit("b", 3), Some(3));
+        assert_eq!(lanes.len(), 3);
+        assert_eq!(lanes.finished("a"), Some(2));
+        assert_eq!(lanes.finished("a"), None);
+        assert_eq!(lanes.finished("b"), None);
+        assert_eq!(lanes.len(), 0);
+        assert_eq!(lanes.admit("a", 4), Some(4));
+    }
+}

@@ -1,0 +1,166 @@
+//! The bridge: its parts made, run side by side, and ended in order.
+
+mod backoff;
+mod delivery;
+mod destination;
+mod envelope;
+mod inbound;
+mod lanes;
+mod outbound;
+mod post;
+mod request;
+mod roster;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
+use djangobot_event::Event;
+use djangobot_slack::{Pacer, Session, WebApi, rtm};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cli::BodyFormat;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::listener::Readiness;
+use crate::metrics::Metrics;
+use crate::state::State;
+use crate::telemetry::Terminal;
+use delivery::Deliveries;
+use envelope::Envelope;
+use inbound::Inbound;
+use outbound::Outbound;
+use post::Post;
+use request::Rules;
+use roster::RosterKeeper;
+
+/// Frames that may wait between the transport and the way in.
+const FRAMES: usize = 4096;
+/// How long a stop may take, for what came in and for what goes out.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the layer is asked how it is.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Sees what passes, as the app sees it: `djangobot dev` shows it.
+pub(crate) trait Tap: Send + Sync {
+    /// An event on its way to `channel`.
+    fn event(&self, channel: &ChannelName, message: &Event);
+    /// A message that the app put on `channel`, for Slack.
+    fn send(&self, channel: &ChannelName, message: &Event);
+    /// An outcome on its way to the app's reply channel.
+    fn answer(&self, channel: &ChannelName, message: &Event);
+}
+
+/// All that a bridge is made of.
+pub(crate) struct Bridge {
+    pub(crate) settings: Settings,
+    pub(crate) layer: Arc<dyn ChannelLayer>,
+    pub(crate) format: BodyFormat,
+    pub(crate) api: WebApi,
+    pub(crate) state: State,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) terminal: Terminal,
+    pub(crate) tap: Option<Arc<dyn Tap>>,
+}
+
+impl Bridge {
+    /// Runs until `cancel` or until Slack says that it is no use; finishes what was taken.
+    pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), Failure> {
+        let stop = cancel.child_token();
+        let pacer = Pacer::new(self.settings.slack.speed());
+        let roster = Arc::new(RosterKeeper::new(&self, pacer.clone()));
+        let send_channel = ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
+        let reader = ReceiverId(self.state.host_id().map_err(Failure::failed)?.into());
+        let (sessions, session) = watch::channel(None);
+        let (frames, incoming) = mpsc::channel(FRAMES);
+
+        let inbound = self.inbound(&roster, sessions);
+        let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer);
+
+        let transport = spawn(rtm::run(self.api.clone(), rtm::Config::default(), frames, stop.clone()));
+        let way_in = spawn(inbound.run(incoming));
+        let way_out = spawn(once_connected(session.clone(), stop.clone(), outbound));
+        let names = spawn(roster.clone().run(session, stop.clone()));
+        let watching = spawn(watch_layer(self.layer.clone(), send_channel, self.metrics.clone(), self.readiness.clone()));
+
+        // The transport ends first, on a signal or for good; what it had handed out then runs through.
+        let ended = transport.await.map_err(Failure::plain)?;
+        stop.cancel();
+        let (inbound, outbound) = tokio::join!(
+            async { Ok::<_, tokio::task::JoinError>(way_in.await?.drain(DRAIN).await) },
+            way_out
+        );
+        let left = inbound.map_err(Failure::plain)?;
+        outbound.map_err(Failure::plain)?;
+        names.await.map_err(Failure::plain)?;
+        drop(watching);
+        self.layer.close().await;
+        if left > 0 {
+            tracing::error!(events = left, "stopped with events that the channel layer had not taken; they are lost");
+        }
+        ended.map_err(Failure::plain)
+    }
+
+    fn inbound(&self, roster: &Arc<RosterKeeper>, sessions: watch::Sender<Option<Session>>) -> Inbound {
+        let layer = &self.settings.layer;
+        Inbound {
+            layer: self.layer.clone(),
+            envelope: Envelope::new(self.format, layer.send_channel.clone(), self.settings.slack.transport.name()),
+            deliveries: Deliveries::new(self.layer.clone(), self.metrics.clone(), layer.hold),
+            roster: roster.clone(),
+            sessions,
+            readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
+            tap: self.tap.clone(),
+            routes: Default::default(),
+            told: Default::default(),
+        }
+    }
+
+    fn outbound(&self, roster: &Arc<RosterKeeper>, channel: ChannelName, reader: ReceiverId, pacer: Pacer) -> Outbound {
+        let slack = &self.settings.slack;
+        Outbound {
+            layer: self.layer.clone(),
+            channel,
+            reader,
+            rules: Rules { methods: slack.methods.clone(), default_channel: slack.default_channel.clone() },
+            post: Post { api: self.api.clone(), pacer, roster: roster.clone() },
+            state: self.state.clone(),
+            metrics: self.metrics.clone(),
+            tap: self.tap.clone(),
+        }
+    }
+}
+
+/// A task that ends with its owner.
+fn spawn<F>(work: F) -> AbortOnDropHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    AbortOnDropHandle::new(tokio::spawn(work))
+}
+
+/// Messages for Slack wait in the layer until Slack has taken our token, so that a wrong one fails no message.
+async fn once_connected(mut session: watch::Receiver<Option<Session>>, stop: CancellationToken, outbound: Outbound) {
+    let connected = stop.run_until_cancelled(session.wait_for(Option::is_some)).await.is_some_and(|session| session.is_ok());
+    if connected {
+        outbound.run(stop, DRAIN).await;
+    }
+}
+
+/// Keeps readiness and the gauges that nobody else sets.
+async fn watch_layer(layer: Arc<dyn ChannelLayer>, send_channel: ChannelName, metrics: Metrics, readiness: Arc<Readiness>) {
+    let depth = metrics.depth(send_channel.as_str());
+    loop {
+        readiness.layer.store(layer.ping().await.is_ok(), Ordering::Relaxed);
+        if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
+            depth.set(waiting as f64);
+        }
+        metrics.fold();
+        tokio::time::sleep(LOOK).await;
+    }
+}

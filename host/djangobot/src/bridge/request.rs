@@ -1,0 +1,205 @@
+//! What the app asks on `slack.send`, checked: a Web API method with its arguments, and where the answer goes.
+
+use djangobot_channels::ChannelName;
+use djangobot_event::Event;
+use djangobot_slack::method;
+use serde_json::{Map, Value};
+
+/// Slack cuts a longer text of `chat.postMessage`, in characters.
+const MAX_TEXT: usize = 40_000;
+/// What is called where a message names no method.
+const DEFAULT_METHOD: &str = "chat.postMessage";
+/// What a post may have in place of `text`.
+const BODIES: &[&str] = &["text", "blocks", "attachments", "markdown_text"];
+
+/// A call of the Web API that an app asked for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The Web API method.
+    pub(crate) method: &'static method::Method,
+    /// Its arguments, without `channel` where that has still to be looked up.
+    pub(crate) arguments: Map<String, Value>,
+    /// The conversation as the app named it.
+    pub(crate) channel: Option<String>,
+    /// Where the outcome goes.
+    pub(crate) reply: Reply,
+}
+
+/// Where an outcome goes, and what the app calls its request.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Reply {
+    pub(crate) channel: Option<ChannelName>,
+    /// The caller's `id`, given back as `request`.
+    pub(crate) request: Value,
+    /// The method, as far as it is known.
+    pub(crate) method: String,
+}
+
+/// Why something was not sent: Slack's error code or one of its kind, and a sentence.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) error: String,
+    pub(crate) detail: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(error: &str, detail: impl Into<String>) -> Self {
+        Self { error: error.to_owned(), detail: detail.into() }
+    }
+}
+
+/// What apps may ask, and what is meant where they say nothing.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Globs over method names, with `*` at the end.
+    pub(crate) methods: Vec<String>,
+    /// Where a post without `channel` goes.
+    pub(crate) default_channel: String,
+}
+
+impl Rules {
+    /// Reads a message of `slack.send`. The reply's address is read first, so that a refusal finds its way too.
+    pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, Refusal>) {
+        let mut json = Vec::new();
+        message.write_json(&mut json);
+        let mut keys: Map<String, Value> = match serde_json::from_slice(&json) {
+            Ok(keys) => keys,
+            Err(error) => return (Reply::default(), Err(Refusal::new("invalid_message", format!("The message can't be read: {error}.")))),
+        };
+        let mut reply = Reply { request: keys.remove("id").unwrap_or(Value::Null), ..Reply::default() };
+        let address = match keys.remove("reply_channel") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) => ChannelName::new(&name).map(Some).map_err(|error| error.to_string()),
+            Some(other) => Err(format!("it is {}", kind(&other))),
+        };
+        match address {
+            Ok(channel) => reply.channel = channel,
+            Err(why) => return (reply, Err(Refusal::new("invalid_reply_channel", format!("`reply_channel` must be a channel's name: {why}.")))),
+        }
+        let request = self.request(keys, &mut reply);
+        (reply, request)
+    }
+
+    fn request(&self, mut keys: Map<String, Value>, reply: &mut Reply) -> Result<Request, Refusal> {
+        keys.remove("type");
+        let method = self.method(keys.remove("method"))?;
+        method.name.clone_into(&mut reply.method);
+        let channel = match keys.remove("channel") {
+            Some(Value::String(channel)) if !channel.trim().is_empty() => Some(channel.trim().to_owned()),
+            None | Some(Value::Null | Value::String(_)) => None,
+            Some(other) => {
+                return Err(Refusal::new("invalid_channel", format!("`channel` must be a text, a name or an id; it is {}.", kind(&other))));
+            }
+        };
+        let mut request = Request { method, arguments: keys, channel, reply: reply.clone() };
+        if matches!(method.name, "chat.postMessage" | "chat.postEphemeral") {
+            check_post(&request.arguments)?;
+            request.channel.get_or_insert_with(|| self.default_channel.clone());
+        }
+        Ok(request)
+    }
+
+    fn method(&self, named: Option<Value>) -> Result<&'static method::Method, Refusal> {
+        let name = match named {
+            None | Some(Value::Null) => DEFAULT_METHOD.to_owned(),
+            Some(Value::String(name)) => name,
+            Some(other) => return Err(Refusal::new("unknown_method", format!("`method` must be a text; it is {}.", kind(&other)))),
+        };
+        let Some(method) = method::get(&name) else {
+            return Err(Refusal::new("unknown_method", format!("Slack's Web API has no method {name:.80?}.")));
+        };
+        let allowed = |glob: &String| match glob.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => *glob == name,
+        };
+        if !self.methods.iter().any(allowed) {
+            let detail = format!(
+                "{name} is not among the methods that slack.send may call ({}); `methods` below [slack] in djangobot.toml lists them.",
+                self.methods.join(", ")
+            );
+            return Err(Refusal::new("method_not_allowed", detail));
+        }
+        Ok(method)
+    }
+}
+
+/// What Slack would refuse or cut of a post, said before it is sent.
+fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    match arguments.get("text") {
+        Some(Value::String(text)) => {
+            let length = text.chars().count();
+            if length > MAX_TEXT {
+                return Err(Refusal::new("msg_too_long", format!("`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file.")));
+            }
+        }
+        None | Some(Value::Null) => {}
+        Some(other) => return Err(Refusal::new("invalid_text", format!("`text` must be a text; it is {}.", kind(other)))),
+    }
+    let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    });
+    if has_body {
+        return Ok(());
+    }
+    Err(Refusal::new("no_text", "The message has no `text` (nor `blocks`, `attachments` or `markdown_text`)."))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a dict",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> (Reply, Result<Request, Refusal>) {
+        let rules = Rules { methods: vec!["chat.*".into(), "conversations.open".into()], default_channel: "general".into() };
+        rules.read(&Event::parse(json.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_text_alone_is_a_post_to_the_default_channel() {
+        let request = read(r#"{"type":"x","text":"hi","thread_ts":"1.2","id":7}"#).1.unwrap();
+        assert_eq!(request.method.name, "chat.postMessage");
+        assert_eq!(request.channel.as_deref(), Some("general"));
+        assert_eq!(Value::Object(request.arguments), serde_json::json!({"text": "hi", "thread_ts": "1.2"}));
+        assert_eq!(request.reply.request, serde_json::json!(7));
+    }
+
+    #[test]
+    fn what_can_not_be_sent_is_refused_with_a_code_and_a_sentence() {
+        let check = |json: &str, error: &str| {
+            let (_, outcome) = read(json);
+            let refusal = outcome.unwrap_err();
+            assert_eq!(refusal.error, error, "{json:.60}");
+            assert!(refusal.detail.ends_with('.'), "{}", refusal.detail);
+        };
+        check("{}", "no_text");
+        check(r#"{"text":"  "}"#, "no_text");
+        check(r#"{"blocks":[]}"#, "no_text");
+        check(r#"{"text":5}"#, "invalid_text");
+        check(r#"{"text":"x","channel":5}"#, "invalid_channel");
+        check(r#"{"text":"x","method":"no.such"}"#, "unknown_method");
+        check(r#"{"method":"admin.users.list"}"#, "method_not_allowed");
+        check(r#"{"text":"x","reply_channel":"a b"}"#, "invalid_reply_channel");
+        check(&format!(r#"{{"text":"{}"}}"#, "x".repeat(40_001)), "msg_too_long");
+    }
+
+    #[test]
+    fn a_refusal_knows_where_to_go() {
+        let (reply, outcome) = read(r#"{"reply_channel":"specific.a!b","id":"q"}"#);
+        assert!(outcome.is_err());
+        assert_eq!(reply.channel.unwrap().as_str(), "specific.a!b");
+        assert_eq!(reply.request, Value::from("q"));
+    }
+}

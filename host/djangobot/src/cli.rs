@@ -1,0 +1,217 @@
+//! The command line: what can be said, and what each word means.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+use url::Url;
+
+/// Bridges Slack and Django Channels apps.
+///
+/// Without a command, `run` is meant: `djangobot myapp.asgi:channel_layer`.
+#[derive(Debug, Parser)]
+#[command(name = "djangobot", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bridge Slack and a channel layer until stopped.
+    Run(RunArgs),
+    /// Run against a Slack of your own on this machine: no token, no workspace, nothing leaves the machine.
+    ///
+    /// What you type is posted into #general as alice; each event is shown as a Django app gets it.
+    /// Without TARGET the embedded layer is the channel layer, and a Django app can connect to it.
+    Dev(DevArgs),
+    /// Say what is wrong with this set-up, each line with its cure.
+    Check(CheckArgs),
+    /// A Slack workspace on this machine, for clients of your own: Web API and RTM.
+    LocalSlack(LocalSlackArgs),
+    /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.
+    Layer(LayerArgs),
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `run` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) slack: SlackArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+/// What `dev` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DevArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Where the embedded layer listens, when there is no TARGET.
+    #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
+    pub(crate) layer_listen: SocketAddr,
+    /// Where the local Slack listens [default: any free port].
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", hide_default_value = true)]
+    pub(crate) slack_listen: SocketAddr,
+    /// How many users the local Slack has.
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub(crate) users: usize,
+}
+
+/// What `check` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print the findings as JSON on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `local-slack` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LocalSlackArgs {
+    /// Where it listens; loopback only.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000")]
+    pub(crate) listen: SocketAddr,
+    /// How many users the workspace has.
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub(crate) users: usize,
+    /// How many channels the workspace has.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) channels: usize,
+    /// The only token that is accepted [default: any that looks like a bot's or a user's].
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What `layer` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LayerArgs {
+    /// Where it listens.
+    #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// Where the embedded layer listens unless told otherwise: beside Redis's own port, which may be taken.
+pub(crate) const EMBEDDED_ADDRESS: &str = "127.0.0.1:6399";
+
+/// Which channel layer.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TargetArgs {
+    /// The channel layer: `myapp.asgi:channel_layer`, `myapp.settings`, or URLs such as `redis://127.0.0.1:6379`
+    /// (several for shards) [default: the config's `layer.target`].
+    #[arg(value_name = "TARGET", num_args = 0..)]
+    pub(crate) target: Vec<String>,
+    /// The Python that the Django project runs with [default: $VIRTUAL_ENV, .venv, venv, then PATH].
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+    /// Which entry of CHANNEL_LAYERS.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Option<String>,
+    /// What an event looks like on the layer.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<BodyFormat>,
+}
+
+/// How to reach Slack.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SlackArgs {
+    /// The bot's token (`xoxb-...`). The environment is the safer place: a command line can be seen by others.
+    #[arg(short, long, value_name = "TOKEN", env = "DJANGOBOT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<SecretString>,
+    /// The base of the Web API [default: https://slack.com/api/].
+    #[arg(long, value_name = "URL", env = "DJANGOBOT_SLACK_API_URL")]
+    pub(crate) slack_api_url: Option<Url>,
+    /// Where a message without `channel` goes [default: general].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) default_channel: Option<String>,
+}
+
+/// What concerns this process.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct HostArgs {
+    /// The config file [default: djangobot.toml, where there is one].
+    #[arg(short, long, value_name = "FILE", env = "DJANGOBOT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where what must outlive the process is kept [default: .djangobot].
+    #[arg(long, value_name = "DIR", env = "DJANGOBOT_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Serve /healthz, /readyz and /metrics here.
+    #[arg(long, value_name = "ADDR", env = "DJANGOBOT_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LogArgs {
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,djangobot_slack=debug` [default: info].
+    #[arg(long, value_name = "FILTER", env = "DJANGOBOT_LOG")]
+    pub(crate) log: Option<String>,
+    /// How log lines look [default: human on a terminal, json elsewhere].
+    #[arg(long, value_name = "FORMAT", env = "DJANGOBOT_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What an event looks like on the layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+pub(crate) enum BodyFormat {
+    /// Slack's own object, flat, with `type`, `reply_channel` and `djangobot` set.
+    #[value(name = "flat")]
+    #[serde(rename = "flat")]
+    Flat,
+    /// The body of djangobot 0.1: `{"text": <JSON bytes>}`, `user` and `channel` as names.
+    #[value(name = "djangobot-0.1")]
+    #[serde(rename = "djangobot-0.1")]
+    V01,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_implied() {
+        let cli = Cli::try_parse_from(["djangobot", "-t", "xoxb-1", "myapp.asgi:channel_layer"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.target.target, ["myapp.asgi:channel_layer"]);
+        let cli = Cli::try_parse_from(["djangobot", "run", "redis://a", "redis://b"]).unwrap();
+        let Some(Command::Run(run)) = cli.command else { panic!("not run: {cli:?}") };
+        assert_eq!(run.target.target.len(), 2);
+    }
+}

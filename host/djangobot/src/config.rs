@@ -1,0 +1,352 @@
+//! The settings of a run: the config file, then the environment, then flags, each beating the one before.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use secrecy::SecretString;
+use serde::Deserialize;
+use thiserror::Error;
+use url::Url;
+
+use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
+
+/// The config file that is read when none is named and it is there.
+pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
+/// Slack's Web API.
+const SLACK_API: &str = "https://slack.com/api/";
+/// What `slack.send` may call unless `slack.methods` says otherwise.
+const METHODS: &[&str] = &[
+    "chat.*",
+    "reactions.*",
+    "conversations.open",
+    "files.getUploadURLExternal",
+    "files.completeUploadExternal",
+    "views.*",
+];
+
+/// All that a run needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) slack: SlackSettings,
+    pub(crate) layer: LayerSettings,
+    /// Where what must outlive the process is kept.
+    pub(crate) state_dir: PathBuf,
+    /// Where health and metrics are served, if anywhere.
+    pub(crate) listen: Option<SocketAddr>,
+    /// What is logged: a tracing filter.
+    pub(crate) log: String,
+    /// How; `None`: human on a terminal, JSON elsewhere.
+    pub(crate) log_format: Option<LogFormat>,
+    /// The file that was read, for `check` to name.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// How to reach Slack, and what may be asked of it.
+#[derive(Debug)]
+pub(crate) struct SlackSettings {
+    pub(crate) token: Option<SecretString>,
+    pub(crate) api_url: Url,
+    /// How events come.
+    pub(crate) transport: Transport,
+    /// Where a message without `channel` goes: a name or an id.
+    pub(crate) default_channel: String,
+    /// Globs over method names.
+    pub(crate) methods: Vec<String>,
+    /// How long what needs a name waits for the roster on a first start.
+    pub(crate) roster_wait: Duration,
+}
+
+impl SlackSettings {
+    /// How fast Slack may be called, against its documented rates; a local Slack has none.
+    pub(crate) fn speed(&self) -> f64 {
+        if self.api_url.host_str().is_some_and(is_loopback) { f64::INFINITY } else { 1.0 }
+    }
+}
+
+/// Which channel layer, and what events look like on it.
+#[derive(Debug)]
+pub(crate) struct LayerSettings {
+    pub(crate) target: Option<Target>,
+    /// Which entry of CHANNEL_LAYERS.
+    pub(crate) alias: Option<String>,
+    pub(crate) python: Option<PathBuf>,
+    /// `None`: flat, or `djangobot-0.1` on a Channels 1 layer.
+    pub(crate) format: Option<BodyFormat>,
+    /// The channel that messages to Slack are read from.
+    pub(crate) send_channel: String,
+    /// Events that may wait in memory for one channel of the layer.
+    pub(crate) hold: usize,
+}
+
+/// Where the channel layer is described.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Target {
+    /// URLs, several for shards.
+    Urls(Vec<String>),
+    /// A Python module, or `module:attribute`, below `directory`.
+    Project { target: String, directory: PathBuf },
+    /// A `CHANNEL_LAYERS` entry written in the config file.
+    Inline { backend: String, config: serde_json::Value },
+}
+
+/// Why there are no settings. All of these are usage errors: exit code 2.
+#[derive(Debug, Error, Diagnostic)]
+pub(crate) enum ConfigError {
+    #[error("the config file {} can't be read: {reason}", path.display())]
+    #[diagnostic(help("--config and DJANGOBOT_CONFIG name it; without them {CONFIG_FILE} of this folder is read, where there is one"))]
+    Unreadable { path: PathBuf, reason: std::io::Error },
+    #[error("{message}")]
+    Wrong {
+        message: String,
+        #[source_code]
+        source_code: NamedSource<String>,
+        #[label("here")]
+        span: Option<SourceSpan>,
+        #[help]
+        help: Option<String>,
+    },
+    #[error("there is no Slack token")]
+    #[diagnostic(help(
+        "set DJANGOBOT_TOKEN, give --token, or write token = \"xoxb-...\" below [slack] in {CONFIG_FILE};\n\
+         to try djangobot without a Slack workspace: djangobot dev"
+    ))]
+    NoToken,
+    #[error("no channel layer is named")]
+    #[diagnostic(help(
+        "give a TARGET such as myapp.asgi:channel_layer or redis://127.0.0.1:6379, or write target = \"...\" below [layer] in {CONFIG_FILE};\n\
+         without Redis: djangobot run embedded://"
+    ))]
+    NoTarget,
+    #[error("{0:?} is no TARGET together with the others: several are shards, and each must be a URL")]
+    #[diagnostic(help("give one module, or only URLs"))]
+    MixedTargets(String),
+    #[error("{value:?} is no URL of a Web API: {reason}")]
+    #[diagnostic(help("Slack's is {SLACK_API}; a local Slack prints its own at its start"))]
+    ApiUrl { value: String, reason: &'static str },
+}
+
+/// The config file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    slack: SlackSection,
+    layer: LayerSection,
+    state_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct SlackSection {
+    transport: Option<Transport>,
+    token: Option<SecretString>,
+    api_url: Option<Url>,
+    default_channel: Option<String>,
+    methods: Option<Vec<String>>,
+    roster_wait: Option<Seconds>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct LayerSection {
+    target: Option<OneOrMany>,
+    backend: Option<String>,
+    config: Option<serde_json::Value>,
+    alias: Option<String>,
+    python: Option<PathBuf>,
+    format: Option<BodyFormat>,
+    send_channel: Option<SendChannel>,
+    hold: Option<usize>,
+}
+
+/// The ways to Slack that this version speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Transport {
+    /// The Real-Time Messaging API.
+    Rtm,
+}
+
+impl Transport {
+    /// Its name in `djangobot.transport` of each event.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rtm => "rtm",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a text, or a list of URLs")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "f64")]
+struct Seconds(Duration);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| format!("{seconds} is no number of seconds"))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct SendChannel(String);
+
+impl TryFrom<String> for SendChannel {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        djangobot_channels::ChannelName::new(&name).map_err(|error| error.to_string())?;
+        Ok(Self(name))
+    }
+}
+
+impl Settings {
+    /// Reads the config file and lays `target`, `slack` and `host` (environment and flags) over it.
+    pub(crate) fn read(target: &TargetArgs, slack: &SlackArgs, host: &HostArgs) -> Result<Self, ConfigError> {
+        let (file, path) = File::find(host.config.as_deref())?;
+        // What the file names is meant from where the file is, what flags name from here.
+        let home = path.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let given = target_of(&target.target, PathBuf::new())?;
+        let layer_target = match given {
+            Some(target) => Some(target),
+            None => file.layer.target(&home)?,
+        };
+        Ok(Self {
+            slack: SlackSettings {
+                token: slack.token.clone().or(file.slack.token),
+                transport: file.slack.transport.unwrap_or(Transport::Rtm),
+                api_url: api_url(slack.slack_api_url.clone().or(file.slack.api_url))?,
+                default_channel: slack
+                    .default_channel
+                    .clone()
+                    .or(file.slack.default_channel)
+                    .unwrap_or_else(|| "general".into()),
+                methods: file
+                    .slack
+                    .methods
+                    .unwrap_or_else(|| METHODS.iter().map(ToString::to_string).collect()),
+                roster_wait: file.slack.roster_wait.map_or(Duration::from_secs(10), |wait| wait.0),
+            },
+            layer: LayerSettings {
+                target: layer_target,
+                alias: target.alias.clone().or(file.layer.alias),
+                python: target.python.clone().or(file.layer.python.map(|python| home.join(python))),
+                format: target.format.or(file.layer.format),
+                send_channel: file.layer.send_channel.map_or_else(|| "slack.send".into(), |name| name.0),
+                hold: file.layer.hold.unwrap_or(10_000),
+            },
+            state_dir: host
+                .state_dir
+                .clone()
+                .or(file.state_dir.map(|dir| home.join(dir)))
+                .unwrap_or_else(|| home.join(".djangobot")),
+            listen: host.listen.or(file.listen),
+            log: host.log.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
+            log_format: host.log.log_format.or(file.log_format),
+            file: path,
+        })
+    }
+}
+
+impl File {
+    fn find(named: Option<&Path>) -> Result<(Self, Option<PathBuf>), ConfigError> {
+        let path = named.unwrap_or(Path::new(CONFIG_FILE));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok((Self::parse(path, &text)?, Some(path.to_owned()))),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Ok((Self::default(), None))
+            }
+            Err(reason) => Err(ConfigError::Unreadable { path: path.to_owned(), reason }),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let message = error.message();
+            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            ConfigError::Wrong {
+                message: match line {
+                    Some(line) => format!("{} line {line}: {message}", path.display()),
+                    None => format!("{}: {message}", path.display()),
+                },
+                help: suggestion(message),
+                source_code: NamedSource::new(path.display().to_string(), text.to_owned()),
+                span: error.span().map(Into::into),
+            }
+        })
+    }
+}
+
+impl LayerSection {
+    fn target(&self, home: &Path) -> Result<Option<Target>, ConfigError> {
+        if let Some(backend) = &self.backend {
+            let config = self.config.clone().unwrap_or_else(|| serde_json::json!({}));
+            return Ok(Some(Target::Inline { backend: backend.clone(), config }));
+        }
+        match &self.target {
+            None => Ok(None),
+            Some(OneOrMany::One(one)) => target_of(std::slice::from_ref(one), home.to_owned()),
+            Some(OneOrMany::Many(many)) => target_of(many, home.to_owned()),
+        }
+    }
+}
+
+/// What the words of a TARGET mean; a module is looked for in `directory`.
+fn target_of(words: &[String], directory: PathBuf) -> Result<Option<Target>, ConfigError> {
+    match words {
+        [] => Ok(None),
+        [one] if !one.contains("://") => Ok(Some(Target::Project { target: one.clone(), directory })),
+        urls => match urls.iter().find(|url| !url.contains("://")) {
+            Some(wrong) => Err(ConfigError::MixedTargets(wrong.clone())),
+            None => Ok(Some(Target::Urls(urls.to_vec()))),
+        },
+    }
+}
+
+/// The base of the Web API, with the slash at its end that joining a method's name needs.
+fn api_url(given: Option<Url>) -> Result<Url, ConfigError> {
+    let mut url = match given {
+        Some(url) => url,
+        None => return Url::parse(SLACK_API).map_err(|_| ConfigError::ApiUrl { value: SLACK_API.into(), reason: "no URL" }),
+    };
+    let wrong = |reason| ConfigError::ApiUrl { value: url.to_string(), reason };
+    match url.scheme() {
+        "https" => {}
+        "http" if url.host_str().is_some_and(is_loopback) => {}
+        "http" => return Err(wrong("plain http would show the token to the network; only loopback may use it")),
+        _ => return Err(wrong("its scheme is neither https nor http")),
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// For "unknown field `tokne`, expected one of `token`, ...": which of them was meant.
+fn suggestion(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next().filter(|_| message.starts_with("unknown "))?;
+    let near = quoted
+        .map(|known| (strsim::damerau_levenshtein(wrong, known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3)?;
+    Some(format!("did you mean `{}`?", near.1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! `djangobot dev`: the bridge against a local Slack, with what passes shown and what is typed posted.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use djangobot_channels::{ChannelLayer, ChannelName};
+use djangobot_event::Event;
+use local_slack::{LocalSlack, Options};
+use secrecy::SecretString;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::Tap;
+use crate::cli::{DevArgs, SlackArgs};
+use crate::config::{Settings, Target};
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+use crate::{run, target};
+
+const HELP: &str = "\
+What you type is posted into #general as alice.
+  #random good morning     into another channel
+  @bob good morning        by bob, to the bot in a DM
+  /send good morning       what a Django app would put on slack.send: {\"text\": \"good morning\"}
+  /send {\"text\": \"hi\", \"channel\": \"random\"}
+  /help                    this
+";
+
+/// Runs until stopped.
+pub(crate) async fn dev(args: DevArgs, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+    let slack_args = SlackArgs { token: Some(SecretString::from("xoxb-local")), ..Default::default() };
+    let mut settings = Settings::read(&args.target, &slack_args, &args.host).map_err(Failure::usage)?;
+    terminal.start_logs(&settings.log, settings.log_format).map_err(Failure::usage)?;
+    settings.state_dir = settings.state_dir.join("dev");
+
+    let options = Options { listen: args.slack_listen, users: args.users, ..Options::default() };
+    let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
+    settings.slack.token = Some(SecretString::from(slack.token().to_owned()));
+    settings.slack.api_url = slack.api_url().parse().map_err(Failure::plain)?;
+    let own_layer = settings.layer.target.is_none();
+    if own_layer {
+        settings.layer.target = Some(Target::Urls(vec![format!("embedded://{}", args.layer_listen)]));
+    }
+    let layer_target = settings.layer.target.clone().ok_or_else(|| Failure::usage(crate::config::ConfigError::NoTarget))?;
+    let open = target::open(&settings.layer, &layer_target).await.map_err(Failure::from)?;
+
+    greet(&slack, &open, own_layer);
+    let screen = Arc::new(Screen { color: color() });
+    let send_channel = ChannelName::new(&settings.layer.send_channel).map_err(Failure::plain)?;
+    let typing = type_lines(&slack, open.layer.clone(), send_channel, screen.clone(), cancel.clone());
+    let bridge = run::bridge(settings, open, terminal, Some(screen.clone()), cancel.clone());
+    let outcome = tokio::select! {
+        outcome = bridge => outcome,
+        () = typing => Ok(()),
+    };
+    slack.shutdown().await;
+    outcome
+}
+
+fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {
+    let mut text = format!("A local Slack is at {} (token {}).\n", slack.api_url(), slack.token());
+    match &open.embedded {
+        Some(server) => {
+            let address = server.addr();
+            text.push_str(&format!(
+                "The embedded channel layer is at redis://{address}. For a Django app, in its settings:\n\n\
+                 \x20   CHANNEL_LAYERS = {{\"default\": {{\n\
+                 \x20       \"BACKEND\": \"channels_redis.core.RedisChannelLayer\",\n\
+                 \x20       \"CONFIG\": {{\"hosts\": [{{\"address\": \"redis://{address}\", \"socket_timeout\": None}}]}},\n\
+                 \x20   }}}}\n\n"
+            ));
+        }
+        None => text.push_str(&format!("The channel layer is {}.\n", open.layer.describe())),
+    }
+    if own_layer {
+        text.push_str("No app is needed to look around: /send TEXT does what an app would.\n");
+    }
+    text.push_str("Type a message and press Enter. /help shows more, Ctrl-C ends.\n");
+    print(&text);
+}
+
+/// Reads lines until `cancel`; an input that ends (a pipe, /dev/null) leaves the bridge running.
+async fn type_lines(
+    slack: &LocalSlack,
+    layer: Arc<dyn ChannelLayer>,
+    send_channel: ChannelName,
+    screen: Arc<Screen>,
+    cancel: CancellationToken,
+) {
+    let (mut to_slack, lines_for_slack) = tokio::io::duplex(64 * 1024);
+    let ours = async {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.trim() == "/help" {
+                print(HELP);
+            } else if let Some(message) = line.strip_prefix("/send") {
+                if let Err(why) = send(&*layer, &send_channel, message.trim()).await {
+                    print(&format!("{}\n", screen.paint(Color::Red, &why)));
+                }
+            } else if to_slack.write_all(format!("{line}\n").as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        cancel.cancelled().await;
+    };
+    let slacks = async {
+        if let Err(error) =
+            local_slack::terminal(slack, BufReader::new(lines_for_slack), tokio::io::stdout(), cancel.clone()).await
+        {
+            tracing::warn!(%error, "the terminal of the local Slack ended");
+        }
+        cancel.cancelled().await;
+    };
+    tokio::join!(ours, slacks);
+}
+
+/// Puts a message on `slack.send`, as an app would: JSON as it is, anything else as its text.
+async fn send(layer: &dyn ChannelLayer, channel: &ChannelName, message: &str) -> Result<(), String> {
+    let event = if message.starts_with('{') {
+        Event::parse(message.to_owned()).map_err(|error| format!("That is no JSON object: {error}."))?
+    } else {
+        Event::from_value(&serde_json::json!({ "text": message })).map_err(|error| error.to_string())?
+    };
+    match layer.send(channel, &[layer.encode(channel, &event)]).await {
+        Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full.")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Shows what passes.
+struct Screen {
+    color: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Color {
+    Red = 31,
+    Green = 32,
+    Cyan = 36,
+}
+
+impl Screen {
+    fn paint(&self, color: Color, text: &str) -> String {
+        match self.color {
+            true => format!("\x1b[{}m{text}\x1b[0m", color as u8),
+            false => text.to_owned(),
+        }
+    }
+
+    fn show(&self, color: Color, heading: &str, message: &Event) {
+        let mut json = Vec::new();
+        message.write_json(&mut json);
+        // Escapes of a terminal are control characters, which JSON text spells out, so nothing here can steer the terminal.
+        let text = serde_json::from_slice::<serde_json::Value>(&json)
+            .and_then(|value| serde_json::to_string_pretty(&value))
+            .unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
+        print(&format!("{}\n{text}\n", self.paint(color, heading)));
+    }
+}
+
+impl Tap for Screen {
+    fn event(&self, channel: &ChannelName, message: &Event) {
+        self.show(Color::Green, &format!("--> {channel}"), message);
+    }
+
+    fn send(&self, channel: &ChannelName, message: &Event) {
+        self.show(Color::Cyan, &format!("<-- {channel}"), message);
+    }
+
+    fn answer(&self, channel: &ChannelName, message: &Event) {
+        self.show(Color::Green, &format!("--> {channel}"), message);
+    }
+}
+
+fn color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Writes to stdout; a reader that went away (`| head`) is no reason to stop the bridge.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}

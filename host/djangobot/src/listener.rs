@@ -1,0 +1,81 @@
+//! `--listen`: health, readiness and metrics over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use miette::Diagnostic;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// Whether the bridge can do its work; set by those who know.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    /// There is a connection to Slack.
+    pub(crate) slack: AtomicBool,
+    /// The channel layer answered the last time that it was asked.
+    pub(crate) layer: AtomicBool,
+}
+
+/// Nothing can listen at the address.
+#[derive(Debug, Error, Diagnostic)]
+#[error("nothing can listen on {address}: {reason}")]
+#[diagnostic(help("choose another address for --listen; is another djangobot running?"))]
+pub(crate) struct ListenError {
+    address: SocketAddr,
+    reason: std::io::Error,
+}
+
+/// The listener, bound; [`Listener::serve`] answers.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes the address.
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let refused = |reason| ListenError { address, reason };
+        let socket = TcpListener::bind(address).await.map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens; of interest where the port was 0.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `cancel`.
+    pub(crate) async fn serve(self, metrics: Metrics, readiness: Arc<Readiness>, cancel: CancellationToken) {
+        let app = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .with_state(readiness)
+            .route("/metrics", get(metrics_page).with_state(metrics));
+        let served = axum::serve(self.socket, app).with_graceful_shutdown(cancel.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the HTTP listener ended");
+        }
+    }
+}
+
+async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
+    let slack = readiness.slack.load(Ordering::Relaxed);
+    let layer = readiness.layer.load(Ordering::Relaxed);
+    let word = |up| if up { "up" } else { "down" };
+    let status = if slack && layer { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("slack: {}\nlayer: {}\n", word(slack), word(layer)))
+}
+
+async fn metrics_page(State(metrics): State<Metrics>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+}

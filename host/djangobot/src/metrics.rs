@@ -1,0 +1,148 @@
+//! What `/metrics` shows: names, labels and buckets in one place.
+//!
+//! The recorder is this value's own, not the process's, so that several bridges can live in one process.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// Seconds; from the microseconds of the bridge's own work to the seconds of Slack's.
+const LATENCY_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The metrics of one bridge. Cheap to clone; the handles that it gives out cost an atomic operation to use.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $method:ident($($label:ident),*) = $name:literal, $help:literal;)*) => {
+        $($(#[$doc])* pub(crate) fn $method(&self, $($label: &str),*) -> Counter {
+            self.recorder.register_counter(&key($name, &[$((stringify!($label), $label)),*]), &METADATA)
+        })*
+        fn describe_counters(&self) {
+            $(self.recorder.describe_counter($name.into(), Some(Unit::Count), $help.into());)*
+        }
+    };
+}
+
+macro_rules! gauges {
+    ($($(#[$doc:meta])* $method:ident($($label:ident),*) = $name:literal, $help:literal;)*) => {
+        $($(#[$doc])* pub(crate) fn $method(&self, $($label: &str),*) -> Gauge {
+            self.recorder.register_gauge(&key($name, &[$((stringify!($label), $label)),*]), &METADATA)
+        })*
+        fn describe_gauges(&self) {
+            $(self.recorder.describe_gauge($name.into(), Some(Unit::Count), $help.into());)*
+        }
+    };
+}
+
+macro_rules! histograms {
+    ($($(#[$doc:meta])* $method:ident() = $name:literal, $help:literal;)*) => {
+        $($(#[$doc])* pub(crate) fn $method(&self) -> Histogram {
+            self.recorder.register_histogram(&key($name, &[]), &METADATA)
+        })*
+        fn describe_histograms(&self) {
+            $(self.recorder.describe_histogram($name.into(), Some(Unit::Seconds), $help.into());)*
+        }
+    };
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        let builder = PrometheusBuilder::new();
+        // The only error is an empty list of buckets; without buckets the figures come as quantiles.
+        let recorder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), LATENCY_BUCKETS) {
+            Ok(builder) => builder.build_recorder(),
+            Err(_) => PrometheusBuilder::new().build_recorder(),
+        };
+        let metrics = Self { handle: recorder.handle(), recorder: Arc::new(recorder) };
+        metrics.describe_counters();
+        metrics.describe_gauges();
+        metrics.describe_histograms();
+        metrics
+    }
+
+    /// The metrics in Prometheus's text format.
+    pub(crate) fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Folds what the histograms gathered; without this they grow for as long as nobody reads `/metrics`.
+    pub(crate) fn fold(&self) {
+        self.handle.run_upkeep();
+    }
+
+    counters! {
+        /// Events from Slack, by Slack's type.
+        events(r#type) = "djangobot_events_total", "Events received from Slack, by type";
+        /// Frames that were no event, by what was wrong.
+        bad_events(reason) = "djangobot_bad_events_total", "Frames from Slack that could not be forwarded, by reason";
+        /// Events that were forwarded although something in them was odd.
+        odd_events(oddity) = "djangobot_odd_events_total", "Events forwarded with something odd in them: duplicate keys, numbers beyond 64 bits, a type that is no channel name";
+        /// Events that are in the layer.
+        delivered(channel) = "djangobot_delivered_total", "Events put on the channel layer, by channel";
+        /// Events that were given up because too many waited.
+        discarded(channel) = "djangobot_discarded_total", "Events given up because too many waited in memory, by channel";
+        /// Calls of the layer that failed.
+        layer_errors(operation) = "djangobot_layer_errors_total", "Calls of the channel layer that failed, by operation";
+        /// Calls of the layer that found a channel full.
+        layer_full(channel) = "djangobot_layer_full_total", "Calls that found a channel of the layer full, by channel";
+        /// Messages for Slack, by how they ended.
+        sends(result) = "djangobot_sends_total", "Messages taken from slack.send, by result: sent, or the error";
+        /// Slack connections that ended.
+        reconnects() = "djangobot_reconnects_total", "Connections to Slack that ended and were made again";
+    }
+
+    gauges! {
+        /// 1 while connected to Slack.
+        connected() = "djangobot_slack_connected", "1 while there is a connection to Slack";
+        /// Events that wait in memory for a channel of the layer.
+        held(channel) = "djangobot_held_events", "Events that wait in memory for the channel layer, by channel";
+        /// Messages that wait in the layer.
+        depth(channel) = "djangobot_layer_depth", "Messages that wait in a channel of the layer";
+        /// Messages for Slack that were taken and are not finished.
+        sending() = "djangobot_sends_in_flight", "Messages taken from slack.send that are not finished";
+        /// What the roster knows.
+        roster(kind) = "djangobot_roster_size", "Users and conversations that the roster knows";
+        /// Dead letters that are kept.
+        dead_letters() = "djangobot_dead_letters", "Messages that could not be sent and are kept";
+    }
+
+    histograms! {
+        /// Frame received until the layer has it.
+        delivery_seconds() = "djangobot_delivery_seconds", "From a frame's arrival to the channel layer's word that it has the event";
+        /// Taken from `slack.send` until Slack answered.
+        send_seconds() = "djangobot_send_seconds", "From taking a message from slack.send to Slack's answer";
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<Label> = labels
+        .iter()
+        .map(|(name, value)| Label::new(name.trim_start_matches("r#"), (*value).to_owned()))
+        .collect();
+    Key::from_parts(name, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.events("message").increment(3);
+        metrics.delivery_seconds().record(0.000_2);
+        metrics.fold();
+        let text = metrics.render();
+        assert!(text.contains("djangobot_events_total{type=\"message\"} 3"), "{text}");
+        assert!(text.contains("djangobot_delivery_seconds_bucket{le=\"0.00025\"} 1"), "{text}");
+    }
+}

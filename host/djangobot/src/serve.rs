@@ -1,0 +1,62 @@
+//! `djangobot local-slack` and `djangobot layer`: the two stand-ins, each alone.
+
+use std::io::Write;
+
+use djangobot_channels::EmbeddedServer;
+use local_slack::{LocalSlack, Options};
+use tokio::io::BufReader;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{LayerArgs, LocalSlackArgs, LogArgs};
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// A local Slack, until stopped.
+pub(crate) async fn local_slack(args: LocalSlackArgs, terminal: &Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+    start_logs(terminal, &args.log)?;
+    let options = Options {
+        listen: args.listen,
+        users: args.users,
+        channels: args.channels,
+        token: args.token,
+        ..Options::default()
+    };
+    let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
+    say(&format!(
+        "A Slack workspace is at {url}; its control interface is at http://{address}/control/.\n\
+         \n    DJANGOBOT_SLACK_API_URL={url} DJANGOBOT_TOKEN={token} djangobot TARGET\n\n\
+         Type a message: it is posted into #general as alice. /help shows more, Ctrl-C ends.\n",
+        url = slack.api_url(),
+        address = slack.addr(),
+        token = slack.token(),
+    ))?;
+    let input = BufReader::new(tokio::io::stdin());
+    local_slack::terminal(&slack, input, tokio::io::stdout(), cancel.clone()).await.map_err(Failure::plain)?;
+    // An input that ends (a pipe, /dev/null) leaves the workspace running.
+    cancel.cancelled().await;
+    slack.shutdown().await;
+    Ok(())
+}
+
+/// The embedded layer's server, until stopped.
+pub(crate) async fn layer(args: LayerArgs, terminal: &Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+    start_logs(terminal, &args.log)?;
+    let server = EmbeddedServer::bind(args.listen).await.map_err(Failure::plain)?;
+    say(&format!(
+        "The embedded channel layer is at redis://{address}; it keeps everything in memory. Ctrl-C ends.\n\
+         In Django's settings: CHANNEL_LAYERS = {{\"default\": {{\"BACKEND\": \"channels_redis.core.RedisChannelLayer\", \
+         \"CONFIG\": {{\"hosts\": [{{\"address\": \"redis://{address}\", \"socket_timeout\": None}}]}}}}}}\n",
+        address = server.addr(),
+    ))?;
+    cancel.cancelled().await;
+    server.shutdown().await;
+    Ok(())
+}
+
+fn start_logs(terminal: &Terminal, args: &LogArgs) -> Result<(), Failure> {
+    terminal.start_logs(args.log.as_deref().unwrap_or("info"), args.log_format).map_err(Failure::usage)
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::plain)
+}

@@ -1,0 +1,198 @@
+//! What outlives the process: the state folder with its SQLite file, and the lock that keeps it ours.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use miette::Diagnostic;
+use rusqlite::{Connection, OptionalExtension, params};
+use thiserror::Error;
+
+/// Each step brings the file from one version to the next; what has been released is never edited.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,          -- Unix seconds
+        channel TEXT NOT NULL,     -- the layer's channel it was taken from
+        error TEXT NOT NULL,       -- Slack's error code, or ours
+        detail TEXT NOT NULL,      -- a sentence
+        message BLOB NOT NULL      -- JSON where it could be read, else the bytes as they came
+    );
+"];
+
+/// How many dead letters are kept; the oldest go first.
+const DEAD_LETTERS_KEPT: i64 = 10_000;
+
+/// The state of one host. Cheap to clone; calls block for the time of a small SQLite transaction.
+#[derive(Clone)]
+pub(crate) struct State {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Mutex<Connection>,
+    path: PathBuf,
+    /// Held for as long as the process lives; the kernel lets go of it, however that ends.
+    _lock: File,
+}
+
+/// A message for Slack that could not be sent and that nobody was to be told about.
+#[derive(Debug)]
+pub(crate) struct DeadLetter<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) error: &'a str,
+    pub(crate) detail: &'a str,
+    pub(crate) message: &'a [u8],
+}
+
+/// Why the state can't be used.
+#[derive(Debug, Error, Diagnostic)]
+pub(crate) enum StateError {
+    #[error("the state folder {} can't be used: {reason}", path.display())]
+    #[diagnostic(help("choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"))]
+    Folder { path: PathBuf, reason: std::io::Error },
+    #[error("another djangobot is running on the state folder {}", path.display())]
+    #[diagnostic(help("stop it, or give this one a folder of its own with --state-dir"))]
+    InUse { path: PathBuf },
+    #[error("the state file {} can't be used: {reason}", path.display())]
+    #[diagnostic(help("if it is damaged, move it away: a new one is made, and the roster is loaded again"))]
+    Database { path: PathBuf, reason: rusqlite::Error },
+    #[error("the state file {} is of a newer djangobot (version {found}, this one knows {known})", path.display())]
+    #[diagnostic(help("run the newer djangobot, or give this one a folder of its own with --state-dir"))]
+    Newer { path: PathBuf, found: usize, known: usize },
+}
+
+impl State {
+    /// Opens the state in `folder`, making both where they are missing. One process at a time.
+    pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
+        let unusable = |reason| StateError::Folder { path: folder.to_owned(), reason };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        let lock = File::create(folder.join("lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path: folder.to_owned() }),
+            Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
+        }
+        let path = folder.join("state.db");
+        let database = open_database(&path)?;
+        Ok(Self { inner: Arc::new(Inner { database: Mutex::new(database), path, _lock: lock }) })
+    }
+
+    /// The bytes kept under `key`.
+    pub(crate) fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
+        self.with(|database| {
+            database.query_row("SELECT value FROM facts WHERE key = ?1", [key], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Keeps `value` under `key`.
+    pub(crate) fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), StateError> {
+        self.with(|database| {
+            database.execute("INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)", params![key, value]).map(drop)
+        })
+    }
+
+    /// The name of this host among the readers of a layer; made once for each state folder.
+    pub(crate) fn host_id(&self) -> Result<String, StateError> {
+        if let Some(id) = self.fact("host_id")?.and_then(|id| String::from_utf8(id).ok()) {
+            return Ok(id);
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        self.set_fact("host_id", id.as_bytes())?;
+        Ok(id)
+    }
+
+    /// Keeps `letter`, and forgets the oldest beyond [`DEAD_LETTERS_KEPT`].
+    pub(crate) fn bury(&self, letter: &DeadLetter<'_>) -> Result<i64, StateError> {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.with(|database| {
+            database.execute(
+                "INSERT INTO dead_letters (at, channel, error, detail, message) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![at, letter.channel, letter.error, letter.detail, letter.message],
+            )?;
+            let id = database.last_insert_rowid();
+            database.execute("DELETE FROM dead_letters WHERE id <= ?1", [id - DEAD_LETTERS_KEPT])?;
+            Ok(id)
+        })
+    }
+
+    /// How many dead letters there are.
+    pub(crate) fn dead_letters(&self) -> Result<u64, StateError> {
+        self.with(|database| database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StateError> {
+        // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
+        let database = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&database).map_err(|reason| StateError::Database { path: self.inner.path.clone(), reason })
+    }
+}
+
+fn open_database(path: &Path) -> Result<Connection, StateError> {
+    let broken = |reason| StateError::Database { path: path.to_owned(), reason };
+    let mut database = Connection::open(path).map_err(broken)?;
+    database.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
+    database.pragma_update(None, "journal_mode", "WAL").map_err(broken)?;
+    database.pragma_update(None, "synchronous", "NORMAL").map_err(broken)?;
+    let version: usize = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(broken)?;
+    if version > MIGRATIONS.len() {
+        return Err(StateError::Newer { path: path.to_owned(), found: version, known: MIGRATIONS.len() });
+    }
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let migration = database.transaction().map_err(broken)?;
+        migration.execute_batch(sql).map_err(broken)?;
+        migration.pragma_update(None, "user_version", step + 1).map_err(broken)?;
+        migration.commit().map_err(broken)?;
+    }
+    Ok(database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_and_the_host_id_outlive_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let id = state.host_id().unwrap();
+        state.set_fact("k", b"v").unwrap();
+        drop(state);
+        let state = State::open(folder.path()).unwrap();
+        assert_eq!(state.host_id().unwrap(), id);
+        assert_eq!(state.fact("k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn one_host_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = State::open(folder.path()).unwrap();
+        assert!(matches!(State::open(folder.path()), Err(StateError::InUse { .. })));
+    }
+
+    #[test]
+    fn a_newer_or_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(State::open(folder.path()).unwrap());
+        let path = folder.path().join("state.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(State::open(folder.path()), Err(StateError::Newer { found: 99, .. })));
+        std::fs::write(&path, b"not a database, by far not one at all").unwrap();
+        for more in ["state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(more));
+        }
+        assert!(matches!(State::open(folder.path()), Err(StateError::Database { .. })));
+    }
+
+    #[test]
+    fn dead_letters_are_kept_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let letter = DeadLetter { channel: "slack.send", error: "no_text", detail: "It has no text.", message: b"{}" };
+        assert_eq!(state.bury(&letter).unwrap(), 1);
+        assert_eq!(state.bury(&letter).unwrap(), 2);
+        assert_eq!(state.dead_letters().unwrap(), 2);
+    }
+}

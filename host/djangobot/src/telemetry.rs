@@ -1,0 +1,103 @@
+//! Logs: what is written to stderr, and how it shares the terminal with progress bars.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use miette::{Diagnostic, Report};
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::cli::LogFormat;
+
+/// The filter of the logs is none.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{filter:?} is no log filter: {reason}")]
+#[diagnostic(help("use a level (error, warn, info, debug, trace) or, say, info,djangobot_slack=debug"))]
+pub(crate) struct FilterError {
+    filter: String,
+    reason: tracing_subscriber::filter::ParseError,
+}
+
+/// The terminal's lines below the logs, where progress is shown. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Terminal {
+    bars: MultiProgress,
+    /// Whether the logs are JSON, for machines.
+    json: Arc<AtomicBool>,
+}
+
+impl Terminal {
+    /// Starts logging to stderr. To be called once.
+    pub(crate) fn start_logs(&self, filter: &str, format: Option<LogFormat>) -> Result<(), FilterError> {
+        let on_terminal = io::stderr().is_terminal();
+        let format = format.unwrap_or(if on_terminal { LogFormat::Human } else { LogFormat::Json });
+        // A bare level speaks of djangobot; libraries then say what concerns an operator only.
+        let directives = match filter.parse::<tracing::Level>() {
+            Ok(level) => format!("warn,djangobot={level},djangobot_channels={level},djangobot_slack={level},local_slack={level}"),
+            Err(_) => filter.to_owned(),
+        };
+        let filter = EnvFilter::try_new(directives)
+            .map_err(|reason| FilterError { filter: filter.to_owned(), reason })?;
+        let registry = tracing_subscriber::registry().with(filter);
+        let layer = tracing_subscriber::fmt::layer().with_writer(self.clone());
+        match format {
+            LogFormat::Human => {
+                let layer = layer.with_target(false).with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none());
+                registry.with(layer.compact()).init();
+            }
+            LogFormat::Json => {
+                registry.with(layer.json().flatten_event(true)).init();
+                self.json.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last word of a failed command: a report for people, or a log line where logs are JSON.
+    pub(crate) fn report(&self, report: &Report) {
+        if self.json.load(Ordering::Relaxed) {
+            let help = report.help().map(|help| help.to_string());
+            tracing::error!(help, "{report}");
+        } else {
+            self.bars.suspend(|| {
+                let _ = writeln!(io::stderr(), "{report:?}");
+            });
+        }
+    }
+
+    /// A bar that counts towards a total that may not be known yet; hidden where stderr is no terminal.
+    pub(crate) fn bar(&self, what: &'static str) -> ProgressBar {
+        let style = ProgressStyle::with_template("{msg}: {human_pos} {spinner} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        self.bars.add(ProgressBar::no_length().with_style(style).with_message(what))
+    }
+}
+
+/// Writes one log line between the bars, so that neither tears the other.
+pub(crate) struct Line {
+    bars: MultiProgress,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bars.suspend(|| io::stderr().lock().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Terminal {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { bars: self.bars.clone() }
+    }
+}
