@@ -1,0 +1,250 @@
+//! Reads a Django project's `CHANNEL_LAYERS` by running the project's own Python, since settings are code.
+//!
+//! A small script, `probe.py`, imports the target, finds the settings, and prints one marked line of JSON.
+//! What the project itself prints on the way goes to stderr, and is shown only when something goes wrong.
+//! The project's code runs with this process's environment and rights, as `manage.py` would run it.
+
+mod error;
+mod python;
+mod target;
+#[cfg(test)]
+mod tests;
+mod trap;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures_util::future::{self, Either};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+pub use error::ProbeError;
+use target::Target;
+pub use trap::worker_trap;
+
+const SCRIPT: &str = include_str!("probe.py");
+/// Begins the line of the answer; with our process's id, so that a project can't print it by chance.
+const MARK: &str = "djangobot-probe";
+/// How much of what the project printed is kept, for the message when it fails.
+const SAID: usize = 4096;
+
+/// How to look for the settings.
+#[derive(Debug, Clone)]
+pub struct ProbeOptions {
+    /// The Python to run: an interpreter, or a virtualenv's folder. Without it, the first of `$VIRTUAL_ENV`,
+    /// `.venv` and `venv` in the project's folder, `python3` and `python` on `PATH`.
+    pub python: Option<PathBuf>,
+    /// The project's folder: where `manage.py` lies.
+    pub directory: PathBuf,
+    /// How long the project may take to import.
+    pub timeout: Duration,
+    /// Which of `CHANNEL_LAYERS` to read; without it, that of the target's layer, else `default`.
+    pub alias: Option<String>,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self {
+            python: None,
+            directory: PathBuf::from("."),
+            timeout: Duration::from_secs(30),
+            alias: None,
+        }
+    }
+}
+
+/// What a project's settings say about one channel layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probed {
+    /// The Python that read them.
+    pub python: PathBuf,
+    /// The layer's alias in `CHANNEL_LAYERS`.
+    pub alias: String,
+    /// Its `BACKEND`, as a dotted path.
+    pub backend: String,
+    /// Its `CONFIG`.
+    ///
+    /// Tuples are lists; a compiled regex is `{"__regex__": pattern}`, with its flags inline; bytes are
+    /// `{"__bytes__": base64}`; a dict with keys that are no strings, and always `channel_capacity`, whose order
+    /// counts, is `{"__items__": [[key, value], ...]}`; any other object is `{"__unsupported__": repr}`.
+    pub config: Value,
+    /// All aliases in `CHANNEL_LAYERS`.
+    pub aliases: Vec<String>,
+    /// The settings' module, where it is known.
+    pub settings_module: Option<String>,
+    /// What the project has installed.
+    pub versions: Versions,
+}
+
+/// Versions of what a project has installed; `None` is not installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Versions {
+    /// The interpreter's.
+    pub python: String,
+    /// Django's.
+    pub django: Option<String>,
+    /// Channels'.
+    pub channels: Option<String>,
+    /// `channels_redis`'s.
+    pub channels_redis: Option<String>,
+    /// That of redis-py.
+    pub redis: Option<String>,
+    /// That of `asgi_redis`, the layer of Channels 1.
+    pub asgi_redis: Option<String>,
+    /// `channels_valkey`'s.
+    pub channels_valkey: Option<String>,
+    /// That of valkey-py.
+    pub valkey: Option<String>,
+}
+
+/// The script's answer.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Refused(error::Refusal),
+    Found(Found),
+}
+
+#[derive(Deserialize)]
+struct Found {
+    alias: String,
+    backend: String,
+    config: Value,
+    aliases: Vec<String>,
+    settings_module: Option<String>,
+    versions: Versions,
+}
+
+/// Reads the channel layer that `target` names.
+///
+/// A target is `MODULE` or `MODULE:ATTRIBUTE`: `myapp.settings`, `myapp.asgi`, `myapp.asgi:application`, or
+/// `myapp.asgi:channel_layer`, which need not exist: then the settings' layer counts.
+///
+/// # Errors
+/// Each says what is wrong and where; [`ProbeError::help`] says what to do.
+pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, ProbeError> {
+    let target = Target::parse(target)?;
+    let python = python::find(options.python.as_deref(), &options.directory)?;
+    let mark = format!("{MARK}-{}:", std::process::id());
+    let mut child = Command::new(&python)
+        .args([
+            "-c",
+            SCRIPT,
+            &mark,
+            target.as_str(),
+            options.alias.as_deref().unwrap_or_default(),
+        ])
+        .current_dir(&options.directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|reason| ProbeError::start(&python, &options.directory, &reason))?;
+    let mut said = Vec::new();
+    let answer = match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => {
+            timeout(options.timeout, answer(stdout, stderr, &mark, &mut said)).await
+        }
+        _ => Ok(None),
+    };
+    // It has answered or has run out of time; in neither case is there more to come from it.
+    let status = match &answer {
+        Ok(None) => timeout(options.timeout, child.wait())
+            .await
+            .ok()
+            .and_then(Result::ok),
+        _ => child.kill().await.ok().and(None),
+    };
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let Ok(answer) = answer else {
+        return Err(ProbeError::Timeout {
+            target: target.into(),
+            python,
+            seconds: options.timeout.as_secs_f64(),
+            said,
+        });
+    };
+    tracing::debug!(python = %python.display(), %said, "the project's settings were asked for");
+    match answer.and_then(|line| serde_json::from_str(&line).ok()) {
+        Some(Answer::Found(found)) => Ok(found.by(python)),
+        Some(Answer::Refused(refusal)) => Err(refusal.by(python, options.directory.clone())),
+        None => Err(ProbeError::Crashed {
+            target: target.into(),
+            python,
+            status: ended(status),
+            said,
+        }),
+    }
+}
+
+/// The marked line, without its mark, or `None` if the script ended without one. `said` gets the end of stderr.
+async fn answer(
+    stdout: impl AsyncRead + Unpin,
+    stderr: impl AsyncRead + Unpin,
+    mark: &str,
+    said: &mut Vec<u8>,
+) -> Option<String> {
+    let mut lines = BufReader::new(stdout).split(b'\n');
+    let find = async {
+        while let Ok(Some(line)) = lines.next_segment().await {
+            if let Some(answer) = line.strip_prefix(mark.as_bytes()) {
+                return String::from_utf8(answer.to_vec()).ok();
+            }
+        }
+        None
+    };
+    match future::select(pin!(find), pin!(keep_end(stderr, said))).await {
+        Either::Left((Some(answer), _)) => Some(answer),
+        // It ended without an answer: what it said last says why.
+        Either::Left((None, keep)) => {
+            keep.await;
+            None
+        }
+        Either::Right(((), find)) => find.await,
+    }
+}
+
+/// Reads `stream` to its end, and keeps the last [`SAID`] bytes.
+async fn keep_end(mut stream: impl AsyncRead + Unpin, said: &mut Vec<u8>) {
+    let mut chunk = [0; 1024];
+    while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+        said.extend_from_slice(&chunk[..length]);
+        said.drain(..said.len().saturating_sub(SAID));
+    }
+}
+
+fn ended(status: Option<ExitStatus>) -> String {
+    status.map_or_else(
+        || "it closed its output".to_owned(),
+        |status| status.to_string(),
+    )
+}
+
+impl Found {
+    fn by(self, python: PathBuf) -> Probed {
+        let Self {
+            alias,
+            backend,
+            config,
+            aliases,
+            settings_module,
+            versions,
+        } = self;
+        Probed {
+            python,
+            alias,
+            backend,
+            config,
+            aliases,
+            settings_module,
+            versions,
+        }
+    }
+}

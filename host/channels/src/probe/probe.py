@@ -1,0 +1,224 @@
+"""Reads a Django project's CHANNEL_LAYERS, in the project's own Python, and prints one marked line of JSON.
+
+Run as ``python -c SOURCE MARK TARGET ALIAS`` in the project's folder; ALIAS may be empty.
+It runs on any Python 3, for projects of any age, and needs nothing but what the project has.
+"""
+
+import base64
+import importlib
+import json
+import os
+import re
+import sys
+import traceback
+
+DEPTH = 32
+FLAGS = ((re.IGNORECASE, "i"), (re.MULTILINE, "m"), (re.DOTALL, "s"), (re.VERBOSE, "x"), (re.ASCII, "a"))
+
+
+class Refusal(Exception):
+    """An answer that is an error: its kind, and what belongs to that kind."""
+
+    def __init__(self, kind, **details):
+        Exception.__init__(self, kind)
+        self.answer = dict(details, error=kind)
+
+
+def read(target, alias):
+    module_name, _, attribute = target.partition(":")
+    try:
+        import django  # noqa: F401
+    except ImportError as error:
+        if getattr(error, "name", "django") != "django":
+            raise broken("django")
+        raise Refusal("no-django", version="%d.%d.%d" % sys.version_info[:3])
+    module = load(module_name)
+    named = find(module, module_name, attribute) if attribute else None
+    source, layers = settings_of(module, module_name)
+    if not isinstance(layers, dict) or not layers:
+        raise Refusal("no-channel-layers", settings=source)
+    alias = alias or alias_of(named, layers) or "default"
+    if alias not in layers:
+        raise Refusal("no-alias", alias=alias, aliases=[str(name) for name in layers], settings=source)
+    layer = layers[alias]
+    if not isinstance(layer, dict) or not layer.get("BACKEND"):
+        raise Refusal("no-backend", alias=alias, settings=source)
+    config = layer.get("CONFIG") or {}
+    encoded = encode(config)
+    if isinstance(config, dict) and isinstance(config.get("channel_capacity"), dict):
+        # Its first matching pattern wins, and JSON's objects have no order.
+        encoded["channel_capacity"] = items(config["channel_capacity"], 1)
+    return {
+        "alias": str(alias),
+        "backend": backend_of(layer["BACKEND"]),
+        "config": encoded,
+        "aliases": [str(name) for name in layers],
+        "settings_module": source,
+        "versions": versions(),
+    }
+
+
+def load(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        missing = getattr(error, "name", None)
+        if missing and type(error).__name__ == "ModuleNotFoundError" and (name + ".").startswith(missing + "."):
+            raise Refusal("no-module", module=name, missing=missing)
+        raise broken(name)
+    except BaseException:  # SystemExit too: a module that leaves has not been imported.
+        raise broken(name)
+
+
+def broken(name):
+    return Refusal("import", module=name, traceback=traceback.format_exc())
+
+
+def find(module, name, path):
+    value = module
+    for part in path.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            # The 2016 command line named channel_layer; a project of today need not have it.
+            if path == "channel_layer":
+                return None
+            names = [each for each in dir(value) if not each.startswith("_")]
+            raise Refusal("no-attribute", module=name, attribute=path, names=names)
+        except BaseException:
+            raise broken(name)
+    return value
+
+
+def settings_of(module, name):
+    """The settings' name, and their CHANNEL_LAYERS: of the module itself if it is settings, else Django's."""
+    if hasattr(module, "CHANNEL_LAYERS") or hasattr(module, "INSTALLED_APPS"):
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", name)
+        return name, getattr(module, "CHANNEL_LAYERS", None)
+    from django.conf import settings
+
+    if not settings.configured and not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        raise Refusal("no-settings", module=name)
+    try:
+        return os.environ.get("DJANGO_SETTINGS_MODULE"), getattr(settings, "CHANNEL_LAYERS", None)
+    except BaseException:
+        raise broken(os.environ.get("DJANGO_SETTINGS_MODULE") or name)
+
+
+def alias_of(layer, layers):
+    """The alias of a layer object: the one that Channels made it for, else the only one of its class."""
+    if layer is None:
+        return None
+    for manager in ("channels.layers", "channels.asgi"):
+        made = getattr(sys.modules.get(manager), "channel_layers", None)
+        for alias, backend in getattr(made, "backends", {}).items():
+            if backend is layer or getattr(backend, "channel_layer", None) is layer:
+                return alias
+    of_class = [alias for alias, entry in layers.items() if isinstance(entry, dict) and is_of(layer, entry.get("BACKEND"))]
+    return of_class[0] if len(of_class) == 1 else None
+
+
+def is_of(layer, backend):
+    if not isinstance(backend, str):
+        return backend is type(layer)
+    module, _, name = backend.rpartition(".")
+    return type(layer) is getattr(sys.modules.get(module), name, None)
+
+
+def backend_of(backend):
+    return backend if isinstance(backend, str) else "%s.%s" % (backend.__module__, backend.__name__)
+
+
+def encode(value, depth=0):
+    """What JSON has no form for is an object with one key that says what it was."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return plain(value, str.__str__(value))
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return int(value)
+    if isinstance(value, float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    if isinstance(value, (bytes, bytearray)):
+        return {"__bytes__": base64.b64encode(bytes(value)).decode("ascii")}
+    if isinstance(value, type(re.compile(""))) and isinstance(value.pattern, str):
+        flags = "".join(letter for flag, letter in FLAGS if value.flags & flag)
+        return {"__regex__": "(?%s)%s" % (flags, value.pattern) if flags else value.pattern}
+    if isinstance(value, os.PathLike):
+        return encode(os.fspath(value), depth)
+    if type(value).__module__ == "django.utils.functional":  # A lazy string, or a lazy object.
+        return lazy(value)
+    if depth < DEPTH and isinstance(value, (list, tuple)):
+        return [encode(each, depth + 1) for each in value]
+    if depth < DEPTH and isinstance(value, dict):
+        if all(isinstance(key, str) for key in value):
+            return {str.__str__(key): encode(each, depth + 1) for key, each in value.items()}
+        return items(value, depth + 1)
+    return unsupported(value)
+
+
+def items(mapping, depth):
+    return {"__items__": [[encode(key, depth + 1), encode(value, depth + 1)] for key, value in mapping.items()]}
+
+
+def lazy(value):
+    try:
+        return plain(value, str(value))
+    except Exception:
+        return unsupported(value)
+
+
+def plain(value, text):
+    try:
+        text.encode("utf-8")
+    except UnicodeError:
+        return unsupported(value)
+    return text
+
+
+def unsupported(value):
+    try:
+        shown = repr(value)
+    except Exception:
+        shown = "an object of %s" % type(value).__name__
+    return {"__unsupported__": shown.encode("ascii", "backslashreplace").decode("ascii")[:200]}
+
+
+def versions():
+    found = {"python": "%d.%d.%d" % sys.version_info[:3]}
+    for name in ("django", "channels", "channels_redis", "redis", "asgi_redis", "channels_valkey", "valkey"):
+        found[name] = version_of(name)
+    return found
+
+
+def version_of(name):
+    try:
+        from importlib import metadata
+
+        return metadata.version(name)
+    except ImportError:  # It is not installed, or this Python (before 3.8) has no such module.
+        version = getattr(sys.modules.get(name), "__version__", None)
+        return version if isinstance(version, str) else None
+
+
+def main():
+    mark, target, alias = sys.argv[1:4]
+    # The project's own prints must not be taken for the answer: from here on they go to stderr.
+    answer_to = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    sys.argv = [sys.argv[0]]
+    try:
+        answer = read(target, alias)
+    except Refusal as refusal:
+        answer = refusal.answer
+    answer_to.write("\n%s%s\n" % (mark, json.dumps(answer)))
+    answer_to.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A thread that the project started on import must not keep us.
+    os._exit(0)
+
+
+main()
