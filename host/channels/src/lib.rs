@@ -6,6 +6,7 @@ pub mod codec;
 pub mod config;
 mod connection;
 mod dialect;
+mod embedded;
 pub mod layer;
 mod local;
 pub mod name;
@@ -19,6 +20,7 @@ mod sentinel;
 mod sharding;
 
 pub use config::{ConfigError, LayerConfig, open};
+pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
 pub use layer::{
     ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver, ReceiverId, Sent, Serializer,
 };
