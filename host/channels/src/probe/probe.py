@@ -112,7 +112,8 @@ def alias_of(layer, layers):
     for manager in ("channels.layers", "channels.asgi"):
         made = getattr(sys.modules.get(manager), "channel_layers", None)
         for alias, backend in getattr(made, "backends", {}).items():
-            if backend is layer or getattr(backend, "channel_layer", None) is layer:
+            # Channels 1 wraps it. Not plain getattr: the pub/sub layer's wants a running event loop.
+            if backend is layer or getattr(backend, "__dict__", {}).get("channel_layer") is layer:
                 return alias
     of_class = [alias for alias, entry in layers.items() if isinstance(entry, dict) and is_of(layer, entry.get("BACKEND"))]
     return of_class[0] if len(of_class) == 1 else None
