@@ -58,9 +58,11 @@ const CHANNELS: [(&str, Kind, bool, bool, &str); 6] = [
 /// A bijection of indexes onto ids that look drawn: an odd factor is invertible modulo a power of two.
 pub(crate) fn id(prefix: char, seed: u64, index: usize) -> String {
     const BITS: u32 = 44;
+    // Each kind of id starts elsewhere, so that the first user and the first channel do not look alike.
+    let start = (seed ^ u64::from(prefix as u32) << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
     let mixed = (index as u64)
         .wrapping_mul(0x5_DEEC_E66D)
-        .wrapping_add(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20)
+        .wrapping_add(start)
         & ((1 << BITS) - 1);
     // Ids begin with a zero, as those that Slack gave out for years; nine digits of base 36 hold 44 bits.
     let mut digits = [b'0'; 11];

@@ -1,6 +1,8 @@
 //! The workspace in a terminal: typed lines are posted as a user, and what the bot posts is shown.
 
 use std::io;
+use std::iter::Peekable;
+use std::str::Chars;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
@@ -171,36 +173,66 @@ fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(char) = chars.next() {
-        match char {
-            '\u{1b}' => match chars.next() {
-                // A control sequence ends with a letter or the like.
-                Some('[') => {
-                    while chars
-                        .next()
-                        .is_some_and(|char| !('@'..='~').contains(&char))
-                    {}
-                }
-                // An operating system command ends with BEL or ST.
-                Some(']') => {
-                    while let Some(char) = chars.next() {
-                        if char == '\u{7}' {
-                            break;
-                        }
-                        if char == '\u{1b}' {
-                            chars.next_if_eq(&'\\');
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\n' => out.push_str("\n    "),
-            '\t' => out.push(' '),
+        // The sequences' beginnings are one character of the C1 set, or an escape and a character of ASCII.
+        let begins = match char {
+            '\u{1b}' => chars.next(),
+            '\u{9b}' => Some('['),
+            '\u{9d}' => Some(']'),
+            _ => None,
+        };
+        match (begins, char) {
+            // A control sequence ends with a letter or the like.
+            (Some('['), _) => {
+                while chars
+                    .next()
+                    .is_some_and(|char| !('@'..='~').contains(&char))
+                {}
+            }
+            (Some(']'), _) => skip_command(&mut chars),
+            (Some(_), _) => {}
+            (None, '\n') => out.push_str("\n    "),
+            (None, '\t') => out.push(' '),
             // These change the order in which a line is shown.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            char if char.is_control() => {}
-            char => out.push(char),
+            (None, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {}
+            (None, char) if char.is_control() => {}
+            (None, char) => out.push(char),
         }
     }
     out
+}
+
+/// Passes over an operating system command, which ends with BEL or ST.
+fn skip_command(chars: &mut Peekable<Chars<'_>>) {
+    while let Some(char) = chars.next() {
+        match char {
+            '\u{7}' | '\u{9c}' => return,
+            '\u{1b}' => {
+                chars.next_if_eq(&'\\');
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn escape_sequences_are_taken_out() {
+        let check = |input: &str, expect: &str| assert_eq!(plain(input), expect, "{input:?}");
+        check("plain é 🎉", "plain é 🎉");
+        check("\u{1b}[1;31mred\u{1b}[0m", "red");
+        check("\u{9b}2Jcleared", "cleared");
+        check(
+            "\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\u{9d}x\u{9c}c",
+            "abc",
+        );
+        check("\u{1b}c\u{1b}", "");
+        check("a\rb\u{8}\u{7f}c\td", "abc d");
+        check("\u{202e}evil\u{2066}", "evil");
+        check("one\ntwo", "one\n    two");
+        check("\u{1b}[31", "");
+    }
 }

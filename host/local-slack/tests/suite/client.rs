@@ -1,0 +1,129 @@
+//! Plain clients: HTTP without an SDK, and a WebSocket.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use local_slack::{LocalSlack, Options};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// How long a test waits for something that is bound to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn start() -> LocalSlack {
+    start_with(Options::default()).await
+}
+
+pub(crate) async fn start_with(options: Options) -> LocalSlack {
+    LocalSlack::start(options).await.unwrap()
+}
+
+/// Fails where `future` takes longer than anyone would wait.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it did not happen in time")
+}
+
+/// Calls a method with a JSON body and the token in the header.
+pub(crate) async fn call(slack: &LocalSlack, method: &str, arguments: Value) -> Value {
+    let request = http().post(format!("{}{method}", slack.api_url()));
+    let request = request
+        .bearer_auth(slack.token())
+        .header("content-type", "application/json; charset=utf-8");
+    soon(request.body(arguments.to_string()).send())
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
+}
+
+pub(crate) fn http() -> reqwest::Client {
+    // The client wants it even where all goes over plain HTTP; another test may have been the first.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// The id of a conversation, as a client finds it.
+pub(crate) async fn channel(slack: &LocalSlack, name: &str) -> String {
+    let arguments = json!({"types": "public_channel,private_channel", "limit": 999});
+    let list = call(slack, "conversations.list", arguments).await;
+    let channels = list["channels"].as_array().unwrap();
+    let found = channels
+        .iter()
+        .find(|channel| channel["name"] == name)
+        .unwrap();
+    found["id"].as_str().unwrap().to_owned()
+}
+
+/// An RTM connection.
+pub(crate) struct Rtm(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Rtm {
+    /// Connects with a fresh URL, up to and with `hello`.
+    pub(crate) async fn connect(slack: &LocalSlack) -> Rtm {
+        let connected = call(slack, "rtm.connect", json!({})).await;
+        let mut rtm = Rtm::open(connected["url"].as_str().unwrap()).await;
+        assert_eq!(rtm.event().await["type"], "hello");
+        rtm
+    }
+
+    pub(crate) async fn open(url: &str) -> Rtm {
+        Rtm(soon(tokio_tungstenite::connect_async(url)).await.unwrap().0)
+    }
+
+    pub(crate) async fn send(&mut self, value: Value) {
+        self.send_message(Message::text(value.to_string())).await;
+    }
+
+    pub(crate) async fn send_message(&mut self, message: Message) {
+        soon(self.0.send(message)).await.unwrap();
+    }
+
+    /// The next message of whatever kind; `None` at the end of the connection, clean or not.
+    pub(crate) async fn message(&mut self) -> Option<Message> {
+        soon(self.0.next()).await.and_then(Result::ok)
+    }
+
+    /// The next text frame, read as JSON.
+    pub(crate) async fn event(&mut self) -> Value {
+        loop {
+            match self.message().await.expect("the connection ended") {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("expected a text frame, got {other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the pong to a ping.
+    pub(crate) async fn pong(&mut self, payload: &'static [u8]) {
+        self.send_message(Message::Ping(Bytes::from_static(payload)))
+            .await;
+        loop {
+            if let Message::Pong(echoed) = self.message().await.expect("the connection ended") {
+                assert_eq!(echoed, payload);
+                return;
+            }
+        }
+    }
+
+    /// Sees that nothing is on its way: what is sent now is the next that comes.
+    pub(crate) async fn nothing(&mut self) {
+        self.send(json!({"id": 4242, "type": "ping"})).await;
+        assert_eq!(
+            self.event().await,
+            json!({"type": "pong", "reply_to": 4242})
+        );
+    }
+
+    /// Waits for the connection's end.
+    pub(crate) async fn ended(&mut self) {
+        while self.message().await.is_some() {}
+    }
+}
