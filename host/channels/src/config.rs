@@ -14,6 +14,7 @@ use crate::asgi_redis::AsgiRedis;
 use crate::capacity::Capacities;
 use crate::codec::Key;
 use crate::layer::Serializer;
+use crate::pubsub::PubSub;
 use crate::queues::Queues;
 use crate::redis_core::Core;
 
@@ -153,7 +154,8 @@ pub fn open(config: LayerConfig) -> Result<std::sync::Arc<dyn crate::ChannelLaye
     Ok(match config {
         LayerConfig::Redis(config) => std::sync::Arc::new(Queues::<Core>::new(config)),
         LayerConfig::AsgiRedis(config) => std::sync::Arc::new(Queues::<AsgiRedis>::new(config)),
-        LayerConfig::PubSub(_) | LayerConfig::Embedded(_) => return Err(ConfigError::Mixed("not yet".into())),
+        LayerConfig::PubSub(config) => std::sync::Arc::new(PubSub::new(config)),
+        LayerConfig::Embedded(_) => return Err(ConfigError::Mixed("not yet".into())),
     })
 }
 

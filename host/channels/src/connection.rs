@@ -189,6 +189,14 @@ impl Server {
         }
     }
 
+    /// Waits for what another part of the client library asked, as long as any answer may take.
+    pub(crate) async fn answered<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, LayerError> {
+        match tokio::time::timeout(self.host.response_timeout, answer).await {
+            Ok(answer) => answer.map_err(|error| self.explain(&error)),
+            Err(_) => Err(self.unavailable(format!("no answer within {:?}", self.host.response_timeout))),
+        }
+    }
+
     /// The server to connect to: as configured, or the master that the Sentinels name now.
     async fn target(&self) -> Result<Host, LayerError> {
         match &self.host.endpoint {

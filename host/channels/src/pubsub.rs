@@ -1,0 +1,168 @@
+//! The layer of `channels_redis.pubsub.RedisPubSubChannelLayer`: a broadcast, nothing is stored.
+//!
+//! Every process that listens to a channel gets every message on it, and what is sent while nobody
+//! listens is gone; [`Sent::receivers`] tells. A reader that lost its connection subscribes again
+//! by itself, and has missed what was sent meanwhile.
+
+mod subscription;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use djangobot_event::Event;
+use futures_util::future::try_join_all;
+use redis::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::Codec;
+use crate::config::RedisConfig;
+use crate::connection::Server;
+use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::name::{ChannelName, GroupName};
+use crate::sharding::consistent_hash;
+use subscription::Subscription;
+
+const NAME: &str = "channels_redis pub/sub";
+
+/// channels_redis's pub/sub layer.
+pub(crate) struct PubSub {
+    config: RedisConfig,
+    servers: Vec<Arc<Server>>,
+    codec: Codec,
+    /// The readers of this layer, by their channels: a channel in a group is one of them.
+    readers: Mutex<HashMap<ChannelName, Vec<Weak<Subscription>>>>,
+    closed: CancellationToken,
+}
+
+impl PubSub {
+    pub(crate) fn new(config: RedisConfig) -> Self {
+        Self {
+            servers: config.hosts.iter().map(|host| Arc::new(Server::new(host.clone()))).collect(),
+            // There is no random prefix, and no limit to a token's age.
+            codec: Codec::new(0, config.keys.clone(), None),
+            readers: Mutex::default(),
+            closed: CancellationToken::new(),
+            config,
+        }
+    }
+
+    /// The host of a channel, or of a group's channel.
+    fn host(&self, name: &str) -> usize {
+        consistent_hash(name, self.servers.len())
+    }
+
+    fn group_channel(&self, group: &GroupName) -> String {
+        format!("{}__group__{group}", self.config.prefix)
+    }
+
+    /// Publishes in order, in one go; answers the least number of receivers that a message had.
+    async fn publish(&self, name: &str, members: &[Member]) -> Result<u64, LayerError> {
+        let mut pipeline = redis::Pipeline::with_capacity(members.len());
+        for member in members {
+            pipeline.cmd("PUBLISH").arg(name).arg(&member.0[..]);
+        }
+        let answers = self.servers[self.host(name)].pipeline(&pipeline).await?;
+        let receivers = |answer: &Value| match answer {
+            Value::Int(receivers) => u64::try_from(*receivers).unwrap_or(0),
+            _ => 0,
+        };
+        Ok(answers.iter().map(receivers).min().unwrap_or(0))
+    }
+
+    fn live_readers(&self, channel: &ChannelName) -> Vec<Arc<Subscription>> {
+        self.readers().get(channel).into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    fn readers(&self) -> MutexGuard<'_, HashMap<ChannelName, Vec<Weak<Subscription>>>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl ChannelLayer for PubSub {
+    fn describe(&self) -> String {
+        let addresses: Vec<_> = self.servers.iter().map(|server| server.address()).collect();
+        format!("{NAME} at {}", addresses.join(", "))
+    }
+
+    fn serializer(&self) -> Serializer {
+        self.config.serializer
+    }
+
+    fn seal(&self, payload: &[u8]) -> Member {
+        self.codec.seal(payload)
+    }
+
+    fn encode(&self, _channel: &ChannelName, message: &Event) -> Member {
+        let mut out = Vec::with_capacity(message.raw().len() + 64);
+        self.config.serializer.write(message, &mut out);
+        self.seal(&out)
+    }
+
+    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+        if members.is_empty() {
+            return Ok(Sent { accepted: 0, receivers: None });
+        }
+        let receivers = self.publish(channel.as_str(), members).await?;
+        Ok(Sent { accepted: members.len(), receivers: Some(receivers) })
+    }
+
+    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
+        let mut out = Vec::new();
+        self.config.serializer.write(message, &mut out);
+        self.publish(&self.group_channel(group), &[self.seal(&out)]).await.map(drop)
+    }
+
+    /// `channel` must be one that a reader of this layer listens to: groups are subscriptions here.
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        let readers = self.live_readers(channel);
+        if readers.is_empty() {
+            return Err(LayerError::Unsupported { layer: NAME, operation: "group_add of a channel that nobody in this process reads" });
+        }
+        let name = self.group_channel(group);
+        try_join_all(readers.iter().map(|reader| reader.subscribe(self.host(&name), &name))).await.map(drop)
+    }
+
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        let name = self.group_channel(group);
+        self.live_readers(channel).iter().for_each(|reader| reader.unsubscribe(self.host(&name), &name));
+        Ok(())
+    }
+
+    fn new_channel(&self) -> ChannelName {
+        let hex = uuid::Uuid::new_v4().simple();
+        // A prefix that no channel's name may have stays away; names need not have it.
+        ChannelName::new(&format!("{}specific.{hex}", self.config.prefix))
+            .unwrap_or_else(|_| ChannelName::local("", &format!("specific.{hex}")))
+    }
+
+    /// Listens from when this returns. The reader's id makes no difference: nothing is kept.
+    async fn receiver(&self, channel: &ChannelName, _id: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError> {
+        if self.closed.is_cancelled() {
+            return Err(LayerError::Closed);
+        }
+        let reader = Arc::new(Subscription::open(&self.servers, self.codec.clone(), self.closed.child_token()));
+        reader.subscribe(self.host(channel.as_str()), channel.as_str()).await?;
+        let mut readers = self.readers();
+        readers.retain(|_, readers| {
+            readers.retain(|reader| reader.strong_count() > 0);
+            !readers.is_empty()
+        });
+        readers.entry(channel.clone()).or_default().push(Arc::downgrade(&reader));
+        Ok(reader)
+    }
+
+    async fn depth(&self, _channel: &ChannelName) -> Result<Option<u64>, LayerError> {
+        Ok(None)
+    }
+
+    async fn ping(&self) -> Result<(), LayerError> {
+        try_join_all(self.servers.iter().map(|server| server.ping())).await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.closed.cancel();
+        self.servers.iter().for_each(|server| server.close());
+    }
+}
