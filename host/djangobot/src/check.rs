@@ -19,8 +19,14 @@ use crate::telemetry::Terminal;
 /// A scope that the bridge uses, and what is missing without it.
 const SCOPES: &[(&str, &str)] = &[
     ("chat:write", "nothing can be posted"),
-    ("users:read", "@names can't be found, and events keep user ids only"),
-    ("channels:read", "channels can't be found by name, and events keep channel ids only"),
+    (
+        "users:read",
+        "@names can't be found, and events keep user ids only",
+    ),
+    (
+        "channels:read",
+        "channels can't be found by name, and events keep channel ids only",
+    ),
     ("groups:read", "private channels can't be found by name"),
     ("im:read", "DMs that are open already are opened again"),
     ("im:write", "no DM can be opened for a message to a user"),
@@ -53,20 +59,39 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn ok(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.0.push(Finding { check, status: Status::Ok, detail: detail.into(), cure: None });
+        self.0.push(Finding {
+            check,
+            status: Status::Ok,
+            detail: detail.into(),
+            cure: None,
+        });
     }
 
     fn warning(&mut self, check: &'static str, detail: impl Into<String>, cure: impl Into<String>) {
-        self.0.push(Finding { check, status: Status::Warning, detail: detail.into(), cure: Some(cure.into()) });
+        self.0.push(Finding {
+            check,
+            status: Status::Warning,
+            detail: detail.into(),
+            cure: Some(cure.into()),
+        });
     }
 
     fn error(&mut self, check: &'static str, detail: impl Into<String>, cure: Option<String>) {
-        self.0.push(Finding { check, status: Status::Error, detail: detail.into(), cure });
+        self.0.push(Finding {
+            check,
+            status: Status::Error,
+            detail: detail.into(),
+            cure,
+        });
     }
 
     /// A diagnostic's sentence and its help.
     fn diagnostic(&mut self, check: &'static str, error: &dyn miette::Diagnostic) {
-        self.error(check, error.to_string(), error.help().map(|help| help.to_string()));
+        self.error(
+            check,
+            error.to_string(),
+            error.help().map(|help| help.to_string()),
+        );
     }
 }
 
@@ -76,20 +101,36 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
     let settings = Settings::read(&run.target, &run.slack, &run.host).map_err(Failure::usage)?;
     // Findings are the output; logs are for whoever asks for them.
     let log = run.host.log.log.as_deref().unwrap_or("error");
-    terminal.start_logs(log, settings.log_format).map_err(Failure::usage)?;
+    terminal
+        .start_logs(log, settings.log_format)
+        .map_err(Failure::usage)?;
 
     let mut findings = Findings::default();
     match &settings.file {
         Some(file) => findings.ok("config", format!("{} was read", file.display())),
-        None => findings.ok("config", format!("no {}; flags and environment only", crate::config::CONFIG_FILE)),
+        None => findings.ok(
+            "config",
+            format!(
+                "no {}; flags and environment only",
+                crate::config::CONFIG_FILE
+            ),
+        ),
     }
     look_at_state(&settings, &mut findings);
     look_at_slack(&settings, &mut findings).await?;
     look_at_layer(&settings, &mut findings).await;
     show(&findings.0, args.json)?;
-    match findings.0.iter().filter(|finding| finding.status == Status::Error).count() {
+    match findings
+        .0
+        .iter()
+        .filter(|finding| finding.status == Status::Error)
+        .count()
+    {
         0 => Ok(()),
-        errors => Err(Failure::plain(std::io::Error::other(format!("{errors} of {} checks failed", findings.0.len())))),
+        errors => Err(Failure::plain(std::io::Error::other(format!(
+            "{errors} of {} checks failed",
+            findings.0.len()
+        )))),
     }
 }
 
@@ -98,10 +139,16 @@ fn look_at_state(settings: &Settings, findings: &mut Findings) {
     match State::open(&settings.state_dir) {
         Ok(state) => match state.dead_letters() {
             Ok(0) => findings.ok("state", format!("{folder} can be used")),
-            Ok(letters) => findings.ok("state", format!("{folder} can be used; it keeps {letters} messages that could not be sent")),
+            Ok(letters) => findings.ok(
+                "state",
+                format!("{folder} can be used; it keeps {letters} messages that could not be sent"),
+            ),
             Err(error) => findings.diagnostic("state", &error),
         },
-        Err(StateError::InUse { .. }) => findings.ok("state", format!("{folder} is in use by a running djangobot")),
+        Err(StateError::InUse { .. }) => findings.ok(
+            "state",
+            format!("{folder} is in use by a running djangobot"),
+        ),
         Err(error) => findings.diagnostic("state", &error),
     }
 }
@@ -119,7 +166,16 @@ async fn look_at_slack(settings: &Settings, findings: &mut Findings) -> Result<(
             return Ok(());
         }
     };
-    findings.ok("token", format!("{} is {} in {} ({})", api.base(), identity.user, identity.team, identity.team_id));
+    findings.ok(
+        "token",
+        format!(
+            "{} is {} in {} ({})",
+            api.base(),
+            identity.user,
+            identity.team,
+            identity.team_id
+        ),
+    );
     look_at_scopes(&identity, findings);
     match api.rtm_connect().await {
         Ok(_) => findings.ok("transport", "rtm.connect gives a connection"),
@@ -133,7 +189,10 @@ fn look_at_scopes(identity: &Identity, findings: &mut Findings) {
     let has = |scope: &str| identity.scopes.iter().any(|given| given == scope);
     // A classic app's `bot` scope holds all of them.
     if identity.scopes.is_empty() || has("bot") {
-        findings.ok("scopes", "the token names no scopes one by one, as a classic app's");
+        findings.ok(
+            "scopes",
+            "the token names no scopes one by one, as a classic app's",
+        );
         return;
     }
     let missing: Vec<_> = SCOPES.iter().filter(|(scope, _)| !has(scope)).collect();
@@ -141,9 +200,15 @@ fn look_at_scopes(identity: &Identity, findings: &mut Findings) {
         findings.ok("scopes", identity.scopes.join(", "));
     }
     for (scope, loss) in missing {
-        let cure = format!("add {scope} below OAuth & Permissions of the app, then install it to the workspace again");
+        let cure = format!(
+            "add {scope} below OAuth & Permissions of the app, then install it to the workspace again"
+        );
         match *scope {
-            "chat:write" => findings.error("scopes", format!("the token lacks {scope}: {loss}"), Some(cure)),
+            "chat:write" => findings.error(
+                "scopes",
+                format!("the token lacks {scope}: {loss}"),
+                Some(cure),
+            ),
             _ => findings.warning("scopes", format!("the token lacks {scope}: {loss}"), cure),
         }
     }
@@ -161,10 +226,22 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
     for _ in 0..5 {
         let page = match api.call("conversations.list", &arguments).await {
             Ok(page) => page,
-            Err(error) => return findings.warning(CHECK, format!("#{name} can't be looked up: {error}"), cure(&error, settings)),
+            Err(error) => {
+                return findings.warning(
+                    CHECK,
+                    format!("#{name} can't be looked up: {error}"),
+                    cure(&error, settings),
+                );
+            }
         };
-        let channels = page["channels"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if let Some(channel) = channels.iter().find(|channel| channel["name"] == name || channel["id"] == name) {
+        let channels = page["channels"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if let Some(channel) = channels
+            .iter()
+            .find(|channel| channel["name"] == name || channel["id"] == name)
+        {
             return match channel["is_member"].as_bool() {
                 Some(false) => findings.warning(
                     CHECK,
@@ -175,7 +252,9 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
             };
         }
         match page["response_metadata"]["next_cursor"].as_str() {
-            Some(cursor) if !cursor.is_empty() => arguments.insert("cursor".to_owned(), Value::from(cursor)),
+            Some(cursor) if !cursor.is_empty() => {
+                arguments.insert("cursor".to_owned(), Value::from(cursor))
+            }
             _ => {
                 return findings.warning(
                     CHECK,
@@ -185,7 +264,10 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
             }
         };
     }
-    findings.ok(CHECK, format!("#{name} was not among the first channels; the workspace has many"));
+    findings.ok(
+        CHECK,
+        format!("#{name} was not among the first channels; the workspace has many"),
+    );
 }
 
 async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
@@ -198,8 +280,16 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
     };
     if let Some(probed) = &open.probed {
         let versions = &probed.versions;
-        let of = |name: &str, version: &Option<String>| version.as_ref().map(|version| format!(", {name} {version}"));
-        let known = [of("channels", &versions.channels), of("channels_redis", &versions.channels_redis), of("redis", &versions.redis)];
+        let of = |name: &str, version: &Option<String>| {
+            version
+                .as_ref()
+                .map(|version| format!(", {name} {version}"))
+        };
+        let known = [
+            of("channels", &versions.channels),
+            of("channels_redis", &versions.channels_redis),
+            of("redis", &versions.redis),
+        ];
         let detail = format!(
             "{} (Python {}{}) says {} for {:?}",
             probed.python.display(),
@@ -218,7 +308,11 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
         }
     }
     for warning in &open.warnings {
-        findings.warning("layer", warning, "if it matters on our side too, say it in djangobot.toml: [layer] backend and config");
+        findings.warning(
+            "layer",
+            warning,
+            "if it matters on our side too, say it in djangobot.toml: [layer] backend and config",
+        );
     }
     match open.layer.ping().await {
         Ok(()) => findings.ok("layer", open.layer.describe()),
@@ -251,11 +345,16 @@ fn cure(error: &ApiError, settings: &Settings) -> String {
 
 fn show(findings: &[Finding], as_json: bool) -> Result<(), Failure> {
     let text = if as_json {
-        format!("{}\n", serde_json::to_string_pretty(findings).map_err(Failure::plain)?)
+        format!(
+            "{}\n",
+            serde_json::to_string_pretty(findings).map_err(Failure::plain)?
+        )
     } else {
         findings.iter().map(line).collect()
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::plain)
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::plain)
 }
 
 fn line(finding: &Finding) -> String {

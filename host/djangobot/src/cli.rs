@@ -11,7 +11,12 @@ use url::Url;
 ///
 /// Without a command, `run` is meant: `djangobot myapp.asgi:channel_layer`.
 #[derive(Debug, Parser)]
-#[command(name = "djangobot", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "djangobot",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -64,7 +69,12 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
     pub(crate) layer_listen: SocketAddr,
     /// Where the local Slack listens [default: any free port].
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:0",
+        hide_default_value = true
+    )]
     pub(crate) slack_listen: SocketAddr,
     /// How many users the local Slack has.
     #[arg(long, value_name = "N", default_value_t = 25)]
@@ -135,7 +145,13 @@ pub(crate) struct TargetArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SlackArgs {
     /// The bot's token (`xoxb-...`). The environment is the safer place: a command line can be seen by others.
-    #[arg(short, long, value_name = "TOKEN", env = "DJANGOBOT_TOKEN", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "TOKEN",
+        env = "DJANGOBOT_TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<SecretString>,
     /// The base of the Web API [default: https://slack.com/api/].
     #[arg(long, value_name = "URL", env = "DJANGOBOT_SLACK_API_URL")]
@@ -207,11 +223,14 @@ mod tests {
 
     #[test]
     fn run_is_implied() {
-        let cli = Cli::try_parse_from(["djangobot", "-t", "xoxb-1", "myapp.asgi:channel_layer"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["djangobot", "-t", "xoxb-1", "myapp.asgi:channel_layer"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.run.target.target, ["myapp.asgi:channel_layer"]);
         let cli = Cli::try_parse_from(["djangobot", "run", "redis://a", "redis://b"]).unwrap();
-        let Some(Command::Run(run)) = cli.command else { panic!("not run: {cli:?}") };
+        let Some(Command::Run(run)) = cli.command else {
+            panic!("not run: {cli:?}")
+        };
         assert_eq!(run.target.target.len(), 2);
     }
 }

@@ -61,7 +61,11 @@ pub(crate) struct SlackSettings {
 impl SlackSettings {
     /// How fast Slack may be called, against its documented rates; a local Slack has none.
     pub(crate) fn speed(&self) -> f64 {
-        if self.api_url.host_str().is_some_and(is_loopback) { f64::INFINITY } else { 1.0 }
+        if self.api_url.host_str().is_some_and(is_loopback) {
+            f64::INFINITY
+        } else {
+            1.0
+        }
     }
 }
 
@@ -88,15 +92,23 @@ pub(crate) enum Target {
     /// A Python module, or `module:attribute`, below `directory`.
     Project { target: String, directory: PathBuf },
     /// A `CHANNEL_LAYERS` entry written in the config file.
-    Inline { backend: String, config: serde_json::Value },
+    Inline {
+        backend: String,
+        config: serde_json::Value,
+    },
 }
 
 /// Why there are no settings. All of these are usage errors: exit code 2.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum ConfigError {
     #[error("the config file {} can't be read: {reason}", path.display())]
-    #[diagnostic(help("--config and DJANGOBOT_CONFIG name it; without them {CONFIG_FILE} of this folder is read, where there is one"))]
-    Unreadable { path: PathBuf, reason: std::io::Error },
+    #[diagnostic(help(
+        "--config and DJANGOBOT_CONFIG name it; without them {CONFIG_FILE} of this folder is read, where there is one"
+    ))]
+    Unreadable {
+        path: PathBuf,
+        reason: std::io::Error,
+    },
     #[error("{message}")]
     Wrong {
         message: String,
@@ -119,7 +131,9 @@ pub(crate) enum ConfigError {
          without Redis: djangobot run embedded://"
     ))]
     NoTarget,
-    #[error("{0:?} is no TARGET together with the others: several are shards, and each must be a URL")]
+    #[error(
+        "{0:?} is no TARGET together with the others: several are shards, and each must be a URL"
+    )]
     #[diagnostic(help("give one module, or only URLs"))]
     MixedTargets(String),
     #[error("{value:?} is no URL of a Web API: {reason}")]
@@ -194,7 +208,9 @@ struct Seconds(Duration);
 impl TryFrom<f64> for Seconds {
     type Error = String;
     fn try_from(seconds: f64) -> Result<Self, String> {
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| format!("{seconds} is no number of seconds"))
+        Duration::try_from_secs_f64(seconds)
+            .map(Self)
+            .map_err(|_| format!("{seconds} is no number of seconds"))
     }
 }
 
@@ -212,10 +228,18 @@ impl TryFrom<String> for SendChannel {
 
 impl Settings {
     /// Reads the config file and lays `target`, `slack` and `host` (environment and flags) over it.
-    pub(crate) fn read(target: &TargetArgs, slack: &SlackArgs, host: &HostArgs) -> Result<Self, ConfigError> {
+    pub(crate) fn read(
+        target: &TargetArgs,
+        slack: &SlackArgs,
+        host: &HostArgs,
+    ) -> Result<Self, ConfigError> {
         let (file, path) = File::find(host.config.as_deref())?;
         // What the file names is meant from where the file is, what flags name from here.
-        let home = path.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let home = path
+            .as_deref()
+            .and_then(Path::parent)
+            .map(Path::to_owned)
+            .unwrap_or_default();
         let given = target_of(&target.target, PathBuf::new())?;
         let layer_target = match given {
             Some(target) => Some(target),
@@ -235,14 +259,23 @@ impl Settings {
                     .slack
                     .methods
                     .unwrap_or_else(|| METHODS.iter().map(ToString::to_string).collect()),
-                roster_wait: file.slack.roster_wait.map_or(Duration::from_secs(10), |wait| wait.0),
+                roster_wait: file
+                    .slack
+                    .roster_wait
+                    .map_or(Duration::from_secs(10), |wait| wait.0),
             },
             layer: LayerSettings {
                 target: layer_target,
                 alias: target.alias.clone().or(file.layer.alias),
-                python: target.python.clone().or(file.layer.python.map(|python| home.join(python))),
+                python: target
+                    .python
+                    .clone()
+                    .or(file.layer.python.map(|python| home.join(python))),
                 format: target.format.or(file.layer.format),
-                send_channel: file.layer.send_channel.map_or_else(|| "slack.send".into(), |name| name.0),
+                send_channel: file
+                    .layer
+                    .send_channel
+                    .map_or_else(|| "slack.send".into(), |name| name.0),
                 hold: file.layer.hold.unwrap_or(10_000),
             },
             state_dir: host
@@ -251,7 +284,12 @@ impl Settings {
                 .or(file.state_dir.map(|dir| home.join(dir)))
                 .unwrap_or_else(|| home.join(".djangobot")),
             listen: host.listen.or(file.listen),
-            log: host.log.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
+            log: host
+                .log
+                .log
+                .clone()
+                .or(file.log)
+                .unwrap_or_else(|| "info".into()),
             log_format: host.log.log_format.or(file.log_format),
             file: path,
         })
@@ -266,14 +304,19 @@ impl File {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok((Self::default(), None))
             }
-            Err(reason) => Err(ConfigError::Unreadable { path: path.to_owned(), reason }),
+            Err(reason) => Err(ConfigError::Unreadable {
+                path: path.to_owned(),
+                reason,
+            }),
         }
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let message = error.message();
-            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let line = error
+                .span()
+                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             ConfigError::Wrong {
                 message: match line {
                     Some(line) => format!("{} line {line}: {message}", path.display()),
@@ -291,7 +334,10 @@ impl LayerSection {
     fn target(&self, home: &Path) -> Result<Option<Target>, ConfigError> {
         if let Some(backend) = &self.backend {
             let config = self.config.clone().unwrap_or_else(|| serde_json::json!({}));
-            return Ok(Some(Target::Inline { backend: backend.clone(), config }));
+            return Ok(Some(Target::Inline {
+                backend: backend.clone(),
+                config,
+            }));
         }
         match &self.target {
             None => Ok(None),
@@ -305,7 +351,10 @@ impl LayerSection {
 fn target_of(words: &[String], directory: PathBuf) -> Result<Option<Target>, ConfigError> {
     match words {
         [] => Ok(None),
-        [one] if !one.contains("://") => Ok(Some(Target::Project { target: one.clone(), directory })),
+        [one] if !one.contains("://") => Ok(Some(Target::Project {
+            target: one.clone(),
+            directory,
+        })),
         urls => match urls.iter().find(|url| !url.contains("://")) {
             Some(wrong) => Err(ConfigError::MixedTargets(wrong.clone())),
             None => Ok(Some(Target::Urls(urls.to_vec()))),
@@ -317,13 +366,25 @@ fn target_of(words: &[String], directory: PathBuf) -> Result<Option<Target>, Con
 fn api_url(given: Option<Url>) -> Result<Url, ConfigError> {
     let mut url = match given {
         Some(url) => url,
-        None => return Url::parse(SLACK_API).map_err(|_| ConfigError::ApiUrl { value: SLACK_API.into(), reason: "no URL" }),
+        None => {
+            return Url::parse(SLACK_API).map_err(|_| ConfigError::ApiUrl {
+                value: SLACK_API.into(),
+                reason: "no URL",
+            });
+        }
     };
-    let wrong = |reason| ConfigError::ApiUrl { value: url.to_string(), reason };
+    let wrong = |reason| ConfigError::ApiUrl {
+        value: url.to_string(),
+        reason,
+    };
     match url.scheme() {
         "https" => {}
         "http" if url.host_str().is_some_and(is_loopback) => {}
-        "http" => return Err(wrong("plain http would show the token to the network; only loopback may use it")),
+        "http" => {
+            return Err(wrong(
+                "plain http would show the token to the network; only loopback may use it",
+            ));
+        }
         _ => return Err(wrong("its scheme is neither https nor http")),
     }
     if !url.path().ends_with('/') {
@@ -334,7 +395,11 @@ fn api_url(given: Option<Url>) -> Result<Url, ConfigError> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// For "unknown field `tokne`, expected one of `token`, ...": which of them was meant.

@@ -27,28 +27,63 @@ What you type is posted into #general as alice.
 ";
 
 /// Runs until stopped.
-pub(crate) async fn dev(args: DevArgs, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
-    let slack_args = SlackArgs { token: Some(SecretString::from("xoxb-local")), ..Default::default() };
-    let mut settings = Settings::read(&args.target, &slack_args, &args.host).map_err(Failure::usage)?;
-    terminal.start_logs(&settings.log, settings.log_format).map_err(Failure::usage)?;
+pub(crate) async fn dev(
+    args: DevArgs,
+    terminal: Terminal,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
+    let slack_args = SlackArgs {
+        token: Some(SecretString::from("xoxb-local")),
+        ..Default::default()
+    };
+    let mut settings =
+        Settings::read(&args.target, &slack_args, &args.host).map_err(Failure::usage)?;
+    terminal
+        .start_logs(&settings.log, settings.log_format)
+        .map_err(Failure::usage)?;
     settings.state_dir = settings.state_dir.join("dev");
 
-    let options = Options { listen: args.slack_listen, users: args.users, ..Options::default() };
+    let options = Options {
+        listen: args.slack_listen,
+        users: args.users,
+        ..Options::default()
+    };
     let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
     settings.slack.token = Some(SecretString::from(slack.token().to_owned()));
     settings.slack.api_url = slack.api_url().parse().map_err(Failure::plain)?;
     let own_layer = settings.layer.target.is_none();
     if own_layer {
-        settings.layer.target = Some(Target::Urls(vec![format!("embedded://{}", args.layer_listen)]));
+        settings.layer.target = Some(Target::Urls(vec![format!(
+            "embedded://{}",
+            args.layer_listen
+        )]));
     }
-    let layer_target = settings.layer.target.clone().ok_or_else(|| Failure::usage(crate::config::ConfigError::NoTarget))?;
-    let open = target::open(&settings.layer, &layer_target).await.map_err(Failure::from)?;
+    let layer_target = settings
+        .layer
+        .target
+        .clone()
+        .ok_or_else(|| Failure::usage(crate::config::ConfigError::NoTarget))?;
+    let open = target::open(&settings.layer, &layer_target)
+        .await
+        .map_err(Failure::from)?;
 
     greet(&slack, &open, own_layer);
     let screen = Arc::new(Screen { color: color() });
     let send_channel = ChannelName::new(&settings.layer.send_channel).map_err(Failure::plain)?;
-    let typing = type_lines(&slack, open.layer.clone(), send_channel, screen.clone(), cancel.clone());
-    let bridge = run::bridge(settings, open, terminal, Some(screen.clone()), cancel.clone());
+    let typing = type_lines(
+        &slack,
+        open.layer.clone(),
+        send_channel,
+        screen.clone(),
+        cancel.clone(),
+    );
+    let bridge = run::bridge(
+        settings,
+        open,
+        terminal,
+        Some(screen.clone()),
+        cancel.clone(),
+    );
     let outcome = tokio::select! {
         outcome = bridge => outcome,
         () = typing => Ok(()),
@@ -58,7 +93,11 @@ pub(crate) async fn dev(args: DevArgs, terminal: Terminal, cancel: CancellationT
 }
 
 fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {
-    let mut text = format!("A local Slack is at {} (token {}).\n", slack.api_url(), slack.token());
+    let mut text = format!(
+        "A local Slack is at {} (token {}).\n",
+        slack.api_url(),
+        slack.token()
+    );
     match &open.embedded {
         Some(server) => {
             let address = server.addr();
@@ -70,7 +109,10 @@ fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {
                  \x20   }}}}\n\n"
             ));
         }
-        None => text.push_str(&format!("The channel layer is {}.\n", open.layer.describe())),
+        None => text.push_str(&format!(
+            "The channel layer is {}.\n",
+            open.layer.describe()
+        )),
     }
     if own_layer {
         text.push_str("No app is needed to look around: /send TEXT does what an app would.\n");
@@ -89,6 +131,8 @@ async fn type_lines(
 ) {
     let (mut to_slack, lines_for_slack) = tokio::io::duplex(64 * 1024);
     let ours = async {
+        // RTM does not repeat what was said before we came.
+        slack.control().wait_for_connections(1).await;
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             if line.trim() == "/help" {
@@ -97,15 +141,24 @@ async fn type_lines(
                 if let Err(why) = send(&*layer, &send_channel, message.trim()).await {
                     print(&format!("{}\n", screen.paint(Color::Red, &why)));
                 }
-            } else if to_slack.write_all(format!("{line}\n").as_bytes()).await.is_err() {
+            } else if to_slack
+                .write_all(format!("{line}\n").as_bytes())
+                .await
+                .is_err()
+            {
                 break;
             }
         }
         cancel.cancelled().await;
     };
     let slacks = async {
-        if let Err(error) =
-            local_slack::terminal(slack, BufReader::new(lines_for_slack), tokio::io::stdout(), cancel.clone()).await
+        if let Err(error) = local_slack::terminal(
+            slack,
+            BufReader::new(lines_for_slack),
+            tokio::io::stdout(),
+            cancel.clone(),
+        )
+        .await
         {
             tracing::warn!(%error, "the terminal of the local Slack ended");
         }
@@ -115,11 +168,17 @@ async fn type_lines(
 }
 
 /// Puts a message on `slack.send`, as an app would: JSON as it is, anything else as its text.
-async fn send(layer: &dyn ChannelLayer, channel: &ChannelName, message: &str) -> Result<(), String> {
+async fn send(
+    layer: &dyn ChannelLayer,
+    channel: &ChannelName,
+    message: &str,
+) -> Result<(), String> {
     let event = if message.starts_with('{') {
-        Event::parse(message.to_owned()).map_err(|error| format!("That is no JSON object: {error}."))?
+        Event::parse(message.to_owned())
+            .map_err(|error| format!("That is no JSON object: {error}."))?
     } else {
-        Event::from_value(&serde_json::json!({ "text": message })).map_err(|error| error.to_string())?
+        Event::from_value(&serde_json::json!({ "text": message }))
+            .map_err(|error| error.to_string())?
     };
     match layer.send(channel, &[layer.encode(channel, &event)]).await {
         Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full.")),

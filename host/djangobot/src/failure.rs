@@ -16,22 +16,34 @@ pub(crate) struct Failure {
 impl Failure {
     /// It was started wrongly: exit code 2.
     pub(crate) fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
-        Self { report: Report::new(error), code: 2 }
+        Self {
+            report: Report::new(error),
+            code: 2,
+        }
     }
 
     /// It went wrong: exit code 1.
     pub(crate) fn failed(error: impl Diagnostic + Send + Sync + 'static) -> Self {
-        Self { report: Report::new(error), code: 1 }
+        Self {
+            report: Report::new(error),
+            code: 1,
+        }
     }
 
     /// It went wrong, and the error's own sentence says all: exit code 1.
     pub(crate) fn plain(error: impl std::error::Error) -> Self {
-        Self { report: miette::miette!("{error}"), code: 1 }
+        Self {
+            report: miette::miette!("{error}"),
+            code: 1,
+        }
     }
 
     /// It was started wrongly, and the error's own sentence says all: exit code 2.
     pub(crate) fn plain_usage(error: impl std::error::Error) -> Self {
-        Self { report: miette::miette!("{error}"), code: 2 }
+        Self {
+            report: miette::miette!("{error}"),
+            code: 2,
+        }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

@@ -55,13 +55,20 @@ impl Listener {
     }
 
     /// Answers until `cancel`.
-    pub(crate) async fn serve(self, metrics: Metrics, readiness: Arc<Readiness>, cancel: CancellationToken) {
+    pub(crate) async fn serve(
+        self,
+        metrics: Metrics,
+        readiness: Arc<Readiness>,
+        cancel: CancellationToken,
+    ) {
         let app = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .with_state(readiness)
             .route("/metrics", get(metrics_page).with_state(metrics));
-        let served = axum::serve(self.socket, app).with_graceful_shutdown(cancel.cancelled_owned()).await;
+        let served = axum::serve(self.socket, app)
+            .with_graceful_shutdown(cancel.cancelled_owned())
+            .await;
         if let Err(error) = served {
             tracing::error!(%error, "the HTTP listener ended");
         }
@@ -72,10 +79,23 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
     let slack = readiness.slack.load(Ordering::Relaxed);
     let layer = readiness.layer.load(Ordering::Relaxed);
     let word = |up| if up { "up" } else { "down" };
-    let status = if slack && layer { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("slack: {}\nlayer: {}\n", word(slack), word(layer)))
+    let status = if slack && layer {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        format!("slack: {}\nlayer: {}\n", word(slack), word(layer)),
+    )
 }
 
 async fn metrics_page(State(metrics): State<Metrics>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        metrics.render(),
+    )
 }

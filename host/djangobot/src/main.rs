@@ -28,7 +28,10 @@ use crate::telemetry::Terminal;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return conclude(&terminal, Err(Failure::plain(error))),
     };
@@ -69,11 +72,15 @@ async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::plain)?,
         }
         if !last {
-            tracing::info!("stopping: what was taken is finished first; a second signal stops at once");
+            tracing::info!(
+                "stopping: what was taken is finished first; a second signal stops at once"
+            );
             cancel.cancel();
         }
     }
-    Err(Failure::plain(std::io::Error::other("stopped before all was finished")))
+    Err(Failure::plain(std::io::Error::other(
+        "stopped before all was finished",
+    )))
 }
 
 /// Says what went wrong, where the logs go, and gives the exit code.

@@ -5,13 +5,18 @@
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 /// Seconds; from the microseconds of the bridge's own work to the seconds of Slack's.
-const LATENCY_BUCKETS: &[f64] =
-    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+const LATENCY_BUCKETS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+    30.0,
+];
 
-const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+const METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 /// The metrics of one bridge. Cheap to clone; the handles that it gives out cost an atomic operation to use.
 #[derive(Clone)]
@@ -58,11 +63,16 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let builder = PrometheusBuilder::new();
         // The only error is an empty list of buckets; without buckets the figures come as quantiles.
-        let recorder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), LATENCY_BUCKETS) {
+        let recorder = match builder
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), LATENCY_BUCKETS)
+        {
             Ok(builder) => builder.build_recorder(),
             Err(_) => PrometheusBuilder::new().build_recorder(),
         };
-        let metrics = Self { handle: recorder.handle(), recorder: Arc::new(recorder) };
+        let metrics = Self {
+            handle: recorder.handle(),
+            recorder: Arc::new(recorder),
+        };
         metrics.describe_counters();
         metrics.describe_gauges();
         metrics.describe_histograms();
@@ -142,7 +152,13 @@ mod tests {
         metrics.delivery_seconds().record(0.000_2);
         metrics.fold();
         let text = metrics.render();
-        assert!(text.contains("djangobot_events_total{type=\"message\"} 3"), "{text}");
-        assert!(text.contains("djangobot_delivery_seconds_bucket{le=\"0.00025\"} 1"), "{text}");
+        assert!(
+            text.contains("djangobot_events_total{type=\"message\"} 3"),
+            "{text}"
+        );
+        assert!(
+            text.contains("djangobot_delivery_seconds_bucket{le=\"0.00025\"} 1"),
+            "{text}"
+        );
     }
 }

@@ -17,22 +17,34 @@ use crate::target::{self, OpenLayer};
 use crate::telemetry::Terminal;
 
 /// Runs until stopped.
-pub(crate) async fn run(args: RunArgs, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn run(
+    args: RunArgs,
+    terminal: Terminal,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
     let settings = Settings::read(&args.target, &args.slack, &args.host).map_err(Failure::usage)?;
-    terminal.start_logs(&settings.log, settings.log_format).map_err(Failure::usage)?;
+    terminal
+        .start_logs(&settings.log, settings.log_format)
+        .map_err(Failure::usage)?;
     if settings.slack.token.is_none() {
         return Err(Failure::usage(ConfigError::NoToken));
     }
     let Some(target) = &settings.layer.target else {
         return Err(Failure::usage(ConfigError::NoTarget));
     };
-    let open = target::open(&settings.layer, target).await.map_err(Failure::from)?;
+    let open = target::open(&settings.layer, target)
+        .await
+        .map_err(Failure::from)?;
     bridge(settings, open, terminal, None, cancel).await
 }
 
 /// The client for `settings`'s token.
 pub(crate) fn web_api(settings: &Settings) -> Result<WebApi, Failure> {
-    let token = settings.slack.token.as_ref().ok_or_else(|| Failure::usage(ConfigError::NoToken))?;
+    let token = settings
+        .slack
+        .token
+        .as_ref()
+        .ok_or_else(|| Failure::usage(ConfigError::NoToken))?;
     let token = Token::new(token.expose_secret()).map_err(Failure::plain_usage)?;
     WebApi::new(settings.slack.api_url.clone(), token).map_err(Failure::plain)
 }
@@ -64,12 +76,29 @@ pub(crate) async fn bridge(
     let listening = async {
         if let Some(listener) = listener {
             tracing::info!(address = %listener.address(), "serving /healthz, /readyz and /metrics");
-            listener.serve(metrics.clone(), readiness.clone(), cancel.child_token()).await;
+            listener
+                .serve(metrics.clone(), readiness.clone(), cancel.child_token())
+                .await;
         }
         std::future::pending::<()>().await;
     };
-    let OpenLayer { layer, format, embedded, .. } = open;
-    let bridge = Bridge { settings, layer, format, api, state, metrics: metrics.clone(), readiness: readiness.clone(), terminal, tap };
+    let OpenLayer {
+        layer,
+        format,
+        embedded,
+        ..
+    } = open;
+    let bridge = Bridge {
+        settings,
+        layer,
+        format,
+        api,
+        state,
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        terminal,
+        tap,
+    };
     let outcome = tokio::select! {
         outcome = bridge.run(cancel.clone()) => outcome,
         () = listening => Ok(()),

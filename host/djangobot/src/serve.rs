@@ -12,7 +12,11 @@ use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
 /// A local Slack, until stopped.
-pub(crate) async fn local_slack(args: LocalSlackArgs, terminal: &Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn local_slack(
+    args: LocalSlackArgs,
+    terminal: &Terminal,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
     start_logs(terminal, &args.log)?;
     let options = Options {
         listen: args.listen,
@@ -31,7 +35,9 @@ pub(crate) async fn local_slack(args: LocalSlackArgs, terminal: &Terminal, cance
         token = slack.token(),
     ))?;
     let input = BufReader::new(tokio::io::stdin());
-    local_slack::terminal(&slack, input, tokio::io::stdout(), cancel.clone()).await.map_err(Failure::plain)?;
+    local_slack::terminal(&slack, input, tokio::io::stdout(), cancel.clone())
+        .await
+        .map_err(Failure::plain)?;
     // An input that ends (a pipe, /dev/null) leaves the workspace running.
     cancel.cancelled().await;
     slack.shutdown().await;
@@ -39,9 +45,15 @@ pub(crate) async fn local_slack(args: LocalSlackArgs, terminal: &Terminal, cance
 }
 
 /// The embedded layer's server, until stopped.
-pub(crate) async fn layer(args: LayerArgs, terminal: &Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn layer(
+    args: LayerArgs,
+    terminal: &Terminal,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
     start_logs(terminal, &args.log)?;
-    let server = EmbeddedServer::bind(args.listen).await.map_err(Failure::plain)?;
+    let server = EmbeddedServer::bind(args.listen)
+        .await
+        .map_err(Failure::plain)?;
     say(&format!(
         "The embedded channel layer is at redis://{address}; it keeps everything in memory. Ctrl-C ends.\n\
          In Django's settings: CHANNEL_LAYERS = {{\"default\": {{\"BACKEND\": \"channels_redis.core.RedisChannelLayer\", \
@@ -54,9 +66,13 @@ pub(crate) async fn layer(args: LayerArgs, terminal: &Terminal, cancel: Cancella
 }
 
 fn start_logs(terminal: &Terminal, args: &LogArgs) -> Result<(), Failure> {
-    terminal.start_logs(args.log.as_deref().unwrap_or("info"), args.log_format).map_err(Failure::usage)
+    terminal
+        .start_logs(args.log.as_deref().unwrap_or("info"), args.log_format)
+        .map_err(Failure::usage)
 }
 
 fn say(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::plain)
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::plain)
 }

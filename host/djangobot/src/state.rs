@@ -51,52 +51,93 @@ pub(crate) struct DeadLetter<'a> {
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum StateError {
     #[error("the state folder {} can't be used: {reason}", path.display())]
-    #[diagnostic(help("choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"))]
-    Folder { path: PathBuf, reason: std::io::Error },
+    #[diagnostic(help(
+        "choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"
+    ))]
+    Folder {
+        path: PathBuf,
+        reason: std::io::Error,
+    },
     #[error("another djangobot is running on the state folder {}", path.display())]
     #[diagnostic(help("stop it, or give this one a folder of its own with --state-dir"))]
     InUse { path: PathBuf },
     #[error("the state file {} can't be used: {reason}", path.display())]
-    #[diagnostic(help("if it is damaged, move it away: a new one is made, and the roster is loaded again"))]
-    Database { path: PathBuf, reason: rusqlite::Error },
+    #[diagnostic(help(
+        "if it is damaged, move it away: a new one is made, and the roster is loaded again"
+    ))]
+    Database {
+        path: PathBuf,
+        reason: rusqlite::Error,
+    },
     #[error("the state file {} is of a newer djangobot (version {found}, this one knows {known})", path.display())]
-    #[diagnostic(help("run the newer djangobot, or give this one a folder of its own with --state-dir"))]
-    Newer { path: PathBuf, found: usize, known: usize },
+    #[diagnostic(help(
+        "run the newer djangobot, or give this one a folder of its own with --state-dir"
+    ))]
+    Newer {
+        path: PathBuf,
+        found: usize,
+        known: usize,
+    },
 }
 
 impl State {
     /// Opens the state in `folder`, making both where they are missing. One process at a time.
     pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
-        let unusable = |reason| StateError::Folder { path: folder.to_owned(), reason };
+        let unusable = |reason| StateError::Folder {
+            path: folder.to_owned(),
+            reason,
+        };
         std::fs::create_dir_all(folder).map_err(unusable)?;
         let lock = File::create(folder.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path: folder.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::InUse {
+                    path: folder.to_owned(),
+                });
+            }
             Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
         }
         let path = folder.join("state.db");
         let database = open_database(&path)?;
-        Ok(Self { inner: Arc::new(Inner { database: Mutex::new(database), path, _lock: lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database: Mutex::new(database),
+                path,
+                _lock: lock,
+            }),
+        })
     }
 
     /// The bytes kept under `key`.
     pub(crate) fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
         self.with(|database| {
-            database.query_row("SELECT value FROM facts WHERE key = ?1", [key], |row| row.get(0)).optional()
+            database
+                .query_row("SELECT value FROM facts WHERE key = ?1", [key], |row| {
+                    row.get(0)
+                })
+                .optional()
         })
     }
 
     /// Keeps `value` under `key`.
     pub(crate) fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), StateError> {
         self.with(|database| {
-            database.execute("INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)", params![key, value]).map(drop)
+            database
+                .execute(
+                    "INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)",
+                    params![key, value],
+                )
+                .map(drop)
         })
     }
 
     /// The name of this host among the readers of a layer; made once for each state folder.
     pub(crate) fn host_id(&self) -> Result<String, StateError> {
-        if let Some(id) = self.fact("host_id")?.and_then(|id| String::from_utf8(id).ok()) {
+        if let Some(id) = self
+            .fact("host_id")?
+            .and_then(|id| String::from_utf8(id).ok())
+        {
             return Ok(id);
         }
         let id = uuid::Uuid::new_v4().simple().to_string();
@@ -106,7 +147,10 @@ impl State {
 
     /// Keeps `letter`, and forgets the oldest beyond [`DEAD_LETTERS_KEPT`].
     pub(crate) fn bury(&self, letter: &DeadLetter<'_>) -> Result<i64, StateError> {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
         self.with(|database| {
             database.execute(
                 "INSERT INTO dead_letters (at, channel, error, detail, message) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -120,30 +164,59 @@ impl State {
 
     /// How many dead letters there are.
     pub(crate) fn dead_letters(&self) -> Result<u64, StateError> {
-        self.with(|database| database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)))
+        self.with(|database| {
+            database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0))
+        })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StateError> {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
         // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
-        let database = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&database).map_err(|reason| StateError::Database { path: self.inner.path.clone(), reason })
+        let database = self
+            .inner
+            .database
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        work(&database).map_err(|reason| StateError::Database {
+            path: self.inner.path.clone(),
+            reason,
+        })
     }
 }
 
 fn open_database(path: &Path) -> Result<Connection, StateError> {
-    let broken = |reason| StateError::Database { path: path.to_owned(), reason };
+    let broken = |reason| StateError::Database {
+        path: path.to_owned(),
+        reason,
+    };
     let mut database = Connection::open(path).map_err(broken)?;
-    database.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
-    database.pragma_update(None, "journal_mode", "WAL").map_err(broken)?;
-    database.pragma_update(None, "synchronous", "NORMAL").map_err(broken)?;
-    let version: usize = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(broken)?;
+    database
+        .busy_timeout(Duration::from_secs(5))
+        .map_err(broken)?;
+    database
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(broken)?;
+    database
+        .pragma_update(None, "synchronous", "NORMAL")
+        .map_err(broken)?;
+    let version: usize = database
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(broken)?;
     if version > MIGRATIONS.len() {
-        return Err(StateError::Newer { path: path.to_owned(), found: version, known: MIGRATIONS.len() });
+        return Err(StateError::Newer {
+            path: path.to_owned(),
+            found: version,
+            known: MIGRATIONS.len(),
+        });
     }
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
         let migration = database.transaction().map_err(broken)?;
         migration.execute_batch(sql).map_err(broken)?;
-        migration.pragma_update(None, "user_version", step + 1).map_err(broken)?;
+        migration
+            .pragma_update(None, "user_version", step + 1)
+            .map_err(broken)?;
         migration.commit().map_err(broken)?;
     }
     Ok(database)
@@ -169,7 +242,10 @@ mod tests {
     fn one_host_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let _first = State::open(folder.path()).unwrap();
-        assert!(matches!(State::open(folder.path()), Err(StateError::InUse { .. })));
+        assert!(matches!(
+            State::open(folder.path()),
+            Err(StateError::InUse { .. })
+        ));
     }
 
     #[test]
@@ -177,20 +253,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(State::open(folder.path()).unwrap());
         let path = folder.path().join("state.db");
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(State::open(folder.path()), Err(StateError::Newer { found: 99, .. })));
+        Connection::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        assert!(matches!(
+            State::open(folder.path()),
+            Err(StateError::Newer { found: 99, .. })
+        ));
         std::fs::write(&path, b"not a database, by far not one at all").unwrap();
         for more in ["state.db-wal", "state.db-shm"] {
             let _ = std::fs::remove_file(folder.path().join(more));
         }
-        assert!(matches!(State::open(folder.path()), Err(StateError::Database { .. })));
+        assert!(matches!(
+            State::open(folder.path()),
+            Err(StateError::Database { .. })
+        ));
     }
 
     #[test]
     fn dead_letters_are_kept_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
-        let letter = DeadLetter { channel: "slack.send", error: "no_text", detail: "It has no text.", message: b"{}" };
+        let letter = DeadLetter {
+            channel: "slack.send",
+            error: "no_text",
+            detail: "It has no text.",
+            message: b"{}",
+        };
         assert_eq!(state.bury(&letter).unwrap(), 1);
         assert_eq!(state.bury(&letter).unwrap(), 2);
         assert_eq!(state.dead_letters().unwrap(), 2);

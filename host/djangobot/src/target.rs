@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, probe};
-use djangobot_channels::{ChannelLayer, ConfigError, EmbeddedServer, LayerConfig, embedded};
+use djangobot_channels::{BindError, ChannelLayer, ConfigError, EmbeddedServer, LayerConfig};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -39,26 +39,34 @@ pub(crate) enum TargetError {
     Config { place: String, error: ConfigError },
     #[error(transparent)]
     #[diagnostic(help("give another address: embedded://127.0.0.1:PORT"))]
-    Embedded(#[from] embedded::BindError),
+    Embedded(#[from] BindError),
     #[error("{0:?} is neither a command nor a module")]
     #[diagnostic(help("did you mean `djangobot {1}`? djangobot --help shows all commands"))]
     Misspelt(String, &'static str),
 }
 
 /// Makes the layer that `settings` name.
-pub(crate) async fn open(settings: &LayerSettings, target: &Target) -> Result<OpenLayer, TargetError> {
+pub(crate) async fn open(
+    settings: &LayerSettings,
+    target: &Target,
+) -> Result<OpenLayer, TargetError> {
     let (config, probed, place) = match target {
         Target::Urls(urls) => (LayerConfig::from_urls(urls), None, "the TARGET".to_owned()),
-        Target::Inline { backend, config } => {
-            (LayerConfig::from_settings(backend, config), None, "[layer] in the config file".to_owned())
-        }
+        Target::Inline { backend, config } => (
+            LayerConfig::from_settings(backend, config),
+            None,
+            "[layer] in the config file".to_owned(),
+        ),
         Target::Project { target, directory } => {
             let probed = ask(settings, target, directory).await?;
             let config = LayerConfig::from_settings(&probed.backend, &probed.config);
             (config, Some(probed), format!("{target} (CHANNEL_LAYERS)"))
         }
     };
-    let config = config.map_err(|error| TargetError::Config { place: place.clone(), error })?;
+    let config = config.map_err(|error| TargetError::Config {
+        place: place.clone(),
+        error,
+    })?;
     let format = settings.format.unwrap_or(match config {
         // Who still runs Channels 1 has consumers written for the body of 2016.
         LayerConfig::AsgiRedis(_) => BodyFormat::V01,
@@ -68,34 +76,71 @@ pub(crate) async fn open(settings: &LayerSettings, target: &Target) -> Result<Op
     let (layer, embedded) = match config {
         LayerConfig::Embedded(config) => {
             let server = EmbeddedServer::bind(config.listen).await?;
-            (Arc::new(server.layer()) as Arc<dyn ChannelLayer>, Some(server))
+            (
+                Arc::new(server.layer()) as Arc<dyn ChannelLayer>,
+                Some(server),
+            )
         }
-        other => (djangobot_channels::open(other).map_err(|error| TargetError::Config { place, error })?, None),
+        other => (
+            djangobot_channels::open(other)
+                .map_err(|error| TargetError::Config { place, error })?,
+            None,
+        ),
     };
-    Ok(OpenLayer { layer, format, embedded, probed, warnings })
+    Ok(OpenLayer {
+        layer,
+        format,
+        embedded,
+        probed,
+        warnings,
+    })
 }
 
-async fn ask(settings: &LayerSettings, target: &str, directory: &std::path::Path) -> Result<Probed, TargetError> {
+async fn ask(
+    settings: &LayerSettings,
+    target: &str,
+    directory: &std::path::Path,
+) -> Result<Probed, TargetError> {
     if let Some(command) = misspelt(target) {
         return Err(TargetError::Misspelt(target.to_owned(), command));
     }
     let here = PathBuf::from(".");
     let options = ProbeOptions {
         python: settings.python.clone(),
-        directory: if directory.as_os_str().is_empty() { here } else { directory.to_owned() },
+        directory: if directory.as_os_str().is_empty() {
+            here
+        } else {
+            directory.to_owned()
+        },
         timeout: PROBE_TIMEOUT,
         alias: settings.alias.clone(),
     };
-    probe(target, &options).await.map_err(|error| TargetError::Probe { help: error.help(), error })
+    probe(target, &options)
+        .await
+        .map_err(|error| TargetError::Probe {
+            help: error.help(),
+            error,
+        })
 }
 
 /// The command that was meant, where a TARGET looks like none: a lone word, near to a command's name.
 fn misspelt(target: &str) -> Option<&'static str> {
-    const COMMANDS: &[&str] = &["run", "dev", "check", "local-slack", "layer", "completions", "help"];
+    const COMMANDS: &[&str] = &[
+        "run",
+        "dev",
+        "check",
+        "local-slack",
+        "layer",
+        "completions",
+        "help",
+    ];
     if target.contains(['.', ':', '/']) {
         return None;
     }
-    COMMANDS.iter().copied().find(|command| strsim::damerau_levenshtein(target, command) <= 2)
+    COMMANDS
+        .iter()
+        .copied()
+        .find(|command| strsim::damerau_levenshtein(target, command) <= 2)
 }
 
 #[cfg(test)]

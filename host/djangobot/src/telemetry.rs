@@ -17,7 +17,9 @@ use crate::cli::LogFormat;
 /// The filter of the logs is none.
 #[derive(Debug, Error, Diagnostic)]
 #[error("{filter:?} is no log filter: {reason}")]
-#[diagnostic(help("use a level (error, warn, info, debug, trace) or, say, info,djangobot_slack=debug"))]
+#[diagnostic(help(
+    "use a level (error, warn, info, debug, trace) or, say, info,djangobot_slack=debug"
+))]
 pub(crate) struct FilterError {
     filter: String,
     reason: tracing_subscriber::filter::ParseError,
@@ -33,21 +35,35 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Starts logging to stderr. To be called once.
-    pub(crate) fn start_logs(&self, filter: &str, format: Option<LogFormat>) -> Result<(), FilterError> {
+    pub(crate) fn start_logs(
+        &self,
+        filter: &str,
+        format: Option<LogFormat>,
+    ) -> Result<(), FilterError> {
         let on_terminal = io::stderr().is_terminal();
-        let format = format.unwrap_or(if on_terminal { LogFormat::Human } else { LogFormat::Json });
+        let format = format.unwrap_or(if on_terminal {
+            LogFormat::Human
+        } else {
+            LogFormat::Json
+        });
         // A bare level speaks of djangobot; libraries then say what concerns an operator only.
         let directives = match filter.parse::<tracing::Level>() {
-            Ok(level) => format!("warn,djangobot={level},djangobot_channels={level},djangobot_slack={level},local_slack={level}"),
+            Ok(level) => format!(
+                "warn,djangobot={level},djangobot_channels={level},djangobot_slack={level},local_slack={level}"
+            ),
             Err(_) => filter.to_owned(),
         };
-        let filter = EnvFilter::try_new(directives)
-            .map_err(|reason| FilterError { filter: filter.to_owned(), reason })?;
+        let filter = EnvFilter::try_new(directives).map_err(|reason| FilterError {
+            filter: filter.to_owned(),
+            reason,
+        })?;
         let registry = tracing_subscriber::registry().with(filter);
         let layer = tracing_subscriber::fmt::layer().with_writer(self.clone());
         match format {
             LogFormat::Human => {
-                let layer = layer.with_target(false).with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none());
+                let layer = layer
+                    .with_target(false)
+                    .with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none());
                 registry.with(layer.compact()).init();
             }
             LogFormat::Json => {
@@ -74,7 +90,11 @@ impl Terminal {
     pub(crate) fn bar(&self, what: &'static str) -> ProgressBar {
         let style = ProgressStyle::with_template("{msg}: {human_pos} {spinner} {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        self.bars.add(ProgressBar::no_length().with_style(style).with_message(what))
+        self.bars.add(
+            ProgressBar::no_length()
+                .with_style(style)
+                .with_message(what),
+        )
     }
 }
 
@@ -98,6 +118,8 @@ impl<'a> MakeWriter<'a> for Terminal {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { bars: self.bars.clone() }
+        Line {
+            bars: self.bars.clone(),
+        }
     }
 }

@@ -14,7 +14,11 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The first wait is about `first`, each one twice the one before, none over `limit`.
     pub(crate) fn new(first: Duration, limit: Duration) -> Self {
-        Self { first, limit, next: first }
+        Self {
+            first,
+            limit,
+            next: first,
+        }
     }
 
     /// After a success: begin anew.

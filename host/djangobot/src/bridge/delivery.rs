@@ -61,16 +61,36 @@ struct Held {
 
 impl Deliveries {
     pub(crate) fn new(layer: Arc<dyn ChannelLayer>, metrics: Metrics, hold: usize) -> Self {
-        Self { layer, metrics, hold: hold.max(1), queues: HashMap::new(), tasks: JoinSet::new() }
+        Self {
+            layer,
+            metrics,
+            hold: hold.max(1),
+            queues: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Queues `member` for `channel`. Never waits: beyond the limit the oldest is given up, counted and told.
-    pub(crate) fn push(&mut self, channel: &ChannelName, member: Member, arrived: Instant, id: String) {
+    pub(crate) fn push(
+        &mut self,
+        channel: &ChannelName,
+        member: Member,
+        arrived: Instant,
+        id: String,
+    ) {
+        let hold = self.hold;
         let queue = match self.queues.get(channel) {
             Some(queue) => queue,
             None => self.open(channel),
         };
-        queue.push(Held { member, arrived, id }, self.hold);
+        queue.push(
+            Held {
+                member,
+                arrived,
+                id,
+            },
+            hold,
+        );
     }
 
     /// Empties the queues into the layer for at most `limit`, then ends; gives the number of events that were left.
@@ -82,7 +102,10 @@ impl Deliveries {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(limit, all).await;
         self.tasks.shutdown().await;
-        self.queues.values().map(|queue| queue.lock().events.len()).sum()
+        self.queues
+            .values()
+            .map(|queue| queue.lock().events.len())
+            .sum()
     }
 
     fn open(&mut self, channel: &ChannelName) -> &Arc<Queue> {
@@ -115,7 +138,9 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.bytes += event.member.0.len();
         waiting.events.push_back(event);
-        while (waiting.events.len() > hold || waiting.bytes > HOLD_BYTES) && waiting.events.len() > waiting.sending + 1 {
+        while (waiting.events.len() > hold || waiting.bytes > HOLD_BYTES)
+            && waiting.events.len() > waiting.sending + 1
+        {
             let oldest = waiting.sending;
             if let Some(given_up) = waiting.events.remove(oldest) {
                 waiting.bytes -= given_up.member.0.len();
@@ -221,7 +246,9 @@ impl Courier {
             if accepted > 0 {
                 backoff.reset();
             }
-            let told = stuck.as_ref().is_some_and(|(before, at)| *before == reason && at.elapsed() < REMINDER);
+            let told = stuck
+                .as_ref()
+                .is_some_and(|(before, at)| *before == reason && at.elapsed() < REMINDER);
             if !told {
                 self.tell(&reason, outcome.as_ref().err(), left);
                 stuck = Some((reason, Instant::now()));
@@ -273,11 +300,18 @@ mod tests {
     }
 
     fn event(text: &'static str) -> Held {
-        Held { member: Member(Bytes::from_static(text.as_bytes())), arrived: Instant::now(), id: text.into() }
+        Held {
+            member: Member(Bytes::from_static(text.as_bytes())),
+            arrived: Instant::now(),
+            id: text.into(),
+        }
     }
 
     fn texts(batch: &[Member]) -> Vec<&str> {
-        batch.iter().map(|member| std::str::from_utf8(&member.0).unwrap()).collect()
+        batch
+            .iter()
+            .map(|member| std::str::from_utf8(&member.0).unwrap())
+            .collect()
     }
 
     #[tokio::test]

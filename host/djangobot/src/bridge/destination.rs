@@ -28,7 +28,10 @@ impl Destination {
         let mut characters = text.chars();
         let first = characters.next();
         let rest = characters.as_str();
-        let id = rest.len() >= 2 && rest.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+        let id = rest.len() >= 2
+            && rest
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
         match first {
             Some('C' | 'D' | 'G') if id => Self::Conversation(text.to_owned()),
             Some('U' | 'W') if id => Self::User(text.to_owned()),
@@ -43,7 +46,8 @@ mod tests {
 
     #[test]
     fn names_and_ids_are_told_apart() {
-        let check = |text: &str, expect: Destination| assert_eq!(Destination::read(text), expect, "{text}");
+        let check =
+            |text: &str, expect: Destination| assert_eq!(Destination::read(text), expect, "{text}");
         check("general", Name("general".into()));
         check("#general", Name("general".into()));
         check("C024BE91L", Conversation("C024BE91L".into()));

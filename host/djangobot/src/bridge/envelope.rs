@@ -36,7 +36,12 @@ pub(crate) enum Message {
 
 impl Envelope {
     pub(crate) fn new(format: BodyFormat, send_channel: String, transport: &'static str) -> Self {
-        Self { format, send_channel, transport, team_id: String::new() }
+        Self {
+            format,
+            send_channel,
+            transport,
+            team_id: String::new(),
+        }
     }
 
     /// Says whose events come from now on.
@@ -76,20 +81,31 @@ impl Envelope {
     /// have no such name, so a hash of the frame stands in.
     pub(crate) fn id(&self, kind: &str, event: &Event) -> String {
         let team = &self.team_id;
-        let channel = event.text("/channel").or_else(|| event.text("/item/channel"));
+        let channel = event
+            .text("/channel")
+            .or_else(|| event.text("/item/channel"));
         let ts = event.text("/ts").or_else(|| event.text("/event_ts"));
         match (channel, ts) {
-            (Some(channel), Some(ts)) if kind == "message" => format!("{team}.message.{channel}.{ts}"),
+            (Some(channel), Some(ts)) if kind == "message" => {
+                format!("{team}.message.{channel}.{ts}")
+            }
             (channel, ts) => {
                 let (channel, ts) = (channel.unwrap_or_default(), ts.unwrap_or_default());
-                format!("{team}.{kind:.40}.{channel}.{ts}.{:016x}", fingerprint(event.raw()))
+                format!(
+                    "{team}.{kind:.40}.{channel}.{ts}.{:016x}",
+                    fingerprint(event.raw())
+                )
             }
         }
     }
 
     /// The `djangobot` key, as JSON.
     fn about(&self, id: &str, receipt: &Receipt) -> Vec<u8> {
-        let received_at = receipt.received.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let received_at = receipt
+            .received
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
         let about = About {
             id,
             team_id: &self.team_id,
@@ -137,7 +153,8 @@ fn v01_payload(serializer: Serializer, event: &Event) -> Vec<u8> {
     event.write_json(&mut json);
     match serializer {
         Serializer::Json => {
-            serde_json::to_vec(&serde_json::json!({ "text": String::from_utf8_lossy(&json) })).unwrap_or_default()
+            serde_json::to_vec(&serde_json::json!({ "text": String::from_utf8_lossy(&json) }))
+                .unwrap_or_default()
         }
         Serializer::Msgpack => {
             let mut payload = Vec::with_capacity(json.len() + 12);
@@ -163,10 +180,20 @@ fn v01_payload(serializer: Serializer, event: &Event) -> Vec<u8> {
 /// The names that djangobot 0.1 put in place of ids, where they are known; unknown ones are asked for, for the next time.
 fn names(event: &Event, roster: &Roster) -> Vec<(&'static str, String)> {
     let user = |id: &str| roster.user(id).map(|user| user.name().to_owned());
-    let conversation = |id: &str| roster.conversation(id).map(|found| found.name().to_owned()).filter(|name| !name.is_empty());
+    let conversation = |id: &str| {
+        roster
+            .conversation(id)
+            .map(|found| found.name().to_owned())
+            .filter(|name| !name.is_empty())
+    };
     let mut names = Vec::new();
-    for (pointer, name) in [("/user", &user as &dyn Fn(&str) -> Option<String>), ("/channel", &conversation)] {
-        let Some(id) = event.text(pointer) else { continue };
+    for (pointer, name) in [
+        ("/user", &user as &dyn Fn(&str) -> Option<String>),
+        ("/channel", &conversation),
+    ] {
+        let Some(id) = event.text(pointer) else {
+            continue;
+        };
         match name(&id) {
             Some(name) => names.push((pointer, name)),
             None => roster.want(&id),
@@ -217,22 +244,38 @@ mod tests {
 
     #[test]
     fn a_message_is_named_by_its_conversation_and_ts_alone() {
-        assert_eq!(id(r#"{"type":"message","channel":"C1","ts":"1.2","text":"a"}"#), "T1.message.C1.1.2");
-        assert_eq!(id(r#"{"type":"message","ts":"1.2","channel":"C1","team":"T1"}"#), "T1.message.C1.1.2");
+        assert_eq!(
+            id(r#"{"type":"message","channel":"C1","ts":"1.2","text":"a"}"#),
+            "T1.message.C1.1.2"
+        );
+        assert_eq!(
+            id(r#"{"type":"message","ts":"1.2","channel":"C1","team":"T1"}"#),
+            "T1.message.C1.1.2"
+        );
     }
 
     #[test]
     fn other_events_are_told_apart_by_their_bytes() {
         let one = id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#);
-        assert_eq!(one, id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#));
-        assert_ne!(one, id(r#"{"type":"user_typing","channel":"C1","user":"U2"}"#));
+        assert_eq!(
+            one,
+            id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#)
+        );
+        assert_ne!(
+            one,
+            id(r#"{"type":"user_typing","channel":"C1","user":"U2"}"#)
+        );
         assert!(one.starts_with("T1.user_typing.C1.."), "{one}");
     }
 
     #[test]
     fn what_djangobot_knows_is_json_of_the_documented_shape() {
-        let receipt = Receipt { received: UNIX_EPOCH + std::time::Duration::from_micros(1_795_345_843_830_000), attempt: 1 };
-        let about: serde_json::Value = serde_json::from_slice(&envelope().about("x", &receipt)).unwrap();
+        let receipt = Receipt {
+            received: UNIX_EPOCH + std::time::Duration::from_micros(1_795_345_843_830_000),
+            attempt: 1,
+        };
+        let about: serde_json::Value =
+            serde_json::from_slice(&envelope().about("x", &receipt)).unwrap();
         let expect = serde_json::json!(
             {"id": "x", "team_id": "T1", "transport": "rtm", "received_at": 1795345843.83, "attempt": 1});
         assert_eq!(about, expect);

@@ -11,9 +11,9 @@ use djangobot_slack::{BadFrame, Frame, Incoming, Session};
 use metrics::Counter;
 use tokio::sync::{mpsc, watch};
 
+use super::Tap;
 use super::delivery::Deliveries;
 use super::envelope::{Envelope, Receipt};
-use super::Tap;
 use super::roster::RosterKeeper;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
@@ -83,7 +83,12 @@ impl Inbound {
         })?;
         let kind = match event.text("/type") {
             Some(kind) if !kind.is_empty() => kind.into_owned(),
-            _ => return Err(Unfit { reason: "no_type", sentence: "a frame has no \"type\"".into() }),
+            _ => {
+                return Err(Unfit {
+                    reason: "no_type",
+                    sentence: "a frame has no \"type\"".into(),
+                });
+            }
         };
         self.note_oddities(&kind, &event);
         self.roster.apply(&event);
@@ -93,13 +98,19 @@ impl Inbound {
         let route = self.route(&kind)?;
         route.events.increment(1);
         let channel = route.channel.clone();
-        let receipt = Receipt { received: frame.received, attempt: 1 };
+        let receipt = Receipt {
+            received: frame.received,
+            attempt: 1,
+        };
         let id = self.envelope.id(&kind, &event);
         let message = self
             .envelope
             .wrap(event, &id, &channel, &receipt, &self.roster)
             .await
-            .map_err(|error| Unfit { reason: "edit", sentence: error.to_string() })?;
+            .map_err(|error| Unfit {
+                reason: "edit",
+                sentence: error.to_string(),
+            })?;
         tracing::debug!(%id, r#type = kind, %channel, "event received");
         if let Some(tap) = &self.tap {
             tap.event(&channel, message.event());
@@ -113,8 +124,12 @@ impl Inbound {
     fn route(&mut self, kind: &str) -> Result<&Route, Unfit> {
         if !self.routes.contains_key(kind) {
             if self.routes.len() >= MAX_TYPES {
-                let sentence = format!("there are over {MAX_TYPES} event types; {kind:.40?} gets no channel");
-                return Err(Unfit { reason: "too_many_types", sentence });
+                let sentence =
+                    format!("there are over {MAX_TYPES} event types; {kind:.40?} gets no channel");
+                return Err(Unfit {
+                    reason: "too_many_types",
+                    sentence,
+                });
             }
             let (channel, exact) = channel_for(kind)?;
             if !exact {
@@ -123,7 +138,10 @@ impl Inbound {
             let events = self.metrics.events(kind);
             self.routes.insert(kind.into(), Route { channel, events });
         }
-        let route = self.routes.get(kind).ok_or_else(|| Unfit { reason: "no_route", sentence: kind.to_owned() })?;
+        let route = self.routes.get(kind).ok_or_else(|| Unfit {
+            reason: "no_route",
+            sentence: kind.to_owned(),
+        })?;
         if route.channel.as_str().strip_prefix("slack.") != Some(kind) {
             self.metrics.odd_events("type").increment(1);
         }
@@ -148,7 +166,11 @@ impl Inbound {
         for (_, oddity) in oddities.into_iter().filter(|(is, _)| *is) {
             self.metrics.odd_events(oddity).increment(1);
             if self.told.len() < MAX_TYPES && self.told.insert(format!("{oddity} {kind}")) {
-                tracing::warn!(r#type = kind, oddity, "an event has something odd in it; it is forwarded (told once)");
+                tracing::warn!(
+                    r#type = kind,
+                    oddity,
+                    "an event has something odd in it; it is forwarded (told once)"
+                );
             }
         }
     }
@@ -157,9 +179,17 @@ impl Inbound {
     fn refuse(&mut self, unfit: &Unfit) {
         self.metrics.bad_events(unfit.reason).increment(1);
         if self.told.insert(unfit.reason.to_owned()) {
-            tracing::warn!(reason = unfit.reason, "a frame from Slack was not forwarded: {} (told once; djangobot_bad_events_total counts)", unfit.sentence);
+            tracing::warn!(
+                reason = unfit.reason,
+                "a frame from Slack was not forwarded: {} (told once; djangobot_bad_events_total counts)",
+                unfit.sentence
+            );
         } else {
-            tracing::debug!(reason = unfit.reason, "a frame from Slack was not forwarded: {}", unfit.sentence);
+            tracing::debug!(
+                reason = unfit.reason,
+                "a frame from Slack was not forwarded: {}",
+                unfit.sentence
+            );
         }
     }
 }
@@ -171,11 +201,24 @@ fn channel_for(kind: &str) -> Result<(ChannelName, bool), Unfit> {
     {
         return Ok((channel, true));
     }
-    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
-    let name: String = "slack.".chars().chain(kind.chars().map(fit)).take(MAX_NAME_LENGTH).collect();
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = "slack."
+        .chars()
+        .chain(kind.chars().map(fit))
+        .take(MAX_NAME_LENGTH)
+        .collect();
     match ChannelName::new(&name) {
         Ok(channel) => Ok((channel, false)),
-        Err(error) => Err(Unfit { reason: "type", sentence: error.to_string() }),
+        Err(error) => Err(Unfit {
+            reason: "type",
+            sentence: error.to_string(),
+        }),
     }
 }
 
@@ -186,13 +229,19 @@ mod tests {
     #[test]
     fn a_type_that_is_no_channel_name_is_made_one() {
         let check = |kind: &str, expect: &str, exact: bool| {
-            let Ok((channel, was)) = channel_for(kind) else { panic!("{kind:?} got no channel") };
+            let Ok((channel, was)) = channel_for(kind) else {
+                panic!("{kind:?} got no channel")
+            };
             assert_eq!((channel.as_str(), was), (expect, exact), "{kind:?}");
         };
         check("message", "slack.message", true);
         check("we/ird type", "slack.we_ird_type", false);
         check("a!b", "slack.a_b", false);
         check("étoile", "slack._toile", false);
-        check(&"x".repeat(200), &format!("slack.{}", "x".repeat(93)), false);
+        check(
+            &"x".repeat(200),
+            &format!("slack.{}", "x".repeat(93)),
+            false,
+        );
     }
 }

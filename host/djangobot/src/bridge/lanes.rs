@@ -11,7 +11,10 @@ pub(crate) struct Lanes<J> {
 
 impl<J> Default for Lanes<J> {
     fn default() -> Self {
-        Self { waiting: HashMap::new(), jobs: 0 }
+        Self {
+            waiting: HashMap::new(),
+            jobs: 0,
+        }
     }
 }
 

@@ -73,7 +73,8 @@ impl Bridge {
         let stop = cancel.child_token();
         let pacer = Pacer::new(self.settings.slack.speed());
         let roster = Arc::new(RosterKeeper::new(&self, pacer.clone()));
-        let send_channel = ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
+        let send_channel =
+            ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
         let reader = ReceiverId(self.state.host_id().map_err(Failure::failed)?.into());
         let (sessions, session) = watch::channel(None);
         let (frames, incoming) = mpsc::channel(FRAMES);
@@ -81,11 +82,21 @@ impl Bridge {
         let inbound = self.inbound(&roster, sessions);
         let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer);
 
-        let transport = spawn(rtm::run(self.api.clone(), rtm::Config::default(), frames, stop.clone()));
+        let transport = spawn(rtm::run(
+            self.api.clone(),
+            rtm::Config::default(),
+            frames,
+            stop.clone(),
+        ));
         let way_in = spawn(inbound.run(incoming));
         let way_out = spawn(once_connected(session.clone(), stop.clone(), outbound));
         let names = spawn(roster.clone().run(session, stop.clone()));
-        let watching = spawn(watch_layer(self.layer.clone(), send_channel, self.metrics.clone(), self.readiness.clone()));
+        let watching = spawn(watch_layer(
+            self.layer.clone(),
+            send_channel,
+            self.metrics.clone(),
+            self.readiness.clone(),
+        ));
 
         // The transport ends first, on a signal or for good; what it had handed out then runs through.
         let ended = transport.await.map_err(Failure::plain)?;
@@ -100,16 +111,27 @@ impl Bridge {
         drop(watching);
         self.layer.close().await;
         if left > 0 {
-            tracing::error!(events = left, "stopped with events that the channel layer had not taken; they are lost");
+            tracing::error!(
+                events = left,
+                "stopped with events that the channel layer had not taken; they are lost"
+            );
         }
         ended.map_err(Failure::plain)
     }
 
-    fn inbound(&self, roster: &Arc<RosterKeeper>, sessions: watch::Sender<Option<Session>>) -> Inbound {
+    fn inbound(
+        &self,
+        roster: &Arc<RosterKeeper>,
+        sessions: watch::Sender<Option<Session>>,
+    ) -> Inbound {
         let layer = &self.settings.layer;
         Inbound {
             layer: self.layer.clone(),
-            envelope: Envelope::new(self.format, layer.send_channel.clone(), self.settings.slack.transport.name()),
+            envelope: Envelope::new(
+                self.format,
+                layer.send_channel.clone(),
+                self.settings.slack.transport.name(),
+            ),
             deliveries: Deliveries::new(self.layer.clone(), self.metrics.clone(), layer.hold),
             roster: roster.clone(),
             sessions,
@@ -121,14 +143,27 @@ impl Bridge {
         }
     }
 
-    fn outbound(&self, roster: &Arc<RosterKeeper>, channel: ChannelName, reader: ReceiverId, pacer: Pacer) -> Outbound {
+    fn outbound(
+        &self,
+        roster: &Arc<RosterKeeper>,
+        channel: ChannelName,
+        reader: ReceiverId,
+        pacer: Pacer,
+    ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {
             layer: self.layer.clone(),
             channel,
             reader,
-            rules: Rules { methods: slack.methods.clone(), default_channel: slack.default_channel.clone() },
-            post: Post { api: self.api.clone(), pacer, roster: roster.clone() },
+            rules: Rules {
+                methods: slack.methods.clone(),
+                default_channel: slack.default_channel.clone(),
+            },
+            post: Post {
+                api: self.api.clone(),
+                pacer,
+                roster: roster.clone(),
+            },
             state: self.state.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
@@ -145,18 +180,32 @@ where
 }
 
 /// Messages for Slack wait in the layer until Slack has taken our token, so that a wrong one fails no message.
-async fn once_connected(mut session: watch::Receiver<Option<Session>>, stop: CancellationToken, outbound: Outbound) {
-    let connected = stop.run_until_cancelled(session.wait_for(Option::is_some)).await.is_some_and(|session| session.is_ok());
+async fn once_connected(
+    mut session: watch::Receiver<Option<Session>>,
+    stop: CancellationToken,
+    outbound: Outbound,
+) {
+    let connected = stop
+        .run_until_cancelled(session.wait_for(Option::is_some))
+        .await
+        .is_some_and(|session| session.is_ok());
     if connected {
         outbound.run(stop, DRAIN).await;
     }
 }
 
 /// Keeps readiness and the gauges that nobody else sets.
-async fn watch_layer(layer: Arc<dyn ChannelLayer>, send_channel: ChannelName, metrics: Metrics, readiness: Arc<Readiness>) {
+async fn watch_layer(
+    layer: Arc<dyn ChannelLayer>,
+    send_channel: ChannelName,
+    metrics: Metrics,
+    readiness: Arc<Readiness>,
+) {
     let depth = metrics.depth(send_channel.as_str());
     loop {
-        readiness.layer.store(layer.ping().await.is_ok(), Ordering::Relaxed);
+        readiness
+            .layer
+            .store(layer.ping().await.is_ok(), Ordering::Relaxed);
         if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
             depth.set(waiting as f64);
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use djangobot_channels::{ChannelLayer, ChannelName, Delivery, LayerError, Receiver, ReceiverId, Serializer};
+use djangobot_channels::{
+    ChannelLayer, ChannelName, Delivery, LayerError, Receiver, ReceiverId, Serializer,
+};
 use djangobot_event::Event;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -48,7 +50,9 @@ struct Job {
 impl Outbound {
     /// Sends until `cancel`, then finishes what was taken, for at most `drain`; what is left goes back to the layer.
     pub(crate) async fn run(self, cancel: CancellationToken, drain: Duration) {
-        let Some(receiver) = cancel.run_until_cancelled(self.open()).await else { return };
+        let Some(receiver) = cancel.run_until_cancelled(self.open()).await else {
+            return;
+        };
         let mut lanes = Lanes::default();
         let mut running: FuturesUnordered<BoxFuture<'_, String>> = FuturesUnordered::new();
         let mut trouble = Trouble::new();
@@ -122,16 +126,34 @@ impl Outbound {
             Ok(request) => self.post.lane(request),
             Err(_) => String::new(),
         };
-        Some((lane, Job { delivery, reply, request, taken }))
+        Some((
+            lane,
+            Job {
+                delivery,
+                reply,
+                request,
+                taken,
+            },
+        ))
     }
 
     fn decode(&self, delivery: &Delivery) -> Result<Event, Refusal> {
-        let payload = delivery.payload.clone().map_err(|error| Refusal::new("undecodable", format!("The message can't be opened: {error}.")))?;
+        let payload = delivery.payload.clone().map_err(|error| {
+            Refusal::new(
+                "undecodable",
+                format!("The message can't be opened: {error}."),
+            )
+        })?;
         let read = match self.layer.serializer() {
             Serializer::Msgpack => Event::from_msgpack(&payload).map_err(|error| error.to_string()),
             Serializer::Json => Event::parse(payload).map_err(|error| error.to_string()),
         };
-        read.map_err(|error| Refusal::new("undecodable", format!("The message is no dict that a channel layer may carry: {error}.")))
+        read.map_err(|error| {
+            Refusal::new(
+                "undecodable",
+                format!("The message is no dict that a channel layer may carry: {error}."),
+            )
+        })
     }
 
     /// One message's whole way out. Gives the lane back, which is then free for its next.
@@ -140,9 +162,13 @@ impl Outbound {
             Ok(request) => self.post.call(request).await,
             Err(refusal) => Err(refusal),
         };
-        let label = outcome.as_ref().map_or_else(|refusal| refusal.error.as_str(), |_| "sent");
+        let label = outcome
+            .as_ref()
+            .map_or_else(|refusal| refusal.error.as_str(), |_| "sent");
         self.metrics.sends(label).increment(1);
-        self.metrics.send_seconds().record(job.taken.elapsed().as_secs_f64());
+        self.metrics
+            .send_seconds()
+            .record(job.taken.elapsed().as_secs_f64());
         self.conclude(&job.reply, outcome, &job.delivery).await;
         self.finish(receiver, &job.delivery).await;
         lane
@@ -165,7 +191,9 @@ impl Outbound {
                     None => Err("the message had no reply_channel".to_owned()),
                 };
                 match unheard {
-                    Ok(()) => tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail),
+                    Ok(()) => {
+                        tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail)
+                    }
                     Err(why) => self.bury(&refusal, delivery, &why),
                 }
             }
@@ -174,7 +202,9 @@ impl Outbound {
 
     /// Puts an answer on the reply channel, if there is one.
     async fn answer(&self, reply: &Reply, answer: Value) -> Result<(), String> {
-        let Some(channel) = &reply.channel else { return Ok(()) };
+        let Some(channel) = &reply.channel else {
+            return Ok(());
+        };
         let text = serde_json::to_vec(&answer).map_err(|error| error.to_string())?;
         let message = Event::parse(text).map_err(|error| error.to_string())?;
         if let Some(tap) = &self.tap {
@@ -184,8 +214,14 @@ impl Outbound {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         let mut why = String::new();
         for _ in 0..REPLY_TRIES {
-            match self.layer.send(channel, std::slice::from_ref(&member)).await {
-                Ok(sent) if sent.receivers == Some(0) => why = format!("nobody is subscribed to {channel}"),
+            match self
+                .layer
+                .send(channel, std::slice::from_ref(&member))
+                .await
+            {
+                Ok(sent) if sent.receivers == Some(0) => {
+                    why = format!("nobody is subscribed to {channel}")
+                }
                 Ok(sent) if sent.accepted == 0 => why = format!("{channel} is full"),
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_temporary() => why = error.to_string(),
@@ -200,16 +236,32 @@ impl Outbound {
         // What can be read is kept as JSON, what can't as the bytes that came.
         let bytes = match self.decode(delivery) {
             Ok(message) => message.raw().clone(),
-            Err(_) => delivery.payload.clone().unwrap_or_else(|_| Bytes::clone(&delivery.member)),
+            Err(_) => delivery
+                .payload
+                .clone()
+                .unwrap_or_else(|_| Bytes::clone(&delivery.member)),
         };
-        let letter =
-            DeadLetter { channel: self.channel.as_str(), error: &refusal.error, detail: &refusal.detail, message: &bytes };
+        let letter = DeadLetter {
+            channel: self.channel.as_str(),
+            error: &refusal.error,
+            detail: &refusal.detail,
+            message: &bytes,
+        };
         match self.state.bury(&letter) {
             Ok(id) => {
-                tracing::error!(error = refusal.error, dead_letter = id, "a message was not sent to Slack: {} Kept as dead letter {id} ({why}).", refusal.detail);
+                tracing::error!(
+                    error = refusal.error,
+                    dead_letter = id,
+                    "a message was not sent to Slack: {} Kept as dead letter {id} ({why}).",
+                    refusal.detail
+                );
             }
             Err(error) => {
-                tracing::error!(error = refusal.error, "a message was not sent to Slack: {} It could not be kept either: {error}", refusal.detail);
+                tracing::error!(
+                    error = refusal.error,
+                    "a message was not sent to Slack: {} It could not be kept either: {error}",
+                    refusal.detail
+                );
             }
         }
     }
@@ -256,7 +308,10 @@ struct Trouble {
 
 impl Trouble {
     fn new() -> Self {
-        Self { backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)), told: false }
+        Self {
+            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
+            told: false,
+        }
     }
 
     async fn wait(&mut self, error: &LayerError, metrics: &Metrics) {

@@ -24,7 +24,9 @@ pub(crate) struct Post {
 impl Post {
     /// The lane of `request`: its conversation, under one name whatever the app called it.
     pub(crate) fn lane(&self, request: &Request) -> String {
-        let Some(named) = &request.channel else { return request.method.name.to_owned() };
+        let Some(named) = &request.channel else {
+            return request.method.name.to_owned();
+        };
         match self.known(&Destination::read(named)) {
             Some(id) => id,
             None => named.trim_start_matches('#').to_owned(),
@@ -33,7 +35,12 @@ impl Post {
 
     /// Carries `request` out and gives Slack's answer.
     pub(crate) async fn call(&self, request: Request) -> Result<Value, Refusal> {
-        let Request { method, mut arguments, channel, .. } = request;
+        let Request {
+            method,
+            mut arguments,
+            channel,
+            ..
+        } = request;
         let channel = match channel {
             Some(named) => Some(self.find(&named).await?),
             None => None,
@@ -41,10 +48,16 @@ impl Post {
         if let Some(id) = &channel {
             arguments.insert("channel".into(), id.as_str().into());
         }
-        self.attempts(method.name, channel.as_deref(), &arguments).await
+        self.attempts(method.name, channel.as_deref(), &arguments)
+            .await
     }
 
-    async fn attempts(&self, method: &str, channel: Option<&str>, arguments: &Map<String, Value>) -> Result<Value, Refusal> {
+    async fn attempts(
+        &self,
+        method: &str,
+        channel: Option<&str>,
+        arguments: &Map<String, Value>,
+    ) -> Result<Value, Refusal> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         let mut tries = 0;
         loop {
@@ -56,7 +69,12 @@ impl Post {
             match error.class() {
                 Class::AlreadyDone => return Ok(serde_json::json!({ "already": error.code() })),
                 Class::RateLimited { retry_after } => {
-                    tracing::warn!(method, channel, ?retry_after, "Slack limits the rate; this method and channel wait");
+                    tracing::warn!(
+                        method,
+                        channel,
+                        ?retry_after,
+                        "Slack limits the rate; this method and channel wait"
+                    );
                     self.pacer.limited(method, channel, retry_after);
                 }
                 Class::Retry if tries < TRIES => {
@@ -64,10 +82,14 @@ impl Post {
                     tracing::warn!(method, channel, tries, "{error}; trying again");
                     backoff.wait().await;
                 }
-                Class::Fatal | Class::Permanent | Class::Retry | Class::Refresh => return Err(refused(&error)),
+                Class::Fatal | Class::Permanent | Class::Retry | Class::Refresh => {
+                    return Err(refused(&error));
+                }
                 Class::Ambiguous => {
                     let mut refusal = refused(&error);
-                    refusal.detail.push_str(" Slack may have carried it out all the same, so it was not tried again.");
+                    refusal.detail.push_str(
+                        " Slack may have carried it out all the same, so it was not tried again.",
+                    );
                     return Err(refusal);
                 }
             }
@@ -91,11 +113,23 @@ impl Post {
             Destination::User(id) => self.open(&id).await,
             Destination::Handle(handle) => match self.roster.roster().find_user(&handle) {
                 Some(user) => self.open(user.id()).await,
-                None => Err(Refusal::new("user_not_found", format!("There is no user @{handle} among the {} that the bot sees.", self.roster.roster().len().users))),
+                None => Err(Refusal::new(
+                    "user_not_found",
+                    format!(
+                        "There is no user @{handle} among the {} that the bot sees.",
+                        self.roster.roster().len().users
+                    ),
+                )),
             },
             // What the roster could not be asked about, for want of a scope, Slack can.
             Destination::Name(name) if !self.roster.knows_conversations() => Ok(format!("#{name}")),
-            Destination::Name(name) => Err(Refusal::new("channel_not_found", format!("There is no channel #{name} among the {} that the bot sees. Private channels are seen once the bot is invited.", self.roster.roster().len().conversations))),
+            Destination::Name(name) => Err(Refusal::new(
+                "channel_not_found",
+                format!(
+                    "There is no channel #{name} among the {} that the bot sees. Private channels are seen once the bot is invited.",
+                    self.roster.roster().len().conversations
+                ),
+            )),
         }
     }
 
@@ -104,10 +138,13 @@ impl Post {
         match destination {
             Destination::Conversation(id) => Some(id.clone()),
             Destination::User(id) => roster.im_of(id).map(|im| im.id().to_owned()),
-            Destination::Name(name) => roster.find_conversation(name).map(|found| found.id().to_owned()),
-            Destination::Handle(handle) => {
-                roster.find_user(handle).and_then(|user| roster.im_of(user.id())).map(|im| im.id().to_owned())
-            }
+            Destination::Name(name) => roster
+                .find_conversation(name)
+                .map(|found| found.id().to_owned()),
+            Destination::Handle(handle) => roster
+                .find_user(handle)
+                .and_then(|user| roster.im_of(user.id()))
+                .map(|im| im.id().to_owned()),
         }
     }
 
@@ -119,7 +156,10 @@ impl Post {
                 self.roster.roster().want(id);
                 Ok(id.to_owned())
             }
-            None => Err(Refusal::new("unreadable_answer", format!("Slack opened a conversation with {user} but named no id."))),
+            None => Err(Refusal::new(
+                "unreadable_answer",
+                format!("Slack opened a conversation with {user} but named no id."),
+            )),
         }
     }
 }

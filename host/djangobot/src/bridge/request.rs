@@ -21,12 +21,10 @@ pub(crate) struct Request {
     pub(crate) arguments: Map<String, Value>,
     /// The conversation as the app named it.
     pub(crate) channel: Option<String>,
-    /// Where the outcome goes.
-    pub(crate) reply: Reply,
 }
 
 /// Where an outcome goes, and what the app calls its request.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) channel: Option<ChannelName>,
     /// The caller's `id`, given back as `request`.
@@ -44,7 +42,10 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(error: &str, detail: impl Into<String>) -> Self {
-        Self { error: error.to_owned(), detail: detail.into() }
+        Self {
+            error: error.to_owned(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -64,17 +65,38 @@ impl Rules {
         message.write_json(&mut json);
         let mut keys: Map<String, Value> = match serde_json::from_slice(&json) {
             Ok(keys) => keys,
-            Err(error) => return (Reply::default(), Err(Refusal::new("invalid_message", format!("The message can't be read: {error}.")))),
+            Err(error) => {
+                return (
+                    Reply::default(),
+                    Err(Refusal::new(
+                        "invalid_message",
+                        format!("The message can't be read: {error}."),
+                    )),
+                );
+            }
         };
-        let mut reply = Reply { request: keys.remove("id").unwrap_or(Value::Null), ..Reply::default() };
+        let mut reply = Reply {
+            request: keys.remove("id").unwrap_or(Value::Null),
+            ..Reply::default()
+        };
         let address = match keys.remove("reply_channel") {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) => ChannelName::new(&name).map(Some).map_err(|error| error.to_string()),
+            Some(Value::String(name)) => ChannelName::new(&name)
+                .map(Some)
+                .map_err(|error| error.to_string()),
             Some(other) => Err(format!("it is {}", kind(&other))),
         };
         match address {
             Ok(channel) => reply.channel = channel,
-            Err(why) => return (reply, Err(Refusal::new("invalid_reply_channel", format!("`reply_channel` must be a channel's name: {why}.")))),
+            Err(why) => {
+                return (
+                    reply,
+                    Err(Refusal::new(
+                        "invalid_reply_channel",
+                        format!("`reply_channel` must be a channel's name: {why}."),
+                    )),
+                );
+            }
         }
         let request = self.request(keys, &mut reply);
         (reply, request)
@@ -85,16 +107,30 @@ impl Rules {
         let method = self.method(keys.remove("method"))?;
         method.name.clone_into(&mut reply.method);
         let channel = match keys.remove("channel") {
-            Some(Value::String(channel)) if !channel.trim().is_empty() => Some(channel.trim().to_owned()),
+            Some(Value::String(channel)) if !channel.trim().is_empty() => {
+                Some(channel.trim().to_owned())
+            }
             None | Some(Value::Null | Value::String(_)) => None,
             Some(other) => {
-                return Err(Refusal::new("invalid_channel", format!("`channel` must be a text, a name or an id; it is {}.", kind(&other))));
+                return Err(Refusal::new(
+                    "invalid_channel",
+                    format!(
+                        "`channel` must be a text, a name or an id; it is {}.",
+                        kind(&other)
+                    ),
+                ));
             }
         };
-        let mut request = Request { method, arguments: keys, channel, reply: reply.clone() };
+        let mut request = Request {
+            method,
+            arguments: keys,
+            channel,
+        };
         if matches!(method.name, "chat.postMessage" | "chat.postEphemeral") {
             check_post(&request.arguments)?;
-            request.channel.get_or_insert_with(|| self.default_channel.clone());
+            request
+                .channel
+                .get_or_insert_with(|| self.default_channel.clone());
         }
         Ok(request)
     }
@@ -103,10 +139,18 @@ impl Rules {
         let name = match named {
             None | Some(Value::Null) => DEFAULT_METHOD.to_owned(),
             Some(Value::String(name)) => name,
-            Some(other) => return Err(Refusal::new("unknown_method", format!("`method` must be a text; it is {}.", kind(&other)))),
+            Some(other) => {
+                return Err(Refusal::new(
+                    "unknown_method",
+                    format!("`method` must be a text; it is {}.", kind(&other)),
+                ));
+            }
         };
         let Some(method) = method::get(&name) else {
-            return Err(Refusal::new("unknown_method", format!("Slack's Web API has no method {name:.80?}.")));
+            return Err(Refusal::new(
+                "unknown_method",
+                format!("Slack's Web API has no method {name:.80?}."),
+            ));
         };
         let allowed = |glob: &String| match glob.strip_suffix('*') {
             Some(start) => name.starts_with(start),
@@ -129,11 +173,21 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
         Some(Value::String(text)) => {
             let length = text.chars().count();
             if length > MAX_TEXT {
-                return Err(Refusal::new("msg_too_long", format!("`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file.")));
+                return Err(Refusal::new(
+                    "msg_too_long",
+                    format!(
+                        "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
+                    ),
+                ));
             }
         }
         None | Some(Value::Null) => {}
-        Some(other) => return Err(Refusal::new("invalid_text", format!("`text` must be a text; it is {}.", kind(other)))),
+        Some(other) => {
+            return Err(Refusal::new(
+                "invalid_text",
+                format!("`text` must be a text; it is {}.", kind(other)),
+            ));
+        }
     }
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
         None | Some(Value::Null) => false,
@@ -144,7 +198,10 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     if has_body {
         return Ok(());
     }
-    Err(Refusal::new("no_text", "The message has no `text` (nor `blocks`, `attachments` or `markdown_text`)."))
+    Err(Refusal::new(
+        "no_text",
+        "The message has no `text` (nor `blocks`, `attachments` or `markdown_text`).",
+    ))
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -163,17 +220,27 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> (Reply, Result<Request, Refusal>) {
-        let rules = Rules { methods: vec!["chat.*".into(), "conversations.open".into()], default_channel: "general".into() };
+        let rules = Rules {
+            methods: vec!["chat.*".into(), "conversations.open".into()],
+            default_channel: "general".into(),
+        };
         rules.read(&Event::parse(json.to_owned()).unwrap())
     }
 
     #[test]
     fn a_text_alone_is_a_post_to_the_default_channel() {
-        let request = read(r#"{"type":"x","text":"hi","thread_ts":"1.2","id":7}"#).1.unwrap();
+        let (reply, request) = read(r#"{"type":"x","text":"hi","thread_ts":"1.2","id":7}"#);
+        let request = request.unwrap();
         assert_eq!(request.method.name, "chat.postMessage");
         assert_eq!(request.channel.as_deref(), Some("general"));
-        assert_eq!(Value::Object(request.arguments), serde_json::json!({"text": "hi", "thread_ts": "1.2"}));
-        assert_eq!(request.reply.request, serde_json::json!(7));
+        assert_eq!(
+            Value::Object(request.arguments),
+            serde_json::json!({"text": "hi", "thread_ts": "1.2"})
+        );
+        assert_eq!(
+            (reply.request, reply.method.as_str()),
+            (serde_json::json!(7), "chat.postMessage")
+        );
     }
 
     #[test]
@@ -191,8 +258,14 @@ mod tests {
         check(r#"{"text":"x","channel":5}"#, "invalid_channel");
         check(r#"{"text":"x","method":"no.such"}"#, "unknown_method");
         check(r#"{"method":"admin.users.list"}"#, "method_not_allowed");
-        check(r#"{"text":"x","reply_channel":"a b"}"#, "invalid_reply_channel");
-        check(&format!(r#"{{"text":"{}"}}"#, "x".repeat(40_001)), "msg_too_long");
+        check(
+            r#"{"text":"x","reply_channel":"a b"}"#,
+            "invalid_reply_channel",
+        );
+        check(
+            &format!(r#"{{"text":"{}"}}"#, "x".repeat(40_001)),
+            "msg_too_long",
+        );
     }
 
     #[test]

@@ -69,7 +69,10 @@ impl RosterKeeper {
             return;
         }
         let mut ready = self.ready.subscribe();
-        if tokio::time::timeout(self.wait, ready.wait_for(|ready| *ready)).await.is_err() {
+        if tokio::time::timeout(self.wait, ready.wait_for(|ready| *ready))
+            .await
+            .is_err()
+        {
             tracing::warn!(waited = ?self.wait, "the roster is not there yet; names stay unknown until it is");
             // Who came after this one need not wait as long again.
             self.ready.send_replace(true);
@@ -82,9 +85,18 @@ impl RosterKeeper {
     }
 
     /// Loads the roster once the workspace is known, keeps it in the state, until `stop`.
-    pub(crate) async fn run(self: Arc<Self>, mut session: watch::Receiver<Option<Session>>, stop: CancellationToken) {
-        let connected = stop.run_until_cancelled(session.wait_for(Option::is_some)).await;
-        let Some(Ok(Some(Session { team_id, self_id, .. }))) = connected.map(|found| found.map(|session| session.clone())) else {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut session: watch::Receiver<Option<Session>>,
+        stop: CancellationToken,
+    ) {
+        let connected = stop
+            .run_until_cancelled(session.wait_for(Option::is_some))
+            .await;
+        let Some(Ok(Some(Session {
+            team_id, self_id, ..
+        }))) = connected.map(|found| found.map(|session| session.clone()))
+        else {
             return;
         };
         self.roster.set_self(&self_id);
@@ -94,13 +106,19 @@ impl RosterKeeper {
             stop.run_until_cancelled(self.load()).await;
             self.keep(&key, &stop).await;
         };
-        tokio::join!(upkeep, self.roster.fetch(&self.api, &self.pacer, stop.clone()));
+        tokio::join!(
+            upkeep,
+            self.roster.fetch(&self.api, &self.pacer, stop.clone())
+        );
     }
 
     /// Brings what changed to the state, now and then and at the end.
     async fn keep(&self, key: &str, stop: &CancellationToken) {
         loop {
-            let stopped = stop.run_until_cancelled(tokio::time::sleep(SAVE)).await.is_none();
+            let stopped = stop
+                .run_until_cancelled(tokio::time::sleep(SAVE))
+                .await
+                .is_none();
             self.gauges();
             if self.changed.swap(false, Ordering::Relaxed) {
                 self.save(key);
@@ -116,18 +134,26 @@ impl RosterKeeper {
             Ok(Some(snapshot)) => match self.roster.restore(&snapshot) {
                 Ok(()) => {
                     self.ready.send_replace(true);
-                    tracing::debug!(users = self.roster.len().users, "the roster of the last run is there");
+                    tracing::debug!(
+                        users = self.roster.len().users,
+                        "the roster of the last run is there"
+                    );
                 }
-                Err(error) => tracing::warn!(%error, "the roster of the last run can't be read; it is loaded anew"),
+                Err(error) => {
+                    tracing::warn!(%error, "the roster of the last run can't be read; it is loaded anew")
+                }
             },
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the roster of the last run can't be read; it is loaded anew"),
+            Err(error) => {
+                tracing::warn!(%error, "the roster of the last run can't be read; it is loaded anew")
+            }
         }
     }
 
     async fn load(&self) {
         let bar = self.terminal.bar("roster");
-        let progress = |progress: Progress| bar.set_position((progress.users + progress.conversations) as u64);
+        let progress =
+            |progress: Progress| bar.set_position((progress.users + progress.conversations) as u64);
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
             match self.roster.load(&self.api, &self.pacer, &progress).await {
@@ -135,7 +161,10 @@ impl RosterKeeper {
                     for warning in &loaded.warnings {
                         tracing::warn!("{warning}");
                     }
-                    let complete = !loaded.warnings.iter().any(|warning| warning.what.ends_with("channels"));
+                    let complete = !loaded
+                        .warnings
+                        .iter()
+                        .any(|warning| warning.what.ends_with("channels"));
                     self.complete.store(complete, Ordering::Relaxed);
                     break;
                 }
@@ -154,24 +183,38 @@ impl RosterKeeper {
         self.changed.store(true, Ordering::Relaxed);
         self.gauges();
         let known = self.roster.len();
-        tracing::info!(users = known.users, conversations = known.conversations, "the roster is loaded");
+        tracing::info!(
+            users = known.users,
+            conversations = known.conversations,
+            "the roster is loaded"
+        );
     }
 
     fn save(&self, key: &str) {
         let kept = match self.roster.snapshot() {
-            Ok(snapshot) => self.state.set_fact(key, &snapshot).map_err(|error| error.to_string()),
+            Ok(snapshot) => self
+                .state
+                .set_fact(key, &snapshot)
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = kept {
-            tracing::warn!(error, "the roster can't be kept; the next start loads it anew");
+            tracing::warn!(
+                error,
+                "the roster can't be kept; the next start loads it anew"
+            );
         }
     }
 
     fn gauges(&self) {
         let known = self.roster.len();
         self.metrics.roster("users").set(known.users as f64);
-        self.metrics.roster("conversations").set(known.conversations as f64);
-        self.metrics.roster("usergroups").set(known.usergroups as f64);
+        self.metrics
+            .roster("conversations")
+            .set(known.conversations as f64);
+        self.metrics
+            .roster("usergroups")
+            .set(known.usergroups as f64);
         if let Ok(letters) = self.state.dead_letters() {
             self.metrics.dead_letters().set(letters as f64);
         }

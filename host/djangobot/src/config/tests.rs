@@ -6,8 +6,14 @@ fn read(text: &str, target: &[&str]) -> Result<Settings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("djangobot.toml");
     std::fs::write(&path, text).unwrap();
-    let target = TargetArgs { target: target.iter().map(ToString::to_string).collect(), ..Default::default() };
-    let host = HostArgs { config: Some(path), ..Default::default() };
+    let target = TargetArgs {
+        target: target.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    let host = HostArgs {
+        config: Some(path),
+        ..Default::default()
+    };
     Settings::read(&target, &SlackArgs::default(), &host)
 }
 
@@ -20,49 +26,106 @@ fn refused(text: &str) -> (String, Option<String>) {
 
 #[test]
 fn flags_beat_the_file_and_the_file_beats_the_defaults() {
-    let settings = read("[slack]\ndefault-channel = \"ops\"\n[layer]\ntarget = \"redis://a\"\n", &["redis://b"]).unwrap();
+    let settings = read(
+        "[slack]\ndefault-channel = \"ops\"\n[layer]\ntarget = \"redis://a\"\n",
+        &["redis://b"],
+    )
+    .unwrap();
     assert_eq!(settings.slack.default_channel, "ops");
-    assert_eq!(settings.layer.target, Some(Target::Urls(vec!["redis://b".into()])));
+    assert_eq!(
+        settings.layer.target,
+        Some(Target::Urls(vec!["redis://b".into()]))
+    );
     assert_eq!(settings.slack.api_url.as_str(), "https://slack.com/api/");
 }
 
 #[test]
 fn paths_of_the_file_are_meant_from_where_it_is() {
-    let settings = read("state-dir = \"state\"\n[layer]\ntarget = \"myapp.settings\"\n", &[]).unwrap();
-    let home = settings.file.as_deref().unwrap().parent().unwrap().to_owned();
+    let settings = read(
+        "state-dir = \"state\"\n[layer]\ntarget = \"myapp.settings\"\n",
+        &[],
+    )
+    .unwrap();
+    let home = settings
+        .file
+        .as_deref()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_owned();
     assert_eq!(settings.state_dir, home.join("state"));
-    assert_eq!(settings.layer.target, Some(Target::Project { target: "myapp.settings".into(), directory: home }));
+    assert_eq!(
+        settings.layer.target,
+        Some(Target::Project {
+            target: "myapp.settings".into(),
+            directory: home
+        })
+    );
 }
 
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_likely_one() {
     let (message, help) = refused("[slack]\n\ntokne = \"x\"\n");
-    assert!(message.contains("djangobot.toml line 3: unknown field `tokne`"), "{message}");
+    assert!(
+        message.contains("djangobot.toml line 3: unknown field `tokne`"),
+        "{message}"
+    );
     assert_eq!(help.as_deref(), Some("did you mean `token`?"));
 }
 
 #[test]
 fn a_wrong_type_and_a_syntax_error_name_their_line() {
-    assert!(refused("[slack]\nmethods = 5\n").0.contains("line 2: invalid type"), "{:?}", refused("[slack]\nmethods = 5\n"));
-    assert!(refused("[slack\n").0.contains("line 1"), "{:?}", refused("[slack\n"));
-    assert!(refused("[layer]\nsend-channel = \"a b\"\n").0.contains("line 2"));
-    assert!(refused("[slack]\nroster-wait = -1.0\n").0.contains("no number of seconds"));
+    assert!(
+        refused("[slack]\nmethods = 5\n")
+            .0
+            .contains("line 2: invalid type"),
+        "{:?}",
+        refused("[slack]\nmethods = 5\n")
+    );
+    assert!(
+        refused("[slack\n").0.contains("line 1"),
+        "{:?}",
+        refused("[slack\n")
+    );
+    assert!(
+        refused("[layer]\nsend-channel = \"a b\"\n")
+            .0
+            .contains("line 2")
+    );
+    assert!(
+        refused("[slack]\nroster-wait = -1.0\n")
+            .0
+            .contains("no number of seconds")
+    );
 }
 
 #[test]
 fn a_file_that_was_named_must_be_there() {
-    let host = HostArgs { config: Some("/nowhere/djangobot.toml".into()), ..Default::default() };
+    let host = HostArgs {
+        config: Some("/nowhere/djangobot.toml".into()),
+        ..Default::default()
+    };
     let error = Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host).unwrap_err();
-    assert!(error.to_string().contains("/nowhere/djangobot.toml"), "{error}");
+    assert!(
+        error.to_string().contains("/nowhere/djangobot.toml"),
+        "{error}"
+    );
 }
 
 #[test]
 fn plain_http_is_for_loopback_only() {
     assert!(read("[slack]\napi-url = \"http://127.0.0.1:7000/api\"\n", &[]).is_ok());
-    assert!(refused("[slack]\napi-url = \"http://example.org/api/\"\n").0.contains("plain http"));
+    assert!(
+        refused("[slack]\napi-url = \"http://example.org/api/\"\n")
+            .0
+            .contains("plain http")
+    );
 }
 
 #[test]
 fn modules_and_urls_do_not_mix() {
-    assert!(matches!(read("", &["redis://a", "myapp.asgi"]), Err(ConfigError::MixedTargets(_))));
+    assert!(matches!(
+        read("", &["redis://a", "myapp.asgi"]),
+        Err(ConfigError::MixedTargets(_))
+    ));
 }
