@@ -112,7 +112,7 @@ impl Document {
 
     /// The text from the content of a string or key on, beyond its end.
     #[inline]
-    pub(crate) fn from_content(&self, node: &Node) -> &[u8] {
+    pub(crate) fn text_from(&self, node: &Node) -> &[u8] {
         &self.text[(node.start - self.base) as usize + 1..]
     }
 

@@ -113,7 +113,7 @@ fn write_node(document: &Document, node: &Node, out: &mut Vec<u8>) {
 fn write_plain_text(document: &Document, node: &Node, out: &mut Vec<u8>) {
     const PIECE: usize = 16;
     let length = (node.end - node.start) as usize - 2;
-    match document.from_content(node).first_chunk::<PIECE>() {
+    match document.text_from(node).first_chunk::<PIECE>() {
         Some(piece) if length <= PIECE => {
             let mut text = [0; 1 + PIECE];
             text[0] = 0xa0 | length as u8;
@@ -147,25 +147,25 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) {
 #[inline]
 fn write_text_header(length: u32, out: &mut Vec<u8>) {
     match length {
-        ..32 => out.push(0xa0 | length as u8),
-        ..0x100 => out.extend_from_slice(&[0xd9, length as u8]),
-        ..0x1_0000 => write_with_marker(0xda, (length as u16).to_be_bytes(), out),
+        0..=31 => out.push(0xa0 | length as u8),
+        32..=0xff => out.extend_from_slice(&[0xd9, length as u8]),
+        0x100..=0xffff => write_with_marker(0xda, (length as u16).to_be_bytes(), out),
         _ => write_with_marker(0xdb, length.to_be_bytes(), out),
     }
 }
 
 fn write_map_header(length: u32, out: &mut Vec<u8>) {
     match length {
-        ..16 => out.push(0x80 | length as u8),
-        ..0x1_0000 => write_with_marker(0xde, (length as u16).to_be_bytes(), out),
+        0..=15 => out.push(0x80 | length as u8),
+        16..=0xffff => write_with_marker(0xde, (length as u16).to_be_bytes(), out),
         _ => write_with_marker(0xdf, length.to_be_bytes(), out),
     }
 }
 
 fn write_array_header(length: u32, out: &mut Vec<u8>) {
     match length {
-        ..16 => out.push(0x90 | length as u8),
-        ..0x1_0000 => write_with_marker(0xdc, (length as u16).to_be_bytes(), out),
+        0..=15 => out.push(0x90 | length as u8),
+        16..=0xffff => write_with_marker(0xdc, (length as u16).to_be_bytes(), out),
         _ => write_with_marker(0xdd, length.to_be_bytes(), out),
     }
 }
@@ -173,20 +173,20 @@ fn write_array_header(length: u32, out: &mut Vec<u8>) {
 fn write_int(value: i64, out: &mut Vec<u8>) {
     match value {
         0.. => write_uint(value as u64, out),
-        -32.. => out.push(value as u8),
-        -0x80.. => out.extend_from_slice(&[0xd0, value as u8]),
-        -0x8000.. => write_with_marker(0xd1, (value as i16).to_be_bytes(), out),
-        -0x8000_0000.. => write_with_marker(0xd2, (value as i32).to_be_bytes(), out),
+        -32..=-1 => out.push(value as u8),
+        -0x80..=-33 => out.extend_from_slice(&[0xd0, value as u8]),
+        -0x8000..=-0x81 => write_with_marker(0xd1, (value as i16).to_be_bytes(), out),
+        -0x8000_0000..=-0x8001 => write_with_marker(0xd2, (value as i32).to_be_bytes(), out),
         _ => write_with_marker(0xd3, value.to_be_bytes(), out),
     }
 }
 
 fn write_uint(value: u64, out: &mut Vec<u8>) {
     match value {
-        ..0x80 => out.push(value as u8),
-        ..0x100 => out.extend_from_slice(&[0xcc, value as u8]),
-        ..0x1_0000 => write_with_marker(0xcd, (value as u16).to_be_bytes(), out),
-        ..0x1_0000_0000 => write_with_marker(0xce, (value as u32).to_be_bytes(), out),
+        0..=0x7f => out.push(value as u8),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, value as u8]),
+        0x100..=0xffff => write_with_marker(0xcd, (value as u16).to_be_bytes(), out),
+        0x1_0000..=0xffff_ffff => write_with_marker(0xce, (value as u32).to_be_bytes(), out),
         _ => write_with_marker(0xcf, value.to_be_bytes(), out),
     }
 }

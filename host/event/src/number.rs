@@ -37,7 +37,7 @@ pub(crate) fn scan(text: &[u8], at: usize) -> Result<(usize, Kind), Malformed> {
     }
     match end - first {
         ..=18 => Ok((end, Kind::Integer)),
-        ..=20 => Ok((
+        19..=20 => Ok((
             end,
             if magnitude_fits(&text[at..end]) {
                 Kind::Integer
@@ -45,7 +45,7 @@ pub(crate) fn scan(text: &[u8], at: usize) -> Result<(usize, Kind), Malformed> {
                 Kind::BigInteger
             },
         )),
-        ..=MAX_INTEGER_DIGITS => Ok((end, Kind::BigInteger)),
+        21..=MAX_INTEGER_DIGITS => Ok((end, Kind::BigInteger)),
         _ => Err(Malformed::TooLong(at)),
     }
 }

@@ -77,11 +77,11 @@ pub enum EditError {
         token: String,
     },
     /// What should hold the value is neither an object nor an array.
-    #[error("{pointer}: {token:?} names a part of what is neither an object nor an array")]
+    #[error("{pointer}: {token:?} is neither an object nor an array, and can't hold it")]
     NotAContainer {
         /// As it was given.
         pointer: String,
-        /// The part of it that leads nowhere.
+        /// The part of it that names that.
         token: String,
     },
     /// Not an index of the array, nor `-` or its length, which append.
@@ -159,9 +159,7 @@ impl Overlay {
     /// Whether any of the nodes from `start` to before `end` is changed or extended.
     #[inline]
     pub(crate) fn any_within(&self, start: u32, end: u32) -> bool {
-        !self.is_empty()
-            && !(range(&self.changes, start, end).is_empty()
-                && range(&self.extensions, start, end).is_empty())
+        any_within(&self.changes, start, end) || any_within(&self.extensions, start, end)
     }
 
     /// The value that a change put in.
@@ -207,6 +205,11 @@ fn find<T>(items: &[(u32, T)], node: u32) -> Option<usize> {
         return None;
     }
     items.binary_search_by_key(&node, |item| item.0).ok()
+}
+
+#[inline]
+fn any_within<T>(items: &[(u32, T)], start: u32, end: u32) -> bool {
+    !items.is_empty() && !range(items, start, end).is_empty()
 }
 
 fn range<T>(items: &[(u32, T)], start: u32, end: u32) -> std::ops::Range<usize> {
@@ -281,12 +284,6 @@ impl<'d, 'p> Target<'d, 'p> {
         let mut tokens = tokens.enumerate().peekable();
         let mut container = document.root;
         while let Some((depth, token)) = tokens.next() {
-            if !matches!(document.node(container).kind, Kind::Array | Kind::Object) {
-                return Err(EditError::NotAContainer {
-                    pointer: pointer.to_owned(),
-                    token: token.into_owned(),
-                });
-            }
             let found = document.locate(container, &token);
             if tokens.peek().is_none() {
                 return Ok(Target {
@@ -297,24 +294,25 @@ impl<'d, 'p> Target<'d, 'p> {
                     depth: depth + 1,
                 });
             }
+            let owned = || (pointer.to_owned(), token.to_string());
             match found {
                 Some(Found::Read { value, .. }) => container = value,
                 Some(found) => {
                     let Some(inner) = document.inner_mut(&found) else {
-                        return Err(EditError::NotAContainer {
-                            pointer: pointer.to_owned(),
-                            token: token.into_owned(),
-                        });
+                        let (pointer, token) = owned();
+                        return Err(EditError::NotAContainer { pointer, token });
                     };
                     document = inner;
                     container = document.root;
                 }
                 None => {
-                    return Err(EditError::NoParent {
-                        pointer: pointer.to_owned(),
-                        token: token.into_owned(),
-                    });
+                    let (pointer, token) = owned();
+                    return Err(EditError::NoParent { pointer, token });
                 }
+            }
+            if !matches!(document.node(container).kind, Kind::Array | Kind::Object) {
+                let (pointer, token) = owned();
+                return Err(EditError::NotAContainer { pointer, token });
             }
         }
         Err(EditError::Root)

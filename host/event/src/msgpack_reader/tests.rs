@@ -1,1 +1,216 @@
-//! TBD
+//! Messages against the JSON text made of them, and against their errors.
+
+use super::*;
+use crate::Event;
+use rmpv::Value;
+
+fn packed(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    rmpv::encode::write_value(&mut out, value).unwrap();
+    out
+}
+
+fn map(members: &[(&str, Value)]) -> Value {
+    Value::Map(
+        members
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()))
+            .collect(),
+    )
+}
+
+fn json(payload: &[u8]) -> String {
+    String::from_utf8(to_json(payload).unwrap()).unwrap()
+}
+
+#[test]
+fn a_message_becomes_the_same_json() {
+    let message = map(&[
+        ("text", "h\u{e9} \"\n😀".into()),
+        ("none", Value::Nil),
+        ("yes", true.into()),
+        ("no", false.into()),
+        (
+            "list",
+            vec![
+                Value::from(0),
+                (-1).into(),
+                127.into(),
+                128.into(),
+                (-33).into(),
+                70_000.into(),
+            ]
+            .into(),
+        ),
+        (
+            "limits",
+            vec![Value::from(i64::MIN), i64::MAX.into(), u64::MAX.into()].into(),
+        ),
+        (
+            "floats",
+            vec![
+                Value::F32(0.5),
+                Value::F64(0.1),
+                Value::F64(-0.0),
+                Value::F64(1e300),
+            ]
+            .into(),
+        ),
+        ("bytes", Value::Binary(b"as text".to_vec())),
+        (
+            "nested",
+            map(&[("a", map(&[])), ("b", Value::Array(vec![]))]),
+        ),
+    ]);
+    assert_eq!(
+        json(&packed(&message)),
+        concat!(
+            r#"{"text":"hé \"\n😀","none":null,"yes":true,"no":false,"list":[0,-1,127,128,-33,70000],"#,
+            r#""limits":[-9223372036854775808,9223372036854775807,18446744073709551615],"#,
+            r#""floats":[0.5,0.1,-0.0,1e300],"bytes":"as text","nested":{"a":{},"b":[]}}"#,
+        ),
+    );
+}
+
+#[test]
+fn each_form_of_integer_text_and_count_is_read() {
+    let check = |value: &[u8], expect: &str| {
+        let payload = [b"\x81\xa1k", value].concat();
+        assert_eq!(json(&payload), format!("{{\"k\":{expect}}}"));
+    };
+    check(&[0xcc, 1], "1");
+    check(&[0xcd, 0, 1], "1");
+    check(&[0xce, 0, 0, 0, 1], "1");
+    check(&[0xcf, 0, 0, 0, 0, 0, 0, 0, 1], "1");
+    check(&[0xd0, 0xff], "-1");
+    check(&[0xd1, 0xff, 0xfe], "-2");
+    check(&[0xd2, 0xff, 0xff, 0xff, 0xfd], "-3");
+    check(
+        &[0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc],
+        "-4",
+    );
+    check(&[0xe0], "-32");
+    for text in [
+        &[0xa1][..],
+        &[0xd9, 1],
+        &[0xda, 0, 1],
+        &[0xdb, 0, 0, 0, 1],
+        &[0xc4, 1],
+        &[0xc5, 0, 1],
+        &[0xc6, 0, 0, 0, 1],
+    ] {
+        check(&[text, b"x"].concat(), "\"x\"");
+    }
+    for array in [&[0x91][..], &[0xdc, 0, 1], &[0xdd, 0, 0, 0, 1]] {
+        check(&[array, &[0xc0]].concat(), "[null]");
+    }
+    for map in [&[0x81][..], &[0xde, 0, 1], &[0xdf, 0, 0, 0, 1]] {
+        check(&[map, b"\xa1x\x05"].concat(), "{\"x\":5}");
+    }
+}
+
+#[test]
+fn a_message_that_is_no_event_is_refused_naming_where() {
+    let check = |payload: &[u8], expect: &str| {
+        assert_eq!(
+            Event::from_msgpack(payload).unwrap_err().to_string(),
+            expect
+        );
+    };
+    check(b"", "byte 0: the message ends within the message");
+    check(b"\x05", "expected a map, found an integer");
+    check(b"\xa4text", "expected a map, found text");
+    check(b"\x91\x80", "expected a map, found an array");
+    check(b"\xc0", "expected a map, found nil");
+    check(b"{\"text\":1}", "expected a map, found an integer");
+    check(
+        b"\x80\x80",
+        "byte 1: the message is complete, but more follows",
+    );
+    check(
+        b"\x81\x01\x02",
+        "byte 1: a key of the message is an integer, but keys are texts",
+    );
+    check(
+        b"\x81\xa1a\x81\xc4\x01b\x02",
+        "byte 4: a key of /a is bytes, but keys are texts",
+    );
+    check(b"\x82\xa1a\x01\xa1b", "byte 6: the message ends within /b");
+    check(
+        b"\x81\xa1a\xd9\x05abc",
+        "byte 5: the message ends within /a",
+    );
+    check(
+        b"\x81\xa1a\xdd\xff\xff\xff\xff",
+        "byte 8: the message ends within /a/0",
+    );
+    check(
+        b"\x81\xa1a\x92\x01\xc4\x02\xff\xfe",
+        "byte 5: /a/1 is bytes that is not UTF-8; send such bytes as base64 text",
+    );
+    check(
+        b"\x81\xa3a/~\xd6\xff\x00\x00\x00\x00",
+        "byte 5: /a~1~0 is an extension type, which JSON has not",
+    );
+    check(
+        b"\x81\xa1a\xc1",
+        "byte 3: /a is the byte c1, which msgpack never uses, which JSON has not",
+    );
+    check(
+        &packed(&map(&[("x", f64::NAN.into())])),
+        "byte 3: /x is NaN, which JSON has not",
+    );
+    check(
+        &packed(&map(&[("x", f64::NEG_INFINITY.into())])),
+        "byte 3: /x is an infinity, which JSON has not",
+    );
+}
+
+#[test]
+fn depth_is_limited_and_costs_no_stack() {
+    let nested = |depth: usize| [&b"\x81\xa1a"[..], &vec![0x91; depth - 1], b"\xc0"].concat();
+    assert!(Event::from_msgpack(&nested(MAX_DEPTH)).is_ok());
+    let offset = MAX_DEPTH + 2;
+    assert_eq!(
+        Event::from_msgpack(&nested(MAX_DEPTH + 1)).unwrap_err(),
+        MsgpackError::TooDeep { offset }
+    );
+    assert_eq!(
+        Event::from_msgpack(&nested(1_000_000)).unwrap_err(),
+        MsgpackError::TooDeep { offset }
+    );
+}
+
+#[test]
+fn each_truncated_message_is_refused() {
+    let message = map(&[
+        ("type", "slack.send".into()),
+        (
+            "list",
+            vec![
+                Value::from(1.5),
+                70_000.into(),
+                "text".into(),
+                Value::Binary(b"bytes".to_vec()),
+            ]
+            .into(),
+        ),
+        ("map", map(&[("k", Value::Nil)])),
+    ]);
+    let payload = packed(&message);
+    assert!(Event::from_msgpack(&payload).is_ok());
+    for end in 0..payload.len() {
+        let error = Event::from_msgpack(&payload[..end]).unwrap_err();
+        assert!(
+            matches!(error, MsgpackError::Truncated { .. }),
+            "{end}: {error}"
+        );
+    }
+}
+
+#[test]
+fn of_a_key_that_comes_twice_the_last_one_counts() {
+    let event = Event::from_msgpack(b"\x82\xa1a\x01\xa1a\x02").unwrap();
+    assert_eq!(event.get("/a"), Some(crate::Value::Int(2)));
+    assert!(event.notes().duplicate_keys);
+}
