@@ -1,5 +1,5 @@
 //! Events of any content, edited in any way, beside `serde_json::Value`.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod documents;
 
