@@ -132,7 +132,7 @@ struct Refusal {
     /// Sentences for `response_metadata.messages`.
     messages: Vec<String>,
     /// For `missing_scope` and `unknown_method`.
-    more: Body,
+    more: Vec<(&'static str, Value)>,
     /// For `ratelimited`.
     retry_after: Option<u64>,
 }
@@ -142,7 +142,7 @@ impl From<&str> for Refusal {
         Refusal {
             error: error.to_owned(),
             messages: Vec::new(),
-            more: Body::new(),
+            more: Vec::new(),
             retry_after: None,
         }
     }
@@ -258,7 +258,8 @@ fn perform(core: &Core, method: &str, arguments: &Arguments) -> Reply {
             (body, Vec::new(), None)
         }
         Err(refusal) => {
-            let mut body = refusal.more;
+            let more = refusal.more.into_iter();
+            let mut body: Body = more.map(|(key, value)| (key.to_owned(), value)).collect();
             body.insert("ok".to_owned(), json!(false));
             body.insert("error".to_owned(), json!(refusal.error));
             (body, refusal.messages, refusal.retry_after)
@@ -295,7 +296,7 @@ fn attempt(
 ) -> Result<Body, Refusal> {
     let Some(method) = METHODS.iter().find(|method| method.name == name) else {
         return Err(Refusal {
-            more: Body::from_iter([("req_method".to_owned(), json!(name))]),
+            more: vec![("req_method", json!(name))],
             ..Refusal::from("unknown_method")
         });
     };
@@ -317,12 +318,12 @@ fn attempt(
                 .any(|scope| access.scopes.contains(*scope))
         {
             let provided: Vec<&str> = access.scopes.iter().map(String::as_str).collect();
-            let more = [
-                ("needed".to_owned(), json!(method.scopes.join(","))),
-                ("provided".to_owned(), json!(provided.join(","))),
+            let more = vec![
+                ("needed", json!(method.scopes.join(","))),
+                ("provided", json!(provided.join(","))),
             ];
             return Err(Refusal {
-                more: Body::from_iter(more),
+                more,
                 ..Refusal::from("missing_scope")
             });
         }

@@ -9,7 +9,7 @@ pub(super) fn api_test(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let arguments = request.arguments.to_json();
     match request.arguments.text("error")? {
         Some(error) => Err(Refusal {
-            more: fields([("args", arguments)]),
+            more: vec![("args", arguments)],
             ..Refusal::from(&*error)
         }),
         None => Ok(fields([("args", arguments)])),
