@@ -104,20 +104,23 @@ impl<D: Dialect> Queues<D> {
                 break;
             }
             let answers = join_all(round.iter().map(|(host, members)| self.append_some(*host, whole, members))).await;
+            let mut out = Vec::new();
             for ((host, members), answer) in round.iter().zip(answers) {
                 match answer {
                     Ok(accepted) => {
                         deal.took(*host, accepted);
                         if accepted < members.len() {
-                            deal.pass_over(*host);
+                            out.push(*host);
                         }
                     }
                     Err(error) => {
-                        deal.pass_over(*host);
+                        out.push(*host);
                         failure = Some(error);
                     }
                 }
             }
+            // Only now, when it is known what each host took, is anything dealt anew.
+            out.into_iter().for_each(|host| deal.pass_over(host));
         }
         for (host, members) in deal.stray() {
             let (_, members) = pick(whole, &members);

@@ -222,7 +222,7 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
             if !path.is_empty() {
                 host.database = path.parse().map_err(|_| format!("{path:?} is no number of a database"))?;
             }
-            host.tls = url.scheme().ends_with("s").then(Tls::default);
+            host.tls = matches!(url.scheme(), "rediss" | "valkeys").then(Tls::default);
             host
         }
         "unix" => Host::at(Endpoint::Unix(decode(url.path())?.into())),

@@ -1,0 +1,252 @@
+//! Readers lose nothing and give each message out once, however they end and whatever becomes of the server.
+
+mod support;
+
+use std::time::Duration;
+
+use djangobot_channels::LayerError;
+use djangobot_tests::{Redis, eventually};
+use support::*;
+
+const SHORT_LEASE: Duration = Duration::from_millis(600);
+
+#[tokio::test]
+async fn messages_come_in_order_and_nothing_is_left_behind() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    for hundred in 0..5 {
+        send(&layer, "c", hundred * 100..(hundred + 1) * 100).await;
+        assert!(drain(&layer, &receiver, 100).await.into_iter().eq(hundred * 100..(hundred + 1) * 100));
+    }
+    receiver.close().await.unwrap();
+    assert!(matches!(receiver.next().await, Err(LayerError::Closed)));
+    assert_eq!(keys(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    // Looking once a second, 30 messages one after the other would take half a minute at best.
+    let all = async {
+        for n in 0..30 {
+            send(&layer, "c", n..n + 1).await;
+            assert_eq!(drain(&layer, &receiver, 1).await, [n]);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all).await.expect("the server wakes the reader");
+}
+
+#[tokio::test]
+async fn a_cancelled_next_loses_nothing() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    let sender = layer.clone();
+    let sending = tokio::spawn(async move {
+        for n in 0..50 {
+            send(&sender, "c", n..n + 1).await;
+        }
+    });
+    let mut numbers = Vec::new();
+    while numbers.len() < 50 {
+        // Most of these give up before a message comes.
+        if let Ok(delivery) = tokio::time::timeout(Duration::from_micros(200), receiver.next()).await {
+            let delivery = delivery.unwrap();
+            numbers.push(number(&layer, &delivery));
+            receiver.done(&delivery).await.unwrap();
+        }
+    }
+    sending.await.unwrap();
+    assert!(numbers.into_iter().eq(0..50));
+}
+
+#[tokio::test]
+async fn what_a_killed_reader_had_comes_again_to_its_id_at_once() {
+    let redis = Redis::start();
+    let first = layer(&redis.url());
+    send(&first, "c", 0..40).await;
+    let receiver = first.receiver(&channel("c"), &id("r")).await.unwrap();
+    assert_eq!(drain(&first, &receiver, 3).await, [0, 1, 2]);
+    let unfinished = next(&receiver).await;
+    assert_eq!((number(&first, &unfinished), unfinished.redelivered), (3, false));
+    // Nothing is told to the server: this is what a SIGKILL leaves.
+    drop((receiver, first));
+    let second = layer(&redis.url());
+    let receiver = second.receiver(&channel("c"), &id("r")).await.unwrap();
+    let again = next(&receiver).await;
+    assert_eq!((number(&second, &again), again.redelivered), (3, true));
+    receiver.done(&again).await.unwrap();
+    assert!(drain(&second, &receiver, 36).await.into_iter().eq(4..40));
+    assert!(is_empty(&second, &receiver, "c").await);
+}
+
+#[tokio::test]
+async fn what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out() {
+    let redis = Redis::start();
+    let killed = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
+    send(&killed, "c", 0..5).await;
+    let receiver = killed.receiver(&channel("c"), &id("killed")).await.unwrap();
+    assert_eq!(number(&killed, &next(&receiver).await), 0);
+    drop((receiver, killed));
+    let heir = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
+    let receiver = heir.receiver(&channel("c"), &id("heir")).await.unwrap();
+    let first = next(&receiver).await;
+    assert_eq!((number(&heir, &first), first.redelivered), (0, true));
+    receiver.done(&first).await.unwrap();
+    assert_eq!(drain(&heir, &receiver, 4).await, [1, 2, 3, 4]);
+    receiver.close().await.unwrap();
+    assert_eq!(keys(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_slow_reader_keeps_its_lease() {
+    let redis = Redis::start();
+    let layer = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
+    let slow = layer.receiver(&channel("c"), &id("slow")).await.unwrap();
+    send(&layer, "c", 0..1).await;
+    let held = next(&slow).await;
+    let other = layer.receiver(&channel("c"), &id("other")).await.unwrap();
+    assert!(tokio::time::timeout(SHORT_LEASE * 3, other.next()).await.is_err(), "it belongs to the slow one");
+    slow.done(&held).await.unwrap();
+}
+
+#[tokio::test]
+async fn closing_gives_back_what_is_unfinished_in_its_order() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    send(&layer, "c", 0..30).await;
+    let receiver = layer.receiver(&channel("c"), &id("a")).await.unwrap();
+    let (zero, one) = (next(&receiver).await, next(&receiver).await);
+    receiver.done(&one).await.unwrap();
+    receiver.close().await.unwrap();
+    assert_eq!(layer.depth(&channel("c")).await.unwrap(), Some(29));
+    let receiver = layer.receiver(&channel("c"), &id("b")).await.unwrap();
+    let first = next(&receiver).await;
+    assert_eq!((&first.member, first.redelivered), (&zero.member, true));
+    receiver.done(&first).await.unwrap();
+    let second = next(&receiver).await;
+    assert_eq!((number(&layer, &second), second.redelivered), (2, false));
+    receiver.done(&second).await.unwrap();
+    assert!(drain(&layer, &receiver, 27).await.into_iter().eq(3..30));
+    receiver.close().await.unwrap();
+    assert_eq!(keys(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    let old = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 300;
+    redis.cli(&["zadd", "asgic", &old.to_string(), "123456789012\u{1}"]);
+    let receiver = layer.receiver(&channel("c"), &id("a")).await.unwrap();
+    let taken = next(&receiver).await;
+    receiver.close().await.unwrap();
+    send(&layer, "c", 0..1).await;
+    let receiver = layer.receiver(&channel("c"), &id("b")).await.unwrap();
+    let again = next(&receiver).await;
+    assert_eq!((&again.member, again.redelivered), (&taken.member, true));
+}
+
+#[tokio::test]
+async fn two_readers_share_and_none_gets_what_the_other_got() {
+    let redis = Redis::start();
+    let layer = layer_with(&[&redis.url()], |config| config.capacities = djangobot_channels::capacity::Capacities::new(10_000));
+    send(&layer, "c", 0..2000).await;
+    let one = layer.receiver(&channel("c"), &id("one")).await.unwrap();
+    let two = layer.receiver(&channel("c"), &id("two")).await.unwrap();
+    let mut numbers = Vec::new();
+    while numbers.len() < 2000 {
+        let (receiver, delivery) = tokio::select! {
+            delivery = one.next() => (&one, delivery.unwrap()),
+            delivery = two.next() => (&two, delivery.unwrap()),
+        };
+        numbers.push(number(&layer, &delivery));
+        receiver.done(&delivery).await.unwrap();
+    }
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..2000));
+}
+
+#[tokio::test]
+async fn what_python_has_in_flight_is_left_alone() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    redis.cli(&["zadd", "asgic$inflight", "5", "123456789012x"]);
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    assert!(is_empty(&layer, &receiver, "c").await);
+    assert_eq!(redis.cli(&["zcard", "asgic$inflight"]), "1");
+}
+
+#[tokio::test]
+async fn a_server_restarted_in_mid_stream_is_read_on() {
+    let mut redis = Redis::with_args(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    send(&layer, "c", 0..40).await;
+    let mut numbers = drain(&layer, &receiver, 10).await;
+    let held = next(&receiver).await;
+    redis.stop();
+    // The server can't be told now; it is, when it is back.
+    assert!(receiver.done(&held).await.is_err());
+    redis.restart();
+    numbers.push(number(&layer, &held));
+    for _ in 0..29 {
+        let delivery = next(&receiver).await;
+        numbers.push(number(&layer, &delivery));
+        drop(receiver.done(&delivery).await);
+    }
+    assert!(numbers.into_iter().eq(0..40));
+    assert!(is_empty(&layer, &receiver, "c").await);
+    receiver.close().await.unwrap();
+    assert_eq!(keys(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_reader_may_start_before_its_server() {
+    let mut redis = Redis::start();
+    redis.stop();
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    assert!(receiver.next().await.unwrap_err().is_temporary());
+    redis.restart();
+    send(&layer, "c", 0..1).await;
+    assert_eq!(drain(&layer, &receiver, 1).await, [0]);
+}
+
+#[tokio::test]
+async fn readers_and_senders_survive_killed_connections() {
+    let redis = Redis::start();
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    let mut numbers = Vec::new();
+    for round in 0..5 {
+        let to = channel("c");
+        let members = numbered(&layer, &to, round * 20..(round + 1) * 20);
+        redis.cli(&["client", "kill", "type", "normal"]);
+        eventually("the members are sent", async || layer.send(&to, &members).await.ok()).await;
+        for _ in 0..20 {
+            let delivery = next(&receiver).await;
+            numbers.push(number(&layer, &delivery));
+            drop(receiver.done(&delivery).await);
+        }
+    }
+    assert!(numbers.into_iter().eq(0..100));
+    assert!(is_empty(&layer, &receiver, "c").await);
+    receiver.close().await.unwrap();
+    assert_eq!(keys(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_server_without_tracking_is_looked_at_often() {
+    let redis = Redis::start();
+    redis.cli(&["acl", "setuser", "default", "-client|tracking"]);
+    let layer = layer(&redis.url());
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    for n in 0..5 {
+        send(&layer, "c", n..n + 1).await;
+        assert_eq!(drain(&layer, &receiver, 1).await, [n]);
+    }
+}

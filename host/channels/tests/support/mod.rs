@@ -1,0 +1,99 @@
+//! What the tests of this crate share: layers on servers of their own, and short ways to say things.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use djangobot_channels::config::RedisConfig;
+use djangobot_channels::{ChannelLayer, ChannelName, Delivery, LayerConfig, LayerError, Member, Receiver, ReceiverId, open};
+use djangobot_event::Event;
+use djangobot_tests::Redis;
+
+pub(crate) type Layer = Arc<dyn ChannelLayer>;
+
+/// The layer of a URL.
+pub(crate) fn layer(url: &str) -> Layer {
+    layer_with(&[url], |_| {})
+}
+
+/// The layer of some URLs, its settings changed.
+pub(crate) fn layer_with(urls: &[&str], change: impl FnOnce(&mut RedisConfig)) -> Layer {
+    let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
+    let mut config = LayerConfig::from_urls(&urls).unwrap();
+    match &mut config {
+        LayerConfig::Redis(config) | LayerConfig::PubSub(config) | LayerConfig::AsgiRedis(config) => change(config),
+        LayerConfig::Embedded(_) => panic!("these tests are about Redis"),
+    }
+    open(config).unwrap()
+}
+
+/// The layer that Django's settings describe.
+pub(crate) fn layer_of(backend: &str, config: serde_json::Value) -> Layer {
+    open(LayerConfig::from_settings(backend, &config).unwrap()).unwrap()
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::new(name).unwrap()
+}
+
+pub(crate) fn id(name: &str) -> ReceiverId {
+    ReceiverId(name.into())
+}
+
+/// `{"n": n}` for a channel, sealed.
+pub(crate) fn numbered(layer: &Layer, to: &ChannelName, numbers: impl IntoIterator<Item = usize>) -> Vec<Member> {
+    numbers.into_iter().map(|n| layer.encode(to, &Event::parse(format!(r#"{{"n":{n}}}"#)).unwrap())).collect()
+}
+
+/// Sends numbered messages, all of which must be accepted.
+pub(crate) async fn send(layer: &Layer, to: &str, numbers: std::ops::Range<usize>) {
+    let to = channel(to);
+    let count = numbers.len();
+    let members = numbered(layer, &to, numbers);
+    assert_eq!(layer.send(&to, &members).await.unwrap().accepted, count);
+}
+
+/// The number in a delivery.
+pub(crate) fn number(layer: &Layer, delivery: &Delivery) -> usize {
+    let message = layer.decode(delivery.payload.as_ref().unwrap()).unwrap();
+    usize::try_from(message.get("/n").unwrap().as_i64().unwrap()).unwrap()
+}
+
+/// The next message, or a panic when none comes. Failures on the way are waited out.
+pub(crate) async fn next(receiver: &Arc<dyn Receiver>) -> Delivery {
+    let wait = async {
+        loop {
+            match receiver.next().await {
+                Ok(delivery) => return delivery,
+                Err(LayerError::Unavailable { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("a message comes")
+}
+
+/// Takes and finishes `count` messages; gives their numbers.
+pub(crate) async fn drain(layer: &Layer, receiver: &Arc<dyn Receiver>, count: usize) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        let delivery = next(receiver).await;
+        numbers.push(number(layer, &delivery));
+        receiver.done(&delivery).await.unwrap();
+    }
+    numbers
+}
+
+/// Whether nothing more comes: a last message sent behind all else is the next to arrive.
+pub(crate) async fn is_empty(layer: &Layer, receiver: &Arc<dyn Receiver>, on: &str) -> bool {
+    send(layer, on, 999_999..1_000_000).await;
+    drain(layer, receiver, 1).await == [999_999]
+}
+
+/// The keys of a server, sorted.
+pub(crate) fn keys(redis: &Redis) -> Vec<String> {
+    let mut keys: Vec<String> = redis.cli(&["keys", "*"]).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    keys.sort();
+    keys
+}
