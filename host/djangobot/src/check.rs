@@ -8,7 +8,7 @@ use djangobot_slack::api::{ApiError, Identity};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, LogFormat};
 use crate::config::{ConfigError, Settings};
 use crate::failure::Failure;
 use crate::run::web_api;
@@ -137,7 +137,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
 fn look_at_state(settings: &Settings, findings: &mut Findings) {
     let folder = settings.state_dir.display();
     match State::open(&settings.state_dir) {
-        Ok(state) => match state.dead_letters() {
+        Ok(state) => match state.dead_letter_count() {
             Ok(0) => findings.ok("state", format!("{folder} can be used")),
             Ok(letters) => findings.ok(
                 "state",
@@ -365,7 +365,10 @@ fn line(finding: &Finding) -> String {
     };
     let mut line = format!("{word}  {}: {}\n", finding.check, finding.detail);
     if let Some(cure) = &finding.cure {
-        line.push_str(&format!("         cure: {cure}\n"));
+        line.push_str(&format!("         cure: {}
+", cure.replace('
+', "
+               ")));
     }
     line
 }

@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Say what is wrong with this set-up, each line with its cure.
     Check(CheckArgs),
+    /// Messages for Slack that could not be sent, and whose failure nobody could be told.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// A Slack workspace on this machine, for clients of your own: Web API and RTM.
     LocalSlack(LocalSlackArgs),
     /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.
@@ -89,6 +92,45 @@ pub(crate) struct CheckArgs {
     /// Print the findings as JSON on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What can be done with dead letters.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List them, the oldest first.
+    List {
+        /// Print them whole, as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        host: HostArgs,
+    },
+    /// Show one whole, as JSON.
+    Show {
+        #[command(flatten)]
+        letter: LetterArgs,
+    },
+    /// Put one back on the channel layer, for a bridge to send, and forget it.
+    Retry {
+        #[command(flatten)]
+        letter: LetterArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Forget one.
+    Drop {
+        #[command(flatten)]
+        letter: LetterArgs,
+    },
+}
+
+/// Which dead letter.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LetterArgs {
+    /// Its number, as `list` shows it.
+    pub(crate) id: i64,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }
 
 /// What `local-slack` takes.

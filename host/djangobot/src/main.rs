@@ -4,6 +4,7 @@ mod bridge;
 mod check;
 mod cli;
 mod config;
+mod dead_letters;
 mod dev;
 mod failure;
 mod listener;
@@ -52,6 +53,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         Command::Run(args) => run::run(args, terminal, cancel).await,
         Command::Dev(args) => dev::dev(args, terminal, cancel).await,
         Command::Check(args) => check::check(args, terminal).await,
+        Command::DeadLetters(args) => dead_letters::dead_letters(args, terminal).await,
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
         Command::Completions { shell } => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use miette::Diagnostic;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
 /// Each step brings the file from one version to the next; what has been released is never edited.
@@ -25,6 +25,8 @@ const MIGRATIONS: &[&str] = &["
 /// How many dead letters are kept; the oldest go first.
 const DEAD_LETTERS_KEPT: i64 = 10_000;
 
+const SELECT_LETTERS: &str = "SELECT id, at, channel, error, detail, message FROM dead_letters";
+
 /// The state of one host. Cheap to clone; calls block for the time of a small SQLite transaction.
 #[derive(Clone)]
 pub(crate) struct State {
@@ -35,16 +37,24 @@ struct Inner {
     database: Mutex<Connection>,
     path: PathBuf,
     /// Held for as long as the process lives; the kernel lets go of it, however that ends.
-    _lock: File,
+    _lock: Option<File>,
 }
 
-/// A message for Slack that could not be sent and that nobody was to be told about.
+/// A message for Slack that could not be sent and that nobody could be told about.
 #[derive(Debug)]
-pub(crate) struct DeadLetter<'a> {
-    pub(crate) channel: &'a str,
-    pub(crate) error: &'a str,
-    pub(crate) detail: &'a str,
-    pub(crate) message: &'a [u8],
+pub(crate) struct DeadLetter {
+    /// Given by [`State::bury`]; 0 before.
+    pub(crate) id: i64,
+    /// When it was given up, in Unix seconds.
+    pub(crate) at: f64,
+    /// The layer's channel that it was taken from.
+    pub(crate) channel: String,
+    /// Slack's error code, or ours.
+    pub(crate) error: String,
+    /// A sentence.
+    pub(crate) detail: String,
+    /// JSON where it could be read, else the bytes as they came.
+    pub(crate) message: Vec<u8>,
 }
 
 /// Why the state can't be used.
@@ -98,6 +108,19 @@ impl State {
             }
             Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
         }
+        Self::with_lock(folder, Some(lock))
+    }
+
+    /// Opens the state in `folder` beside a host that may be running on it: for commands that look at it.
+    pub(crate) fn beside(folder: &Path) -> Result<Self, StateError> {
+        std::fs::metadata(folder).map_err(|reason| StateError::Folder {
+            path: folder.to_owned(),
+            reason,
+        })?;
+        Self::with_lock(folder, None)
+    }
+
+    fn with_lock(folder: &Path, lock: Option<File>) -> Result<Self, StateError> {
         let path = folder.join("state.db");
         let database = open_database(&path)?;
         Ok(Self {
@@ -146,15 +169,11 @@ impl State {
     }
 
     /// Keeps `letter`, and forgets the oldest beyond [`DEAD_LETTERS_KEPT`].
-    pub(crate) fn bury(&self, letter: &DeadLetter<'_>) -> Result<i64, StateError> {
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
+    pub(crate) fn bury(&self, letter: &DeadLetter) -> Result<i64, StateError> {
         self.with(|database| {
             database.execute(
                 "INSERT INTO dead_letters (at, channel, error, detail, message) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![at, letter.channel, letter.error, letter.detail, letter.message],
+                params![letter.at, letter.channel, letter.error, letter.detail, letter.message],
             )?;
             let id = database.last_insert_rowid();
             database.execute("DELETE FROM dead_letters WHERE id <= ?1", [id - DEAD_LETTERS_KEPT])?;
@@ -163,9 +182,39 @@ impl State {
     }
 
     /// How many dead letters there are.
-    pub(crate) fn dead_letters(&self) -> Result<u64, StateError> {
+    pub(crate) fn dead_letter_count(&self) -> Result<u64, StateError> {
         self.with(|database| {
             database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0))
+        })
+    }
+
+    /// All dead letters, the oldest first.
+    pub(crate) fn dead_letters(&self) -> Result<Vec<DeadLetter>, StateError> {
+        self.with(|database| {
+            let mut query = database.prepare(&format!("{SELECT_LETTERS} ORDER BY id"))?;
+            query.query_map([], DeadLetter::from_row)?.collect()
+        })
+    }
+
+    /// One dead letter.
+    pub(crate) fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StateError> {
+        self.with(|database| {
+            database
+                .query_row(
+                    &format!("{SELECT_LETTERS} WHERE id = ?1"),
+                    [id],
+                    DeadLetter::from_row,
+                )
+                .optional()
+        })
+    }
+
+    /// Forgets a dead letter.
+    pub(crate) fn unbury(&self, id: i64) -> Result<(), StateError> {
+        self.with(|database| {
+            database
+                .execute("DELETE FROM dead_letters WHERE id = ?1", [id])
+                .map(drop)
         })
     }
 
@@ -182,6 +231,34 @@ impl State {
         work(&database).map_err(|reason| StateError::Database {
             path: self.inner.path.clone(),
             reason,
+        })
+    }
+}
+
+impl DeadLetter {
+    /// A letter that is about to be kept.
+    pub(crate) fn new(channel: &str, error: &str, detail: &str, message: &[u8]) -> Self {
+        Self {
+            id: 0,
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+            channel: channel.to_owned(),
+            error: error.to_owned(),
+            detail: detail.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            at: row.get(1)?,
+            channel: row.get(2)?,
+            error: row.get(3)?,
+            detail: row.get(4)?,
+            message: row.get(5)?,
         })
     }
 }
@@ -275,14 +352,17 @@ mod tests {
     fn dead_letters_are_kept_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
-        let letter = DeadLetter {
-            channel: "slack.send",
-            error: "no_text",
-            detail: "It has no text.",
-            message: b"{}",
-        };
+        let letter = DeadLetter::new("slack.send", "no_text", "It has no text.", b"{}");
         assert_eq!(state.bury(&letter).unwrap(), 1);
         assert_eq!(state.bury(&letter).unwrap(), 2);
-        assert_eq!(state.dead_letters().unwrap(), 2);
+        assert_eq!(state.dead_letter_count().unwrap(), 2);
+        let beside = State::beside(folder.path()).unwrap();
+        beside.unbury(1).unwrap();
+        assert!(state.dead_letter(1).unwrap().is_none());
+        let left = state.dead_letters().unwrap();
+        assert_eq!(
+            (left.len(), left[0].id, left[0].error.as_str()),
+            (1, 2, "no_text")
+        );
     }
 }

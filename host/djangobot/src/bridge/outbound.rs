@@ -241,12 +241,12 @@ impl Outbound {
                 .clone()
                 .unwrap_or_else(|_| Bytes::clone(&delivery.member)),
         };
-        let letter = DeadLetter {
-            channel: self.channel.as_str(),
-            error: &refusal.error,
-            detail: &refusal.detail,
-            message: &bytes,
-        };
+        let letter = DeadLetter::new(
+            self.channel.as_str(),
+            &refusal.error,
+            &refusal.detail,
+            &bytes,
+        );
         match self.state.bury(&letter) {
             Ok(id) => {
                 tracing::error!(

@@ -215,7 +215,7 @@ impl RosterKeeper {
         self.metrics
             .roster("usergroups")
             .set(known.usergroups as f64);
-        if let Ok(letters) = self.state.dead_letters() {
+        if let Ok(letters) = self.state.dead_letter_count() {
             self.metrics.dead_letters().set(letters as f64);
         }
     }
