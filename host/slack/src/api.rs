@@ -307,7 +307,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 /// TLS by rustls with ring, and the machine's root certificates. Nothing process-wide is installed.
-fn tls(needed: bool) -> Result<rustls::ClientConfig, SetupError> {
+pub(crate) fn tls(needed: bool) -> Result<rustls::ClientConfig, SetupError> {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     let (usable, _) = roots.add_parsable_certificates(found.certs);

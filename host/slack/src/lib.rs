@@ -20,3 +20,6 @@ pub use pacing::Pacer;
 pub use roster::Roster;
 pub use token::{Token, TokenKind};
 pub use transport::{BadFrame, Fatal, Frame, Incoming, Session};
+
+#[cfg(test)]
+mod testing;

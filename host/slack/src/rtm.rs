@@ -10,7 +10,7 @@ use crate::{
     api::{ApiError, Class, RtmSession, WebApi},
     backoff::Backoff,
     transport::{BadFrame, Fatal, Frame, Incoming, Session},
-    ws::{self, Liveness, Received, Socket},
+    ws::{self, Liveness, Lost, Received, Socket},
 };
 
 /// How an RTM connection is kept.
@@ -69,6 +69,7 @@ pub async fn run(
             at_once,
             at_least,
             lived,
+            ..
         } = match connection.live().await {
             Outcome::Stopped => return Ok(()),
             Outcome::Fatal(error) => return Err(Fatal(error)),
@@ -126,6 +127,8 @@ struct Ended {
     at_once: bool,
     /// Slack's `Retry-After`.
     at_least: Duration,
+    /// The connection is gone, so that there is nothing to close.
+    is_dead: bool,
     lived: Duration,
 }
 
@@ -159,7 +162,9 @@ impl Connection<'_> {
                 self.config.max_frame_bytes,
                 liveness,
             );
-            let socket = opening.await.map_err(|why| ended(why.to_string()))?;
+            let socket = opening
+                .await
+                .map_err(|why| Outcome::Ended(Ended::because(why.to_string())))?;
             Ok::<_, Outcome>((session, socket))
         };
         let (session, mut socket) = tokio::select! {
@@ -182,6 +187,9 @@ impl Connection<'_> {
         let mut outcome = self.read(&mut socket).await;
         if let Outcome::Ended(ended) = &mut outcome {
             ended.lived = began.elapsed();
+            if ended.is_dead {
+                return outcome;
+            }
         }
         socket.close().await;
         outcome
@@ -193,14 +201,14 @@ impl Connection<'_> {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
     {
         let mut is_greeted = false;
-        let mut leave = None;
+        let mut end = None;
         loop {
             let (received, arrived) = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Outcome::Stopped,
                 more = socket.wait() => match more {
                     Ok(times) => times,
-                    Err(lost) => return ended(lost.to_string()),
+                    Err(lost) => return Outcome::Ended(Ended::dead(&lost)),
                 },
             };
             loop {
@@ -211,32 +219,36 @@ impl Connection<'_> {
                         length,
                         limit: self.config.max_frame_bytes,
                     }),
-                    Ok(Some(Received::Close(code, words))) => return closed(code, &words),
                     Ok(Some(Received::Ping(_) | Received::Pong(_))) => continue,
                     Ok(None) => break,
-                    Err(lost) => return ended(lost.to_string()),
+                    // What Slack said before it closed says more than that it closed.
+                    Ok(Some(Received::Close(code, words))) => {
+                        end.get_or_insert_with(|| Ended::closed(code, &words));
+                        break;
+                    }
+                    Err(lost) => {
+                        end.get_or_insert_with(|| Ended::dead(&lost));
+                        break;
+                    }
                 };
                 match event.as_ref().map_or(Meaning::Event, meaning) {
                     Meaning::Event => {}
                     Meaning::Ours => continue,
                     Meaning::Hello => is_greeted = true,
-                    Meaning::Leave(why) => leave = Some(why),
+                    Meaning::Leave(why) => end = Some(Ended::leave(why)),
                     Meaning::Error => {
                         complain(&event);
-                        leave = leave
-                            .or((!is_greeted).then_some("Slack did not accept the connection"));
+                        if !is_greeted {
+                            end = Some(Ended::leave("Slack did not accept the connection"));
+                        }
                     }
                 }
                 if !self.frame(event, received, arrived).await {
                     return Outcome::Stopped;
                 }
             }
-            if let Some(why) = leave {
-                return Outcome::Ended(Ended {
-                    reason: why.to_owned(),
-                    at_once: true,
-                    ..Ended::default()
-                });
+            if let Some(end) = end {
+                return Outcome::Ended(end);
             }
         }
     }
@@ -294,24 +306,43 @@ fn complain(event: &Result<Event, BadFrame>) {
     }
 }
 
-fn ended(reason: String) -> Outcome {
-    Outcome::Ended(Ended {
-        reason,
-        ..Ended::default()
-    })
-}
+impl Ended {
+    /// It did not come about, or the server closed it.
+    fn because(reason: String) -> Ended {
+        Ended {
+            reason,
+            ..Ended::default()
+        }
+    }
 
-fn closed(code: Option<u16>, words: &str) -> Outcome {
-    let code = code.map_or_else(
-        || "without a code".to_owned(),
-        |code| format!("with code {code}"),
-    );
-    let words = if words.is_empty() {
-        String::new()
-    } else {
-        format!(": {words}")
-    };
-    ended(format!("Slack closed the connection {code}{words}"))
+    /// Slack asked us to leave.
+    fn leave(why: &str) -> Ended {
+        Ended {
+            at_once: true,
+            ..Ended::because(why.to_owned())
+        }
+    }
+
+    /// There is nobody left to say farewell to.
+    fn dead(lost: &Lost) -> Ended {
+        Ended {
+            is_dead: true,
+            ..Ended::because(lost.to_string())
+        }
+    }
+
+    fn closed(code: Option<u16>, words: &str) -> Ended {
+        let code = code.map_or_else(
+            || "without a code".to_owned(),
+            |code| format!("with code {code}"),
+        );
+        let words = if words.is_empty() {
+            String::new()
+        } else {
+            format!(": {words}")
+        };
+        Ended::because(format!("Slack closed the connection {code}{words}"))
+    }
 }
 
 /// What a refused `rtm.connect` means. A code that we don't know may go away by itself, and is retried.
@@ -319,12 +350,11 @@ fn refused(error: ApiError) -> Outcome {
     match error.class() {
         Class::Fatal | Class::Refresh => Outcome::Fatal(error),
         Class::RateLimited { retry_after } => Outcome::Ended(Ended {
-            reason: error.to_string(),
             at_least: retry_after,
-            ..Ended::default()
+            ..Ended::because(error.to_string())
         }),
         Class::Permanent | Class::Retry | Class::Ambiguous | Class::AlreadyDone => {
-            ended(error.to_string())
+            Outcome::Ended(Ended::because(error.to_string()))
         }
     }
 }

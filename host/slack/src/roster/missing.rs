@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// More ids than this don't wait at once; one that finds no place is asked for when it is met again.
-const MAX_WAITING: usize = 256;
+pub(super) const MAX_WAITING: usize = 256;
 
 /// An id that was asked for is not asked for again for this long, whatever came of it.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(600);
@@ -167,6 +167,11 @@ impl Missing {
 
     fn take(&self) -> Option<String> {
         self.state().waiting.pop_front()
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,1 +1,600 @@
-//! Tests.
+//! Lookups and events by themselves; loads against a real local Slack.
+
+use std::{sync::Mutex, time::Duration};
+
+use djangobot_event::Event;
+use local_slack::{Answer, Burst, Options};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    Pacer,
+    testing::{slack, soon},
+};
+
+fn apply(roster: &Roster, event: Value) -> bool {
+    roster.apply(&Event::from_value(&event).unwrap())
+}
+
+fn user(id: &str, name: &str, display_name: &str) -> Value {
+    json!({"id": id, "name": name, "real_name": "R", "profile": {"display_name": display_name}})
+}
+
+/// A roster with a few of each, all brought by events.
+fn small() -> Roster {
+    let roster = Roster::new();
+    roster.set_self("U0BOT");
+    for user in [
+        user("U1", "alice", "Ali"),
+        user("U2", "bob", "alice"),
+        user("U3", "carol", "Übel"),
+    ] {
+        assert!(apply(&roster, json!({"type": "team_join", "user": user})));
+    }
+    for event in [
+        json!({"type": "channel_created", "channel": {"id": "C1", "name": "general"}}),
+        json!({"type": "group_joined", "channel": {"id": "G1", "name": "secret", "is_group": true}}),
+        json!({"type": "im_created", "user": "U1", "channel": {"id": "D1"}}),
+        json!({"type": "mpim_open", "channel": {"id": "G2", "name": "mpdm-a--b-1", "is_mpim": true}}),
+        json!({"type": "subteam_created", "subteam": {"id": "S1", "handle": "ops", "name": "Operators"}}),
+        json!({"type": "bot_added", "bot": {"id": "B1", "name": "build"}}),
+    ] {
+        assert!(apply(&roster, event));
+    }
+    roster
+}
+
+/// Applies an event to the small roster and shows an entry of it.
+fn check(event: Value, id: &str, expect: &str) {
+    let roster = small();
+    let is_new = apply(&roster, event.clone());
+    assert!(is_new, "{event} brings something new");
+    assert!(
+        !apply(&roster, event.clone()),
+        "{event} brings nothing new the second time"
+    );
+    let shown = match id.as_bytes()[0] {
+        b'U' => roster.user(id).map(|it| format!("{it:?}")),
+        b'S' => roster.usergroup(id).map(|it| format!("{it:?}")),
+        b'B' => roster.bot(id).map(|it| format!("{it:?}")),
+        _ => roster.conversation(id).map(|it| format!("{it:?}")),
+    };
+    assert_eq!(shown.unwrap_or_default(), expect, "{event}");
+}
+
+#[test]
+fn events_keep_users_and_groups_current() {
+    let renamed = json!({"type": "user_change", "user": user("U1", "alice2", "Ali")});
+    check(renamed, "U1", r#"User(U1 @alice2 "Ali")"#);
+    let gone = json!({"type": "user_change", "user": {"id": "U1", "deleted": true}});
+    check(gone, "U1", r#"User(U1 @alice "Ali" deleted)"#);
+    let profile = json!({"type": "user_profile_changed", "user": {"id": "U1", "profile": {"display_name": "A"}}});
+    check(profile, "U1", r#"User(U1 @alice "A")"#);
+    check(
+        json!({"type": "bot_changed", "bot": {"id": "B1", "name": "ci"}}),
+        "B1",
+        "Bot(B1 ci)",
+    );
+    let handle = json!({"type": "subteam_updated", "subteam": {"id": "S1", "handle": "oncall"}});
+    check(handle, "S1", "Usergroup(S1 @oncall)");
+    check(
+        json!({"type": "subteam_updated", "subteam": {"id": "S1", "date_delete": 5}}),
+        "S1",
+        "",
+    );
+}
+
+#[test]
+fn events_keep_conversations_current() {
+    let check = |event, expect| check(event, "C1", expect);
+    let renamed = json!({"type": "channel_rename", "channel": {"id": "C1", "name": "all"}});
+    check(renamed, "Conversation(C1 all Channel)");
+    check(
+        json!({"type": "channel_archive", "channel": "C1", "user": "U1"}),
+        "Conversation(C1 general Channel archived)",
+    );
+    check(json!({"type": "channel_deleted", "channel": "C1"}), "");
+    let joined = json!({"type": "channel_joined", "channel": {"id": "C1", "name": "general"}});
+    check(joined, "Conversation(C1 general Channel member)");
+    let joined = json!({"type": "member_joined_channel", "user": "U0BOT", "channel": "C1"});
+    check(joined, "Conversation(C1 general Channel member)");
+    check(
+        json!({"type": "channel_convert_to_private", "channel": "C1"}),
+        "Conversation(C1 general Private)",
+    );
+
+    let moved =
+        json!({"type": "channel_id_changed", "old_channel_id": "C1", "new_channel_id": "C9"});
+    super::tests::check(moved, "C9", "Conversation(C9 general Channel)");
+    let left = json!({"type": "group_left", "channel": "G1"});
+    super::tests::check(left, "G1", "Conversation(G1 secret Private)");
+    let opened = json!({"type": "im_open", "user": "U2", "channel": "D2"});
+    super::tests::check(opened, "D2", "Conversation(D2 U2 Im member)");
+}
+
+#[test]
+fn events_that_say_nothing_of_the_roster_change_nothing() {
+    let roster = small();
+    let before = roster.snapshot().unwrap();
+    for event in [
+        json!({"type": "message", "channel": "C1", "user": "U1"}),
+        json!({"type": "member_joined_channel", "user": "U1", "channel": "C1"}),
+        json!({"type": "team_join"}),
+        json!({"type": "team_join", "user": "U1"}),
+        json!({"type": "team_join", "user": {"id": 5}}),
+        json!({"type": "team_join", "user": {"id": ""}}),
+        json!({"type": "im_created", "user": "", "channel": {}}),
+        json!({"type": "channel_id_changed", "old_channel_id": "", "new_channel_id": ""}),
+        json!({"type": "channel_archive", "channel": "C404"}),
+        json!({"type": 5}),
+        json!({}),
+    ] {
+        assert!(!apply(&roster, event.clone()), "{event}");
+    }
+    assert_eq!(roster.snapshot().unwrap(), before);
+}
+
+#[test]
+fn names_are_found_with_their_marks_and_in_any_case() {
+    let roster = small();
+    let user = |name| {
+        roster
+            .find_user(name)
+            .map(|user| user.id().to_owned())
+            .unwrap_or_default()
+    };
+    assert_eq!(
+        (user("alice"), user("@alice"), user(" Alice ")),
+        ("U1".into(), "U1".into(), "U1".into())
+    );
+    assert_eq!(
+        (user("ali"), user("@üBEL"), user("nobody")),
+        ("U1".into(), "U3".into(), String::new())
+    );
+
+    let channel = |name| {
+        roster
+            .find_conversation(name)
+            .map(|it| it.id().to_owned())
+            .unwrap_or_default()
+    };
+    assert_eq!(
+        (channel("general"), channel("#General"), channel("secret")),
+        ("C1".into(), "C1".into(), "G1".into())
+    );
+    assert_eq!(
+        (channel("U1"), channel("")),
+        (String::new(), String::new()),
+        "a direct message has no name"
+    );
+
+    assert_eq!(roster.im_of("U1").unwrap().id(), "D1");
+    assert_eq!(roster.im_of("U2"), None);
+    assert_eq!(roster.find_usergroup("@ops").unwrap().id(), "S1");
+}
+
+#[test]
+fn a_name_means_the_active_account_and_never_one_of_two() {
+    let roster = small();
+    apply(
+        &roster,
+        json!({"type": "user_change", "user": {"id": "U1", "deleted": true}}),
+    );
+    assert_eq!(
+        roster.find_user("alice").unwrap().id(),
+        "U2",
+        "bob is shown as alice, and the real alice has left"
+    );
+    apply(
+        &roster,
+        json!({"type": "team_join", "user": user("U4", "dave", "alice")}),
+    );
+    assert_eq!(roster.find_user("alice"), None, "two are shown as alice");
+    apply(&roster, json!({"type": "channel_archive", "channel": "C1"}));
+    apply(
+        &roster,
+        json!({"type": "channel_created", "channel": {"id": "C2", "name": "general"}}),
+    );
+    assert_eq!(roster.find_conversation("general").unwrap().id(), "C2");
+}
+
+#[test]
+fn old_names_are_forgotten_and_ids_used_again() {
+    let roster = Roster::new();
+    for round in 0..300 {
+        for id in 0..20 {
+            let name = format!("n{}", (round * 7 + id) % 50);
+            apply(
+                &roster,
+                json!({"type": "channel_rename", "channel": {"id": format!("C{id}"), "name": name}}),
+            );
+        }
+    }
+    for n in 0..50 {
+        let id = (n + 50 * 7 - (299 * 7) % 50) % 50;
+        let found = roster
+            .find_conversation(&format!("n{n}"))
+            .map(|it| it.id().to_owned());
+        assert_eq!(found, (id < 20).then(|| format!("C{id}")), "n{n}");
+    }
+    assert_eq!(roster.len().conversations, 20);
+}
+
+#[test]
+fn a_snapshot_brings_everything_back() {
+    let roster = small();
+    let snapshot = roster.snapshot().unwrap();
+    let other = Roster::new();
+    apply(
+        &other,
+        json!({"type": "team_join", "user": user("U1", "newer", "")}),
+    );
+    other.restore(&snapshot).unwrap();
+    assert_eq!(other.len(), roster.len());
+    assert_eq!(other.user("U2"), roster.user("U2"));
+    assert_eq!(
+        other.user("U1").unwrap().name(),
+        "newer",
+        "what an event brought before is newer"
+    );
+    assert_eq!(other.im_of("U1"), roster.im_of("U1"));
+    assert_eq!(other.find_usergroup("ops"), roster.find_usergroup("ops"));
+
+    assert!(matches!(
+        other.restore(br#"{"version":2}"#),
+        Err(SnapshotError::Version(2))
+    ));
+    assert!(matches!(
+        other.restore(&snapshot[..20]),
+        Err(SnapshotError::Unreadable(_))
+    ));
+}
+
+#[tokio::test]
+async fn fifty_thousand_users_are_loaded_page_by_page_while_events_flow() {
+    let (slack, api) = slack(Options {
+        users: 50_000,
+        channels: 2_500,
+        ..Options::default()
+    })
+    .await;
+    let control = slack.control();
+    let (out, mut incoming) = tokio::sync::mpsc::channel(64);
+    let cancel = CancellationToken::new();
+    let rtm = tokio::spawn(crate::rtm::run(
+        api.clone(),
+        Default::default(),
+        out,
+        cancel.clone(),
+    ));
+    soon(control.wait_for_connections(1)).await;
+
+    let roster = Roster::new();
+    let seen = Mutex::new(Vec::new());
+    let pacer = Pacer::new(f64::INFINITY);
+    let note = |progress: Progress| seen.lock().unwrap().push(progress.users);
+    let loading = roster.load(&api, &pacer, &note);
+    let reading = async {
+        let mut frames = 0;
+        while frames < 5_000 {
+            frames += u32::from(matches!(
+                incoming.recv().await.unwrap(),
+                crate::Incoming::Frame(_)
+            ));
+        }
+    };
+    let burst = control.burst(Burst {
+        frames: 5_000,
+        ..Burst::default()
+    });
+    let (loaded, _, ()) = soon(async { tokio::join!(loading, burst, reading) }).await;
+    let loaded = loaded.unwrap();
+    assert_eq!(loaded.warnings, []);
+
+    let counts = roster.len();
+    assert!(
+        counts.users > 50_000 && counts.conversations > 2_500,
+        "{counts:?}"
+    );
+    assert_eq!(counts.users, loaded.progress.users);
+    let pages = control.calls(Some("users.list"));
+    assert_eq!(pages.len(), counts.users.div_ceil(999));
+    assert!(
+        pages
+            .iter()
+            .all(|call| call.arguments["limit"].to_string().contains("999"))
+    );
+    assert!(seen.lock().unwrap().is_sorted());
+    let alice = roster.find_user("alice").unwrap();
+    assert_eq!(Some(alice.id().to_owned()), control.user_id("alice"));
+    assert_eq!(
+        roster
+            .find_conversation("#general")
+            .map(|it| it.id().to_owned()),
+        control.channel_id("general")
+    );
+    cancel.cancel();
+    rtm.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_events_bring_during_a_load_is_kept() {
+    let (slack, api) = slack(Options::default()).await;
+    let control = slack.control();
+    let roster = Roster::new();
+    let general = control.channel_id("general").unwrap();
+    let alice = control.user_id("alice").unwrap();
+    // The last page is under way when these come: what they say is newer than what the page will say.
+    control.answer(
+        "users.list",
+        Answer {
+            delay_ms: 200,
+            ..Answer::default()
+        },
+    );
+    control.answer(
+        "conversations.list",
+        Answer {
+            delay_ms: 200,
+            ..Answer::default()
+        },
+    );
+    let happening = async {
+        soon(async {
+            while control.calls(Some("conversations.list")).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        apply(
+            &roster,
+            json!({"type": "channel_deleted", "channel": general}),
+        );
+        apply(
+            &roster,
+            json!({"type": "team_join", "user": user("UNEW", "newcomer", "")}),
+        );
+        apply(
+            &roster,
+            json!({"type": "user_change", "user": user(&alice, "renamed", "")}),
+        );
+    };
+    let (pacer, quiet) = (Pacer::default(), |_| {});
+    let loading = roster.load(&api, &pacer, &quiet);
+    let (loaded, ()) = soon(async { tokio::join!(loading, happening) }).await;
+    loaded.unwrap();
+    assert_eq!(roster.conversation(&general), None);
+    assert_eq!(roster.find_user("newcomer").unwrap().id(), "UNEW");
+    assert_eq!(roster.user(&alice).unwrap().name(), "renamed");
+    assert!(roster.find_user("bob").is_some());
+}
+
+#[tokio::test]
+async fn short_and_empty_pages_are_followed_to_the_empty_cursor() {
+    let (slack, api) = slack(Options::default()).await;
+    let page = |members: Value, cursor: &str| Answer {
+        body: Some(
+            json!({"ok": true, "members": members, "response_metadata": {"next_cursor": cursor}}),
+        ),
+        ..Answer::default()
+    };
+    slack
+        .control()
+        .answer("users.list", page(json!([user("U1", "one", "")]), "a=="));
+    slack.control().answer("users.list", page(json!([]), "b=="));
+    slack
+        .control()
+        .answer("users.list", page(json!([user("U2", "two", "")]), ""));
+    let roster = Roster::new();
+    let loaded = soon(roster.load(&api, &Pacer::default(), &|_| {}))
+        .await
+        .unwrap();
+    assert_eq!((loaded.progress.users, roster.len().users), (2, 2));
+    let calls = slack.control().calls(Some("users.list"));
+    let cursors: Vec<_> = calls
+        .iter()
+        .map(|call| call.arguments["cursor"].clone())
+        .collect();
+    assert_eq!(cursors, [Value::Null, json!("a=="), json!("b==")]);
+
+    for _ in 0..2 {
+        slack
+            .control()
+            .answer("users.list", page(json!([]), "round and round"));
+    }
+    let error = soon(roster.load(&api, &Pacer::default(), &|_| {}))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("the page itself"), "{error}");
+    assert_eq!(
+        roster.len().users,
+        2,
+        "a load that failed takes nothing away"
+    );
+}
+
+#[tokio::test]
+async fn a_429_in_mid_load_is_obeyed_and_told() {
+    let (slack, api) = slack(Options::default()).await;
+    slack.control().answer(
+        "users.list",
+        Answer {
+            retry_after: Some(1),
+            ..Answer::default()
+        },
+    );
+    let waits = Mutex::new(Vec::new());
+    let note = |progress: Progress| waits.lock().unwrap().push(progress.waiting);
+    let roster = Roster::new();
+    soon(roster.load(&api, &Pacer::new(f64::INFINITY), &note))
+        .await
+        .unwrap();
+    let calls = slack.control().calls(Some("users.list"));
+    assert_eq!(calls.len(), 2);
+    assert!(calls[1].at - calls[0].at >= 1.0);
+    assert!(
+        waits
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|wait| *wait > Duration::from_millis(500))
+    );
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_read_again() {
+    let (slack, api) = slack(Options::default()).await;
+    slack.control().answer(
+        "users.list",
+        Answer {
+            error: Some("internal_error".into()),
+            ..Answer::default()
+        },
+    );
+    let roster = Roster::new();
+    soon(roster.load(&api, &Pacer::default(), &|_| {}))
+        .await
+        .unwrap();
+    assert!(roster.find_user("alice").is_some());
+}
+
+#[tokio::test]
+async fn a_missing_scope_costs_its_own_part_only_and_is_a_warning() {
+    let (slack, api) = slack(Options::default()).await;
+    let control = slack.control();
+    let roster = small();
+    let missing = |needed: &str| json!({"ok": false, "error": "missing_scope", "needed": needed, "provided": "im:read"});
+    let channel = json!({"id": "C2", "name": "random", "is_channel": true, "is_private": false, "is_member": false});
+    let im = json!({"id": "D2", "is_im": true, "user": "U2"});
+    for body in [
+        missing("groups:read"),
+        json!({"ok": true, "channels": [channel]}),
+        missing("groups:read"),
+        json!({"ok": true, "channels": [im]}),
+        missing("mpim:read"),
+    ] {
+        control.answer(
+            "conversations.list",
+            Answer {
+                body: Some(body),
+                ..Answer::default()
+            },
+        );
+    }
+    control.set_scopes(&["channels:read", "im:read"]);
+    let loaded = soon(roster.load(&api, &Pacer::default(), &|_| {}))
+        .await
+        .unwrap();
+    let calls = control.calls(Some("conversations.list"));
+    let types: Vec<_> = calls
+        .iter()
+        .map(|call| call.arguments["types"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "public_channel,private_channel,im,mpim",
+            "public_channel",
+            "private_channel",
+            "im",
+            "mpim"
+        ]
+    );
+    let what: Vec<_> = loaded.warnings.iter().map(|warning| warning.what).collect();
+    assert_eq!(what, ["private channels", "group messages", "users"]);
+    assert!(
+        loaded.warnings[0].to_string().contains("groups:read"),
+        "{}",
+        loaded.warnings[0]
+    );
+    assert_eq!(
+        (
+            roster.find_conversation("random").unwrap().id(),
+            roster.im_of("U2").unwrap().id()
+        ),
+        ("C2", "D2")
+    );
+    assert_eq!(
+        roster.conversation("C1"),
+        None,
+        "a public channel that is in no list is gone"
+    );
+    assert!(
+        roster.conversation("G1").is_some() && roster.user("U1").is_some(),
+        "what can't be listed stays"
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_a_load() {
+    let (slack, api) = slack(Options::default()).await;
+    slack.control().revoke(slack.token(), "token_revoked");
+    let error = soon(Roster::new().load(&api, &Pacer::default(), &|_| {}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "token_revoked");
+}
+
+#[tokio::test]
+async fn what_is_wanted_is_fetched_once_in_the_background() {
+    let (slack, api) = slack(Options::default()).await;
+    let control = slack.control();
+    let roster = Roster::new();
+    let alice = control.user_id("alice").unwrap();
+    let general = control.channel_id("general").unwrap();
+    for _ in 0..3 {
+        for id in [&*alice, &general, "U404", "not an id", "", "X1"] {
+            roster.want(id);
+        }
+    }
+    control.answer(
+        "users.info",
+        Answer {
+            retry_after: Some(0),
+            ..Answer::default()
+        },
+    );
+    let cancel = CancellationToken::new();
+    let (pacer, stop) = (Pacer::default(), cancel.clone());
+    let working = roster.fetch(&api, &pacer, stop);
+    let watching = async {
+        control.wait_for_calls("users.info", 3).await;
+        control.wait_for_calls("conversations.info", 1).await;
+        // An event that mentions what is not known asks for it, too.
+        let random = control.channel_id("random").unwrap();
+        apply(
+            &roster,
+            json!({"type": "channel_archive", "channel": random}),
+        );
+        control.wait_for_calls("conversations.info", 2).await;
+        while roster.conversation(&random).is_none() {
+            tokio::task::yield_now().await;
+        }
+        roster.want(&alice);
+        roster.want("U404");
+        cancel.cancel();
+    };
+    soon(async { tokio::join!(working, watching) }).await;
+    assert_eq!(roster.user(&alice).unwrap().name(), "alice");
+    assert_eq!(roster.conversation(&general).unwrap().name(), "general");
+    let asked: Vec<_> = control
+        .calls(Some("users.info"))
+        .iter()
+        .map(|call| call.arguments["user"].clone())
+        .collect();
+    assert_eq!(
+        asked,
+        [json!(alice), json!(alice), json!("U404")],
+        "one 429, then each once"
+    );
+}
+
+#[test]
+fn wants_are_bounded() {
+    let roster = Roster::new();
+    for n in 0..10_000 {
+        roster.want(&format!("U{n:05}"));
+    }
+    assert_eq!(roster.shared.missing.waiting(), missing::MAX_WAITING);
+}
