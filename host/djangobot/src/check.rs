@@ -365,10 +365,8 @@ fn line(finding: &Finding) -> String {
     };
     let mut line = format!("{word}  {}: {}\n", finding.check, finding.detail);
     if let Some(cure) = &finding.cure {
-        line.push_str(&format!("         cure: {}
-", cure.replace('
-', "
-               ")));
+        let cure = cure.replace('\n', "\n               ");
+        line.push_str(&format!("         cure: {cure}\n"));
     }
     line
 }

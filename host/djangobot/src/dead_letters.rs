@@ -41,7 +41,10 @@ pub(crate) async fn dead_letters(
     };
     let settings = Settings::read(&target, &SlackArgs::default(), host).map_err(Failure::usage)?;
     terminal
-        .start_logs(&settings.log, settings.log_format.or(Some(LogFormat::Human)))
+        .start_logs(
+            &settings.log,
+            settings.log_format.or(Some(LogFormat::Human)),
+        )
         .map_err(Failure::usage)?;
     let state = State::beside(&settings.state_dir).map_err(Failure::failed)?;
     match &command {
