@@ -117,12 +117,14 @@ return #left
 const FINISH: &str = "for _, key in ipairs(ARGV) do redis.call('ZREM', KEYS[1], key); redis.call('DEL', key) end return #ARGV";
 
 /// Takes back what was appended and not yet read.
-const WITHDRAW: &str =
-    "for _, key in ipairs(ARGV) do if redis.call('LREM', KEYS[1], -1, key) > 0 then redis.call('DEL', key) end end return #ARGV";
+const WITHDRAW: &str = "for _, key in ipairs(ARGV) do if redis.call('LREM', KEYS[1], -1, key) > 0 then redis.call('DEL', key) end end return #ARGV";
 
 static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));
-static SCRIPTS: LazyLock<Scripts> =
-    LazyLock::new(|| Scripts { take: Script::new(TAKE), keep: Script::new(KEEP), give_back: Script::new(GIVE_BACK) });
+static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+    take: Script::new(TAKE),
+    keep: Script::new(KEEP),
+    give_back: Script::new(GIVE_BACK),
+});
 
 /// Channels 1's layer.
 #[derive(Debug)]
@@ -158,7 +160,8 @@ impl Dialect for AsgiRedis {
     fn write_append(cmd: &mut Cmd, append: &Append<'_>) {
         cmd.arg(5).arg(append.queue);
         for counter in ["messages_count", "channel_full_count"] {
-            cmd.arg(format!("asgi-meta:{}:{counter}", append.name)).arg(format!("asgi-meta:#global#:{counter}"));
+            cmd.arg(format!("asgi-meta:{}:{counter}", append.name))
+                .arg(format!("asgi-meta:#global#:{counter}"));
         }
         cmd.arg(append.config.expiry).arg(append.capacity);
         for member in append.members {

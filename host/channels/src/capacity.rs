@@ -23,7 +23,9 @@ pub enum Pattern<'a> {
 
 /// A regular expression that Rust's `regex` crate can't compile.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{pattern:?} can't be used here ({reason}); use a glob, or a regular expression without look-around and back-references")]
+#[error(
+    "{pattern:?} can't be used here ({reason}); use a glob, or a regular expression without look-around and back-references"
+)]
 pub struct PatternError {
     /// The pattern as it was given.
     pub pattern: String,
@@ -34,7 +36,10 @@ pub struct PatternError {
 impl Capacities {
     /// Every channel holds `default` messages until [`Capacities::add`] says otherwise.
     pub fn new(default: usize) -> Self {
-        Self { default, patterns: Vec::new() }
+        Self {
+            default,
+            patterns: Vec::new(),
+        }
     }
 
     /// Gives channels that match `pattern`, and no earlier one, another `capacity`.
@@ -45,7 +50,13 @@ impl Capacities {
         };
         let regex = Regex::new(&expression).map_err(|error| PatternError {
             pattern: given.to_owned(),
-            reason: error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            reason: error
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned(),
         })?;
         self.patterns.push((regex, capacity));
         Ok(())
@@ -53,7 +64,10 @@ impl Capacities {
 
     /// How many messages `channel` (its full name) may hold.
     pub fn of(&self, channel: &str) -> usize {
-        let matching = self.patterns.iter().find(|(regex, _)| regex.is_match(channel));
+        let matching = self
+            .patterns
+            .iter()
+            .find(|(regex, _)| regex.is_match(channel));
         matching.map_or(self.default, |&(_, capacity)| capacity)
     }
 }
@@ -140,7 +154,9 @@ mod tests {
 
     #[test]
     fn a_regex_that_rust_has_not_is_named_in_the_error() {
-        let error = Capacities::new(1).add(Pattern::Regex("(?=x)y"), 1).unwrap_err();
+        let error = Capacities::new(1)
+            .add(Pattern::Regex("(?=x)y"), 1)
+            .unwrap_err();
         assert!(error.to_string().contains("(?=x)y"), "{error}");
     }
 }

@@ -71,13 +71,21 @@ impl Codec {
         if self.keys.is_empty() {
             return Ok(body);
         }
-        let refused = OpenError::Key { keys: self.keys.len() };
-        let Ok(token) = std::str::from_utf8(&body) else { return Err(refused) };
+        let refused = OpenError::Key {
+            keys: self.keys.len(),
+        };
+        let Ok(token) = std::str::from_utf8(&body) else {
+            return Err(refused);
+        };
         let decrypt = |Key(fernet): &Key| match self.ttl {
             Some(ttl) => fernet.decrypt_with_ttl(token, ttl).ok(),
             None => fernet.decrypt(token).ok(),
         };
-        self.keys.iter().find_map(decrypt).map(Bytes::from).ok_or(refused)
+        self.keys
+            .iter()
+            .find_map(decrypt)
+            .map(Bytes::from)
+            .ok_or(refused)
     }
 }
 
@@ -106,15 +114,23 @@ mod tests {
 
     #[test]
     fn the_golden_member_of_channels_redis_opens() {
-        let member = b"\xda\xe1\xbf\xa2\x7e\xba\x3c\x3b\xae\x83\xc5\xef\x8d\xa4type\xadslack.message";
-        let payload = Codec::new(12, Vec::new(), Some(70)).open(&Bytes::from_static(member)).unwrap();
+        let member =
+            b"\xda\xe1\xbf\xa2\x7e\xba\x3c\x3b\xae\x83\xc5\xef\x8d\xa4type\xadslack.message";
+        let payload = Codec::new(12, Vec::new(), Some(70))
+            .open(&Bytes::from_static(member))
+            .unwrap();
         assert_eq!(payload, &b"\x8d\xa4type\xadslack.message"[..]);
     }
 
     #[test]
     fn a_token_that_python_made_opens() {
         let codec = Codec::new(0, vec![key("s3cret-key")], None);
-        assert_eq!(codec.open(&Bytes::from_static(PYTHON_TOKEN.as_bytes())).unwrap(), &b"\x81\xa4type\xa3x.y"[..]);
+        assert_eq!(
+            codec
+                .open(&Bytes::from_static(PYTHON_TOKEN.as_bytes()))
+                .unwrap(),
+            &b"\x81\xa4type\xa3x.y"[..]
+        );
     }
 
     #[test]
@@ -134,14 +150,26 @@ mod tests {
         let new = Codec::new(12, vec![key("new")], Some(70));
         assert_eq!(rotated.open(&old.seal(b"x").0).unwrap(), "x");
         assert_eq!(new.open(&rotated.seal(b"x").0).unwrap(), "x");
-        assert_eq!(old.open(&rotated.seal(b"x").0), Err(OpenError::Key { keys: 1 }));
+        assert_eq!(
+            old.open(&rotated.seal(b"x").0),
+            Err(OpenError::Key { keys: 1 })
+        );
     }
 
     #[test]
     fn what_is_no_member_is_an_error() {
         let codec = Codec::new(12, vec![key("k")], Some(70));
-        assert_eq!(codec.open(&Bytes::from_static(b"short")), Err(OpenError::Short(5)));
-        assert_eq!(codec.open(&Bytes::from_static(b"0123456789ab\xff\xfe")), Err(OpenError::Key { keys: 1 }));
-        assert_eq!(codec.open(&Bytes::from_static(b"0123456789ab")), Err(OpenError::Key { keys: 1 }));
+        assert_eq!(
+            codec.open(&Bytes::from_static(b"short")),
+            Err(OpenError::Short(5))
+        );
+        assert_eq!(
+            codec.open(&Bytes::from_static(b"0123456789ab\xff\xfe")),
+            Err(OpenError::Key { keys: 1 })
+        );
+        assert_eq!(
+            codec.open(&Bytes::from_static(b"0123456789ab")),
+            Err(OpenError::Key { keys: 1 })
+        );
     }
 }

@@ -19,7 +19,8 @@ use crate::queues::Queues;
 use crate::redis_core::Core;
 
 /// Where the embedded layer listens when the URL does not say: a free port of this machine.
-const EMBEDDED_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const EMBEDDED_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A channel layer's kind and settings.
 #[derive(Debug, Clone)]
@@ -70,7 +71,9 @@ pub struct EmbeddedConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A layer's URL can't be read.
-    #[error("{url} is no channel layer: {reason}; write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://")]
+    #[error(
+        "{url} is no channel layer: {reason}; write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://"
+    )]
     Url {
         /// The URL, without a password.
         url: String,
@@ -107,11 +110,15 @@ impl LayerConfig {
     /// options that redis-py takes there.
     pub fn from_urls(urls: &[String]) -> Result<Self, ConfigError> {
         let Some(first) = urls.first() else {
-            return Err(ConfigError::Mixed("no layer's URL was given; the simplest is redis://localhost:6379".into()));
+            return Err(ConfigError::Mixed(
+                "no layer's URL was given; the simplest is redis://localhost:6379".into(),
+            ));
         };
         if let Some(listen) = first.strip_prefix("embedded://") {
             if urls.len() > 1 {
-                return Err(ConfigError::Mixed("the embedded layer is one: give its URL alone".into()));
+                return Err(ConfigError::Mixed(
+                    "the embedded layer is one: give its URL alone".into(),
+                ));
             }
             return embedded(first, listen.trim_end_matches('/'));
         }
@@ -125,7 +132,10 @@ impl LayerConfig {
                 return Err(ConfigError::Mixed("the URLs name layers of different kinds; shards of one layer have the same kind".into()));
             }
             let host = hosts::from_url(&kind.plain_url(url), &mut config.warnings);
-            config.hosts.push(host.map_err(|reason| ConfigError::Url { url: hosts::redact(url), reason })?);
+            config.hosts.push(host.map_err(|reason| ConfigError::Url {
+                url: hosts::redact(url),
+                reason,
+            })?);
         }
         Ok(kind.with(config))
     }
@@ -141,7 +151,9 @@ impl LayerConfig {
     /// Options that were passed over, as sentences for the user.
     pub fn warnings(&self) -> &[String] {
         match self {
-            Self::Redis(config) | Self::PubSub(config) | Self::AsgiRedis(config) => &config.warnings,
+            Self::Redis(config) | Self::PubSub(config) | Self::AsgiRedis(config) => {
+                &config.warnings
+            }
             Self::Embedded(_) => &[],
         }
     }
@@ -178,7 +190,11 @@ impl RedisConfig {
 
     /// asgi_redis's defaults (1.4), on `hosts`.
     pub fn asgi_redis(hosts: Vec<Host>) -> Self {
-        Self { prefix: "asgi:".into(), random_prefix_length: 0, ..Self::core(hosts) }
+        Self {
+            prefix: "asgi:".into(),
+            random_prefix_length: 0,
+            ..Self::core(hosts)
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Connections to one Redis server: made when needed, shared by all callers, replaced when they break.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
-    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo as _,
+    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult,
+    ServerErrorKind, TlsCertificates, Value,
 };
 
 use crate::config::{Endpoint, Host, Tls};
@@ -31,6 +33,9 @@ pub(crate) struct Server {
 #[derive(Debug, Default)]
 struct Link {
     connection: Option<MultiplexedConnection>,
+    /// Set when the server closes that connection (where RESP3 lets us know), so that the next call
+    /// makes a new one, and does not fail for nothing.
+    broken: Arc<AtomicBool>,
     /// Counts the connections, so that a late error of an old one does not end the new one.
     generation: u64,
     failed: Option<(Instant, LayerError)>,
@@ -46,11 +51,18 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(text: &'static str) -> Self {
-        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+        Self {
+            text,
+            hash: redis::Script::new(text).get_hash().to_owned(),
+        }
     }
 
     /// Runs it on `connection`; `fill` writes the number of keys, the keys and the arguments.
-    pub(crate) async fn run(&self, connection: &mut MultiplexedConnection, fill: &(dyn Fn(&mut Cmd) + Sync)) -> RedisResult<Value> {
+    pub(crate) async fn run(
+        &self,
+        connection: &mut MultiplexedConnection,
+        fill: &(dyn Fn(&mut Cmd) + Sync),
+    ) -> RedisResult<Value> {
         let mut cmd = redis::cmd("EVALSHA");
         fill(cmd.arg(&self.hash));
         match command(connection, &cmd).await {
@@ -66,7 +78,12 @@ impl Script {
 
 impl Server {
     pub(crate) fn new(host: Host) -> Self {
-        Self { address: host.to_string(), host, link: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+        Self {
+            address: host.to_string(),
+            host,
+            link: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The address, without a password.
@@ -76,7 +93,10 @@ impl Server {
 
     /// Whether it failed a moment ago, so that another server is the better choice.
     pub(crate) fn is_resting(&self) -> bool {
-        self.link().failed.as_ref().is_some_and(|(at, _)| at.elapsed() < REST)
+        self.link()
+            .failed
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < REST)
     }
 
     pub(crate) async fn command(&self, cmd: &Cmd) -> Result<Value, LayerError> {
@@ -86,14 +106,24 @@ impl Server {
     }
 
     /// Runs a pipeline, which is written in one go; the answers come in its order.
-    pub(crate) async fn pipeline(&self, pipeline: &redis::Pipeline) -> Result<Vec<Value>, LayerError> {
+    pub(crate) async fn pipeline(
+        &self,
+        pipeline: &redis::Pipeline,
+    ) -> Result<Vec<Value>, LayerError> {
         let (mut connection, generation) = self.connection().await?;
-        let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
-        let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
+        let answers = connection
+            .send_packed_commands(pipeline, 0, pipeline.len())
+            .await;
+        let answers =
+            answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
         answers.map_err(|error| self.failed(generation, &error))
     }
 
-    pub(crate) async fn script(&self, script: &Script, fill: &(dyn Fn(&mut Cmd) + Sync)) -> Result<Value, LayerError> {
+    pub(crate) async fn script(
+        &self,
+        script: &Script,
+        fill: &(dyn Fn(&mut Cmd) + Sync),
+    ) -> Result<Value, LayerError> {
         let (mut connection, generation) = self.connection().await?;
         let answer = script.run(&mut connection, fill).await;
         answer.map_err(|error| self.failed(generation, &error))
@@ -123,11 +153,19 @@ impl Server {
         if let Some((_, error)) = self.link().failed.as_ref().filter(|(at, _)| *at > began) {
             return Err(error.clone());
         }
-        let made = self.connect(ProtocolVersion::RESP2, None).await;
+        let broken = Arc::new(AtomicBool::new(false));
+        let noticed = broken.clone();
+        let push = move |info: PushInfo| {
+            if info.kind == PushKind::Disconnection {
+                noticed.store(true, Ordering::Relaxed);
+            }
+        };
+        let made = self.connect(push).await;
         let mut link = self.link();
         match made {
-            Ok(connection) => {
+            Ok((connection, _)) => {
                 link.generation += 1;
+                link.broken = broken;
                 link.failed = None;
                 link.connection = Some(connection.clone());
                 Ok((connection, link.generation))
@@ -144,7 +182,13 @@ impl Server {
         if link.closed {
             return Err(LayerError::Closed);
         }
-        Ok(link.connection.clone().map(|connection| (connection, link.generation)))
+        if link.broken.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        Ok(link
+            .connection
+            .clone()
+            .map(|connection| (connection, link.generation)))
     }
 
     /// Notes an error of connection number `generation`, which is given up where it can't be used on.
@@ -158,42 +202,62 @@ impl Server {
         told
     }
 
-    /// Makes a connection of the caller's own, with `push` told of what the server says unasked (RESP3).
+    /// Makes a connection of the caller's own; says whether it speaks RESP3, and so tells `push` what
+    /// the server says unasked. Redis before 6, and some proxies, know only RESP2.
     pub(crate) async fn connect(
         &self,
-        protocol: ProtocolVersion,
-        push: Option<Box<dyn Fn(PushInfo) + Send + Sync>>,
-    ) -> Result<MultiplexedConnection, LayerError> {
+        push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<(MultiplexedConnection, bool), LayerError> {
         let host = self.target().await?;
-        let client = client(&host, protocol).await.map_err(|error| self.explain(&error))?;
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.host.connect_timeout))
-            .set_response_timeout(Some(self.host.response_timeout));
-        if let Some(push) = push {
-            config = config.set_push_sender(move |info| {
-                push(info);
-                Ok::<(), std::convert::Infallible>(())
-            });
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(host.connect_timeout))
+            .set_response_timeout(Some(host.response_timeout));
+        let telling = config.clone().set_push_sender(move |info| {
+            push(info);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let attempt = async |protocol, config| {
+            client(&host, protocol)
+                .await?
+                .get_multiplexed_async_connection_with_config(config)
+                .await
+        };
+        match attempt(ProtocolVersion::RESP3, &telling).await {
+            Ok(connection) => Ok((connection, true)),
+            Err(error) if is_temporary(&error) => Err(self.explain(&error)),
+            Err(_) => {
+                let made = attempt(ProtocolVersion::RESP2, &config).await;
+                made.map(|connection| (connection, false))
+                    .map_err(|error| self.explain(&error))
+            }
         }
-        let made = client.get_multiplexed_async_connection_with_config(&config).await;
-        made.map_err(|error| self.explain(&error))
     }
 
     /// Opens a connection that only listens to subscriptions.
     pub(crate) async fn subscriber(&self) -> Result<redis::aio::PubSub, LayerError> {
         let host = self.target().await?;
-        let client = client(&host, ProtocolVersion::RESP2).await.map_err(|error| self.explain(&error))?;
+        let client = client(&host, ProtocolVersion::RESP2)
+            .await
+            .map_err(|error| self.explain(&error))?;
         match tokio::time::timeout(self.host.connect_timeout, client.get_async_pubsub()).await {
             Ok(made) => made.map_err(|error| self.explain(&error)),
-            Err(_) => Err(self.unavailable(format!("no connection within {:?}", self.host.connect_timeout))),
+            Err(_) => Err(self.unavailable(format!(
+                "no connection within {:?}",
+                self.host.connect_timeout
+            ))),
         }
     }
 
     /// Waits for what another part of the client library asked, as long as any answer may take.
-    pub(crate) async fn answered<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, LayerError> {
+    pub(crate) async fn answered<T>(
+        &self,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, LayerError> {
         match tokio::time::timeout(self.host.response_timeout, answer).await {
             Ok(answer) => answer.map_err(|error| self.explain(&error)),
-            Err(_) => Err(self.unavailable(format!("no answer within {:?}", self.host.response_timeout))),
+            Err(_) => {
+                Err(self.unavailable(format!("no answer within {:?}", self.host.response_timeout)))
+            }
         }
     }
 
@@ -203,20 +267,30 @@ impl Server {
             Endpoint::Sentinel { sentinels, master } => {
                 let found = sentinel::master(sentinels, master).await;
                 let (name, port) = found.map_err(|reason| self.unavailable(reason))?;
-                Ok(Host { endpoint: Endpoint::Tcp(name, port), ..self.host.clone() })
+                Ok(Host {
+                    endpoint: Endpoint::Tcp(name, port),
+                    ..self.host.clone()
+                })
             }
             _ => Ok(self.host.clone()),
         }
     }
 
     pub(crate) fn unavailable(&self, reason: String) -> LayerError {
-        LayerError::Unavailable { address: self.address.clone(), reason }
+        LayerError::Unavailable {
+            address: self.address.clone(),
+            reason,
+        }
     }
 
     /// Says what a client library's error means to a caller.
     pub(crate) fn explain(&self, error: &RedisError) -> LayerError {
         let (address, reason) = (self.address.clone(), error.to_string());
-        if is_temporary(error) { LayerError::Unavailable { address, reason } } else { LayerError::Refused { address, reason } }
+        if is_temporary(error) {
+            LayerError::Unavailable { address, reason }
+        } else {
+            LayerError::Refused { address, reason }
+        }
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -226,7 +300,10 @@ impl Server {
 }
 
 /// Sends one command; an error that the server answers is an error.
-pub(crate) async fn command(connection: &mut MultiplexedConnection, cmd: &Cmd) -> RedisResult<Value> {
+pub(crate) async fn command(
+    connection: &mut MultiplexedConnection,
+    cmd: &Cmd,
+) -> RedisResult<Value> {
     connection.send_packed_command(cmd).await?.extract_error()
 }
 
@@ -242,9 +319,14 @@ fn is_temporary(error: &RedisError) -> bool {
                     | ServerErrorKind::TryAgain
                     | ServerErrorKind::ClusterDown
                     | ServerErrorKind::ReadOnly
-            ) || error.detail().is_some_and(|detail| detail.contains("max number of clients"))
+            ) || error
+                .detail()
+                .is_some_and(|detail| detail.contains("max number of clients"))
         }
-        ErrorKind::Extension => matches!(error.code(), Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "UNBLOCKED")),
+        ErrorKind::Extension => matches!(
+            error.code(),
+            Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "UNBLOCKED")
+        ),
         _ => false,
     }
 }
@@ -253,14 +335,20 @@ fn is_temporary(error: &RedisError) -> bool {
 fn ends_connection(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Io | ErrorKind::Parse => true,
-        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown),
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown
+        ),
         _ => false,
     }
 }
 
 /// Makes the client library's description of `host`, which is no Sentinel endpoint.
 pub(crate) async fn client(host: &Host, protocol: ProtocolVersion) -> RedisResult<Client> {
-    let mut settings = RedisConnectionInfo::default().set_db(host.database).set_protocol(protocol).set_skip_set_lib_name();
+    let mut settings = RedisConnectionInfo::default()
+        .set_db(host.database)
+        .set_protocol(protocol)
+        .set_skip_set_lib_name();
     if let Some(username) = &host.username {
         settings = settings.set_username(username);
     }
@@ -271,7 +359,13 @@ pub(crate) async fn client(host: &Host, protocol: ProtocolVersion) -> RedisResul
         (Endpoint::Unix(path), _) => ConnectionAddr::Unix(path.clone()),
         (Endpoint::Tcp(name, port), None) => ConnectionAddr::Tcp(name.clone(), *port),
         (Endpoint::Tcp(name, port), Some(tls)) => secure(name, *port, tls).await?,
-        (Endpoint::Sentinel { .. }, _) => return Err((ErrorKind::InvalidClientConfig, "a Sentinel's master has no address yet").into()),
+        (Endpoint::Sentinel { .. }, _) => {
+            return Err((
+                ErrorKind::InvalidClientConfig,
+                "a Sentinel's master has no address yet",
+            )
+                .into());
+        }
     };
     let info = addr.into_connection_info()?.set_redis_settings(settings);
     let nodelay = info.tcp_settings().clone().set_nodelay(true);
@@ -282,19 +376,36 @@ async fn secure(host: &str, port: u16, tls: &Tls) -> RedisResult<ConnectionAddr>
     // The client library asks rustls for the process's provider; where another part of the
     // process has installed one already, that one serves.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let addr = ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: tls.accept_any, tls_params: None };
+    let addr = ConnectionAddr::TcpTls {
+        host: host.to_owned(),
+        port,
+        insecure: tls.accept_any,
+        tls_params: None,
+    };
     if tls.accept_any {
         return Ok(addr);
     }
-    let client_tls = match (&tls.certfile, tls.keyfile.as_ref().or(tls.certfile.as_ref())) {
-        (Some(cert), Some(key)) => Some(redis::ClientTlsConfig { client_cert: read(cert).await?, client_key: read(key).await? }),
+    let client_tls = match (
+        &tls.certfile,
+        tls.keyfile.as_ref().or(tls.certfile.as_ref()),
+    ) {
+        (Some(cert), Some(key)) => Some(redis::ClientTlsConfig {
+            client_cert: read(cert).await?,
+            client_key: read(key).await?,
+        }),
         _ => None,
     };
     let root_cert = match &tls.ca_certs {
         Some(path) => Some(read(path).await?),
         None => None,
     };
-    let client = Client::build_with_tls(addr, TlsCertificates { client_tls, root_cert })?;
+    let client = Client::build_with_tls(
+        addr,
+        TlsCertificates {
+            client_tls,
+            root_cert,
+        },
+    )?;
     let mut addr = client.get_connection_info().addr().clone();
     addr.set_danger_accept_invalid_hostnames(tls.accept_any_name);
     Ok(addr)
@@ -302,5 +413,12 @@ async fn secure(host: &str, port: u16, tls: &Tls) -> RedisResult<ConnectionAddr>
 
 async fn read(path: &std::path::Path) -> RedisResult<Vec<u8>> {
     let contents = tokio::fs::read(path).await;
-    contents.map_err(|error| (ErrorKind::InvalidClientConfig, "can't read a certificate's file", format!("{}: {error}", path.display())).into())
+    contents.map_err(|error| {
+        (
+            ErrorKind::InvalidClientConfig,
+            "can't read a certificate's file",
+            format!("{}: {error}", path.display()),
+        )
+            .into()
+    })
 }

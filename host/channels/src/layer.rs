@@ -52,7 +52,11 @@ pub trait ChannelLayer: Send + Sync + 'static {
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
 
     /// Takes `channel` out of `group`; one that is not in it is no error.
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+    async fn group_discard(
+        &self,
+        group: &GroupName,
+        channel: &ChannelName,
+    ) -> Result<(), LayerError>;
 
     /// A new process-local name that [`ChannelLayer::receiver`] of this layer can read.
     fn new_channel(&self) -> ChannelName;
@@ -61,7 +65,11 @@ pub trait ChannelLayer: Send + Sync + 'static {
     ///
     /// `id` names the reader across restarts: what it had taken and not finished when it ended
     /// comes again to the next reader of that id at once, and to any other after the lease.
-    async fn receiver(&self, channel: &ChannelName, id: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError>;
+    async fn receiver(
+        &self,
+        channel: &ChannelName,
+        id: &ReceiverId,
+    ) -> Result<Arc<dyn Receiver>, LayerError>;
 
     /// How many messages wait on `channel`, where the layer keeps any.
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError>;
@@ -112,10 +120,14 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// Shorter than the random prefix.
-    #[error("it has {0} bytes, fewer than the random prefix: the sender's random_prefix_length differs from ours")]
+    #[error(
+        "it has {0} bytes, fewer than the random prefix: the sender's random_prefix_length differs from ours"
+    )]
     Short(usize),
     /// No key opens it.
-    #[error("none of the {keys} symmetric_encryption_keys opens it, or it is too old: the sender uses another key")]
+    #[error(
+        "none of the {keys} symmetric_encryption_keys opens it, or it is too old: the sender uses another key"
+    )]
     Key {
         /// How many keys were tried.
         keys: usize,

@@ -24,29 +24,42 @@ pub(crate) struct LocalQueues<D: Dialect> {
 
 impl<D: Dialect> LocalQueues<D> {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, queues: Mutex::default() }
+        Self {
+            shared,
+            queues: Mutex::default(),
+        }
     }
 
     /// A reader of `channel`; the first of its queue gives the queue its id.
     pub(crate) fn receiver(&self, channel: &ChannelName, id: &ReceiverId) -> Arc<dyn Receiver> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|_, queue| queue.strong_count() > 0);
-        let queue = queues.get(channel.queue()).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let queue = Arc::new(LocalQueue {
-                // Channels_redis's own senders hash the full name, so replies may lie on any host:
-                // all are read.
-                reader: QueueReceiver::open(self.shared.clone(), channel.queue(), id),
-                boxes: Mutex::default(),
-                arrived: Notify::new(),
-                reading: tokio::sync::Mutex::default(),
-                serializer: self.shared.config.serializer,
-                capacity: self.shared.config.capacities.of(channel.as_str()).max(1),
+        let queue = queues
+            .get(channel.queue())
+            .and_then(Weak::upgrade)
+            .unwrap_or_else(|| {
+                let queue = Arc::new(LocalQueue {
+                    // Channels_redis's own senders hash the full name, so replies may lie on any host:
+                    // all are read.
+                    reader: QueueReceiver::open(self.shared.clone(), channel.queue(), id),
+                    boxes: Mutex::default(),
+                    arrived: Notify::new(),
+                    reading: tokio::sync::Mutex::default(),
+                    serializer: self.shared.config.serializer,
+                    capacity: self.shared.config.capacities.of(channel.as_str()).max(1),
+                });
+                queues.insert(channel.queue().to_owned(), Arc::downgrade(&queue));
+                queue
             });
-            queues.insert(channel.queue().to_owned(), Arc::downgrade(&queue));
-            queue
-        });
-        queue.boxes().entry(channel.as_str().to_owned()).or_default().readers += 1;
-        Arc::new(LocalReceiver { queue, channel: channel.clone() })
+        queue
+            .boxes()
+            .entry(channel.as_str().to_owned())
+            .or_default()
+            .readers += 1;
+        Arc::new(LocalReceiver {
+            queue,
+            channel: channel.clone(),
+        })
     }
 }
 
@@ -96,8 +109,12 @@ impl<D: Dialect> LocalQueue<D> {
 
     /// The full names in a message: a text from `send`, a list from `group_send`.
     fn names(&self, delivery: &Delivery) -> Vec<String> {
-        let Ok(payload) = &delivery.payload else { return Vec::new() };
-        let Ok(message) = self.serializer.read(payload) else { return Vec::new() };
+        let Ok(payload) = &delivery.payload else {
+            return Vec::new();
+        };
+        let Ok(message) = self.serializer.read(payload) else {
+            return Vec::new();
+        };
         match message.field(CHANNEL_KEY) {
             Some(Value::Text(name)) => vec![name.into_owned()],
             Some(Value::Json(list)) => serde_json::from_str(list.as_ref()).unwrap_or_default(),
@@ -117,7 +134,11 @@ struct LocalReceiver<D: Dialect> {
 
 impl<D: Dialect> LocalReceiver<D> {
     fn pop(&self) -> Option<Delivery> {
-        self.queue.boxes().get_mut(self.channel.as_str())?.deliveries.pop_front()
+        self.queue
+            .boxes()
+            .get_mut(self.channel.as_str())?
+            .deliveries
+            .pop_front()
     }
 }
 
@@ -159,6 +180,10 @@ impl<D: Dialect> Receiver for LocalReceiver<D> {
             }
             boxes.values().all(|mailbox| mailbox.readers == 0)
         };
-        if last { self.queue.reader.close().await } else { Ok(()) }
+        if last {
+            self.queue.reader.close().await
+        } else {
+            Ok(())
+        }
     }
 }

@@ -29,7 +29,9 @@ pub enum NameError {
     #[error("the name has {0} characters; a name has at most {MAX_NAME_LENGTH}")]
     TooLong(usize),
     /// A character that no name may have.
-    #[error("{0:?} may not stand in the name {1:?}: only ASCII letters, digits, '-', '_' and '.' may, and in a channel's name one '!'")]
+    #[error(
+        "{0:?} may not stand in the name {1:?}: only ASCII letters, digits, '-', '_' and '.' may, and in a channel's name one '!'"
+    )]
     Character(char, String),
 }
 
@@ -81,7 +83,10 @@ fn check(name: &str, queue: &str, local: &str) -> Result<(), NameError> {
     }
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if let Some(wrong) = queue.chars().chain(local.chars()).find(|c| !allowed(c)) {
-        return Err(NameError::Character(wrong, name.chars().take(MAX_NAME_LENGTH).collect()));
+        return Err(NameError::Character(
+            wrong,
+            name.chars().take(MAX_NAME_LENGTH).collect(),
+        ));
     }
     if name.len() > MAX_NAME_LENGTH {
         return Err(NameError::TooLong(name.len()));
@@ -121,7 +126,16 @@ mod tests {
         for good in ["slack.message", "a", "specific.3af3!da16", "x!", "A-b_c.9"] {
             assert_eq!(ChannelName::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a b", "a/b", "é", "a!b!c", "!x", "a:b", &"x".repeat(100)] {
+        for bad in [
+            "",
+            "a b",
+            "a/b",
+            "é",
+            "a!b!c",
+            "!x",
+            "a:b",
+            &"x".repeat(100),
+        ] {
             assert!(ChannelName::new(bad).is_err(), "{bad:?}");
         }
         assert!(GroupName::new("ops!x").is_err());
@@ -129,7 +143,13 @@ mod tests {
 
     #[test]
     fn the_queue_of_a_process_local_name_ends_with_its_bang() {
-        assert_eq!(ChannelName::new("specific.a!b").unwrap().queue(), "specific.a!");
-        assert_eq!(ChannelName::new("slack.send").unwrap().queue(), "slack.send");
+        assert_eq!(
+            ChannelName::new("specific.a!b").unwrap().queue(),
+            "specific.a!"
+        );
+        assert_eq!(
+            ChannelName::new("slack.send").unwrap().queue(),
+            "slack.send"
+        );
     }
 }

@@ -44,17 +44,27 @@ impl Deal {
         for member in 0..members {
             waiting[(first + member) % hosts].push(member);
         }
-        Self { waiting, taken: vec![None; members], out: vec![false; hosts] }
+        Self {
+            waiting,
+            taken: vec![None; members],
+            out: vec![false; hosts],
+        }
     }
 
     /// Passes over `host` from now on; what waited for it goes to the others in turn.
     pub(crate) fn pass_over(&mut self, host: usize) {
         self.out[host] = true;
-        let others: Vec<usize> = (1..self.out.len()).map(|step| (host + step) % self.out.len()).filter(|&other| !self.out[other]).collect();
+        let others: Vec<usize> = (1..self.out.len())
+            .map(|step| (host + step) % self.out.len())
+            .filter(|&other| !self.out[other])
+            .collect();
         if others.is_empty() {
             return;
         }
-        for (nth, member) in std::mem::take(&mut self.waiting[host]).into_iter().enumerate() {
+        for (nth, member) in std::mem::take(&mut self.waiting[host])
+            .into_iter()
+            .enumerate()
+        {
             self.waiting[others[nth % others.len()]].push(member);
         }
         for other in others {
@@ -65,7 +75,10 @@ impl Deal {
     /// The hosts to send to now, each with its members' indexes; empty when nothing more can be done.
     pub(crate) fn round(&self) -> Vec<(usize, Vec<usize>)> {
         let ready = |&host: &usize| !self.out[host] && !self.waiting[host].is_empty();
-        (0..self.out.len()).filter(ready).map(|host| (host, self.waiting[host].clone())).collect()
+        (0..self.out.len())
+            .filter(ready)
+            .map(|host| (host, self.waiting[host].clone()))
+            .collect()
     }
 
     /// Notes that `host` took the first `accepted` of what waited for it.
@@ -90,7 +103,11 @@ impl Deal {
                 stray[host].push(member);
             }
         }
-        stray.into_iter().enumerate().filter(|(_, members)| !members.is_empty()).collect()
+        stray
+            .into_iter()
+            .enumerate()
+            .filter(|(_, members)| !members.is_empty())
+            .collect()
     }
 }
 
@@ -101,8 +118,18 @@ mod tests {
     #[test]
     fn members_go_to_the_hosts_in_turn_and_the_next_call_goes_on_from_there() {
         let turns = Turns::default();
-        assert_eq!([turns.advance("q", 4, 3), turns.advance("q", 1, 3), turns.advance("other", 1, 3)], [0, 1, 0]);
-        assert_eq!(Deal::new(4, 3, 1).round(), [(0, vec![2]), (1, vec![0, 3]), (2, vec![1])]);
+        assert_eq!(
+            [
+                turns.advance("q", 4, 3),
+                turns.advance("q", 1, 3),
+                turns.advance("other", 1, 3)
+            ],
+            [0, 1, 0]
+        );
+        assert_eq!(
+            Deal::new(4, 3, 1).round(),
+            [(0, vec![2]), (1, vec![0, 3]), (2, vec![1])]
+        );
     }
 
     #[test]

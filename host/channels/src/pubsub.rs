@@ -38,7 +38,11 @@ pub(crate) struct PubSub {
 impl PubSub {
     pub(crate) fn new(config: RedisConfig) -> Self {
         Self {
-            servers: config.hosts.iter().map(|host| Arc::new(Server::new(host.clone()))).collect(),
+            servers: config
+                .hosts
+                .iter()
+                .map(|host| Arc::new(Server::new(host.clone())))
+                .collect(),
             // There is no random prefix, and no limit to a token's age.
             codec: Codec::new(0, config.keys.clone(), None),
             readers: Mutex::default(),
@@ -71,7 +75,12 @@ impl PubSub {
     }
 
     fn live_readers(&self, channel: &ChannelName) -> Vec<Arc<Subscription>> {
-        self.readers().get(channel).into_iter().flatten().filter_map(Weak::upgrade).collect()
+        self.readers()
+            .get(channel)
+            .into_iter()
+            .flatten()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     fn readers(&self) -> MutexGuard<'_, HashMap<ChannelName, Vec<Weak<Subscription>>>> {
@@ -102,31 +111,54 @@ impl ChannelLayer for PubSub {
 
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
         if members.is_empty() {
-            return Ok(Sent { accepted: 0, receivers: None });
+            return Ok(Sent {
+                accepted: 0,
+                receivers: None,
+            });
         }
         let receivers = self.publish(channel.as_str(), members).await?;
-        Ok(Sent { accepted: members.len(), receivers: Some(receivers) })
+        Ok(Sent {
+            accepted: members.len(),
+            receivers: Some(receivers),
+        })
     }
 
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
         let mut out = Vec::new();
         self.config.serializer.write(message, &mut out);
-        self.publish(&self.group_channel(group), &[self.seal(&out)]).await.map(drop)
+        self.publish(&self.group_channel(group), &[self.seal(&out)])
+            .await
+            .map(drop)
     }
 
     /// `channel` must be one that a reader of this layer listens to: groups are subscriptions here.
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         let readers = self.live_readers(channel);
         if readers.is_empty() {
-            return Err(LayerError::Unsupported { layer: NAME, operation: "group_add of a channel that nobody in this process reads" });
+            return Err(LayerError::Unsupported {
+                layer: NAME,
+                operation: "group_add of a channel that nobody in this process reads",
+            });
         }
         let name = self.group_channel(group);
-        try_join_all(readers.iter().map(|reader| reader.subscribe(self.host(&name), &name))).await.map(drop)
+        try_join_all(
+            readers
+                .iter()
+                .map(|reader| reader.subscribe(self.host(&name), &name)),
+        )
+        .await
+        .map(drop)
     }
 
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+    async fn group_discard(
+        &self,
+        group: &GroupName,
+        channel: &ChannelName,
+    ) -> Result<(), LayerError> {
         let name = self.group_channel(group);
-        self.live_readers(channel).iter().for_each(|reader| reader.unsubscribe(self.host(&name), &name));
+        self.live_readers(channel)
+            .iter()
+            .for_each(|reader| reader.unsubscribe(self.host(&name), &name));
         Ok(())
     }
 
@@ -138,18 +170,31 @@ impl ChannelLayer for PubSub {
     }
 
     /// Listens from when this returns. The reader's id makes no difference: nothing is kept.
-    async fn receiver(&self, channel: &ChannelName, _id: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError> {
+    async fn receiver(
+        &self,
+        channel: &ChannelName,
+        _id: &ReceiverId,
+    ) -> Result<Arc<dyn Receiver>, LayerError> {
         if self.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
-        let reader = Arc::new(Subscription::open(&self.servers, self.codec.clone(), self.closed.child_token()));
-        reader.subscribe(self.host(channel.as_str()), channel.as_str()).await?;
+        let reader = Arc::new(Subscription::open(
+            &self.servers,
+            self.codec.clone(),
+            self.closed.child_token(),
+        ));
+        reader
+            .subscribe(self.host(channel.as_str()), channel.as_str())
+            .await?;
         let mut readers = self.readers();
         readers.retain(|_, readers| {
             readers.retain(|reader| reader.strong_count() > 0);
             !readers.is_empty()
         });
-        readers.entry(channel.clone()).or_default().push(Arc::downgrade(&reader));
+        readers
+            .entry(channel.clone())
+            .or_default()
+            .push(Arc::downgrade(&reader));
         Ok(reader)
     }
 
@@ -158,7 +203,9 @@ impl ChannelLayer for PubSub {
     }
 
     async fn ping(&self) -> Result<(), LayerError> {
-        try_join_all(self.servers.iter().map(|server| server.ping())).await.map(drop)
+        try_join_all(self.servers.iter().map(|server| server.ping()))
+            .await
+            .map(drop)
     }
 
     async fn close(&self) {

@@ -49,8 +49,17 @@ pub(crate) struct Shared {
 
 impl<D: Dialect> Queues<D> {
     pub(crate) fn new(config: RedisConfig) -> Self {
-        let servers = config.hosts.iter().map(|host| Arc::new(Server::new(host.clone()))).collect();
-        let shared = Arc::new(Shared { codec: D::codec(&config), servers, closed: CancellationToken::new(), config });
+        let servers = config
+            .hosts
+            .iter()
+            .map(|host| Arc::new(Server::new(host.clone())))
+            .collect();
+        let shared = Arc::new(Shared {
+            codec: D::codec(&config),
+            servers,
+            closed: CancellationToken::new(),
+            config,
+        });
         Self {
             scores: Scores::default(),
             turns: Turns::default(),
@@ -81,17 +90,23 @@ impl<D: Dialect> Queues<D> {
 
     /// Puts members on one host's queue; answers how many it took.
     async fn append(&self, server: &Server, append: &Append<'_>) -> Result<usize, LayerError> {
-        let answer = server.script(D::append(), &|cmd| D::write_append(cmd, append)).await?;
+        let answer = server
+            .script(D::append(), &|cmd| D::write_append(cmd, append))
+            .await?;
         match answer {
             Value::Int(accepted) => Ok(usize::try_from(accepted).unwrap_or(0)),
-            other => Err(server.unavailable(format!("it answered {other:?} where a number was due"))),
+            other => {
+                Err(server.unavailable(format!("it answered {other:?} where a number was due")))
+            }
         }
     }
 
     /// Deals `members` out to several hosts. A host that is full or does not answer is passed over.
     async fn spread(&self, whole: &Append<'_>) -> Result<usize, LayerError> {
         let servers = &self.shared.servers;
-        let first = self.turns.advance(whole.queue, whole.members.len(), servers.len());
+        let first = self
+            .turns
+            .advance(whole.queue, whole.members.len(), servers.len());
         let mut deal = Deal::new(whole.members.len(), servers.len(), first);
         if servers.iter().any(|server| !server.is_resting()) {
             let resting = (0..servers.len()).filter(|&host| servers[host].is_resting());
@@ -103,7 +118,12 @@ impl<D: Dialect> Queues<D> {
             if round.is_empty() {
                 break;
             }
-            let answers = join_all(round.iter().map(|(host, members)| self.append_some(*host, whole, members))).await;
+            let answers = join_all(
+                round
+                    .iter()
+                    .map(|(host, members)| self.append_some(*host, whole, members)),
+            )
+            .await;
             let mut out = Vec::new();
             for ((host, members), answer) in round.iter().zip(answers) {
                 match answer {
@@ -124,7 +144,12 @@ impl<D: Dialect> Queues<D> {
         }
         for (host, members) in deal.stray() {
             let (_, members) = pick(whole, &members);
-            let withdrawn = servers[host].command(&D::withdraw(&Append { members: &members, ..*whole })).await;
+            let withdrawn = servers[host]
+                .command(&D::withdraw(&Append {
+                    members: &members,
+                    ..*whole
+                }))
+                .await;
             if let Err(error) = withdrawn {
                 debug!(%error, queue = whole.queue, "messages could not be taken back and may come twice");
             }
@@ -135,13 +160,24 @@ impl<D: Dialect> Queues<D> {
         }
     }
 
-    async fn append_some(&self, host: usize, whole: &Append<'_>, members: &[usize]) -> Result<usize, LayerError> {
+    async fn append_some(
+        &self,
+        host: usize,
+        whole: &Append<'_>,
+        members: &[usize],
+    ) -> Result<usize, LayerError> {
         let (scores, members) = pick(whole, members);
-        let append = Append { scores: &scores, members: &members, ..*whole };
+        let append = Append {
+            scores: &scores,
+            members: &members,
+            ..*whole
+        };
         match self.append(&self.shared.servers[host], &append).await {
             // The answer may have been lost on the way: the same host must say, or the members
             // would be on two.
-            Err(error) if error.is_temporary() => self.append(&self.shared.servers[host], &append).await,
+            Err(error) if error.is_temporary() => {
+                self.append(&self.shared.servers[host], &append).await
+            }
             answer => answer,
         }
     }
@@ -167,16 +203,35 @@ impl<D: Dialect> Queues<D> {
         let (server, key) = (self.group_server(group), self.group_key(group));
         let mut pipeline = redis::pipe();
         let oldest = (now() as u64).saturating_sub(self.shared.config.group_expiry);
-        pipeline.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest);
+        pipeline
+            .cmd("ZREMRANGEBYSCORE")
+            .arg(&key)
+            .arg(0)
+            .arg(oldest);
         pipeline.cmd("ZRANGE").arg(&key).arg(0).arg(-1);
-        let answer = server.pipeline(&pipeline).await?.pop().unwrap_or(Value::Nil);
-        let names: Vec<String> = redis::from_redis_value(answer).map_err(|error| server.unavailable(error.to_string()))?;
-        Ok(names.iter().filter_map(|name| ChannelName::new(name).ok()).collect())
+        let answer = server
+            .pipeline(&pipeline)
+            .await?
+            .pop()
+            .unwrap_or(Value::Nil);
+        let names: Vec<String> = redis::from_redis_value(answer)
+            .map_err(|error| server.unavailable(error.to_string()))?;
+        Ok(names
+            .iter()
+            .filter_map(|name| ChannelName::new(name).ok())
+            .collect())
     }
 
     /// Sends to all queues of one host in one script.
-    async fn group_append(&self, host: usize, queues: &[(String, usize, Member)], group: &GroupName) -> Result<(), LayerError> {
-        let Some(script) = D::group_append() else { return Ok(()) };
+    async fn group_append(
+        &self,
+        host: usize,
+        queues: &[(String, usize, Member)],
+        group: &GroupName,
+    ) -> Result<(), LayerError> {
+        let Some(script) = D::group_append() else {
+            return Ok(());
+        };
         let config = &self.shared.config;
         let score = self.scores.take(1);
         let fill = |cmd: &mut redis::Cmd| {
@@ -184,7 +239,9 @@ impl<D: Dialect> Queues<D> {
             for (queue, ..) in queues {
                 cmd.arg(queue);
             }
-            cmd.arg((now() as u64).saturating_sub(config.expiry)).arg(config.expiry).arg(&score);
+            cmd.arg((now() as u64).saturating_sub(config.expiry))
+                .arg(config.expiry)
+                .arg(&score);
             for (_, capacity, member) in queues {
                 cmd.arg(*capacity).arg(&member.0[..]);
             }
@@ -198,13 +255,21 @@ impl<D: Dialect> Queues<D> {
 
 /// The scores and members of `whole` at `indexes`.
 fn pick<'a>(whole: &Append<'a>, indexes: &[usize]) -> (Vec<f64>, Vec<&'a Member>) {
-    indexes.iter().map(|&at| (whole.scores[at], whole.members[at])).unzip()
+    indexes
+        .iter()
+        .map(|&at| (whole.scores[at], whole.members[at]))
+        .unzip()
 }
 
 #[async_trait]
 impl<D: Dialect> ChannelLayer for Queues<D> {
     fn describe(&self) -> String {
-        let addresses: Vec<_> = self.shared.servers.iter().map(|server| server.address()).collect();
+        let addresses: Vec<_> = self
+            .shared
+            .servers
+            .iter()
+            .map(|server| server.address())
+            .collect();
         format!("{} at {}", D::NAME, addresses.join(", "))
     }
 
@@ -217,7 +282,9 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
     }
 
     fn encode(&self, channel: &ChannelName, message: &Event) -> Member {
-        let name = channel.is_process_local().then(|| NewValue::from(channel.as_str()));
+        let name = channel
+            .is_process_local()
+            .then(|| NewValue::from(channel.as_str()));
         self.encode_for(message, name)
     }
 
@@ -238,14 +305,18 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             [server] => self.append(server, &whole).await?,
             _ => self.spread(&whole).await?,
         };
-        Ok(Sent { accepted, receivers: None })
+        Ok(Sent {
+            accepted,
+            receivers: None,
+        })
     }
 
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
         let channels = self.group_channels(group).await?;
         if D::group_append().is_none() {
             for channel in channels {
-                self.send(&channel, &[self.encode(&channel, message)]).await?;
+                self.send(&channel, &[self.encode(&channel, message)])
+                    .await?;
             }
             return Ok(());
         }
@@ -257,24 +328,51 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         let mut hosts = vec![Vec::new(); self.shared.servers.len()];
         for (queue, names) in queues {
             // Names of channels need no escapes.
-            let list = format!("[\"{}\"]", names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("\",\""));
+            let list = format!(
+                "[\"{}\"]",
+                names
+                    .iter()
+                    .map(|name| name.as_str())
+                    .collect::<Vec<_>>()
+                    .join("\",\"")
+            );
             let member = self.encode_for(message, Some(NewValue::from(list.into_bytes())));
             let capacity = config.capacities.of(names[0].as_str());
-            hosts[consistent_hash(queue, self.shared.servers.len())].push((format!("{}{queue}", config.prefix), capacity, member));
+            hosts[consistent_hash(queue, self.shared.servers.len())].push((
+                format!("{}{queue}", config.prefix),
+                capacity,
+                member,
+            ));
         }
-        let sends = hosts.iter().enumerate().filter(|(_, queues)| !queues.is_empty());
-        try_join_all(sends.map(|(host, queues)| self.group_append(host, queues, group))).await.map(drop)
+        let sends = hosts
+            .iter()
+            .enumerate()
+            .filter(|(_, queues)| !queues.is_empty());
+        try_join_all(sends.map(|(host, queues)| self.group_append(host, queues, group)))
+            .await
+            .map(drop)
     }
 
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         let key = self.group_key(group);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZADD").arg(&key).arg(now()).arg(channel.as_str());
-        pipeline.cmd("EXPIRE").arg(&key).arg(self.shared.config.group_expiry);
+        pipeline
+            .cmd("ZADD")
+            .arg(&key)
+            .arg(now())
+            .arg(channel.as_str());
+        pipeline
+            .cmd("EXPIRE")
+            .arg(&key)
+            .arg(self.shared.config.group_expiry);
         self.group_server(group).pipeline(&pipeline).await.map(drop)
     }
 
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+    async fn group_discard(
+        &self,
+        group: &GroupName,
+        channel: &ChannelName,
+    ) -> Result<(), LayerError> {
         let mut cmd = redis::cmd("ZREM");
         cmd.arg(self.group_key(group)).arg(channel.as_str());
         self.group_server(group).command(&cmd).await.map(drop)
@@ -284,20 +382,33 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         ChannelName::local(&self.local_queue, &D::local_name().1)
     }
 
-    async fn receiver(&self, channel: &ChannelName, id: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError> {
+    async fn receiver(
+        &self,
+        channel: &ChannelName,
+        id: &ReceiverId,
+    ) -> Result<Arc<dyn Receiver>, LayerError> {
         if self.shared.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
         if channel.is_process_local() {
             return Ok(self.local.receiver(channel, id));
         }
-        Ok(Arc::new(QueueReceiver::<D>::open(self.shared.clone(), channel.queue(), id)))
+        Ok(Arc::new(QueueReceiver::<D>::open(
+            self.shared.clone(),
+            channel.queue(),
+            id,
+        )))
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         let queue = format!("{}{}", self.shared.config.prefix, channel.queue());
         let cmd = D::depth(&queue);
-        let answers = try_join_all(self.servers(channel).iter().map(|server| server.command(&cmd))).await?;
+        let answers = try_join_all(
+            self.servers(channel)
+                .iter()
+                .map(|server| server.command(&cmd)),
+        )
+        .await?;
         let waiting = |answer: &Value| match answer {
             Value::Int(waiting) => u64::try_from(*waiting).unwrap_or(0),
             _ => 0,
@@ -306,7 +417,9 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
     }
 
     async fn ping(&self) -> Result<(), LayerError> {
-        try_join_all(self.shared.servers.iter().map(|server| server.ping())).await.map(drop)
+        try_join_all(self.shared.servers.iter().map(|server| server.ping()))
+            .await
+            .map(drop)
     }
 
     async fn close(&self) {

@@ -58,13 +58,30 @@ impl<D: Dialect> QueueReceiver<D> {
         // One place: who takes the messages decides the pace, and hosts are served in turn.
         let (out, inbox) = mpsc::channel(1);
         let key = format!("{}{queue}", shared.config.prefix);
-        let shelves: Vec<_> = shared.servers.iter().map(|_| Arc::new(Shelf::new(&key, id))).collect();
+        let shelves: Vec<_> = shared
+            .servers
+            .iter()
+            .map(|_| Arc::new(Shelf::new(&key, id)))
+            .collect();
         let mut tasks = JoinSet::new();
         for (host, shelf) in shelves.iter().enumerate() {
-            let shard = Shard::<D>::new(host, shared.clone(), shelf.clone(), out.clone(), stop.clone());
+            let shard = Shard::<D>::new(
+                host,
+                shared.clone(),
+                shelf.clone(),
+                out.clone(),
+                stop.clone(),
+            );
             tasks.spawn(shard.run());
         }
-        Self { shared, shelves, inbox: inbox.into(), tasks: tasks.into(), stop, dialect: PhantomData }
+        Self {
+            shared,
+            shelves,
+            inbox: inbox.into(),
+            tasks: tasks.into(),
+            stop,
+            dialect: PhantomData,
+        }
     }
 
     async fn give_back(&self, host: usize) -> Result<(), LayerError> {
@@ -103,7 +120,10 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
     }
 
     async fn done(&self, delivery: &Delivery) -> Result<(), LayerError> {
-        let (server, shelf) = (&self.shared.servers[delivery.place.host], &self.shelves[delivery.place.host]);
+        let (server, shelf) = (
+            &self.shared.servers[delivery.place.host],
+            &self.shelves[delivery.place.host],
+        );
         shelf.finish(&delivery.member);
         let finish = D::finish(&shelf.own, std::slice::from_ref(&delivery.member));
         match shelf.connection() {
@@ -112,7 +132,10 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
                 answer.map_err(|error| server.explain(&error))?;
             }
             // The task connects again by itself, and sends what could not be sent meanwhile.
-            None => return Err(server.unavailable("the connection is lost; it will be told when it is back".into())),
+            None => {
+                return Err(server
+                    .unavailable("the connection is lost; it will be told when it is back".into()));
+            }
         }
         shelf.forget(&delivery.member);
         Ok(())
@@ -120,9 +143,13 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
 
     async fn close(&self) -> Result<(), LayerError> {
         self.stop.cancel();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
-        let ends = futures_util::future::join_all((0..self.shelves.len()).map(|host| self.give_back(host))).await;
+        let ends = futures_util::future::join_all(
+            (0..self.shelves.len()).map(|host| self.give_back(host)),
+        )
+        .await;
         ends.into_iter().collect()
     }
 }

@@ -106,8 +106,11 @@ return moved
 
 static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));
 static GROUP_APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(GROUP_APPEND));
-static SCRIPTS: LazyLock<Scripts> =
-    LazyLock::new(|| Scripts { take: Script::new(TAKE), keep: Script::new(KEEP), give_back: Script::new(GIVE_BACK) });
+static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+    take: Script::new(TAKE),
+    keep: Script::new(KEEP),
+    give_back: Script::new(GIVE_BACK),
+});
 
 /// channels_redis's core layer.
 #[derive(Debug)]
@@ -121,7 +124,11 @@ impl Dialect for Core {
     }
 
     fn codec(config: &RedisConfig) -> Codec {
-        Codec::new(config.random_prefix_length, config.keys.clone(), Some(config.expiry + 10))
+        Codec::new(
+            config.random_prefix_length,
+            config.keys.clone(),
+            Some(config.expiry + 10),
+        )
     }
 
     fn seal(codec: &Codec, payload: &[u8]) -> Member {
@@ -139,7 +146,9 @@ impl Dialect for Core {
     fn write_append(cmd: &mut Cmd, append: &Append<'_>) {
         let config = append.config;
         cmd.arg(1).arg(append.queue);
-        cmd.arg(append.now.saturating_sub(config.expiry)).arg(append.capacity).arg(config.expiry);
+        cmd.arg(append.now.saturating_sub(config.expiry))
+            .arg(append.capacity)
+            .arg(config.expiry);
         for (score, member) in append.scores.iter().zip(append.members) {
             cmd.arg(*score).arg(&member.0[..]);
         }

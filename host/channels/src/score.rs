@@ -15,7 +15,9 @@ impl Scores {
     pub(crate) fn take(&self, count: usize) -> Vec<f64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = now().max(last.next_up());
-        let scores: Vec<f64> = std::iter::successors(Some(first), |score| Some(score.next_up())).take(count).collect();
+        let scores: Vec<f64> = std::iter::successors(Some(first), |score| Some(score.next_up()))
+            .take(count)
+            .collect();
         if let Some(&score) = scores.last() {
             *last = score;
         }
@@ -25,7 +27,10 @@ impl Scores {
 
 /// Unix time in seconds.
 pub(crate) fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 #[cfg(test)]
@@ -48,7 +53,10 @@ mod tests {
                     })
                 })
                 .collect();
-            callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+            callers
+                .into_iter()
+                .flat_map(|caller| caller.join().unwrap())
+                .collect()
         });
         all.sort_by(f64::total_cmp);
         assert!(all.is_sorted_by(|a, b| a < b));

@@ -23,13 +23,27 @@ pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<(String, u1
             Err(error) => answers.push(format!("{sentinel}: {error}")),
         }
     }
-    Err(format!("no Sentinel names a master: {}", answers.join("; ")))
+    Err(format!(
+        "no Sentinel names a master: {}",
+        answers.join("; ")
+    ))
 }
 
 async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<(String, u16)>> {
-    let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
-    let client = client(&Host { database: 0, ..sentinel.clone() }, ProtocolVersion::RESP2).await?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+    let limits = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let client = client(
+        &Host {
+            database: 0,
+            ..sentinel.clone()
+        },
+        ProtocolVersion::RESP2,
+    )
+    .await?;
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&limits)
+        .await?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(name);
     let answer = command(&mut connection, &question).await?;

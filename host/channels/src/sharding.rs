@@ -21,7 +21,14 @@ mod tests {
 
     #[test]
     fn names_land_where_python_puts_them() {
-        let cases = [("key_one", 2, 1), ("key_two", 2, 0), ("slack.send", 2, 1), ("key_one", 10, 6), ("key_two", 10, 4), ("x", 1, 0)];
+        let cases = [
+            ("key_one", 2, 1),
+            ("key_two", 2, 0),
+            ("slack.send", 2, 1),
+            ("key_one", 10, 6),
+            ("key_two", 10, 4),
+            ("x", 1, 0),
+        ];
         for (name, hosts, expect) in cases {
             assert_eq!(consistent_hash(name, hosts), expect, "{name} on {hosts}");
         }

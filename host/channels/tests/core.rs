@@ -12,7 +12,14 @@ use support::*;
 async fn zset(redis: &Redis, key: &str) -> Vec<(Vec<u8>, f64)> {
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").query_async(&mut connection).await.unwrap()
+    redis::cmd("ZRANGE")
+        .arg(key)
+        .arg(0)
+        .arg(-1)
+        .arg("WITHSCORES")
+        .query_async(&mut connection)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -20,10 +27,25 @@ async fn a_message_lies_in_redis_as_channels_redis_puts_it() {
     let redis = Redis::start();
     let layer = layer(&redis.url());
     let to = channel("slack.message");
-    let message = Event::parse(r#"{"type":"slack.message","n":5,"neg":-1,"f":1.5,"none":null,"t":true,"l":[1,2]}"#).unwrap();
-    let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-    let sent = layer.send(&to, &[layer.encode(&to, &message)]).await.unwrap();
-    assert_eq!(sent, Sent { accepted: 1, receivers: None });
+    let message = Event::parse(
+        r#"{"type":"slack.message","n":5,"neg":-1,"f":1.5,"none":null,"t":true,"l":[1,2]}"#,
+    )
+    .unwrap();
+    let before = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs_f64();
+    let sent = layer
+        .send(&to, &[layer.encode(&to, &message)])
+        .await
+        .unwrap();
+    assert_eq!(
+        sent,
+        Sent {
+            accepted: 1,
+            receivers: None
+        }
+    );
     let stored = zset(&redis, "asgislack.message").await;
     // The bytes of the dump of channels_redis 4.3, behind 12 random ones.
     let expect = b"\x87\xa4type\xadslack.message\xa1n\x05\xa3neg\xff\xa1f\xcb\x3f\xf8\0\0\0\0\0\0\xa4none\xc0\xa1t\xc3\xa1l\x92\x01\x02";
@@ -36,7 +58,9 @@ async fn a_message_lies_in_redis_as_channels_redis_puts_it() {
 #[tokio::test]
 async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order() {
     let redis = Redis::start();
-    let layer = layer_with(&[&redis.url()], |config| config.capacities = djangobot_channels::capacity::Capacities::new(100_000));
+    let layer = layer_with(&[&redis.url()], |config| {
+        config.capacities = djangobot_channels::capacity::Capacities::new(100_000)
+    });
     let calls = (0..20).map(|call| {
         let layer = layer.clone();
         async move { send(&layer, "c", call * 100..(call + 1) * 100).await }
@@ -48,7 +72,11 @@ async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order() 
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     let numbers = drain(&layer, &receiver, 2000).await;
     for call in 0..20 {
-        let of_call: Vec<_> = numbers.iter().copied().filter(|n| n / 100 == call).collect();
+        let of_call: Vec<_> = numbers
+            .iter()
+            .copied()
+            .filter(|n| n / 100 == call)
+            .collect();
         assert!(of_call.is_sorted(), "call {call}: {of_call:?}");
     }
 }
@@ -62,7 +90,11 @@ async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_double
     let members = numbered(&layer, &small, 0..5);
     let accepted = async |to, members| layer.send(to, members).await.unwrap().accepted;
     assert_eq!(accepted(&small, &members).await, 3);
-    assert_eq!(accepted(&small, &members).await, 3, "those that are there count as accepted");
+    assert_eq!(
+        accepted(&small, &members).await,
+        3,
+        "those that are there count as accepted"
+    );
     assert_eq!(accepted(&small, &members[3..]).await, 0);
     assert_eq!(accepted(&big, &members).await, 5);
     assert_eq!(layer.depth(&small).await.unwrap(), Some(3));
@@ -75,7 +107,9 @@ async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_double
 #[tokio::test]
 async fn a_call_of_thousands_of_members_is_one_call() {
     let redis = Redis::start();
-    let layer = layer_with(&[&redis.url()], |config| config.capacities = djangobot_channels::capacity::Capacities::new(100_000));
+    let layer = layer_with(&[&redis.url()], |config| {
+        config.capacities = djangobot_channels::capacity::Capacities::new(100_000)
+    });
     send(&layer, "c", 0..25_000).await;
     assert_eq!(layer.depth(&channel("c")).await.unwrap(), Some(25_000));
 }
@@ -84,8 +118,19 @@ async fn a_call_of_thousands_of_members_is_one_call() {
 async fn what_is_expired_leaves_with_the_next_send() {
     let redis = Redis::start();
     let layer = layer(&redis.url());
-    let old = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 61;
-    redis.cli(&["zadd", "asgic", &old.to_string(), "123456789012old", &(old + 30).to_string(), "123456789012new"]);
+    let old = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs()
+        - 61;
+    redis.cli(&[
+        "zadd",
+        "asgic",
+        &old.to_string(),
+        "123456789012old",
+        &(old + 30).to_string(),
+        "123456789012new",
+    ]);
     send(&layer, "c", 0..1).await;
     let stored = zset(&redis, "asgic").await;
     assert_eq!(stored.len(), 2);
@@ -110,7 +155,11 @@ async fn all_serializers_prefixes_and_keys_come_back() {
         let mut config = options.clone();
         config["hosts"] = json!([redis.url()]);
         let layer = layer_of("channels_redis.core.RedisChannelLayer", config);
-        let expect = if options.get("serializer_format").is_some() { Serializer::Json } else { Serializer::Msgpack };
+        let expect = if options.get("serializer_format").is_some() {
+            Serializer::Json
+        } else {
+            Serializer::Msgpack
+        };
         assert_eq!(layer.serializer(), expect);
         let name = format!("c{nth}");
         send(&layer, &name, 0..2).await;
@@ -123,7 +172,12 @@ async fn all_serializers_prefixes_and_keys_come_back() {
 #[tokio::test]
 async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once() {
     let redis = Redis::start();
-    let keyed = |key: &str| layer_of("channels_redis.core.RedisChannelLayer", json!({"hosts": [redis.url()], "symmetric_encryption_keys": [key]}));
+    let keyed = |key: &str| {
+        layer_of(
+            "channels_redis.core.RedisChannelLayer",
+            json!({"hosts": [redis.url()], "symmetric_encryption_keys": [key]}),
+        )
+    };
     let (ours, theirs) = (keyed("ours"), keyed("theirs"));
     send(&theirs, "c", 0..1).await;
     redis.cli(&["zadd", "asgic", "99999999999", "short"]);
@@ -132,7 +186,10 @@ async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once() {
     assert_eq!(foreign.payload, Err(OpenError::Key { keys: 1 }));
     receiver.done(&foreign).await.unwrap();
     let short = next(&receiver).await;
-    assert_eq!((short.payload.clone(), &short.member[..]), (Err(OpenError::Short(5)), &b"short"[..]));
+    assert_eq!(
+        (short.payload.clone(), &short.member[..]),
+        (Err(OpenError::Short(5)), &b"short"[..])
+    );
     receiver.done(&short).await.unwrap();
     receiver.close().await.unwrap();
     assert_eq!(keys(&redis), Vec::<String>::new());
@@ -148,7 +205,10 @@ async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others() {
         let members = numbered(&there, to, numbers);
         assert_eq!(there.send(to, &members).await.unwrap().accepted, 2);
     }
-    let (first, second) = (here.receiver(&one, &id("r")).await.unwrap(), here.receiver(&two, &id("r")).await.unwrap());
+    let (first, second) = (
+        here.receiver(&one, &id("r")).await.unwrap(),
+        here.receiver(&two, &id("r")).await.unwrap(),
+    );
     assert_eq!(drain(&here, &first, 2).await, [2, 3]);
     assert_eq!(drain(&here, &second, 2).await, [0, 1]);
     first.close().await.unwrap();
@@ -159,7 +219,10 @@ async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others() {
 #[tokio::test]
 async fn groups_reach_their_members_and_pass_over_full_ones() {
     let redis = Redis::start();
-    let layer = layer_of("channels_redis.core.RedisChannelLayer", json!({"hosts": [redis.url()], "channel_capacity": {"full": 1}}));
+    let layer = layer_of(
+        "channels_redis.core.RedisChannelLayer",
+        json!({"hosts": [redis.url()], "channel_capacity": {"full": 1}}),
+    );
     let group = GroupName::new("ops").unwrap();
     let local = layer.new_channel();
     let (general, full, gone) = (channel("general"), channel("full"), channel("gone"));
@@ -169,12 +232,18 @@ async fn groups_reach_their_members_and_pass_over_full_ones() {
     layer.group_discard(&group, &gone).await.unwrap();
     layer.group_discard(&group, &gone).await.unwrap();
     send(&layer, "full", 7..8).await;
-    layer.group_send(&group, &Event::parse(r#"{"n":1}"#).unwrap()).await.unwrap();
+    layer
+        .group_send(&group, &Event::parse(r#"{"n":1}"#).unwrap())
+        .await
+        .unwrap();
     assert_eq!(redis.cli(&["ttl", "asgi:group:ops"]), "86400");
     assert_eq!(redis.cli(&["zcard", "asgi:group:ops"]), "3");
     // As in the dump: a list, also on a general channel.
     let stored = zset(&redis, "asgigeneral").await;
-    assert_eq!(&stored[0].0[12..], b"\x82\xa1n\x01\xb0__asgi_channel__\x91\xa7general");
+    assert_eq!(
+        &stored[0].0[12..],
+        b"\x82\xa1n\x01\xb0__asgi_channel__\x91\xa7general"
+    );
     for (to, expect) in [(&local, 1), (&general, 1), (&full, 7)] {
         let receiver = layer.receiver(to, &id("r")).await.unwrap();
         let delivery = next(&receiver).await;
@@ -195,8 +264,14 @@ async fn over_several_hosts_everything_arrives() {
         let layer = layer_with(&urls, |_| {});
         send(&layer, "general", 0..95).await;
         assert_eq!(layer.depth(&channel("general")).await.unwrap(), Some(95));
-        let spread: Vec<usize> = servers.iter().map(|redis| redis.cli(&["zcard", "asgigeneral"]).parse().unwrap()).collect();
-        assert!(spread.iter().max().unwrap() - spread.iter().min().unwrap() <= 1, "{spread:?}");
+        let spread: Vec<usize> = servers
+            .iter()
+            .map(|redis| redis.cli(&["zcard", "asgigeneral"]).parse().unwrap())
+            .collect();
+        assert!(
+            spread.iter().max().unwrap() - spread.iter().min().unwrap() <= 1,
+            "{spread:?}"
+        );
         let receiver = layer.receiver(&channel("general"), &id("r")).await.unwrap();
         let mut numbers = drain(&layer, &receiver, 95).await;
         numbers.sort_unstable();
@@ -210,9 +285,18 @@ async fn over_several_hosts_everything_arrives() {
         for member in [&local, &channel("a"), &channel("b")] {
             layer.group_add(&group, member).await.unwrap();
         }
-        layer.group_send(&group, &Event::parse(r#"{"n":4}"#).unwrap()).await.unwrap();
+        layer
+            .group_send(&group, &Event::parse(r#"{"n":4}"#).unwrap())
+            .await
+            .unwrap();
         assert_eq!(drain(&layer, &receiver, 1).await, [4]);
-        assert_eq!((layer.depth(&channel("a")).await.unwrap(), layer.depth(&channel("b")).await.unwrap()), (Some(1), Some(1)));
+        assert_eq!(
+            (
+                layer.depth(&channel("a")).await.unwrap(),
+                layer.depth(&channel("b")).await.unwrap()
+            ),
+            (Some(1), Some(1))
+        );
     }
 }
 
@@ -221,14 +305,23 @@ async fn a_host_that_is_down_or_full_is_passed_over_and_its_return_noticed() {
     let mut servers: Vec<Redis> = (0..3).map(|_| Redis::start()).collect();
     let urls: Vec<String> = servers.iter().map(Redis::url).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-    let layer = layer_with(&urls, |config| config.capacities = djangobot_channels::capacity::Capacities::new(10));
+    let layer = layer_with(&urls, |config| {
+        config.capacities = djangobot_channels::capacity::Capacities::new(10)
+    });
     servers[1].stop();
     send(&layer, "c", 0..20).await;
     let to = channel("c");
     let overflow = numbered(&layer, &to, 20..25);
-    assert_eq!(layer.send(&to, &overflow).await.unwrap().accepted, 0, "two hosts of 10 are full");
+    assert_eq!(
+        layer.send(&to, &overflow).await.unwrap().accepted,
+        0,
+        "two hosts of 10 are full"
+    );
     servers[1].restart();
-    djangobot_tests::eventually("the third host is used again", async || (layer.send(&to, &overflow).await.unwrap().accepted == 5).then_some(())).await;
+    djangobot_tests::eventually("the third host is used again", async || {
+        (layer.send(&to, &overflow).await.unwrap().accepted == 5).then_some(())
+    })
+    .await;
     let receiver = layer.receiver(&to, &id("r")).await.unwrap();
     let mut numbers = drain(&layer, &receiver, 25).await;
     numbers.sort_unstable();
@@ -247,8 +340,14 @@ async fn a_server_that_is_away_is_unavailable_and_one_that_refuses_says_why() {
     layer.ping().await.unwrap();
     redis.cli(&["set", "asgiwrong", "x"]);
     let to = channel("wrong");
-    let error = layer.send(&to, &numbered(&layer, &to, 0..1)).await.unwrap_err();
-    assert!(matches!(&error, LayerError::Refused { reason, .. } if reason.contains("WRONGTYPE")), "{error}");
+    let error = layer
+        .send(&to, &numbered(&layer, &to, 0..1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, LayerError::Refused { reason, .. } if reason.contains("WRONGTYPE")),
+        "{error}"
+    );
     layer.close().await;
     assert!(matches!(layer.ping().await, Err(LayerError::Closed)));
 }

@@ -35,12 +35,28 @@ async fn a_socket_file_is_a_way() {
 #[tokio::test]
 async fn a_password_opens_and_a_wrong_one_is_refused() {
     let redis = Redis::start();
-    redis.cli(&["acl", "setuser", "bot", "on", ">p@ss word", "~*", "&*", "+@all"]);
+    redis.cli(&[
+        "acl",
+        "setuser",
+        "bot",
+        "on",
+        ">p@ss word",
+        "~*",
+        "&*",
+        "+@all",
+    ]);
     redis.cli(&["config", "set", "requirepass", "secret"]);
     let port = redis.port();
     check(&layer(&format!("redis://:secret@127.0.0.1:{port}"))).await;
-    check(&layer(&format!("redis://bot:p%40ss%20word@127.0.0.1:{port}"))).await;
-    check(&layer_of(CORE, json!({"hosts": [{"address": redis.url(), "password": "secret"}]}))).await;
+    check(&layer(&format!(
+        "redis://bot:p%40ss%20word@127.0.0.1:{port}"
+    )))
+    .await;
+    check(&layer_of(
+        CORE,
+        json!({"hosts": [{"address": redis.url(), "password": "secret"}]}),
+    ))
+    .await;
     for wrong in [redis.url(), format!("redis://:wrong@127.0.0.1:{port}")] {
         let layer = layer(&wrong);
         let error = layer.ping().await.unwrap_err();
@@ -55,16 +71,75 @@ async fn a_password_opens_and_a_wrong_one_is_refused() {
 /// Makes an authority and a certificate of it for 127.0.0.1.
 fn certificates(folder: &Path) {
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl").current_dir(folder).args(arguments).output().expect("openssl is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("openssl")
+            .current_dir(folder)
+            .args(arguments)
+            .output()
+            .expect("openssl is installed");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    openssl(&[&["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"], &key[..]].concat());
+    let key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ];
+    openssl(
+        &[
+            &[
+                "req",
+                "-x509",
+                "-keyout",
+                "ca.key",
+                "-out",
+                "ca.pem",
+                "-subj",
+                "/CN=test authority",
+            ],
+            &key[..],
+        ]
+        .concat(),
+    );
     let key = &key[..5];
-    openssl(&[&["req", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server"], key].concat());
+    openssl(
+        &[
+            &[
+                "req",
+                "-keyout",
+                "server.key",
+                "-out",
+                "server.csr",
+                "-subj",
+                "/CN=server",
+            ],
+            key,
+        ]
+        .concat(),
+    );
     std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     openssl(&[
-        "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", "server.pem",
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "names",
+        "-out",
+        "server.pem",
     ]);
 }
 
@@ -75,21 +150,44 @@ async fn tls_checks_the_server_and_shows_our_certificate() {
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let port = djangobot_tests::free_port();
     let redis = Redis::with_args(&[
-        "--tls-port", &port.to_string(), "--tls-cert-file", &file("server.pem"), "--tls-key-file", &file("server.key"), "--tls-ca-cert-file", &file("ca.pem"),
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &file("server.pem"),
+        "--tls-key-file",
+        &file("server.key"),
+        "--tls-ca-cert-file",
+        &file("ca.pem"),
     ]);
     let address = format!("rediss://127.0.0.1:{port}");
     let ours = json!({"address": address, "ssl_ca_certs": file("ca.pem"), "ssl_certfile": file("server.pem"), "ssl_keyfile": file("server.key")});
     check(&layer_of(CORE, json!({"hosts": [ours]}))).await;
     let stranger = json!({"hosts": [{"address": address, "ssl_certfile": file("server.pem"), "ssl_keyfile": file("server.key")}]});
-    assert!(layer_of(CORE, stranger).ping().await.is_err(), "nobody we trust vouches for the server");
+    assert!(
+        layer_of(CORE, stranger).ping().await.is_err(),
+        "nobody we trust vouches for the server"
+    );
     redis.cli(&["config", "set", "tls-auth-clients", "no"]);
-    check(&layer_of(CORE, json!({"hosts": [{"address": address, "ssl_ca_certs": file("ca.pem")}]}))).await;
+    check(&layer_of(
+        CORE,
+        json!({"hosts": [{"address": address, "ssl_ca_certs": file("ca.pem")}]}),
+    ))
+    .await;
     check(&layer(&format!("{address}?ssl_cert_reqs=none"))).await;
     let named = json!({"hosts": [{"address": format!("rediss://localhost:{port}"), "ssl_ca_certs": file("ca.pem")}]});
-    assert!(layer_of(CORE, named).ping().await.is_err(), "the certificate is for another name");
+    assert!(
+        layer_of(CORE, named).ping().await.is_err(),
+        "the certificate is for another name"
+    );
     let unnamed = json!({"hosts": [{"address": format!("rediss://localhost:{port}"), "ssl_ca_certs": file("ca.pem"), "ssl_check_hostname": false}]});
     check(&layer_of(CORE, unnamed)).await;
-    let missing = layer_of(CORE, json!({"hosts": [{"address": address, "ssl_ca_certs": "/nowhere.pem"}]})).ping().await.unwrap_err();
+    let missing = layer_of(
+        CORE,
+        json!({"hosts": [{"address": address, "ssl_ca_certs": "/nowhere.pem"}]}),
+    )
+    .ping()
+    .await
+    .unwrap_err();
     assert!(missing.to_string().contains("/nowhere.pem"), "{missing}");
 }
 
@@ -97,7 +195,13 @@ async fn tls_checks_the_server_and_shows_our_certificate() {
 async fn a_failover_by_sentinel_is_followed() {
     let mut master = Redis::start();
     let replica = Redis::with_args(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
-    eventually("the replica is in step", async || replica.cli(&["info", "replication"]).contains("master_link_status:up").then_some(())).await;
+    eventually("the replica is in step", async || {
+        replica
+            .cli(&["info", "replication"])
+            .contains("master_link_status:up")
+            .then_some(())
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("sentinel.conf");
     let text = format!(
@@ -108,7 +212,13 @@ async fn a_failover_by_sentinel_is_followed() {
     let sentinel = Redis::with_args(&[config.to_str().unwrap(), "--sentinel"]);
     let hosts = json!([{"sentinels": [["127.0.0.1", 1], ["127.0.0.1", sentinel.port()]], "master_name": "main"}]);
     let layer = layer_of(CORE, json!({"hosts": hosts}));
-    eventually("the Sentinel knows the replica", async || sentinel.cli(&["sentinel", "replicas", "main"]).contains(&replica.port().to_string()).then_some(())).await;
+    eventually("the Sentinel knows the replica", async || {
+        sentinel
+            .cli(&["sentinel", "replicas", "main"])
+            .contains(&replica.port().to_string())
+            .then_some(())
+    })
+    .await;
     check(&layer).await;
     send(&layer, "c", 0..3).await;
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -120,7 +230,10 @@ async fn a_failover_by_sentinel_is_followed() {
     master.stop();
     let to = channel("c");
     let members = numbered(&layer, &to, 3..5);
-    eventually("the new master is found", async || layer.send(&to, &members).await.ok()).await;
+    eventually("the new master is found", async || {
+        layer.send(&to, &members).await.ok()
+    })
+    .await;
     assert_eq!(replica.cli(&["role"]).lines().next(), Some("master"));
     let mut numbers = Vec::new();
     for _ in 0..4 {
@@ -130,7 +243,16 @@ async fn a_failover_by_sentinel_is_followed() {
         eventually("the new master is told", finished).await;
     }
     assert_eq!(numbers, [1, 2, 3, 4]);
-    let nobody = layer_of(CORE, json!({"hosts": [{"sentinels": [["127.0.0.1", sentinel.port()]], "master_name": "other"}]}));
-    let error = tokio::time::timeout(Duration::from_secs(20), nobody.ping()).await.unwrap().unwrap_err();
-    assert!(error.is_temporary() && error.to_string().contains("other"), "{error}");
+    let nobody = layer_of(
+        CORE,
+        json!({"hosts": [{"sentinels": [["127.0.0.1", sentinel.port()]], "master_name": "other"}]}),
+    );
+    let error = tokio::time::timeout(Duration::from_secs(20), nobody.ping())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        error.is_temporary() && error.to_string().contains("other"),
+        "{error}"
+    );
 }

@@ -15,16 +15,35 @@ const ASGI_REDIS: &str = "asgi_redis.RedisChannelLayer";
 
 #[tokio::test]
 async fn pubsub_reaches_every_reader_and_tells_how_many() {
-    for options in [json!({}), json!({"serializer_format": "json"}), json!({"symmetric_encryption_keys": ["k"]})] {
+    for options in [
+        json!({}),
+        json!({"serializer_format": "json"}),
+        json!({"symmetric_encryption_keys": ["k"]}),
+    ] {
         let servers: Vec<Redis> = (0..2).map(|_| Redis::start()).collect();
         let mut config = options;
         config["hosts"] = servers.iter().map(|redis| json!(redis.url())).collect();
         let (one, two) = (layer_of(PUBSUB, config.clone()), layer_of(PUBSUB, config));
         let to = channel("slack.message");
         let members = numbered(&one, &to, 0..3);
-        assert_eq!(one.send(&to, &members).await.unwrap(), Sent { accepted: 3, receivers: Some(0) });
-        let (first, second) = (one.receiver(&to, &id("r")).await.unwrap(), two.receiver(&to, &id("r")).await.unwrap());
-        assert_eq!(one.send(&to, &members).await.unwrap(), Sent { accepted: 3, receivers: Some(2) });
+        assert_eq!(
+            one.send(&to, &members).await.unwrap(),
+            Sent {
+                accepted: 3,
+                receivers: Some(0)
+            }
+        );
+        let (first, second) = (
+            one.receiver(&to, &id("r")).await.unwrap(),
+            two.receiver(&to, &id("r")).await.unwrap(),
+        );
+        assert_eq!(
+            one.send(&to, &members).await.unwrap(),
+            Sent {
+                accepted: 3,
+                receivers: Some(2)
+            }
+        );
         assert_eq!(drain(&one, &first, 3).await, [0, 1, 2]);
         assert_eq!(drain(&two, &second, 3).await, [0, 1, 2]);
         assert_eq!(one.depth(&to).await.unwrap(), None);
@@ -39,14 +58,29 @@ async fn pubsub_groups_are_subscriptions() {
     let layer = layer(&redis.url().replace("redis://", "redis+pubsub://"));
     let (group, member) = (GroupName::new("ops").unwrap(), layer.new_channel());
     assert!(member.as_str().starts_with("asgispecific."), "{member}");
-    assert!(matches!(layer.group_add(&group, &member).await, Err(LayerError::Unsupported { .. })));
+    assert!(matches!(
+        layer.group_add(&group, &member).await,
+        Err(LayerError::Unsupported { .. })
+    ));
     let receiver = layer.receiver(&member, &id("r")).await.unwrap();
     layer.group_add(&group, &member).await.unwrap();
-    assert_eq!(redis.cli(&["pubsub", "numsub", "asgi__group__ops"]), "asgi__group__ops\n1");
-    layer.group_send(&group, &Event::parse(r#"{"n":1}"#).unwrap()).await.unwrap();
+    assert_eq!(
+        redis.cli(&["pubsub", "numsub", "asgi__group__ops"]),
+        "asgi__group__ops\n1"
+    );
+    layer
+        .group_send(&group, &Event::parse(r#"{"n":1}"#).unwrap())
+        .await
+        .unwrap();
     assert_eq!(drain(&layer, &receiver, 1).await, [1]);
     layer.group_discard(&group, &member).await.unwrap();
-    eventually("the subscription ends", async || redis.cli(&["pubsub", "numsub", "asgi__group__ops"]).ends_with("\n0").then_some(())).await;
+    eventually("the subscription ends", async || {
+        redis
+            .cli(&["pubsub", "numsub", "asgi__group__ops"])
+            .ends_with("\n0")
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -57,7 +91,13 @@ async fn a_pubsub_reader_subscribes_again_when_its_server_is_back() {
     let receiver = layer.receiver(&to, &id("r")).await.unwrap();
     redis.restart();
     let members = numbered(&layer, &to, 5..6);
-    let sent = async || layer.send(&to, &members).await.ok().filter(|sent| sent.receivers == Some(1));
+    let sent = async || {
+        layer
+            .send(&to, &members)
+            .await
+            .ok()
+            .filter(|sent| sent.receivers == Some(1))
+    };
     eventually("the reader is back", sent).await;
     assert_eq!(number(&layer, &next(&receiver).await), 5);
     redis.stop();
@@ -73,16 +113,39 @@ async fn asgi_redis_finds_its_bytes() {
     let payload = b"\x81\xa4text\xc4\x02hi";
     let member = layer.seal(payload);
     for _ in 0..2 {
-        assert_eq!(layer.send(&to, std::slice::from_ref(&member)).await.unwrap().accepted, 1, "sending again adds nothing");
+        assert_eq!(
+            layer
+                .send(&to, std::slice::from_ref(&member))
+                .await
+                .unwrap()
+                .accepted,
+            1,
+            "sending again adds nothing"
+        );
     }
     let stored = redis.cli(&["lrange", "asgi:slack.message", "0", "-1"]);
     assert_eq!((stored.len(), &stored[..5]), (5 + 32, "asgi:"));
-    assert_eq!(redis.cli(&["--no-raw", "get", &stored]), r#""\x81\xa4text\xc4\x02hi""#);
-    let ttls = [redis.cli(&["ttl", "asgi:slack.message"]), redis.cli(&["ttl", &stored])];
+    assert_eq!(
+        redis.cli(&["--no-raw", "get", &stored]),
+        r#""\x81\xa4text\xc4\x02hi""#
+    );
+    let ttls = [
+        redis.cli(&["ttl", "asgi:slack.message"]),
+        redis.cli(&["ttl", &stored]),
+    ];
     assert_eq!(ttls, ["61", "60"]);
-    let counters = ["asgi-meta:slack.message:messages_count", "asgi-meta:#global#:messages_count"];
-    assert_eq!(counters.map(|counter| redis.cli(&["get", counter])), ["1", "1"]);
-    assert_eq!(counters.map(|counter| redis.cli(&["ttl", counter])), ["3600", "86400"]);
+    let counters = [
+        "asgi-meta:slack.message:messages_count",
+        "asgi-meta:#global#:messages_count",
+    ];
+    assert_eq!(
+        counters.map(|counter| redis.cli(&["get", counter])),
+        ["1", "1"]
+    );
+    assert_eq!(
+        counters.map(|counter| redis.cli(&["ttl", counter])),
+        ["3600", "86400"]
+    );
     let receiver = layer.receiver(&to, &id("r")).await.unwrap();
     let delivery = next(&receiver).await;
     assert_eq!(delivery.payload.as_deref().unwrap(), payload);
@@ -94,7 +157,8 @@ async fn asgi_redis_finds_its_bytes() {
 #[tokio::test]
 async fn asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had() {
     let redis = Redis::start();
-    let config = json!({"hosts": [redis.url()], "capacity": 30, "symmetric_encryption_keys": ["k"]});
+    let config =
+        json!({"hosts": [redis.url()], "capacity": 30, "symmetric_encryption_keys": ["k"]});
     let one = layer_of(ASGI_REDIS, config.clone());
     let to = channel("c");
     let members = numbered(&one, &to, 0..40);
@@ -126,7 +190,10 @@ async fn asgi_redis_groups_and_process_local_names_work() {
         layer.group_add(&group, member).await.unwrap();
     }
     assert_eq!(redis.cli(&["type", "asgi::group:g"]), "zset");
-    layer.group_send(&group, &Event::parse(r#"{"n":3}"#).unwrap()).await.unwrap();
+    layer
+        .group_send(&group, &Event::parse(r#"{"n":3}"#).unwrap())
+        .await
+        .unwrap();
     for member in [&local, &channel("general")] {
         let receiver = layer.receiver(member, &id("r")).await.unwrap();
         assert_eq!(drain(&layer, &receiver, 1).await, [3]);
@@ -145,5 +212,7 @@ async fn asgi_redis_readers_are_woken() {
             assert_eq!(drain(&layer, &receiver, 1).await, [n]);
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), all).await.expect("the server wakes the reader");
+    tokio::time::timeout(Duration::from_secs(10), all)
+        .await
+        .expect("the server wakes the reader");
 }

@@ -17,7 +17,12 @@ async fn messages_come_in_order_and_nothing_is_left_behind() {
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     for hundred in 0..5 {
         send(&layer, "c", hundred * 100..(hundred + 1) * 100).await;
-        assert!(drain(&layer, &receiver, 100).await.into_iter().eq(hundred * 100..(hundred + 1) * 100));
+        assert!(
+            drain(&layer, &receiver, 100)
+                .await
+                .into_iter()
+                .eq(hundred * 100..(hundred + 1) * 100)
+        );
     }
     receiver.close().await.unwrap();
     assert!(matches!(receiver.next().await, Err(LayerError::Closed)));
@@ -36,7 +41,9 @@ async fn a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock() {
             assert_eq!(drain(&layer, &receiver, 1).await, [n]);
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), all).await.expect("the server wakes the reader");
+    tokio::time::timeout(Duration::from_secs(10), all)
+        .await
+        .expect("the server wakes the reader");
 }
 
 #[tokio::test]
@@ -53,7 +60,9 @@ async fn a_cancelled_next_loses_nothing() {
     let mut numbers = Vec::new();
     while numbers.len() < 50 {
         // Most of these give up before a message comes.
-        if let Ok(delivery) = tokio::time::timeout(Duration::from_micros(200), receiver.next()).await {
+        if let Ok(delivery) =
+            tokio::time::timeout(Duration::from_micros(200), receiver.next()).await
+        {
             let delivery = delivery.unwrap();
             numbers.push(number(&layer, &delivery));
             receiver.done(&delivery).await.unwrap();
@@ -71,7 +80,10 @@ async fn what_a_killed_reader_had_comes_again_to_its_id_at_once() {
     let receiver = first.receiver(&channel("c"), &id("r")).await.unwrap();
     assert_eq!(drain(&first, &receiver, 3).await, [0, 1, 2]);
     let unfinished = next(&receiver).await;
-    assert_eq!((number(&first, &unfinished), unfinished.redelivered), (3, false));
+    assert_eq!(
+        (number(&first, &unfinished), unfinished.redelivered),
+        (3, false)
+    );
     // Nothing is told to the server: this is what a SIGKILL leaves.
     drop((receiver, first));
     let second = layer(&redis.url());
@@ -109,7 +121,12 @@ async fn a_slow_reader_keeps_its_lease() {
     send(&layer, "c", 0..1).await;
     let held = next(&slow).await;
     let other = layer.receiver(&channel("c"), &id("other")).await.unwrap();
-    assert!(tokio::time::timeout(SHORT_LEASE * 3, other.next()).await.is_err(), "it belongs to the slow one");
+    assert!(
+        tokio::time::timeout(SHORT_LEASE * 3, other.next())
+            .await
+            .is_err(),
+        "it belongs to the slow one"
+    );
     slow.done(&held).await.unwrap();
 }
 
@@ -139,7 +156,11 @@ async fn closing_gives_back_what_is_unfinished_in_its_order() {
 async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send() {
     let redis = Redis::start();
     let layer = layer(&redis.url());
-    let old = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 300;
+    let old = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs()
+        - 300;
     redis.cli(&["zadd", "asgic", &old.to_string(), "123456789012\u{1}"]);
     let receiver = layer.receiver(&channel("c"), &id("a")).await.unwrap();
     let taken = next(&receiver).await;
@@ -153,7 +174,9 @@ async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_t
 #[tokio::test]
 async fn two_readers_share_and_none_gets_what_the_other_got() {
     let redis = Redis::start();
-    let layer = layer_with(&[&redis.url()], |config| config.capacities = djangobot_channels::capacity::Capacities::new(10_000));
+    let layer = layer_with(&[&redis.url()], |config| {
+        config.capacities = djangobot_channels::capacity::Capacities::new(10_000)
+    });
     send(&layer, "c", 0..2000).await;
     let one = layer.receiver(&channel("c"), &id("one")).await.unwrap();
     let two = layer.receiver(&channel("c"), &id("two")).await.unwrap();
@@ -226,7 +249,10 @@ async fn readers_and_senders_survive_killed_connections() {
         let to = channel("c");
         let members = numbered(&layer, &to, round * 20..(round + 1) * 20);
         redis.cli(&["client", "kill", "type", "normal"]);
-        eventually("the members are sent", async || layer.send(&to, &members).await.ok()).await;
+        eventually("the members are sent", async || {
+            layer.send(&to, &members).await.ok()
+        })
+        .await;
         for _ in 0..20 {
             let delivery = next(&receiver).await;
             numbers.push(number(&layer, &delivery));

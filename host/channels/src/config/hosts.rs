@@ -91,7 +91,13 @@ impl Host {
             "db" => self.database = value.integer()?,
             "username" => self.username = value.optional_text()?,
             "password" => self.password = value.optional_text()?,
-            "ssl" => self.tls = if value.boolean()? { Some(self.tls.take().unwrap_or_default()) } else { None },
+            "ssl" => {
+                self.tls = if value.boolean()? {
+                    Some(self.tls.take().unwrap_or_default())
+                } else {
+                    None
+                }
+            }
             "ssl_ca_certs" => self.tls().ca_certs = value.optional_text()?.map(PathBuf::from),
             "ssl_certfile" => self.tls().certfile = value.optional_text()?.map(PathBuf::from),
             "ssl_keyfile" => self.tls().keyfile = value.optional_text()?.map(PathBuf::from),
@@ -100,18 +106,43 @@ impl Host {
                 self.tls().accept_any = match value.optional_text()?.as_deref() {
                     Some("required" | "optional" | "CERT_REQUIRED" | "CERT_OPTIONAL") => false,
                     None | Some("none" | "CERT_NONE") => true,
-                    Some(other) => return Err(format!("{other:?} is none of \"none\", \"optional\" and \"required\"")),
+                    Some(other) => {
+                        return Err(format!(
+                            "{other:?} is none of \"none\", \"optional\" and \"required\""
+                        ));
+                    }
                 }
             }
-            "ssl_ca_path" | "ssl_ca_data" | "ssl_password" | "ssl_ciphers" | "ssl_min_version" | "connection_class" | "credential_provider" => {
-                return Err(format!("djangobot has no {name}; leave it out, or use ssl_ca_certs, ssl_certfile, ssl_keyfile, username and password"));
+            "ssl_ca_path"
+            | "ssl_ca_data"
+            | "ssl_password"
+            | "ssl_ciphers"
+            | "ssl_min_version"
+            | "connection_class"
+            | "credential_provider" => {
+                return Err(format!(
+                    "djangobot has no {name}; leave it out, or use ssl_ca_certs, ssl_certfile, ssl_keyfile, username and password"
+                ));
             }
             "socket_timeout" => self.response_timeout = value.seconds(self.response_timeout)?,
-            "socket_connect_timeout" => self.connect_timeout = value.seconds(self.connect_timeout)?,
+            "socket_connect_timeout" => {
+                self.connect_timeout = value.seconds(self.connect_timeout)?
+            }
             // These change nothing that can be seen from outside redis-py, or are always so here.
-            "socket_keepalive" | "retry_on_timeout" | "health_check_interval" | "client_name" | "max_connections" | "protocol"
-            | "socket_read_size" | "single_connection_client" | "retry" | "retry_on_error" | "socket_keepalive_options" | "lib_name"
-            | "lib_version" | "timeout" => {}
+            "socket_keepalive"
+            | "retry_on_timeout"
+            | "health_check_interval"
+            | "client_name"
+            | "max_connections"
+            | "protocol"
+            | "socket_read_size"
+            | "single_connection_client"
+            | "retry"
+            | "retry_on_error"
+            | "socket_keepalive_options"
+            | "lib_name"
+            | "lib_version"
+            | "timeout" => {}
             "decode_responses" | "encoding" | "encoding_errors" => {}
             _ => return Ok(Known::No),
         }
@@ -168,7 +199,9 @@ impl<'a> Setting<'a> {
             Self::Json(serde_json::Value::Null) => Ok(None),
             // `ssl_cert_reqs` is an integer enumeration in Python's ssl module.
             Self::Json(value) if value.as_u64() == Some(0) => Ok(Some("none".into())),
-            Self::Json(value) if value.as_u64().is_some_and(|n| n <= 2) => Ok(Some("required".into())),
+            Self::Json(value) if value.as_u64().is_some_and(|n| n <= 2) => {
+                Ok(Some("required".into()))
+            }
             _ => self.text().map(|text| Some(text.to_owned())),
         }
     }
@@ -189,7 +222,9 @@ impl<'a> Setting<'a> {
                 "" | "0" | "false" | "f" | "no" | "n" => Ok(false),
                 _ => Err("it should be true or false".into()),
             },
-            Self::Json(value) => value.as_bool().ok_or_else(|| "it should be True or False".into()),
+            Self::Json(value) => value
+                .as_bool()
+                .ok_or_else(|| "it should be True or False".into()),
         }
     }
 
@@ -216,11 +251,16 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
     let mut host = match url.scheme() {
         "redis" | "rediss" | "valkey" | "valkeys" => {
             // An IPv6 address stands in brackets in a URL, and without them elsewhere.
-            let name = url.host_str().filter(|name| !name.is_empty()).unwrap_or("localhost");
+            let name = url
+                .host_str()
+                .filter(|name| !name.is_empty())
+                .unwrap_or("localhost");
             let mut host = Host::tcp(name.trim_matches(['[', ']']), url.port().unwrap_or(PORT));
             let path = url.path().trim_matches('/');
             if !path.is_empty() {
-                host.database = path.parse().map_err(|_| format!("{path:?} is no number of a database"))?;
+                host.database = path
+                    .parse()
+                    .map_err(|_| format!("{path:?} is no number of a database"))?;
             }
             host.tls = matches!(url.scheme(), "rediss" | "valkeys").then(Tls::default);
             host
@@ -233,7 +273,10 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
     for (name, value) in url.query_pairs() {
         match host.set(&name, Setting::Url(&value)) {
             Ok(Known::Yes) => {}
-            Ok(Known::No) => warnings.push(format!("{}: the option {name} is not known here and was passed over", redact(text))),
+            Ok(Known::No) => warnings.push(format!(
+                "{}: the option {name} is not known here and was passed over",
+                redact(text)
+            )),
             Err(reason) => return Err(format!("{name}={value}: {reason}")),
         }
     }
@@ -247,9 +290,13 @@ fn decode(part: &str) -> Result<String, String> {
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
             b'%' => {
-                let digits = [rest.next().unwrap_or_default(), rest.next().unwrap_or_default()];
+                let digits = [
+                    rest.next().unwrap_or_default(),
+                    rest.next().unwrap_or_default(),
+                ];
                 let digits = std::str::from_utf8(&digits).unwrap_or_default();
-                u8::from_str_radix(digits, 16).map_err(|_| "a % in it is not followed by two hexadecimal digits")?
+                u8::from_str_radix(digits, 16)
+                    .map_err(|_| "a % in it is not followed by two hexadecimal digits")?
             }
             _ => byte,
         });
@@ -263,7 +310,11 @@ pub(super) fn redact(url: &str) -> String {
     // The last `@` first: a password may hold anything else.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
     let rest = rest.split('?').next().unwrap_or_default();
-    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+    if scheme.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{scheme}://{rest}")
+    }
 }
 
 /// The address as people write it, without a password.
@@ -271,7 +322,9 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secure = if self.tls.is_some() { "s" } else { "" };
         match &self.endpoint {
-            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "redis{secure}://[{host}]:{port}")?,
+            Endpoint::Tcp(host, port) if host.contains(':') => {
+                write!(f, "redis{secure}://[{host}]:{port}")?
+            }
             Endpoint::Tcp(host, port) => write!(f, "redis{secure}://{host}:{port}")?,
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display())?,
             Endpoint::Sentinel { sentinels, master } => {
@@ -295,6 +348,10 @@ impl fmt::Debug for Host {
         if let Some(name) = &self.username {
             write!(f, " as {name}")?;
         }
-        f.write_str(if self.password.is_some() { " with a password)" } else { ")" })
+        f.write_str(if self.password.is_some() {
+            " with a password)"
+        } else {
+            ")"
+        })
     }
 }

@@ -30,7 +30,10 @@ pub(super) fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigE
     };
     read.hosts(options.get("hosts").unwrap_or(&Value::Null))?;
     // asgi_redis takes one set of connection keywords for all hosts.
-    if let Some(kwargs) = options.get("connection_kwargs").filter(|kwargs| !kwargs.is_null()) {
+    if let Some(kwargs) = options
+        .get("connection_kwargs")
+        .filter(|kwargs| !kwargs.is_null())
+    {
         read.connection_kwargs(kwargs)?;
     }
     if let Some(capacity) = options.get("capacity") {
@@ -47,7 +50,12 @@ pub(super) fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigE
 }
 
 fn kind(backend: &str) -> Result<Kind, ConfigError> {
-    let refuse = |reason: String| Err(ConfigError::Backend { backend: backend.to_owned(), reason });
+    let refuse = |reason: String| {
+        Err(ConfigError::Backend {
+            backend: backend.to_owned(),
+            reason,
+        })
+    };
     match backend {
         "channels_redis.core.RedisChannelLayer" | "channels_valkey.core.ValkeyChannelLayer" => Ok(Kind::Core),
         "channels_redis.pubsub.RedisPubSubChannelLayer" | "channels_valkey.pubsub.ValkeyPubSubChannelLayer" => Ok(Kind::PubSub),
@@ -84,7 +92,9 @@ impl Reader {
             "channel_capacity" => self.channel_capacity(&path, value)?,
             "symmetric_encryption_keys" => self.keys(&path, value)?,
             "random_prefix_length" if self.kind == Kind::Core => {
-                let length = value.as_i64().ok_or_else(|| option(&path, "it should be a whole number"))?;
+                let length = value
+                    .as_i64()
+                    .ok_or_else(|| option(&path, "it should be a whole number"))?;
                 // Below 0 is no prefix, as channels_redis has it.
                 self.config.random_prefix_length = usize::try_from(length).unwrap_or(0);
             }
@@ -93,13 +103,21 @@ impl Reader {
                     "msgpack" => Serializer::Msgpack,
                     "json" => Serializer::Json,
                     other => {
-                        return Err(option(&path, &format!("the serializer {other:?} is Python code of the project's own; use \"msgpack\" or \"json\"")));
+                        return Err(option(
+                            &path,
+                            &format!(
+                                "the serializer {other:?} is Python code of the project's own; use \"msgpack\" or \"json\""
+                            ),
+                        ));
                     }
                 }
             }
             // Callbacks of the pub/sub layer, and names of counters that nobody reads.
             "on_disconnect" | "on_reconnect" | "stats_prefix" => {}
-            _ => self.config.warnings.push(format!("{path} is not known here and was passed over")),
+            _ => self
+                .config
+                .warnings
+                .push(format!("{path} is not known here and was passed over")),
         }
         Ok(())
     }
@@ -110,7 +128,12 @@ impl Reader {
         let hosts = match value {
             Value::Null => &[][..],
             Value::Array(hosts) => hosts,
-            _ => return Err(option(PATH, "it should be a list of hosts, even if there is only one: [\"redis://localhost:6379\"]")),
+            _ => {
+                return Err(option(
+                    PATH,
+                    "it should be a list of hosts, even if there is only one: [\"redis://localhost:6379\"]",
+                ));
+            }
         };
         if hosts.is_empty() {
             self.config.hosts.push(Host::tcp("localhost", 6379));
@@ -124,7 +147,9 @@ impl Reader {
 
     fn connection_kwargs(&mut self, value: &Value) -> Result<(), ConfigError> {
         let path = r#"CONFIG["connection_kwargs"]"#;
-        let Value::Object(kwargs) = value else { return Err(option(path, "it should be a dict")) };
+        let Value::Object(kwargs) = value else {
+            return Err(option(path, "it should be a dict"));
+        };
         for host in &mut self.config.hosts {
             keywords(path, kwargs, host, &[], &mut self.config.warnings)?;
         }
@@ -137,12 +162,25 @@ impl Reader {
                 Value::String(glob) => Pattern::Glob(glob),
                 Value::Object(marked) => match marked.get("__regex__").and_then(Value::as_str) {
                     Some(regex) => Pattern::Regex(regex),
-                    None => return Err(option(path, &format!("key {nth} should be a glob or a compiled regex, not {key}"))),
+                    None => {
+                        return Err(option(
+                            path,
+                            &format!("key {nth} should be a glob or a compiled regex, not {key}"),
+                        ));
+                    }
                 },
-                _ => return Err(option(path, &format!("key {nth} should be a glob or a compiled regex, not {key}"))),
+                _ => {
+                    return Err(option(
+                        path,
+                        &format!("key {nth} should be a glob or a compiled regex, not {key}"),
+                    ));
+                }
             };
             let capacity = count(&format!("{path}[{key}]"), &capacity)?;
-            self.config.capacities.add(pattern, capacity).map_err(|error| option(path, &error.to_string()))?;
+            self.config
+                .capacities
+                .add(pattern, capacity)
+                .map_err(|error| option(path, &error.to_string()))?;
         }
         Ok(())
     }
@@ -151,13 +189,20 @@ impl Reader {
         let keys = match value {
             Value::Null => return Ok(()),
             Value::Array(keys) => keys,
-            _ => return Err(option(path, "it should be a list of keys, even if there is only one")),
+            _ => {
+                return Err(option(
+                    path,
+                    "it should be a list of keys, even if there is only one",
+                ));
+            }
         };
         for (nth, key) in keys.iter().enumerate() {
             let path = format!("{path}[{nth}]");
             refuse_unsupported(&path, key)?;
-            let secret = bytes_or_text(key).ok_or_else(|| option(&path, "a key should be a string or bytes"))?;
-            let key = Key::new(&secret).ok_or_else(|| option(&path, "no Fernet key could be made of it"))?;
+            let secret = bytes_or_text(key)
+                .ok_or_else(|| option(&path, "a key should be a string or bytes"))?;
+            let key = Key::new(&secret)
+                .ok_or_else(|| option(&path, "no Fernet key could be made of it"))?;
             self.config.keys.push(key);
         }
         Ok(())
@@ -172,7 +217,11 @@ fn host(path: &str, entry: &Value, warnings: &mut Vec<String>) -> Result<Host, C
         Value::Array(_) => pair(path, entry),
         Value::Object(marked) if marked.contains_key("__bytes__") => {
             let url = bytes_or_text(entry).and_then(|bytes| String::from_utf8(bytes).ok());
-            from_url(path, &url.ok_or_else(|| option(path, "it should be a URL"))?, warnings)
+            from_url(
+                path,
+                &url.ok_or_else(|| option(path, "it should be a URL"))?,
+                warnings,
+            )
         }
         Value::Object(keys) if keys.contains_key("address") => {
             let at = format!("{path}[\"address\"]");
@@ -185,37 +234,67 @@ fn host(path: &str, entry: &Value, warnings: &mut Vec<String>) -> Result<Host, C
             keywords(path, keys, &mut host, &["address"], warnings)?;
             Ok(host)
         }
-        Value::Object(keys) if keys.get("master_name").is_some_and(|name| !name.is_null()) => sentinel(path, keys, warnings),
+        Value::Object(keys) if keys.get("master_name").is_some_and(|name| !name.is_null()) => {
+            sentinel(path, keys, warnings)
+        }
         Value::Object(keys) => {
             let mut host = Host::tcp("localhost", 6379);
             keywords(path, keys, &mut host, &[], warnings)?;
             Ok(host)
         }
-        _ => Err(option(path, "a host is a URL, a (host, port) pair, or a dict with \"address\", with \"host\" and \"port\", or with \"sentinels\" and \"master_name\"")),
+        _ => Err(option(
+            path,
+            "a host is a URL, a (host, port) pair, or a dict with \"address\", with \"host\" and \"port\", or with \"sentinels\" and \"master_name\"",
+        )),
     }
 }
 
-fn sentinel(path: &str, keys: &Map<String, Value>, warnings: &mut Vec<String>) -> Result<Host, ConfigError> {
+fn sentinel(
+    path: &str,
+    keys: &Map<String, Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Host, ConfigError> {
     let at = format!("{path}[\"master_name\"]");
     let master = text(&at, &keys["master_name"])?.to_owned();
     let at = format!("{path}[\"sentinels\"]");
-    let list = keys.get("sentinels").and_then(Value::as_array).filter(|list| !list.is_empty());
-    let list = list.ok_or_else(|| option(&at, "it should be a list of (host, port) pairs of the Sentinels"))?;
+    let list = keys
+        .get("sentinels")
+        .and_then(Value::as_array)
+        .filter(|list| !list.is_empty());
+    let list = list.ok_or_else(|| {
+        option(
+            &at,
+            "it should be a list of (host, port) pairs of the Sentinels",
+        )
+    })?;
     let mut sentinels = Vec::with_capacity(list.len());
     for (nth, entry) in list.iter().enumerate() {
         let mut sentinel = pair(&format!("{at}[{nth}]"), entry)?;
         if let Some(Value::Object(kwargs)) = keys.get("sentinel_kwargs") {
-            keywords(&format!("{path}[\"sentinel_kwargs\"]"), kwargs, &mut sentinel, &[], warnings)?;
+            keywords(
+                &format!("{path}[\"sentinel_kwargs\"]"),
+                kwargs,
+                &mut sentinel,
+                &[],
+                warnings,
+            )?;
         }
         sentinels.push(sentinel);
     }
     let mut host = Host::at(Endpoint::Sentinel { sentinels, master });
-    keywords(path, keys, &mut host, &["master_name", "sentinels", "sentinel_kwargs"], warnings)?;
+    keywords(
+        path,
+        keys,
+        &mut host,
+        &["master_name", "sentinels", "sentinel_kwargs"],
+        warnings,
+    )?;
     Ok(host)
 }
 
 fn from_url(path: &str, url: &str, warnings: &mut Vec<String>) -> Result<Host, ConfigError> {
-    hosts::from_url(url, warnings).map_err(|reason| option(path, &format!("{}: {reason}", hosts::redact(url))))
+    hosts::from_url(url, warnings)
+        .map_err(|reason| option(path, &format!("{}: {reason}", hosts::redact(url))))
 }
 
 fn pair(path: &str, value: &Value) -> Result<Host, ConfigError> {
@@ -223,12 +302,24 @@ fn pair(path: &str, value: &Value) -> Result<Host, ConfigError> {
     let [Value::String(host), port] = parts else {
         return Err(option(path, "it should be a (host, port) pair"));
     };
-    let port = port.as_u64().or_else(|| port.as_str()?.parse().ok()).and_then(|port| u16::try_from(port).ok());
-    Ok(Host::tcp(host, port.ok_or_else(|| option(path, "its second part should be a port"))?))
+    let port = port
+        .as_u64()
+        .or_else(|| port.as_str()?.parse().ok())
+        .and_then(|port| u16::try_from(port).ok());
+    Ok(Host::tcp(
+        host,
+        port.ok_or_else(|| option(path, "its second part should be a port"))?,
+    ))
 }
 
 /// Sets redis-py's keywords on `host`, but for those in `but`.
-fn keywords(path: &str, keys: &Map<String, Value>, host: &mut Host, but: &[&str], warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+fn keywords(
+    path: &str,
+    keys: &Map<String, Value>,
+    host: &mut Host,
+    but: &[&str],
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
     // `ssl=True` keeps what the other `ssl_` keywords said, but `ssl=False` undoes them.
     let (ssl, others): (Vec<_>, Vec<_>) = keys.iter().partition(|(name, _)| *name == "ssl");
     for (name, value) in others.into_iter().chain(ssl) {
@@ -256,7 +347,12 @@ fn pairs(path: &str, value: &Value) -> Result<Vec<(Value, Value)>, ConfigError> 
         Value::Null => return Ok(Vec::new()),
         Value::Object(map) => match map.get("__items__") {
             Some(items) => items,
-            None => return Ok(map.iter().map(|(key, value)| (Value::String(key.clone()), value.clone())).collect()),
+            None => {
+                return Ok(map
+                    .iter()
+                    .map(|(key, value)| (Value::String(key.clone()), value.clone()))
+                    .collect());
+            }
         },
         list => list,
     };
@@ -264,14 +360,21 @@ fn pairs(path: &str, value: &Value) -> Result<Vec<(Value, Value)>, ConfigError> 
         Some([key, value]) => Ok((key.clone(), value.clone())),
         _ => Err(wrong()),
     };
-    list.as_array().ok_or_else(wrong)?.iter().map(pair).collect()
+    list.as_array()
+        .ok_or_else(wrong)?
+        .iter()
+        .map(pair)
+        .collect()
 }
 
 fn refuse_unsupported(path: &str, value: &Value) -> Result<(), ConfigError> {
     match value.get("__unsupported__") {
         Some(repr) => Err(option(
             path,
-            &format!("{} is a Python object, which has no meaning outside Python; write a plain value, or leave it out", repr.as_str().unwrap_or("it")),
+            &format!(
+                "{} is a Python object, which has no meaning outside Python; write a plain value, or leave it out",
+                repr.as_str().unwrap_or("it")
+            ),
         )),
         None => Ok(()),
     }
@@ -285,21 +388,32 @@ fn bytes_or_text(value: &Value) -> Option<Vec<u8>> {
 }
 
 fn text<'a>(path: &str, value: &'a Value) -> Result<&'a str, ConfigError> {
-    value.as_str().ok_or_else(|| option(path, "it should be a string"))
+    value
+        .as_str()
+        .ok_or_else(|| option(path, "it should be a string"))
 }
 
 /// A number of seconds; a fraction is cut off, as channels_redis does.
 fn seconds(path: &str, value: &Value) -> Result<u64, ConfigError> {
-    let seconds = value.as_f64().filter(|seconds| (1.0..=1e12).contains(seconds));
-    seconds.map(|seconds| seconds as u64).ok_or_else(|| option(path, "it should be a number of seconds, 1 or more"))
+    let seconds = value
+        .as_f64()
+        .filter(|seconds| (1.0..=1e12).contains(seconds));
+    seconds
+        .map(|seconds| seconds as u64)
+        .ok_or_else(|| option(path, "it should be a number of seconds, 1 or more"))
 }
 
 fn count(path: &str, value: &Value) -> Result<usize, ConfigError> {
     // Some projects write 1e6, which is a float.
     let count = value.as_f64().filter(|count| (0.0..=9e15).contains(count));
-    count.map(|count| count as usize).ok_or_else(|| option(path, "it should be a number of messages"))
+    count
+        .map(|count| count as usize)
+        .ok_or_else(|| option(path, "it should be a number of messages"))
 }
 
 fn option(path: &str, reason: &str) -> ConfigError {
-    ConfigError::Option { path: path.to_owned(), reason: reason.to_owned() }
+    ConfigError::Option {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
 }

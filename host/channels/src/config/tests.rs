@@ -20,40 +20,76 @@ fn urls(urls: &[&str]) -> Result<LayerConfig, ConfigError> {
 #[track_caller]
 fn check_host(entry: Value, expect: &str) {
     let config = redis(&json!({ "hosts": [entry.clone()] }));
-    assert_eq!(format!("{:?}", config.hosts[0]), format!("Host({expect})"), "{entry}");
+    assert_eq!(
+        format!("{:?}", config.hosts[0]),
+        format!("Host({expect})"),
+        "{entry}"
+    );
     assert_eq!(config.warnings, Vec::<String>::new(), "{entry}");
 }
 
 #[track_caller]
 fn check_error(config: Value, path: &str, says: &str) {
-    let error = LayerConfig::from_settings(CORE, &config).unwrap_err().to_string();
-    assert!(error.starts_with(path), "{error:?} should start with {path:?}");
+    let error = LayerConfig::from_settings(CORE, &config)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(path),
+        "{error:?} should start with {path:?}"
+    );
     assert!(error.contains(says), "{error:?} should say {says:?}");
 }
 
 #[test]
 fn all_forms_of_a_host_are_read() {
-    check_host(json!("redis://127.0.0.1:6380/3"), "redis://127.0.0.1:6380/3");
+    check_host(
+        json!("redis://127.0.0.1:6380/3"),
+        "redis://127.0.0.1:6380/3",
+    );
     check_host(json!("redis://localhost"), "redis://localhost:6379");
-    check_host(json!("rediss://u:p%40x@h:1"), "rediss://h:1 as u with a password");
-    check_host(json!("redis://:secret@[::1]:7?db=2"), "redis://[::1]:7/2 with a password");
-    check_host(json!("unix:///run/redis.sock?db=1"), "unix:///run/redis.sock?db=1");
+    check_host(
+        json!("rediss://u:p%40x@h:1"),
+        "rediss://h:1 as u with a password",
+    );
+    check_host(
+        json!("redis://:secret@[::1]:7?db=2"),
+        "redis://[::1]:7/2 with a password",
+    );
+    check_host(
+        json!("unix:///run/redis.sock?db=1"),
+        "unix:///run/redis.sock?db=1",
+    );
     check_host(json!(["h", 6380]), "redis://h:6380");
-    check_host(json!({"address": "redis://h:1", "password": "x", "db": 4, "socket_timeout": null}), "redis://h:1/4 with a password");
+    check_host(
+        json!({"address": "redis://h:1", "password": "x", "db": 4, "socket_timeout": null}),
+        "redis://h:1/4 with a password",
+    );
     check_host(json!({"address": ["h", 1]}), "redis://h:1");
-    check_host(json!({"host": "h", "port": 1, "username": "u", "ssl": true, "ssl_ca_certs": "/ca.pem"}), "rediss://h:1 as u");
+    check_host(
+        json!({"host": "h", "port": 1, "username": "u", "ssl": true, "ssl_ca_certs": "/ca.pem"}),
+        "rediss://h:1 as u",
+    );
     check_host(
         json!({"sentinels": [["a", 26379], ["b", 26379]], "master_name": "main", "sentinel_kwargs": {"password": "s"}, "password": "x"}),
         "sentinel main at redis://a:26379, redis://b:26379 with a password",
     );
-    let sentinels = redis(&json!({"hosts": [{"sentinels": [["a", 1]], "master_name": "m", "sentinel_kwargs": {"password": "s"}}]}));
-    let Endpoint::Sentinel { sentinels, .. } = &sentinels.hosts[0].endpoint else { panic!() };
+    let sentinels = redis(
+        &json!({"hosts": [{"sentinels": [["a", 1]], "master_name": "m", "sentinel_kwargs": {"password": "s"}}]}),
+    );
+    let Endpoint::Sentinel { sentinels, .. } = &sentinels.hosts[0].endpoint else {
+        panic!()
+    };
     assert_eq!(sentinels[0].password.as_deref(), Some("s"));
 }
 
 #[test]
 fn no_hosts_are_the_local_one() {
-    for config in [json!(null), json!({}), json!({"hosts": []}), json!({"hosts": null})] {
+    for config in [
+        json!(null),
+        json!({}),
+        json!({"hosts": []}),
+        json!({"hosts": null}),
+    ] {
         assert_eq!(redis(&config).hosts, vec![Host::tcp("localhost", 6379)]);
     }
 }
@@ -62,66 +98,174 @@ fn no_hosts_are_the_local_one() {
 fn tls_keywords_are_read() {
     let config = redis(&json!({"hosts": [{
         "address": "rediss://h:1", "ssl_cert_reqs": "none", "ssl_check_hostname": false, "ssl_certfile": "c", "ssl_keyfile": "k"}]}));
-    let expect = Tls { certfile: Some("c".into()), keyfile: Some("k".into()), accept_any: true, accept_any_name: true, ca_certs: None };
+    let expect = Tls {
+        certfile: Some("c".into()),
+        keyfile: Some("k".into()),
+        accept_any: true,
+        accept_any_name: true,
+        ca_certs: None,
+    };
     assert_eq!(config.hosts[0].tls, Some(expect));
-    assert_eq!(redis(&json!({"hosts": [{"host": "h", "ssl": false}]})).hosts[0].tls, None);
-    assert!(redis(&json!({"hosts": ["rediss://h?ssl_cert_reqs=none"]})).hosts[0].tls.as_ref().unwrap().accept_any);
+    assert_eq!(
+        redis(&json!({"hosts": [{"host": "h", "ssl": false}]})).hosts[0].tls,
+        None
+    );
+    assert!(
+        redis(&json!({"hosts": ["rediss://h?ssl_cert_reqs=none"]})).hosts[0]
+            .tls
+            .as_ref()
+            .unwrap()
+            .accept_any
+    );
 }
 
 #[test]
 fn options_are_read_and_default_as_in_channels_redis() {
     let config = redis(&json!({}));
-    assert_eq!((config.prefix.as_str(), config.expiry, config.group_expiry), ("asgi", 60, 86_400));
-    assert_eq!((config.random_prefix_length, config.serializer, config.keys.len()), (12, Serializer::Msgpack, 0));
+    assert_eq!(
+        (config.prefix.as_str(), config.expiry, config.group_expiry),
+        ("asgi", 60, 86_400)
+    );
+    assert_eq!(
+        (
+            config.random_prefix_length,
+            config.serializer,
+            config.keys.len()
+        ),
+        (12, Serializer::Msgpack, 0)
+    );
     let config = redis(&json!({
         "prefix": "p", "expiry": 5.9, "group_expiry": 7, "capacity": 1e3, "random_prefix_length": -1, "serializer_format": "json",
         "channel_capacity": {"__items__": [["slack.*", 2], [{"__regex__": "^http"}, 3]]},
         "symmetric_encryption_keys": ["a", {"__bytes__": "AAE="}]}));
-    assert_eq!((config.prefix.as_str(), config.expiry, config.group_expiry), ("p", 5, 7));
-    assert_eq!((config.random_prefix_length, config.serializer, config.keys.len()), (0, Serializer::Json, 2));
-    assert_eq!(["slack.x", "http.x", "x"].map(|name| config.capacities.of(name)), [2, 3, 1000]);
-    assert_eq!(redis(&json!({"channel_capacity": {"a*": 1}})).capacities.of("ab"), 1);
-    assert_eq!(redis(&json!({"channel_capacity": [["a*", 1]]})).capacities.of("ab"), 1);
+    assert_eq!(
+        (config.prefix.as_str(), config.expiry, config.group_expiry),
+        ("p", 5, 7)
+    );
+    assert_eq!(
+        (
+            config.random_prefix_length,
+            config.serializer,
+            config.keys.len()
+        ),
+        (0, Serializer::Json, 2)
+    );
+    assert_eq!(
+        ["slack.x", "http.x", "x"].map(|name| config.capacities.of(name)),
+        [2, 3, 1000]
+    );
+    assert_eq!(
+        redis(&json!({"channel_capacity": {"a*": 1}}))
+            .capacities
+            .of("ab"),
+        1
+    );
+    assert_eq!(
+        redis(&json!({"channel_capacity": [["a*", 1]]}))
+            .capacities
+            .of("ab"),
+        1
+    );
 }
 
 #[test]
 fn errors_name_the_place_and_the_cure() {
     check_error(json!([]), "CONFIG:", "dict");
     check_error(json!({"hosts": "redis://h"}), r#"CONFIG["hosts"]:"#, "list");
-    check_error(json!({"hosts": ["redis://h", {"address": 5}]}), r#"CONFIG["hosts"][1]["address"]:"#, "string");
-    check_error(json!({"hosts": ["http://h"]}), r#"CONFIG["hosts"][0]:"#, "http://");
-    check_error(json!({"hosts": [["h", "x"]]}), r#"CONFIG["hosts"][0]:"#, "port");
-    check_error(json!({"hosts": [{"host": "h", "port": 99999}]}), r#"CONFIG["hosts"][0]["port"]:"#, "99999");
-    check_error(json!({"hosts": [{"sentinels": [], "master_name": "m"}]}), r#"CONFIG["hosts"][0]["sentinels"]:"#, "pairs");
-    check_error(json!({"hosts": [{"host": {"__unsupported__": "<X>"}}]}), r#"CONFIG["hosts"][0]["host"]:"#, "<X>");
-    check_error(json!({"hosts": [{"host": "h", "credential_provider": {"__unsupported__": "<X>"}}]}), r#"CONFIG["hosts"][0]["credential_provider"]:"#, "<X>");
+    check_error(
+        json!({"hosts": ["redis://h", {"address": 5}]}),
+        r#"CONFIG["hosts"][1]["address"]:"#,
+        "string",
+    );
+    check_error(
+        json!({"hosts": ["http://h"]}),
+        r#"CONFIG["hosts"][0]:"#,
+        "http://",
+    );
+    check_error(
+        json!({"hosts": [["h", "x"]]}),
+        r#"CONFIG["hosts"][0]:"#,
+        "port",
+    );
+    check_error(
+        json!({"hosts": [{"host": "h", "port": 99999}]}),
+        r#"CONFIG["hosts"][0]["port"]:"#,
+        "99999",
+    );
+    check_error(
+        json!({"hosts": [{"sentinels": [], "master_name": "m"}]}),
+        r#"CONFIG["hosts"][0]["sentinels"]:"#,
+        "pairs",
+    );
+    check_error(
+        json!({"hosts": [{"host": {"__unsupported__": "<X>"}}]}),
+        r#"CONFIG["hosts"][0]["host"]:"#,
+        "<X>",
+    );
+    check_error(
+        json!({"hosts": [{"host": "h", "credential_provider": {"__unsupported__": "<X>"}}]}),
+        r#"CONFIG["hosts"][0]["credential_provider"]:"#,
+        "<X>",
+    );
     check_error(json!({"prefix": 5}), r#"CONFIG["prefix"]:"#, "string");
     check_error(json!({"expiry": "x"}), r#"CONFIG["expiry"]:"#, "seconds");
-    check_error(json!({"capacity": -1}), r#"CONFIG["capacity"]:"#, "messages");
-    check_error(json!({"serializer_format": "cbor"}), r#"CONFIG["serializer_format"]:"#, "cbor");
-    check_error(json!({"symmetric_encryption_keys": "k"}), r#"CONFIG["symmetric_encryption_keys"]:"#, "list");
-    check_error(json!({"symmetric_encryption_keys": [5]}), r#"CONFIG["symmetric_encryption_keys"][0]:"#, "bytes");
-    check_error(json!({"channel_capacity": [[{"__regex__": "(?=x)"}, 1]]}), r#"CONFIG["channel_capacity"]:"#, "(?=x)");
+    check_error(
+        json!({"capacity": -1}),
+        r#"CONFIG["capacity"]:"#,
+        "messages",
+    );
+    check_error(
+        json!({"serializer_format": "cbor"}),
+        r#"CONFIG["serializer_format"]:"#,
+        "cbor",
+    );
+    check_error(
+        json!({"symmetric_encryption_keys": "k"}),
+        r#"CONFIG["symmetric_encryption_keys"]:"#,
+        "list",
+    );
+    check_error(
+        json!({"symmetric_encryption_keys": [5]}),
+        r#"CONFIG["symmetric_encryption_keys"][0]:"#,
+        "bytes",
+    );
+    check_error(
+        json!({"channel_capacity": [[{"__regex__": "(?=x)"}, 1]]}),
+        r#"CONFIG["channel_capacity"]:"#,
+        "(?=x)",
+    );
 }
 
 #[test]
 fn a_password_never_shows() {
     let secret = json!({"hosts": ["redis://user:hunter2@h:1/x"]});
-    let error = LayerConfig::from_settings(CORE, &secret).unwrap_err().to_string();
+    let error = LayerConfig::from_settings(CORE, &secret)
+        .unwrap_err()
+        .to_string();
     assert!(!error.contains("hunter2"), "{error}");
     let error = urls(&["redis://:hun?ter2@h:port"]).unwrap_err().to_string();
     assert!(!error.contains("ter2"), "{error}");
     let config = urls(&["redis://user:hunter2@h:1"]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    let config = LayerConfig::from_settings(CORE, &json!({"symmetric_encryption_keys": ["hunter2"]})).unwrap();
+    let config =
+        LayerConfig::from_settings(CORE, &json!({"symmetric_encryption_keys": ["hunter2"]}))
+            .unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
 #[test]
 fn unknown_options_are_warnings() {
-    let config = LayerConfig::from_settings(CORE, &json!({"colour": 1, "hosts": [{"host": "h", "shape": 2}, "redis://h?size=3"]})).unwrap();
+    let config = LayerConfig::from_settings(
+        CORE,
+        &json!({"colour": 1, "hosts": [{"host": "h", "shape": 2}, "redis://h?size=3"]}),
+    )
+    .unwrap();
     let warnings = config.warnings().join("\n");
-    for name in [r#"CONFIG["colour"]"#, r#"CONFIG["hosts"][0]["shape"]"#, "size"] {
+    for name in [
+        r#"CONFIG["colour"]"#,
+        r#"CONFIG["hosts"][0]["shape"]"#,
+        "size",
+    ] {
         assert!(warnings.contains(name), "{warnings}");
     }
 }
@@ -129,20 +273,52 @@ fn unknown_options_are_warnings() {
 #[test]
 fn backends_are_told_apart() {
     let read = |backend| LayerConfig::from_settings(backend, &json!({}));
-    assert!(matches!(read("channels_redis.pubsub.RedisPubSubChannelLayer"), Ok(LayerConfig::PubSub(config)) if config.random_prefix_length == 0));
-    assert!(matches!(read("asgi_redis.RedisChannelLayer"), Ok(LayerConfig::AsgiRedis(config)) if config.prefix == "asgi:"));
-    assert!(read("channels.layers.InMemoryChannelLayer").unwrap_err().to_string().contains("djangobot layer"));
-    assert!(read("my.Layer").unwrap_err().to_string().contains("supported are"));
+    assert!(
+        matches!(read("channels_redis.pubsub.RedisPubSubChannelLayer"), Ok(LayerConfig::PubSub(config)) if config.random_prefix_length == 0)
+    );
+    assert!(
+        matches!(read("asgi_redis.RedisChannelLayer"), Ok(LayerConfig::AsgiRedis(config)) if config.prefix == "asgi:")
+    );
+    assert!(
+        read("channels.layers.InMemoryChannelLayer")
+            .unwrap_err()
+            .to_string()
+            .contains("djangobot layer")
+    );
+    assert!(
+        read("my.Layer")
+            .unwrap_err()
+            .to_string()
+            .contains("supported are")
+    );
 }
 
 #[test]
 fn urls_make_layers() {
-    assert!(matches!(urls(&["redis://a", "redis://b:1"]), Ok(LayerConfig::Redis(config)) if config.hosts.len() == 2));
-    assert!(matches!(urls(&["redis+pubsub://a"]), Ok(LayerConfig::PubSub(_))));
-    assert!(matches!(urls(&["asgi-redis://a:7"]), Ok(LayerConfig::AsgiRedis(config)) if config.hosts[0] == Host::tcp("a", 7)));
-    assert!(matches!(urls(&["embedded://"]), Ok(LayerConfig::Embedded(config)) if config.listen.port() == 0));
-    assert!(matches!(urls(&["embedded://127.0.0.1:7000"]), Ok(LayerConfig::Embedded(config)) if config.listen.port() == 7000));
-    for wrong in [&[][..], &["embedded://nowhere"], &["embedded://", "embedded://"], &["redis://a", "redis+pubsub://a"], &["nonsense"], &["http://x"]] {
+    assert!(
+        matches!(urls(&["redis://a", "redis://b:1"]), Ok(LayerConfig::Redis(config)) if config.hosts.len() == 2)
+    );
+    assert!(matches!(
+        urls(&["redis+pubsub://a"]),
+        Ok(LayerConfig::PubSub(_))
+    ));
+    assert!(
+        matches!(urls(&["asgi-redis://a:7"]), Ok(LayerConfig::AsgiRedis(config)) if config.hosts[0] == Host::tcp("a", 7))
+    );
+    assert!(
+        matches!(urls(&["embedded://"]), Ok(LayerConfig::Embedded(config)) if config.listen.port() == 0)
+    );
+    assert!(
+        matches!(urls(&["embedded://127.0.0.1:7000"]), Ok(LayerConfig::Embedded(config)) if config.listen.port() == 7000)
+    );
+    for wrong in [
+        &[][..],
+        &["embedded://nowhere"],
+        &["embedded://", "embedded://"],
+        &["redis://a", "redis+pubsub://a"],
+        &["nonsense"],
+        &["http://x"],
+    ] {
         assert!(urls(wrong).is_err(), "{wrong:?}");
     }
 }

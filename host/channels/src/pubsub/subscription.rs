@@ -68,19 +68,32 @@ impl Subscription {
                 out: out.clone(),
             };
             let stop = stop.clone();
-            tasks.spawn(async move { stop.run_until_cancelled_owned(listener.run()).await.unwrap_or_default() });
+            tasks.spawn(async move {
+                stop.run_until_cancelled_owned(listener.run())
+                    .await
+                    .unwrap_or_default()
+            });
             HostState { wanted, standing }
         });
         let hosts = hosts.collect();
-        Self { hosts, inbox: inbox.into(), tasks: tasks.into(), stop }
+        Self {
+            hosts,
+            inbox: inbox.into(),
+            tasks: tasks.into(),
+            stop,
+        }
     }
 
     /// Listens to `name` on a host, and waits until the server has confirmed it.
     pub(super) async fn subscribe(&self, host: usize, name: &str) -> Result<(), LayerError> {
         let state = &self.hosts[host];
         let mut standing = state.standing.clone();
-        state.wanted.send_if_modified(|names| names.insert(name.to_owned()));
-        let reached = standing.wait_for(|standing| standing.names.contains(name) || standing.failure.is_some()).await;
+        state
+            .wanted
+            .send_if_modified(|names| names.insert(name.to_owned()));
+        let reached = standing
+            .wait_for(|standing| standing.names.contains(name) || standing.failure.is_some())
+            .await;
         let failure = match reached {
             Ok(standing) if standing.names.contains(name) => return Ok(()),
             Ok(standing) => standing.failure.clone(),
@@ -91,7 +104,9 @@ impl Subscription {
     }
 
     pub(super) fn unsubscribe(&self, host: usize, name: &str) {
-        self.hosts[host].wanted.send_if_modified(|names| names.remove(name));
+        self.hosts[host]
+            .wanted
+            .send_if_modified(|names| names.remove(name));
     }
 }
 
@@ -112,7 +127,8 @@ impl Receiver for Subscription {
 
     async fn close(&self) -> Result<(), LayerError> {
         self.stop.cancel();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
         Ok(())
     }
@@ -133,13 +149,21 @@ impl Listener {
     async fn run(mut self) {
         let mut pause = PAUSE.0;
         // The error of a closed `wanted` says that the reader is gone.
-        while self.wanted.wait_for(|names| !names.is_empty()).await.is_ok() {
+        while self
+            .wanted
+            .wait_for(|names| !names.is_empty())
+            .await
+            .is_ok()
+        {
             let Err(error) = self.session(&mut pause).await else {
                 self.reached.send_replace(Standing::default());
                 continue;
             };
             debug!(%error, "listening was interrupted");
-            self.reached.send_replace(Standing { names: Names::new(), failure: Some(error.clone()) });
+            self.reached.send_replace(Standing {
+                names: Names::new(),
+                failure: Some(error.clone()),
+            });
             drop(self.out.try_send(Err(error)));
             tokio::time::sleep(pause).await;
             self.reached.send_modify(|standing| standing.failure = None);
@@ -166,7 +190,10 @@ impl Listener {
                 return Ok(());
             }
             names.clone_from(&wanted);
-            self.reached.send_replace(Standing { names: wanted, failure: None });
+            self.reached.send_replace(Standing {
+                names: wanted,
+                failure: None,
+            });
             loop {
                 tokio::select! {
                     changed = self.wanted.changed() => match changed {
@@ -186,10 +213,21 @@ impl Listener {
     fn hand_on(&self, payload: &[u8]) {
         let member = Bytes::copy_from_slice(payload);
         let payload = self.codec.open(&member);
-        let place = Place { host: self.host, score: 0.0 };
-        let delivery = Delivery { member, payload, place, redelivered: false };
+        let place = Place {
+            host: self.host,
+            score: 0.0,
+        };
+        let delivery = Delivery {
+            member,
+            payload,
+            place,
+            redelivered: false,
+        };
         if self.out.try_send(Ok(delivery)).is_err() {
-            warn!(address = self.server.address(), "a message was dropped: {WAITING} wait to be read already");
+            warn!(
+                address = self.server.address(),
+                "a message was dropped: {WAITING} wait to be read already"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ProtocolVersion, PushInfo, PushKind, Value};
+use redis::{Cmd, PushInfo, PushKind, Value};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -45,14 +45,26 @@ impl<D: Dialect> Shard<D> {
         stop: CancellationToken,
     ) -> Self {
         let server = shared.servers[host].clone();
-        Self { host, server, shared, shelf, out, stop, wake: Arc::default(), backlog: Mutex::default(), dialect: PhantomData }
+        Self {
+            host,
+            server,
+            shared,
+            shelf,
+            out,
+            stop,
+            wake: Arc::default(),
+            backlog: Mutex::default(),
+            dialect: PhantomData,
+        }
     }
 
     /// Reads until it is stopped; connects again, after a pause, when the connection is lost.
     pub(super) async fn run(self) {
         let mut pause = PAUSE.0;
         while !self.stop.is_cancelled() {
-            let Some(error) = self.session(&mut pause).await else { return };
+            let Some(error) = self.session(&mut pause).await else {
+                return;
+            };
             self.shelf.set_connection(None);
             debug!(%error, queue = self.shelf.queue, "reading was interrupted");
             // The reader is told if it waits; if it has messages before it, those come first.
@@ -81,26 +93,38 @@ impl<D: Dialect> Shard<D> {
         *pause = PAUSE.0;
         // Both end by themselves when stopped, and not in the middle of a command: what a script
         // moves after the connection was dropped would be found only when the lease runs out.
-        tokio::try_join!(self.pump(connection.clone(), poll), self.heartbeat(connection)).err()
+        tokio::try_join!(
+            self.pump(connection.clone(), poll),
+            self.heartbeat(connection)
+        )
+        .err()
     }
 
     /// A connection of our own that says when the queue changes, and how often to look in any case.
     async fn connect(&self) -> Result<(MultiplexedConnection, Duration), LayerError> {
         let (wake, queue) = (self.wake.clone(), self.shelf.queue.clone().into_bytes());
-        let push = Box::new(move |info: PushInfo| {
+        let push = move |info: PushInfo| {
             if concerns(&info, &queue) {
                 wake.notify_one();
             }
-        });
-        let mut connection = match self.server.connect(ProtocolVersion::RESP3, Some(push)).await {
-            // Redis before 6, and some proxies, don't know RESP3.
-            Err(LayerError::Refused { .. }) => return Ok((self.server.connect(ProtocolVersion::RESP2, None).await?, UNTRACKED_POLL)),
-            made => made?,
         };
+        let (mut connection, tells) = self.server.connect(push).await?;
+        if !tells {
+            return Ok((connection, UNTRACKED_POLL));
+        }
         let mut track = redis::cmd("CLIENT");
         // What our own commands do is no news, so all of a reader's go over this connection.
-        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&self.shelf.queue).arg("NOLOOP");
-        match command(&mut connection, &track).await.map_err(|error| self.server.explain(&error)) {
+        track
+            .arg("TRACKING")
+            .arg("ON")
+            .arg("BCAST")
+            .arg("PREFIX")
+            .arg(&self.shelf.queue)
+            .arg("NOLOOP");
+        match command(&mut connection, &track)
+            .await
+            .map_err(|error| self.server.explain(&error))
+        {
             Ok(_) => Ok((connection, POLL)),
             Err(error @ LayerError::Refused { .. }) => {
                 debug!(%error, "no tracking; the queue is looked at every {UNTRACKED_POLL:?}");
@@ -125,7 +149,11 @@ impl<D: Dialect> Shard<D> {
     }
 
     /// Moves messages from the queue to the receiver.
-    async fn pump(&self, mut connection: MultiplexedConnection, poll: Duration) -> Result<(), LayerError> {
+    async fn pump(
+        &self,
+        mut connection: MultiplexedConnection,
+        poll: Duration,
+    ) -> Result<(), LayerError> {
         loop {
             while !self.backlog().is_empty() {
                 let place = tokio::select! {
@@ -139,7 +167,9 @@ impl<D: Dialect> Shard<D> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let took = self.call(&mut connection, &D::scripts().take, BATCH as u64).await?;
+            let took = self
+                .call(&mut connection, &D::scripts().take, BATCH as u64)
+                .await?;
             if took < BATCH && self.backlog().is_empty() {
                 tokio::select! {
                     () = self.stop.cancelled() => return Ok(()),
@@ -163,35 +193,62 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    async fn keep(&self, connection: &mut MultiplexedConnection, all: bool) -> Result<usize, LayerError> {
-        self.call(connection, &D::scripts().keep, u64::from(all)).await
+    async fn keep(
+        &self,
+        connection: &mut MultiplexedConnection,
+        all: bool,
+    ) -> Result<usize, LayerError> {
+        self.call(connection, &D::scripts().keep, u64::from(all))
+            .await
     }
 
     /// Runs one of the scripts that take messages; answers how many there were.
-    async fn call(&self, connection: &mut MultiplexedConnection, script: &Script, last: u64) -> Result<usize, LayerError> {
+    async fn call(
+        &self,
+        connection: &mut MultiplexedConnection,
+        script: &Script,
+        last: u64,
+    ) -> Result<usize, LayerError> {
         let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
         let fill = |cmd: &mut Cmd| {
             self.shelf.write_keys(cmd);
             cmd.arg(lease).arg(last);
         };
-        let answer = script.run(connection, &fill).await.map_err(|error| self.server.explain(&error))?;
+        let answer = script
+            .run(connection, &fill)
+            .await
+            .map_err(|error| self.server.explain(&error))?;
         let Value::Array(items) = answer else {
-            return Err(self.server.unavailable(format!("it answered {answer:?} where messages were due")));
+            return Err(self
+                .server
+                .unavailable(format!("it answered {answer:?} where messages were due")));
         };
         let count = items.len() / 4;
         let mut items = items.into_iter();
-        while let (Some(member), Some(score), Some(again), Some(stored)) = (items.next(), items.next(), items.next(), items.next()) {
+        while let (Some(member), Some(score), Some(again), Some(stored)) =
+            (items.next(), items.next(), items.next(), items.next())
+        {
             self.take_up(member, &score, again == Value::Int(1), stored);
         }
         Ok(count)
     }
 
     fn take_up(&self, member: Value, score: &Value, redelivered: bool, stored: Value) {
-        let (Some(member), Some(score)) = (bytes(member), number(score)) else { return };
+        let (Some(member), Some(score)) = (bytes(member), number(score)) else {
+            return;
+        };
         if self.shelf.put(&member) {
             let payload = D::open(&self.shared.codec, &member, bytes(stored));
-            let place = Place { host: self.host, score };
-            self.backlog().push_back(Delivery { member, payload, place, redelivered });
+            let place = Place {
+                host: self.host,
+                score,
+            };
+            self.backlog().push_back(Delivery {
+                member,
+                payload,
+                place,
+                redelivered,
+            });
         }
     }
 
@@ -207,7 +264,9 @@ fn concerns(info: &PushInfo, queue: &[u8]) -> bool {
         PushKind::Disconnection => true,
         // A list of keys that begin with our prefix, or nil when all are flushed.
         PushKind::Invalidate => match info.data.first() {
-            Some(Value::Array(keys)) => keys.iter().any(|key| matches!(key, Value::BulkString(key) if key == queue)),
+            Some(Value::Array(keys)) => keys
+                .iter()
+                .any(|key| matches!(key, Value::BulkString(key) if key == queue)),
             _ => true,
         },
         _ => false,

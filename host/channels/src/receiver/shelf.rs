@@ -49,7 +49,12 @@ impl Shelf {
 
     /// Writes what each of [`crate::dialect::Scripts`] begins with: the keys and the reader's id.
     pub(super) fn write_keys(&self, cmd: &mut Cmd) {
-        cmd.arg(4).arg(&self.queue).arg(&self.own).arg(&self.leases).arg(&self.again).arg(&*self.id.0);
+        cmd.arg(4)
+            .arg(&self.queue)
+            .arg(&self.own)
+            .arg(&self.leases)
+            .arg(&self.again)
+            .arg(&*self.id.0);
     }
 
     /// Takes up `member`; says whether it is new. One that is held already was sent twice, or is
@@ -88,7 +93,10 @@ impl Shelf {
     }
 
     pub(super) fn connection(&self) -> Option<MultiplexedConnection> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.link
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_connection(&self, connection: Option<MultiplexedConnection>) {
@@ -96,7 +104,11 @@ impl Shelf {
     }
 
     fn with(&self, standing: Standing) -> Vec<Bytes> {
-        self.held().iter().filter(|(_, is)| **is == standing).map(|(member, _)| member.clone()).collect()
+        self.held()
+            .iter()
+            .filter(|(_, is)| **is == standing)
+            .map(|(member, _)| member.clone())
+            .collect()
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Bytes, Standing>> {

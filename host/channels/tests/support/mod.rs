@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use djangobot_channels::config::RedisConfig;
-use djangobot_channels::{ChannelLayer, ChannelName, Delivery, LayerConfig, LayerError, Member, Receiver, ReceiverId, open};
+use djangobot_channels::{
+    ChannelLayer, ChannelName, Delivery, LayerConfig, LayerError, Member, Receiver, ReceiverId,
+    open,
+};
 use djangobot_event::Event;
 use djangobot_tests::Redis;
 
@@ -22,7 +25,9 @@ pub(crate) fn layer_with(urls: &[&str], change: impl FnOnce(&mut RedisConfig)) -
     let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
     let mut config = LayerConfig::from_urls(&urls).unwrap();
     match &mut config {
-        LayerConfig::Redis(config) | LayerConfig::PubSub(config) | LayerConfig::AsgiRedis(config) => change(config),
+        LayerConfig::Redis(config)
+        | LayerConfig::PubSub(config)
+        | LayerConfig::AsgiRedis(config) => change(config),
         LayerConfig::Embedded(_) => panic!("these tests are about Redis"),
     }
     open(config).unwrap()
@@ -42,8 +47,15 @@ pub(crate) fn id(name: &str) -> ReceiverId {
 }
 
 /// `{"n": n}` for a channel, sealed.
-pub(crate) fn numbered(layer: &Layer, to: &ChannelName, numbers: impl IntoIterator<Item = usize>) -> Vec<Member> {
-    numbers.into_iter().map(|n| layer.encode(to, &Event::parse(format!(r#"{{"n":{n}}}"#)).unwrap())).collect()
+pub(crate) fn numbered(
+    layer: &Layer,
+    to: &ChannelName,
+    numbers: impl IntoIterator<Item = usize>,
+) -> Vec<Member> {
+    numbers
+        .into_iter()
+        .map(|n| layer.encode(to, &Event::parse(format!(r#"{{"n":{n}}}"#)).unwrap()))
+        .collect()
 }
 
 /// Sends numbered messages, all of which must be accepted.
@@ -71,7 +83,9 @@ pub(crate) async fn next(receiver: &Arc<dyn Receiver>) -> Delivery {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("a message comes")
+    tokio::time::timeout(Duration::from_secs(30), wait)
+        .await
+        .expect("a message comes")
 }
 
 /// Takes and finishes `count` messages; gives their numbers.
@@ -93,7 +107,12 @@ pub(crate) async fn is_empty(layer: &Layer, receiver: &Arc<dyn Receiver>, on: &s
 
 /// The keys of a server, sorted.
 pub(crate) fn keys(redis: &Redis) -> Vec<String> {
-    let mut keys: Vec<String> = redis.cli(&["keys", "*"]).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let mut keys: Vec<String> = redis
+        .cli(&["keys", "*"])
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
     keys.sort();
     keys
 }
