@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::journal::{Call, ReceivedFrame};
 use crate::lock;
 use crate::rtm::frame::{self, Kind};
-use crate::rtm::{ConnectionId, Socket};
+use crate::rtm::{ConnectionId, FAREWELL, Socket};
 use crate::workspace::{Audience, Event, Post, Ts, Workspace};
 
 mod burst;
@@ -223,14 +223,19 @@ impl Control {
         };
         tokio::time::sleep(linger).await;
         for socket in &sockets {
-            socket.send(frame::frame(Kind::Close, &1000_u16.to_be_bytes()));
+            socket.send_close(&1000_u16.to_be_bytes());
         }
         for socket in &sockets {
-            // A client that is frozen or does not read is cut off.
-            let written = socket.outbox.at_most(0);
-            tokio::time::timeout(Duration::from_secs(1), written)
-                .await
-                .ok();
+            let gone = || {
+                self.core
+                    .sockets
+                    .get(Some(socket.id))
+                    .is_empty()
+                    .then_some(())
+            };
+            let ended = self.core.journal.wait(gone);
+            // A client that does not answer is cut off.
+            tokio::time::timeout(FAREWELL, ended).await.ok();
             socket.close.cancel();
         }
         sockets.len()

@@ -24,7 +24,8 @@ pub struct Call {
     pub at: f64,
     /// The HTTP status of the answer; 0 as long as it has not been answered.
     pub status: u16,
-    /// The answer's body; null as long as it has not been answered.
+    /// The answer's body; null as long as it has not been answered. Of one over 64 KiB only `ok` is kept, beside
+    /// `too_long_to_keep` with its length.
     pub answer: Value,
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::core::Core;
@@ -24,6 +25,9 @@ pub(crate) use sockets::{Socket, Sockets};
 
 /// Frames are gathered up to about this many bytes for one write.
 const BATCH: usize = 64 * 1024;
+
+/// How long a client may take to answer a close.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The right to open one socket, given out by `rtm.connect`.
 #[derive(Debug, Clone)]
@@ -49,7 +53,7 @@ pub(crate) async fn serve(core: &Core, stream: TcpStream, early: Bytes, ticket: 
     // Without it an event could wait for the acknowledgement of the one before.
     stream.set_nodelay(true).ok();
     let Some(ticket) = ticket else {
-        turn_away(&stream).await.ok();
+        turn_away(stream).await.ok();
         return;
     };
     let socket = core.sockets.open(ticket.user, ticket.batch_presence);
@@ -70,20 +74,18 @@ pub(crate) async fn serve(core: &Core, stream: TcpStream, early: Bytes, ticket: 
 }
 
 /// Tells a client that its URL was used before, or too late.
-async fn turn_away(stream: &TcpStream) -> io::Result<()> {
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
     let error = json!({"type": "error", "error": {"code": 1, "msg": "Socket URL has expired"}});
     let mut out = BytesMut::new();
     frame::write(Kind::Text, error.to_string().as_bytes(), &mut out);
     frame::write(Kind::Close, &1000_u16.to_be_bytes(), &mut out);
-    let mut rest = &out[..];
-    while !rest.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
+    stream.write_all(&out).await?;
+    stream.shutdown().await?;
+    // What the client has said already is read: closing over it would reset the connection, and the error be lost.
+    let mut nowhere = tokio::io::sink();
+    let rest = tokio::io::copy(&mut stream, &mut nowhere);
+    // A client that stays is closed upon.
+    tokio::time::timeout(FAREWELL, rest).await.ok();
     Ok(())
 }
 
@@ -104,7 +106,7 @@ async fn read(core: &Core, socket: &Socket, stream: &TcpStream, early: Bytes) ->
                 Kind::Text => request::answer(core, socket, &payload),
                 Kind::Ping => socket.send(frame::frame(Kind::Pong, &payload)),
                 Kind::Close => {
-                    socket.send(frame::frame(Kind::Close, &payload));
+                    socket.send_close(&payload);
                     socket.outbox.at_most(0).await;
                     return Ok(());
                 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use hyper::body::Body as _;
 use hyper::header::{self, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -25,6 +26,9 @@ mod rtm;
 mod users;
 
 use arguments::Arguments;
+
+/// Longer answers, in bytes, are not kept in the journal: a large roster would stay there many times over.
+const LONGEST_KEPT: u64 = 64 * 1024;
 
 /// A method: its name, the calls a minute that Slack's tier allows, and what it does.
 struct Method {
@@ -222,8 +226,13 @@ pub(crate) async fn answer(core: &Core, method: &str, asked: Asked) -> Answered 
     if let Some(seconds) = reply.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    core.journal
-        .answered(number, reply.status.as_u16(), reply.body);
+    let length = response.body().size_hint().lower();
+    let kept = if length <= LONGEST_KEPT {
+        reply.body
+    } else {
+        json!({"ok": reply.body["ok"], "too_long_to_keep": length})
+    };
+    core.journal.answered(number, reply.status.as_u16(), kept);
     Ok(response)
 }
 

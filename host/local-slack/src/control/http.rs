@@ -1,4 +1,21 @@
 //! The control interface over HTTP, under `/control/`: JSON in, JSON out.
+//!
+//! | request | body or query | does |
+//! |---|---|---|
+//! | `POST emit` | one of `event`, `text`, `base64` (a text frame), `raw_base64` (no frame); `connection` | sends it |
+//! | `POST burst` | `frames`, `bytes`, `channels`, `per_second` | sends generated messages, as [`Burst`] |
+//! | `POST say` | `user`, `channel`, `text`, `thread_ts` | posts as a user |
+//! | `POST presence` | `user`, `active` | makes a user active or away |
+//! | `POST drop`, `freeze`, `thaw` | `connection` | does so to one socket, or all |
+//! | `POST goodbye` | `connection`, `close_after_ms` | says goodbye, and closes if a time is given |
+//! | `POST answer` | `method` and the fields of [`Answer`] | prescribes the next answers of a method |
+//! | `DELETE answers` | | takes prescribed answers back |
+//! | `POST scopes` | `scopes` | sets what tokens may do |
+//! | `POST revoke` | `token`, `error` | lets a token fail from now on |
+//! | `GET calls`, `frames`, `connections` | `method`, `contains`, `wait` (a number), `timeout` (s) | lists, once there are so many |
+//! | `DELETE calls`, `frames` | | forgets them |
+//!
+//! What is wrong with a request is said in `error`, with status 400 or 404; 408 where what was awaited did not happen.
 
 use std::time::Duration;
 

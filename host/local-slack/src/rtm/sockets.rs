@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub(crate) struct Socket {
     pub(crate) watched: Mutex<BTreeSet<usize>>,
     pub(crate) batch_presence: bool,
     frozen: watch::Sender<bool>,
+    /// A close frame was sent; there is never a second one.
+    closed: AtomicBool,
 }
 
 impl Socket {
@@ -53,6 +55,13 @@ impl Socket {
 
     pub(crate) fn send_json(&self, value: &Value) {
         self.send(frame::frame(Kind::Text, value.to_string().as_bytes()));
+    }
+
+    /// Begins the closing handshake, or answers it.
+    pub(crate) fn send_close(&self, payload: &[u8]) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.send(frame::frame(Kind::Close, payload));
+        }
     }
 
     pub(crate) fn freeze(&self, frozen: bool) {
@@ -90,6 +99,7 @@ impl Sockets {
             watched: Mutex::default(),
             batch_presence,
             frozen: watch::Sender::new(false),
+            closed: AtomicBool::new(false),
         });
         lock(&self.open).insert(socket.id, socket.clone());
         socket

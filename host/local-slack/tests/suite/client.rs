@@ -1,5 +1,6 @@
 //! Plain clients: HTTP without an SDK, and a WebSocket.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -41,12 +42,39 @@ pub(crate) async fn call(slack: &LocalSlack, method: &str, arguments: Value) -> 
         .unwrap()
 }
 
-pub(crate) fn http() -> reqwest::Client {
-    // The client wants it even where all goes over plain HTTP; another test may have been the first.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    reqwest::Client::builder().no_proxy().build().unwrap()
+/// Calls `method` and compares the keys of `expect` with those of the answer.
+pub(crate) async fn check(slack: &LocalSlack, method: &str, arguments: Value, expect: Value) {
+    let answer = call(slack, method, arguments.clone()).await;
+    for (key, value) in expect.as_object().unwrap() {
+        assert_eq!(answer[key], *value, "{method} {arguments}: {answer}");
+    }
+    if expect.get("error").is_some() {
+        assert_eq!(answer["ok"], false);
+    }
+}
+
+/// What an answer with this error has.
+pub(crate) fn error(error: &str) -> Value {
+    json!({ "error": error })
+}
+
+/// What an answer has where an argument was missing.
+pub(crate) fn missing(field: &str) -> Value {
+    let message = format!("[ERROR] missing required field: {field}");
+    json!({"error": "invalid_arguments", "response_metadata": {"messages": [message]}})
+}
+
+/// A client that all tests share, since making one is slow; no connection outlives its test's runtime.
+pub(crate) fn http() -> &'static reqwest::Client {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        // The client wants it even where all goes over plain HTTP.
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .unwrap();
+        let builder = reqwest::Client::builder().no_proxy();
+        builder.pool_max_idle_per_host(0).build().unwrap()
+    });
+    &CLIENT
 }
 
 /// The id of a conversation, as a client finds it.

@@ -211,6 +211,8 @@ async fn sockets_are_dropped_or_said_goodbye_to() {
     let (count, ()) = tokio::join!(control.goodbye(None, Some(Duration::ZERO)), async {
         assert_eq!(two.event().await["type"], "goodbye");
         assert!(matches!(two.message().await, Some(Message::Close(_))));
+        // There is no second close frame.
+        assert!(two.message().await.is_none());
     });
     assert_eq!(count, 1);
 }
@@ -240,6 +242,10 @@ async fn calls_are_noted_and_awaited() {
     )
     .await;
     assert_eq!(listed["calls"][0]["answer"], posted);
+    call(&slack, "api.test", json!({"long": "x".repeat(100_000)})).await;
+    let long = soon(control.wait_for_calls("api.test", 1)).await.remove(0);
+    assert_eq!(long.answer["ok"], true);
+    assert!(long.answer["too_long_to_keep"].as_u64() > Some(100_000));
     control.clear_calls();
     assert!(control.calls(None).is_empty());
     let late = operate(&slack, Method::GET, "calls?wait=1&timeout=0", Value::Null).await;

@@ -6,6 +6,7 @@
     reason = "a test that does not get what it expects has failed"
 )]
 
+mod chat;
 mod client;
 mod control;
 mod rtm;

@@ -143,6 +143,31 @@ async fn what_makes_no_sense_is_answered_with_an_error() {
 }
 
 #[tokio::test]
+async fn too_many_messages_are_slowed_down() {
+    let slack = start_with(Options {
+        rate_limits: true,
+        ..Options::default()
+    })
+    .await;
+    let general = channel(&slack, "general").await;
+    let mut rtm = Rtm::connect(&slack).await;
+    // Ten may come at once, and one more for each second that this takes.
+    for id in 1..100 {
+        rtm.send(json!({"id": id, "type": "message", "channel": general, "text": "x"}))
+            .await;
+        let mut answer = rtm.event().await;
+        while answer["reply_to"] != id {
+            answer = rtm.event().await;
+        }
+        if answer["ok"] == false {
+            assert_eq!(answer["error"]["code"], -1);
+            return;
+        }
+    }
+    panic!("a hundred messages at once are too many");
+}
+
+#[tokio::test]
 async fn more_than_16_kilobytes_end_the_connection() {
     let slack = start().await;
     let mut rtm = Rtm::connect(&slack).await;
