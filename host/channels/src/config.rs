@@ -83,6 +83,9 @@ pub enum ConfigError {
     /// URLs of different kinds, or several of a kind that has one.
     #[error("{0}")]
     Mixed(String),
+    /// The embedded layer can't be opened without I/O.
+    #[error("the embedded layer has a server to start first: EmbeddedServer::bind, then its layer()")]
+    NeedsServer,
     /// An option has a value that can't be used.
     #[error("{path}: {reason}")]
     Option {
@@ -161,13 +164,14 @@ impl LayerConfig {
 
 /// Makes the layer that `config` describes. No I/O: a server that is away shows with the first call.
 ///
-/// The embedded layer has a server to start, which [`crate::EmbeddedServer`] does.
+/// The embedded layer is not made here, since it has a server to start: [`crate::EmbeddedServer::bind`],
+/// then its `layer()`.
 pub fn open(config: LayerConfig) -> Result<std::sync::Arc<dyn crate::ChannelLayer>, ConfigError> {
     Ok(match config {
         LayerConfig::Redis(config) => std::sync::Arc::new(Queues::<Core>::new(config)),
         LayerConfig::AsgiRedis(config) => std::sync::Arc::new(Queues::<AsgiRedis>::new(config)),
         LayerConfig::PubSub(config) => std::sync::Arc::new(PubSub::new(config)),
-        LayerConfig::Embedded(_) => return Err(ConfigError::Mixed("not yet".into())),
+        LayerConfig::Embedded(_) => return Err(ConfigError::NeedsServer),
     })
 }
 

@@ -1,4 +1,11 @@
 //! Django channel layers for Rust, wire-compatible with `channels_redis` and `asgi_redis`.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//! [`LayerConfig`] and [`open`] make a [`ChannelLayer`]; its [`Receiver`]s read. [`codec`] and [`capacity`] are the parts of
+//! the format that stand alone. A message on its way out passes `queues` (the layer), `placement` (which host),
+//! `redis_core` or `asgi_redis` (the scripts) and `connection`; on its way in `receiver`.
 
 mod asgi_redis;
 pub mod capacity;

@@ -1,5 +1,11 @@
 //! `RedisChannelLayer`: what lies in Redis after a send, capacity, expiry, groups, shards, process-local names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails panics"
+)]
+
 mod support;
 
 use djangobot_channels::{GroupName, LayerError, OpenError, Sent, Serializer};

@@ -1,5 +1,11 @@
 //! Every way to a server: socket files, passwords, TLS, Sentinels and their failover.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails panics"
+)]
+
 mod support;
 
 use std::path::Path;

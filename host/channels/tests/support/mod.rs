@@ -1,6 +1,12 @@
 //! What the tests of this crate share: layers on servers of their own, and short ways to say things.
 
 #![allow(dead_code, reason = "each test program uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails panics"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
