@@ -1,10 +1,11 @@
-//! Chores of this workspace: `cargo xtask setup`, `cargo xtask test`, `cargo xtask ci`.
+//! Chores of this workspace: `cargo xtask setup`, `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a chore tells the person who runs it what it does"
 )]
 
+mod bench;
 mod checks;
 mod setup;
 mod step;
@@ -29,6 +30,14 @@ enum Chore {
     },
     /// All that a change must pass: format, lints, tests, documentation.
     Ci,
+    /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
+    Bench {
+        /// What to measure (original, limit, layers, latency, start, event); without a name, all of it.
+        names: Vec<String>,
+        /// Put the tables into BENCHMARKS.md.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,5 +55,6 @@ fn run(chore: Chore) -> Result<(), StepError> {
         Chore::Setup => setup::setup(),
         Chore::Test { arguments } => checks::test(&arguments),
         Chore::Ci => checks::ci(),
+        Chore::Bench { names, write } => bench::bench(&names, write),
     }
 }

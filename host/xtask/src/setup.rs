@@ -26,7 +26,7 @@ pub(crate) fn setup() -> Result<(), StepError> {
         .iter()
         .filter(|virtualenv| !virtualenv.is_ready())
     {
-        make_virtualenv(virtualenv)?;
+        make_virtualenv(virtualenv, &find_python()?)?;
     }
     if !npm_is_ready() {
         install_npm()?;
@@ -113,13 +113,14 @@ fn find_python() -> Result<PathBuf, StepError> {
     )))
 }
 
-fn make_virtualenv(virtualenv: &Virtualenv) -> Result<(), StepError> {
+/// Makes `virtualenv` anew, with `python`.
+pub(crate) fn make_virtualenv(virtualenv: &Virtualenv, python: &Path) -> Result<(), StepError> {
     let directory = virtualenv.directory();
     let title = format!("virtualenv {}", virtualenv.name);
     empty(&directory)?;
     quiet(
         &title,
-        Command::new(find_python()?)
+        Command::new(python)
             .args(["-m", "venv"])
             .arg(&directory),
     )?;

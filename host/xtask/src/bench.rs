@@ -1,0 +1,79 @@
+//! The benchmarks: the peers put in place, the programs built for release, and the measuring started.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use djangobot_tests::environment::{Virtualenv, find};
+
+use crate::setup::{make_virtualenv, setup};
+use crate::step::{StepError, cargo, output, shown};
+
+/// djangobot 0.1, in the list that `djangobot-bench` knows it by.
+const ORIGINAL: Virtualenv = Virtualenv {
+    name: "original",
+    requirements: include_str!("../../../tests/bench/peers/original/requirements.txt"),
+    complete: true,
+};
+/// The Pythons that run it: Twisted and autobahn of its time need no newer one, Django 1.11 bears no newer one.
+const VERSIONS: [&str; 2] = ["3.8", "3.9"];
+
+/// Measures what `names` say, or all.
+pub(crate) fn bench(names: &[String], write: bool) -> Result<(), StepError> {
+    setup()?;
+    if !ORIGINAL.is_ready() {
+        match find_python() {
+            Some(python) => make_virtualenv(&ORIGINAL, &python)?,
+            None => println!(
+                "==> there is no Python 3.8 or 3.9 on PATH or in pyenv, so djangobot 0.1 is left out"
+            ),
+        }
+    }
+    shown(
+        "build for release",
+        &mut cargo(&[
+            "build",
+            "--release",
+            "-p",
+            "djangobot",
+            "-p",
+            "djangobot-bench",
+        ]),
+    )?;
+    let mut bench = cargo(&[
+        "run",
+        "--quiet",
+        "--release",
+        "--bin",
+        "djangobot-bench",
+        "--",
+    ]);
+    bench.args(names);
+    if write {
+        bench.args(["--write", "BENCHMARKS.md"]);
+    }
+    shown("measure", &mut bench)
+}
+
+/// A Python that is old enough: on `PATH`, or one of pyenv's, whose names on `PATH` don't run unless it is told so.
+fn find_python() -> Option<PathBuf> {
+    let on_path = VERSIONS
+        .iter()
+        .filter_map(|version| find(&format!("python{version}")));
+    let root = env::var_os("PYENV_ROOT").map_or_else(
+        || env::home_dir().unwrap_or_default().join(".pyenv"),
+        PathBuf::from,
+    );
+    let installed = std::fs::read_dir(root.join("versions"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let of_pyenv = installed.map(|version| version.path().join("bin/python"));
+    on_path.chain(of_pyenv).find(|python| is_old_enough(python))
+}
+
+fn is_old_enough(python: &Path) -> bool {
+    let version = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])";
+    output(Command::new(python).args(["-c", version]))
+        .is_ok_and(|version| VERSIONS.contains(&version.as_str()))
+}

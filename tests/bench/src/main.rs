@@ -1,0 +1,94 @@
+//! Benchmarks: the released program beside named peers, by turns in one run. `cargo xtask bench` builds and starts this.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark that can't have what it needs ends with a sentence, and its figures go to stdout"
+)]
+
+mod contestant;
+mod document;
+mod event;
+mod latency;
+mod layers;
+mod limit;
+mod original;
+mod peers;
+mod queue;
+mod start;
+mod statistics;
+mod table;
+mod tap;
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures djangobot beside its peers and prints Markdown tables.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Arguments {
+    /// What to measure; without a name, all of it.
+    #[arg(value_name = "NAME")]
+    names: Vec<Name>,
+    /// Write the tables into this document, each between its marks.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+/// What can be measured; each is a section of BENCHMARKS.md.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// RTM to Redis, beside djangobot 0.1.
+    Original,
+    /// RTM to Redis, beside redis-benchmark running the same script.
+    Limit,
+    /// The channel layers, beside channels_redis.
+    Layers,
+    /// From a frame to a consumer, beside a Python sender; and the bridge's own part.
+    Latency,
+    /// Start and memory, beside djangobot 0.1.
+    Start,
+    /// Reading and writing an event, beside serde_json and rmp-serde.
+    Event,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let names = if arguments.names.is_empty() {
+        Name::value_variants()
+    } else {
+        &arguments.names
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("threads can be started");
+    runtime.block_on(async {
+        for &name in names {
+            let title = name
+                .to_possible_value()
+                .map(|value| value.get_name().to_owned())
+                .unwrap_or_default();
+            eprintln!("==> {title}");
+            let section = format!("{}\n{}", document::machine(&title), measure(name).await);
+            println!("{section}");
+            if let Some(document) = &arguments.write {
+                document::replace(document, &title, &section);
+            }
+        }
+    });
+}
+
+async fn measure(name: Name) -> String {
+    match name {
+        Name::Original => original::measure().await,
+        Name::Limit => limit::measure().await,
+        Name::Layers => layers::measure().await,
+        Name::Latency => latency::measure().await,
+        Name::Start => start::measure().await,
+        Name::Event => event::measure(),
+    }
+}

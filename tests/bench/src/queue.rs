@@ -1,0 +1,100 @@
+//! The queue that a contestant fills, seen from beside: how long it is, and when all is in it.
+
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+
+/// Longest that a queue may stand still before the run is given up.
+const STALL: Duration = Duration::from_secs(10);
+
+/// A queue in Redis, and a connection to ask of it.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    connection: MultiplexedConnection,
+    /// The command that gives its length, and its key.
+    length: (&'static str, &'static str),
+}
+
+impl Queue {
+    /// The queue of channel `slack.message` in the layout of channels_redis: a sorted set.
+    pub(crate) async fn channels_redis(port: u16) -> Self {
+        Self {
+            connection: connect(port).await,
+            length: ("ZCARD", "asgislack.message"),
+        }
+    }
+
+    /// The same channel in the layout of asgi_redis: a list.
+    pub(crate) async fn asgi_redis(port: u16) -> Self {
+        Self {
+            connection: connect(port).await,
+            length: ("LLEN", "asgi:slack.message"),
+        }
+    }
+
+    /// Empties the server.
+    pub(crate) async fn clear(&mut self) {
+        let () = redis::cmd("FLUSHALL")
+            .query_async(&mut self.connection)
+            .await
+            .expect("Redis answers");
+    }
+
+    /// The bytes of one member of a sorted set.
+    pub(crate) async fn member(&mut self) -> Vec<u8> {
+        let found: Vec<Vec<u8>> = redis::cmd("ZRANGE")
+            .arg(self.length.1)
+            .arg(0)
+            .arg(0)
+            .query_async(&mut self.connection)
+            .await
+            .expect("Redis answers");
+        found
+            .into_iter()
+            .next()
+            .expect("the queue holds what was sent")
+    }
+
+    pub(crate) async fn length(&mut self) -> u64 {
+        let (command, key) = self.length;
+        redis::cmd(command)
+            .arg(key)
+            .query_async(&mut self.connection)
+            .await
+            .expect("Redis answers")
+    }
+
+    /// Waits until `count` messages are in it; looks every fiftieth of the time that has passed, so as not to disturb.
+    ///
+    /// # Panics
+    /// When it stands still before that: messages were lost.
+    pub(crate) async fn wait_for(&mut self, count: u64) -> Instant {
+        let began = Instant::now();
+        let (mut before, mut moved) = (0, began);
+        loop {
+            let length = self.length().await;
+            let now = Instant::now();
+            if length >= count {
+                return now;
+            }
+            if length != before {
+                (before, moved) = (length, now);
+            }
+            assert!(
+                now - moved < STALL,
+                "{length} of {count} messages came, and no more"
+            );
+            let pause = (now - began) / 50;
+            tokio::time::sleep(pause.clamp(Duration::from_micros(500), Duration::from_millis(20)))
+                .await;
+        }
+    }
+}
+
+async fn connect(port: u16) -> MultiplexedConnection {
+    let client = redis::Client::open(("127.0.0.1", port)).expect("an address is a client");
+    client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("our Redis runs")
+}
