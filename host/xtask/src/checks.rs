@@ -8,11 +8,13 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     setup()?;
     shown(
         "build the programs",
-        &mut cargo(&["build", "--workspace", "--bins"]),
+        &mut cargo(&["build", "--package", "djangobot", "--bins"]),
     )?;
     let mut test = cargo(&["test"]);
     // The tests bring Python projects of their own; the caller's must not shine through.
-    test.env_remove("DJANGO_SETTINGS_MODULE").env_remove("VIRTUAL_ENV").env_remove("PYTHONPATH");
+    test.env_remove("DJANGO_SETTINGS_MODULE")
+        .env_remove("VIRTUAL_ENV")
+        .env_remove("PYTHONPATH");
     if arguments.is_empty() {
         test.arg("--workspace");
     }

@@ -120,9 +120,7 @@ pub(crate) fn make_virtualenv(virtualenv: &Virtualenv, python: &Path) -> Result<
     empty(&directory)?;
     quiet(
         &title,
-        Command::new(python)
-            .args(["-m", "venv"])
-            .arg(&directory),
+        Command::new(python).args(["-m", "venv"]).arg(&directory),
     )?;
     let list = directory.join("requirements.txt");
     write(&list, virtualenv.requirements)?;

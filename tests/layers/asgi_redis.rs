@@ -1,0 +1,75 @@
+//! The layer of Channels 1, with asgi_redis itself at the other end.
+
+use std::sync::Arc;
+
+use djangobot_channels::{ChannelLayer, LayerConfig, open};
+use djangobot_tests::Redis;
+use serde_json::{Value, json};
+
+use crate::pair::{Reader, name, send};
+use crate::peer::Peer;
+
+const ASGI_REDIS: &str = "asgi_redis.RedisChannelLayer";
+
+async fn start(redis: &[Redis], options: Value) -> (Arc<dyn ChannelLayer>, Peer) {
+    let mut config = options;
+    config["hosts"] = redis.iter().map(Redis::url).collect();
+    let rust = open(LayerConfig::from_settings(ASGI_REDIS, &config).unwrap()).unwrap();
+    (rust, Peer::channels1(&config).await)
+}
+
+#[tokio::test]
+async fn each_receives_what_the_other_sends() {
+    for options in [
+        json!({}),
+        json!({"symmetric_encryption_keys": ["a key"]}),
+        json!({"prefix": "mine:"}),
+    ] {
+        let redis = [Redis::start()];
+        let (rust, mut python) = start(&redis, options.clone()).await;
+        let reader = Reader::open(&rust, "slack.send", "tests").await;
+        for n in 0..5 {
+            let message =
+                json!({"text": "h\u{e9}", "n": n, "nested": [null, true, 0.5, {"k": -1}]});
+            assert_eq!(
+                send(&*rust, "slack.message", std::slice::from_ref(&message)).await,
+                1
+            );
+            assert_eq!(
+                python.call("receive", [json!("slack.message")]).await,
+                message,
+                "{options}"
+            );
+            python
+                .call("send", [json!("slack.send"), message.clone()])
+                .await;
+            assert_eq!(reader.next().await, message, "{options}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_see_the_same_channel_as_full() {
+    let redis = [Redis::start()];
+    let (rust, mut python) = start(&redis, json!({"capacity": 2})).await;
+    let message = json!({"n": 1});
+    assert_eq!(
+        send(
+            &*rust,
+            "a",
+            &[message.clone(), message.clone(), message.clone()]
+        )
+        .await,
+        2
+    );
+    assert!(
+        python
+            .raises("send", [json!("a"), message.clone()])
+            .await
+            .contains("Full")
+    );
+    python.call("receive", [json!("a")]).await;
+    python.call("send", [json!("a"), message.clone()]).await;
+    assert_eq!(rust.depth(&name("a")).await.unwrap(), Some(2));
+    assert_eq!(send(&*rust, "a", &[message]).await, 0);
+}

@@ -1,0 +1,199 @@
+//! Frames that are no events, or odd ones: told once, counted, and the same connection goes on.
+
+use bytes::Bytes;
+use djangobot_tests::Redis;
+use local_slack::{Control, Frame};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::bridge::{Bridge, slack};
+
+/// The longest frame that the bridge takes, in bytes.
+const MAX_FRAME: usize = 16 << 20;
+
+fn emit(control: &Control, payload: impl Into<Bytes>) {
+    assert_eq!(control.emit_frame(None, &Frame::Text(payload.into())), 1);
+}
+
+/// A message with a text so long that the frame has `length` bytes.
+fn long(length: usize) -> String {
+    let (head, tail) = (r#"{"type":"long","text":""#, r#""}"#);
+    format!(
+        "{head}{}{tail}",
+        "x".repeat(length - head.len() - tail.len())
+    )
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_event_is_told_once_and_counted_and_the_connection_goes_on() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.message"]).await;
+    let connection = control.connections()[0].id;
+
+    let deep = format!(
+        r#"{{"type":"deep","value":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let cases: [(&str, Vec<Vec<u8>>); 3] = [
+        (
+            "unreadable",
+            [
+                &b"no JSON"[..],
+                b"",
+                b"{",
+                b"{\"type\":\"message\"",
+                b"{\"type\":\"message\"} {}",
+                b"{\"type\":\"message\",}",
+                b"[1,2]",
+                b"\"text\"",
+                b"null",
+                b"{\"type\":\"message\",\"text\":\"\xff\xfe\"}",
+                b"{\"type\":\"message\",\"text\":\"\xed\xa0\x80\"}",
+                b"{\"type\":\"message\",\"n\":01}",
+                b"{\"type\":\"message\",\"text\":\"raw \x01 control\"}",
+                deep.as_bytes(),
+            ]
+            .map(<[u8]>::to_vec)
+            .to_vec(),
+        ),
+        (
+            "no_type",
+            [
+                &b"{}"[..],
+                b"{\"text\":\"hi\"}",
+                b"{\"type\":5}",
+                b"{\"type\":null}",
+                b"{\"type\":\"\"}",
+            ]
+            .map(<[u8]>::to_vec)
+            .to_vec(),
+        ),
+        ("too_long", vec![long(MAX_FRAME + 1).into_bytes()]),
+    ];
+    for (reason, frames) in cases {
+        let count = frames.len();
+        for (n, frame) in frames.into_iter().enumerate() {
+            let shown = String::from_utf8_lossy(&frame[..frame.len().min(60)]).into_owned();
+            emit(&control, frame);
+            let text = format!("after {reason} {n}");
+            control.say("alice", "general", &text).unwrap();
+            assert_eq!(app.next("slack.message").await["text"], text, "{shown}");
+            let counted = bridge
+                .metric(&format!(
+                    "djangobot_bad_events_total{{reason=\"{reason}\"}}"
+                ))
+                .await;
+            assert_eq!(counted, (n + 1) as f64, "{reason}: {shown}");
+        }
+        let told = bridge
+            .logs("was not forwarded")
+            .into_iter()
+            .filter(|line| line["reason"] == reason)
+            .count();
+        assert_eq!(told, 1, "{reason}, {count} times");
+    }
+    assert_eq!(
+        control
+            .connections()
+            .iter()
+            .map(|connection| connection.id)
+            .collect::<Vec<_>>(),
+        [connection]
+    );
+    assert_eq!(bridge.metric("djangobot_reconnects_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_told_once() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    let connection = control.connections()[0].id;
+
+    let big = "123456789012345678901234567890";
+    for (event, channel, expect, oddity) in [
+        (
+            format!(r#"{{"type":"big","n":{big},"m":-{big}}}"#),
+            "slack.big",
+            json!({"n": big, "m": format!("-{big}")}),
+            "big_number",
+        ),
+        (
+            r#"{"type":"twice","a":1,"b":2,"a":3}"#.to_owned(),
+            "slack.twice",
+            json!({"a": 3, "b": 2}),
+            "duplicate_key",
+        ),
+        (
+            r#"{"type":"we/ird type","a":1}"#.to_owned(),
+            "slack.we_ird_type",
+            json!({"a": 1}),
+            "type",
+        ),
+        (
+            r#"{"type":"étoile","a":1}"#.to_owned(),
+            "slack._toile",
+            json!({"a": 1}),
+            "type",
+        ),
+        (
+            r#"{"type":"specific.a!b","a":1}"#.to_owned(),
+            "slack.specific.a_b",
+            json!({"a": 1}),
+            "type",
+        ),
+    ] {
+        app.receive(&[channel]).await;
+        let count = format!("djangobot_odd_events_total{{oddity=\"{oddity}\"}}");
+        let before = bridge.metric(&count).await;
+        for _ in 0..2 {
+            emit(&control, event.clone());
+            let mut message = app.next(channel).await;
+            let about = message.as_object_mut().unwrap();
+            assert_eq!(about.remove("type").unwrap(), channel);
+            about.remove("reply_channel");
+            about.remove("djangobot");
+            assert_eq!(message, expect, "{event}");
+        }
+        assert_eq!(bridge.metric(&count).await - before, 2.0, "{oddity}");
+        let told = bridge
+            .stderr()
+            .lines()
+            .filter(|line| {
+                line.contains("WARN") && line.contains(channel.trim_start_matches("slack."))
+            })
+            .count();
+        let typed = bridge
+            .logs("")
+            .into_iter()
+            .filter(|line| line["level"] == "WARN" && json_has(line, &event))
+            .count();
+        assert_eq!(told.max(typed), 1, "{event}:\n{}", bridge.stderr());
+    }
+    assert_eq!(control.connections()[0].id, connection);
+}
+
+/// Whether a log line speaks of the type of `event`.
+fn json_has(line: &Value, event: &str) -> bool {
+    let kind: Value = serde_json::from_str(event)
+        .map(|mut event: Value| event["type"].take())
+        .unwrap_or_default();
+    line["type"] == kind
+}
+
+#[tokio::test]
+async fn a_16_mb_event_is_forwarded() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.long"]).await;
+    emit(&slack.control(), long(MAX_FRAME));
+    let message = app.next("slack.long").await;
+    let text = message["text"].as_str().unwrap();
+    assert!(text.len() > MAX_FRAME - 100 && text.bytes().all(|byte| byte == b'x'));
+}

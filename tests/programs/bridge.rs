@@ -1,0 +1,201 @@
+//! A `djangobot` process: started as a user starts it, watched through its logs and its HTTP listener.
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::Command;
+
+use djangobot_tests::{Program, binary, eventually};
+use local_slack::{LocalSlack, Options};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The token of all tests; nothing that a djangobot writes may show it.
+pub(crate) const TOKEN: &str = "xoxb-4711-not-to-be-shown";
+
+/// A local Slack that takes [`TOKEN`] alone.
+pub(crate) async fn slack() -> LocalSlack {
+    slack_with(Options::default()).await
+}
+
+/// As [`slack`], of another size or temper.
+pub(crate) async fn slack_with(options: Options) -> LocalSlack {
+    LocalSlack::start(Options {
+        token: Some(TOKEN.into()),
+        ..options
+    })
+    .await
+    .unwrap()
+}
+
+/// The command line `djangobot ARGUMENTS` in `folder`, with nothing of the caller's environment that it looks at.
+pub(crate) fn djangobot(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("djangobot"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+        if is_proxy
+            || name.starts_with("DJANGO")
+            || ["VIRTUAL_ENV", "PYTHONPATH", "NO_COLOR", "RUST_LOG"].contains(&&*name)
+        {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(arguments).current_dir(folder);
+    command
+}
+
+/// A running djangobot. When it is dropped, all that it wrote is searched for the token.
+pub(crate) struct Djangobot(Program);
+
+/// What a djangobot left that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Djangobot {
+    pub(crate) fn start(command: Command) -> Djangobot {
+        Djangobot(Program::start(command))
+    }
+
+    /// Runs it to its own end.
+    pub(crate) async fn run(command: Command) -> Ended {
+        let mut program = Djangobot::start(command);
+        program.close_stdin();
+        let code = program.exit().await.code();
+        Ended {
+            code,
+            stdout: program.stdout(),
+            stderr: program.stderr(),
+        }
+    }
+
+    /// The JSON log lines with `part` in their message.
+    pub(crate) fn logs(&self, part: &str) -> Vec<Value> {
+        let lines = self.stderr();
+        let parsed = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed
+            .filter(|line| {
+                line["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains(part))
+            })
+            .collect()
+    }
+}
+
+impl Deref for Djangobot {
+    type Target = Program;
+    fn deref(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl DerefMut for Djangobot {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.0
+    }
+}
+
+impl Drop for Djangobot {
+    fn drop(&mut self) {
+        let shown = self.0.output();
+        if !std::thread::panicking() {
+            assert!(!shown.contains(TOKEN), "the token was shown:\n{shown}");
+        }
+    }
+}
+
+/// A running bridge with an HTTP listener.
+pub(crate) struct Bridge {
+    program: Djangobot,
+    address: SocketAddr,
+}
+
+impl Bridge {
+    /// Starts `djangobot ARGUMENTS` against `slack`, with its config and state in `folder`.
+    pub(crate) async fn start(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+        let mut command = djangobot(folder, arguments);
+        command.args(["--listen", "127.0.0.1:0"]);
+        command
+            .env("DJANGOBOT_TOKEN", TOKEN)
+            .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+        Bridge::of(command).await
+    }
+
+    /// As [`Bridge::start`], and waits until it is connected and knows names.
+    pub(crate) async fn connected(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+        let mut bridge = Bridge::start(folder, slack, arguments).await;
+        bridge.line("the roster is loaded").await;
+        bridge
+    }
+
+    /// Starts a command that says where it listens.
+    pub(crate) async fn of(command: Command) -> Bridge {
+        let mut program = Djangobot::start(command);
+        let line = program.line("serving /healthz").await;
+        let line: Value =
+            serde_json::from_str(&line).expect("logs are JSON where there is no terminal");
+        let address = line["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("the line has an address");
+        Bridge { program, address }
+    }
+
+    /// The status and body of a page of its listener.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address)
+            .await
+            .expect("the bridge listens");
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a head has a status");
+        (status, body.to_owned())
+    }
+
+    /// The value of a metric, named with its labels; 0 where there is none yet.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.get("/metrics").await;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+    }
+
+    /// Waits until a metric has a value.
+    pub(crate) async fn metric_is(&self, name: &str, value: f64) {
+        eventually(&format!("{name} is {value}"), async || {
+            (self.metric(name).await == value).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Deref for Bridge {
+    type Target = Djangobot;
+    fn deref(&self) -> &Djangobot {
+        &self.program
+    }
+}
+
+impl DerefMut for Bridge {
+    fn deref_mut(&mut self) -> &mut Djangobot {
+        &mut self.program
+    }
+}

@@ -1,0 +1,17 @@
+//! Whole programs: a real `djangobot`, a local Slack, a real Redis, and Django apps in Python.
+//!
+//! The program is the one that lies in `target`: `cargo xtask test` builds it first.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that can't have what it needs fails with a sentence; one that is passed over says so"
+)]
+
+mod app;
+mod bad_events;
+mod bridge;
+mod events;
+mod forwarding;
+mod sending;

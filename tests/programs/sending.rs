@@ -1,0 +1,505 @@
+//! The way out, whole: what a Python app puts on `slack.send` is called on Slack, and the app is told.
+
+use std::path::Path;
+
+use djangobot_tests::Redis;
+use local_slack::{Answer, Call, Control, LocalSlack};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::app::{App, host};
+use crate::bridge::{Bridge, Djangobot, djangobot, slack};
+
+/// A bridge between a local Slack and an app, over Redis.
+struct World {
+    bridge: Bridge,
+    app: App,
+    control: Control,
+    folder: TempDir,
+    _slack: LocalSlack,
+    _redis: Redis,
+}
+
+impl World {
+    async fn new() -> World {
+        let redis = Redis::start();
+        let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
+        let slack = slack().await;
+        let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+        World {
+            bridge,
+            app,
+            control: slack.control(),
+            folder,
+            _slack: slack,
+            _redis: redis,
+        }
+    }
+
+    /// Asks for `message`, and gives the app's answer.
+    async fn ask(&mut self, mut message: Value) -> Value {
+        let reply = self.app.new_channel().await;
+        message["reply_channel"] = reply.as_str().into();
+        self.app.send("slack.send", &message).await;
+        self.app.next(&reply).await
+    }
+
+    /// Sends `message`, and gives the call of `method` that comes of it.
+    async fn call(&mut self, method: &str, message: Value) -> Call {
+        self.control.clear_calls();
+        self.app.send("slack.send", &message).await;
+        calls(&self.control, method, 1).await.remove(0)
+    }
+
+    fn channel(&self, name: &str) -> String {
+        self.control.channel_id(name).unwrap()
+    }
+
+    /// That a post still goes through.
+    async fn still_serves(&mut self) {
+        let answer = self.ask(json!({"text": "still here"})).await;
+        assert_eq!(answer["type"], "slack.sent", "{answer}");
+    }
+}
+
+/// So many calls of a method, answered, or a panic where they do not come.
+async fn calls(control: &Control, method: &str, count: usize) -> Vec<Call> {
+    let calls = tokio::time::timeout(
+        djangobot_tests::DEADLINE,
+        control.wait_for_calls(method, count),
+    )
+    .await;
+    calls.unwrap_or_else(|_| {
+        panic!(
+            "not {count} calls of {method}, but {:#?}",
+            control.calls(None)
+        )
+    })
+}
+
+/// The dead letters that `djangobot check` counts once the bridge has ended.
+async fn dead_letters(folder: &Path) -> u64 {
+    let ended = Djangobot::run(djangobot(folder, &["check", "--json"])).await;
+    let findings: Vec<Value> = serde_json::from_str(&ended.stdout).unwrap();
+    let state = findings
+        .iter()
+        .find(|finding| finding["check"] == "state")
+        .unwrap();
+    let detail = state["detail"].as_str().unwrap();
+    match detail.split_once("it keeps ") {
+        Some((_, rest)) => rest.split(' ').next().unwrap().parse().unwrap(),
+        None => 0,
+    }
+}
+
+#[tokio::test]
+async fn a_message_goes_where_the_app_says_by_name_or_id() {
+    let mut world = World::new().await;
+    let (general, random) = (world.channel("general"), world.channel("random"));
+    for (channel, expect) in [
+        (None, &general),
+        (Some("random"), &random),
+        (Some("#random"), &random),
+        (Some(&*random.clone()), &random),
+        (Some("core-team"), &world.channel("core-team")),
+    ] {
+        let mut message = json!({"text": "hi"});
+        if let Some(channel) = channel {
+            message["channel"] = channel.into();
+        }
+        let call = world.call("chat.postMessage", message).await;
+        assert_eq!(call.answer["ok"], true, "{channel:?}: {call:?}");
+        assert_eq!(
+            call.arguments,
+            json!({"text": "hi", "channel": expect}),
+            "{channel:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() {
+    let mut world = World::new().await;
+    let (alice, carol) = (
+        world.control.user_id("alice").unwrap(),
+        world.control.user_id("carol").unwrap(),
+    );
+    let dm = world
+        .call(
+            "chat.postMessage",
+            json!({"text": "hi", "channel": "@alice"}),
+        )
+        .await;
+    assert_eq!(
+        (
+            &dm.answer["ok"],
+            world.control.calls(Some("conversations.open")).len()
+        ),
+        (&json!(true), 0)
+    );
+    assert!(
+        dm.arguments["channel"].as_str().unwrap().starts_with('D'),
+        "{dm:?}"
+    );
+    for channel in [alice.clone(), format!("@{alice}")] {
+        let call = world
+            .call(
+                "chat.postMessage",
+                json!({"text": "hi", "channel": channel}),
+            )
+            .await;
+        assert_eq!(call.arguments["channel"], dm.arguments["channel"]);
+    }
+
+    let call = world
+        .call(
+            "chat.postMessage",
+            json!({"text": "hi", "channel": "@carol"}),
+        )
+        .await;
+    assert_eq!(call.answer["ok"], true, "{call:?}");
+    let opened = world.control.calls(Some("conversations.open"));
+    assert_eq!(opened[0].arguments, json!({"users": carol}));
+    assert_eq!(opened[0].answer["channel"]["id"], call.arguments["channel"]);
+}
+
+#[tokio::test]
+async fn arguments_of_slacks_pass_through_and_other_methods_can_be_called() {
+    let mut world = World::new().await;
+    let first = world.ask(json!({"text": "first"})).await;
+    let (channel, ts) = (&first["channel"], &first["ts"]);
+    let blocks = json!([{"type": "section", "text": {"type": "mrkdwn", "text": "*bold* 🚀"}}]);
+    let message = json!({"type": "send.to_slack", "text": "in a thread", "thread_ts": ts, "blocks": blocks,
+        "unfurl_links": false, "metadata": {"event_type": "x", "event_payload": {"n": 9_007_199_254_740_993_i64}}});
+    let call = world.call("chat.postMessage", message.clone()).await;
+    let mut expect = message;
+    expect.as_object_mut().unwrap().remove("type");
+    expect["channel"] = channel.clone();
+    assert_eq!((call.arguments, &call.answer["ok"]), (expect, &json!(true)));
+
+    let reaction =
+        json!({"method": "reactions.add", "channel": "general", "timestamp": ts, "name": "eyes"});
+    let call = world.call("reactions.add", reaction.clone()).await;
+    assert_eq!(
+        call.arguments,
+        json!({"channel": channel, "timestamp": ts, "name": "eyes"})
+    );
+    let again = world.ask(reaction).await;
+    assert_eq!(
+        (&again["type"], &again["method"]),
+        (&json!("slack.sent"), &json!("reactions.add")),
+        "{again}"
+    );
+
+    let changed = world
+        .ask(json!({"method": "chat.update", "channel": channel, "ts": ts, "text": "changed"}))
+        .await;
+    assert_eq!(
+        (&changed["type"], &changed["text"]),
+        (&json!("slack.sent"), &json!("changed"))
+    );
+}
+
+#[tokio::test]
+async fn the_app_is_told_what_became_of_its_request() {
+    let mut world = World::new().await;
+    for id in [
+        json!(7),
+        json!("seven"),
+        json!({"nested": [1, null]}),
+        Value::Null,
+    ] {
+        let answer = world.ask(json!({"text": "hi", "id": id})).await;
+        assert_eq!(answer["type"], "slack.sent");
+        assert_eq!((&answer["ok"], &answer["request"]), (&json!(true), &id));
+        assert_eq!(
+            (&answer["method"], &answer["channel"]),
+            (&json!("chat.postMessage"), &json!(world.channel("general")))
+        );
+        assert!(
+            answer["ts"].as_str().is_some_and(|ts| ts.contains('.')),
+            "{answer}"
+        );
+        assert_eq!(answer["message"]["text"], "hi");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_served() {
+    let mut world = World::new().await;
+    for (message, error) in [
+        (json!({}), "no_text"),
+        (json!({"text": ""}), "no_text"),
+        (json!({"text": null, "channel": "random"}), "no_text"),
+        (json!({"text": 5}), "invalid_text"),
+        (json!({"text": ["a"]}), "invalid_text"),
+        (json!({"text": "x".repeat(1 << 20)}), "msg_too_long"),
+        (
+            json!({"text": "hi", "channel": "nowhere"}),
+            "channel_not_found",
+        ),
+        (
+            json!({"text": "hi", "channel": "C0000000000"}),
+            "channel_not_found",
+        ),
+        (
+            json!({"text": "hi", "channel": "@nobody"}),
+            "user_not_found",
+        ),
+        (
+            json!({"text": "hi", "channel": "U0000000000"}),
+            "user_not_found",
+        ),
+        (json!({"text": "hi", "channel": 5}), "invalid_channel"),
+        (
+            json!({"text": "hi", "channel": "old-projects"}),
+            "is_archived",
+        ),
+        (
+            json!({"text": "hi", "method": "chat.shout"}),
+            "unknown_method",
+        ),
+        (json!({"text": "hi", "method": 5}), "unknown_method"),
+        (
+            json!({"method": "conversations.archive", "channel": "general"}),
+            "method_not_allowed",
+        ),
+        (
+            json!({"method": "reactions.add", "channel": "general", "timestamp": "1.000002", "name": "eyes"}),
+            "message_not_found",
+        ),
+    ] {
+        let mut message = message;
+        message["id"] = error.into();
+        let answer = world.ask(message).await;
+        assert_eq!(
+            (&answer["type"], &answer["ok"], &answer["error"]),
+            (&json!("slack.failed"), &json!(false), &json!(error)),
+            "{answer}"
+        );
+        assert_eq!(answer["request"], error);
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(
+            detail.len() > 20 && detail.ends_with('.') && detail.len() < 1000,
+            "{error}: {detail}"
+        );
+        world.still_serves().await;
+    }
+    assert_eq!(world.bridge.logs("dead letter").len(), 0);
+}
+
+#[tokio::test]
+async fn what_nobody_is_told_about_is_kept_as_a_dead_letter_and_logged() {
+    let mut world = World::new().await;
+    let mut letters = 0;
+    for (message, error) in [
+        (json!({"channel": "general"}), "no_text"),
+        (
+            json!({"text": "hi", "channel": "nowhere"}),
+            "channel_not_found",
+        ),
+        (
+            json!({"text": "hi", "reply_channel": 5}),
+            "invalid_reply_channel",
+        ),
+        (
+            json!({"text": "hi", "reply_channel": "not a channel's name"}),
+            "invalid_reply_channel",
+        ),
+    ] {
+        world.app.send("slack.send", &message).await;
+        letters += 1;
+        kept(&mut world, letters, error).await;
+    }
+    // No channel layer of Python's would write these.
+    for payload in [
+        &b"\xc1\xff\x00 no msgpack"[..],
+        b"",
+        b"\xa4text",
+        b"\x93\x01\x02\x03",
+        b"\x81\x01\xa1a",
+        b"\x81\xa4text\xa2hi trailing",
+        b"\x81\xa4text\xa2\xff\xfe",
+    ] {
+        world.app.put("slack.send", payload).await;
+        letters += 1;
+        kept(&mut world, letters, "undecodable").await;
+    }
+    assert_eq!(world.bridge.terminate().await.code(), Some(0));
+    assert_eq!(dead_letters(world.folder.path()).await, letters);
+}
+
+/// Waits for the log line of dead letter `number`, and sees that a post still goes through.
+async fn kept(world: &mut World, number: u64, error: &str) {
+    let line = world
+        .bridge
+        .line(&format!("Kept as dead letter {number} "))
+        .await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["level"], &line["error"]),
+        (&json!("ERROR"), &json!(error)),
+        "{line}"
+    );
+    world.still_serves().await;
+}
+
+#[tokio::test]
+async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let config =
+        |keys: Value| json!({"hosts": [host(&redis.url())], "symmetric_encryption_keys": keys});
+    let toml = format!(
+        "[layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\n\
+         config = {{ hosts = [\"{}\"], symmetric_encryption_keys = [\"new\", \"old\"] }}\n",
+        redis.url()
+    );
+    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    for (keys, text) in [
+        (json!(["other"]), "lost"),
+        (json!(["new"]), "in the new key"),
+        (json!(["old", "new"]), "in the old key"),
+    ] {
+        App::with_config(&config(keys))
+            .send("slack.send", &json!({"text": text}))
+            .await;
+    }
+    let line = bridge.line("Kept as dead letter 1 ").await;
+    assert!(line.contains("symmetric_encryption_keys"), "{line}");
+    let calls = calls(&slack.control(), "chat.postMessage", 2).await;
+    let mut texts: Vec<_> = calls
+        .iter()
+        .map(|call| call.arguments["text"].as_str().unwrap())
+        .collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["in the new key", "in the old key"]);
+    assert!(
+        !bridge.output().contains("\"new\"") && !bridge.output().contains("\"old\""),
+        "a key was shown"
+    );
+}
+
+#[tokio::test]
+async fn order_is_kept_within_a_conversation() {
+    let mut world = World::new().await;
+    let (general, random) = (world.channel("general"), world.channel("random"));
+    for n in 0..40 {
+        // The same conversation by any of its names is one lane.
+        let channel = [&*general, "random", "#general", &*random, "general"][n % 5];
+        world
+            .app
+            .send(
+                "slack.send",
+                &json!({"text": n.to_string(), "channel": channel}),
+            )
+            .await;
+    }
+    let calls = calls(&world.control, "chat.postMessage", 40).await;
+    for channel in [general, random] {
+        let of_channel = calls
+            .iter()
+            .filter(|call| call.arguments["channel"] == channel.as_str());
+        let numbers: Vec<u32> = of_channel
+            .map(|call| call.arguments["text"].as_str().unwrap().parse().unwrap())
+            .collect();
+        assert!(numbers.len() >= 16 && numbers.is_sorted(), "{numbers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_does_not_wait_for_another() {
+    let mut world = World::new().await;
+    let general = world.channel("general");
+    // Slack never comes to an answer for the first.
+    world.control.answer(
+        "chat.postMessage",
+        Answer {
+            delay_ms: 3_600_000,
+            ..Answer::default()
+        },
+    );
+    for n in 0..20 {
+        let channel = ["general", "random"][n % 2];
+        world
+            .app
+            .send(
+                "slack.send",
+                &json!({"text": n.to_string(), "channel": channel}),
+            )
+            .await;
+    }
+    let answered = calls(&world.control, "chat.postMessage", 10).await;
+    assert!(
+        answered
+            .iter()
+            .all(|call| call.arguments["channel"] != general.as_str())
+    );
+    let mut to_general = world.control.calls(Some("chat.postMessage"));
+    to_general.retain(|call| call.arguments["channel"] == general.as_str());
+    assert_eq!(
+        to_general
+            .iter()
+            .map(|call| &call.arguments["text"])
+            .collect::<Vec<_>>(),
+        ["0"]
+    );
+}
+
+#[tokio::test]
+async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
+    let mut world = World::new().await;
+    world.control.answer(
+        "chat.postMessage",
+        Answer {
+            times: 2,
+            retry_after: Some(1),
+            ..Answer::default()
+        },
+    );
+    let answer = world.ask(json!({"text": "patience"})).await;
+    assert_eq!(answer["type"], "slack.sent", "{answer}");
+    let calls = world.control.calls(Some("chat.postMessage"));
+    assert_eq!(
+        calls.iter().map(|call| call.status).collect::<Vec<_>>(),
+        [429, 429, 200]
+    );
+    assert!(
+        calls.windows(2).all(|pair| pair[1].at - pair[0].at >= 1.0),
+        "{calls:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_slack_did_not_carry_out_is_tried_again_and_what_it_may_have_is_not() {
+    let mut world = World::new().await;
+    world.control.answer(
+        "chat.postMessage",
+        Answer {
+            error: Some("internal_error".into()),
+            ..Answer::default()
+        },
+    );
+    let answer = world.ask(json!({"text": "again"})).await;
+    assert_eq!(answer["type"], "slack.sent", "{answer}");
+    world.control.clear_calls();
+    world.control.answer(
+        "chat.postMessage",
+        Answer {
+            hang_up: true,
+            perform: true,
+            ..Answer::default()
+        },
+    );
+    let answer = world.ask(json!({"text": "perhaps"})).await;
+    assert_eq!(answer["type"], "slack.failed", "{answer}");
+    assert!(
+        answer["detail"]
+            .as_str()
+            .unwrap()
+            .contains("Slack may have carried it out"),
+        "{answer}"
+    );
+    assert_eq!(world.control.calls(Some("chat.postMessage")).len(), 1);
+    world.still_serves().await;
+}
