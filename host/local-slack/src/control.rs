@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::access::Answer;
@@ -331,11 +331,4 @@ fn find_conversation(
     // `say(alice, djangobot)` and `say(alice, alice)` both mean what alice says to the bot.
     let other = if other == user { workspace.bot } else { other };
     Ok(workspace.open_im(user, other).0)
-}
-
-/// What an operation over HTTP may say about which sockets it means.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Which {
-    connection: Option<ConnectionId>,
 }

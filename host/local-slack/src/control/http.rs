@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Burst, Control, ControlError, Frame, Which};
+use super::{Burst, Control, ControlError, Frame};
 use crate::access::Answer;
 use crate::core::Core;
 use crate::rtm::ConnectionId;
@@ -59,6 +59,13 @@ struct Emit {
     base64: Option<String>,
     /// Bytes for the TCP connection.
     raw_base64: Option<String>,
+}
+
+/// Which socket is meant; all, where it does not say.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Which {
+    connection: Option<ConnectionId>,
 }
 
 #[derive(Deserialize)]
