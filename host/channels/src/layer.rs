@@ -77,7 +77,8 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// Asks each server whether it is there.
     async fn ping(&self) -> Result<(), LayerError>;
 
-    /// Gives connections back and stops background work.
+    /// Gives connections back and stops background work. Close the receivers first: one that is open
+    /// now ends as if it had been killed.
     async fn close(&self);
 }
 
@@ -85,9 +86,15 @@ pub trait ChannelLayer: Send + Sync + 'static {
 #[async_trait]
 pub trait Receiver: Send + Sync {
     /// The next message, waiting for it. Dropping the future loses nothing.
+    ///
+    /// An error says that the server can't be read now. The receiver goes on trying by itself, with
+    /// pauses, so calling again is all that is needed.
     async fn next(&self) -> Result<Delivery, LayerError>;
 
     /// Says that `delivery` is finished with and may be forgotten. Until then it is kept.
+    ///
+    /// After an error the server does not know yet; the receiver tells it when it is back, and the
+    /// message comes again only if the process ends before that.
     async fn done(&self, delivery: &Delivery) -> Result<(), LayerError>;
 
     /// Gives back what was taken and not finished, in its order, and stops.

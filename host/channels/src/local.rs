@@ -8,7 +8,7 @@ use djangobot_event::Value;
 use tokio::sync::Notify;
 
 use crate::dialect::Dialect;
-use crate::layer::{Delivery, LayerError, Receiver, ReceiverId};
+use crate::layer::{Delivery, LayerError, Receiver, ReceiverId, Serializer};
 use crate::name::ChannelName;
 use crate::queues::{CHANNEL_KEY, Shared};
 use crate::receiver::QueueReceiver;
@@ -70,7 +70,7 @@ struct LocalQueue<D: Dialect> {
     arrived: Notify,
     /// Held by the one reader that waits for the queue on behalf of all.
     reading: tokio::sync::Mutex<()>,
-    serializer: crate::layer::Serializer,
+    serializer: Serializer,
     capacity: usize,
 }
 

@@ -266,13 +266,15 @@ async fn readers_and_senders_survive_killed_connections() {
 }
 
 #[tokio::test]
-async fn a_server_without_tracking_is_looked_at_often() {
-    let redis = Redis::start();
-    redis.cli(&["acl", "setuser", "default", "-client|tracking"]);
-    let layer = layer(&redis.url());
-    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
-    for n in 0..5 {
-        send(&layer, "c", n..n + 1).await;
-        assert_eq!(drain(&layer, &receiver, 1).await, [n]);
+async fn a_server_without_tracking_or_resp3_is_looked_at_often() {
+    for without in ["-client|tracking", "-hello"] {
+        let redis = Redis::start();
+        redis.cli(&["acl", "setuser", "default", without]);
+        let layer = layer(&redis.url());
+        let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+        for n in 0..5 {
+            send(&layer, "c", n..n + 1).await;
+            assert_eq!(drain(&layer, &receiver, 1).await, [n]);
+        }
     }
 }
