@@ -164,6 +164,7 @@ impl Post {
     }
 }
 
+/// What Slack said, as a sentence that another can follow.
 fn refused(error: &ApiError) -> Refusal {
-    Refusal::new(error.code(), error.to_string())
+    Refusal::new(error.code(), format!("{error}."))
 }
