@@ -105,6 +105,13 @@ impl App {
             .collect()
     }
 
+    /// Lets it do what it was told, and end.
+    pub(crate) async fn finish(mut self) {
+        self.program.close_stdin();
+        let status = self.program.exit().await;
+        assert!(status.success(), "the app failed:\n{}", self.program.stderr());
+    }
+
     async fn tell(&mut self, command: &Value) {
         self.program.write_line(&command.to_string()).await;
     }

@@ -476,7 +476,7 @@ async fn what_slack_did_not_carry_out_is_tried_again_and_what_it_may_have_is_not
     world.control.answer(
         "chat.postMessage",
         Answer {
-            error: Some("internal_error".into()),
+            error: Some("service_unavailable".into()),
             ..Answer::default()
         },
     );
