@@ -1,4 +1,4 @@
-//! Events of any content, edited in any way, beside `serde_json::Value`.
+//! Events of any content, edited in any way, beside `serde_json::Value`. `PROPTEST_CASES=10000` looks harder.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod documents;
@@ -8,8 +8,6 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
-
     #[test]
     fn a_document_reads_the_same_however_it_was_written(
         expect in documents::object(),
