@@ -48,8 +48,11 @@ fn install_packages() -> Result<(), StepError> {
         .filter(|(program, _)| find(program).is_none())
         .map(|(_, package)| *package)
         .collect();
-    if find_python().is_err() {
-        missing.extend(["python3", "python3-venv"]);
+    match look_for_python() {
+        Python::Found(_) => {}
+        Python::Incomplete => missing.extend(["python3", "python3-venv"]),
+        // The machine's packages have no other one.
+        Python::TooOld(_) => return find_python().map(drop),
     }
     if missing.is_empty() {
         return Ok(());
@@ -73,9 +76,19 @@ fn apt(arguments: &[&str]) -> Command {
     apt
 }
 
-/// A Python that is new enough and can make virtualenvs, or a sentence about those that there are.
-fn find_python() -> Result<PathBuf, StepError> {
-    let wanted = "import sys, venv, ensurepip; print('%d %d' % sys.version_info[:2])";
+/// What Python there is.
+enum Python {
+    /// It is new enough, and can make virtualenvs.
+    Found(PathBuf),
+    /// This one, of this version, is the first.
+    TooOld(String),
+    /// There is none, or none that can make virtualenvs.
+    Incomplete,
+}
+
+/// The first Python on `PATH` that will do.
+fn look_for_python() -> Python {
+    let probe = "import sys, venv, ensurepip; print('%d %d' % sys.version_info[:2])";
     let names = [
         "python3",
         "python3.14",
@@ -85,31 +98,40 @@ fn find_python() -> Result<PathBuf, StepError> {
         "python3.10",
         "python",
     ];
-    let mut seen = Vec::new();
+    let mut old = None;
     for python in names.iter().filter_map(|name| find(name)) {
-        let version = output(Command::new(&python).args(["-c", wanted]))
-            .ok()
-            .and_then(|printed| {
-                let (major, minor) = printed.split_once(' ')?;
-                Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
-            });
+        let Ok(printed) = output(Command::new(&python).args(["-c", probe])) else {
+            continue;
+        };
+        let version = printed
+            .split_once(' ')
+            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
         match version {
-            Some(version) if version >= PYTHON => return Ok(python),
-            Some((major, minor)) => seen.push(format!("{} is {major}.{minor}", python.display())),
-            None => seen.push(format!(
-                "{} can't make virtualenvs (Debian's package python3-venv)",
-                python.display()
-            )),
+            Some(version) if version >= PYTHON => return Python::Found(python),
+            _ => {
+                old = old.or(Some(format!(
+                    "{} is {}",
+                    python.display(),
+                    printed.replace(' ', ".")
+                )))
+            }
         }
     }
+    old.map_or(Python::Incomplete, Python::TooOld)
+}
+
+/// A Python that will do, or a sentence about what there is.
+fn find_python() -> Result<PathBuf, StepError> {
     let (major, minor) = PYTHON;
-    let seen = if seen.is_empty() {
-        "there is none on PATH".into()
-    } else {
-        seen.join(", ")
+    let seen = match look_for_python() {
+        Python::Found(python) => return Ok(python),
+        Python::TooOld(version) => version,
+        Python::Incomplete => {
+            "there is none, or it lacks venv (Debian's package python3-venv)".into()
+        }
     };
     Err(StepError::Missing(format!(
-        "current Django needs Python {major}.{minor} or newer, with venv: {seen}"
+        "current Django needs Python {major}.{minor} or newer: {seen}; install one and put it on PATH"
     )))
 }
 
