@@ -57,17 +57,30 @@ pub(super) struct Line {
 impl Clients {
     /// Nobody, and room for `limit` clients with `push_limit` bytes each.
     pub(super) fn new(limit: usize, push_limit: usize) -> Self {
-        Self { next_id: 1, clients: BTreeMap::new(), limit, push_limit, trackers: 0 }
+        Self {
+            next_id: 1,
+            clients: BTreeMap::new(),
+            limit,
+            push_limit,
+            trackers: 0,
+        }
     }
 
     /// Takes a client in, or not, where there are too many.
-    pub(super) fn connect(&mut self, address: SocketAddr, kill: CancellationToken) -> Option<(u64, Line)> {
+    pub(super) fn connect(
+        &mut self,
+        address: SocketAddr,
+        kill: CancellationToken,
+    ) -> Option<(u64, Line)> {
         if self.clients.len() >= self.limit {
             return None;
         }
         let id = self.next_id;
         self.next_id += 1;
-        let line = Line { wake: Arc::new(Notify::new()), kill };
+        let line = Line {
+            wake: Arc::new(Notify::new()),
+            kill,
+        };
         let client = Client {
             address,
             name: Bytes::new(),
@@ -105,7 +118,9 @@ impl Clients {
 
     /// Pushes to a client; one that reads too slowly must go, as with Redis's output buffer limit.
     pub(super) fn push(&mut self, id: u64, message: &Reply) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
         if client.pushes.len() > self.push_limit {
             if !client.kill.is_cancelled() {
                 tracing::warn!(client = %client.address, "a subscriber of the embedded layer reads too slowly and is disconnected");
@@ -128,7 +143,9 @@ impl Clients {
 
     /// Sets what changes a client hears of.
     pub(super) fn track(&mut self, id: u64, tracking: Option<Tracking>) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
         self.trackers -= usize::from(client.tracking.is_some());
         self.trackers += usize::from(tracking.is_some());
         client.tracking = tracking;
@@ -143,16 +160,30 @@ impl Clients {
     pub(super) fn invalidate(&mut self, keys: &HashSet<Bytes>, author: Option<u64>) {
         let mut pushes = Vec::new();
         for (id, client) in &self.clients {
-            let Some(tracking) = &client.tracking else { continue };
+            let Some(tracking) = &client.tracking else {
+                continue;
+            };
             if tracking.no_loop && author == Some(*id) {
                 continue;
             }
             let heard = |key: &&Bytes| {
-                tracking.prefixes.is_empty() || tracking.prefixes.iter().any(|prefix| key.starts_with(prefix))
+                tracking.prefixes.is_empty()
+                    || tracking
+                        .prefixes
+                        .iter()
+                        .any(|prefix| key.starts_with(prefix))
             };
-            let heard: Vec<Reply> = keys.iter().filter(heard).cloned().map(Reply::Bulk).collect();
+            let heard: Vec<Reply> = keys
+                .iter()
+                .filter(heard)
+                .cloned()
+                .map(Reply::Bulk)
+                .collect();
             if !heard.is_empty() {
-                pushes.push((*id, Reply::Push(vec![Reply::text("invalidate"), Reply::Array(heard)])));
+                pushes.push((
+                    *id,
+                    Reply::Push(vec![Reply::text("invalidate"), Reply::Array(heard)]),
+                ));
             }
         }
         for (id, push) in pushes {

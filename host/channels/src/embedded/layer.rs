@@ -43,7 +43,12 @@ pub struct LayerOptions {
 
 impl Default for LayerOptions {
     fn default() -> Self {
-        Self { prefix: "asgi".to_owned(), expiry: 60, group_expiry: 86_400, capacities: Capacities::new(100) }
+        Self {
+            prefix: "asgi".to_owned(),
+            expiry: 60,
+            group_expiry: 86_400,
+            capacities: Capacities::new(100),
+        }
     }
 }
 
@@ -79,7 +84,11 @@ impl EmbeddedLayer {
             codec: Codec::new(RANDOM_PREFIX, Vec::new(), None),
             closed: CancellationToken::new(),
         };
-        Self { queues, local: LocalQueues::default(), local_prefix: format!("specific.{}!", Uuid::new_v4().simple()) }
+        Self {
+            queues,
+            local: LocalQueues::default(),
+            local_prefix: format!("specific.{}!", Uuid::new_v4().simple()),
+        }
     }
 
     fn group_key(&self, group: &GroupName) -> String {
@@ -122,7 +131,10 @@ impl Queues {
 
     /// The server's own error, of a key that another program uses for something else.
     pub(super) fn refused(&self, refusal: impl ToString) -> LayerError {
-        LayerError::Refused { address: self.address.to_string(), reason: refusal.to_string() }
+        LayerError::Refused {
+            address: self.address.to_string(),
+            reason: refusal.to_string(),
+        }
     }
 
     /// Puts members on a queue, as many as capacity and memory have room for; gives their number.
@@ -153,7 +165,9 @@ impl Queues {
             }
             members.len()
         });
-        let accepted = accepted.map_err(|refusal| self.refused(refusal))?.unwrap_or(0);
+        let accepted = accepted
+            .map_err(|refusal| self.refused(refusal))?
+            .unwrap_or(0);
         if accepted > 0 {
             keyspace.set_deadline(key, Some(after(keyspace.now(), self.options.expiry)));
         }
@@ -164,7 +178,10 @@ impl Queues {
 /// Takes out what is older than `expiry` seconds.
 fn remove_older(set: &mut SortedSet, now: f64, expiry: u64) -> usize {
     let limit = now.trunc() - expiry as f64;
-    set.remove_range(std::ops::Bound::Included(0.0), std::ops::Bound::Included(limit))
+    set.remove_range(
+        std::ops::Bound::Included(0.0),
+        std::ops::Bound::Included(limit),
+    )
 }
 
 /// The time `seconds` after `now`.
@@ -203,8 +220,13 @@ impl ChannelLayer for EmbeddedLayer {
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
         let capacity = self.queues.options.capacities.of(channel.as_str());
         let key = self.queues.key(channel);
-        let accepted = self.queues.with(|keyspace| self.queues.send(keyspace, &key, capacity, members))??;
-        Ok(Sent { accepted, receivers: None })
+        let accepted = self
+            .queues
+            .with(|keyspace| self.queues.send(keyspace, &key, capacity, members))??;
+        Ok(Sent {
+            accepted,
+            receivers: None,
+        })
     }
 
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
@@ -212,22 +234,31 @@ impl ChannelLayer for EmbeddedLayer {
         let names = self.queues.with(|keyspace| {
             let names = keyspace.edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| {
                 remove_older(set, score::now(), self.queues.options.group_expiry);
-                set.iter().map(|(member, _)| member.clone()).collect::<Vec<_>>()
+                set.iter()
+                    .map(|(member, _)| member.clone())
+                    .collect::<Vec<_>>()
             });
             names.map_err(|refusal| self.queues.refused(refusal))
         })??;
         // One message for each queue, which names all its channels, as channels_redis has it.
         let mut queues: BTreeMap<Bytes, Vec<ChannelName>> = BTreeMap::new();
         for name in names.unwrap_or_default() {
-            if let Some(name) = std::str::from_utf8(&name).ok().and_then(|name| ChannelName::new(name).ok()) {
+            if let Some(name) = std::str::from_utf8(&name)
+                .ok()
+                .and_then(|name| ChannelName::new(name).ok())
+            {
                 queues.entry(self.queues.key(&name)).or_default().push(name);
             }
         }
         for (key, names) in queues {
             let list = serde_json::Value::from_iter(names.iter().map(ChannelName::as_str));
             let member = self.encode_for(NewValue::Json(list.to_string().into()), message);
-            let capacity = names.first().map_or(0, |name| self.queues.options.capacities.of(name.as_str()));
-            let accepted = self.queues.with(|keyspace| self.queues.send(keyspace, &key, capacity, &[member]))??;
+            let capacity = names
+                .first()
+                .map_or(0, |name| self.queues.options.capacities.of(name.as_str()));
+            let accepted = self
+                .queues
+                .with(|keyspace| self.queues.send(keyspace, &key, capacity, &[member]))??;
             if accepted == 0 {
                 tracing::debug!(%group, queue = %key.escape_ascii(), "a channel of the group is full and was passed over");
             }
@@ -249,12 +280,18 @@ impl ChannelLayer for EmbeddedLayer {
         })?
     }
 
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+    async fn group_discard(
+        &self,
+        group: &GroupName,
+        channel: &ChannelName,
+    ) -> Result<(), LayerError> {
         let key = self.group_key(group);
         self.queues.with(|keyspace| {
             let channel = channel.as_str().as_bytes();
             keyspace
-                .edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| set.remove(channel))
+                .edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| {
+                    set.remove(channel)
+                })
                 .map_err(|refusal| self.queues.refused(refusal))?;
             Ok(())
         })?
@@ -264,20 +301,29 @@ impl ChannelLayer for EmbeddedLayer {
         ChannelName::local(&self.local_prefix, &Uuid::new_v4().simple().to_string())
     }
 
-    async fn receiver(&self, channel: &ChannelName, _: &ReceiverId) -> Result<Arc<dyn Receiver>, LayerError> {
+    async fn receiver(
+        &self,
+        channel: &ChannelName,
+        _: &ReceiverId,
+    ) -> Result<Arc<dyn Receiver>, LayerError> {
         if self.queues.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
         if channel.is_process_local() {
             return Ok(Arc::new(self.local.receiver(&self.queues, channel)));
         }
-        Ok(Arc::new(QueueReader::new(self.queues.clone(), self.queues.key(channel))))
+        Ok(Arc::new(QueueReader::new(
+            self.queues.clone(),
+            self.queues.key(channel),
+        )))
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         let key = self.queues.key(channel);
         self.queues.with(|keyspace| {
-            let set = keyspace.collection::<SortedSet>(&key).map_err(|refusal| self.queues.refused(refusal))?;
+            let set = keyspace
+                .collection::<SortedSet>(&key)
+                .map_err(|refusal| self.queues.refused(refusal))?;
             Ok(Some(set.map_or(0, |set| set.len() as u64)))
         })?
     }

@@ -37,7 +37,11 @@ impl LocalQueues {
             known.insert(key, Arc::downgrade(&queue));
             queue
         });
-        queue.boxes().entry(channel.as_str().to_owned()).or_default().readers += 1;
+        queue
+            .boxes()
+            .entry(channel.as_str().to_owned())
+            .or_default()
+            .readers += 1;
         LocalReader {
             queue,
             channel: channel.clone(),
@@ -80,7 +84,10 @@ impl LocalQueue {
         let mut leaving = Vec::new();
         for name in names {
             if !boxes.contains_key(&name) && boxes.len() >= MAX_UNREAD_NAMES {
-                tracing::debug!(channel = name, "a message for a process-local channel that nobody reads is dropped");
+                tracing::debug!(
+                    channel = name,
+                    "a message for a process-local channel that nobody reads is dropped"
+                );
                 leaving.push(delivery.clone());
                 continue;
             }
@@ -98,8 +105,15 @@ impl LocalQueue {
 
 /// The names in a message: a text from a send, a list from a group's.
 fn addressees(delivery: &Delivery) -> HashSet<String> {
-    let message = delivery.payload.as_ref().ok().and_then(|payload| Event::from_msgpack(payload).ok());
-    match message.as_ref().and_then(|message| message.field(CHANNEL_KEY)) {
+    let message = delivery
+        .payload
+        .as_ref()
+        .ok()
+        .and_then(|payload| Event::from_msgpack(payload).ok());
+    match message
+        .as_ref()
+        .and_then(|message| message.field(CHANNEL_KEY))
+    {
         Some(Value::Text(name)) => HashSet::from([name.into_owned()]),
         Some(Value::Json(list)) => serde_json::from_str(&list).unwrap_or_default(),
         _ => HashSet::new(),
@@ -122,7 +136,12 @@ impl LocalReader {
     }
 
     fn pop(&self) -> Option<Delivery> {
-        let delivery = self.queue.boxes().get_mut(self.channel.as_str())?.deliveries.pop_front()?;
+        let delivery = self
+            .queue
+            .boxes()
+            .get_mut(self.channel.as_str())?
+            .deliveries
+            .pop_front()?;
         self.held().push(delivery.clone());
         Some(delivery)
     }
@@ -133,7 +152,10 @@ impl LocalReader {
         let mut boxes = self.queue.boxes();
         let mailbox = boxes.entry(self.channel.as_str().to_owned()).or_default();
         for delivery in held.into_iter().rev() {
-            mailbox.deliveries.push_front(Delivery { redelivered: true, ..delivery });
+            mailbox.deliveries.push_front(Delivery {
+                redelivered: true,
+                ..delivery
+            });
         }
         if !self.closed.is_cancelled() {
             mailbox.readers = mailbox.readers.saturating_sub(1);

@@ -6,7 +6,8 @@ use std::ops::Bound;
 pub(super) fn parse_integer(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: i64 = text.parse().ok()?;
-    let canonical = !text.starts_with('+') && (text == "0" || !text.trim_start_matches('-').starts_with('0'));
+    let canonical =
+        !text.starts_with('+') && (text == "0" || !text.trim_start_matches('-').starts_with('0'));
     canonical.then_some(value)
 }
 
@@ -27,21 +28,35 @@ pub(super) fn parse_bound(text: &[u8]) -> Option<Bound<f64>> {
 /// A double as C's `%.17g` writes it, which is what Redis 7.0 answers; reading it gives the same double.
 pub(super) fn write_double(value: f64) -> String {
     if value.is_infinite() {
-        return if value > 0.0 { "inf".to_owned() } else { "-inf".to_owned() };
+        return if value > 0.0 {
+            "inf".to_owned()
+        } else {
+            "-inf".to_owned()
+        };
     }
     let scientific = format!("{value:.16e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..17).contains(&exponent) {
         let decimals = usize::try_from(16 - exponent).unwrap_or(0);
         return without_trailing_zeros(&format!("{value:.decimals$}")).to_owned();
     }
     let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{}e{sign}{:02}", without_trailing_zeros(digits), exponent.abs())
+    format!(
+        "{}e{sign}{:02}",
+        without_trailing_zeros(digits),
+        exponent.abs()
+    )
 }
 
 fn without_trailing_zeros(text: &str) -> &str {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +106,10 @@ mod tests {
     #[test]
     fn bounds_may_leave_their_number_out() {
         assert_eq!(parse_bound(b"(1.5"), Some(Bound::Excluded(1.5)));
-        assert_eq!(parse_bound(b"-inf"), Some(Bound::Included(f64::NEG_INFINITY)));
+        assert_eq!(
+            parse_bound(b"-inf"),
+            Some(Bound::Included(f64::NEG_INFINITY))
+        );
         assert_eq!(parse_bound(b"nan"), None);
         assert_eq!(parse_bound(b"(("), None);
     }

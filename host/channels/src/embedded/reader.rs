@@ -25,29 +25,50 @@ pub(super) struct QueueReader {
 impl QueueReader {
     pub(super) fn new(queues: Queues, key: Bytes) -> Self {
         let closed = queues.closed.child_token();
-        Self { queues, key, unfinished: Mutex::default(), closed }
+        Self {
+            queues,
+            key,
+            unfinished: Mutex::default(),
+            closed,
+        }
     }
 
     fn unfinished(&self) -> MutexGuard<'_, HashMap<Bytes, Taken>> {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what is there, or a place among those who wait.
     fn take(&self) -> Result<Result<Taken, Ticket>, LayerError> {
-        let wanted = Wanted { database: DATABASE, keys: vec![self.key.clone()], from: From::Lowest };
+        let wanted = Wanted {
+            database: DATABASE,
+            keys: vec![self.key.clone()],
+            from: From::Lowest,
+        };
         let mut state = self.queues.shared.lock();
-        let taken = wanted.take(&mut keyspace(&mut state)).map_err(|refusal| self.queues.refused(refusal))?;
+        let taken = wanted
+            .take(&mut keyspace(&mut state))
+            .map_err(|refusal| self.queues.refused(refusal))?;
         state.settle(None);
-        Ok(taken.ok_or_else(|| Ticket::new(self.queues.shared.clone(), &mut state.waiting, wanted)))
+        Ok(
+            taken
+                .ok_or_else(|| Ticket::new(self.queues.shared.clone(), &mut state.waiting, wanted)),
+        )
     }
 
     /// Notes what was taken as unfinished.
     fn deliver(&self, taken: Taken) -> Option<Delivery> {
-        let Item::Member(member, standing) = &taken.item else { return None };
+        let Item::Member(member, standing) = &taken.item else {
+            return None;
+        };
         let delivery = Delivery {
             member: member.clone(),
             payload: self.queues.codec.open(member),
-            place: Place { host: 0, score: standing.score },
+            place: Place {
+                host: 0,
+                score: standing.score,
+            },
             redelivered: standing.returned,
         };
         self.unfinished().insert(member.clone(), taken);
@@ -56,7 +77,10 @@ impl QueueReader {
 
     fn give_back(&self) {
         let unfinished = std::mem::take(&mut *self.unfinished());
-        self.queues.shared.lock().put_back(unfinished.into_values(), true);
+        self.queues
+            .shared
+            .lock()
+            .put_back(unfinished.into_values(), true);
     }
 }
 

@@ -34,7 +34,10 @@ pub(super) enum Refusal {
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(String),
     #[error("ERR unknown subcommand '{subcommand}'. Try {command} HELP.")]
-    UnknownSubcommand { command: &'static str, subcommand: String },
+    UnknownSubcommand {
+        command: &'static str,
+        subcommand: String,
+    },
     #[error("ERR DB index is out of range")]
     Database,
     #[error("NOAUTH Authentication required.")]

@@ -47,10 +47,15 @@ impl RequestReader {
     /// The next whole request, or `None` until more bytes are in `input`.
     ///
     /// Arguments share `input`'s memory: what is kept for long must be copied.
-    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+    pub(super) fn next(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<Vec<Bytes>>, ProtocolError> {
         loop {
             if self.missing == 0 {
-                let Some(line) = take_line(input)? else { return Ok(None) };
+                let Some(line) = take_line(input)? else {
+                    return Ok(None);
+                };
                 let Some(count) = line.strip_prefix(b"*") else {
                     let words: Vec<Bytes> = line
                         .split(u8::is_ascii_whitespace)
@@ -85,9 +90,13 @@ impl RequestReader {
         let length = match self.bulk {
             Some(length) => length,
             None => {
-                let Some(line) = take_line(input)? else { return Ok(false) };
+                let Some(line) = take_line(input)? else {
+                    return Ok(false);
+                };
                 let Some(length) = line.strip_prefix(b"$") else {
-                    return Err(ProtocolError::NoBulk(line.first().copied().unwrap_or(b'\n')));
+                    return Err(ProtocolError::NoBulk(
+                        line.first().copied().unwrap_or(b'\n'),
+                    ));
                 };
                 let length = number::parse_integer(length)
                     .and_then(|length| usize::try_from(length).ok())
@@ -116,7 +125,11 @@ impl RequestReader {
 fn take_line(input: &mut BytesMut) -> Result<Option<Bytes>, ProtocolError> {
     let window = &input[..input.len().min(MAX_LINE)];
     let Some(end) = window.iter().position(|&byte| byte == b'\n') else {
-        return if input.len() >= MAX_LINE { Err(ProtocolError::LongLine) } else { Ok(None) };
+        return if input.len() >= MAX_LINE {
+            Err(ProtocolError::LongLine)
+        } else {
+            Ok(None)
+        };
     };
     let mut line = input.split_to(end + 1).freeze();
     line.truncate(end);
@@ -181,7 +194,10 @@ impl Reply {
             Self::Status(text) => line(out, b'+', text.as_bytes()),
             Self::Error(text) => {
                 // A line break from the client's own words must not start a new reply.
-                let text: Vec<u8> = text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect();
+                let text: Vec<u8> = text
+                    .bytes()
+                    .map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b })
+                    .collect();
                 line(out, b'-', &text);
             }
             Self::Integer(value) => line(out, b':', value.to_string().as_bytes()),

@@ -24,12 +24,27 @@ pub(super) enum Script {
 /// SHA-1 of each script's words with one space between them, so that another indentation is the same script.
 const KNOWN: &[(&str, Script)] = &[
     // channels_redis 3.0.0, and 3.0.1 to 4.3.0.
-    ("babb7c3a648252f1eefd6993f80d94e21168e738", Script::RestoreInflight),
-    ("eed9a5bf1f67d97a42eb50e3a59d53d708c636da", Script::RestoreInflight),
-    ("854937a011232e41f72c568bdb17344a91ae7a7f", Script::DeleteMatching),
-    ("33ce775bc9b43441f7d5abf901ba299582c8562b", Script::GroupSend),
+    (
+        "babb7c3a648252f1eefd6993f80d94e21168e738",
+        Script::RestoreInflight,
+    ),
+    (
+        "eed9a5bf1f67d97a42eb50e3a59d53d708c636da",
+        Script::RestoreInflight,
+    ),
+    (
+        "854937a011232e41f72c568bdb17344a91ae7a7f",
+        Script::DeleteMatching,
+    ),
+    (
+        "33ce775bc9b43441f7d5abf901ba299582c8562b",
+        Script::GroupSend,
+    ),
     // asgi_redis 1.4.3.
-    ("5cdc7df49311eb52bcd445813f47d8bbcb89a004", Script::StoreAndPush),
+    (
+        "5cdc7df49311eb52bcd445813f47d8bbcb89a004",
+        Script::StoreAndPush,
+    ),
     ("e4e8a1ec874ab389e34b023c63922e138f93932e", Script::Count),
     ("7bc85555fd03a535c2f695ea445aafcfcd74bb8a", Script::PopAny),
 ];
@@ -67,13 +82,22 @@ impl ScriptCache {
 }
 
 fn recognise(text: &[u8]) -> Option<Script> {
-    let words: Vec<&[u8]> = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&[u8]> = text
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .collect();
     let digest = hex_sha1(&words.join(&b' '));
-    KNOWN.iter().find(|(known, _)| *known == digest).map(|(_, script)| *script)
+    KNOWN
+        .iter()
+        .find(|(known, _)| *known == digest)
+        .map(|(_, script)| *script)
 }
 
 fn hex_sha1(text: &[u8]) -> String {
-    Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha1::digest(text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -83,7 +107,10 @@ mod tests {
     #[test]
     fn a_digest_is_redis_s_own() {
         // `SCRIPT LOAD "return 1"` of a Redis server.
-        assert_eq!(hex_sha1(b"return 1"), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        assert_eq!(
+            hex_sha1(b"return 1"),
+            "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
+        );
     }
 
     #[test]

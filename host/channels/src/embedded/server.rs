@@ -56,7 +56,9 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// The system refuses.
-    #[error("the embedded channel layer can't listen on {address}: {source}. Listen on 127.0.0.1 and a port above 1023")]
+    #[error(
+        "the embedded channel layer can't listen on {address}: {source}. Listen on 127.0.0.1 and a port above 1023"
+    )]
     Refused {
         /// Where it was to listen.
         address: SocketAddr,
@@ -112,7 +114,10 @@ impl EmbeddedServer {
         }
         let refused = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { address: listen },
-            _ => BindError::Refused { address: listen, source },
+            _ => BindError::Refused {
+                address: listen,
+                source,
+            },
         };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -120,7 +125,12 @@ impl EmbeddedServer {
         let shared = Arc::new(Shared::new(options.memory_limit, options.password, clients));
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(Arc::clone(&shared), listener, stop.clone()));
-        Ok(Self { shared, address, stop: stop.drop_guard(), task })
+        Ok(Self {
+            shared,
+            address,
+            stop: stop.drop_guard(),
+            task,
+        })
     }
 
     /// Where it listens.

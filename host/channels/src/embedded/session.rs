@@ -62,14 +62,18 @@ enum Woken {
 
 /// Serves a client until it goes, or `kill` is cancelled.
 pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: CancellationToken) {
-    let Ok(address) = stream.peer_addr() else { return };
+    let Ok(address) = stream.peer_addr() else {
+        return;
+    };
     // Answers are small and must not wait for more of them.
     let _ = stream.set_nodelay(true);
     let connected = shared.lock().clients.connect(address, kill);
     let (reading, mut writing) = stream.into_split();
     let Some((id, line)) = connected else {
         // The client may not be there any more, and then need not hear it.
-        let _ = writing.write_all(b"-ERR max number of clients reached\r\n").await;
+        let _ = writing
+            .write_all(b"-ERR max number of clients reached\r\n")
+            .await;
         return;
     };
     let mut connection = Connection {
@@ -128,8 +132,15 @@ impl Connection {
     async fn wake(&mut self) -> Woken {
         let is_blocked = self.blocked.is_some();
         let may_read = !self.session.closing
-            && if is_blocked { self.input.len() < INPUT_LIMIT } else { self.output.len() < OUTPUT_LIMIT };
-        let until = self.blocked.as_ref().map_or_else(Instant::now, |blocked| blocked.until);
+            && if is_blocked {
+                self.input.len() < INPUT_LIMIT
+            } else {
+                self.output.len() < OUTPUT_LIMIT
+            };
+        let until = self
+            .blocked
+            .as_ref()
+            .map_or_else(Instant::now, |blocked| blocked.until);
         let taken = async {
             match &mut self.blocked {
                 Some(blocked) => blocked.ticket.taken().await,
@@ -214,13 +225,20 @@ impl Connection {
     /// Counts what was written: what was taken for the client and is written is its own now.
     fn advance(&mut self, count: usize) {
         self.written += count as u64;
-        while self.unwritten.front().is_some_and(|(end, _)| *end <= self.written) {
+        while self
+            .unwritten
+            .front()
+            .is_some_and(|(end, _)| *end <= self.written)
+        {
             self.unwritten.pop_front();
         }
     }
 
     fn take_pushes(&mut self) {
-        self.shared.lock().clients.take_pushes(self.session.id, &mut self.output);
+        self.shared
+            .lock()
+            .clients
+            .take_pushes(self.session.id, &mut self.output);
     }
 
     /// Whether the client has closed the connection, by the system's word and not by the last event's.

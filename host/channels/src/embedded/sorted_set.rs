@@ -65,7 +65,13 @@ impl SortedSet {
     ///
     /// The bytes are copied when it is new, so that no network buffer is kept alive.
     pub(super) fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        self.place(member, Standing { score, returned: false })
+        self.place(
+            member,
+            Standing {
+                score,
+                returned: false,
+            },
+        )
     }
 
     /// Puts back what a reader had taken.
@@ -121,29 +127,51 @@ impl SortedSet {
     }
 
     /// The members whose scores are in a range, in order.
-    pub(super) fn range(&self, min: Bound<f64>, max: Bound<f64>) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
+    pub(super) fn range(
+        &self,
+        min: Bound<f64>,
+        max: Bound<f64>,
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
         let (from, to) = (lower(min), upper(max));
         let lowest = |score| (Score(score), Bytes::new());
         // An empty or reversed range is a panic of BTreeSet's.
         let ends = match (from, to) {
-            (Some(from), Some(to)) if from < to => Some((Bound::Included(lowest(from)), Bound::Excluded(lowest(to)))),
+            (Some(from), Some(to)) if from < to => {
+                Some((Bound::Included(lowest(from)), Bound::Excluded(lowest(to))))
+            }
             (Some(from), None) => Some((Bound::Included(lowest(from)), Bound::Unbounded)),
             _ => None,
         };
         let found = ends.map(|ends| self.order.range(ends));
-        found.into_iter().flatten().map(|(score, member)| (member, score.0))
+        found
+            .into_iter()
+            .flatten()
+            .map(|(score, member)| (member, score.0))
     }
 
     /// How many members' scores are in a range.
     pub(super) fn count(&self, min: Bound<f64>, max: Bound<f64>) -> usize {
-        let all = (Bound::Included(f64::NEG_INFINITY), Bound::Included(f64::INFINITY));
-        if (min, max) == all { self.len() } else { self.range(min, max).count() }
+        let all = (
+            Bound::Included(f64::NEG_INFINITY),
+            Bound::Included(f64::INFINITY),
+        );
+        if (min, max) == all {
+            self.len()
+        } else {
+            self.range(min, max).count()
+        }
     }
 
     /// Takes out the members whose scores are in a range; gives their number.
     pub(super) fn remove_range(&mut self, min: Bound<f64>, max: Bound<f64>) -> usize {
-        let found: Vec<Bytes> = self.range(min, max).map(|(member, _)| member.clone()).collect();
-        found.iter().filter(|member| self.remove(member).is_some()).count()
+        let found: Vec<Bytes> = self
+            .range(min, max)
+            .map(|(member, _)| member.clone())
+            .collect();
+        found
+            .iter()
+            .filter(|member| self.remove(member).is_some())
+            .count()
     }
 
     /// What it costs, roughly.

@@ -38,7 +38,9 @@ struct Clock {
 impl Shared {
     /// An empty store of about `memory_limit` bytes.
     pub(super) fn new(memory_limit: usize, password: Option<String>, clients: Clients) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             state: Mutex::new(State {
                 store: Store::new(memory_limit),
@@ -47,7 +49,10 @@ impl Shared {
                 subscriptions: Subscriptions::default(),
                 scripts: ScriptCache::default(),
                 password,
-                clock: Clock { started: Instant::now(), started_at: u64::try_from(since.as_millis()).unwrap_or(0) },
+                clock: Clock {
+                    started: Instant::now(),
+                    started_at: u64::try_from(since.as_millis()).unwrap_or(0),
+                },
             }),
         }
     }
@@ -61,7 +66,8 @@ impl Shared {
 impl State {
     /// The time, in milliseconds since 1970.
     pub(super) fn now(&self) -> Millis {
-        self.clock.started_at + u64::try_from(self.clock.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+        self.clock.started_at
+            + u64::try_from(self.clock.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
     }
 
     /// Seconds since the start.

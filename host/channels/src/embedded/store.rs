@@ -123,12 +123,20 @@ pub(super) enum Absent {
 impl Store {
     /// An empty store that takes about `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { databases: (0..DATABASES).map(|_| Database::default()).collect(), limit, touched: Vec::new() }
+        Self {
+            databases: (0..DATABASES).map(|_| Database::default()).collect(),
+            limit,
+            touched: Vec::new(),
+        }
     }
 
     /// Database `database`, which must be below [`DATABASES`], at the time `now`.
     pub(super) fn at(&mut self, database: usize, now: Millis) -> Keyspace<'_> {
-        Keyspace { store: self, database: database.min(DATABASES - 1), now }
+        Keyspace {
+            store: self,
+            database: database.min(DATABASES - 1),
+            now,
+        }
     }
 
     /// What all keys and values cost, roughly.
@@ -173,7 +181,11 @@ impl Store {
 
     /// Index, number of keys, and of keys with a deadline, of each database that has any.
     pub(super) fn census(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let counted = self.databases.iter().enumerate().map(|(i, d)| (i, d.entries.len(), d.deadlines.len()));
+        let counted = self
+            .databases
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (i, d.entries.len(), d.deadlines.len()));
         counted.filter(|(_, keys, _)| *keys > 0)
     }
 }
@@ -217,7 +229,12 @@ impl Keyspace<'_> {
     fn fresh(&mut self, key: &[u8]) -> &mut Database {
         let now = self.now;
         let database = self.inner();
-        if database.entries.get(key).and_then(|entry| entry.deadline).is_some_and(|deadline| deadline <= now) {
+        if database
+            .entries
+            .get(key)
+            .and_then(|entry| entry.deadline)
+            .is_some_and(|deadline| deadline <= now)
+        {
             database.remove(key);
         }
         database
@@ -244,7 +261,9 @@ impl Keyspace<'_> {
 
     /// The collection under `key`.
     pub(super) fn collection<C: Collection>(&mut self, key: &[u8]) -> Result<Option<&C>, Refusal> {
-        self.get(key).map(|value| C::of(value).ok_or(Refusal::WrongType)).transpose()
+        self.get(key)
+            .map(|value| C::of(value).ok_or(Refusal::WrongType))
+            .transpose()
     }
 
     /// Changes the collection under `key`; one that is empty afterwards is gone.
@@ -261,16 +280,27 @@ impl Keyspace<'_> {
             if absent == Absent::Leave {
                 return Ok(None);
             }
-            let entry = Entry { value: C::default().into_value(), deadline: None };
+            let entry = Entry {
+                value: C::default().into_value(),
+                deadline: None,
+            };
             database.used += cost(key, &entry.value);
             database.entries.insert(Bytes::copy_from_slice(key), entry);
         }
-        let Some(collection) = database.entries.get_mut(key).and_then(|entry| C::of_mut(&mut entry.value)) else {
+        let Some(collection) = database
+            .entries
+            .get_mut(key)
+            .and_then(|entry| C::of_mut(&mut entry.value))
+        else {
             return Err(Refusal::WrongType);
         };
         let (size, changes) = (collection.size(), collection.changes());
         let result = edit(collection);
-        let (after, changed, empty) = (collection.size(), collection.changes() != changes, collection.is_empty());
+        let (after, changed, empty) = (
+            collection.size(),
+            collection.changes() != changes,
+            collection.is_empty(),
+        );
         database.used = database.used - size + after;
         if empty {
             database.remove(key);
@@ -285,7 +315,10 @@ impl Keyspace<'_> {
     pub(super) fn set_text(&mut self, key: &[u8], text: &[u8], deadline: Option<Millis>) {
         let database = self.inner();
         database.remove(key);
-        let entry = Entry { value: Value::Text(Bytes::copy_from_slice(text)), deadline: None };
+        let entry = Entry {
+            value: Value::Text(Bytes::copy_from_slice(text)),
+            deadline: None,
+        };
         database.used += cost(key, &entry.value);
         database.entries.insert(Bytes::copy_from_slice(key), entry);
         self.set_deadline(key, deadline);
@@ -301,9 +334,13 @@ impl Keyspace<'_> {
     pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
         let now = self.now;
         let database = self.fresh(key);
-        let Some((shared, _)) = database.entries.get_key_value(key) else { return false };
+        let Some((shared, _)) = database.entries.get_key_value(key) else {
+            return false;
+        };
         let shared = shared.clone();
-        let Some(entry) = database.entries.get_mut(key) else { return false };
+        let Some(entry) = database.entries.get_mut(key) else {
+            return false;
+        };
         if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
             database.deadlines.remove(&(old, shared.clone()));
         }
@@ -341,7 +378,9 @@ impl Keyspace<'_> {
     pub(super) fn clear(&mut self) {
         let emptied = std::mem::take(self.inner());
         let database = self.database;
-        self.store.touched.extend(emptied.entries.into_keys().map(|key| (database, key)));
+        self.store
+            .touched
+            .extend(emptied.entries.into_keys().map(|key| (database, key)));
     }
 }
 
@@ -357,10 +396,18 @@ impl Value {
 
 impl Collection for List {
     fn of(value: &Value) -> Option<&Self> {
-        if let Value::List(list) = value { Some(list) } else { None }
+        if let Value::List(list) = value {
+            Some(list)
+        } else {
+            None
+        }
     }
     fn of_mut(value: &mut Value) -> Option<&mut Self> {
-        if let Value::List(list) = value { Some(list) } else { None }
+        if let Value::List(list) = value {
+            Some(list)
+        } else {
+            None
+        }
     }
     fn into_value(self) -> Value {
         Value::List(self)
@@ -378,10 +425,18 @@ impl Collection for List {
 
 impl Collection for SortedSet {
     fn of(value: &Value) -> Option<&Self> {
-        if let Value::SortedSet(set) = value { Some(set) } else { None }
+        if let Value::SortedSet(set) = value {
+            Some(set)
+        } else {
+            None
+        }
     }
     fn of_mut(value: &mut Value) -> Option<&mut Self> {
-        if let Value::SortedSet(set) = value { Some(set) } else { None }
+        if let Value::SortedSet(set) = value {
+            Some(set)
+        } else {
+            None
+        }
     }
     fn into_value(self) -> Value {
         Value::SortedSet(self)

@@ -47,7 +47,11 @@ impl Subscriptions {
         }
         let name = Bytes::copy_from_slice(name);
         let table = self.table(kind);
-        table.by_name.entry(name.clone()).or_default().insert(client);
+        table
+            .by_name
+            .entry(name.clone())
+            .or_default()
+            .insert(client);
         table.by_client.entry(client).or_default().insert(name);
         true
     }
@@ -71,12 +75,22 @@ impl Subscriptions {
 
     /// What `client` listens to.
     pub(super) fn names(&mut self, kind: Kind, client: u64) -> Vec<Bytes> {
-        self.table(kind).by_client.get(&client).into_iter().flatten().cloned().collect()
+        self.table(kind)
+            .by_client
+            .get(&client)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// To how many channels and patterns `client` listens.
     pub(super) fn count(&self, client: u64) -> usize {
-        [&self.channels, &self.patterns].iter().filter_map(|t| t.by_client.get(&client)).map(BTreeSet::len).sum()
+        [&self.channels, &self.patterns]
+            .iter()
+            .filter_map(|t| t.by_client.get(&client))
+            .map(BTreeSet::len)
+            .sum()
     }
 
     /// Forgets all that `client` listens to.
@@ -92,7 +106,11 @@ impl Subscriptions {
     pub(super) fn publish(&self, clients: &mut Clients, channel: &Bytes, message: &Bytes) -> usize {
         let mut count = 0;
         let direct = self.channels.by_name.get(channel);
-        let push = Reply::Push(vec![Reply::text("message"), Reply::Bulk(channel.clone()), Reply::Bulk(message.clone())]);
+        let push = Reply::Push(vec![
+            Reply::text("message"),
+            Reply::Bulk(channel.clone()),
+            Reply::Bulk(message.clone()),
+        ]);
         for id in direct.into_iter().flatten() {
             clients.push(*id, &push);
             count += 1;
@@ -101,7 +119,12 @@ impl Subscriptions {
             if !glob::matches(pattern, channel) {
                 continue;
             }
-            let parts = [Bytes::from_static(b"pmessage"), pattern.clone(), channel.clone(), message.clone()];
+            let parts = [
+                Bytes::from_static(b"pmessage"),
+                pattern.clone(),
+                channel.clone(),
+                message.clone(),
+            ];
             let push = Reply::Push(parts.map(Reply::Bulk).to_vec());
             for id in listeners {
                 clients.push(*id, &push);

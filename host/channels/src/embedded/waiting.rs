@@ -72,18 +72,28 @@ impl Wanted {
         Ok(None)
     }
 
-    fn take_from(&self, keyspace: &mut Keyspace<'_>, key: &Bytes) -> Result<Option<Taken>, Refusal> {
+    fn take_from(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+        key: &Bytes,
+    ) -> Result<Option<Taken>, Refusal> {
         let deadline = keyspace.deadline(key).flatten();
         let item = match self.from {
             From::Lowest => keyspace
                 .edit(key, Absent::Leave, SortedSet::pop_first)?
                 .flatten()
                 .map(|(member, standing)| Item::Member(member, standing)),
-            From::End(end) => {
-                keyspace.edit(key, Absent::Leave, |list: &mut List| list.pop(end))?.flatten().map(|item| Item::Item(item, end))
-            }
+            From::End(end) => keyspace
+                .edit(key, Absent::Leave, |list: &mut List| list.pop(end))?
+                .flatten()
+                .map(|item| Item::Item(item, end)),
         };
-        Ok(item.map(|item| Taken { database: keyspace.database(), key: key.clone(), item, deadline }))
+        Ok(item.map(|item| Taken {
+            database: keyspace.database(),
+            key: key.clone(),
+            item,
+            deadline,
+        }))
     }
 }
 
@@ -95,13 +105,23 @@ impl Taken {
         let mut keyspace = store.at(self.database, now);
         let is_new = keyspace.deadline(&self.key).is_none();
         let put = match &self.item {
-            Item::Member(member, standing) => keyspace.edit(&self.key, Absent::Create, |set: &mut SortedSet| {
-                // A sender that tried again may have put the same message there, and that one will do.
-                if set.score(member).is_none() {
-                    set.give_back(member, Standing { returned: returned || standing.returned, ..*standing });
-                }
+            Item::Member(member, standing) => {
+                keyspace.edit(&self.key, Absent::Create, |set: &mut SortedSet| {
+                    // A sender that tried again may have put the same message there, and that one will do.
+                    if set.score(member).is_none() {
+                        set.give_back(
+                            member,
+                            Standing {
+                                returned: returned || standing.returned,
+                                ..*standing
+                            },
+                        );
+                    }
+                })
+            }
+            Item::Item(item, end) => keyspace.edit(&self.key, Absent::Create, |list: &mut List| {
+                list.push(*end, item)
             }),
-            Item::Item(item, end) => keyspace.edit(&self.key, Absent::Create, |list: &mut List| list.push(*end, item)),
         };
         if let Err(refusal) = put {
             tracing::warn!(key = %self.key.escape_ascii(), %refusal, "a message that was not delivered could not go back to its queue");
@@ -118,7 +138,10 @@ impl Waiting {
         let id = self.next_id;
         self.next_id += 1;
         for key in &wanted.keys {
-            self.queues.entry((wanted.database, key.clone())).or_default().push_back(id);
+            self.queues
+                .entry((wanted.database, key.clone()))
+                .or_default()
+                .push_back(id);
         }
         self.waiters.insert(id, Waiter { wanted, hand });
         (id, receiver)
@@ -141,10 +164,17 @@ impl Waiting {
 
     /// Gives what `key` has to those who wait for it, in their order.
     pub(super) fn serve(&mut self, store: &mut Store, place: &(usize, Bytes), now: Millis) {
-        let Some(queue) = self.queues.get(place) else { return };
+        let Some(queue) = self.queues.get(place) else {
+            return;
+        };
         for id in queue.clone() {
-            let Some(waiter) = self.waiters.get(&id) else { continue };
-            let taken = match waiter.wanted.take_from(&mut store.at(place.0, now), &place.1) {
+            let Some(waiter) = self.waiters.get(&id) else {
+                continue;
+            };
+            let taken = match waiter
+                .wanted
+                .take_from(&mut store.at(place.0, now), &place.1)
+            {
                 Ok(Some(taken)) => taken,
                 Ok(None) => break,
                 // One who waits for a list is not served from a sorted set: it waits on, as in Redis.
@@ -176,7 +206,11 @@ impl Ticket {
     /// Starts to wait. The caller has seen, under the same lock, that nothing is there now.
     pub(super) fn new(shared: Arc<Shared>, waiting: &mut Waiting, wanted: Wanted) -> Self {
         let (id, receiver) = waiting.join(wanted);
-        Self { shared, id, receiver }
+        Self {
+            shared,
+            id,
+            receiver,
+        }
     }
 
     /// What was waited for. It comes once; dropping the future loses nothing.

@@ -25,7 +25,10 @@ fn authenticate(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> Resu
     let expected = context.state.password.as_deref().map(str::as_bytes);
     // Compared whole, whatever the first difference, so that the time tells nothing.
     let same = expected.is_none_or(|expected| {
-        let differences = expected.iter().zip(password).fold(0, |all, (a, b)| all | (a ^ b));
+        let differences = expected
+            .iter()
+            .zip(password)
+            .fold(0, |all, (a, b)| all | (a ^ b));
         expected.len() == password.len() && differences == 0
     });
     if user != b"default" || !same {
@@ -72,7 +75,10 @@ pub(super) fn hello(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
     Ok(Reply::Map(vec![
         entry("server", Reply::text("redis")),
         entry("version", Reply::text(REDIS_VERSION)),
-        entry("proto", Reply::Integer(if protocol == Protocol::Resp3 { 3 } else { 2 })),
+        entry(
+            "proto",
+            Reply::Integer(if protocol == Protocol::Resp3 { 3 } else { 2 }),
+        ),
         entry("id", client_id(context.session)),
         entry("mode", Reply::text("standalone")),
         entry("role", Reply::text("master")),
@@ -93,12 +99,20 @@ fn client_id(session: &Session) -> Reply {
 
 /// `CLIENT ID | GETNAME | SETNAME name | SETINFO attribute value | INFO | LIST | TRACKING ...`
 pub(super) fn client(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let Some((subcommand, arguments)) = arguments.split_first() else { return Err(Refusal::Syntax) };
+    let Some((subcommand, arguments)) = arguments.split_first() else {
+        return Err(Refusal::Syntax);
+    };
     match (&subcommand.to_ascii_uppercase()[..], arguments) {
         (b"ID", []) => Ok(client_id(context.session)),
         (b"GETNAME", []) => {
-            let name = context.state.clients.get_mut(context.session.id).map(|client| client.name.clone());
-            Ok(name.filter(|name| !name.is_empty()).map_or(Reply::Null, Reply::Bulk))
+            let name = context
+                .state
+                .clients
+                .get_mut(context.session.id)
+                .map(|client| client.name.clone());
+            Ok(name
+                .filter(|name| !name.is_empty())
+                .map_or(Reply::Null, Reply::Bulk))
         }
         (b"SETNAME", [name]) => set_name(context, name).map(|()| Reply::OK),
         // Which library a client uses is nothing that is done otherwise here.
@@ -106,19 +120,27 @@ pub(super) fn client(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
         (b"INFO", []) => Ok(Reply::text(list(context, Some(context.session.id)))),
         (b"LIST", _) => Ok(Reply::text(list(context, None))),
         (b"TRACKING", [switch, options @ ..]) => tracking(context, switch, options),
-        (b"ID" | b"GETNAME" | b"SETNAME" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH" | b"INFO" | b"TRACKING", _) => {
-            Err(Refusal::Arity(format!("client|{}", String::from_utf8_lossy(subcommand).to_ascii_lowercase())))
-        }
+        (
+            b"ID" | b"GETNAME" | b"SETNAME" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH" | b"INFO"
+            | b"TRACKING",
+            _,
+        ) => Err(Refusal::Arity(format!(
+            "client|{}",
+            String::from_utf8_lossy(subcommand).to_ascii_lowercase()
+        ))),
         _ => Err(Refusal::UnknownSubcommand {
             command: "CLIENT",
-            subcommand: String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]).into_owned(),
+            subcommand: String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)])
+                .into_owned(),
         }),
     }
 }
 
 fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), Refusal> {
     if !name.iter().all(u8::is_ascii_graphic) {
-        return Err(Refusal::Other("ERR Client names cannot contain spaces, newlines or special characters."));
+        return Err(Refusal::Other(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        ));
     }
     if let Some(client) = context.state.clients.get_mut(context.session.id) {
         client.name = Bytes::copy_from_slice(name);
@@ -129,16 +151,32 @@ fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), Refusal> {
 /// The lines of `CLIENT LIST`, or the one of `CLIENT INFO`.
 fn list(context: &Context<'_>, only: Option<u64>) -> String {
     let mut text = String::new();
-    for (id, client) in context.state.clients.iter().filter(|(id, _)| only.is_none_or(|only| only == *id)) {
+    for (id, client) in context
+        .state
+        .clients
+        .iter()
+        .filter(|(id, _)| only.is_none_or(|only| only == *id))
+    {
         let name = String::from_utf8_lossy(&client.name);
-        let resp = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
-        text.push_str(&format!("id={id} addr={} name={name} db={} resp={resp}\n", client.address, client.database));
+        let resp = if client.protocol == Protocol::Resp3 {
+            3
+        } else {
+            2
+        };
+        text.push_str(&format!(
+            "id={id} addr={} name={name} db={} resp={resp}\n",
+            client.address, client.database
+        ));
     }
     text
 }
 
 /// `CLIENT TRACKING ON BCAST [PREFIX prefix]... [NOLOOP] | OFF`; only this mode, and only with RESP3.
-fn tracking(context: &mut Context<'_>, switch: &[u8], mut options: &[Bytes]) -> Result<Reply, Refusal> {
+fn tracking(
+    context: &mut Context<'_>,
+    switch: &[u8],
+    mut options: &[Bytes],
+) -> Result<Reply, Refusal> {
     let id = context.session.id;
     if is(switch, "OFF") {
         context.state.clients.track(id, None);
@@ -161,7 +199,9 @@ fn tracking(context: &mut Context<'_>, switch: &[u8], mut options: &[Bytes]) -> 
         return Err(Refusal::Syntax);
     }
     if !broadcast || context.session.protocol == Protocol::Resp2 {
-        return Err(Refusal::Other("ERR the embedded channel layer has CLIENT TRACKING with BCAST and RESP3 only"));
+        return Err(Refusal::Other(
+            "ERR the embedded channel layer has CLIENT TRACKING with BCAST and RESP3 only",
+        ));
     }
     context.state.clients.track(id, Some(tracking));
     Ok(Reply::OK)
@@ -178,7 +218,10 @@ pub(super) fn ping(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
     match arguments {
         [] | [_] if listens && context.session.protocol == Protocol::Resp2 => {
             let message = arguments.first().cloned().unwrap_or_default();
-            Ok(Reply::Array(vec![Reply::text("pong"), Reply::Bulk(message)]))
+            Ok(Reply::Array(vec![
+                Reply::text("pong"),
+                Reply::Bulk(message),
+            ]))
         }
         [] => Ok(Reply::Status("PONG")),
         [message] => Ok(Reply::Bulk(message.clone())),
@@ -215,7 +258,10 @@ pub(super) fn reset(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Ref
 /// `SELECT index`
 pub(super) fn select(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     let index = integer(arguments.first().map_or(&[][..], |index| index))?;
-    let index = usize::try_from(index).ok().filter(|index| *index < DATABASES).ok_or(Refusal::Database)?;
+    let index = usize::try_from(index)
+        .ok()
+        .filter(|index| *index < DATABASES)
+        .ok_or(Refusal::Database)?;
     context.session.database = index;
     if let Some(client) = context.state.clients.get_mut(context.session.id) {
         client.database = index;

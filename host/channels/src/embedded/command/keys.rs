@@ -11,13 +11,20 @@ use crate::embedded::store::Value;
 /// `DEL key...`
 pub(super) fn del(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     let mut keyspace = context.keyspace();
-    Ok(Reply::count(arguments.iter().filter(|key| keyspace.remove(key)).count()))
+    Ok(Reply::count(
+        arguments.iter().filter(|key| keyspace.remove(key)).count(),
+    ))
 }
 
 /// `EXISTS key...`; one that is named twice counts twice.
 pub(super) fn exists(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     let mut keyspace = context.keyspace();
-    Ok(Reply::count(arguments.iter().filter(|key| keyspace.get(key).is_some()).count()))
+    Ok(Reply::count(
+        arguments
+            .iter()
+            .filter(|key| keyspace.get(key).is_some())
+            .count(),
+    ))
 }
 
 /// `EXPIRE key seconds`
@@ -36,10 +43,14 @@ fn set_deadline(
     unit: i64,
     command: &'static str,
 ) -> Result<Reply, Refusal> {
-    let [key, time] = arguments else { return Err(Refusal::Syntax) };
+    let [key, time] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let mut keyspace = context.keyspace();
     let now = i64::try_from(keyspace.now()).unwrap_or(i64::MAX);
-    let deadline = integer(time)?.checked_mul(unit).and_then(|time| now.checked_add(time));
+    let deadline = integer(time)?
+        .checked_mul(unit)
+        .and_then(|time| now.checked_add(time));
     let deadline = deadline.ok_or(Refusal::ExpireTime(command))?;
     // What is to go before 1970 goes at once, like all that is past.
     let done = keyspace.set_deadline(key, Some(u64::try_from(deadline).unwrap_or(0)));
@@ -48,7 +59,9 @@ fn set_deadline(
 
 /// `PERSIST key`
 pub(super) fn persist(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let mut keyspace = context.keyspace();
     let had = keyspace.deadline(key).flatten().is_some();
     keyspace.set_deadline(key, None);
@@ -70,7 +83,9 @@ pub(super) fn pttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
 
 /// Milliseconds that a key has left; -1 for ever, -2 where there is none.
 fn remaining(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<i64, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let mut keyspace = context.keyspace();
     let now = keyspace.now();
     Ok(match keyspace.deadline(key) {
@@ -82,7 +97,9 @@ fn remaining(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<i64, Refu
 
 /// `TYPE key`
 pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     Ok(Reply::Status(match context.keyspace().get(key) {
         None => "none",
         Some(Value::Text(_)) => "string",
@@ -93,7 +110,9 @@ pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
 
 /// `KEYS pattern`
 pub(super) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [pattern] = arguments else { return Err(Refusal::Syntax) };
+    let [pattern] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let mut keyspace = context.keyspace();
     let found = keyspace.keys().filter(|key| glob::matches(pattern, key));
     Ok(Reply::Array(found.cloned().map(Reply::Bulk).collect()))

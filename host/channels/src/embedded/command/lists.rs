@@ -19,11 +19,15 @@ pub(super) fn rpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
 }
 
 fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply, Refusal> {
-    let [key, items @ ..] = arguments else { return Err(Refusal::Syntax) };
-    let length = context.keyspace().edit(key, Absent::Create, |list: &mut List| {
-        items.iter().for_each(|item| list.push(end, item));
-        list.len()
-    })?;
+    let [key, items @ ..] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    let length = context
+        .keyspace()
+        .edit(key, Absent::Create, |list: &mut List| {
+            items.iter().for_each(|item| list.push(end, item));
+            list.len()
+        })?;
     Ok(Reply::count(length.unwrap_or(0)))
 }
 
@@ -45,30 +49,58 @@ fn pop(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply
             Ok(item.flatten().map_or(Reply::Null, Reply::Bulk))
         }
         [key, count] => {
-            let count = integer(count).ok().and_then(|count| usize::try_from(count).ok()).ok_or(Refusal::NotPositive)?;
+            let count = integer(count)
+                .ok()
+                .and_then(|count| usize::try_from(count).ok())
+                .ok_or(Refusal::NotPositive)?;
             let items = keyspace.edit(key, Absent::Leave, |list: &mut List| {
-                std::iter::from_fn(|| list.pop(end)).take(count).map(Reply::Bulk).collect()
+                std::iter::from_fn(|| list.pop(end))
+                    .take(count)
+                    .map(Reply::Bulk)
+                    .collect()
             })?;
             Ok(items.map_or(Reply::NullArray, Reply::Array))
         }
-        _ => Err(Refusal::Arity(if end == End::Left { "lpop" } else { "rpop" }.to_owned())),
+        _ => Err(Refusal::Arity(
+            if end == End::Left { "lpop" } else { "rpop" }.to_owned(),
+        )),
     }
 }
 
 /// `LLEN key`
 pub(super) fn llen(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
-    Ok(Reply::count(context.keyspace().collection::<List>(key)?.map_or(0, List::len)))
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    Ok(Reply::count(
+        context
+            .keyspace()
+            .collection::<List>(key)?
+            .map_or(0, List::len),
+    ))
 }
 
 /// `LRANGE key start stop`
 pub(super) fn lrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, start, end] = arguments else { return Err(Refusal::Syntax) };
+    let [key, start, end] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let (start, end) = (integer(start)?, integer(end)?);
     let mut keyspace = context.keyspace();
-    let Some(list) = keyspace.collection::<List>(key)? else { return Ok(Reply::Array(Vec::new())) };
-    let Some((from, to)) = index_range(start, end, list.len()) else { return Ok(Reply::Array(Vec::new())) };
-    Ok(Reply::Array(list.iter().skip(from).take(to - from + 1).cloned().map(Reply::Bulk).collect()))
+    let Some(list) = keyspace.collection::<List>(key)? else {
+        return Ok(Reply::Array(Vec::new()));
+    };
+    let Some((from, to)) = index_range(start, end, list.len()) else {
+        return Ok(Reply::Array(Vec::new()));
+    };
+    Ok(Reply::Array(
+        list.iter()
+            .skip(from)
+            .take(to - from + 1)
+            .cloned()
+            .map(Reply::Bulk)
+            .collect(),
+    ))
 }
 
 /// `BLPOP key... timeout`
@@ -77,12 +109,22 @@ pub(super) fn blpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
 }
 
 /// Takes the first item of the first key that has any, or waits for one.
-pub(super) fn wait_for(context: &mut Context<'_>, arguments: &[Bytes], from: From) -> Result<Reply, Refusal> {
-    let Some((limit, keys)) = arguments.split_last() else { return Err(Refusal::Syntax) };
+pub(super) fn wait_for(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+    from: From,
+) -> Result<Reply, Refusal> {
+    let Some((limit, keys)) = arguments.split_last() else {
+        return Err(Refusal::Syntax);
+    };
     let limit = wait_limit(limit)?;
     // Copied, so that a client that waits for days keeps no network buffer.
     let keys = keys.iter().map(|key| Bytes::copy_from_slice(key)).collect();
-    let wanted = Wanted { database: context.session.database, keys, from };
+    let wanted = Wanted {
+        database: context.session.database,
+        keys,
+        from,
+    };
     if let Some(taken) = wanted.take(&mut context.keyspace())? {
         let reply = taken_reply(&taken.key, &taken.item);
         context.session.taken.push(taken);
@@ -99,7 +141,9 @@ pub(super) fn wait_for(context: &mut Context<'_>, arguments: &[Bytes], from: Fro
 pub(in crate::embedded) fn taken_reply(key: &Bytes, item: &Item) -> Reply {
     let mut reply = vec![Reply::Bulk(key.clone())];
     match item {
-        Item::Member(member, standing) => reply.extend([Reply::Bulk(member.clone()), Reply::Double(standing.score)]),
+        Item::Member(member, standing) => {
+            reply.extend([Reply::Bulk(member.clone()), Reply::Double(standing.score)])
+        }
         Item::Item(item, _) => reply.push(Reply::Bulk(item.clone())),
     }
     Reply::Array(reply)

@@ -91,19 +91,33 @@ impl Command {
 
     fn takes(&self, words: usize) -> bool {
         let words = i64::try_from(words).unwrap_or(i64::MAX);
-        if self.arity < 0 { words >= -self.arity } else { words == self.arity }
+        if self.arity < 0 {
+            words >= -self.arity
+        } else {
+            words == self.arity
+        }
     }
 }
 
 /// All commands, by subject.
 static COMMANDS: &[Command] = &[
-    Command::new("auth", -2, connection::auth).before_password().alone(),
+    Command::new("auth", -2, connection::auth)
+        .before_password()
+        .alone(),
     Command::new("client", -2, connection::client),
     Command::new("echo", 2, connection::echo),
-    Command::new("hello", -1, connection::hello).before_password().alone(),
+    Command::new("hello", -1, connection::hello)
+        .before_password()
+        .alone(),
     Command::new("ping", -1, connection::ping).when_subscribed(),
-    Command::new("quit", -1, connection::quit).when_subscribed().before_password().at_once(),
-    Command::new("reset", 1, connection::reset).when_subscribed().before_password().at_once(),
+    Command::new("quit", -1, connection::quit)
+        .when_subscribed()
+        .before_password()
+        .at_once(),
+    Command::new("reset", 1, connection::reset)
+        .when_subscribed()
+        .before_password()
+        .at_once(),
     Command::new("select", 2, connection::select),
     Command::new("command", -1, server::command),
     Command::new("config", -2, server::config),
@@ -124,12 +138,18 @@ static COMMANDS: &[Command] = &[
     Command::new("unlink", -2, keys::del).keys(1, -1),
     Command::new("get", 2, strings::get).keys(1, 1),
     Command::new("incr", 2, strings::incr).keys(1, 1).grows(),
-    Command::new("incrby", 3, strings::incrby).keys(1, 1).grows(),
+    Command::new("incrby", 3, strings::incrby)
+        .keys(1, 1)
+        .grows(),
     Command::new("set", -3, strings::set).keys(1, 1).grows(),
-    Command::new("zadd", -4, sorted_sets::zadd).keys(1, 1).grows(),
+    Command::new("zadd", -4, sorted_sets::zadd)
+        .keys(1, 1)
+        .grows(),
     Command::new("zcard", 2, sorted_sets::zcard).keys(1, 1),
     Command::new("zcount", 4, sorted_sets::zcount).keys(1, 1),
-    Command::new("zincrby", 4, sorted_sets::zincrby).keys(1, 1).grows(),
+    Command::new("zincrby", 4, sorted_sets::zincrby)
+        .keys(1, 1)
+        .grows(),
     Command::new("zpopmin", -2, sorted_sets::zpopmin).keys(1, 1),
     Command::new("zrange", -4, sorted_sets::zrange).keys(1, 1),
     Command::new("zrangebyscore", -4, sorted_sets::zrangebyscore).keys(1, 1),
@@ -144,11 +164,19 @@ static COMMANDS: &[Command] = &[
     Command::new("lrange", 4, lists::lrange).keys(1, 1),
     Command::new("rpop", -2, lists::rpop).keys(1, 1),
     Command::new("rpush", -3, lists::rpush).keys(1, 1).grows(),
-    Command::new("psubscribe", -2, pubsub::psubscribe).when_subscribed().alone(),
+    Command::new("psubscribe", -2, pubsub::psubscribe)
+        .when_subscribed()
+        .alone(),
     Command::new("publish", 3, pubsub::publish),
-    Command::new("punsubscribe", -1, pubsub::punsubscribe).when_subscribed().alone(),
-    Command::new("subscribe", -2, pubsub::subscribe).when_subscribed().alone(),
-    Command::new("unsubscribe", -1, pubsub::unsubscribe).when_subscribed().alone(),
+    Command::new("punsubscribe", -1, pubsub::punsubscribe)
+        .when_subscribed()
+        .alone(),
+    Command::new("subscribe", -2, pubsub::subscribe)
+        .when_subscribed()
+        .alone(),
+    Command::new("unsubscribe", -1, pubsub::unsubscribe)
+        .when_subscribed()
+        .alone(),
     Command::new("discard", 1, transaction::discard).at_once(),
     Command::new("exec", 1, transaction::exec).at_once(),
     Command::new("multi", 1, transaction::multi).at_once(),
@@ -217,7 +245,11 @@ impl Context<'_> {
 /// Runs one request of a client; errors are replies.
 pub(super) fn execute(state: &mut State, session: &mut Session, request: &[Bytes]) -> Reply {
     let id = session.id;
-    let mut context = Context { state, session, may_wait: true };
+    let mut context = Context {
+        state,
+        session,
+        may_wait: true,
+    };
     let reply = dispatch(&mut context, request).unwrap_or_else(|refusal| {
         if let Some(transaction) = &mut context.session.transaction {
             // What was wrong with a command outside the queue (a nested MULTI) does no harm to it.
@@ -230,7 +262,9 @@ pub(super) fn execute(state: &mut State, session: &mut Session, request: &[Bytes
 }
 
 fn dispatch(context: &mut Context<'_>, request: &[Bytes]) -> Result<Reply, Refusal> {
-    let Some((name, arguments)) = request.split_first() else { return Ok(Reply::Nothing) };
+    let Some((name, arguments)) = request.split_first() else {
+        return Ok(Reply::Nothing);
+    };
     let command = COMMANDS
         .iter()
         .find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
@@ -238,7 +272,10 @@ fn dispatch(context: &mut Context<'_>, request: &[Bytes]) -> Result<Reply, Refus
     if !command.takes(request.len()) {
         return Err(Refusal::Arity(command.name.to_owned()));
     }
-    if context.state.password.is_some() && !context.session.authenticated && !command.before_password {
+    if context.state.password.is_some()
+        && !context.session.authenticated
+        && !command.before_password
+    {
         return Err(Refusal::NotAuthenticated);
     }
     let size = arguments.iter().map(Bytes::len).sum();
@@ -270,7 +307,10 @@ fn unknown(name: &[u8], arguments: &[Bytes]) -> Refusal {
         }
         shown.push_str(&format!("'{}' ", clip(argument)));
     }
-    Refusal::UnknownCommand { name: clip(name), arguments: shown }
+    Refusal::UnknownCommand {
+        name: clip(name),
+        arguments: shown,
+    }
 }
 
 /// Reads an integer.
@@ -292,13 +332,21 @@ fn wait_limit(text: &[u8]) -> Result<Option<Duration>, Refusal> {
     if seconds == 0.0 {
         return Ok(None);
     }
-    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| Refusal::NotTimeout)
+    Duration::try_from_secs_f64(seconds)
+        .map(Some)
+        .map_err(|_| Refusal::NotTimeout)
 }
 
 /// First and last index of a range as commands give it, where any item is in it.
 fn index_range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
-    let from_end = |index: i64| if index < 0 { index.saturating_add(length) } else { index };
+    let from_end = |index: i64| {
+        if index < 0 {
+            index.saturating_add(length)
+        } else {
+            index
+        }
+    };
     let (start, end) = (from_end(start).max(0), from_end(end).min(length - 1));
     if start > end {
         return None;

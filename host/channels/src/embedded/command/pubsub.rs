@@ -17,7 +17,12 @@ pub(super) fn psubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Resu
     listen(context, arguments, Kind::Pattern, "psubscribe")
 }
 
-fn listen(context: &mut Context<'_>, names: &[Bytes], kind: Kind, word: &'static str) -> Result<Reply, Refusal> {
+fn listen(
+    context: &mut Context<'_>,
+    names: &[Bytes],
+    kind: Kind,
+    word: &'static str,
+) -> Result<Reply, Refusal> {
     let id = context.session.id;
     let mut replies = Vec::with_capacity(names.len());
     for name in names {
@@ -31,18 +36,33 @@ fn listen(context: &mut Context<'_>, names: &[Bytes], kind: Kind, word: &'static
 }
 
 /// `UNSUBSCRIBE [channel...]`; all of them where none is named.
-pub(super) fn unsubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn unsubscribe(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, Refusal> {
     leave(context, arguments, Kind::Channel, "unsubscribe")
 }
 
 /// `PUNSUBSCRIBE [pattern...]`; all of them where none is named.
-pub(super) fn punsubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn punsubscribe(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, Refusal> {
     leave(context, arguments, Kind::Pattern, "punsubscribe")
 }
 
-fn leave(context: &mut Context<'_>, names: &[Bytes], kind: Kind, word: &'static str) -> Result<Reply, Refusal> {
+fn leave(
+    context: &mut Context<'_>,
+    names: &[Bytes],
+    kind: Kind,
+    word: &'static str,
+) -> Result<Reply, Refusal> {
     let id = context.session.id;
-    let names = if names.is_empty() { context.state.subscriptions.names(kind, id) } else { names.to_vec() };
+    let names = if names.is_empty() {
+        context.state.subscriptions.names(kind, id)
+    } else {
+        names.to_vec()
+    };
     if names.is_empty() {
         return Ok(confirmation(context, word, Reply::Null));
     }
@@ -62,7 +82,13 @@ fn confirmation(context: &Context<'_>, word: &'static str, name: Reply) -> Reply
 
 /// `PUBLISH channel message`
 pub(super) fn publish(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [channel, message] = arguments else { return Err(Refusal::Syntax) };
+    let [channel, message] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let state = &mut *context.state;
-    Ok(Reply::count(state.subscriptions.publish(&mut state.clients, channel, message)))
+    Ok(Reply::count(state.subscriptions.publish(
+        &mut state.clients,
+        channel,
+        message,
+    )))
 }

@@ -31,7 +31,12 @@ pub(super) fn command(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply,
         [docs, ..] if is(docs, "DOCS") => Ok(Reply::Map(Vec::new())),
         [info, names @ ..] if is(info, "INFO") => {
             let find = |name: &Bytes| COMMANDS.iter().find(|command| is(name, command.name));
-            Ok(Reply::Array(names.iter().map(|name| find(name).map_or(Reply::NullArray, entry)).collect()))
+            Ok(Reply::Array(
+                names
+                    .iter()
+                    .map(|name| find(name).map_or(Reply::NullArray, entry))
+                    .collect(),
+            ))
         }
         [other, ..] => Err(Refusal::UnknownSubcommand {
             command: "COMMAND",
@@ -44,7 +49,9 @@ pub(super) fn command(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply,
 pub(super) fn config(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     match arguments {
         [get, ..] if is(get, "GET") => Ok(Reply::Map(Vec::new())),
-        _ => Err(Refusal::Other("ERR the embedded channel layer has CONFIG GET only, and its options at its start")),
+        _ => Err(Refusal::Other(
+            "ERR the embedded channel layer has CONFIG GET only, and its options at its start",
+        )),
     }
 }
 
@@ -84,7 +91,10 @@ pub(super) fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refu
     let mut keyspace = String::new();
     for (database, keys, expires) in state.store.census() {
         // Writing to a string can't fail.
-        let _ = write!(keyspace, "db{database}:keys={keys},expires={expires},avg_ttl=0\r\n");
+        let _ = write!(
+            keyspace,
+            "db{database}:keys={keys},expires={expires},avg_ttl=0\r\n"
+        );
     }
     Ok(Reply::text(format!(
         "# Server\r\nredis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\ndjangobot_version:{}\r\n\
@@ -114,4 +124,3 @@ pub(super) fn time(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refu
         Reply::text((now % 1000 * 1000).to_string()),
     ]))
 }
-

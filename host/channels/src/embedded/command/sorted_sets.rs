@@ -47,20 +47,33 @@ impl AddOptions {
 
     fn check(self, pairs: usize) -> Result<(), Refusal> {
         if self.new_only && self.old_only {
-            return Err(Refusal::Other("ERR XX and NX options at the same time are not compatible"));
+            return Err(Refusal::Other(
+                "ERR XX and NX options at the same time are not compatible",
+            ));
         }
-        if [self.new_only, self.greater, self.less].iter().filter(|set| **set).count() > 1 {
-            return Err(Refusal::Other("ERR GT, LT, and/or NX options at the same time are not compatible"));
+        if [self.new_only, self.greater, self.less]
+            .iter()
+            .filter(|set| **set)
+            .count()
+            > 1
+        {
+            return Err(Refusal::Other(
+                "ERR GT, LT, and/or NX options at the same time are not compatible",
+            ));
         }
         if self.increase && pairs > 1 {
-            return Err(Refusal::Other("ERR INCR option supports a single increment-element pair"));
+            return Err(Refusal::Other(
+                "ERR INCR option supports a single increment-element pair",
+            ));
         }
         Ok(())
     }
 
     /// The score that a member gets, if it gets one.
     fn score(self, old: Option<f64>, given: f64) -> Result<Option<f64>, Refusal> {
-        let Some(old) = old else { return Ok((!self.old_only).then_some(given)) };
+        let Some(old) = old else {
+            return Ok((!self.old_only).then_some(given));
+        };
         if self.new_only {
             return Ok(None);
         }
@@ -75,24 +88,45 @@ impl AddOptions {
 
 /// `ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]`
 pub(super) fn zadd(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, arguments @ ..] = arguments else { return Err(Refusal::Syntax) };
+    let [key, arguments @ ..] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let mut rest = arguments;
     let options = AddOptions::take(&mut rest)?;
-    let (pairs, []) = rest.as_chunks::<2>() else { return Err(Refusal::Syntax) };
+    let (pairs, []) = rest.as_chunks::<2>() else {
+        return Err(Refusal::Syntax);
+    };
     if pairs.is_empty() {
         return Err(Refusal::Syntax);
     }
     options.check(pairs.len())?;
-    let scores = pairs.iter().map(|[score, _]| parse_double(score).ok_or(Refusal::NotDouble));
+    let scores = pairs
+        .iter()
+        .map(|[score, _]| parse_double(score).ok_or(Refusal::NotDouble));
     let scores = scores.collect::<Result<Vec<f64>, _>>()?;
-    add(context, key, options, pairs.iter().map(|[_, member]| &member[..]).zip(scores))
+    add(
+        context,
+        key,
+        options,
+        pairs.iter().map(|[_, member]| &member[..]).zip(scores),
+    )
 }
 
 /// `ZINCRBY key increment member`
 pub(super) fn zincrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, by, member] = arguments else { return Err(Refusal::Syntax) };
+    let [key, by, member] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let by = parse_double(by).ok_or(Refusal::NotDouble)?;
-    add(context, key, AddOptions { increase: true, ..AddOptions::default() }, [(&member[..], by)])
+    add(
+        context,
+        key,
+        AddOptions {
+            increase: true,
+            ..AddOptions::default()
+        },
+        [(&member[..], by)],
+    )
 }
 
 fn add<'a>(
@@ -101,66 +135,112 @@ fn add<'a>(
     options: AddOptions,
     pairs: impl IntoIterator<Item = (&'a [u8], f64)>,
 ) -> Result<Reply, Refusal> {
-    let absent = if options.old_only { Absent::Leave } else { Absent::Create };
-    let done = context.keyspace().edit(key, absent, |set: &mut SortedSet| {
-        let (mut added, mut changed, mut last) = (0, 0, None);
-        for (member, given) in pairs {
-            let old = set.score(member);
-            last = options.score(old, given)?;
-            if let Some(new) = last {
-                set.insert(member, new);
-                added += usize::from(old.is_none());
-                changed += usize::from(old.is_some_and(|old| old != new));
+    let absent = if options.old_only {
+        Absent::Leave
+    } else {
+        Absent::Create
+    };
+    let done = context
+        .keyspace()
+        .edit(key, absent, |set: &mut SortedSet| {
+            let (mut added, mut changed, mut last) = (0, 0, None);
+            for (member, given) in pairs {
+                let old = set.score(member);
+                last = options.score(old, given)?;
+                if let Some(new) = last {
+                    set.insert(member, new);
+                    added += usize::from(old.is_none());
+                    changed += usize::from(old.is_some_and(|old| old != new));
+                }
             }
-        }
-        Ok((added, changed, last))
-    })?;
+            Ok((added, changed, last))
+        })?;
     let (added, changed, last) = done.transpose()?.unwrap_or((0, 0, None));
     if options.increase {
         return Ok(last.map_or(Reply::Null, Reply::Double));
     }
-    Ok(Reply::count(if options.count_changed { added + changed } else { added }))
+    Ok(Reply::count(if options.count_changed {
+        added + changed
+    } else {
+        added
+    }))
 }
 
 /// `ZCARD key`
 pub(super) fn zcard(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
-    Ok(Reply::count(context.keyspace().collection::<SortedSet>(key)?.map_or(0, SortedSet::len)))
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    Ok(Reply::count(
+        context
+            .keyspace()
+            .collection::<SortedSet>(key)?
+            .map_or(0, SortedSet::len),
+    ))
 }
 
 /// `ZSCORE key member`
 pub(super) fn zscore(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, member] = arguments else { return Err(Refusal::Syntax) };
+    let [key, member] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let mut keyspace = context.keyspace();
-    let score = keyspace.collection::<SortedSet>(key)?.and_then(|set| set.score(member));
+    let score = keyspace
+        .collection::<SortedSet>(key)?
+        .and_then(|set| set.score(member));
     Ok(score.map_or(Reply::Null, Reply::Double))
 }
 
 /// `ZCOUNT key min max`
 pub(super) fn zcount(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, min, max] = arguments else { return Err(Refusal::Syntax) };
+    let [key, min, max] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let (min, max) = bounds(min, max)?;
-    Ok(Reply::count(context.keyspace().collection::<SortedSet>(key)?.map_or(0, |set| set.count(min, max))))
+    Ok(Reply::count(
+        context
+            .keyspace()
+            .collection::<SortedSet>(key)?
+            .map_or(0, |set| set.count(min, max)),
+    ))
 }
 
 fn bounds(min: &[u8], max: &[u8]) -> Result<(Bound<f64>, Bound<f64>), Refusal> {
-    parse_bound(min).zip(parse_bound(max)).ok_or(Refusal::NotBound)
+    parse_bound(min)
+        .zip(parse_bound(max))
+        .ok_or(Refusal::NotBound)
 }
 
 /// `ZREM key member...`
 pub(super) fn zrem(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, members @ ..] = arguments else { return Err(Refusal::Syntax) };
-    let removed = context.keyspace().edit(key, Absent::Leave, |set: &mut SortedSet| {
-        members.iter().filter(|member| set.remove(member).is_some()).count()
-    })?;
+    let [key, members @ ..] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    let removed = context
+        .keyspace()
+        .edit(key, Absent::Leave, |set: &mut SortedSet| {
+            members
+                .iter()
+                .filter(|member| set.remove(member).is_some())
+                .count()
+        })?;
     Ok(Reply::count(removed.unwrap_or(0)))
 }
 
 /// `ZREMRANGEBYSCORE key min max`
-pub(super) fn zremrangebyscore(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, min, max] = arguments else { return Err(Refusal::Syntax) };
+pub(super) fn zremrangebyscore(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, Refusal> {
+    let [key, min, max] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let (min, max) = bounds(min, max)?;
-    let removed = context.keyspace().edit(key, Absent::Leave, |set: &mut SortedSet| set.remove_range(min, max))?;
+    let removed = context
+        .keyspace()
+        .edit(key, Absent::Leave, |set: &mut SortedSet| {
+            set.remove_range(min, max)
+        })?;
     Ok(Reply::count(removed.unwrap_or(0)))
 }
 
@@ -169,21 +249,28 @@ pub(super) fn zpopmin(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
     let (key, count) = match arguments {
         [key] => (key, None),
         [key, count] => {
-            let count = integer(count).ok().and_then(|count| usize::try_from(count).ok());
+            let count = integer(count)
+                .ok()
+                .and_then(|count| usize::try_from(count).ok());
             (key, Some(count.ok_or(Refusal::NotPositive)?))
         }
         _ => return Err(Refusal::Syntax),
     };
-    let popped = context.keyspace().edit(key, Absent::Leave, |set: &mut SortedSet| {
-        let all = std::iter::from_fn(|| set.pop_first()).map(|(member, standing)| (member, standing.score));
-        all.take(count.unwrap_or(1)).collect::<Vec<_>>()
-    })?;
+    let popped = context
+        .keyspace()
+        .edit(key, Absent::Leave, |set: &mut SortedSet| {
+            let all = std::iter::from_fn(|| set.pop_first())
+                .map(|(member, standing)| (member, standing.score));
+            all.take(count.unwrap_or(1)).collect::<Vec<_>>()
+        })?;
     let popped = popped.unwrap_or_default();
     // Without a count there is no pair around the one member, in RESP3 either.
     Ok(match (count, popped.into_iter()) {
-        (None, popped) => {
-            Reply::Array(popped.flat_map(|(member, score)| [Reply::Bulk(member), Reply::Double(score)]).collect())
-        }
+        (None, popped) => Reply::Array(
+            popped
+                .flat_map(|(member, score)| [Reply::Bulk(member), Reply::Double(score)])
+                .collect(),
+        ),
         (Some(_), popped) => Reply::Scored(popped.collect()),
     })
 }
@@ -212,7 +299,9 @@ impl RangeOptions {
                 _ if is_zrange && is(option, "REV") => known.reverse = true,
                 _ if is_zrange && is(option, "BYSCORE") => known.by_score = true,
                 _ if is_zrange && is(option, "BYLEX") => {
-                    return Err(Refusal::Other("ERR the embedded channel layer has no BYLEX"));
+                    return Err(Refusal::Other(
+                        "ERR the embedded channel layer has no BYLEX",
+                    ));
                 }
                 [offset, count, rest @ ..] if is(option, "LIMIT") => {
                     known.limit = Some((integer(offset)?, integer(count)?));
@@ -221,7 +310,7 @@ impl RangeOptions {
                 _ => return Err(Refusal::Syntax),
             }
         }
-        if known.limit.is_some() && !known.by_score {
+        if known.limit.is_some_and(|(_, count)| count != -1) && !known.by_score {
             return Err(Refusal::Other(
                 "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
             ));
@@ -233,33 +322,59 @@ impl RangeOptions {
     fn reply<'a>(self, found: impl DoubleEndedIterator<Item = (&'a Bytes, f64)>) -> Reply {
         let (offset, count) = self.limit.unwrap_or((0, -1));
         // An offset below zero finds nothing, as in Redis.
-        let count = if offset < 0 { 0 } else { usize::try_from(count).unwrap_or(usize::MAX) };
+        let count = if offset < 0 {
+            0
+        } else {
+            usize::try_from(count).unwrap_or(usize::MAX)
+        };
         let offset = usize::try_from(offset).unwrap_or(0);
-        if self.reverse { self.show(found.rev().skip(offset).take(count)) } else { self.show(found.skip(offset).take(count)) }
+        if self.reverse {
+            self.show(found.rev().skip(offset).take(count))
+        } else {
+            self.show(found.skip(offset).take(count))
+        }
     }
 
     fn show<'a>(self, found: impl Iterator<Item = (&'a Bytes, f64)>) -> Reply {
         if self.with_scores {
-            Reply::Scored(found.map(|(member, score)| (member.clone(), score)).collect())
+            Reply::Scored(
+                found
+                    .map(|(member, score)| (member.clone(), score))
+                    .collect(),
+            )
         } else {
-            Reply::Array(found.map(|(member, _)| Reply::Bulk(member.clone())).collect())
+            Reply::Array(
+                found
+                    .map(|(member, _)| Reply::Bulk(member.clone()))
+                    .collect(),
+            )
         }
     }
 }
 
 /// `ZRANGE key start stop [BYSCORE] [REV] [LIMIT offset count] [WITHSCORES]`
 pub(super) fn zrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, start, stop, options @ ..] = arguments else { return Err(Refusal::Syntax) };
+    let [key, start, stop, options @ ..] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     let options = RangeOptions::read(options, RangeOptions::default(), true)?;
     if options.by_score {
         // In reverse the higher end comes first.
-        let (min, max) = if options.reverse { (stop, start) } else { (start, stop) };
+        let (min, max) = if options.reverse {
+            (stop, start)
+        } else {
+            (start, stop)
+        };
         return range_by_score(context, key, bounds(min, max)?, options);
     }
     let (start, stop) = (integer(start)?, integer(stop)?);
     let mut keyspace = context.keyspace();
-    let Some(set) = keyspace.collection::<SortedSet>(key)? else { return Ok(Reply::Array(Vec::new())) };
-    let Some((from, to)) = index_range(start, stop, set.len()) else { return Ok(Reply::Array(Vec::new())) };
+    let Some(set) = keyspace.collection::<SortedSet>(key)? else {
+        return Ok(Reply::Array(Vec::new()));
+    };
+    let Some((from, to)) = index_range(start, stop, set.len()) else {
+        return Ok(Reply::Array(Vec::new()));
+    };
     let length = to - from + 1;
     Ok(if options.reverse {
         options.show(set.iter().rev().skip(from).take(length))
@@ -269,9 +384,21 @@ pub(super) fn zrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
 }
 
 /// `ZRANGEBYSCORE key min max [WITHSCORES] [LIMIT offset count]`
-pub(super) fn zrangebyscore(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, min, max, options @ ..] = arguments else { return Err(Refusal::Syntax) };
-    let options = RangeOptions::read(options, RangeOptions { by_score: true, ..RangeOptions::default() }, false)?;
+pub(super) fn zrangebyscore(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, Refusal> {
+    let [key, min, max, options @ ..] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    let options = RangeOptions::read(
+        options,
+        RangeOptions {
+            by_score: true,
+            ..RangeOptions::default()
+        },
+        false,
+    )?;
     range_by_score(context, key, bounds(min, max)?, options)
 }
 
@@ -283,5 +410,7 @@ fn range_by_score(
 ) -> Result<Reply, Refusal> {
     let mut keyspace = context.keyspace();
     let set = keyspace.collection::<SortedSet>(key)?;
-    Ok(set.map_or(Reply::Array(Vec::new()), |set| options.reply(set.range(min, max))))
+    Ok(set.map_or(Reply::Array(Vec::new()), |set| {
+        options.reply(set.range(min, max))
+    }))
 }

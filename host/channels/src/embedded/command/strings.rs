@@ -10,38 +10,57 @@ use crate::embedded::store::{Keyspace, Value};
 
 /// `GET key`
 pub(super) fn get(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
-    Ok(context.keyspace().text(key)?.cloned().map_or(Reply::Null, Reply::Bulk))
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    Ok(context
+        .keyspace()
+        .text(key)?
+        .cloned()
+        .map_or(Reply::Null, Reply::Bulk))
 }
 
 /// `SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | KEEPTTL]`
 pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, value, options @ ..] = arguments else { return Err(Refusal::Syntax) };
-    let mut keyspace = context.keyspace();
-    let (mut wanted, mut get, mut keep, mut deadline) = (None, false, false, None);
+    let [key, value, options @ ..] = arguments else {
+        return Err(Refusal::Syntax);
+    };
+    let (mut wanted, mut get, mut keep, mut time) = (None, false, false, None);
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        if (is(option, "NX") || is(option, "XX")) && wanted.is_none_or(|wanted| wanted == is(option, "XX")) {
-            wanted = Some(is(option, "XX"));
+        let (nx, xx, ex, px) = (is(option, "NX"), is(option, "XX"), is(option, "EX"), is(option, "PX"));
+        if (nx || xx) && wanted.is_none_or(|wanted| wanted == xx) {
+            wanted = Some(xx);
         } else if is(option, "GET") {
             get = true;
-        } else if is(option, "KEEPTTL") && deadline.is_none() {
+        } else if is(option, "KEEPTTL") && time.is_none() {
             keep = true;
-        } else if (is(option, "EX") || is(option, "PX")) && deadline.is_none() && !keep {
-            let time = integer(options.next().ok_or(Refusal::Syntax)?)?;
-            let time = if is(option, "EX") { time.checked_mul(1000) } else { Some(time) };
-            let time = time.filter(|time| *time > 0).and_then(|time| u64::try_from(time).ok());
-            let time = time.and_then(|time| keyspace.now().checked_add(time));
-            deadline = Some(time.ok_or(Refusal::ExpireTime("set"))?);
+        } else if (ex || px) && time.is_none() && !keep {
+            time = Some((options.next().ok_or(Refusal::Syntax)?, if ex { 1000 } else { 1 }));
         } else {
             return Err(Refusal::Syntax);
         }
     }
-    let old = if get { keyspace.text(key)?.cloned() } else { None };
+    let mut keyspace = context.keyspace();
+    let mut deadline = None;
+    if let Some((time, unit)) = time {
+        let time = integer(time)?.checked_mul(unit).filter(|time| *time > 0);
+        let time = time.and_then(|time| keyspace.now().checked_add_signed(time));
+        deadline = Some(time.ok_or(Refusal::ExpireTime("set"))?);
+    }
+    let old = if get {
+        keyspace.text(key)?.cloned()
+    } else {
+        None
+    };
     let there = keyspace.get(key).is_some();
     let goes = wanted.is_none_or(|wanted| wanted == there);
     if goes {
-        let deadline = if keep { keyspace.deadline(key).flatten() } else { deadline };
+        let deadline = if keep {
+            keyspace.deadline(key).flatten()
+        } else {
+            deadline
+        };
         keyspace.set_text(key, value, deadline);
     }
     Ok(match (get, goes) {
@@ -53,13 +72,17 @@ pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
 
 /// `INCR key`
 pub(super) fn incr(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key] = arguments else { return Err(Refusal::Syntax) };
+    let [key] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     increase(&mut context.keyspace(), key, 1).map(Reply::Integer)
 }
 
 /// `INCRBY key increment`
 pub(super) fn incrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let [key, by] = arguments else { return Err(Refusal::Syntax) };
+    let [key, by] = arguments else {
+        return Err(Refusal::Syntax);
+    };
     increase(&mut context.keyspace(), key, integer(by)?).map(Reply::Integer)
 }
 

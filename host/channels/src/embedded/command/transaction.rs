@@ -46,12 +46,21 @@ pub(super) fn multi(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Ref
 
 /// `DISCARD`
 pub(super) fn discard(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
-    context.session.transaction.take().map(|_| Reply::OK).ok_or(Refusal::NoMulti("DISCARD"))
+    context
+        .session
+        .transaction
+        .take()
+        .map(|_| Reply::OK)
+        .ok_or(Refusal::NoMulti("DISCARD"))
 }
 
 /// `EXEC`: nobody else's command runs in between.
 pub(super) fn exec(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
-    let transaction = context.session.transaction.take().ok_or(Refusal::NoMulti("EXEC"))?;
+    let transaction = context
+        .session
+        .transaction
+        .take()
+        .ok_or(Refusal::NoMulti("EXEC"))?;
     if transaction.failed {
         return Err(Refusal::Aborted);
     }
@@ -59,5 +68,7 @@ pub(super) fn exec(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refu
     let run = |(command, arguments): (&Command, Vec<Bytes>)| {
         (command.run)(context, &arguments).unwrap_or_else(Reply::from)
     };
-    Ok(Reply::Array(transaction.queued.into_iter().map(run).collect()))
+    Ok(Reply::Array(
+        transaction.queued.into_iter().map(run).collect(),
+    ))
 }

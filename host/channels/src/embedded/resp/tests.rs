@@ -2,7 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn read_all(mut reader: RequestReader, input: &[u8]) -> (Vec<Vec<Bytes>>, Result<(), ProtocolError>) {
+fn read_all(
+    mut reader: RequestReader,
+    input: &[u8],
+) -> (Vec<Vec<Bytes>>, Result<(), ProtocolError>) {
     let mut input = BytesMut::from(input);
     let mut requests = Vec::new();
     loop {
@@ -16,16 +19,31 @@ fn read_all(mut reader: RequestReader, input: &[u8]) -> (Vec<Vec<Bytes>>, Result
 
 fn check(input: &[u8], expect: &[&[&str]], end: Result<(), ProtocolError>) {
     let (requests, got) = read_all(RequestReader::default(), input);
-    let expect: Vec<Vec<Bytes>> =
-        expect.iter().map(|request| request.iter().map(|a| Bytes::copy_from_slice(a.as_bytes())).collect()).collect();
+    let expect: Vec<Vec<Bytes>> = expect
+        .iter()
+        .map(|request| {
+            request
+                .iter()
+                .map(|a| Bytes::copy_from_slice(a.as_bytes()))
+                .collect()
+        })
+        .collect();
     assert_eq!(requests, expect, "{}", input.escape_ascii());
     assert_eq!(got, end, "{}", input.escape_ascii());
 }
 
 #[test]
 fn requests_are_read_pipelined_and_typed_by_hand() {
-    check(b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", &[&["PING"], &["ECHO", ""]], Ok(()));
-    check(b"PING\r\n  get  x \n\r\n", &[&["PING"], &["get", "x"]], Ok(()));
+    check(
+        b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$0\r\n\r\n",
+        &[&["PING"], &["ECHO", ""]],
+        Ok(()),
+    );
+    check(
+        b"PING\r\n  get  x \n\r\n",
+        &[&["PING"], &["get", "x"]],
+        Ok(()),
+    );
     check(b"*0\r\n*-1\r\n*1\r\n$1\r\nx\r\n", &[&["x"]], Ok(()));
     check(b"*2\r\n$3\r\nGET\r\n$5\r\nab", &[], Ok(()));
 }
@@ -35,7 +53,11 @@ fn hostile_requests_are_errors() {
     check(b"*200000\r\n", &[], Err(ProtocolError::ArgumentCount));
     check(b"*x\r\n", &[], Err(ProtocolError::ArgumentCount));
     check(b"*1\r\n$-1\r\n", &[], Err(ProtocolError::BulkLength));
-    check(b"*1\r\n$99999999999999999999\r\n", &[], Err(ProtocolError::BulkLength));
+    check(
+        b"*1\r\n$99999999999999999999\r\n",
+        &[],
+        Err(ProtocolError::BulkLength),
+    );
     check(b"*1\r\n$67108865\r\n", &[], Err(ProtocolError::BulkLength));
     check(b"*2\r\n$67108864\r\n", &[], Ok(()));
     check(b"*1\r\n*1\r\n", &[], Err(ProtocolError::NoBulk(b'*')));
@@ -54,7 +76,11 @@ fn replies_follow_the_protocol_that_was_agreed() {
         }
     }
     check(Reply::OK, "+OK\r\n", "+OK\r\n");
-    check(Reply::Error("ERR a\r\n+OK".into()), "-ERR a  +OK\r\n", "-ERR a  +OK\r\n");
+    check(
+        Reply::Error("ERR a\r\n+OK".into()),
+        "-ERR a  +OK\r\n",
+        "-ERR a  +OK\r\n",
+    );
     check(Reply::Null, "$-1\r\n", "_\r\n");
     check(Reply::NullArray, "*-1\r\n", "_\r\n");
     check(Reply::Double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n");
@@ -68,13 +94,18 @@ fn replies_follow_the_protocol_that_was_agreed() {
         "*2\r\n$1\r\nk\r\n:3\r\n",
         "%1\r\n$1\r\nk\r\n:3\r\n",
     );
-    check(Reply::Push(vec![Reply::Integer(1)]), "*1\r\n:1\r\n", ">1\r\n:1\r\n");
+    check(
+        Reply::Push(vec![Reply::Integer(1)]),
+        "*1\r\n:1\r\n",
+        ">1\r\n:1\r\n",
+    );
 }
 
 fn written(requests: &[Vec<Vec<u8>>]) -> Vec<u8> {
     let mut out = BytesMut::new();
     for request in requests {
-        Reply::Array(request.iter().map(|a| Reply::text(a.clone())).collect()).write(Protocol::Resp2, &mut out);
+        Reply::Array(request.iter().map(|a| Reply::text(a.clone())).collect())
+            .write(Protocol::Resp2, &mut out);
     }
     out.to_vec()
 }
@@ -101,7 +132,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), line in "[*$+-]?[0-9-]{0,20}(\r\n)?([*$][0-9-]{0,5}\r\n){0,4}") {
-        read_all(RequestReader::default(), &bytes);
-        read_all(RequestReader::default(), line.as_bytes());
+        let _ = read_all(RequestReader::default(), &bytes);
+        let _ = read_all(RequestReader::default(), line.as_bytes());
     }
 }

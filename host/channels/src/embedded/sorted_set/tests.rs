@@ -3,16 +3,31 @@ use proptest::prelude::*;
 use super::*;
 
 fn members(set: &SortedSet) -> Vec<(String, f64)> {
-    set.iter().map(|(member, score)| (String::from_utf8(member.to_vec()).unwrap(), score)).collect()
+    set.iter()
+        .map(|(member, score)| (String::from_utf8(member.to_vec()).unwrap(), score))
+        .collect()
 }
 
 #[test]
 fn members_stand_by_score_and_then_by_bytes() {
     let mut set = SortedSet::default();
-    for (member, score) in [("b", 1.0), ("a", 1.0), ("aa", 1.0), ("z", -1.0), ("c", f64::INFINITY), ("a", 0.0)] {
+    for (member, score) in [
+        ("b", 1.0),
+        ("a", 1.0),
+        ("aa", 1.0),
+        ("z", -1.0),
+        ("c", f64::INFINITY),
+        ("a", 0.0),
+    ] {
         set.insert(member.as_bytes(), score);
     }
-    let expect = [("z", -1.0), ("a", 0.0), ("aa", 1.0), ("b", 1.0), ("c", f64::INFINITY)];
+    let expect = [
+        ("z", -1.0),
+        ("a", 0.0),
+        ("aa", 1.0),
+        ("b", 1.0),
+        ("c", f64::INFINITY),
+    ];
     assert_eq!(members(&set), expect.map(|(m, s)| (m.to_owned(), s)));
 }
 
@@ -22,9 +37,24 @@ fn a_member_given_back_stands_where_it_stood() {
     set.insert(b"first", 1.0);
     set.insert(b"second", 2.0);
     let (member, standing) = set.pop_first().unwrap();
-    set.give_back(&member, Standing { returned: true, ..standing });
+    set.give_back(
+        &member,
+        Standing {
+            returned: true,
+            ..standing
+        },
+    );
     let (member, standing) = set.pop_first().unwrap();
-    assert_eq!((&member[..], standing), (&b"first"[..], Standing { score: 1.0, returned: true }));
+    assert_eq!(
+        (&member[..], standing),
+        (
+            &b"first"[..],
+            Standing {
+                score: 1.0,
+                returned: true
+            }
+        )
+    );
 }
 
 /// What a set must do, done the slow way.
@@ -35,19 +65,33 @@ impl Model {
     fn insert(&mut self, member: &[u8], score: f64) {
         self.0.retain(|(m, _)| m != member);
         self.0.push((member.to_vec(), score));
-        self.0.sort_by(|(m1, s1), (m2, s2)| s1.partial_cmp(s2).unwrap().then(m1.cmp(m2)));
+        self.0
+            .sort_by(|(m1, s1), (m2, s2)| s1.partial_cmp(s2).unwrap().then(m1.cmp(m2)));
     }
 }
 
 fn score() -> impl Strategy<Value = f64> {
     prop_oneof![
         (-3i8..3).prop_map(f64::from),
-        prop::sample::select(vec![-0.0, 0.5, f64::MIN_POSITIVE, f64::INFINITY, f64::NEG_INFINITY, f64::MAX]),
+        prop::sample::select(vec![
+            -0.0,
+            0.5,
+            f64::MIN_POSITIVE,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::MAX
+        ]),
     ]
 }
 
 fn bound() -> impl Strategy<Value = Bound<f64>> {
-    (score(), any::<bool>()).prop_map(|(s, open)| if open { Bound::Excluded(s) } else { Bound::Included(s) })
+    (score(), any::<bool>()).prop_map(|(s, open)| {
+        if open {
+            Bound::Excluded(s)
+        } else {
+            Bound::Included(s)
+        }
+    })
 }
 
 proptest! {

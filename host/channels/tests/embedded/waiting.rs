@@ -1,0 +1,311 @@
+//! Those who wait, those who go, and those who ask too much.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use djangobot_channels::{BindError, EmbeddedServer, ServerOptions};
+use djangobot_tests::eventually;
+
+use crate::client::Client;
+
+async fn server() -> EmbeddedServer {
+    EmbeddedServer::bind(local()).await.unwrap()
+}
+
+fn local() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// Waits until `count` clients wait for an item.
+async fn blocked(address: SocketAddr, count: usize) {
+    let mut client = Client::connect(address).await;
+    eventually("the clients to wait", async || {
+        client
+            .call(&["INFO"])
+            .await
+            .contains(&format!("blocked_clients:{count}\\r"))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waited_longest_is_served_first() {
+    let server = server().await;
+    let mut waiters = Vec::new();
+    for index in 0..3 {
+        let mut client = Client::connect(server.addr()).await;
+        client.send(&["BZPOPMIN", "none", "q", "0"]).await;
+        blocked(server.addr(), index + 1).await;
+        waiters.push(client);
+    }
+    let mut sender = Client::connect(server.addr()).await;
+    sender.call(&["ZADD", "q", "1", "one", "2", "two"]).await;
+    sender.call(&["ZADD", "q", "0", "zero"]).await;
+    for (waiter, (member, score)) in waiters
+        .iter_mut()
+        .zip([("one", 1), ("two", 2), ("zero", 0)])
+    {
+        let expect = format!("*3 $1 q ${} {member} $1 {score} ", member.len());
+        assert_eq!(waiter.reply().await, expect);
+    }
+    assert_eq!(sender.call(&["EXISTS", "q"]).await, ":0 ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_waiter_that_goes_away_takes_nothing_with_it() {
+    let server = server().await;
+    let mut sender = Client::connect(server.addr()).await;
+    for round in 0..100 {
+        let mut gone = Client::connect(server.addr()).await;
+        gone.send(&["BZPOPMIN", "q", "0"]).await;
+        blocked(server.addr(), 1).await;
+        let member = round.to_string();
+        // The message comes right behind the end of the connection.
+        drop(gone);
+        sender.call(&["ZADD", "q", "1", &member]).await;
+        let taken = eventually("the message to be there", async || {
+            let taken = sender.call(&["ZPOPMIN", "q"]).await;
+            (taken != "*0 ").then_some(taken)
+        })
+        .await;
+        assert_eq!(taken, format!("*2 ${} {member} $1 1 ", member.len()));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_time_and_in_a_transaction_at_once() {
+    let server = server().await;
+    let mut client = Client::connect(server.addr()).await;
+    assert_eq!(client.call(&["BZPOPMIN", "q", "0.01"]).await, "*-1 ");
+    client.call(&["MULTI"]).await;
+    client.call(&["BZPOPMIN", "q", "0"]).await;
+    assert_eq!(client.call(&["EXEC"]).await, "*1 *-1 ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn requests_behind_a_wait_are_answered_after_it() {
+    let server = server().await;
+    let mut waiter = Client::connect(server.addr()).await;
+    waiter.send_raw(b"BZPOPMIN q 0\r\nPING\r\n").await;
+    blocked(server.addr(), 1).await;
+    Client::connect(server.addr())
+        .await
+        .call(&["ZADD", "q", "1", "m"])
+        .await;
+    assert_eq!(waiter.reply().await, "*3 $1 q $1 m $1 1 ");
+    assert_eq!(waiter.reply().await, "+PONG ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_transaction_adds_and_takes_itself_wakes_nobody() {
+    let server = server().await;
+    let mut waiter = Client::connect(server.addr()).await;
+    waiter.send(&["BZPOPMIN", "q", "0"]).await;
+    blocked(server.addr(), 1).await;
+    let mut client = Client::connect(server.addr()).await;
+    for request in [&["MULTI"][..], &["ZADD", "q", "1", "m"], &["ZPOPMIN", "q"]] {
+        client.call(request).await;
+    }
+    assert_eq!(client.call(&["EXEC"]).await, "*2 :1 *2 $1 m $1 1 ");
+    blocked(server.addr(), 1).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn subscribers_hear_channels_and_patterns_in_their_protocol() {
+    let server = server().await;
+    let mut old = Client::connect(server.addr()).await;
+    let mut new = Client::connect(server.addr()).await;
+    new.call(&["HELLO", "3"]).await;
+    assert_eq!(
+        old.call(&["SUBSCRIBE", "news"]).await,
+        "*3 $9 subscribe $4 news :1 "
+    );
+    assert_eq!(
+        new.call(&["PSUBSCRIBE", "n*"]).await,
+        ">3 $10 psubscribe $2 n* :1 "
+    );
+    let mut sender = Client::connect(server.addr()).await;
+    assert_eq!(sender.call(&["PUBLISH", "news", "hi"]).await, ":2 ");
+    assert_eq!(old.reply().await, "*3 $7 message $4 news $2 hi ");
+    assert_eq!(new.reply().await, ">4 $8 pmessage $2 n* $4 news $2 hi ");
+    assert!(
+        old.call(&["GET", "k"])
+            .await
+            .starts_with("-ERR Can't execute 'get'")
+    );
+    assert_eq!(new.call(&["GET", "k"]).await, "_ ");
+    assert_eq!(
+        old.call(&["UNSUBSCRIBE"]).await,
+        "*3 $11 unsubscribe $4 news :0 "
+    );
+    assert_eq!(sender.call(&["PUBLISH", "news", "hi"]).await, ":1 ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_is_disconnected() {
+    let options = ServerOptions {
+        subscriber_limit: 100_000,
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(local(), options).await.unwrap();
+    let mut slow = Client::connect(server.addr()).await;
+    slow.call(&["SUBSCRIBE", "news"]).await;
+    let mut sender = Client::connect(server.addr()).await;
+    let message = vec![b'x'; 100_000];
+    let publish = [&b"PUBLISH"[..], b"news", &message];
+    eventually("the subscriber to be dropped", async || {
+        (sender.call(&publish).await == ":0 ").then_some(())
+    })
+    .await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_comes_back() {
+    let options = ServerOptions {
+        memory_limit: 20_000,
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(local(), options).await.unwrap();
+    let mut client = Client::connect(server.addr()).await;
+    let mut refused = String::new();
+    for index in 0..30 {
+        refused = client
+            .call(&["SET", &format!("k{index}"), &"x".repeat(1000)])
+            .await;
+    }
+    assert_eq!(
+        refused,
+        "-OOM command not allowed when used memory > 'maxmemory'. "
+    );
+    assert_eq!(client.call(&["DEL", "k0", "k1"]).await, ":2 ");
+    assert_eq!(client.call(&["SET", "k", "x"]).await, "+OK ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn hostile_bytes_end_their_connection_and_no_other() {
+    let server = server().await;
+    let mut other = Client::connect(server.addr()).await;
+    for bytes in [
+        &b"*1\r\n$999999999\r\n"[..],
+        b"*99999999\r\n",
+        b"*1\r\n:1\r\n",
+        &[b'x'; 70_000],
+    ] {
+        let mut client = Client::connect(server.addr()).await;
+        client.send_raw(bytes).await;
+        let error = client.reply().await;
+        assert!(
+            error.is_empty() || error.starts_with("-ERR Protocol error"),
+            "{error}"
+        );
+        assert_eq!(client.reply().await, "");
+    }
+    assert_eq!(other.call(&["PING"]).await, "+PONG ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn too_many_clients_are_told_so() {
+    let options = ServerOptions {
+        max_clients: 1,
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(local(), options).await.unwrap();
+    let mut first = Client::connect(server.addr()).await;
+    first.call(&["PING"]).await;
+    assert_eq!(
+        Client::connect(server.addr()).await.reply().await,
+        "-ERR max number of clients reached "
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for() {
+    let options = ServerOptions {
+        password: Some("s3cret".to_owned()),
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(local(), options).await.unwrap();
+    let mut client = Client::connect(server.addr()).await;
+    assert_eq!(
+        client.call(&["GET", "k"]).await,
+        "-NOAUTH Authentication required. "
+    );
+    assert!(
+        client
+            .call(&["AUTH", "wrong"])
+            .await
+            .starts_with("-WRONGPASS")
+    );
+    assert!(client.call(&["HELLO", "3"]).await.starts_with("-NOAUTH"));
+    assert!(
+        client
+            .call(&["HELLO", "3", "AUTH", "default", "s3cret"])
+            .await
+            .starts_with('%')
+    );
+    assert_eq!(client.call(&["GET", "k"]).await, "_ ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_address_that_can_t_be_had_is_an_error_with_a_cure() {
+    let server = server().await;
+    let taken = EmbeddedServer::bind(server.addr()).await.unwrap_err();
+    assert!(matches!(taken, BindError::InUse { .. }), "{taken}");
+    let open = EmbeddedServer::bind(([0, 0, 0, 0], 0).into())
+        .await
+        .unwrap_err();
+    assert!(matches!(open, BindError::Open { .. }), "{open}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn changes_are_told_to_those_who_track_them() {
+    let server = server().await;
+    let mut tracker = Client::connect(server.addr()).await;
+    assert!(
+        tracker
+            .call(&["CLIENT", "TRACKING", "ON", "BCAST"])
+            .await
+            .starts_with("-ERR")
+    );
+    tracker.call(&["HELLO", "3"]).await;
+    assert_eq!(
+        tracker
+            .call(&[
+                "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "asgi", "NOLOOP"
+            ])
+            .await,
+        "+OK "
+    );
+    tracker.call(&["SET", "asgi-mine", "1"]).await;
+    let mut other = Client::connect(server.addr()).await;
+    other.call(&["SET", "else", "1"]).await;
+    other.call(&["ZADD", "asgislack.send", "1", "m"]).await;
+    assert_eq!(
+        tracker.reply().await,
+        ">2 $10 invalidate *1 $14 asgislack.send "
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn dropping_the_server_closes_its_connections() {
+    let server = server().await;
+    let mut client = Client::connect(server.addr()).await;
+    client.call(&["PING"]).await;
+    drop(server);
+    let closed = tokio::time::timeout(Duration::from_secs(10), client.reply()).await;
+    assert_eq!(closed.as_deref(), Ok(""));
+}
