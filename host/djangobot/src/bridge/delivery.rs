@@ -155,8 +155,8 @@ impl Queue {
         }
     }
 
-    /// The events at the front, once there are any; `None` when the queue is closed and empty.
-    async fn front(&self) -> Option<Vec<Member>> {
+    /// Up to `limit` events at the front, once there are any; `None` when the queue is closed and empty.
+    async fn front(&self, limit: usize) -> Option<Vec<Member>> {
         loop {
             {
                 let mut waiting = self.lock();
@@ -164,7 +164,7 @@ impl Queue {
                 let batch: Vec<Member> = waiting
                     .events
                     .iter()
-                    .take(BATCH)
+                    .take(limit)
                     .take_while(|event| {
                         let fits = bytes == 0 || bytes + event.member.0.len() <= BATCH_BYTES;
                         bytes += event.member.0.len();
@@ -220,7 +220,8 @@ impl Courier {
     async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         let mut stuck: Option<(Stuck, Instant)> = None;
-        while let Some(batch) = self.queue.front().await {
+        let mut limit = BATCH;
+        while let Some(batch) = self.queue.front(limit).await {
             let outcome = self.layer.send(&self.queue.channel, &batch).await;
             let (accepted, now_stuck) = match &outcome {
                 Ok(sent) if sent.receivers == Some(0) => (0, Some(Stuck::Nobody)),
@@ -229,6 +230,12 @@ impl Courier {
                 Err(_) => (0, Some(Stuck::Away)),
             };
             let left = self.delivered(accepted);
+            // Of several events a broadcast says only that one of them reached nobody; of one it says all.
+            limit = if now_stuck == Some(Stuck::Nobody) {
+                1
+            } else {
+                BATCH
+            };
             let Some(reason) = now_stuck else {
                 if stuck.take().is_some() {
                     tracing::info!(channel = %self.queue.channel, waiting = left, "the channel takes events again");
@@ -319,12 +326,12 @@ mod tests {
         let queue = queue();
         queue.push(event("a"), 3);
         queue.push(event("b"), 3);
-        assert_eq!(texts(&queue.front().await.unwrap()), ["a", "b"]);
+        assert_eq!(texts(&queue.front(BATCH).await.unwrap()), ["a", "b"]);
         for more in ["c", "d", "e"] {
             queue.push(event(more), 3);
         }
         assert_eq!(queue.forget(1, |_| {}), 2);
-        assert_eq!(texts(&queue.front().await.unwrap()), ["b", "e"]);
+        assert_eq!(texts(&queue.front(BATCH).await.unwrap()), ["b", "e"]);
     }
 
     #[tokio::test]
@@ -332,8 +339,8 @@ mod tests {
         let queue = queue();
         queue.push(event("a"), 3);
         queue.lock().closed = true;
-        assert!(queue.front().await.is_some());
+        assert!(queue.front(BATCH).await.is_some());
         queue.forget(1, |_| {});
-        assert!(queue.front().await.is_none());
+        assert!(queue.front(BATCH).await.is_none());
     }
 }
