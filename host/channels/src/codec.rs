@@ -171,4 +171,20 @@ mod tests {
             Err(OpenError::Key { keys: 1 })
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_payload_comes_back(payload: Vec<u8>, prefix in 0_usize..40, keyed: bool) {
+            let keys = if keyed { vec![key("k")] } else { Vec::new() };
+            let codec = Codec::new(prefix, keys, Some(70));
+            proptest::prop_assert_eq!(codec.open(&codec.seal(&payload).0).unwrap(), payload);
+        }
+
+        #[test]
+        fn bytes_of_anyone_are_an_error_and_no_crash(bytes: Vec<u8>, text in "gAAAAA[A-Za-z0-9_=-]{0,200}") {
+            let codec = Codec::new(0, vec![key("k")], Some(70));
+            proptest::prop_assert!(codec.open(&bytes.into()).is_err());
+            proptest::prop_assert!(codec.open(&text.into()).is_err());
+        }
+    }
 }

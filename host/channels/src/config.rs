@@ -84,7 +84,9 @@ pub enum ConfigError {
     #[error("{0}")]
     Mixed(String),
     /// The embedded layer can't be opened without I/O.
-    #[error("the embedded layer has a server to start first: EmbeddedServer::bind, then its layer()")]
+    #[error(
+        "the embedded layer has a server to start first: EmbeddedServer::bind, then its layer()"
+    )]
     NeedsServer,
     /// An option has a value that can't be used.
     #[error("{path}: {reason}")]

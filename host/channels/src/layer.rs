@@ -63,7 +63,7 @@ pub trait ChannelLayer: Send + Sync + 'static {
 
     /// Opens a reader of `channel`.
     ///
-    /// `id` names the reader across restarts: what it had taken and not finished when it ended
+    /// `id` names the reader across restarts, and one reader at a time: what it had taken and not finished when it ended
     /// comes again to the next reader of that id at once, and to any other after the lease.
     async fn receiver(
         &self,

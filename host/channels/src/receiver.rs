@@ -124,6 +124,9 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
             &self.shared.servers[delivery.place.host],
             &self.shelves[delivery.place.host],
         );
+        if self.stop.is_cancelled() {
+            return Err(LayerError::Closed);
+        }
         shelf.finish(&delivery.member);
         let finish = D::finish(&shelf.own, std::slice::from_ref(&delivery.member));
         match shelf.connection() {
@@ -133,8 +136,9 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
             }
             // The task connects again by itself, and sends what could not be sent meanwhile.
             None => {
-                return Err(server
-                    .unavailable("the connection is lost; it will be told when it is back".into()));
+                return Err(server.unavailable(
+                    "the connection is lost; it will be told when it is back".into(),
+                ));
             }
         }
         shelf.forget(&delivery.member);

@@ -228,7 +228,10 @@ async fn a_process_local_message_names_its_channel() {
     let layer = layer(&redis.url());
     let to = channel("specific.3af3beeb461e49feabc3b40d0411dec0!da1680daf4a943ee88cb7d8cd011d01d");
     let message = Event::parse(r#"{"type":"slack.sent","ok":true}"#).unwrap();
-    layer.send(&to, &[layer.encode(&to, &message)]).await.unwrap();
+    layer
+        .send(&to, &[layer.encode(&to, &message)])
+        .await
+        .unwrap();
     let stored = zset(&redis, "asgispecific.3af3beeb461e49feabc3b40d0411dec0!").await;
     // The bytes of the dump of channels_redis 4.3.
     let expect = b"\x83\xa4type\xaaslack.sent\xa2ok\xc3\xb0__asgi_channel__\xd9\x4aspecific.3af3beeb461e49feabc3b40d0411dec0!da1680daf4a943ee88cb7d8cd011d01d";

@@ -62,10 +62,9 @@ impl<D: Dialect> Shard<D> {
     pub(super) async fn run(self) {
         let mut pause = PAUSE.0;
         while !self.stop.is_cancelled() {
-            let Some(error) = self.session(&mut pause).await else {
-                return;
-            };
+            let ended = self.session(&mut pause).await;
             self.shelf.set_connection(None);
+            let Some(error) = ended else { return };
             debug!(%error, queue = self.shelf.queue, "reading was interrupted");
             // The reader is told if it waits; if it has messages before it, those come first.
             drop(self.out.try_send(Err(error)));
