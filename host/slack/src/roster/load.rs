@@ -365,3 +365,6 @@ fn is_about_scope(error: &ApiError) -> bool {
         "missing_scope" | "not_allowed_token_type" | "no_permission"
     )
 }
+
+#[cfg(test)]
+mod tests;
