@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     NotTimeout,
     #[error("ERR timeout is negative")]
     NegativeTimeout,
+    #[error("ERR Unsupported option {0}")]
+    UnsupportedOption(String),
     #[error("ERR invalid expire time in '{0}' command")]
     ExpireTime(&'static str),
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]

@@ -24,7 +24,6 @@ fn member() -> BoxedStrategy<String> {
 fn score() -> BoxedStrategy<String> {
     one_of(&[
         "0",
-        "-0",
         "1",
         "1.5",
         "-3",

@@ -27,12 +27,12 @@ pub(super) fn exists(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
     ))
 }
 
-/// `EXPIRE key seconds`
+/// `EXPIRE key seconds`, without its conditions.
 pub(super) fn expire(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     set_deadline(context, arguments, 1000, "expire")
 }
 
-/// `PEXPIRE key milliseconds`
+/// `PEXPIRE key milliseconds`, without its conditions.
 pub(super) fn pexpire(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     set_deadline(context, arguments, 1, "pexpire")
 }
@@ -43,8 +43,13 @@ fn set_deadline(
     unit: i64,
     command: &'static str,
 ) -> Result<Reply, Refusal> {
-    let [key, time] = arguments else {
-        return Err(Refusal::Syntax);
+    let (key, time) = match arguments {
+        [key, time] => (key, time),
+        [_, _, option, ..] => {
+            let option = &option[..option.len().min(128)];
+            return Err(Refusal::UnsupportedOption(String::from_utf8_lossy(option).into_owned()));
+        }
+        _ => return Err(Refusal::Syntax),
     };
     let mut keyspace = context.keyspace();
     let now = i64::try_from(keyspace.now()).unwrap_or(i64::MAX);
