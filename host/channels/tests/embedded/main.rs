@@ -1,9 +1,6 @@
 //! The embedded channel layer: against a real Redis, with real Python, and where connections break.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test's own helpers fail the test"
-)]
+#![allow(clippy::unwrap_used, reason = "a test's own helpers fail the test")]
 
 mod client;
 mod differential;

@@ -47,7 +47,9 @@ fn set_deadline(
         [key, time] => (key, time),
         [_, _, option, ..] => {
             let option = &option[..option.len().min(128)];
-            return Err(Refusal::UnsupportedOption(String::from_utf8_lossy(option).into_owned()));
+            return Err(Refusal::UnsupportedOption(
+                String::from_utf8_lossy(option).into_owned(),
+            ));
         }
         _ => return Err(Refusal::Syntax),
     };

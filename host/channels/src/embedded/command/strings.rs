@@ -28,7 +28,12 @@ pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
     let (mut wanted, mut get, mut keep, mut time) = (None, false, false, None);
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        let (nx, xx, ex, px) = (is(option, "NX"), is(option, "XX"), is(option, "EX"), is(option, "PX"));
+        let (nx, xx, ex, px) = (
+            is(option, "NX"),
+            is(option, "XX"),
+            is(option, "EX"),
+            is(option, "PX"),
+        );
         if (nx || xx) && wanted.is_none_or(|wanted| wanted == xx) {
             wanted = Some(xx);
         } else if is(option, "GET") {
@@ -36,7 +41,10 @@ pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
         } else if is(option, "KEEPTTL") && time.is_none() {
             keep = true;
         } else if (ex || px) && time.is_none() && !keep {
-            time = Some((options.next().ok_or(Refusal::Syntax)?, if ex { 1000 } else { 1 }));
+            time = Some((
+                options.next().ok_or(Refusal::Syntax)?,
+                if ex { 1000 } else { 1 },
+            ));
         } else {
             return Err(Refusal::Syntax);
         }
