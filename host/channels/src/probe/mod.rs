@@ -108,7 +108,7 @@ pub struct Versions {
 #[serde(untagged)]
 enum Answer {
     Refused(error::Refusal),
-    Found(Found),
+    Found(Box<Found>),
 }
 
 #[derive(Deserialize)]
