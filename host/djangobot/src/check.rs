@@ -102,7 +102,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
     // Findings are the output; logs are for whoever asks for them.
     let log = run.host.log.log.as_deref().unwrap_or("error");
     terminal
-        .start_logs(log, settings.log_format)
+        .start_logs(log, settings.log_format.or(Some(LogFormat::Human)))
         .map_err(Failure::usage)?;
 
     let mut findings = Findings::default();
