@@ -7,6 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use local_slack::{Burst, LocalSlack, Options};
 
@@ -14,7 +15,13 @@ const FRAMES: u64 = 1_000_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let slack = LocalSlack::start(Options::default()).await.unwrap();
+    let large = Options {
+        users: 50_000,
+        ..Options::default()
+    };
+    let begun = Instant::now();
+    let slack = LocalSlack::start(large).await.unwrap();
+    println!("started with 50000 users in {:?}", begun.elapsed());
     let (addr, url, token) = (slack.addr(), slack.api_url(), slack.token().to_owned());
     // A thread of its own, so that the reader's work is not counted as the server's.
     let reader = std::thread::spawn(move || {
