@@ -30,6 +30,7 @@ mod sharding;
 pub use config::{ConfigError, LayerConfig, open};
 pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
 pub use layer::{
-    ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver, ReceiverId, Sent, Serializer,
+    ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver,
+    ReceiverId, Sent, Serializer,
 };
 pub use name::{ChannelName, GroupName, NameError};
