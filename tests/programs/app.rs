@@ -109,7 +109,11 @@ impl App {
     pub(crate) async fn finish(mut self) {
         self.program.close_stdin();
         let status = self.program.exit().await;
-        assert!(status.success(), "the app failed:\n{}", self.program.stderr());
+        assert!(
+            status.success(),
+            "the app failed:\n{}",
+            self.program.stderr()
+        );
     }
 
     async fn tell(&mut self, command: &Value) {

@@ -117,12 +117,42 @@ async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_told_once() {
 
     let big = "123456789012345678901234567890";
     for (event, channel, expect, oddity) in [
-        (format!(r#"{{"type":"big","n":{big},"m":-{big}}}"#), "slack.big", json!({"n": big, "m": format!("-{big}")}), "big_integers"),
-        (r#"{"type":"twice","a":1,"b":2,"a":3}"#.to_owned(), "slack.twice", json!({"a": 3, "b": 2}), "duplicate_keys"),
-        (r#"{"type":"half","a":"\ud83d."}"#.to_owned(), "slack.half", json!({"a": "\u{fffd}."}), "lone_surrogates"),
-        (r#"{"type":"we/ird type","a":1}"#.to_owned(), "slack.we_ird_type", json!({"a": 1}), "type"),
-        (r#"{"type":"étoile","a":1}"#.to_owned(), "slack._toile", json!({"a": 1}), "type"),
-        (r#"{"type":"specific.a!b","a":1}"#.to_owned(), "slack.specific.a_b", json!({"a": 1}), "type"),
+        (
+            format!(r#"{{"type":"big","n":{big},"m":-{big}}}"#),
+            "slack.big",
+            json!({"n": big, "m": format!("-{big}")}),
+            "big_integers",
+        ),
+        (
+            r#"{"type":"twice","a":1,"b":2,"a":3}"#.to_owned(),
+            "slack.twice",
+            json!({"a": 3, "b": 2}),
+            "duplicate_keys",
+        ),
+        (
+            r#"{"type":"half","a":"\ud83d."}"#.to_owned(),
+            "slack.half",
+            json!({"a": "\u{fffd}."}),
+            "lone_surrogates",
+        ),
+        (
+            r#"{"type":"we/ird type","a":1}"#.to_owned(),
+            "slack.we_ird_type",
+            json!({"a": 1}),
+            "type",
+        ),
+        (
+            r#"{"type":"étoile","a":1}"#.to_owned(),
+            "slack._toile",
+            json!({"a": 1}),
+            "type",
+        ),
+        (
+            r#"{"type":"specific.a!b","a":1}"#.to_owned(),
+            "slack.specific.a_b",
+            json!({"a": 1}),
+            "type",
+        ),
     ] {
         app.receive(&[channel]).await;
         let count = format!("djangobot_odd_events_total{{oddity=\"{oddity}\"}}");
@@ -136,14 +166,23 @@ async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_told_once() {
             assert_eq!(message, expect, "{event}");
         }
         let after = (bridge.metric(&count).await, warnings(&bridge));
-        assert_eq!((after.0 - before.0, after.1 - before.1), (2.0, 1), "{event}:\n{}", bridge.stderr());
+        assert_eq!(
+            (after.0 - before.0, after.1 - before.1),
+            (2.0, 1),
+            "{event}:\n{}",
+            bridge.stderr()
+        );
     }
     assert_eq!(control.connections()[0].id, connection);
 }
 
 /// How many warnings were logged so far.
 fn warnings(bridge: &Bridge) -> usize {
-    bridge.logs("").iter().filter(|line| line["level"] == "WARN").count()
+    bridge
+        .logs("")
+        .iter()
+        .filter(|line| line["level"] == "WARN")
+        .count()
 }
 
 #[tokio::test]

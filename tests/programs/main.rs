@@ -13,5 +13,8 @@ mod app;
 mod bad_events;
 mod bridge;
 mod events;
+mod faults;
 mod forwarding;
+mod local;
 mod sending;
+mod worker;

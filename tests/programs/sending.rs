@@ -361,9 +361,9 @@ async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() 
         (json!(["new"]), "in the new key"),
         (json!(["old", "new"]), "in the old key"),
     ] {
-        App::with_config(&config(keys))
-            .send("slack.send", &json!({"text": text}))
-            .await;
+        let mut app = App::with_config(&config(keys));
+        app.send("slack.send", &json!({"text": text})).await;
+        app.finish().await;
     }
     let line = bridge.line("Kept as dead letter 1 ").await;
     assert!(line.contains("symmetric_encryption_keys"), "{line}");

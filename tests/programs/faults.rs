@@ -1,0 +1,381 @@
+//! What goes away and comes back, on either side or in the middle: nothing of it is lost or doubled beyond what is promised.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use djangobot_tests::{Redis, eventually};
+use local_slack::{Answer, Connection, Control};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::app::{App, host};
+use crate::bridge::{Bridge, slack};
+
+/// Longer than the 25 s of silence after which a connection counts as dead, and the way back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Redis that keeps over a restart what it was told.
+fn lasting_redis() -> Redis {
+    Redis::with_args(&["--appendonly", "yes", "--appendfsync", "always"])
+}
+
+/// Sends events of these numbers, all of one type.
+fn emit(control: &Control, kind: &str, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        assert_eq!(control.emit(None, &json!({"type": kind, "n": n})), 1);
+    }
+}
+
+async fn take_numbers(app: &mut App, channel: &str, count: u64) -> Vec<u64> {
+    let messages = app.take(channel, usize::try_from(count).unwrap()).await;
+    messages
+        .iter()
+        .map(|message| message["n"].as_u64().unwrap())
+        .collect()
+}
+
+/// A config file whose channels hold more than a hundred messages.
+fn roomy(redis: &Redis) -> String {
+    format!(
+        "[layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{}\"], capacity = 5000 }}\n",
+        redis.url()
+    )
+}
+
+/// Waits for a connection that is none of those before.
+async fn anew(control: &Control, before: &[Connection]) {
+    let is_new =
+        |now: &[Connection]| now.len() == 1 && before.iter().all(|old| old.id != now[0].id);
+    timeout(PATIENCE, control.wait_until(is_new))
+        .await
+        .expect("the bridge connects anew");
+}
+
+/// The texts of posts that Slack carried out, by how often.
+fn posted(control: &Control) -> BTreeMap<String, usize> {
+    let mut posted = BTreeMap::new();
+    for call in control.calls(Some("chat.postMessage")) {
+        let text = call.arguments["text"].as_str().unwrap().to_owned();
+        *posted.entry(text).or_default() += 1;
+    }
+    posted
+}
+
+#[tokio::test]
+async fn events_outlast_a_restart_of_redis_in_order_and_once() {
+    let (slack, mut redis, folder) = (slack().await, lasting_redis(), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("djangobot.toml"), roomy(&redis)).unwrap();
+    let control = slack.control();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    emit(&control, "numbered", 0..300);
+    eventually("events flow", async || {
+        (bridge
+            .metric("djangobot_delivered_total{channel=\"slack.numbered\"}")
+            .await
+            > 0.0)
+            .then_some(())
+    })
+    .await;
+    redis.stop();
+    emit(&control, "numbered", 300..700);
+    bridge
+        .metric_is("djangobot_events_total{type=\"numbered\"}", 700.0)
+        .await;
+    bridge.line("events wait in memory").await;
+    assert_eq!(bridge.get("/healthz").await.0, 200);
+    redis.restart();
+    emit(&control, "numbered", 700..1000);
+    bridge
+        .metric_is(
+            "djangobot_delivered_total{channel=\"slack.numbered\"}",
+            1000.0,
+        )
+        .await;
+
+    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "1000");
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    assert_eq!(
+        take_numbers(&mut app, "slack.numbered", 1000).await,
+        (0..1000).collect::<Vec<_>>()
+    );
+    // The way out has come back, too.
+    app.send("slack.send", &json!({"text": "back"})).await;
+    timeout(PATIENCE, control.wait_for_calls("chat.postMessage", 1))
+        .await
+        .expect("slack.send is read again");
+    assert_eq!(bridge.logs("events wait in memory").len(), 1);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_at_the_start_is_waited_for() {
+    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    redis.stop();
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    emit(&slack.control(), "early", 0..50);
+    bridge
+        .metric_is("djangobot_held_events{channel=\"slack.early\"}", 50.0)
+        .await;
+    let (status, page) = bridge.get("/readyz").await;
+    assert_eq!((status, &*page), (503, "slack: up\nlayer: down\n"));
+    redis.restart();
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.early"]).await;
+    assert_eq!(
+        take_numbers(&mut app, "slack.early", 50).await,
+        (0..50).collect::<Vec<_>>()
+    );
+    app.send("slack.send", &json!({"text": "hello"})).await;
+    timeout(
+        PATIENCE,
+        slack.control().wait_for_calls("chat.postMessage", 1),
+    )
+    .await
+    .expect("slack.send is read");
+    eventually("it is ready", async || {
+        (bridge.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_to_slack_that_ends_is_made_again() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    for round in 0..4 {
+        let before = control.connections();
+        match round {
+            0 => assert_eq!(control.drop_connections(None), 1),
+            1 => assert_eq!(
+                control
+                    .goodbye(None, Some(Duration::from_millis(100)))
+                    .await,
+                1
+            ),
+            // It says goodbye and stays; we are to leave.
+            2 => assert_eq!(control.goodbye(None, None).await, 1),
+            // A server that has been away answers calls with errors first.
+            _ => {
+                control.answer(
+                    "rtm.connect",
+                    Answer {
+                        times: 2,
+                        status: 503,
+                        ..Answer::default()
+                    },
+                );
+                control.drop_connections(None);
+            }
+        }
+        anew(&control, &before).await;
+        emit(&control, "numbered", round..round + 1);
+        assert_eq!(take_numbers(&mut app, "slack.numbered", 1).await, [round]);
+    }
+    assert!(bridge.metric("djangobot_reconnects_total").await >= 4.0);
+    bridge.metric_is("djangobot_slack_connected", 1.0).await;
+    assert_eq!(control.connections().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_more_is_noticed_and_rebuilt() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let before = control.connections();
+    control.freeze(None);
+    timeout(
+        PATIENCE,
+        control.wait_until(|now| now.iter().any(|one| one.id != before[0].id)),
+    )
+    .await
+    .expect("a new connection");
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    let new = control.connections().last().unwrap().id;
+    control.emit(Some(new), &json!({"type": "numbered", "n": 7}));
+    assert_eq!(take_numbers(&mut app, "slack.numbered", 1).await, [7]);
+    assert_eq!(bridge.logs("disconnected from Slack").len(), 1);
+}
+
+#[tokio::test]
+async fn a_killed_bridge_loses_no_message_for_slack() {
+    const MESSAGES: usize = 60;
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    control.answer(
+        "chat.postMessage",
+        Answer {
+            times: MESSAGES as u64,
+            delay_ms: 20,
+            ..Answer::default()
+        },
+    );
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    for n in 0..MESSAGES {
+        let channel = ["general", "random", "ops"][n % 3];
+        app.send(
+            "slack.send",
+            &json!({"text": n.to_string(), "channel": channel}),
+        )
+        .await;
+    }
+    timeout(PATIENCE, control.wait_for_calls("chat.postMessage", 10))
+        .await
+        .expect("posts begin");
+    bridge.kill().await;
+    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    eventually("all are posted", async || {
+        (posted(&control).len() == MESSAGES).then_some(())
+    })
+    .await;
+    app.send("slack.send", &json!({"text": "last"})).await;
+    eventually("the last is posted", async || {
+        posted(&control).contains_key("last").then_some(())
+    })
+    .await;
+    // Each channel had at most one under way.
+    let twice: Vec<_> = posted(&control)
+        .into_iter()
+        .filter(|(_, times)| *times > 1)
+        .collect();
+    assert!(
+        twice.len() <= 3 && twice.iter().all(|(_, times)| *times == 2),
+        "{twice:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stopped_bridge_finishes_what_is_under_way_and_leaves_the_rest_for_the_next() {
+    const MESSAGES: usize = 300;
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("djangobot.toml"), roomy(&redis)).unwrap();
+    let control = slack.control();
+    control.answer(
+        "chat.postMessage",
+        Answer {
+            times: 20,
+            delay_ms: 50,
+            ..Answer::default()
+        },
+    );
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    let mut app = App::with_config(&json!({"hosts": [host(&redis.url())], "capacity": 5000}));
+    for n in 0..MESSAGES {
+        app.send("slack.send", &json!({"text": n.to_string()}))
+            .await;
+    }
+    timeout(PATIENCE, control.wait_for_calls("chat.postMessage", 5))
+        .await
+        .expect("posts begin");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let _bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    timeout(
+        PATIENCE,
+        control.wait_for_calls("chat.postMessage", MESSAGES),
+    )
+    .await
+    .expect("all are posted");
+    let texts: Vec<Value> = control
+        .calls(Some("chat.postMessage"))
+        .into_iter()
+        .map(|mut call| call.arguments["text"].take())
+        .collect();
+    assert_eq!(
+        texts,
+        (0..MESSAGES)
+            .map(|n| json!(n.to_string()))
+            .collect::<Vec<_>>(),
+        "each once, in order"
+    );
+}
+
+#[tokio::test]
+async fn a_stopped_bridge_brings_the_events_that_it_has_to_the_layer_first() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let server = Pid::from_raw(i32::try_from(redis.pid()).unwrap()).unwrap();
+    kill_process(server, Signal::STOP).unwrap();
+    emit(&control, "numbered", 0..50);
+    bridge
+        .metric_is("djangobot_events_total{type=\"numbered\"}", 50.0)
+        .await;
+    kill_process(
+        Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
+    bridge.line("stopping").await;
+    kill_process(server, Signal::CONT).unwrap();
+    assert_eq!(bridge.exit().await.code(), Some(0));
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    assert_eq!(
+        take_numbers(&mut app, "slack.numbered", 50).await,
+        (0..50).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn a_full_channel_holds_no_other_up_and_drains_in_order() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.other"]).await;
+    emit(&control, "numbered", 0..250);
+    let line = bridge.line("the channel is full").await;
+    assert!(line.contains("runworker slack.numbered"), "{line}");
+    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "100");
+    for n in 0..3 {
+        emit(&control, "other", n..n + 1);
+        assert_eq!(take_numbers(&mut app, "slack.other", 1).await, [n]);
+    }
+    bridge
+        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 150.0)
+        .await;
+    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "100");
+
+    app.receive(&["slack.numbered"]).await;
+    assert_eq!(
+        take_numbers(&mut app, "slack.numbered", 250).await,
+        (0..250).collect::<Vec<_>>()
+    );
+    bridge
+        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 0.0)
+        .await;
+    assert_eq!(bridge.logs("the channel is full").len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let toml = format!("[layer]\ntarget = \"{}\"\nhold = 20\n", redis.url());
+    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
+    let control = slack.control();
+    let bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    emit(&control, "numbered", 0..100);
+    bridge
+        .metric_is(
+            "djangobot_delivered_total{channel=\"slack.numbered\"}",
+            100.0,
+        )
+        .await;
+    emit(&control, "numbered", 100..200);
+    bridge
+        .metric_is(
+            "djangobot_discarded_total{channel=\"slack.numbered\"}",
+            80.0,
+        )
+        .await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    let numbers = take_numbers(&mut app, "slack.numbered", 120).await;
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert_eq!((numbers[99], numbers[119]), (99, 199));
+}
