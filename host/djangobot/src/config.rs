@@ -109,16 +109,9 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{message}")]
-    Wrong {
-        message: String,
-        #[source_code]
-        source_code: NamedSource<String>,
-        #[label("here")]
-        span: Option<SourceSpan>,
-        #[help]
-        help: Option<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Wrong(Box<WrongFile>),
     #[error("there is no Slack token")]
     #[diagnostic(help(
         "set DJANGOBOT_TOKEN, give --token, or write token = \"xoxb-...\" below [slack] in {CONFIG_FILE};\n\
@@ -139,6 +132,19 @@ pub(crate) enum ConfigError {
     #[error("{value:?} is no URL of a Web API: {reason}")]
     #[diagnostic(help("Slack's is {SLACK_API}; a local Slack prints its own at its start"))]
     ApiUrl { value: String, reason: &'static str },
+}
+
+/// What is wrong in a config file, and where.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{message}")]
+pub(crate) struct WrongFile {
+    message: String,
+    #[source_code]
+    source_code: NamedSource<String>,
+    #[label("here")]
+    span: Option<SourceSpan>,
+    #[help]
+    help: Option<String>,
 }
 
 /// The config file as it is written.
@@ -317,7 +323,7 @@ impl File {
             let line = error
                 .span()
                 .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            ConfigError::Wrong {
+            ConfigError::Wrong(Box::new(WrongFile {
                 message: match line {
                     Some(line) => format!("{} line {line}: {message}", path.display()),
                     None => format!("{}: {message}", path.display()),
@@ -325,7 +331,7 @@ impl File {
                 help: suggestion(message),
                 source_code: NamedSource::new(path.display().to_string(), text.to_owned()),
                 span: error.span().map(Into::into),
-            }
+            }))
         })
     }
 }

@@ -19,7 +19,7 @@ fn read(text: &str, target: &[&str]) -> Result<Settings, ConfigError> {
 
 fn refused(text: &str) -> (String, Option<String>) {
     match read(text, &[]).unwrap_err() {
-        ConfigError::Wrong { message, help, .. } => (message, help),
+        ConfigError::Wrong(wrong) => (wrong.message, wrong.help),
         other => (other.to_string(), None),
     }
 }
