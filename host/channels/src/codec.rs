@@ -1,5 +1,7 @@
 //! The bytes around a payload: random prefix and Fernet encryption, as channels_redis has them.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
@@ -43,6 +45,13 @@ impl Codec {
     /// A codec with `prefix` random bytes, `keys`, and a limit to the age of a token.
     pub fn new(prefix: usize, keys: Vec<Key>, ttl: Option<u64>) -> Self {
         Self { prefix, keys, ttl }
+    }
+
+    /// How long what [`Codec::seal`] makes can be opened; `None`: for ever.
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.ttl
+            .filter(|_| !self.keys.is_empty())
+            .map(Duration::from_secs)
     }
 
     /// Makes the member of `payload`.

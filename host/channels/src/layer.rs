@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +28,14 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// Done once for a message, so that sending it again after a lost answer puts the same
     /// member in the queue, which then is there once.
     fn seal(&self, payload: &[u8]) -> Member;
+
+    /// How long readers open what [`ChannelLayer::seal`] made; `None`: for ever.
+    ///
+    /// An encrypted member carries the time at which it was sealed, and Python's readers end on one that is too old.
+    /// Who keeps members for longer than this seals them anew.
+    fn seal_lifetime(&self) -> Option<Duration> {
+        None
+    }
 
     /// Writes `message` for `channel` and seals it.
     ///

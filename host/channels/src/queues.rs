@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use djangobot_event::{Event, NewValue};
@@ -279,6 +280,10 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
 
     fn seal(&self, payload: &[u8]) -> Member {
         D::seal(&self.shared.codec, payload)
+    }
+
+    fn seal_lifetime(&self) -> Option<Duration> {
+        self.shared.codec.lifetime()
     }
 
     fn encode(&self, channel: &ChannelName, message: &Event) -> Member {

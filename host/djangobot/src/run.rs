@@ -26,6 +26,10 @@ pub(crate) async fn run(
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
+    if let Some(target) = &settings.layer.target {
+        // Before the token: who mistypes a command is not helped by hearing of tokens.
+        target::refuse_misspelt(target).map_err(Failure::from)?;
+    }
     if settings.slack.token.is_none() {
         return Err(Failure::usage(ConfigError::NoToken));
     }

@@ -45,11 +45,23 @@ pub(crate) enum TargetError {
     Misspelt(String, &'static str),
 }
 
+/// Refuses a TARGET that can only be a command, misspelt.
+pub(crate) fn refuse_misspelt(target: &Target) -> Result<(), TargetError> {
+    match target {
+        Target::Project { target, .. } => match misspelt(target) {
+            Some(command) => Err(TargetError::Misspelt(target.clone(), command)),
+            None => Ok(()),
+        },
+        Target::Urls(_) | Target::Inline { .. } => Ok(()),
+    }
+}
+
 /// Makes the layer that `settings` name.
 pub(crate) async fn open(
     settings: &LayerSettings,
     target: &Target,
 ) -> Result<OpenLayer, TargetError> {
+    refuse_misspelt(target)?;
     let (config, probed, place) = match target {
         Target::Urls(urls) => (LayerConfig::from_urls(urls), None, "the TARGET".to_owned()),
         Target::Inline { backend, config } => (
@@ -101,9 +113,6 @@ async fn ask(
     target: &str,
     directory: &std::path::Path,
 ) -> Result<Probed, TargetError> {
-    if let Some(command) = misspelt(target) {
-        return Err(TargetError::Misspelt(target.to_owned(), command));
-    }
     let here = PathBuf::from(".");
     let options = ProbeOptions {
         python: settings.python.clone(),
@@ -129,6 +138,7 @@ fn misspelt(target: &str) -> Option<&'static str> {
         "run",
         "dev",
         "check",
+        "dead-letters",
         "local-slack",
         "layer",
         "completions",

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::backoff::Backoff;
+use super::envelope::Message;
 use crate::metrics::Metrics;
 
 /// Events that go to the layer in one call, at most.
@@ -55,8 +56,24 @@ struct Waiting {
 
 struct Held {
     member: Member,
+    /// What the member was made of, kept where it has to be made anew when it gets old.
+    payload: Option<Vec<u8>>,
+    sealed: Instant,
     arrived: Instant,
     id: String,
+}
+
+impl Held {
+    /// Makes the member anew where readers would soon refuse it for its age.
+    fn freshen(&mut self, layer: &dyn ChannelLayer) {
+        let lifetime = layer.seal_lifetime();
+        if let (Some(payload), Some(lifetime)) = (&self.payload, lifetime)
+            && self.sealed.elapsed() > lifetime / 2
+        {
+            self.member = layer.seal(payload);
+            self.sealed = Instant::now();
+        }
+    }
 }
 
 impl Deliveries {
@@ -70,27 +87,36 @@ impl Deliveries {
         }
     }
 
-    /// Queues `member` for `channel`. Never waits: beyond the limit the oldest is given up, counted and told.
+    /// Queues `message` for `channel`. Never waits: beyond the limit the oldest is given up, counted and told.
     pub(crate) fn push(
         &mut self,
         channel: &ChannelName,
-        member: Member,
+        message: &Message,
         arrived: Instant,
         id: String,
     ) {
+        let layer = &*self.layer;
+        let (member, payload) = match layer.seal_lifetime() {
+            None => (message.encode(layer, channel), None),
+            Some(_) => {
+                let payload = message.payload(layer.serializer());
+                (layer.seal(&payload), Some(payload))
+            }
+        };
+        let sealed = Instant::now();
+        let event = Held {
+            member,
+            payload,
+            sealed,
+            arrived,
+            id,
+        };
         let hold = self.hold;
         let queue = match self.queues.get(channel) {
             Some(queue) => queue,
             None => self.open(channel),
         };
-        queue.push(
-            Held {
-                member,
-                arrived,
-                id,
-            },
-            hold,
-        );
+        queue.push(event, hold);
     }
 
     /// Empties the queues into the layer for at most `limit`, then ends; gives the number of events that were left.
@@ -155,22 +181,26 @@ impl Queue {
         }
     }
 
-    /// Up to `limit` events at the front, once there are any; `None` when the queue is closed and empty.
-    async fn front(&self, limit: usize) -> Option<Vec<Member>> {
+    /// Up to `limit` events at the front, once there are any, each made ready by `freshen`; `None` when the queue is
+    /// closed and empty.
+    async fn front(&self, limit: usize, freshen: impl Fn(&mut Held)) -> Option<Vec<Member>> {
         loop {
             {
                 let mut waiting = self.lock();
                 let mut bytes = 0;
                 let batch: Vec<Member> = waiting
                     .events
-                    .iter()
+                    .iter_mut()
                     .take(limit)
                     .take_while(|event| {
                         let fits = bytes == 0 || bytes + event.member.0.len() <= BATCH_BYTES;
                         bytes += event.member.0.len();
                         fits
                     })
-                    .map(|event| event.member.clone())
+                    .map(|event| {
+                        freshen(event);
+                        event.member.clone()
+                    })
                     .collect();
                 waiting.sending = batch.len();
                 if !batch.is_empty() {
@@ -221,7 +251,11 @@ impl Courier {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         let mut stuck: Option<(Stuck, Instant)> = None;
         let mut limit = BATCH;
-        while let Some(batch) = self.queue.front(limit).await {
+        while let Some(batch) = self
+            .queue
+            .front(limit, |event| event.freshen(&*self.layer))
+            .await
+        {
             let outcome = self.layer.send(&self.queue.channel, &batch).await;
             let (accepted, now_stuck) = match &outcome {
                 Ok(sent) if sent.receivers == Some(0) => (0, Some(Stuck::Nobody)),
@@ -309,6 +343,8 @@ mod tests {
     fn event(text: &'static str) -> Held {
         Held {
             member: Member(Bytes::from_static(text.as_bytes())),
+            payload: None,
+            sealed: Instant::now(),
             arrived: Instant::now(),
             id: text.into(),
         }
@@ -326,12 +362,18 @@ mod tests {
         let queue = queue();
         queue.push(event("a"), 3);
         queue.push(event("b"), 3);
-        assert_eq!(texts(&queue.front(BATCH).await.unwrap()), ["a", "b"]);
+        assert_eq!(
+            texts(&queue.front(BATCH, |_| {}).await.unwrap()),
+            ["a", "b"]
+        );
         for more in ["c", "d", "e"] {
             queue.push(event(more), 3);
         }
         assert_eq!(queue.forget(1, |_| {}), 2);
-        assert_eq!(texts(&queue.front(BATCH).await.unwrap()), ["b", "e"]);
+        assert_eq!(
+            texts(&queue.front(BATCH, |_| {}).await.unwrap()),
+            ["b", "e"]
+        );
     }
 
     #[tokio::test]
@@ -339,8 +381,8 @@ mod tests {
         let queue = queue();
         queue.push(event("a"), 3);
         queue.lock().closed = true;
-        assert!(queue.front(BATCH).await.is_some());
+        assert!(queue.front(BATCH, |_| {}).await.is_some());
         queue.forget(1, |_| {});
-        assert!(queue.front(BATCH).await.is_none());
+        assert!(queue.front(BATCH, |_| {}).await.is_none());
     }
 }

@@ -131,11 +131,23 @@ struct About<'a> {
 }
 
 impl Message {
-    /// The bytes for `channel`.
+    /// The member for `channel`.
     pub(crate) fn encode(&self, layer: &dyn ChannelLayer, channel: &ChannelName) -> Member {
         match self {
             Self::Flat(event) => layer.encode(channel, event),
-            Self::V01(event) => layer.seal(&v01_payload(layer.serializer(), event)),
+            Self::V01(_) => layer.seal(&self.payload(layer.serializer())),
+        }
+    }
+
+    /// The message as `serializer` writes it, before it is sealed.
+    pub(crate) fn payload(&self, serializer: Serializer) -> Vec<u8> {
+        match self {
+            Self::Flat(event) => {
+                let mut payload = Vec::with_capacity(event.raw().len() + 256);
+                serializer.write(event, &mut payload);
+                payload
+            }
+            Self::V01(event) => v01_payload(serializer, event),
         }
     }
 

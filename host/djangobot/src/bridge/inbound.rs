@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use djangobot_channels::ChannelName;
 use djangobot_channels::name::MAX_NAME_LENGTH;
-use djangobot_channels::{ChannelLayer, ChannelName};
 use djangobot_event::Event;
 use djangobot_slack::{BadFrame, Frame, Incoming, Session};
 use metrics::Counter;
@@ -23,7 +23,6 @@ const MAX_TYPES: usize = 1_000;
 
 /// Takes what a transport hands out and puts it on the layer.
 pub(crate) struct Inbound {
-    pub(crate) layer: Arc<dyn ChannelLayer>,
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
     pub(crate) roster: Arc<RosterKeeper>,
@@ -115,8 +114,7 @@ impl Inbound {
         if let Some(tap) = &self.tap {
             tap.event(&channel, message.event());
         }
-        let member = message.encode(&*self.layer, &channel);
-        self.deliveries.push(&channel, member, frame.arrived, id);
+        self.deliveries.push(&channel, &message, frame.arrived, id);
         Ok(())
     }
 

@@ -126,7 +126,6 @@ impl Bridge {
     ) -> Inbound {
         let layer = &self.settings.layer;
         Inbound {
-            layer: self.layer.clone(),
             envelope: Envelope::new(
                 self.format,
                 layer.send_channel.clone(),

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use djangobot_channels::{
-    ChannelLayer, ChannelName, Delivery, LayerError, Receiver, ReceiverId, Serializer,
-};
+use djangobot_channels::{ChannelLayer, ChannelName, Delivery, LayerError, Receiver, ReceiverId};
 use djangobot_event::Event;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -144,11 +142,7 @@ impl Outbound {
                 format!("The message can't be opened: {error}."),
             )
         })?;
-        let read = match self.layer.serializer() {
-            Serializer::Msgpack => Event::from_msgpack(&payload).map_err(|error| error.to_string()),
-            Serializer::Json => Event::parse(payload).map_err(|error| error.to_string()),
-        };
-        read.map_err(|error| {
+        self.layer.decode(&payload).map_err(|error| {
             Refusal::new(
                 "undecodable",
                 format!("The message is no dict that a channel layer may carry: {error}."),
@@ -266,15 +260,16 @@ impl Outbound {
         }
     }
 
-    /// Lets the layer forget a message. Tried until it works: what is not forgotten would be sent again.
+    /// Lets the layer forget a message. A receiver that can't tell its server now does so when it can.
     async fn finish(&self, receiver: &dyn Receiver, delivery: &Delivery) {
-        let mut trouble = Trouble::new();
-        while let Err(error) = receiver.done(delivery).await {
-            if !error.is_temporary() {
+        match receiver.done(delivery).await {
+            Err(error) if !error.is_temporary() => {
                 tracing::error!(%error, "a message that is finished can't be taken off the layer; it may be sent again after a restart");
-                return;
             }
-            trouble.wait(&error, &self.metrics).await;
+            Err(error) => {
+                tracing::debug!(%error, "a finished message stays on the layer until that answers again")
+            }
+            Ok(()) => {}
         }
     }
 }
