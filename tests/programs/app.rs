@@ -105,8 +105,9 @@ impl App {
             .collect()
     }
 
-    /// Lets it do what it was told, and end.
-    pub(crate) async fn finish(mut self) {
+    /// Puts a message on a channel, and ends once that is done.
+    pub(crate) async fn send_and_finish(mut self, channel: &str, message: &Value) {
+        self.send(channel, message).await;
         self.program.close_stdin();
         let status = self.program.exit().await;
         assert!(

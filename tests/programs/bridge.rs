@@ -5,11 +5,12 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 
-use djangobot_tests::{Program, binary, eventually};
-use local_slack::{LocalSlack, Options};
+use djangobot_tests::{DEADLINE, Program, binary, eventually};
+use local_slack::{Call, Control, LocalSlack, Options};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// The token of all tests; nothing that a djangobot writes may show it.
 pub(crate) const TOKEN: &str = "xoxb-4711-not-to-be-shown";
@@ -27,6 +28,12 @@ pub(crate) async fn slack_with(options: Options) -> LocalSlack {
     })
     .await
     .unwrap()
+}
+
+/// So many calls of a method, answered, or a panic where they do not come.
+pub(crate) async fn calls(control: &Control, method: &str, count: usize) -> Vec<Call> {
+    let calls = timeout(DEADLINE, control.wait_for_calls(method, count)).await;
+    calls.unwrap_or_else(|_| panic!("not {count} calls of {method}: {:#?}", control.calls(None)))
 }
 
 /// The command line `djangobot ARGUMENTS` in `folder`, with nothing of the caller's environment that it looks at.

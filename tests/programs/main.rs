@@ -12,6 +12,8 @@
 mod app;
 mod bad_events;
 mod bridge;
+mod check;
+mod command_line;
 mod events;
 mod faults;
 mod forwarding;

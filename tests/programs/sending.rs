@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, Djangobot, djangobot, slack};
+use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
 
 /// A bridge between a local Slack and an app, over Redis.
 struct World {
@@ -60,21 +60,6 @@ impl World {
         let answer = self.ask(json!({"text": "still here"})).await;
         assert_eq!(answer["type"], "slack.sent", "{answer}");
     }
-}
-
-/// So many calls of a method, answered, or a panic where they do not come.
-async fn calls(control: &Control, method: &str, count: usize) -> Vec<Call> {
-    let calls = tokio::time::timeout(
-        djangobot_tests::DEADLINE,
-        control.wait_for_calls(method, count),
-    )
-    .await;
-    calls.unwrap_or_else(|_| {
-        panic!(
-            "not {count} calls of {method}, but {:#?}",
-            control.calls(None)
-        )
-    })
 }
 
 /// The dead letters that `djangobot check` counts once the bridge has ended.
@@ -361,9 +346,9 @@ async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() 
         (json!(["new"]), "in the new key"),
         (json!(["old", "new"]), "in the old key"),
     ] {
-        let mut app = App::with_config(&config(keys));
-        app.send("slack.send", &json!({"text": text})).await;
-        app.finish().await;
+        let app = App::with_config(&config(keys));
+        app.send_and_finish("slack.send", &json!({"text": text}))
+            .await;
     }
     let line = bridge.line("Kept as dead letter 1 ").await;
     assert!(line.contains("symmetric_encryption_keys"), "{line}");

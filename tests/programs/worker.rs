@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use djangobot_tests::{DEADLINE, Program, Redis, python, python_redis7};
+use djangobot_tests::{Program, Redis, python, python_redis7};
 use local_slack::{Control, LocalSlack};
 use serde_json::json;
 
-use crate::bridge::{Bridge, Djangobot, djangobot, slack};
+use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
 
 /// The folder of the example project.
 pub(crate) fn example() -> PathBuf {
@@ -32,11 +32,7 @@ async fn check_echo(worker: &mut Program, control: &Control, channel: &str) {
     let text = format!("hello from {channel}");
     let count = control.calls(Some("chat.postMessage")).len();
     control.say("alice", channel, &text).unwrap();
-    let calls = tokio::time::timeout(
-        DEADLINE,
-        control.wait_for_calls("chat.postMessage", count + 1),
-    );
-    let calls = calls.await.expect("the app answers in Slack");
+    let calls = calls(control, "chat.postMessage", count + 1).await;
     let answer = &calls[count].answer;
     assert_eq!(answer["message"]["text"], format!("echo {text}"));
     let sent = worker.line("sent: ").await;

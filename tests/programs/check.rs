@@ -1,0 +1,253 @@
+//! `djangobot check` and `djangobot dead-letters`: what a person asks when something is wrong.
+
+use std::path::Path;
+use std::process::Command;
+
+use djangobot_tests::{Redis, free_port, python, python_redis7};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
+use crate::command_line::{check_end, with_slack};
+use crate::worker::example;
+
+/// The findings of `djangobot check --json ARGUMENTS`, by what was looked at, and the exit code.
+async fn findings(command: Command) -> (Option<i32>, Vec<Value>) {
+    let ended = Djangobot::run(command).await;
+    let found =
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    (ended.code, found)
+}
+
+fn check_finding(findings: &[Value], check: &str, status: &str, parts: &[&str]) {
+    let of_check: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding["check"] == check)
+        .collect();
+    let found = of_check.iter().any(|finding| {
+        let text = format!("{} {}", finding["detail"], finding["cure"]);
+        finding["status"] == status && parts.iter().all(|part| text.contains(part))
+    });
+    assert!(
+        found,
+        "{check} is not {status} with {parts:?}: {findings:#?}"
+    );
+    assert!(
+        of_check
+            .iter()
+            .all(|finding| finding["status"] == "ok" || finding["cure"].is_string()),
+        "{of_check:#?}"
+    );
+}
+
+#[tokio::test]
+async fn check_finds_nothing_wrong_with_a_good_set_up() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    for json in [true, false] {
+        let arguments = ["check", "myapp.settings", "--json"];
+        let mut command = with_slack(
+            djangobot(&example(), &arguments[..if json { 3 } else { 2 }]),
+            &slack,
+        );
+        command
+            .arg("--python")
+            .arg(python())
+            .arg("--state-dir")
+            .arg(folder.path());
+        command
+            .env("DJANGOBOT_EXAMPLE_REDIS", redis.url())
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        if !json {
+            let ended = Djangobot::run(command).await;
+            assert_eq!(
+                (ended.code, &*ended.stderr),
+                (Some(0), ""),
+                "{}",
+                ended.stdout
+            );
+            assert!(
+                ended.stdout.lines().all(|line| line.starts_with("ok ")),
+                "{}",
+                ended.stdout
+            );
+            continue;
+        }
+        let (code, findings) = findings(command).await;
+        assert!(
+            findings.iter().all(|finding| finding["status"] == "ok"),
+            "{findings:#?}"
+        );
+        assert_eq!(code, Some(0));
+        check_finding(
+            &findings,
+            "project",
+            "ok",
+            &["channels 4", "redis 8", "RedisChannelLayer"],
+        );
+        check_finding(&findings, "layer", "ok", &[&redis.url()]);
+        check_finding(&findings, "token", "ok", &["Local Slack", "T0LOCAL0001"]);
+        check_finding(&findings, "default channel", "ok", &["#general"]);
+    }
+}
+
+#[tokio::test]
+async fn check_tells_what_is_wrong_and_the_cure() {
+    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let away = format!("redis://127.0.0.1:{}", free_port());
+    let check = async |arguments: &[&str]| {
+        let command = djangobot(folder.path(), &[&["check", "--json"], arguments].concat());
+        findings(with_slack(command, &slack)).await
+    };
+    let (code, found) = check(&[&away, "--default-channel", "nowhere"]).await;
+    assert_eq!(code, Some(1));
+    check_finding(
+        &found,
+        "layer",
+        "error",
+        &[&away, "refused", "djangobot layer"],
+    );
+    check_finding(&found, "default channel", "warning", &["nowhere"]);
+    let (code, found) = check(&["embedded://127.0.0.1:0", "-t", "xoxb-another"]).await;
+    assert_eq!(code, Some(1));
+    check_finding(
+        &found,
+        "token",
+        "error",
+        &["invalid_auth", "OAuth & Permissions"],
+    );
+    let (code, found) = check(&[]).await;
+    assert_eq!(code, Some(1));
+    check_finding(&found, "layer", "error", &["no channel layer is named"]);
+
+    slack
+        .control()
+        .set_scopes(&["channels:read", "users:read", "rtm:stream"]);
+    let (code, found) = check(&["embedded://127.0.0.1:0"]).await;
+    assert_eq!(code, Some(1));
+    check_finding(
+        &found,
+        "scopes",
+        "error",
+        &["chat:write", "install it to the workspace again"],
+    );
+    check_finding(&found, "scopes", "warning", &["im:write"]);
+    let human = with_slack(
+        djangobot(folder.path(), &["check", "embedded://127.0.0.1:0"]),
+        &slack,
+    );
+    let ended = Djangobot::run(human).await;
+    assert!(
+        ended
+            .stdout
+            .contains("ERROR    scopes: the token lacks chat:write"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("         cure: add chat:write"),
+        "{}",
+        ended.stdout
+    );
+}
+
+/// A Django project of one settings file, with this host in its CHANNEL_LAYERS.
+fn project(folder: &Path, host: &str) {
+    let settings = format!(
+        "CHANNEL_LAYERS = {{'default': {{'BACKEND': 'channels_redis.core.RedisChannelLayer', 'CONFIG': {{'hosts': [{host}]}}}}}}\n"
+    );
+    std::fs::write(folder.join("settings.py"), settings).unwrap();
+}
+
+#[tokio::test]
+async fn check_finds_the_worker_trap_of_redis_py_8() {
+    let (slack, redis) = (slack().await, Redis::start());
+    for (python, host, is_trap) in [
+        (python(), format!("'{}'", redis.url()), true),
+        (
+            python(),
+            format!("{{'address': '{}', 'socket_timeout': None}}", redis.url()),
+            false,
+        ),
+        (python_redis7(), format!("'{}'", redis.url()), false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        project(folder.path(), &host);
+        let mut command = with_slack(
+            djangobot(folder.path(), &["check", "--json", "settings"]),
+            &slack,
+        );
+        command.arg("--python").arg(python);
+        let (code, findings) = findings(command).await;
+        assert_eq!(code, Some(0), "{findings:#?}");
+        match is_trap {
+            true => check_finding(
+                &findings,
+                "redis-py",
+                "warning",
+                &["TimeoutError", "\\\"socket_timeout\\\": None"],
+            ),
+            false => assert!(
+                findings.iter().all(|finding| finding["status"] == "ok"),
+                "{findings:#?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_bridge() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let run = async |arguments: &[&str]| {
+        Djangobot::run(djangobot(
+            folder.path(),
+            &[&["dead-letters"], arguments].concat(),
+        ))
+        .await
+    };
+    assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+    let mut app = App::start(&redis.url());
+    let message = json!({"text": "to be sent later", "channel": "later"});
+    app.send("slack.send", &message).await;
+    bridge.line("Kept as dead letter 1 ").await;
+    app.put("slack.send", b"\xc1").await;
+    bridge.line("Kept as dead letter 2 ").await;
+
+    let listed = run(&["list"]).await;
+    assert!(
+        listed.stdout.contains("channel_not_found") && listed.stdout.contains("undecodable"),
+        "{listed:?}"
+    );
+    let all: Value = serde_json::from_str(&run(&["list", "--json"]).await.stdout).unwrap();
+    assert_eq!(
+        (&all[0]["message"], &all[1]["message"]),
+        (&message, &json!({"undecodable": "c1"}))
+    );
+    let shown: Value = serde_json::from_str(&run(&["show", "1"]).await.stdout).unwrap();
+    assert_eq!(shown, all[0]);
+    check_end(
+        &run(&["show", "3"]).await,
+        1,
+        &["there is no dead letter 3"],
+    );
+    check_end(
+        &run(&["retry", "2", &redis.url()]).await,
+        1,
+        &["can't be sent again"],
+    );
+    assert_eq!(run(&["drop", "2"]).await.code, Some(0));
+
+    // Meanwhile somebody made the channel.
+    let created = json!({"type": "channel_created", "channel": {"id": slack.control().channel_id("ops").unwrap(), "name": "later", "created": 1, "creator": "U1"}});
+    slack.control().emit(None, &created);
+    bridge
+        .metric_is(
+            "djangobot_delivered_total{channel=\"slack.channel_created\"}",
+            1.0,
+        )
+        .await;
+    assert_eq!(run(&["retry", "1", &redis.url()]).await.code, Some(0));
+    let calls = calls(&slack.control(), "chat.postMessage", 1).await;
+    assert_eq!(calls[0].arguments["text"], "to be sent later");
+    assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+}

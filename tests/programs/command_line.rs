@@ -1,0 +1,389 @@
+//! The command line as a person meets it: exit codes, sentences, precedence, logs, the listener.
+
+use std::process::Command;
+
+use djangobot_tests::{Redis, eventually, python};
+use local_slack::LocalSlack;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::bridge::{Bridge, Djangobot, Ended, TOKEN, djangobot, slack};
+use crate::worker::example;
+
+/// Runs `djangobot ARGUMENTS` in an empty folder with [`TOKEN`] against `slack`.
+async fn run(slack: &LocalSlack, arguments: &[&str]) -> Ended {
+    let folder = tempfile::tempdir().unwrap();
+    Djangobot::run(with_slack(djangobot(folder.path(), arguments), slack)).await
+}
+
+/// [`TOKEN`] and the address of `slack` in the environment.
+pub(crate) fn with_slack(mut command: Command, slack: &LocalSlack) -> Command {
+    command
+        .env("DJANGOBOT_TOKEN", TOKEN)
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    command
+}
+
+/// That it ended with `code` and said `parts` on stderr; line breaks and frames of a report don't count.
+pub(crate) fn check_end(ended: &Ended, code: i32, parts: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    let said: Vec<_> = ended
+        .stderr
+        .split(|c: char| c.is_whitespace() || c == '│')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let said = said.join(" ");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[tokio::test]
+async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(folder.path().join("djangobot.toml"), text).unwrap();
+    let run = async |arguments: &[&str]| Djangobot::run(djangobot(folder.path(), arguments)).await;
+    let redis = "redis://127.0.0.1:1";
+    check_end(
+        &run(&[redis]).await,
+        2,
+        &["there is no Slack token", "DJANGOBOT_TOKEN"],
+    );
+    check_end(
+        &run(&["-t", TOKEN]).await,
+        2,
+        &["no channel layer is named", "embedded://"],
+    );
+    check_end(
+        &run(&["-t", TOKEN, redis, "myapp.asgi"]).await,
+        2,
+        &["several are shards"],
+    );
+    check_end(
+        &run(&["-t", TOKEN, "ftp://somewhere"]).await,
+        2,
+        &["ftp://", "redis://HOST:PORT/DB"],
+    );
+    check_end(
+        &run(&["-t", "nonsense", redis]).await,
+        2,
+        &["this is no Slack token", "xoxb-"],
+    );
+    check_end(
+        &run(&["chekc"]).await,
+        2,
+        &["neither a command nor a module", "djangobot check"],
+    );
+    check_end(
+        &run(&["--nonsense"]).await,
+        2,
+        &["unexpected argument '--nonsense'"],
+    );
+    check_end(
+        &run(&["-c", "nowhere.toml"]).await,
+        2,
+        &["nowhere.toml", "No such file"],
+    );
+    let plain = [
+        "-t",
+        TOKEN,
+        "--slack-api-url",
+        "http://slack.example/api/",
+        redis,
+    ];
+    check_end(&run(&plain).await, 2, &["plain http would show the token"]);
+
+    write("[slack]\ntokne = \"xoxb-1\"\n");
+    check_end(
+        &run(&[redis]).await,
+        2,
+        &["djangobot.toml line 2", "`tokne`", "did you mean `token`"],
+    );
+    write("listen = \"127.0.0.1:0\"\n\n[layer]\nhold = \"many\"\n");
+    check_end(
+        &run(&[redis]).await,
+        2,
+        &["djangobot.toml line 4", "expected usize"],
+    );
+    write("[slack\n");
+    check_end(&run(&[redis]).await, 2, &["djangobot.toml line 1"]);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_ends_with_1_and_a_sentence() {
+    let slack = slack().await;
+    let mut command = djangobot(
+        &example(),
+        &["-t", "xoxb-of-another-app", "embedded://127.0.0.1:0"],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    command
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url())
+        .arg("--state-dir")
+        .arg(folder.path());
+    check_end(&Djangobot::run(command).await, 1, &["invalid_auth"]);
+    let python = python();
+    let python = python.to_str().unwrap();
+    check_end(
+        &run(
+            &slack,
+            &["--python", python, "no_such_module.asgi:channel_layer"],
+        )
+        .await,
+        1,
+        &["no_such_module"],
+    );
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    check_end(
+        &run(&slack, &["embedded://127.0.0.1:0", "--listen", &address]).await,
+        1,
+        &["nothing can listen on", &address],
+    );
+    check_end(
+        &run(&slack, &[&format!("embedded://{address}")]).await,
+        1,
+        &[&address],
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_a_running_bridge_with_1() {
+    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let mut bridge = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
+    slack.control().revoke(TOKEN, "token_revoked");
+    slack.control().drop_connections(None);
+    assert_eq!(bridge.exit().await.code(), Some(1));
+    assert!(
+        bridge.stderr().contains("token_revoked"),
+        "{}",
+        bridge.stderr()
+    );
+}
+
+#[tokio::test]
+async fn a_state_folder_serves_one_at_a_time() {
+    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let mut first = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
+    let second = with_slack(
+        djangobot(folder.path(), &["embedded://127.0.0.1:0"]),
+        &slack,
+    );
+    check_end(
+        &Djangobot::run(second).await,
+        1,
+        &["another djangobot is running", "--state-dir"],
+    );
+    assert_eq!(first.terminate().await.code(), Some(0));
+    let mut third = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
+    assert_eq!(third.interrupt().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn help_and_completions_go_to_stdout() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |arguments: &[&str]| {
+        let ended = Djangobot::run(djangobot(folder.path(), arguments)).await;
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{arguments:?}");
+        ended.stdout
+    };
+    let help = run(&["--help"]).await;
+    for word in [
+        "run",
+        "dev",
+        "check",
+        "dead-letters",
+        "local-slack",
+        "layer",
+        "completions",
+        "DJANGOBOT_TOKEN",
+        "--listen",
+    ] {
+        assert!(help.contains(word), "{word} is not in {help}");
+    }
+    for command in [
+        "run",
+        "dev",
+        "check",
+        "dead-letters",
+        "local-slack",
+        "layer",
+        "completions",
+    ] {
+        assert!(
+            run(&[command, "--help"]).await.contains("Usage: djangobot"),
+            "{command}"
+        );
+    }
+    assert!(run(&["--version"]).await.starts_with("djangobot "));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(
+            run(&["completions", shell]).await.contains("local-slack"),
+            "{shell}"
+        );
+    }
+    let made = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(made, 0, "a folder was written to");
+}
+
+#[tokio::test]
+async fn a_flag_beats_the_environment_which_beats_the_file() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let file = |token: &str, target: &str| {
+        let text = format!(
+            "[slack]\ntoken = \"{token}\"\napi-url = \"{}\"\ndefault-channel = \"random\"\n[layer]\ntarget = \"{target}\"\n",
+            slack.api_url()
+        );
+        std::fs::write(folder.path().join("mine.toml"), text).unwrap();
+    };
+    let run = async |token: Option<&str>, arguments: &[&str]| {
+        let mut command = djangobot(folder.path(), arguments);
+        command.args(["--config", "mine.toml"]);
+        if let Some(token) = token {
+            command.env("DJANGOBOT_TOKEN", token);
+        }
+        let mut bridge = Djangobot::start(command);
+        let line = bridge.line("forwarding").await;
+        bridge.line("the roster is loaded").await;
+        assert!(bridge.terminate().await.success());
+        serde_json::from_str::<Value>(&line).unwrap()["layer"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let url = redis.url();
+    file(TOKEN, &url);
+    assert!(run(None, &[]).await.contains(&url));
+    // A wrong token would have ended it.
+    file("xoxb-wrong", &url);
+    assert!(run(Some(TOKEN), &[]).await.contains(&url));
+    assert!(run(Some("xoxb-wrong"), &["-t", TOKEN]).await.contains(&url));
+    assert!(
+        run(Some("xoxb-wrong"), &["-t", TOKEN, "embedded://127.0.0.1:0"])
+            .await
+            .contains("embedded")
+    );
+}
+
+#[tokio::test]
+async fn the_default_channel_and_the_methods_are_the_configs() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let text = "[slack]\ndefault-channel = \"#random\"\nmethods = [\"chat.postMessage\", \"conversations.*\"]\n[layer]\nsend-channel = \"my.send\"\n";
+    std::fs::write(folder.path().join("djangobot.toml"), text).unwrap();
+    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    let reply = app.new_channel().await;
+    let mut ask = async |mut message: Value| {
+        message["reply_channel"] = reply.as_str().into();
+        app.send("my.send", &message).await;
+        app.next(&reply).await
+    };
+    assert_eq!(
+        ask(json!({"text": "hi"})).await["channel"],
+        slack.control().channel_id("random").unwrap()
+    );
+    assert_eq!(
+        ask(json!({"method": "chat.update", "text": "x"})).await["error"],
+        "method_not_allowed"
+    );
+    assert_eq!(
+        ask(json!({"method": "conversations.info", "channel": "ops"})).await["type"],
+        "slack.sent"
+    );
+}
+
+#[tokio::test]
+async fn the_listener_tells_health_readiness_and_metrics() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    assert_eq!(bridge.get("/healthz").await, (200, "ok\n".into()));
+    eventually("it is ready", async || {
+        (bridge.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    assert_eq!(bridge.get("/readyz").await.1, "slack: up\nlayer: up\n");
+    assert_eq!(bridge.get("/elsewhere").await.0, 404);
+    slack.control().say("alice", "general", "hi").unwrap();
+    App::start(&redis.url())
+        .send_and_finish("slack.send", &json!({"text": "hi"}))
+        .await;
+    bridge
+        .metric_is("djangobot_sends_total{result=\"sent\"}", 1.0)
+        .await;
+    // alice's and the bot's own.
+    bridge
+        .metric_is("djangobot_delivered_total{channel=\"slack.message\"}", 2.0)
+        .await;
+    let page = bridge.get("/metrics").await.1;
+    for part in [
+        "djangobot_events_total{type=\"message\"} 2",
+        "djangobot_events_total{type=\"hello\"} 1",
+        "djangobot_slack_connected 1",
+        "djangobot_roster_size{kind=\"users\"} 47",
+        "djangobot_delivery_seconds_count 3",
+        "djangobot_send_seconds_count 1",
+        "# TYPE djangobot_events_total counter",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    slack.shutdown().await;
+    eventually("it is not ready", async || {
+        (bridge.get("/readyz").await.0 == 503).then_some(())
+    })
+    .await;
+    assert_eq!(bridge.get("/readyz").await.1, "slack: down\nlayer: up\n");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn logs_are_json_where_there_is_no_terminal_and_debug_follows_an_event_by_its_id() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let mut bridge =
+        Bridge::connected(folder.path(), &slack, &[&redis.url(), "--log", "debug"]).await;
+    let ts = slack
+        .control()
+        .say("alice", "general", "a secret of alice's")
+        .unwrap();
+    bridge.line("event received").await;
+    bridge
+        .metric_is("djangobot_delivered_total{channel=\"slack.message\"}", 1.0)
+        .await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    for line in bridge.stderr().lines() {
+        let line: Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{line} is no JSON"));
+        assert!(
+            line["timestamp"].is_string()
+                && line["level"].is_string()
+                && line["message"].is_string(),
+            "{line}"
+        );
+    }
+    assert_eq!(bridge.stdout(), "");
+    let id = format!(
+        "T0LOCAL0001.message.{}.{ts}",
+        slack.control().channel_id("general").unwrap()
+    );
+    let messages: Vec<_> = bridge
+        .logs("")
+        .into_iter()
+        .filter(|line| line["id"] == *id)
+        .map(|line| line["message"].clone())
+        .collect();
+    assert_eq!(messages, ["event received", "event delivered"]);
+    assert!(
+        !bridge.stderr().contains("a secret of alice's"),
+        "what people write is not logged"
+    );
+
+    let human = with_slack(
+        djangobot(
+            folder.path(),
+            &["--log-format", "human", "embedded://127.0.0.1:0"],
+        ),
+        &slack,
+    );
+    let mut human = Djangobot::start(human);
+    assert!(serde_json::from_str::<Value>(&human.line("connected to Slack").await).is_err());
+}
