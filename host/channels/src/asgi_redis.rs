@@ -17,7 +17,7 @@ const ID: usize = 16;
 /// asgi_redis's `lua_chansend` for several messages, and its counters of them.
 /// Keys: the queue, the counters of messages and of refusals (the channel's, everyone's).
 /// Arguments: expiry, capacity, then key and payload of each message.
-const APPEND: &str = r"
+pub(crate) const APPEND: &str = r"
 local room = tonumber(ARGV[2]) - redis.call('LLEN', KEYS[1])
 local accepted = 0
 local added = 0
@@ -48,7 +48,7 @@ return accepted
 ";
 
 /// A payload whose message was taken is kept a day, for the case that its reader ends.
-const TAKE: &str = r"
+pub(crate) const TAKE: &str = r"
 local time = redis.call('TIME')
 local answer = {}
 for nth = 1, tonumber(ARGV[3]) do
@@ -70,7 +70,7 @@ end
 return answer
 ";
 
-const KEEP: &str = r"
+pub(crate) const KEEP: &str = r"
 local time = redis.call('TIME')
 local now = math.floor(time[1] * 1000 + time[2] / 1000)
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
@@ -99,7 +99,7 @@ end
 return answer
 ";
 
-const GIVE_BACK: &str = r"
+pub(crate) const GIVE_BACK: &str = r"
 for at = 3, #ARGV do redis.call('SADD', KEYS[4], ARGV[at]) end
 if #ARGV > 2 then redis.call('EXPIRE', KEYS[4], 86400) end
 local left = redis.call('ZRANGE', KEYS[2], 0, -1)
@@ -114,10 +114,10 @@ return #left
 ";
 
 /// Ends what was taken: out of the processing key, and the payload with it.
-const FINISH: &str = "for _, key in ipairs(ARGV) do redis.call('ZREM', KEYS[1], key); redis.call('DEL', key) end return #ARGV";
+pub(crate) const FINISH: &str = "for _, key in ipairs(ARGV) do redis.call('ZREM', KEYS[1], key); redis.call('DEL', key) end return #ARGV";
 
 /// Takes back what was appended and not yet read.
-const WITHDRAW: &str = "for _, key in ipairs(ARGV) do if redis.call('LREM', KEYS[1], -1, key) > 0 then redis.call('DEL', key) end end return #ARGV";
+pub(crate) const WITHDRAW: &str = "for _, key in ipairs(ARGV) do if redis.call('LREM', KEYS[1], -1, key) > 0 then redis.call('DEL', key) end end return #ARGV";
 
 static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {

@@ -57,6 +57,12 @@ impl Script {
         }
     }
 
+    /// What it says.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &'static str {
+        self.text
+    }
+
     /// Runs it on `connection`; `fill` writes the number of keys, the keys and the arguments.
     pub(crate) async fn run(
         &self,

@@ -1,10 +1,13 @@
 //! The Lua scripts that clients send: recognised by their digest, never interpreted.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use sha1::{Digest, Sha1};
 
-/// What a script does. Each is written in Rust in `command/scripts.rs`.
+use crate::{asgi_redis, redis_core};
+
+/// What a script does. Each is written in Rust in `command/scripts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
     /// channels_redis: puts what a reader left in its backup queue back.
@@ -19,10 +22,55 @@ pub(super) enum Script {
     Count,
     /// asgi_redis: an item of the first queue that has any.
     PopAny,
+    /// Ours, on channels_redis's queues: [`redis_core::APPEND`] and those behind it.
+    Append,
+    GroupAppend,
+    Take,
+    Keep,
+    GiveBack,
+    /// Ours, on asgi_redis's queues: [`asgi_redis::APPEND`] and those behind it.
+    ListAppend,
+    ListTake,
+    ListKeep,
+    ListGiveBack,
+    ListFinish,
+    ListWithdraw,
 }
 
-/// SHA-1 of each script's words with one space between them, so that another indentation is the same script.
-const KNOWN: &[(&str, Script)] = &[
+impl Script {
+    /// Whether it adds more than it takes away, and so is refused where there is no memory.
+    ///
+    /// One that only moves messages is not: it is what makes room again.
+    pub(super) fn grows(self) -> bool {
+        matches!(
+            self,
+            Self::GroupSend
+                | Self::StoreAndPush
+                | Self::Count
+                | Self::Append
+                | Self::GroupAppend
+                | Self::ListAppend
+        )
+    }
+}
+
+/// The scripts of our own layers, as those send them.
+const OURS: &[(&str, Script)] = &[
+    (redis_core::APPEND, Script::Append),
+    (redis_core::GROUP_APPEND, Script::GroupAppend),
+    (redis_core::TAKE, Script::Take),
+    (redis_core::KEEP, Script::Keep),
+    (redis_core::GIVE_BACK, Script::GiveBack),
+    (asgi_redis::APPEND, Script::ListAppend),
+    (asgi_redis::TAKE, Script::ListTake),
+    (asgi_redis::KEEP, Script::ListKeep),
+    (asgi_redis::GIVE_BACK, Script::ListGiveBack),
+    (asgi_redis::FINISH, Script::ListFinish),
+    (asgi_redis::WITHDRAW, Script::ListWithdraw),
+];
+
+/// The digests of the scripts of Python's libraries.
+const THEIRS: &[(&str, Script)] = &[
     // channels_redis 3.0.0, and 3.0.1 to 4.3.0.
     (
         "babb7c3a648252f1eefd6993f80d94e21168e738",
@@ -49,6 +97,17 @@ const KNOWN: &[(&str, Script)] = &[
     ("7bc85555fd03a535c2f695ea445aafcfcd74bb8a", Script::PopAny),
 ];
 
+/// All scripts, by [`digest`].
+static KNOWN: LazyLock<HashMap<String, Script>> = LazyLock::new(|| {
+    let ours = OURS
+        .iter()
+        .map(|(text, script)| (digest(text.as_bytes()), *script));
+    let theirs = THEIRS
+        .iter()
+        .map(|(digest, script)| ((*digest).to_owned(), *script));
+    ours.chain(theirs).collect()
+});
+
 /// Most scripts that are kept; there are few texts that are known at all.
 const CACHE_LIMIT: usize = 1000;
 
@@ -59,7 +118,7 @@ pub(super) struct ScriptCache(HashMap<String, Script>);
 impl ScriptCache {
     /// Recognises a script and keeps it; gives its SHA-1 too.
     pub(super) fn load(&mut self, text: &[u8]) -> Option<(String, Script)> {
-        let script = recognise(text)?;
+        let script = *KNOWN.get(&digest(text))?;
         let sha = hex_sha1(text);
         // The same script in endless spellings must not fill the memory.
         if self.0.len() >= CACHE_LIMIT {
@@ -81,16 +140,13 @@ impl ScriptCache {
     }
 }
 
-fn recognise(text: &[u8]) -> Option<Script> {
+/// SHA-1 of a script's words with one space between them, so that another indentation is the same script.
+fn digest(text: &[u8]) -> String {
     let words: Vec<&[u8]> = text
         .split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
         .collect();
-    let digest = hex_sha1(&words.join(&b' '));
-    KNOWN
-        .iter()
-        .find(|(known, _)| *known == digest)
-        .map(|(_, script)| *script)
+    hex_sha1(&words.join(&b' '))
 }
 
 fn hex_sha1(text: &[u8]) -> String {
@@ -102,7 +158,13 @@ fn hex_sha1(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use redis::Arg;
+
     use super::*;
+    use crate::asgi_redis::AsgiRedis;
+    use crate::config::LayerConfig;
+    use crate::dialect::{Append, Dialect, Scripts};
+    use crate::redis_core::Core;
 
     #[test]
     fn a_digest_is_redis_s_own() {
@@ -115,7 +177,64 @@ mod tests {
 
     #[test]
     fn an_unknown_script_is_not_recognised() {
-        assert_eq!(recognise(b"return 1"), None);
-        assert_eq!(recognise(b""), None);
+        let mut cache = ScriptCache::default();
+        assert_eq!(cache.load(b"return 1"), None);
+        assert_eq!(cache.load(b""), None);
+    }
+
+    /// The texts of a layer's scripts: those it keeps, and those that it sends in a command.
+    fn texts<D: Dialect>() -> Vec<String> {
+        let Scripts {
+            take,
+            keep,
+            give_back,
+        } = D::scripts();
+        let kept = [Some(D::append()), D::group_append()].into_iter().flatten();
+        let kept = kept.chain([take, keep, give_back]);
+        let mut texts: Vec<String> = kept.map(|script| script.text().to_owned()).collect();
+        let LayerConfig::Redis(config) =
+            LayerConfig::from_urls(&["redis://127.0.0.1".to_owned()]).unwrap()
+        else {
+            unreachable!("a Redis URL is a Redis layer's")
+        };
+        let append = Append {
+            config: &config,
+            queue: "asgic",
+            name: "c",
+            capacity: 1,
+            now: 0,
+            scores: &[],
+            members: &[],
+        };
+        for cmd in [
+            D::withdraw(&append),
+            D::finish("own", &[]),
+            D::depth("asgic"),
+        ] {
+            let words: Vec<_> = cmd
+                .args_iter()
+                .filter_map(|word| match word {
+                    Arg::Simple(word) => Some(String::from_utf8_lossy(word).into_owned()),
+                    _ => None,
+                })
+                .collect();
+            if words[0] == "EVAL" {
+                texts.push(words[1].clone());
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn every_script_of_our_own_layers_is_known() {
+        let texts = [texts::<Core>(), texts::<AsgiRedis>()].concat();
+        let mut cache = ScriptCache::default();
+        for text in &texts {
+            assert!(
+                cache.load(text.as_bytes()).is_some(),
+                "the embedded server must learn this script:\n{text}"
+            );
+        }
+        assert_eq!(texts.len(), OURS.len(), "and none that is not used");
     }
 }

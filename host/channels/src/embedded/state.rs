@@ -32,7 +32,8 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Clock {
     started: Instant,
-    started_at: Millis,
+    /// Microseconds since 1970.
+    started_at: u64,
 }
 
 impl Shared {
@@ -51,7 +52,7 @@ impl Shared {
                 password,
                 clock: Clock {
                     started: Instant::now(),
-                    started_at: u64::try_from(since.as_millis()).unwrap_or(0),
+                    started_at: u64::try_from(since.as_micros()).unwrap_or(0),
                 },
             }),
         }
@@ -66,8 +67,13 @@ impl Shared {
 impl State {
     /// The time, in milliseconds since 1970.
     pub(super) fn now(&self) -> Millis {
-        self.clock.started_at
-            + u64::try_from(self.clock.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+        self.micros() / 1000
+    }
+
+    /// The time, in microseconds since 1970.
+    pub(super) fn micros(&self) -> u64 {
+        let elapsed = u64::try_from(self.clock.started.elapsed().as_micros());
+        self.clock.started_at + elapsed.unwrap_or(u64::MAX / 2)
     }
 
     /// Seconds since the start.

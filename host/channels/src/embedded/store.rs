@@ -44,6 +44,7 @@ struct Entry {
 pub(super) enum Value {
     Text(Bytes),
     List(List),
+    Set(Set),
     SortedSet(SortedSet),
 }
 
@@ -86,6 +87,17 @@ impl List {
         }
     }
 
+    /// Takes out the last item that is `item`; says whether there was one.
+    pub(super) fn remove_last(&mut self, item: &[u8]) -> bool {
+        let Some(at) = self.items.iter().rposition(|other| other == item) else {
+            return false;
+        };
+        self.items.remove(at);
+        self.bytes -= item.len();
+        self.changes += 1;
+        true
+    }
+
     /// Takes an item from one end.
     pub(super) fn pop(&mut self, end: End) -> Option<Bytes> {
         let item = match end {
@@ -95,6 +107,22 @@ impl List {
         self.bytes -= item.len();
         self.changes += 1;
         Some(item)
+    }
+}
+
+/// A set of byte strings, kept as a sorted set whose scores are all the same.
+#[derive(Debug, Default)]
+pub(super) struct Set(SortedSet);
+
+impl Set {
+    /// Adds a copy of `member`.
+    pub(super) fn insert(&mut self, member: &[u8]) {
+        self.0.insert(member, 0.0);
+    }
+
+    /// Takes `member` out; says whether it was there.
+    pub(super) fn remove(&mut self, member: &[u8]) -> bool {
+        self.0.remove(member).is_some()
     }
 }
 
@@ -389,29 +417,37 @@ impl Value {
         match self {
             Self::Text(text) => text.len(),
             Self::List(list) => Collection::size(list),
+            Self::Set(set) => Collection::size(set),
             Self::SortedSet(set) => Collection::size(set),
         }
     }
 }
 
+/// The part of [`Collection`] that says which kind of value one is.
+macro_rules! kind {
+    ($kind:ident) => {
+        fn of(value: &Value) -> Option<&Self> {
+            if let Value::$kind(collection) = value {
+                Some(collection)
+            } else {
+                None
+            }
+        }
+        fn of_mut(value: &mut Value) -> Option<&mut Self> {
+            if let Value::$kind(collection) = value {
+                Some(collection)
+            } else {
+                None
+            }
+        }
+        fn into_value(self) -> Value {
+            Value::$kind(self)
+        }
+    };
+}
+
 impl Collection for List {
-    fn of(value: &Value) -> Option<&Self> {
-        if let Value::List(list) = value {
-            Some(list)
-        } else {
-            None
-        }
-    }
-    fn of_mut(value: &mut Value) -> Option<&mut Self> {
-        if let Value::List(list) = value {
-            Some(list)
-        } else {
-            None
-        }
-    }
-    fn into_value(self) -> Value {
-        Value::List(self)
-    }
+    kind!(List);
     fn size(&self) -> usize {
         self.bytes + self.len() * ITEM_OVERHEAD
     }
@@ -423,24 +459,21 @@ impl Collection for List {
     }
 }
 
+impl Collection for Set {
+    kind!(Set);
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+    fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+    fn changes(&self) -> u64 {
+        self.0.changes()
+    }
+}
+
 impl Collection for SortedSet {
-    fn of(value: &Value) -> Option<&Self> {
-        if let Value::SortedSet(set) = value {
-            Some(set)
-        } else {
-            None
-        }
-    }
-    fn of_mut(value: &mut Value) -> Option<&mut Self> {
-        if let Value::SortedSet(set) = value {
-            Some(set)
-        } else {
-            None
-        }
-    }
-    fn into_value(self) -> Value {
-        Value::SortedSet(self)
-    }
+    kind!(SortedSet);
     fn size(&self) -> usize {
         SortedSet::size(self)
     }

@@ -180,8 +180,8 @@ static COMMANDS: &[Command] = &[
     Command::new("discard", 1, transaction::discard).at_once(),
     Command::new("exec", 1, transaction::exec).at_once(),
     Command::new("multi", 1, transaction::multi).at_once(),
-    Command::new("eval", -3, scripts::eval).grows(),
-    Command::new("evalsha", -3, scripts::evalsha).grows(),
+    Command::new("eval", -3, scripts::eval),
+    Command::new("evalsha", -3, scripts::evalsha),
     Command::new("script", -2, scripts::script),
 ];
 

@@ -1,16 +1,32 @@
 //! `EVAL`, `EVALSHA` and `SCRIPT`: what the known scripts do, as one command each.
 
+mod asgi_redis;
+mod core;
+mod libraries;
+mod reader;
+
 use bytes::Bytes;
 
-use super::strings::increase;
 use super::{Context, integer, is};
-use crate::embedded::glob;
-use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::script::Script;
-use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::{Absent, End, Keyspace, List};
+use crate::embedded::sorted_set::{MEMBER_OVERHEAD, SortedSet};
+use crate::embedded::store::{Absent, Keyspace};
+
+/// How much the scripts that only move messages may need where the memory is full, for keys of their own.
+const RESERVE: usize = 1024 * 1024;
+
+const BAD_ARGUMENTS: Refusal = Refusal::Other("ERR this script takes other keys and arguments");
+
+/// What a script was called with.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    keys: &'a [Bytes],
+    arguments: &'a [Bytes],
+    /// The time, in microseconds since 1970.
+    time: u64,
+}
 
 /// `EVAL script numkeys [key...] [arg...]`
 pub(super) fn eval(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
@@ -23,7 +39,7 @@ pub(super) fn eval(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
         .scripts
         .load(text)
         .ok_or(Refusal::UnknownScript)?;
-    run(script, &mut context.keyspace(), keys, arguments)
+    run(context, script, keys, arguments)
 }
 
 /// `EVALSHA sha1 numkeys [key...] [arg...]`
@@ -33,7 +49,7 @@ pub(super) fn evalsha(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
     };
     let (keys, arguments) = split_keys(rest)?;
     let script = context.state.scripts.get(sha).ok_or(Refusal::NoScript)?;
-    run(script, &mut context.keyspace(), keys, arguments)
+    run(context, script, keys, arguments)
 }
 
 /// `SCRIPT LOAD script | EXISTS sha1... | FLUSH [ASYNC | SYNC]`
@@ -73,150 +89,84 @@ fn split_keys(rest: &[Bytes]) -> Result<(&[Bytes], &[Bytes]), Refusal> {
     rest.split_at_checked(count).ok_or(Refusal::TooManyKeys)
 }
 
-const BAD_ARGUMENTS: Refusal = Refusal::Other("ERR this script takes other keys and arguments");
-
 fn run(
+    context: &mut Context<'_>,
     script: Script,
-    keyspace: &mut Keyspace<'_>,
     keys: &[Bytes],
     arguments: &[Bytes],
 ) -> Result<Reply, Refusal> {
-    match (script, keys, arguments) {
-        (Script::RestoreInflight, [], [queue, backup]) => restore_inflight(keyspace, queue, backup),
-        (Script::DeleteMatching, [], [pattern]) => {
-            let found: Vec<Bytes> = keyspace
-                .keys()
-                .filter(|key| glob::matches(pattern, key))
-                .cloned()
-                .collect();
-            found.iter().for_each(|key| {
-                keyspace.remove(key);
-            });
-            Ok(Reply::Null)
-        }
-        (Script::GroupSend, keys, arguments) => group_send(keyspace, keys, arguments),
-        (Script::StoreAndPush, [message, queue], [content, expiry, capacity]) => {
-            store_and_push(keyspace, message, queue, content, expiry, capacity)
-        }
-        (Script::Count, [channel, all], [channel_expiry, all_expiry]) => {
-            for (key, expiry) in [(channel, channel_expiry), (all, all_expiry)] {
-                increase(keyspace, key, 1)?;
-                expire(keyspace, key, expiry, 0)?;
-            }
-            Ok(Reply::Null)
-        }
-        (Script::PopAny, keys, []) => pop_any(keyspace, keys),
-        _ => Err(BAD_ARGUMENTS),
-    }
-}
-
-/// Members go back with their scores, and over what the queue may have of them.
-fn restore_inflight(
-    keyspace: &mut Keyspace<'_>,
-    queue: &[u8],
-    backup: &[u8],
-) -> Result<Reply, Refusal> {
-    let held = keyspace.collection::<SortedSet>(backup)?.map(|set| {
-        let members: Vec<(Bytes, f64)> = set
-            .iter()
-            .map(|(member, score)| (member.clone(), score))
-            .collect();
-        members
-    });
-    if let Some(held) = held {
-        keyspace.edit(queue, Absent::Create, |set: &mut SortedSet| {
-            for (member, score) in held {
-                set.insert(&member, score);
-            }
-        })?;
-        keyspace.remove(backup);
-    }
-    Ok(Reply::Null)
-}
-
-/// Arguments: a member for each key, a capacity for each key, the time and the expiry.
-/// Answers how many were full.
-fn group_send(
-    keyspace: &mut Keyspace<'_>,
-    keys: &[Bytes],
-    arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
-    let [each @ .., now, expiry] = arguments else {
-        return Err(BAD_ARGUMENTS);
+    check_memory(context, script, keys, arguments)?;
+    let call = Call {
+        keys,
+        arguments,
+        time: context.state.micros(),
     };
-    if each.len() != keys.len() * 2 {
-        return Err(BAD_ARGUMENTS);
+    let keyspace = &mut context.keyspace();
+    match script {
+        Script::RestoreInflight => libraries::restore_inflight(keyspace, call),
+        Script::DeleteMatching => libraries::delete_matching(keyspace, call),
+        Script::GroupSend => libraries::group_send(keyspace, call),
+        Script::StoreAndPush => libraries::store_and_push(keyspace, call),
+        Script::Count => libraries::count(keyspace, call),
+        Script::PopAny => libraries::pop_any(keyspace, call),
+        Script::Append => core::append(keyspace, call),
+        Script::GroupAppend => core::group_append(keyspace, call),
+        Script::Take => core::take(keyspace, call),
+        Script::Keep => core::keep(keyspace, call),
+        Script::GiveBack => core::give_back(keyspace, call),
+        Script::ListAppend => asgi_redis::append(keyspace, call),
+        Script::ListTake => asgi_redis::take(keyspace, call),
+        Script::ListKeep => asgi_redis::keep(keyspace, call),
+        Script::ListGiveBack => asgi_redis::give_back(keyspace, call),
+        Script::ListFinish => asgi_redis::finish(keyspace, call),
+        Script::ListWithdraw => asgi_redis::withdraw(keyspace, call),
     }
-    let (members, capacities) = each.split_at(keys.len());
-    let score = parse_double(now).ok_or(Refusal::NotDouble)?;
-    let mut full = 0;
-    for ((key, member), capacity) in keys.iter().zip(members).zip(capacities) {
-        let capacity = parse_double(capacity).ok_or(Refusal::NotDouble)?;
-        let waiting = keyspace
-            .collection::<SortedSet>(key)?
-            .map_or(0, SortedSet::len);
-        if waiting as f64 >= capacity {
-            full += 1;
-            continue;
-        }
-        if keyspace.room() < member.len() {
-            return Err(Refusal::Memory);
-        }
-        keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
-            set.insert(member, score)
-        })?;
-        expire(keyspace, key, expiry, 0)?;
-    }
-    Ok(Reply::Integer(full))
 }
 
-fn store_and_push(
-    keyspace: &mut Keyspace<'_>,
-    message: &[u8],
-    queue: &[u8],
-    content: &[u8],
-    expiry: &[u8],
-    capacity: &[u8],
-) -> Result<Reply, Refusal> {
-    let capacity = integer(capacity)?;
-    let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
-    if i64::try_from(waiting).unwrap_or(i64::MAX) >= capacity {
-        // The client knows the error by this one word.
-        return Err(Refusal::Other("full"));
-    }
-    keyspace.set_text(message, content, None);
-    expire(keyspace, message, expiry, 0)?;
-    keyspace.edit(queue, Absent::Create, |list: &mut List| {
-        list.push(End::Right, message)
-    })?;
-    expire(keyspace, queue, expiry, 1)?;
-    Ok(Reply::Null)
-}
-
-/// The queue and its item, or an empty list: a Lua table ends at its first nil.
-fn pop_any(keyspace: &mut Keyspace<'_>, keys: &[Bytes]) -> Result<Reply, Refusal> {
-    for key in keys {
-        if let Some(item) = keyspace
-            .edit(key, Absent::Leave, |list: &mut List| list.pop(End::Left))?
-            .flatten()
-        {
-            return Ok(Reply::Array(vec![
-                Reply::Bulk(key.clone()),
-                Reply::Bulk(item),
-            ]));
-        }
-    }
-    Ok(Reply::Array(Vec::new()))
-}
-
-/// Has `key` go in `seconds` and `more`.
-fn expire(
-    keyspace: &mut Keyspace<'_>,
-    key: &[u8],
-    seconds: &[u8],
-    more: i64,
+/// Refuses what needs more memory than there is: at worst, each word becomes a member of something.
+fn check_memory(
+    context: &Context<'_>,
+    script: Script,
+    keys: &[Bytes],
+    arguments: &[Bytes],
 ) -> Result<(), Refusal> {
-    let seconds = integer(seconds)?.saturating_add(more);
+    let store = &context.state.store;
+    let words = keys.iter().chain(arguments);
+    let needed: usize = words.map(|word| word.len() + MEMBER_OVERHEAD).sum();
+    let fits = if script.grows() {
+        needed <= store.room()
+    } else {
+        store.used() <= store.limit().saturating_add(RESERVE)
+    };
+    if fits { Ok(()) } else { Err(Refusal::Memory) }
+}
+
+/// `ZRANGE key 0 -1 WITHSCORES`
+fn members(keyspace: &mut Keyspace<'_>, key: &[u8]) -> Result<Vec<(Bytes, f64)>, Refusal> {
+    let set = keyspace.collection::<SortedSet>(key)?;
+    Ok(set.map_or_else(Vec::new, |set| {
+        set.iter()
+            .map(|(member, score)| (member.clone(), score))
+            .collect()
+    }))
+}
+
+/// `ZADD key score member`
+fn add(keyspace: &mut Keyspace<'_>, key: &[u8], score: f64, member: &[u8]) -> Result<(), Refusal> {
+    keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
+        set.insert(member, score)
+    })?;
+    Ok(())
+}
+
+/// `ZREM key member`
+fn remove(keyspace: &mut Keyspace<'_>, key: &[u8], member: &[u8]) -> Result<(), Refusal> {
+    keyspace.edit(key, Absent::Leave, |set: &mut SortedSet| set.remove(member))?;
+    Ok(())
+}
+
+/// `EXPIRE key seconds`
+fn expire(keyspace: &mut Keyspace<'_>, key: &[u8], seconds: i64) -> Result<(), Refusal> {
     let milliseconds = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
     let deadline = keyspace
         .now()

@@ -118,9 +118,9 @@ pub(super) fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refu
 
 /// `TIME`
 pub(super) fn time(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
-    let now = context.state.now();
+    let now = context.state.micros();
     Ok(Reply::Array(vec![
-        Reply::text((now / 1000).to_string()),
-        Reply::text((now % 1000 * 1000).to_string()),
+        Reply::text((now / 1_000_000).to_string()),
+        Reply::text((now % 1_000_000).to_string()),
     ]))
 }

@@ -1,0 +1,162 @@
+//! What the Lua of [`crate::asgi_redis`] does, step for step.
+
+use bytes::Bytes;
+
+use super::super::strings::increase;
+use super::reader::{DAY, Reader, message};
+use super::{BAD_ARGUMENTS, Call, add, expire, members, remove};
+use crate::embedded::command::integer;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+use crate::embedded::store::{Absent, End, Keyspace, List};
+
+/// Seconds for which a channel's counters stay.
+const HOUR: i64 = 3600;
+
+/// [`crate::asgi_redis::APPEND`]
+pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let ([queue, sent, all_sent, full, all_full], [expiry, capacity, entries @ ..]) =
+        (call.keys, call.arguments)
+    else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let (pairs, []) = entries.as_chunks() else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let (expiry, capacity) = (integer(expiry)?, integer(capacity)?);
+    let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
+    let mut room = capacity.saturating_sub(i64::try_from(waiting).unwrap_or(i64::MAX));
+    let (mut accepted, mut added) = (0, 0);
+    for [key, payload] in pairs {
+        if keyspace.get(key).is_none() {
+            if room <= 0 {
+                break;
+            }
+            keyspace.set_text(key, payload, None);
+            expire(keyspace, key, expiry)?;
+            keyspace.edit(queue, Absent::Create, |list: &mut List| {
+                list.push(End::Right, key)
+            })?;
+            room -= 1;
+            added += 1;
+        }
+        accepted += 1;
+    }
+    if added > 0 {
+        expire(keyspace, queue, expiry.saturating_add(1))?;
+        count(keyspace, sent, all_sent, added)?;
+    }
+    if accepted < pairs.len() {
+        count(keyspace, full, all_full, 1)?;
+    }
+    Ok(Reply::count(accepted))
+}
+
+/// [`crate::asgi_redis::TAKE`]
+pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let reader = Reader::of(call)?;
+    let (lease, most) = reader.lease()?;
+    let most = u64::try_from(integer(most)?).unwrap_or(0);
+    let mut answer = Vec::new();
+    for nth in 1..=most {
+        let popped = keyspace.edit(reader.queue, Absent::Leave, |list: &mut List| {
+            list.pop(End::Left)
+        })?;
+        let Some(key) = popped.flatten() else { break };
+        // Microseconds, as the script writes them: no two of a call are the same.
+        let score = (reader.time + nth) as f64 / 1e6;
+        expire(keyspace, &key, DAY)?;
+        add(keyspace, reader.own, score, &key)?;
+        let again = reader.was_given(keyspace, &key)?;
+        let stored = stored(keyspace, &key)?;
+        answer.extend(message(key, score, again, stored));
+    }
+    if !answer.is_empty() {
+        reader.renew(keyspace, lease)?;
+        expire(keyspace, reader.own, DAY)?;
+    }
+    Ok(Reply::Array(answer))
+}
+
+/// [`crate::asgi_redis::KEEP`]
+pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let mut answer = Vec::new();
+    for (key, score) in Reader::of(call)?.keep(keyspace)? {
+        let stored = stored(keyspace, &key)?;
+        answer.extend(message(key, score, true, stored));
+    }
+    Ok(Reply::Array(answer))
+}
+
+/// [`crate::asgi_redis::GIVE_BACK`]
+pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let reader = Reader::of(call)?;
+    let [expiry, given @ ..] = reader.arguments else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let expiry = integer(expiry)?;
+    reader.note_again(keyspace, given)?;
+    let left = members(keyspace, reader.own)?;
+    for (key, _) in left.iter().rev() {
+        keyspace.edit(reader.queue, Absent::Create, |list: &mut List| {
+            list.push(End::Left, key)
+        })?;
+        expire(keyspace, key, expiry)?;
+    }
+    if !left.is_empty() {
+        expire(keyspace, reader.queue, expiry.saturating_add(1))?;
+    }
+    keyspace.remove(reader.own);
+    reader.end(keyspace, false)?;
+    Ok(Reply::count(left.len()))
+}
+
+/// [`crate::asgi_redis::FINISH`]
+pub(super) fn finish(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let [own] = call.keys else {
+        return Err(BAD_ARGUMENTS);
+    };
+    for key in call.arguments {
+        remove(keyspace, own, key)?;
+        keyspace.remove(key);
+    }
+    Ok(Reply::count(call.arguments.len()))
+}
+
+/// [`crate::asgi_redis::WITHDRAW`]
+pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let [queue] = call.keys else {
+        return Err(BAD_ARGUMENTS);
+    };
+    for key in call.arguments {
+        let removed = keyspace.edit(queue, Absent::Leave, |list: &mut List| {
+            list.remove_last(key)
+        })?;
+        if removed.unwrap_or(false) {
+            keyspace.remove(key);
+        }
+    }
+    Ok(Reply::count(call.arguments.len()))
+}
+
+/// Counts `more` for a channel, for an hour, and for all of them, for a day.
+fn count(
+    keyspace: &mut Keyspace<'_>,
+    channel: &[u8],
+    all: &[u8],
+    more: i64,
+) -> Result<(), Refusal> {
+    for (counter, seconds) in [(channel, HOUR), (all, DAY)] {
+        increase(keyspace, counter, more)?;
+        expire(keyspace, counter, seconds)?;
+    }
+    Ok(())
+}
+
+/// `GET key`
+fn stored(keyspace: &mut Keyspace<'_>, key: &Bytes) -> Result<Reply, Refusal> {
+    Ok(keyspace
+        .text(key)?
+        .cloned()
+        .map_or(Reply::Null, Reply::Bulk))
+}

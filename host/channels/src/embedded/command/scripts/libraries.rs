@@ -1,0 +1,124 @@
+//! The scripts of Python's `channels_redis` and `asgi_redis`.
+
+use bytes::Bytes;
+
+use super::super::strings::increase;
+use super::{BAD_ARGUMENTS, Call, add, expire, members};
+use crate::embedded::command::integer;
+use crate::embedded::glob;
+use crate::embedded::number::parse_double;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+use crate::embedded::sorted_set::SortedSet;
+use crate::embedded::store::{Absent, End, Keyspace, List};
+
+/// Members go back with their scores, and over what the queue may have of them.
+pub(super) fn restore_inflight(
+    keyspace: &mut Keyspace<'_>,
+    call: Call<'_>,
+) -> Result<Reply, Refusal> {
+    let ([], [queue, backup]) = (call.keys, call.arguments) else {
+        return Err(BAD_ARGUMENTS);
+    };
+    for (member, score) in members(keyspace, backup)? {
+        add(keyspace, queue, score, &member)?;
+    }
+    keyspace.remove(backup);
+    Ok(Reply::Null)
+}
+
+pub(super) fn delete_matching(
+    keyspace: &mut Keyspace<'_>,
+    call: Call<'_>,
+) -> Result<Reply, Refusal> {
+    let ([], [pattern]) = (call.keys, call.arguments) else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let found: Vec<Bytes> = keyspace
+        .keys()
+        .filter(|key| glob::matches(pattern, key))
+        .cloned()
+        .collect();
+    for key in found {
+        keyspace.remove(&key);
+    }
+    Ok(Reply::Null)
+}
+
+/// Arguments: a member for each key, a capacity for each key, the time and the expiry.
+/// Answers how many were full.
+pub(super) fn group_send(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let [each @ .., now, expiry] = call.arguments else {
+        return Err(BAD_ARGUMENTS);
+    };
+    if each.len() != call.keys.len() * 2 {
+        return Err(BAD_ARGUMENTS);
+    }
+    let (members, capacities) = each.split_at(call.keys.len());
+    let score = parse_double(now).ok_or(Refusal::NotDouble)?;
+    let mut full = 0;
+    for ((key, member), capacity) in call.keys.iter().zip(members).zip(capacities) {
+        let capacity = parse_double(capacity).ok_or(Refusal::NotDouble)?;
+        let waiting = keyspace
+            .collection::<SortedSet>(key)?
+            .map_or(0, SortedSet::len);
+        if waiting as f64 >= capacity {
+            full += 1;
+            continue;
+        }
+        add(keyspace, key, score, member)?;
+        expire(keyspace, key, integer(expiry)?)?;
+    }
+    Ok(Reply::Integer(full))
+}
+
+/// A message in a key of its own, and that key in a queue that has room.
+pub(super) fn store_and_push(
+    keyspace: &mut Keyspace<'_>,
+    call: Call<'_>,
+) -> Result<Reply, Refusal> {
+    let ([message, queue], [content, expiry, capacity]) = (call.keys, call.arguments) else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let (expiry, capacity) = (integer(expiry)?, integer(capacity)?);
+    let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
+    if i64::try_from(waiting).unwrap_or(i64::MAX) >= capacity {
+        // The client knows the error by this one word.
+        return Err(Refusal::Other("full"));
+    }
+    keyspace.set_text(message, content, None);
+    expire(keyspace, message, expiry)?;
+    keyspace.edit(queue, Absent::Create, |list: &mut List| {
+        list.push(End::Right, message)
+    })?;
+    expire(keyspace, queue, expiry.saturating_add(1))?;
+    Ok(Reply::Null)
+}
+
+/// One more in each of two counters, which expire.
+pub(super) fn count(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let ([_, _], [_, _]) = (call.keys, call.arguments) else {
+        return Err(BAD_ARGUMENTS);
+    };
+    for (key, expiry) in call.keys.iter().zip(call.arguments) {
+        increase(keyspace, key, 1)?;
+        expire(keyspace, key, integer(expiry)?)?;
+    }
+    Ok(Reply::Null)
+}
+
+/// The queue and its item, or an empty list: a Lua table ends at its first nil.
+pub(super) fn pop_any(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    for key in call.keys {
+        if let Some(item) = keyspace
+            .edit(key, Absent::Leave, |list: &mut List| list.pop(End::Left))?
+            .flatten()
+        {
+            return Ok(Reply::Array(vec![
+                Reply::Bulk(key.clone()),
+                Reply::Bulk(item),
+            ]));
+        }
+    }
+    Ok(Reply::Array(Vec::new()))
+}
