@@ -1,6 +1,8 @@
 //! The last step of the way in: a queue in memory for each channel, emptied into the layer in order.
 //!
-//! While the layer is away or a channel is full, events wait here and the connection to Slack goes on.
+//! While the layer is away or a channel is full, events wait here and the connection to Slack goes on, and when too
+//! many wait the oldest are given up. A layer that takes events, if not as fast as Slack sends them, loses none: then
+//! Slack's socket waits.
 //! All that waits for a channel goes to the layer in one call, so a burst costs few of them; an event
 //! that comes alone waits for nothing.
 
@@ -41,6 +43,8 @@ struct Queue {
     channel: ChannelName,
     waiting: Mutex<Waiting>,
     changed: Notify,
+    /// Told when the layer has taken events, or has begun to take none.
+    room: Notify,
     held: Gauge,
     discarded: Counter,
 }
@@ -52,6 +56,8 @@ struct Waiting {
     closed: bool,
     /// How many of the front are being sent just now, and so are not the ones to give up.
     sending: usize,
+    /// Whether the layer took less than it was given, the last time.
+    stuck: bool,
 }
 
 struct Held {
@@ -87,8 +93,9 @@ impl Deliveries {
         }
     }
 
-    /// Queues `message` for `channel`. Never waits: beyond the limit the oldest is given up, counted and told.
-    pub(crate) fn push(
+    /// Queues `message` for `channel`. Beyond the limit it waits for room while the layer takes events; while the layer
+    /// takes none, it never waits: the oldest is given up, counted and told.
+    pub(crate) async fn push(
         &mut self,
         channel: &ChannelName,
         message: &Message,
@@ -116,6 +123,9 @@ impl Deliveries {
             Some(queue) => queue,
             None => self.open(channel),
         };
+        while queue.is_full_and_moves(hold) {
+            queue.room.notified().await;
+        }
         queue.push(event, hold);
     }
 
@@ -139,6 +149,7 @@ impl Deliveries {
             channel: channel.clone(),
             waiting: Mutex::default(),
             changed: Notify::new(),
+            room: Notify::new(),
             held: self.metrics.held(channel.as_str()),
             discarded: self.metrics.discarded(channel.as_str()),
         });
@@ -158,6 +169,13 @@ impl Deliveries {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no room, and will be soon.
+    fn is_full_and_moves(&self, hold: usize) -> bool {
+        let waiting = self.lock();
+        let is_full = waiting.events.len() >= hold || waiting.bytes >= HOLD_BYTES;
+        is_full && !waiting.stuck
     }
 
     fn push(&self, event: Held, hold: usize) {
@@ -214,17 +232,20 @@ impl Queue {
         }
     }
 
-    /// Forgets the first `count`, which are in the layer, and tells of each.
-    fn forget(&self, count: usize, mut tell: impl FnMut(&Held)) -> usize {
-        let mut waiting = self.lock();
-        for _ in 0..count {
-            if let Some(event) = waiting.events.pop_front() {
-                waiting.bytes -= event.member.0.len();
-                tell(&event);
-            }
-        }
-        waiting.sending = 0;
-        waiting.events.len()
+    /// Forgets the first `count`, which are in the layer, and tells of each; `stuck` says whether there were more.
+    fn forget(&self, count: usize, stuck: bool, tell: impl FnMut(Held)) -> usize {
+        let (gone, left): (Vec<Held>, usize) = {
+            let mut waiting = self.lock();
+            let count = count.min(waiting.events.len());
+            let gone: Vec<Held> = waiting.events.drain(..count).collect();
+            waiting.bytes -= gone.iter().map(|event| event.member.0.len()).sum::<usize>();
+            waiting.sending = 0;
+            waiting.stuck = stuck;
+            (gone, waiting.events.len())
+        };
+        self.room.notify_one();
+        gone.into_iter().for_each(tell);
+        left
     }
 }
 
@@ -263,7 +284,7 @@ impl Courier {
                 Ok(sent) => (sent.accepted, None),
                 Err(_) => (0, Some(Stuck::Away)),
             };
-            let left = self.delivered(accepted);
+            let left = self.delivered(accepted, now_stuck.is_some());
             // Of several events a broadcast says only that one of them reached nobody; of one it says all.
             limit = if now_stuck == Some(Stuck::Nobody) {
                 1
@@ -298,9 +319,9 @@ impl Courier {
         }
     }
 
-    fn delivered(&self, count: usize) -> usize {
+    fn delivered(&self, count: usize, stuck: bool) -> usize {
         self.delivered.increment(count as u64);
-        self.queue.forget(count, |event| {
+        self.queue.forget(count, stuck, |event| {
             self.latency.record(event.arrived.elapsed().as_secs_f64());
             tracing::debug!(id = event.id, channel = %self.queue.channel, "event delivered");
         })
@@ -335,6 +356,7 @@ mod tests {
             channel: ChannelName::new("slack.message").unwrap(),
             waiting: Mutex::default(),
             changed: Notify::new(),
+            room: Notify::new(),
             held: metrics.held("slack.message"),
             discarded: metrics.discarded("slack.message"),
         }
@@ -369,11 +391,28 @@ mod tests {
         for more in ["c", "d", "e"] {
             queue.push(event(more), 3);
         }
-        assert_eq!(queue.forget(1, |_| {}), 2);
+        assert_eq!(queue.forget(1, false, |_| {}), 2);
         assert_eq!(
             texts(&queue.front(BATCH, |_| {}).await.unwrap()),
             ["b", "e"]
         );
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for_only_while_the_layer_takes_events() {
+        let queue = queue();
+        queue.push(event("a"), 2);
+        assert!(!queue.is_full_and_moves(2));
+        queue.push(event("b"), 2);
+        assert!(queue.is_full_and_moves(2));
+        assert_eq!(queue.forget(0, true, |_| {}), 2);
+        assert!(
+            !queue.is_full_and_moves(2),
+            "the layer is away: the oldest is given up instead"
+        );
+        queue.push(event("c"), 2);
+        assert_eq!(queue.forget(1, false, |gone| assert_eq!(gone.id, "b")), 1);
+        assert!(!queue.is_full_and_moves(2));
     }
 
     #[tokio::test]
@@ -382,7 +421,7 @@ mod tests {
         queue.push(event("a"), 3);
         queue.lock().closed = true;
         assert!(queue.front(BATCH, |_| {}).await.is_some());
-        queue.forget(1, |_| {});
+        queue.forget(1, false, |_| {});
         assert!(queue.front(BATCH, |_| {}).await.is_none());
     }
 }

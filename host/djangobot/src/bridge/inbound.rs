@@ -114,7 +114,9 @@ impl Inbound {
         if let Some(tap) = &self.tap {
             tap.event(&channel, message.event());
         }
-        self.deliveries.push(&channel, &message, frame.arrived, id);
+        self.deliveries
+            .push(&channel, &message, frame.arrived, id)
+            .await;
         Ok(())
     }
 
