@@ -4,10 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use djangobot_tests::environment::{Virtualenv, find};
+use djangobot_tests::environment::{Virtualenv, directory, find};
 
 use crate::setup::{make_virtualenv, setup};
-use crate::step::{StepError, cargo, output, shown};
+use crate::step::{StepError, cargo, output, shown, workspace};
 
 /// djangobot 0.1, in the list that `djangobot-bench` knows it by.
 const ORIGINAL: Virtualenv = Virtualenv {
@@ -40,17 +40,13 @@ pub(crate) fn bench(names: &[String], write: bool) -> Result<(), StepError> {
             "djangobot-bench",
         ]),
     )?;
-    let mut bench = cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "--bin",
-        "djangobot-bench",
-        "--",
-    ]);
+    // Not `cargo run`: for one package alone it may build with other features.
+    let target = directory().parent().map(Path::to_owned).unwrap_or_default();
+    let mut bench = Command::new(target.join("release/djangobot-bench"));
     bench.args(names);
     if write {
-        bench.args(["--write", "BENCHMARKS.md"]);
+        let document = workspace().join("BENCHMARKS.md");
+        bench.arg("--write").arg(document);
     }
     shown("measure", &mut bench)
 }

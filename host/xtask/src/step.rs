@@ -86,11 +86,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String, StepError> {
 /// The cargo that runs us, in the workspace's folder.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).current_dir(workspace());
+    cargo
+}
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    cargo
-        .args(arguments)
-        .current_dir(here.ancestors().nth(2).unwrap_or(here));
-    cargo
+    here.ancestors().nth(2).unwrap_or(here)
 }
 
 fn name(command: &Command) -> String {
