@@ -1,6 +1,6 @@
-"""The app's side of a channel layer, with nothing but stock channels_redis.
+"""The app's side of a stock channel layer.
 
-Does what lines of JSON on its input tell it, and prints what it receives as lines of JSON. Bytes become {"bytes": text}.
+What lines of JSON on its input tell it, it does; what it receives it prints as lines of JSON. Bytes become {"bytes": text}.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 import traceback
 
 import redis.asyncio
-from channels_redis.core import RedisChannelLayer
+from django.utils.module_loading import import_string
 
 
 def show(line):
@@ -27,8 +27,8 @@ async def read(layer, channel):
         os._exit(1)
 
 
-async def main(config):
-    layer = RedisChannelLayer(**config)
+async def main(backend, config):
+    layer = import_string(backend)(**config)
     readers = set()
 
     def start_reading(channel):
@@ -53,4 +53,4 @@ async def main(config):
                 await server.aclose()
 
 
-asyncio.run(main(json.loads(sys.argv[1])))
+asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))

@@ -21,21 +21,27 @@ impl App {
 
     /// One with this `CONFIG` of `channels_redis.core.RedisChannelLayer`.
     pub(crate) fn with_config(config: &Value) -> App {
-        App::run(&python(), "app.py", config)
+        App::with_backend("channels_redis.core.RedisChannelLayer", config)
+    }
+
+    /// One with this `BACKEND` and its `CONFIG`.
+    pub(crate) fn with_backend(backend: &str, config: &Value) -> App {
+        App::run(&python(), "app.py", &[backend, &config.to_string()])
     }
 
     /// One of Channels 1, on `asgi_redis.RedisChannelLayer`.
     pub(crate) fn channels1(url: &str) -> App {
+        let config = json!({ "hosts": [url] });
         App::run(
             &python_channels1(),
             "app_channels1.py",
-            &json!({ "hosts": [url] }),
+            &[&config.to_string()],
         )
     }
 
-    fn run(python: &Path, script: &str, config: &Value) -> App {
+    fn run(python: &Path, script: &str, arguments: &[&str]) -> App {
         let mut command = Command::new(python);
-        command.arg(folder().join(script)).arg(config.to_string());
+        command.arg(folder().join(script)).args(arguments);
         App {
             program: Program::start(command),
             received: HashMap::new(),
@@ -124,23 +130,23 @@ impl App {
     /// Reads one line: a message, which is kept, or the name of a new channel.
     async fn line(&mut self) -> Option<String> {
         let line = self.program.line("").await;
-        let Ok(mut line) = serde_json::from_str::<Value>(&line) else {
+        let Ok(mut message) = serde_json::from_str::<Value>(&line) else {
             // The rest of what it has to say comes with its end.
             self.program.close_stdin();
             self.program.exit().await;
-            panic!("the app failed:\n{}", self.program.stderr());
+            panic!("the app failed at {line:?}:\n{}", self.program.stderr());
         };
-        if let Some(name) = line["new_channel"].as_str() {
+        if let Some(name) = message["new_channel"].as_str() {
             return Some(name.to_owned());
         }
-        let channel = line["channel"]
+        let channel = message["channel"]
             .as_str()
             .expect("a message has a channel")
             .to_owned();
         self.received
             .entry(channel)
             .or_default()
-            .push_back(line["message"].take());
+            .push_back(message["message"].take());
         None
     }
 }

@@ -7,8 +7,12 @@ import threading
 from asgi_redis import RedisChannelLayer
 
 
+printing = threading.Lock()
+
+
 def show(line):
-    print(json.dumps(line, default=lambda value: {"bytes": value.decode()}), flush=True)
+    with printing:
+        print(json.dumps(line, default=lambda value: {"bytes": value.decode()}), flush=True)
 
 
 def read(channel):

@@ -150,28 +150,28 @@ async fn check_tells_what_is_wrong_and_the_cure() {
     );
 }
 
-/// A Django project of one settings file, with this host in its CHANNEL_LAYERS.
-fn project(folder: &Path, host: &str) {
-    let settings = format!(
-        "CHANNEL_LAYERS = {{'default': {{'BACKEND': 'channels_redis.core.RedisChannelLayer', 'CONFIG': {{'hosts': [{host}]}}}}}}\n"
-    );
+/// A Django project of one settings file, with this layer.
+pub(crate) fn project(folder: &Path, backend: &str, config: &Value) {
+    let layers = json!({"default": {"BACKEND": backend, "CONFIG": config}}).to_string();
+    let settings = format!("import json\n\nCHANNEL_LAYERS = json.loads({layers:?})\n");
     std::fs::write(folder.join("settings.py"), settings).unwrap();
 }
 
 #[tokio::test]
 async fn check_finds_the_worker_trap_of_redis_py_8() {
     let (slack, redis) = (slack().await, Redis::start());
+    let cured = json!({"address": redis.url(), "socket_timeout": null});
     for (python, host, is_trap) in [
-        (python(), format!("'{}'", redis.url()), true),
-        (
-            python(),
-            format!("{{'address': '{}', 'socket_timeout': None}}", redis.url()),
-            false,
-        ),
-        (python_redis7(), format!("'{}'", redis.url()), false),
+        (python(), json!(redis.url()), true),
+        (python(), cured, false),
+        (python_redis7(), json!(redis.url()), false),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        project(folder.path(), &host);
+        project(
+            folder.path(),
+            "channels_redis.core.RedisChannelLayer",
+            &json!({"hosts": [host]}),
+        );
         let mut command = with_slack(
             djangobot(folder.path(), &["check", "--json", "settings"]),
             &slack,

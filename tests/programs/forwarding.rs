@@ -50,6 +50,10 @@ async fn every_event_arrives_on_its_channel_equal_to_what_slack_sent_and_in_orde
             check_flat(&event, message, started, &mut ids);
         }
     }
+    control.emit(
+        None,
+        &json!({"type": "reconnect_url", "url": "wss://elsewhere.example"}),
+    );
     // These end the connection, so each has one of its own.
     for event in last {
         let before = control.connections();
@@ -66,6 +70,7 @@ async fn every_event_arrives_on_its_channel_equal_to_what_slack_sent_and_in_orde
     for channel in channels {
         assert_eq!(app.left(&channel), Vec::<Value>::new(), "{channel}");
     }
+    assert_eq!(redis.cli(&["EXISTS", "asgislack.reconnect_url"]), "0");
 }
 
 #[tokio::test]

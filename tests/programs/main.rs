@@ -18,5 +18,6 @@ mod events;
 mod faults;
 mod forwarding;
 mod local;
+mod projects;
 mod sending;
 mod worker;
