@@ -3,30 +3,33 @@
 use std::sync::Arc;
 
 use djangobot_channels::{ChannelLayer, LayerConfig, open};
-use djangobot_tests::Redis;
 use serde_json::{Value, json};
 
-use crate::pair::{Reader, name, send};
+use crate::pair::{Ground, Reader, Servers, name, send};
 use crate::peer::Peer;
 
 const ASGI_REDIS: &str = "asgi_redis.RedisChannelLayer";
 
-async fn start(redis: &[Redis], options: Value) -> (Arc<dyn ChannelLayer>, Peer) {
+tests! {
+    each ground:;
+    servers: each_receives_what_the_other_sends, both_see_the_same_channel_as_full
+}
+
+async fn start(servers: &Servers, options: Value) -> (Arc<dyn ChannelLayer>, Peer) {
     let mut config = options;
-    config["hosts"] = redis.iter().map(Redis::url).collect();
+    config["hosts"] = servers.urls().into();
     let rust = open(LayerConfig::from_settings(ASGI_REDIS, &config).unwrap()).unwrap();
     (rust, Peer::channels1(&config).await)
 }
 
-#[tokio::test]
-async fn each_receives_what_the_other_sends() {
+async fn each_receives_what_the_other_sends(ground: Ground) {
     for options in [
         json!({}),
         json!({"symmetric_encryption_keys": ["a key"]}),
         json!({"prefix": "mine:"}),
     ] {
-        let redis = [Redis::start()];
-        let (rust, mut python) = start(&redis, options.clone()).await;
+        let servers = Servers::start(ground, 1).await;
+        let (rust, mut python) = start(&servers, options.clone()).await;
         let reader = Reader::open(&rust, "slack.send", "tests").await;
         for n in 0..5 {
             let message =
@@ -48,10 +51,9 @@ async fn each_receives_what_the_other_sends() {
     }
 }
 
-#[tokio::test]
-async fn both_see_the_same_channel_as_full() {
-    let redis = [Redis::start()];
-    let (rust, mut python) = start(&redis, json!({"capacity": 2})).await;
+async fn both_see_the_same_channel_as_full(ground: Ground) {
+    let servers = Servers::start(ground, 1).await;
+    let (rust, mut python) = start(&servers, json!({"capacity": 2})).await;
     let message = json!({"n": 1});
     assert_eq!(
         send(

@@ -110,13 +110,11 @@ async fn on_three_redis_shards_with_redis_py_7() {
 }
 
 #[tokio::test]
-#[ignore = "the embedded server does not know the scripts of our own layer yet"]
 async fn on_one_embedded_server() {
     check(Ground::EmbeddedServer, python(), 1).await;
 }
 
 #[tokio::test]
-#[ignore = "the embedded server does not know the scripts of our own layer yet"]
 async fn on_three_embedded_servers_with_redis_py_7() {
     check(Ground::EmbeddedServer, python_redis7(), 3).await;
 }

@@ -13,10 +13,7 @@
 macro_rules! tests {
     (each ground: $($each:ident),*; servers: $($server:ident),*) => {
         tests!(@ redis, Redis, $($each,)* $($server,)*);
-        mod embedded_server {
-            $(tests!(@ lua $each);)*
-            $(tests!(@ lua $server);)*
-        }
+        tests!(@ embedded_server, EmbeddedServer, $($each,)* $($server,)*);
         tests!(@ embedded, Embedded, $($each,)*);
     };
     (@ $module:ident, $ground:ident, $($name:ident,)*) => {
@@ -25,14 +22,6 @@ macro_rules! tests {
             async fn $name() {
                 super::$name(crate::pair::Ground::$ground).await;
             })*
-        }
-    };
-    // Our own layer sends Lua scripts, and the embedded server knows only those of Python's libraries.
-    (@ lua $name:ident) => {
-        #[tokio::test]
-        #[ignore = "the embedded server does not know the scripts of our own layer yet"]
-        async fn $name() {
-            super::$name(crate::pair::Ground::EmbeddedServer).await;
         }
     };
 }

@@ -9,14 +9,9 @@ use crate::peer::Peer;
 
 const PUBSUB: &str = "channels_redis.pubsub.RedisPubSubChannelLayer";
 
-#[tokio::test]
-async fn both_reach_each_other_and_each_others_groups_on_redis() {
-    both_reach_each_other_and_each_others_groups(Ground::Redis).await;
-}
-
-#[tokio::test]
-async fn both_reach_each_other_and_each_others_groups_on_an_embedded_server() {
-    both_reach_each_other_and_each_others_groups(Ground::EmbeddedServer).await;
+tests! {
+    each ground:;
+    servers: both_reach_each_other_and_each_others_groups
 }
 
 async fn check(ground: Ground, hosts: usize, options: Value) {
