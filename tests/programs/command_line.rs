@@ -337,6 +337,22 @@ async fn the_listener_tells_health_readiness_and_metrics() {
 }
 
 #[tokio::test]
+async fn no_log_shows_the_token_however_much_is_logged() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let all = "trace,hyper=trace,reqwest=trace,redis=trace,rustls=trace";
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url(), "--log", all]).await;
+    App::start(&redis.url())
+        .send_and_finish("slack.send", &json!({"text": "hi"}))
+        .await;
+    bridge
+        .metric_is("djangobot_sends_total{result=\"sent\"}", 1.0)
+        .await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    assert!(bridge.stderr().contains("TRACE"));
+    // All that a djangobot writes is searched for the token when the test lets it go.
+}
+
+#[tokio::test]
 async fn logs_are_json_where_there_is_no_terminal_and_debug_follows_an_event_by_its_id() {
     let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
     let mut bridge =

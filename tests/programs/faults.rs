@@ -362,3 +362,83 @@ async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     assert_eq!((numbers[99], numbers[119]), (99, 199));
 }
+
+#[tokio::test]
+async fn a_stop_waits_for_a_layer_that_is_away_only_so_long_and_says_what_is_lost() {
+    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    redis.stop();
+    emit(&slack.control(), "numbered", 0..7);
+    bridge
+        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
+        .await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let lost = bridge.logs("had not taken");
+    assert_eq!(
+        (lost.len(), &lost[0]["events"]),
+        (1, &json!(7)),
+        "{}",
+        bridge.stderr()
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_with_1() {
+    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    redis.stop();
+    emit(&slack.control(), "numbered", 0..7);
+    bridge
+        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
+        .await;
+    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
+    kill_process(process, Signal::TERM).unwrap();
+    bridge.line("a second signal stops at once").await;
+    assert_eq!(bridge.interrupt().await.code(), Some(1));
+    assert_eq!(bridge.logs("stopped before all was finished").len(), 1);
+}
+
+#[tokio::test]
+async fn events_do_not_wait_for_a_roster_that_does_not_come() {
+    let (slack, redis) = (slack().await, Redis::start());
+    let control = slack.control();
+    let never = Answer {
+        times: 100,
+        delay_ms: 3_600_000,
+        ..Answer::default()
+    };
+    control.answer("users.list", never.clone());
+    control.answer("conversations.list", never);
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.message"]).await;
+    let flat = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(flat.path(), &slack, &[&redis.url()]).await;
+    anew(&control, &[]).await;
+    control.say("alice", "general", "flat").unwrap();
+    assert_eq!(app.next("slack.message").await["text"], "flat");
+    drop(bridge);
+
+    // The body of 2016 needs names, and waits for them no longer than it may.
+    let named = tempfile::tempdir().unwrap();
+    std::fs::write(
+        named.path().join("djangobot.toml"),
+        "[slack]\nroster-wait = 0.1\n",
+    )
+    .unwrap();
+    let before = control.connections();
+    let arguments = [&*redis.url(), "--format", "djangobot-0.1"];
+    let mut bridge = Bridge::start(named.path(), &slack, &arguments).await;
+    anew(&control, &before).await;
+    let (user, general) = (
+        control.user_id("alice").unwrap(),
+        control.channel_id("general").unwrap(),
+    );
+    control.say("alice", "general", "named").unwrap();
+    let message = app.next("slack.message").await;
+    let event: Value = serde_json::from_str(message["text"]["bytes"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&event["user"], &event["channel"]),
+        (&json!(user), &json!(general))
+    );
+    bridge.line("names stay unknown until it is").await;
+}
