@@ -337,6 +337,40 @@ async fn the_listener_tells_health_readiness_and_metrics() {
 }
 
 #[tokio::test]
+async fn in_a_terminal_logs_are_for_people() {
+    let slack = slack().await;
+    for (is_plain, connected) in [
+        (false, "INFO\u{1b}[0m connected to Slack"),
+        (true, "INFO connected to Slack"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let bridge = with_slack(
+            djangobot(folder.path(), &["embedded://127.0.0.1:0"]),
+            &slack,
+        );
+        // Python's pty gives it a terminal, and shows what it writes there.
+        let mut command = Command::new(python());
+        command.args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])"]);
+        command.arg(bridge.get_program()).args(bridge.get_args());
+        command.current_dir(folder.path());
+        for (name, value) in bridge.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if is_plain {
+            command.env("NO_COLOR", "1");
+        }
+        let mut terminal = Djangobot::start(command);
+        let line = terminal.line("connected to Slack").await;
+        assert!(line.contains(connected), "{line:?}");
+        assert_eq!(line.contains('\u{1b}'), !is_plain, "{line:?}");
+        terminal.line("the roster is loaded").await;
+    }
+}
+
+#[tokio::test]
 async fn no_log_shows_the_token_however_much_is_logged() {
     let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
     let all = "trace,hyper=trace,reqwest=trace,redis=trace,rustls=trace";

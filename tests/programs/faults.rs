@@ -442,3 +442,19 @@ async fn events_do_not_wait_for_a_roster_that_does_not_come() {
     );
     bridge.line("names stay unknown until it is").await;
 }
+
+#[tokio::test]
+async fn a_burst_beyond_the_hold_loses_nothing_while_the_layer_takes_events() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let toml = format!("{}hold = 20\n", roomy(&redis));
+    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
+    let bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    emit(&slack.control(), "numbered", 0..3000);
+    let delivered = "djangobot_delivered_total{channel=\"slack.numbered\"}";
+    bridge.metric_is(delivered, 3000.0).await;
+    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "3000");
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    let numbers = take_numbers(&mut app, "slack.numbered", 3000).await;
+    assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
+}
