@@ -20,7 +20,7 @@ mod redis;
 pub use environment::{binary, node, node_modules, python, python_channels1, python_redis7};
 pub use patience::{DEADLINE, eventually, free_port};
 pub use program::Program;
-pub use redis::Redis;
+pub use redis::{Redis, redis_cli};
 
 #[cfg(test)]
 mod tests;

@@ -105,22 +105,9 @@ impl Redis {
     /// Runs `redis-cli` on it and gives what it printed.
     ///
     /// # Panics
-    /// When there is no `redis-cli`, or it fails.
+    /// As [`redis_cli`].
     pub fn cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new(program("redis-cli", "redis-tools"))
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(arguments)
-            .output()
-            .expect("redis-cli runs");
-        let printed = String::from_utf8_lossy(&output.stdout)
-            .trim_end_matches('\n')
-            .to_owned();
-        assert!(
-            output.status.success(),
-            "redis-cli {arguments:?}: {printed} {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        printed
+        redis_cli(self.port, arguments)
     }
 
     /// What it logged.
@@ -182,6 +169,27 @@ impl Drop for Redis {
             let _ = server.wait();
         }
     }
+}
+
+/// Runs `redis-cli` on whatever listens on `port` and gives what it printed.
+///
+/// # Panics
+/// When there is no `redis-cli`, or it fails.
+pub fn redis_cli(port: u16, arguments: &[&str]) -> String {
+    let output = Command::new(program("redis-cli", "redis-tools"))
+        .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+        .args(arguments)
+        .output()
+        .expect("redis-cli runs");
+    let printed = String::from_utf8_lossy(&output.stdout)
+        .trim_end_matches('\n')
+        .to_owned();
+    assert!(
+        output.status.success(),
+        "redis-cli {arguments:?}: {printed} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    printed
 }
 
 /// Whether a server answers `PING` on `port` with anything but "still loading"; it may want a password first.

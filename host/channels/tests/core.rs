@@ -6,6 +6,7 @@
     reason = "a test that fails panics"
 )]
 
+#[macro_use]
 mod support;
 
 use djangobot_channels::{GroupName, LayerError, OpenError, Sent, Serializer};
@@ -14,9 +15,24 @@ use djangobot_tests::Redis;
 use serde_json::json;
 use support::*;
 
+on_each_server! {
+    a_message_lies_in_redis_as_channels_redis_puts_it,
+    concurrent_calls_get_strictly_increasing_scores_and_keep_their_order,
+    capacity_takes_from_the_front_and_sending_again_fills_up_without_doubles,
+    a_call_of_thousands_of_members_is_one_call,
+    what_is_expired_leaves_with_the_next_send,
+    all_serializers_prefixes_and_keys_come_back,
+    what_cannot_be_opened_is_delivered_with_the_reason_and_once,
+    a_process_local_channel_gets_its_own_messages_and_leaves_the_others,
+    a_process_local_message_names_its_channel,
+    groups_reach_their_members_and_pass_over_full_ones,
+    over_several_hosts_everything_arrives,
+    a_script_that_the_server_has_forgotten_is_sent_again,
+}
+
 /// All members of a sorted set with their scores.
-async fn zset(redis: &Redis, key: &str) -> Vec<(Vec<u8>, f64)> {
-    let client = redis::Client::open(redis.url()).unwrap();
+async fn zset(url: &str, key: &str) -> Vec<(Vec<u8>, f64)> {
+    let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     redis::cmd("ZRANGE")
         .arg(key)
@@ -28,9 +44,7 @@ async fn zset(redis: &Redis, key: &str) -> Vec<(Vec<u8>, f64)> {
         .unwrap()
 }
 
-#[tokio::test]
-async fn a_message_lies_in_redis_as_channels_redis_puts_it() {
-    let redis = Redis::start();
+async fn a_message_lies_in_redis_as_channels_redis_puts_it(redis: Server) {
     let layer = layer(&redis.url());
     let to = channel("slack.message");
     let message = Event::parse(
@@ -52,18 +66,16 @@ async fn a_message_lies_in_redis_as_channels_redis_puts_it() {
             receivers: None
         }
     );
-    let stored = zset(&redis, "asgislack.message").await;
+    let stored = zset(&redis.url(), "asgislack.message").await;
     // The bytes of the dump of channels_redis 4.3, behind 12 random ones.
     let expect = b"\x87\xa4type\xadslack.message\xa1n\x05\xa3neg\xff\xa1f\xcb\x3f\xf8\0\0\0\0\0\0\xa4none\xc0\xa1t\xc3\xa1l\x92\x01\x02";
     assert_eq!(&stored[0].0[12..], expect);
     assert!((stored[0].1 - before).abs() < 20.0);
     assert_eq!(redis.cli(&["ttl", "asgislack.message"]), "60");
-    assert_eq!(keys(&redis), ["asgislack.message"]);
+    assert_eq!(keys(redis.port()), ["asgislack.message"]);
 }
 
-#[tokio::test]
-async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order() {
-    let redis = Redis::start();
+async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order(redis: Server) {
     let layer = layer_with(&[&redis.url()], |config| {
         config.capacities = djangobot_channels::capacity::Capacities::new(100_000)
     });
@@ -72,7 +84,7 @@ async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order() 
         async move { send(&layer, "c", call * 100..(call + 1) * 100).await }
     });
     futures_util::future::join_all(calls).await;
-    let stored = zset(&redis, "asgic").await;
+    let stored = zset(&redis.url(), "asgic").await;
     assert_eq!(stored.len(), 2000);
     assert!(stored.is_sorted_by(|a, b| a.1 < b.1));
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -87,9 +99,7 @@ async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order() 
     }
 }
 
-#[tokio::test]
-async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_doubles() {
-    let redis = Redis::start();
+async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_doubles(redis: Server) {
     let config = json!({"hosts": [redis.url()], "capacity": 3, "channel_capacity": {"big*": 5}});
     let layer = layer_of("channels_redis.core.RedisChannelLayer", config);
     let (small, big) = (channel("small"), channel("big.one"));
@@ -110,9 +120,7 @@ async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_double
     assert_eq!(drain(&layer, &receiver, 2).await, [3, 4]);
 }
 
-#[tokio::test]
-async fn a_call_of_thousands_of_members_is_one_call() {
-    let redis = Redis::start();
+async fn a_call_of_thousands_of_members_is_one_call(redis: Server) {
     let layer = layer_with(&[&redis.url()], |config| {
         config.capacities = djangobot_channels::capacity::Capacities::new(100_000)
     });
@@ -120,9 +128,7 @@ async fn a_call_of_thousands_of_members_is_one_call() {
     assert_eq!(layer.depth(&channel("c")).await.unwrap(), Some(25_000));
 }
 
-#[tokio::test]
-async fn what_is_expired_leaves_with_the_next_send() {
-    let redis = Redis::start();
+async fn what_is_expired_leaves_with_the_next_send(redis: Server) {
     let layer = layer(&redis.url());
     let old = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -138,14 +144,12 @@ async fn what_is_expired_leaves_with_the_next_send() {
         "123456789012new",
     ]);
     send(&layer, "c", 0..1).await;
-    let stored = zset(&redis, "asgic").await;
+    let stored = zset(&redis.url(), "asgic").await;
     assert_eq!(stored.len(), 2);
     assert_eq!(stored[0].0, b"123456789012new");
 }
 
-#[tokio::test]
-async fn all_serializers_prefixes_and_keys_come_back() {
-    let redis = Redis::start();
+async fn all_serializers_prefixes_and_keys_come_back(redis: Server) {
     for (nth, options) in [
         json!({}),
         json!({"serializer_format": "json"}),
@@ -175,9 +179,7 @@ async fn all_serializers_prefixes_and_keys_come_back() {
     }
 }
 
-#[tokio::test]
-async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once() {
-    let redis = Redis::start();
+async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once(redis: Server) {
     let keyed = |key: &str| {
         layer_of(
             "channels_redis.core.RedisChannelLayer",
@@ -198,12 +200,10 @@ async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once() {
     );
     receiver.done(&short).await.unwrap();
     receiver.close().await.unwrap();
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others() {
-    let redis = Redis::start();
+async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others(redis: Server) {
     let (here, there) = (layer(&redis.url()), layer(&redis.url()));
     let (one, two) = (here.new_channel(), here.new_channel());
     assert_eq!((one.queue(), one.as_str().len()), (two.queue(), 74));
@@ -219,12 +219,10 @@ async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others() {
     assert_eq!(drain(&here, &second, 2).await, [0, 1]);
     first.close().await.unwrap();
     second.close().await.unwrap();
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_process_local_message_names_its_channel() {
-    let redis = Redis::start();
+async fn a_process_local_message_names_its_channel(redis: Server) {
     let layer = layer(&redis.url());
     let to = channel("specific.3af3beeb461e49feabc3b40d0411dec0!da1680daf4a943ee88cb7d8cd011d01d");
     let message = Event::parse(r#"{"type":"slack.sent","ok":true}"#).unwrap();
@@ -232,15 +230,17 @@ async fn a_process_local_message_names_its_channel() {
         .send(&to, &[layer.encode(&to, &message)])
         .await
         .unwrap();
-    let stored = zset(&redis, "asgispecific.3af3beeb461e49feabc3b40d0411dec0!").await;
+    let stored = zset(
+        &redis.url(),
+        "asgispecific.3af3beeb461e49feabc3b40d0411dec0!",
+    )
+    .await;
     // The bytes of the dump of channels_redis 4.3.
     let expect = b"\x83\xa4type\xaaslack.sent\xa2ok\xc3\xb0__asgi_channel__\xd9\x4aspecific.3af3beeb461e49feabc3b40d0411dec0!da1680daf4a943ee88cb7d8cd011d01d";
     assert_eq!(&stored[0].0[12..], expect);
 }
 
-#[tokio::test]
-async fn groups_reach_their_members_and_pass_over_full_ones() {
-    let redis = Redis::start();
+async fn groups_reach_their_members_and_pass_over_full_ones(redis: Server) {
     let layer = layer_of(
         "channels_redis.core.RedisChannelLayer",
         json!({"hosts": [redis.url()], "channel_capacity": {"full": 1}}),
@@ -261,7 +261,7 @@ async fn groups_reach_their_members_and_pass_over_full_ones() {
     assert_eq!(redis.cli(&["ttl", "asgi:group:ops"]), "86400");
     assert_eq!(redis.cli(&["zcard", "asgi:group:ops"]), "3");
     // As in the dump: a list, also on a general channel.
-    let stored = zset(&redis, "asgigeneral").await;
+    let stored = zset(&redis.url(), "asgigeneral").await;
     assert_eq!(
         &stored[0].0[12..],
         b"\x82\xa1n\x01\xb0__asgi_channel__\x91\xa7general"
@@ -277,11 +277,10 @@ async fn groups_reach_their_members_and_pass_over_full_ones() {
     assert_eq!(layer.depth(&gone).await.unwrap(), Some(0));
 }
 
-#[tokio::test]
-async fn over_several_hosts_everything_arrives() {
+async fn over_several_hosts_everything_arrives(redis: Server) {
     for hosts in [1, 3, 10] {
-        let servers: Vec<Redis> = (0..hosts).map(|_| Redis::start()).collect();
-        let urls: Vec<String> = servers.iter().map(Redis::url).collect();
+        let servers: Vec<Server> = (0..hosts).map(|_| redis.another()).collect();
+        let urls: Vec<String> = servers.iter().map(Server::url).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let layer = layer_with(&urls, |_| {});
         send(&layer, "general", 0..95).await;
@@ -374,9 +373,7 @@ async fn a_server_that_is_away_is_unavailable_and_one_that_refuses_says_why() {
     assert!(matches!(layer.ping().await, Err(LayerError::Closed)));
 }
 
-#[tokio::test]
-async fn a_script_that_the_server_has_forgotten_is_sent_again() {
-    let redis = Redis::start();
+async fn a_script_that_the_server_has_forgotten_is_sent_again(redis: Server) {
     let layer = layer(&redis.url());
     send(&layer, "c", 0..1).await;
     redis.cli(&["script", "flush"]);

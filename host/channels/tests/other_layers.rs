@@ -1,5 +1,12 @@
 //! The pub/sub layer and Channels 1's asgi_redis.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails panics"
+)]
+
+#[macro_use]
 mod support;
 
 use std::time::Duration;
@@ -12,6 +19,13 @@ use support::*;
 
 const PUBSUB: &str = "channels_redis.pubsub.RedisPubSubChannelLayer";
 const ASGI_REDIS: &str = "asgi_redis.RedisChannelLayer";
+
+on_each_server! {
+    asgi_redis_finds_its_bytes,
+    asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had,
+    asgi_redis_groups_and_process_local_names_work,
+    asgi_redis_readers_are_woken,
+}
 
 #[tokio::test]
 async fn pubsub_reaches_every_reader_and_tells_how_many() {
@@ -104,9 +118,7 @@ async fn a_pubsub_reader_subscribes_again_when_its_server_is_back() {
     assert!(layer.receiver(&channel("other"), &id("r")).await.is_err());
 }
 
-#[tokio::test]
-async fn asgi_redis_finds_its_bytes() {
-    let redis = Redis::start();
+async fn asgi_redis_finds_its_bytes(redis: Server) {
     let layer = layer(&redis.url().replace("redis://", "asgi-redis://"));
     let to = channel("slack.message");
     // The body of 2016 is bytes, which only msgpack can say: `seal` takes it as it is.
@@ -151,12 +163,10 @@ async fn asgi_redis_finds_its_bytes() {
     assert_eq!(delivery.payload.as_deref().unwrap(), payload);
     receiver.done(&delivery).await.unwrap();
     receiver.close().await.unwrap();
-    assert_eq!(keys(&redis), [counters[1], counters[0]]);
+    assert_eq!(keys(redis.port()), [counters[1], counters[0]]);
 }
 
-#[tokio::test]
-async fn asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had() {
-    let redis = Redis::start();
+async fn asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had(redis: Server) {
     let config =
         json!({"hosts": [redis.url()], "capacity": 30, "symmetric_encryption_keys": ["k"]});
     let one = layer_of(ASGI_REDIS, config.clone());
@@ -181,9 +191,7 @@ async fn asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had() {
     assert_eq!(expired.payload, Err(OpenError::Expired));
 }
 
-#[tokio::test]
-async fn asgi_redis_groups_and_process_local_names_work() {
-    let redis = Redis::start();
+async fn asgi_redis_groups_and_process_local_names_work(redis: Server) {
     let layer = layer(&redis.url().replace("redis://", "asgi-redis://"));
     let (group, local) = (GroupName::new("g").unwrap(), layer.new_channel());
     for member in [&local, &channel("general")] {
@@ -201,9 +209,7 @@ async fn asgi_redis_groups_and_process_local_names_work() {
     }
 }
 
-#[tokio::test]
-async fn asgi_redis_readers_are_woken() {
-    let redis = Redis::start();
+async fn asgi_redis_readers_are_woken(redis: Server) {
     let layer = layer(&redis.url().replace("redis://", "asgi-redis://"));
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     let all = async {

@@ -1,5 +1,12 @@
 //! Readers lose nothing and give each message out once, however they end and whatever becomes of the server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails panics"
+)]
+
+#[macro_use]
 mod support;
 
 use std::time::Duration;
@@ -8,11 +15,22 @@ use djangobot_channels::LayerError;
 use djangobot_tests::{Redis, eventually};
 use support::*;
 
+on_each_server! {
+    messages_come_in_order_and_nothing_is_left_behind,
+    a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock,
+    a_cancelled_next_loses_nothing,
+    what_a_killed_reader_had_comes_again_to_its_id_at_once,
+    what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out,
+    a_slow_reader_keeps_its_lease,
+    closing_gives_back_what_is_unfinished_in_its_order,
+    what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send,
+    two_readers_share_and_none_gets_what_the_other_got,
+    what_python_has_in_flight_is_left_alone,
+}
+
 const SHORT_LEASE: Duration = Duration::from_millis(600);
 
-#[tokio::test]
-async fn messages_come_in_order_and_nothing_is_left_behind() {
-    let redis = Redis::start();
+async fn messages_come_in_order_and_nothing_is_left_behind(redis: Server) {
     let layer = layer(&redis.url());
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     for hundred in 0..5 {
@@ -26,12 +44,10 @@ async fn messages_come_in_order_and_nothing_is_left_behind() {
     }
     receiver.close().await.unwrap();
     assert!(matches!(receiver.next().await, Err(LayerError::Closed)));
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock() {
-    let redis = Redis::start();
+async fn a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock(redis: Server) {
     let layer = layer(&redis.url());
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     // Looking once a second, 30 messages one after the other would take half a minute at best.
@@ -46,9 +62,7 @@ async fn a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock() {
         .expect("the server wakes the reader");
 }
 
-#[tokio::test]
-async fn a_cancelled_next_loses_nothing() {
-    let redis = Redis::start();
+async fn a_cancelled_next_loses_nothing(redis: Server) {
     let layer = layer(&redis.url());
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     let sender = layer.clone();
@@ -72,9 +86,7 @@ async fn a_cancelled_next_loses_nothing() {
     assert!(numbers.into_iter().eq(0..50));
 }
 
-#[tokio::test]
-async fn what_a_killed_reader_had_comes_again_to_its_id_at_once() {
-    let redis = Redis::start();
+async fn what_a_killed_reader_had_comes_again_to_its_id_at_once(redis: Server) {
     let first = layer(&redis.url());
     send(&first, "c", 0..40).await;
     let receiver = first.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -95,9 +107,7 @@ async fn what_a_killed_reader_had_comes_again_to_its_id_at_once() {
     assert!(is_empty(&second, &receiver, "c").await);
 }
 
-#[tokio::test]
-async fn what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out() {
-    let redis = Redis::start();
+async fn what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out(redis: Server) {
     let killed = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
     send(&killed, "c", 0..5).await;
     let receiver = killed.receiver(&channel("c"), &id("killed")).await.unwrap();
@@ -110,12 +120,10 @@ async fn what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out() {
     receiver.done(&first).await.unwrap();
     assert_eq!(drain(&heir, &receiver, 4).await, [1, 2, 3, 4]);
     receiver.close().await.unwrap();
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_slow_reader_keeps_its_lease() {
-    let redis = Redis::start();
+async fn a_slow_reader_keeps_its_lease(redis: Server) {
     let layer = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
     let slow = layer.receiver(&channel("c"), &id("slow")).await.unwrap();
     send(&layer, "c", 0..1).await;
@@ -130,9 +138,7 @@ async fn a_slow_reader_keeps_its_lease() {
     slow.done(&held).await.unwrap();
 }
 
-#[tokio::test]
-async fn closing_gives_back_what_is_unfinished_in_its_order() {
-    let redis = Redis::start();
+async fn closing_gives_back_what_is_unfinished_in_its_order(redis: Server) {
     let layer = layer(&redis.url());
     send(&layer, "c", 0..30).await;
     let receiver = layer.receiver(&channel("c"), &id("a")).await.unwrap();
@@ -149,12 +155,12 @@ async fn closing_gives_back_what_is_unfinished_in_its_order() {
     receiver.done(&second).await.unwrap();
     assert!(drain(&layer, &receiver, 27).await.into_iter().eq(3..30));
     receiver.close().await.unwrap();
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send() {
-    let redis = Redis::start();
+async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send(
+    redis: Server,
+) {
     let layer = layer(&redis.url());
     let old = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -171,9 +177,7 @@ async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_t
     assert_eq!((&again.member, again.redelivered), (&taken.member, true));
 }
 
-#[tokio::test]
-async fn two_readers_share_and_none_gets_what_the_other_got() {
-    let redis = Redis::start();
+async fn two_readers_share_and_none_gets_what_the_other_got(redis: Server) {
     let layer = layer_with(&[&redis.url()], |config| {
         config.capacities = djangobot_channels::capacity::Capacities::new(10_000)
     });
@@ -193,9 +197,7 @@ async fn two_readers_share_and_none_gets_what_the_other_got() {
     assert!(numbers.into_iter().eq(0..2000));
 }
 
-#[tokio::test]
-async fn what_python_has_in_flight_is_left_alone() {
-    let redis = Redis::start();
+async fn what_python_has_in_flight_is_left_alone(redis: Server) {
     let layer = layer(&redis.url());
     redis.cli(&["zadd", "asgic$inflight", "5", "123456789012x"]);
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -224,7 +226,7 @@ async fn a_server_restarted_in_mid_stream_is_read_on() {
     assert!(numbers.into_iter().eq(0..40));
     assert!(is_empty(&layer, &receiver, "c").await);
     receiver.close().await.unwrap();
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -262,7 +264,7 @@ async fn readers_and_senders_survive_killed_connections() {
     assert!(numbers.into_iter().eq(0..100));
     assert!(is_empty(&layer, &receiver, "c").await);
     receiver.close().await.unwrap();
-    assert_eq!(keys(&redis), Vec::<String>::new());
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use djangobot_channels::{BindError, EmbeddedServer, ServerOptions};
+use djangobot_channels::{
+    BindError, ChannelName, EmbeddedServer, LayerConfig, ReceiverId, ServerOptions, open,
+};
 use djangobot_tests::eventually;
 
 use crate::client::Client;
@@ -187,6 +189,42 @@ async fn memory_is_bounded_and_comes_back() {
     );
     assert_eq!(client.call(&["DEL", "k0", "k1"]).await, ":2 ");
     assert_eq!(client.call(&["SET", "k", "x"]).await, "+OK ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_full_can_be_read_empty_by_a_layer_of_ours() {
+    let options = ServerOptions {
+        memory_limit: 20_000,
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(local(), options).await.unwrap();
+    let urls = [format!("redis://{}", server.addr())];
+    let layer = open(LayerConfig::from_urls(&urls).unwrap()).unwrap();
+    let to = ChannelName::new("slack.send").unwrap();
+    let mut sent = 0;
+    let refused = loop {
+        let member = layer.seal(&[b'x'; 100]);
+        match layer.send(&to, &[member]).await {
+            Ok(_) => sent += 1,
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(refused.contains("OOM"), "{refused}");
+    // Nor is there room for anything else.
+    let mut client = Client::connect(server.addr()).await;
+    for key in 0.. {
+        let reply = client.call(&["SET", &key.to_string(), "x"]).await;
+        if reply.starts_with("-OOM") {
+            break;
+        }
+    }
+    let receiver = layer.receiver(&to, &ReceiverId("r".into())).await.unwrap();
+    for _ in 0..sent {
+        let delivery = receiver.next().await.unwrap();
+        receiver.done(&delivery).await.unwrap();
+    }
+    assert_eq!(layer.depth(&to).await.unwrap(), Some(0));
     server.shutdown().await;
 }
 

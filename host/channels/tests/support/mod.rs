@@ -1,6 +1,6 @@
 //! What the tests of this crate share: layers on servers of their own, and short ways to say things.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unused_macros, reason = "each test program uses a part")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,11 +13,104 @@ use std::time::Duration;
 
 use djangobot_channels::config::RedisConfig;
 use djangobot_channels::{
-    ChannelLayer, ChannelName, Delivery, LayerConfig, LayerError, Member, Receiver, ReceiverId,
-    open,
+    ChannelLayer, ChannelName, Delivery, EmbeddedServer, LayerConfig, LayerError, Member, Receiver,
+    ReceiverId, open,
 };
 use djangobot_event::Event;
-use djangobot_tests::Redis;
+use djangobot_tests::{Redis, redis_cli};
+use tokio::sync::oneshot;
+
+/// Makes tests of functions that take a [`Server`]: on Redis and on the embedded server.
+macro_rules! on_each_server {
+    ($($name:ident),* $(,)?) => {
+        mod on_redis {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::support::Server::redis()).await;
+            })*
+        }
+        mod on_the_embedded_server {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::support::Server::embedded()).await;
+            })*
+        }
+    };
+}
+
+/// A server that layers reach by a URL.
+pub(crate) enum Server {
+    Redis(Redis),
+    Embedded(Embedded),
+}
+
+/// An embedded server on a thread of its own, so that the test may block.
+pub(crate) struct Embedded {
+    port: u16,
+    end: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
+}
+
+impl Server {
+    pub(crate) fn redis() -> Self {
+        Self::Redis(Redis::start())
+    }
+
+    pub(crate) fn embedded() -> Self {
+        let (tell, port) = std::sync::mpsc::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                let server = EmbeddedServer::bind(([127, 0, 0, 1], 0).into())
+                    .await
+                    .unwrap();
+                tell.send(server.addr().port()).unwrap();
+                // Dropping the other end ends it as well.
+                drop(ended.await);
+                server.shutdown().await;
+            });
+        });
+        Self::Embedded(Embedded {
+            port: port.recv().unwrap(),
+            end: Some((end, thread)),
+        })
+    }
+
+    /// One more of the same kind.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Redis(_) => Self::redis(),
+            Self::Embedded(_) => Self::embedded(),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Redis(redis) => redis.port(),
+            Self::Embedded(embedded) => embedded.port,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port())
+    }
+
+    /// What `redis-cli` prints.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        redis_cli(self.port(), arguments)
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.end.take() {
+            drop(end);
+            thread.join().unwrap();
+        }
+    }
+}
 
 pub(crate) type Layer = Arc<dyn ChannelLayer>;
 
@@ -111,10 +204,9 @@ pub(crate) async fn is_empty(layer: &Layer, receiver: &Arc<dyn Receiver>, on: &s
     drain(layer, receiver, 1).await == [999_999]
 }
 
-/// The keys of a server, sorted.
-pub(crate) fn keys(redis: &Redis) -> Vec<String> {
-    let mut keys: Vec<String> = redis
-        .cli(&["keys", "*"])
+/// The keys of the server on `port`, sorted.
+pub(crate) fn keys(port: u16) -> Vec<String> {
+    let mut keys: Vec<String> = redis_cli(port, &["keys", "*"])
         .lines()
         .filter(|line| !line.is_empty())
         .map(str::to_owned)

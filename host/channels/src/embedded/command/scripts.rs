@@ -175,3 +175,6 @@ fn expire(keyspace: &mut Keyspace<'_>, key: &[u8], seconds: i64) -> Result<(), R
     keyspace.set_deadline(key, Some(deadline));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
