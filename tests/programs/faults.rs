@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use djangobot_tests::{Redis, eventually};
-use local_slack::{Answer, Connection, Control};
+use local_slack::{Answer, Connection, Control, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, calls, slack};
+use crate::bridge::{Bridge, calls, djangobot, slack, slack_with};
+use crate::command_line::with_slack;
 
 /// Longer than the 25 s of silence after which a connection counts as dead, and the way back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -457,4 +458,72 @@ async fn a_burst_beyond_the_hold_loses_nothing_while_the_layer_takes_events() {
     app.receive(&["slack.numbered"]).await;
     let numbers = take_numbers(&mut app, "slack.numbered", 3000).await;
     assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
+    const MESSAGES: usize = 60;
+    let (slack, mut redis, folder) = (slack().await, lasting_redis(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    control.answer(
+        "chat.postMessage",
+        Answer {
+            times: 30,
+            delay_ms: 30,
+            ..Answer::default()
+        },
+    );
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    for n in 0..MESSAGES {
+        let channel = ["general", "random"][n % 2];
+        app.send(
+            "slack.send",
+            &json!({"text": n.to_string(), "channel": channel}),
+        )
+        .await;
+    }
+    calls(&control, "chat.postMessage", 10).await;
+    redis.stop();
+    bridge
+        .line("messages for Slack wait there until it does")
+        .await;
+    redis.restart();
+    let posts = calls(&control, "chat.postMessage", MESSAGES).await;
+    let mut texts: Vec<usize> = posts
+        .iter()
+        .map(|call| call.arguments["text"].as_str().unwrap().parse().unwrap())
+        .collect();
+    texts.sort_unstable();
+    assert_eq!(texts, (0..MESSAGES).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_slack_that_is_not_there_at_the_start_is_waited_for() {
+    let (away, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let address = away.addr();
+    let mut command = with_slack(
+        djangobot(folder.path(), &[&redis.url(), "--listen", "127.0.0.1:0"]),
+        &away,
+    );
+    command.env("DJANGOBOT_LOG", "debug");
+    away.shutdown().await;
+    let mut bridge = Bridge::of(command).await;
+    App::start(&redis.url())
+        .send_and_finish("slack.send", &json!({"text": "early"}))
+        .await;
+    bridge.line("disconnected from Slack").await;
+    assert_eq!(bridge.get("/healthz").await.0, 200);
+    eventually("the layer is up", async || {
+        (bridge.get("/readyz").await == (503, "slack: down\nlayer: up\n".to_owned())).then_some(())
+    })
+    .await;
+    let slack = slack_with(Options {
+        listen: address,
+        ..Options::default()
+    })
+    .await;
+    let posts = calls(&slack.control(), "chat.postMessage", 1).await;
+    assert_eq!(posts[0].answer["message"]["text"], "early");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
 }
