@@ -136,14 +136,23 @@ impl<D: Dialect> Shard<D> {
     /// Catches up with the server: tells it what was finished meanwhile, and takes up what lies
     /// under our id (from an earlier life, or because an answer was lost) or was left by others.
     async fn resume(&self, connection: &mut MultiplexedConnection) -> Result<(), LayerError> {
+        self.tell_finished(connection).await?;
+        self.keep(connection, true).await?;
+        self.shelf.set_connection(Some(connection.clone()));
+        // What was finished since the first telling found no connection; from here on it finds one.
+        self.tell_finished(connection).await
+    }
+
+    async fn tell_finished(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), LayerError> {
         let finished = self.shelf.finished();
         if !finished.is_empty() {
             let told = command(connection, &D::finish(&self.shelf.own, &finished)).await;
             told.map_err(|error| self.server.explain(&error))?;
             finished.iter().for_each(|member| self.shelf.forget(member));
         }
-        self.keep(connection, true).await?;
-        self.shelf.set_connection(Some(connection.clone()));
         Ok(())
     }
 
