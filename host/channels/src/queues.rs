@@ -17,7 +17,7 @@ use crate::config::RedisConfig;
 use crate::connection::Server;
 use crate::dialect::{Append, Dialect};
 use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
-use crate::local::LocalQueues;
+use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::placement::{Deal, Turns};
 use crate::receiver::QueueReceiver;
@@ -32,7 +32,7 @@ pub(crate) struct Queues<D: Dialect> {
     shared: Arc<Shared>,
     scores: Scores,
     turns: Turns,
-    local: Arc<LocalQueues<D>>,
+    local: LocalQueues,
     /// What stands before the `!` in this layer's process-local names, and makes it ours alone.
     local_queue: String,
     dialect: PhantomData<D>,
@@ -64,7 +64,7 @@ impl<D: Dialect> Queues<D> {
         Self {
             scores: Scores::default(),
             turns: Turns::default(),
-            local: Arc::new(LocalQueues::new(shared.clone())),
+            local: LocalQueues::default(),
             local_queue: D::local_name().0,
             dialect: PhantomData,
             shared,
@@ -395,14 +395,21 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         if self.shared.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
-        if channel.is_process_local() {
-            return Ok(self.local.receiver(channel, id));
+        let open = || -> Arc<dyn Receiver> {
+            let shared = self.shared.clone();
+            Arc::new(QueueReceiver::<D>::open(shared, channel.queue(), id))
+        };
+        if !channel.is_process_local() {
+            return Ok(open());
         }
-        Ok(Arc::new(QueueReceiver::<D>::open(
-            self.shared.clone(),
-            channel.queue(),
-            id,
-        )))
+        let config = &self.shared.config;
+        let settings = Settings {
+            serializer: config.serializer,
+            capacity: config.capacities.of(channel.as_str()),
+            closed: &self.shared.closed,
+        };
+        // Channels_redis's own senders hash the full name, so replies may lie on any host: all are read.
+        Ok(self.local.receiver(channel, &settings, open))
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {

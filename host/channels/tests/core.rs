@@ -25,6 +25,7 @@ on_each_server! {
     what_cannot_be_opened_is_delivered_with_the_reason_and_once,
     a_process_local_channel_gets_its_own_messages_and_leaves_the_others,
     a_process_local_message_names_its_channel,
+    what_a_process_local_reader_leaves_is_its_names_next_reader_s,
     groups_reach_their_members_and_pass_over_full_ones,
     over_several_hosts_everything_arrives,
     a_script_that_the_server_has_forgotten_is_sent_again,
@@ -219,6 +220,34 @@ async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others(red
     assert_eq!(drain(&here, &second, 2).await, [0, 1]);
     first.close().await.unwrap();
     second.close().await.unwrap();
+    assert_eq!(keys(redis.port()), Vec::<String>::new());
+}
+
+async fn what_a_process_local_reader_leaves_is_its_names_next_reader_s(redis: Server) {
+    let layer = layer(&redis.url());
+    let (one, two) = (layer.new_channel(), layer.new_channel());
+    let members = numbered(&layer, &one, 0..2);
+    layer.send(&one, &members).await.unwrap();
+    let open = async |name| layer.receiver(name, &id("r")).await.unwrap();
+    let other = open(&two).await;
+    let dropped = open(&one).await;
+    let unfinished = next(&dropped).await;
+    drop(dropped);
+    // The queue is still read, for the other name.
+    let closed = open(&one).await;
+    let again = next(&closed).await;
+    assert_eq!(
+        (&again.member, again.redelivered),
+        (&unfinished.member, true)
+    );
+    closed.close().await.unwrap();
+    other.close().await.unwrap();
+    assert_eq!(layer.depth(&one).await.unwrap(), Some(2));
+    // Those that are closed may live on; the queue is read anew.
+    let last = open(&one).await;
+    assert_eq!(drain(&layer, &last, 2).await, [0, 1]);
+    assert!(matches!(closed.next().await, Err(LayerError::Closed)));
+    last.close().await.unwrap();
     assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 

@@ -10,7 +10,6 @@ use djangobot_event::{Event, NewValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::local::LocalQueues;
 use super::reader::QueueReader;
 use super::sorted_set::{MEMBER_OVERHEAD, SortedSet};
 use super::state::{Shared, State};
@@ -18,11 +17,11 @@ use super::store::{Absent, Keyspace, Millis};
 use crate::capacity::Capacities;
 use crate::codec::Codec;
 use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
+use crate::queues::CHANNEL_KEY;
 use crate::score;
 
-/// The key that tells a reader of a process-local queue for which of its names a message is.
-pub(super) const CHANNEL_KEY: &str = "__asgi_channel__";
 /// The database that the layer is on: the one that a URL without a number means.
 pub(super) const DATABASE: usize = 0;
 /// channels_redis's `random_prefix_length`.
@@ -309,13 +308,19 @@ impl ChannelLayer for EmbeddedLayer {
         if self.queues.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
-        if channel.is_process_local() {
-            return Ok(Arc::new(self.local.receiver(&self.queues, channel)));
+        let open = || -> Arc<dyn Receiver> {
+            let key = self.queues.key(channel);
+            Arc::new(QueueReader::new(self.queues.clone(), key))
+        };
+        if !channel.is_process_local() {
+            return Ok(open());
         }
-        Ok(Arc::new(QueueReader::new(
-            self.queues.clone(),
-            self.queues.key(channel),
-        )))
+        let settings = Settings {
+            serializer: self.serializer(),
+            capacity: self.queues.options.capacities.of(channel.as_str()),
+            closed: &self.queues.closed,
+        };
+        Ok(self.local.receiver(channel, &settings, open))
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {

@@ -13,7 +13,6 @@ mod clients;
 mod command;
 mod glob;
 mod layer;
-mod local;
 mod number;
 mod reader;
 mod refusal;
