@@ -67,11 +67,13 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
 /// The first SIGTERM or Ctrl-C asks for a clean end; the second, while that takes its time, ends at once.
 async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
+    // Made once: a signal that comes between the two rounds must find its listener.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::plain)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::plain)?;
     for last in [false, true] {
         tokio::select! {
             _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::plain)?,
+            _ = interrupt.recv() => {}
         }
         if !last {
             tracing::info!(
