@@ -468,21 +468,20 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
     control.answer(
         "chat.postMessage",
         Answer {
-            times: 30,
+            times: MESSAGES as u64,
             delay_ms: 30,
             ..Answer::default()
         },
     );
     let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
     let mut app = App::start(&redis.url());
-    for n in 0..MESSAGES {
+    for n in 0..MESSAGES - 1 {
         let channel = ["general", "random"][n % 2];
-        app.send(
-            "slack.send",
-            &json!({"text": n.to_string(), "channel": channel}),
-        )
-        .await;
+        let message = json!({"text": n.to_string(), "channel": channel});
+        app.send("slack.send", &message).await;
     }
+    let last = json!({"text": (MESSAGES - 1).to_string()});
+    app.send_and_finish("slack.send", &last).await;
     calls(&control, "chat.postMessage", 10).await;
     redis.stop();
     bridge

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use djangobot_tests::Redis;
+use djangobot_tests::{Redis, eventually};
 use local_slack::{Answer, Call, Control, LocalSlack};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -404,15 +404,18 @@ async fn a_conversation_does_not_wait_for_another() {
             ..Answer::default()
         },
     );
-    for n in 0..20 {
+    let send = async |world: &mut World, n: usize| {
         let channel = ["general", "random"][n % 2];
-        world
-            .app
-            .send(
-                "slack.send",
-                &json!({"text": n.to_string(), "channel": channel}),
-            )
-            .await;
+        let message = json!({"text": n.to_string(), "channel": channel});
+        world.app.send("slack.send", &message).await;
+    };
+    send(&mut world, 0).await;
+    eventually("the first is under way", async || {
+        (!world.control.calls(Some("chat.postMessage")).is_empty()).then_some(())
+    })
+    .await;
+    for n in 1..20 {
+        send(&mut world, n).await;
     }
     let answered = calls(&world.control, "chat.postMessage", 10).await;
     assert!(
