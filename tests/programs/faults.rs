@@ -1,15 +1,13 @@
 //! What goes away and comes back, on either side or in the middle: nothing of it is lost or doubled beyond what is promised.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use djangobot_tests::{Redis, eventually};
 use local_slack::{Answer, Connection, Control, Options};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::app::{App, host};
+use crate::app::App;
 use crate::bridge::{Bridge, calls, djangobot, slack, slack_with};
 use crate::command_line::with_slack;
 
@@ -22,13 +20,14 @@ fn lasting_redis() -> Redis {
 }
 
 /// Sends events of these numbers, all of one type.
-fn emit(control: &Control, kind: &str, numbers: std::ops::Range<u64>) {
+pub(crate) fn emit(control: &Control, kind: &str, numbers: std::ops::Range<u64>) {
     for n in numbers {
         assert_eq!(control.emit(None, &json!({"type": kind, "n": n})), 1);
     }
 }
 
-async fn take_numbers(app: &mut App, channel: &str, count: u64) -> Vec<u64> {
+/// The numbers of so many events.
+pub(crate) async fn take_numbers(app: &mut App, channel: &str, count: u64) -> Vec<u64> {
     let messages = app.take(channel, usize::try_from(count).unwrap()).await;
     messages
         .iter()
@@ -37,7 +36,7 @@ async fn take_numbers(app: &mut App, channel: &str, count: u64) -> Vec<u64> {
 }
 
 /// A config file whose channels hold more than a hundred messages.
-fn roomy(redis: &Redis) -> String {
+pub(crate) fn roomy(redis: &Redis) -> String {
     format!(
         "[layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{}\"], capacity = 5000 }}\n",
         redis.url()
@@ -51,16 +50,6 @@ async fn anew(control: &Control, before: &[Connection]) {
     timeout(PATIENCE, control.wait_until(is_new))
         .await
         .expect("the bridge connects anew");
-}
-
-/// The texts of posts that Slack carried out, by how often.
-fn posted(control: &Control) -> BTreeMap<String, usize> {
-    let mut posted = BTreeMap::new();
-    for call in control.calls(Some("chat.postMessage")) {
-        let text = call.arguments["text"].as_str().unwrap().to_owned();
-        *posted.entry(text).or_default() += 1;
-    }
-    posted
 }
 
 #[tokio::test]
@@ -196,117 +185,6 @@ async fn a_connection_that_says_nothing_more_is_noticed_and_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_killed_bridge_loses_no_message_for_slack() {
-    const MESSAGES: usize = 60;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    control.answer(
-        "chat.postMessage",
-        Answer {
-            times: MESSAGES as u64,
-            delay_ms: 20,
-            ..Answer::default()
-        },
-    );
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    for n in 0..MESSAGES {
-        let channel = ["general", "random", "ops"][n % 3];
-        app.send(
-            "slack.send",
-            &json!({"text": n.to_string(), "channel": channel}),
-        )
-        .await;
-    }
-    calls(&control, "chat.postMessage", 10).await;
-    bridge.kill().await;
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    eventually("all are posted", async || {
-        (posted(&control).len() == MESSAGES).then_some(())
-    })
-    .await;
-    app.send("slack.send", &json!({"text": "last"})).await;
-    eventually("the last is posted", async || {
-        posted(&control).contains_key("last").then_some(())
-    })
-    .await;
-    // Each channel had at most one under way.
-    let twice: Vec<_> = posted(&control)
-        .into_iter()
-        .filter(|(_, times)| *times > 1)
-        .collect();
-    assert!(
-        twice.len() <= 3 && twice.iter().all(|(_, times)| *times == 2),
-        "{twice:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_stopped_bridge_finishes_what_is_under_way_and_leaves_the_rest_for_the_next() {
-    const MESSAGES: usize = 300;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    std::fs::write(folder.path().join("djangobot.toml"), roomy(&redis)).unwrap();
-    let control = slack.control();
-    control.answer(
-        "chat.postMessage",
-        Answer {
-            times: 20,
-            delay_ms: 50,
-            ..Answer::default()
-        },
-    );
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    let mut app = App::with_config(&json!({"hosts": [host(&redis.url())], "capacity": 5000}));
-    for n in 0..MESSAGES {
-        app.send("slack.send", &json!({"text": n.to_string()}))
-            .await;
-    }
-    calls(&control, "chat.postMessage", 5).await;
-    assert_eq!(bridge.terminate().await.code(), Some(0));
-    let _bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    calls(&control, "chat.postMessage", MESSAGES).await;
-    let texts: Vec<Value> = control
-        .calls(Some("chat.postMessage"))
-        .into_iter()
-        .map(|mut call| call.arguments["text"].take())
-        .collect();
-    assert_eq!(
-        texts,
-        (0..MESSAGES)
-            .map(|n| json!(n.to_string()))
-            .collect::<Vec<_>>(),
-        "each once, in order"
-    );
-}
-
-#[tokio::test]
-async fn a_stopped_bridge_brings_the_events_that_it_has_to_the_layer_first() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let server = Pid::from_raw(i32::try_from(redis.pid()).unwrap()).unwrap();
-    kill_process(server, Signal::STOP).unwrap();
-    emit(&control, "numbered", 0..50);
-    bridge
-        .metric_is("djangobot_events_total{type=\"numbered\"}", 50.0)
-        .await;
-    kill_process(
-        Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap(),
-        Signal::TERM,
-    )
-    .unwrap();
-    bridge.line("stopping").await;
-    kill_process(server, Signal::CONT).unwrap();
-    assert_eq!(bridge.exit().await.code(), Some(0));
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
-    assert_eq!(
-        take_numbers(&mut app, "slack.numbered", 50).await,
-        (0..50).collect::<Vec<_>>()
-    );
-}
-
-#[tokio::test]
 async fn a_full_channel_holds_no_other_up_and_drains_in_order() {
     let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
     let control = slack.control();
@@ -373,41 +251,6 @@ async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
     bridge
         .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 0.0)
         .await;
-}
-
-#[tokio::test]
-async fn a_stop_waits_for_a_layer_that_is_away_only_so_long_and_says_what_is_lost() {
-    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    redis.stop();
-    emit(&slack.control(), "numbered", 0..7);
-    bridge
-        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
-        .await;
-    assert_eq!(bridge.terminate().await.code(), Some(0));
-    let lost = bridge.logs("had not taken");
-    assert_eq!(
-        (lost.len(), &lost[0]["events"]),
-        (1, &json!(7)),
-        "{}",
-        bridge.stderr()
-    );
-}
-
-#[tokio::test]
-async fn a_second_signal_ends_at_once_with_1() {
-    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    redis.stop();
-    emit(&slack.control(), "numbered", 0..7);
-    bridge
-        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
-        .await;
-    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
-    kill_process(process, Signal::TERM).unwrap();
-    bridge.line("a second signal stops at once").await;
-    assert_eq!(bridge.interrupt().await.code(), Some(1));
-    assert_eq!(bridge.logs("stopped before all was finished").len(), 1);
 }
 
 #[tokio::test]

@@ -20,4 +20,5 @@ mod forwarding;
 mod local;
 mod projects;
 mod sending;
+mod stops;
 mod worker;
