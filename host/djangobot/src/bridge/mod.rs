@@ -71,6 +71,8 @@ impl Bridge {
     /// Runs until `cancel` or until Slack says that it is no use; finishes what was taken.
     pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), Failure> {
         let stop = cancel.child_token();
+        let letters = self.state.dead_letter_count().map_err(Failure::failed)?;
+        self.metrics.dead_letters().set(letters as f64);
         let pacer = Pacer::new(self.settings.slack.speed());
         let roster = Arc::new(RosterKeeper::new(&self, pacer.clone()));
         let send_channel =
@@ -193,7 +195,7 @@ async fn once_connected(
     }
 }
 
-/// Keeps readiness and the gauges that nobody else sets.
+/// Asks the layer how it is: for readiness, for the gauges that nobody else sets, and to tell when it goes and comes.
 async fn watch_layer(
     layer: Arc<dyn ChannelLayer>,
     send_channel: ChannelName,
@@ -201,10 +203,18 @@ async fn watch_layer(
     readiness: Arc<Readiness>,
 ) {
     let depth = metrics.depth(send_channel.as_str());
+    let mut is_there = true;
     loop {
-        readiness
-            .layer
-            .store(layer.ping().await.is_ok(), Ordering::Relaxed);
+        let answer = layer.ping().await;
+        match &answer {
+            Ok(()) if !is_there => tracing::info!("the channel layer answers again"),
+            Err(error) if is_there => tracing::error!(
+                "{error}; what the app sends waits there, and events wait in memory, until it does"
+            ),
+            Ok(()) | Err(_) => {}
+        }
+        is_there = answer.is_ok();
+        readiness.layer.store(is_there, Ordering::Relaxed);
         if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
             depth.set(waiting as f64);
         }

@@ -53,7 +53,7 @@ impl Outbound {
         };
         let mut lanes = Lanes::default();
         let mut running: FuturesUnordered<BoxFuture<'_, String>> = FuturesUnordered::new();
-        let mut trouble = Trouble::new();
+        let mut backoff = patience();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -62,7 +62,7 @@ impl Outbound {
                         running.push(self.work(&*receiver, lane, job).boxed());
                     }
                 }
-                taken = self.take(&*receiver, &mut trouble), if lanes.len() < IN_FLIGHT => {
+                taken = self.take(&*receiver, &mut backoff), if lanes.len() < IN_FLIGHT => {
                     if let Some((lane, job)) = taken
                         && let Some(job) = lanes.admit(&lane, job)
                     {
@@ -87,25 +87,25 @@ impl Outbound {
     }
 
     async fn open(&self) -> Arc<dyn Receiver> {
-        let mut trouble = Trouble::new();
+        let mut backoff = patience();
         loop {
             match self.layer.receiver(&self.channel, &self.reader).await {
                 Ok(receiver) => return receiver,
-                Err(error) => trouble.wait(&error, &self.metrics).await,
+                Err(error) => self.not_read(&error, &mut backoff).await,
             }
         }
     }
 
     /// The next message, read and checked, and the lane that it belongs to. `None` after a failure, to try again.
-    async fn take(&self, receiver: &dyn Receiver, trouble: &mut Trouble) -> Option<(String, Job)> {
+    async fn take(&self, receiver: &dyn Receiver, backoff: &mut Backoff) -> Option<(String, Job)> {
         let delivery = match receiver.next().await {
             Ok(delivery) => delivery,
             Err(error) => {
-                trouble.wait(&error, &self.metrics).await;
+                self.not_read(&error, backoff).await;
                 return None;
             }
         };
-        trouble.over();
+        backoff.reset();
         let taken = Instant::now();
         let (reply, request) = match self.decode(&delivery) {
             Ok(message) => {
@@ -133,6 +133,13 @@ impl Outbound {
                 taken,
             },
         ))
+    }
+
+    /// Waits after a failure to read; who watches the layer has told of it.
+    async fn not_read(&self, error: &LayerError, backoff: &mut Backoff) {
+        self.metrics.layer_errors("receive").increment(1);
+        tracing::debug!("no message can be taken for Slack: {error}");
+        backoff.wait().await;
     }
 
     fn decode(&self, delivery: &Delivery) -> Result<Event, Refusal> {
@@ -243,10 +250,11 @@ impl Outbound {
         );
         match self.state.bury(&letter) {
             Ok(id) => {
+                self.metrics.dead_letters().increment(1.0);
                 tracing::error!(
                     error = refusal.error,
                     dead_letter = id,
-                    "a message was not sent to Slack: {} Kept as dead letter {id} ({why}).",
+                    "a message was not sent to Slack: {} Kept as dead letter {id} (djangobot dead-letters shows it), since {why}.",
                     refusal.detail
                 );
             }
@@ -295,33 +303,7 @@ fn failed(reply: &Reply, refusal: &Refusal) -> Value {
     })
 }
 
-/// A layer that does not answer: told once, tried again ever more slowly, told when it is over.
-struct Trouble {
-    backoff: Backoff,
-    told: bool,
-}
-
-impl Trouble {
-    fn new() -> Self {
-        Self {
-            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
-            told: false,
-        }
-    }
-
-    async fn wait(&mut self, error: &LayerError, metrics: &Metrics) {
-        metrics.layer_errors("receive").increment(1);
-        if !self.told {
-            tracing::error!("{error}; messages for Slack wait there until it does");
-            self.told = true;
-        }
-        self.backoff.wait().await;
-    }
-
-    fn over(&mut self) {
-        if std::mem::take(&mut self.told) {
-            tracing::info!("the channel layer answers again; messages for Slack are taken");
-        }
-        self.backoff.reset();
-    }
+/// How long to wait before a layer that could not be read is asked again.
+fn patience() -> Backoff {
+    Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
 }
