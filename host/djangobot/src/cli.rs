@@ -195,7 +195,7 @@ pub(crate) struct SlackArgs {
         hide_env_values = true
     )]
     pub(crate) token: Option<SecretString>,
-    /// The base of the Web API [default: https://slack.com/api/].
+    /// The base of the Web API [default: Slack's own].
     #[arg(long, value_name = "URL", env = "DJANGOBOT_SLACK_API_URL")]
     pub(crate) slack_api_url: Option<Url>,
     /// Where a message without `channel` goes [default: general].
