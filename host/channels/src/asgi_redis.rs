@@ -70,7 +70,9 @@ end
 return answer
 ";
 
+/// Begins as [`crate::redis_core::KEEP`] does, and so does [`GIVE_BACK`].
 pub(crate) const KEEP: &str = r"
+redis.call('EXPIRE', KEYS[3], 86400)
 local time = redis.call('TIME')
 local now = math.floor(time[1] * 1000 + time[2] / 1000)
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
@@ -100,6 +102,7 @@ return answer
 ";
 
 pub(crate) const GIVE_BACK: &str = r"
+redis.call('EXPIRE', KEYS[3], 86400)
 for at = 3, #ARGV do redis.call('SADD', KEYS[4], ARGV[at]) end
 if #ARGV > 2 then redis.call('EXPIRE', KEYS[4], 86400) end
 local left = redis.call('ZRANGE', KEYS[2], 0, -1)

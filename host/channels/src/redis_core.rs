@@ -51,7 +51,10 @@ redis.call('EXPIRE', KEYS[3], 86400)
 return answer
 ";
 
+/// The first write is one that Redis allows when its memory is full, and the rest of a script follows
+/// its first write: so readers can go on to empty a server that takes nothing in.
 pub(crate) const KEEP: &str = r"
+redis.call('EXPIRE', KEYS[3], 86400)
 local time = redis.call('TIME')
 local now = math.floor(time[1] * 1000 + time[2] / 1000)
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
@@ -81,8 +84,10 @@ return answer
 ";
 
 /// What is older than `expiry` would be dropped by the next send to the queue; it stays where it
-/// is, with a lease that has run out, so that the next reader of ours takes it over.
+/// is, with a lease that has run out, so that the next reader of ours takes it over. It begins as
+/// [`KEEP`] does, for the same reason.
 pub(crate) const GIVE_BACK: &str = r"
+redis.call('EXPIRE', KEYS[3], 86400)
 for at = 3, #ARGV do redis.call('SADD', KEYS[4], ARGV[at]) end
 if #ARGV > 2 then redis.call('EXPIRE', KEYS[4], 86400) end
 local oldest = redis.call('TIME')[1] - ARGV[2]

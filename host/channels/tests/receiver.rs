@@ -280,3 +280,21 @@ async fn a_server_without_tracking_or_resp3_is_looked_at_often() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_server_whose_memory_is_full_is_read_on() {
+    for scheme in ["redis", "asgi-redis"] {
+        let redis = Redis::start();
+        let url = redis.url().replace("redis", scheme);
+        let sender = layer(&url);
+        send(&sender, "c", 0..4).await;
+        redis.cli(&["config", "set", "maxmemory", "1"]);
+        let receiver = sender.receiver(&channel("c"), &id("r")).await.unwrap();
+        assert_eq!(drain(&sender, &receiver, 2).await, [0, 1]);
+        assert_eq!(number(&sender, &next(&receiver).await), 2);
+        receiver.close().await.unwrap();
+        assert_eq!(sender.depth(&channel("c")).await.unwrap(), Some(2));
+        let receiver = sender.receiver(&channel("c"), &id("r")).await.unwrap();
+        assert_eq!(drain(&sender, &receiver, 2).await, [2, 3], "{scheme}");
+    }
+}
