@@ -28,6 +28,14 @@ pub(super) struct RequestReader {
     size: usize,
 }
 
+/// A request: the command's name and its arguments.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) words: Vec<Bytes>,
+    /// Whether it was a plain line, as people type it. Client libraries send none.
+    pub(super) is_line: bool,
+}
+
 /// What a client sent is no request. The connection has no further meaning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProtocolError {
@@ -47,10 +55,7 @@ impl RequestReader {
     /// The next whole request, or `None` until more bytes are in `input`.
     ///
     /// Arguments share `input`'s memory: what is kept for long must be copied.
-    pub(super) fn next(
-        &mut self,
-        input: &mut BytesMut,
-    ) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
         loop {
             if self.missing == 0 {
                 let Some(line) = take_line(input)? else {
@@ -65,7 +70,10 @@ impl RequestReader {
                     if words.is_empty() {
                         continue;
                     }
-                    return Ok(Some(words));
+                    return Ok(Some(Request {
+                        words,
+                        is_line: true,
+                    }));
                 };
                 let count = number::parse_integer(count).ok_or(ProtocolError::ArgumentCount)?;
                 if count > MAX_ARGUMENTS as i64 {
@@ -80,7 +88,10 @@ impl RequestReader {
                 return Ok(None);
             }
             if self.missing == 0 {
-                return Ok(Some(std::mem::take(&mut self.arguments)));
+                return Ok(Some(Request {
+                    words: std::mem::take(&mut self.arguments),
+                    is_line: false,
+                }));
             }
         }
     }

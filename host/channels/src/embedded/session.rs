@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Line;
 use super::command::{self, Session, taken_reply};
-use super::resp::{Reply, RequestReader};
+use super::resp::{Reply, Request, RequestReader};
 use super::state::Shared;
 use super::waiting::{Taken, Ticket};
 
@@ -174,7 +174,7 @@ impl Connection {
         }
     }
 
-    fn run_request(&mut self, request: &[bytes::Bytes]) {
+    fn run_request(&mut self, request: &Request) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         // What was pushed before stands before the answer.

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) subscriptions: Subscriptions,
     pub(super) scripts: ScriptCache,
     pub(super) password: Option<String>,
+    /// Whether it was logged that a client speaks HTTP.
+    pub(super) http_was_logged: bool,
     clock: Clock,
 }
 
@@ -50,6 +52,7 @@ impl Shared {
                 subscriptions: Subscriptions::default(),
                 scripts: ScriptCache::default(),
                 password,
+                http_was_logged: false,
                 clock: Clock {
                     started: Instant::now(),
                     started_at: u64::try_from(since.as_micros()).unwrap_or(0),

@@ -252,6 +252,36 @@ async fn hostile_bytes_end_their_connection_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_web_page_runs_no_commands() {
+    let server = server().await;
+    let mut other = Client::connect(server.addr()).await;
+    for (head, error) in [
+        // The usual head of a page's request, and the same where only its second line gives it away.
+        ("POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", ""),
+        ("post / HTTP/1.1\r\n\r\n", ""),
+        ("GET /\r\nhost: 127.0.0.1\r\n\r\n", "$-1 "),
+        // Something that is neither HTTP nor a command.
+        (
+            "\x16\x03\x01 x\r\n",
+            "-ERR unknown command '\x16\x03\x01', with args beginning with: 'x' ",
+        ),
+    ] {
+        let mut page = Client::connect(server.addr()).await;
+        page.send_raw(format!("{head}SET k hidden\r\nPING\r\n").as_bytes())
+            .await;
+        assert_eq!(page.reply().await.trim_end(), error.trim_end(), "{head:?}");
+        assert_eq!(page.reply().await, "", "{head:?}");
+        assert_eq!(other.call(&["GET", "k"]).await, "$-1 ", "{head:?}");
+    }
+    // A client library's mistake costs it no connection.
+    for _ in 0..10 {
+        let error = other.call(&["NONSENSE"]).await;
+        assert!(error.starts_with("-ERR unknown command"), "{error}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn too_many_clients_are_told_so() {
     let options = ServerOptions {
         max_clients: 1,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::number;
 use super::refusal::Refusal;
-use super::resp::{Protocol, Reply};
+use super::resp::{Protocol, Reply, Request};
 use super::state::State;
 use super::store::Keyspace;
 use super::waiting::{Taken, Wanted};
@@ -243,7 +243,7 @@ impl Context<'_> {
 }
 
 /// Runs one request of a client; errors are replies.
-pub(super) fn execute(state: &mut State, session: &mut Session, request: &[Bytes]) -> Reply {
+pub(super) fn execute(state: &mut State, session: &mut Session, request: &Request) -> Reply {
     let id = session.id;
     let mut context = Context {
         state,
@@ -261,15 +261,20 @@ pub(super) fn execute(state: &mut State, session: &mut Session, request: &[Bytes
     reply
 }
 
-fn dispatch(context: &mut Context<'_>, request: &[Bytes]) -> Result<Reply, Refusal> {
-    let Some((name, arguments)) = request.split_first() else {
+fn dispatch(context: &mut Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+    let Some((name, arguments)) = request.words.split_first() else {
         return Ok(Reply::Nothing);
     };
-    let command = COMMANDS
-        .iter()
-        .find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
-        .ok_or_else(|| unknown(name, arguments))?;
-    if !command.takes(request.len()) {
+    if is(name, "POST") || is(name, "HOST:") {
+        refuse_http(context);
+        return Ok(Reply::Nothing);
+    }
+    let Some(command) = COMMANDS.iter().find(|command| is(name, command.name)) else {
+        // A line that is no command may begin something else than Redis's protocol, with commands hidden further on.
+        context.session.closing |= request.is_line;
+        return Err(unknown(name, arguments));
+    };
+    if !command.takes(request.words.len()) {
         return Err(Refusal::Arity(command.name.to_owned()));
     }
     if context.state.password.is_some()
@@ -296,6 +301,17 @@ fn dispatch(context: &mut Context<'_>, request: &[Bytes]) -> Result<Reply, Refus
         }
     }
     (command.run)(context, arguments)
+}
+
+/// Ends a connection that speaks HTTP: any web page can have its reader's browser send a body of commands here.
+fn refuse_http(context: &mut Context<'_>) {
+    context.session.closing = true;
+    if !std::mem::replace(&mut context.state.http_was_logged, true) {
+        tracing::warn!(
+            client = context.session.id,
+            "a client sent HTTP to the embedded layer and was disconnected: a web page may have tried to use it"
+        );
+    }
 }
 
 fn unknown(name: &[u8], arguments: &[Bytes]) -> Refusal {

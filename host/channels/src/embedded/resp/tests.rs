@@ -10,7 +10,7 @@ fn read_all(
     let mut requests = Vec::new();
     loop {
         match reader.next(&mut input) {
-            Ok(Some(request)) => requests.push(request),
+            Ok(Some(request)) => requests.push(request.words),
             Ok(None) => return (requests, Ok(())),
             Err(error) => return (requests, Err(error)),
         }
@@ -124,7 +124,7 @@ proptest! {
             input.extend_from_slice(now);
             rest = later;
             while let Some(request) = reader.next(&mut input).unwrap() {
-                read.push(request.iter().map(|a| a.to_vec()).collect::<Vec<_>>());
+                read.push(request.words.iter().map(|a| a.to_vec()).collect::<Vec<_>>());
             }
         }
         prop_assert_eq!(read, requests);
