@@ -107,6 +107,7 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 /// [`crate::redis_core::GIVE_BACK`]
 pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
+    reader.stay(keyspace)?;
     let [expiry, given @ ..] = reader.arguments else {
         return Err(BAD_ARGUMENTS);
     };

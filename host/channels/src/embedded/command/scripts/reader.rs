@@ -51,6 +51,11 @@ impl<'a> Reader<'a> {
         Ok((parse_double(lease).ok_or(Refusal::NotDouble)?, last))
     }
 
+    /// Keeps the leases for another day, whether or not anything else comes of the call.
+    pub(super) fn stay(&self, keyspace: &mut Keyspace<'_>) -> Result<(), Refusal> {
+        expire(keyspace, self.leases, DAY)
+    }
+
     /// Has the lease run from now on.
     pub(super) fn renew(&self, keyspace: &mut Keyspace<'_>, lease: f64) -> Result<(), Refusal> {
         let now = (self.time / 1000) as f64;
@@ -71,6 +76,7 @@ impl<'a> Reader<'a> {
     ///
     /// Gives what was taken over, or all that is ours where the last argument asks for that.
     pub(super) fn keep(&self, keyspace: &mut Keyspace<'_>) -> Result<Vec<(Bytes, f64)>, Refusal> {
+        self.stay(keyspace)?;
         let (lease, all) = self.lease()?;
         self.renew(keyspace, lease)?;
         let now = (self.time / 1000) as f64;
