@@ -10,6 +10,9 @@ use super::number;
 const MAX_ARGUMENTS: usize = 128 * 1024;
 /// Most bytes that the arguments of one request may have together.
 pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
+/// Most arguments, and most bytes of them, before the password was given. Redis has the same.
+const MAX_ARGUMENTS_BEFORE_PASSWORD: usize = 10;
+const MAX_REQUEST_BEFORE_PASSWORD: usize = 16 * 1024;
 /// Longest line: a header, or a request typed by hand.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -43,6 +46,10 @@ pub(super) enum ProtocolError {
     ArgumentCount,
     #[error("ERR Protocol error: invalid bulk length")]
     BulkLength,
+    #[error("ERR Protocol error: unauthenticated multibulk length")]
+    CountBeforePassword,
+    #[error("ERR Protocol error: unauthenticated bulk length")]
+    LengthBeforePassword,
     #[error("ERR Protocol error: expected '$', got '{}'", char::from(*.0).escape_default())]
     NoBulk(u8),
     #[error("ERR Protocol error: too big inline request")]
@@ -54,8 +61,13 @@ pub(super) enum ProtocolError {
 impl RequestReader {
     /// The next whole request, or `None` until more bytes are in `input`.
     ///
-    /// Arguments share `input`'s memory: what is kept for long must be copied.
-    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
+    /// Arguments share `input`'s memory: what is kept for long must be copied. `trusted` says that the client has
+    /// given the password, or that there is none; before that it may ask for little.
+    pub(super) fn next(
+        &mut self,
+        input: &mut BytesMut,
+        trusted: bool,
+    ) -> Result<Option<Request>, ProtocolError> {
         loop {
             if self.missing == 0 {
                 let Some(line) = take_line(input)? else {
@@ -79,12 +91,15 @@ impl RequestReader {
                 if count > MAX_ARGUMENTS as i64 {
                     return Err(ProtocolError::ArgumentCount);
                 }
+                if !trusted && count > MAX_ARGUMENTS_BEFORE_PASSWORD as i64 {
+                    return Err(ProtocolError::CountBeforePassword);
+                }
                 // Redis passes over an empty request without a word.
                 self.missing = usize::try_from(count).unwrap_or(0);
                 self.size = 0;
                 continue;
             }
-            if !self.take_argument(input)? {
+            if !self.take_argument(input, trusted)? {
                 return Ok(None);
             }
             if self.missing == 0 {
@@ -97,7 +112,11 @@ impl RequestReader {
     }
 
     /// Takes one argument; false when it has not come whole.
-    fn take_argument(&mut self, input: &mut BytesMut) -> Result<bool, ProtocolError> {
+    fn take_argument(
+        &mut self,
+        input: &mut BytesMut,
+        trusted: bool,
+    ) -> Result<bool, ProtocolError> {
         let length = match self.bulk {
             Some(length) => length,
             None => {
@@ -114,6 +133,9 @@ impl RequestReader {
                     .filter(|length| length.saturating_add(self.size) <= MAX_REQUEST)
                     .ok_or(ProtocolError::BulkLength)?;
                 self.size += length;
+                if !trusted && self.size > MAX_REQUEST_BEFORE_PASSWORD {
+                    return Err(ProtocolError::LengthBeforePassword);
+                }
                 self.bulk = Some(length);
                 length
             }

@@ -67,7 +67,11 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: Cancella
     };
     // Answers are small and must not wait for more of them.
     let _ = stream.set_nodelay(true);
-    let connected = shared.lock().clients.connect(address, kill);
+    let (connected, trusted) = {
+        let mut state = shared.lock();
+        let connected = state.clients.connect(address, kill);
+        (connected, state.password.is_none())
+    };
     let (reading, mut writing) = stream.into_split();
     let Some((id, line)) = connected else {
         // The client may not be there any more, and then need not hear it.
@@ -78,7 +82,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: Cancella
     };
     let mut connection = Connection {
         shared,
-        session: Session::new(id),
+        session: Session::new(id, trusted),
         line,
         reading,
         writing,
@@ -162,7 +166,10 @@ impl Connection {
     /// Runs the requests that have come whole, up to one that waits.
     fn run_requests(&mut self) {
         while self.blocked.is_none() && !self.session.closing && self.output.len() < OUTPUT_LIMIT {
-            match self.requests.next(&mut self.input) {
+            match self
+                .requests
+                .next(&mut self.input, self.session.authenticated)
+            {
                 Ok(Some(request)) => self.run_request(&request),
                 Ok(None) => break,
                 Err(error) => {

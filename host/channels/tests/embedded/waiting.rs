@@ -316,6 +316,12 @@ async fn a_password_is_asked_for() {
             .starts_with("-WRONGPASS")
     );
     assert!(client.call(&["HELLO", "3"]).await.starts_with("-NOAUTH"));
+    let mut greedy = Client::connect(server.addr()).await;
+    greedy.send_raw(b"*1\r\n$60000000\r\n").await;
+    assert_eq!(
+        greedy.reply().await,
+        "-ERR Protocol error: unauthenticated bulk length "
+    );
     assert!(
         client
             .call(&["HELLO", "3", "AUTH", "default", "s3cret"])
@@ -323,6 +329,16 @@ async fn a_password_is_asked_for() {
             .starts_with('%')
     );
     assert_eq!(client.call(&["GET", "k"]).await, "_ ");
+    // Who gave it may ask for more, until it is forgotten again.
+    let long = "x".repeat(20_000);
+    assert_eq!(client.call(&["SET", "k", &long]).await, "+OK ");
+    assert_eq!(client.call(&["RESET"]).await, "+RESET ");
+    assert!(client.call(&["GET", "k"]).await.starts_with("-NOAUTH"));
+    client.send_raw(b"*11\r\n").await;
+    assert_eq!(
+        client.reply().await,
+        "-ERR Protocol error: unauthenticated multibulk length "
+    );
     server.shutdown().await;
 }
 

@@ -64,7 +64,7 @@ pub(super) fn hello(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
             _ => return Err(Refusal::Syntax),
         };
     }
-    if context.state.password.is_some() && !context.session.authenticated {
+    if !context.session.authenticated {
         return Err(Refusal::NotAuthenticated);
     }
     if let Some(name) = name {
@@ -249,7 +249,7 @@ pub(super) fn reset(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Ref
         client.database = 0;
     }
     context.session.database = 0;
-    context.session.authenticated = false;
+    context.session.authenticated = context.state.password.is_none();
     context.session.transaction = None;
     set_protocol(context, Protocol::Resp2);
     Ok(Reply::Status("RESET"))

@@ -191,6 +191,7 @@ pub(super) struct Session {
     pub(super) id: u64,
     pub(super) protocol: Protocol,
     pub(super) database: usize,
+    /// Whether the password was given, or there is none.
     pub(super) authenticated: bool,
     /// Whether the connection ends when what was answered is written.
     pub(super) closing: bool,
@@ -210,13 +211,13 @@ pub(super) struct Wait {
 }
 
 impl Session {
-    /// A connection that has said nothing yet.
-    pub(super) fn new(id: u64) -> Self {
+    /// A connection that has said nothing yet; `authenticated` where there is no password to say.
+    pub(super) fn new(id: u64, authenticated: bool) -> Self {
         Self {
             id,
             protocol: Protocol::default(),
             database: 0,
-            authenticated: false,
+            authenticated,
             closing: false,
             wait: None,
             taken: Vec::new(),
@@ -277,10 +278,7 @@ fn dispatch(context: &mut Context<'_>, request: &Request) -> Result<Reply, Refus
     if !command.takes(request.words.len()) {
         return Err(Refusal::Arity(command.name.to_owned()));
     }
-    if context.state.password.is_some()
-        && !context.session.authenticated
-        && !command.before_password
-    {
+    if !context.session.authenticated && !command.before_password {
         return Err(Refusal::NotAuthenticated);
     }
     let size = arguments.iter().map(Bytes::len).sum();

@@ -9,7 +9,7 @@ fn read_all(
     let mut input = BytesMut::from(input);
     let mut requests = Vec::new();
     loop {
-        match reader.next(&mut input) {
+        match reader.next(&mut input, true) {
             Ok(Some(request)) => requests.push(request.words),
             Ok(None) => return (requests, Ok(())),
             Err(error) => return (requests, Err(error)),
@@ -64,6 +64,28 @@ fn hostile_requests_are_errors() {
     check(b"*1\r\n\r\n", &[], Err(ProtocolError::NoBulk(b'\n')));
     check(b"*1\r\n$1\r\nxyz\r\n", &[], Err(ProtocolError::BulkEnd));
     check(&[b'a'; MAX_LINE], &[], Err(ProtocolError::LongLine));
+}
+
+#[test]
+fn little_may_be_asked_for_before_the_password() {
+    for (input, error) in [
+        (&b"*11\r\n"[..], ProtocolError::CountBeforePassword),
+        (b"*1\r\n$16385\r\n", ProtocolError::LengthBeforePassword),
+        (
+            &[b"*2\r\n$16384\r\n", &[b'x'; 16384][..], b"\r\n$1\r\n"].concat(),
+            ProtocolError::LengthBeforePassword,
+        ),
+    ] {
+        for (trusted, expect) in [(false, Err(error)), (true, Ok(()))] {
+            let got = RequestReader::default().next(&mut BytesMut::from(input), trusted);
+            assert_eq!(
+                got.map(|request| assert!(request.is_none())),
+                expect,
+                "{}",
+                input[..10.min(input.len())].escape_ascii()
+            );
+        }
+    }
 }
 
 #[test]
@@ -123,7 +145,7 @@ proptest! {
             let (now, later) = rest.split_at(cut.min(rest.len()));
             input.extend_from_slice(now);
             rest = later;
-            while let Some(request) = reader.next(&mut input).unwrap() {
+            while let Some(request) = reader.next(&mut input, true).unwrap() {
                 read.push(request.words.iter().map(|a| a.to_vec()).collect::<Vec<_>>());
             }
         }
