@@ -168,6 +168,9 @@ impl Server {
         };
         let made = self.connect(push).await;
         let mut link = self.link();
+        if link.closed {
+            return Err(LayerError::Closed);
+        }
         match made {
             Ok((connection, _)) => {
                 link.generation += 1;
@@ -315,38 +318,46 @@ pub(crate) async fn command(
 
 /// Whether the same command may succeed later.
 fn is_temporary(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Io | ErrorKind::Parse => true,
-        ErrorKind::Server(kind) => {
-            matches!(
-                kind,
-                ServerErrorKind::BusyLoading
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::ReadOnly
-            ) || error
-                .detail()
-                .is_some_and(|detail| detail.contains("max number of clients"))
-        }
-        ErrorKind::Extension => matches!(
-            error.code(),
-            Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "UNBLOCKED")
-        ),
-        _ => false,
+    if matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) {
+        return true;
     }
+    let may_pass = matches!(
+        code(error),
+        Some(
+            "LOADING"
+                | "MASTERDOWN"
+                | "TRYAGAIN"
+                | "CLUSTERDOWN"
+                | "READONLY"
+                | "OOM"
+                | "MISCONF"
+                | "BUSY"
+                | "NOREPLICAS"
+                | "UNBLOCKED"
+        )
+    );
+    may_pass
+        || error
+            .detail()
+            .is_some_and(|detail| detail.contains("max number of clients"))
 }
 
 /// Whether the connection is of no more use: it broke, is stuck, or leads to a server that is no master any more.
 fn ends_connection(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Io | ErrorKind::Parse => true,
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown
-        ),
-        _ => false,
-    }
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
+        || matches!(code(error), Some("READONLY" | "MASTERDOWN"))
+}
+
+/// The first word of a server's error.
+///
+/// Before Redis 7 an error inside a script came as an `ERR` that quotes it: `Error running script
+/// (call to f_…): @user_script:2: @user_script: 2: -READONLY You can't write …`.
+fn code(error: &RedisError) -> Option<&str> {
+    let quoting = error
+        .detail()
+        .filter(|detail| detail.starts_with("Error running script"));
+    let quoted = quoting.and_then(|detail| detail.split_once(": -")?.1.split(' ').next());
+    quoted.or_else(|| error.code())
 }
 
 /// Makes the client library's description of `host`, which is no Sentinel endpoint.
@@ -427,4 +438,62 @@ async fn read(path: &std::path::Path) -> RedisResult<Vec<u8>> {
         )
             .into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error that a server sends as this line.
+    fn sent(line: &str) -> RedisError {
+        let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        answer.and_then(Value::extract_error).unwrap_err()
+    }
+
+    #[test]
+    fn an_error_inside_a_script_means_what_it_means_outside() {
+        // How Redis 6 words it, and how Redis 7 does.
+        let wrapped = |error: &str| {
+            sent(&format!(
+                "ERR Error running script (call to f_e0e1f9): @user_script:2: @user_script: 2: -{error}"
+            ))
+        };
+        for (error, temporary, ends) in [
+            (
+                "READONLY You can't write against a read only replica.",
+                true,
+                true,
+            ),
+            ("MASTERDOWN Link with MASTER is down.", true, true),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                true,
+                false,
+            ),
+            (
+                "MISCONF Redis is configured to save RDB snapshots",
+                true,
+                false,
+            ),
+            ("NOREPLICAS Not enough good replicas to write.", true, false),
+            (
+                "WRONGTYPE Operation against a key - wrong: -OOM",
+                false,
+                false,
+            ),
+            ("ERR value is not an integer or out of range", false, false),
+        ] {
+            for told in [wrapped(error), sent(error)] {
+                assert_eq!(
+                    (is_temporary(&told), ends_connection(&told)),
+                    (temporary, ends),
+                    "{told}"
+                );
+            }
+        }
+        let other = sent(
+            "ERR Error running script (call to f_e0e1f9): user_script:1: attempt to index nil",
+        );
+        assert!(!is_temporary(&other) && !ends_connection(&other));
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test that fails panics"
 )]
 
@@ -261,4 +262,23 @@ async fn a_failover_by_sentinel_is_followed() {
         error.is_temporary() && error.to_string().contains("other"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_comes_up_after_the_close_is_not_used() {
+    let redis = Redis::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let layer = layer(&format!("redis://{}", listener.local_addr().unwrap()));
+    let proxy = async {
+        let (mut client, _) = listener.accept().await.unwrap();
+        layer.close().await;
+        let mut server = tokio::net::TcpStream::connect(("127.0.0.1", redis.port()))
+            .await
+            .unwrap();
+        tokio::io::copy_bidirectional(&mut client, &mut server).await
+    };
+    tokio::select! {
+        pinged = layer.ping() => assert!(matches!(pinged, Err(LayerError::Closed)), "{pinged:?}"),
+        ended = proxy => panic!("the connection ended first: {ended:?}"),
+    }
 }
