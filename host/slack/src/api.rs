@@ -27,6 +27,9 @@ const MAX_ANSWER: usize = 64 << 20;
 /// What to wait where Slack says that we are too fast and not for how long.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// The longest wait that is believed: what asks for more is broken, or means us ill.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
 /// A client of Slack's Web API with one token. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct WebApi {
@@ -351,7 +354,8 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Fai
             .and_then(|envelope| envelope.retry_after);
         let retry_after = in_header
             .or(in_body)
-            .map_or(DEFAULT_RETRY_AFTER, Duration::from_secs);
+            .map_or(DEFAULT_RETRY_AFTER, Duration::from_secs)
+            .min(MAX_RETRY_AFTER);
         return Err(Failure::RateLimited { retry_after });
     }
     match envelope {

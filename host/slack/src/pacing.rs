@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::api::method;
+use crate::api::{MAX_RETRY_AFTER, method};
 
 /// Above this many entries, those that no longer hold anything back are thrown out.
 const SWEEP_ABOVE: usize = 1024;
@@ -78,6 +78,8 @@ impl Pacer {
     }
 
     /// Notes that Slack answered a call with 429: the same method (and channel, where it has limits for each) waits.
+    ///
+    /// No pause is longer than an hour.
     pub fn limited(&self, method: &str, channel: Option<&str>, retry_after: Duration) {
         let now = Instant::now();
         let lane = (
@@ -89,7 +91,9 @@ impl Pacer {
             full_at: now,
             paused_until: now,
         });
-        state.paused_until = state.paused_until.max(now + retry_after);
+        state.paused_until = state
+            .paused_until
+            .max(now + retry_after.min(MAX_RETRY_AFTER));
     }
 
     /// How long a call would have to wait now; nothing is counted.
@@ -253,6 +257,13 @@ mod tests {
             times(&pacer, "chat.postMessage", Some("C9"), 1).await,
             [4000]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_without_end_is_one_of_an_hour() {
+        let pacer = Pacer::new(f64::INFINITY);
+        pacer.limited("users.list", None, Duration::MAX);
+        assert_eq!(times(&pacer, "users.list", None, 1).await, [3_600_000]);
     }
 
     #[tokio::test(start_paused = true)]

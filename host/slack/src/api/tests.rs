@@ -106,20 +106,22 @@ async fn slacks_refusal_is_told_with_its_code_the_method_and_the_channel() {
 #[tokio::test]
 async fn an_answer_that_is_none_is_classed_by_what_may_have_happened() {
     let (slack, _) = slack(Options::default()).await;
-    let limited = failure(
-        &slack,
-        Answer {
-            retry_after: Some(7),
-            ..Answer::default()
-        },
-    )
-    .await;
-    assert_eq!(
-        limited.class(),
-        Class::RateLimited {
-            retry_after: Duration::from_secs(7)
-        }
-    );
+    for (asked, believed) in [(7, 7), (u64::MAX, 3600)] {
+        let limited = failure(
+            &slack,
+            Answer {
+                retry_after: Some(asked),
+                ..Answer::default()
+            },
+        )
+        .await;
+        assert_eq!(
+            limited.class(),
+            Class::RateLimited {
+                retry_after: Duration::from_secs(believed)
+            }
+        );
+    }
 
     let html = Some(json!("<html>busy</html>"));
     for (status, class) in [
