@@ -91,13 +91,14 @@ impl Roster {
 
     /// The user with a handle or display name, with or without `@`, in any case.
     ///
-    /// A handle goes before a display name, an active account before one that is switched off; a display name that two
-    /// active users share finds nobody.
+    /// A handle goes before a display name, even when its account is switched off: anyone may take any display name, and
+    /// with it what is meant for the one who left. Among equals an active account goes before one that is switched off; a
+    /// display name that two active users share finds nobody.
     pub fn find_user(&self, name: &str) -> Option<User> {
         let name = name.trim();
         let name = name.strip_prefix('@').unwrap_or(name);
         let tables = self.read();
-        let rank = |(which, user): &(u32, &User)| (user.deleted(), *which);
+        let rank = |(which, user): &(u32, &User)| (*which, user.deleted());
         let best = tables.users.find(name).map(|found| rank(&found)).min()?;
         let mut found = tables.users.find(name).filter(|found| rank(found) == best);
         match (found.next(), found.next()) {

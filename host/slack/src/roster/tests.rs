@@ -173,22 +173,28 @@ fn names_are_found_with_their_marks_and_in_any_case() {
 }
 
 #[test]
-fn a_name_means_the_active_account_and_never_one_of_two() {
+fn a_handle_goes_before_display_names_and_an_active_account_before_one_that_left() {
     let roster = small();
+    let found = |name| roster.find_user(name).map(|user| user.id().to_owned());
     apply(
         &roster,
         json!({"type": "user_change", "user": {"id": "U1", "deleted": true}}),
     );
     assert_eq!(
-        roster.find_user("alice").unwrap().id(),
-        "U2",
-        "bob is shown as alice, and the real alice has left"
+        found("alice").as_deref(),
+        Some("U1"),
+        "alice has left, and bob, who is shown as alice, is not her"
     );
+    for (id, handle) in [("U4", "dave"), ("U5", "erin")] {
+        let joined = user(id, handle, "boss");
+        apply(&roster, json!({"type": "team_join", "user": joined}));
+    }
+    assert_eq!(found("boss"), None, "two are shown as boss");
     apply(
         &roster,
-        json!({"type": "team_join", "user": user("U4", "dave", "alice")}),
+        json!({"type": "user_change", "user": {"id": "U4", "deleted": true}}),
     );
-    assert_eq!(roster.find_user("alice"), None, "two are shown as alice");
+    assert_eq!(found("boss").as_deref(), Some("U5"));
     apply(&roster, json!({"type": "channel_archive", "channel": "C1"}));
     apply(
         &roster,
