@@ -1,20 +1,66 @@
 //! Redis's glob patterns, as `KEYS` and `PSUBSCRIBE` take them: `*`, `?`, `[a-c^]` and `\`.
 
-/// Whether `pattern` matches all of `text`. Time is at most the product of the lengths.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+use bytes::Bytes;
+
+use super::refusal::Refusal;
+
+/// How many steps all patterns and texts of one command may take together: some tenths of a second under the lock.
+const STEPS: usize = 50_000_000;
+
+/// Matches patterns for one command, until that has taken too long.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    /// How many steps are left.
+    steps: usize,
+}
+
+impl Default for Matcher {
+    fn default() -> Self {
+        Self { steps: STEPS }
+    }
+}
+
+impl Matcher {
+    /// Those of `texts` that match all of `pattern`.
+    pub(super) fn select<'a>(
+        &mut self,
+        pattern: &[u8],
+        texts: impl Iterator<Item = &'a Bytes>,
+    ) -> Result<Vec<Bytes>, Refusal> {
+        let mut found = Vec::new();
+        for text in texts {
+            if self.matches(pattern, text)? {
+                found.push(text.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether `pattern` matches all of `text`. Time is at most the product of the lengths, and what is left.
+    pub(super) fn matches(&mut self, pattern: &[u8], text: &[u8]) -> Result<bool, Refusal> {
+        matches(pattern, text, &mut self.steps).ok_or(Refusal::LongMatch)
+    }
+}
+
+/// Whether `pattern` matches all of `text`; `None` when it takes more than `steps`, which it counts down.
+fn matches(pattern: &[u8], text: &[u8], steps: &mut usize) -> Option<bool> {
     let (mut p, mut t) = (0, 0);
     // Where to go on when the present try fails: behind the last star, one byte further in the text.
     let mut retry: Option<(usize, usize)> = None;
     loop {
+        *steps = steps.checked_sub(1)?;
         if pattern.get(p) == Some(&b'*') {
             p += 1;
+            if p == pattern.len() {
+                return Some(true);
+            }
             retry = Some((p, t));
             continue;
         }
         let step = match text.get(t) {
-            Some(&byte) => match_one(&pattern[p..], byte),
-            None if p == pattern.len() => return true,
-            None => return false,
+            Some(&byte) => match_one(&pattern[p..], byte, steps)?,
+            None if p == pattern.len() => return Some(true),
+            None => return Some(false),
         };
         match (step, retry) {
             (Some(length), _) => {
@@ -26,23 +72,24 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 t = tried + 1;
                 retry = Some((star, t));
             }
-            (None, None) => return false,
+            (None, None) => return Some(false),
         }
     }
 }
 
-/// Matches one byte; gives the length of the pattern's part that did.
-fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
-    match pattern {
+/// Matches one byte; gives the length of the pattern's part that did. A class takes as many steps as it is long.
+fn match_one(pattern: &[u8], byte: u8, steps: &mut usize) -> Option<Option<usize>> {
+    Some(match pattern {
         [] => None,
         [b'?', ..] => Some(1),
         [b'\\', literal, ..] => (*literal == byte).then_some(2),
         [b'[', class @ ..] => {
             let (length, matched) = match_class(class, byte);
+            *steps = steps.checked_sub(length)?;
             matched.then_some(length + 1)
         }
         [literal, ..] => (*literal == byte).then_some(1),
-    }
+    })
 }
 
 /// Matches a class behind its `[`; gives its length with the `]`, which may be missing.
@@ -79,6 +126,9 @@ mod tests {
         for (pattern, text, expect) in [
             ("", "", true),
             ("", "a", false),
+            ("a", "", false),
+            ("a*", "a", true),
+            ("**", "ab", true),
             ("*", "", true),
             ("asgi*", "asgi:group:x", true),
             ("asgi*", "asg", false),
@@ -97,8 +147,8 @@ mod tests {
             ("a*", "ab*", true),
         ] {
             assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                expect,
+                Matcher::default().matches(pattern.as_bytes(), text.as_bytes()),
+                Ok(expect),
                 "{pattern:?} {text:?}"
             );
         }
@@ -106,10 +156,34 @@ mod tests {
 
     #[test]
     fn a_hostile_pattern_takes_no_exponential_time() {
-        assert!(!matches(&b"*a".repeat(100), &[b'a'; 99]));
-        assert!(!matches(
-            &[&b"*a".repeat(50)[..], b"b"].concat(),
-            &[b'a'; 10_000]
-        ));
+        for (pattern, text) in [
+            (b"*a".repeat(100), vec![b'a'; 99]),
+            ([&b"*a".repeat(50)[..], b"b"].concat(), vec![b'a'; 10_000]),
+        ] {
+            assert_eq!(Matcher::default().matches(&pattern, &text), Ok(false));
+        }
+    }
+
+    #[test]
+    fn a_command_s_matching_comes_to_an_end() {
+        let run = vec![b'a'; 10_000];
+        for pattern in [
+            [b"*", &run[..], b"b"].concat(),
+            [b"*[", &run[..], b"]b"].concat(),
+        ] {
+            let text = vec![b'a'; 1_000_000];
+            let got = Matcher::default().matches(&pattern, &text);
+            assert_eq!(got, Err(Refusal::LongMatch));
+        }
+        // Many short ones come to the same.
+        let mut matcher = Matcher { steps: 1000 };
+        let names = vec![Bytes::from_static(b"aaaa"); 1000];
+        assert_eq!(matcher.select(b"*b", names.iter()), Err(Refusal::LongMatch));
+        // What ends with a star needs to see no more than stands before it.
+        let mut matcher = Matcher { steps: 10 };
+        assert_eq!(
+            matcher.matches(b"asgi*", &[b"asgi", &run[..]].concat()),
+            Ok(true)
+        );
     }
 }

@@ -65,6 +65,8 @@ pub(super) enum Refusal {
     InTransaction,
     #[error("ERR the commands queued since MULTI have more than {MAX_REQUEST} bytes")]
     LongTransaction,
+    #[error("ERR this pattern takes too long to match here: use a shorter or a simpler one")]
+    LongMatch,
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     Aborted,
     #[error("NOSCRIPT No matching script. Please use EVAL.")]

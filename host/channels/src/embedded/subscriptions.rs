@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 
 use super::clients::Clients;
-use super::glob;
+use super::glob::Matcher;
+use super::refusal::Refusal;
 use super::resp::Reply;
 
 /// Most channels and patterns that one client may listen to.
@@ -103,7 +104,20 @@ impl Subscriptions {
     }
 
     /// Pushes `message` to all who listen to `channel`; gives the number of times that it went out.
-    pub(super) fn publish(&self, clients: &mut Clients, channel: &Bytes, message: &Bytes) -> usize {
+    pub(super) fn publish(
+        &self,
+        clients: &mut Clients,
+        channel: &Bytes,
+        message: &Bytes,
+    ) -> Result<usize, Refusal> {
+        // First, so that nobody hears what is refused then.
+        let mut matcher = Matcher::default();
+        let mut matching = Vec::new();
+        for (pattern, listeners) in &self.patterns.by_name {
+            if matcher.matches(pattern, channel)? {
+                matching.push((pattern, listeners));
+            }
+        }
         let mut count = 0;
         let direct = self.channels.by_name.get(channel);
         let push = Reply::Push(vec![
@@ -115,10 +129,7 @@ impl Subscriptions {
             clients.push(*id, &push);
             count += 1;
         }
-        for (pattern, listeners) in &self.patterns.by_name {
-            if !glob::matches(pattern, channel) {
-                continue;
-            }
+        for (pattern, listeners) in matching {
             let parts = [
                 Bytes::from_static(b"pmessage"),
                 pattern.clone(),
@@ -131,7 +142,7 @@ impl Subscriptions {
                 count += 1;
             }
         }
-        count
+        Ok(count)
     }
 
     /// How many channels somebody listens to, and how many patterns.

@@ -282,6 +282,20 @@ async fn a_web_page_runs_no_commands() {
 }
 
 #[tokio::test]
+async fn a_pattern_that_takes_too_long_is_refused() {
+    let server = server().await;
+    let mut client = Client::connect(server.addr()).await;
+    let name = "a".repeat(1_000_000);
+    let pattern = format!("*{}b", &name[..10_000]);
+    client.call(&["SET", &name, "x"]).await;
+    client.call(&["SET", "asgi:k", "x"]).await;
+    let refused = client.call(&["KEYS", &pattern]).await;
+    assert!(refused.starts_with("-ERR this pattern takes too long"));
+    assert_eq!(client.call(&["KEYS", "asgi*"]).await, "*1 $6 asgi:k ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn too_many_clients_are_told_so() {
     let options = ServerOptions {
         max_clients: 1,

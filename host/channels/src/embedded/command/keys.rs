@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Context, integer};
-use crate::embedded::glob;
+use crate::embedded::glob::Matcher;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::Value;
@@ -122,6 +122,6 @@ pub(super) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
         return Err(Refusal::Syntax);
     };
     let mut keyspace = context.keyspace();
-    let found = keyspace.keys().filter(|key| glob::matches(pattern, key));
-    Ok(Reply::Array(found.cloned().map(Reply::Bulk).collect()))
+    let found = Matcher::default().select(pattern, keyspace.keys())?;
+    Ok(Reply::Array(found.into_iter().map(Reply::Bulk).collect()))
 }

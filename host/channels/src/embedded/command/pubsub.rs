@@ -86,9 +86,8 @@ pub(super) fn publish(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
         return Err(Refusal::Syntax);
     };
     let state = &mut *context.state;
-    Ok(Reply::count(state.subscriptions.publish(
-        &mut state.clients,
-        channel,
-        message,
-    )))
+    let count = state
+        .subscriptions
+        .publish(&mut state.clients, channel, message)?;
+    Ok(Reply::count(count))
 }

@@ -1,11 +1,9 @@
 //! The scripts of Python's `channels_redis` and `asgi_redis`.
 
-use bytes::Bytes;
-
 use super::super::strings::increase;
 use super::{BAD_ARGUMENTS, Call, add, expire, members};
 use crate::embedded::command::integer;
-use crate::embedded::glob;
+use crate::embedded::glob::Matcher;
 use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
@@ -34,12 +32,7 @@ pub(super) fn delete_matching(
     let ([], [pattern]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
-    let found: Vec<Bytes> = keyspace
-        .keys()
-        .filter(|key| glob::matches(pattern, key))
-        .cloned()
-        .collect();
-    for key in found {
+    for key in Matcher::default().select(pattern, keyspace.keys())? {
         keyspace.remove(&key);
     }
     Ok(Reply::Null)
