@@ -49,6 +49,8 @@ pub struct Socket<S> {
     writer: WriteHalf<S>,
     decoder: Decoder,
     unsent: BytesMut,
+    /// Whether nothing of what was written waits in a buffer below, such as TLS's.
+    is_flushed: bool,
     liveness: Liveness,
     heard: Instant,
     ping_at: Instant,
@@ -146,6 +148,7 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
             writer,
             decoder: Decoder::new(max_message),
             unsent: BytesMut::new(),
+            is_flushed: true,
             liveness,
             heard: now,
             ping_at: now + liveness.ping_every,
@@ -176,9 +179,18 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
                 .max(began - self.liveness.ping_every.min(self.liveness.silence / 2));
         }
         loop {
-            let wake_at = self.ping_at.min(self.heard + self.liveness.silence);
+            // Our own writing and pinging come before reading: a socket that always has data would else starve them. They
+            // are soon done, so that reading does not starve in turn.
+            let now = Instant::now();
+            if now >= self.ping_at {
+                self.ping_at = now + self.liveness.ping_every;
+                self.queue(0x89, b"djangobot")?;
+            }
+            let dead_at = self.heard + self.liveness.silence;
             tokio::select! {
                 biased;
+                sent = send(&mut self.writer, &mut self.unsent, &mut self.is_flushed),
+                    if !self.unsent.is_empty() || !self.is_flushed => sent?,
                 read = self.reader.read(self.decoder.spare()) => {
                     let count = read?;
                     if count == 0 {
@@ -188,20 +200,10 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
                     self.heard = Instant::now();
                     return Ok((SystemTime::now(), self.heard.into_std()));
                 }
-                written = self.writer.write(&self.unsent), if !self.unsent.is_empty() => {
-                    match written? {
-                        0 => return Err(Lost::Cut),
-                        count => self.unsent.advance(count),
-                    }
-                    self.writer.flush().await?;
-                }
-                () = sleep_until(wake_at) => {
-                    let now = Instant::now();
-                    if now >= self.heard + self.liveness.silence {
+                () = sleep_until(self.ping_at.min(dead_at)) => {
+                    if Instant::now() >= dead_at {
                         return Err(Lost::Silent(self.liveness.silence));
                     }
-                    self.ping_at = now + self.liveness.ping_every;
-                    self.queue(0x89, b"djangobot")?;
                 }
             }
         }
@@ -263,6 +265,24 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         );
         Ok(())
     }
+}
+
+/// Sends all of `unsent` on its way. Dropping the future loses nothing: the next one goes on where it was.
+async fn send(
+    writer: &mut (impl AsyncWrite + Unpin),
+    unsent: &mut BytesMut,
+    is_flushed: &mut bool,
+) -> Result<(), Lost> {
+    while !unsent.is_empty() {
+        match writer.write(unsent).await? {
+            0 => return Err(Lost::Cut),
+            count => unsent.advance(count),
+        }
+        *is_flushed = false;
+    }
+    writer.flush().await?;
+    *is_flushed = true;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -151,6 +151,34 @@ async fn time_in_which_nobody_listened_is_no_silence() {
     assert!(began.elapsed() < Duration::from_secs(1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn pongs_and_pings_go_out_while_there_is_always_more_to_read() {
+    let mut frames = b"\x89\x02hi".to_vec();
+    for _ in 0..100 {
+        frames.extend_from_slice(&[0x82, 127]);
+        frames.extend_from_slice(&100_000_u64.to_be_bytes());
+        frames.extend_from_slice(&[b' '; 100_000]);
+    }
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let mut socket = Socket::new(tokio::io::join(&frames[..], near), 1 << 20, LIVELY);
+    for _ in 0..100 {
+        next(&mut socket).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    drop(socket);
+    let mut sent = Vec::new();
+    far.read_to_end(&mut sent).await.unwrap();
+    let mut opcodes = Vec::new();
+    let mut rest = &sent[..];
+    while let [first, second, ..] = rest {
+        opcodes.push(first & 0xf);
+        rest = &rest[6 + usize::from(second & 0x7f)..];
+    }
+    assert_eq!(opcodes[0], 0xa, "the pong comes first");
+    let pings = opcodes.iter().filter(|&&opcode| opcode == 9).count();
+    assert!((10..=13).contains(&pings), "{pings} pings in 100 s");
+}
+
 #[tokio::test]
 async fn a_close_is_a_handshake() {
     let (client, mut server) = pair(LIVELY).await;
