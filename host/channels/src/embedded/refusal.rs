@@ -1,6 +1,9 @@
 //! Why a command is refused: Redis's own words, since clients know errors by them.
 
-use super::resp::{MAX_REQUEST, Reply};
+use super::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
+
+/// Longest name of a channel, pattern, client or prefix, in bytes: the server keeps them beside its bounded memory.
+pub(super) const MAX_NAME: usize = 1024;
 
 /// A refused command. Shown, it is the whole error line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +70,12 @@ pub(super) enum Refusal {
     LongTransaction,
     #[error("ERR this pattern takes too long to match here: use a shorter or a simpler one")]
     LongMatch,
+    #[error("ERR the commands ran, but their replies have more than {MAX_OUTPUT} bytes")]
+    LongReply,
+    #[error("ERR a name here has at most {MAX_NAME} bytes")]
+    LongName,
+    #[error("ERR too many prefixes, or too many or too long keys to wait for")]
+    TooManyNames,
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     Aborted,
     #[error("NOSCRIPT No matching script. Please use EVAL.")]
@@ -83,6 +92,14 @@ pub(super) enum Refusal {
     /// A script's own error, or one that no other command has.
     #[error("{0}")]
     Other(&'static str),
+}
+
+/// Refuses a name that is too long to be kept.
+pub(super) fn check_name(name: &[u8]) -> Result<(), Refusal> {
+    if name.len() > MAX_NAME {
+        return Err(Refusal::LongName);
+    }
+    Ok(())
 }
 
 impl From<Refusal> for Reply {

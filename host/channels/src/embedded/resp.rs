@@ -10,6 +10,8 @@ use super::number;
 const MAX_ARGUMENTS: usize = 128 * 1024;
 /// Most bytes that the arguments of one request may have together.
 pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
+/// How much a client may have answered that it does not read, before no more of its requests are run.
+pub(super) const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// Most arguments, and most bytes of them, before the password was given. Redis has the same.
 const MAX_ARGUMENTS_BEFORE_PASSWORD: usize = 10;
 const MAX_REQUEST_BEFORE_PASSWORD: usize = 16 * 1024;
@@ -217,6 +219,27 @@ impl Reply {
     /// A count of things in memory.
     pub(super) fn count(count: usize) -> Self {
         Self::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// How much memory it takes, in itself and written, roughly.
+    pub(super) fn size(&self) -> usize {
+        let inner: usize = match self {
+            Self::Error(text) => text.len(),
+            Self::Bulk(bytes) => bytes.len(),
+            Self::Array(items) | Self::Push(items) | Self::Several(items) => {
+                items.iter().map(Self::size).sum()
+            }
+            Self::Scored(pairs) => pairs
+                .iter()
+                .map(|pair| pair.0.len() + size_of_val(pair))
+                .sum(),
+            Self::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| key.size() + value.size())
+                .sum(),
+            _ => 0,
+        };
+        inner + size_of::<Self>()
     }
 
     /// Writes it at the end of `out`.

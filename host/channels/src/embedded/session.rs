@@ -16,12 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Line;
 use super::command::{self, Session, taken_reply};
-use super::resp::{Reply, Request, RequestReader};
+use super::resp::{MAX_OUTPUT, Reply, Request, RequestReader};
 use super::state::Shared;
 use super::waiting::{Taken, Ticket};
 
-/// How much a client may have answered that it does not read, before no more of its requests are run.
-const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 /// How much a client may send while it waits for an item, before no more is read.
 const INPUT_LIMIT: usize = 1024 * 1024;
 /// Forever, to a timer.
@@ -139,7 +137,7 @@ impl Connection {
             && if is_blocked {
                 self.input.len() < INPUT_LIMIT
             } else {
-                self.output.len() < OUTPUT_LIMIT
+                self.output.len() < MAX_OUTPUT
             };
         let until = self
             .blocked
@@ -165,7 +163,7 @@ impl Connection {
 
     /// Runs the requests that have come whole, up to one that waits.
     fn run_requests(&mut self) {
-        while self.blocked.is_none() && !self.session.closing && self.output.len() < OUTPUT_LIMIT {
+        while self.blocked.is_none() && !self.session.closing && self.output.len() < MAX_OUTPUT {
             match self
                 .requests
                 .next(&mut self.input, self.session.authenticated)

@@ -296,6 +296,66 @@ async fn a_pattern_that_takes_too_long_is_refused() {
 }
 
 #[tokio::test]
+async fn a_transaction_s_replies_are_bounded() {
+    let server = server().await;
+    let mut client = Client::connect(server.addr()).await;
+    client.call(&["SET", "k", &"x".repeat(10_000_000)]).await;
+    client.call(&["ZADD", "q", "1", "m"]).await;
+    client.call(&["MULTI"]).await;
+    client.call(&["BZPOPMIN", "q", "0"]).await;
+    for _ in 0..20 {
+        client.call(&["GET", "k"]).await;
+    }
+    client.call(&["SET", "ran", "yes"]).await;
+    let refused = client.call(&["EXEC"]).await;
+    assert!(
+        refused.starts_with("-ERR the commands ran"),
+        "{}",
+        refused.len()
+    );
+    assert_eq!(client.call(&["GET", "ran"]).await, "$3 yes ");
+    assert_eq!(client.call(&["ZPOPMIN", "q"]).await, "*2 $1 m $1 1 ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn names_that_the_server_keeps_are_bounded() {
+    let server = server().await;
+    let mut client = Client::connect(server.addr()).await;
+    client.call(&["HELLO", "3"]).await;
+    let (longest, long) = ("x".repeat(1024), "x".repeat(1025));
+    for request in [
+        &["SUBSCRIBE", "fits", &long][..],
+        &["PSUBSCRIBE", &long],
+        &["CLIENT", "SETNAME", &long],
+        &["HELLO", "3", "SETNAME", &long],
+        &["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", &long],
+    ] {
+        assert_eq!(
+            client.call(request).await,
+            "-ERR a name here has at most 1024 bytes "
+        );
+    }
+    assert_eq!(client.call(&["PUBLISH", "fits", "m"]).await, ":0 ");
+    assert_eq!(client.call(&["CLIENT", "SETNAME", &longest]).await, "+OK ");
+    let prefixes: Vec<String> = (0..101).map(|prefix| prefix.to_string()).collect();
+    let mut tracking = vec!["CLIENT", "TRACKING", "ON", "BCAST"];
+    for prefix in &prefixes {
+        tracking.extend(["PREFIX", prefix]);
+    }
+    let keys = vec!["k"; 10_000];
+    for request in [
+        tracking,
+        [&["BZPOPMIN"], &keys[..], &["0"]].concat(),
+        vec!["BLPOP", &"x".repeat(1_100_000), "0"],
+    ] {
+        let refused = client.call(&request).await;
+        assert!(refused.starts_with("-ERR too many"), "{refused}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn too_many_clients_are_told_so() {
     let options = ServerOptions {
         max_clients: 1,

@@ -5,10 +5,13 @@ use bytes::Bytes;
 use super::server::REDIS_VERSION;
 use super::{Context, Session, integer, is};
 use crate::embedded::clients::Tracking;
-use crate::embedded::refusal::Refusal;
+use crate::embedded::refusal::{Refusal, check_name};
 use crate::embedded::resp::{Protocol, Reply};
 use crate::embedded::store::DATABASES;
 use crate::embedded::subscriptions::Kind;
+
+/// Most prefixes that a client may track.
+const MAX_PREFIXES: usize = 100;
 
 /// `AUTH [username] password`
 pub(super) fn auth(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
@@ -137,6 +140,7 @@ pub(super) fn client(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
 }
 
 fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), Refusal> {
+    check_name(name)?;
     if !name.iter().all(u8::is_ascii_graphic) {
         return Err(Refusal::Other(
             "ERR Client names cannot contain spaces, newlines or special characters.",
@@ -187,6 +191,10 @@ fn tracking(
         options = rest;
         match rest {
             [prefix, rest @ ..] if is(option, "PREFIX") => {
+                check_name(prefix)?;
+                if tracking.prefixes.len() >= MAX_PREFIXES {
+                    return Err(Refusal::TooManyNames);
+                }
                 tracking.prefixes.push(Bytes::copy_from_slice(prefix));
                 options = rest;
             }

@@ -8,6 +8,11 @@ use crate::embedded::resp::Reply;
 use crate::embedded::store::{Absent, End, List};
 use crate::embedded::waiting::{From, Item, Wanted};
 
+/// How much all keys of one wait may take: they are kept beside the bounded memory.
+const MAX_WAIT: usize = 1024 * 1024;
+/// What a key of a wait takes beyond its bytes.
+const WAIT_OVERHEAD: usize = 128;
+
 /// `LPUSH key element...`
 pub(super) fn lpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
     push(context, arguments, End::Left)
@@ -132,6 +137,10 @@ pub(super) fn wait_for(
     }
     if !context.may_wait {
         return Ok(Reply::NullArray);
+    }
+    let size = |key: &Bytes| key.len() + WAIT_OVERHEAD;
+    if wanted.keys.iter().map(size).sum::<usize>() > MAX_WAIT {
+        return Err(Refusal::TooManyNames);
     }
     context.session.wait = Some(Wait { wanted, limit });
     Ok(Reply::Nothing)

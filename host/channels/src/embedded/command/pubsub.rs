@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Context;
-use crate::embedded::refusal::Refusal;
+use crate::embedded::refusal::{Refusal, check_name};
 use crate::embedded::resp::Reply;
 use crate::embedded::subscriptions::Kind;
 
@@ -24,6 +24,7 @@ fn listen(
     word: &'static str,
 ) -> Result<Reply, Refusal> {
     let id = context.session.id;
+    names.iter().try_for_each(|name| check_name(name))?;
     let mut replies = Vec::with_capacity(names.len());
     for name in names {
         if !context.state.subscriptions.subscribe(kind, id, name) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Command, Context};
 use crate::embedded::refusal::Refusal;
-use crate::embedded::resp::{MAX_REQUEST, Reply};
+use crate::embedded::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
 
 /// What a queued command costs beyond its arguments.
 const COMMAND_OVERHEAD: usize = 64;
@@ -65,10 +65,22 @@ pub(super) fn exec(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refu
         return Err(Refusal::Aborted);
     }
     context.may_wait = false;
-    let run = |(command, arguments): (&Command, Vec<Bytes>)| {
-        (command.run)(context, &arguments).unwrap_or_else(Reply::from)
-    };
-    Ok(Reply::Array(
-        transaction.queued.into_iter().map(run).collect(),
-    ))
+    let (mut replies, mut size) = (Vec::new(), 0);
+    for (command, arguments) in transaction.queued {
+        let reply = (command.run)(context, &arguments).unwrap_or_else(Reply::from);
+        size += reply.size();
+        if size > MAX_OUTPUT {
+            // The commands behind it run all the same, but nothing more is kept for the client.
+            replies = Vec::new();
+        } else {
+            replies.push(reply);
+        }
+    }
+    if size > MAX_OUTPUT {
+        // What it took from queues without being told goes back.
+        let taken = std::mem::take(&mut context.session.taken);
+        context.state.put_back(taken, false);
+        return Err(Refusal::LongReply);
+    }
+    Ok(Reply::Array(replies))
 }
