@@ -18,7 +18,7 @@ use crate::{
 pub struct Config {
     /// How often we ping (WebSocket pings).
     pub ping_every: Duration,
-    /// A connection on which nothing at all was heard for this long is rebuilt.
+    /// A connection on which nothing at all was heard for this long is rebuilt, and one whose `hello` takes longer.
     pub silence: Duration,
     /// The wait after a first failure; it doubles with each further one, and is jittered down to its half.
     pub backoff_first: Duration,
@@ -132,6 +132,13 @@ struct Ended {
     lived: Duration,
 }
 
+/// Whether Slack has said hello, with which the session begins.
+enum Greeting {
+    /// Not yet; the session is told once it does.
+    Awaited(Session),
+    Came(Instant),
+}
+
 /// What a frame means for the connection that it came on.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
@@ -174,19 +181,12 @@ impl Connection<'_> {
                 Err(outcome) => return outcome,
             },
         };
-        tracing::info!(
-            team = session.team.name,
-            user = session.me.name,
-            "connected to Slack"
-        );
-        let began = Instant::now();
-        if !self.tell(Incoming::Connected(session.into())).await {
-            socket.close().await;
-            return Outcome::Stopped;
-        }
-        let mut outcome = self.read(&mut socket).await;
+        let mut greeting = Greeting::Awaited(session.into());
+        let mut outcome = self.read(&mut socket, &mut greeting).await;
         if let Outcome::Ended(ended) = &mut outcome {
-            ended.lived = began.elapsed();
+            if let Greeting::Came(at) = greeting {
+                ended.lived = at.elapsed();
+            }
             if ended.is_dead {
                 return outcome;
             }
@@ -195,12 +195,12 @@ impl Connection<'_> {
         outcome
     }
 
-    /// Reads frames until the connection ends.
-    async fn read<S>(&self, socket: &mut Socket<S>) -> Outcome
+    /// Reads frames until the connection ends. One on which Slack says no hello has not come about.
+    async fn read<S>(&self, socket: &mut Socket<S>, greeting: &mut Greeting) -> Outcome
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
     {
-        let mut is_greeted = false;
+        let greeted_by = tokio::time::Instant::now() + self.config.silence;
         let mut end = None;
         loop {
             let (received, arrived) = tokio::select! {
@@ -210,6 +210,11 @@ impl Connection<'_> {
                     Ok(times) => times,
                     Err(lost) => return Outcome::Ended(Ended::dead(&lost)),
                 },
+                () = tokio::time::sleep_until(greeted_by), if greeting.is_awaited() => {
+                    let waited = self.config.silence.as_secs_f32();
+                    let reason = format!("Slack did not say hello within {waited} s");
+                    return Outcome::Ended(Ended::because(reason));
+                }
             };
             loop {
                 let event = match socket.take() {
@@ -234,11 +239,17 @@ impl Connection<'_> {
                 match event.as_ref().map_or(Meaning::Event, meaning) {
                     Meaning::Event => {}
                     Meaning::Ours => continue,
-                    Meaning::Hello => is_greeted = true,
+                    Meaning::Hello => {
+                        if let Some(session) = greeting.came()
+                            && !self.connected(session).await
+                        {
+                            return Outcome::Stopped;
+                        }
+                    }
                     Meaning::Leave(why) => end = Some(Ended::leave(why)),
                     Meaning::Error => {
                         complain(&event);
-                        if !is_greeted {
+                        if greeting.is_awaited() {
                             end = Some(Ended::leave("Slack did not accept the connection"));
                         }
                     }
@@ -251,6 +262,16 @@ impl Connection<'_> {
                 return Outcome::Ended(end);
             }
         }
+    }
+
+    /// Tells that a session has begun; false when that is no longer wanted.
+    async fn connected(&self, session: Session) -> bool {
+        tracing::info!(
+            team = session.team_name,
+            user = session.self_name,
+            "connected to Slack"
+        );
+        self.tell(Incoming::Connected(session)).await
     }
 
     async fn frame(
@@ -276,6 +297,23 @@ impl Connection<'_> {
         tokio::select! {
             sent = self.out.send(incoming) => sent.is_ok(),
             () = self.cancel.cancelled() => false,
+        }
+    }
+}
+
+impl Greeting {
+    fn is_awaited(&self) -> bool {
+        matches!(self, Greeting::Awaited(_))
+    }
+
+    /// Notes the hello, and gives the session that it begins; `None` when it had begun.
+    fn came(&mut self) -> Option<Session> {
+        if !self.is_awaited() {
+            return None;
+        }
+        match std::mem::replace(self, Greeting::Came(Instant::now())) {
+            Greeting::Awaited(session) => Some(session),
+            Greeting::Came(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::api::ApiError;
 /// What a transport tells. It comes through a bounded channel, in the order in which it happened.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A connection is made; its frames follow.
+    /// A connection is made and Slack has said hello on it; the hello and all that follows come next.
     Connected(Session),
     /// Something that Slack sent, and that is not the transport's own business.
     Frame(Frame),

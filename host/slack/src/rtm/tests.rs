@@ -1,9 +1,10 @@
 //! Against a real local Slack, with connections that are dropped, frozen, closed and fed with rubbish.
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use local_slack::{Answer, Burst, Control, Frame as Emitted, LocalSlack, Options};
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::*;
 use crate::testing::{slack, soon};
@@ -231,6 +232,47 @@ async fn a_frozen_connection_is_found_out_and_rebuilt() {
     control.freeze(None);
     let (_, why) = rtm.connected().await;
     assert!(why.contains("nothing was heard for 0.5 s"), "{why}");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_hello_is_none_however_lively() {
+    let (slack, api) = slack(Options::default()).await;
+    let control = slack.control();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    control.answer(
+        "rtm.connect",
+        Answer {
+            body: Some(json!({
+                "ok": true,
+                "url": url,
+                "self": {"id": "U1", "name": "bot"},
+                "team": {"id": "T1", "name": "Team", "domain": "team"},
+            })),
+            ..Answer::default()
+        },
+    );
+    let mut rtm = Rtm::start(&api, quick());
+    let mute = async {
+        let stream = listener.accept().await.unwrap().0;
+        let mut server = tokio_tungstenite::accept_async(stream).await.unwrap();
+        // Reading answers pings.
+        while let Some(Ok(message)) = server.next().await {
+            assert!(!message.is_text(), "{message}");
+        }
+    };
+    let (first, ()) = tokio::join!(rtm.next(), soon(mute));
+    match first {
+        Incoming::Disconnected { reason, .. } => {
+            assert!(reason.contains("hello within 0.5 s"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    rtm.connected().await;
+    assert_eq!(
+        rtm.frame().await.unwrap().text("/type").as_deref(),
+        Some("hello")
+    );
 }
 
 #[tokio::test]
