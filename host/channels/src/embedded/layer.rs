@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::reader::QueueReader;
+use super::refusal::Refusal;
 use super::sorted_set::{MEMBER_OVERHEAD, SortedSet};
 use super::state::{Shared, State};
 use super::store::{Absent, Keyspace, Millis};
@@ -137,6 +138,8 @@ impl Queues {
     }
 
     /// Puts members on a queue, as many as capacity and memory have room for; gives their number.
+    ///
+    /// Where there is no memory for the first it fails, and may be tried again, as with a Redis at its `maxmemory`.
     fn send(
         &self,
         keyspace: &mut Keyspace<'_>,
@@ -146,6 +149,7 @@ impl Queues {
     ) -> Result<usize, LayerError> {
         let now = score::now();
         let mut memory = keyspace.room();
+        let mut is_out_of_memory = false;
         let accepted = keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
             remove_older(set, now, self.options.expiry);
             // Later than all that is there, or what was sent first might be read last.
@@ -155,7 +159,11 @@ impl Queues {
                     continue;
                 }
                 let cost = member.len() + MEMBER_OVERHEAD;
-                if set.len() >= capacity || memory < cost {
+                if set.len() >= capacity {
+                    return index;
+                }
+                if memory < cost {
+                    is_out_of_memory = index == 0;
                     return index;
                 }
                 memory -= cost;
@@ -167,6 +175,12 @@ impl Queues {
         let accepted = accepted
             .map_err(|refusal| self.refused(refusal))?
             .unwrap_or(0);
+        if is_out_of_memory {
+            return Err(LayerError::Unavailable {
+                address: self.address.to_string(),
+                reason: Refusal::Memory.to_string(),
+            });
+        }
         if accepted > 0 {
             keyspace.set_deadline(key, Some(after(keyspace.now(), self.options.expiry)));
         }

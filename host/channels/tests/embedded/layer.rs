@@ -5,7 +5,7 @@ use std::sync::Arc;
 use djangobot_channels::capacity::Capacities;
 use djangobot_channels::{
     ChannelLayer, ChannelName, EmbeddedLayer, EmbeddedServer, GroupName, LayerError, LayerOptions,
-    Member, Receiver, ReceiverId, Sent,
+    Member, Receiver, ReceiverId, Sent, ServerOptions,
 };
 use djangobot_event::Event;
 
@@ -77,6 +77,32 @@ async fn a_full_channel_takes_what_it_has_room_for() {
     assert_eq!(layer.send(&to, &members[80..]).await.unwrap().accepted, 20);
     assert_eq!(layer.send(&to, &members[100..]).await.unwrap().accepted, 0);
     assert_eq!(layer.depth(&to).await.unwrap(), Some(100));
+}
+
+#[tokio::test]
+async fn a_full_memory_is_no_full_channel() {
+    let options = ServerOptions {
+        memory_limit: 20_000,
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(([127, 0, 0, 1], 0).into(), options)
+        .await
+        .unwrap();
+    let layer = server.layer();
+    let to = channel("slack.send");
+    let sealed: Vec<Member> = (0..50).map(|_| layer.seal(&[b'x'; 1000])).collect();
+    let accepted = layer.send(&to, &sealed).await.unwrap().accepted;
+    assert!((1..50).contains(&accepted), "{accepted}");
+    let refused = layer.send(&to, &sealed[accepted..]).await.unwrap_err();
+    assert!(refused.is_temporary(), "{refused}");
+    assert!(refused.to_string().contains("OOM"), "{refused}");
+    let reader = receiver(&layer, &to).await;
+    for _ in 0..2 {
+        let delivery = reader.next().await.unwrap();
+        reader.done(&delivery).await.unwrap();
+    }
+    let again = layer.send(&to, &sealed[accepted..]).await.unwrap();
+    assert!(again.accepted > 0);
 }
 
 #[tokio::test]
