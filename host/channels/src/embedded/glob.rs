@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::refusal::Refusal;
 
-/// How many steps all patterns and texts of one command may take together: some tenths of a second under the lock.
+/// How many steps all patterns and texts of one command or transaction may take together: some tenths of a second under the lock.
 const STEPS: usize = 50_000_000;
 
-/// Matches patterns for one command, until that has taken too long.
+/// Matches patterns for one command or transaction, until that has taken too long.
 #[derive(Debug)]
 pub(super) struct Matcher {
     /// How many steps are left.

@@ -107,11 +107,11 @@ impl Subscriptions {
     pub(super) fn publish(
         &self,
         clients: &mut Clients,
+        matcher: &mut Matcher,
         channel: &Bytes,
         message: &Bytes,
     ) -> Result<usize, Refusal> {
         // First, so that nobody hears what is refused then.
-        let mut matcher = Matcher::default();
         let mut matching = Vec::new();
         for (pattern, listeners) in &self.patterns.by_name {
             if matcher.matches(pattern, channel)? {

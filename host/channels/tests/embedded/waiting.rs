@@ -292,6 +292,12 @@ async fn a_pattern_that_takes_too_long_is_refused() {
     let refused = client.call(&["KEYS", &pattern]).await;
     assert!(refused.starts_with("-ERR this pattern takes too long"));
     assert_eq!(client.call(&["KEYS", "asgi*"]).await, "*1 $6 asgi:k ");
+    // A transaction has no more time than a command.
+    client.call(&["MULTI"]).await;
+    client.call(&["KEYS", &pattern]).await;
+    client.call(&["KEYS", "asgi*"]).await;
+    let both = client.call(&["EXEC"]).await;
+    assert_eq!(both.matches("-ERR this pattern").count(), 2, "{both}");
     server.shutdown().await;
 }
 

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::{Context, integer};
-use crate::embedded::glob::Matcher;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::Value;
@@ -121,7 +120,8 @@ pub(super) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
     let [pattern] = arguments else {
         return Err(Refusal::Syntax);
     };
-    let mut keyspace = context.keyspace();
-    let found = Matcher::default().select(pattern, keyspace.keys())?;
+    let now = context.state.now();
+    let mut keyspace = context.state.store.at(context.session.database, now);
+    let found = context.matcher.select(pattern, keyspace.keys())?;
     Ok(Reply::Array(found.into_iter().map(Reply::Bulk).collect()))
 }

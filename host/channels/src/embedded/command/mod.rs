@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::glob::Matcher;
 use super::number;
 use super::refusal::Refusal;
 use super::resp::{Protocol, Reply, Request};
@@ -233,6 +234,8 @@ pub(super) struct Context<'a> {
     pub(super) session: &'a mut Session,
     /// Whether it may wait: not within a transaction.
     may_wait: bool,
+    /// Matches patterns; all commands of a transaction share its time.
+    matcher: Matcher,
 }
 
 impl Context<'_> {
@@ -250,6 +253,7 @@ pub(super) fn execute(state: &mut State, session: &mut Session, request: &Reques
         state,
         session,
         may_wait: true,
+        matcher: Matcher::default(),
     };
     let reply = dispatch(&mut context, request).unwrap_or_else(|refusal| {
         if let Some(transaction) = &mut context.session.transaction {

@@ -87,8 +87,9 @@ pub(super) fn publish(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
         return Err(Refusal::Syntax);
     };
     let state = &mut *context.state;
-    let count = state
-        .subscriptions
-        .publish(&mut state.clients, channel, message)?;
+    let count =
+        state
+            .subscriptions
+            .publish(&mut state.clients, &mut context.matcher, channel, message)?;
     Ok(Reply::count(count))
 }

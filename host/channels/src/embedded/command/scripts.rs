@@ -101,10 +101,11 @@ fn run(
         arguments,
         time: context.state.micros(),
     };
-    let keyspace = &mut context.keyspace();
+    let now = context.state.now();
+    let keyspace = &mut context.state.store.at(context.session.database, now);
     match script {
         Script::RestoreInflight => libraries::restore_inflight(keyspace, call),
-        Script::DeleteMatching => libraries::delete_matching(keyspace, call),
+        Script::DeleteMatching => libraries::delete_matching(keyspace, &mut context.matcher, call),
         Script::GroupSend => libraries::group_send(keyspace, call),
         Script::StoreAndPush => libraries::store_and_push(keyspace, call),
         Script::Count => libraries::count(keyspace, call),

@@ -27,12 +27,13 @@ pub(super) fn restore_inflight(
 
 pub(super) fn delete_matching(
     keyspace: &mut Keyspace<'_>,
+    matcher: &mut Matcher,
     call: Call<'_>,
 ) -> Result<Reply, Refusal> {
     let ([], [pattern]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
-    for key in Matcher::default().select(pattern, keyspace.keys())? {
+    for key in matcher.select(pattern, keyspace.keys())? {
         keyspace.remove(&key);
     }
     Ok(Reply::Null)
