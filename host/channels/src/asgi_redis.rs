@@ -152,8 +152,8 @@ impl Dialect for AsgiRedis {
         Member(member.into())
     }
 
-    fn open(codec: &Codec, _member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError> {
-        codec.open(&stored.ok_or(OpenError::Expired)?)
+    fn sealed(_member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError> {
+        stored.ok_or(OpenError::Expired)
     }
 
     fn append() -> &'static Script {

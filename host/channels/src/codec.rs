@@ -10,6 +10,10 @@ use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::layer::{Member, OpenError};
+use crate::score::now;
+
+/// How many seconds a sender's clock may be ahead, as Fernet has it.
+const CLOCK_SKEW: i64 = 60;
 
 /// A secret of `symmetric_encryption_keys`: any text, hashed to a Fernet key. Never shown.
 #[derive(Clone)]
@@ -73,6 +77,15 @@ impl Codec {
 
     /// Finds the payload in `member`; nothing is copied unless it is encrypted.
     pub fn open(&self, member: &Bytes) -> Result<Bytes, OpenError> {
+        self.open_at(member, Some(now() as u64))
+    }
+
+    /// The same, of whatever age the member is: it was taken in time, by a reader that ended.
+    pub fn open_again(&self, member: &Bytes) -> Result<Bytes, OpenError> {
+        self.open_at(member, None)
+    }
+
+    fn open_at(&self, member: &Bytes, now: Option<u64>) -> Result<Bytes, OpenError> {
         if member.len() < self.prefix {
             return Err(OpenError::Short(member.len()));
         }
@@ -83,19 +96,30 @@ impl Codec {
         let refused = OpenError::Key {
             keys: self.keys.len(),
         };
-        let Ok(token) = std::str::from_utf8(&body) else {
+        let token = std::str::from_utf8(&body).ok();
+        let Some((token, sealed)) = token.and_then(|token| Some((token, sealed_at(token)?))) else {
             return Err(refused);
         };
-        let decrypt = |Key(fernet): &Key| match self.ttl {
-            Some(ttl) => fernet.decrypt_with_ttl(token, ttl).ok(),
-            None => fernet.decrypt(token).ok(),
-        };
-        self.keys
-            .iter()
-            .find_map(decrypt)
-            .map(Bytes::from)
-            .ok_or(refused)
+        // At the time at which it was sealed it is neither too old nor ahead; its age is judged below.
+        let decrypt = |Key(fernet): &Key| fernet.decrypt_at_time(token, None, sealed as u64).ok();
+        let payload = self.keys.iter().find_map(decrypt).ok_or(refused)?;
+        if let (Some(now), Some(limit)) = (now, self.ttl) {
+            let age = now as i64 - sealed;
+            if age < -CLOCK_SKEW || u64::try_from(age).is_ok_and(|age| age > limit) {
+                return Err(OpenError::Age { age, limit });
+            }
+        }
+        Ok(payload.into())
     }
+}
+
+/// The Unix time in a Fernet token, behind its version; none where no clock of this age can have been read.
+fn sealed_at(token: &str) -> Option<i64> {
+    let head = URL_SAFE.decode(token.get(..12)?).ok()?;
+    let sealed = i64::from_be_bytes(head.get(1..9)?.try_into().ok()?);
+    (0..=i64::from(u32::MAX) * 4)
+        .contains(&sealed)
+        .then_some(sealed)
 }
 
 #[cfg(test)]
@@ -146,9 +170,39 @@ mod tests {
     fn a_token_older_than_the_limit_is_refused() {
         let codec = Codec::new(0, vec![key("s3cret-key")], Some(30));
         assert!(codec.open(&codec.seal(b"x").0).is_ok());
-        let python = Bytes::from_static(PYTHON_TOKEN.as_bytes());
-        // The dump's clock may lie on either side of this machine's: both ways it is no fresh token.
-        assert_eq!(codec.open(&python), Err(OpenError::Key { keys: 1 }));
+        let sealed = |ago: i64| {
+            let Key(fernet) = key("s3cret-key");
+            Bytes::from(fernet.encrypt_at_time(b"x", (now() as i64 - ago) as u64))
+        };
+        // A second or two may pass before it is opened.
+        for (ago, opens) in [
+            (0, true),
+            (25, true),
+            (40, false),
+            (-50, true),
+            (-90, false),
+        ] {
+            let member = sealed(ago);
+            let opened = codec.open(&member);
+            assert_eq!(opened.is_ok(), opens, "{ago}: {opened:?}");
+            assert!(opens || matches!(opened, Err(OpenError::Age { limit: 30, .. })));
+            assert_eq!(codec.open_again(&member).unwrap(), "x");
+        }
+        let foreign = Codec::new(0, vec![key("other")], Some(30));
+        assert_eq!(foreign.open(&sealed(40)), Err(OpenError::Key { keys: 1 }));
+    }
+
+    #[test]
+    fn a_token_with_an_absurd_time_is_an_error_and_no_crash() {
+        for time in [u64::MAX, u64::MAX - 30, 1 << 63, 1 << 62] {
+            let member =
+                Bytes::from(URL_SAFE.encode([&[0x80][..], &time.to_be_bytes(), &[0; 64]].concat()));
+            for ttl in [None, Some(30)] {
+                let codec = Codec::new(0, vec![key("s3cret-key")], ttl);
+                assert_eq!(codec.open(&member), Err(OpenError::Key { keys: 1 }));
+                assert_eq!(codec.open_again(&member), Err(OpenError::Key { keys: 1 }));
+            }
+        }
     }
 
     #[test]

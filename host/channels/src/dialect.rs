@@ -22,8 +22,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Makes a payload a member: what is handed to [`Dialect::append`], now or again.
     fn seal(codec: &Codec, payload: &[u8]) -> Member;
 
-    /// Finds the payload of a member that was taken, `stored` being what lay beside it.
-    fn open(codec: &Codec, member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
+    /// Finds the bytes that [`Dialect::seal`]'s codec made in a member that was taken, `stored` being what lay beside it.
+    fn sealed(member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
 
     /// The script that puts members on a queue, as many as there is room for, and answers how many.
     fn append() -> &'static Script;

@@ -141,12 +141,20 @@ pub enum OpenError {
     )]
     Short(usize),
     /// No key opens it.
-    #[error(
-        "none of the {keys} symmetric_encryption_keys opens it, or it is too old: the sender uses another key"
-    )]
+    #[error("none of the {keys} symmetric_encryption_keys opens it: the sender uses another key")]
     Key {
         /// How many keys were tried.
         keys: usize,
+    },
+    /// A key opens it, but its sender's clock does not fit ours, or it waited too long.
+    #[error(
+        "it was encrypted {age} s ago by its sender's clock, and may be {limit} s old and a minute ahead: it waited too long, or the clocks differ"
+    )]
+    Age {
+        /// Seconds since it was encrypted; negative where that lies ahead.
+        age: i64,
+        /// The most that is allowed.
+        limit: u64,
     },
     /// The stored payload is gone (asgi_redis keeps it in a key of its own, with a TTL).
     #[error("its payload had expired")]

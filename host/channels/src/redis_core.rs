@@ -140,8 +140,8 @@ impl Dialect for Core {
         codec.seal(payload)
     }
 
-    fn open(codec: &Codec, member: &Bytes, _stored: Option<Bytes>) -> Result<Bytes, OpenError> {
-        codec.open(member)
+    fn sealed(member: &Bytes, _stored: Option<Bytes>) -> Result<Bytes, OpenError> {
+        Ok(member.clone())
     }
 
     fn append() -> &'static Script {

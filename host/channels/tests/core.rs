@@ -23,6 +23,7 @@ on_each_server! {
     what_is_expired_leaves_with_the_next_send,
     all_serializers_prefixes_and_keys_come_back,
     what_cannot_be_opened_is_delivered_with_the_reason_and_once,
+    what_was_taken_in_time_opens_however_long_ago_that_was,
     a_process_local_channel_gets_its_own_messages_and_leaves_the_others,
     a_process_local_message_names_its_channel,
     what_a_process_local_reader_leaves_is_its_names_next_reader_s,
@@ -202,6 +203,28 @@ async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once(redis: Serv
     receiver.done(&short).await.unwrap();
     receiver.close().await.unwrap();
     assert_eq!(keys(redis.port()), Vec::<String>::new());
+}
+
+async fn what_was_taken_in_time_opens_however_long_ago_that_was(redis: Server) {
+    // A message of channels_redis 4.3, behind 12 bytes: older than 70 s for any clock, or ahead of it.
+    let member = "123456789012gAAAAABrAs20Y9vkSB_i3dXat568CvrmznCxU7WwmdjZJEgIbmDelN_4dez6zfkpyBb6WyMesuyK667i8m0I9BcJTe8gyHMkKQ==";
+    redis.cli(&["zadd", "asgic$djangobot.r", "1", member]);
+    // Another message, since it begins with other bytes.
+    let waiting = member.replace("123456789012", "abcdefghijkl");
+    redis.cli(&["zadd", "asgic", "99999999999", &waiting]);
+    let layer = layer_of(
+        "channels_redis.core.RedisChannelLayer",
+        json!({"hosts": [redis.url()], "symmetric_encryption_keys": ["s3cret-key"]}),
+    );
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    let again = next(&receiver).await;
+    assert_eq!(again.payload.as_deref(), Ok(&b"\x81\xa4type\xa3x.y"[..]));
+    receiver.done(&again).await.unwrap();
+    let late = next(&receiver).await;
+    assert!(
+        matches!(late.payload, Err(OpenError::Age { limit: 70, .. })),
+        "{late:?}"
+    );
 }
 
 async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others(redis: Server) {

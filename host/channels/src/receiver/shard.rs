@@ -246,7 +246,14 @@ impl<D: Dialect> Shard<D> {
             return;
         };
         if self.shelf.put(&member) {
-            let payload = D::open(&self.shared.codec, &member, bytes(stored));
+            let codec = &self.shared.codec;
+            let payload = D::sealed(&member, bytes(stored)).and_then(|sealed| {
+                if redelivered {
+                    codec.open_again(&sealed)
+                } else {
+                    codec.open(&sealed)
+                }
+            });
             let place = Place {
                 host: self.host,
                 score,
