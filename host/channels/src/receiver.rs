@@ -109,14 +109,18 @@ impl<D: Dialect> QueueReceiver<D> {
 impl<D: Dialect> Receiver for QueueReceiver<D> {
     async fn next(&self) -> Result<Delivery, LayerError> {
         let mut inbox = self.inbox.lock().await;
-        let delivery = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(LayerError::Closed),
-            // From here to the return nothing waits, so a caller that gives up has lost nothing.
-            arrived = inbox.recv() => arrived.unwrap_or(Err(LayerError::Closed))?,
-        };
-        self.shelves[delivery.place.host].hand_out(&delivery.member);
-        Ok(delivery)
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(LayerError::Closed),
+                // From here to the return nothing waits, so a caller that gives up has lost nothing.
+                arrived = inbox.recv() => arrived.unwrap_or(Err(LayerError::Closed))?,
+            };
+            let shelf = &self.shelves[delivery.place.host];
+            if shelf.hand_out(&delivery.member, self.shared.config.lease) {
+                return Ok(delivery);
+            }
+        }
     }
 
     async fn done(&self, delivery: &Delivery) -> Result<(), LayerError> {
@@ -124,10 +128,11 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
             &self.shared.servers[delivery.place.host],
             &self.shelves[delivery.place.host],
         );
+        // Also where the receiver is being closed: that tells the server what was finished.
+        shelf.finish(&delivery.member);
         if self.stop.is_cancelled() {
             return Err(LayerError::Closed);
         }
-        shelf.finish(&delivery.member);
         let finish = D::finish(&shelf.own, std::slice::from_ref(&delivery.member));
         match shelf.connection() {
             Some(mut connection) => {

@@ -22,6 +22,8 @@ on_each_server! {
     what_a_killed_reader_had_comes_again_to_its_id_at_once,
     what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out,
     a_slow_reader_keeps_its_lease,
+    a_reader_that_was_suspended_does_not_give_out_what_another_finished,
+    what_is_done_while_the_reader_closes_does_not_come_again,
     closing_gives_back_what_is_unfinished_in_its_order,
     what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send,
     two_readers_share_and_none_gets_what_the_other_got,
@@ -136,6 +138,47 @@ async fn a_slow_reader_keeps_its_lease(redis: Server) {
         "it belongs to the slow one"
     );
     slow.done(&held).await.unwrap();
+}
+
+async fn a_reader_that_was_suspended_does_not_give_out_what_another_finished(redis: Server) {
+    let lease = |config: &mut djangobot_channels::config::RedisConfig| config.lease = SHORT_LEASE;
+    let layer = layer_with(&[&redis.url()], lease);
+    send(&layer, "c", 0..5).await;
+    let suspended = layer.receiver(&channel("c"), &id("a")).await.unwrap();
+    let held = next(&suspended).await;
+    assert_eq!(number(&layer, &held), 0);
+    let url = redis.url();
+    // This thread runs all of the first reader, and waits here: to the others it is gone.
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let layer = layer_with(&[&url], lease);
+            let heir = layer.receiver(&channel("c"), &id("b")).await.unwrap();
+            let numbers = drain(&layer, &heir, 5).await;
+            heir.close().await.unwrap();
+            numbers
+        })
+    });
+    assert_eq!(other.join().unwrap(), [0, 1, 2, 3, 4]);
+    suspended.done(&held).await.unwrap();
+    assert!(is_empty(&layer, &suspended, "c").await);
+    // What it takes from now on is its own again.
+    send(&layer, "c", 5..45).await;
+    assert!(drain(&layer, &suspended, 40).await.into_iter().eq(5..45));
+}
+
+async fn what_is_done_while_the_reader_closes_does_not_come_again(redis: Server) {
+    let layer = layer(&redis.url());
+    send(&layer, "c", 0..2).await;
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    let held = next(&receiver).await;
+    let (closed, done) = tokio::join!(biased; receiver.close(), receiver.done(&held));
+    closed.unwrap();
+    assert!(matches!(done, Err(LayerError::Closed)), "{done:?}");
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    assert_eq!(drain(&layer, &receiver, 1).await, [1]);
 }
 
 async fn closing_gives_back_what_is_unfinished_in_its_order(redis: Server) {

@@ -1,9 +1,9 @@
 //! The task that reads one host for a receiver.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -33,6 +33,9 @@ pub(super) struct Shard<D: Dialect> {
     wake: Arc<Notify>,
     /// What was taken and did not yet find place in `out`.
     backlog: Mutex<VecDeque<Delivery>>,
+    /// Held while a script runs that takes messages: an answer that says all that is ours must
+    /// not lack what another one brought meanwhile.
+    taking: tokio::sync::Mutex<()>,
     dialect: PhantomData<D>,
 }
 
@@ -54,6 +57,7 @@ impl<D: Dialect> Shard<D> {
             stop,
             wake: Arc::default(),
             backlog: Mutex::default(),
+            taking: tokio::sync::Mutex::default(),
             dialect: PhantomData,
         }
     }
@@ -168,6 +172,10 @@ impl<D: Dialect> Shard<D> {
                     () = self.stop.cancelled() => return Ok(()),
                     place = self.out.reserve() => place.map_err(|_| LayerError::Closed)?,
                 };
+                // We may have been suspended, or cut off, for so long that others have these.
+                if self.is_lapsed() {
+                    self.keep(&mut connection, true).await?;
+                }
                 if let Some(delivery) = self.backlog().pop_front() {
                     place.send(Ok(delivery));
                 }
@@ -175,9 +183,7 @@ impl<D: Dialect> Shard<D> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let took = self
-                .call(&mut connection, &D::scripts().take, BATCH as u64)
-                .await?;
+            let took = self.take(&mut connection).await?;
             if took < BATCH && self.backlog().is_empty() {
                 tokio::select! {
                     () = self.stop.cancelled() => return Ok(()),
@@ -201,22 +207,55 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
+    fn is_lapsed(&self) -> bool {
+        self.shelf.is_lapsed(self.shared.config.lease)
+    }
+
+    /// Takes messages from the queue; answers how many there were.
+    async fn take(&self, connection: &mut MultiplexedConnection) -> Result<usize, LayerError> {
+        let _turn = self.taking.lock().await;
+        let began = SystemTime::now();
+        let is_lapsed = self.is_lapsed();
+        let took = self
+            .call(connection, &D::scripts().take, BATCH as u64)
+            .await?;
+        // Where nothing was taken nothing was renewed; and what is new says nothing of what we had.
+        if !took.is_empty() && !is_lapsed {
+            self.shelf.renew(began);
+        }
+        Ok(took.len())
+    }
+
+    /// Renews the lease, and takes over what others left; answers how many messages the server
+    /// told of. Those are all that are ours where `all` is set, or where the lease ran out: then
+    /// what waits here and is not among them is another reader's.
     async fn keep(
         &self,
         connection: &mut MultiplexedConnection,
         all: bool,
     ) -> Result<usize, LayerError> {
-        self.call(connection, &D::scripts().keep, u64::from(all))
-            .await
+        let _turn = self.taking.lock().await;
+        let began = SystemTime::now();
+        let all = all || self.is_lapsed();
+        let ours = self
+            .call(connection, &D::scripts().keep, u64::from(all))
+            .await?;
+        if all {
+            self.shelf.retain(&ours);
+            self.backlog()
+                .retain(|delivery| ours.contains(&delivery.member));
+        }
+        self.shelf.renew(began);
+        Ok(ours.len())
     }
 
-    /// Runs one of the scripts that take messages; answers how many there were.
+    /// Runs one of the scripts that take messages, and takes up what it answers; gives their members.
     async fn call(
         &self,
         connection: &mut MultiplexedConnection,
         script: &Script,
         last: u64,
-    ) -> Result<usize, LayerError> {
+    ) -> Result<HashSet<Bytes>, LayerError> {
         let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
         let fill = |cmd: &mut Cmd| {
             self.shelf.write_keys(cmd);
@@ -231,23 +270,23 @@ impl<D: Dialect> Shard<D> {
                 .server
                 .unavailable(format!("it answered {answer:?} where messages were due")));
         };
-        let count = items.len() / 4;
+        let mut members = HashSet::with_capacity(items.len() / 4);
         let mut items = items.into_iter();
         while let (Some(member), Some(score), Some(again), Some(stored)) =
             (items.next(), items.next(), items.next(), items.next())
         {
-            self.take_up(member, &score, again == Value::Int(1), stored);
+            if let (Some(member), Some(score)) = (bytes(member), number(&score)) {
+                self.take_up(&member, score, again == Value::Int(1), stored);
+                members.insert(member);
+            }
         }
-        Ok(count)
+        Ok(members)
     }
 
-    fn take_up(&self, member: Value, score: &Value, redelivered: bool, stored: Value) {
-        let (Some(member), Some(score)) = (bytes(member), number(score)) else {
-            return;
-        };
-        if self.shelf.put(&member) {
+    fn take_up(&self, member: &Bytes, score: f64, redelivered: bool, stored: Value) {
+        if self.shelf.put(member) {
             let codec = &self.shared.codec;
-            let payload = D::sealed(&member, bytes(stored)).and_then(|sealed| {
+            let payload = D::sealed(member, bytes(stored)).and_then(|sealed| {
                 if redelivered {
                     codec.open_again(&sealed)
                 } else {
@@ -259,7 +298,7 @@ impl<D: Dialect> Shard<D> {
                 score,
             };
             self.backlog().push_back(Delivery {
-                member,
+                member: member.clone(),
                 payload,
                 place,
                 redelivered,

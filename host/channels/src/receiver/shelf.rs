@@ -1,7 +1,8 @@
 //! What a reader has taken from one host and not finished.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redis::Cmd;
@@ -21,6 +22,8 @@ pub(super) struct Shelf {
     held: Mutex<HashMap<Bytes, Standing>>,
     /// The connection that the reader's task uses, while it has one.
     link: Mutex<Option<MultiplexedConnection>>,
+    /// When the lease was last renewed, by the clock on the wall: others stand still while the machine sleeps.
+    renewed: Mutex<SystemTime>,
 }
 
 /// How far a member has come.
@@ -44,6 +47,7 @@ impl Shelf {
             id: id.clone(),
             held: Mutex::default(),
             link: Mutex::default(),
+            renewed: SystemTime::UNIX_EPOCH.into(),
         }
     }
 
@@ -68,8 +72,42 @@ impl Shelf {
         new
     }
 
-    pub(super) fn hand_out(&self, member: &Bytes) {
-        self.held().insert(member.clone(), Standing::Given);
+    /// Hands `member` out; says whether it is ours to hand out.
+    ///
+    /// Where `lease` ran out another reader may have it: it is put down then, and comes again when
+    /// the server says that it is still ours.
+    pub(super) fn hand_out(&self, member: &Bytes, lease: Duration) -> bool {
+        let lapsed = self.is_lapsed(lease);
+        let mut held = self.held();
+        match held.get_mut(member) {
+            Some(Standing::Waiting) if lapsed => {
+                held.remove(member);
+                false
+            }
+            Some(standing @ Standing::Waiting) => {
+                *standing = Standing::Given;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts down what waits and is not in `ours`, the members that the server says we have.
+    pub(super) fn retain(&self, ours: &HashSet<Bytes>) {
+        self.held()
+            .retain(|member, standing| *standing != Standing::Waiting || ours.contains(member));
+    }
+
+    /// Notes that the lease was renewed by a call that began at `began`.
+    pub(super) fn renew(&self, began: SystemTime) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began;
+    }
+
+    /// Whether others may have taken over what we had, since `lease` passed with nothing renewed.
+    pub(super) fn is_lapsed(&self, lease: Duration) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back says nothing, and so is no reason to go on.
+        renewed.elapsed().map_or(true, |passed| passed >= lease)
     }
 
     pub(super) fn finish(&self, member: &Bytes) {
