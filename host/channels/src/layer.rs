@@ -26,7 +26,7 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// Makes the bytes that go on the wire of a payload: random prefix, encryption.
     ///
     /// Done once for a message, so that sending it again after a lost answer puts the same
-    /// member in the queue, which then is there once.
+    /// member in the queue, which then is there once (unless a reader took it between).
     fn seal(&self, payload: &[u8]) -> Member;
 
     /// How long readers open what [`ChannelLayer::seal`] made; `None`: for ever.
