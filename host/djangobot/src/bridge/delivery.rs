@@ -14,6 +14,7 @@ use djangobot_channels::{ChannelLayer, ChannelName, LayerError, Member};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::envelope::Message;
@@ -34,6 +35,8 @@ pub(crate) struct Deliveries {
     metrics: Metrics,
     /// Events that may wait for one channel.
     hold: usize,
+    /// Ends all waiting for room.
+    stop: CancellationToken,
     queues: HashMap<ChannelName, Arc<Queue>>,
     tasks: JoinSet<()>,
 }
@@ -83,11 +86,17 @@ impl Held {
 }
 
 impl Deliveries {
-    pub(crate) fn new(layer: Arc<dyn ChannelLayer>, metrics: Metrics, hold: usize) -> Self {
+    pub(crate) fn new(
+        layer: Arc<dyn ChannelLayer>,
+        metrics: Metrics,
+        hold: usize,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             layer,
             metrics,
             hold: hold.max(1),
+            stop,
             queues: HashMap::new(),
             tasks: JoinSet::new(),
         }
@@ -118,13 +127,20 @@ impl Deliveries {
             arrived,
             id,
         };
-        let hold = self.hold;
+        let (hold, stop) = (self.hold, self.stop.clone());
         let queue = match self.queues.get(channel) {
             Some(queue) => queue,
             None => self.open(channel),
         };
         while queue.is_full_and_moves(hold) {
-            queue.room.notified().await;
+            if stop
+                .run_until_cancelled(queue.room.notified())
+                .await
+                .is_none()
+            {
+                // What Slack sent before the stop is little, and the stop has an end of its own.
+                return queue.push(event, usize::MAX);
+            }
         }
         queue.push(event, hold);
     }

@@ -17,6 +17,8 @@ pub(crate) struct Envelope {
     transport: &'static str,
     /// Known once Slack has said who we are.
     team_id: String,
+    /// Counts events that have no time of their own.
+    untimed: u64,
 }
 
 /// When and how often an event came.
@@ -41,6 +43,7 @@ impl Envelope {
             send_channel,
             transport,
             team_id: String::new(),
+            untimed: 0,
         }
     }
 
@@ -78,8 +81,9 @@ impl Envelope {
     /// An id for `event` that is the same however and however often it comes: the key for deduplication.
     ///
     /// A message is named by its conversation and `ts`, which Slack's history has too. Other events
-    /// have no such name, so a hash of the frame stands in.
-    pub(crate) fn id(&self, kind: &str, event: &Event) -> String {
+    /// have no such name, so a hash of the frame stands in. Where they have no time either, that of their arrival does:
+    /// one typing looks like the next, and RTM gives none twice.
+    pub(crate) fn id(&mut self, kind: &str, event: &Event, receipt: &Receipt) -> String {
         let team = &self.team_id;
         let channel = event
             .text("/channel")
@@ -87,25 +91,26 @@ impl Envelope {
         let ts = event.text("/ts").or_else(|| event.text("/event_ts"));
         match (channel, ts) {
             (Some(channel), Some(ts)) if kind == "message" => {
-                format!("{team}.message.{channel}.{ts}")
+                format!("{team}.message.{channel:.40}.{ts:.40}")
             }
-            (channel, ts) => {
-                let (channel, ts) = (channel.unwrap_or_default(), ts.unwrap_or_default());
-                format!(
-                    "{team}.{kind:.40}.{channel}.{ts}.{:016x}",
-                    fingerprint(event.raw())
-                )
+            (channel, Some(ts)) => {
+                let channel = channel.unwrap_or_default();
+                let print = fingerprint(event.raw());
+                format!("{team}.{kind:.40}.{channel:.40}.{ts:.40}.{print:016x}")
+            }
+            (channel, None) => {
+                let channel = channel.unwrap_or_default();
+                // Frames that were read together arrived at the same moment.
+                self.untimed += 1;
+                let at = micros(receipt.received);
+                format!("{team}.{kind:.40}.{channel:.40}.{at:x}.{:x}", self.untimed)
             }
         }
     }
 
     /// The `djangobot` key, as JSON.
     fn about(&self, id: &str, receipt: &Receipt) -> Vec<u8> {
-        let received_at = receipt
-            .received
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros();
+        let received_at = micros(receipt.received);
         let about = About {
             id,
             team_id: &self.team_id,
@@ -214,6 +219,13 @@ fn names(event: &Event, roster: &Roster) -> Vec<(&'static str, String)> {
     names
 }
 
+/// Microseconds since the Unix epoch.
+fn micros(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_micros()
+}
+
 /// 64 bits of FNV-1a over 8-byte words: stable between versions and machines, and not for security.
 fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
@@ -249,35 +261,46 @@ mod tests {
         envelope
     }
 
-    fn id(json: &'static str) -> String {
-        let event = Event::parse(json).unwrap();
-        envelope().id(&event.text("/type").unwrap(), &event)
+    fn ids(frames: [&'static str; 2]) -> [String; 2] {
+        let mut envelope = envelope();
+        frames.map(|json| {
+            let event = Event::parse(json).unwrap();
+            let receipt = Receipt {
+                received: UNIX_EPOCH,
+                attempt: 1,
+            };
+            envelope.id(&event.text("/type").unwrap(), &event, &receipt)
+        })
     }
 
     #[test]
     fn a_message_is_named_by_its_conversation_and_ts_alone() {
-        assert_eq!(
-            id(r#"{"type":"message","channel":"C1","ts":"1.2","text":"a"}"#),
-            "T1.message.C1.1.2"
-        );
-        assert_eq!(
-            id(r#"{"type":"message","ts":"1.2","channel":"C1","team":"T1"}"#),
-            "T1.message.C1.1.2"
-        );
+        let [live, from_history] = ids([
+            r#"{"type":"message","channel":"C1","ts":"1.2","text":"a"}"#,
+            r#"{"type":"message","ts":"1.2","channel":"C1","team":"T1"}"#,
+        ]);
+        assert_eq!(live, "T1.message.C1.1.2");
+        assert_eq!(live, from_history);
     }
 
     #[test]
     fn other_events_are_told_apart_by_their_bytes() {
-        let one = id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#);
-        assert_eq!(
-            one,
-            id(r#"{"type":"user_typing","channel":"C1","user":"U1"}"#)
-        );
-        assert_ne!(
-            one,
-            id(r#"{"type":"user_typing","channel":"C1","user":"U2"}"#)
-        );
-        assert!(one.starts_with("T1.user_typing.C1.."), "{one}");
+        let [one, again] =
+            ids([r#"{"type":"pin_added","event_ts":"1.2","item":{"channel":"C1"}}"#; 2]);
+        assert_eq!(one, again);
+        assert!(one.starts_with("T1.pin_added.C1.1.2."), "{one}");
+        let [one, other] = ids([
+            r#"{"type":"pin_added","event_ts":"1.2","user":"U1"}"#,
+            r#"{"type":"pin_added","event_ts":"1.2","user":"U2"}"#,
+        ]);
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn events_without_a_time_are_each_their_own() {
+        let [one, next] = ids([r#"{"type":"user_typing","channel":"C1","user":"U1"}"#; 2]);
+        assert_ne!(one, next);
+        assert!(one.starts_with("T1.user_typing.C1."), "{one}");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Inbound {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
+    /// Where the app's messages for Slack come from, and so no event may go to.
+    pub(crate) send_channel: ChannelName,
     /// By Slack's type.
     pub(crate) routes: HashMap<Box<str>, Route>,
     /// What was logged already and is from then on only counted.
@@ -81,7 +83,10 @@ impl Inbound {
             sentence: error.to_string(),
         })?;
         let kind = match event.text("/type") {
-            Some(kind) if !kind.is_empty() => kind.into_owned(),
+            // No longer than a channel's name can be: it is a metric's label and a key of ours.
+            Some(kind) if !kind.is_empty() => {
+                kind.chars().take(MAX_NAME_LENGTH).collect::<String>()
+            }
             _ => {
                 return Err(Unfit {
                     reason: "no_type",
@@ -101,7 +106,7 @@ impl Inbound {
             received: frame.received,
             attempt: 1,
         };
-        let id = self.envelope.id(&kind, &event);
+        let id = self.envelope.id(&kind, &event, &receipt);
         let message = self
             .envelope
             .wrap(event, &id, &channel, &receipt, &self.roster)
@@ -131,7 +136,7 @@ impl Inbound {
                     sentence,
                 });
             }
-            let (channel, exact) = channel_for(kind)?;
+            let (channel, exact) = channel_for(kind, &self.send_channel)?;
             if !exact {
                 tracing::warn!(r#type = kind, %channel, "the type is no channel name; its events go to a name made of it");
             }
@@ -194,25 +199,29 @@ impl Inbound {
     }
 }
 
-/// The channel of a Slack type, and whether it is the type's own name: what no channel may be called is made fit.
-fn channel_for(kind: &str) -> Result<(ChannelName, bool), Unfit> {
+/// The channel of a Slack type, and whether it is the type's own name: what no channel may be called is made fit, and
+/// what the app sends to Slack through is kept clear of events.
+fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<(ChannelName, bool), Unfit> {
     if let Ok(channel) = ChannelName::new(&format!("slack.{kind}"))
         && !channel.is_process_local()
+        && channel != *send_channel
     {
         return Ok((channel, true));
     }
-    let fit = |c: char| {
-        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
-            c
-        } else {
-            '_'
-        }
+    let fit = |c: char| match c {
+        '-' | '_' | '.' => c,
+        _ if c.is_ascii_alphanumeric() => c,
+        _ => '_',
     };
-    let name: String = "slack."
+    let mut name: String = "slack."
         .chars()
         .chain(kind.chars().map(fit))
         .take(MAX_NAME_LENGTH)
         .collect();
+    if name == send_channel.as_str() {
+        name.truncate(MAX_NAME_LENGTH - 1);
+        name.push('_');
+    }
     match ChannelName::new(&name) {
         Ok(channel) => Ok((channel, false)),
         Err(error) => Err(Unfit {
@@ -229,7 +238,8 @@ mod tests {
     #[test]
     fn a_type_that_is_no_channel_name_is_made_one() {
         let check = |kind: &str, expect: &str, exact: bool| {
-            let Ok((channel, was)) = channel_for(kind) else {
+            let send = ChannelName::new("slack.send").unwrap();
+            let Ok((channel, was)) = channel_for(kind, &send) else {
                 panic!("{kind:?} got no channel")
             };
             assert_eq!((channel.as_str(), was), (expect, exact), "{kind:?}");
@@ -237,6 +247,7 @@ mod tests {
         check("message", "slack.message", true);
         check("we/ird type", "slack.we_ird_type", false);
         check("a!b", "slack.a_b", false);
+        check("send", "slack.send_", false);
         check("étoile", "slack._toile", false);
         check(
             &"x".repeat(200),

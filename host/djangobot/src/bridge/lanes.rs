@@ -6,30 +6,41 @@ use std::collections::{HashMap, VecDeque};
 pub(crate) struct Lanes<J> {
     /// Lanes in which a job runs, with what waits behind it.
     waiting: HashMap<String, VecDeque<J>>,
-    jobs: usize,
+    /// How many jobs wait behind others.
+    behind: usize,
 }
 
 impl<J> Default for Lanes<J> {
     fn default() -> Self {
         Self {
             waiting: HashMap::new(),
-            jobs: 0,
+            behind: 0,
         }
     }
 }
 
 impl<J> Lanes<J> {
-    /// How many jobs run or wait.
-    pub(crate) fn len(&self) -> usize {
-        self.jobs
+    /// How many jobs run: one in each busy lane.
+    pub(crate) fn running(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many jobs wait behind others.
+    pub(crate) fn behind(&self) -> usize {
+        self.behind
+    }
+
+    /// Whether a job runs in `lane`.
+    pub(crate) fn is_busy(&self, lane: &str) -> bool {
+        self.waiting.contains_key(lane)
     }
 
     /// Takes a job; gives it back to be run at once where its lane is free.
     pub(crate) fn admit(&mut self, lane: &str, job: J) -> Option<J> {
-        self.jobs += 1;
         match self.waiting.get_mut(lane) {
             Some(queue) => {
                 queue.push_back(job);
+                self.behind += 1;
                 None
             }
             None => {
@@ -41,10 +52,12 @@ impl<J> Lanes<J> {
 
     /// Says that the job that ran in `lane` is done; gives the next one to run.
     pub(crate) fn finished(&mut self, lane: &str) -> Option<J> {
-        self.jobs = self.jobs.saturating_sub(1);
         let next = self.waiting.get_mut(lane).and_then(VecDeque::pop_front);
-        if next.is_none() {
-            self.waiting.remove(lane);
+        match next {
+            Some(_) => self.behind -= 1,
+            None => {
+                self.waiting.remove(lane);
+            }
         }
         next
     }
@@ -60,11 +73,12 @@ mod tests {
         assert_eq!(lanes.admit("a", 1), Some(1));
         assert_eq!(lanes.admit("a", 2), None);
         assert_eq!(lanes.admit("b", 3), Some(3));
-        assert_eq!(lanes.len(), 3);
+        assert_eq!((lanes.running(), lanes.behind()), (2, 1));
+        assert!(lanes.is_busy("a") && !lanes.is_busy("c"));
         assert_eq!(lanes.finished("a"), Some(2));
         assert_eq!(lanes.finished("a"), None);
         assert_eq!(lanes.finished("b"), None);
-        assert_eq!(lanes.len(), 0);
+        assert_eq!((lanes.running(), lanes.behind()), (0, 0));
         assert_eq!(lanes.admit("a", 4), Some(4));
     }
 }

@@ -34,7 +34,7 @@ use envelope::Envelope;
 use inbound::Inbound;
 use outbound::Outbound;
 use post::Post;
-use request::Rules;
+use request::{Refusal, Rules};
 use roster::RosterKeeper;
 
 /// Frames that may wait between the transport and the way in.
@@ -81,34 +81,40 @@ impl Bridge {
         let (sessions, session) = watch::channel(None);
         let (frames, incoming) = mpsc::channel(FRAMES);
 
-        let inbound = self.inbound(&roster, sessions);
+        let inbound = self.inbound(&roster, sessions, send_channel.clone(), stop.clone());
         let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer);
 
-        let transport = spawn(rtm::run(
-            self.api.clone(),
-            rtm::Config::default(),
-            frames,
-            stop.clone(),
-        ));
-        let way_in = spawn(inbound.run(incoming));
-        let way_out = spawn(once_connected(session.clone(), stop.clone(), outbound));
-        let names = spawn(roster.clone().run(session, stop.clone()));
-        let watching = spawn(watch_layer(
-            self.layer.clone(),
-            send_channel,
-            self.metrics.clone(),
-            self.readiness.clone(),
-        ));
+        let config = rtm::Config::default();
+        let transport = spawn(
+            rtm::run(self.api.clone(), config, frames, stop.clone()),
+            &stop,
+        );
+        let way_in = spawn(inbound.run(incoming), &stop);
+        let way_out = spawn(
+            once_connected(session.clone(), stop.clone(), outbound),
+            &stop,
+        );
+        let names = spawn(roster.clone().run(session, stop.clone()), &stop);
+        let watching = spawn(
+            watch_layer(
+                self.layer.clone(),
+                send_channel,
+                self.metrics.clone(),
+                self.readiness.clone(),
+            ),
+            &stop,
+        );
 
         // The transport ends first, on a signal or for good; what it had handed out then runs through.
-        let ended = transport.await.map_err(Failure::plain)?;
-        stop.cancel();
-        let (inbound, outbound) = tokio::join!(
+        let transport = transport.await.map_err(Failure::plain)?;
+        let (left, barred) = tokio::join!(
             async { Ok::<_, tokio::task::JoinError>(way_in.await?.drain(DRAIN).await) },
             way_out
         );
-        let left = inbound.map_err(Failure::plain)?;
-        outbound.map_err(Failure::plain)?;
+        let (left, barred) = (
+            left.map_err(Failure::plain)?,
+            barred.map_err(Failure::plain)?,
+        );
         names.await.map_err(Failure::plain)?;
         drop(watching);
         self.layer.close().await;
@@ -118,13 +124,16 @@ impl Bridge {
                 "stopped with events that the channel layer had not taken; they are lost"
             );
         }
-        ended.map_err(Failure::plain)
+        transport.map_err(Failure::plain)?;
+        barred.map_err(Failure::plain)
     }
 
     fn inbound(
         &self,
         roster: &Arc<RosterKeeper>,
         sessions: watch::Sender<Option<Session>>,
+        send_channel: ChannelName,
+        stop: CancellationToken,
     ) -> Inbound {
         let layer = &self.settings.layer;
         Inbound {
@@ -133,7 +142,8 @@ impl Bridge {
                 layer.send_channel.clone(),
                 self.settings.slack.transport.name(),
             ),
-            deliveries: Deliveries::new(self.layer.clone(), self.metrics.clone(), layer.hold),
+            deliveries: Deliveries::new(self.layer.clone(), self.metrics.clone(), layer.hold, stop),
+            send_channel,
             roster: roster.clone(),
             sessions,
             readiness: self.readiness.clone(),
@@ -164,6 +174,7 @@ impl Bridge {
                 api: self.api.clone(),
                 pacer,
                 roster: roster.clone(),
+                stop: CancellationToken::new(),
             },
             state: self.state.clone(),
             metrics: self.metrics.clone(),
@@ -172,12 +183,17 @@ impl Bridge {
     }
 }
 
-/// A task that ends with its owner.
-fn spawn<F>(work: F) -> AbortOnDropHandle<F::Output>
+/// A task that ends with its owner. When it ends, for whatever reason, all others are asked to: a bridge of which a part
+/// is missing would lose what that part is for, and nobody would know.
+fn spawn<F>(work: F, stop: &CancellationToken) -> AbortOnDropHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    AbortOnDropHandle::new(tokio::spawn(work))
+    let ends_all = stop.clone().drop_guard();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let _ends_all = ends_all;
+        work.await
+    }))
 }
 
 /// Messages for Slack wait in the layer until Slack has taken our token, so that a wrong one fails no message.
@@ -185,13 +201,14 @@ async fn once_connected(
     mut session: watch::Receiver<Option<Session>>,
     stop: CancellationToken,
     outbound: Outbound,
-) {
+) -> Result<(), Refusal> {
     let connected = stop
         .run_until_cancelled(session.wait_for(Option::is_some))
         .await
         .is_some_and(|session| session.is_ok());
-    if connected {
-        outbound.run(stop, DRAIN).await;
+    match connected {
+        true => outbound.run(stop).await,
+        false => Ok(()),
     }
 }
 
@@ -208,9 +225,9 @@ async fn watch_layer(
         let answer = layer.ping().await;
         match &answer {
             Ok(()) if !is_there => tracing::info!("the channel layer answers again"),
-            Err(error) if is_there => tracing::error!(
-                "{error}; what the app sends waits there, and events wait in memory, until it does"
-            ),
+            Err(error) if is_there => {
+                tracing::error!("{error}; what the app sends waits there until it does")
+            }
             Ok(()) | Err(_) => {}
         }
         is_there = answer.is_ok();

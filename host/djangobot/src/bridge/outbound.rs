@@ -15,13 +15,21 @@ use tokio_util::sync::CancellationToken;
 use super::Tap;
 use super::backoff::Backoff;
 use super::lanes::Lanes;
-use super::post::Post;
+use super::post::{Post, Unsent};
 use super::request::{Refusal, Reply, Request, Rules};
 use crate::metrics::Metrics;
 use crate::state::{DeadLetter, State};
 
-/// Messages that may be under way to Slack; the rest waits in the layer.
-const IN_FLIGHT: usize = 256;
+/// Calls that may be under way, each in a lane of its own.
+const RUNNING: usize = 256;
+/// Messages that may wait behind others of their conversation; the rest waits in the layer.
+const BEHIND: usize = 10_000;
+/// Outcomes that may wait to be told, where reply channels are full.
+const UNTOLD: usize = 1_000;
+/// How long a stop waits for calls that are under way: longer than the Web API's own limit.
+const LAST_CALLS: Duration = Duration::from_secs(35);
+/// How often a layer that refuses to be read is spoken of again.
+const REMINDER: Duration = Duration::from_secs(60);
 /// How often an answer is offered to a reply channel that is full or away.
 const REPLY_TRIES: u32 = 8;
 
@@ -45,67 +53,146 @@ struct Job {
     taken: Instant,
 }
 
+/// What has come to an end.
+enum Ended {
+    /// A call: its lane is free, and there may be something to tell; or Slack bars us.
+    Called(String, Result<Option<Box<Untold>>, Refusal>),
+    /// The telling of an outcome.
+    Told,
+}
+
+/// An outcome that the app has still to be told.
+struct Untold {
+    delivery: Delivery,
+    reply: Reply,
+    outcome: Result<Value, Refusal>,
+}
+
+type Work<'a> = FuturesUnordered<BoxFuture<'a, Ended>>;
+
 impl Outbound {
-    /// Sends until `cancel`, then finishes what was taken, for at most `drain`; what is left goes back to the layer.
-    pub(crate) async fn run(self, cancel: CancellationToken, drain: Duration) {
+    /// Sends until `cancel` or until Slack bars us, which is the error; lets calls that are under way end. What was not
+    /// begun goes back to the layer.
+    pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), Refusal> {
         let Some(receiver) = cancel.run_until_cancelled(self.open()).await else {
-            return;
+            return Ok(());
         };
         let mut lanes = Lanes::default();
-        let mut running: FuturesUnordered<BoxFuture<'_, String>> = FuturesUnordered::new();
-        let mut backoff = patience();
-        loop {
+        let mut work: Work<'_> = FuturesUnordered::new();
+        let mut reading = Reading::new();
+        let outcome = loop {
+            let untold = work.len() - lanes.running();
+            let has_room = lanes.running() < RUNNING && lanes.behind() < BEHIND && untold < UNTOLD;
             tokio::select! {
-                () = cancel.cancelled() => break,
-                Some(lane) = running.next() => {
-                    if let Some(job) = lanes.finished(&lane) {
-                        running.push(self.work(&*receiver, lane, job).boxed());
+                () = cancel.cancelled() => break Ok(()),
+                Some(ended) = work.next() => {
+                    if let Err(barred) = self.ended(&*receiver, ended, &mut lanes, &mut work) {
+                        break Err(barred);
                     }
                 }
-                taken = self.take(&*receiver, &mut backoff), if lanes.len() < IN_FLIGHT => {
-                    if let Some((lane, job)) = taken
-                        && let Some(job) = lanes.admit(&lane, job)
-                    {
-                        running.push(self.work(&*receiver, lane, job).boxed());
+                // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
+                taken = self.take(&*receiver, &mut reading), if has_room => {
+                    if let Some(job) = taken {
+                        self.begin(&*receiver, job, &mut lanes, &mut work);
                     }
                 }
             }
-            self.metrics.sending().set(lanes.len() as f64);
-        }
-        let finish = async {
-            while let Some(lane) = running.next().await {
-                if let Some(job) = lanes.finished(&lane) {
-                    running.push(self.work(&*receiver, lane, job).boxed());
+            self.metrics
+                .sending()
+                .set((work.len() + lanes.behind()) as f64);
+        };
+        // Whoever waits gives up; what Slack may be carrying out just now is seen to its end.
+        self.post.stop.cancel();
+        let last = async {
+            while let Some(ended) = work.next().await {
+                if let Ended::Called(_, Ok(Some(untold))) = ended {
+                    work.push(self.tell(&*receiver, *untold).boxed());
                 }
             }
         };
-        let _ = tokio::time::timeout(drain, finish).await;
-        drop(running);
+        let _ = tokio::time::timeout(LAST_CALLS, last).await;
+        drop(work);
         if let Err(error) = receiver.close().await {
-            tracing::warn!(%error, unfinished = lanes.len(), "unfinished messages could not be given back now; they come again at the next start");
+            tracing::warn!(%error, "unfinished messages could not be given back now; they come again at the next start");
         }
+        outcome
+    }
+
+    /// Gives a message to its lane; what can't be sent has none, and only its outcome is told.
+    fn begin<'a>(
+        &'a self,
+        receiver: &'a dyn Receiver,
+        job: Job,
+        lanes: &mut Lanes<Job>,
+        work: &mut Work<'a>,
+    ) {
+        match &job.request {
+            Ok(request) => {
+                // Order is kept within a conversation; conversations do not wait for each other.
+                let lane = self.post.lane(request, |lane| lanes.is_busy(lane));
+                if let Some(job) = lanes.admit(&lane, job) {
+                    work.push(self.call(receiver, lane, job).boxed());
+                }
+            }
+            Err(refusal) => {
+                let outcome = Err(refusal.clone());
+                let Job {
+                    delivery,
+                    reply,
+                    taken,
+                    ..
+                } = job;
+                self.count(&outcome, taken);
+                let untold = Untold {
+                    delivery,
+                    reply,
+                    outcome,
+                };
+                work.push(self.tell(receiver, untold).boxed());
+            }
+        }
+    }
+
+    /// Goes on after an end: with the next message of the lane, and with telling the app.
+    fn ended<'a>(
+        &'a self,
+        receiver: &'a dyn Receiver,
+        ended: Ended,
+        lanes: &mut Lanes<Job>,
+        work: &mut Work<'a>,
+    ) -> Result<(), Refusal> {
+        let Ended::Called(lane, called) = ended else {
+            return Ok(());
+        };
+        if let Some(untold) = called? {
+            work.push(self.tell(receiver, *untold).boxed());
+        }
+        if let Some(job) = lanes.finished(&lane) {
+            work.push(self.call(receiver, lane, job).boxed());
+        }
+        Ok(())
     }
 
     async fn open(&self) -> Arc<dyn Receiver> {
-        let mut backoff = patience();
+        let mut reading = Reading::new();
         loop {
             match self.layer.receiver(&self.channel, &self.reader).await {
                 Ok(receiver) => return receiver,
-                Err(error) => self.not_read(&error, &mut backoff).await,
+                Err(error) => reading.failed(&error, &self.metrics).await,
             }
         }
     }
 
-    /// The next message, read and checked, and the lane that it belongs to. `None` after a failure, to try again.
-    async fn take(&self, receiver: &dyn Receiver, backoff: &mut Backoff) -> Option<(String, Job)> {
+    /// The next message, read and checked. `None` after a failure, to try again.
+    async fn take(&self, receiver: &dyn Receiver, reading: &mut Reading) -> Option<Job> {
         let delivery = match receiver.next().await {
             Ok(delivery) => delivery,
             Err(error) => {
-                self.not_read(&error, backoff).await;
+                reading.failed(&error, &self.metrics).await;
                 return None;
             }
         };
-        backoff.reset();
+        reading.worked();
         let taken = Instant::now();
         let (reply, request) = match self.decode(&delivery) {
             Ok(message) => {
@@ -119,27 +206,12 @@ impl Outbound {
 
         // Plugins, outbound, stand here: between what the app asked and what is called.
 
-        // Order is kept within a conversation; conversations do not wait for each other.
-        let lane = match &request {
-            Ok(request) => self.post.lane(request),
-            Err(_) => String::new(),
-        };
-        Some((
-            lane,
-            Job {
-                delivery,
-                reply,
-                request,
-                taken,
-            },
-        ))
-    }
-
-    /// Waits after a failure to read; who watches the layer has told of it.
-    async fn not_read(&self, error: &LayerError, backoff: &mut Backoff) {
-        self.metrics.layer_errors("receive").increment(1);
-        tracing::debug!("no message can be taken for Slack: {error}");
-        backoff.wait().await;
+        Some(Job {
+            delivery,
+            reply,
+            request,
+            taken,
+        })
     }
 
     fn decode(&self, delivery: &Delivery) -> Result<Event, Refusal> {
@@ -157,48 +229,78 @@ impl Outbound {
         })
     }
 
-    /// One message's whole way out. Gives the lane back, which is then free for its next.
-    async fn work(&self, receiver: &dyn Receiver, lane: String, job: Job) -> String {
-        let outcome = match job.request {
+    /// One message's whole way out, to Slack's answer. What is sent leaves the layer at once, so that no stop sends it
+    /// again.
+    async fn call(&self, receiver: &dyn Receiver, lane: String, job: Job) -> Ended {
+        let Job {
+            delivery,
+            reply,
+            request,
+            taken,
+        } = job;
+        let outcome = match request {
             Ok(request) => self.post.call(request).await,
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(Unsent::Refused(refusal)),
         };
+        let outcome = match outcome {
+            Ok(answer) => Ok(answer),
+            Err(Unsent::Refused(refusal)) => Err(refusal),
+            Err(Unsent::Stopped) => return Ended::Called(lane, Ok(None)),
+            Err(Unsent::Barred(why)) => return Ended::Called(lane, Err(why)),
+        };
+        self.count(&outcome, taken);
+        if outcome.is_ok() {
+            self.finish(receiver, &delivery).await;
+        }
+        let untold = Untold {
+            delivery,
+            reply,
+            outcome,
+        };
+        Ended::Called(lane, Ok(Some(Box::new(untold))))
+    }
+
+    fn count(&self, outcome: &Result<Value, Refusal>, taken: Instant) {
         let label = outcome
             .as_ref()
             .map_or_else(|refusal| refusal.error.as_str(), |_| "sent");
         self.metrics.sends(label).increment(1);
         self.metrics
             .send_seconds()
-            .record(job.taken.elapsed().as_secs_f64());
-        self.conclude(&job.reply, outcome, &job.delivery).await;
-        self.finish(receiver, &job.delivery).await;
-        lane
+            .record(taken.elapsed().as_secs_f64());
     }
 
-    /// Tells the app; a failure that nobody hears of is kept.
-    async fn conclude(&self, reply: &Reply, outcome: Result<Value, Refusal>, delivery: &Delivery) {
+    /// Tells the app; a failure that nobody hears of is kept, and only then leaves the layer.
+    async fn tell(&self, receiver: &dyn Receiver, untold: Untold) -> Ended {
+        let Untold {
+            delivery,
+            reply,
+            outcome,
+        } = untold;
         let request = &reply.request;
         match outcome {
             Ok(response) => {
                 tracing::debug!(method = reply.method, %request, "sent to Slack");
-                let unheard = self.answer(reply, sent(reply, response)).await;
+                let unheard = self.answer(&reply, sent(&reply, response)).await;
                 if let Err(why) = unheard {
                     tracing::warn!(method = reply.method, %request, "sent to Slack, but the app can't be told: {why}");
                 }
             }
             Err(refusal) => {
                 let unheard = match &reply.channel {
-                    Some(_) => self.answer(reply, failed(reply, &refusal)).await,
+                    Some(_) => self.answer(&reply, failed(&reply, &refusal)).await,
                     None => Err("the message had no reply_channel".to_owned()),
                 };
                 match unheard {
                     Ok(()) => {
                         tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail)
                     }
-                    Err(why) => self.bury(&refusal, delivery, &why),
+                    Err(why) => self.bury(&refusal, &delivery, &why),
                 }
+                self.finish(receiver, &delivery).await;
             }
         }
+        Ended::Told
     }
 
     /// Puts an answer on the reply channel, if there is one.
@@ -228,7 +330,15 @@ impl Outbound {
                 Err(error) if error.is_temporary() => why = error.to_string(),
                 Err(error) => return Err(error.to_string()),
             }
-            backoff.wait().await;
+            if self
+                .post
+                .stop
+                .run_until_cancelled(backoff.wait())
+                .await
+                .is_none()
+            {
+                break;
+            }
         }
         Err(why)
     }
@@ -303,7 +413,35 @@ fn failed(reply: &Reply, refusal: &Refusal) -> Value {
     })
 }
 
-/// How long to wait before a layer that could not be read is asked again.
-fn patience() -> Backoff {
-    Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
+/// How reading the layer goes.
+struct Reading {
+    backoff: Backoff,
+    told: Option<Instant>,
+}
+
+impl Reading {
+    fn new() -> Self {
+        Self {
+            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
+            told: None,
+        }
+    }
+
+    /// Waits after a failure. Who watches the layer tells of one that is away; of one that refuses only we know.
+    async fn failed(&mut self, error: &LayerError, metrics: &Metrics) {
+        metrics.layer_errors("receive").increment(1);
+        let is_told = self.told.is_some_and(|at| at.elapsed() < REMINDER);
+        if error.is_temporary() || is_told {
+            tracing::debug!("no message can be taken for Slack: {error}");
+        } else {
+            tracing::error!("no message can be taken for Slack: {error}");
+            self.told = Some(Instant::now());
+        }
+        self.backoff.wait().await;
+    }
+
+    fn worked(&mut self) {
+        self.backoff.reset();
+        self.told = None;
+    }
 }

@@ -34,7 +34,8 @@ pub(crate) struct Reply {
 }
 
 /// Why something was not sent: Slack's error code or one of its kind, and a sentence.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{detail}")]
 pub(crate) struct Refusal {
     pub(crate) error: String,
     pub(crate) detail: String,
