@@ -25,6 +25,11 @@ enum LetterError {
         "djangobot dead-letters show {id} prints it; mend it and let the app send it, then djangobot dead-letters drop {id}"
     ))]
     Unsendable { id: i64, reason: String },
+    #[error("dead letter {id} is kept: {reason}")]
+    #[diagnostic(help(
+        "is the channel layer the one that the bridge uses, and is the bridge running? Try again then"
+    ))]
+    NotTaken { id: i64, reason: String },
 }
 
 /// Lists, shows, sends again or drops. Works beside a running bridge.
@@ -107,20 +112,31 @@ async fn retry(state: &State, settings: &Settings, letter: &DeadLetter) -> Resul
         .target
         .as_ref()
         .ok_or_else(|| Failure::usage(ConfigError::NoTarget))?;
-    let open = target::open(&settings.layer, target)
+    let open = target::join(&settings.layer, target)
         .await
         .map_err(Failure::from)?;
     let sent = open
         .layer
         .send(&channel, &[open.layer.encode(&channel, &message)])
         .await;
+    let outcome = match sent {
+        // A broadcast that nobody heard is gone.
+        Ok(sent) if sent.receivers == Some(0) => Err(format!("nobody reads {channel}")),
+        Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    // Forgotten before anything else is waited for: an interruption then does not send it twice.
+    let forgotten = outcome
+        .map_err(|reason| {
+            Failure::failed(LetterError::NotTaken {
+                id: letter.id,
+                reason,
+            })
+        })
+        .and_then(|()| state.unbury(letter.id).map_err(Failure::failed));
     open.layer.close().await;
-    match sent {
-        Ok(sent) if sent.accepted == 1 => {}
-        Ok(_) => return Err(unsendable(format!("{channel} is full"))),
-        Err(error) => return Err(unsendable(error.to_string())),
-    }
-    state.unbury(letter.id).map_err(Failure::failed)?;
+    forgotten?;
     print(&format!(
         "Dead letter {} is on {channel} again.\n",
         letter.id

@@ -43,6 +43,9 @@ pub(crate) enum TargetError {
     #[error("{0:?} is neither a command nor a module")]
     #[diagnostic(help("did you mean `djangobot {1}`? djangobot --help shows all commands"))]
     Misspelt(String, &'static str),
+    #[error("embedded:// does not say where the layer of the running bridge is")]
+    #[diagnostic(help("give the address that the bridge logged at its start: redis://HOST:PORT"))]
+    NoAddress,
 }
 
 /// Refuses a TARGET that can only be a command, misspelt.
@@ -61,6 +64,80 @@ pub(crate) async fn open(
     settings: &LayerSettings,
     target: &Target,
 ) -> Result<OpenLayer, TargetError> {
+    let resolved = resolve(settings, target).await?;
+    let (layer, embedded) = match resolved.config.clone() {
+        LayerConfig::Embedded(config) => {
+            let server = EmbeddedServer::bind(config.listen).await?;
+            let layer = Arc::new(server.layer()) as Arc<dyn ChannelLayer>;
+            (layer, Some(server))
+        }
+        config => (resolved.connect(config)?, None),
+    };
+    Ok(resolved.opened(settings, layer, embedded))
+}
+
+/// As [`open`], but a TARGET of the embedded layer means the one that runs already, in another process.
+pub(crate) async fn join(
+    settings: &LayerSettings,
+    target: &Target,
+) -> Result<OpenLayer, TargetError> {
+    let resolved = resolve(settings, target).await?;
+    let config = match resolved.config.clone() {
+        LayerConfig::Embedded(config) if config.listen.port() == 0 => {
+            return Err(TargetError::NoAddress);
+        }
+        LayerConfig::Embedded(config) => {
+            LayerConfig::from_urls(&[format!("redis://{}", config.listen)])
+                .map_err(|error| resolved.unusable(error))?
+        }
+        config => config,
+    };
+    let layer = resolved.connect(config)?;
+    Ok(resolved.opened(settings, layer, None))
+}
+
+/// What a TARGET turned out to name.
+struct Resolved {
+    config: LayerConfig,
+    probed: Option<Probed>,
+    /// Where it is written, for errors.
+    place: String,
+}
+
+impl Resolved {
+    fn connect(&self, config: LayerConfig) -> Result<Arc<dyn ChannelLayer>, TargetError> {
+        djangobot_channels::open(config).map_err(|error| self.unusable(error))
+    }
+
+    fn unusable(&self, error: ConfigError) -> TargetError {
+        TargetError::Config {
+            place: self.place.clone(),
+            error,
+        }
+    }
+
+    fn opened(
+        self,
+        settings: &LayerSettings,
+        layer: Arc<dyn ChannelLayer>,
+        embedded: Option<EmbeddedServer>,
+    ) -> OpenLayer {
+        let format = settings.format.unwrap_or(match self.config {
+            // Who still runs Channels 1 has consumers written for the body of 2016.
+            LayerConfig::AsgiRedis(_) => BodyFormat::V01,
+            _ => BodyFormat::Flat,
+        });
+        OpenLayer {
+            layer,
+            format,
+            embedded,
+            probed: self.probed,
+            warnings: self.config.warnings().to_vec(),
+        }
+    }
+}
+
+async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, TargetError> {
     refuse_misspelt(target)?;
     let (config, probed, place) = match target {
         Target::Urls(urls) => (LayerConfig::from_urls(urls), None, "the TARGET".to_owned()),
@@ -75,37 +152,14 @@ pub(crate) async fn open(
             (config, Some(probed), format!("{target} (CHANNEL_LAYERS)"))
         }
     };
-    let config = config.map_err(|error| TargetError::Config {
-        place: place.clone(),
-        error,
-    })?;
-    let format = settings.format.unwrap_or(match config {
-        // Who still runs Channels 1 has consumers written for the body of 2016.
-        LayerConfig::AsgiRedis(_) => BodyFormat::V01,
-        _ => BodyFormat::Flat,
-    });
-    let warnings = config.warnings().to_vec();
-    let (layer, embedded) = match config {
-        LayerConfig::Embedded(config) => {
-            let server = EmbeddedServer::bind(config.listen).await?;
-            (
-                Arc::new(server.layer()) as Arc<dyn ChannelLayer>,
-                Some(server),
-            )
-        }
-        other => (
-            djangobot_channels::open(other)
-                .map_err(|error| TargetError::Config { place, error })?,
-            None,
-        ),
-    };
-    Ok(OpenLayer {
-        layer,
-        format,
-        embedded,
-        probed,
-        warnings,
-    })
+    match config {
+        Ok(config) => Ok(Resolved {
+            config,
+            probed,
+            place,
+        }),
+        Err(error) => Err(TargetError::Config { place, error }),
+    }
 }
 
 async fn ask(
