@@ -115,8 +115,9 @@ async fn check_tells_what_is_wrong_and_the_cure() {
         "error",
         &["invalid_auth", "OAuth & Permissions"],
     );
-    let (code, found) = check(&[]).await;
+    let (code, found) = check(&["-t", "nonsense"]).await;
     assert_eq!(code, Some(1));
+    check_finding(&found, "token", "error", &["no Slack token", "xoxb-"]);
     check_finding(&found, "layer", "error", &["no channel layer is named"]);
 
     slack
@@ -250,4 +251,33 @@ async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_b
     let calls = calls(&slack.control(), "chat.postMessage", 1).await;
     assert_eq!(calls[0].arguments["text"], "to be sent later");
     assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_kept_until_somebody_has_taken_it() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let retry = async |target: &str| {
+        Djangobot::run(djangobot(
+            folder.path(),
+            &["dead-letters", "retry", "1", target],
+        ))
+        .await
+    };
+    let port = free_port();
+    let own = format!("embedded://127.0.0.1:{port}");
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&own]).await;
+    let mut app = App::start(&format!("redis://127.0.0.1:{port}"));
+    app.send("slack.send", &json!({"text": "hi", "channel": "later"}))
+        .await;
+    bridge.line("Kept as dead letter 1 ").await;
+
+    let broadcast = redis.url().replace("redis://", "redis+pubsub://");
+    check_end(&retry(&broadcast).await, 1, &["nobody reads slack.send"]);
+    let elsewhere = format!("embedded://127.0.0.1:{}", free_port());
+    check_end(&retry(&elsewhere).await, 1, &["dead letter 1 is kept"]);
+    check_end(&retry("embedded://").await, 2, &["does not say where"]);
+    // The layer of the running bridge takes it; the channel is still not there, so it falls again.
+    check_end(&retry(&own).await, 0, &[]);
+    bridge.line("Kept as dead letter 2 ").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
 }

@@ -117,7 +117,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
         ),
     }
     look_at_state(&settings, &mut findings);
-    look_at_slack(&settings, &mut findings).await?;
+    look_at_slack(&settings, &mut findings).await;
     look_at_layer(&settings, &mut findings).await;
     show(&findings.0, args.json)?;
     match findings
@@ -153,17 +153,21 @@ fn look_at_state(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-async fn look_at_slack(settings: &Settings, findings: &mut Findings) -> Result<(), Failure> {
+async fn look_at_slack(settings: &Settings, findings: &mut Findings) {
     if settings.slack.token.is_none() {
-        findings.diagnostic("token", &ConfigError::NoToken);
-        return Ok(());
+        return findings.diagnostic("token", &ConfigError::NoToken);
     }
-    let api = web_api(settings)?;
+    let api = match web_api(settings) {
+        Ok(api) => api,
+        Err(failure) => {
+            let cure = "give DJANGOBOT_TOKEN the Bot User OAuth Token (xoxb-...) of the app's OAuth & Permissions page";
+            return findings.error("token", failure.report.to_string(), Some(cure.into()));
+        }
+    };
     let identity = match api.auth_test().await {
         Ok(identity) => identity,
         Err(error) => {
-            findings.error("token", error.to_string(), Some(cure(&error, settings)));
-            return Ok(());
+            return findings.error("token", error.to_string(), Some(cure(&error, settings)));
         }
     };
     findings.ok(
@@ -182,7 +186,6 @@ async fn look_at_slack(settings: &Settings, findings: &mut Findings) -> Result<(
         Err(error) => findings.error("transport", error.to_string(), Some(cure(&error, settings))),
     }
     look_at_default_channel(&api, settings, findings).await;
-    Ok(())
 }
 
 fn look_at_scopes(identity: &Identity, findings: &mut Findings) {
