@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use miette::Diagnostic;
 use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
@@ -109,9 +109,13 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Wrong(Box<WrongFile>),
+    // No snippet of the file: the token may stand beside the mistake.
+    #[error("{message}")]
+    Wrong {
+        message: String,
+        #[help]
+        help: Option<String>,
+    },
     #[error("there is no Slack token")]
     #[diagnostic(help(
         "set DJANGOBOT_TOKEN, give --token, or write token = \"xoxb-...\" below [slack] in {CONFIG_FILE};\n\
@@ -132,19 +136,6 @@ pub(crate) enum ConfigError {
     #[error("{value:?} is no URL of a Web API: {reason}")]
     #[diagnostic(help("Slack's is {SLACK_API}; a local Slack prints its own at its start"))]
     ApiUrl { value: String, reason: &'static str },
-}
-
-/// What is wrong in a config file, and where.
-#[derive(Debug, Error, Diagnostic)]
-#[error("{message}")]
-pub(crate) struct WrongFile {
-    message: String,
-    #[source_code]
-    source_code: NamedSource<String>,
-    #[label("here")]
-    span: Option<SourceSpan>,
-    #[help]
-    help: Option<String>,
 }
 
 /// The config file as it is written.
@@ -319,19 +310,17 @@ impl File {
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
-            let message = error.message();
+            let message = without_strings(error.message());
             let line = error
                 .span()
                 .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            ConfigError::Wrong(Box::new(WrongFile {
+            ConfigError::Wrong {
+                help: suggestion(&message),
                 message: match line {
                     Some(line) => format!("{} line {line}: {message}", path.display()),
                     None => format!("{}: {message}", path.display()),
                 },
-                help: suggestion(message),
-                source_code: NamedSource::new(path.display().to_string(), text.to_owned()),
-                span: error.span().map(Into::into),
-            }))
+            }
         })
     }
 }
@@ -406,6 +395,24 @@ fn is_loopback(host: &str) -> bool {
             .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A value that does not fit is quoted (`invalid type: string "xoxb-1", expected ...`), and it may be the token.
+fn without_strings(message: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = message;
+    while let Some((before, quoted)) = rest.split_once('"') {
+        kept.push_str(before);
+        kept.push_str("\"...\"");
+        let mut is_escaped = false;
+        let end = quoted.find(|c| {
+            let is_end = c == '"' && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            is_end
+        });
+        rest = end.map_or("", |end| &quoted[end + 1..]);
+    }
+    kept + rest
 }
 
 /// For "unknown field `tokne`, expected one of `token`, ...": which of them was meant.

@@ -19,7 +19,7 @@ fn read(text: &str, target: &[&str]) -> Result<Settings, ConfigError> {
 
 fn refused(text: &str) -> (String, Option<String>) {
     match read(text, &[]).unwrap_err() {
-        ConfigError::Wrong(wrong) => (wrong.message, wrong.help),
+        ConfigError::Wrong { message, help } => (message, help),
         other => (other.to_string(), None),
     }
 }
@@ -128,4 +128,31 @@ fn modules_and_urls_do_not_mix() {
         read("", &["redis://a", "myapp.asgi"]),
         Err(ConfigError::MixedTargets(_))
     ));
+}
+
+#[test]
+fn what_is_said_of_a_wrong_file_shows_no_value_of_it() {
+    for text in [
+        "[slack]\ntoken = \"SECRET\"\ntokne = 1\n",
+        "[slack]\ntokne = 1\ntoken = \"SECRET\"\n",
+        "[slack]\ntoken = SECRET\n",
+        "[slack]\ntoken = \"SECRET\n",
+        "[slack]\ntoken = \"\"\"\nSECRET\\q\"\"\"\n",
+        "[slack]\ntoken = \"a\"SECRET\n",
+        "[slack]\ntoken = [\"SECRET\"]\n",
+        "[slack]\ntoken = { SECRET = \"SECRET\" }\n",
+        "[slack]\nmethods = \"SECRET\"\n",
+        "[slack]\nroster-wait = \"a \\\" SECRET\"\n",
+        "[slack]\napi-url = \"SECRET\"\n",
+        "[layer]\nhold = \"redis://:SECRET@host\"\n",
+        "[layer]\ntarget = { url = \"SECRET\" }\n",
+        "listen = \"SECRET\"\n",
+        "slack = \"SECRET\"\n",
+        "SECRET\n",
+    ] {
+        let report = miette::Report::new(read(text, &[]).unwrap_err());
+        let shown = format!("{report:?} {report}");
+        assert!(shown.contains("djangobot.toml line"), "{text}: {shown}");
+        assert!(!shown.contains("SECRET"), "{text}: {shown}");
+    }
 }
