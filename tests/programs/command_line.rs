@@ -94,11 +94,11 @@ async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
     ];
     check_end(&run(&plain).await, 2, &["plain http would show the token"]);
 
-    write("[slack]\ntokne = \"xoxb-1\"\n");
+    write(&format!("[slack]\ntoken = \"{TOKEN}\"\ntokne = 1\n"));
     check_end(
         &run(&[redis]).await,
         2,
-        &["djangobot.toml line 2", "`tokne`", "did you mean `token`"],
+        &["djangobot.toml line 3", "`tokne`", "did you mean `token`"],
     );
     write("listen = \"127.0.0.1:0\"\n\n[layer]\nhold = \"many\"\n");
     check_end(
@@ -243,6 +243,10 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
         if let Some(token) = token {
             command.env("DJANGOBOT_TOKEN", token);
         }
+        // What is empty counts as unset.
+        command
+            .env("DJANGOBOT_SLACK_API_URL", "")
+            .env("DJANGOBOT_LISTEN", "");
         let mut bridge = Djangobot::start(command);
         let line = bridge.line("forwarding").await;
         bridge.line("the roster is loaded").await;
@@ -258,6 +262,9 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
     // A wrong token would have ended it.
     file("xoxb-wrong", &url);
     assert!(run(Some(TOKEN), &[]).await.contains(&url));
+    file(TOKEN, &url);
+    assert!(run(Some(""), &[]).await.contains(&url));
+    file("xoxb-wrong", &url);
     assert!(run(Some("xoxb-wrong"), &["-t", TOKEN]).await.contains(&url));
     assert!(
         run(Some("xoxb-wrong"), &["-t", TOKEN, "embedded://127.0.0.1:0"])

@@ -17,17 +17,20 @@ mod telemetry;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
+/// Signals so near to the first mean the same stop: `timeout` signals the process and then its group.
+const SAME_STOP: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let terminal = Terminal::default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -52,8 +55,10 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(args, terminal, cancel).await,
         Command::Dev(args) => dev::dev(args, terminal, cancel).await,
-        Command::Check(args) => check::check(args, terminal).await,
-        Command::DeadLetters(args) => dead_letters::dead_letters(args, terminal).await,
+        Command::Check(args) => unless_stopped(&cancel, check::check(args, terminal)).await,
+        Command::DeadLetters(args) => {
+            unless_stopped(&cancel, dead_letters::dead_letters(args, terminal)).await
+        }
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
         Command::Completions { shell } => {
@@ -64,27 +69,43 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
     }
 }
 
+/// For commands with nothing to finish: the first signal ends them.
+async fn unless_stopped(
+    cancel: &CancellationToken,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let outcome = cancel.run_until_cancelled(command).await;
+    outcome.unwrap_or_else(|| Err(stopped_early()))
+}
+
+fn stopped_early() -> Failure {
+    Failure::plain(std::io::Error::other("stopped before all was finished"))
+}
+
 /// The first SIGTERM or Ctrl-C asks for a clean end; the second, while that takes its time, ends at once.
 async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     // Made once: a signal that comes between the two rounds must find its listener.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::plain)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::plain)?;
-    for last in [false, true] {
+    let mut first: Option<Instant> = None;
+    loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        if !last {
-            tracing::info!(
-                "stopping: what was taken is finished first; a second signal stops at once"
-            );
-            cancel.cancel();
+        match first {
+            None => {
+                tracing::info!(
+                    "stopping: what was taken is finished first; a second signal stops at once"
+                );
+                cancel.cancel();
+                first = Some(Instant::now());
+            }
+            Some(first) if first.elapsed() < SAME_STOP => {}
+            Some(_) => return Err(stopped_early()),
         }
     }
-    Err(Failure::plain(std::io::Error::other(
-        "stopped before all was finished",
-    )))
 }
 
 /// Says what went wrong, where the logs go, and gives the exit code.
