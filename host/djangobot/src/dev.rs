@@ -1,5 +1,6 @@
 //! `djangobot dev`: the bridge against a local Slack, with what passes shown and what is typed posted.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
@@ -63,9 +64,12 @@ pub(crate) async fn dev(
         .target
         .clone()
         .ok_or_else(|| Failure::usage(crate::config::ConfigError::NoTarget))?;
-    let open = target::open(&settings.layer, &layer_target)
-        .await
-        .map_err(Failure::from)?;
+    let opening = target::open(&settings.layer, &layer_target);
+    let Some(open) = cancel.run_until_cancelled(opening).await else {
+        slack.shutdown().await;
+        return Ok(());
+    };
+    let open = open.map_err(Failure::from)?;
 
     greet(&slack, &open, own_layer);
     let screen = Arc::new(Screen { color: color() });
@@ -86,7 +90,7 @@ pub(crate) async fn dev(
     );
     let outcome = tokio::select! {
         outcome = bridge => outcome,
-        () = typing => Ok(()),
+        never = typing => match never {},
     };
     slack.shutdown().await;
     outcome
@@ -121,14 +125,14 @@ fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {
     print(&text);
 }
 
-/// Reads lines until `cancel`; an input that ends (a pipe, /dev/null) leaves the bridge running.
+/// Reads lines; an input that ends (a pipe, /dev/null) leaves the bridge running, so this never ends.
 async fn type_lines(
     slack: &LocalSlack,
     layer: Arc<dyn ChannelLayer>,
     send_channel: ChannelName,
     screen: Arc<Screen>,
     cancel: CancellationToken,
-) {
+) -> Infallible {
     let (mut to_slack, lines_for_slack) = tokio::io::duplex(64 * 1024);
     let ours = async {
         // RTM does not repeat what was said before we came.
@@ -149,7 +153,6 @@ async fn type_lines(
                 break;
             }
         }
-        cancel.cancelled().await;
     };
     let slacks = async {
         if let Err(error) = local_slack::terminal(
@@ -162,9 +165,10 @@ async fn type_lines(
         {
             tracing::warn!(%error, "the terminal of the local Slack ended");
         }
-        cancel.cancelled().await;
     };
     tokio::join!(ours, slacks);
+    // The bridge ends the command, after it has finished what it took.
+    std::future::pending().await
 }
 
 /// Puts a message on `slack.send`, as an app would: JSON as it is, anything else as its text.

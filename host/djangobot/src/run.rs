@@ -1,6 +1,7 @@
 //! `djangobot run`: settings, layer and state opened, then the bridge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use djangobot_slack::{Token, WebApi};
 use secrecy::ExposeSecret;
@@ -15,6 +16,9 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::target::{self, OpenLayer};
 use crate::telemetry::Terminal;
+
+/// How long an answer of the HTTP listener may take after the bridge has ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Runs until stopped.
 pub(crate) async fn run(
@@ -36,9 +40,12 @@ pub(crate) async fn run(
     let Some(target) = &settings.layer.target else {
         return Err(Failure::usage(ConfigError::NoTarget));
     };
-    let open = target::open(&settings.layer, target)
-        .await
-        .map_err(Failure::from)?;
+    // A project's Python may take its time; nothing is under way yet, so a stop is a clean one.
+    let opening = target::open(&settings.layer, target);
+    let Some(open) = cancel.run_until_cancelled(opening).await else {
+        return Ok(());
+    };
+    let open = open.map_err(Failure::from)?;
     bridge(settings, open, terminal, None, cancel).await
 }
 
@@ -77,14 +84,19 @@ pub(crate) async fn bridge(
         "forwarding Slack's events to slack.<type>, sending what comes on {}",
         settings.layer.send_channel
     );
+    // Who asks how it is gets an answer until all is finished.
+    let ended = CancellationToken::new();
     let listening = async {
-        if let Some(listener) = listener {
-            tracing::info!(address = %listener.address(), "serving /healthz, /readyz and /metrics");
-            listener
-                .serve(metrics.clone(), readiness.clone(), cancel.child_token())
-                .await;
+        let Some(listener) = listener else { return };
+        tracing::info!(address = %listener.address(), "serving /healthz, /readyz and /metrics");
+        let last_answers = async {
+            ended.cancelled().await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            () = listener.serve(metrics.clone(), readiness.clone(), ended.clone()) => {}
+            () = last_answers => {}
         }
-        std::future::pending::<()>().await;
     };
     let OpenLayer {
         layer,
@@ -103,10 +115,12 @@ pub(crate) async fn bridge(
         terminal,
         tap,
     };
-    let outcome = tokio::select! {
-        outcome = bridge.run(cancel.clone()) => outcome,
-        () = listening => Ok(()),
+    let bridging = async {
+        let outcome = bridge.run(cancel).await;
+        ended.cancel();
+        outcome
     };
+    let (outcome, ()) = tokio::join!(bridging, listening);
     if let Some(server) = embedded {
         server.shutdown().await;
     }
