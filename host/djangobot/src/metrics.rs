@@ -107,7 +107,7 @@ impl Metrics {
         /// Messages for Slack, by how they ended.
         sends(result) = "djangobot_sends_total", "Messages taken from slack.send, by result: sent, or the error";
         /// Slack connections that ended.
-        reconnects() = "djangobot_reconnects_total", "Connections to Slack that ended and were made again";
+        reconnects() = "djangobot_reconnects_total", "Connections to Slack that ended, and attempts at one that failed";
     }
 
     gauges! {
