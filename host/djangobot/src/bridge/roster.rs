@@ -8,6 +8,7 @@ use djangobot_event::Event;
 use djangobot_slack::roster::Progress;
 use djangobot_slack::{Class, Pacer, Roster, Session, WebApi};
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Bridge;
@@ -18,6 +19,8 @@ use crate::telemetry::Terminal;
 
 /// How often the roster goes to the state while it changes.
 const SAVE: Duration = Duration::from_secs(60);
+/// Loads begin no closer to each other than this, however often the connection is made anew.
+const BETWEEN_LOADS: Duration = Duration::from_secs(300);
 
 /// The roster of one workspace, and its upkeep.
 pub(crate) struct RosterKeeper {
@@ -29,8 +32,12 @@ pub(crate) struct RosterKeeper {
     terminal: Terminal,
     /// How long [`RosterKeeper::ready`] waits, at most.
     wait: Duration,
+    /// From the beginning of one load to that of the next, at least.
+    between_loads: Duration,
     /// Whether there is a roster: an old one of the state, or a new one of Slack's.
     ready: watch::Sender<bool>,
+    /// Whether a load is under way, or the first one still to come.
+    loading: watch::Sender<bool>,
     /// Whether Slack let us list conversations, so that a name that is not in the roster is not in Slack.
     complete: AtomicBool,
     changed: AtomicBool,
@@ -46,7 +53,9 @@ impl RosterKeeper {
             metrics: bridge.metrics.clone(),
             terminal: bridge.terminal.clone(),
             wait: bridge.settings.slack.roster_wait,
+            between_loads: BETWEEN_LOADS,
             ready: watch::Sender::new(false),
+            loading: watch::Sender::new(true),
             complete: AtomicBool::new(false),
             changed: AtomicBool::new(false),
         }
@@ -79,17 +88,26 @@ impl RosterKeeper {
         }
     }
 
+    /// Waits until the load under way has ended, well or badly, or there is none: what the roster does not know then, it
+    /// won't know soon.
+    pub(crate) async fn loaded(&self) {
+        // The sender is ours, so that it is there for as long as we wait.
+        let _ = self.loading.subscribe().wait_for(|loading| !loading).await;
+    }
+
     /// Whether a conversation that the roster does not know is not there at all.
     pub(crate) fn knows_conversations(&self) -> bool {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// Loads the roster once the workspace is known, keeps it in the state, until `stop`.
+    /// Loads the roster once the workspace is known and again after each reconnect, keeps it in the state, until `stop`.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut session: watch::Receiver<Option<Session>>,
         stop: CancellationToken,
     ) {
+        // However this ends, nobody need wait for a roster any longer.
+        let _waiters = Release(&self);
         let connected = stop
             .run_until_cancelled(session.wait_for(Option::is_some))
             .await;
@@ -102,29 +120,47 @@ impl RosterKeeper {
         self.roster.set_self(&self_id);
         let key = format!("roster/{team_id}");
         self.restore(&key);
-        let upkeep = async {
-            stop.run_until_cancelled(self.load()).await;
-            self.keep(&key, &stop).await;
-        };
         tokio::join!(
-            upkeep,
+            async {
+                self.keep(&key, session, &stop).await;
+                self.gauges();
+                self.save(&key);
+            },
             self.roster.fetch(&self.api, &self.pacer, stop.clone())
         );
     }
 
-    /// Brings what changed to the state, now and then and at the end.
-    async fn keep(&self, key: &str, stop: &CancellationToken) {
+    /// Loads the roster, and again when a later session begins: what happened between two sessions, Slack does not tell.
+    /// Brings what changed to the state now and then.
+    async fn keep(
+        &self,
+        key: &str,
+        mut session: watch::Receiver<Option<Session>>,
+        stop: &CancellationToken,
+    ) {
+        let mut load_at = Some(Instant::now());
+        let mut may_load_at = Instant::now();
+        let mut saves = interval_at(Instant::now() + SAVE, SAVE);
+        saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let stopped = stop
-                .run_until_cancelled(tokio::time::sleep(SAVE))
-                .await
-                .is_none();
-            self.gauges();
-            if self.changed.swap(false, Ordering::Relaxed) {
-                self.save(key);
-            }
-            if stopped {
-                return;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Ok(()) = session.changed() => {
+                    self.complete.store(false, Ordering::Relaxed);
+                    load_at.get_or_insert(may_load_at);
+                }
+                () = sleep_until(load_at.unwrap_or(may_load_at)), if load_at.is_some() => {
+                    load_at = None;
+                    may_load_at = Instant::now() + self.between_loads;
+                    if stop.run_until_cancelled(self.load()).await.is_none() {
+                        return;
+                    }
+                }
+                _ = saves.tick() => {
+                    self.gauges();
+                    self.save(key);
+                }
             }
         }
     }
@@ -151,6 +187,7 @@ impl RosterKeeper {
     }
 
     async fn load(&self) {
+        self.loading.send_replace(true);
         let bar = self.terminal.bar("roster");
         let progress =
             |progress: Progress| bar.set_position((progress.users + progress.conversations) as u64);
@@ -174,12 +211,16 @@ impl RosterKeeper {
                 }
                 Err(error) => {
                     tracing::warn!("the roster can't be loaded now: {error}; trying again");
+                    // Slack may be unwell for hours; whoever waits gets an answer out of what is known.
+                    self.loading.send_replace(false);
                     backoff.wait().await;
+                    self.loading.send_replace(true);
                 }
             }
         }
         bar.finish_and_clear();
         self.ready.send_replace(true);
+        self.loading.send_replace(false);
         self.changed.store(true, Ordering::Relaxed);
         self.gauges();
         let known = self.roster.len();
@@ -190,7 +231,11 @@ impl RosterKeeper {
         );
     }
 
+    /// Brings what changed to the state.
     fn save(&self, key: &str) {
+        if !self.changed.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let kept = match self.roster.snapshot() {
             Ok(snapshot) => self
                 .state
@@ -220,3 +265,16 @@ impl RosterKeeper {
         }
     }
 }
+
+/// Lets all go on that wait for the roster, once dropped.
+struct Release<'a>(&'a RosterKeeper);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.ready.send_replace(true);
+        self.0.loading.send_replace(false);
+    }
+}
+
+#[cfg(test)]
+mod tests;
