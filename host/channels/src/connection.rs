@@ -15,8 +15,12 @@ use crate::config::{Endpoint, Host, Tls};
 use crate::layer::LayerError;
 use crate::sentinel;
 
-/// How long a server that did not answer is passed over where another can be used instead.
+/// How long a server that failed is passed over where another can be used instead. One that hangs
+/// costs the caller who asks it again a whole timeout: so it rests twice as long each time, at most [`LONG_REST`].
 const REST: Duration = Duration::from_secs(1);
+
+/// The longest rest of a server that hangs.
+const LONG_REST: Duration = Duration::from_secs(60);
 
 /// One server and the connection to it that all callers share.
 ///
@@ -39,7 +43,24 @@ struct Link {
     /// Counts the connections, so that a late error of an old one does not end the new one.
     generation: u64,
     failed: Option<(Instant, LayerError)>,
+    /// How many times in a row it did not answer in time; 0 where it failed in another way or works.
+    hangs: u32,
     closed: bool,
+}
+
+impl Link {
+    fn count_hang(&mut self, hung: bool) {
+        self.hangs = if hung {
+            self.hangs.saturating_add(1)
+        } else {
+            0
+        };
+    }
+}
+
+/// How long a server rests that hung so many times in a row.
+fn rest(hangs: u32) -> Duration {
+    (REST * 2_u32.saturating_pow(hangs.min(16))).min(LONG_REST)
 }
 
 /// A Lua script, run by its hash and sent whole when the server has forgotten it.
@@ -99,10 +120,16 @@ impl Server {
 
     /// Whether it failed a moment ago, so that another server is the better choice.
     pub(crate) fn is_resting(&self) -> bool {
-        self.link()
-            .failed
+        let link = self.link();
+        let rest = rest(link.hangs);
+        link.failed
             .as_ref()
-            .is_some_and(|(at, _)| at.elapsed() < REST)
+            .is_some_and(|(at, _)| at.elapsed() < rest)
+    }
+
+    /// Whether the last that was heard of it is that it did not answer in time.
+    pub(crate) fn hangs(&self) -> bool {
+        self.link().hangs > 0
     }
 
     pub(crate) async fn command(&self, cmd: &Cmd) -> Result<Value, LayerError> {
@@ -166,6 +193,7 @@ impl Server {
                 noticed.store(true, Ordering::Relaxed);
             }
         };
+        let attempt = Instant::now();
         let made = self.connect(push).await;
         let mut link = self.link();
         if link.closed {
@@ -176,11 +204,13 @@ impl Server {
                 link.generation += 1;
                 link.broken = broken;
                 link.failed = None;
+                link.hangs = 0;
                 link.connection = Some(connection.clone());
                 Ok((connection, link.generation))
             }
             Err(error) => {
                 link.failed = Some((Instant::now(), error.clone()));
+                link.count_hang(attempt.elapsed() >= self.host.connect_timeout);
                 Err(error)
             }
         }
@@ -207,6 +237,7 @@ impl Server {
         if link.generation == generation && ends_connection(error) {
             link.connection = None;
             link.failed = Some((Instant::now(), told.clone()));
+            link.count_hang(error.is_timeout());
         }
         told
     }
@@ -448,6 +479,12 @@ mod tests {
     fn sent(line: &str) -> RedisError {
         let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
         answer.and_then(Value::extract_error).unwrap_err()
+    }
+
+    #[test]
+    fn a_server_that_hangs_rests_longer_each_time() {
+        let seconds = [0, 1, 2, 5, 6, u32::MAX].map(|hangs| rest(hangs).as_secs());
+        assert_eq!(seconds, [1, 2, 4, 32, 60, 60]);
     }
 
     #[test]

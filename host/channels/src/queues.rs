@@ -173,11 +173,12 @@ impl<D: Dialect> Queues<D> {
             members: &members,
             ..*whole
         };
-        match self.append(&self.shared.servers[host], &append).await {
+        let server = &self.shared.servers[host];
+        match self.append(server, &append).await {
             // The answer may have been lost on the way: the same host must say, or the members
-            // would be on two.
-            Err(error) if error.is_temporary() => {
-                self.append(&self.shared.servers[host], &append).await
+            // would be on two. One that hangs would not say now either, and hold up all the others.
+            Err(error) if error.is_temporary() && !server.hangs() => {
+                self.append(server, &append).await
             }
             answer => answer,
         }

@@ -402,6 +402,30 @@ async fn a_host_that_is_down_or_full_is_passed_over_and_its_return_noticed() {
 }
 
 #[tokio::test]
+async fn a_host_that_hangs_is_asked_once_and_passed_over() {
+    let servers = [Redis::start(), Redis::start()];
+    let urls = servers.each_ref().map(Redis::url);
+    let layer = layer_with(&[&urls[0], &urls[1]], |config| {
+        for host in &mut config.hosts {
+            host.response_timeout = std::time::Duration::from_millis(300);
+        }
+    });
+    send(&layer, "c", 0..2).await;
+    let connections = || -> usize {
+        let stats = servers[0].cli(&["info", "stats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("total_connections_received:"));
+        line.unwrap().parse().unwrap()
+    };
+    servers[0].cli(&["client", "pause", "60000", "write"]);
+    let before = connections();
+    send(&layer, "c", 2..6).await;
+    assert_eq!(connections(), before + 1, "only the question itself is new");
+    assert_eq!(servers[1].cli(&["zcard", "asgic"]), "5");
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_unavailable_and_one_that_refuses_says_why() {
     let mut redis = Redis::start();
     let layer = layer(&redis.url());
