@@ -5,6 +5,7 @@
 //! The project's code runs with this process's environment and rights, as `manage.py` would run it.
 
 mod error;
+mod group;
 mod python;
 mod target;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 pub use error::ProbeError;
+use group::Group;
 use target::Target;
 pub use trap::worker_trap;
 
@@ -32,6 +34,10 @@ const SCRIPT: &str = include_str!("probe.py");
 const MARK: &str = "djangobot-probe";
 /// How much of what the project printed is kept, for the message when it fails.
 const SAID: usize = 4096;
+/// The longest line that is read as one, in bytes; no settings' answer is near.
+const LINE: u64 = 1 << 20;
+/// How long Python's last words may take once it has ended.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How to look for the settings.
 #[derive(Debug, Clone)]
@@ -132,36 +138,27 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, Probe
     let target = Target::parse(target)?;
     let python = python::find(options.python.as_deref(), &options.directory)?;
     let mark = format!("{MARK}-{}:", std::process::id());
-    let mut child = Command::new(&python)
-        .args([
-            "-c",
-            SCRIPT,
-            &mark,
-            target.as_str(),
-            options.alias.as_deref().unwrap_or_default(),
-        ])
-        .current_dir(&options.directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|reason| ProbeError::start(&python, &options.directory, &reason))?;
+    let mut group = Group::spawn(
+        Command::new(&python)
+            .args([
+                "-c",
+                SCRIPT,
+                &mark,
+                target.as_str(),
+                options.alias.as_deref().unwrap_or_default(),
+            ])
+            .current_dir(&options.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )
+    .map_err(|reason| ProbeError::start(&python, &options.directory, &reason))?;
     let mut said = Vec::new();
-    let answer = match (child.stdout.take(), child.stderr.take()) {
-        (Some(stdout), Some(stderr)) => {
-            timeout(options.timeout, answer(stdout, stderr, &mark, &mut said)).await
-        }
-        _ => Ok(None),
-    };
+    let answer = timeout(options.timeout, answer(&mut group, &mark, &mut said)).await;
     // It has answered or has run out of time; in neither case is there more to come from it.
-    let status = match &answer {
-        Ok(None) => timeout(options.timeout, child.wait())
-            .await
-            .ok()
-            .and_then(Result::ok),
-        _ => child.kill().await.ok().and(None),
-    };
+    group.kill();
+    let status = group.wait().await;
+    said.drain(..said.len().saturating_sub(SAID));
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     let Ok(answer) = answer else {
         return Err(ProbeError::Timeout {
@@ -184,39 +181,54 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, Probe
     }
 }
 
-/// The marked line, without its mark, or `None` if the script ended without one. `said` gets the end of stderr.
-async fn answer(
+/// The marked line, without its mark, or `None` if Python ended without one. `said` gets the end of stderr.
+async fn answer(group: &mut Group, mark: &str, said: &mut Vec<u8>) -> Option<String> {
+    let (stdout, stderr) = group.output()?;
+    let mut hear = pin!(hear(stdout, stderr, mark, said));
+    let answer = tokio::select! {
+        answer = &mut hear => answer,
+        // What it said is in the pipes; a daemon that left the group may hold them open for ever.
+        _ = group.wait() => return timeout(LINGER, hear).await.ok().flatten(),
+    };
+    if answer.is_none() {
+        group.wait().await;
+    }
+    answer
+}
+
+/// The marked line of either stream: it comes by stderr from a project that closed the descriptor of the other.
+async fn hear(
     stdout: impl AsyncRead + Unpin,
     stderr: impl AsyncRead + Unpin,
     mark: &str,
     said: &mut Vec<u8>,
 ) -> Option<String> {
-    let mut lines = BufReader::new(stdout).split(b'\n');
-    let find = async {
-        while let Ok(Some(line)) = lines.next_segment().await {
-            if let Some(answer) = line.strip_prefix(mark.as_bytes()) {
-                return String::from_utf8(answer.to_vec()).ok();
-            }
-        }
-        None
-    };
-    match future::select(pin!(find), pin!(keep_end(stderr, said))).await {
-        Either::Left((Some(answer), _)) => Some(answer),
-        // It ended without an answer: what it said last says why.
-        Either::Left((None, keep)) => {
-            keep.await;
-            None
-        }
-        Either::Right(((), find)) => find.await,
+    let mut printed = Vec::new();
+    let stdout = pin!(find(stdout, mark, &mut printed));
+    let stderr = pin!(find(stderr, mark, said));
+    match future::select(stdout, stderr).await {
+        Either::Left((None, other)) => other.await,
+        Either::Right((None, other)) => other.await,
+        Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
     }
 }
 
-/// Reads `stream` to its end, and keeps the last [`SAID`] bytes.
-async fn keep_end(mut stream: impl AsyncRead + Unpin, said: &mut Vec<u8>) {
-    let mut chunk = [0; 1024];
-    while let Ok(length @ 1..) = stream.read(&mut chunk).await {
-        said.extend_from_slice(&chunk[..length]);
+/// Reads `stream` to the marked line, or to its end; `said` gets at least the last [`SAID`] bytes of all else.
+async fn find(stream: impl AsyncRead + Unpin, mark: &str, said: &mut Vec<u8>) -> Option<String> {
+    let mut stream = BufReader::new(stream);
+    loop {
         said.drain(..said.len().saturating_sub(SAID));
+        let start = said.len();
+        // A line that never ends must not fill the memory.
+        let mut line = (&mut stream).take(LINE);
+        let (Ok(1..), Some(line)) = (line.read_until(b'\n', said).await, said.get(start..)) else {
+            return None;
+        };
+        if let Some(answer) = line.strip_prefix(mark.as_bytes()) {
+            let answer = String::from_utf8(answer.to_vec()).ok();
+            said.truncate(start);
+            return answer;
+        }
     }
 }
 

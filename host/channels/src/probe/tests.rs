@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod ends;
+
 const ASGI: &str = "\
 import os
 os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'myapp.settings')

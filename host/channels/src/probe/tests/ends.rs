@@ -1,0 +1,81 @@
+//! How a probe ends: nothing that the project started stays, and nothing that it holds open keeps us waiting.
+
+use super::*;
+
+/// Settings that start `sleep 300` with our pipes open, and note its id in the file `pid`.
+const STARTS: &str = "\
+import subprocess, sys
+child = subprocess.Popen(['sleep', '300'])
+open('pid', 'w').write(str(child.pid))
+";
+
+/// Waits for the end of the process that [`STARTS`] noted.
+async fn await_end(folder: &Path) {
+    let pid = fs::read_to_string(folder.join("pid")).unwrap();
+    let state = Path::new("/proc").join(pid).join("stat");
+    let ended = async {
+        // Where nobody waits for orphans it stays as a zombie.
+        while fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("what the project started ends with the probe");
+}
+
+#[tokio::test]
+async fn what_a_hanging_project_started_ends_with_it() {
+    let settings = format!("{STARTS}import time\ntime.sleep(3600)\n");
+    let folder = project(&[("myapp/settings.py", &settings)]);
+    let options = ProbeOptions {
+        timeout: Duration::from_secs(3),
+        ..options(folder.path())
+    };
+    let error = probe("myapp.settings", &options).await.unwrap_err();
+    assert!(matches!(error, ProbeError::Timeout { .. }), "{error}");
+    await_end(folder.path()).await;
+}
+
+#[tokio::test]
+async fn what_an_answering_project_started_ends_with_it() {
+    let folder = project(&[("myapp/settings.py", &format!("{STARTS}{SETTINGS}"))]);
+    probe("myapp.settings", &options(folder.path()))
+        .await
+        .unwrap();
+    await_end(folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_crash_is_told_though_what_the_project_started_holds_the_pipes() {
+    let settings = format!(
+        "{STARTS}import os\nsys.stderr.write('last words')\nsys.stderr.flush()\nos._exit(7)\n"
+    );
+    let folder = project(&[("myapp/settings.py", &settings)]);
+    let error = probe("myapp.settings", &options(folder.path()))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ProbeError::Crashed { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("exit status: 7") && text.contains("last words"),
+        "{text}"
+    );
+    await_end(folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_keeps_the_pipes_does_not_delay_the_news_of_a_crash() {
+    let settings = "\
+import os, subprocess
+subprocess.Popen(['sleep', '40'], start_new_session=True)
+os._exit(7)
+";
+    let error = check_error(
+        &[("myapp/settings.py", settings)],
+        "myapp.settings",
+        &["exit status: 7"],
+    )
+    .await;
+    assert!(matches!(error, ProbeError::Crashed { .. }));
+}
