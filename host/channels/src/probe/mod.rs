@@ -77,7 +77,7 @@ pub struct Probed {
     ///
     /// Tuples are lists; a compiled regex is `{"__regex__": pattern}`, with its flags inline; bytes are
     /// `{"__bytes__": base64}`; a dict with keys that are no strings, and always `channel_capacity`, whose order
-    /// counts, is `{"__items__": [[key, value], ...]}`; any other object is `{"__unsupported__": repr}`.
+    /// counts, is `{"__items__": [[key, value], ...]}`; any other object is `{"__unsupported__": type}`.
     pub config: Value,
     /// All aliases in `CHANNEL_LAYERS`.
     pub aliases: Vec<String>,

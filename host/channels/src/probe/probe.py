@@ -47,7 +47,7 @@ def read(target, alias):
     encoded = encode(config)
     if isinstance(config, dict) and isinstance(config.get("channel_capacity"), dict):
         # Its first matching pattern wins, and JSON's objects have no order.
-        encoded["channel_capacity"] = items(config["channel_capacity"], 1)
+        encoded["channel_capacity"] = items(config["channel_capacity"], (id(config), id(config["channel_capacity"])))
     return {
         "alias": str(alias),
         "backend": backend_of(layer["BACKEND"]),
@@ -130,8 +130,8 @@ def backend_of(backend):
     return backend if isinstance(backend, str) else "%s.%s" % (backend.__module__, backend.__name__)
 
 
-def encode(value, depth=0):
-    """What JSON has no form for is an object with one key that says what it was."""
+def encode(value, inside=()):
+    """What JSON has no form for is an object with one key that says what it was; ``inside`` are the ids around it."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -146,20 +146,22 @@ def encode(value, depth=0):
         flags = "".join(letter for flag, letter in FLAGS if value.flags & flag)
         return {"__regex__": "(?%s)%s" % (flags, value.pattern) if flags else value.pattern}
     if isinstance(value, os.PathLike):
-        return encode(os.fspath(value), depth)
+        return encode(os.fspath(value), inside)
     if type(value).__module__ == "django.utils.functional":  # A lazy string, or a lazy object.
         return lazy(value)
-    if depth < DEPTH and isinstance(value, (list, tuple)):
-        return [encode(each, depth + 1) for each in value]
-    if depth < DEPTH and isinstance(value, dict):
-        if all(isinstance(key, str) for key in value):
-            return {str.__str__(key): encode(each, depth + 1) for key, each in value.items()}
-        return items(value, depth + 1)
+    if len(inside) < DEPTH and id(value) not in inside:
+        within = inside + (id(value),)
+        if isinstance(value, (list, tuple)):
+            return [encode(each, within) for each in value]
+        if isinstance(value, dict):
+            if all(isinstance(key, str) for key in value):
+                return {str.__str__(key): encode(each, within) for key, each in value.items()}
+            return items(value, within)
     return unsupported(value)
 
 
-def items(mapping, depth):
-    return {"__items__": [[encode(key, depth + 1), encode(value, depth + 1)] for key, value in mapping.items()]}
+def items(mapping, within):
+    return {"__items__": [[encode(key, within), encode(value, within)] for key, value in mapping.items()]}
 
 
 def lazy(value):
@@ -178,11 +180,10 @@ def plain(value, text):
 
 
 def unsupported(value):
-    try:
-        shown = repr(value)
-    except Exception:
-        shown = "an object of %s" % type(value).__name__
-    return {"__unsupported__": shown.encode("ascii", "backslashreplace").decode("ascii")[:200]}
+    """Names the type alone: what a value shows of itself may be a secret."""
+    kind = type(value)
+    name = kind.__name__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__name__)
+    return {"__unsupported__": name.encode("ascii", "backslashreplace").decode("ascii")[:200]}
 
 
 def versions():
@@ -202,10 +203,19 @@ def version_of(name):
         return version if isinstance(version, str) else None
 
 
+def still(kept, pipe):
+    """The descriptor of our pipe, or stderr's where the project has closed it, as daemons do on their way."""
+    try:
+        return kept if os.path.samestat(os.fstat(kept), pipe) else 2
+    except OSError:
+        return 2
+
+
 def main():
     mark, target, alias = sys.argv[1:4]
     # The project's own prints must not be taken for the answer: from here on they go to stderr.
-    answer_to = os.fdopen(os.dup(1), "w")
+    kept = os.dup(1)
+    pipe = os.fstat(kept)
     os.dup2(2, 1)
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -214,10 +224,10 @@ def main():
         answer = read(target, alias)
     except Refusal as refusal:
         answer = refusal.answer
-    answer_to.write("\n%s%s\n" % (mark, json.dumps(answer)))
-    answer_to.flush()
     sys.stdout.flush()
     sys.stderr.flush()
+    with os.fdopen(still(kept, pipe), "w") as answer_to:
+        answer_to.write("\n%s%s\n" % (mark, json.dumps(answer)))
     # A thread that the project started on import must not keep us.
     os._exit(0)
 

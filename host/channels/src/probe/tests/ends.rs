@@ -79,3 +79,24 @@ os._exit(7)
     .await;
     assert!(matches!(error, ProbeError::Crashed { .. }));
 }
+
+#[tokio::test]
+async fn a_project_that_closes_descriptors_on_import_is_read() {
+    for close in [
+        "os.closerange(3, 64)",
+        "os.closerange(3, 65536)",
+        // The number that our pipe had is the project's now.
+        "os.closerange(3, 65536); kept = [os.open('theirs', os.O_CREAT | os.O_WRONLY) for _ in range(250)]",
+    ] {
+        let folder = project(&[(
+            "myapp/settings.py",
+            &format!("import os\n{close}\n{SETTINGS}"),
+        )]);
+        let found = probe("myapp.settings", &options(folder.path()))
+            .await
+            .unwrap_or_else(|error| panic!("{close}: {error}"));
+        assert_eq!(found.alias, "default", "{close}");
+        let theirs = fs::read(folder.path().join("theirs")).unwrap_or_default();
+        assert!(theirs.is_empty(), "{close}: our answer went to their file");
+    }
+}
