@@ -148,7 +148,7 @@ impl LayerConfig {
     /// Reads an entry of Django's `CHANNEL_LAYERS`: its BACKEND, and its CONFIG as JSON.
     ///
     /// What JSON can't hold comes marked: `{"__regex__": "..."}`, `{"__bytes__": "<base64>"}`,
-    /// `{"__unsupported__": "<repr>"}`.
+    /// `{"__unsupported__": "<type>"}`.
     pub fn from_settings(backend: &str, config: &serde_json::Value) -> Result<Self, ConfigError> {
         settings::read(backend, config)
     }

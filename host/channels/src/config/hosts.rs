@@ -104,8 +104,11 @@ impl Host {
             "ssl_check_hostname" => self.tls().accept_any_name = !value.boolean()?,
             "ssl_cert_reqs" => {
                 self.tls().accept_any = match value.optional_text()?.as_deref() {
-                    Some("required" | "optional" | "CERT_REQUIRED" | "CERT_OPTIONAL") => false,
-                    None | Some("none" | "CERT_NONE") => true,
+                    // In Python's ssl module it is an integer enumeration.
+                    Some(
+                        "required" | "optional" | "CERT_REQUIRED" | "CERT_OPTIONAL" | "1" | "2",
+                    ) => false,
+                    None | Some("none" | "CERT_NONE" | "0") => true,
                     Some(other) => {
                         return Err(format!(
                             "{other:?} is none of \"none\", \"optional\" and \"required\""
@@ -197,11 +200,8 @@ impl<'a> Setting<'a> {
     fn optional_text(self) -> Result<Option<String>, String> {
         match self {
             Self::Json(serde_json::Value::Null) => Ok(None),
-            // `ssl_cert_reqs` is an integer enumeration in Python's ssl module.
-            Self::Json(value) if value.as_u64() == Some(0) => Ok(Some("none".into())),
-            Self::Json(value) if value.as_u64().is_some_and(|n| n <= 2) => {
-                Ok(Some("required".into()))
-            }
+            // A number stands for its digits, as redis-py sends it.
+            Self::Json(value) if value.is_i64() || value.is_u64() => Ok(Some(value.to_string())),
             _ => self.text().map(|text| Some(text.to_owned())),
         }
     }
@@ -258,9 +258,7 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
             let mut host = Host::tcp(name.trim_matches(['[', ']']), url.port().unwrap_or(PORT));
             let path = url.path().trim_matches('/');
             if !path.is_empty() {
-                host.database = path
-                    .parse()
-                    .map_err(|_| format!("{path:?} is no number of a database"))?;
+                host.database = path.parse().map_err(|_| no_database(path))?;
             }
             host.tls = matches!(url.scheme(), "rediss" | "valkeys").then(Tls::default);
             host
@@ -277,10 +275,19 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
                 "{}: the option {name} is not known here and was passed over",
                 redact(text)
             )),
-            Err(reason) => return Err(format!("{name}={value}: {reason}")),
+            Err(reason) => return Err(format!("{name}: {reason}")),
         }
     }
     Ok(host)
+}
+
+/// What lies behind the host is shown only where it can be no part of a password.
+fn no_database(path: &str) -> String {
+    if path.contains('@') {
+        "what stands behind the first / is no number of a database; write a / or # in a password as %2F or %23".into()
+    } else {
+        format!("{path:?} is no number of a database")
+    }
 }
 
 /// Takes `%41` and the like out of a part of a URL.

@@ -369,11 +369,11 @@ fn pairs(path: &str, value: &Value) -> Result<Vec<(Value, Value)>, ConfigError> 
 
 fn refuse_unsupported(path: &str, value: &Value) -> Result<(), ConfigError> {
     match value.get("__unsupported__") {
-        Some(repr) => Err(option(
+        Some(kind) => Err(option(
             path,
             &format!(
-                "{} is a Python object, which has no meaning outside Python; write a plain value, or leave it out",
-                repr.as_str().unwrap_or("it")
+                "a Python object ({}) has no meaning outside Python; write a plain value, or leave it out",
+                kind.as_str().unwrap_or("of some type")
             ),
         )),
         None => Ok(()),

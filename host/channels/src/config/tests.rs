@@ -245,6 +245,17 @@ fn a_password_never_shows() {
     assert!(!error.contains("hunter2"), "{error}");
     let error = urls(&["redis://:hun?ter2@h:port"]).unwrap_err().to_string();
     assert!(!error.contains("ter2"), "{error}");
+    let error = urls(&["redis://user:12/hunter2@h:1/0"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        !error.contains("hunter2") && error.contains("%2F"),
+        "{error}"
+    );
+    let error = urls(&["redis://h?ssl_password=hunter2"])
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("hunter2"), "{error}");
     let config = urls(&["redis://user:hunter2@h:1"]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     let config =
@@ -320,5 +331,20 @@ fn urls_make_layers() {
         &["http://x"],
     ] {
         assert!(urls(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_number_as_a_password_is_its_digits() {
+    for number in [0, 1, 12345] {
+        let config = redis(&json!({"hosts": [{"host": "h", "password": number}]}));
+        assert_eq!(config.hosts[0].password, Some(number.to_string()));
+    }
+    for (reqs, any) in [(0, true), (1, false), (2, false)] {
+        let config = redis(&json!({"hosts": [{"host": "h", "ssl_cert_reqs": reqs}]}));
+        assert_eq!(
+            config.hosts[0].tls.as_ref().map(|tls| tls.accept_any),
+            Some(any)
+        );
     }
 }
