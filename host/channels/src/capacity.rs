@@ -46,7 +46,8 @@ impl Capacities {
     pub fn add(&mut self, pattern: Pattern<'_>, capacity: usize) -> Result<(), PatternError> {
         let (given, expression) = match pattern {
             Pattern::Glob(glob) => (glob, glob_expression(glob)),
-            Pattern::Regex(text) => (text, format!("^(?:{text})")),
+            // As it is: a comment at its end would swallow what is put behind it.
+            Pattern::Regex(text) => (text, text.to_owned()),
         };
         let regex = Regex::new(&expression).map_err(|error| PatternError {
             pattern: given.to_owned(),
@@ -67,7 +68,7 @@ impl Capacities {
         let matching = self
             .patterns
             .iter()
-            .find(|(regex, _)| regex.is_match(channel));
+            .find(|(regex, _)| regex.find(channel).is_some_and(|found| found.start() == 0));
         matching.map_or(self.default, |&(_, capacity)| capacity)
     }
 }
@@ -150,6 +151,15 @@ mod tests {
         assert_eq!(capacities.of("slack.message"), 5);
         assert_eq!(capacities.of("http.request"), 9);
         assert_eq!(capacities.of("xhttp"), 100);
+    }
+
+    #[test]
+    fn a_verbose_regex_may_end_in_a_comment() {
+        let mut capacities = Capacities::new(100);
+        let pattern = Pattern::Regex("(?x)slack | http # the busy ones");
+        capacities.add(pattern, 5).unwrap();
+        let of = |name| capacities.of(name);
+        assert_eq!(["slack.x", "http", "xhttp"].map(of), [5, 5, 100]);
     }
 
     #[test]
