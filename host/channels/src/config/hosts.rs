@@ -311,12 +311,14 @@ fn decode(part: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 behind its % signs".into())
 }
 
-/// A URL as it may be shown: without user, password and options.
+/// A URL as it may be shown: without options, and no more than its scheme where it may have a password. This one can't
+/// be read, so nobody knows where in it the password ends.
 pub(super) fn redact(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    // The last `@` first: a password may hold anything else.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
-    let rest = rest.split('?').next().unwrap_or_default();
+    let rest = match rest.contains('@') {
+        true => "...",
+        false => rest.split(['?', '#']).next().unwrap_or_default(),
+    };
     if scheme.is_empty() {
         rest.to_owned()
     } else {
