@@ -374,6 +374,9 @@ async fn in_a_terminal_logs_are_for_people() {
         assert!(line.contains(connected), "{line:?}");
         assert_eq!(line.contains('\u{1b}'), !is_plain, "{line:?}");
         terminal.line("the roster is loaded").await;
+        // Ctrl-C, which the terminal makes a signal; to kill Python would leave the bridge running.
+        terminal.write_line("\u{3}").await;
+        terminal.exit().await;
     }
 }
 
