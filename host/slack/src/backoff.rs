@@ -4,14 +4,15 @@ use std::time::Duration;
 
 /// The waits between attempts that fail one after the other.
 #[derive(Clone, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     max: Duration,
     failures: u32,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, max: Duration) -> Backoff {
+    /// The first wait is about `first`, each one twice the one before, none over `max`.
+    pub fn new(first: Duration, max: Duration) -> Backoff {
         Backoff {
             first,
             max,
@@ -20,12 +21,12 @@ impl Backoff {
     }
 
     /// Whether the last attempt succeeded, or none was made.
-    pub(crate) fn is_fresh(&self) -> bool {
+    pub fn is_fresh(&self) -> bool {
         self.failures == 0
     }
 
     /// Notes a failure and gives the wait after it: between half and all of what doubling says.
-    pub(crate) fn failed(&mut self) -> Duration {
+    pub fn failed(&mut self) -> Duration {
         let doubled = self
             .first
             .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
@@ -33,8 +34,13 @@ impl Backoff {
         doubled.min(self.max).mul_f64(rand::random_range(0.5..=1.0))
     }
 
+    /// Notes a failure and waits.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.failed()).await;
+    }
+
     /// Notes a success.
-    pub(crate) fn succeeded(&mut self) {
+    pub fn succeeded(&mut self) {
         self.failures = 0;
     }
 }

@@ -16,6 +16,7 @@ pub mod transport;
 pub mod ws;
 
 pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, method};
+pub use backoff::Backoff;
 pub use pacing::Pacer;
 pub use roster::Roster;
 pub use token::{Token, TokenKind};

@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::envelope::Message;
 use crate::metrics::Metrics;
+use djangobot_slack::Backoff;
 
 /// Events that go to the layer in one call, at most.
 const BATCH: usize = 512;
@@ -312,7 +312,7 @@ impl Courier {
                     tracing::info!(channel = %self.queue.channel, waiting = left, "the channel takes events again");
                 }
                 self.queue.held.set(left as f64);
-                backoff.reset();
+                backoff.succeeded();
                 continue;
             };
             self.queue.held.set(left as f64);
@@ -322,7 +322,7 @@ impl Courier {
                 Stuck::Nobody => {}
             }
             if accepted > 0 {
-                backoff.reset();
+                backoff.succeeded();
             }
             let told = stuck
                 .as_ref()

@@ -1,6 +1,5 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
-mod backoff;
 mod delivery;
 mod destination;
 mod envelope;

@@ -13,12 +13,12 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Tap;
-use super::backoff::Backoff;
 use super::lanes::Lanes;
 use super::post::{Post, Unsent};
 use super::request::{Refusal, Reply, Request, Rules};
 use crate::metrics::Metrics;
 use crate::state::{DeadLetter, State};
+use djangobot_slack::Backoff;
 
 /// Calls that may be under way, each in a lane of its own.
 const RUNNING: usize = 256;
@@ -46,12 +46,14 @@ pub(crate) struct Outbound {
 }
 
 /// A message that was taken from the layer and is not finished.
-struct Job {
+struct Taken {
     delivery: Delivery,
     reply: Reply,
-    request: Result<Request, Refusal>,
-    taken: Instant,
+    at: Instant,
 }
+
+/// A message that can be sent.
+type Job = (Taken, Request);
 
 /// What has come to an end.
 enum Ended {
@@ -92,8 +94,8 @@ impl Outbound {
                 }
                 // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
                 taken = self.take(&*receiver, &mut reading), if has_room => {
-                    if let Some(job) = taken {
-                        self.begin(&*receiver, job, &mut lanes, &mut work);
+                    if let Some((taken, request)) = taken {
+                        self.begin(&*receiver, taken, request, &mut lanes, &mut work);
                     }
                 }
             }
@@ -122,32 +124,21 @@ impl Outbound {
     fn begin<'a>(
         &'a self,
         receiver: &'a dyn Receiver,
-        job: Job,
+        taken: Taken,
+        request: Result<Request, Refusal>,
         lanes: &mut Lanes<Job>,
         work: &mut Work<'a>,
     ) {
-        match &job.request {
+        match request {
             Ok(request) => {
                 // Order is kept within a conversation; conversations do not wait for each other.
-                let lane = self.post.lane(request, |lane| lanes.is_busy(lane));
-                if let Some(job) = lanes.admit(&lane, job) {
+                let lane = self.post.lane(&request, |lane| lanes.is_busy(lane));
+                if let Some(job) = lanes.admit(&lane, (taken, request)) {
                     work.push(self.call(receiver, lane, job).boxed());
                 }
             }
             Err(refusal) => {
-                let outcome = Err(refusal.clone());
-                let Job {
-                    delivery,
-                    reply,
-                    taken,
-                    ..
-                } = job;
-                self.count(&outcome, taken);
-                let untold = Untold {
-                    delivery,
-                    reply,
-                    outcome,
-                };
+                let untold = self.untold(taken, Err(refusal));
                 work.push(self.tell(receiver, untold).boxed());
             }
         }
@@ -184,7 +175,11 @@ impl Outbound {
     }
 
     /// The next message, read and checked. `None` after a failure, to try again.
-    async fn take(&self, receiver: &dyn Receiver, reading: &mut Reading) -> Option<Job> {
+    async fn take(
+        &self,
+        receiver: &dyn Receiver,
+        reading: &mut Reading,
+    ) -> Option<(Taken, Result<Request, Refusal>)> {
         let delivery = match receiver.next().await {
             Ok(delivery) => delivery,
             Err(error) => {
@@ -193,7 +188,7 @@ impl Outbound {
             }
         };
         reading.worked();
-        let taken = Instant::now();
+        let at = Instant::now();
         let (reply, request) = match self.decode(&delivery) {
             Ok(message) => {
                 if let Some(tap) = &self.tap {
@@ -206,12 +201,12 @@ impl Outbound {
 
         // Plugins, outbound, stand here: between what the app asked and what is called.
 
-        Some(Job {
+        let taken = Taken {
             delivery,
             reply,
-            request,
-            taken,
-        })
+            at,
+        };
+        Some((taken, request))
     }
 
     fn decode(&self, delivery: &Delivery) -> Result<Event, Refusal> {
@@ -232,42 +227,34 @@ impl Outbound {
     /// One message's whole way out, to Slack's answer. What is sent leaves the layer at once, so that no stop sends it
     /// again.
     async fn call(&self, receiver: &dyn Receiver, lane: String, job: Job) -> Ended {
-        let Job {
-            delivery,
-            reply,
-            request,
-            taken,
-        } = job;
-        let outcome = match request {
-            Ok(request) => self.post.call(request).await,
-            Err(refusal) => Err(Unsent::Refused(refusal)),
-        };
-        let outcome = match outcome {
+        let (taken, request) = job;
+        let outcome = match self.post.call(request).await {
             Ok(answer) => Ok(answer),
             Err(Unsent::Refused(refusal)) => Err(refusal),
             Err(Unsent::Stopped) => return Ended::Called(lane, Ok(None)),
             Err(Unsent::Barred(why)) => return Ended::Called(lane, Err(why)),
         };
-        self.count(&outcome, taken);
-        if outcome.is_ok() {
-            self.finish(receiver, &delivery).await;
+        let untold = self.untold(taken, outcome);
+        if untold.outcome.is_ok() {
+            self.finish(receiver, &untold.delivery).await;
         }
-        let untold = Untold {
-            delivery,
-            reply,
-            outcome,
-        };
         Ended::Called(lane, Ok(Some(Box::new(untold))))
     }
 
-    fn count(&self, outcome: &Result<Value, Refusal>, taken: Instant) {
+    /// Counts an outcome, which has then to be told.
+    fn untold(&self, taken: Taken, outcome: Result<Value, Refusal>) -> Untold {
         let label = outcome
             .as_ref()
             .map_or_else(|refusal| refusal.error.as_str(), |_| "sent");
         self.metrics.sends(label).increment(1);
         self.metrics
             .send_seconds()
-            .record(taken.elapsed().as_secs_f64());
+            .record(taken.at.elapsed().as_secs_f64());
+        Untold {
+            delivery: taken.delivery,
+            reply: taken.reply,
+            outcome,
+        }
     }
 
     /// Tells the app; a failure that nobody hears of is kept, and only then leaves the layer.
@@ -441,7 +428,7 @@ impl Reading {
     }
 
     fn worked(&mut self) {
-        self.backoff.reset();
+        self.backoff.succeeded();
         self.told = None;
     }
 }

@@ -7,10 +7,10 @@ use djangobot_slack::{ApiError, Class, Pacer, Roster, WebApi};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::destination::Destination;
 use super::request::{Refusal, Request};
 use super::roster::RosterKeeper;
+use djangobot_slack::Backoff;
 
 /// Calls Slack for the way out. The one place that tries a send again.
 pub(crate) struct Post {

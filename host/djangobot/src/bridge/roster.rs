@@ -12,10 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Bridge;
-use super::backoff::Backoff;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::telemetry::Terminal;
+use djangobot_slack::Backoff;
 
 /// How often the roster goes to the state while it changes.
 const SAVE: Duration = Duration::from_secs(60);
