@@ -1,0 +1,139 @@
+//! What the operator says of a plugin: a `[[plugin]]` of `djangobot.toml`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::grant::Capability;
+use crate::manifest::AskedLimits;
+
+/// One `[[plugin]]`. Their order in the file is the order of events inbound, and the reverse of it outbound.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PluginConfig {
+    /// As in the manifest.
+    pub name: String,
+    /// Where the component comes from; see [`crate::source::Source`].
+    pub source: String,
+    /// Whether events meet it.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// What becomes of an event that it fails on.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// What it may do beyond the harmless.
+    #[serde(default)]
+    pub grants: Vec<Capability>,
+    /// How many instances it has; one conversation always meets the same. `None`: 1, or 8 with `http`.
+    #[serde(default)]
+    pub instances: Option<usize>,
+    /// What it may use up.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Its own config, of which its manifest has the schema.
+    #[serde(default = "empty_object")]
+    pub config: serde_json::Value,
+}
+
+/// What becomes of an event that a plugin fails on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It goes on, as it was before this plugin.
+    #[default]
+    Pass,
+    /// It is dropped, logged and counted.
+    Drop,
+    /// It waits, and with it its conversation, until the plugin works again, is replaced or removed.
+    Hold,
+}
+
+impl OnError {
+    /// As it is written in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+/// The operator's word on limits; what is not said is the manifest's, or else the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LimitsConfig {
+    /// Mebibytes of memory of one instance.
+    pub memory_mib: Option<u32>,
+    /// Milliseconds of computing for one call.
+    pub time_ms: Option<u32>,
+    /// Milliseconds for one call, with all that it waits for.
+    pub wait_ms: Option<u32>,
+    /// Calls of the host in one call.
+    pub host_calls: Option<u32>,
+    /// Kibibytes of log lines in a minute.
+    pub log_kib: Option<u32>,
+    /// Kibibytes of one answer: edits, emissions and messages together.
+    pub output_kib: Option<u32>,
+    /// Mebibytes in the store.
+    pub store_mib: Option<u32>,
+    /// Messages to Slack in a minute.
+    pub sends: Option<u32>,
+}
+
+/// What one plugin may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory of one instance.
+    pub memory: usize,
+    /// Computing for one call.
+    pub time: Duration,
+    /// One call, with all that it waits for.
+    pub wait: Duration,
+    /// Calls of the host in one call.
+    pub host_calls: u32,
+    /// Bytes of log lines in a minute.
+    pub log: usize,
+    /// Bytes of one answer: edits, emissions and messages together.
+    pub output: usize,
+    /// Bytes in the store, keys and values.
+    pub store: u64,
+    /// Messages to Slack in a minute.
+    pub sends: u32,
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+impl Limits {
+    /// The operator's word, else the manifest's, else the default. A manifest can't ask beyond 4 times the default
+    /// without the operator's word.
+    pub fn of(config: &LimitsConfig, asked: &AskedLimits, may_wait: bool) -> Self {
+        let memory = config
+            .memory_mib
+            .or(asked.memory_mib.map(|mib| mib.min(256)));
+        let time = config.time_ms.or(asked.time_ms.map(|ms| ms.min(400)));
+        let wait = config
+            .wait_ms
+            .unwrap_or(if may_wait { 10_000 } else { 1_000 });
+        let ms = |ms: u32| Duration::from_millis(u64::from(ms.max(1)));
+        Self {
+            memory: memory.unwrap_or(64) as usize * MIB,
+            time: ms(time.unwrap_or(100)),
+            wait: ms(wait),
+            host_calls: config.host_calls.unwrap_or(10_000),
+            log: config.log_kib.unwrap_or(64) as usize * KIB,
+            output: config.output_kib.unwrap_or(1024) as usize * KIB,
+            store: u64::from(config.store_mib.unwrap_or(16)) << 20,
+            sends: config.sends.unwrap_or(60),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn empty_object() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}

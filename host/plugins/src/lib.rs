@@ -1,0 +1,14 @@
+//! The plugin host: WebAssembly components in the way of every event, sandboxed, limited, replaced while they run.
+//!
+//! Knows nothing of Slack's protocol or of channel layers: an event is a [`djangobot_event::Event`] with a kind and a
+//! [`Direction`], the team is whatever a [`Roster`] says.
+
+pub mod config;
+pub mod grant;
+pub mod manifest;
+pub mod roster;
+
+pub use config::{Limits, LimitsConfig, OnError, PluginConfig};
+pub use grant::Capability;
+pub use manifest::Manifest;
+pub use roster::{Direction, Roster};
