@@ -13,6 +13,7 @@ mod run;
 mod serve;
 mod state;
 mod target;
+mod team;
 mod telemetry;
 
 use std::io::Write;

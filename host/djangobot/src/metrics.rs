@@ -92,6 +92,10 @@ impl Metrics {
     counters! {
         /// Events from Slack, by Slack's type.
         events(r#type) = "djangobot_events_total", "Events received from Slack, by type";
+        /// Events and messages that ended with a plugin.
+        plugin_drops(plugin, direction) = "djangobot_plugin_dropped_total", "Events and messages that a plugin dropped, by plugin and direction";
+        /// Calls of a plugin, by what came of them.
+        plugin_calls(plugin, outcome) = "djangobot_plugin_calls_total", "Calls of a plugin, by plugin and outcome";
         /// Frames that were no event, by what was wrong.
         bad_events(reason) = "djangobot_bad_events_total", "Frames from Slack that could not be forwarded, by reason";
         /// Events that were forwarded although something in them was odd.
@@ -111,6 +115,10 @@ impl Metrics {
     }
 
     gauges! {
+        /// Bytes of memory of a plugin's instances.
+        plugin_memory(plugin) = "djangobot_plugin_memory_bytes", "Memory of a plugin's instances, in bytes";
+        /// Whether events meet a plugin.
+        plugin_up(plugin) = "djangobot_plugin_up", "1 while events meet a plugin, 0 while it is quarantined, refused or disabled";
         /// 1 while connected to Slack.
         connected() = "djangobot_slack_connected", "1 while there is a connection to Slack";
         /// Events that wait in memory for a channel of the layer.

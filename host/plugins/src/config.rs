@@ -128,6 +128,16 @@ impl Limits {
             sends: config.sends.unwrap_or(60),
         }
     }
+
+    /// Pointers or ids in one call that asks for many.
+    pub(crate) fn select(&self) -> usize {
+        self.host_calls as usize
+    }
+
+    /// Bytes that a guest may hand to the host in one call: an answer with its structure, or a value for the store.
+    pub(crate) fn host_call_bytes(&self) -> usize {
+        (4 * self.output).max(8 * MIB)
+    }
 }
 
 fn yes() -> bool {

@@ -3,12 +3,39 @@
 //! Knows nothing of Slack's protocol or of channel layers: an event is a [`djangobot_event::Event`] with a kind and a
 //! [`Direction`], the team is whatever a [`Roster`] says.
 
+pub mod abi;
+mod breaker;
+pub mod compile;
 pub mod config;
+mod engine;
 pub mod grant;
+mod guest;
+mod host;
+pub mod http;
+mod instance;
+mod load;
+mod log;
 pub mod manifest;
+mod meter;
+mod pipeline;
+mod plugin;
 pub mod roster;
+pub mod schema;
+pub mod secrets;
+mod stats;
+mod status;
+pub mod store;
+mod verdict;
+mod wasi;
 
+pub use compile::Compiler;
 pub use config::{Limits, LimitsConfig, OnError, PluginConfig};
+pub use engine::{Engine, EngineError};
 pub use grant::Capability;
+pub use host::{PluginHost, Unready};
+pub use load::{LoadError, Parts, Wanted};
 pub use manifest::Manifest;
+pub use pipeline::{Dropped, Message, Passed, Passing};
 pub use roster::{Direction, Roster};
+pub use status::{State, Status};
+pub use verdict::{Emission, Failure, Verdict};

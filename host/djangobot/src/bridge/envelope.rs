@@ -227,7 +227,7 @@ fn micros(time: SystemTime) -> u128 {
 }
 
 /// 64 bits of FNV-1a over 8-byte words: stable between versions and machines, and not for security.
-fn fingerprint(bytes: &[u8]) -> u64 {
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     hash.write(bytes);
     hash.finish()

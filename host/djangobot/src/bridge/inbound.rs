@@ -3,46 +3,55 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use djangobot_channels::ChannelName;
 use djangobot_channels::name::MAX_NAME_LENGTH;
 use djangobot_event::Event;
+use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
 use djangobot_slack::{BadFrame, Frame, Incoming, Session};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use metrics::Counter;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::Tap;
 use super::delivery::Deliveries;
-use super::envelope::{Envelope, Receipt};
+use super::envelope::{Envelope, Message, Receipt};
+use super::lanes::{Lanes, lane_number};
+use super::passage;
 use super::roster::RosterKeeper;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
+use crate::team::Team;
 
 /// Distinct event types that get a channel of their own; Slack has about 120.
 const MAX_TYPES: usize = 1_000;
+/// Events that may be with plugins that take their time, and behind those; beyond it Slack's socket waits.
+const MAX_PASSING: usize = 10_000;
 
 /// Takes what a transport hands out and puts it on the layer.
 pub(crate) struct Inbound {
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
+    pub(crate) plugins: PluginHost,
+    /// What plugins of the way out want to be sent.
+    pub(crate) messages: mpsc::Receiver<djangobot_plugins::Message>,
     pub(crate) roster: Arc<RosterKeeper>,
     /// Told of each session with Slack.
-    pub(crate) sessions: watch::Sender<Option<Session>>,
+    pub(crate) team: Team,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     /// Where the app's messages for Slack come from, and so no event may go to.
     pub(crate) send_channel: ChannelName,
     /// By Slack's type.
-    pub(crate) routes: HashMap<Box<str>, Route>,
+    pub(crate) routes: HashMap<Box<str>, ChannelName>,
+    /// By Slack's type too, of what came from Slack.
+    pub(crate) counters: HashMap<Box<str>, Counter>,
     /// What was logged already and is from then on only counted.
     pub(crate) told: HashSet<String>,
-}
-
-/// Where events of one type go.
-pub(crate) struct Route {
-    channel: ChannelName,
-    events: Counter,
 }
 
 /// Why a frame was not forwarded. The word is a label of a metric, the sentence is logged.
@@ -51,29 +60,70 @@ struct Unfit {
     sentence: String,
 }
 
+/// An event that is on its way through the plugins, or waits for that.
+struct Job {
+    passing: Passing,
+    received: Received,
+}
+
+/// When and how an event came.
+struct Received {
+    receipt: Receipt,
+    arrived: Instant,
+}
+
+type Work = FuturesUnordered<BoxFuture<'static, (String, Passed, Received)>>;
+
 impl Inbound {
     /// Forwards until the transport ends, then returns what may still wait for the layer.
-    pub(crate) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>) -> Deliveries {
-        while let Some(arrival) = incoming.recv().await {
-            match arrival {
-                Incoming::Connected(session) => self.connected(session),
-                Incoming::Frame(frame) => {
-                    if let Err(unfit) = self.forward(frame).await {
-                        self.refuse(&unfit);
-                    }
-                }
-                Incoming::Disconnected { .. } => {
-                    self.readiness.slack.store(false, Ordering::Relaxed);
-                    self.metrics.connected().set(0.0);
-                    self.metrics.reconnects().increment(1);
-                }
+    pub(crate) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, limit: Duration) -> Deliveries {
+        let mut lanes = Lanes::default();
+        let mut work: Work = FuturesUnordered::new();
+        loop {
+            let has_room = lanes.running() + lanes.behind() < MAX_PASSING;
+            tokio::select! {
+                arrival = incoming.recv(), if has_room => match arrival {
+                    Some(arrival) => self.arrived(arrival, &mut lanes, &mut work).await,
+                    None => break,
+                },
+                Some(ended) = work.next() => self.ended(ended, &mut lanes, &mut work).await,
+                Some(message) = self.messages.recv() => self.send(message).await,
             }
+        }
+        let last = async {
+            while let Some(ended) = work.next().await {
+                self.ended(ended, &mut lanes, &mut work).await;
+            }
+        };
+        let in_time = tokio::time::timeout(limit, last).await.is_ok();
+        let left = lanes.running() + lanes.behind();
+        if !in_time && left > 0 {
+            tracing::error!(events = left, "stopped with events that plugins had not finished with; they are lost");
+        }
+        while let Ok(message) = self.messages.try_recv() {
+            self.send(message).await;
         }
         self.deliveries
     }
 
-    /// One event's whole way in.
-    async fn forward(&mut self, frame: Frame) -> Result<(), Unfit> {
+    async fn arrived(&mut self, arrival: Incoming, lanes: &mut Lanes<Job>, work: &mut Work) {
+        match arrival {
+            Incoming::Connected(session) => self.connected(session),
+            Incoming::Frame(frame) => {
+                if let Err(unfit) = self.forward(frame, lanes, work).await {
+                    self.refuse(&unfit);
+                }
+            }
+            Incoming::Disconnected { .. } => {
+                self.readiness.slack.store(false, Ordering::Relaxed);
+                self.metrics.connected().set(0.0);
+                self.metrics.reconnects().increment(1);
+            }
+        }
+    }
+
+    /// One event's whole way in: [`Inbound::deliver`] is its second half.
+    async fn forward(&mut self, frame: Frame, lanes: &mut Lanes<Job>, work: &mut Work) -> Result<(), Unfit> {
         // Parsed once, by the transport; what is no JSON object ends here, the connection goes on.
         let event = frame.event.map_err(|error| Unfit {
             reason: match error {
@@ -96,37 +146,113 @@ impl Inbound {
         };
         self.note_oddities(&kind, &event);
         self.roster.apply(&event);
+        self.count(&kind);
 
-        // Plugins, inbound, stand here: between what Slack said and where it goes.
-
-        let route = self.route(&kind)?;
-        route.events.increment(1);
-        let channel = route.channel.clone();
         let receipt = Receipt {
             received: frame.received,
             attempt: 1,
         };
         let id = self.envelope.id(&kind, &event, &receipt);
+        tracing::debug!(%id, r#type = kind, "event received");
+        let received = Received {
+            receipt,
+            arrived: frame.arrived,
+        };
+        let passing = Passing::new(&id, &kind, event);
+
+        // The plugins. An event whose plugins may take their time goes with its conversation, and others do not wait.
+        let lane = passage::conversation(&passing.event);
+        if lanes.is_busy(&lane) || self.plugins.may_wait(Direction::Inbound, &passing) {
+            if let Some(job) = lanes.admit(&lane, Job { passing, received }) {
+                work.push(self.pass(lane, job));
+            }
+            return Ok(());
+        }
+        if self.plugins.needs_roster(Direction::Inbound, &passing) {
+            self.roster.ready().await;
+        }
+        let passed = self.plugins.pass(Direction::Inbound, passing, lane_number(&lane)).await;
+        self.deliver(passed, received).await;
+        Ok(())
+    }
+
+    /// An event's way through plugins that may take their time.
+    fn pass(&self, lane: String, Job { passing, received }: Job) -> BoxFuture<'static, (String, Passed, Received)> {
+        let (plugins, roster) = (self.plugins.clone(), self.roster.clone());
+        Box::pin(async move {
+            if plugins.needs_roster(Direction::Inbound, &passing) {
+                roster.ready().await;
+            }
+            let passed = plugins.pass(Direction::Inbound, passing, lane_number(&lane)).await;
+            (lane, passed, received)
+        })
+    }
+
+    async fn ended(
+        &mut self,
+        (lane, passed, received): (String, Passed, Received),
+        lanes: &mut Lanes<Job>,
+        work: &mut Work,
+    ) {
+        self.deliver(passed, received).await;
+        if let Some(job) = lanes.finished(&lane) {
+            work.push(self.pass(lane, job));
+        }
+    }
+
+    /// The second half of an event's way in: what came out of the plugins goes to its channels.
+    async fn deliver(&mut self, passed: Passed, received: Received) {
+        if let Some(dropped) = &passed.dropped {
+            passage::tell_dropped(dropped, Direction::Inbound, &self.metrics);
+        }
+        for passing in passed.events {
+            if let Err(unfit) = self.put(passing, &received).await {
+                self.refuse(&unfit);
+            }
+        }
+        for message in passed.messages {
+            self.send(message).await;
+        }
+    }
+
+    async fn put(&mut self, passing: Passing, received: &Received) -> Result<(), Unfit> {
+        let Passing { id, kind, event, .. } = passing;
+        let channel = self.route(&kind)?;
         let message = self
             .envelope
-            .wrap(event, &id, &channel, &receipt, &self.roster)
+            .wrap(event, &id, &channel, &received.receipt, &self.roster)
             .await
             .map_err(|error| Unfit {
                 reason: "edit",
                 sentence: error.to_string(),
             })?;
-        tracing::debug!(%id, r#type = kind, %channel, "event received");
         if let Some(tap) = &self.tap {
             tap.event(&channel, message.event());
         }
         self.deliveries
-            .push(&channel, &message, frame.arrived, id)
+            .push(&channel, &message, received.arrived, id.to_string())
             .await;
         Ok(())
     }
 
+    /// Puts what a plugin wants to be sent where the app puts what it wants to be sent.
+    async fn send(&mut self, message: djangobot_plugins::Message) {
+        match passage::message(&message) {
+            Ok(event) => {
+                let id = format!("send by {}", message.plugin);
+                let channel = self.send_channel.clone();
+                self.deliveries
+                    .push(&channel, &Message::Flat(event), Instant::now(), id)
+                    .await;
+            }
+            Err(error) => {
+                tracing::warn!(plugin = message.plugin, %error, "a plugin's message can't be sent");
+            }
+        }
+    }
+
     /// The channel for `kind`, found once for each type.
-    fn route(&mut self, kind: &str) -> Result<&Route, Unfit> {
+    fn route(&mut self, kind: &str) -> Result<ChannelName, Unfit> {
         if !self.routes.contains_key(kind) {
             if self.routes.len() >= MAX_TYPES {
                 let sentence =
@@ -140,24 +266,34 @@ impl Inbound {
             if !exact {
                 tracing::warn!(r#type = kind, %channel, "the type is no channel name; its events go to a name made of it");
             }
-            let events = self.metrics.events(kind);
-            self.routes.insert(kind.into(), Route { channel, events });
+            self.routes.insert(kind.into(), channel);
         }
-        let route = self.routes.get(kind).ok_or_else(|| Unfit {
+        let channel = self.routes.get(kind).ok_or_else(|| Unfit {
             reason: "no_route",
             sentence: kind.to_owned(),
         })?;
-        if route.channel.as_str().strip_prefix("slack.") != Some(kind) {
+        if channel.as_str().strip_prefix("slack.") != Some(kind) {
             self.metrics.odd_events("type").increment(1);
         }
-        Ok(route)
+        Ok(channel.clone())
+    }
+
+    /// Counts an event from Slack by its type; what makes up ever more types is counted as one.
+    fn count(&mut self, kind: &str) {
+        if let Some(counter) = self.counters.get(kind) {
+            return counter.increment(1);
+        }
+        let kind = if self.counters.len() < MAX_TYPES { kind } else { "other" };
+        let counter = self.metrics.events(kind);
+        counter.increment(1);
+        self.counters.insert(kind.into(), counter);
     }
 
     fn connected(&mut self, session: Session) {
         self.readiness.slack.store(true, Ordering::Relaxed);
         self.metrics.connected().set(1.0);
         self.envelope.set_team(&session.team_id);
-        self.sessions.send_replace(Some(session));
+        self.team.connected(session);
     }
 
     /// What is odd in an event and is forwarded all the same is counted, and told once for each type.

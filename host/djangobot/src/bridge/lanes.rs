@@ -1,6 +1,14 @@
 //! Order within a conversation: of each lane one job runs at a time, the rest waits its turn.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// The number that stands for a lane, by which plugins choose among their instances.
+pub(crate) fn lane_number(lane: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    lane.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// Jobs by lane.
 pub(crate) struct Lanes<J> {

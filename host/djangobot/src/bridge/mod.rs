@@ -6,6 +6,7 @@ mod envelope;
 mod inbound;
 mod lanes;
 mod outbound;
+mod passage;
 mod post;
 mod request;
 mod roster;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
 use djangobot_event::Event;
+use djangobot_plugins::PluginHost;
 use djangobot_slack::{Pacer, Session, WebApi, rtm};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use crate::failure::Failure;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
+use crate::team::Team;
 use crate::telemetry::Terminal;
 use delivery::Deliveries;
 use envelope::Envelope;
@@ -38,6 +41,8 @@ use roster::RosterKeeper;
 
 /// Frames that may wait between the transport and the way in.
 const FRAMES: usize = 4096;
+/// Messages that plugins of the way out may have sent and that wait for the layer.
+const MESSAGES: usize = 1024;
 /// How long a stop may take, for what came in and for what goes out.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often the layer is asked how it is.
@@ -59,6 +64,8 @@ pub(crate) struct Bridge {
     pub(crate) layer: Arc<dyn ChannelLayer>,
     pub(crate) format: BodyFormat,
     pub(crate) api: WebApi,
+    pub(crate) plugins: PluginHost,
+    pub(crate) team: Team,
     pub(crate) state: State,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Arc<Readiness>,
@@ -77,18 +84,19 @@ impl Bridge {
         let send_channel =
             ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
         let reader = ReceiverId(self.state.host_id().map_err(Failure::failed)?.into());
-        let (sessions, session) = watch::channel(None);
+        let session = self.team.session();
         let (frames, incoming) = mpsc::channel(FRAMES);
+        let (messages, of_plugins) = mpsc::channel(MESSAGES);
 
-        let inbound = self.inbound(&roster, sessions, send_channel.clone(), stop.clone());
-        let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer);
+        let inbound = self.inbound(&roster, of_plugins, send_channel.clone(), stop.clone());
+        let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
 
         let config = rtm::Config::default();
         let transport = spawn(
             rtm::run(self.api.clone(), config, frames, stop.clone()),
             &stop,
         );
-        let way_in = spawn(inbound.run(incoming), &stop);
+        let way_in = spawn(inbound.run(incoming, DRAIN), &stop);
         let way_out = spawn(
             once_connected(session.clone(), stop.clone(), outbound),
             &stop,
@@ -130,7 +138,7 @@ impl Bridge {
     fn inbound(
         &self,
         roster: &Arc<RosterKeeper>,
-        sessions: watch::Sender<Option<Session>>,
+        messages: mpsc::Receiver<djangobot_plugins::Message>,
         send_channel: ChannelName,
         stop: CancellationToken,
     ) -> Inbound {
@@ -143,12 +151,15 @@ impl Bridge {
             ),
             deliveries: Deliveries::new(self.layer.clone(), self.metrics.clone(), layer.hold, stop),
             send_channel,
+            plugins: self.plugins.clone(),
+            messages,
             roster: roster.clone(),
-            sessions,
+            team: self.team.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
             routes: Default::default(),
+            counters: Default::default(),
             told: Default::default(),
         }
     }
@@ -159,6 +170,7 @@ impl Bridge {
         channel: ChannelName,
         reader: ReceiverId,
         pacer: Pacer,
+        messages: mpsc::Sender<djangobot_plugins::Message>,
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {
@@ -169,6 +181,8 @@ impl Bridge {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
             },
+            plugins: self.plugins.clone(),
+            messages,
             post: Post {
                 api: self.api.clone(),
                 pacer,

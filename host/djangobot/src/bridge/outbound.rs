@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use djangobot_channels::{ChannelLayer, ChannelName, Delivery, LayerError, Receiver, ReceiverId};
 use djangobot_event::Event;
+use djangobot_plugins::{Direction, Passing, PluginHost};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Tap;
-use super::lanes::Lanes;
+use super::envelope::fingerprint;
+use super::lanes::{Lanes, lane_number};
+use super::passage;
 use super::post::{Post, Unsent};
-use super::request::{Refusal, Reply, Request, Rules};
+use super::request::{DEFAULT_METHOD, DROPPED, Refusal, Reply, Request, Rules};
 use crate::metrics::Metrics;
 use crate::state::{DeadLetter, State};
 use djangobot_slack::Backoff;
@@ -39,6 +43,9 @@ pub(crate) struct Outbound {
     pub(crate) channel: ChannelName,
     pub(crate) reader: ReceiverId,
     pub(crate) rules: Rules,
+    pub(crate) plugins: PluginHost,
+    /// Where messages of plugins go on.
+    pub(crate) messages: mpsc::Sender<djangobot_plugins::Message>,
     pub(crate) post: Post,
     pub(crate) state: State,
     pub(crate) metrics: Metrics,
@@ -52,8 +59,16 @@ struct Taken {
     at: Instant,
 }
 
-/// A message that can be sent.
-type Job = (Taken, Request);
+/// A message that has a lane.
+type Job = (Taken, Task);
+
+/// What is to be done with a message.
+enum Task {
+    /// It can be sent as it is.
+    Send(Request),
+    /// It goes through the plugins first.
+    Pass(Event),
+}
 
 /// What has come to an end.
 enum Ended {
@@ -94,8 +109,8 @@ impl Outbound {
                 }
                 // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
                 taken = self.take(&*receiver, &mut reading), if has_room => {
-                    if let Some((taken, request)) = taken {
-                        self.begin(&*receiver, taken, request, &mut lanes, &mut work);
+                    if let Some((taken, message, request)) = taken {
+                        self.begin(&*receiver, taken, message, request, &mut lanes, &mut work);
                     }
                 }
             }
@@ -120,27 +135,31 @@ impl Outbound {
         outcome
     }
 
-    /// Gives a message to its lane; what can't be sent has none, and only its outcome is told.
+    /// Gives a message to its lane; what can't be sent and that no plugin wants has none, and only its outcome is told.
     fn begin<'a>(
         &'a self,
         receiver: &'a dyn Receiver,
         taken: Taken,
+        message: Option<Event>,
         request: Result<Request, Refusal>,
         lanes: &mut Lanes<Job>,
         work: &mut Work<'a>,
     ) {
-        match request {
-            Ok(request) => {
-                // Order is kept within a conversation; conversations do not wait for each other.
-                let lane = self.post.lane(&request, |lane| lanes.is_busy(lane));
-                if let Some(job) = lanes.admit(&lane, (taken, request)) {
-                    work.push(self.call(receiver, lane, job).boxed());
-                }
-            }
-            Err(refusal) => {
+        // Order is kept within a conversation; conversations do not wait for each other.
+        let lane = match &request {
+            Ok(request) => self.post.lane(request, |lane| lanes.is_busy(lane)),
+            Err(_) => String::new(),
+        };
+        let task = match (message, request) {
+            (Some(message), _) => Task::Pass(message),
+            (None, Ok(request)) => Task::Send(request),
+            (None, Err(refusal)) => {
                 let untold = self.untold(taken, Err(refusal));
-                work.push(self.tell(receiver, untold).boxed());
+                return work.push(self.tell(receiver, untold).boxed());
             }
+        };
+        if let Some(job) = lanes.admit(&lane, (taken, task)) {
+            work.push(self.call(receiver, lane, job).boxed());
         }
     }
 
@@ -174,12 +193,12 @@ impl Outbound {
         }
     }
 
-    /// The next message, read and checked. `None` after a failure, to try again.
+    /// The next message, read and checked; whole where plugins want it. `None` after a failure, to try again.
     async fn take(
         &self,
         receiver: &dyn Receiver,
         reading: &mut Reading,
-    ) -> Option<(Taken, Result<Request, Refusal>)> {
+    ) -> Option<(Taken, Option<Event>, Result<Request, Refusal>)> {
         let delivery = match receiver.next().await {
             Ok(delivery) => delivery,
             Err(error) => {
@@ -189,24 +208,23 @@ impl Outbound {
         };
         reading.worked();
         let at = Instant::now();
-        let (reply, request) = match self.decode(&delivery) {
+        let (message, (reply, request)) = match self.decode(&delivery) {
             Ok(message) => {
                 if let Some(tap) = &self.tap {
                     tap.send(&self.channel, &message);
                 }
-                self.rules.read(&message)
+                let read = self.rules.read(&message);
+                let wanted = self.plugins.wants(Direction::Outbound, &passing(&delivery, message.clone()));
+                (wanted.then_some(message), read)
             }
-            Err(refusal) => (Reply::default(), Err(refusal)),
+            Err(refusal) => (None, (Reply::default(), Err(refusal))),
         };
-
-        // Plugins, outbound, stand here: between what the app asked and what is called.
-
         let taken = Taken {
             delivery,
             reply,
             at,
         };
-        Some((taken, request))
+        Some((taken, message, request))
     }
 
     fn decode(&self, delivery: &Delivery) -> Result<Event, Refusal> {
@@ -227,8 +245,12 @@ impl Outbound {
     /// One message's whole way out, to Slack's answer. What is sent leaves the layer at once, so that no stop sends it
     /// again.
     async fn call(&self, receiver: &dyn Receiver, lane: String, job: Job) -> Ended {
-        let (taken, request) = job;
-        let outcome = match self.post.call(request).await {
+        let (mut taken, task) = job;
+        let outcome = match task {
+            Task::Send(request) => self.post.call(request).await,
+            Task::Pass(message) => self.pass(&mut taken, message, &lane).await,
+        };
+        let outcome = match outcome {
             Ok(answer) => Ok(answer),
             Err(Unsent::Refused(refusal)) => Err(refusal),
             Err(Unsent::Stopped) => return Ended::Called(lane, Ok(None)),
@@ -239,6 +261,62 @@ impl Outbound {
             self.finish(receiver, &untold.delivery).await;
         }
         Ended::Called(lane, Ok(Some(Box::new(untold))))
+    }
+
+    /// A message's way through the plugins, and on to Slack. What the plugins emit beside it follows it; the outcome is
+    /// that of the message itself.
+    async fn pass(&self, taken: &mut Taken, message: Event, lane: &str) -> Result<Value, Unsent> {
+        let passing = passing(&taken.delivery, message);
+        let through = self.plugins.pass(Direction::Outbound, passing, lane_number(lane));
+        // A plugin may hold a message for as long as it is broken; a stop leaves it in the layer.
+        let Some(passed) = self.post.stop.run_until_cancelled(through).await else {
+            return Err(Unsent::Stopped);
+        };
+        let mut outcome = match &passed.dropped {
+            Some(dropped) => {
+                passage::tell_dropped(dropped, Direction::Outbound, &self.metrics);
+                Err(Refusal::dropped(dropped).into())
+            }
+            None => Ok(Value::Object(Map::new())),
+        };
+        for event in passed.events {
+            let is_emitted = event.emitted;
+            match (is_emitted, self.send_on(taken, event).await) {
+                (false, answer) => outcome = answer,
+                (true, Ok(_)) => {}
+                (true, Err(Unsent::Refused(refusal))) => {
+                    self.metrics.sends(&refusal.error).increment(1);
+                    tracing::error!(error = refusal.error, "a message that a plugin emitted was not sent: {}", refusal.detail);
+                }
+                // The message itself is sent, so that it must not come again; what was to follow it is lost.
+                (true, Err(Unsent::Stopped | Unsent::Barred(_))) => {
+                    tracing::warn!("a message that a plugin emitted was not sent, since the bridge stops");
+                }
+            }
+            if matches!(outcome, Err(Unsent::Stopped | Unsent::Barred(_))) {
+                return outcome;
+            }
+        }
+        for message in passed.messages {
+            if let Err(error) = self.messages.try_send(message) {
+                tracing::error!("a plugin's message for Slack is lost: {error}");
+            }
+        }
+        outcome
+    }
+
+    /// Calls what came out of the plugins.
+    async fn send_on(&self, taken: &mut Taken, passing: Passing) -> Result<Value, Unsent> {
+        let Passing { kind, mut event, emitted, .. } = passing;
+        let unfit = |error: djangobot_event::EditError| Refusal::new("invalid_message", format!("{error}."));
+        if *kind != *DEFAULT_METHOD || event.get("/method").is_some() {
+            event.set("/method", &*kind).map_err(unfit)?;
+        }
+        let (reply, request) = self.rules.read(&event);
+        if !emitted {
+            taken.reply.method = reply.method;
+        }
+        self.post.call(request?).await
     }
 
     /// Counts an outcome, which has then to be told.
@@ -281,6 +359,9 @@ impl Outbound {
                 match unheard {
                     Ok(()) => {
                         tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail)
+                    }
+                    Err(_) if refusal.error == DROPPED => {
+                        tracing::info!(method = reply.method, %request, "not sent: {}", refusal.detail)
                     }
                     Err(why) => self.bury(&refusal, &delivery, &why),
                 }
@@ -377,6 +458,14 @@ impl Outbound {
             Ok(()) => {}
         }
     }
+}
+
+/// A message as plugins see it: by its Web API method, with an id that is the same should the layer give it again.
+fn passing(delivery: &Delivery, message: Event) -> Passing {
+    let method = message.text("/method").map_or_else(|| DEFAULT_METHOD.to_owned(), |it| it.chars().take(80).collect());
+    let id = format!("send.{:016x}", fingerprint(&delivery.member));
+    let hops = passage::hops(&message);
+    Passing { hops, ..Passing::new(&id, &method, message) }
 }
 
 /// `slack.sent`: Slack's own answer, flat, and the caller's id.

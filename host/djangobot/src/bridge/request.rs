@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
 const MAX_TEXT: usize = 40_000;
 /// What is called where a message names no method.
-const DEFAULT_METHOD: &str = "chat.postMessage";
+pub(crate) const DEFAULT_METHOD: &str = "chat.postMessage";
 /// What a post may have in place of `text`.
 const BODIES: &[&str] = &["text", "blocks", "attachments", "markdown_text"];
 
@@ -48,7 +48,19 @@ impl Refusal {
             detail: detail.into(),
         }
     }
+
+    /// A plugin let a message go no further.
+    pub(crate) fn dropped(dropped: &djangobot_plugins::Dropped) -> Self {
+        let djangobot_plugins::Dropped { plugin, reason, failed } = dropped;
+        match failed {
+            true => Self::new("plugin_failed", format!("The plugin {plugin} failed, and its on-error lets nothing pass: {reason}.")),
+            false => Self::new(DROPPED, format!("The plugin {plugin} dropped it: {reason}.")),
+        }
+    }
 }
+
+/// A plugin's decision, which is no failure that somebody would have to look into.
+pub(crate) const DROPPED: &str = "dropped_by_plugin";
 
 /// What apps may ask, and what is meant where they say nothing.
 #[derive(Debug)]
@@ -105,6 +117,8 @@ impl Rules {
 
     fn request(&self, mut keys: Map<String, Value>, reply: &mut Reply) -> Result<Request, Refusal> {
         keys.remove("type");
+        // Ours: who made the message. Slack would take it for an argument.
+        keys.remove("djangobot");
         let method = self.method(keys.remove("method"))?;
         method.name.clone_into(&mut reply.method);
         let channel = match keys.remove("channel") {

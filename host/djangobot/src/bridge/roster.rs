@@ -46,7 +46,7 @@ pub(crate) struct RosterKeeper {
 impl RosterKeeper {
     pub(crate) fn new(bridge: &Bridge, pacer: Pacer) -> Self {
         Self {
-            roster: Roster::new(),
+            roster: bridge.team.roster().clone(),
             api: bridge.api.clone(),
             pacer,
             state: bridge.state.clone(),

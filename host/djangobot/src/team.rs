@@ -1,0 +1,114 @@
+//! The team that the bridge works for: its roster and whom we speak as, also in the words that plugins know.
+
+use djangobot_plugins::roster::{Bot, Conversation, Identity, User, Usergroup};
+use djangobot_slack::roster::ConversationKind;
+use djangobot_slack::{Roster, Session};
+use tokio::sync::watch;
+
+/// One workspace, as far as it is known. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Team {
+    roster: Roster,
+    session: watch::Sender<Option<Session>>,
+}
+
+impl Team {
+    /// A team of which nothing is known yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            roster: Roster::new(),
+            session: watch::Sender::new(None),
+        }
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The session with Slack, as soon as there is one, and each that follows.
+    pub(crate) fn session(&self) -> watch::Receiver<Option<Session>> {
+        self.session.subscribe()
+    }
+
+    /// A session has begun.
+    pub(crate) fn connected(&self, session: Session) {
+        self.session.send_replace(Some(session));
+    }
+}
+
+/// What is not known is asked for, for the next time.
+impl djangobot_plugins::Roster for Team {
+    fn me(&self) -> Option<Identity> {
+        let session = self.session.borrow();
+        let session = session.as_ref()?;
+        let user = self.roster.user(&session.self_id);
+        Some(Identity {
+            team_id: session.team_id.clone(),
+            user_id: session.self_id.clone(),
+            bot_id: user.and_then(|user| user.bot_id().map(str::to_owned)),
+            name: session.self_name.clone(),
+        })
+    }
+
+    fn user(&self, id: &str) -> Option<User> {
+        let found = self.roster.user(id);
+        if found.is_none() {
+            self.roster.want(id);
+        }
+        found.as_ref().map(user)
+    }
+
+    fn conversation(&self, id: &str) -> Option<Conversation> {
+        let found = self.roster.conversation(id);
+        if found.is_none() {
+            self.roster.want(id);
+        }
+        found.as_ref().map(conversation)
+    }
+
+    fn usergroup(&self, id: &str) -> Option<Usergroup> {
+        self.roster.usergroup(id).map(|found| Usergroup {
+            id: found.id().to_owned(),
+            handle: found.handle().to_owned(),
+            name: found.name().to_owned(),
+        })
+    }
+
+    fn bot(&self, id: &str) -> Option<Bot> {
+        let found = self.roster.bot(id);
+        if found.is_none() {
+            self.roster.want(id);
+        }
+        found.map(|found| Bot {
+            id: found.id().to_owned(),
+            name: found.name().to_owned(),
+        })
+    }
+
+    fn find_user(&self, name: &str) -> Option<User> {
+        self.roster.find_user(name).as_ref().map(user)
+    }
+
+    fn find_conversation(&self, name: &str) -> Option<Conversation> {
+        self.roster.find_conversation(name).as_ref().map(conversation)
+    }
+}
+
+fn user(found: &djangobot_slack::roster::User) -> User {
+    User {
+        id: found.id().to_owned(),
+        name: found.name().to_owned(),
+        display_name: found.display_name().to_owned(),
+        real_name: found.real_name().to_owned(),
+        is_bot: found.is_bot(),
+        deleted: found.deleted(),
+    }
+}
+
+fn conversation(found: &djangobot_slack::roster::Conversation) -> Conversation {
+    Conversation {
+        id: found.id().to_owned(),
+        name: found.name().to_owned(),
+        is_private: found.kind() != ConversationKind::Channel,
+    }
+}

@@ -1,0 +1,515 @@
+//! `djangobot:plugin@1.x`, as `wit/plugin.wit` has it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use djangobot_event::{Edit, Event, NewValue, Value};
+use wasmtime::component::{HasSelf, Linker, Resource};
+
+use crate::grant::Capability;
+use crate::guest::{self, Call, EmissionError, Guest};
+use crate::log::Level;
+use crate::roster;
+use crate::verdict::{self, Failure};
+use crate::{http, store};
+
+use bindings::djangobot::plugin as wit;
+pub(crate) use bindings::{Plugin, PluginIndices};
+use wit::types;
+
+/// What wasmtime makes of the WIT.
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated; the lifting and lowering of values is unsafe by its nature"
+)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "djangobot:plugin/plugin",
+        imports: {
+            "djangobot:plugin/http.fetch": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        with: { "djangobot:plugin/events.event": super::EventHandle },
+    });
+}
+
+/// The event that a guest holds a handle of: always the one of the call at hand.
+pub struct EventHandle(());
+
+/// The handle that a call passes. It stands for no entry of a table: a guest can't keep it, since a borrow must be given
+/// back before the call ends.
+pub(crate) fn event_handle() -> Resource<EventHandle> {
+    Resource::new_borrow(0)
+}
+
+/// Links what needs no grant, and of the rest what was granted.
+pub(crate) fn link(linker: &mut Linker<Guest>, grants: &[Capability]) -> wasmtime::Result<()> {
+    type Own = HasSelf<Guest>;
+    wit::types::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    wit::events::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    wit::roster::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    wit::log::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    wit::clock::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    wit::emitter::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    let granted = |is: fn(&Capability) -> bool| grants.iter().any(is);
+    if granted(|it| matches!(it, Capability::Store)) {
+        wit::store::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    }
+    if granted(|it| matches!(it, Capability::Slack)) {
+        wit::slack::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    }
+    if granted(|it| matches!(it, Capability::Secret(_))) {
+        wit::secrets::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    }
+    if granted(|it| matches!(it, Capability::Http(_))) {
+        wit::http::add_to_linker::<_, Own>(linker, |guest| guest)?;
+    }
+    Ok(())
+}
+
+/// Turns an answer into the host's own words, and refuses what is none.
+pub(crate) fn verdict(guest: &mut Guest, answer: types::Verdict) -> Result<verdict::Verdict, Failure> {
+    let limit = guest.owner.limits.output;
+    let owner = guest.owner.clone();
+    let Some(call) = &mut guest.call else {
+        return Err(Failure::Answer("there was no call to answer".into()));
+    };
+    match answer {
+        types::Verdict::Keep => Ok(verdict::Verdict::Keep),
+        types::Verdict::Drop(mut reason) => {
+            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+            Ok(verdict::Verdict::Drop(reason))
+        }
+        types::Verdict::Modify(edits) => {
+            let edits = edits.into_iter().map(|edit| {
+                let (edit, bytes) = edit_of(edit);
+                call.take_output(bytes, limit)?;
+                check_place(call, &edit)?;
+                Ok(edit)
+            });
+            edits
+                .collect::<Result<_, String>>()
+                .map(verdict::Verdict::Modify)
+                .map_err(Failure::Answer)
+        }
+        types::Verdict::Replace(emissions) => {
+            if emissions.len() > MAX_REPLACEMENTS || call.hops >= guest::MAX_HOPS {
+                return Err(Failure::Answer(format!(
+                    "it replaces one event by {}, or after too many others ({MAX_REPLACEMENTS} and {} are the most)",
+                    emissions.len(),
+                    guest::MAX_HOPS
+                )));
+            }
+            let emissions = emissions.into_iter().map(|emission| {
+                call.take_output(emission.kind.len() + emission.body.len(), limit)?;
+                guest::emission(&owner, emission.kind, emission.body).map_err(|error| error.to_string())
+            });
+            emissions
+                .collect::<Result<_, String>>()
+                .map(verdict::Verdict::Replace)
+                .map_err(Failure::Answer)
+        }
+    }
+}
+
+/// The longest reason of a drop, in bytes.
+const MAX_REASON: usize = 1024;
+/// Events that one may be replaced by.
+const MAX_REPLACEMENTS: usize = 64;
+/// What an edit costs of the allowance beside its texts: a million empty edits are no small answer.
+const EDIT_COST: usize = 32;
+
+fn edit_of(edit: types::Edit) -> (Edit, usize) {
+    match edit {
+        types::Edit::Remove(pointer) => {
+            let bytes = EDIT_COST + pointer.len();
+            (Edit::Remove { pointer }, bytes)
+        }
+        types::Edit::Set(types::Field { pointer, value }) => {
+            let (value, bytes) = match value {
+                types::Value::Null => (NewValue::Null, 0),
+                types::Value::Boolean(value) => (NewValue::Bool(value), 0),
+                types::Value::Integer(value) => (NewValue::Int(value), 0),
+                types::Value::Number(value) => (NewValue::Float(value), 0),
+                types::Value::Text(text) => {
+                    let bytes = text.len();
+                    (NewValue::Text(text), bytes)
+                }
+                types::Value::Json(text) => {
+                    let bytes = text.len();
+                    (NewValue::Json(text.into_bytes()), bytes)
+                }
+            };
+            let bytes = EDIT_COST + pointer.len() + bytes;
+            (Edit::Set { pointer, value }, bytes)
+        }
+    }
+}
+
+/// An edit may change what an event says, not where it goes.
+fn check_place(call: &Call, edit: &Edit) -> Result<(), String> {
+    let pointer = match edit {
+        Edit::Set { pointer, .. } | Edit::Remove { pointer } => pointer,
+    };
+    // In a pointer `~0` and `~1` are the only escapes, and none of these names has a `~` or `/`, so that no other spelling
+    // of them leads there.
+    let first = pointer.strip_prefix('/').unwrap_or(pointer);
+    let first = first.split('/').next().unwrap_or_default();
+    let kept: &[&str] = match call.direction {
+        roster::Direction::Inbound => &["type", "djangobot", "reply_channel"],
+        roster::Direction::Outbound => &["type", "djangobot", "reply_channel", "method", "id"],
+    };
+    match kept.contains(&first) {
+        true => Err(format!(
+            "/{first} is not a plugin's to edit, since it says where the event goes; emit an event of another kind instead"
+        )),
+        false => Ok(()),
+    }
+}
+
+fn value_of(value: Value<'_>) -> types::Value {
+    match value {
+        Value::Null => types::Value::Null,
+        Value::Bool(value) => types::Value::Boolean(value),
+        Value::Int(value) => types::Value::Integer(value),
+        Value::UInt(value) => types::Value::Json(value.to_string()),
+        Value::Float(value) => types::Value::Number(value),
+        Value::Text(text) => types::Value::Text(text.into_owned()),
+        Value::Json(text) => types::Value::Json(text.into_owned()),
+    }
+}
+
+impl types::Host for Guest {}
+impl wit::events::Host for Guest {}
+
+impl wit::events::HostEvent for Guest {
+    fn id(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+        self.count()?;
+        Ok(self.call()?.id.to_string())
+    }
+
+    fn kind(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+        self.count()?;
+        Ok(self.call()?.kind.to_string())
+    }
+
+    fn direction(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<types::Direction> {
+        self.count()?;
+        Ok(match self.call()?.direction {
+            roster::Direction::Inbound => types::Direction::Inbound,
+            roster::Direction::Outbound => types::Direction::Outbound,
+        })
+    }
+
+    fn get(&mut self, _: Resource<EventHandle>, pointer: String) -> wasmtime::Result<Option<types::Value>> {
+        self.count()?;
+        Ok(self.call()?.event.get(&pointer).map(value_of))
+    }
+
+    fn select(
+        &mut self,
+        _: Resource<EventHandle>,
+        pointers: Vec<String>,
+    ) -> wasmtime::Result<Vec<Option<types::Value>>> {
+        self.count()?;
+        let limit = self.owner.limits.select();
+        if pointers.len() > limit {
+            return Err(wasmtime::Error::msg(format!(
+                "it selected {} fields in one call; {limit} are the most",
+                pointers.len()
+            )));
+        }
+        let event = &self.call()?.event;
+        // Each value may be as large as the event: what is asked for ten thousand times is not copied as often.
+        let mut bytes = 0;
+        let mut values = Vec::with_capacity(pointers.len());
+        for pointer in &pointers {
+            let value = event.get(pointer).map(value_of);
+            if let Some(types::Value::Text(text) | types::Value::Json(text)) = &value {
+                bytes += text.len();
+            }
+            if bytes > MAX_SELECTED {
+                return Err(wasmtime::Error::msg("it selected more than 16 MiB in one call"));
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn json(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+        self.count()?;
+        let event = &self.call()?.event;
+        let mut text = Vec::with_capacity(event.raw().len() + 64);
+        event.write_json(&mut text);
+        String::from_utf8(text).map_err(wasmtime::Error::new)
+    }
+
+    fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of values that one `select` may give.
+const MAX_SELECTED: usize = 16 << 20;
+
+impl From<roster::User> for wit::roster::User {
+    fn from(user: roster::User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name,
+            display_name: user.display_name,
+            real_name: user.real_name,
+            is_bot: user.is_bot,
+            deleted: user.deleted,
+        }
+    }
+}
+
+impl From<roster::Conversation> for wit::roster::Conversation {
+    fn from(it: roster::Conversation) -> Self {
+        Self {
+            id: it.id,
+            name: it.name,
+            is_private: it.is_private,
+        }
+    }
+}
+
+impl wit::roster::Host for Guest {
+    fn me(&mut self) -> wasmtime::Result<Option<wit::roster::Identity>> {
+        self.count()?;
+        Ok(self.owner.services.roster.me().map(|me| wit::roster::Identity {
+            team_id: me.team_id,
+            user_id: me.user_id,
+            bot_id: me.bot_id,
+            name: me.name,
+        }))
+    }
+
+    fn get_user(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::User>> {
+        self.count()?;
+        Ok(self.owner.services.roster.user(&id).map(Into::into))
+    }
+
+    fn get_users(&mut self, ids: Vec<String>) -> wasmtime::Result<Vec<Option<wit::roster::User>>> {
+        self.count()?;
+        let limit = self.owner.limits.select();
+        if ids.len() > limit {
+            return Err(wasmtime::Error::msg(format!(
+                "it asked for {} users in one call; {limit} are the most",
+                ids.len()
+            )));
+        }
+        let roster = &self.owner.services.roster;
+        Ok(ids.iter().map(|id| roster.user(id).map(Into::into)).collect())
+    }
+
+    fn get_conversation(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::Conversation>> {
+        self.count()?;
+        Ok(self.owner.services.roster.conversation(&id).map(Into::into))
+    }
+
+    fn get_usergroup(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::Usergroup>> {
+        self.count()?;
+        let found = self.owner.services.roster.usergroup(&id);
+        Ok(found.map(|it| wit::roster::Usergroup {
+            id: it.id,
+            handle: it.handle,
+            name: it.name,
+        }))
+    }
+
+    fn get_bot(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::Bot>> {
+        self.count()?;
+        let found = self.owner.services.roster.bot(&id);
+        Ok(found.map(|it| wit::roster::Bot {
+            id: it.id,
+            name: it.name,
+        }))
+    }
+
+    fn find_user(&mut self, name: String) -> wasmtime::Result<Option<wit::roster::User>> {
+        self.count()?;
+        Ok(self.owner.services.roster.find_user(&name).map(Into::into))
+    }
+
+    fn find_conversation(&mut self, name: String) -> wasmtime::Result<Option<wit::roster::Conversation>> {
+        self.count()?;
+        Ok(self.owner.services.roster.find_conversation(&name).map(Into::into))
+    }
+}
+
+impl wit::log::Host for Guest {
+    fn write(&mut self, level: wit::log::Level, message: String) -> wasmtime::Result<()> {
+        self.count()?;
+        let level = match level {
+            wit::log::Level::Trace => Level::Trace,
+            wit::log::Level::Debug => Level::Debug,
+            wit::log::Level::Info => Level::Info,
+            wit::log::Level::Warn => Level::Warn,
+            wit::log::Level::Error => Level::Error,
+        };
+        self.owner.log.write(level, &message);
+        Ok(())
+    }
+}
+
+impl wit::clock::Host for Guest {
+    fn now_ms(&mut self) -> wasmtime::Result<u64> {
+        self.count()?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(since.as_millis() as u64)
+    }
+}
+
+impl wit::emitter::Host for Guest {
+    fn emit(&mut self, emission: types::Emission) -> wasmtime::Result<Result<(), wit::emitter::EmitError>> {
+        use wit::emitter::EmitError;
+        self.count()?;
+        let owner = self.owner.clone();
+        let limit = owner.limits.output;
+        let call = self.call()?;
+        if !call.has_room() {
+            return Ok(Err(EmitError::TooMany));
+        }
+        if let Err(why) = call.take_output(emission.kind.len() + emission.body.len(), limit) {
+            return Ok(Err(EmitError::Invalid(why)));
+        }
+        Ok(match guest::emission(&owner, emission.kind, emission.body) {
+            Ok(emission) => {
+                call.effects.emissions.push(emission);
+                Ok(())
+            }
+            Err(EmissionError::Unlisted(_)) => Err(EmitError::Denied),
+            Err(error @ EmissionError::Body(_)) => Err(EmitError::Invalid(error.to_string())),
+        })
+    }
+}
+
+impl wit::slack::Host for Guest {
+    fn send(&mut self, message: String) -> wasmtime::Result<Result<(), wit::slack::SendError>> {
+        use wit::slack::SendError;
+        self.count()?;
+        let (owner, is_shadow) = (self.owner.clone(), self.shadow);
+        let call = self.call()?;
+        if !call.may_send() {
+            return Ok(Err(SendError::Unavailable(
+                "one call sends too many messages, or this message came of too many others".into(),
+            )));
+        }
+        if let Err(why) = call.take_output(message.len(), owner.limits.output) {
+            return Ok(Err(SendError::Invalid(why)));
+        }
+        let message = match Event::parse(message) {
+            Ok(message) => message,
+            Err(error) => return Ok(Err(SendError::Invalid(format!("no JSON object: {error}")))),
+        };
+        if is_shadow {
+            call.effects.withheld = true;
+            return Ok(Ok(()));
+        }
+        Ok(match owner.sends.try_take(1) {
+            Ok(()) => {
+                call.effects.sends.push(message);
+                Ok(())
+            }
+            Err(until) => Err(SendError::RateLimited(until.as_millis() as u64)),
+        })
+    }
+}
+
+impl From<store::StoreError> for wit::store::StoreError {
+    fn from(error: store::StoreError) -> Self {
+        match error {
+            store::StoreError::OverQuota { .. } => Self::OverQuota,
+            store::StoreError::NotANumber => Self::NotANumber,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl Guest {
+    /// The store as this call sees it: a rehearsal's writes are its own.
+    fn store(&mut self) -> wasmtime::Result<&store::PluginStore> {
+        self.count()?;
+        let store = match &self.shadow_store {
+            Some(shadow) => Some(shadow),
+            None => self.owner.services.store.as_ref(),
+        };
+        store.ok_or_else(|| wasmtime::Error::msg("the grant `store` is missing"))
+    }
+}
+
+impl wit::store::Host for Guest {
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::store::StoreError>> {
+        Ok(self.store()?.get(&key).map_err(Into::into))
+    }
+
+    fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
+        
+        Ok(self.store()?.set(&key, &value, ttl_ms).map_err(Into::into))
+    }
+
+    fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
+        Ok(self.store()?.delete(&key).map_err(Into::into))
+    }
+
+    fn increment(&mut self, key: String, by: i64) -> wasmtime::Result<Result<i64, wit::store::StoreError>> {
+        Ok(self.store()?.increment(&key, by).map_err(Into::into))
+    }
+}
+
+impl wit::secrets::Host for Guest {
+    fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        self.count()?;
+        Ok(self.owner.secret(&name))
+    }
+}
+
+impl wit::http::Host for Guest {
+    async fn fetch(
+        &mut self,
+        request: wit::http::Request,
+    ) -> wasmtime::Result<Result<wit::http::Response, wit::http::HttpError>> {
+        use wit::http::HttpError;
+        self.count()?;
+        if self.shadow {
+            if let Some(call) = &mut self.call {
+                call.effects.withheld = true;
+            }
+            return Ok(Err(HttpError::Failed("this is a rehearsal; nothing is fetched".into())));
+        }
+        let request = http::Request {
+            method: request.method,
+            url: request.url,
+            headers: request.headers,
+            body: request.body,
+            timeout: request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))),
+        };
+        let owner = self.owner.clone();
+        let fetched = owner
+            .services
+            .http
+            .fetch(&owner.http_grants, request, owner.limits.wait)
+            .await;
+        Ok(match fetched {
+            Ok(response) => Ok(wit::http::Response {
+                status: response.status,
+                headers: response.headers,
+                body: response.body,
+            }),
+            Err(http::HttpError::Denied(why)) => Err(HttpError::Denied(why)),
+            Err(http::HttpError::Timeout) => Err(HttpError::Timeout),
+            Err(http::HttpError::TooLarge) => Err(HttpError::TooLarge),
+            Err(http::HttpError::Failed(why)) => Err(HttpError::Failed(why)),
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! One running instance of a plugin: started, called, asked for its state.
+//!
+//! It lives in a store of its own and for as long as its calls end well. After a trap wasmtime lets nobody in again, so
+//! that whoever holds it drops it and starts another; that costs tens of microseconds, the component being compiled.
+
+use std::sync::Arc;
+
+use wasmtime::component::{self, InstancePre, TypedFunc};
+use wasmtime::{Store, Trap};
+
+use crate::abi::v1;
+use crate::engine::Engine;
+use crate::guest::{Call, Guest, MAX_HANDLES};
+use crate::plugin::Owner;
+use crate::verdict::{Failure, Verdict};
+
+/// A component whose imports are linked, ready to be started any number of times.
+pub(crate) struct Prepared {
+    engine: Engine,
+    linked: InstancePre<Guest>,
+    exports: v1::PluginIndices,
+    owner: Arc<Owner>,
+}
+
+impl Prepared {
+    pub(crate) fn new(engine: Engine, linked: InstancePre<Guest>, owner: Arc<Owner>) -> wasmtime::Result<Self> {
+        Ok(Self {
+            engine,
+            exports: v1::PluginIndices::new(&linked)?,
+            linked,
+            owner,
+        })
+    }
+
+    /// Whether it has the optional export.
+    pub(crate) fn has_lifecycle(&self) -> bool {
+        self.linked.component().get_export_index(None, LIFECYCLE).is_some()
+    }
+
+    /// Starts an instance and lets it read its config. One that is `shadow` rehearses: nothing that it does is seen outside.
+    pub(crate) async fn start(&self, shadow: bool) -> Result<Instance, Failure> {
+        let mut store = Store::new(self.engine.wasmtime(), Guest::new(self.owner.clone(), shadow));
+        store.limiter(|guest| &mut guest.memory);
+        store.epoch_deadline_callback(Guest::tick);
+        store.set_hostcall_fuel(self.owner.limits.host_call_bytes());
+        store.set_max_component_handles(MAX_HANDLES);
+        begin(&mut store);
+        let limit = self.owner.limits.wait;
+        let started = tokio::time::timeout(limit, self.linked.instantiate_async(&mut store)).await;
+        let started = match started {
+            Ok(Ok(started)) => started,
+            Ok(Err(error)) => return Err(failure(&mut store, &error)),
+            Err(_) => return Err(Failure::Wait(limit)),
+        };
+        let plugin = match self.exports.load(&mut store, &started) {
+            Ok(plugin) => plugin,
+            Err(error) => return Err(failure(&mut store, &error)),
+        };
+        let mut instance = Instance { store, plugin, started };
+        let config = self.owner.config.as_str();
+        begin(&mut instance.store);
+        let init = instance.plugin.djangobot_plugin_handler().call_init(&mut instance.store, config);
+        let outcome = tokio::time::timeout(limit, init).await;
+        instance.flatten(outcome)?.map_err(Failure::Error)?;
+        Ok(instance)
+    }
+}
+
+/// An instance that can be called.
+pub(crate) struct Instance {
+    store: Store<Guest>,
+    plugin: v1::Plugin,
+    started: component::Instance,
+}
+
+type TimedOut = tokio::time::error::Elapsed;
+
+impl Instance {
+    /// Hands an event over. The call comes back with the event and with what was done, whatever became of it.
+    pub(crate) async fn on_event(&mut self, call: Call) -> (Option<Call>, Result<Verdict, Failure>) {
+        self.store.data_mut().call = Some(call);
+        begin(&mut self.store);
+        let limit = self.store_limit();
+        let answer = self
+            .plugin
+            .djangobot_plugin_handler()
+            .call_on_event(&mut self.store, v1::event_handle());
+        let outcome = tokio::time::timeout(limit, answer).await;
+        let verdict = match self.flatten(outcome) {
+            Ok(Ok(answer)) => v1::verdict(self.store.data_mut(), answer),
+            Ok(Err(why)) => Err(Failure::Error(cut(&why))),
+            Err(failure) => Err(failure),
+        };
+        (self.store.data_mut().call.take(), verdict)
+    }
+
+    /// Asks whether it is well; one that can't be asked is.
+    pub(crate) async fn health(&mut self) -> Result<(), Failure> {
+        let Some(health) = self.lifecycle::<(), (Result<(), String>,)>("health") else {
+            return Ok(());
+        };
+        let (outcome,) = self.call_lifecycle(health, ()).await?;
+        outcome.map_err(|why| Failure::Error(cut(&why)))
+    }
+
+    /// Its state, where it hands one on.
+    pub(crate) async fn snapshot(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(snapshot) = self.lifecycle::<(), (Vec<u8>,)>("snapshot") else {
+            return Ok(None);
+        };
+        let (state,) = self.call_lifecycle(snapshot, ()).await?;
+        Ok(Some(state))
+    }
+
+    /// Gives it the state of the version before; one that takes none begins anew.
+    pub(crate) async fn restore(&mut self, state: &[u8]) -> Result<(), Failure> {
+        let Some(restore) = self.lifecycle::<(Vec<u8>,), (Result<(), String>,)>("restore") else {
+            return Ok(());
+        };
+        let (outcome,) = self.call_lifecycle(restore, (state.to_owned(),)).await?;
+        outcome.map_err(|why| Failure::Error(cut(&why)))
+    }
+
+    /// Bytes of its memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.store.data().memory.in_use
+    }
+
+    /// A function of the optional export.
+    fn lifecycle<P, R>(&mut self, name: &str) -> Option<TypedFunc<P, R>>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift,
+    {
+        let instance = self.started;
+        let interface = instance.get_export_index(&mut self.store, None, LIFECYCLE)?;
+        let function = instance.get_export_index(&mut self.store, Some(&interface), name)?;
+        instance.get_typed_func(&mut self.store, &function).ok()
+    }
+
+    async fn call_lifecycle<P, R>(&mut self, function: TypedFunc<P, R>, parameters: P) -> Result<R, Failure>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + Send + Sync + 'static,
+    {
+        begin(&mut self.store);
+        let limit = self.store_limit();
+        let outcome = tokio::time::timeout(limit, function.call_async(&mut self.store, parameters)).await;
+        self.flatten(outcome)
+    }
+
+    fn store_limit(&self) -> std::time::Duration {
+        self.store.data().owner.limits.wait
+    }
+
+    fn flatten<T>(&mut self, outcome: Result<wasmtime::Result<T>, TimedOut>) -> Result<T, Failure> {
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failure(&mut self.store, &error)),
+            Err(_) => Err(Failure::Wait(self.store_limit())),
+        }
+    }
+}
+
+/// The optional export. Any 1.x has it in this form.
+const LIFECYCLE: &str = "djangobot:plugin/lifecycle@1.0.0";
+
+/// Renews the limits that each call has.
+fn begin(store: &mut Store<Guest>) {
+    store.data_mut().begin();
+    store.set_epoch_deadline(1);
+}
+
+/// What an error of wasmtime means. The backtrace names the guest's functions, which its author can use; it is cut for
+/// the one line that people see.
+fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
+    let guest = store.data_mut();
+    if let Some(ended) = guest.ended.take() {
+        return ended;
+    }
+    let trap = error.downcast_ref::<Trap>();
+    let is_plain = trap.is_none() || matches!(trap, Some(Trap::UnreachableCodeReached));
+    if guest.memory.refused && is_plain {
+        return Failure::Memory(guest.owner.limits.memory);
+    }
+    let cause = error.root_cause().to_string();
+    Failure::Trap(cut(cause.trim_start_matches("wasm trap: ")))
+}
+
+/// The length that is enough for a line, in bytes.
+const MAX_TEXT: usize = 500;
+
+/// Guests' texts may be long, and may hold what steers a terminal.
+fn cut(text: &str) -> String {
+    crate::meter::sanitize_log(text, MAX_TEXT).into_owned()
+}

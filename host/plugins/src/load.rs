@@ -1,0 +1,275 @@
+//! From what the operator wants to a plugin that events may meet: grants, config, compiled, linked, tried.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use semver::Version;
+use wasmtime::component::Linker;
+
+use crate::abi::v1;
+use crate::compile::{CompileError, Compiler};
+use crate::config::{Limits, PluginConfig};
+use crate::engine::Engine;
+use crate::grant::{self, Capability};
+use crate::guest::{Call, Guest};
+use crate::http::Fetcher;
+use crate::instance::{Instance, Prepared};
+use crate::log::PluginLog;
+use crate::manifest::Manifest;
+use crate::meter::Meter;
+use crate::pipeline::Passing;
+use crate::plugin::{Owner, Plugin, Services};
+use crate::roster::{Direction, Roster};
+use crate::schema::{self, ConfigProblem};
+use crate::secrets::Secrets;
+use crate::store::Store;
+use crate::verdict::{Effects, Failure};
+
+/// Instances of a plugin that may wait for others, unless the operator says how many.
+const WAITING_INSTANCES: usize = 8;
+/// The most that the operator may say.
+const MAX_INSTANCES: usize = 256;
+
+/// What plugins are loaded with.
+pub struct Parts {
+    /// Runs them.
+    pub engine: Engine,
+    /// Compiles them.
+    pub compiler: Compiler,
+    /// What they are told of the team.
+    pub roster: Arc<dyn Roster>,
+    /// Where they keep what must last.
+    pub store: Store,
+    /// Calls other hosts for them.
+    pub http: Fetcher,
+    /// What the operator lets them know.
+    pub secrets: Secrets,
+}
+
+/// A plugin as the operator wants it, and the component that the lock pins.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// As the operator wrote it.
+    pub config: PluginConfig,
+    /// What the component says of itself.
+    pub manifest: Manifest,
+    /// Of the component.
+    pub sha256: String,
+    /// The file that holds the component.
+    pub path: PathBuf,
+    /// Its imports let it wait: for time to pass, by WASI.
+    pub may_sleep: bool,
+    /// It imports the roster.
+    pub uses_roster: bool,
+}
+
+/// Why a plugin can't be loaded. Shown behind its name.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It asks for more than was granted.
+    #[error("it asks for {}, which {} not granted: {}; to grant it: djangobot plugin update {name} --grant {}",
+        list(.missing), if .missing.len() == 1 { "is" } else { "are" }, meanings(.missing), args(.missing))]
+    NotGranted {
+        /// Which plugin.
+        name: String,
+        /// What of it.
+        missing: Vec<Capability>,
+    },
+    /// Its config does not fit its schema.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<ConfigProblem>),
+    /// It has no machine code.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// Its imports or exports are not those of a plugin.
+    #[error("it does not fit this host: {0}")]
+    Link(String),
+    /// It did not start.
+    #[error("it did not start: {0}")]
+    Start(Failure),
+    /// It started, and said that it is not well.
+    #[error("it says that it is not well: {0}")]
+    Health(Failure),
+    /// It did not take the state of the version before.
+    #[error("it did not take the state of the version that serves: {0}")]
+    Restore(Failure),
+    /// It failed on an event that the version before did well on.
+    #[error("it failed on a recent event of type {kind} ({id}), on which the version that serves did not: {failure}")]
+    Rehearsal {
+        /// The event.
+        id: String,
+        /// The event's.
+        kind: String,
+        /// How.
+        failure: Failure,
+    },
+    /// Waiting for its instances.
+    #[error("instances must be from 1 to {MAX_INSTANCES}, not {0}")]
+    Instances(usize),
+}
+
+fn list(missing: &[Capability]) -> String {
+    missing.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn meanings(missing: &[Capability]) -> String {
+    missing.iter().map(|it| format!("{it} lets it {}", it.meaning())).collect::<Vec<_>>().join(", ")
+}
+
+fn args(missing: &[Capability]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" --grant ")
+}
+
+/// An event that came lately, before any plugin saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) direction: Direction,
+    pub(crate) passing: Passing,
+}
+
+/// A plugin on trial: linked, and not started yet.
+pub(crate) struct Candidate {
+    prepared: Prepared,
+    owner: Arc<Owner>,
+    wanted: Wanted,
+    may_wait: bool,
+    instances: usize,
+}
+
+impl Parts {
+    /// Checks, compiles and links what is wanted.
+    pub(crate) async fn candidate(&self, wanted: Wanted) -> Result<Candidate, LoadError> {
+        let Wanted { config, manifest, .. } = &wanted;
+        let missing = grant::missing(&manifest.capabilities, &config.grants);
+        if !missing.is_empty() {
+            return Err(LoadError::NotGranted {
+                name: config.name.clone(),
+                missing: missing.into_iter().cloned().collect(),
+            });
+        }
+        let problems = schema::check(manifest, &config.config);
+        if !problems.is_empty() {
+            return Err(LoadError::Config(problems));
+        }
+        // What was granted and not asked for is not given either.
+        let grants = manifest.capabilities.clone();
+        let http_grants: Vec<_> = grants
+            .iter()
+            .filter_map(|it| match it {
+                Capability::Http(pattern) => Some(pattern.clone()),
+                _ => None,
+            })
+            .collect();
+        let may_wait = !http_grants.is_empty() || wanted.may_sleep;
+        let instances = config.instances.unwrap_or(if http_grants.is_empty() { 1 } else { WAITING_INSTANCES });
+        if !(1..=MAX_INSTANCES).contains(&instances) {
+            return Err(LoadError::Instances(instances));
+        }
+        let component = self.compiler.component(&self.engine, &wanted.path, &wanted.sha256).await?;
+        let limits = Limits::of(&config.limits, &manifest.limits, may_wait);
+        let store = grants.contains(&Capability::Store);
+        let owner = Arc::new(Owner {
+            limits,
+            config: config.config.to_string(),
+            log: Arc::new(PluginLog::new(&config.name, limits.log)),
+            sends: Meter::new(u64::from(limits.sends)),
+            services: Services {
+                roster: self.roster.clone(),
+                store: store.then(|| self.store.of(&config.name, limits.store)),
+                http: self.http.clone(),
+                secrets: self.secrets.clone(),
+            },
+            http_grants,
+            manifest: manifest.clone(),
+            grants,
+        });
+        let unfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}"));
+        let mut linker: Linker<Guest> = Linker::new(self.engine.wasmtime());
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(unfit)?;
+        v1::link(&mut linker, &owner.grants).map_err(unfit)?;
+        let linked = linker.instantiate_pre(&component).map_err(unfit)?;
+        Ok(Candidate {
+            prepared: Prepared::new(self.engine.clone(), linked, owner.clone()).map_err(unfit)?,
+            owner,
+            wanted,
+            may_wait,
+            instances,
+        })
+    }
+}
+
+impl Candidate {
+    /// Tries the plugin where nobody sees it: starts it, gives it the state of the one that serves, asks how it is, and
+    /// shows it the events of late. One that fails on an event is refused only where the one that serves does not.
+    pub(crate) async fn rehearse(
+        &self,
+        state: Option<&[u8]>,
+        samples: &[Sample],
+        serving: Option<&Plugin>,
+    ) -> Result<(), LoadError> {
+        let mut instance = self.prepared.start(true).await.map_err(LoadError::Start)?;
+        if let Some(state) = state {
+            instance.restore(state).await.map_err(LoadError::Restore)?;
+        }
+        instance.health().await.map_err(LoadError::Health)?;
+        let Some(serving) = serving else {
+            return Ok(());
+        };
+        for sample in samples {
+            let Some(failure) = replay(&mut instance, &self.owner, sample).await else {
+                continue;
+            };
+            if serving.fails_on(sample).await {
+                // Neither can do this one; a fresh instance goes on with the next.
+                instance = self.prepared.start(true).await.map_err(LoadError::Start)?;
+                continue;
+            }
+            return Err(LoadError::Rehearsal {
+                id: sample.passing.id.to_string(),
+                kind: sample.passing.kind.to_string(),
+                failure,
+            });
+        }
+        Ok(())
+    }
+
+    /// Starts the instances that events will meet.
+    pub(crate) async fn start(&self) -> Result<Vec<Instance>, LoadError> {
+        let mut instances = Vec::with_capacity(self.instances);
+        for _ in 0..self.instances {
+            instances.push(self.prepared.start(false).await.map_err(LoadError::Start)?);
+        }
+        Ok(instances)
+    }
+
+    /// The plugin, with the instances that were started for it.
+    pub(crate) fn into_plugin(self, instances: Vec<Instance>) -> Plugin {
+        let Self { prepared, owner, wanted, may_wait, .. } = self;
+        Plugin::new(owner, wanted.config, wanted.sha256, prepared, (may_wait, wanted.uses_roster), instances)
+    }
+
+    pub(crate) fn version(&self) -> &Version {
+        &self.wanted.manifest.version
+    }
+}
+
+/// Shows an event of late to an instance that rehearses; gives how it failed, if that says something.
+pub(crate) async fn replay(instance: &mut Instance, owner: &Owner, sample: &Sample) -> Option<Failure> {
+    let Sample { direction, passing } = sample;
+    if !owner.manifest.wants(*direction, &passing.kind, &passing.event) {
+        return None;
+    }
+    let call = Call {
+        event: passing.event.clone(),
+        id: passing.id.clone(),
+        kind: passing.kind.clone(),
+        direction: *direction,
+        hops: passing.hops,
+        effects: Effects::default(),
+        output_left: owner.limits.output,
+    };
+    let (call, outcome) = instance.on_event(call).await;
+    // A plugin that was refused a call of another host may well fail for that.
+    let withheld = call.is_some_and(|call| call.effects.withheld);
+    outcome.err().filter(|failure| !(withheld && matches!(failure, Failure::Error(_))))
+}

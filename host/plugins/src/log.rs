@@ -1,0 +1,59 @@
+//! A plugin's lines in the host's log: under its name, without control characters, no more than its allowance.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::meter::{Meter, sanitize_log};
+
+/// The longest line, in bytes.
+const MAX_LINE: usize = 1024;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// The log of one plugin.
+pub(crate) struct PluginLog {
+    plugin: String,
+    allowance: Meter,
+    /// Lines that were not written since the last one that was.
+    dropped: AtomicU64,
+}
+
+impl PluginLog {
+    /// A log that takes `per_minute` bytes a minute.
+    pub(crate) fn new(plugin: &str, per_minute: usize) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            allowance: Meter::new(per_minute as u64),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Writes a line, or drops and counts it.
+    pub(crate) fn write(&self, level: Level, message: &str) {
+        let plugin = self.plugin.as_str();
+        let line = sanitize_log(message, MAX_LINE);
+        // An empty line costs something too, or a million of them would cost nothing.
+        if self.allowance.try_take(line.len() as u64 + 16).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(target: "plugin", plugin, dropped, "log lines were dropped: more than limits.log-kib in a minute");
+        }
+        match level {
+            Level::Trace => tracing::trace!(target: "plugin", plugin, "{line}"),
+            Level::Debug => tracing::debug!(target: "plugin", plugin, "{line}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, "{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, "{line}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, "{line}"),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The plugins in the order of the config, and one event's way through them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use djangobot_event::Event;
+
+use crate::config::OnError;
+use crate::plugin::{Fate, Handled, Plugin};
+use crate::roster::Direction;
+use crate::verdict::{Effects, Emission};
+
+/// Events that may come of one, in all.
+const MAX_EVENTS: usize = 256;
+/// An event that is held is tried again this often, where no quarantine says when.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The plugins that events meet just now. A change makes a new one; what is under way goes on in the old.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    pub(crate) plugins: Vec<Arc<Plugin>>,
+}
+
+/// An event on its way through the plugins.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// The key for deduplication.
+    pub id: Arc<str>,
+    /// Slack's type, or the Web API method.
+    pub kind: Arc<str>,
+    /// As edited so far.
+    pub event: Event,
+    /// How many emissions and sends led to it; 0 for what came from outside.
+    pub hops: u8,
+    /// Whether a plugin made it.
+    pub emitted: bool,
+}
+
+/// A message to Slack that a plugin wants to be sent.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Which plugin.
+    pub plugin: String,
+    /// As an app would put it on `slack.send`.
+    pub message: Event,
+    /// How many emissions and sends led to it.
+    pub hops: u8,
+}
+
+/// What came out of the plugins.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// The event, and what was emitted, in order. Empty where all was dropped.
+    pub events: Vec<Passing>,
+    /// For `slack.send`.
+    pub messages: Vec<Message>,
+    /// Who dropped the event that came in, and why.
+    pub dropped: Option<Dropped>,
+}
+
+/// Why an event does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Which plugin.
+    pub plugin: String,
+    /// Its own words, or how it failed.
+    pub reason: String,
+    /// It was not the plugin's decision: it failed, and its `on-error` lets nothing pass.
+    pub failed: bool,
+}
+
+impl Passing {
+    /// An event from outside.
+    pub fn new(id: &str, kind: &str, event: Event) -> Self {
+        Self {
+            id: id.into(),
+            kind: kind.into(),
+            event,
+            hops: 0,
+            emitted: false,
+        }
+    }
+}
+
+impl Pipeline {
+    /// The plugins that an event would be given to, by what it is now.
+    fn wanting<'a>(
+        &'a self,
+        direction: Direction,
+        passing: &'a Passing,
+    ) -> impl Iterator<Item = &'a Arc<Plugin>> {
+        self.plugins.iter().filter(move |plugin| plugin.wants(direction, passing))
+    }
+
+    /// Whether an event's way may take time, so that other conversations must not stand behind it.
+    pub(crate) fn may_wait(&self, direction: Direction, passing: &Passing) -> bool {
+        // What the first plugins emit may be for any of the others.
+        let mut wanted = false;
+        self.plugins.iter().any(|plugin| {
+            wanted |= plugin.wants(direction, passing);
+            wanted && plugin.may_hold_up()
+        })
+    }
+
+    /// Whether a plugin that asks for names may be called for an event.
+    pub(crate) fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
+        self.wanting(direction, passing).any(|plugin| plugin.uses_roster)
+    }
+
+    /// Whether no plugin is called for an event.
+    pub(crate) fn is_idle(&self, direction: Direction, passing: &Passing) -> bool {
+        self.wanting(direction, passing).next().is_none()
+    }
+
+    /// One event's whole way: through the plugins that want it, in order, inbound from the first to the last, outbound
+    /// from the last to the first. What a plugin emits goes on behind the event at hand, through the plugins after it.
+    pub(crate) async fn pass(&self, direction: Direction, passing: Passing, lane: u64) -> Passed {
+        let mut passed = Passed::default();
+        // What is still to go through, the next at the end, and from which plugin on.
+        let mut waiting = vec![(passing, 0)];
+        let mut events = 1;
+        while let Some((passing, from)) = waiting.pop() {
+            let emitted = passing.emitted;
+            match self.one(direction, passing, from, lane, &mut passed).await {
+                Way::Through(passing, more) => {
+                    passed.events.push(passing);
+                    add(&mut waiting, more, &mut events);
+                }
+                Way::Ended(dropped, more) => {
+                    if !emitted {
+                        passed.dropped = dropped;
+                    }
+                    add(&mut waiting, more, &mut events);
+                }
+            }
+        }
+        passed
+    }
+
+    /// The way of one event from plugin `from` on.
+    async fn one(
+        &self,
+        direction: Direction,
+        mut passing: Passing,
+        from: usize,
+        lane: u64,
+        passed: &mut Passed,
+    ) -> Way {
+        let mut more = Vec::new();
+        for at in from..self.plugins.len() {
+            let position = match direction {
+                Direction::Inbound => at,
+                Direction::Outbound => self.plugins.len() - 1 - at,
+            };
+            let Some(plugin) = self.plugins.get(position) else {
+                break;
+            };
+            if !plugin.wants(direction, &passing) {
+                continue;
+            }
+            let (id, hops, emitted) = (passing.id.clone(), passing.hops, passing.emitted);
+            let (plugin, handled) = ask(plugin, passing, direction, lane).await;
+            match handled {
+                Handled::On(on, effects) => {
+                    passing = on;
+                    more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
+                }
+                Handled::Replaced(replacements, effects) => {
+                    let mut replacements: Vec<_> = numbered(&plugin, &id, hops, replacements, 0).collect();
+                    let nothing = replacements.is_empty().then(|| dropped(&plugin, "it was replaced by nothing".into()));
+                    if let Some(first) = replacements.first_mut() {
+                        // It stands for what came in, so that it is found by the same id.
+                        first.id = id.clone();
+                        first.emitted = emitted;
+                    }
+                    more.extend(replacements.into_iter().map(|it| (it, at + 1)));
+                    more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
+                    return Way::Ended(nothing, more);
+                }
+                Handled::Dropped(reason, effects) => {
+                    more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
+                    return Way::Ended(Some(dropped(&plugin, reason)), more);
+                }
+                Handled::Failed(failed, why) => match plugin.config.on_error {
+                    OnError::Pass => passing = failed,
+                    OnError::Drop | OnError::Hold => {
+                        let failed = true;
+                        let dropped = dropped(&plugin, why);
+                        return Way::Ended(Some(Dropped { failed, ..dropped }), more);
+                    }
+                },
+            }
+        }
+        Way::Through(passing, more)
+    }
+}
+
+/// How far an event came, and what else goes on from where.
+enum Way {
+    Through(Passing, Vec<(Passing, usize)>),
+    Ended(Option<Dropped>, Vec<(Passing, usize)>),
+}
+
+/// Puts events before those that wait, in their order; what is too much is left out, and said.
+fn add(waiting: &mut Vec<(Passing, usize)>, more: Vec<(Passing, usize)>, events: &mut usize) {
+    let room = MAX_EVENTS - (*events).min(MAX_EVENTS);
+    if more.len() > room {
+        tracing::warn!(left_out = more.len() - room, "plugins made more than {MAX_EVENTS} events of one; the rest is left out");
+    }
+    *events += more.len().min(room);
+    waiting.extend(more.into_iter().take(room).rev());
+}
+
+/// Gives an event to a plugin. Where it fails and the event is to be held, waits until it works again, is replaced or
+/// removed.
+async fn ask(
+    plugin: &Arc<Plugin>,
+    passing: Passing,
+    direction: Direction,
+    lane: u64,
+) -> (Arc<Plugin>, Handled) {
+    let (mut asked, mut handled) = plugin.handle(passing, direction, lane).await;
+    loop {
+        match handled {
+            Handled::Failed(passing, _) if asked.config.on_error == OnError::Hold => {
+                let again = asked.quarantined_until().unwrap_or_else(|| Instant::now() + TRY_AGAIN);
+                let mut fate = asked.fate.subscribe();
+                tokio::select! {
+                    () = tokio::time::sleep_until(again.into()) => {}
+                    _ = fate.wait_for(|fate| !matches!(fate, Fate::Serving)) => {}
+                }
+                (asked, handled) = asked.clone().handle(passing, direction, lane).await;
+            }
+            handled => return (asked, handled),
+        }
+    }
+}
+
+fn dropped(plugin: &Plugin, reason: String) -> Dropped {
+    Dropped {
+        plugin: plugin.name().to_owned(),
+        reason,
+        failed: false,
+    }
+}
+
+/// Takes the messages of a call, and gives the events that it emitted, with the plugin that they go on from.
+fn emissions(
+    plugin: &Plugin,
+    id: &str,
+    hops: u8,
+    from: usize,
+    effects: Effects,
+    passed: &mut Passed,
+) -> Vec<(Passing, usize)> {
+    let messages = effects.sends.into_iter().map(|message| Message {
+        plugin: plugin.name().to_owned(),
+        message,
+        hops: hops + 1,
+    });
+    passed.messages.extend(messages);
+    // Behind the replacements, whose numbers come first.
+    let events = numbered(plugin, id, hops, effects.emissions, 1_000);
+    events.map(|event| (event, from)).collect()
+}
+
+/// Events that a plugin made of the event `id`. Their ids are the same however often that comes.
+fn numbered(
+    plugin: &Plugin,
+    id: &str,
+    hops: u8,
+    emissions: Vec<Emission>,
+    first: usize,
+) -> impl Iterator<Item = Passing> {
+    emissions.into_iter().enumerate().map(move |(n, Emission { kind, body })| Passing {
+        id: format!("{id}.{}.{}", plugin.name(), first + n).into(),
+        kind: kind.into(),
+        event: body,
+        hops: hops + 1,
+        emitted: true,
+    })
+}

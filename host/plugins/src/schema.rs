@@ -1,0 +1,115 @@
+//! A plugin's config against the schema in its manifest, before the plugin sees it.
+
+use serde_json::Value;
+
+use crate::manifest::Manifest;
+
+/// What is wrong with a config.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its config is not what its schema asks for: {}{message}", place(.pointer))]
+pub struct ConfigProblem {
+    /// Where in the config: an RFC 6901 pointer, empty for the config as a whole.
+    pub pointer: String,
+    /// A clause.
+    pub message: String,
+}
+
+fn place(pointer: &str) -> String {
+    match pointer.strip_prefix('/') {
+        Some(key) => format!("config.{}: ", key.replace('/', ".")),
+        None => String::new(),
+    }
+}
+
+/// Checks `config`, and gives all that is wrong with it.
+pub fn check(manifest: &Manifest, config: &Value) -> Vec<ConfigProblem> {
+    let Some(schema) = &manifest.config_schema else {
+        let is_empty = config.as_object().is_some_and(|config| config.is_empty());
+        let message = "the plugin takes no config".to_owned();
+        return match is_empty {
+            true => Vec::new(),
+            false => vec![ConfigProblem { pointer: String::new(), message }],
+        };
+    };
+    let Ok(validator) = jsonschema::validator_for(schema) else {
+        // The manifest was read, so that its schema is one.
+        return Vec::new();
+    };
+    let problem = |error: jsonschema::ValidationError<'_>| ConfigProblem {
+        pointer: error.instance_path().to_string(),
+        message: error.to_string(),
+    };
+    validator.iter_errors(config).map(problem).collect()
+}
+
+/// The line of `text`, a `djangobot.toml`, on which plugin `name` has the config value at `pointer`, or the nearest that
+/// is there. From 1.
+pub fn line_of(text: &str, name: &str, pointer: &str) -> Option<usize> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let plugins = document.get("plugin")?.as_array_of_tables()?;
+    let plugin = plugins
+        .iter()
+        .find(|plugin| plugin.get("name").and_then(toml_edit::Item::as_str) == Some(name))?;
+    let mut span = plugin.span();
+    let mut item = plugin.get("config");
+    if let Some(found) = item.and_then(toml_edit::Item::span) {
+        span = Some(found);
+    }
+    for token in pointer.split('/').skip(1) {
+        item = item.and_then(|item| match token.parse::<usize>() {
+            Ok(index) => item.get(index),
+            Err(_) => item.get(token),
+        });
+        match item.and_then(toml_edit::Item::span) {
+            Some(found) => span = Some(found),
+            None => break,
+        }
+    }
+    let start = span?.start;
+    Some(text.get(..start)?.matches('\n').count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn manifest(schema: &str) -> Manifest {
+        Manifest::parse(&format!("name = \"a\"\nversion = \"1.0.0\"\n{schema}")).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_its_key() {
+        let manifest = manifest(
+            "[config-schema]\nadditionalProperties = false\n[config-schema.properties]\nstyle = { enum = [\"a\", \"b\"] }\nfields = { type = \"array\", items = { type = \"string\" } }",
+        );
+        let check = |config: serde_json::Value, expect: &[&str]| {
+            let found: Vec<String> = check(&manifest, &config).iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), expect.len(), "{found:?}");
+            for (found, expect) in found.iter().zip(expect) {
+                assert!(found.contains(expect), "{found} / {expect}");
+            }
+        };
+        check(json!({"style": "a"}), &[]);
+        check(json!({"style": "c"}), &["config.style: "]);
+        check(json!({"fields": ["x", 5]}), &["config.fields.1: "]);
+        check(json!({"stlye": "a"}), &["stlye"]);
+    }
+
+    #[test]
+    fn without_a_schema_there_is_no_config() {
+        let manifest = manifest("");
+        assert_eq!(check(&manifest, &json!({})), []);
+        assert_eq!(check(&manifest, &json!({"a": 1})).len(), 1);
+    }
+
+    #[test]
+    fn the_line_of_a_value_is_found() {
+        let text = "listen = \"127.0.0.1:1\"\n\n[[plugin]]\nname = \"a\"\n\n[[plugin]]\nname = \"b\"\n[plugin.config]\nstyle = \"c\"\nfields = [\n  \"x\",\n  5,\n]\n";
+        assert_eq!(line_of(text, "b", "/style"), Some(9));
+        assert_eq!(line_of(text, "b", "/fields/1"), Some(12));
+        assert_eq!(line_of(text, "b", "/absent"), Some(8));
+        assert_eq!(line_of(text, "a", ""), Some(3));
+        assert_eq!(line_of(text, "c", ""), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! What is counted of a plugin, for `plugin list` and `/metrics`: calls and what became of them, and how long they took.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::verdict::{Failure, Verdict};
+
+/// The counts of one loaded plugin.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) calls: AtomicU64,
+    pub(crate) kept: AtomicU64,
+    pub(crate) modified: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) replaced: AtomicU64,
+    pub(crate) emitted: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) traps: AtomicU64,
+    pub(crate) timeouts: AtomicU64,
+    /// Events that it was not called for, since it was quarantined.
+    pub(crate) bypassed: AtomicU64,
+    /// Bytes of memory of all instances.
+    pub(crate) memory: AtomicU64,
+    pub(crate) time: Histogram,
+}
+
+impl Stats {
+    pub(crate) fn ended(&self, outcome: &Result<Verdict, Failure>, took: Duration) {
+        self.calls.fetch_add(1, Relaxed);
+        self.time.record(took);
+        let counter = match outcome {
+            Ok(Verdict::Keep) => &self.kept,
+            Ok(Verdict::Modify(_)) => &self.modified,
+            Ok(Verdict::Drop(_)) => &self.dropped,
+            Ok(Verdict::Replace(_)) => &self.replaced,
+            Err(Failure::Trap(_) | Failure::Memory(_)) => &self.traps,
+            Err(Failure::Time(_) | Failure::Wait(_)) => &self.timeouts,
+            Err(Failure::Error(_) | Failure::Answer(_)) => &self.errors,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Calls that came to nothing.
+    pub(crate) fn failures(&self) -> u64 {
+        self.errors.load(Relaxed) + self.traps.load(Relaxed) + self.timeouts.load(Relaxed)
+    }
+}
+
+/// Times, in buckets of an eighth of a doubling: a quantile is exact to about a tenth, and recording costs one addition.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    buckets: [AtomicU32; BUCKETS],
+}
+
+const STEPS: u32 = 8;
+const BUCKETS: usize = 64 * STEPS as usize;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            buckets: [const { AtomicU32::new(0) }; BUCKETS],
+        }
+    }
+}
+
+impl Histogram {
+    fn record(&self, took: Duration) {
+        let nanos = (took.as_nanos() as u64).max(1);
+        if let Some(bucket) = self.buckets.get(bucket_of(nanos)) {
+            bucket.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The time that `share` of the calls stayed below; `None` before the first.
+    pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
+        let counts: Vec<u64> = self.buckets.iter().map(|it| u64::from(it.load(Relaxed))).collect();
+        let total: u64 = counts.iter().sum();
+        let wanted = (total as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        let bucket = counts.iter().position(|count| {
+            seen += count;
+            total > 0 && seen >= wanted
+        })?;
+        Some(Duration::from_nanos(middle_of(bucket)))
+    }
+}
+
+fn bucket_of(nanos: u64) -> usize {
+    let doubling = nanos.ilog2();
+    // The three bits behind the highest.
+    let step = if doubling >= 3 {
+        nanos >> (doubling - 3) & 7
+    } else {
+        nanos << (3 - doubling) & 7
+    };
+    doubling as usize * STEPS as usize + step as usize
+}
+
+fn middle_of(bucket: usize) -> u64 {
+    let (doubling, step) = (bucket / STEPS as usize, bucket as u64 % u64::from(STEPS));
+    let low = (u128::from(8 + step) << doubling) / 8;
+    let high = (u128::from(9 + step) << doubling) / 8;
+    (low.midpoint(high)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_near_to_the_truth() {
+        let histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        for micros in 1..=1000 {
+            histogram.record(Duration::from_micros(micros));
+        }
+        let check = |share, expect: f64| {
+            let found = histogram.quantile(share).unwrap().as_secs_f64() * 1e6;
+            assert!((found / expect - 1.0).abs() < 0.1, "{share}: {found} for {expect}");
+        };
+        check(0.5, 500.0);
+        check(0.99, 990.0);
+        check(0.001, 1.0);
+    }
+
+    #[test]
+    fn any_time_has_a_bucket() {
+        for nanos in [1, 2, 3, 7, 8, 1_000, u64::MAX] {
+            let bucket = bucket_of(nanos);
+            assert!(bucket < BUCKETS);
+            let middle = middle_of(bucket) as f64;
+            assert!((middle / nanos as f64 - 1.0).abs() <= 0.5, "{nanos}: {middle}");
+        }
+    }
+}
