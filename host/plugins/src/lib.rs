@@ -7,8 +7,10 @@ pub mod config;
 pub mod grant;
 pub mod manifest;
 pub mod roster;
+pub mod store;
 
 pub use config::{Limits, LimitsConfig, OnError, PluginConfig};
 pub use grant::Capability;
 pub use manifest::Manifest;
 pub use roster::{Direction, Roster};
+pub use store::{PluginStore, Store, StoreError};
