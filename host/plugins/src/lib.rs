@@ -6,7 +6,9 @@
 pub mod config;
 pub mod grant;
 pub mod manifest;
+pub mod meter;
 pub mod roster;
+pub mod secrets;
 pub mod store;
 
 pub use config::{Limits, LimitsConfig, OnError, PluginConfig};

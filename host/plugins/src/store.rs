@@ -34,8 +34,11 @@ const MIGRATIONS: &[&str] = &["
 "];
 
 const BUSY: Duration = Duration::from_secs(1);
-/// After how many writes expired items are looked for, and the log is carried into the file.
+/// After how many writes expired items are looked for.
 const ROUND: u32 = 256;
+/// After how many writes the log is carried into the file. The write that then begins the log anew waits once for the
+/// disk, so not too often.
+const CHECKPOINT_EVERY: u32 = 2_048;
 /// How many of them one look takes out, so that no write takes long.
 const SWEEP_MOST: u32 = 512;
 /// What an item counts beside its key and value, so that many tiny ones do not fill the disk.
@@ -311,9 +314,11 @@ impl Shelves {
         self.writes = self.writes.wrapping_add(1);
         if self.writes.is_multiple_of(ROUND) {
             self.sweep(plugin)?;
-            if let Some(checkpointer) = &self.checkpointer {
-                checkpointer.wake();
-            }
+        }
+        if let Some(checkpointer) = &self.checkpointer
+            && self.writes.is_multiple_of(CHECKPOINT_EVERY)
+        {
+            checkpointer.wake();
         }
         let new = size_of(key, value);
         let mut after = self.sum(plugin)?.saturating_sub(self.size(plugin, key)?) + new;
