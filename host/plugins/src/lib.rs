@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod grant;
+pub mod http;
 pub mod manifest;
 pub mod meter;
 pub mod roster;

@@ -77,7 +77,7 @@ pub fn sanitize_log(text: &str, max_bytes: usize) -> Cow<'_, str> {
     if text.len() <= max_bytes && text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
-    let looked_at = &text[..text.floor_char_boundary(max_bytes.saturating_mul(LOOKED_AT))];
+    let looked_at = begin(text, max_bytes.saturating_mul(LOOKED_AT));
     let mut line = String::with_capacity(max_bytes.min(looked_at.len()));
     let mut rest = looked_at;
     let mut strings_end = true;
@@ -102,10 +102,19 @@ pub fn sanitize_log(text: &str, max_bytes: usize) -> Cow<'_, str> {
     }
     if line.len() > max_bytes || looked_at.len() < text.len() {
         let cut = if max_bytes < CUT.len() { "" } else { CUT };
-        line.truncate(line.floor_char_boundary(max_bytes - cut.len()));
+        line.truncate(begin(&line, max_bytes - cut.len()).len());
         line.push_str(cut);
     }
     Cow::Owned(line)
+}
+
+/// The beginning of a text: at most `max` bytes, and whole characters.
+fn begin(text: &str, max: usize) -> &str {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// Whether a character may stand in a line as it is.
