@@ -63,6 +63,14 @@ pub(crate) enum Command {
     LocalSlack(LocalSlackArgs),
     /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.
     Layer(LayerArgs),
+    /// Compile a plugin's component: what the host starts a child for.
+    #[command(name = djangobot_plugins::compile::SUBCOMMAND, hide = true)]
+    CompilePlugin {
+        /// The component's file.
+        component: PathBuf,
+        /// Where the machine code goes.
+        output: PathBuf,
+    },
     /// Print the completion script of a shell.
     Completions {
         /// The shell.

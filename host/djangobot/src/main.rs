@@ -17,6 +17,7 @@ mod team;
 mod telemetry;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ const SAME_STOP: Duration = Duration::from_millis(500);
 fn main() -> ExitCode {
     let cli = Cli::read();
     let terminal = Terminal::default();
+    if let Some(Command::CompilePlugin { component, output }) = &cli.command {
+        return compile_plugin(component, output);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -62,10 +66,23 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         }
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
+        // `main` has done it, without a runtime: its threads would count against the limits of the child.
+        Command::CompilePlugin { .. } => Ok(()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "djangobot", &mut script);
             std::io::stdout().write_all(&script).map_err(Failure::plain)
+        }
+    }
+}
+
+/// The child that compiles a plugin: what it says goes to the host, which says it to people.
+fn compile_plugin(component: &Path, output: &Path) -> ExitCode {
+    match djangobot_plugins::compile::child(component, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = std::io::stderr().write_all(error.as_bytes());
+            ExitCode::FAILURE
         }
     }
 }

@@ -43,7 +43,7 @@ pub struct Parts {
     /// Calls other hosts for them.
     pub http: Fetcher,
     /// What the operator lets them know.
-    pub secrets: Secrets,
+    pub secrets: Arc<Secrets>,
 }
 
 /// A plugin as the operator wants it, and the component that the lock pins.

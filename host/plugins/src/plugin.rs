@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use crate::breaker::{Breaker, Judgement};
@@ -45,16 +46,16 @@ pub(crate) struct Services {
     /// Where it was granted.
     pub(crate) store: Option<PluginStore>,
     pub(crate) http: Fetcher,
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 impl Owner {
     /// A secret that was granted by its name.
     pub(crate) fn secret(&self, name: &str) -> Option<String> {
         let asked = Capability::Secret(name.to_owned());
-        self.grants
-            .contains(&asked)
-            .then(|| self.services.secrets.get(name))?
+        let granted = self.grants.contains(&asked);
+        let secret = granted.then(|| self.services.secrets.get(name))??;
+        Some(secret.expose_secret().to_owned())
     }
 }
 

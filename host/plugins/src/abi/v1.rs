@@ -1,6 +1,6 @@
 //! `djangobot:plugin@1.x`, as `wit/plugin.wit` has it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use djangobot_event::{Edit, Event, NewValue, Value};
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -37,6 +37,7 @@ mod bindings {
 }
 
 /// The event that a guest holds a handle of: always the one of the call at hand.
+#[allow(unreachable_pub, reason = "the generated code gives it another name, which is public")]
 pub struct EventHandle(());
 
 /// The handle that a call passes. It stands for no entry of a table: a guest can't keep it, since a borrow must be given
@@ -492,7 +493,7 @@ impl wit::http::Host for Guest {
             url: request.url,
             headers: request.headers,
             body: request.body,
-            timeout: request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))),
+            timeout_ms: request.timeout_ms,
         };
         let owner = self.owner.clone();
         let fetched = owner

@@ -1,0 +1,438 @@
+//! What plugins keep: a key-value store in one SQLite file, in which each plugin sees its own keys alone.
+//!
+//! A write is in the file before the call returns, as far as the death of this process goes; a machine that loses its
+//! power may lose the last ones, but never gets a damaged file. Calls block for some tens of microseconds.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+mod checkpoint;
+mod scratch;
+
+use checkpoint::{Checkpointer, LAST_RESORT_PAGES};
+use scratch::Scratch;
+
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 1 << 10;
+/// The largest value, in bytes.
+pub const MAX_VALUE: usize = 1 << 20;
+
+/// Each step brings the file from one version to the next; what has been released is never edited.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE items (
+        plugin TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value BLOB NOT NULL,
+        until INTEGER,             -- Unix milliseconds; NULL stays
+        PRIMARY KEY (plugin, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX expiry ON items (plugin, until) WHERE until IS NOT NULL;
+"];
+
+const BUSY: Duration = Duration::from_secs(1);
+/// After how many writes expired items are looked for.
+const ROUND: u32 = 256;
+/// After how many writes the log is carried into the file. The write that then begins the log anew waits once for the
+/// disk, so not too often.
+const CHECKPOINT_EVERY: u32 = 2_048;
+/// How many of them one look takes out, so that no write takes long.
+const SWEEP_MOST: u32 = 512;
+/// What an item counts beside its key and value, so that many tiny ones do not fill the disk.
+const ITEM: u64 = 32;
+
+const GET: &str = "SELECT value, until FROM items WHERE plugin = ?1 AND key = ?2";
+const SIZE: &str =
+    "SELECT octet_length(key) + octet_length(value) + ?3 FROM items WHERE plugin = ?1 AND key = ?2";
+const PUT: &str = "INSERT INTO items (plugin, key, value, until) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET value = excluded.value, until = excluded.until";
+const DELETE: &str = "DELETE FROM items WHERE plugin = ?1 AND key = ?2";
+const SUM: &str = "SELECT coalesce(sum(octet_length(key) + octet_length(value) + ?2), 0) FROM items
+    WHERE plugin = ?1";
+const SWEEP: &str = "DELETE FROM items WHERE plugin = ?1 AND key IN
+    (SELECT key FROM items WHERE plugin = ?1 AND until <= ?2 LIMIT ?3)
+    RETURNING octet_length(key) + octet_length(value) + ?4";
+
+/// The stores of all plugins. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shelves: Arc<Mutex<Shelves>>,
+}
+
+/// What is behind the lock.
+struct Shelves {
+    database: Connection,
+    /// Bytes of each plugin that was asked about, so that a write needs no sum over all its items.
+    sums: HashMap<Arc<str>, u64>,
+    /// Changes when another process writes to the file, which makes `sums` worthless.
+    foreign: i64,
+    writes: u32,
+    /// None in memory.
+    checkpointer: Option<Checkpointer>,
+}
+
+/// The store of one plugin. Cheap to clone.
+#[derive(Clone)]
+pub struct PluginStore {
+    store: Store,
+    plugin: Arc<str>,
+    quota: u64,
+    /// Where writes go instead, in a shadow run.
+    scratch: Option<Arc<Mutex<Scratch>>>,
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// More than may be kept.
+    #[error("{what} would have {bytes} bytes, and {allowed} are allowed")]
+    OverQuota {
+        /// The key, the value or the store.
+        what: &'static str,
+        /// How large it would be.
+        bytes: u64,
+        /// How large it may be.
+        allowed: u64,
+    },
+    /// `increment` of what is no decimal number of 64 bits, or whose sum would be none.
+    #[error("the value is no whole number of 64 bits, or would not stay one")]
+    NotANumber,
+    /// The file can't be read or written.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A value and when it ends, in Unix milliseconds.
+type Item = (Vec<u8>, Option<i64>);
+
+impl Store {
+    /// Opens the file at `path`, making it where it is missing.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let at = |why: String| {
+            StoreError::Unavailable(format!(
+                "the plugins' store {} can't be used: {why}",
+                path.display()
+            ))
+        };
+        let database = Connection::open(path).map_err(|error| at(error.to_string()))?;
+        let store = Self::over(database).map_err(|error| at(error.to_string()))?;
+        store.shelves().checkpointer = Some(Checkpointer::start(path).map_err(at)?);
+        Ok(store)
+    }
+
+    /// A store that ends with the process: for tests of a plugin.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::over(Connection::open_in_memory().map_err(unavailable)?)
+    }
+
+    /// The store of `plugin`, which may hold `quota` bytes: keys, values and 32 for each item.
+    pub fn of(&self, plugin: &str, quota: u64) -> PluginStore {
+        PluginStore {
+            store: self.clone(),
+            plugin: plugin.into(),
+            quota,
+            scratch: None,
+        }
+    }
+
+    /// Forgets all that `plugin` kept, for good.
+    pub fn forget(&self, plugin: &str) -> Result<(), StoreError> {
+        let mut shelves = self.shelves();
+        shelves.sums.remove(plugin);
+        shelves
+            .database
+            .execute("DELETE FROM items WHERE plugin = ?1", [plugin])
+            .map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// How many bytes of its quota `plugin` uses; expired items count until they are swept.
+    pub fn usage(&self, plugin: &str) -> Result<u64, StoreError> {
+        self.shelves().sum(&plugin.into())
+    }
+
+    fn over(mut database: Connection) -> Result<Self, StoreError> {
+        prepare(&mut database)?;
+        Ok(Self {
+            shelves: Arc::new(Mutex::new(Shelves {
+                database,
+                sums: HashMap::new(),
+                foreign: 0,
+                writes: 0,
+                checkpointer: None,
+            })),
+        })
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PluginStore {
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        check_key(key)?;
+        Ok(self.live(&self.store.shelves(), key)?.map(|item| item.0))
+    }
+
+    /// Keeps `value` under `key`: for `ttl_ms` milliseconds, or until it is deleted.
+    pub fn set(&self, key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), StoreError> {
+        check_key(key)?;
+        check_size("the value", value.len() as u64, MAX_VALUE as u64)?;
+        let until =
+            ttl_ms.map(|ttl| now_ms().saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
+        self.put(&mut self.store.shelves(), key, value, until)
+    }
+
+    /// Takes `key` out, where it is there.
+    pub fn delete(&self, key: &str) -> Result<(), StoreError> {
+        check_key(key)?;
+        let mut shelves = self.store.shelves();
+        match &self.scratch {
+            Some(scratch) => {
+                let under = shelves.size(&self.plugin, key)?;
+                lock(scratch).delete(key, under);
+                Ok(())
+            }
+            None => shelves.delete(&self.plugin, key),
+        }
+    }
+
+    /// Adds `by` to the number under `key`, which begins at 0, and gives the sum. How long the number is kept stays as
+    /// it was.
+    pub fn increment(&self, key: &str, by: i64) -> Result<i64, StoreError> {
+        check_key(key)?;
+        let mut shelves = self.store.shelves();
+        let (number, until) = match self.live(&shelves, key)? {
+            Some((value, until)) => (decimal(&value).ok_or(StoreError::NotANumber)?, until),
+            None => (0, None),
+        };
+        let sum = number.checked_add(by).ok_or(StoreError::NotANumber)?;
+        self.put(&mut shelves, key, sum.to_string().as_bytes(), until)?;
+        Ok(sum)
+    }
+
+    /// A view of this store whose writes are seen by it and its clones alone, and end with them.
+    pub fn shadow(&self) -> Self {
+        let scratch = match &self.scratch {
+            Some(scratch) => lock(scratch).clone(),
+            None => Scratch::default(),
+        };
+        Self {
+            scratch: Some(Arc::new(Mutex::new(scratch))),
+            ..self.clone()
+        }
+    }
+
+    /// What is under `key` and has not expired.
+    fn live(&self, shelves: &Shelves, key: &str) -> Result<Option<Item>, StoreError> {
+        let written = self
+            .scratch
+            .as_ref()
+            .and_then(|scratch| lock(scratch).get(key));
+        let item = match written {
+            Some(item) => item,
+            None => shelves.get(&self.plugin, key)?,
+        };
+        let now = now_ms();
+        Ok(item.filter(|(_, until)| until.is_none_or(|until| until > now)))
+    }
+
+    fn put(
+        &self,
+        shelves: &mut Shelves,
+        key: &str,
+        value: &[u8],
+        until: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let Some(scratch) = &self.scratch else {
+            return shelves.put(&self.plugin, key, value, until, self.quota);
+        };
+        let (sum, under) = (shelves.sum(&self.plugin)?, shelves.size(&self.plugin, key)?);
+        lock(scratch).put(key, (value.to_owned(), until), under, sum, self.quota)
+    }
+}
+
+impl Shelves {
+    fn get(&self, plugin: &str, key: &str) -> Result<Option<Item>, StoreError> {
+        self.database
+            .prepare_cached(GET)
+            .and_then(|mut get| {
+                get.query_row([plugin, key], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()
+            })
+            .map_err(unavailable)
+    }
+
+    /// The bytes of one item, 0 where there is none.
+    fn size(&self, plugin: &str, key: &str) -> Result<u64, StoreError> {
+        self.database
+            .prepare_cached(SIZE)
+            .and_then(|mut size| {
+                size.query_row(params![plugin, key, ITEM], |row| row.get(0))
+                    .optional()
+            })
+            .map(Option::unwrap_or_default)
+            .map_err(unavailable)
+    }
+
+    /// The bytes of all items of a plugin.
+    fn sum(&mut self, plugin: &Arc<str>) -> Result<u64, StoreError> {
+        let foreign = self
+            .database
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut version| version.query_row([], |row| row.get(0)))
+            .map_err(unavailable)?;
+        if foreign != self.foreign {
+            self.sums.clear();
+            self.foreign = foreign;
+        }
+        if let Some(sum) = self.sums.get(plugin) {
+            return Ok(*sum);
+        }
+        let sum = self
+            .database
+            .query_row(SUM, params![plugin, ITEM], |row| row.get(0))
+            .map_err(unavailable)?;
+        self.sums.insert(plugin.clone(), sum);
+        Ok(sum)
+    }
+
+    fn put(
+        &mut self,
+        plugin: &Arc<str>,
+        key: &str,
+        value: &[u8],
+        until: Option<i64>,
+        quota: u64,
+    ) -> Result<(), StoreError> {
+        self.writes = self.writes.wrapping_add(1);
+        if self.writes.is_multiple_of(ROUND) {
+            self.sweep(plugin)?;
+        }
+        if let Some(checkpointer) = &self.checkpointer
+            && self.writes.is_multiple_of(CHECKPOINT_EVERY)
+        {
+            checkpointer.wake();
+        }
+        let new = size_of(key, value);
+        let mut after = self.sum(plugin)?.saturating_sub(self.size(plugin, key)?) + new;
+        while after > quota && self.sweep(plugin)? {
+            after = self.sum(plugin)?.saturating_sub(self.size(plugin, key)?) + new;
+        }
+        check_size("the store", after, quota)?;
+        self.database
+            .prepare_cached(PUT)
+            .and_then(|mut put| put.execute(params![plugin, key, value, until]))
+            .map_err(unavailable)?;
+        self.sums.insert(plugin.clone(), after);
+        Ok(())
+    }
+
+    fn delete(&mut self, plugin: &Arc<str>, key: &str) -> Result<(), StoreError> {
+        let size = self.size(plugin, key)?;
+        self.database
+            .prepare_cached(DELETE)
+            .and_then(|mut delete| delete.execute([plugin, key]))
+            .map_err(unavailable)?;
+        if let Some(sum) = self.sums.get_mut(plugin) {
+            *sum = sum.saturating_sub(size);
+        }
+        Ok(())
+    }
+
+    /// Takes some of a plugin's expired items out, and says whether there were any.
+    fn sweep(&mut self, plugin: &Arc<str>) -> Result<bool, StoreError> {
+        let mut sweep = self.database.prepare_cached(SWEEP).map_err(unavailable)?;
+        let sizes = sweep
+            .query_map(params![plugin, now_ms(), SWEEP_MOST, ITEM], |row| {
+                row.get(0)
+            })
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<u64>>>)
+            .map_err(unavailable)?;
+        if let Some(sum) = self.sums.get_mut(plugin) {
+            *sum = sum.saturating_sub(sizes.iter().sum());
+        }
+        Ok(!sizes.is_empty())
+    }
+}
+
+/// Sets the file up and brings it to the version that this host knows.
+fn prepare(database: &mut Connection) -> Result<(), StoreError> {
+    database.busy_timeout(BUSY).map_err(unavailable)?;
+    for (pragma, value) in [("journal_mode", "WAL"), ("synchronous", "NORMAL")] {
+        database
+            .pragma_update(None, pragma, value)
+            .map_err(unavailable)?;
+    }
+    database
+        .pragma_update(None, "wal_autocheckpoint", LAST_RESORT_PAGES)
+        .map_err(unavailable)?;
+    let version: usize = database
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(unavailable)?;
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::Unavailable(format!(
+            "it is of a newer djangobot (version {version}, this one knows {}); run that one, or choose another state \
+             folder",
+            MIGRATIONS.len()
+        )));
+    }
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let migration = database.transaction().map_err(unavailable)?;
+        migration.execute_batch(sql).map_err(unavailable)?;
+        migration
+            .pragma_update(None, "user_version", step + 1)
+            .map_err(unavailable)?;
+        migration.commit().map_err(unavailable)?;
+    }
+    Ok(())
+}
+
+fn check_key(key: &str) -> Result<(), StoreError> {
+    check_size("the key", key.len() as u64, MAX_KEY as u64)
+}
+
+fn check_size(what: &'static str, bytes: u64, allowed: u64) -> Result<(), StoreError> {
+    if bytes <= allowed {
+        return Ok(());
+    }
+    Err(StoreError::OverQuota {
+        what,
+        bytes,
+        allowed,
+    })
+}
+
+/// What an item counts against the quota.
+fn size_of(key: &str, value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64 + ITEM
+}
+
+fn decimal(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// A plugin is told of it, so it says nothing of where the file is.
+fn unavailable(error: rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn lock(scratch: &Mutex<Scratch>) -> MutexGuard<'_, Scratch> {
+    scratch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+use std::path::PathBuf;
+use std::thread::sleep;
+
+use super::*;
+
+const ROOMY: u64 = 16 << 20;
+
+fn memory() -> Store {
+    Store::in_memory().unwrap()
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plugins.db");
+    (folder, path)
+}
+
+fn text(store: &PluginStore, key: &str) -> Option<String> {
+    store
+        .get(key)
+        .unwrap()
+        .map(|value| String::from_utf8(value).unwrap())
+}
+
+#[test]
+fn what_is_set_outlives_the_process() {
+    let (_folder, path) = folder();
+    let store = Store::open(&path).unwrap().of("one", ROOMY);
+    store.set("k", b"\x00\xff", None).unwrap();
+    store.set("k", b"v", None).unwrap();
+    store.set("gone", b"v", None).unwrap();
+    store.delete("gone").unwrap();
+    store.delete("never was").unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap().of("one", ROOMY);
+    assert_eq!(text(&store, "k").as_deref(), Some("v"));
+    assert_eq!(text(&store, "gone"), None);
+}
+
+#[test]
+fn what_was_set_outlives_a_process_that_does_not_close_its_file() {
+    let (folder, path) = folder();
+    let store = Store::open(&path).unwrap();
+    store.of("one", ROOMY).set("k", b"v", None).unwrap();
+    // The files as a killed process leaves them: nothing is closed, nothing is checkpointed.
+    let copy = folder.path().join("copy.db");
+    for end in ["", "-wal"] {
+        let from = format!("{}{end}", path.display());
+        std::fs::copy(from, format!("{}{end}", copy.display())).unwrap();
+    }
+    let copy = Store::open(&copy).unwrap().of("one", ROOMY);
+    assert_eq!(text(&copy, "k").as_deref(), Some("v"));
+}
+
+#[test]
+fn a_plugin_sees_its_own_keys_alone() {
+    let store = memory();
+    let (one, two) = (store.of("one", ROOMY), store.of("two", ROOMY));
+    one.set("k", b"1", None).unwrap();
+    assert_eq!(text(&two, "k"), None);
+    two.set("k", b"2", None).unwrap();
+    two.delete("k").unwrap();
+    assert_eq!(text(&one, "k").as_deref(), Some("1"));
+    let odd = store.of("one' OR 1=1 --", ROOMY);
+    assert_eq!(text(&odd, "k"), None);
+    store.forget("one").unwrap();
+    assert_eq!(text(&one, "k"), None);
+    assert_eq!(store.usage("one"), Ok(0));
+}
+
+#[test]
+fn what_has_expired_is_not_there() {
+    let store = memory().of("one", ROOMY);
+    store.set("now", b"v", Some(0)).unwrap();
+    store.set("soon", b"5", Some(30)).unwrap();
+    store.set("never", b"v", Some(u64::MAX)).unwrap();
+    assert_eq!(text(&store, "now"), None);
+    assert_eq!(store.increment("soon", 1), Ok(6));
+    sleep(Duration::from_millis(40));
+    assert_eq!(text(&store, "soon"), None, "an increment prolongs nothing");
+    assert_eq!(store.increment("soon", 1), Ok(1));
+    assert_eq!(text(&store, "never").as_deref(), Some("v"));
+    store.set("never", b"v", Some(0)).unwrap();
+    store.set("never", b"w", None).unwrap();
+    assert_eq!(text(&store, "never").as_deref(), Some("w"));
+}
+
+#[test]
+fn expired_items_make_room_and_are_swept() {
+    let all = memory();
+    let store = all.of("one", 9 * (10 + ITEM) + 10);
+    for key in 0..9 {
+        store.set(&key.to_string(), b"012345678", Some(1)).unwrap();
+    }
+    assert_eq!(all.usage("one"), Ok(9 * (10 + ITEM)));
+    sleep(Duration::from_millis(5));
+    store.set("new", &[0; 50], None).unwrap();
+    assert_eq!(all.usage("one"), Ok(53 + ITEM));
+
+    let roomy = all.of("two", ROOMY);
+    for key in 0..ROUND {
+        roomy.set(&key.to_string(), b"", Some(0)).unwrap();
+    }
+    sleep(Duration::from_millis(5));
+    for _ in 0..ROUND {
+        roomy.set("k", b"", None).unwrap();
+    }
+    assert_eq!(all.usage("two"), Ok(1 + ITEM));
+    assert_eq!(counted(&all, "two"), 1 + ITEM);
+}
+
+#[test]
+fn the_quota_counts_keys_and_values() {
+    let all = memory();
+    let room = 10 + 2 * ITEM;
+    let store = all.of("one", room);
+    let over = |what, bytes, allowed| {
+        Err(StoreError::OverQuota {
+            what,
+            bytes,
+            allowed,
+        })
+    };
+    store.set("ab", b"12345678", None).unwrap();
+    assert_eq!(store.set("c", b"", None), over("the store", room + 1, room));
+    store.set("ab", b"1234567", None).unwrap();
+    store.set("c", b"", None).unwrap();
+    assert_eq!(
+        store.set("c", b"1", None),
+        over("the store", room + 1, room)
+    );
+    assert_eq!(text(&store, "c").as_deref(), Some(""));
+    store.delete("ab").unwrap();
+    store.delete("ab").unwrap();
+    assert_eq!(all.usage("one"), Ok(1 + ITEM));
+    // The sum that is kept is the sum that is there.
+    assert_eq!(counted(&all, "one"), 1 + ITEM);
+
+    let roomy = all.of("two", ROOMY);
+    let (key, value) = ("k".repeat(MAX_KEY + 1), vec![0; MAX_VALUE + 1]);
+    assert_eq!(
+        roomy.set("k", &value, None),
+        over("the value", MAX_VALUE as u64 + 1, MAX_VALUE as u64)
+    );
+    assert_eq!(
+        roomy.set(&key, b"", None),
+        over("the key", MAX_KEY as u64 + 1, MAX_KEY as u64)
+    );
+    assert!(roomy.get(&key).is_err() && roomy.delete(&key).is_err());
+    assert!(roomy.increment(&key, 1).is_err());
+    roomy.set(&key[1..], &value[1..], None).unwrap();
+    assert_eq!(roomy.get(&key[1..]).unwrap().unwrap().len(), MAX_VALUE);
+}
+
+/// The bytes that the file holds, whatever is kept in memory.
+fn counted(store: &Store, plugin: &str) -> u64 {
+    let shelves = store.shelves();
+    shelves
+        .database
+        .query_row(SUM, params![plugin, ITEM], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn numbers_are_decimal_digits_and_never_wrap() {
+    let store = memory().of("one", ROOMY);
+    assert_eq!(store.increment("n", 5), Ok(5));
+    assert_eq!(store.increment("n", -7), Ok(-2));
+    assert_eq!(text(&store, "n").as_deref(), Some("-2"));
+    for (value, by) in [
+        ("x", 0),
+        ("", 1),
+        ("1.5", 1),
+        ("9223372036854775808", 0),
+        ("9223372036854775807", 1),
+        ("-9223372036854775808", -1),
+    ] {
+        store.set("n", value.as_bytes(), None).unwrap();
+        assert_eq!(store.increment("n", by), Err(StoreError::NotANumber));
+        assert_eq!(text(&store, "n").as_deref(), Some(value));
+    }
+    store.set("n", b"\xff", None).unwrap();
+    assert_eq!(store.increment("n", 1), Err(StoreError::NotANumber));
+}
+
+#[test]
+fn a_number_counts_right_under_many_threads() {
+    let (_folder, path) = folder();
+    let store = Store::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mine = store.of("one", ROOMY);
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    mine.increment("n", 1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(text(&store.of("one", ROOMY), "n").as_deref(), Some("400"));
+}
+
+#[test]
+fn a_shadow_reads_through_and_writes_nothing() {
+    let all = memory();
+    let store = all.of("one", 13 + 3 * ITEM);
+    store.set("a", b"1", None).unwrap();
+    store.set("b", b"1", None).unwrap();
+    let shadow = store.shadow();
+    assert_eq!(shadow.increment("a", 1), Ok(2));
+    shadow.delete("b").unwrap();
+    shadow.set("c", b"12345", None).unwrap();
+    shadow.set("soon", b"", Some(0)).unwrap();
+    assert_eq!(text(&shadow, "a").as_deref(), Some("2"));
+    assert_eq!(text(&shadow, "b"), None);
+    assert_eq!(text(&shadow, "soon"), None);
+    // "a2", "c12345" and "soon" are three items, as many as fit.
+    assert!(shadow.set("d", b"", None).is_err());
+    shadow.delete("soon").unwrap();
+    shadow.set("d", b"1", None).unwrap();
+
+    let again = shadow.shadow();
+    again.set("a", b"3", None).unwrap();
+    assert_eq!(text(&again, "c").as_deref(), Some("12345"));
+    assert_eq!(text(&shadow.clone(), "a").as_deref(), Some("2"));
+
+    assert_eq!(text(&store, "a").as_deref(), Some("1"));
+    assert_eq!(text(&store, "b").as_deref(), Some("1"));
+    assert_eq!(text(&store, "c"), None);
+    assert_eq!(all.usage("one"), Ok(4 + 2 * ITEM));
+}
+
+#[test]
+fn another_process_on_the_file_is_counted_too() {
+    let (_folder, path) = folder();
+    let (here, there) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+    let room = 10 + ITEM;
+    here.of("one", room).set("k", b"12345678", None).unwrap();
+    there.of("one", room).set("k", b"1", None).unwrap();
+    assert_eq!(here.usage("one"), Ok(2 + ITEM));
+    there.forget("one").unwrap();
+    here.of("one", room).set("l", b"123456789", None).unwrap();
+}
+
+#[test]
+fn a_newer_or_damaged_file_is_named() {
+    let (_folder, path) = folder();
+    drop(Store::open(&path).unwrap());
+    Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let told = |says: &str| {
+        let Err(StoreError::Unavailable(why)) = Store::open(&path) else {
+            panic!("it opened");
+        };
+        assert!(why.contains(says) && why.contains("plugins.db"), "{why}");
+    };
+    told("version 99");
+    std::fs::write(&path, b"not a database, by far not one at all").unwrap();
+    told("not a database");
+}
+
+/// Not a test of anything; prints what a call costs.
+#[test]
+#[ignore = "a measurement: cargo test --release -- --ignored --nocapture what_a_call_costs"]
+fn what_a_call_costs() {
+    let (_folder, path) = folder();
+    let store = Store::open(&path).unwrap().of("one", ROOMY);
+    let run = |what: &str, call: &dyn Fn(u32)| {
+        let mut took: Vec<_> = (0..20_000)
+            .map(|round| {
+                let start = std::time::Instant::now();
+                call(round);
+                start.elapsed()
+            })
+            .collect();
+        took.sort();
+        let at = |share: f64| took[(took.len() as f64 * share) as usize];
+        #[expect(clippy::print_stderr, reason = "it is what the measurement is for")]
+        {
+            eprintln!(
+                "{what}: p50 {:?} p99 {:?} p99.9 {:?} most {:?}",
+                at(0.5),
+                at(0.99),
+                at(0.999),
+                took[took.len() - 1]
+            );
+        }
+    };
+    let key = |round: u32| format!("key-{}", round % 2_000);
+    run("set", &|round| {
+        store.set(&key(round), &[7; 100], None).unwrap()
+    });
+    run("set with ttl", &|round| {
+        store.set(&key(round), &[7; 100], Some(60_000)).unwrap()
+    });
+    run("get", &|round| drop(store.get(&key(round)).unwrap()));
+    run("increment", &|_| assert!(store.increment("n", 1).is_ok()));
+}
