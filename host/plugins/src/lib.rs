@@ -3,10 +3,17 @@
 //! Knows nothing of Slack's protocol or of channel layers: an event is a [`djangobot_event::Event`] with a kind and a
 //! [`Direction`], the team is whatever a [`Roster`] says.
 
+pub mod component;
+pub mod components;
 pub mod config;
+pub mod config_file;
+pub mod digest;
+mod file;
 pub mod grant;
+pub mod lock;
 pub mod manifest;
 pub mod roster;
+pub mod source;
 
 pub use config::{Limits, LimitsConfig, OnError, PluginConfig};
 pub use grant::Capability;
