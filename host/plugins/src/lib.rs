@@ -12,6 +12,7 @@ mod file;
 pub mod grant;
 pub mod lock;
 pub mod manifest;
+pub mod recipe;
 pub mod roster;
 pub mod source;
 
