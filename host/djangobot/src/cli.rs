@@ -110,6 +110,10 @@ pub(crate) struct DevArgs {
     /// How many users the local Slack has.
     #[arg(long, value_name = "N", default_value_t = 25)]
     pub(crate) users: usize,
+    /// A plugin under construction: its folder, or its component. It is built and taken anew at each change, and all that
+    /// it asks for is granted. May be given several times.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) plugin: Vec<String>,
 }
 
 /// What `check` takes.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use djangobot_plugins::PluginConfig;
 use miette::Diagnostic;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -31,6 +32,9 @@ const METHODS: &[&str] = &[
 pub(crate) struct Settings {
     pub(crate) slack: SlackSettings,
     pub(crate) layer: LayerSettings,
+    /// In the order of the file.
+    pub(crate) plugins: Vec<PluginConfig>,
+    pub(crate) plugin_host: PluginHostSettings,
     /// Where what must outlive the process is kept.
     pub(crate) state_dir: PathBuf,
     /// Where health and metrics are served, if anywhere.
@@ -84,6 +88,17 @@ pub(crate) struct LayerSettings {
     pub(crate) hold: usize,
 }
 
+/// What concerns all plugins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PluginHostSettings {
+    /// The state folder, in which components and their machine code are kept.
+    pub(crate) kept: PathBuf,
+    /// A grant may name a private or loopback address, for development and tests.
+    pub(crate) allow_private_http: bool,
+    /// The folder in which each file is a secret.
+    pub(crate) secrets_dir: Option<PathBuf>,
+}
+
 /// Where the channel layer is described.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Target {
@@ -116,6 +131,9 @@ pub(crate) enum ConfigError {
         #[help]
         help: Option<String>,
     },
+    #[error("{}: there are two [[plugin]] called {name:?}", path.display())]
+    #[diagnostic(help("give one of them another name, or take it out"))]
+    TwoPlugins { path: PathBuf, name: String },
     #[error("there is no Slack token")]
     #[diagnostic(help(
         "set DJANGOBOT_TOKEN, give --token, or write token = \"xoxb-...\" below [slack] in {CONFIG_FILE};\n\
@@ -144,6 +162,8 @@ pub(crate) enum ConfigError {
 struct File {
     slack: SlackSection,
     layer: LayerSection,
+    plugin: Vec<PluginConfig>,
+    plugins: PluginsSection,
     state_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     log: Option<String>,
@@ -172,6 +192,13 @@ struct LayerSection {
     format: Option<BodyFormat>,
     send_channel: Option<SendChannel>,
     hold: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct PluginsSection {
+    allow_private_http: bool,
+    secrets_dir: Option<PathBuf>,
 }
 
 /// The ways to Slack that this version speaks.
@@ -237,11 +264,20 @@ impl Settings {
             .and_then(Path::parent)
             .map(Path::to_owned)
             .unwrap_or_default();
+        if let (Some(name), Some(path)) = (twice(&file.plugin), &path) {
+            let path = path.clone();
+            return Err(ConfigError::TwoPlugins { path, name });
+        }
         let given = target_of(&target.target, PathBuf::new())?;
         let layer_target = match given {
             Some(target) => Some(target),
             None => file.layer.target(&home)?,
         };
+        let state_dir = host
+            .state_dir
+            .clone()
+            .or(file.state_dir.map(|dir| home.join(dir)))
+            .unwrap_or_else(|| home.join(".djangobot"));
         Ok(Self {
             slack: SlackSettings {
                 token: slack.token.clone().or(file.slack.token),
@@ -275,11 +311,13 @@ impl Settings {
                     .map_or_else(|| "slack.send".into(), |name| name.0),
                 hold: file.layer.hold.unwrap_or(10_000),
             },
-            state_dir: host
-                .state_dir
-                .clone()
-                .or(file.state_dir.map(|dir| home.join(dir)))
-                .unwrap_or_else(|| home.join(".djangobot")),
+            plugins: file.plugin,
+            plugin_host: PluginHostSettings {
+                kept: state_dir.clone(),
+                allow_private_http: file.plugins.allow_private_http,
+                secrets_dir: file.plugins.secrets_dir.map(|dir| home.join(dir)),
+            },
+            state_dir,
             listen: host.listen.or(file.listen),
             log: host
                 .log
@@ -339,6 +377,28 @@ impl LayerSection {
             Some(OneOrMany::One(one)) => target_of(std::slice::from_ref(one), home.to_owned()),
             Some(OneOrMany::Many(many)) => target_of(many, home.to_owned()),
         }
+    }
+}
+
+/// A name that two plugins have.
+fn twice(plugins: &[PluginConfig]) -> Option<String> {
+    let names = plugins.iter().map(|plugin| &plugin.name);
+    let is_twice = |(at, name): (usize, &String)| {
+        let again = plugins.iter().skip(at + 1).any(|other| other.name == *name);
+        again.then(|| name.clone())
+    };
+    names.enumerate().find_map(is_twice)
+}
+
+/// The plugins that the config file at `path` names now, for a host that runs.
+pub(crate) fn plugins_of(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
+    let (file, _) = File::find(Some(path))?;
+    match twice(&file.plugin) {
+        Some(name) => Err(ConfigError::TwoPlugins {
+            path: path.to_owned(),
+            name,
+        }),
+        None => Ok(file.plugin),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use djangobot_channels::{ChannelLayer, ChannelName};
 use djangobot_event::Event;
+use djangobot_plugins::source::Source;
 use local_slack::{LocalSlack, Options};
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Tap;
 use crate::cli::{DevArgs, SlackArgs};
 use crate::config::{Settings, Target};
+use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 use crate::{run, target};
@@ -43,6 +45,7 @@ pub(crate) async fn dev(
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
     settings.state_dir = settings.state_dir.join("dev");
+    let plugins = plugins_of(&args.plugin, &settings)?;
 
     let options = Options {
         listen: args.slack_listen,
@@ -85,7 +88,10 @@ pub(crate) async fn dev(
         settings,
         open,
         terminal,
-        Some(screen.clone()),
+        run::Beside {
+            tap: Some(screen.clone()),
+            plugins,
+        },
         cancel.clone(),
     );
     let outcome = tokio::select! {
@@ -94,6 +100,17 @@ pub(crate) async fn dev(
     };
     slack.shutdown().await;
     outcome
+}
+
+/// The plugins under construction that were named.
+fn plugins_of(words: &[String], settings: &Settings) -> Result<Option<DevPlugins>, Failure> {
+    let here = std::env::current_dir().map_err(Failure::plain)?;
+    let sources = words.iter().map(|word| match Source::given(word, &here) {
+        Ok((source, _)) => Ok(source),
+        Err(error) => Err(Failure::plain_usage(error)),
+    });
+    let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+    Ok((!sources.is_empty()).then(|| DevPlugins::new(sources, settings.plugins.clone())))
 }
 
 fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {

@@ -10,11 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::{Bridge, Tap};
 use crate::cli::RunArgs;
 use crate::config::{ConfigError, Settings};
+use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::listener::{Listener, Readiness};
 use crate::metrics::Metrics;
+use crate::plugins::Plugins;
 use crate::state::State;
 use crate::target::{self, OpenLayer};
+use crate::team::Team;
 use crate::telemetry::Terminal;
 
 /// How long an answer of the HTTP listener may take after the bridge has ended.
@@ -46,7 +49,7 @@ pub(crate) async fn run(
         return Ok(());
     };
     let open = open.map_err(Failure::from)?;
-    bridge(settings, open, terminal, None, cancel).await
+    bridge(settings, open, terminal, Beside::default(), cancel).await
 }
 
 /// The client for `settings`'s token.
@@ -60,12 +63,19 @@ pub(crate) fn web_api(settings: &Settings) -> Result<WebApi, Failure> {
     WebApi::new(settings.slack.api_url.clone(), token).map_err(Failure::plain)
 }
 
+/// What `djangobot dev` has beside a bridge.
+#[derive(Default)]
+pub(crate) struct Beside {
+    pub(crate) tap: Option<Arc<dyn Tap>>,
+    pub(crate) plugins: Option<DevPlugins>,
+}
+
 /// Runs a bridge on an open layer until `cancel`.
 pub(crate) async fn bridge(
     settings: Settings,
     open: OpenLayer,
     terminal: Terminal,
-    tap: Option<Arc<dyn Tap>>,
+    beside: Beside,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     let api = web_api(&settings)?;
@@ -75,6 +85,13 @@ pub(crate) async fn bridge(
     for warning in &open.warnings {
         tracing::warn!("{warning}");
     }
+    let team = Team::new();
+    // Compiling may take its time; nothing is under way yet, so a stop is a clean one.
+    let loading = Plugins::open(&settings, &team, &metrics, beside.plugins);
+    let Some(plugins) = cancel.run_until_cancelled(loading).await else {
+        return Ok(());
+    };
+    let plugins = Arc::new(plugins?);
     let listener = match settings.listen {
         Some(address) => Some(Listener::bind(address).await.map_err(Failure::failed)?),
         None => None,
@@ -109,18 +126,20 @@ pub(crate) async fn bridge(
         layer,
         format,
         api,
+        plugins: plugins.host().clone(),
+        team,
         state,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         terminal,
-        tap,
+        tap: beside.tap,
     };
     let bridging = async {
         let outcome = bridge.run(cancel).await;
         ended.cancel();
         outcome
     };
-    let (outcome, ()) = tokio::join!(bridging, listening);
+    let (outcome, (), ()) = tokio::join!(bridging, listening, plugins.run(ended.clone()));
     if let Some(server) = embedded {
         server.shutdown().await;
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use wasmtime::component::Component;
 
+use crate::digest::Digest;
 use crate::engine::{self, Engine};
 
 /// The subcommand that the child is started with: `compile-plugin COMPONENT OUT`.
@@ -65,14 +66,14 @@ impl Compiler {
         Self { cache, program }
     }
 
-    /// The component in the file `source`, whose digest is `sha256`, as machine code.
+    /// The component in the file `source`, whose digest is `digest`, as machine code.
     pub(crate) async fn component(
         &self,
         engine: &Engine,
         source: &Path,
-        sha256: &str,
+        digest: &Digest,
     ) -> Result<Component, CompileError> {
-        let path = self.cache.join(format!("{sha256}-{:016x}.cwasm", fingerprint(engine)));
+        let path = self.cache.join(format!("{digest}-{:016x}.cwasm", fingerprint(engine)));
         if path.exists() {
             match map(engine, &path) {
                 Ok(component) => return Ok(component),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::digest::Digest;
 use crate::load::{LoadError, Parts, Sample, Wanted};
 use crate::pipeline::{Passed, Passing, Pipeline};
 use crate::plugin::{Fate, Plugin};
@@ -71,7 +72,7 @@ pub(crate) struct Trial {
 
 #[derive(Clone)]
 pub(crate) struct Rejected {
-    sha256: String,
+    digest: Digest,
     config: crate::PluginConfig,
 }
 
@@ -182,13 +183,13 @@ impl PluginHost {
             }
         };
         if let Some(serving) = &entry.serving
-            && serving.sha256 == wanted.sha256
+            && serving.digest == wanted.digest
             && serving.config == wanted.config
         {
             return;
         }
         if let Some(rejected) = &entry.rejected
-            && rejected.sha256 == wanted.sha256
+            && rejected.digest == wanted.digest
             && rejected.config == wanted.config
         {
             entry.problem = Some(format!("version {} was rolled back and is not tried again; mend it, or change its config", wanted.manifest.version));
@@ -319,7 +320,7 @@ impl PluginHost {
                 );
                 entry.problem = Some(format!("version {version} was rolled back: {why}"));
                 entry.rejected = Some(Rejected {
-                    sha256: bad.sha256.clone(),
+                    digest: bad.digest,
                     config: bad.config.clone(),
                 });
                 // It serves again, and whoever waits for its successor is sent back.

@@ -3,30 +3,40 @@
 //! Knows nothing of Slack's protocol or of channel layers: an event is a [`djangobot_event::Event`] with a kind and a
 //! [`Direction`], the team is whatever a [`Roster`] says.
 
-pub mod abi;
+mod abi;
 mod breaker;
 pub mod compile;
+pub mod component;
+pub mod components;
 pub mod config;
+pub mod config_file;
+pub mod digest;
 mod engine;
+mod file;
 pub mod grant;
 mod guest;
 mod host;
 pub mod http;
 mod instance;
 mod load;
+pub mod lock;
 mod log;
 pub mod manifest;
 mod meter;
 mod pipeline;
 mod plugin;
+pub mod recipe;
 pub mod roster;
 pub mod schema;
 pub mod secrets;
+pub mod set;
+pub mod source;
 mod stats;
 mod status;
 pub mod store;
 mod verdict;
 mod wasi;
+pub mod watch;
 
 pub use compile::Compiler;
 pub use config::{Limits, LimitsConfig, OnError, PluginConfig};

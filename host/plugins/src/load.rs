@@ -9,6 +9,7 @@ use wasmtime::component::Linker;
 use crate::abi::v1;
 use crate::compile::{CompileError, Compiler};
 use crate::config::{Limits, PluginConfig};
+use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::grant::{self, Capability};
 use crate::guest::{Call, Guest};
@@ -54,7 +55,7 @@ pub struct Wanted {
     /// What the component says of itself.
     pub manifest: Manifest,
     /// Of the component.
-    pub sha256: String,
+    pub digest: Digest,
     /// The file that holds the component.
     pub path: PathBuf,
     /// Its imports let it wait: for time to pass, by WASI.
@@ -165,7 +166,7 @@ impl Parts {
         if !(1..=MAX_INSTANCES).contains(&instances) {
             return Err(LoadError::Instances(instances));
         }
-        let component = self.compiler.component(&self.engine, &wanted.path, &wanted.sha256).await?;
+        let component = self.compiler.component(&self.engine, &wanted.path, &wanted.digest).await?;
         let limits = Limits::of(&config.limits, &manifest.limits, may_wait);
         let store = grants.contains(&Capability::Store);
         let owner = Arc::new(Owner {
@@ -245,7 +246,7 @@ impl Candidate {
     /// The plugin, with the instances that were started for it.
     pub(crate) fn into_plugin(self, instances: Vec<Instance>) -> Plugin {
         let Self { prepared, owner, wanted, may_wait, .. } = self;
-        Plugin::new(owner, wanted.config, wanted.sha256, prepared, (may_wait, wanted.uses_roster), instances)
+        Plugin::new(owner, wanted.config, wanted.digest, prepared, (may_wait, wanted.uses_roster), instances)
     }
 
     pub(crate) fn version(&self) -> &Version {

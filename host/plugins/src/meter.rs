@@ -9,7 +9,7 @@ const TOKEN: u128 = 60_000_000_000;
 
 /// An allowance for each minute. A full minute's may be taken at once; it flows back evenly.
 #[derive(Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     per_minute: u64,
     level: Mutex<Level>,
 }
@@ -23,7 +23,7 @@ struct Level {
 
 impl Meter {
     /// A meter that begins full.
-    pub fn new(per_minute: u64) -> Self {
+    pub(crate) fn new(per_minute: u64) -> Self {
         Self {
             per_minute,
             level: Mutex::new(Level {
@@ -35,7 +35,7 @@ impl Meter {
 
     /// Takes `n`, or says after how long they might be there; [`Duration::MAX`] where they never are, being more than a
     /// minute's.
-    pub fn try_take(&self, n: u64) -> Result<(), Duration> {
+    pub(crate) fn try_take(&self, n: u64) -> Result<(), Duration> {
         self.try_take_at(n, Instant::now())
     }
 
@@ -72,7 +72,7 @@ const CUT: &str = "…";
 
 /// One line of at most `max_bytes` for a log or a terminal. Line ends become a visible `\n`, tabs become spaces, and
 /// control characters, terminal escapes and marks that change the direction of text are taken out.
-pub fn sanitize_log(text: &str, max_bytes: usize) -> Cow<'_, str> {
+pub(crate) fn sanitize_log(text: &str, max_bytes: usize) -> Cow<'_, str> {
     let text = text.trim_end_matches(['\n', '\r']);
     if text.len() <= max_bytes && text.chars().all(is_plain) {
         return Cow::Borrowed(text);

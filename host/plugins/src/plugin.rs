@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::breaker::{Breaker, Judgement};
 use crate::config::{Limits, OnError, PluginConfig};
+use crate::digest::Digest;
 use crate::grant::{Capability, HostPattern};
 use crate::guest::Call;
 use crate::http::Fetcher;
@@ -65,7 +66,7 @@ pub(crate) struct Plugin {
     /// As the operator wrote it.
     pub(crate) config: PluginConfig,
     /// Of the component.
-    pub(crate) sha256: String,
+    pub(crate) digest: Digest,
     /// Calls may wait for something outside, so that they must not hold up other conversations.
     pub(crate) may_wait: bool,
     /// It asks for names.
@@ -126,7 +127,7 @@ impl Plugin {
     pub(crate) fn new(
         owner: Arc<Owner>,
         config: PluginConfig,
-        sha256: String,
+        digest: Digest,
         prepared: Prepared,
         (may_wait, uses_roster): (bool, bool),
         first: Vec<Instance>,
@@ -144,7 +145,7 @@ impl Plugin {
             slots: slots.collect(),
             owner,
             config,
-            sha256,
+            digest,
             may_wait,
             uses_roster,
             stats,

@@ -131,7 +131,7 @@ impl Status {
         let micros = |share| stats.time.quantile(share).map(|time| time.as_nanos() as f64 / 1e3);
         Self {
             version: Some(plugin.owner.manifest.version.to_string()),
-            sha256: Some(plugin.sha256.clone()),
+            sha256: Some(plugin.digest.to_string()),
             calls: stats.calls.load(Relaxed),
             kept: stats.kept.load(Relaxed),
             modified: stats.modified.load(Relaxed),

@@ -4,6 +4,3 @@
 //! them, and a component that was built for an older one finds all that it imports.
 
 pub(crate) mod v1;
-
-/// The newest version of `djangobot:plugin` that this host speaks.
-pub const VERSION: semver::Version = semver::Version::new(1, 0, 0);

@@ -1,0 +1,149 @@
+//! `djangobot dev --plugin SOURCE`: plugins under construction, built from their folders and taken as they are, at each
+//! change, with all that they ask for granted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use djangobot_plugins::component::Artifact;
+use djangobot_plugins::components::Components;
+use djangobot_plugins::source::Source;
+use djangobot_plugins::{OnError, PluginConfig, Unready, Wanted, recipe, set};
+
+/// Files in a plugin's folder that are watched, at most.
+const MAX_FILES: usize = 1_000;
+/// Folders in a plugin's folder that hold what is made of it.
+const OUTPUTS: &[&str] = &["target", "node_modules", ".git", ".venv", "__pycache__"];
+
+/// Sources that are taken without config and lock.
+pub(crate) struct DevPlugins {
+    sources: Vec<DevSource>,
+    /// What the config file says of plugins of the same names.
+    configs: Vec<PluginConfig>,
+}
+
+struct DevSource {
+    source: Source,
+    /// The name of what was built the last time, under which it stays known while it does not build.
+    name: Mutex<String>,
+}
+
+impl DevPlugins {
+    pub(crate) fn new(sources: Vec<Source>, configs: Vec<PluginConfig>) -> Self {
+        let sources = sources.into_iter().map(|source| DevSource {
+            name: Mutex::new(name_of(&source)),
+            source,
+        });
+        Self {
+            sources: sources.collect(),
+            configs,
+        }
+    }
+
+    /// Builds and reads all of them.
+    pub(crate) async fn wanted(&self, components: &Components) -> Vec<Result<Wanted, Unready>> {
+        let mut wanted = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let one = self.one(source, components).await;
+            wanted.push(one.map_err(|why| Unready {
+                config: self.config(&source.name(), &source.source),
+                why,
+            }));
+        }
+        wanted
+    }
+
+    async fn one(&self, dev: &DevSource, components: &Components) -> Result<Wanted, String> {
+        let artifact = match &dev.source {
+            Source::File(path) => {
+                let bytes = std::fs::read(path)
+                    .map_err(|reason| format!("{} can't be read: {reason}", path.display()))?;
+                Artifact::read(&bytes).map_err(|error| error.to_string())?
+            }
+            Source::Folder(path) => {
+                let told = |line: &str| tracing::info!(folder = %path.display(), "{line}");
+                recipe::build(path, &told).await.map_err(|error| error.to_string())?
+            }
+            Source::Https(url) => {
+                return Err(format!(
+                    "{url} is no file or folder; add it instead: djangobot plugin add {url}"
+                ));
+            }
+        };
+        artifact.manifest.name.clone_into(&mut dev.name.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut config = self.config(&artifact.manifest.name, &dev.source);
+        config.grants.clone_from(&artifact.manifest.capabilities);
+        let digest = components.put(&artifact.component).map_err(|error| error.to_string())?;
+        set::wanted(&config, &artifact.component, components.path(&digest))
+    }
+
+    fn config(&self, name: &str, source: &Source) -> PluginConfig {
+        let given = self.configs.iter().find(|config| config.name == name);
+        PluginConfig {
+            source: source.to_string(),
+            enabled: true,
+            ..given.cloned().unwrap_or_else(|| PluginConfig {
+                name: name.to_owned(),
+                source: String::new(),
+                enabled: true,
+                on_error: OnError::Pass,
+                grants: Vec::new(),
+                instances: None,
+                limits: Default::default(),
+                config: serde_json::json!({}),
+            })
+        }
+    }
+
+    /// What they are made of.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for dev in &self.sources {
+            match &dev.source {
+                Source::File(path) => files.push(path.clone()),
+                Source::Folder(path) => gather(path, &mut files),
+                Source::Https(_) => {}
+            }
+        }
+        files
+    }
+
+    /// Whether one of them has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| source.name() == name)
+    }
+}
+
+impl DevSource {
+    fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a plugin is called until it is built: as its folder or file.
+fn name_of(source: &Source) -> String {
+    match source {
+        Source::File(path) | Source::Folder(path) => {
+            path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+        }
+        Source::Https(url) => url.to_string(),
+    }
+}
+
+fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if files.len() >= MAX_FILES {
+            return;
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_output = OUTPUTS.iter().any(|output| entry.file_name() == *output);
+        match is_folder {
+            true if !is_output => gather(&entry.path(), files),
+            true => {}
+            false => files.push(entry.path()),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A plugin's file, read: what it is, what it says of itself, what it imports, and whether this host can run it.
+//!
+//! Nothing of the guest runs here, and nothing is compiled.
+
+mod binary;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use semver::Version;
+use wasmparser::Parser;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+pub use self::error::ArtifactError;
+
+use self::binary::{Contents, Exported};
+use crate::digest::Digest;
+use crate::grant::Capability;
+use crate::manifest::{Manifest, SECTION};
+
+/// The largest file that is taken.
+pub const MAX_SIZE: usize = 64 << 20;
+/// The version of `djangobot:plugin` that this host has: that of [`WIT`].
+pub const INTERFACE: Version = Version::new(1, 0, 0);
+/// The interface between host and plugins.
+pub const WIT: &str = include_str!("../../../wit/plugin.wit");
+
+const PACKAGE: &str = "djangobot:plugin/";
+/// What a plugin may import of ours.
+const OURS: &[&str] = &[
+    "types", "events", "roster", "log", "clock", "emitter", "store", "slack", "secrets", "http",
+];
+/// What an empty WASI context satisfies.
+const WASI: &[&str] = &[
+    "wasi:cli/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// A component that this host can run, as far as can be told without compiling it.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// The finished component, its manifest within.
+    pub component: Vec<u8>,
+    /// Of `component`.
+    pub digest: Digest,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The version of `djangobot:plugin` that it was built for.
+    pub interface: Version,
+    /// The interfaces of `djangobot:plugin` that it imports, such as `store`.
+    pub imports: BTreeSet<String>,
+    /// The interfaces of WASI that it imports; an empty context satisfies them.
+    pub wasi: BTreeSet<String>,
+    /// Whether it exports `lifecycle`.
+    pub lifecycle: bool,
+}
+
+impl Artifact {
+    /// Reads a component, or a core module that is made one.
+    ///
+    /// # Errors
+    /// An [`ArtifactError`] whose sentence says what to do.
+    pub fn read(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        Self::finish(componentize(bytes)?)
+    }
+
+    /// As [`Artifact::read`], with the text of a manifest that is put into the component in the place of one that it may
+    /// hold.
+    ///
+    /// # Errors
+    /// As [`Artifact::read`].
+    pub fn with_manifest(bytes: &[u8], manifest: &str) -> Result<Self, ArtifactError> {
+        Self::finish(embed(&componentize(bytes)?, manifest))
+    }
+
+    fn finish(component: Vec<u8>) -> Result<Self, ArtifactError> {
+        let contents = Contents::read(&component)?;
+        let mut imports = BTreeSet::new();
+        let mut wasi = BTreeSet::new();
+        let mut unknown = Vec::new();
+        let mut interface: Option<Version> = None;
+        let handler = contents
+            .exports
+            .iter()
+            .find_map(|name| our_interface(name).filter(|(name, _)| *name == "handler"));
+        for name in &contents.imports {
+            match our_interface(name) {
+                // Whether it is known is asked when it is clear that the version is.
+                Some((ours, version)) => {
+                    let newest = interface
+                        .as_ref()
+                        .is_none_or(|newest| Some(newest) < version.as_ref());
+                    if newest {
+                        interface = version;
+                    }
+                    imports.insert(ours.to_owned());
+                }
+                None if is_wasi(name) => {
+                    wasi.insert(name.clone());
+                }
+                None => unknown.push(name.clone()),
+            }
+        }
+        if let Some((_, Some(version))) = &handler
+            && interface.as_ref().is_none_or(|newest| newest < version)
+        {
+            interface = Some(version.clone());
+        }
+        // The version first: a newer interface may have names that this host has never heard of.
+        if let Some(needs) = &interface {
+            check_version(needs)?;
+        }
+        let Some((_, Some(_))) = handler else {
+            return Err(ArtifactError::OtherWorld {
+                exports: contents.exports,
+                imports: contents.imports,
+            });
+        };
+        let strangers = imports
+            .iter()
+            .filter(|name| !OURS.contains(&name.as_str()))
+            .map(|name| format!("{PACKAGE}{name}"));
+        unknown.extend(strangers);
+        if !unknown.is_empty() {
+            return Err(ArtifactError::UnknownImports(unknown));
+        }
+        let text = match contents.manifests.as_slice() {
+            [] => return Err(ArtifactError::NoManifest),
+            [text] => std::str::from_utf8(text).map_err(|_| ArtifactError::ManifestNotText)?,
+            _ => return Err(ArtifactError::ManyManifests),
+        };
+        let manifest = Manifest::parse(text).map_err(ArtifactError::Manifest)?;
+        check_asked(&manifest, &imports)?;
+        let lifecycle = contents
+            .exports
+            .iter()
+            .any(|name| our_interface(name).is_some_and(|(name, _)| name == "lifecycle"));
+        Ok(Self {
+            digest: Digest::of(&component),
+            component,
+            manifest,
+            interface: interface.unwrap_or(INTERFACE),
+            imports,
+            wasi,
+            lifecycle,
+        })
+    }
+}
+
+/// Puts a manifest's text into a finished component, in the place of one that is there.
+pub fn embed(component: &[u8], manifest: &str) -> Vec<u8> {
+    binary::with_section(component, SECTION, manifest.as_bytes())
+}
+
+/// `store` and its version, of `djangobot:plugin/store@1.0.0`.
+fn our_interface(name: &str) -> Option<(&str, Option<Version>)> {
+    let rest = name.strip_prefix(PACKAGE)?;
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+    Some((interface, version.parse().ok()))
+}
+
+fn is_wasi(name: &str) -> bool {
+    let version = name.split_once('@').map_or("", |(_, version)| version);
+    WASI.iter().any(|package| name.starts_with(package)) && version.starts_with("0.2.")
+}
+
+/// Patches change no interface.
+fn check_version(needs: &Version) -> Result<(), ArtifactError> {
+    if needs.major != INTERFACE.major || !needs.pre.is_empty() {
+        Err(ArtifactError::OtherMajor {
+            needs: needs.clone(),
+        })
+    } else if needs.minor > INTERFACE.minor {
+        Err(ArtifactError::Newer {
+            needs: needs.clone(),
+        })
+    } else {
+        Ok(())
+    }
+}
+
+/// What it imports, its manifest must ask for: else the operator would agree to less than it can do.
+fn check_asked(manifest: &Manifest, imports: &BTreeSet<String>) -> Result<(), ArtifactError> {
+    let asks = |interface: &str| {
+        manifest.capabilities.iter().any(|asked| {
+            let named = match asked {
+                Capability::Store => "store",
+                Capability::Slack => "slack",
+                Capability::Secret(_) => "secrets",
+                Capability::Http(_) => "http",
+            };
+            named == interface
+        })
+    };
+    let silent: Vec<_> = ["store", "slack", "secrets", "http"]
+        .into_iter()
+        .filter(|interface| imports.contains(*interface) && !asks(interface))
+        .collect();
+    match silent.is_empty() {
+        true => Ok(()),
+        false => Err(ArtifactError::NotAsked(silent)),
+    }
+}
+
+/// A component as it is; a core module as the component that its metadata describe.
+fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
+    if bytes.len() > MAX_SIZE {
+        return Err(ArtifactError::TooLarge { size: bytes.len() });
+    }
+    if Parser::is_component(bytes) {
+        return Ok(bytes.to_vec());
+    }
+    if !Parser::is_core_wasm(bytes) {
+        return Err(ArtifactError::not_wasm(bytes));
+    }
+    let module = Contents::read(bytes)?;
+    if module
+        .imports
+        .iter()
+        .any(|name| name.starts_with("wasi_snapshot_preview1") || name.starts_with("wasi_unstable"))
+    {
+        return Err(ArtifactError::Preview1);
+    }
+    let mut with_types = bytes.to_vec();
+    if !module.has_types {
+        let world = match exported(&module.exports) {
+            Exported::Nothing => {
+                return Err(ArtifactError::OtherModule {
+                    exports: module.exports,
+                });
+            }
+            Exported::Handler => "plugin",
+            Exported::HandlerAndLifecycle => "stateful-plugin",
+        };
+        embed_world(&mut with_types, world)?;
+    }
+    // The manifest that a linker put into the module goes to the outside, where it is looked for.
+    let bare = binary::without_section(&with_types, SECTION);
+    let component = ComponentEncoder::default()
+        .validate(true)
+        .module(&bare)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(not_made)?;
+    Ok(match module.manifests.as_slice() {
+        [] => component,
+        // Several are several, for `finish` to refuse.
+        many => many.iter().fold(component, |component, manifest| {
+            binary::append_section(component, SECTION, manifest)
+        }),
+    })
+}
+
+/// Core names of exports, in the manglings that there are: `djangobot:plugin/handler@1.0.0#init` and
+/// `cm32p2|djangobot:plugin/handler@1|init`.
+fn exported(exports: &[String]) -> Exported {
+    let has = |interface: &str, function: &str| {
+        exports.iter().any(|name| {
+            let name = name.strip_prefix("cm32p2|").unwrap_or(name);
+            name.strip_prefix(PACKAGE)
+                .and_then(|name| name.strip_prefix(interface))
+                .filter(|rest| rest.starts_with('@'))
+                .and_then(|rest| rest.split_once(['#', '|']))
+                .is_some_and(|(_, called)| called == function)
+        })
+    };
+    match has("handler", "on-event") {
+        false => Exported::Nothing,
+        true if has("lifecycle", "health") => Exported::HandlerAndLifecycle,
+        true => Exported::Handler,
+    }
+}
+
+fn embed_world(module: &mut Vec<u8>, world: &str) -> Result<(), ArtifactError> {
+    let mut resolve = Resolve::default();
+    let world = resolve
+        .push_source("plugin.wit", WIT)
+        .and_then(|package| resolve.select_world(&[package], Some(world)))
+        .map_err(not_made)?;
+    embed_component_metadata(module, &resolve, world, StringEncoding::UTF8).map_err(not_made)
+}
+
+/// `error` with all its causes in one line.
+fn not_made(error: impl std::fmt::Display) -> ArtifactError {
+    ArtifactError::NotMade(format!("{error:#}"))
+}

@@ -1,0 +1,339 @@
+//! Real components and core modules, made from the text form.
+
+use super::*;
+
+const MANIFEST: &str = "name = \"sample\"\nversion = \"1.2.0\"\nsummary = \"A sample\"\n";
+
+/// A core module that exports what `handler` of `version` needs, with `imports` and `exports` more.
+fn module_of(version: &str, imports: &str, exports: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(module
+          {imports}
+          (memory (export "memory") 1)
+          (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+          (func (export "djangobot:plugin/handler@{version}#init") (param i32 i32) (result i32) i32.const 0)
+          (func (export "djangobot:plugin/handler@{version}#on-event") (param i32) (result i32) i32.const 16)
+          {exports})"#
+    ))
+    .unwrap()
+}
+
+fn module(imports: &str) -> Vec<u8> {
+    module_of("1.0.0", imports, "")
+}
+
+/// `module` as a component of `world` in `wit`.
+fn component_of(module: &[u8], wit: &str, world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_source("test.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = module.to_vec();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .encode()
+        .unwrap()
+}
+
+fn sample() -> Vec<u8> {
+    embed(&component_of(&module(""), WIT, "plugin"), MANIFEST)
+}
+
+fn refused(bytes: &[u8]) -> String {
+    Artifact::read(bytes).unwrap_err().to_string()
+}
+
+#[track_caller]
+fn check(bytes: &[u8], expect: &[&str]) {
+    let error = refused(bytes);
+    for part in expect {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+    assert!(!error.chars().any(char::is_control), "{error:?}");
+}
+
+#[test]
+fn the_version_is_that_of_the_interface() {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_source("plugin.wit", WIT).unwrap();
+    let name = &resolve.packages[package].name;
+    assert_eq!(name.version, Some(INTERFACE));
+    assert_eq!(format!("{}:{}/", name.namespace, name.name), PACKAGE);
+    let world = resolve.select_world(&[package], Some("imports")).unwrap();
+    let imports: BTreeSet<_> = resolve.worlds[world]
+        .imports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .map(|name| our_interface(&name).unwrap().0.to_owned())
+        .collect();
+    assert_eq!(imports, OURS.iter().map(ToString::to_string).collect());
+}
+
+#[test]
+fn a_component_is_read() {
+    let bytes = sample();
+    let artifact = Artifact::read(&bytes).unwrap();
+    assert_eq!(artifact.component, bytes);
+    assert_eq!(artifact.digest, Digest::of(&bytes));
+    assert_eq!(artifact.manifest.name, "sample");
+    assert_eq!(artifact.interface, INTERFACE);
+    assert!(artifact.wasi.is_empty() && !artifact.lifecycle);
+    wasmparser::validate(&bytes).unwrap();
+}
+
+#[test]
+fn a_core_module_is_made_a_component() {
+    let artifact = Artifact::with_manifest(&module(""), MANIFEST).unwrap();
+    wasmparser::validate(&artifact.component).unwrap();
+    assert!(Parser::is_component(&artifact.component) && !artifact.lifecycle);
+    // Twice the same bytes: the lock pins the component that is made of a module.
+    let again = Artifact::with_manifest(&module(""), MANIFEST).unwrap();
+    assert_eq!(again.digest, artifact.digest);
+
+    // A manifest that a linker put into the module is the component's.
+    let own = binary::append_section(module(""), SECTION, MANIFEST.as_bytes());
+    assert_eq!(Artifact::read(&own).unwrap().digest, artifact.digest);
+
+    // A module that says its world is taken at its word.
+    let mut typed = module("");
+    embed_world(&mut typed, "plugin").unwrap();
+    let typed = Artifact::with_manifest(&typed, MANIFEST).unwrap();
+    assert_eq!(typed.manifest.name, "sample");
+}
+
+#[test]
+fn a_core_module_with_lifecycle_is_a_stateful_plugin() {
+    let lifecycle = r#"
+        (func (export "djangobot:plugin/lifecycle@1.0.0#health") (result i32) i32.const 16)
+        (func (export "djangobot:plugin/lifecycle@1.0.0#snapshot") (result i32) i32.const 16)
+        (func (export "djangobot:plugin/lifecycle@1.0.0#restore") (param i32 i32) (result i32) i32.const 16)"#;
+    let module = module_of("1.0.0", "", lifecycle);
+    let artifact = Artifact::with_manifest(&module, MANIFEST).unwrap();
+    assert!(artifact.lifecycle);
+}
+
+#[test]
+fn a_manifest_is_put_in_the_place_of_the_one_before() {
+    let other = MANIFEST.replace("1.2.0", "2.0.0");
+    let bytes = embed(&sample(), &other);
+    assert_eq!(Artifact::read(&bytes).unwrap().manifest.version.major, 2);
+    assert_eq!(bytes.len(), sample().len());
+    assert_eq!(embed(&bytes, MANIFEST), sample());
+    check(
+        &binary::append_section(sample(), SECTION, b"name = 1"),
+        &["more than one manifest"],
+    );
+}
+
+#[test]
+fn what_is_no_webassembly_is_said() {
+    check(b"", &["it is empty"]);
+    check(b"\0", &["cut off", "after byte 1"]);
+    check(b"x", &["it is text"]);
+    check(b"\xff", &["does not begin with"]);
+    check(b"\0asm\x01\0", &["cut off"]);
+    check(
+        b"\0asm\x63\0\0\0",
+        &["a version that this host does not know"],
+    );
+    check(b"fn main() {}\n", &["it is text", "folder"]);
+    check(b"<!DOCTYPE html>\n<html>", &["HTML"]);
+    check(b"(module)", &["text form"]);
+    check(b"\x7fELF\x02\x01\x01\0", &["does not begin with"]);
+    check(
+        &vec![0; MAX_SIZE + 1],
+        &["more than 67108864 are not taken"],
+    );
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_refused() {
+    let whole = sample();
+    for length in 1..whole.len() {
+        let cut = &whole[..length];
+        let error = Artifact::read(cut).unwrap_err();
+        // Cut between two sections, it is a whole file that lacks something.
+        assert!(
+            matches!(
+                error,
+                ArtifactError::CutOff { .. }
+                    | ArtifactError::OtherWorld { .. }
+                    | ArtifactError::NoManifest
+            ),
+            "{length}: {error}"
+        );
+    }
+}
+
+#[test]
+fn bytes_that_were_changed_never_break_the_reader() {
+    let whole = sample();
+    for at in 8..whole.len() {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut changed = whole.clone();
+            changed[at] = value;
+            let _ = Artifact::read(&changed);
+        }
+    }
+}
+
+#[test]
+fn a_newer_interface_is_refused_with_both_versions() {
+    let newer = |version: &str| {
+        let wit = WIT.replace("1.0.0", version);
+        let component = component_of(&module_of(version, "", ""), &wit, "plugin");
+        embed(&component, MANIFEST)
+    };
+    check(
+        &newer("1.3.0"),
+        &[
+            "needs djangobot:plugin 1.3, this host has 1.0",
+            "update djangobot",
+        ],
+    );
+    check(
+        &newer("2.0.0"),
+        &["djangobot:plugin 2.0.0", "this host has 1.0.0"],
+    );
+    check(&newer("1.0.0-rc.1"), &["1.0.0-rc.1"]);
+    assert!(Artifact::read(&newer("1.0.7")).is_ok());
+    // An interface that only the newer one has is no stranger.
+    let wit = WIT
+        .replace("1.0.0", "1.3.0")
+        .replace("interface clock", "interface calendar")
+        .replace("import clock", "import calendar");
+    let imports = r#"(import "djangobot:plugin/calendar@1.3.0" "now-ms" (func (result i64)))"#;
+    let component = component_of(&module_of("1.3.0", imports, ""), &wit, "plugin");
+    check(
+        &embed(&component, MANIFEST),
+        &["needs djangobot:plugin 1.3"],
+    );
+}
+
+#[test]
+fn a_component_of_another_world_hears_what_a_plugin_exports() {
+    let wit =
+        "package other:thing@0.1.0;\ninterface f { x: func() -> u32; }\nworld w { export f; }";
+    let module = wat::parse_str(
+        r#"(module (func (export "other:thing/f@0.1.0#x") (result i32) i32.const 1))"#,
+    );
+    let component = component_of(&module.unwrap(), wit, "w");
+    let expect = [
+        "another world",
+        "\"other:thing/f@0.1.0\"",
+        "imports nothing",
+        "djangobot:plugin/handler@1.0.0",
+    ];
+    check(&component, &expect);
+    check(&embed(&component, MANIFEST), &expect);
+    check(
+        &wat::parse_str("(component)").unwrap(),
+        &["exports nothing"],
+    );
+    check(
+        &wat::parse_str("(component (instance (export \"djangobot:plugin/handler\")))").unwrap(),
+        &["another world"],
+    );
+}
+
+#[test]
+fn a_core_module_that_is_no_plugin_hears_why() {
+    let parse = |text| wat::parse_str(text).unwrap();
+    check(
+        &parse(r#"(module (func (export "add")) (memory (export "memory") 1))"#),
+        &[
+            "core module that is no plugin",
+            "\"add\", \"memory\"",
+            "plugin.wit",
+        ],
+    );
+    check(
+        &parse(
+            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
+        ),
+        &[
+            "WASI preview 1",
+            "wasm32-unknown-unknown or wasm32-wasip2",
+            "adapter",
+        ],
+    );
+    let strange = module(r#"(import "env" "puts" (func (param i32)))"#);
+    check(&strange, &["no component can be made", "env"]);
+    let wrong = wat::parse_str(
+        r#"(module (func (export "djangobot:plugin/handler@1.0.0#on-event") (param f64)))"#,
+    );
+    check(&wrong.unwrap(), &["no component can be made"]);
+}
+
+#[test]
+fn what_it_imports_its_manifest_must_ask_for() {
+    let imports = r#"
+        (import "djangobot:plugin/store@1.0.0" "get" (func (param i32 i32 i32)))
+        (import "djangobot:plugin/secrets@1.0.0" "get" (func (param i32 i32 i32)))
+        (import "djangobot:plugin/clock@1.0.0" "now-ms" (func (result i64)))"#;
+    let read = |manifest: &str| Artifact::with_manifest(&module(imports), manifest);
+    let error = read(MANIFEST).unwrap_err().to_string();
+    assert!(
+        error.contains("it imports djangobot:plugin/store, djangobot:plugin/secrets")
+            && error.contains("add \"store\", \"secrets:NAME\" to `capabilities`"),
+        "{error}"
+    );
+    let artifact = read(&format!(
+        "{MANIFEST}capabilities = [\"secrets:KEY\", \"store\", \"slack\"]"
+    ))
+    .unwrap();
+    for name in ["store", "secrets", "clock"] {
+        assert!(artifact.imports.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn wasi_is_imported_in_peace_and_strangers_are_named() {
+    let with = |imports: &str| {
+        let text = format!(
+            r#"(component
+              {imports}
+              (core module $m (func (export "f") (result i32) i32.const 1))
+              (core instance $i (instantiate $m))
+              (func $f (result u32) (canon lift (core func $i "f")))
+              (component $c (import "f" (func $f (result u32))) (export "on-event" (func $f)))
+              (instance $h (instantiate $c (with "f" (func $f))))
+              (export "djangobot:plugin/handler@1.0.0" (instance $h)))"#
+        );
+        embed(&wat::parse_str(text).unwrap(), MANIFEST)
+    };
+    let wasi = r#"
+        (import "wasi:cli/environment@0.2.6" (instance))
+        (import "wasi:io/streams@0.2.0" (instance))
+        (import "wasi:sockets/tcp@0.2.3" (instance))"#;
+    assert_eq!(Artifact::read(&with(wasi)).unwrap().wasi.len(), 3);
+    check(
+        &with(r#"(import "wasi:http/types@0.2.0" (instance))"#),
+        &["\"wasi:http/types@0.2.0\"", "djangobot:plugin/http"],
+    );
+    check(
+        &with(r#"(import "wasi:cli/environment@0.3.0" (instance))"#),
+        &["of 0.2"],
+    );
+    check(
+        &with(r#"(import "acme:db/query@1.0.0" (instance)) (import "f" (func))"#),
+        &["\"acme:db/query@1.0.0\", \"f\"", "nothing of that name"],
+    );
+    check(
+        &with(r#"(import "djangobot:plugin/files@1.0.0" (instance))"#),
+        &["\"djangobot:plugin/files\""],
+    );
+}
+
+#[test]
+fn a_manifest_that_is_missing_or_wrong_is_said() {
+    let bare = component_of(&module(""), WIT, "plugin");
+    check(&bare, &["no manifest", "djangobot plugin build"]);
+    check(
+        &embed(&bare, "name = \"a\"\nversion = 1\n"),
+        &["manifest in it is wrong", "line 2"],
+    );
+    let binary = binary::append_section(bare, SECTION, b"\xff\xfe");
+    check(&binary, &["no UTF-8"]);
+}

@@ -1,0 +1,262 @@
+//! `djangobot.lock`: exactly which component each plugin of the config is. The host runs nothing else.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::file;
+use crate::grant::Capability;
+
+/// The file, beside the config.
+pub const LOCK_FILE: &str = "djangobot.lock";
+/// The form of the file that is read and written.
+const VERSION: u32 = 1;
+const HEAD: &str =
+    "# Written by `djangobot plugin`. Keep it with djangobot.toml in version control.\n";
+
+/// All entries, in the order in which they were added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lock {
+    /// One for each plugin.
+    pub plugins: Vec<Locked>,
+}
+
+/// One plugin, pinned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// As in the config.
+    pub name: String,
+    /// Where it came from, as in the config.
+    pub source: String,
+    /// Its manifest's.
+    pub version: Version,
+    /// Of the finished component, its manifest within.
+    pub sha256: Digest,
+    /// What was granted when this component was taken.
+    #[serde(default)]
+    pub grants: Vec<Capability>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
+    plugins: Vec<Locked>,
+}
+
+/// Only what tells whether the rest can be read.
+#[derive(Deserialize)]
+struct Form {
+    version: u32,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The disk says no.
+    #[error("{} can't be {what}: {reason}", path.display())]
+    Disk {
+        /// Read or written.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        reason: io::Error,
+    },
+    /// It is there, and not as we wrote it.
+    #[error("{} line {line}: {message}; `djangobot plugin update` writes it anew when it is deleted", path.display())]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// A clause.
+        message: String,
+    },
+    /// A later djangobot wrote it.
+    #[error("{} has the form {found}, and this djangobot knows {VERSION}: run the later djangobot that wrote it", path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its `version`.
+        found: u32,
+    },
+}
+
+impl Lock {
+    /// Where the lock of a config file is.
+    pub fn beside(config: &Path) -> PathBuf {
+        config.with_file_name(LOCK_FILE)
+    }
+
+    /// Reads the file; one that is not there has no entries.
+    ///
+    /// # Errors
+    /// A [`LockError`] that names the line.
+    pub fn read(path: &Path) -> Result<Self, LockError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(reason) => Err(LockError::Disk {
+                what: "read",
+                path: path.to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
+        let wrong = |line, message| LockError::Wrong {
+            path: path.to_owned(),
+            line,
+            message,
+        };
+        if let Ok(Form { version }) = toml::from_str(text)
+            && version > VERSION
+        {
+            return Err(LockError::Newer {
+                path: path.to_owned(),
+                found: version,
+            });
+        }
+        let file: File = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            wrong(
+                text.as_bytes()[..start]
+                    .iter()
+                    .filter(|&&byte| byte == b'\n')
+                    .count()
+                    + 1,
+                error.message().to_owned(),
+            )
+        })?;
+        let mut names = BTreeSet::new();
+        match file.plugins.iter().find(|one| !names.insert(&one.name)) {
+            Some(twice) => Err(wrong(
+                text.lines()
+                    .enumerate()
+                    .filter(|(_, line)| {
+                        line.starts_with("name") && line.contains(&format!("{:?}", twice.name))
+                    })
+                    .map(|(at, _)| at + 1)
+                    .last()
+                    .unwrap_or(1),
+                format!("there is a second entry {:?}", twice.name),
+            )),
+            None => Ok(Self {
+                plugins: file.plugins,
+            }),
+        }
+    }
+
+    /// Writes the file, at once and whole.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write(&self, path: &Path) -> Result<(), LockError> {
+        let unwritten = |reason| LockError::Disk {
+            what: "written",
+            path: path.to_owned(),
+            reason,
+        };
+        let file = File {
+            version: VERSION,
+            plugins: self.plugins.clone(),
+        };
+        let text = toml::to_string(&file).map_err(|error| unwritten(io::Error::other(error)))?;
+        file::replace(path, format!("{HEAD}{text}").as_bytes()).map_err(unwritten)
+    }
+
+    /// The entry with a name.
+    pub fn get(&self, name: &str) -> Option<&Locked> {
+        self.plugins.iter().find(|locked| locked.name == name)
+    }
+
+    /// Puts an entry in the place of the one with its name, or at the end.
+    pub fn set(&mut self, locked: Locked) {
+        match self.plugins.iter_mut().find(|one| one.name == locked.name) {
+            Some(place) => *place = locked,
+            None => self.plugins.push(locked),
+        }
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, name: &str) -> Option<Locked> {
+        let at = self.plugins.iter().position(|one| one.name == name)?;
+        Some(self.plugins.remove(at))
+    }
+
+    /// The components that it names.
+    pub fn digests(&self) -> BTreeSet<Digest> {
+        self.plugins.iter().map(|locked| locked.sha256).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locked(name: &str) -> Locked {
+        Locked {
+            name: name.into(),
+            source: format!("file:{name}.wasm"),
+            version: Version::new(1, 2, 3),
+            sha256: Digest::of(name.as_bytes()),
+            grants: vec!["store".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn a_lock_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Lock::beside(&folder.path().join("djangobot.toml"));
+        assert_eq!(Lock::read(&path).unwrap(), Lock::default());
+        let mut lock = Lock::default();
+        lock.write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), lock);
+        lock.set(locked("one"));
+        lock.set(locked("two"));
+        lock.set(Locked {
+            version: Version::new(2, 0, 0),
+            ..locked("one")
+        });
+        lock.write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), lock);
+        assert_eq!(lock.get("one").unwrap().version, Version::new(2, 0, 0));
+        assert!(lock.remove("one").is_some() && lock.remove("one").is_none());
+        assert_eq!(lock.digests(), BTreeSet::from([Digest::of(b"two")]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let entry = |name: &str| {
+            format!(
+                "[[plugin]]\nname = {name:?}\nsource = \"file:a\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\n",
+                Digest::of(b"")
+            )
+        };
+        let check = |text: &str, expect: &str| {
+            let error = Lock::parse(Path::new("djangobot.lock"), text).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error} / {expect}");
+        };
+        check("", "line 1: missing field `version`");
+        check("version = 1\n[[plugin]\n", "line 2");
+        check("version = 2\nanything = 1\n", "form 2");
+        check(
+            "version = 1\n[[plugin]]\nname = \"a\"\nsource = \"file:a\"\nversion = \"1.0.0\"\nsha256 = \"12\"\n",
+            "line 6: \"12\" is no sha256",
+        );
+        let twice = format!("version = 1\n{}{}", entry("a"), entry("a"));
+        check(&twice, "line 8: there is a second entry \"a\"");
+        check(
+            &format!("version = 1\n{}grants = [\"files\"]\n", entry("a")),
+            "line 7: \"files\" is no capability",
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! From a plugin's folder to its component: recognises the language, runs its toolchain, puts the manifest in.
+
+mod command;
+mod error;
+mod rust;
+#[cfg(test)]
+mod tests;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+
+pub use self::error::RecipeError;
+
+use crate::component::Artifact;
+use crate::manifest::{MANIFEST_FILE, Manifest};
+
+/// Is told what is being done, a line at a time, for people.
+pub type Told<'a> = dyn Fn(&str) + Send + Sync + 'a;
+
+/// A language that plugins are built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// `Cargo.toml`.
+    Rust,
+}
+
+/// Files that tell of a language for which there is no recipe.
+const OTHERS: &[(&str, &str)] = &[
+    ("package.json", "JavaScript"),
+    ("pyproject.toml", "Python"),
+    ("requirements.txt", "Python"),
+    ("go.mod", "Go"),
+    ("Makefile", "C"),
+    ("CMakeLists.txt", "C"),
+];
+/// Likewise, by how a file's name ends.
+const ENDINGS: &[(&str, &str)] = &[
+    ("js", "JavaScript"),
+    ("ts", "TypeScript"),
+    ("py", "Python"),
+    ("go", "Go"),
+    ("c", "C"),
+];
+
+impl Language {
+    /// The language of the plugin in `folder`.
+    ///
+    /// # Errors
+    /// There is no such folder, or no recipe for what is in it.
+    pub fn of(folder: &Path) -> Result<Self, RecipeError> {
+        if !folder.is_dir() {
+            return Err(RecipeError::NoFolder(folder.to_owned()));
+        }
+        if folder.join("Cargo.toml").is_file() {
+            return Ok(Self::Rust);
+        }
+        let by_name = OTHERS.iter().find(|(file, _)| folder.join(file).is_file());
+        let by_ending = || {
+            let files: Vec<_> = std::fs::read_dir(folder)
+                .ok()?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect();
+            ENDINGS.iter().find(|(ending, _)| {
+                files
+                    .iter()
+                    .any(|file| file.extension().is_some_and(|own| own == *ending))
+            })
+        };
+        let found = by_name.or_else(by_ending);
+        Err(RecipeError::NoRecipe {
+            folder: folder.to_owned(),
+            language: found.map(|(_, language)| *language),
+        })
+    }
+}
+
+/// Builds the plugin in `folder`. Dropping the future ends the build.
+///
+/// Two builds that share a cargo workspace wait for each other.
+///
+/// # Errors
+/// A [`RecipeError`]; of a failed compilation, with all that the compiler said.
+pub async fn build(folder: &Path, told: &Told<'_>) -> Result<Artifact, RecipeError> {
+    let language = Language::of(folder)?;
+    let manifest = manifest(&folder.join(MANIFEST_FILE))?;
+    let file = match language {
+        Language::Rust => rust::build(folder, told).await?,
+    };
+    let bytes = crate::source::read_file(&file).map_err(RecipeError::NoOutput)?;
+    Artifact::with_manifest(&bytes, &manifest).map_err(|reason| RecipeError::NotAPlugin {
+        file,
+        reason: Box::new(reason),
+    })
+}
+
+/// Puts the manifest in `manifest` into the component, or core module, in `file`, whatever built it.
+///
+/// # Errors
+/// One of them can't be read, or they make no plugin.
+pub fn pack(file: &Path, manifest: &Path) -> Result<Artifact, RecipeError> {
+    let text = self::manifest(manifest)?;
+    let bytes = crate::source::read_file(file).map_err(RecipeError::NoOutput)?;
+    Artifact::with_manifest(&bytes, &text).map_err(|reason| RecipeError::NotAPlugin {
+        file: file.to_owned(),
+        reason: Box::new(reason),
+    })
+}
+
+/// The manifest's text, once it is known to be one: before a build, which may take minutes.
+fn manifest(path: &Path) -> Result<String, RecipeError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(RecipeError::NoManifest(path.to_owned()));
+        }
+        Err(reason) => {
+            return Err(RecipeError::NoOutput(crate::source::ReadError {
+                path: path.to_owned(),
+                reason,
+            }));
+        }
+    };
+    match Manifest::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(reason) => Err(RecipeError::Manifest {
+            folder: path
+                .parent()
+                .map(Path::to_owned)
+                .unwrap_or_else(PathBuf::new),
+            reason,
+        }),
+    }
+}

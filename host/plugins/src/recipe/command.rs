@@ -1,0 +1,65 @@
+//! Programs that a recipe runs: their lines as they come, and what they said when they fail.
+
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+
+/// How much of what a program says is kept, in bytes: enough for hundreds of a compiler's messages.
+const KEPT: usize = 256 << 10;
+/// How much of a line is kept, in bytes.
+const LINE: usize = 1 << 20;
+
+/// What a program left.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+/// Runs `command` to its end and hands each line of its stderr to `told` as it comes.
+///
+/// It is killed when the future is dropped. It gets no input.
+pub(super) async fn run(
+    mut command: Command,
+    told: &(dyn Fn(&str) + Send + Sync),
+) -> std::io::Result<Ended> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::join!(lines(stdout, &|_| {}), lines(stderr, told));
+    Ok(Ended {
+        status: child.wait().await?,
+        stdout: stdout?,
+        stderr: stderr?,
+    })
+}
+
+/// All lines, or the last [`KEPT`] bytes of them, each handed to `told`.
+async fn lines(
+    pipe: Option<impl AsyncRead + Unpin>,
+    told: &(dyn Fn(&str) + Send + Sync),
+) -> std::io::Result<String> {
+    let mut all = String::new();
+    let Some(pipe) = pipe else { return Ok(all) };
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).await? > 0 {
+        line.truncate(LINE);
+        let text = String::from_utf8_lossy(&line);
+        told(text.trim_end());
+        all.push_str(&text);
+        if all.len() > 2 * KEPT {
+            let start = all.len() - KEPT;
+            let start = all[..start].rfind('\n').map_or(0, |at| at + 1);
+            all.drain(..start);
+        }
+        line.clear();
+    }
+    Ok(all)
+}

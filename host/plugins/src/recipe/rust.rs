@@ -1,0 +1,166 @@
+//! The recipe for Rust: cargo, for wasm32-unknown-unknown, in a target folder that all guests of a workspace share.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::command::{Ended, run};
+use super::toolchain::{Toolchain, plain};
+use super::{RecipeError, Told};
+
+/// The folder below cargo's own target folder.
+const GUESTS: &str = "wasm-guests";
+const NO_CARGO: &str = "https://rustup.rs installs Rust";
+
+/// Builds the package in `folder`, and gives the file.
+pub(super) async fn build(folder: &Path, told: &Told<'_>) -> Result<PathBuf, RecipeError> {
+    // Cargo names files by their real paths.
+    let folder = folder
+        .canonicalize()
+        .map_err(|_| RecipeError::NoFolder(folder.to_owned()))?;
+    let toolchain = Toolchain::find(&folder, told).await?;
+    let target = target_folder(&folder).await?;
+    let mut cargo = toolchain.cargo_build(&folder);
+    cargo
+        .arg("--target-dir")
+        .arg(&target)
+        .arg("--message-format=json-render-diagnostics");
+    let ended = start(run(cargo, told).await, toolchain.name())?;
+    if !ended.status.success() {
+        return Err(RecipeError::Failed {
+            folder,
+            said: complaint(&ended.stderr),
+        });
+    }
+    let file = ended
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter_map(|message| message.library_of(&folder))
+        .next_back();
+    file.ok_or(RecipeError::NoLibrary { folder })
+}
+
+/// One target folder for all guests of a workspace, so that a standard library is built once.
+async fn target_folder(folder: &Path) -> Result<PathBuf, RecipeError> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let mut cargo = plain("cargo", folder);
+    cargo.args(["metadata", "--no-deps", "--format-version=1"]);
+    // Where the user wants what is built.
+    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            // Relative to where we were started, not to the plugin.
+            cargo.env(
+                name,
+                std::path::absolute(&value).unwrap_or_else(|_| value.into()),
+            );
+        }
+    }
+    let ended = start(run(cargo, &|_| {}).await, "cargo")?;
+    match serde_json::from_str::<Metadata>(&ended.stdout) {
+        Ok(metadata) if ended.status.success() => Ok(metadata.target_directory.join(GUESTS)),
+        _ => Err(RecipeError::Cargo {
+            folder: folder.to_owned(),
+            said: complaint(&ended.stderr),
+        }),
+    }
+}
+
+fn start(ended: std::io::Result<Ended>, program: &str) -> Result<Ended, RecipeError> {
+    ended.map_err(|reason| RecipeError::NoProgram {
+        program: program.to_owned(),
+        reason,
+        cure: NO_CARGO,
+    })
+}
+
+/// What cargo says of each thing that it has built (`--message-format=json`).
+#[derive(Debug, Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    #[serde(default)]
+    target: Built,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Built {
+    #[serde(default)]
+    kind: Vec<String>,
+}
+
+impl Message {
+    /// The library of the package in `folder`, if this is about it.
+    fn library_of(self, folder: &Path) -> Option<PathBuf> {
+        let is_it = self.reason == "compiler-artifact"
+            && self.target.kind.iter().any(|kind| kind == "cdylib")
+            && self.manifest_path == folder.join("Cargo.toml");
+        self.filenames
+            .into_iter()
+            .find(|file| is_it && file.extension().is_some_and(|ending| ending == "wasm"))
+    }
+}
+
+/// What cargo and the compiler said, without what cargo says of its progress.
+fn complaint(stderr: &str) -> String {
+    const PROGRESS: &[&str] = &[
+        "Adding",
+        "Blocking",
+        "Checking",
+        "Compiling",
+        "Downloaded",
+        "Downloading",
+        "Finished",
+        "Fresh",
+        "Locking",
+        "Updating",
+    ];
+    let kept: Vec<_> = stderr
+        .lines()
+        .filter(|line| {
+            // Its words of progress end in column 12.
+            let word = line.trim_start().split(' ').next().unwrap_or_default();
+            let indent = line.len() - line.trim_start().len();
+            !(PROGRESS.contains(&word) && indent + word.len() == 12)
+        })
+        .collect();
+    kept.join("\n").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_what_the_compiler_said() {
+        let stderr = "    Updating crates.io index\n   Compiling a v0.1.0 (/x)\nerror[E0308]: mismatched types\n --> src/lib.rs:1:1\n  |\n1 | Compiling\n\nerror: could not compile `a`\n";
+        assert_eq!(
+            complaint(stderr),
+            "error[E0308]: mismatched types\n --> src/lib.rs:1:1\n  |\n1 | Compiling\n\nerror: could not compile `a`"
+        );
+    }
+
+    #[test]
+    fn the_library_is_that_of_the_folder() {
+        let check = |line: &str, expect: Option<&str>| {
+            let message: Message = serde_json::from_str(line).unwrap();
+            let file = message.library_of(Path::new("/p"));
+            assert_eq!(file, expect.map(PathBuf::from), "{line}");
+        };
+        let built = |folder: &str, kind: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"{folder}/Cargo.toml","target":{{"kind":["{kind}"]}},"filenames":["/t/a.d","/t/a.wasm"]}}"#
+            )
+        };
+        check(&built("/p", "cdylib"), Some("/t/a.wasm"));
+        check(&built("/p", "lib"), None);
+        check(&built("/other", "cdylib"), None);
+        check(r#"{"reason":"build-finished","success":true}"#, None);
+    }
+}

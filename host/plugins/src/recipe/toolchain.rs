@@ -1,0 +1,265 @@
+//! Which Rust builds for wasm32-unknown-unknown here: one with the target installed, one that gets it from rustup, or
+//! Debian's packages, which build the target's standard library from its source.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::command::run;
+use super::{RecipeError, Told};
+
+pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+/// Debian's compiler for the web, its cargo, and the standard library's source.
+const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const LINKER: &str = "wasm-component-ld";
+
+/// What the environment of another cargo, or of a habit, may say, and what makes guests fail or std be built again.
+const SCRUBBED: &[&str] = &[
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_MAKEFLAGS",
+    "CARGO_TARGET_DIR",
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+    "CARGO_UNSTABLE_BUILD_STD",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "RUSTC",
+    "RUSTC_BOOTSTRAP",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+];
+
+/// A Rust that builds for [`TARGET`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Toolchain {
+    kind: Kind,
+    /// The folder of the linker, where the toolchain that comes with it is here.
+    linker: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The one on PATH, with the target.
+    Installed,
+    /// `/usr/bin`'s, which builds the standard library too.
+    Debian,
+}
+
+/// What `rustc` says of itself.
+#[derive(Debug)]
+struct Rustc {
+    sysroot: PathBuf,
+    host: String,
+}
+
+impl Toolchain {
+    /// Finds one, and installs what is missing where that is possible.
+    ///
+    /// # Errors
+    /// All that was tried, and what to do.
+    pub(super) async fn find(folder: &Path, told: &Told<'_>) -> Result<Self, RecipeError> {
+        let mut tried = Vec::new();
+        let active = Rustc::ask("rustc", folder).await;
+        let linker = active.as_ref().and_then(Rustc::linker);
+        let installed = Self {
+            kind: Kind::Installed,
+            linker: linker.clone(),
+        };
+        if active.as_ref().is_some_and(Rustc::has_target) {
+            return Ok(installed);
+        }
+        match &active {
+            Some(rustc) => tried.push(format!(
+                "rustc has no {TARGET} in {}",
+                rustc.sysroot.display()
+            )),
+            None => tried.push("there is no rustc on PATH: https://rustup.rs installs Rust".into()),
+        }
+        let debian = Self {
+            kind: Kind::Debian,
+            linker,
+        };
+        match add_target(folder, told).await {
+            // What rustup says is checked: another rustc may stand before its own on PATH.
+            Ok(()) => match Rustc::ask("rustc", folder).await {
+                Some(rustc) if rustc.has_target() => return Ok(installed),
+                _ => tried.push(format!(
+                    "rustup has added {TARGET} to a toolchain that is not the one on PATH"
+                )),
+            },
+            Err(why) => tried.push(why),
+        }
+        if has_debian().await {
+            return Ok(debian);
+        }
+        match install_debian(told).await {
+            Ok(()) if has_debian().await => Ok(debian),
+            Ok(()) => {
+                tried.push(
+                    "Debian's packages were installed, and their compiler is not in /usr/bin"
+                        .into(),
+                );
+                Err(RecipeError::NoToolchain(tried))
+            }
+            Err(why) => {
+                tried.push(why);
+                Err(RecipeError::NoToolchain(tried))
+            }
+        }
+    }
+
+    /// For people.
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Installed => "cargo",
+            Kind::Debian => "Debian's cargo",
+        }
+    }
+
+    /// Cargo, ready to build for [`TARGET`] in `folder`, with the same flags every time: others would mean another
+    /// standard library.
+    pub(super) fn cargo_build(&self, folder: &Path) -> Command {
+        let mut cargo = match self.kind {
+            Kind::Installed => plain("cargo", folder),
+            Kind::Debian => plain(DEBIAN_CARGO, folder),
+        };
+        cargo
+            .args(["build", "--release", "--target", TARGET])
+            // There, and empty: it beats the flags of config files, which are for the machine's own programs.
+            .env("CARGO_ENCODED_RUSTFLAGS", "");
+        if self.kind == Kind::Debian {
+            // The path to rustup's libraries, where a cargo of rustup's started us, is none of Debian's.
+            cargo
+                .args(["-Z", "build-std=std,panic_abort"])
+                .env("RUSTC", DEBIAN_RUSTC)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env_remove("LD_LIBRARY_PATH");
+        }
+        // Without this linker the build gives a core module, of which we make a component ourselves.
+        if let Some(folder) = &self.linker {
+            let own = std::env::var_os("PATH").unwrap_or_default();
+            let paths = [folder.clone(), folder.join("gcc-ld")]
+                .into_iter()
+                .chain(std::env::split_paths(&own));
+            if let Ok(path) = std::env::join_paths(paths) {
+                cargo
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", LINKER)
+                    .env("PATH", path);
+            }
+        }
+        cargo
+    }
+}
+
+/// `program` in `folder`, without what an outer cargo may have put into the environment.
+pub(super) fn plain(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder);
+    for name in SCRUBBED {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Rustc {
+    async fn ask(program: &str, folder: &Path) -> Option<Self> {
+        let say = async |arguments: &[&str]| {
+            let mut rustc = plain(program, folder);
+            rustc.args(arguments);
+            let ended = run(rustc, &|_| {}).await.ok()?;
+            ended.status.success().then_some(ended.stdout)
+        };
+        let sysroot = PathBuf::from(say(&["--print", "sysroot"]).await?.trim());
+        let version = say(&["-vV"]).await?;
+        let host = version
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))?
+            .trim()
+            .to_owned();
+        Some(Self { sysroot, host })
+    }
+
+    fn rustlib(&self) -> PathBuf {
+        self.sysroot.join("lib/rustlib")
+    }
+
+    fn has_target(&self) -> bool {
+        self.rustlib().join(TARGET).join("lib").is_dir()
+    }
+
+    /// The folder with the linker that makes components.
+    fn linker(&self) -> Option<PathBuf> {
+        let folder = self.rustlib().join(&self.host).join("bin");
+        folder.join(LINKER).is_file().then_some(folder)
+    }
+}
+
+/// Gets the target from rustup, or says why not.
+async fn add_target(folder: &Path, told: &Told<'_>) -> Result<(), String> {
+    let mut rustup = plain("rustup", folder);
+    rustup.args(["target", "add", TARGET]);
+    told("rustup target add wasm32-unknown-unknown");
+    match run(rustup, told).await {
+        Ok(ended) if ended.status.success() => Ok(()),
+        Ok(ended) => {
+            let said = ended
+                .stderr
+                .lines()
+                .rfind(|line| line.contains("error"))
+                .unwrap_or("it failed");
+            Err(format!("rustup target add {TARGET}: {}", said.trim()))
+        }
+        Err(error) => Err(format!("rustup can't be started: {error}")),
+    }
+}
+
+/// Whether Debian's compiler is there with the source of its standard library.
+async fn has_debian() -> bool {
+    let root = Path::new("/");
+    Path::new(DEBIAN_CARGO).is_file()
+        && Rustc::ask(DEBIAN_RUSTC, root)
+            .await
+            .is_some_and(|rustc| rustc.rustlib().join("src/rust/library/std").is_dir())
+}
+
+/// Installs Debian's packages, or says why not and what to run.
+async fn install_debian(told: &Told<'_>) -> Result<(), String> {
+    let packages = DEBIAN.join(" ");
+    if !Path::new("/usr/bin/apt-get").is_file() {
+        return Err("this is no Debian, whose packages would do".into());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(format!(
+            "Debian's packages would do, and root can install them: apt-get update && apt-get install -y \
+             --no-install-recommends {packages}"
+        ));
+    }
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(DEBIAN);
+    for arguments in [vec!["update"], install] {
+        told(&format!("apt-get {}", arguments.join(" ")));
+        let mut apt = Command::new("/usr/bin/apt-get");
+        apt.args(&arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        let ended = run(apt, told)
+            .await
+            .map_err(|error| format!("apt-get can't be started: {error}"))?;
+        if !ended.status.success() {
+            let said = ended
+                .stderr
+                .lines()
+                .last()
+                .unwrap_or("it failed")
+                .to_owned();
+            return Err(format!("apt-get {}: {said}", arguments.join(" ")));
+        }
+    }
+    Ok(())
+}

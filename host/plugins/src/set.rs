@@ -1,0 +1,108 @@
+//! The set of plugins that the operator wants: the config's entries, each with the component that the lock pins.
+
+use std::path::Path;
+
+use crate::component::Artifact;
+use crate::components::{Components, ComponentsError};
+use crate::config::PluginConfig;
+use crate::digest::Digest;
+use crate::host::Unready;
+use crate::load::Wanted;
+use crate::lock::{Lock, Locked};
+use crate::source::{Downloader, Source};
+
+/// Where the parts of a set are.
+pub struct Places<'a> {
+    /// The folder of the config file; paths in sources are meant from there.
+    pub home: &'a Path,
+    /// The components of the state folder.
+    pub components: &'a Components,
+}
+
+/// What is wanted, in the order of the config; what can't be had is told with its name.
+pub async fn resolve(
+    configs: &[PluginConfig],
+    lock: &Lock,
+    places: &Places<'_>,
+) -> Vec<Result<Wanted, Unready>> {
+    let mut wanted = Vec::with_capacity(configs.len());
+    for config in configs {
+        let found = match config.enabled {
+            true => one(config, lock, places).await,
+            false => Err("it is disabled".into()),
+        };
+        wanted.push(found.map_err(|why| Unready {
+            config: config.clone(),
+            why,
+        }));
+    }
+    wanted
+}
+
+async fn one(config: &PluginConfig, lock: &Lock, places: &Places<'_>) -> Result<Wanted, String> {
+    let name = &config.name;
+    let cure = format!("`djangobot plugin update {name}` takes it as it is now");
+    let Some(locked) = lock.get(name) else {
+        return Err(format!("djangobot.lock does not pin it; {cure}"));
+    };
+    if locked.source != config.source {
+        return Err(format!(
+            "its source is {}, and djangobot.lock pins {}; {cure}",
+            config.source, locked.source
+        ));
+    }
+    let component = component(locked, places).await?;
+    wanted(config, &component, places.components.path(&locked.sha256)).map_err(|why| format!("{why}; {cure}"))
+}
+
+/// The component that is pinned: kept here, or got again where it came from.
+async fn component(locked: &Locked, places: &Places<'_>) -> Result<Vec<u8>, String> {
+    let name = &locked.name;
+    match places.components.get(&locked.sha256) {
+        Ok(component) => return Ok(component),
+        Err(ComponentsError::Missing { .. } | ComponentsError::Changed { .. }) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
+    let bytes = match source.resolved(places.home) {
+        Source::File(path) => std::fs::read(&path)
+            .map_err(|reason| format!("its file {} can't be read: {reason}", path.display()))?,
+        Source::Https(url) => Downloader::new()
+            .map_err(|error| error.to_string())?
+            .get(&url, Some(locked.sha256), &mut |_, _| {})
+            .await
+            .map_err(|error| error.to_string())?,
+        Source::Folder(path) => {
+            return Err(format!(
+                "its component is not in the state folder; build it from {}: djangobot plugin update {name}",
+                path.display()
+            ));
+        }
+    };
+    // A core module was made a component before it was pinned.
+    let artifact = Artifact::read(&bytes).map_err(|error| error.to_string())?;
+    if artifact.digest != locked.sha256 {
+        return Err(format!(
+            "{} is not what djangobot.lock pins any more (it has sha256 {}); `djangobot plugin update {name}` takes it as it is now",
+            locked.source, artifact.digest
+        ));
+    }
+    places.components.put(&artifact.component).map_err(|error| error.to_string())?;
+    Ok(artifact.component)
+}
+
+/// What is wanted of a component that is in the file `path`.
+///
+/// # Errors
+/// A clause, where the component is none that this host can run, or is called otherwise.
+pub fn wanted(config: &PluginConfig, component: &[u8], path: std::path::PathBuf) -> Result<Wanted, String> {
+    let artifact = Artifact::read(component).map_err(|error| error.to_string())?;
+    Ok(Wanted {
+        config: config.clone(),
+        digest: Digest::of(component),
+        path,
+        may_sleep: artifact.wasi.iter().any(|name| name.starts_with("wasi:io/poll@")),
+        uses_roster: artifact.imports.contains("roster"),
+        manifest: artifact.manifest,
+    })
+}

@@ -1,0 +1,171 @@
+//! Files that are watched: told by the system where it tells, found by looking where it does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+/// What is written in several steps is looked at when it has been quiet for so long.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// Watches a set of files, which may change and of which some may not exist.
+///
+/// Their folders are watched, since most programs write a new file and rename it over the old one.
+pub struct Watcher {
+    told: Arc<Notify>,
+    system: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    seen: BTreeMap<PathBuf, Option<Print>>,
+}
+
+/// What tells one content of a file from another, as far as can be seen without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Print {
+    length: u64,
+    modified: Option<SystemTime>,
+    inode: u64,
+}
+
+impl Default for Watcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Watcher {
+    /// Watches nothing yet.
+    pub fn new() -> Self {
+        let told = Arc::new(Notify::new());
+        let teller = told.clone();
+        let system = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let is_change = event.map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
+            if is_change {
+                teller.notify_one();
+            }
+        });
+        let system = system
+            .inspect_err(|error| tracing::warn!(%error, "the system does not tell of changed files; they are looked at now and then"))
+            .ok();
+        Self {
+            told,
+            system,
+            folders: BTreeSet::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Makes `files` those that are watched. Those that were already are compared with what was seen of them.
+    pub fn watch(&mut self, files: &[PathBuf]) {
+        self.seen.retain(|file, _| files.contains(file));
+        for file in files {
+            self.seen.entry(file.clone()).or_insert_with(|| print(file));
+        }
+        let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
+        let Some(system) = &mut self.system else {
+            return;
+        };
+        for gone in self.folders.difference(&folders) {
+            // It may be gone from the disk too.
+            let _ = system.unwatch(gone);
+        }
+        let mut watched = BTreeSet::new();
+        for folder in folders {
+            let fresh = !self.folders.contains(&folder);
+            match fresh.then(|| system.watch(&folder, RecursiveMode::NonRecursive)) {
+                // A folder that is not there is tried again the next time.
+                Some(Err(error)) => tracing::debug!(%error, folder = %folder.display(), "the folder is not watched"),
+                None | Some(Ok(())) => {
+                    watched.insert(folder);
+                }
+            }
+        }
+        self.folders = watched;
+    }
+
+    /// Waits until something in the folders changed, and then until it is quiet. Cancel safe.
+    pub async fn changed(&self) {
+        self.told.notified().await;
+        while tokio::time::timeout(QUIET, self.told.notified()).await.is_ok() {}
+    }
+
+    /// Whether one of the files is not as it was the last time.
+    pub fn look(&mut self) -> bool {
+        let mut has_changed = false;
+        for (file, seen) in &mut self.seen {
+            let now = print(file);
+            has_changed |= now != *seen;
+            *seen = now;
+        }
+        has_changed
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => ".".into(),
+    }
+}
+
+fn print(file: &Path) -> Option<Print> {
+    let data = std::fs::metadata(file).ok()?;
+    Some(Print {
+        length: data.len(),
+        modified: data.modified().ok(),
+        inode: inode(&data),
+    })
+}
+
+#[cfg(unix)]
+fn inode(data: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(data)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_are_told_however_they_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        let mut watcher = Watcher::new();
+        watcher.watch(std::slice::from_ref(&file));
+        assert!(!watcher.look());
+        let changes: [&dyn Fn(); 4] = [
+            &|| std::fs::write(&file, "a").unwrap(),
+            &|| std::fs::write(&file, "ab").unwrap(),
+            &|| {
+                std::fs::write(folder.path().join("new"), "cd").unwrap();
+                std::fs::rename(folder.path().join("new"), &file).unwrap();
+            },
+            &|| std::fs::remove_file(&file).unwrap(),
+        ];
+        for change in changes {
+            change();
+            watcher.changed().await;
+            assert!(watcher.look());
+            assert!(!watcher.look());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lies_beside_the_files_is_no_change_of_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        let mut watcher = Watcher::new();
+        watcher.watch(&[file]);
+        std::fs::write(folder.path().join("other"), "a").unwrap();
+        watcher.changed().await;
+        assert!(!watcher.look());
+    }
+}
