@@ -1,0 +1,15 @@
+//! The time of day.
+
+use std::time::Duration;
+
+use crate::host;
+
+/// How long ago the Unix epoch was.
+pub fn now() -> Duration {
+    Duration::from_millis(now_ms())
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    host::clock::now_ms()
+}

@@ -1,0 +1,87 @@
+//! Verdicts, and the edits that one is made of.
+
+use serde::Serialize;
+
+use crate::{Edit, Emission, Error, Field, Value, Verdict};
+
+/// Edits of the event at hand, made in order, all or none.
+///
+/// ```
+/// use djangobot_plugin::{Edits, Verdict};
+///
+/// let verdict: Verdict = Edits::new().set("/user_name", "alice").remove("/blocks").into();
+/// assert!(matches!(verdict, Verdict::Modify(edits) if edits.len() == 2));
+///
+/// let mut edits = Edits::new();
+/// for n in 0..0 {
+///     edits.set("/n", n);
+/// }
+/// assert_eq!(Verdict::from(edits), Verdict::Keep);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edits(Vec<Edit>);
+
+impl Edits {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a value at a pointer: it replaces what is there, or is added to the object; `-` appends to an array. What
+    /// the pointer goes through must be there. Arrays and objects are written `json!({...})`.
+    pub fn set(&mut self, pointer: impl Into<String>, value: impl Into<Value>) -> &mut Self {
+        self.0.push(Edit::Set(Field {
+            pointer: pointer.into(),
+            value: value.into(),
+        }));
+        self
+    }
+
+    /// Takes the member or element at a pointer out. It must be there.
+    pub fn remove(&mut self, pointer: impl Into<String>) -> &mut Self {
+        self.0.push(Edit::Remove(pointer.into()));
+        self
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The edits, in order.
+    pub fn as_slice(&self) -> &[Edit] {
+        &self.0
+    }
+}
+
+/// Without edits, [`Verdict::Keep`].
+impl From<Edits> for Verdict {
+    fn from(edits: Edits) -> Self {
+        match edits.is_empty() {
+            true => Verdict::Keep,
+            false => Verdict::Modify(edits.0),
+        }
+    }
+}
+
+/// So that a chain of [`Edits::set`] is a verdict; it leaves none behind.
+impl From<&mut Edits> for Verdict {
+    fn from(edits: &mut Edits) -> Self {
+        std::mem::take(edits).into()
+    }
+}
+
+impl Verdict {
+    /// Deliver nothing. The reason is logged and counted.
+    pub fn drop(reason: impl Into<String>) -> Self {
+        Verdict::Drop(reason.into())
+    }
+
+    /// Deliver this instead.
+    ///
+    /// # Errors
+    /// The body can't be written as JSON.
+    pub fn replace(kind: impl Into<String>, body: &impl Serialize) -> Result<Self, Error> {
+        Ok(Verdict::Replace(vec![Emission::new(kind, body)?]))
+    }
+}

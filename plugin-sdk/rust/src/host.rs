@@ -1,0 +1,11 @@
+//! Who answers a plugin's calls: the host, through its imports, or on other targets than WebAssembly the one of
+//! [`crate::testing`].
+
+#[cfg(target_family = "wasm")]
+pub(crate) use crate::bindings::djangobot::plugin::{
+    clock, emitter, events, http, log, roster, secrets, slack, store,
+};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use crate::testing::calls::{
+    clock, emitter, events, http, log, roster, secrets, slack, store,
+};

@@ -1,0 +1,194 @@
+//! A host for `cargo test`: it runs a plugin natively, against events in JSON, and shows all that came of them.
+//!
+//! ```
+//! # use djangobot_plugin::{Edits, Error, Event, NoConfig, Plugin, Verdict, roster};
+//! # struct Shout;
+//! # impl Plugin for Shout {
+//! #     type Config = NoConfig;
+//! #     fn new(_: NoConfig) -> Result<Self, Error> { Ok(Shout) }
+//! #     fn on_event(&mut self, event: &Event) -> Result<Verdict, Error> {
+//! #         let Some(text) = event.text("/text") else { return Ok(Verdict::Keep) };
+//! #         djangobot_plugin::info!("{} characters", text.len());
+//! #         Ok(Edits::new().set("/text", text.to_uppercase()).into())
+//! #     }
+//! # }
+//! use djangobot_plugin::testing::Host;
+//! use serde_json::json;
+//!
+//! let mut shout = Host::new().me("U0", "B0", "djangobot").user("U1", "alice").load::<Shout>(json!({}));
+//! let outcome = shout.inbound("message", json!({"text": "hi"}));
+//! assert_eq!(outcome.event, json!({"text": "HI"}));
+//! assert_eq!(outcome.logs[0].message, "2 characters");
+//! ```
+//!
+//! Edits are made by the code that the real host makes them with. Grants are not asked for here, and limits are not
+//! kept.
+
+pub(crate) mod calls;
+mod host;
+#[cfg(feature = "manifest")]
+mod manifest;
+mod outcome;
+
+use std::fmt;
+
+use djangobot_event::Event as Document;
+use serde_json::Value;
+
+use crate::{Direction, Error, Event, Lifecycle, Plugin, Verdict, config, export};
+
+pub use calls::events::Event as EventAtHand;
+pub use host::Host;
+pub use outcome::{Emitted, LogLine, Outcome};
+
+/// A plugin that was made and may be called.
+pub struct Loaded<P> {
+    plugin: P,
+    host: Host,
+    events: u32,
+}
+
+/// A plugin in a host that knows nobody; see [`Host::load`].
+#[track_caller]
+pub fn load<P: Plugin>(config: Value) -> Loaded<P> {
+    Host::new().load(config)
+}
+
+impl Host {
+    /// Makes a plugin.
+    ///
+    /// # Panics
+    /// The config is refused.
+    #[track_caller]
+    pub fn load<P: Plugin>(self, config: Value) -> Loaded<P> {
+        match self.try_load(config) {
+            Ok(loaded) => loaded,
+            #[allow(clippy::panic)]
+            Err(error) => panic!("the plugin refuses its config: {error}"),
+        }
+    }
+
+    /// Makes a plugin.
+    ///
+    /// # Errors
+    /// What the operator would read: the config is refused by the manifest's schema, by its type, or by the plugin.
+    pub fn try_load<P: Plugin>(self, config: Value) -> Result<Loaded<P>, String> {
+        #[cfg(feature = "manifest")]
+        if let Some(manifest) = &self.manifest {
+            manifest.check_config(&config)?;
+        }
+        let config = config::parse(&config.to_string())?;
+        let (plugin, host) = calls::during(self, || P::new(config));
+        let plugin = plugin.map_err(|error| export::sentence(&*error))?;
+        Ok(Loaded {
+            plugin,
+            host,
+            events: 0,
+        })
+    }
+}
+
+impl<P: Plugin> Loaded<P> {
+    /// What comes of an event from Slack.
+    ///
+    /// # Panics
+    /// The plugin fails, or says what the host would not take.
+    #[track_caller]
+    pub fn inbound(&mut self, kind: &str, event: Value) -> Outcome {
+        expect(self.try_call(Direction::Inbound, kind, event))
+    }
+
+    /// What comes of a message to Slack; `kind` is the Web API method, such as `chat.postMessage`.
+    ///
+    /// # Panics
+    /// The plugin fails, or says what the host would not take.
+    #[track_caller]
+    pub fn outbound(&mut self, kind: &str, event: Value) -> Outcome {
+        expect(self.try_call(Direction::Outbound, kind, event))
+    }
+
+    /// What comes of an event.
+    ///
+    /// # Errors
+    /// The plugin's error, or why the host would not take its verdict.
+    pub fn try_call(
+        &mut self,
+        direction: Direction,
+        kind: &str,
+        event: Value,
+    ) -> Result<Outcome, String> {
+        let document = Document::from_value(&event).map_err(|error| error.to_string())?;
+        #[cfg(feature = "manifest")]
+        if let Some(manifest) = &self.host.manifest
+            && !manifest.wants(direction, kind, &document)
+        {
+            return Ok(Outcome::passed_by(event));
+        }
+        self.events += 1;
+        let at_hand = EventAtHand {
+            id: format!("test-{}", self.events),
+            kind: kind.to_owned(),
+            direction,
+            document,
+        };
+        let verdict = self.with_host(|plugin| plugin.on_event(&Event::new(&at_hand)));
+        let effects = std::mem::take(&mut self.host.effects);
+        let verdict: Verdict = verdict.map_err(|error| export::sentence(&*error))?;
+        Outcome::of(verdict, &at_hand, effects, &self.host)
+    }
+
+    /// The plugin itself.
+    pub fn plugin(&mut self) -> &mut P {
+        &mut self.plugin
+    }
+
+    /// Calls the plugin, with the host there to answer it.
+    pub fn with_host<T>(&mut self, call: impl FnOnce(&mut P) -> T) -> T {
+        let host = std::mem::take(&mut self.host);
+        let plugin = &mut self.plugin;
+        let (result, host) = calls::during(host, || call(plugin));
+        self.host = host;
+        result
+    }
+
+    /// Changes what the host answers from now on.
+    pub fn change_host(&mut self, change: impl FnOnce(Host) -> Host) {
+        self.host = change(std::mem::take(&mut self.host));
+    }
+}
+
+impl<P: Lifecycle> Loaded<P> {
+    /// The plugin's state.
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.with_host(P::snapshot)
+    }
+
+    /// Gives the plugin the state of another, and asks for its health.
+    ///
+    /// # Errors
+    /// As the operator would read it.
+    pub fn restore(&mut self, state: Vec<u8>) -> Result<(), String> {
+        self.with_host(|plugin| plugin.restore(state).and_then(|()| plugin.health()))
+            .map_err(|error: Error| export::sentence(&*error))
+    }
+}
+
+impl<P> fmt::Debug for Loaded<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+#[track_caller]
+fn expect(outcome: Result<Outcome, String>) -> Outcome {
+    match outcome {
+        Ok(outcome) => outcome,
+        #[allow(clippy::panic)]
+        Err(error) => panic!("the plugin fails: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What came of one call.
+
+use djangobot_event::{Edit as Change, Event as Document, NewValue};
+use serde_json::Value;
+
+use super::{EventAtHand, Host};
+use crate::log::Level;
+use crate::{Edit, Emission, Verdict};
+
+/// What a plugin did with an event.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What it said.
+    pub verdict: Verdict,
+    /// The event that goes on, with the plugin's edits; `null` where it was dropped or replaced.
+    pub event: Value,
+    /// The events that were emitted, and those that replace the event at hand.
+    pub emitted: Vec<Emitted>,
+    /// The messages that were sent to Slack.
+    pub sent: Vec<Value>,
+    /// What was logged.
+    pub logs: Vec<LogLine>,
+    /// The host's functions that were called, such as `event.get`, in order.
+    pub calls: Vec<&'static str>,
+    /// Whether the plugin was called at all: not where its manifest does not subscribe to the event.
+    pub called: bool,
+}
+
+/// An event of the plugin's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emitted {
+    /// Its kind.
+    pub kind: String,
+    /// An object.
+    pub body: Value,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLine {
+    /// How bad it is.
+    pub level: Level,
+    /// The line.
+    pub message: String,
+}
+
+/// What a call leaves behind beside its verdict.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) emitted: Vec<Emitted>,
+    pub(crate) sent: Vec<Value>,
+    pub(crate) logs: Vec<LogLine>,
+    pub(crate) calls: Vec<&'static str>,
+}
+
+impl Outcome {
+    pub(super) fn of(
+        verdict: Verdict,
+        at_hand: &EventAtHand,
+        effects: Effects,
+        host: &Host,
+    ) -> Result<Self, String> {
+        let mut emitted = effects.emitted;
+        let event = match &verdict {
+            Verdict::Keep => to_json(&at_hand.document)?,
+            Verdict::Modify(edits) => to_json(&edit(&at_hand.document, edits)?)?,
+            Verdict::Drop(_) => Value::Null,
+            Verdict::Replace(emissions) => {
+                for emission in emissions {
+                    if !host.may_emit(&emission.kind) {
+                        return Err(format!("the manifest's emits lacks {:?}", emission.kind));
+                    }
+                    emitted.push(read(emission)?);
+                }
+                Value::Null
+            }
+        };
+        Ok(Outcome {
+            verdict,
+            event,
+            emitted,
+            sent: effects.sent,
+            logs: effects.logs,
+            calls: effects.calls,
+            called: true,
+        })
+    }
+
+    #[cfg(feature = "manifest")]
+    pub(super) fn passed_by(event: Value) -> Self {
+        Outcome {
+            verdict: Verdict::Keep,
+            event,
+            emitted: Vec::new(),
+            sent: Vec::new(),
+            logs: Vec::new(),
+            calls: Vec::new(),
+            called: false,
+        }
+    }
+
+    /// Why the event was dropped, if it was.
+    pub fn dropped(&self) -> Option<&str> {
+        match &self.verdict {
+            Verdict::Drop(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether the event goes on unchanged.
+    pub fn kept(&self) -> bool {
+        self.verdict == Verdict::Keep
+    }
+}
+
+/// An emission whose body must be an object. Its `type`, where it has one, is its kind.
+pub(super) fn read(emission: &Emission) -> Result<Emitted, String> {
+    let mut body: Value = serde_json::from_str(&emission.body)
+        .map_err(|error| format!("the body of {:?} is not JSON: {error}", emission.kind))?;
+    let members = body
+        .as_object_mut()
+        .ok_or_else(|| format!("the body of {:?} is no object", emission.kind))?;
+    if let Some(value) = members.get_mut("type") {
+        *value = emission.kind.as_str().into();
+    }
+    Ok(Emitted {
+        kind: emission.kind.clone(),
+        body,
+    })
+}
+
+fn edit(document: &Document, edits: &[Edit]) -> Result<Document, String> {
+    let changes: Vec<Change> = edits.iter().map(change).collect::<Result<_, _>>()?;
+    let mut edited = document.clone();
+    edited.apply(&changes).map_err(|error| error.to_string())?;
+    Ok(edited)
+}
+
+fn change(edit: &Edit) -> Result<Change, String> {
+    let (Edit::Set(crate::Field { pointer, .. }) | Edit::Remove(pointer)) = edit;
+    if pointer == "/type" {
+        return Err("/type can't be edited: an event of another kind is an emission".into());
+    }
+    Ok(match edit {
+        Edit::Set(field) => Change::Set {
+            pointer: field.pointer.clone(),
+            value: new_value(&field.value),
+        },
+        Edit::Remove(pointer) => Change::Remove {
+            pointer: pointer.clone(),
+        },
+    })
+}
+
+fn new_value(value: &crate::Value) -> NewValue {
+    match value {
+        crate::Value::Null => NewValue::Null,
+        crate::Value::Boolean(value) => NewValue::Bool(*value),
+        crate::Value::Integer(value) => NewValue::Int(*value),
+        crate::Value::Number(value) => NewValue::Float(*value),
+        crate::Value::Text(text) => NewValue::Text(text.clone()),
+        crate::Value::Json(text) => NewValue::Json(text.clone().into_bytes()),
+    }
+}
+
+fn to_json(document: &Document) -> Result<Value, String> {
+    let mut text = Vec::new();
+    document.write_json(&mut text);
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
