@@ -65,9 +65,8 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, Part<'_>)> {
             return None;
         }
         let length = match bracketed(rest) {
-            Some((length, part)) => {
-                let raw = &rest[..length];
-                rest = &rest[length..];
+            Some((raw, part)) => {
+                rest = &rest[raw.len()..];
                 return Some((raw, part));
             }
             // To the next bracket that closes; one that does not is text.
@@ -84,8 +83,13 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, Part<'_>)> {
     })
 }
 
-/// The part in the brackets that a text begins with, and its length with them.
-fn bracketed(text: &str) -> Option<(usize, Part<'_>)> {
+/// The piece in brackets that a text begins with, and how it stands there; `None` where it begins with none.
+pub fn bracketed(text: &str) -> Option<(&str, Part<'_>)> {
+    let (length, part) = read_bracketed(text)?;
+    Some((&text[..length], part))
+}
+
+fn read_bracketed(text: &str) -> Option<(usize, Part<'_>)> {
     let inner = text.strip_prefix('<')?;
     let end = inner.find(['>', '<', '\n'])?;
     if !inner[end..].starts_with('>') || end == 0 {
