@@ -117,12 +117,26 @@ impl<P: Plugin> Loaded<P> {
         kind: &str,
         event: Value,
     ) -> Result<Outcome, String> {
-        let document = Document::from_value(&event).map_err(|error| error.to_string())?;
+        self.try_call_text(direction, kind, &event.to_string())
+    }
+
+    /// As [`Loaded::try_call`], of an event's text: for what a [`Value`] can't hold, such as half of a surrogate pair
+    /// or a key that comes twice.
+    ///
+    /// # Errors
+    /// The text is no event, or as there.
+    pub fn try_call_text(
+        &mut self,
+        direction: Direction,
+        kind: &str,
+        event: &str,
+    ) -> Result<Outcome, String> {
+        let document = Document::parse(event.to_owned()).map_err(|error| error.to_string())?;
         #[cfg(feature = "manifest")]
         if let Some(manifest) = &self.host.manifest
             && !manifest.wants(direction, kind, &document)
         {
-            return Ok(Outcome::passed_by(event));
+            return Outcome::passed_by(&document);
         }
         self.events += 1;
         let at_hand = EventAtHand {

@@ -87,16 +87,16 @@ impl Outcome {
     }
 
     #[cfg(feature = "manifest")]
-    pub(super) fn passed_by(event: Value) -> Self {
-        Outcome {
+    pub(super) fn passed_by(document: &Document) -> Result<Self, String> {
+        Ok(Outcome {
             verdict: Verdict::Keep,
-            event,
+            event: to_json(document)?,
             emitted: Vec::new(),
             sent: Vec::new(),
             logs: Vec::new(),
             calls: Vec::new(),
             called: false,
-        }
+        })
     }
 
     /// Why the event was dropped, if it was.

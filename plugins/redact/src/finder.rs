@@ -1,0 +1,223 @@
+//! The patterns, and what becomes of a text in which one is found.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use djangobot_plugin::Error;
+use djangobot_plugin::mrkdwn::{self, Part};
+use regex_lite::Regex;
+use serde::Deserialize;
+
+use crate::checks::{self, Check};
+
+/// The patterns that have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Known {
+    SlackToken,
+    AwsKey,
+    ApiKey,
+    PrivateKey,
+    Card,
+    Email,
+    Iban,
+    Phone,
+}
+
+impl Known {
+    /// All but telephone numbers, which look like many other numbers.
+    pub(crate) const DEFAULT: [Known; 7] = [
+        Known::SlackToken,
+        Known::AwsKey,
+        Known::ApiKey,
+        Known::PrivateKey,
+        Known::Card,
+        Known::Email,
+        Known::Iban,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Known::SlackToken => "slack-token",
+            Known::AwsKey => "aws-key",
+            Known::ApiKey => "api-key",
+            Known::PrivateKey => "private-key",
+            Known::Card => "card",
+            Known::Email => "email",
+            Known::Iban => "iban",
+            Known::Phone => "phone",
+        }
+    }
+
+    fn regex(self) -> &'static str {
+        match self {
+            // Tokens of bots, users, apps and legacy integrations, rotated ones, and addresses that take messages.
+            Known::SlackToken => {
+                r"\b(?:xox[a-z](?:\.xox[a-z])?|xapp)-[0-9A-Za-z-]{8,}|https://hooks\.slack\.com/[a-z]+/[0-9A-Za-z/_-]{8,}"
+            }
+            Known::AwsKey => {
+                r"\b(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AIPA|ANPA|ANVA|AROA)[0-9A-Z]{16}\b|(?i:aws_?secret_?(?:access_?)?key)\W{1,5}[0-9A-Za-z/+=]{40}"
+            }
+            // GitHub, GitLab, Google, Stripe, OpenAI and Anthropic, npm, and JSON Web Tokens.
+            Known::ApiKey => {
+                r"\bgh[opsur]_[0-9A-Za-z]{36,}|\bgithub_pat_[0-9A-Za-z_]{22,}|\bglpat-[0-9A-Za-z_-]{20,}|\bAIza[0-9A-Za-z_-]{35}|\b[rs]k_live_[0-9A-Za-z]{16,}|\bsk-[0-9A-Za-z_-]{20,}|\bnpm_[0-9A-Za-z]{36}|\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}"
+            }
+            // To its end, or where that was cut off to the text's.
+            Known::PrivateKey => {
+                r"(?s)-----BEGIN [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)"
+            }
+            // Digits in any groups; `checks` finds the number among them.
+            Known::Card => r"\d(?:[ -]?\d){12,}",
+            Known::Email => {
+                r#"[^\s<>|()\[\],;:"@]+@[0-9A-Za-z\x{80}-\x{10ffff}-]+(?:\.[0-9A-Za-z\x{80}-\x{10ffff}-]+)*\.[A-Za-z\x{80}-\x{10ffff}]{2,}"#
+            }
+            Known::Iban => r"\b[A-Za-z]{2}\d{2}(?:[ -]?[0-9A-Za-z]{1,4}){3,8}",
+            Known::Phone => r"\+\d(?:[ ./()-]{0,2}\d){6,14}|\(\d{3}\) ?\d{3}-\d{4}\b",
+        }
+    }
+
+    fn check(self) -> Option<Check> {
+        match self {
+            Known::Card => Some(checks::cards),
+            Known::Iban => Some(checks::iban),
+            _ => None,
+        }
+    }
+
+    /// Whether a search pays: most texts have nothing that the pattern can't do without.
+    fn may_be_in(self, text: &str) -> bool {
+        let has = |any: &[&str]| any.iter().any(|literal| text.contains(literal));
+        let digits = |least| text.bytes().filter(u8::is_ascii_digit).take(least).count() == least;
+        match self {
+            Known::SlackToken => has(&["xox", "xapp-", "hooks.slack.com"]),
+            Known::AwsKey => {
+                let windows = text.as_bytes().windows(3);
+                has(&["AK", "AS", "AB", "AC", "AG", "AI", "AN", "AR"])
+                    || windows
+                        .into_iter()
+                        .any(|three| three.eq_ignore_ascii_case(b"aws"))
+            }
+            Known::ApiKey => has(&["gh", "glpat-", "AIza", "k_live_", "sk-", "npm_", "eyJ"]),
+            Known::PrivateKey => has(&["PRIVATE KEY"]),
+            Known::Card => digits(13),
+            Known::Email => has(&["@"]),
+            Known::Iban => digits(8),
+            Known::Phone => has(&["+", "("]),
+        }
+    }
+}
+
+/// All that is to be found.
+pub(crate) struct Finder {
+    patterns: Vec<Pattern>,
+}
+
+struct Pattern {
+    /// `None`: the operator's own.
+    known: Option<Known>,
+    regex: Regex,
+    replacement: String,
+}
+
+impl Finder {
+    /// # Errors
+    /// One of the operator's patterns is no regular expression.
+    pub(crate) fn new(
+        known: &[Known],
+        custom: &BTreeMap<String, String>,
+        replacement: &str,
+    ) -> Result<Self, Error> {
+        let pattern = |name: &str, regex: &str, known| {
+            let regex = Regex::new(regex).map_err(|error| format!("custom.{name}: {error}"))?;
+            Ok::<_, Error>(Pattern {
+                known,
+                regex,
+                replacement: replacement.replace("{name}", name),
+            })
+        };
+        let custom = custom
+            .iter()
+            .map(|(name, regex)| pattern(name, regex, None));
+        let known = known
+            .iter()
+            .map(|known| pattern(known.name(), known.regex(), Some(*known)));
+        Ok(Finder {
+            patterns: custom.chain(known).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The text without what was found; `None` where nothing was.
+    pub(crate) fn redact(&self, text: &str) -> Option<String> {
+        // A link with half of its address taken out would be none; the whole of it goes.
+        let links = mrkdwn::replace(text, |part| match part {
+            Part::Link { url, label } => {
+                let found = self.patterns.iter().find(|pattern| {
+                    pattern.finds(url) || label.is_some_and(|label| pattern.finds(label))
+                });
+                found.map(|pattern| pattern.replacement.clone())
+            }
+            _ => None,
+        });
+        let mut redacted = links;
+        for pattern in &self.patterns {
+            if let Cow::Owned(text) = pattern.replace(&redacted) {
+                redacted = Cow::Owned(text);
+            }
+        }
+        match redacted {
+            Cow::Owned(redacted) => Some(redacted),
+            Cow::Borrowed(_) => None,
+        }
+    }
+}
+
+impl Pattern {
+    fn finds(&self, text: &str) -> bool {
+        matches!(self.replace(text), Cow::Owned(_))
+    }
+
+    fn replace<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.known.is_some_and(|known| !known.may_be_in(text)) {
+            return Cow::Borrowed(text);
+        }
+        let check = self.known.and_then(Known::check);
+        let mut out = String::new();
+        // How far the text is in `out`, and how far it was searched.
+        let (mut done, mut searched) = (0, 0);
+        while let Some(found) = self.regex.find_at(text, searched) {
+            let within = match check {
+                None if found.is_empty() => Vec::new(),
+                None => vec![(0, found.len())],
+                Some(check) => check(found.as_str()),
+            };
+            for (start, end) in &within {
+                out.push_str(&text[done..found.start() + start]);
+                out.push_str(&self.replacement);
+                done = found.start() + end;
+            }
+            searched = match within.last() {
+                Some(_) if check.is_none() => found.end(),
+                // A card's check has seen all of the match; an IBAN may begin within what another seemed to.
+                Some((_, end)) if self.known == Some(Known::Iban) => found.start() + end,
+                _ if self.known == Some(Known::Card) => found.end(),
+                _ => {
+                    found.start()
+                        + text[found.start()..]
+                            .chars()
+                            .next()
+                            .map_or(1, char::len_utf8)
+                }
+            };
+            if searched > text.len() {
+                break;
+            }
+        }
+        match done {
+            0 => Cow::Borrowed(text),
+            _ => {
+                out.push_str(&text[done..]);
+                Cow::Owned(out)
+            }
+        }
+    }
+}
