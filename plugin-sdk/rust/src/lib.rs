@@ -124,3 +124,8 @@ pub trait Lifecycle: Plugin {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
+
+/// The examples in the crate's README.
+#[cfg(all(doctest, not(target_family = "wasm")))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
