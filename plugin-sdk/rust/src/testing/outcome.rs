@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{EventAtHand, Host};
 use crate::log::Level;
-use crate::{Edit, Emission, Verdict};
+use crate::{Direction, Edit, Emission, Verdict};
 
 /// What a plugin did with an event.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Outcome {
         let mut emitted = effects.emitted;
         let event = match &verdict {
             Verdict::Keep => to_json(&at_hand.document)?,
-            Verdict::Modify(edits) => to_json(&edit(&at_hand.document, edits)?)?,
+            Verdict::Modify(edits) => to_json(&edit(at_hand, edits)?)?,
             Verdict::Drop(_) => Value::Null,
             Verdict::Replace(emissions) => {
                 for emission in emissions {
@@ -129,17 +129,26 @@ pub(super) fn read(emission: &Emission) -> Result<Emitted, String> {
     })
 }
 
-fn edit(document: &Document, edits: &[Edit]) -> Result<Document, String> {
-    let changes: Vec<Change> = edits.iter().map(change).collect::<Result<_, _>>()?;
-    let mut edited = document.clone();
+fn edit(at_hand: &EventAtHand, edits: &[Edit]) -> Result<Document, String> {
+    let changes = edits.iter().map(|edit| change(edit, at_hand.direction));
+    let changes: Vec<Change> = changes.collect::<Result<_, _>>()?;
+    let mut edited = at_hand.document.clone();
     edited.apply(&changes).map_err(|error| error.to_string())?;
     Ok(edited)
 }
 
-fn change(edit: &Edit) -> Result<Change, String> {
+/// An edit may change what an event says, not where it goes.
+fn change(edit: &Edit, direction: Direction) -> Result<Change, String> {
     let (Edit::Set(crate::Field { pointer, .. }) | Edit::Remove(pointer)) = edit;
-    if pointer == "/type" {
-        return Err("/type can't be edited: an event of another kind is an emission".into());
+    let key = pointer.split('/').nth(1).unwrap_or_default();
+    let route: &[&str] = match direction {
+        Direction::Inbound => &["type", "djangobot", "reply_channel"],
+        Direction::Outbound => &["type", "djangobot", "reply_channel", "method", "id"],
+    };
+    if route.contains(&key) {
+        return Err(format!(
+            "{pointer} can't be edited, since it says where the event goes; emit an event of another kind instead"
+        ));
     }
     Ok(match edit {
         Edit::Set(field) => Change::Set {
