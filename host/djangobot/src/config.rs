@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use djangobot_plugins::{PluginConfig, Source, manifest};
 use miette::Diagnostic;
 use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
+use toml::Spanned;
 use url::Url;
 
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
@@ -39,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// How; `None`: human on a terminal, JSON elsewhere.
     pub(crate) log_format: Option<LogFormat>,
+    /// In the order of the file: that of events inbound, and the reverse of it outbound.
+    pub(crate) plugins: Vec<PluginConfig>,
     /// The file that was read, for `check` to name.
     pub(crate) file: Option<PathBuf>,
 }
@@ -148,6 +152,7 @@ struct File {
     listen: Option<SocketAddr>,
     log: Option<String>,
     log_format: Option<LogFormat>,
+    plugin: Vec<Spanned<PluginConfig>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -288,8 +293,14 @@ impl Settings {
                 .or(file.log)
                 .unwrap_or_else(|| "info".into()),
             log_format: host.log.log_format.or(file.log_format),
+            plugins: file.plugin.into_iter().map(Spanned::into_inner).collect(),
             file: path,
         })
+    }
+
+    /// The config file, whether it is there or would be made.
+    pub(crate) fn config_file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(CONFIG_FILE))
     }
 }
 
@@ -309,19 +320,43 @@ impl File {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let message = without_strings(error.message());
-            let line = error
-                .span()
-                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let wrong = |at: Option<usize>, message: String, help| {
+            let line = at.map(|at| text[..at.min(text.len())].matches('\n').count() + 1);
             ConfigError::Wrong {
-                help: suggestion(&message),
+                help,
                 message: match line {
                     Some(line) => format!("{} line {line}: {message}", path.display()),
                     None => format!("{}: {message}", path.display()),
                 },
             }
-        })
+        };
+        let file: Self = toml::from_str(text).map_err(|error| {
+            let message = without_strings(error.message());
+            let help = suggestion(&message);
+            wrong(error.span().map(|span| span.start), message, help)
+        })?;
+        for (at, plugin) in file.plugin.iter().enumerate() {
+            let start = plugin.span().start;
+            let name = &plugin.get_ref().name;
+            if !manifest::is_name(name) {
+                let message =
+                    format!("{name:?} is no plugin's name: lower-case letters, digits, -");
+                return Err(wrong(Some(start), message, None));
+            }
+            if file.plugin[..at]
+                .iter()
+                .any(|one| one.get_ref().name == *name)
+            {
+                let message = format!("there is a second plugin {name:?}");
+                let help = "give each [[plugin]] a name of its own".to_owned();
+                return Err(wrong(Some(start), message, Some(help)));
+            }
+            if let Err(error) = plugin.get_ref().source.parse::<Source>() {
+                let message = format!("the plugin {name:?}: {error}");
+                return Err(wrong(Some(start), message, None));
+            }
+        }
+        Ok(file)
     }
 }
 

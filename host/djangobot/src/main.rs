@@ -4,6 +4,7 @@ mod bridge;
 mod check;
 mod cli;
 mod config;
+mod control;
 mod dead_letters;
 mod dev;
 mod failure;

@@ -16,7 +16,13 @@ pub mod recipe;
 pub mod roster;
 pub mod source;
 
+pub use component::Artifact;
+pub use components::Components;
 pub use config::{Limits, LimitsConfig, OnError, PluginConfig};
+pub use config_file::ConfigFile;
+pub use digest::Digest;
 pub use grant::Capability;
+pub use lock::{Lock, Locked};
 pub use manifest::Manifest;
 pub use roster::{Direction, Roster};
+pub use source::Source;
