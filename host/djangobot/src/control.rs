@@ -130,7 +130,8 @@ async fn ask(
         path: path.clone(),
         reason,
     };
-    let connected = match at_short_path(&path, |path| std::os::unix::net::UnixStream::connect(path)) {
+    let connected = match at_short_path(&path, |path| std::os::unix::net::UnixStream::connect(path))
+    {
         Ok(stream) => stream
             .set_nonblocking(true)
             .and_then(|()| UnixStream::from_std(stream)),

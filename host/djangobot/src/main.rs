@@ -10,6 +10,7 @@ mod dev;
 mod failure;
 mod listener;
 mod metrics;
+mod plugin;
 mod run;
 mod serve;
 mod state;
@@ -59,6 +60,9 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         Command::Check(args) => unless_stopped(&cancel, check::check(args, terminal)).await,
         Command::DeadLetters(args) => {
             unless_stopped(&cancel, dead_letters::dead_letters(args, terminal)).await
+        }
+        Command::Plugin(command) => {
+            unless_stopped(&cancel, plugin::plugin(command, terminal.clone())).await
         }
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
