@@ -43,12 +43,12 @@ pub enum DownloadError {
     Setup(String),
     /// It is no https address.
     #[error("{0} is not taken: only https:// is")]
-    NotHttps(Url),
+    NotHttps(String),
     /// No answer, or none that could be understood.
     #[error("{url} can't be downloaded: {reason}")]
     Failed {
         /// What was asked for.
-        url: Url,
+        url: String,
         /// A clause.
         reason: String,
     },
@@ -56,7 +56,7 @@ pub enum DownloadError {
     #[error("{url} can't be downloaded: the server said {status}")]
     Status {
         /// What was asked for.
-        url: Url,
+        url: String,
         /// Such as `404 Not Found`.
         status: reqwest::StatusCode,
     },
@@ -64,7 +64,7 @@ pub enum DownloadError {
     #[error("{url} is not complete: {received} bytes came{}; try again", of(*expected))]
     CutOff {
         /// What was asked for.
-        url: Url,
+        url: String,
         /// In bytes.
         received: u64,
         /// In bytes, where the server has said.
@@ -74,7 +74,7 @@ pub enum DownloadError {
     #[error("{url} has more than the {limit} bytes that are taken")]
     TooLarge {
         /// What was asked for.
-        url: Url,
+        url: String,
         /// In bytes.
         limit: usize,
     },
@@ -84,7 +84,7 @@ pub enum DownloadError {
     )]
     OtherFile {
         /// What was asked for.
-        url: Url,
+        url: String,
         /// Given with the address, or the lock's.
         promised: Digest,
         /// Of what came.
@@ -152,10 +152,10 @@ impl Downloader {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<u8>, DownloadError> {
         if url.scheme() != "https" {
-            return Err(DownloadError::NotHttps(url.clone()));
+            return Err(DownloadError::NotHttps(url.to_string()));
         }
         let too_large = || DownloadError::TooLarge {
-            url: url.clone(),
+            url: url.to_string(),
             limit: self.limit,
         };
         let mut answer = self
@@ -166,7 +166,7 @@ impl Downloader {
             .map_err(|error| failed(url, &error))?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(DownloadError::Status {
-                url: url.clone(),
+                url: url.to_string(),
                 status: answer.status(),
             });
         }
@@ -184,7 +184,7 @@ impl Downloader {
                 Err(error) if error.is_timeout() => return Err(failed(url, &error)),
                 Err(_) => {
                     return Err(DownloadError::CutOff {
-                        url: url.clone(),
+                        url: url.to_string(),
                         received: bytes.len() as u64,
                         expected,
                     });
@@ -200,7 +200,7 @@ impl Downloader {
         let found = Digest::finish(counted);
         match promised {
             Some(promised) if promised != found => Err(DownloadError::OtherFile {
-                url: url.clone(),
+                url: url.to_string(),
                 promised,
                 found,
             }),
@@ -216,7 +216,7 @@ fn failed(url: &Url, error: &reqwest::Error) -> DownloadError {
         cause = inner;
     }
     DownloadError::Failed {
-        url: url.clone(),
+        url: url.to_string(),
         reason: match error.is_timeout() {
             true => "the server took too long".into(),
             false => cause.to_string().escape_debug().to_string(),
