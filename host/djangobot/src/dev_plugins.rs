@@ -62,7 +62,9 @@ impl DevPlugins {
             }
             Source::Folder(path) => {
                 let told = |line: &str| tracing::info!(folder = %path.display(), "{line}");
-                recipe::build(path, &told).await.map_err(|error| error.to_string())?
+                recipe::build(path, &told)
+                    .await
+                    .map_err(|error| error.to_string())?
             }
             Source::Https(url) => {
                 return Err(format!(
@@ -70,10 +72,15 @@ impl DevPlugins {
                 ));
             }
         };
-        artifact.manifest.name.clone_into(&mut dev.name.lock().unwrap_or_else(PoisonError::into_inner));
+        artifact
+            .manifest
+            .name
+            .clone_into(&mut dev.name.lock().unwrap_or_else(PoisonError::into_inner));
         let mut config = self.config(&artifact.manifest.name, &dev.source);
         config.grants.clone_from(&artifact.manifest.capabilities);
-        let digest = components.put(&artifact.component).map_err(|error| error.to_string())?;
+        let digest = components
+            .put(&artifact.component)
+            .map_err(|error| error.to_string())?;
         set::wanted(&config, &artifact.component, components.path(&digest))
     }
 
@@ -116,16 +123,20 @@ impl DevPlugins {
 
 impl DevSource {
     fn name(&self) -> String {
-        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 /// What a plugin is called until it is built: as its folder or file.
 fn name_of(source: &Source) -> String {
     match source {
-        Source::File(path) | Source::Folder(path) => {
-            path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
-        }
+        Source::File(path) | Source::Folder(path) => path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         Source::Https(url) => url.to_string(),
     }
 }

@@ -12,7 +12,10 @@ use djangobot_plugins::set::{self, Places};
 use djangobot_plugins::source::Source;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::watch::Watcher;
-use djangobot_plugins::{Compiler, Engine, OnError, Parts, PluginConfig, PluginHost, State, Status, Unready, Wanted, schema};
+use djangobot_plugins::{
+    Compiler, Engine, OnError, Parts, PluginConfig, PluginHost, State, Status, Unready, Wanted,
+    schema,
+};
 use miette::Diagnostic;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -65,7 +68,10 @@ impl Plugins {
         std::fs::create_dir_all(state).map_err(Failure::plain)?;
         let host = PluginHost::new(Parts {
             engine: Engine::new().map_err(Failure::plain)?,
-            compiler: Compiler::new(std::env::current_exe().map_err(Failure::plain)?, kept.join("cache")),
+            compiler: Compiler::new(
+                std::env::current_exe().map_err(Failure::plain)?,
+                kept.join("cache"),
+            ),
             roster: Arc::new(team.clone()),
             store: Store::open(&state.join("plugins.db")).map_err(Failure::plain)?,
             http: Fetcher::new(settings.plugin_host.allow_private_http),
@@ -97,7 +103,9 @@ impl Plugins {
             Ok(configs) => configs,
             Err(_) if !self.config.exists() => Vec::new(),
             Err(error) => {
-                let help = error.help().map_or_else(String::new, |help| format!(" ({help})"));
+                let help = error
+                    .help()
+                    .map_or_else(String::new, |help| format!(" ({help})"));
                 let sentence = format!("{error}{help}; the plugins stay as they are");
                 tracing::error!("{sentence}");
                 return Some(sentence);
@@ -117,7 +125,9 @@ impl Plugins {
         if let Some(dev) = &self.dev {
             let built = dev.wanted(&self.components).await;
             wanted.retain(|wanted| {
-                let config = wanted.as_ref().map_or_else(|unready| &unready.config, |wanted| &wanted.config);
+                let config = wanted
+                    .as_ref()
+                    .map_or_else(|unready| &unready.config, |wanted| &wanted.config);
                 !dev.has(&config.name)
             });
             wanted.extend(built);
@@ -127,7 +137,10 @@ impl Plugins {
         None
     }
 
-    async fn resolve(&self, configs: &[PluginConfig]) -> Result<Vec<Result<Wanted, Unready>>, String> {
+    async fn resolve(
+        &self,
+        configs: &[PluginConfig],
+    ) -> Result<Vec<Result<Wanted, Unready>>, String> {
         if configs.is_empty() {
             return Ok(Vec::new());
         }
@@ -139,7 +152,10 @@ impl Plugins {
         };
         let wanted = set::resolve(configs, &lock, &places).await;
         let text = std::fs::read_to_string(&self.config).unwrap_or_default();
-        Ok(wanted.into_iter().map(|wanted| self.fits(wanted, &text)).collect())
+        Ok(wanted
+            .into_iter()
+            .map(|wanted| self.fits(wanted, &text))
+            .collect())
     }
 
     /// Says of a config that does not fit its schema in which line of the file.
@@ -209,12 +225,18 @@ impl Plugins {
     /// The files that say which plugins there are.
     fn files(&self) -> Vec<PathBuf> {
         let configs = config::plugins_of(&self.config).unwrap_or_default();
-        let sources = configs.iter().filter_map(|config| match config.source.parse() {
-            Ok(Source::File(path)) => Some(self.home().join(path)),
-            _ => None,
-        });
+        let sources = configs
+            .iter()
+            .filter_map(|config| match config.source.parse() {
+                Ok(Source::File(path)) => Some(self.home().join(path)),
+                _ => None,
+            });
         let dev = self.dev.iter().flat_map(DevPlugins::files);
-        [self.config.clone(), Lock::beside(&self.config)].into_iter().chain(sources).chain(dev).collect()
+        [self.config.clone(), Lock::beside(&self.config)]
+            .into_iter()
+            .chain(sources)
+            .chain(dev)
+            .collect()
     }
 
     fn gauges(&self) {
@@ -222,7 +244,9 @@ impl Plugins {
             let Status { name, state, .. } = &status;
             let up = matches!(state, State::Running | State::OnTrial);
             self.metrics.plugin_up(name).set(f64::from(u8::from(up)));
-            self.metrics.plugin_memory(name).set(status.memory_bytes as f64);
+            self.metrics
+                .plugin_memory(name)
+                .set(status.memory_bytes as f64);
             for (outcome, count) in [
                 ("kept", status.kept),
                 ("modified", status.modified),

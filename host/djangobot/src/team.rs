@@ -90,7 +90,10 @@ impl djangobot_plugins::Roster for Team {
     }
 
     fn find_conversation(&self, name: &str) -> Option<Conversation> {
-        self.roster.find_conversation(name).as_ref().map(conversation)
+        self.roster
+            .find_conversation(name)
+            .as_ref()
+            .map(conversation)
     }
 }
 

@@ -77,7 +77,11 @@ impl Breaker {
     /// A call ended well. Says whether this ended a quarantine.
     pub(crate) fn succeeded(&mut self) -> bool {
         match &mut self.state {
-            State::Closed { in_a_row, recent, well } => {
+            State::Closed {
+                in_a_row,
+                recent,
+                well,
+            } => {
                 *in_a_row = 0;
                 *recent <<= 1;
                 *well += 1;
@@ -97,7 +101,9 @@ impl Breaker {
     /// A call failed.
     pub(crate) fn failed(&mut self, now: Instant) -> Judgement {
         match &mut self.state {
-            State::Closed { in_a_row, recent, .. } => {
+            State::Closed {
+                in_a_row, recent, ..
+            } => {
                 *in_a_row += 1;
                 *recent = *recent << 1 | 1;
                 if *in_a_row < IN_A_ROW && recent.count_ones() <= WINDOW / 2 {
@@ -160,7 +166,10 @@ mod tests {
         let mut breaker = Breaker::new();
         let now = Instant::now();
         let quarantine = |breaker: &mut Breaker| {
-            (0..IN_A_ROW).map(|_| breaker.failed(now)).next_back().unwrap()
+            (0..IN_A_ROW)
+                .map(|_| breaker.failed(now))
+                .next_back()
+                .unwrap()
         };
         assert_eq!(quarantine(&mut breaker), Judgement::Quarantined(FIRST));
         assert!(breaker.admits(now + FIRST));

@@ -73,11 +73,15 @@ impl Compiler {
         source: &Path,
         digest: &Digest,
     ) -> Result<Component, CompileError> {
-        let path = self.cache.join(format!("{digest}-{:016x}.cwasm", fingerprint(engine)));
+        let path = self
+            .cache
+            .join(format!("{digest}-{:016x}.cwasm", fingerprint(engine)));
         if path.exists() {
             match map(engine, &path) {
                 Ok(component) => return Ok(component),
-                Err(error) => tracing::info!(%error, path = %path.display(), "a compiled plugin is of no use any more; it is compiled anew"),
+                Err(error) => {
+                    tracing::info!(%error, path = %path.display(), "a compiled plugin is of no use any more; it is compiled anew")
+                }
             }
         }
         self.compile(source, &path).await?;
@@ -120,7 +124,9 @@ impl Compiler {
         if !output.status.success() {
             return Err(why(output.status, &output.stderr));
         }
-        unfinished.persist(path).map_err(|error| unusable(error.error))?;
+        unfinished
+            .persist(path)
+            .map_err(|error| unusable(error.error))?;
         Ok(())
     }
 }
@@ -143,14 +149,23 @@ pub fn child(source: &Path, output: &Path) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let limit = |resource, amount| {
         let amount = Some(amount);
-        setrlimit(resource, Rlimit { current: amount, maximum: amount }).map_err(|error| error.to_string())
+        setrlimit(
+            resource,
+            Rlimit {
+                current: amount,
+                maximum: amount,
+            },
+        )
+        .map_err(|error| error.to_string())
     };
     limit(Resource::As, MAX_MEMORY)?;
     limit(Resource::Cpu, MAX_CPU)?;
     limit(Resource::Core, 0)?;
     let bytes = std::fs::read(source).map_err(|error| error.to_string())?;
     let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
-    let compiled = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    let compiled = engine
+        .precompile_component(&bytes)
+        .map_err(|error| format!("{error:#}"))?;
     std::fs::write(output, compiled).map_err(|error| error.to_string())
 }
 
@@ -165,6 +180,9 @@ fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
 /// Stands for this version of wasmtime, its settings and this kind of processor.
 fn fingerprint(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
-    engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
+    engine
+        .wasmtime()
+        .precompile_compatibility_hash()
+        .hash(&mut hasher);
     hasher.finish()
 }

@@ -33,8 +33,10 @@ impl Engine {
     /// # Errors
     /// When the machine's processor is not supported, or no thread can be started.
     pub fn new() -> Result<Self, EngineError> {
-        let engine = wasmtime::Engine::new(&config()).map_err(|error| EngineError(format!("{error:#}")))?;
-        let ticker = Ticker::start(engine.clone()).map_err(|error| EngineError(error.to_string()))?;
+        let engine =
+            wasmtime::Engine::new(&config()).map_err(|error| EngineError(format!("{error:#}")))?;
+        let ticker =
+            Ticker::start(engine.clone()).map_err(|error| EngineError(error.to_string()))?;
         Ok(Self {
             engine,
             _ticker: Arc::new(ticker),

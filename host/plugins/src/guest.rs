@@ -100,7 +100,10 @@ impl Guest {
         match guest.ticks_left.checked_sub(1) {
             Some(left) => {
                 guest.ticks_left = left;
-                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+                Ok(UpdateDeadline::YieldCustom(
+                    1,
+                    Box::pin(tokio::task::yield_now()),
+                ))
             }
             None => {
                 let failure = Failure::Time(guest.owner.limits.time);
@@ -159,7 +162,11 @@ impl Call {
 }
 
 /// Checks a new event that a plugin made.
-pub(crate) fn emission(owner: &Owner, kind: String, body: String) -> Result<Emission, EmissionError> {
+pub(crate) fn emission(
+    owner: &Owner,
+    kind: String,
+    body: String,
+) -> Result<Emission, EmissionError> {
     if !owner.manifest.may_emit(&kind) {
         return Err(EmissionError::Unlisted(kind.chars().take(40).collect()));
     }

@@ -160,7 +160,8 @@ impl PluginHost {
             if !config.enabled {
                 (entry.serving, entry.trial) = (None, None);
             } else {
-                self.change(&mut entry, wanted, &samples, &mut changes).await;
+                self.change(&mut entry, wanted, &samples, &mut changes)
+                    .await;
             }
             entries.push(entry);
         }
@@ -192,7 +193,10 @@ impl PluginHost {
             && rejected.digest == wanted.digest
             && rejected.config == wanted.config
         {
-            entry.problem = Some(format!("version {} was rolled back and is not tried again; mend it, or change its config", wanted.manifest.version));
+            entry.problem = Some(format!(
+                "version {} was rolled back and is not tried again; mend it, or change its config",
+                wanted.manifest.version
+            ));
             return;
         }
         entry.rejected = None;
@@ -207,14 +211,21 @@ impl PluginHost {
         }
     }
 
-    async fn prepare(&self, entry: &Entry, wanted: Wanted, samples: &[Sample]) -> Result<Plugin, LoadError> {
+    async fn prepare(
+        &self,
+        entry: &Entry,
+        wanted: Wanted,
+        samples: &[Sample],
+    ) -> Result<Plugin, LoadError> {
         let candidate = self.shared.parts.candidate(wanted).await?;
         let serving = entry.serving.as_deref();
         let state = match serving {
             Some(serving) => state_of(serving, 0).await,
             None => None,
         };
-        candidate.rehearse(state.as_deref(), samples, serving).await?;
+        candidate
+            .rehearse(state.as_deref(), samples, serving)
+            .await?;
         let instances = candidate.start().await?;
         tracing::debug!(plugin = entry.name, version = %candidate.version(), "the plugin is ready");
         Ok(candidate.into_plugin(instances))
@@ -226,7 +237,10 @@ impl PluginHost {
         match &entry.serving {
             Some(serving) => {
                 let serves = &serving.owner.manifest.version;
-                tracing::error!(plugin, "the change of the plugin is refused, and version {serves} serves on: {which}{why}");
+                tracing::error!(
+                    plugin,
+                    "the change of the plugin is refused, and version {serves} serves on: {which}{why}"
+                );
             }
             None => tracing::error!(plugin, "the plugin is not loaded: {which}{why}"),
         }
@@ -269,12 +283,16 @@ impl PluginHost {
             drop(held);
             let (plugin, version) = (&change.name, &change.new.owner.manifest.version);
             match &change.old {
-                Some(old) => tracing::info!(plugin, %version, before = %old.owner.manifest.version, "the plugin was replaced"),
+                Some(old) => {
+                    tracing::info!(plugin, %version, before = %old.owner.manifest.version, "the plugin was replaced")
+                }
                 None => tracing::info!(plugin, %version, "the plugin is loaded"),
             }
         }
         for gone in &before {
-            let stays = entries.iter().any(|entry| entry.name == gone.name && entry.serving.is_some());
+            let stays = entries
+                .iter()
+                .any(|entry| entry.name == gone.name && entry.serving.is_some());
             if let (Some(plugin), false) = (&gone.serving, stays) {
                 plugin.fate.send_replace(Fate::Removed);
                 tracing::info!(plugin = gone.name, "the plugin is removed");
@@ -283,9 +301,16 @@ impl PluginHost {
     }
 
     fn install(&self, entries: &[Entry]) {
-        let plugins = entries.iter().filter_map(|entry| entry.serving.clone()).collect();
+        let plugins = entries
+            .iter()
+            .filter_map(|entry| entry.serving.clone())
+            .collect();
         let pipeline = Arc::new(Pipeline { plugins });
-        *self.shared.pipeline.write().unwrap_or_else(PoisonError::into_inner) = pipeline;
+        *self
+            .shared
+            .pipeline
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = pipeline;
     }
 
     /// Watches new versions for as long as they are on trial, until `cancel`.
@@ -344,7 +369,9 @@ impl PluginHost {
     /// Keeps an event for rehearsals, now and then.
     fn sample(&self, direction: Direction, passing: &Passing) {
         let seen = self.shared.seen.fetch_add(1, Relaxed);
-        if (seen >= SAMPLES as u64 && seen % SAMPLE_EVERY != 0) || passing.event.raw().len() > MAX_SAMPLE {
+        if (seen >= SAMPLES as u64 && seen % SAMPLE_EVERY != 0)
+            || passing.event.raw().len() > MAX_SAMPLE
+        {
             return;
         }
         let mut samples = lock(&self.shared.samples);
@@ -358,7 +385,11 @@ impl PluginHost {
     }
 
     fn pipeline(&self) -> Arc<Pipeline> {
-        self.shared.pipeline.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .pipeline
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {

@@ -23,7 +23,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(engine: Engine, linked: InstancePre<Guest>, owner: Arc<Owner>) -> wasmtime::Result<Self> {
+    pub(crate) fn new(
+        engine: Engine,
+        linked: InstancePre<Guest>,
+        owner: Arc<Owner>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self {
             engine,
             exports: v1::PluginIndices::new(&linked)?,
@@ -34,12 +38,18 @@ impl Prepared {
 
     /// Whether it has the optional export.
     pub(crate) fn has_lifecycle(&self) -> bool {
-        self.linked.component().get_export_index(None, LIFECYCLE).is_some()
+        self.linked
+            .component()
+            .get_export_index(None, LIFECYCLE)
+            .is_some()
     }
 
     /// Starts an instance and lets it read its config. One that is `shadow` rehearses: nothing that it does is seen outside.
     pub(crate) async fn start(&self, shadow: bool) -> Result<Instance, Failure> {
-        let mut store = Store::new(self.engine.wasmtime(), Guest::new(self.owner.clone(), shadow));
+        let mut store = Store::new(
+            self.engine.wasmtime(),
+            Guest::new(self.owner.clone(), shadow),
+        );
         store.limiter(|guest| &mut guest.memory);
         store.epoch_deadline_callback(Guest::tick);
         store.set_hostcall_fuel(self.owner.limits.host_call_bytes());
@@ -56,10 +66,17 @@ impl Prepared {
             Ok(plugin) => plugin,
             Err(error) => return Err(failure(&mut store, &error)),
         };
-        let mut instance = Instance { store, plugin, started };
+        let mut instance = Instance {
+            store,
+            plugin,
+            started,
+        };
         let config = self.owner.config.as_str();
         begin(&mut instance.store);
-        let init = instance.plugin.djangobot_plugin_handler().call_init(&mut instance.store, config);
+        let init = instance
+            .plugin
+            .djangobot_plugin_handler()
+            .call_init(&mut instance.store, config);
         let outcome = tokio::time::timeout(limit, init).await;
         instance.flatten(outcome)?.map_err(Failure::Error)?;
         Ok(instance)
@@ -77,7 +94,10 @@ type TimedOut = tokio::time::error::Elapsed;
 
 impl Instance {
     /// Hands an event over. The call comes back with the event and with what was done, whatever became of it.
-    pub(crate) async fn on_event(&mut self, call: Call) -> (Option<Call>, Result<Verdict, Failure>) {
+    pub(crate) async fn on_event(
+        &mut self,
+        call: Call,
+    ) -> (Option<Call>, Result<Verdict, Failure>) {
         self.store.data_mut().call = Some(call);
         begin(&mut self.store);
         let limit = self.store_limit();
@@ -138,14 +158,23 @@ impl Instance {
         instance.get_typed_func(&mut self.store, &function).ok()
     }
 
-    async fn call_lifecycle<P, R>(&mut self, function: TypedFunc<P, R>, parameters: P) -> Result<R, Failure>
+    async fn call_lifecycle<P, R>(
+        &mut self,
+        function: TypedFunc<P, R>,
+        parameters: P,
+    ) -> Result<R, Failure>
     where
         P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
-        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + Send + Sync + 'static,
+        R: wasmtime::component::ComponentNamedList
+            + wasmtime::component::Lift
+            + Send
+            + Sync
+            + 'static,
     {
         begin(&mut self.store);
         let limit = self.store_limit();
-        let outcome = tokio::time::timeout(limit, function.call_async(&mut self.store, parameters)).await;
+        let outcome =
+            tokio::time::timeout(limit, function.call_async(&mut self.store, parameters)).await;
         self.flatten(outcome)
     }
 

@@ -95,7 +95,9 @@ pub enum LoadError {
     #[error("it did not take the state of the version that serves: {0}")]
     Restore(Failure),
     /// It failed on an event that the version before did well on.
-    #[error("it failed on a recent event of type {kind} ({id}), on which the version that serves did not: {failure}")]
+    #[error(
+        "it failed on a recent event of type {kind} ({id}), on which the version that serves did not: {failure}"
+    )]
     Rehearsal {
         /// The event.
         id: String,
@@ -110,15 +112,27 @@ pub enum LoadError {
 }
 
 fn list(missing: &[Capability]) -> String {
-    missing.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
+    missing
+        .iter()
+        .map(|it| format!("`{it}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn meanings(missing: &[Capability]) -> String {
-    missing.iter().map(|it| format!("{it} lets it {}", it.meaning())).collect::<Vec<_>>().join(", ")
+    missing
+        .iter()
+        .map(|it| format!("{it} lets it {}", it.meaning()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn args(missing: &[Capability]) -> String {
-    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" --grant ")
+    missing
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" --grant ")
 }
 
 /// An event that came lately, before any plugin saw it.
@@ -140,7 +154,9 @@ pub(crate) struct Candidate {
 impl Parts {
     /// Checks, compiles and links what is wanted.
     pub(crate) async fn candidate(&self, wanted: Wanted) -> Result<Candidate, LoadError> {
-        let Wanted { config, manifest, .. } = &wanted;
+        let Wanted {
+            config, manifest, ..
+        } = &wanted;
         let missing = grant::missing(&manifest.capabilities, &config.grants);
         if !missing.is_empty() {
             return Err(LoadError::NotGranted {
@@ -162,11 +178,18 @@ impl Parts {
             })
             .collect();
         let may_wait = !http_grants.is_empty() || wanted.may_sleep;
-        let instances = config.instances.unwrap_or(if http_grants.is_empty() { 1 } else { WAITING_INSTANCES });
+        let instances = config.instances.unwrap_or(if http_grants.is_empty() {
+            1
+        } else {
+            WAITING_INSTANCES
+        });
         if !(1..=MAX_INSTANCES).contains(&instances) {
             return Err(LoadError::Instances(instances));
         }
-        let component = self.compiler.component(&self.engine, &wanted.path, &wanted.digest).await?;
+        let component = self
+            .compiler
+            .component(&self.engine, &wanted.path, &wanted.digest)
+            .await?;
         let limits = Limits::of(&config.limits, &manifest.limits, may_wait);
         let store = grants.contains(&Capability::Store);
         let owner = Arc::new(Owner {
@@ -245,8 +268,21 @@ impl Candidate {
 
     /// The plugin, with the instances that were started for it.
     pub(crate) fn into_plugin(self, instances: Vec<Instance>) -> Plugin {
-        let Self { prepared, owner, wanted, may_wait, .. } = self;
-        Plugin::new(owner, wanted.config, wanted.digest, prepared, (may_wait, wanted.uses_roster), instances)
+        let Self {
+            prepared,
+            owner,
+            wanted,
+            may_wait,
+            ..
+        } = self;
+        Plugin::new(
+            owner,
+            wanted.config,
+            wanted.digest,
+            prepared,
+            (may_wait, wanted.uses_roster),
+            instances,
+        )
     }
 
     pub(crate) fn version(&self) -> &Version {
@@ -255,9 +291,16 @@ impl Candidate {
 }
 
 /// Shows an event of late to an instance that rehearses; gives how it failed, if that says something.
-pub(crate) async fn replay(instance: &mut Instance, owner: &Owner, sample: &Sample) -> Option<Failure> {
+pub(crate) async fn replay(
+    instance: &mut Instance,
+    owner: &Owner,
+    sample: &Sample,
+) -> Option<Failure> {
     let Sample { direction, passing } = sample;
-    if !owner.manifest.wants(*direction, &passing.kind, &passing.event) {
+    if !owner
+        .manifest
+        .wants(*direction, &passing.kind, &passing.event)
+    {
         return None;
     }
     let call = Call {
@@ -272,5 +315,7 @@ pub(crate) async fn replay(instance: &mut Instance, owner: &Owner, sample: &Samp
     let (call, outcome) = instance.on_event(call).await;
     // A plugin that was refused a call of another host may well fail for that.
     let withheld = call.is_some_and(|call| call.effects.withheld);
-    outcome.err().filter(|failure| !(withheld && matches!(failure, Failure::Error(_))))
+    outcome
+        .err()
+        .filter(|failure| !(withheld && matches!(failure, Failure::Error(_))))
 }

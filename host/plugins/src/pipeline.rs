@@ -89,7 +89,9 @@ impl Pipeline {
         direction: Direction,
         passing: &'a Passing,
     ) -> impl Iterator<Item = &'a Arc<Plugin>> {
-        self.plugins.iter().filter(move |plugin| plugin.wants(direction, passing))
+        self.plugins
+            .iter()
+            .filter(move |plugin| plugin.wants(direction, passing))
     }
 
     /// Whether an event's way may take time, so that other conversations must not stand behind it.
@@ -104,7 +106,8 @@ impl Pipeline {
 
     /// Whether a plugin that asks for names may be called for an event.
     pub(crate) fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
-        self.wanting(direction, passing).any(|plugin| plugin.uses_roster)
+        self.wanting(direction, passing)
+            .any(|plugin| plugin.uses_roster)
     }
 
     /// Whether no plugin is called for an event.
@@ -166,8 +169,11 @@ impl Pipeline {
                     more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
                 }
                 Handled::Replaced(replacements, effects) => {
-                    let mut replacements: Vec<_> = numbered(&plugin, &id, hops, replacements, 0).collect();
-                    let nothing = replacements.is_empty().then(|| dropped(&plugin, "it was replaced by nothing".into()));
+                    let mut replacements: Vec<_> =
+                        numbered(&plugin, &id, hops, replacements, 0).collect();
+                    let nothing = replacements
+                        .is_empty()
+                        .then(|| dropped(&plugin, "it was replaced by nothing".into()));
                     if let Some(first) = replacements.first_mut() {
                         // It stands for what came in, so that it is found by the same id.
                         first.id = id.clone();
@@ -205,7 +211,10 @@ enum Way {
 fn add(waiting: &mut Vec<(Passing, usize)>, more: Vec<(Passing, usize)>, events: &mut usize) {
     let room = MAX_EVENTS - (*events).min(MAX_EVENTS);
     if more.len() > room {
-        tracing::warn!(left_out = more.len() - room, "plugins made more than {MAX_EVENTS} events of one; the rest is left out");
+        tracing::warn!(
+            left_out = more.len() - room,
+            "plugins made more than {MAX_EVENTS} events of one; the rest is left out"
+        );
     }
     *events += more.len().min(room);
     waiting.extend(more.into_iter().take(room).rev());
@@ -223,7 +232,9 @@ async fn ask(
     loop {
         match handled {
             Handled::Failed(passing, _) if asked.config.on_error == OnError::Hold => {
-                let again = asked.quarantined_until().unwrap_or_else(|| Instant::now() + TRY_AGAIN);
+                let again = asked
+                    .quarantined_until()
+                    .unwrap_or_else(|| Instant::now() + TRY_AGAIN);
                 let mut fate = asked.fate.subscribe();
                 tokio::select! {
                     () = tokio::time::sleep_until(again.into()) => {}
@@ -272,11 +283,14 @@ fn numbered(
     emissions: Vec<Emission>,
     first: usize,
 ) -> impl Iterator<Item = Passing> {
-    emissions.into_iter().enumerate().map(move |(n, Emission { kind, body })| Passing {
-        id: format!("{id}.{}.{}", plugin.name(), first + n).into(),
-        kind: kind.into(),
-        event: body,
-        hops: hops + 1,
-        emitted: true,
-    })
+    emissions
+        .into_iter()
+        .enumerate()
+        .map(move |(n, Emission { kind, body })| Passing {
+            id: format!("{id}.{}.{}", plugin.name(), first + n).into(),
+            kind: kind.into(),
+            event: body,
+            hops: hops + 1,
+            emitted: true,
+        })
 }

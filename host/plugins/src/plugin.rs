@@ -162,7 +162,9 @@ impl Plugin {
     }
 
     pub(crate) fn wants(&self, direction: Direction, passing: &Passing) -> bool {
-        self.owner.manifest.wants(direction, &passing.kind, &passing.event)
+        self.owner
+            .manifest
+            .wants(direction, &passing.kind, &passing.event)
     }
 
     /// Whether an event of this plugin may have to wait.
@@ -181,7 +183,10 @@ impl Plugin {
 
     /// How the last call that failed did.
     pub(crate) fn last_failure(&self) -> Option<String> {
-        let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self
+            .last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         last.as_ref().map(ToString::to_string)
     }
 
@@ -201,7 +206,10 @@ impl Plugin {
                 Ok(None) => continue,
                 Err(failure) => {
                     // An old version that can't even tell its state must not keep the new one out.
-                    tracing::warn!(plugin = self.name(), "the old version did not hand its state on: {failure}");
+                    tracing::warn!(
+                        plugin = self.name(),
+                        "the old version did not hand its state on: {failure}"
+                    );
                     continue;
                 }
             };
@@ -262,7 +270,9 @@ impl Plugin {
     /// Whether it too fails on an event of late, where nobody sees it.
     pub(crate) async fn fails_on(&self, sample: &Sample) -> bool {
         match self.prepared.start(true).await {
-            Ok(mut instance) => load::replay(&mut instance, &self.owner, sample).await.is_some(),
+            Ok(mut instance) => load::replay(&mut instance, &self.owner, sample)
+                .await
+                .is_some(),
             Err(_) => true,
         }
     }
@@ -289,9 +299,14 @@ impl Plugin {
         match outcome {
             Ok(verdict) => {
                 if self.breaker().succeeded() {
-                    tracing::info!(plugin = self.name(), "the plugin works again; its quarantine is over");
+                    tracing::info!(
+                        plugin = self.name(),
+                        "the plugin works again; its quarantine is over"
+                    );
                 }
-                self.stats.emitted.fetch_add(effects.emissions.len() as u64, Relaxed);
+                self.stats
+                    .emitted
+                    .fetch_add(effects.emissions.len() as u64, Relaxed);
                 match verdict {
                     Verdict::Keep | Verdict::Modify(_) => Handled::On(passing, effects),
                     Verdict::Drop(reason) => Handled::Dropped(reason, effects),
@@ -300,7 +315,10 @@ impl Plugin {
             }
             Err(failure) => {
                 let judgement = self.breaker().failed(Instant::now());
-                *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+                *self
+                    .last_failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
                 self.tell(&failure, &passing, &judgement);
                 Handled::Failed(passing, failure.to_string())
             }
@@ -341,9 +359,14 @@ impl Plugin {
 
     /// Keeps the books on memory; an instance that failed is gone.
     fn account(&self, slot: &mut Slot) {
-        let memory = slot.instance.as_ref().map_or(0, |instance| instance.memory() as u64);
+        let memory = slot
+            .instance
+            .as_ref()
+            .map_or(0, |instance| instance.memory() as u64);
         if memory != slot.memory {
-            self.stats.memory.fetch_add(memory.wrapping_sub(slot.memory), Relaxed);
+            self.stats
+                .memory
+                .fetch_add(memory.wrapping_sub(slot.memory), Relaxed);
             slot.memory = memory;
         }
     }
@@ -357,7 +380,9 @@ impl Plugin {
         let (id, kind) = (&*passing.id, &*passing.kind);
         if let Judgement::Quarantined(pause) = judgement {
             tracing::error!(
-                plugin, id, r#type = kind,
+                plugin,
+                id,
+                r#type = kind,
                 "the plugin keeps failing ({failure}); it is quarantined for {} s, and its events {}",
                 pause.as_secs(),
                 match self.config.on_error {
@@ -377,7 +402,13 @@ impl Plugin {
             told.at = Some(Instant::now());
             std::mem::take(&mut told.unsaid)
         };
-        tracing::warn!(plugin, id, r#type = kind, unsaid, "the plugin failed on an event: {failure}");
+        tracing::warn!(
+            plugin,
+            id,
+            r#type = kind,
+            unsaid,
+            "the plugin failed on an event: {failure}"
+        );
     }
 }
 

@@ -28,7 +28,10 @@ pub fn check(manifest: &Manifest, config: &Value) -> Vec<ConfigProblem> {
         let message = "the plugin takes no config".to_owned();
         return match is_empty {
             true => Vec::new(),
-            false => vec![ConfigProblem { pointer: String::new(), message }],
+            false => vec![ConfigProblem {
+                pointer: String::new(),
+                message,
+            }],
         };
     };
     let Ok(validator) = jsonschema::validator_for(schema) else {
@@ -84,7 +87,10 @@ mod tests {
             "[config-schema]\nadditionalProperties = false\n[config-schema.properties]\nstyle = { enum = [\"a\", \"b\"] }\nfields = { type = \"array\", items = { type = \"string\" } }",
         );
         let check = |config: serde_json::Value, expect: &[&str]| {
-            let found: Vec<String> = check(&manifest, &config).iter().map(ToString::to_string).collect();
+            let found: Vec<String> = check(&manifest, &config)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             assert_eq!(found.len(), expect.len(), "{found:?}");
             for (found, expect) in found.iter().zip(expect) {
                 assert!(found.contains(expect), "{found} / {expect}");

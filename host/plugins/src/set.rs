@@ -52,7 +52,8 @@ async fn one(config: &PluginConfig, lock: &Lock, places: &Places<'_>) -> Result<
         ));
     }
     let component = component(locked, places).await?;
-    wanted(config, &component, places.components.path(&locked.sha256)).map_err(|why| format!("{why}; {cure}"))
+    wanted(config, &component, places.components.path(&locked.sha256))
+        .map_err(|why| format!("{why}; {cure}"))
 }
 
 /// The component that is pinned: kept here, or got again where it came from.
@@ -87,7 +88,10 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<Vec<u8>, Stri
             locked.source, artifact.digest
         ));
     }
-    places.components.put(&artifact.component).map_err(|error| error.to_string())?;
+    places
+        .components
+        .put(&artifact.component)
+        .map_err(|error| error.to_string())?;
     Ok(artifact.component)
 }
 
@@ -95,13 +99,20 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<Vec<u8>, Stri
 ///
 /// # Errors
 /// A clause, where the component is none that this host can run, or is called otherwise.
-pub fn wanted(config: &PluginConfig, component: &[u8], path: std::path::PathBuf) -> Result<Wanted, String> {
+pub fn wanted(
+    config: &PluginConfig,
+    component: &[u8],
+    path: std::path::PathBuf,
+) -> Result<Wanted, String> {
     let artifact = Artifact::read(component).map_err(|error| error.to_string())?;
     Ok(Wanted {
         config: config.clone(),
         digest: Digest::of(component),
         path,
-        may_sleep: artifact.wasi.iter().any(|name| name.starts_with("wasi:io/poll@")),
+        may_sleep: artifact
+            .wasi
+            .iter()
+            .any(|name| name.starts_with("wasi:io/poll@")),
         uses_roster: artifact.imports.contains("roster"),
         manifest: artifact.manifest,
     })

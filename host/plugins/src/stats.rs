@@ -73,7 +73,11 @@ impl Histogram {
 
     /// The time that `share` of the calls stayed below; `None` before the first.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
-        let counts: Vec<u64> = self.buckets.iter().map(|it| u64::from(it.load(Relaxed))).collect();
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|it| u64::from(it.load(Relaxed)))
+            .collect();
         let total: u64 = counts.iter().sum();
         let wanted = (total as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -116,7 +120,10 @@ mod tests {
         }
         let check = |share, expect: f64| {
             let found = histogram.quantile(share).unwrap().as_secs_f64() * 1e6;
-            assert!((found / expect - 1.0).abs() < 0.1, "{share}: {found} for {expect}");
+            assert!(
+                (found / expect - 1.0).abs() < 0.1,
+                "{share}: {found} for {expect}"
+            );
         };
         check(0.5, 500.0);
         check(0.99, 990.0);
@@ -129,7 +136,10 @@ mod tests {
             let bucket = bucket_of(nanos);
             assert!(bucket < BUCKETS);
             let middle = middle_of(bucket) as f64;
-            assert!((middle / nanos as f64 - 1.0).abs() <= 0.5, "{nanos}: {middle}");
+            assert!(
+                (middle / nanos as f64 - 1.0).abs() <= 0.5,
+                "{nanos}: {middle}"
+            );
         }
     }
 }

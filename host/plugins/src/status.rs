@@ -111,7 +111,11 @@ impl Status {
     }
 
     pub(crate) fn of(entry: &Entry) -> Self {
-        let state = if entry.enabled { State::Refused } else { State::Disabled };
+        let state = if entry.enabled {
+            State::Refused
+        } else {
+            State::Disabled
+        };
         let mut status = Self::new(&entry.name, &entry.source, state);
         status.why.clone_from(&entry.problem);
         let Some(plugin) = &entry.serving else {
@@ -125,10 +129,18 @@ impl Status {
         if let (Some(until), None) = (plugin.quarantined_until(), &status.why) {
             let left = until.saturating_duration_since(std::time::Instant::now());
             let last = plugin.last_failure().unwrap_or_default();
-            status.why = Some(format!("it keeps failing ({last}); it is tried again in {} s", left.as_secs() + 1));
+            status.why = Some(format!(
+                "it keeps failing ({last}); it is tried again in {} s",
+                left.as_secs() + 1
+            ));
         }
         let stats = &plugin.stats;
-        let micros = |share| stats.time.quantile(share).map(|time| time.as_nanos() as f64 / 1e3);
+        let micros = |share| {
+            stats
+                .time
+                .quantile(share)
+                .map(|time| time.as_nanos() as f64 / 1e3)
+        };
         Self {
             version: Some(plugin.owner.manifest.version.to_string()),
             sha256: Some(plugin.digest.to_string()),

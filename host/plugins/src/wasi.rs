@@ -11,8 +11,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use crate::log::{Level, PluginLog};
 use crate::guest::MAX_HANDLES;
+use crate::log::{Level, PluginLog};
 use crate::plugin::Owner;
 
 /// The longest line that is waited for; what is longer is written in parts.
@@ -79,7 +79,11 @@ impl LineWriter {
 }
 
 impl AsyncWrite for LineWriter {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         for &byte in bytes {
             match byte {
                 b'\n' => self.end_line(),

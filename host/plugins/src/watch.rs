@@ -77,7 +77,9 @@ impl Watcher {
             let fresh = !self.folders.contains(&folder);
             match fresh.then(|| system.watch(&folder, RecursiveMode::NonRecursive)) {
                 // A folder that is not there is tried again the next time.
-                Some(Err(error)) => tracing::debug!(%error, folder = %folder.display(), "the folder is not watched"),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, folder = %folder.display(), "the folder is not watched")
+                }
                 None | Some(Ok(())) => {
                     watched.insert(folder);
                 }
@@ -89,7 +91,10 @@ impl Watcher {
     /// Waits until something in the folders changed, and then until it is quiet. Cancel safe.
     pub async fn changed(&self) {
         self.told.notified().await;
-        while tokio::time::timeout(QUIET, self.told.notified()).await.is_ok() {}
+        while tokio::time::timeout(QUIET, self.told.notified())
+            .await
+            .is_ok()
+        {}
     }
 
     /// Whether one of the files is not as it was the last time.

@@ -76,7 +76,11 @@ type Work = FuturesUnordered<BoxFuture<'static, (String, Passed, Received)>>;
 
 impl Inbound {
     /// Forwards until the transport ends, then returns what may still wait for the layer.
-    pub(crate) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, limit: Duration) -> Deliveries {
+    pub(crate) async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Incoming>,
+        limit: Duration,
+    ) -> Deliveries {
         let mut lanes = Lanes::default();
         let mut work: Work = FuturesUnordered::new();
         loop {
@@ -98,7 +102,10 @@ impl Inbound {
         let in_time = tokio::time::timeout(limit, last).await.is_ok();
         let left = lanes.running() + lanes.behind();
         if !in_time && left > 0 {
-            tracing::error!(events = left, "stopped with events that plugins had not finished with; they are lost");
+            tracing::error!(
+                events = left,
+                "stopped with events that plugins had not finished with; they are lost"
+            );
         }
         while let Ok(message) = self.messages.try_recv() {
             self.send(message).await;
@@ -123,7 +130,12 @@ impl Inbound {
     }
 
     /// One event's whole way in: [`Inbound::deliver`] is its second half.
-    async fn forward(&mut self, frame: Frame, lanes: &mut Lanes<Job>, work: &mut Work) -> Result<(), Unfit> {
+    async fn forward(
+        &mut self,
+        frame: Frame,
+        lanes: &mut Lanes<Job>,
+        work: &mut Work,
+    ) -> Result<(), Unfit> {
         // Parsed once, by the transport; what is no JSON object ends here, the connection goes on.
         let event = frame.event.map_err(|error| Unfit {
             reason: match error {
@@ -171,19 +183,28 @@ impl Inbound {
         if self.plugins.needs_roster(Direction::Inbound, &passing) {
             self.roster.ready().await;
         }
-        let passed = self.plugins.pass(Direction::Inbound, passing, lane_number(&lane)).await;
+        let passed = self
+            .plugins
+            .pass(Direction::Inbound, passing, lane_number(&lane))
+            .await;
         self.deliver(passed, received).await;
         Ok(())
     }
 
     /// An event's way through plugins that may take their time.
-    fn pass(&self, lane: String, Job { passing, received }: Job) -> BoxFuture<'static, (String, Passed, Received)> {
+    fn pass(
+        &self,
+        lane: String,
+        Job { passing, received }: Job,
+    ) -> BoxFuture<'static, (String, Passed, Received)> {
         let (plugins, roster) = (self.plugins.clone(), self.roster.clone());
         Box::pin(async move {
             if plugins.needs_roster(Direction::Inbound, &passing) {
                 roster.ready().await;
             }
-            let passed = plugins.pass(Direction::Inbound, passing, lane_number(&lane)).await;
+            let passed = plugins
+                .pass(Direction::Inbound, passing, lane_number(&lane))
+                .await;
             (lane, passed, received)
         })
     }
@@ -216,7 +237,9 @@ impl Inbound {
     }
 
     async fn put(&mut self, passing: Passing, received: &Received) -> Result<(), Unfit> {
-        let Passing { id, kind, event, .. } = passing;
+        let Passing {
+            id, kind, event, ..
+        } = passing;
         let channel = self.route(&kind)?;
         let message = self
             .envelope
@@ -283,7 +306,11 @@ impl Inbound {
         if let Some(counter) = self.counters.get(kind) {
             return counter.increment(1);
         }
-        let kind = if self.counters.len() < MAX_TYPES { kind } else { "other" };
+        let kind = if self.counters.len() < MAX_TYPES {
+            kind
+        } else {
+            "other"
+        };
         let counter = self.metrics.events(kind);
         counter.increment(1);
         self.counters.insert(kind.into(), counter);

@@ -214,7 +214,9 @@ impl Outbound {
                     tap.send(&self.channel, &message);
                 }
                 let read = self.rules.read(&message);
-                let wanted = self.plugins.wants(Direction::Outbound, &passing(&delivery, message.clone()));
+                let wanted = self
+                    .plugins
+                    .wants(Direction::Outbound, &passing(&delivery, message.clone()));
                 (wanted.then_some(message), read)
             }
             Err(refusal) => (None, (Reply::default(), Err(refusal))),
@@ -267,7 +269,9 @@ impl Outbound {
     /// that of the message itself.
     async fn pass(&self, taken: &mut Taken, message: Event, lane: &str) -> Result<Value, Unsent> {
         let passing = passing(&taken.delivery, message);
-        let through = self.plugins.pass(Direction::Outbound, passing, lane_number(lane));
+        let through = self
+            .plugins
+            .pass(Direction::Outbound, passing, lane_number(lane));
         // A plugin may hold a message for as long as it is broken; a stop leaves it in the layer.
         let Some(passed) = self.post.stop.run_until_cancelled(through).await else {
             return Err(Unsent::Stopped);
@@ -286,11 +290,17 @@ impl Outbound {
                 (true, Ok(_)) => {}
                 (true, Err(Unsent::Refused(refusal))) => {
                     self.metrics.sends(&refusal.error).increment(1);
-                    tracing::error!(error = refusal.error, "a message that a plugin emitted was not sent: {}", refusal.detail);
+                    tracing::error!(
+                        error = refusal.error,
+                        "a message that a plugin emitted was not sent: {}",
+                        refusal.detail
+                    );
                 }
                 // The message itself is sent, so that it must not come again; what was to follow it is lost.
                 (true, Err(Unsent::Stopped | Unsent::Barred(_))) => {
-                    tracing::warn!("a message that a plugin emitted was not sent, since the bridge stops");
+                    tracing::warn!(
+                        "a message that a plugin emitted was not sent, since the bridge stops"
+                    );
                 }
             }
             if matches!(outcome, Err(Unsent::Stopped | Unsent::Barred(_))) {
@@ -307,8 +317,15 @@ impl Outbound {
 
     /// Calls what came out of the plugins.
     async fn send_on(&self, taken: &mut Taken, passing: Passing) -> Result<Value, Unsent> {
-        let Passing { kind, mut event, emitted, .. } = passing;
-        let unfit = |error: djangobot_event::EditError| Refusal::new("invalid_message", format!("{error}."));
+        let Passing {
+            kind,
+            mut event,
+            emitted,
+            ..
+        } = passing;
+        let unfit = |error: djangobot_event::EditError| {
+            Refusal::new("invalid_message", format!("{error}."))
+        };
         if *kind != *DEFAULT_METHOD || event.get("/method").is_some() {
             event.set("/method", &*kind).map_err(unfit)?;
         }
@@ -462,10 +479,16 @@ impl Outbound {
 
 /// A message as plugins see it: by its Web API method, with an id that is the same should the layer give it again.
 fn passing(delivery: &Delivery, message: Event) -> Passing {
-    let method = message.text("/method").map_or_else(|| DEFAULT_METHOD.to_owned(), |it| it.chars().take(80).collect());
+    let method = message.text("/method").map_or_else(
+        || DEFAULT_METHOD.to_owned(),
+        |it| it.chars().take(80).collect(),
+    );
     let id = format!("send.{:016x}", fingerprint(&delivery.member));
     let hops = passage::hops(&message);
-    Passing { hops, ..Passing::new(&id, &method, message) }
+    Passing {
+        hops,
+        ..Passing::new(&id, &method, message)
+    }
 }
 
 /// `slack.sent`: Slack's own answer, flat, and the caller's id.

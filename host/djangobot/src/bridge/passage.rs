@@ -25,17 +25,31 @@ pub(crate) fn message(message: &Message) -> Result<Event, EditError> {
 
 /// How many sends of plugins led to a message.
 pub(crate) fn hops(message: &Event) -> u8 {
-    let hops = message.get("/djangobot/hops").and_then(|hops| hops.as_i64());
+    let hops = message
+        .get("/djangobot/hops")
+        .and_then(|hops| hops.as_i64());
     hops.and_then(|hops| u8::try_from(hops).ok()).unwrap_or(0)
 }
 
 /// Counts and logs that an event ended with a plugin.
 pub(crate) fn tell_dropped(dropped: &Dropped, direction: Direction, metrics: &Metrics) {
-    let Dropped { plugin, reason, failed } = dropped;
+    let Dropped {
+        plugin,
+        reason,
+        failed,
+    } = dropped;
     metrics.plugin_drops(plugin, direction.name()).increment(1);
     if *failed {
-        tracing::warn!(plugin, direction = direction.name(), "an event was dropped: {reason}");
+        tracing::warn!(
+            plugin,
+            direction = direction.name(),
+            "an event was dropped: {reason}"
+        );
     } else {
-        tracing::debug!(plugin, direction = direction.name(), "a plugin dropped an event: {reason}");
+        tracing::debug!(
+            plugin,
+            direction = direction.name(),
+            "a plugin dropped an event: {reason}"
+        );
     }
 }

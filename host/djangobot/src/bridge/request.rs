@@ -51,10 +51,22 @@ impl Refusal {
 
     /// A plugin let a message go no further.
     pub(crate) fn dropped(dropped: &djangobot_plugins::Dropped) -> Self {
-        let djangobot_plugins::Dropped { plugin, reason, failed } = dropped;
+        let djangobot_plugins::Dropped {
+            plugin,
+            reason,
+            failed,
+        } = dropped;
         match failed {
-            true => Self::new("plugin_failed", format!("The plugin {plugin} failed, and its on-error lets nothing pass: {reason}.")),
-            false => Self::new(DROPPED, format!("The plugin {plugin} dropped it: {reason}.")),
+            true => Self::new(
+                "plugin_failed",
+                format!(
+                    "The plugin {plugin} failed, and its on-error lets nothing pass: {reason}."
+                ),
+            ),
+            false => Self::new(
+                DROPPED,
+                format!("The plugin {plugin} dropped it: {reason}."),
+            ),
         }
     }
 }

@@ -37,7 +37,10 @@ mod bindings {
 }
 
 /// The event that a guest holds a handle of: always the one of the call at hand.
-#[allow(unreachable_pub, reason = "the generated code gives it another name, which is public")]
+#[allow(
+    unreachable_pub,
+    reason = "the generated code gives it another name, which is public"
+)]
 pub struct EventHandle(());
 
 /// The handle that a call passes. It stands for no entry of a table: a guest can't keep it, since a borrow must be given
@@ -72,7 +75,10 @@ pub(crate) fn link(linker: &mut Linker<Guest>, grants: &[Capability]) -> wasmtim
 }
 
 /// Turns an answer into the host's own words, and refuses what is none.
-pub(crate) fn verdict(guest: &mut Guest, answer: types::Verdict) -> Result<verdict::Verdict, Failure> {
+pub(crate) fn verdict(
+    guest: &mut Guest,
+    answer: types::Verdict,
+) -> Result<verdict::Verdict, Failure> {
     let limit = guest.owner.limits.output;
     let owner = guest.owner.clone();
     let Some(call) = &mut guest.call else {
@@ -106,7 +112,8 @@ pub(crate) fn verdict(guest: &mut Guest, answer: types::Verdict) -> Result<verdi
             }
             let emissions = emissions.into_iter().map(|emission| {
                 call.take_output(emission.kind.len() + emission.body.len(), limit)?;
-                guest::emission(&owner, emission.kind, emission.body).map_err(|error| error.to_string())
+                guest::emission(&owner, emission.kind, emission.body)
+                    .map_err(|error| error.to_string())
             });
             emissions
                 .collect::<Result<_, String>>()
@@ -205,7 +212,11 @@ impl wit::events::HostEvent for Guest {
         })
     }
 
-    fn get(&mut self, _: Resource<EventHandle>, pointer: String) -> wasmtime::Result<Option<types::Value>> {
+    fn get(
+        &mut self,
+        _: Resource<EventHandle>,
+        pointer: String,
+    ) -> wasmtime::Result<Option<types::Value>> {
         self.count()?;
         Ok(self.call()?.event.get(&pointer).map(value_of))
     }
@@ -233,7 +244,9 @@ impl wit::events::HostEvent for Guest {
                 bytes += text.len();
             }
             if bytes > MAX_SELECTED {
-                return Err(wasmtime::Error::msg("it selected more than 16 MiB in one call"));
+                return Err(wasmtime::Error::msg(
+                    "it selected more than 16 MiB in one call",
+                ));
             }
             values.push(value);
         }
@@ -282,12 +295,17 @@ impl From<roster::Conversation> for wit::roster::Conversation {
 impl wit::roster::Host for Guest {
     fn me(&mut self) -> wasmtime::Result<Option<wit::roster::Identity>> {
         self.count()?;
-        Ok(self.owner.services.roster.me().map(|me| wit::roster::Identity {
-            team_id: me.team_id,
-            user_id: me.user_id,
-            bot_id: me.bot_id,
-            name: me.name,
-        }))
+        Ok(self
+            .owner
+            .services
+            .roster
+            .me()
+            .map(|me| wit::roster::Identity {
+                team_id: me.team_id,
+                user_id: me.user_id,
+                bot_id: me.bot_id,
+                name: me.name,
+            }))
     }
 
     fn get_user(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::User>> {
@@ -305,10 +323,16 @@ impl wit::roster::Host for Guest {
             )));
         }
         let roster = &self.owner.services.roster;
-        Ok(ids.iter().map(|id| roster.user(id).map(Into::into)).collect())
+        Ok(ids
+            .iter()
+            .map(|id| roster.user(id).map(Into::into))
+            .collect())
     }
 
-    fn get_conversation(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::Conversation>> {
+    fn get_conversation(
+        &mut self,
+        id: String,
+    ) -> wasmtime::Result<Option<wit::roster::Conversation>> {
         self.count()?;
         Ok(self.owner.services.roster.conversation(&id).map(Into::into))
     }
@@ -337,9 +361,17 @@ impl wit::roster::Host for Guest {
         Ok(self.owner.services.roster.find_user(&name).map(Into::into))
     }
 
-    fn find_conversation(&mut self, name: String) -> wasmtime::Result<Option<wit::roster::Conversation>> {
+    fn find_conversation(
+        &mut self,
+        name: String,
+    ) -> wasmtime::Result<Option<wit::roster::Conversation>> {
         self.count()?;
-        Ok(self.owner.services.roster.find_conversation(&name).map(Into::into))
+        Ok(self
+            .owner
+            .services
+            .roster
+            .find_conversation(&name)
+            .map(Into::into))
     }
 }
 
@@ -361,13 +393,18 @@ impl wit::log::Host for Guest {
 impl wit::clock::Host for Guest {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         self.count()?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Ok(since.as_millis() as u64)
     }
 }
 
 impl wit::emitter::Host for Guest {
-    fn emit(&mut self, emission: types::Emission) -> wasmtime::Result<Result<(), wit::emitter::EmitError>> {
+    fn emit(
+        &mut self,
+        emission: types::Emission,
+    ) -> wasmtime::Result<Result<(), wit::emitter::EmitError>> {
         use wit::emitter::EmitError;
         self.count()?;
         let owner = self.owner.clone();
@@ -379,14 +416,16 @@ impl wit::emitter::Host for Guest {
         if let Err(why) = call.take_output(emission.kind.len() + emission.body.len(), limit) {
             return Ok(Err(EmitError::Invalid(why)));
         }
-        Ok(match guest::emission(&owner, emission.kind, emission.body) {
-            Ok(emission) => {
-                call.effects.emissions.push(emission);
-                Ok(())
-            }
-            Err(EmissionError::Unlisted(_)) => Err(EmitError::Denied),
-            Err(error @ EmissionError::Body(_)) => Err(EmitError::Invalid(error.to_string())),
-        })
+        Ok(
+            match guest::emission(&owner, emission.kind, emission.body) {
+                Ok(emission) => {
+                    call.effects.emissions.push(emission);
+                    Ok(())
+                }
+                Err(EmissionError::Unlisted(_)) => Err(EmitError::Denied),
+                Err(error @ EmissionError::Body(_)) => Err(EmitError::Invalid(error.to_string())),
+            },
+        )
     }
 }
 
@@ -445,7 +484,10 @@ impl Guest {
 }
 
 impl wit::store::Host for Guest {
-    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::store::StoreError>> {
+    fn get(
+        &mut self,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::store::StoreError>> {
         Ok(self.store()?.get(&key).map_err(Into::into))
     }
 
@@ -455,7 +497,6 @@ impl wit::store::Host for Guest {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
-        
         Ok(self.store()?.set(&key, &value, ttl_ms).map_err(Into::into))
     }
 
@@ -463,7 +504,11 @@ impl wit::store::Host for Guest {
         Ok(self.store()?.delete(&key).map_err(Into::into))
     }
 
-    fn increment(&mut self, key: String, by: i64) -> wasmtime::Result<Result<i64, wit::store::StoreError>> {
+    fn increment(
+        &mut self,
+        key: String,
+        by: i64,
+    ) -> wasmtime::Result<Result<i64, wit::store::StoreError>> {
         Ok(self.store()?.increment(&key, by).map_err(Into::into))
     }
 }
@@ -486,7 +531,9 @@ impl wit::http::Host for Guest {
             if let Some(call) = &mut self.call {
                 call.effects.withheld = true;
             }
-            return Ok(Err(HttpError::Failed("this is a rehearsal; nothing is fetched".into())));
+            return Ok(Err(HttpError::Failed(
+                "this is a rehearsal; nothing is fetched".into(),
+            )));
         }
         let request = http::Request {
             method: request.method,
