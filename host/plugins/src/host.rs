@@ -369,7 +369,7 @@ impl PluginHost {
     /// Keeps an event for rehearsals, now and then.
     fn sample(&self, direction: Direction, passing: &Passing) {
         let seen = self.shared.seen.fetch_add(1, Relaxed);
-        if (seen >= SAMPLES as u64 && seen % SAMPLE_EVERY != 0)
+        if (seen >= SAMPLES as u64 && !seen.is_multiple_of(SAMPLE_EVERY))
             || passing.event.raw().len() > MAX_SAMPLE
         {
             return;

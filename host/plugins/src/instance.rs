@@ -155,7 +155,7 @@ impl Instance {
         let instance = self.started;
         let interface = instance.get_export_index(&mut self.store, None, LIFECYCLE)?;
         let function = instance.get_export_index(&mut self.store, Some(&interface), name)?;
-        instance.get_typed_func(&mut self.store, &function).ok()
+        instance.get_typed_func(&mut self.store, function).ok()
     }
 
     async fn call_lifecycle<P, R>(
