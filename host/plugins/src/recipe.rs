@@ -7,7 +7,7 @@ mod rust;
 mod tests;
 mod toolchain;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use self::error::RecipeError;
 
