@@ -166,10 +166,10 @@ mod tests {
         let mut breaker = Breaker::new();
         let now = Instant::now();
         let quarantine = |breaker: &mut Breaker| {
-            (0..IN_A_ROW)
-                .map(|_| breaker.failed(now))
-                .next_back()
-                .unwrap()
+            for _ in 1..IN_A_ROW {
+                breaker.failed(now);
+            }
+            breaker.failed(now)
         };
         assert_eq!(quarantine(&mut breaker), Judgement::Quarantined(FIRST));
         assert!(breaker.admits(now + FIRST));
