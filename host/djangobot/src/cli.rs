@@ -1,5 +1,7 @@
 //! The command line: what can be said, and what each word means.
 
+mod plugin;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,6 +9,11 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
+
+pub(crate) use self::plugin::{
+    AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
+    UpdateArgs,
+};
 
 /// Bridges Slack and Django Channels apps.
 ///
@@ -59,6 +66,9 @@ pub(crate) enum Command {
     /// Messages for Slack that could not be sent, and whose failure nobody could be told.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Plugins: WebAssembly components that every event passes through.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// A Slack workspace on this machine, for clients of your own: Web API and RTM.
     LocalSlack(LocalSlackArgs),
     /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use djangobot_plugins::PluginConfig;
+use djangobot_plugins::source::Source;
+use djangobot_plugins::{PluginConfig, manifest};
 use miette::Diagnostic;
 use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
+use toml::Spanned;
 use url::Url;
 
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
@@ -32,7 +34,7 @@ const METHODS: &[&str] = &[
 pub(crate) struct Settings {
     pub(crate) slack: SlackSettings,
     pub(crate) layer: LayerSettings,
-    /// In the order of the file.
+    /// In the order of the file: that of events inbound, and the reverse of it outbound.
     pub(crate) plugins: Vec<PluginConfig>,
     pub(crate) plugin_host: PluginHostSettings,
     /// Where what must outlive the process is kept.
@@ -131,9 +133,6 @@ pub(crate) enum ConfigError {
         #[help]
         help: Option<String>,
     },
-    #[error("{}: there are two [[plugin]] called {name:?}", path.display())]
-    #[diagnostic(help("give one of them another name, or take it out"))]
-    TwoPlugins { path: PathBuf, name: String },
     #[error("there is no Slack token")]
     #[diagnostic(help(
         "set DJANGOBOT_TOKEN, give --token, or write token = \"xoxb-...\" below [slack] in {CONFIG_FILE};\n\
@@ -162,7 +161,7 @@ pub(crate) enum ConfigError {
 struct File {
     slack: SlackSection,
     layer: LayerSection,
-    plugin: Vec<PluginConfig>,
+    plugin: Vec<Spanned<PluginConfig>>,
     plugins: PluginsSection,
     state_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
@@ -264,10 +263,6 @@ impl Settings {
             .and_then(Path::parent)
             .map(Path::to_owned)
             .unwrap_or_default();
-        if let (Some(name), Some(path)) = (twice(&file.plugin), &path) {
-            let path = path.clone();
-            return Err(ConfigError::TwoPlugins { path, name });
-        }
         let given = target_of(&target.target, PathBuf::new())?;
         let layer_target = match given {
             Some(target) => Some(target),
@@ -311,7 +306,7 @@ impl Settings {
                     .map_or_else(|| "slack.send".into(), |name| name.0),
                 hold: file.layer.hold.unwrap_or(10_000),
             },
-            plugins: file.plugin,
+            plugins: file.plugin.into_iter().map(Spanned::into_inner).collect(),
             plugin_host: PluginHostSettings {
                 kept: state_dir.clone(),
                 allow_private_http: file.plugins.allow_private_http,
@@ -328,6 +323,11 @@ impl Settings {
             log_format: host.log.log_format.or(file.log_format),
             file: path,
         })
+    }
+
+    /// The config file, whether it is there or would be made.
+    pub(crate) fn config_file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(CONFIG_FILE))
     }
 }
 
@@ -347,19 +347,43 @@ impl File {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let message = without_strings(error.message());
-            let line = error
-                .span()
-                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let wrong = |at: Option<usize>, message: String, help| {
+            let line = at.map(|at| text[..at.min(text.len())].matches('\n').count() + 1);
             ConfigError::Wrong {
-                help: suggestion(&message),
+                help,
                 message: match line {
                     Some(line) => format!("{} line {line}: {message}", path.display()),
                     None => format!("{}: {message}", path.display()),
                 },
             }
-        })
+        };
+        let file: Self = toml::from_str(text).map_err(|error| {
+            let message = without_strings(error.message());
+            let help = suggestion(&message);
+            wrong(error.span().map(|span| span.start), message, help)
+        })?;
+        for (at, plugin) in file.plugin.iter().enumerate() {
+            let start = plugin.span().start;
+            let name = &plugin.get_ref().name;
+            if !manifest::is_name(name) {
+                let message =
+                    format!("{name:?} is no plugin's name: lower-case letters, digits, -");
+                return Err(wrong(Some(start), message, None));
+            }
+            if file.plugin[..at]
+                .iter()
+                .any(|one| one.get_ref().name == *name)
+            {
+                let message = format!("there is a second plugin {name:?}");
+                let help = "give each [[plugin]] a name of its own".to_owned();
+                return Err(wrong(Some(start), message, Some(help)));
+            }
+            if let Err(error) = plugin.get_ref().source.parse::<Source>() {
+                let message = format!("the plugin {name:?}: {error}");
+                return Err(wrong(Some(start), message, None));
+            }
+        }
+        Ok(file)
     }
 }
 
@@ -380,26 +404,10 @@ impl LayerSection {
     }
 }
 
-/// A name that two plugins have.
-fn twice(plugins: &[PluginConfig]) -> Option<String> {
-    let names = plugins.iter().map(|plugin| &plugin.name);
-    let is_twice = |(at, name): (usize, &String)| {
-        let again = plugins.iter().skip(at + 1).any(|other| other.name == *name);
-        again.then(|| name.clone())
-    };
-    names.enumerate().find_map(is_twice)
-}
-
 /// The plugins that the config file at `path` names now, for a host that runs.
 pub(crate) fn plugins_of(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
     let (file, _) = File::find(Some(path))?;
-    match twice(&file.plugin) {
-        Some(name) => Err(ConfigError::TwoPlugins {
-            path: path.to_owned(),
-            name,
-        }),
-        None => Ok(file.plugin),
-    }
+    Ok(file.plugin.into_iter().map(Spanned::into_inner).collect())
 }
 
 /// What the words of a TARGET mean; a module is looked for in `directory`.

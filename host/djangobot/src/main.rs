@@ -4,12 +4,14 @@ mod bridge;
 mod check;
 mod cli;
 mod config;
+mod control;
 mod dead_letters;
 mod dev;
 mod dev_plugins;
 mod failure;
 mod listener;
 mod metrics;
+mod plugin;
 mod plugins;
 mod run;
 mod serve;
@@ -65,6 +67,9 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         Command::Check(args) => unless_stopped(&cancel, check::check(args, terminal)).await,
         Command::DeadLetters(args) => {
             unless_stopped(&cancel, dead_letters::dead_letters(args, terminal)).await
+        }
+        Command::Plugin(command) => {
+            unless_stopped(&cancel, plugin::plugin(command, terminal.clone())).await
         }
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,

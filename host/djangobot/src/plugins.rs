@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use djangobot_plugins::components::Components;
 use djangobot_plugins::http::Fetcher;
 use djangobot_plugins::lock::Lock;
@@ -17,10 +18,12 @@ use djangobot_plugins::{
     schema,
 };
 use miette::Diagnostic;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, CONFIG_FILE, Settings};
+use crate::control::Control;
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -239,6 +242,12 @@ impl Plugins {
             .collect()
     }
 
+    /// What a command that asks for the plugins is told.
+    fn told(&self) -> Value {
+        let statuses = self.host.statuses();
+        serde_json::to_value(statuses).unwrap_or_default()
+    }
+
     fn gauges(&self) {
         for status in self.host.statuses() {
             let Status { name, state, .. } = &status;
@@ -260,5 +269,17 @@ impl Plugins {
                 self.metrics.plugin_calls(name, outcome).absolute(count);
             }
         }
+    }
+}
+
+#[async_trait]
+impl Control for Plugins {
+    async fn plugins(&self) -> Value {
+        self.told()
+    }
+
+    async fn reload(&self) -> Value {
+        let error = Plugins::reload(self).await;
+        json!({ "plugins": self.told(), "error": error })
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::{Bridge, Tap};
 use crate::cli::RunArgs;
 use crate::config::{ConfigError, Settings};
+use crate::control::Server;
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::listener::{Listener, Readiness};
@@ -92,6 +93,7 @@ pub(crate) async fn bridge(
         return Ok(());
     };
     let plugins = Arc::new(plugins?);
+    let control = Server::bind(&settings.state_dir).map_err(Failure::failed)?;
     let listener = match settings.listen {
         Some(address) => Some(Listener::bind(address).await.map_err(Failure::failed)?),
         None => None,
@@ -139,7 +141,12 @@ pub(crate) async fn bridge(
         ended.cancel();
         outcome
     };
-    let (outcome, (), ()) = tokio::join!(bridging, listening, plugins.run(ended.clone()));
+    let (outcome, (), (), ()) = tokio::join!(
+        bridging,
+        listening,
+        plugins.run(ended.clone()),
+        control.serve(plugins.clone(), ended.clone())
+    );
     if let Some(server) = embedded {
         server.shutdown().await;
     }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use miette::{Diagnostic, Report};
@@ -84,6 +85,28 @@ impl Terminal {
                 let _ = writeln!(io::stderr(), "{report:?}");
             });
         }
+    }
+
+    /// A line that shows that something is being done, and what; hidden where stderr is no terminal.
+    pub(crate) fn work(&self, what: &'static str) -> ProgressBar {
+        let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::new_spinner().with_style(style);
+        let bar = self.bars.add(bar.with_prefix(what));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
+    }
+
+    /// Makes of a line of [`Terminal::work`] a bar of so many bytes.
+    pub(crate) fn measure(&self, bar: &ProgressBar, bytes: u64) {
+        if bar.length() == Some(bytes) {
+            return;
+        }
+        let style = ProgressStyle::with_template(
+            "{spinner} {prefix} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}",
+        );
+        bar.set_length(bytes);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     }
 
     /// A bar that counts towards a total that may not be known yet; hidden where stderr is no terminal.

@@ -1,6 +1,7 @@
 //! Where a plugin comes from: one enum with one string form, which config and lock hold.
 
 mod download;
+mod obtain;
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use url::Url;
 
 pub use self::download::{DownloadError, Downloader, Progress};
+pub use self::obtain::ObtainError;
 
 use crate::component::MAX_SIZE;
 use crate::digest::{BadDigest, Digest};

@@ -156,3 +156,43 @@ fn what_is_said_of_a_wrong_file_shows_no_value_of_it() {
         assert!(!shown.contains("SECRET"), "{text}: {shown}");
     }
 }
+
+#[test]
+fn plugins_come_in_the_order_of_the_file() {
+    let settings = read(
+        "[[plugin]]\nname = \"b\"\nsource = \"file:b.wasm\"\non-error = \"drop\"\n[plugin.config]\nx = 1\n\
+         [[plugin]]\nname = \"a\"\nsource = \"folder:a\"\nenabled = false\ngrants = [\"store\"]\n",
+        &[],
+    )
+    .unwrap();
+    let names: Vec<_> = settings.plugins.iter().map(|one| &*one.name).collect();
+    assert_eq!(names, ["b", "a"]);
+    assert_eq!(settings.plugins[0].config, serde_json::json!({"x": 1}));
+    assert!(!settings.plugins[1].enabled);
+}
+
+#[test]
+fn a_plugin_that_is_written_wrongly_is_named_with_its_line() {
+    let check = |plugin: &str, expect: &str| {
+        let (message, _) = refused(&format!(
+            "[slack]\n\n[[plugin]]\nname = \"a\"\nsource = \"file:a\"\n\n{plugin}"
+        ));
+        assert!(message.contains(expect), "{message} / {expect}");
+    };
+    let named = |name: &str| format!("[[plugin]]\nname = \"{name}\"\nsource = \"file:b\"\n");
+    check(&named("a"), "line 7: there is a second plugin \"a\"");
+    check(&named("A b"), "line 7: \"A b\" is no plugin's name");
+    check(
+        &format!("{}[plugin.limits]\nmemory = 1\n", named("b")),
+        "line 11: unknown field `memory`",
+    );
+    check(&format!("{}grants = [\"files\"]\n", named("b")), "line 10");
+    check(
+        "[[plugin]]\nname = \"b\"\n",
+        "line 7: missing field `source`",
+    );
+    check(
+        "[[plugin]]\nname = \"b\"\nsource = \"http://x/y\"\n",
+        "line 7: the plugin \"b\": \"http://x/y\" is plain http",
+    );
+}

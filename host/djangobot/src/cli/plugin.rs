@@ -1,0 +1,139 @@
+//! The words of `djangobot plugin`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use djangobot_plugins::{Capability, Digest};
+
+use super::HostArgs;
+
+/// What can be done with plugins.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Add a plugin to the config, and to the host that is running.
+    Add(AddArgs),
+    /// List the plugins of the config and how they are.
+    List(ListArgs),
+    /// Show all about one plugin.
+    Info(InfoArgs),
+    /// Take a plugin out of the config, and out of the host that is running.
+    Remove(NameArgs),
+    /// Let events meet a plugin again.
+    Enable(NameArgs),
+    /// Let events pass a plugin by; it stays in the config.
+    Disable(NameArgs),
+    /// Read, build or download plugins again, and take what came of it.
+    Update(UpdateArgs),
+    /// Build a plugin's folder, with its plugin.toml inside, into one file that `add` takes.
+    Build(BuildArgs),
+    /// Make the folder of a new plugin in Rust.
+    New(NewArgs),
+}
+
+/// What may be agreed to without being asked.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ConsentArgs {
+    /// Grant all that the plugin asks for.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Grant this, such as `store` or `http:api.example.com`; may be given several times.
+    #[arg(long, value_name = "CAP")]
+    pub(crate) grant: Vec<Capability>,
+}
+
+/// What `add` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AddArgs {
+    /// A component or core module, a plugin's folder, or an https:// address.
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// Call it so [default: as its manifest does].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+    /// The SHA-256 of the file; an https:// address needs it, here or as `#sha256=HEX` at its end.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<Digest>,
+    /// Add it, and let events pass it by until it is enabled.
+    #[arg(long)]
+    pub(crate) disabled: bool,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+/// What `list` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ListArgs {
+    /// Print JSON on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+/// What `info` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InfoArgs {
+    /// As `list` shows it.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Print JSON on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+/// Which plugin.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NameArgs {
+    /// As `list` shows it.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+/// What `update` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpdateArgs {
+    /// Which plugins [default: all].
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+    /// The SHA-256 of the new file, for one plugin; what came from an https:// address is taken with it only.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<Digest>,
+    /// Where the plugin comes from henceforth, for one plugin.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+/// What `build` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BuildArgs {
+    /// The plugin's folder; or a component or core module that is built, to put a manifest into.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Where the component goes [default: NAME.wasm].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The manifest to put into a component that is built [default: plugin.toml beside it].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+/// What `new` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewArgs {
+    /// The folder to make; its name is the plugin's.
+    #[arg(value_name = "NAME")]
+    pub(crate) path: PathBuf,
+    /// The folder of the Rust SDK [default: the one that lies with this djangobot, else its repository].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sdk: Option<PathBuf>,
+}

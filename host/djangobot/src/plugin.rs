@@ -1,0 +1,33 @@
+//! `djangobot plugin`: what plugins a host has. Works on the files, and tells the host that is running.
+
+mod add;
+mod build;
+mod consent;
+mod edit;
+mod error;
+mod host;
+mod info;
+mod list;
+mod place;
+mod scaffold;
+mod shown;
+mod update;
+
+use crate::cli::PluginCommand;
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// Does what was asked.
+pub(crate) async fn plugin(command: PluginCommand, terminal: Terminal) -> Result<(), Failure> {
+    match command {
+        PluginCommand::Add(args) => add::add(args, &terminal).await,
+        PluginCommand::List(args) => list::list(args, &terminal).await,
+        PluginCommand::Info(args) => info::info(args, &terminal).await,
+        PluginCommand::Remove(args) => edit::remove(args, &terminal).await,
+        PluginCommand::Enable(args) => edit::switch(args, true, &terminal).await,
+        PluginCommand::Disable(args) => edit::switch(args, false, &terminal).await,
+        PluginCommand::Update(args) => update::update(args, &terminal).await,
+        PluginCommand::Build(args) => build::build(args, &terminal).await,
+        PluginCommand::New(args) => scaffold::new(&args),
+    }
+}

@@ -1,0 +1,46 @@
+//! `djangobot plugin build`.
+
+use std::path::{Path, PathBuf};
+
+use djangobot_plugins::manifest::MANIFEST_FILE;
+use djangobot_plugins::recipe;
+use indicatif::HumanBytes;
+
+use super::error::PluginError;
+use super::shown::{description, line, print};
+use crate::cli::{BuildArgs, LogFormat};
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// Builds a folder, or puts a manifest into what is built, and writes one file.
+pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
+    terminal
+        .start_logs("info", Some(LogFormat::Human))
+        .map_err(Failure::usage)?;
+    let artifact = if args.path.is_file() {
+        let beside = args.path.parent().unwrap_or(Path::new(""));
+        let manifest = args.manifest.unwrap_or_else(|| beside.join(MANIFEST_FILE));
+        recipe::pack(&args.path, &manifest)
+    } else {
+        let bar = terminal.work("building");
+        let built = recipe::build(&args.path, &|said| bar.set_message(line(said))).await;
+        bar.finish_and_clear();
+        built
+    };
+    let artifact = artifact.map_err(PluginError::below)?;
+    let output = args
+        .output
+        .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", artifact.manifest.name)));
+    std::fs::write(&output, &artifact.component).map_err(|reason| PluginError::Unwritten {
+        path: output.clone(),
+        reason,
+    })?;
+    print(&format!(
+        "{}{}: {}, sha256 {}\n",
+        description(&artifact),
+        output.display(),
+        HumanBytes(artifact.component.len() as u64),
+        artifact.digest
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! How a `plugin` command fails.
+
+use std::path::PathBuf;
+
+use djangobot_plugins::Capability;
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::shown::plain;
+use crate::failure::Failure;
+
+/// What stops a command, with its cure. Started wrongly: exit code 2; gone wrong: 1.
+#[derive(Debug, Error, Diagnostic)]
+pub(super) enum PluginError {
+    #[error("there is a plugin {0:?} already")]
+    #[diagnostic(help(
+        "djangobot plugin update {0} takes its newest version; --name NAME adds this one beside it under another name"
+    ))]
+    Taken(String),
+    #[error("there is no plugin {name:?}")]
+    Missing {
+        name: String,
+        #[help]
+        help: String,
+    },
+    #[error("{0:?} can't be a plugin's name: it has lower-case letters, digits and hyphens")]
+    Name(String),
+    #[error("{0} needs its sha256, since what a server sends can change")]
+    #[diagnostic(help(
+        "add --sha256 HEX, or #sha256=HEX at the end of the address; whoever published the plugin says it, and sha256sum FILE \
+         tells it of a file that you trust"
+    ))]
+    NoDigest(String),
+    #[error("a folder that is built has no sha256 to promise")]
+    #[diagnostic(help("leave --sha256 out; the lock holds that of what was built"))]
+    DigestOfFolder,
+    #[error("{} must be granted to it, and there is no terminal to ask on", words(.missing))]
+    #[diagnostic(help("if you agree: {command}"))]
+    NotGranted {
+        missing: Vec<Capability>,
+        command: String,
+    },
+    #[error("nothing was done: {} was not granted", words(.0))]
+    Declined(Vec<Capability>),
+    #[error("it does not ask for {0}")]
+    #[diagnostic(help("it asks for {1}"))]
+    NotAsked(Capability, String),
+    #[error("the file at {address} is another than the lock has: its sha256 is {found}")]
+    #[diagnostic(help(
+        "if that is the version that you want: djangobot plugin update {name} --sha256 {found}"
+    ))]
+    OtherFile {
+        name: String,
+        address: String,
+        found: String,
+    },
+    #[error("--{0} is meant for one plugin")]
+    #[diagnostic(help("name it: djangobot plugin update NAME --{0} ..."))]
+    OneOnly(&'static str),
+    #[error("{0} of {1} plugins could not be updated")]
+    NotAll(usize, usize),
+    #[error("{0} was written, and the running djangobot did not take it: {1}")]
+    #[diagnostic(help("what ran before goes on; djangobot plugin list shows what runs"))]
+    NotTaken(String, String),
+    #[error("{} is there already", .0.display())]
+    #[diagnostic(help("choose another name, or delete it"))]
+    Exists(PathBuf),
+    #[error("{} can't be written: {reason}", path.display())]
+    Unwritten {
+        path: PathBuf,
+        reason: std::io::Error,
+    },
+    #[error("{} is no folder of the Rust SDK: there is no package djangobot-plugin in it", .0.display())]
+    NoSdk(PathBuf),
+    /// From below, with all that is to be said.
+    #[error("{0}")]
+    Below(String),
+}
+
+impl PluginError {
+    /// What went wrong below, its text made fit for a terminal: some of it may come from a plugin.
+    pub(super) fn below(error: impl std::error::Error) -> Self {
+        Self::Below(plain(&error.to_string()))
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Taken(_)
+                | Self::Missing { .. }
+                | Self::Name(_)
+                | Self::NoDigest(_)
+                | Self::DigestOfFolder
+                | Self::NotGranted { .. }
+                | Self::NotAsked(..)
+                | Self::OneOnly(_)
+                | Self::Exists(_)
+                | Self::NoSdk(_)
+        )
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        match error.is_usage() {
+            true => Self::usage(error),
+            false => Self::failed(error),
+        }
+    }
+}
+
+fn words(capabilities: &[Capability]) -> String {
+    let words: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}

@@ -1,0 +1,123 @@
+//! `djangobot plugin info`.
+
+use std::fmt::Write;
+
+use djangobot_plugins::{Artifact, Capability, Locked, PluginConfig};
+use indicatif::HumanBytes;
+
+use super::host::{self, Status};
+use super::list::{in_json, micros, print_json, status};
+use super::place::Place;
+use super::shown::{description, line, print};
+use crate::cli::InfoArgs;
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// Shows all about one plugin.
+pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let place = Place::open(&args.host, terminal)?;
+    let plugin = place.plugin(&args.name)?;
+    let lock = place.read_lock()?;
+    let live = host::statuses(&place).await?;
+    let status = status(plugin, &lock, live.as_deref());
+    if args.json {
+        let value = in_json(plugin, &status, live.is_some());
+        return print_json(&value).map_err(Failure::from);
+    }
+    let mut text = match lock.get(&args.name) {
+        Some(locked) => of_component(&place, locked),
+        None => format!("{}\n", plugin.name),
+    };
+    say(&mut text, "state", &state(&status, live.is_some()));
+    say(&mut text, "source", &plugin.source);
+    if let Some(sha256) = &status.sha256 {
+        say(&mut text, "sha256", sha256);
+    }
+    let grants = words(&plugin.grants);
+    say(
+        &mut text,
+        "granted",
+        if grants.is_empty() {
+            "nothing"
+        } else {
+            &grants
+        },
+    );
+    say(&mut text, "on error", on_error(plugin));
+    if live.is_some() {
+        for (what, said) in figures(&status) {
+            say(&mut text, what, &said);
+        }
+    }
+    print(&text)?;
+    Ok(())
+}
+
+/// What the component says of itself, or why it can't be asked.
+fn of_component(place: &Place, locked: &Locked) -> String {
+    let artifact = place
+        .components
+        .get(&locked.sha256)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| Artifact::read(&bytes).map_err(|error| error.to_string()));
+    match artifact {
+        Ok(artifact) => description(&artifact),
+        Err(error) => {
+            let mut text = format!("{} {}\n", locked.name, locked.version);
+            say(&mut text, "component", &error);
+            text
+        }
+    }
+}
+
+fn state(status: &Status, live: bool) -> String {
+    let mut text = status.state.clone();
+    if let Some(why) = &status.why {
+        let _ = write!(text, ": {why}");
+    }
+    match live {
+        true => text,
+        false => format!("{text} (no djangobot runs here)"),
+    }
+}
+
+fn figures(status: &Status) -> Vec<(&'static str, String)> {
+    let counts = [
+        ("calls", status.calls),
+        ("errors", status.errors),
+        ("traps", status.traps),
+        ("timeouts", status.timeouts),
+        ("instances", status.instances),
+    ];
+    let mut figures: Vec<_> = counts
+        .into_iter()
+        .filter_map(|(what, count)| Some((what, count?.to_string())))
+        .collect();
+    let times = [("p50", status.p50_us), ("p99", status.p99_us)];
+    figures.extend(
+        times
+            .into_iter()
+            .filter_map(|(what, time)| Some((what, micros(time?)))),
+    );
+    if let Some(bytes) = status.memory_bytes {
+        figures.push(("memory", HumanBytes(bytes).to_string()));
+    }
+    figures
+}
+
+fn on_error(plugin: &PluginConfig) -> &'static str {
+    match plugin.on_error {
+        djangobot_plugins::OnError::Pass => "the event goes on without it (pass)",
+        djangobot_plugins::OnError::Drop => "the event is dropped (drop)",
+        djangobot_plugins::OnError::Hold => "the event waits, and its conversation with it (hold)",
+    }
+}
+
+fn words(capabilities: &[Capability]) -> String {
+    let words: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}
+
+fn say(text: &mut String, what: &str, said: &str) {
+    let _ = writeln!(text, "  {what:<9} {}", line(said));
+}

@@ -1,0 +1,191 @@
+//! `djangobot plugin list`: live where a host runs, else from the files.
+
+use comfy_table::{CellAlignment, Table};
+use djangobot_plugins::{Lock, PluginConfig};
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use super::error::PluginError;
+use super::host::{self, Status};
+use super::place::Place;
+use super::shown::{line, plain, print};
+use crate::cli::ListArgs;
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// Shows all plugins of the config.
+pub(super) async fn list(args: ListArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let place = Place::open(&args.host, terminal)?;
+    let lock = place.read_lock()?;
+    let live = host::statuses(&place).await?;
+    let rows: Vec<_> = place
+        .plugins
+        .iter()
+        .map(|plugin| (plugin, status(plugin, &lock, live.as_deref())))
+        .collect();
+    if args.json {
+        let all: Vec<_> = rows
+            .iter()
+            .map(|(plugin, status)| in_json(plugin, status, live.is_some()))
+            .collect();
+        return print_json(&Value::Array(all)).map_err(Failure::from);
+    }
+    if rows.is_empty() {
+        print(&format!(
+            "There are no plugins in {}; djangobot plugin add SOURCE adds one.\n",
+            place.config.display()
+        ))?;
+        return Ok(());
+    }
+    let statuses: Vec<_> = rows.into_iter().map(|(_, status)| status).collect();
+    print(&table(&statuses, live.is_some()))?;
+    if live.is_none() {
+        print("No djangobot is running here: this is what the files say.\n")?;
+    }
+    Ok(())
+}
+
+/// How a plugin is: as the running host says, else what the files let expect.
+pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>) -> Status {
+    let locked = lock.get(&plugin.name);
+    let known = live.and_then(|live| live.iter().find(|status| status.name == plugin.name));
+    if let Some(status) = known {
+        return status.clone();
+    }
+    let (state, why) = match (plugin.enabled, locked, live) {
+        (false, ..) => ("disabled", None),
+        (_, None, _) => (
+            "not locked",
+            Some(format!(
+                "djangobot plugin update {} brings it into the lock",
+                plugin.name
+            )),
+        ),
+        (.., Some(_)) => (
+            "not loaded",
+            Some(
+                "the running djangobot does not know of it; what its log says may tell why".into(),
+            ),
+        ),
+        (.., None) => ("not running", None),
+    };
+    Status {
+        name: plugin.name.clone(),
+        version: locked.map(|locked| locked.version.to_string()),
+        sha256: locked.map(|locked| locked.sha256.to_string()),
+        state: state.into(),
+        why,
+        ..Status::default()
+    }
+}
+
+/// A status object, and beside it what the config says.
+pub(super) fn in_json(plugin: &PluginConfig, status: &Status, live: bool) -> Value {
+    json!({
+        "name": status.name, "version": status.version, "state": status.state, "why": status.why,
+        "sha256": status.sha256, "calls": status.calls, "errors": status.errors, "traps": status.traps,
+        "timeouts": status.timeouts, "p50_us": status.p50_us, "p99_us": status.p99_us,
+        "memory_bytes": status.memory_bytes, "instances": status.instances,
+        "source": plugin.source, "enabled": plugin.enabled, "grants": plugin.grants,
+        "on_error": plugin.on_error, "live": live,
+    })
+}
+
+pub(super) fn print_json(value: &Value) -> Result<(), PluginError> {
+    let text = serde_json::to_string_pretty(value).map_err(PluginError::below)?;
+    print(&format!("{text}\n"))
+}
+
+fn table(statuses: &[Status], live: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    let mut header = vec!["name", "version", "state"];
+    if live {
+        header.extend(["calls", "errors", "p50", "p99", "memory"]);
+    }
+    table.set_header(header);
+    for status in statuses {
+        let mut row = vec![
+            line(&status.name),
+            line(status.version.as_deref().unwrap_or("-")),
+            line(&status.state),
+        ];
+        if live {
+            row.extend(figures(status));
+        }
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    for status in statuses {
+        if let Some(why) = &status.why {
+            text.push_str(&format!("{}: {}\n", line(&status.name), line(why)));
+        }
+    }
+    plain(&text)
+}
+
+fn figures(status: &Status) -> [String; 5] {
+    let count = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
+    let time = |time: Option<f64>| time.map_or("-".into(), micros);
+    let size = |bytes: Option<u64>| bytes.map_or("-".into(), |bytes| HumanBytes(bytes).to_string());
+    [
+        count(status.calls),
+        count(status.errors),
+        time(status.p50_us),
+        time(status.p99_us),
+        size(status.memory_bytes),
+    ]
+}
+
+/// Microseconds in three digits or so.
+pub(super) fn micros(micros: f64) -> String {
+    match micros {
+        micros if micros < 10.0 => format!("{micros:.1} us"),
+        micros if micros < 1_000.0 => format!("{micros:.0} us"),
+        micros if micros < 10_000.0 => format!("{:.1} ms", micros / 1_000.0),
+        micros if micros < 1_000_000.0 => format!("{:.0} ms", micros / 1_000.0),
+        micros => format!("{:.1} s", micros / 1_000_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_what_the_host_says() {
+        let running: Status = serde_json::from_value(json!({
+            "name": "resolve-names", "version": "1.2.0", "state": "running", "calls": 1200, "errors": 2,
+            "p50_us": 1.61, "p99_us": 3400, "memory_bytes": 1_179_648, "instances": 1, "later": [],
+        }))
+        .unwrap();
+        let refused: Status = serde_json::from_value(
+            json!({"name": "b", "state": "refused", "why": "it \u{1b}[2J lies"}),
+        )
+        .unwrap();
+        assert_eq!(
+            table(&[running, refused], true),
+            " name           version  state    calls  errors  p50     p99     memory\n \
+             resolve-names  1.2.0    running  1200       2  1.6 us  3.4 ms  1.12 MiB\n \
+             b              -        refused     -       -  -       -       -\n\
+             b: it \\u{1b}[2J lies\n"
+        );
+    }
+
+    #[test]
+    fn times_are_short() {
+        let check = |time, expect: &str| assert_eq!(micros(time), expect);
+        check(0.84, "0.8 us");
+        check(99.6, "100 us");
+        check(2_340.0, "2.3 ms");
+        check(45_600.0, "46 ms");
+        check(2_000_000.0, "2.0 s");
+    }
+}

@@ -1,0 +1,132 @@
+//! Where plugins are written down: config, lock and state, and how a source is turned into a plugin there.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use djangobot_plugins::{Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source};
+
+use super::error::PluginError;
+use super::shown::line;
+use crate::cli::{HostArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// The files of one host.
+pub(super) struct Place {
+    pub(super) config: PathBuf,
+    pub(super) lock: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) components: Components,
+    /// As the config has them.
+    pub(super) plugins: Vec<PluginConfig>,
+}
+
+/// Held while the files are changed: two commands at once would undo each other's changes.
+pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not looked at")] File);
+
+impl Place {
+    /// Finds them as `run` would, and starts logging.
+    pub(super) fn open(host: &HostArgs, terminal: &Terminal) -> Result<Self, Failure> {
+        let settings = Settings::read(&TargetArgs::default(), &SlackArgs::default(), host)
+            .map_err(Failure::usage)?;
+        let format = settings.log_format.or(Some(LogFormat::Human));
+        terminal
+            .start_logs(&settings.log, format)
+            .map_err(Failure::usage)?;
+        let config = settings.config_file().to_owned();
+        Ok(Self {
+            lock: Lock::beside(&config),
+            components: Components::of(&settings.state_dir),
+            state: settings.state_dir,
+            plugins: settings.plugins,
+            config,
+        })
+    }
+
+    /// The folder that paths in the config are meant from.
+    pub(super) fn home(&self) -> &Path {
+        self.config.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The plugin of that name.
+    pub(super) fn plugin(&self, name: &str) -> Result<&PluginConfig, PluginError> {
+        let found = self.plugins.iter().find(|plugin| plugin.name == name);
+        found.ok_or_else(|| PluginError::Missing {
+            name: name.to_owned(),
+            help: self.known(name),
+        })
+    }
+
+    fn known(&self, name: &str) -> String {
+        let names = self.plugins.iter().map(|plugin| plugin.name.as_str());
+        let near = names
+            .clone()
+            .map(|known| (strsim::damerau_levenshtein(name, known), known))
+            .min()
+            .filter(|(distance, _)| *distance <= 2);
+        match (near, self.plugins.is_empty()) {
+            (Some((_, near)), _) => format!("did you mean {near}?"),
+            (None, true) => format!(
+                "there are none in {}; djangobot plugin add SOURCE adds one",
+                self.config.display()
+            ),
+            (None, false) => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// Waits until no other command changes the files, and keeps others from it.
+    pub(super) fn turn(&self) -> Result<Turn, PluginError> {
+        let folder = self.state.join("plugins");
+        let unwritten = |reason| PluginError::Unwritten {
+            path: folder.clone(),
+            reason,
+        };
+        std::fs::create_dir_all(&folder).map_err(unwritten)?;
+        let file = File::create(folder.join("lock")).map_err(unwritten)?;
+        file.lock().map_err(unwritten)?;
+        Ok(Turn(file))
+    }
+
+    /// The lock as it is now.
+    pub(super) fn read_lock(&self) -> Result<Lock, PluginError> {
+        Lock::read(&self.lock).map_err(PluginError::below)
+    }
+
+    /// The config as it is now, for an edit.
+    pub(super) fn open_config(&self) -> Result<ConfigFile, PluginError> {
+        ConfigFile::open(&self.config).map_err(PluginError::below)
+    }
+
+    /// Deletes the components that no lock entry names any more. That it can't is no reason to fail.
+    pub(super) fn tidy(&self, lock: &Lock) {
+        if let Err(error) = self.components.keep_only(&lock.digests()) {
+            tracing::warn!("components that are not needed any more are still there: {error}");
+        }
+    }
+
+    /// Reads, builds or downloads, with progress shown on a terminal.
+    pub(super) async fn obtain(
+        &self,
+        source: &Source,
+        promised: Option<Digest>,
+        terminal: &Terminal,
+    ) -> Result<Artifact, PluginError> {
+        let bar = terminal.work(match source {
+            Source::Folder(_) => "building",
+            Source::File(_) => "reading",
+            Source::Https(_) => "downloading",
+        });
+        let told = |said: &str| bar.set_message(line(said));
+        let obtained = source
+            .obtain(self.home(), promised, &told, &mut |received, expected| {
+                if let Some(expected) = expected {
+                    terminal.measure(&bar, expected);
+                }
+                bar.set_position(received);
+            })
+            .await;
+        bar.finish_and_clear();
+        obtained.map_err(PluginError::below)
+    }
+}

@@ -1,0 +1,87 @@
+//! `djangobot plugin new`: the folder of a plugin in Rust that does something, with a test of it.
+
+use std::path::{Path, PathBuf};
+
+use djangobot_plugins::{Source, manifest};
+
+use super::error::PluginError;
+use super::shown::print;
+use crate::cli::NewArgs;
+use crate::failure::Failure;
+
+/// The SDK's folder in a checkout of this workspace.
+const SDK: &str = "plugin-sdk/rust";
+
+const FILES: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("template/Cargo.toml.in")),
+    ("plugin.toml", include_str!("template/plugin.toml.in")),
+    ("src/lib.rs", include_str!("template/lib.rs.in")),
+    ("README.md", include_str!("template/README.md.in")),
+    (".gitignore", "/target\n/*.wasm\n"),
+];
+
+/// Makes the folder.
+pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
+    let folder = &args.path;
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if !manifest::is_name(&name) {
+        return Err(PluginError::Name(name).into());
+    }
+    if folder.exists() {
+        return Err(PluginError::Exists(folder.clone()).into());
+    }
+    let sdk = match &args.sdk {
+        Some(path) if is_sdk(path) => Some(path.clone()),
+        Some(path) => return Err(PluginError::NoSdk(path.clone()).into()),
+        None => beside_us(),
+    };
+    write(&folder.join("src"), None)?;
+    let dependency = match sdk {
+        // As seen from the new folder, so that both can be moved together.
+        Some(sdk) => match Source::Folder(sdk).written_from(folder) {
+            Source::Folder(path) => format!("path = {:?}", path.display().to_string()),
+            _ => String::new(),
+        },
+        None => format!("git = {:?}", env!("CARGO_PKG_REPOSITORY")),
+    };
+    for (file, text) in FILES {
+        let text = text.replace("{name}", &name).replace("{sdk}", &dependency);
+        write(&folder.join(file), Some(&text))?;
+    }
+    let shown = folder.display();
+    print(&format!(
+        "{shown} is made. Its code is {shown}/src/lib.rs; what it sees and asks for is in {shown}/plugin.toml.\n\
+         Test it:  cd {shown} && cargo test\n\
+         Add it:   djangobot plugin add {shown}\n"
+    ))?;
+    Ok(())
+}
+
+/// Writes a file, or makes a folder.
+fn write(path: &Path, text: Option<&str>) -> Result<(), PluginError> {
+    let written = match text {
+        Some(text) => std::fs::write(path, text),
+        None => std::fs::create_dir_all(path),
+    };
+    written.map_err(|reason| PluginError::Unwritten {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn is_sdk(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join("Cargo.toml"))
+        .is_ok_and(|text| text.contains("name = \"djangobot-plugin\""))
+}
+
+/// The SDK of the checkout that this program was built in, where it lies in one.
+fn beside_us() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program
+        .ancestors()
+        .map(|folder| folder.join(SDK))
+        .find(|folder| is_sdk(folder))
+}

@@ -1,0 +1,183 @@
+//! What is shown of a plugin. Its texts come from whoever wrote it: nothing in them may move a cursor or hide a letter.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use djangobot_plugins::manifest::{Filter, Manifest};
+use djangobot_plugins::{Artifact, Capability};
+
+use super::error::PluginError;
+
+/// `text` with all that a terminal would act on, and all that turns the order of letters, as escapes; lines stay lines.
+pub(super) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control() || turns => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// As [`plain`], in one line.
+pub(super) fn line(text: &str) -> String {
+    plain(text).replace(['\n', '\t'], " ")
+}
+
+/// Writes to stdout. Whoever reads it may have gone.
+pub(super) fn print(text: &str) -> Result<(), PluginError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(PluginError::Below(
+            format!("stdout can't be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Name, version and summary in a line, and below it what the plugin sees, emits, asks for and can be told.
+pub(super) fn description(artifact: &Artifact) -> String {
+    let manifest = &artifact.manifest;
+    let mut text = title(manifest);
+    text.push('\n');
+    let mut say = |what: &str, said: &str| {
+        let _ = writeln!(text, "  {what:<9} {said}");
+    };
+    let subscribe = &manifest.subscribe;
+    match (subscribe.inbound.is_empty(), subscribe.outbound.is_empty()) {
+        (true, true) => say("sees", "nothing: its manifest subscribes to no event"),
+        (inbound, outbound) => {
+            if !inbound {
+                say(
+                    "sees",
+                    &format!("from Slack: {}", filters(&subscribe.inbound)),
+                );
+            }
+            if !outbound {
+                say(
+                    "sees",
+                    &format!("to Slack: {}", filters(&subscribe.outbound)),
+                );
+            }
+        }
+    }
+    if !manifest.emits.is_empty() {
+        say("emits", &line(&manifest.emits.join(", ")));
+    }
+    for asked in &manifest.capabilities {
+        say("asks for", &asks(asked));
+    }
+    if manifest.capabilities.is_empty() {
+        say("asks for", "nothing beyond the events");
+    }
+    let keys = config_keys(manifest);
+    if !keys.is_empty() {
+        say("config", &keys);
+    }
+    text
+}
+
+/// `resolve-names 1.2.0: Puts names beside ids`.
+pub(super) fn title(manifest: &Manifest) -> String {
+    let title = format!("{} {}", manifest.name, manifest.version);
+    match manifest.summary.as_str() {
+        "" => title,
+        summary => format!("{title}: {}", line(summary)),
+    }
+}
+
+/// `store, to keep data of its own on this machine`.
+pub(super) fn asks(asked: &Capability) -> String {
+    line(&format!("{asked}, to {}", asked.meaning()))
+}
+
+fn filters(filters: &[Filter]) -> String {
+    let one = |filter: &Filter| {
+        let mut text = filter.kind.clone();
+        if !filter.has.is_empty() {
+            let _ = write!(text, " with {}", filter.has.join(" and "));
+        }
+        if !filter.lacks.is_empty() {
+            let _ = write!(text, " without {}", filter.lacks.join(" and "));
+        }
+        text
+    };
+    let all: Vec<_> = filters.iter().map(one).collect();
+    line(&all.join(", "))
+}
+
+/// The keys that its schema names, those that must be there marked.
+fn config_keys(manifest: &Manifest) -> String {
+    let Some(schema) = &manifest.config_schema else {
+        return String::new();
+    };
+    let required: Vec<_> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|key| key.as_str())
+        .collect();
+    let Some(properties) = schema["properties"].as_object() else {
+        return String::new();
+    };
+    let keys: Vec<_> = properties
+        .keys()
+        .map(|key| match required.contains(&key.as_str()) {
+            true => format!("{key} (must be set)"),
+            false => key.clone(),
+        })
+        .collect();
+    line(&keys.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_is_left() {
+        let check = |text: &str, expect: &str| assert_eq!(plain(text), expect);
+        check("a\nb\tc é 日", "a\nb\tc é 日");
+        check("\u{1b}[2Jx\r\u{7}", "\\u{1b}[2Jx\\u{d}\\u{7}");
+        check("\u{9b}31m", "\\u{9b}31m");
+        check("a\u{202e}b", "a\\u{202e}b");
+        assert_eq!(line("a\nb"), "a b");
+    }
+
+    #[test]
+    fn a_manifest_is_described_for_the_one_who_is_asked() {
+        let manifest = Manifest::parse(
+            "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"Sums\"\nemits = [\"standup\"]\n\
+             capabilities = [\"store\", \"http:*.example.com\"]\n\
+             [subscribe]\ninbound = [\"reaction_*\", { kind = \"message\", has = [\"/text\"], lacks = [\"/bot_id\"] }]\n\
+             outbound = [\"chat.\\u001bpost\"]\n\
+             [config-schema]\nrequired = [\"key\"]\n[config-schema.properties]\nkey = {}\nstyle = {}\n",
+        )
+        .unwrap();
+        let artifact = Artifact {
+            component: Vec::new(),
+            digest: djangobot_plugins::Digest::of(b""),
+            manifest,
+            interface: djangobot_plugins::component::INTERFACE,
+            imports: Default::default(),
+            wasi: Default::default(),
+            lifecycle: false,
+        };
+        assert_eq!(
+            description(&artifact),
+            "a 1.0.0: Sums\n\
+             \x20 sees      from Slack: reaction_*, message with /text without /bot_id\n\
+             \x20 sees      to Slack: chat.\\u{1b}post\n\
+             \x20 emits     standup\n\
+             \x20 asks for  store, to keep data of its own on this machine\n\
+             \x20 asks for  http:*.example.com, to call *.example.com over HTTP\n\
+             \x20 config    key (must be set), style\n"
+        );
+    }
+}

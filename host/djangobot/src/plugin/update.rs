@@ -1,0 +1,218 @@
+//! `djangobot plugin update`.
+
+use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Source, grant};
+
+use super::add::given;
+use super::error::PluginError;
+use super::place::Place;
+use super::shown::{description, line, print};
+use super::{consent, host};
+use crate::cli::{ConsentArgs, UpdateArgs};
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// Where a plugin comes from now, and what its file is promised to be.
+struct Origin {
+    source: Source,
+    promised: Option<Digest>,
+    /// Whether it is another than the config has.
+    moved: bool,
+}
+
+/// Obtains plugins again, one after another, and has the running host take up what is new.
+///
+/// One that fails holds up no other.
+pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let place = Place::open(&args.host, terminal)?;
+    let names: Vec<String> = match args.names.is_empty() {
+        true => place.plugins.iter().map(|one| one.name.clone()).collect(),
+        false => args.names.clone(),
+    };
+    for name in &names {
+        place.plugin(name)?;
+    }
+    for (option, is_given) in [
+        ("sha256", args.sha256.is_some()),
+        ("source", args.source.is_some()),
+    ] {
+        if is_given && args.names.len() != 1 {
+            return Err(PluginError::OneOnly(option).into());
+        }
+    }
+    let mut updated = Vec::new();
+    let mut failed = Vec::new();
+    for name in &names {
+        match one(&place, place.plugin(name)?, &args, terminal).await {
+            Ok(true) => updated.push(name.as_str()),
+            Ok(false) => {}
+            Err(error) => failed.push((name, error)),
+        }
+    }
+    if !updated.is_empty() {
+        host::take_up(&place, &updated, terminal).await?;
+    }
+    match (failed.len(), names.len()) {
+        (0, 0) => Ok(print("There are no plugins.\n")?),
+        (0, _) => Ok(()),
+        (1, 1) => Err(failed.remove(0).1.into()),
+        (count, all) => {
+            for (name, error) in failed {
+                terminal.report(
+                    &miette::Report::new(error).wrap_err(format!("{name} stays as it was")),
+                );
+            }
+            Err(PluginError::NotAll(count, all).into())
+        }
+    }
+}
+
+/// Whether the plugin is another now.
+async fn one(
+    place: &Place,
+    plugin: &PluginConfig,
+    args: &UpdateArgs,
+    terminal: &Terminal,
+) -> Result<bool, PluginError> {
+    let name = &plugin.name;
+    let origin = origin(plugin, args)?;
+    let artifact = place
+        .obtain(&origin.source, origin.promised, terminal)
+        .await?;
+    let lock = place.read_lock()?;
+    let old = lock.get(name);
+    let missing = grant::missing(&artifact.manifest.capabilities, &plugin.grants);
+    let same = old.is_some_and(|old| old.sha256 == artifact.digest);
+    if same && missing.is_empty() && !origin.moved {
+        // The state may be a new one, as after a checkout.
+        place
+            .components
+            .put(&artifact.component)
+            .map_err(PluginError::below)?;
+        print(&format!(
+            "{name} {} is up to date.\n",
+            artifact.manifest.version
+        ))?;
+        return Ok(false);
+    }
+    let address = matches!(origin.source, Source::Https(_));
+    if address && !same && origin.promised.is_none() {
+        return Err(match old {
+            Some(_) => PluginError::OtherFile {
+                name: name.clone(),
+                address: origin.source.to_string(),
+                found: artifact.digest.to_string(),
+            },
+            None => PluginError::NoDigest(origin.source.to_string()),
+        });
+    }
+    print(&description(&artifact))?;
+    drop_note(plugin, &artifact)?;
+    let grants = consented(plugin, &artifact, &args.consent).await?;
+    let was = old.map(|old| format!("{} ({})", old.version, old.sha256.short()));
+    write(place, plugin, &origin, &artifact, &grants)?;
+    print(&match was {
+        Some(was) => format!(
+            "{name} {was} becomes {} ({}).\n",
+            artifact.manifest.version,
+            artifact.digest.short()
+        ),
+        None => format!("{name} {} is in the lock now.\n", artifact.manifest.version),
+    })?;
+    Ok(true)
+}
+
+fn origin(plugin: &PluginConfig, args: &UpdateArgs) -> Result<Origin, PluginError> {
+    if let Some(word) = &args.source {
+        let (source, promised) = given(word, args.sha256)?;
+        return Ok(Origin {
+            source,
+            promised,
+            moved: true,
+        });
+    }
+    let source: Source = plugin.source.parse().map_err(PluginError::below)?;
+    match (&source, args.sha256) {
+        (Source::Folder(_), Some(_)) => Err(PluginError::DigestOfFolder),
+        (_, promised) => Ok(Origin {
+            source,
+            promised,
+            moved: false,
+        }),
+    }
+}
+
+async fn consented(
+    plugin: &PluginConfig,
+    artifact: &Artifact,
+    consent: &ConsentArgs,
+) -> Result<Vec<Capability>, PluginError> {
+    let asked = &artifact.manifest.capabilities;
+    // A grant on the command line may be meant for another of several plugins.
+    let own = ConsentArgs {
+        yes: consent.yes,
+        grant: consent
+            .grant
+            .iter()
+            .filter(|grant| asked.iter().any(|asked| grant.covers(asked)))
+            .cloned()
+            .collect(),
+    };
+    consent::granted(&plugin.name, asked, &plugin.grants, &own).await
+}
+
+/// Grants that nobody needs any more stay the operator's to take back.
+fn drop_note(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginError> {
+    let asked = &artifact.manifest.capabilities;
+    let idle: Vec<_> = plugin
+        .grants
+        .iter()
+        .filter(|grant| !asked.iter().any(|asked| grant.covers(asked)))
+        .map(ToString::to_string)
+        .collect();
+    match idle.is_empty() {
+        true => Ok(()),
+        false => print(&format!(
+            "It does not ask for {} any more, which its grants may do without.\n",
+            line(&idle.join(", "))
+        )),
+    }
+}
+
+/// Component, config, lock, in this order: whenever this is cut short, the old one can still run.
+fn write(
+    place: &Place,
+    plugin: &PluginConfig,
+    origin: &Origin,
+    artifact: &Artifact,
+    grants: &[Capability],
+) -> Result<(), PluginError> {
+    let name = &plugin.name;
+    let _turn = place.turn()?;
+    let mut lock = place.read_lock()?;
+    place
+        .components
+        .put(&artifact.component)
+        .map_err(PluginError::below)?;
+    let source = match origin.moved {
+        true => origin.source.written_from(place.home()).to_string(),
+        false => plugin.source.clone(),
+    };
+    if origin.moved || !grants.is_empty() {
+        let mut config = place.open_config()?;
+        config
+            .set_source(name, &source)
+            .and_then(|()| config.grant(name, grants))
+            .and_then(|()| config.save())
+            .map_err(PluginError::below)?;
+    }
+    lock.set(Locked {
+        name: name.clone(),
+        source,
+        version: artifact.manifest.version.clone(),
+        sha256: artifact.digest,
+        grants: [plugin.grants.as_slice(), grants].concat(),
+    });
+    lock.write(&place.lock).map_err(PluginError::below)?;
+    place.tidy(&lock);
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! From a source to what it gives: read, built or downloaded, and then checked.
+
+use std::path::Path;
+
+use super::{BadSource, DownloadError, Downloader, Progress, ReadError, Source, read_file};
+use crate::component::{Artifact, ArtifactError};
+use crate::digest::Digest;
+use crate::recipe::{self, RecipeError, Told};
+
+/// Why a source gives no plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    /// The config names none.
+    #[error(transparent)]
+    Source(#[from] BadSource),
+    /// Its file can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its file can't be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// Its folder can't be built.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Its file is another than was promised.
+    #[error("{} is not the file that was promised: its sha256 is {found}, not {promised}", path.display())]
+    OtherFile {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What was promised.
+        promised: Digest,
+        /// What is there.
+        found: Digest,
+    },
+    /// What it gives is no plugin.
+    #[error("{from} is no plugin: {reason}")]
+    NotAPlugin {
+        /// The source.
+        from: String,
+        /// What it is instead.
+        reason: Box<ArtifactError>,
+    },
+}
+
+impl Source {
+    /// Reads, builds or downloads the plugin. Paths are meant from `home`, the config file's folder.
+    ///
+    /// `promised` is the sha256 of the file as it is there or comes; what is built can have none.
+    ///
+    /// # Errors
+    /// An [`ObtainError`], whose sentence names the source.
+    pub async fn obtain(
+        &self,
+        home: &Path,
+        promised: Option<Digest>,
+        told: &Told<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Artifact, ObtainError> {
+        let not_a_plugin = |reason| ObtainError::NotAPlugin {
+            from: self.to_string(),
+            reason: Box::new(reason),
+        };
+        match self.resolved(home) {
+            Self::Folder(folder) => Ok(recipe::build(&folder, told).await?),
+            Self::File(path) => {
+                let bytes = read_file(&path)?;
+                let found = Digest::of(&bytes);
+                match promised.filter(|promised| *promised != found) {
+                    Some(promised) => Err(ObtainError::OtherFile {
+                        path,
+                        promised,
+                        found,
+                    }),
+                    None => Artifact::read(&bytes).map_err(not_a_plugin),
+                }
+            }
+            Self::Https(url) => {
+                let bytes = Downloader::new()?.get(&url, promised, progress).await?;
+                Artifact::read(&bytes).map_err(not_a_plugin)
+            }
+        }
+    }
+}
