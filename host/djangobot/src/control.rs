@@ -102,21 +102,32 @@ impl Server {
     }
 }
 
+/// Where a host that runs on `state` may be found: `djangobot dev` keeps its own state within.
+fn hosts(state: &Path) -> [PathBuf; 2] {
+    [state.to_owned(), state.join("dev")]
+}
+
 /// How the plugins of the host that runs on `state` are; `None` where none runs.
 pub(crate) async fn plugins(state: &Path) -> Result<Option<Value>, ControlError> {
-    ask(state, Method::GET, "/plugins", Duration::from_secs(5)).await
+    for state in hosts(state) {
+        let answer = ask(&state, Method::GET, "/plugins", Duration::from_secs(5)).await?;
+        if answer.is_some() {
+            return Ok(answer);
+        }
+    }
+    Ok(None)
 }
 
 /// Has the host that runs on `state` read config and lock anew; `None` where none runs.
 pub(crate) async fn reload(state: &Path) -> Result<Option<Value>, ControlError> {
     // Plugins in languages with large runtimes take a while to compile.
-    ask(
-        state,
-        Method::POST,
-        "/plugins/reload",
-        Duration::from_secs(180),
-    )
-    .await
+    let patience = Duration::from_secs(180);
+    let mut first = None;
+    for state in hosts(state) {
+        let answer = ask(&state, Method::POST, "/plugins/reload", patience).await?;
+        first = first.or(answer);
+    }
+    Ok(first)
 }
 
 async fn ask(
