@@ -1,15 +1,13 @@
 //! The chores that judge the workspace: its tests, its lints, its documentation.
 
+use crate::guests;
 use crate::setup::setup;
 use crate::step::{StepError, cargo, shown};
 
 /// Sets up, builds the programs that tests run, and runs the tests.
 pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     setup()?;
-    shown(
-        "build the programs",
-        &mut cargo(&["build", "--package", "djangobot", "--bins"]),
-    )?;
+    guests()?;
     let mut test = cargo(&["test"]);
     // The tests bring Python projects of their own; the caller's must not shine through.
     test.env_remove("DJANGO_SETTINGS_MODULE")
@@ -18,7 +16,20 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     if arguments.is_empty() {
         test.arg("--workspace");
     }
-    shown("run the tests", test.args(arguments))
+    shown("run the tests", test.args(arguments))?;
+    match arguments.is_empty() {
+        true => guests::test(),
+        false => Ok(()),
+    }
+}
+
+/// Builds the program, and with it the plugins that ship.
+pub(crate) fn guests() -> Result<(), StepError> {
+    shown(
+        "build the programs",
+        &mut cargo(&["build", "--package", "djangobot", "--bins"]),
+    )?;
+    guests::build()
 }
 
 /// All that a change must pass.
@@ -35,6 +46,7 @@ pub(crate) fn ci() -> Result<(), StepError> {
             "warnings",
         ]),
     )?;
+    guests::check()?;
     test(&[])?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))

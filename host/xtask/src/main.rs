@@ -1,4 +1,4 @@
-//! Chores of this workspace: `cargo xtask setup`, `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
+//! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -7,6 +7,7 @@
 
 mod bench;
 mod checks;
+mod guests;
 mod setup;
 mod step;
 
@@ -22,6 +23,8 @@ use crate::step::StepError;
 enum Chore {
     /// Put in place what the tests need: Redis, virtualenvs, npm packages. Quick when it is there.
     Setup,
+    /// Build the plugins that ship to components, in target/guests.
+    Guests,
     /// Set up, build, and run all tests.
     Test {
         /// What to hand on to `cargo test`; without it, all tests of all crates.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<(), StepError> {
     match chore {
         Chore::Setup => setup::setup(),
+        Chore::Guests => checks::guests(),
         Chore::Test { arguments } => checks::test(&arguments),
         Chore::Ci => checks::ci(),
         Chore::Bench { names, write } => bench::bench(&names, write),

@@ -24,6 +24,12 @@ pub(crate) enum StepError {
     /// The machine lacks something that we may not or can't install.
     #[error("{0}")]
     Missing(String),
+    /// A folder of the workspace can't be read.
+    #[error("{path} can't be read: {reason}")]
+    Read {
+        path: String,
+        reason: std::io::Error,
+    },
     /// A file of the environment can't be written.
     #[error("{path} can't be written: {reason}")]
     Write {

@@ -1,0 +1,84 @@
+//! The plugins that ship: judged as they run natively, and built as users build them, by the program itself.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use djangobot_tests::environment::directory;
+
+use crate::step::{StepError, cargo, quiet, shown, workspace};
+
+/// The folders below `plugins/`.
+fn plugins() -> Result<Vec<PathBuf>, StepError> {
+    let folder = workspace().join("plugins");
+    let unreadable = |reason| StepError::Read {
+        path: folder.display().to_string(),
+        reason,
+    };
+    let mut plugins = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.join("plugin.toml").is_file() {
+            plugins.push(path);
+        }
+    }
+    plugins.sort();
+    Ok(plugins)
+}
+
+/// Builds each to a component, `target/guests/NAME.wasm`, with the recipe that `djangobot plugin add` uses.
+pub(crate) fn build() -> Result<(), StepError> {
+    let target = directory().parent().map(PathBuf::from).unwrap_or_default();
+    let folder = target.join("guests");
+    std::fs::create_dir_all(&folder).map_err(|reason| StepError::Write {
+        path: folder.display().to_string(),
+        reason,
+    })?;
+    for plugin in plugins()? {
+        let name = plugin
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut command = Command::new(target.join("debug/djangobot"));
+        command
+            .args(["plugin", "build"])
+            .arg(&plugin)
+            .arg("-o")
+            .arg(folder.join(format!("{name}.wasm")));
+        quiet(&format!("plugin {name}"), &mut command)?;
+    }
+    Ok(())
+}
+
+/// Judges their format and lints.
+pub(crate) fn check() -> Result<(), StepError> {
+    shown(
+        "format of the plugins",
+        &mut of_plugins(&["fmt", "--all"], &["--check"]),
+    )?;
+    shown(
+        "lints of the plugins",
+        &mut of_plugins(
+            &["clippy"],
+            &["--workspace", "--all-targets", "--", "-D", "warnings"],
+        ),
+    )
+}
+
+/// Runs their tests natively.
+pub(crate) fn test() -> Result<(), StepError> {
+    shown(
+        "run the tests of the plugins",
+        &mut of_plugins(&["test"], &["--workspace"]),
+    )
+}
+
+/// A cargo command in the plugins' workspace.
+fn of_plugins(command: &[&str], arguments: &[&str]) -> Command {
+    let mut cargo = cargo(command);
+    cargo
+        .arg("--manifest-path")
+        .arg(workspace().join("plugins/Cargo.toml"))
+        .args(arguments);
+    cargo
+}
