@@ -19,6 +19,7 @@ mod faults;
 mod forwarding;
 mod lanes;
 mod local;
+mod plugins;
 mod projects;
 mod sending;
 mod stops;
