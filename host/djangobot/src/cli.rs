@@ -12,7 +12,7 @@ use url::Url;
 
 pub(crate) use self::plugin::{
     AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
-    UpdateArgs,
+    TestArgs, UpdateArgs,
 };
 
 /// Bridges Slack and Django Channels apps.

@@ -11,6 +11,7 @@ mod list;
 mod place;
 mod scaffold;
 mod shown;
+mod test;
 mod update;
 
 use crate::cli::PluginCommand;
@@ -29,5 +30,6 @@ pub(crate) async fn plugin(command: PluginCommand, terminal: Terminal) -> Result
         PluginCommand::Update(args) => update::update(args, &terminal).await,
         PluginCommand::Build(args) => build::build(args, &terminal).await,
         PluginCommand::New(args) => scaffold::new(&args),
+        PluginCommand::Test(args) => test::test(args, &terminal).await,
     }
 }

@@ -143,6 +143,14 @@ impl State {
         })
     }
 
+    /// The roster that was kept, of whichever team.
+    pub(crate) fn last_roster(&self) -> Result<Option<Vec<u8>>, StateError> {
+        self.with(|database| {
+            let query = "SELECT value FROM facts WHERE key LIKE 'roster/%' LIMIT 1";
+            database.query_row(query, [], |row| row.get(0)).optional()
+        })
+    }
+
     /// Keeps `value` under `key`.
     pub(crate) fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), StateError> {
         self.with(|database| {

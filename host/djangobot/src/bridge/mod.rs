@@ -36,6 +36,7 @@ use envelope::Envelope;
 use inbound::Inbound;
 use outbound::Outbound;
 use post::Post;
+pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
 use roster::RosterKeeper;
 

@@ -28,6 +28,8 @@ pub(crate) enum PluginCommand {
     Build(BuildArgs),
     /// Make the folder of a new plugin in Rust.
     New(NewArgs),
+    /// Run events through a plugin, and show the difference that it makes.
+    Test(TestArgs),
 }
 
 /// What may be agreed to without being asked.
@@ -136,4 +138,26 @@ pub(crate) struct NewArgs {
     /// The folder of the Rust SDK [default: the one that lies with this djangobot, else its repository].
     #[arg(long, value_name = "PATH")]
     pub(crate) sdk: Option<PathBuf>,
+}
+
+/// What `test` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TestArgs {
+    /// A plugin of the config, a plugin's folder, or its component.
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) plugin: String,
+    /// A file with an event in JSON, an array of events, or an event a line.
+    #[arg(value_name = "FILE.json")]
+    pub(crate) events: PathBuf,
+    /// The events are messages as an app puts them on slack.send.
+    #[arg(long)]
+    pub(crate) outbound: bool,
+    /// The plugin's config, as JSON [default: the config's, or none].
+    #[arg(long, value_name = "JSON")]
+    pub(crate) plugin_config: Option<String>,
+    /// Print what came out as JSON on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }

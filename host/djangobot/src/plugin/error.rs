@@ -62,6 +62,26 @@ pub(super) enum PluginError {
     #[error("{0} was written, and the running djangobot did not take it: {1}")]
     #[diagnostic(help("what ran before goes on; djangobot plugin list shows what runs"))]
     NotTaken(String, String),
+    #[error("{} can't be read: {reason}", path.display())]
+    Unread {
+        path: PathBuf,
+        reason: std::io::Error,
+    },
+    #[error("{}: event {number}: {reason}", path.display())]
+    #[diagnostic(help(
+        "it holds a JSON object such as {{\"type\": \"message\", \"text\": \"hi\"}}, an array of them, or one a line"
+    ))]
+    NoEvent {
+        path: PathBuf,
+        number: usize,
+        reason: String,
+    },
+    #[error("--plugin-config is no JSON: {0}")]
+    NoConfig(String),
+    #[error("{0} is not loaded: {1}")]
+    NotLoaded(String, String),
+    #[error("the plugin failed on {0} of {1} events")]
+    FailedOn(usize, usize),
     #[error("{} is there already", .0.display())]
     #[diagnostic(help("choose another name, or delete it"))]
     Exists(PathBuf),

@@ -10,6 +10,7 @@ use super::shown::line;
 use crate::cli::{HostArgs, LogFormat, SlackArgs, TargetArgs};
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::state::State;
 use crate::telemetry::Terminal;
 
 /// The files of one host.
@@ -96,6 +97,14 @@ impl Place {
     /// The config as it is now, for an edit.
     pub(super) fn open_config(&self) -> Result<ConfigFile, PluginError> {
         ConfigFile::open(&self.config).map_err(PluginError::below)
+    }
+
+    /// The roster of the last run, for plugins that are tried.
+    pub(super) fn roster(&self) -> Option<Vec<u8>> {
+        [self.state.clone(), self.state.join("dev")]
+            .iter()
+            .filter(|state| state.join("state.db").exists())
+            .find_map(|state| State::beside(state).ok()?.last_roster().ok()?)
     }
 
     /// Deletes the components that no lock entry names any more. That it can't is no reason to fail.

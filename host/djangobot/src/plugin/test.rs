@@ -1,0 +1,307 @@
+//! `djangobot plugin test`: what a plugin makes of events in a file, without Slack, a layer or an effect on anything.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use djangobot_event::Event;
+use djangobot_plugins::http::Fetcher;
+use djangobot_plugins::secrets::Secrets;
+use djangobot_plugins::store::Store;
+use djangobot_plugins::{
+    Compiler, Components, Direction, Engine, OnError, Parts, Passed, Passing, PluginConfig,
+    PluginHost, Source, State, recipe, set,
+};
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::error::PluginError;
+use super::place::Place;
+use super::shown::{line, plain, print};
+use crate::bridge::DEFAULT_METHOD;
+use crate::cli::TestArgs;
+use crate::failure::Failure;
+use crate::team::Team;
+use crate::telemetry::Terminal;
+
+/// Lines around a difference that are shown.
+const CONTEXT: usize = 2;
+
+/// Runs events through a plugin and shows the difference that it makes; an event that it fails on is an error.
+pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let place = Place::open(&args.host, terminal)?;
+    let events = events(&args.events)?;
+    let scratch = tempfile::tempdir().map_err(PluginError::below)?;
+    let host = load(&args, &place, terminal, scratch.path()).await?;
+    let direction = match args.outbound {
+        true => Direction::Outbound,
+        false => Direction::Inbound,
+    };
+    let mut outcomes = Vec::with_capacity(events.len());
+    let mut failed = 0;
+    for (n, event) in events.into_iter().enumerate() {
+        let kind = match direction {
+            Direction::Inbound => event.text("/type").map(Into::into),
+            Direction::Outbound => Some(
+                event
+                    .text("/method")
+                    .map_or_else(|| DEFAULT_METHOD.to_owned(), Into::into),
+            ),
+        };
+        let Some(kind) = kind else {
+            return Err(PluginError::NoEvent {
+                path: args.events,
+                number: n + 1,
+                reason: "it has no \"type\"".into(),
+            }
+            .into());
+        };
+        let passing = Passing::new(&format!("test.{}", n + 1), &kind, event.clone());
+        let called = host.wants(direction, &passing);
+        let passed = host.pass(direction, passing, 0).await;
+        failed += usize::from(
+            passed
+                .dropped
+                .as_ref()
+                .is_some_and(|dropped| dropped.failed),
+        );
+        outcomes.push(Outcome {
+            kind,
+            event,
+            called,
+            passed,
+        });
+    }
+    if args.json {
+        let all: Vec<Value> = outcomes.iter().map(Outcome::in_json).collect();
+        print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&all).map_err(PluginError::below)?
+        ))?;
+    } else {
+        let texts = outcomes
+            .iter()
+            .enumerate()
+            .map(|(n, outcome)| outcome.text(n + 1));
+        print(&texts.collect::<Vec<_>>().join("\n"))?;
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(PluginError::FailedOn(failed, outcomes.len()).into()),
+    }
+}
+
+/// A host with the plugin alone: all that it asks for granted, a store that is empty and forgotten, the team as it was
+/// last known.
+async fn load(
+    args: &TestArgs,
+    place: &Place,
+    terminal: &Terminal,
+    scratch: &Path,
+) -> Result<PluginHost, Failure> {
+    let configured = place
+        .plugins
+        .iter()
+        .find(|plugin| plugin.name == args.plugin);
+    let (source, config) = match configured {
+        Some(plugin) => (
+            plugin
+                .source
+                .parse::<Source>()
+                .map_err(PluginError::below)?,
+            plugin.config.clone(),
+        ),
+        None => {
+            let here = std::env::current_dir().map_err(PluginError::below)?;
+            let (source, _) = Source::given(&args.plugin, &here).map_err(PluginError::below)?;
+            (source, json!({}))
+        }
+    };
+    let config = match &args.plugin_config {
+        Some(text) => {
+            serde_json::from_str(text).map_err(|error| PluginError::NoConfig(error.to_string()))?
+        }
+        None => config,
+    };
+    let artifact = match source.resolved(place.home()) {
+        Source::Folder(folder) => {
+            let bar = terminal.work("building");
+            let built = recipe::build(&folder, &|said| bar.set_message(line(said))).await;
+            bar.finish_and_clear();
+            built.map_err(PluginError::below)?
+        }
+        source => place.obtain(&source, None, terminal).await?,
+    };
+    let components = Components::of(scratch);
+    let digest = components
+        .put(&artifact.component)
+        .map_err(PluginError::below)?;
+    let config = PluginConfig {
+        name: artifact.manifest.name.clone(),
+        source: source.to_string(),
+        enabled: true,
+        // So that a failure shows, instead of the event as it was.
+        on_error: OnError::Drop,
+        grants: artifact.manifest.capabilities.clone(),
+        instances: None,
+        limits: Default::default(),
+        config,
+    };
+    let wanted = set::wanted(&config, &artifact.component, components.path(&digest))
+        .map_err(PluginError::Below)?;
+    let team = Team::new();
+    if let Some(roster) = place.roster() {
+        team.roster().restore(&roster).map_err(PluginError::below)?;
+    }
+    let host = PluginHost::new(Parts {
+        engine: Engine::new().map_err(PluginError::below)?,
+        compiler: Compiler::new(
+            std::env::current_exe().map_err(PluginError::below)?,
+            place.state.join("cache"),
+        ),
+        roster: Arc::new(team),
+        store: Store::in_memory().map_err(PluginError::below)?,
+        http: Fetcher::new(false),
+        secrets: Arc::new(Secrets::new(None, Vec::new())),
+    });
+    host.apply(vec![Ok(wanted)]).await;
+    match host.statuses().into_iter().next() {
+        Some(status) if status.state == State::Running => Ok(host),
+        status => {
+            let why = status.and_then(|status| status.why).unwrap_or_default();
+            Err(PluginError::NotLoaded(config.name, line(&why)).into())
+        }
+    }
+}
+
+/// The events of a file: one JSON object, an array of them, or one a line.
+fn events(path: &PathBuf) -> Result<Vec<Event>, PluginError> {
+    let text = std::fs::read_to_string(path).map_err(|reason| PluginError::Unread {
+        path: path.clone(),
+        reason,
+    })?;
+    let wrong = |number: usize, reason: String| PluginError::NoEvent {
+        path: path.clone(),
+        number,
+        reason,
+    };
+    let values: Vec<Value> = match serde_json::from_str(&text) {
+        Ok(Value::Array(events)) => events,
+        Ok(event) => vec![event],
+        Err(whole) => {
+            let lines: Vec<&str> = text
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .collect();
+            let events: Result<Vec<Value>, _> = lines
+                .iter()
+                .map(|line| serde_json::from_str(line))
+                .collect();
+            match events {
+                Ok(events) if lines.len() > 1 => events,
+                _ => return Err(wrong(1, whole.to_string())),
+            }
+        }
+    };
+    let events = values.iter().enumerate().map(|(n, value)| {
+        Event::from_value(value).map_err(|error| wrong(n + 1, error.to_string()))
+    });
+    events.collect()
+}
+
+/// What became of one event.
+struct Outcome {
+    kind: String,
+    event: Event,
+    called: bool,
+    passed: Passed,
+}
+
+impl Outcome {
+    fn in_json(&self) -> Value {
+        let events = self.passed.events.iter().map(|event| {
+            json!({ "kind": &*event.kind, "emitted": event.emitted, "event": value(&event.event) })
+        });
+        let messages = self
+            .passed
+            .messages
+            .iter()
+            .map(|message| value(&message.message));
+        json!({
+            "kind": self.kind,
+            "called": self.called,
+            "before": value(&self.event),
+            "after": events.collect::<Vec<_>>(),
+            "messages": messages.collect::<Vec<_>>(),
+            "dropped": self.passed.dropped.as_ref().map(|dropped| &dropped.reason),
+            "failed": self.passed.dropped.as_ref().is_some_and(|dropped| dropped.failed),
+        })
+    }
+
+    fn text(&self, number: usize) -> String {
+        let mut text = format!("event {number}, {}", line(&self.kind));
+        if !self.called {
+            text.push_str(": the plugin does not subscribe to it\n");
+            return text;
+        }
+        match &self.passed.dropped {
+            Some(dropped) if dropped.failed => {
+                let _ = writeln!(text, ": the plugin failed: {}", line(&dropped.reason));
+            }
+            Some(dropped) => {
+                let _ = writeln!(text, ": dropped: {}", line(&dropped.reason));
+            }
+            None => text.push('\n'),
+        }
+        for event in &self.passed.events {
+            if event.emitted {
+                let _ = writeln!(
+                    text,
+                    "+ emits {}\n{}",
+                    line(&event.kind),
+                    indented(&pretty(&event.event), "+ ")
+                );
+                continue;
+            }
+            let (before, after) = (pretty(&self.event), pretty(&event.event));
+            if before == after {
+                text.push_str("  unchanged\n");
+                continue;
+            }
+            let diff = TextDiff::from_lines(&before, &after);
+            let hunks = diff.unified_diff().context_radius(CONTEXT).to_string();
+            let shown = hunks
+                .lines()
+                .filter(|line| !line.starts_with("@@") && !line.starts_with('\\'));
+            shown.for_each(|shown| {
+                let _ = writeln!(text, "{}", plain(shown));
+            });
+        }
+        for message in &self.passed.messages {
+            let _ = writeln!(
+                text,
+                "+ sends to Slack\n{}",
+                indented(&pretty(&message.message), "+ ")
+            );
+        }
+        text
+    }
+}
+
+fn value(event: &Event) -> Value {
+    let mut json = Vec::new();
+    event.write_json(&mut json);
+    serde_json::from_slice(&json).unwrap_or_default()
+}
+
+fn pretty(event: &Event) -> String {
+    let text = serde_json::to_string_pretty(&value(event)).unwrap_or_default();
+    plain(&text) + "\n"
+}
+
+fn indented(text: &str, with: &str) -> String {
+    text.lines()
+        .map(|line| format!("{with}{line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
