@@ -21,11 +21,14 @@ const ASKING: &str =
 fn module(salt: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
+          (import "djangobot:plugin/events@1.0.0" "[resource-drop]event" (func $let_go (param i32)))
           (memory (export "memory") 1)
           (data (i32.const 4096) "{salt}")
           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
           (func (export "djangobot:plugin/handler@1.0.0#init") (param i32 i32) (result i32) i32.const 16)
-          (func (export "djangobot:plugin/handler@1.0.0#on-event") (param i32) (result i32) i32.const 16))"#
+          (func (export "djangobot:plugin/handler@1.0.0#on-event") (param i32) (result i32)
+            (call $let_go (local.get 0))
+            i32.const 16))"#
     ))
     .unwrap()
 }
@@ -242,11 +245,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     check(&changed, &[]).await;
     check(
         &component("acme:thing/run@1.0.0", ""),
-        &[
-            "another world",
-            "acme:thing/run",
-            "djangobot:plugin/handler",
-        ],
+        &["another world", "run@1.0.0", "handler@1.0.0"],
     )
     .await;
     check(
@@ -262,7 +261,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     .await;
     check(
         &component(handler, r#"(import "acme:db/query@1.0.0" (instance))"#),
-        &["acme:db/query@1.0.0", "nothing of that name"],
+        &["query@1.0.0", "nothing of that name"],
     )
     .await;
     check(

@@ -131,5 +131,5 @@ async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
         "code/Cargo.toml",
         format!("{package}[lib]\ncrate-type = [\"cdylib\"]\n"),
     );
-    check(&["is no plugin", "djangobot:plugin/handler"]).await;
+    check(&["is no plugin", "handler@1.0.0"]).await;
 }

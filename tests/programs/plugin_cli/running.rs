@@ -21,7 +21,7 @@ async fn a_running_host_takes_plugins_up_and_lets_them_go() {
     slack.control().say("alice", "general", "hi").unwrap();
     bridge
         .metric_is(
-            "djangobot_plugin_calls_total{outcome=\"kept\",plugin=\"sample\"}",
+            "djangobot_plugin_calls_total{plugin=\"sample\",outcome=\"kept\"}",
             1.0,
         )
         .await;
@@ -30,7 +30,7 @@ async fn a_running_host_takes_plugins_up_and_lets_them_go() {
         (&sample["state"], &sample["live"]),
         (&"running".into(), &true.into())
     );
-    assert_eq!(sample["calls"], 1);
+    assert_eq!((&sample["calls"], &sample["traps"]), (&1.into(), &0.into()));
     check_said(
         &desk.does(&["list"]).await,
         &["calls", "p99", "memory", "running"],
