@@ -185,7 +185,15 @@ impl Program {
     /// # Panics
     /// When it has not ended before [`DEADLINE`], with all that it wrote.
     pub async fn exit(&mut self) -> ExitStatus {
-        let Ok(status) = timeout(DEADLINE, self.child.wait()).await else {
+        self.exit_within(DEADLINE).await
+    }
+
+    /// As [`Program::exit`], with a deadline of its own.
+    ///
+    /// # Panics
+    /// As [`Program::exit`].
+    pub async fn exit_within(&mut self, deadline: Duration) -> ExitStatus {
+        let Ok(status) = timeout(deadline, self.child.wait()).await else {
             panic!("{} has not ended; it wrote:\n{}", self.name, self.output());
         };
         for reader in &mut self.readers {

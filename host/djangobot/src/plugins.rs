@@ -43,6 +43,8 @@ pub(crate) struct Plugins {
     metrics: Metrics,
     /// What `djangobot dev --plugin` named.
     dev: Option<DevPlugins>,
+    /// Held from the reading of the files until what they say is in force: who reads later also has the last word.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Why the bridge can't start with these plugins.
@@ -89,6 +91,7 @@ impl Plugins {
             components: Components::of(kept),
             metrics: metrics.clone(),
             dev,
+            turn: tokio::sync::Mutex::new(()),
         };
         plugins.apply(&settings.plugins).await;
         plugins.refuse_to_pass_unguarded(&settings.plugins)?;
@@ -102,6 +105,7 @@ impl Plugins {
     /// Makes the plugins those of config and lock as they are now. `Some` says why they can't be read; what was in force
     /// stays so.
     pub(crate) async fn reload(&self) -> Option<String> {
+        let _turn = self.turn.lock().await;
         let configs = match config::plugins_of(&self.config) {
             Ok(configs) => configs,
             Err(_) if !self.config.exists() => Vec::new(),

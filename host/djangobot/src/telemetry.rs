@@ -87,6 +87,13 @@ impl Terminal {
         }
     }
 
+    /// Writes lines of another program, such as a compiler's messages, as they are: a report would break them anew.
+    pub(crate) fn quote(&self, lines: &str) {
+        self.bars.suspend(|| {
+            let _ = writeln!(io::stderr(), "{lines}");
+        });
+    }
+
     /// A line that shows that something is being done, and what; hidden where stderr is no terminal.
     pub(crate) fn work(&self, what: &'static str) -> ProgressBar {
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")

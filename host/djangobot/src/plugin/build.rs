@@ -27,7 +27,7 @@ pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Fa
         bar.finish_and_clear();
         built
     };
-    let artifact = artifact.map_err(PluginError::below)?;
+    let artifact = artifact.map_err(|error| PluginError::recipe(error, terminal))?;
     let output = args
         .output
         .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", artifact.manifest.name)));

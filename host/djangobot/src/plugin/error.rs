@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use djangobot_plugins::Capability;
+use djangobot_plugins::recipe::RecipeError;
 use miette::Diagnostic;
 use thiserror::Error;
 
 use super::shown::plain;
 use crate::failure::Failure;
+use crate::telemetry::Terminal;
 
 /// What stops a command, with its cure. Started wrongly: exit code 2; gone wrong: 1.
 #[derive(Debug, Error, Diagnostic)]
@@ -101,6 +103,17 @@ impl PluginError {
     /// What went wrong below, its text made fit for a terminal: some of it may come from a plugin.
     pub(super) fn below(error: impl std::error::Error) -> Self {
         Self::Below(plain(&error.to_string()))
+    }
+
+    /// As [`PluginError::below`]; what a compiler said is shown at once, in its own lines.
+    pub(super) fn recipe(error: RecipeError, terminal: &Terminal) -> Self {
+        let (folder, said, what) = match error {
+            RecipeError::Failed { folder, said } => (folder, said, "does not build"),
+            RecipeError::Cargo { folder, said } => (folder, said, "can't be read by cargo"),
+            error => return Self::below(error),
+        };
+        terminal.quote(&plain(&said));
+        Self::Below(format!("{} {what}; nothing was changed", folder.display()))
     }
 
     fn is_usage(&self) -> bool {

@@ -83,10 +83,16 @@ pub(super) async fn take_up(
 
 /// `resolve-names 1.2.0 is running`, and why where that is said.
 fn sentence(status: &Status) -> String {
-    let version = status.version.as_deref().unwrap_or_default();
-    let text = format!("{} {version} is {}", status.name, status.state);
-    line(&match &status.why {
-        Some(why) => format!("{text}: {why}"),
-        None => text,
-    })
+    let mut text = status.name.clone();
+    if let Some(version) = &status.version {
+        text = format!("{text} {version}");
+    }
+    text = match status.state.as_str() {
+        "on-trial" => format!("{text} is running, on trial"),
+        state => format!("{text} is {state}"),
+    };
+    if let Some(why) = &status.why {
+        text = format!("{text}: {why}");
+    }
+    line(&text)
 }

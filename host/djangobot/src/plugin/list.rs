@@ -50,7 +50,15 @@ pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>
     let locked = lock.get(&plugin.name);
     let known = live.and_then(|live| live.iter().find(|status| status.name == plugin.name));
     if let Some(status) = known {
-        return status.clone();
+        // What does not serve has no version there; the lock knows which would.
+        let mut status = status.clone();
+        status.version = status
+            .version
+            .or(locked.map(|locked| locked.version.to_string()));
+        status.sha256 = status
+            .sha256
+            .or(locked.map(|locked| locked.sha256.to_string()));
+        return status;
     }
     let (state, why) = match (plugin.enabled, locked, live) {
         (false, ..) => ("disabled", None),
@@ -115,8 +123,11 @@ fn table(statuses: &[Status], live: bool) -> String {
         }
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if at >= 3 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     let mut text = String::new();
     for line in table.lines() {
@@ -172,9 +183,9 @@ mod tests {
         .unwrap();
         assert_eq!(
             table(&[running, refused], true),
-            " name           version  state    calls  errors  p50     p99     memory\n \
-             resolve-names  1.2.0    running  1200       2  1.6 us  3.4 ms  1.12 MiB\n \
-             b              -        refused     -       -  -       -       -\n\
+            "name           version  state    calls  errors     p50     p99    memory\n\
+             resolve-names  1.2.0    running   1200       2  1.6 us  3.4 ms  1.12 MiB\n\
+             b              -        refused      -       -       -       -         -\n\
              b: it \\u{1b}[2J lies\n"
         );
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use djangobot_plugins::source::ObtainError;
 use djangobot_plugins::{Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source};
 
 use super::error::PluginError;
@@ -136,6 +137,9 @@ impl Place {
             })
             .await;
         bar.finish_and_clear();
-        obtained.map_err(PluginError::below)
+        obtained.map_err(|error| match error {
+            ObtainError::Recipe(error) => PluginError::recipe(error, terminal),
+            error => PluginError::below(error),
+        })
     }
 }

@@ -11,6 +11,8 @@ use crate::failure::Failure;
 
 /// The SDK's folder in a checkout of this workspace.
 const SDK: &str = "plugin-sdk/rust";
+/// The checkout that this program was built from.
+const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
@@ -77,11 +79,12 @@ fn is_sdk(folder: &Path) -> bool {
         .is_ok_and(|text| text.contains("name = \"djangobot-plugin\""))
 }
 
-/// The SDK of the checkout that this program was built in, where it lies in one.
+/// The SDK of the checkout that this program lies in, or else was built from, where that is still there.
 fn beside_us() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?;
-    program
-        .ancestors()
+    let program = std::env::current_exe().ok();
+    let folders = program.iter().flat_map(|program| program.ancestors());
+    folders
+        .chain([Path::new(CHECKOUT)])
         .map(|folder| folder.join(SDK))
         .find(|folder| is_sdk(folder))
 }

@@ -13,7 +13,11 @@ pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// Rustup's linker, which makes components.
 const LINKER: &str = "wasm-component-ld";
+/// LLVM's linker, which makes core modules, and the Debian package that has it.
+const PLAIN_LINKER: &str = "wasm-ld";
+const DEBIAN_LINKER: &str = "lld";
 
 /// What the environment of another cargo, or of a habit, may say, and what makes guests fail or std be built again.
 const SCRUBBED: &[&str] = &[
@@ -40,8 +44,18 @@ const SCRUBBED: &[&str] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Toolchain {
     kind: Kind,
-    /// The folder of the linker, where the toolchain that comes with it is here.
-    linker: Option<PathBuf>,
+    linker: Linker,
+}
+
+/// What links a guest. Of a core module we make a component ourselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Linker {
+    /// [`LINKER`], in this folder of rustup's toolchain.
+    Component(PathBuf),
+    /// [`PLAIN_LINKER`], here: Debian's compiler comes without one.
+    Plain(PathBuf),
+    /// The compiler's own.
+    Own,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +81,13 @@ impl Toolchain {
     pub(super) async fn find(folder: &Path, told: &Told<'_>) -> Result<Self, RecipeError> {
         let mut tried = Vec::new();
         let active = Rustc::ask("rustc", folder).await;
-        let linker = active.as_ref().and_then(Rustc::linker);
+        let component = active
+            .as_ref()
+            .and_then(Rustc::linker)
+            .map(Linker::Component);
         let installed = Self {
             kind: Kind::Installed,
-            linker: linker.clone(),
+            linker: component.clone().unwrap_or(Linker::Own),
         };
         if active.as_ref().is_some_and(Rustc::has_target) {
             return Ok(installed);
@@ -82,10 +99,6 @@ impl Toolchain {
             )),
             None => tried.push("there is no rustc on PATH: https://rustup.rs installs Rust".into()),
         }
-        let debian = Self {
-            kind: Kind::Debian,
-            linker,
-        };
         match add_target(folder, told).await {
             // What rustup says is checked: another rustc may stand before its own on PATH.
             Ok(()) => match Rustc::ask("rustc", folder).await {
@@ -96,23 +109,31 @@ impl Toolchain {
             },
             Err(why) => tried.push(why),
         }
-        if has_debian().await {
+        if let Some(debian) = Self::debian(component.clone()).await {
             return Ok(debian);
         }
-        match install_debian(told).await {
-            Ok(()) if has_debian().await => Ok(debian),
-            Ok(()) => {
-                tried.push(
-                    "Debian's packages were installed, and their compiler is not in /usr/bin"
-                        .into(),
-                );
-                Err(RecipeError::NoToolchain(tried))
-            }
-            Err(why) => {
-                tried.push(why);
-                Err(RecipeError::NoToolchain(tried))
-            }
+        match install_debian(component.is_none(), told).await {
+            Ok(()) => match Self::debian(component).await {
+                Some(debian) => return Ok(debian),
+                None => tried.push(
+                    "Debian's packages were installed, and their compiler or linker is not where it should be".into(),
+                ),
+            },
+            Err(why) => tried.push(why),
         }
+        Err(RecipeError::NoToolchain(tried))
+    }
+
+    /// Debian's compiler, where it is here with the source of its standard library and something that links.
+    async fn debian(component: Option<Linker>) -> Option<Self> {
+        let rustc = Rustc::ask(DEBIAN_RUSTC, Path::new("/")).await?;
+        let is_whole = Path::new(DEBIAN_CARGO).is_file()
+            && rustc.rustlib().join("src/rust/library/std").is_dir();
+        let linker = component.or_else(|| plain_linker().map(Linker::Plain))?;
+        is_whole.then_some(Self {
+            kind: Kind::Debian,
+            linker,
+        })
     }
 
     /// For people.
@@ -142,16 +163,20 @@ impl Toolchain {
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env_remove("LD_LIBRARY_PATH");
         }
-        // Without this linker the build gives a core module, of which we make a component ourselves.
-        if let Some(folder) = &self.linker {
-            let own = std::env::var_os("PATH").unwrap_or_default();
-            let paths = [folder.clone(), folder.join("gcc-ld")]
-                .into_iter()
-                .chain(std::env::split_paths(&own));
-            if let Ok(path) = std::env::join_paths(paths) {
-                cargo
-                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", LINKER)
-                    .env("PATH", path);
+        const LINKED_BY: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
+        match &self.linker {
+            Linker::Own => {}
+            Linker::Plain(file) => {
+                cargo.env(LINKED_BY, file);
+            }
+            Linker::Component(folder) => {
+                let own = std::env::var_os("PATH").unwrap_or_default();
+                let paths = [folder.clone(), folder.join("gcc-ld")]
+                    .into_iter()
+                    .chain(std::env::split_paths(&own));
+                if let Ok(path) = std::env::join_paths(paths) {
+                    cargo.env(LINKED_BY, LINKER).env("PATH", path);
+                }
             }
         }
         cargo
@@ -220,29 +245,41 @@ async fn add_target(folder: &Path, told: &Told<'_>) -> Result<(), String> {
     }
 }
 
-/// Whether Debian's compiler is there with the source of its standard library.
-async fn has_debian() -> bool {
-    let root = Path::new("/");
-    Path::new(DEBIAN_CARGO).is_file()
-        && Rustc::ask(DEBIAN_RUSTC, root)
-            .await
-            .is_some_and(|rustc| rustc.rustlib().join("src/rust/library/std").is_dir())
+/// LLVM's linker: on PATH, or where Debian's packages of one LLVM or another put it.
+fn plain_linker() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<_> = std::env::split_paths(&path).collect();
+    let of_llvm = std::fs::read_dir("/usr/lib").into_iter().flatten();
+    let of_llvm = of_llvm
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|folder| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("llvm-")
+        })
+        .map(|folder| folder.join("bin"));
+    on_path
+        .into_iter()
+        .chain(of_llvm)
+        .map(|folder| folder.join(PLAIN_LINKER))
+        .find(|file| file.is_file())
 }
 
 /// Installs Debian's packages, or says why not and what to run.
-async fn install_debian(told: &Told<'_>) -> Result<(), String> {
-    let packages = DEBIAN.join(" ");
+async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
+    let mut packages = DEBIAN.to_vec();
+    packages.extend(linker.then_some(DEBIAN_LINKER));
     if !Path::new("/usr/bin/apt-get").is_file() {
         return Err("this is no Debian, whose packages would do".into());
     }
     if !rustix::process::geteuid().is_root() {
         return Err(format!(
             "Debian's packages would do, and root can install them: apt-get update && apt-get install -y \
-             --no-install-recommends {packages}"
+             --no-install-recommends {}",
+            packages.join(" ")
         ));
     }
     let mut install = vec!["install", "-y", "--no-install-recommends"];
-    install.extend(DEBIAN);
+    install.extend(packages);
     for arguments in [vec!["update"], install] {
         told(&format!("apt-get {}", arguments.join(" ")));
         let mut apt = Command::new("/usr/bin/apt-get");

@@ -1,0 +1,135 @@
+//! Plugins from their source: made by `plugin new`, built by the toolchain that is here, added, edited, broken.
+
+use std::time::Duration;
+
+use djangobot_tests::{Program, binary};
+
+use super::*;
+
+/// A first build has the standard library and the SDK to build, beside other tests.
+const BUILD: Duration = Duration::from_secs(900);
+
+/// As [`Desk::run`], with the patience that a build needs; what is built goes where the workspace's own things go.
+async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
+    let mut command = desk.command(arguments);
+    let target = binary("djangobot");
+    command.env("CARGO_TARGET_DIR", target.ancestors().nth(2).unwrap());
+    // What an outer cargo or a habit may say is not meant for plugins.
+    command.env("RUSTFLAGS", "--cfg=outer -Clink-arg=-nonsense");
+    let mut program = Program::start(command);
+    program.close_stdin();
+    let code = program.exit_within(BUILD).await.code();
+    Ended {
+        code,
+        stdout: program.stdout(),
+        stderr: program.stderr(),
+    }
+}
+
+#[tokio::test]
+async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
+    let desk = Desk::new();
+    let said = desk.does(&["new", "greeter"]).await;
+    check_said(
+        &said,
+        &[
+            "greeter/src/lib.rs",
+            "cargo test",
+            "djangobot plugin add greeter",
+        ],
+    );
+    check_end(
+        &desk.run(&["new", "greeter"]).await,
+        2,
+        &["is there already"],
+    );
+    check_end(
+        &desk.run(&["new", "Greeter"]).await,
+        2,
+        &["can't be a plugin's name"],
+    );
+
+    let ended = run(&desk, &["build", "greeter"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(
+        &ended.stdout,
+        &[
+            "greeter 0.1.0",
+            "from Slack: message with /user",
+            "greeter.wasm: ",
+        ],
+    );
+    check_end(
+        &desk
+            .run(&["add", "greeter.wasm", "--name", "as-file"])
+            .await,
+        0,
+        &[],
+    );
+    let ended = run(&desk, &["add", "greeter"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(
+        &desk.text("djangobot.toml"),
+        &["source = \"folder:greeter\""],
+    );
+
+    let lock = desk.text("djangobot.lock");
+    let code = desk.text("greeter/src/lib.rs");
+    desk.write(
+        "greeter/src/lib.rs",
+        code.replace("Verdict::Keep", "Verdict::Kepp"),
+    );
+    let ended = run(&desk, &["update", "greeter"]).await;
+    check_end(
+        &ended,
+        1,
+        &["greeter does not build", "nothing was changed"],
+    );
+    // The compiler's own lines, as it wrote them.
+    check_said(
+        &ended.stderr,
+        &["error[E0599]", "Kepp", "\n  --> src/lib.rs:"],
+    );
+    assert_eq!(desk.text("djangobot.lock"), lock);
+
+    let manifest = desk.text("greeter/plugin.toml");
+    desk.write("greeter/src/lib.rs", code);
+    desk.write("greeter/plugin.toml", manifest.replace("0.1.0", "0.2.0"));
+    let ended = run(&desk, &["update", "greeter"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(&ended.stdout, &["becomes 0.2.0"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.file("code")).unwrap();
+    let check = async |expect: &[&str]| {
+        check_end(&run(&desk, &["add", "code"]).await, 1, expect);
+        assert!(!desk.file("djangobot.toml").exists());
+    };
+    check(&["no recipe", "Cargo.toml are built"]).await;
+    desk.write("code/package.json", "{}");
+    check(&["seems to be JavaScript", "djangobot plugin build FILE.wasm"]).await;
+    desk.write("code/Cargo.toml", "[package\n");
+    check(&["there is no", "plugin.toml", "djangobot plugin new"]).await;
+    desk.write("code/plugin.toml", "name = \"sample\"\nversion = \"1\"\n");
+    check(&["plugin.toml line 2"]).await;
+    desk.write("code/plugin.toml", MANIFEST);
+    check(&["can't be read by cargo", "[package"]).await;
+    std::fs::create_dir(desk.file("code/src")).unwrap();
+    let package =
+        "[package]\nname = \"sample\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    desk.write("code/Cargo.toml", package);
+    desk.write("code/src/lib.rs", "");
+    check(&[
+        "builds no library for WebAssembly",
+        "crate-type = [\"cdylib\"]",
+    ])
+    .await;
+    desk.write(
+        "code/Cargo.toml",
+        format!("{package}[lib]\ncrate-type = [\"cdylib\"]\n"),
+    );
+    check(&["is no plugin", "handler@1.0.0"]).await;
+}
