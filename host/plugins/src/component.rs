@@ -228,6 +228,16 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     {
         return Err(ArtifactError::Preview1);
     }
+    // What is of a later version has no place in our world, and the encoder would say so in words of its own.
+    let named = module
+        .exports
+        .iter()
+        .map(|name| name.split('#').next().unwrap_or(name));
+    for name in named.chain(module.imports.iter().map(String::as_str)) {
+        if let Some((_, Some(needs))) = our_interface(name) {
+            check_version(&needs)?;
+        }
+    }
     let mut with_types = bytes.to_vec();
     if !module.has_types {
         let world = match exported(&module.exports) {

@@ -22,6 +22,8 @@ pub fn escape(key: &str) -> String {
 /// pointer::each_text("/blocks", &blocks, &mut |pointer, text| {
 ///     found.push(format!("{pointer}={text}"));
 /// });
+/// // In whichever order the members of an object are kept.
+/// found.sort();
 /// assert_eq!(found, ["/blocks/0/text/text=hi", "/blocks/0/type=section"]);
 /// ```
 pub fn each_text(base: &str, value: &Value, seen: &mut impl FnMut(&str, &str)) {

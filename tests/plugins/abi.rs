@@ -1,0 +1,31 @@
+//! Components of each released version of the interface run on this host, and those of later ones are told why not.
+
+use djangobot_plugins::{Artifact, State};
+
+use crate::stage::{Role, Stage, only};
+
+/// As it was written when 1.0.0 was released: a component of that time. It is never edited.
+const V1_0_0: &str = include_str!("abi/1.0.0.wat");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_1_0_0_runs() {
+    let component = wat::parse_str(V1_0_0).unwrap();
+    let stage = Stage::with(&[Role::of("old", component)]).await;
+    assert_eq!(
+        stage.status("old").state,
+        State::Running,
+        "{:?}",
+        stage.status("old").why
+    );
+    let out = only(&stage.message("hi").await);
+    assert_eq!((&out["abi"], &out["copy"]), (&"1.0.0".into(), &"hi".into()));
+}
+
+#[test]
+fn a_component_of_a_later_interface_is_refused_with_both_versions() {
+    let component = wat::parse_str(V1_0_0.replace("@1.0.0", "@1.3.0")).unwrap();
+    let error = Artifact::with_manifest(&component, "name = \"a\"\nversion = \"1.0.0\"")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("1.3") && error.contains("1.0"), "{error}");
+}

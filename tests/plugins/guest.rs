@@ -1,0 +1,213 @@
+//! Guests, written as core modules against the canonical ABI of `djangobot:plugin@1.0.0`.
+
+/// Where a guest's constant data begins.
+const DATA: usize = 1024;
+/// Where memory that is given out begins.
+const HEAP: usize = 60_000;
+
+/// A guest in the making: what its functions do, in WAT.
+#[derive(Clone)]
+pub(crate) struct Guest {
+    pub(crate) version: &'static str,
+    pub(crate) imports: String,
+    /// Leaves a result's address on the stack.
+    pub(crate) init: String,
+    /// What is done with the event's handle, before it is given back.
+    pub(crate) before_drop: String,
+    /// Likewise, after the event's handle was given back.
+    pub(crate) on_event: String,
+    /// Further fields of the module.
+    pub(crate) fields: String,
+    /// Replaces `cabi_realloc`'s work.
+    pub(crate) realloc: String,
+    pub(crate) data: Data,
+}
+
+/// Constant data, laid out as the canonical ABI has it.
+#[derive(Clone, Default)]
+pub(crate) struct Data(Vec<u8>);
+
+/// What an edit puts somewhere.
+pub(crate) enum Put<'a> {
+    Text(&'a str),
+    Json(&'a str),
+    Number(f64),
+    Remove,
+}
+
+const OK: &str = "(i32.const 16)";
+
+impl Guest {
+    /// One that keeps every event.
+    pub(crate) fn new() -> Self {
+        let realloc = "(local $at i32)
+            (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+            (global.set $top (i32.add (local.get $at) (local.get 3)))
+            (block $fits (loop $more
+              (br_if $fits (i32.le_u (global.get $top) (i32.mul (memory.size) (i32.const 65536))))
+              (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
+              (br $more)))
+            (local.get $at)";
+        Self {
+            version: "1.0.0",
+            imports: String::new(),
+            init: OK.into(),
+            before_drop: String::new(),
+            on_event: OK.into(),
+            fields: String::new(),
+            realloc: realloc.into(),
+            data: Data::default(),
+        }
+    }
+
+    pub(crate) fn init(mut self, init: &str) -> Self {
+        self.init = init.into();
+        self
+    }
+
+    pub(crate) fn on_event(mut self, on_event: &str) -> Self {
+        self.on_event = on_event.into();
+        self
+    }
+
+    pub(crate) fn fields(mut self, fields: &str) -> Self {
+        self.fields.push_str(fields);
+        self
+    }
+
+    pub(crate) fn imports(mut self, imports: &str) -> Self {
+        self.imports.push_str(imports);
+        self
+    }
+
+    /// Answers each event with what `lay` lays out.
+    pub(crate) fn answers(mut self, lay: impl FnOnce(&mut Data) -> usize) -> Self {
+        let at = lay(&mut self.data);
+        self.on_event = format!("(i32.const {at})");
+        self
+    }
+
+    /// Marks each event: `/NAME` is `text`.
+    pub(crate) fn marks(name: &str, text: &str) -> Self {
+        let pointer = format!("/{name}");
+        Self::new().answers(|data| data.edits(&[(&pointer, Put::Text(text))]))
+    }
+
+    /// The module.
+    pub(crate) fn wasm(&self) -> Vec<u8> {
+        let data: String = self
+            .data
+            .0
+            .iter()
+            .map(|byte| format!("\\{byte:02x}"))
+            .collect();
+        let pages = (HEAP.max(DATA + self.data.0.len()) + 4096) / 65536 + 1;
+        let (version, imports, fields) = (self.version, &self.imports, &self.fields);
+        let (init, on_event, realloc) = (&self.init, &self.on_event, &self.realloc);
+        let before_drop = &self.before_drop;
+        let top = HEAP.max(DATA + self.data.0.len() + 8);
+        let text = format!(
+            r#"(module
+              (import "djangobot:plugin/events@{version}" "[resource-drop]event" (func $drop (param i32)))
+              {imports}
+              (memory (export "memory") {pages})
+              (global $top (mut i32) (i32.const {top}))
+              (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
+              (func (export "djangobot:plugin/handler@{version}#init") (param i32 i32) (result i32) {init})
+              (func (export "djangobot:plugin/handler@{version}#on-event") (param $event i32) (result i32)
+                (local $n i32)
+                {before_drop}
+                (call $drop (local.get $event))
+                {on_event})
+              {fields}
+              (data (i32.const {DATA}) "{data}"))"#
+        );
+        wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+}
+
+impl Data {
+    /// Puts bytes down, and gives their address.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
+        while !self.0.len().is_multiple_of(8) {
+            self.0.push(0);
+        }
+        let at = DATA + self.0.len();
+        self.0.extend_from_slice(bytes);
+        at
+    }
+
+    /// Where bytes lie that were put down.
+    pub(crate) fn find(&self, bytes: &[u8]) -> usize {
+        let at = self
+            .0
+            .windows(bytes.len())
+            .position(|window| window == bytes);
+        DATA + at.expect("they were put down")
+    }
+
+    fn words(&mut self, words: &[usize]) -> usize {
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word| (*word as u32).to_le_bytes())
+            .collect();
+        self.put(&bytes)
+    }
+
+    /// A `result` that is an error with this text.
+    pub(crate) fn error(&mut self, text: &[u8]) -> usize {
+        let at = self.put(text);
+        self.words(&[1, at, text.len()])
+    }
+
+    /// A verdict that drops.
+    pub(crate) fn drops(&mut self, reason: &[u8]) -> usize {
+        let at = self.put(reason);
+        self.words(&[0, 2, at, reason.len()])
+    }
+
+    /// A verdict with edits.
+    pub(crate) fn edits(&mut self, edits: &[(&str, Put<'_>)]) -> usize {
+        let mut list = Vec::new();
+        for (pointer, put) in edits {
+            let at = self.put(pointer.as_bytes());
+            let (kind, value, number) = match put {
+                Put::Text(text) => (4, Some(*text), 0.0),
+                Put::Json(text) => (5, Some(*text), 0.0),
+                Put::Number(number) => (3, None, *number),
+                Put::Remove => (0, None, 0.0),
+            };
+            let (value, length) =
+                value.map_or((0, 0), |text| (self.put(text.as_bytes()), text.len()));
+            let removes = matches!(put, Put::Remove);
+            for word in [usize::from(removes), 0, at, pointer.len(), kind, 0] {
+                list.extend_from_slice(&(word as u32).to_le_bytes());
+            }
+            match put {
+                Put::Number(_) => list.extend_from_slice(&number.to_le_bytes()),
+                _ => {
+                    list.extend_from_slice(&(value as u32).to_le_bytes());
+                    list.extend_from_slice(&(length as u32).to_le_bytes());
+                }
+            }
+        }
+        let at = self.put(&list);
+        self.edits_at(at, edits.len())
+    }
+
+    /// A verdict with `count` edits that lie at `at`.
+    pub(crate) fn edits_at(&mut self, at: usize, count: usize) -> usize {
+        self.words(&[0, 1, at, count])
+    }
+
+    /// A verdict that replaces.
+    pub(crate) fn replaces(&mut self, emissions: &[(&str, &str)]) -> usize {
+        let mut list = Vec::new();
+        for (kind, body) in emissions {
+            let (kind_at, body_at) = (self.put(kind.as_bytes()), self.put(body.as_bytes()));
+            list.extend([kind_at, kind.len(), body_at, body.len()]);
+        }
+        let at = self.words(&list);
+        self.words(&[0, 3, at, emissions.len()])
+    }
+}

@@ -1,0 +1,238 @@
+//! What a plugin does to harm the host: it costs the plugin its instance, never the event, and never another plugin.
+
+use djangobot_plugins::{OnError, State};
+use serde_json::json;
+
+use crate::guest::Guest;
+use crate::stage::{Role, Stage, only};
+
+const LOOP: &str = "(loop $for_ever (br $for_ever)) unreachable";
+const LOG: &str =
+    r#"(import "djangobot:plugin/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
+const STORE: &str = r#"(import "djangobot:plugin/store@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32 i64 i32)))"#;
+
+/// Calls `call` so many times.
+fn times(count: u32, call: &str) -> String {
+    format!(
+        "(local.set $n (i32.const {count}))
+         (loop $again {call}
+           (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+         (i32.const 16)"
+    )
+}
+
+/// What a guest does in an event's way, how that is told, and whether it counts as a trap or a timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_goes_wrong_costs_neither_the_event_nor_the_plugin_beside_it() {
+    let recursion = "(call $deeper (i32.const 1))";
+    let deeper = "(func $deeper (param i32) (result i32) (i32.add (i32.const 1) (call $deeper (local.get 0))))";
+    let cases: Vec<(&str, Guest, &str)> = vec![
+        ("loop", Guest::new().on_event(LOOP), "computed for more than 50 ms"),
+        ("trap", Guest::new().on_event("unreachable"), "unreachable"),
+        ("stack", Guest::new().on_event(recursion).fields(deeper), "call stack exhausted"),
+        (
+            "memory",
+            Guest::new().on_event("(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable"),
+            "more than 16 MiB",
+        ),
+        (
+            "table",
+            Guest::new()
+                .fields("(table $t 1 funcref)")
+                .on_event("(loop $more (br_if $more (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1)))) unreachable"),
+            "memory",
+        ),
+        ("bounds", Guest::new().on_event("(i32.load (i32.const -8))"), "out of bounds"),
+        ("result", Guest::new().on_event("(i32.const 2000000000)"), "trapped"),
+        ("misaligned", Guest::new().on_event("(i32.const 17)"), "trapped"),
+        (
+            "calls",
+            Guest::new().imports(LOG).on_event(&times(1_000_000, "(call $log (i32.const 0) (i32.const 16) (i32.const 0))")),
+            "more than 10000 times",
+        ),
+        (
+            "utf8",
+            Guest::new().answers(|data| data.drops(b"\xff\xfe")),
+            "trapped",
+        ),
+        ("error", Guest::new().answers(|data| data.error(b"not today")), "not today"),
+    ];
+    for (name, guest, expect) in cases {
+        let beside = Role::new("beside", &Guest::marks("beside", "yes"));
+        let stage = Stage::with(&[Role::new(name, &guest), beside]).await;
+        assert_eq!(
+            stage.status(name).state,
+            State::Running,
+            "{name}: {:?}",
+            stage.status(name).why
+        );
+        for _ in 0..5 {
+            let out = only(&stage.message("hi").await);
+            assert_eq!(
+                out,
+                json!({"type": "message", "text": "hi", "channel": "C1", "n": 1, "beside": "yes"}),
+                "{name}"
+            );
+        }
+        let status = stage.status(name);
+        assert_eq!(status.state, State::Quarantined, "{name}: {status:?}");
+        assert_eq!(
+            status.errors + status.traps + status.timeouts,
+            3,
+            "{name}: {status:?}"
+        );
+        assert_eq!(status.bypassed, 2, "{name}");
+        let why = status.why.unwrap();
+        assert!(why.contains(expect), "{name}: {why}");
+        assert_eq!(stage.status("beside").modified, 5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_does_not_start_is_refused_with_the_reason() {
+    let loops = Guest {
+        realloc: LOOP.into(),
+        ..Guest::new()
+    };
+    let cases: Vec<(&str, Guest, &str)> = vec![
+        (
+            "init-loops",
+            Guest::new().init(LOOP),
+            "computed for more than 50 ms",
+        ),
+        (
+            "init-traps",
+            Guest::new().init("unreachable"),
+            "unreachable",
+        ),
+        (
+            "start-loops",
+            Guest::new().fields(&format!("(func $s {}) (start $s)", "(loop $l (br $l))")),
+            "computed for more than 50 ms",
+        ),
+        ("realloc-loops", loops, "computed for more than 50 ms"),
+        ("large", Guest::new().fields("(memory $second 1)"), ""),
+        (
+            "refuses",
+            {
+                let mut guest = Guest::new();
+                let at = guest.data.error(b"the key is wrong");
+                guest.init(&format!("(i32.const {at})"))
+            },
+            "the key is wrong",
+        ),
+    ];
+    for (name, guest, expect) in cases {
+        let stage = Stage::with(&[
+            Role::new(name, &guest),
+            Role::new("beside", &Guest::marks("beside", "yes")),
+        ])
+        .await;
+        let status = stage.status(name);
+        assert_eq!(status.state, State::Refused, "{name}: {status:?}");
+        assert!(
+            status.why.clone().unwrap().contains(expect),
+            "{name}: {status:?}"
+        );
+        assert_eq!(only(&stage.message("hi").await)["beside"], "yes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_plugin_is_refused_with_a_sentence() {
+    let good = Guest::new().wasm();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("empty", Vec::new()),
+        ("text", b"hello, this is no WebAssembly".to_vec()),
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("module", wat::parse_str("(module)").unwrap()),
+        ("component", wat::parse_str("(component)").unwrap()),
+        ("import", Guest::new().imports(r#"(import "wasi:http/types@0.2.0" "x" (func))"#).wasm()),
+        ("store", Guest::new().imports(STORE).on_event(&times(1, "(call $set (i32.const 16) (i32.const 0) (i32.const 16) (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 64))")).wasm()),
+    ];
+    for (name, component) in cases {
+        let stage = Stage::with(&[
+            Role::of(name, component),
+            Role::new("beside", &Guest::marks("beside", "yes")),
+        ])
+        .await;
+        let status = stage.status(name);
+        assert_eq!(status.state, State::Refused, "{name}: {status:?}");
+        assert!(status.why.unwrap().len() > 20, "{name}");
+        assert_eq!(only(&stage.message("hi").await)["beside"], "yes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_granted_is_named_with_the_cure() {
+    let guest = Guest::new().imports(STORE);
+    let role = Role::new("keeper", &guest).manifest("capabilities = [\"store\"]\n");
+    let stage = Stage::with(std::slice::from_ref(&role)).await;
+    let why = stage.status("keeper").why.unwrap();
+    assert!(
+        why.contains("`store`") && why.contains("djangobot plugin update keeper --grant store"),
+        "{why}"
+    );
+    let granted = Role {
+        grants: vec!["store"],
+        ..role
+    };
+    stage.plays(&[granted]).await;
+    assert_eq!(
+        stage.status("keeper").state,
+        State::Running,
+        "{:?}",
+        stage.status("keeper").why
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_keys_are_not_seen() {
+    // 100,000 bytes under a key of 4, where a mebibyte... of nothing is allowed.
+    let set = "(call $set (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 60000) (i32.const 0) (i64.const 0) (i32.const 64))
+        (i32.load8_u (i32.const 64))
+        (if (result i32) (then (i32.const 16)) (else unreachable))";
+    let mut guest = Guest::new().imports(STORE).on_event(set);
+    guest.data.put(b"key1");
+    let mut role = Role::new("keeper", &guest).manifest("capabilities = [\"store\"]\n");
+    role.grants = vec!["store"];
+    role.limits.store_mib = Some(0);
+    let stage = Stage::with(&[role]).await;
+    only(&stage.message("hi").await);
+    let status = stage.status("keeper");
+    assert_eq!((status.kept, status.traps), (1, 0), "{status:?}");
+    assert_eq!(stage.store.usage("keeper").unwrap(), 0);
+    let other = stage.store.of("other", 1 << 20);
+    other.set("key1", b"theirs", None).unwrap();
+    assert_eq!(stage.store.of("keeper", 1 << 20).get("key1").unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leak_for_each_call_ends_with_the_instance_and_costs_no_event() {
+    // A mebibyte for each event, of 16.
+    let guest = Guest::new().on_event("(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (i32.const 16)");
+    let stage = Stage::with(&[Role::new("leaks", &guest).on_error(OnError::Pass)]).await;
+    for _ in 0..100 {
+        only(&stage.message("hi").await);
+    }
+    let status = stage.status("leaks");
+    assert_eq!(status.state, State::Running, "{status:?}");
+    assert!(status.traps >= 5 && status.kept >= 90, "{status:?}");
+    assert!(status.memory_bytes <= 16 << 20, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_for_the_compiler_is_given_up_or_loaded_and_the_host_goes_on() {
+    // One function of many thousand blocks, each of which the register allocator has to think of.
+    let body =
+        "(local.set $n (i32.add (i32.mul (local.get $n) (i32.const 3)) (i32.load (local.get $n))))"
+            .repeat(20_000);
+    let guest = Guest::new().on_event(&format!("(if (i32.const 0) (then {body})) (i32.const 16)"));
+    let stage = Stage::with(&[
+        Role::new("bomb", &guest),
+        Role::new("beside", &Guest::marks("beside", "yes")),
+    ])
+    .await;
+    assert_eq!(only(&stage.message("hi").await)["beside"], "yes");
+    assert!(stage.folder().exists());
+}

@@ -1,0 +1,208 @@
+//! A plugin host with the guests of one test.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use djangobot_event::Event;
+use djangobot_plugins::http::Fetcher;
+use djangobot_plugins::roster::{Bot, Conversation, Identity, User, Usergroup};
+use djangobot_plugins::secrets::Secrets;
+use djangobot_plugins::store::Store;
+use djangobot_plugins::{
+    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passed,
+    Passing, PluginConfig, PluginHost, Roster, Status, Unready, Wanted, set,
+};
+use djangobot_tests::binary;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::guest::Guest;
+
+/// What a plugin is on a stage.
+#[derive(Clone)]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// Further lines of the manifest, before the tables.
+    pub(crate) manifest: String,
+    pub(crate) component: Vec<u8>,
+    pub(crate) on_error: OnError,
+    pub(crate) grants: Vec<&'static str>,
+    pub(crate) limits: LimitsConfig,
+}
+
+impl Role {
+    pub(crate) fn new(name: &str, guest: &Guest) -> Self {
+        Self::of(name, guest.wasm())
+    }
+
+    pub(crate) fn of(name: &str, component: Vec<u8>) -> Self {
+        Self {
+            name: name.into(),
+            version: "1.0.0".into(),
+            manifest: String::new(),
+            component,
+            on_error: OnError::Pass,
+            grants: Vec::new(),
+            // Short, so that what runs into them is soon over; long enough for a busy machine.
+            limits: LimitsConfig {
+                time_ms: Some(50),
+                memory_mib: Some(16),
+                ..LimitsConfig::default()
+            },
+        }
+    }
+
+    pub(crate) fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    pub(crate) fn version(mut self, version: &str) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    pub(crate) fn manifest(mut self, lines: &str) -> Self {
+        self.manifest.push_str(lines);
+        self
+    }
+
+    fn config(&self) -> PluginConfig {
+        PluginConfig {
+            name: self.name.clone(),
+            source: format!("file:{}.wasm", self.name),
+            enabled: true,
+            on_error: self.on_error,
+            grants: self
+                .grants
+                .iter()
+                .map(|grant| grant.parse().unwrap())
+                .collect(),
+            instances: None,
+            limits: self.limits,
+            config: json!({}),
+        }
+    }
+}
+
+pub(crate) struct Stage {
+    pub(crate) host: PluginHost,
+    components: Components,
+    folder: TempDir,
+    pub(crate) store: Store,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::in_memory().unwrap();
+        // All stages share what they have compiled.
+        let cache = djangobot_tests::environment::directory().join("compiled-guests");
+        let host = PluginHost::new(Parts {
+            engine: Engine::new().unwrap(),
+            compiler: Compiler::new(binary("djangobot"), cache),
+            roster: Arc::new(Nobody),
+            store: store.clone(),
+            http: Fetcher::new(false),
+            secrets: Arc::new(Secrets::new(None, Vec::new())),
+        });
+        Self {
+            host,
+            components: Components::of(folder.path()),
+            folder,
+            store,
+        }
+    }
+
+    pub(crate) async fn with(roles: &[Role]) -> Self {
+        let stage = Self::new();
+        stage.plays(roles).await;
+        stage
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes the plugins those of `roles`.
+    pub(crate) async fn plays(&self, roles: &[Role]) {
+        self.host
+            .apply(roles.iter().map(|role| self.wanted(role)).collect())
+            .await;
+    }
+
+    fn wanted(&self, role: &Role) -> Result<Wanted, Unready> {
+        let manifest = format!(
+            "name = \"{}\"\nversion = \"{}\"\n{}\n[subscribe]\ninbound = [\"message\"]\noutbound = [\"*\"]\n",
+            role.name, role.version, role.manifest
+        );
+        let config = role.config();
+        let made = Artifact::with_manifest(&role.component, &manifest)
+            .map_err(|error| error.to_string())
+            .and_then(|artifact| {
+                let digest = self.components.put(&artifact.component).unwrap();
+                set::wanted(&config, &artifact.component, self.components.path(&digest))
+            });
+        made.map_err(|why| Unready { config, why })
+    }
+
+    /// A message's way in.
+    pub(crate) async fn message(&self, text: &str) -> Passed {
+        self.event(json!({"type": "message", "text": text, "channel": "C1", "n": 1}))
+            .await
+    }
+
+    pub(crate) async fn event(&self, event: Value) -> Passed {
+        let kind = event["type"].as_str().unwrap().to_owned();
+        let passing = Passing::new("Ev1", &kind, Event::from_value(&event).unwrap());
+        self.host.pass(Direction::Inbound, passing, 7).await
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Status {
+        let statuses = self.host.statuses();
+        statuses
+            .into_iter()
+            .find(|status| status.name == name)
+            .unwrap()
+    }
+}
+
+/// The event that came out, alone.
+pub(crate) fn only(passed: &Passed) -> Value {
+    assert_eq!(passed.events.len(), 1, "{passed:?}");
+    value(&passed.events[0].event)
+}
+
+pub(crate) fn value(event: &Event) -> Value {
+    let mut json = Vec::new();
+    event.write_json(&mut json);
+    serde_json::from_slice(&json).unwrap()
+}
+
+/// A team of nobody.
+struct Nobody;
+
+impl Roster for Nobody {
+    fn me(&self) -> Option<Identity> {
+        None
+    }
+    fn user(&self, _: &str) -> Option<User> {
+        None
+    }
+    fn conversation(&self, _: &str) -> Option<Conversation> {
+        None
+    }
+    fn usergroup(&self, _: &str) -> Option<Usergroup> {
+        None
+    }
+    fn bot(&self, _: &str) -> Option<Bot> {
+        None
+    }
+    fn find_user(&self, _: &str) -> Option<User> {
+        None
+    }
+    fn find_conversation(&self, _: &str) -> Option<Conversation> {
+        None
+    }
+}
