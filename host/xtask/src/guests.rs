@@ -54,7 +54,7 @@ pub(crate) fn build() -> Result<(), StepError> {
 pub(crate) fn check() -> Result<(), StepError> {
     shown(
         "format of the plugins",
-        &mut of_plugins(&["fmt"], &["--check"]),
+        &mut of_plugins(&["fmt", "--all"], &["--check"]),
     )?;
     shown(
         "lints of the plugins",
