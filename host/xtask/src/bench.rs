@@ -40,6 +40,7 @@ pub(crate) fn bench(names: &[String], write: bool) -> Result<(), StepError> {
             "djangobot-bench",
         ]),
     )?;
+    crate::checks::guests()?;
     // Not `cargo run`: for one package alone it may build with other features.
     let target = directory().parent().map(Path::to_owned).unwrap_or_default();
     let mut bench = Command::new(target.join("release/djangobot-bench"));

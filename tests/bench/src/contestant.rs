@@ -1,7 +1,7 @@
 //! A bridge under measurement, ours or the original, with a local Slack of its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,36 @@ impl Contestant {
         command
             .arg("run")
             .current_dir(directory.path())
+            .env("DJANGOBOT_TOKEN", slack.token())
+            .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+        Self::start(slack, directory, command).await
+    }
+
+    /// Starts our bridge with these plugins; what they need is in `folder`, which the first start fills.
+    pub(crate) async fn with_plugins(port: u16, folder: &Path, components: &[PathBuf]) -> Self {
+        let (slack, directory) = (
+            slack().await,
+            tempfile::tempdir().expect("there is room for a folder"),
+        );
+        let program = peers::program("djangobot");
+        if !folder.join("djangobot.toml").exists() {
+            for component in components {
+                let mut add = Command::new(&program);
+                add.args(["plugin", "add", "--yes"])
+                    .arg(component)
+                    .current_dir(folder);
+                let added = add.output().expect("djangobot runs");
+                assert!(
+                    added.status.success(),
+                    "{}",
+                    String::from_utf8_lossy(&added.stderr)
+                );
+            }
+        }
+        let mut command = Command::new(program);
+        command
+            .args(["run", &format!("redis://127.0.0.1:{port}")])
+            .current_dir(folder)
             .env("DJANGOBOT_TOKEN", slack.token())
             .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
         Self::start(slack, directory, command).await

@@ -16,6 +16,7 @@ mod layers;
 mod limit;
 mod original;
 mod peers;
+mod plugins;
 mod queue;
 mod start;
 mod statistics;
@@ -53,6 +54,8 @@ enum Name {
     Start,
     /// Reading and writing an event, beside serde_json and rmp-serde.
     Event,
+    /// Plugins, beside bare wasmtime and beside JSON in and out.
+    Plugins,
 }
 
 fn main() {
@@ -90,5 +93,6 @@ async fn measure(name: Name) -> String {
         Name::Latency => latency::measure().await,
         Name::Start => start::measure().await,
         Name::Event => event::measure(),
+        Name::Plugins => plugins::measure().await,
     }
 }
