@@ -9,6 +9,7 @@
 
 mod abi;
 mod answers;
+mod effects;
 mod guest;
 mod hostile;
 mod policy;

@@ -95,6 +95,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new() -> Self {
+        Self::reaching(false)
+    }
+
+    /// One whose plugins may be granted addresses of this machine.
+    pub(crate) fn private() -> Self {
+        Self::reaching(true)
+    }
+
+    fn reaching(allow_private: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::in_memory().unwrap();
         // All stages share what they have compiled.
@@ -104,7 +113,7 @@ impl Stage {
             compiler: Compiler::new(binary("djangobot"), cache),
             roster: Arc::new(Nobody),
             store: store.clone(),
-            http: Fetcher::new(false),
+            http: Fetcher::new(allow_private),
             secrets: Arc::new(Secrets::new(None, Vec::new())),
         });
         Self {
@@ -157,6 +166,23 @@ impl Stage {
         let kind = event["type"].as_str().unwrap().to_owned();
         let passing = Passing::new("Ev1", &kind, Event::from_value(&event).unwrap());
         self.host.pass(Direction::Inbound, passing, 7).await
+    }
+
+    /// A message of another conversation.
+    pub(crate) async fn in_lane(&self, lane: u64) -> Passed {
+        let event = Event::parse(r#"{"type":"message"}"#).unwrap();
+        let passing = Passing::new("Ev1", "message", event);
+        self.host.pass(Direction::Inbound, passing, lane).await
+    }
+
+    /// A message's way out, to which so many others led.
+    pub(crate) async fn outbound(&self, message: Value, hops: u8) -> Passed {
+        let event = Event::from_value(&message).unwrap();
+        let passing = Passing {
+            hops,
+            ..Passing::new("send.1", "chat.postMessage", event)
+        };
+        self.host.pass(Direction::Outbound, passing, 7).await
     }
 
     pub(crate) fn status(&self, name: &str) -> Status {

@@ -543,10 +543,12 @@ impl wit::http::Host for Guest {
             timeout_ms: request.timeout_ms,
         };
         let owner = self.owner.clone();
+        // A little less than the call has, so that the plugin hears of it instead of being ended.
+        let budget = owner.limits.wait.mul_f32(0.9);
         let fetched = owner
             .services
             .http
-            .fetch(&owner.http_grants, request, owner.limits.wait)
+            .fetch(&owner.http_grants, request, budget)
             .await;
         Ok(match fetched {
             Ok(response) => Ok(wit::http::Response {
