@@ -15,3 +15,4 @@ mod hostile;
 mod policy;
 mod reload;
 mod stage;
+mod wasi;
