@@ -160,6 +160,35 @@ async fn an_edited_plugin_takes_over_a_broken_one_does_not_and_one_that_loops_is
     );
     assert_eq!(mark_of_the_next(&control, &mut app).await, json!("two"));
 
+    // What it asks for anew is granted by name, and what it sends goes the way of the app's messages.
+    let capable = "capabilities = [\"slack\"]";
+    stamp(
+        r#"if _event.text("/text").as_deref() == Some("which?") {
+            let message = std::collections::BTreeMap::from([("text", "from the plugin")]);
+            djangobot_plugin::slack::send(&message)?;
+        }
+        Ok(Edits::new().set("/mark", "three").into())"#,
+    );
+    let manifest = std::fs::read_to_string(source.join("plugin.toml")).unwrap();
+    std::fs::write(
+        source.join("plugin.toml"),
+        manifest.replace("\n\n", &format!("\n{capable}\n\n")),
+    )
+    .unwrap();
+    let (code, said) = plugin(folder.path(), &["update", "marker"]).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--grant slack"), "{said}");
+    let (code, said) = plugin(folder.path(), &["update", "marker", "--grant", "slack"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(mark_of_the_next(&control, &mut app).await, json!("three"));
+    let posted = calls(&control, "chat.postMessage", 1).await;
+    let arguments = &posted[0].arguments;
+    assert_eq!(
+        (&arguments["text"], &arguments["djangobot"]),
+        (&json!("from the plugin"), &Value::Null)
+    );
+    assert_eq!(app.next("slack.message").await["text"], "from the plugin");
+
     // A second plugin, new, so that nothing is there to compare it with: it loops, and events flow.
     stamp("loop { std::hint::spin_loop(); }");
     let manifest = std::fs::read_to_string(source.join("plugin.toml")).unwrap();
