@@ -88,7 +88,7 @@ async fn emissions_go_behind_the_event_and_what_is_too_much_is_refused() {
          (i32.const {answer})"
     ));
     let emits = Role::new("emits", &guest).manifest("emits = [\"standup\"]\n");
-    let stage = Stage::with(&[emits.clone()]).await;
+    let stage = Stage::with(std::slice::from_ref(&emits)).await;
     let passed = stage.message("hi").await;
     assert_eq!(value(&passed.events[0].event)["seen"], "yes");
     assert_eq!(

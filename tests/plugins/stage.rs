@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use djangobot_event::Event;
 use djangobot_plugins::http::Fetcher;
-use djangobot_plugins::roster::{Bot, Conversation, Identity, User, Usergroup};
 use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::{
     Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passed,
-    Passing, PluginConfig, PluginHost, Roster, Status, Unready, Wanted, set,
+    Passing, PluginConfig, PluginHost, Status, Unready, Wanted, set,
 };
 use djangobot_tests::binary;
 use serde_json::{Value, json};
@@ -111,7 +110,7 @@ impl Stage {
         let host = PluginHost::new(Parts {
             engine: Engine::new().unwrap(),
             compiler: Compiler::new(binary("djangobot"), cache),
-            roster: Arc::new(Nobody),
+            roster: Arc::new(()),
             store: store.clone(),
             http: Fetcher::new(allow_private),
             secrets: Arc::new(Secrets::new(None, Vec::new())),
@@ -204,31 +203,4 @@ pub(crate) fn value(event: &Event) -> Value {
     let mut json = Vec::new();
     event.write_json(&mut json);
     serde_json::from_slice(&json).unwrap()
-}
-
-/// A team of nobody.
-struct Nobody;
-
-impl Roster for Nobody {
-    fn me(&self) -> Option<Identity> {
-        None
-    }
-    fn user(&self, _: &str) -> Option<User> {
-        None
-    }
-    fn conversation(&self, _: &str) -> Option<Conversation> {
-        None
-    }
-    fn usergroup(&self, _: &str) -> Option<Usergroup> {
-        None
-    }
-    fn bot(&self, _: &str) -> Option<Bot> {
-        None
-    }
-    fn find_user(&self, _: &str) -> Option<User> {
-        None
-    }
-    fn find_conversation(&self, _: &str) -> Option<Conversation> {
-        None
-    }
 }

@@ -249,6 +249,39 @@ async fn a_config_edited_into_nonsense_leaves_the_plugins_as_they_are_and_names_
     assert_eq!(app.next("slack.message").await["user_label"], "alice");
 }
 
+#[tokio::test]
+async fn check_tells_which_plugins_can_be_loaded_and_what_the_others_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = plugin(folder.path(), &["add", &shipped("mrkdwn"), "--yes"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let config = folder.path().join("djangobot.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    let more = "\n[[plugin]]\nname = \"unpinned\"\nsource = \"file:unpinned.wasm\"\n";
+    std::fs::write(&config, good + more).unwrap();
+    let checked = djangobot(folder.path(), &["check", "--json"])
+        .output()
+        .unwrap();
+    let findings: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let of_plugins: Vec<_> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["check"] == "plugins")
+        .map(|finding| {
+            (
+                finding["status"].as_str().unwrap(),
+                finding["detail"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(of_plugins[0], ("ok", "mrkdwn 1.0.0 can be loaded"));
+    let (status, detail) = of_plugins[1];
+    assert!(
+        status == "error" && detail.contains("djangobot plugin update unpinned"),
+        "{detail}"
+    );
+}
+
 /// A plugin's folder, as a newcomer would write it.
 fn write_plugin(folder: &Path) -> PathBuf {
     let source = folder.join("marker");

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use djangobot_channels::probe;
+use djangobot_plugins::{Components, LoadError, Unready};
 use djangobot_slack::WebApi;
 use djangobot_slack::api::{ApiError, Identity};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::{CheckArgs, LogFormat};
 use crate::config::{ConfigError, Settings};
 use crate::failure::Failure;
+use crate::plugins;
 use crate::run::web_api;
 use crate::state::{State, StateError};
 use crate::target;
@@ -117,6 +119,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
         ),
     }
     look_at_state(&settings, &mut findings);
+    look_at_plugins(&settings, &mut findings).await;
     look_at_slack(&settings, &mut findings).await;
     look_at_layer(&settings, &mut findings).await;
     show(&findings.0, args.json)?;
@@ -150,6 +153,39 @@ fn look_at_state(settings: &Settings, findings: &mut Findings) {
             format!("{folder} is in use by a running djangobot"),
         ),
         Err(error) => findings.diagnostic("state", &error),
+    }
+}
+
+/// Whether each plugin can be loaded, as far as can be told without running it.
+async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
+    const CHECK: &str = "plugins";
+    let components = Components::of(&settings.plugin_host.kept);
+    let wanted =
+        match plugins::resolve(settings.config_file(), &components, &settings.plugins).await {
+            Ok(wanted) => wanted,
+            Err(why) => return findings.error(CHECK, why, None),
+        };
+    for wanted in wanted {
+        match wanted {
+            Ok(wanted) => match LoadError::not_granted(&wanted.config, &wanted.manifest) {
+                None => findings.ok(
+                    CHECK,
+                    format!(
+                        "{} {} can be loaded",
+                        wanted.config.name, wanted.manifest.version
+                    ),
+                ),
+                Some(error) => {
+                    findings.error(CHECK, format!("{}: {error}", wanted.config.name), None)
+                }
+            },
+            Err(Unready { config, .. }) if !config.enabled => {
+                findings.ok(CHECK, format!("{} is disabled", config.name));
+            }
+            Err(Unready { config, why }) => {
+                findings.error(CHECK, format!("{}: {why}", config.name), None)
+            }
+        }
     }
 }
 

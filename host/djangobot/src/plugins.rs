@@ -122,7 +122,7 @@ impl Plugins {
     }
 
     async fn apply(&self, configs: &[PluginConfig]) -> Option<String> {
-        let mut wanted = match self.resolve(configs).await {
+        let mut wanted = match resolve(&self.config, &self.components, configs).await {
             Ok(wanted) => wanted,
             Err(sentence) => {
                 tracing::error!("{sentence}");
@@ -142,50 +142,6 @@ impl Plugins {
         self.host.apply(wanted).await;
         self.gauges();
         None
-    }
-
-    async fn resolve(
-        &self,
-        configs: &[PluginConfig],
-    ) -> Result<Vec<Result<Wanted, Unready>>, String> {
-        if configs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let lock = Lock::read(&Lock::beside(&self.config))
-            .map_err(|error| format!("{error}; the plugins stay as they are"))?;
-        let places = Places {
-            home: self.home(),
-            components: &self.components,
-        };
-        let wanted = set::resolve(configs, &lock, &places).await;
-        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
-        Ok(wanted
-            .into_iter()
-            .map(|wanted| self.fits(wanted, &text))
-            .collect())
-    }
-
-    /// Says of a config that does not fit its schema in which line of the file.
-    fn fits(&self, wanted: Result<Wanted, Unready>, text: &str) -> Result<Wanted, Unready> {
-        let wanted = wanted?;
-        let problems = schema::check(&wanted.manifest, &wanted.config.config);
-        let sentences = problems.iter().map(|problem| {
-            match schema::line_of(text, &wanted.config.name, &problem.pointer) {
-                Some(line) => format!("{} line {line}: {problem}", self.config.display()),
-                None => problem.to_string(),
-            }
-        });
-        match problems.is_empty() {
-            true => Ok(wanted),
-            false => Err(Unready {
-                why: sentences.collect::<Vec<_>>().join("; "),
-                config: wanted.config,
-            }),
-        }
-    }
-
-    fn home(&self) -> &Path {
-        self.config.parent().unwrap_or(Path::new(""))
     }
 
     /// A start without a plugin that nothing may pass without would let all pass.
@@ -235,7 +191,7 @@ impl Plugins {
         let sources = configs
             .iter()
             .filter_map(|config| match config.source.parse() {
-                Ok(Source::File(path)) => Some(self.home().join(path)),
+                Ok(Source::File(path)) => Some(home_of(&self.config).join(path)),
                 _ => None,
             });
         let dev = self.dev.iter().flat_map(DevPlugins::files);
@@ -274,6 +230,52 @@ impl Plugins {
             }
         }
     }
+}
+
+/// What the config file at `config` wants with its `[[plugin]]`, each with the component that the lock pins, or why it can't
+/// be had. The error is about the lock as a whole.
+pub(crate) async fn resolve(
+    config: &Path,
+    components: &Components,
+    configs: &[PluginConfig],
+) -> Result<Vec<Result<Wanted, Unready>>, String> {
+    if configs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lock = Lock::read(&Lock::beside(config))
+        .map_err(|error| format!("{error}; the plugins stay as they are"))?;
+    let places = Places {
+        home: home_of(config),
+        components,
+    };
+    let wanted = set::resolve(configs, &lock, &places).await;
+    let text = std::fs::read_to_string(config).unwrap_or_default();
+    let fitting = wanted
+        .into_iter()
+        .map(|wanted| fits(wanted?, config, &text));
+    Ok(fitting.collect())
+}
+
+/// Says of a plugin's config that does not fit its schema in which line of the file.
+fn fits(wanted: Wanted, config: &Path, text: &str) -> Result<Wanted, Unready> {
+    let problems = schema::check(&wanted.manifest, &wanted.config.config);
+    if problems.is_empty() {
+        return Ok(wanted);
+    }
+    let sentences = problems.iter().map(|problem| {
+        match schema::line_of(text, &wanted.config.name, &problem.pointer) {
+            Some(line) => format!("{} line {line}: {problem}", config.display()),
+            None => problem.to_string(),
+        }
+    });
+    Err(Unready {
+        why: sentences.collect::<Vec<_>>().join("; "),
+        config: wanted.config,
+    })
+}
+
+fn home_of(config: &Path) -> &Path {
+    config.parent().unwrap_or(Path::new(""))
 }
 
 #[async_trait]

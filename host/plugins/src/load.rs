@@ -111,6 +111,17 @@ pub enum LoadError {
     Instances(usize),
 }
 
+impl LoadError {
+    /// That a plugin asks for more than the operator granted, where it does.
+    pub fn not_granted(config: &PluginConfig, manifest: &Manifest) -> Option<Self> {
+        let missing = grant::missing(&manifest.capabilities, &config.grants);
+        (!missing.is_empty()).then(|| Self::NotGranted {
+            name: config.name.clone(),
+            missing: missing.into_iter().cloned().collect(),
+        })
+    }
+}
+
 fn list(missing: &[Capability]) -> String {
     missing
         .iter()
@@ -157,12 +168,8 @@ impl Parts {
         let Wanted {
             config, manifest, ..
         } = &wanted;
-        let missing = grant::missing(&manifest.capabilities, &config.grants);
-        if !missing.is_empty() {
-            return Err(LoadError::NotGranted {
-                name: config.name.clone(),
-                missing: missing.into_iter().cloned().collect(),
-            });
+        if let Some(error) = LoadError::not_granted(config, manifest) {
+            return Err(error);
         }
         let problems = schema::check(manifest, &config.config);
         if !problems.is_empty() {

@@ -97,3 +97,34 @@ pub trait Roster: Send + Sync {
     /// The channel with a name.
     fn find_conversation(&self, name: &str) -> Option<Conversation>;
 }
+
+/// A team of which nothing is known.
+impl Roster for () {
+    fn me(&self) -> Option<Identity> {
+        None
+    }
+
+    fn user(&self, _id: &str) -> Option<User> {
+        None
+    }
+
+    fn conversation(&self, _id: &str) -> Option<Conversation> {
+        None
+    }
+
+    fn usergroup(&self, _id: &str) -> Option<Usergroup> {
+        None
+    }
+
+    fn bot(&self, _id: &str) -> Option<Bot> {
+        None
+    }
+
+    fn find_user(&self, _name: &str) -> Option<User> {
+        None
+    }
+
+    fn find_conversation(&self, _name: &str) -> Option<Conversation> {
+        None
+    }
+}

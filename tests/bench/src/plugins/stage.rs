@@ -5,12 +5,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use djangobot_plugins::http::Fetcher;
-use djangobot_plugins::roster::{Bot, Conversation, Identity, User, Usergroup};
 use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::{
-    Artifact, Compiler, Components, Engine, OnError, Parts, PluginConfig, PluginHost, Roster,
-    recipe, set,
+    Artifact, Compiler, Components, Engine, OnError, Parts, PluginConfig, PluginHost, recipe, set,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -61,7 +59,7 @@ impl Stage {
         let host = PluginHost::new(Parts {
             engine: Engine::new().expect("the engine starts"),
             compiler: Compiler::new(peers::program("djangobot"), folder.path().join("cache")),
-            roster: Arc::new(Nobody),
+            roster: Arc::new(()),
             store: Store::in_memory().expect("there is memory"),
             http: Fetcher::new(false),
             secrets: Arc::new(Secrets::new(None, Vec::new())),
@@ -129,31 +127,4 @@ pub(crate) fn resident(pid: u32) -> u64 {
         .parse::<u64>()
         .unwrap_or_default()
         * 1024
-}
-
-/// A team of nobody.
-struct Nobody;
-
-impl Roster for Nobody {
-    fn me(&self) -> Option<Identity> {
-        None
-    }
-    fn user(&self, _: &str) -> Option<User> {
-        None
-    }
-    fn conversation(&self, _: &str) -> Option<Conversation> {
-        None
-    }
-    fn usergroup(&self, _: &str) -> Option<Usergroup> {
-        None
-    }
-    fn bot(&self, _: &str) -> Option<Bot> {
-        None
-    }
-    fn find_user(&self, _: &str) -> Option<User> {
-        None
-    }
-    fn find_conversation(&self, _: &str) -> Option<Conversation> {
-        None
-    }
 }
