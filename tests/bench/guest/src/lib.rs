@@ -35,7 +35,7 @@ impl Plugin for Marker {
                 Ok(Edits::new().set("/user_name", user).into())
             }
             Mode::Json => {
-                let mut value: Value = serde_json::from_str(&event.json())?;
+                let mut value: Value = event.json()?;
                 value["user_name"] = value["user"].clone();
                 Verdict::replace("message", &value)
             }
