@@ -3,7 +3,10 @@
 //! It lives in a store of its own and for as long as its calls end well. After a trap wasmtime lets nobody in again, so
 //! that whoever holds it drops it and starts another; that costs tens of microseconds, the component being compiled.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use wasmtime::component::{self, InstancePre, TypedFunc};
 use wasmtime::{Store, Trap};
@@ -56,7 +59,7 @@ impl Prepared {
         store.set_max_component_handles(MAX_HANDLES);
         begin(&mut store);
         let limit = self.owner.limits.wait;
-        let started = tokio::time::timeout(limit, self.linked.instantiate_async(&mut store)).await;
+        let started = within(limit, self.linked.instantiate_async(&mut store)).await;
         let started = match started {
             Ok(Ok(started)) => started,
             Ok(Err(error)) => return Err(failure(&mut store, &error)),
@@ -77,7 +80,7 @@ impl Prepared {
             .plugin
             .djangobot_plugin_handler()
             .call_init(&mut instance.store, config);
-        let outcome = tokio::time::timeout(limit, init).await;
+        let outcome = within(limit, init).await;
         instance.flatten(outcome)?.map_err(Failure::Error)?;
         Ok(instance)
     }
@@ -105,7 +108,7 @@ impl Instance {
             .plugin
             .djangobot_plugin_handler()
             .call_on_event(&mut self.store, v1::event_handle());
-        let outcome = tokio::time::timeout(limit, answer).await;
+        let outcome = within(limit, answer).await;
         let verdict = match self.flatten(outcome) {
             Ok(Ok(answer)) => v1::verdict(self.store.data_mut(), answer),
             Ok(Err(why)) => Err(Failure::Error(cut(&why))),
@@ -173,12 +176,11 @@ impl Instance {
     {
         begin(&mut self.store);
         let limit = self.store_limit();
-        let outcome =
-            tokio::time::timeout(limit, function.call_async(&mut self.store, parameters)).await;
+        let outcome = within(limit, function.call_async(&mut self.store, parameters)).await;
         self.flatten(outcome)
     }
 
-    fn store_limit(&self) -> std::time::Duration {
+    fn store_limit(&self) -> Duration {
         self.store.data().owner.limits.wait
     }
 
@@ -188,6 +190,16 @@ impl Instance {
             Ok(Err(error)) => Err(failure(&mut self.store, &error)),
             Err(_) => Err(Failure::Wait(self.store_limit())),
         }
+    }
+}
+
+/// Waits for `work`, for no longer than `limit`. Most calls end at once: for them no clock is read.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
+    let mut work = std::pin::pin!(work);
+    let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => tokio::time::timeout(limit, work).await,
     }
 }
 

@@ -278,13 +278,13 @@ impl Plugin {
     }
 
     async fn call(&self, slot: &mut Slot, mut passing: Passing, direction: Direction) -> Handled {
-        if !self.breaker().admits(Instant::now()) {
+        let started = Instant::now();
+        if !self.breaker().admits(started) {
             self.stats.bypassed.fetch_add(1, Relaxed);
             return Handled::Failed(passing, "it is quarantined".into());
         }
         // A stop may end this at any time it waits; then the breaker must not wait for a decision that never comes.
         let mut trial = Trial(Some(self));
-        let started = Instant::now();
         let (effects, outcome) = self.ask(slot, &passing, direction).await;
         trial.0 = None;
         let outcome = outcome.and_then(|verdict| {
