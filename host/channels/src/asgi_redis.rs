@@ -135,6 +135,7 @@ pub(crate) struct AsgiRedis;
 
 impl Dialect for AsgiRedis {
     const NAME: &'static str = "asgi_redis";
+    const HEAD: usize = ID;
 
     fn scripts() -> &'static Scripts {
         &SCRIPTS

@@ -9,7 +9,7 @@ use fernet::Fernet;
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::layer::{Member, OpenError};
+use crate::layer::{Member, OpenError, Serializer, Wire};
 use crate::score::now;
 
 /// How many seconds a sender's clock may be ahead, as Fernet has it.
@@ -56,6 +56,15 @@ impl Codec {
         self.ttl
             .filter(|_| !self.keys.is_empty())
             .map(Duration::from_secs)
+    }
+
+    /// How what [`Codec::seal`] makes of payloads of `serializer` is written.
+    pub fn wire(&self, serializer: Serializer) -> Wire {
+        Wire {
+            serializer,
+            head: self.prefix,
+            sealed: !self.keys.is_empty(),
+        }
     }
 
     /// Makes the member of `payload`.

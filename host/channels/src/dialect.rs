@@ -22,6 +22,9 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Makes a payload a member: what is handed to [`Dialect::append`], now or again.
     fn seal(codec: &Codec, payload: &[u8]) -> Member;
 
+    /// How many bytes of its own [`Dialect::seal`] puts before what the codec makes.
+    const HEAD: usize = 0;
+
     /// Finds the bytes that [`Dialect::seal`]'s codec made in a member that was taken, `stored` being what lay beside it.
     fn sealed(member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
 

@@ -37,6 +37,13 @@ pub trait ChannelLayer: Send + Sync + 'static {
         None
     }
 
+    /// Finds the payload in what [`ChannelLayer::seal`] made, of whatever age.
+    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError>;
+
+    /// How this layer's members are written. Who keeps members beyond the layer's life compares it: those of another
+    /// [`Wire`] have to be made anew.
+    fn wire(&self) -> Wire;
+
     /// Writes `message` for `channel` and seals it.
     ///
     /// Adds `__asgi_channel__` where the layer's readers need it to find a process-local channel.
@@ -194,6 +201,64 @@ impl fmt::Debug for Member {
     }
 }
 
+/// How members are written, as far as it takes to find the payload in one without the layer that made it.
+///
+/// Its text is `msgpack/12`, or `json/0/sealed`: serializer, bytes before the payload, and whether it is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wire {
+    /// How the payload is written.
+    pub serializer: Serializer,
+    /// How many bytes stand before it.
+    pub head: usize,
+    /// Whether it is encrypted, and so only its layer can open it.
+    pub sealed: bool,
+}
+
+impl Wire {
+    /// The payload in a member of this wire; `None` where only its layer can open it, or it is too short.
+    pub fn payload(self, member: &Member) -> Option<Bytes> {
+        (!self.sealed && member.0.len() >= self.head).then(|| member.0.slice(self.head..))
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let serializer = match self.serializer {
+            Serializer::Msgpack => "msgpack",
+            Serializer::Json => "json",
+        };
+        let sealed = if self.sealed { "/sealed" } else { "" };
+        write!(f, "{serializer}/{}{sealed}", self.head)
+    }
+}
+
+impl std::str::FromStr for Wire {
+    type Err = UnknownWire;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWire> {
+        let unknown = || UnknownWire(text.to_owned());
+        let (serializer, rest) = text.split_once('/').ok_or_else(unknown)?;
+        let (head, sealed) = match rest.strip_suffix("/sealed") {
+            Some(head) => (head, true),
+            None => (rest, false),
+        };
+        Ok(Self {
+            serializer: match serializer {
+                "msgpack" => Serializer::Msgpack,
+                "json" => Serializer::Json,
+                _ => return Err(unknown()),
+            },
+            head: head.parse().map_err(|_| unknown())?,
+            sealed,
+        })
+    }
+}
+
+/// Text that describes no [`Wire`] of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no way in which members are written that this version knows")]
+pub struct UnknownWire(String);
+
 /// How a layer writes payloads: channels_redis's `serializer_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Serializer {
@@ -262,5 +327,28 @@ impl LayerError {
     /// Whether the same call may succeed later with nothing changed on our side.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wire_reads_its_own_text_and_finds_the_payload() {
+        for text in ["msgpack/12", "json/0/sealed", "json/28"] {
+            assert_eq!(text.parse::<Wire>().unwrap().to_string(), text);
+        }
+        for text in ["", "msgpack", "xml/0", "json/-1", "json/1/open"] {
+            assert!(text.parse::<Wire>().is_err(), "{text}");
+        }
+        let member = Member(Bytes::from_static(b"12body"));
+        let check = |wire: &str, expect: Option<&'static [u8]>| {
+            let payload = wire.parse::<Wire>().unwrap().payload(&member);
+            assert_eq!(payload.as_deref(), expect, "{wire}");
+        };
+        check("json/2", Some(b"body"));
+        check("json/2/sealed", None);
+        check("json/7", None);
     }
 }

@@ -31,6 +31,6 @@ pub use config::{ConfigError, LayerConfig, open};
 pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
 pub use layer::{
     ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver,
-    ReceiverId, Sent, Serializer,
+    ReceiverId, Sent, Serializer, UnknownWire, Wire,
 };
 pub use name::{ChannelName, GroupName, NameError};

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use djangobot_event::Event;
 use futures_util::future::try_join_all;
 use redis::Value;
@@ -18,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::codec::Codec;
 use crate::config::RedisConfig;
 use crate::connection::Server;
-use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::layer::{
+    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
+};
 use crate::name::{ChannelName, GroupName};
 use crate::sharding::consistent_hash;
 use subscription::Subscription;
@@ -101,6 +104,14 @@ impl ChannelLayer for PubSub {
 
     fn seal(&self, payload: &[u8]) -> Member {
         self.codec.seal(payload)
+    }
+
+    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError> {
+        self.codec.open_again(&member.0)
+    }
+
+    fn wire(&self) -> Wire {
+        self.codec.wire(self.config.serializer)
     }
 
     fn encode(&self, _channel: &ChannelName, message: &Event) -> Member {

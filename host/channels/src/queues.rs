@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use djangobot_event::{Event, NewValue};
 use futures_util::future::{join_all, try_join_all};
 use redis::Value;
@@ -16,7 +17,9 @@ use crate::codec::Codec;
 use crate::config::RedisConfig;
 use crate::connection::Server;
 use crate::dialect::{Append, Dialect};
-use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::layer::{
+    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
+};
 use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::placement::{Deal, Turns};
@@ -281,6 +284,22 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
 
     fn seal(&self, payload: &[u8]) -> Member {
         D::seal(&self.shared.codec, payload)
+    }
+
+    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError> {
+        let (head, body) = (D::HEAD, &member.0);
+        if body.len() < head {
+            return Err(OpenError::Short(body.len()));
+        }
+        self.shared.codec.open_again(&body.slice(head..))
+    }
+
+    fn wire(&self) -> Wire {
+        let wire = self.shared.codec.wire(self.serializer());
+        Wire {
+            head: wire.head + D::HEAD,
+            ..wire
+        }
     }
 
     fn seal_lifetime(&self) -> Option<Duration> {

@@ -9,6 +9,7 @@ mod dead_letters;
 mod dev;
 mod dev_plugins;
 mod failure;
+mod journal;
 mod listener;
 mod metrics;
 mod plugin;

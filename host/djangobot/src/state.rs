@@ -2,15 +2,18 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use miette::Diagnostic;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
+use crate::journal::Journal;
+
 /// Each step brings the file from one version to the next; what has been released is never edited.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE dead_letters (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -20,7 +23,24 @@ const MIGRATIONS: &[&str] = &["
         detail TEXT NOT NULL,      -- a sentence
         message BLOB NOT NULL      -- JSON where it could be read, else the bytes as they came
     );
-"];
+",
+    "
+    -- Events that the channel layer has not taken yet.
+    CREATE TABLE spool (
+        seq INTEGER PRIMARY KEY,
+        channel TEXT NOT NULL,
+        id TEXT NOT NULL,          -- djangobot.id
+        wire TEXT NOT NULL,        -- how the member is written
+        member BLOB NOT NULL       -- as the layer's readers find it
+    );
+    CREATE INDEX spool_by_channel ON spool (channel, seq);
+    -- The ids of events that are safe: 8 bytes for each, many to a row.
+    CREATE TABLE recent (
+        at REAL NOT NULL,          -- Unix seconds
+        ids BLOB NOT NULL
+    );
+",
+];
 
 /// How many dead letters are kept; the oldest go first.
 const DEAD_LETTERS_KEPT: i64 = 10_000;
@@ -35,6 +55,8 @@ pub(crate) struct State {
 
 struct Inner {
     database: Mutex<Connection>,
+    /// Started when it is first asked for: what only looks at the state has no use for it.
+    journal: OnceLock<Journal>,
     path: PathBuf,
     /// Held for as long as the process lives; the kernel lets go of it, however that ends.
     _lock: Option<File>,
@@ -126,10 +148,32 @@ impl State {
         Ok(Self {
             inner: Arc::new(Inner {
                 database: Mutex::new(database),
+                journal: OnceLock::new(),
                 path,
                 _lock: lock,
             }),
         })
+    }
+
+    /// The writer of what must be on the disk before something is said of it.
+    pub(crate) fn journal(&self) -> Result<Journal, StateError> {
+        let path = &self.inner.path;
+        if let Some(journal) = self.inner.journal.get() {
+            return Ok(journal.clone());
+        }
+        let database = open_database(path)?;
+        // In WAL mode, commits reach the disk itself only so.
+        database
+            .pragma_update(None, "synchronous", "FULL")
+            .map_err(|reason| StateError::Database {
+                path: path.clone(),
+                reason,
+            })?;
+        let journal = Journal::start(database, path).map_err(|reason| StateError::Folder {
+            path: path.clone(),
+            reason,
+        })?;
+        Ok(self.inner.journal.get_or_init(|| journal).clone())
     }
 
     /// The bytes kept under `key`.

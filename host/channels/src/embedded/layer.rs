@@ -17,7 +17,9 @@ use super::state::{Shared, State};
 use super::store::{Absent, Keyspace, Millis};
 use crate::capacity::Capacities;
 use crate::codec::Codec;
-use crate::layer::{ChannelLayer, LayerError, Member, Receiver, ReceiverId, Sent, Serializer};
+use crate::layer::{
+    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
+};
 use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
@@ -220,6 +222,14 @@ impl ChannelLayer for EmbeddedLayer {
 
     fn seal(&self, payload: &[u8]) -> Member {
         self.queues.codec.seal(payload)
+    }
+
+    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError> {
+        self.queues.codec.open_again(&member.0)
+    }
+
+    fn wire(&self) -> Wire {
+        self.queues.codec.wire(self.serializer())
     }
 
     fn encode(&self, channel: &ChannelName, message: &Event) -> Member {

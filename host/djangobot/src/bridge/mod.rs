@@ -10,6 +10,7 @@ mod passage;
 mod post;
 mod request;
 mod roster;
+mod spool;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

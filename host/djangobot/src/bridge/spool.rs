@@ -1,0 +1,362 @@
+//! Events on the disk that the channel layer has not taken yet, each channel's in its order.
+//!
+//! An event lies here as the layer's readers will find it, random prefix and all: sent again after a crash, it is the
+//! same member, which a queue that still has it takes once.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use djangobot_channels::Member;
+use rusqlite::{Connection, params};
+
+use crate::journal::{Journal, JournalError};
+
+/// What an event takes up beside its member: its row and its place in the index.
+const ROW: u64 = 128;
+/// Events that make room together.
+const EVICTED: usize = 256;
+
+/// The spool of one bridge. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Spool {
+    journal: Journal,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The number of the next event, of whatever channel.
+    next: AtomicU64,
+    /// How many bytes may lie here.
+    limit: u64,
+    sizes: Mutex<Sizes>,
+}
+
+#[derive(Default)]
+struct Sizes {
+    by_channel: HashMap<Arc<str>, u64>,
+    /// A write failed, and the figures have to be read anew.
+    stale: bool,
+}
+
+/// An event in the spool, or on its way there.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// Grows with each event: the order within a channel.
+    pub(crate) seq: u64,
+    /// `djangobot.id`.
+    pub(crate) id: Arc<str>,
+    /// How the member is written: the text of a [`djangobot_channels::Wire`].
+    pub(crate) wire: Arc<str>,
+    pub(crate) member: Member,
+}
+
+/// What an earlier run left for a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) channel: String,
+    pub(crate) newest: u64,
+    pub(crate) count: u64,
+}
+
+/// Events that had to go so that others could come: channel and how many.
+pub(crate) type Evicted = Vec<(Arc<str>, usize)>;
+
+impl Spool {
+    /// Opens the spool of the file that `journal` writes; tells what lies there. It holds `limit` bytes.
+    pub(crate) async fn open(
+        journal: Journal,
+        limit: u64,
+    ) -> Result<(Self, Vec<Left>), JournalError> {
+        let (left, sizes) = journal
+            .write(|database| {
+                let mut query = database.prepare(
+                    "SELECT channel, max(seq), count(*) FROM spool GROUP BY channel ORDER BY channel",
+                )?;
+                let left = query.query_map([], |row| {
+                    Ok(Left {
+                        channel: row.get(0)?,
+                        newest: row.get(1)?,
+                        count: row.get(2)?,
+                    })
+                })?;
+                Ok((left.collect::<rusqlite::Result<Vec<_>>>()?, sizes(database)?))
+            })
+            .await?;
+        let newest = left.iter().map(|left| left.newest).max().unwrap_or(0);
+        let spool = Self {
+            journal,
+            shared: Arc::new(Shared {
+                next: AtomicU64::new(newest + 1),
+                limit,
+                sizes: Mutex::new(Sizes {
+                    by_channel: sizes,
+                    stale: false,
+                }),
+            }),
+        };
+        Ok((spool, left))
+    }
+
+    /// The number of the next event. Whoever takes numbers for a channel does so in the order of its events.
+    pub(crate) fn number(&self) -> u64 {
+        self.shared.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Bytes that lie in the spool.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.sizes().by_channel.values().sum()
+    }
+
+    /// Puts `entries` behind those of `channel`; `Ok` when the disk has them. Where there is no room, the oldest events
+    /// of the channel that holds most go, so that a channel that nobody reads makes room for the others.
+    pub(crate) async fn append(
+        &self,
+        channel: &str,
+        entries: Vec<Entry>,
+    ) -> Result<Evicted, JournalError> {
+        let (shared, channel) = (self.shared.clone(), Arc::<str>::from(channel));
+        let written = self
+            .journal
+            .write(move |database| shared.append(database, &channel, &entries))
+            .await;
+        self.judge(written)
+    }
+
+    /// The first events of `channel` behind number `after`: at most `count`, and `bytes` unless a single one has more.
+    pub(crate) async fn read(
+        &self,
+        channel: &str,
+        after: u64,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        let channel = channel.to_owned();
+        self.journal
+            .write(move |database| {
+                let mut query = database.prepare_cached(
+                    "SELECT seq, id, wire, member FROM spool WHERE channel = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+                )?;
+                let mut rows = query.query(params![channel, after, count as u64])?;
+                let (mut entries, mut size) = (Vec::new(), 0);
+                while let Some(row) = rows.next()? {
+                    let member: Vec<u8> = row.get(3)?;
+                    size += member.len();
+                    if size > bytes && !entries.is_empty() {
+                        break;
+                    }
+                    entries.push(Entry {
+                        seq: row.get(0)?,
+                        id: row.get::<_, String>(1)?.into(),
+                        wire: row.get::<_, String>(2)?.into(),
+                        member: Member(Bytes::from(member)),
+                    });
+                }
+                Ok(entries)
+            })
+            .await
+    }
+
+    /// Forgets the events of `channel` up to number `upto`; gives how many there were.
+    pub(crate) async fn forget(&self, channel: &str, upto: u64) -> Result<u64, JournalError> {
+        let (shared, channel) = (self.shared.clone(), channel.to_owned());
+        let gone = self
+            .journal
+            .write(move |database| shared.forget(database, &channel, upto))
+            .await;
+        self.judge(gone)
+    }
+
+    /// A write that failed was undone, and our figures were not.
+    fn judge<T>(&self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
+        if outcome.is_err() {
+            self.shared.sizes().stale = true;
+        }
+        outcome
+    }
+}
+
+impl Shared {
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(
+        &self,
+        database: &Connection,
+        channel: &Arc<str>,
+        entries: &[Entry],
+    ) -> rusqlite::Result<Evicted> {
+        let mut sizes_now = self.sizes();
+        if sizes_now.stale {
+            sizes_now.by_channel = sizes(database)?;
+            sizes_now.stale = false;
+        }
+        let by_channel = &mut sizes_now.by_channel;
+        let new: u64 = entries.iter().map(size).sum();
+        let mut evicted: Evicted = Vec::new();
+        while by_channel.values().sum::<u64>() + new > self.limit {
+            let largest = by_channel
+                .iter()
+                .filter(|(_, size)| **size > 0)
+                .max_by_key(|(_, size)| **size)
+                .map(|(channel, _)| channel.clone());
+            let Some(largest) = largest else { break };
+            let (count, bytes) = evict(database, &largest)?;
+            if count == 0 {
+                by_channel.remove(&largest);
+                continue;
+            }
+            if let Some(size) = by_channel.get_mut(&largest) {
+                *size = size.saturating_sub(bytes);
+            }
+            match evicted.iter_mut().find(|(channel, _)| *channel == largest) {
+                Some((_, all)) => *all += count,
+                None => evicted.push((largest, count)),
+            }
+        }
+        let mut insert = database.prepare_cached(
+            "INSERT OR REPLACE INTO spool (seq, channel, id, wire, member) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for entry in entries {
+            insert.execute(params![
+                entry.seq,
+                channel,
+                entry.id,
+                entry.wire,
+                &entry.member.0[..]
+            ])?;
+        }
+        *by_channel.entry(channel.clone()).or_default() += new;
+        Ok(evicted)
+    }
+
+    fn forget(&self, database: &Connection, channel: &str, upto: u64) -> rusqlite::Result<u64> {
+        let mut measure = database.prepare_cached(
+            "SELECT coalesce(sum(length(member) + ?3), 0) FROM spool WHERE channel = ?1 AND seq <= ?2",
+        )?;
+        let bytes: u64 = measure.query_row(params![channel, upto, ROW], |row| row.get(0))?;
+        let mut delete =
+            database.prepare_cached("DELETE FROM spool WHERE channel = ?1 AND seq <= ?2")?;
+        let count = delete.execute(params![channel, upto])?;
+        if let Some(size) = self.sizes().by_channel.get_mut(channel) {
+            *size = size.saturating_sub(bytes);
+        }
+        Ok(count as u64)
+    }
+}
+
+fn size(entry: &Entry) -> u64 {
+    entry.member.0.len() as u64 + ROW
+}
+
+fn sizes(database: &Connection) -> rusqlite::Result<HashMap<Arc<str>, u64>> {
+    let mut query =
+        database.prepare("SELECT channel, sum(length(member) + ?1) FROM spool GROUP BY channel")?;
+    let sizes = query.query_map([ROW], |row| {
+        Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?))
+    })?;
+    sizes.collect()
+}
+
+/// Deletes some of the oldest events of `channel`; gives how many, and their bytes.
+fn evict(database: &Connection, channel: &str) -> rusqlite::Result<(usize, u64)> {
+    let mut oldest = database.prepare_cached(
+        "SELECT max(seq), coalesce(sum(length(member) + ?3), 0)
+         FROM (SELECT seq, member FROM spool WHERE channel = ?1 ORDER BY seq LIMIT ?2)",
+    )?;
+    let (upto, bytes): (Option<u64>, u64) = oldest
+        .query_row(params![channel, EVICTED as u64, ROW], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let Some(upto) = upto else { return Ok((0, 0)) };
+    let mut delete =
+        database.prepare_cached("DELETE FROM spool WHERE channel = ?1 AND seq <= ?2")?;
+    Ok((delete.execute(params![channel, upto])?, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    fn entry(seq: u64, text: &str) -> Entry {
+        Entry {
+            seq,
+            id: format!("id{seq}").into(),
+            wire: "msgpack/12".into(),
+            member: Member(Bytes::copy_from_slice(text.as_bytes())),
+        }
+    }
+
+    async fn texts(spool: &Spool, channel: &str) -> Vec<String> {
+        let entries = spool.read(channel, 0, 10_000, usize::MAX).await.unwrap();
+        let text = |entry: &Entry| String::from_utf8(entry.member.0.to_vec()).unwrap();
+        entries.iter().map(text).collect()
+    }
+
+    #[tokio::test]
+    async fn events_come_back_in_order_after_a_restart_and_numbers_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let (spool, left) = Spool::open(state.journal().unwrap(), 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!((left.len(), spool.number()), (0, 1));
+        let three = [(1, "a"), (2, "b"), (3, "c")].map(|(seq, text)| entry(seq, text));
+        spool.append("slack.message", three.to_vec()).await.unwrap();
+        spool
+            .append("slack.pin_added", vec![entry(4, "p")])
+            .await
+            .unwrap();
+        assert_eq!(spool.forget("slack.message", 1).await.unwrap(), 1);
+        let bytes = spool.bytes();
+        drop((spool, state));
+
+        let state = State::open(folder.path()).unwrap();
+        let (spool, left) = Spool::open(state.journal().unwrap(), 1 << 20)
+            .await
+            .unwrap();
+        let message = Left {
+            channel: "slack.message".into(),
+            newest: 3,
+            count: 2,
+        };
+        assert_eq!((&left[0], left.len()), (&message, 2));
+        assert_eq!(texts(&spool, "slack.message").await, ["b", "c"]);
+        assert_eq!((spool.bytes(), spool.number()), (bytes, 5));
+        let few = spool.read("slack.message", 0, 9, 1).await.unwrap();
+        assert_eq!(few.len(), 1, "at least one, whatever its size");
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_the_oldest_of_the_largest_channel_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let (spool, _) = Spool::open(state.journal().unwrap(), 1_000 * 1_128)
+            .await
+            .unwrap();
+        let text = "x".repeat(1_000);
+        spool
+            .append("slack.message", vec![entry(1, "keep me")])
+            .await
+            .unwrap();
+        for block in 0..12 {
+            let block = (0..100).map(|n| entry(2 + block * 100 + n, &text));
+            let evicted = spool
+                .append("slack.user_typing", block.collect())
+                .await
+                .unwrap();
+            assert!(
+                evicted
+                    .iter()
+                    .all(|(channel, _)| &**channel == "slack.user_typing")
+            );
+        }
+        assert_eq!(texts(&spool, "slack.message").await, ["keep me"]);
+        let left = texts(&spool, "slack.user_typing").await.len();
+        assert!((700..1_000).contains(&left), "{left}");
+        assert!(spool.bytes() <= 1_000 * 1_128);
+    }
+}
