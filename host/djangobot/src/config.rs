@@ -1,5 +1,6 @@
 //! The settings of a run: the config file, then the environment, then flags, each beating the one before.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,17 @@ const METHODS: &[&str] = &[
     "files.completeUploadExternal",
     "views.*",
 ];
+
+/// What nobody wants to hear of later.
+const OF_THE_MOMENT: &[&str] = &[
+    "slack.hello",
+    "slack.goodbye",
+    "slack.user_typing",
+    "slack.presence_change",
+    "slack.manual_presence_change",
+];
+/// What the spool may hold unless `layer.spool-mib` says otherwise.
+const SPOOL_MIB: u64 = 1024;
 
 /// All that a run needs to know.
 #[derive(Debug)]
@@ -88,6 +100,45 @@ pub(crate) struct LayerSettings {
     pub(crate) send_channel: String,
     /// Events that may wait in memory for one channel of the layer.
     pub(crate) hold: usize,
+    /// What becomes of events that a channel does not take.
+    pub(crate) unread: UnreadRules,
+    /// Bytes of events that may wait on the disk.
+    pub(crate) spool_bytes: u64,
+}
+
+/// What becomes of events that their channel does not take: the layer is away, or no worker reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Unread {
+    /// They wait on the disk, in order.
+    Hold,
+    /// The newest wait in memory, up to `hold`.
+    DropOldest,
+    /// They are dropped.
+    Drop,
+}
+
+/// What becomes of unread events, by channel; `*` stands for all others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UnreadRules(HashMap<String, Unread>);
+
+impl UnreadRules {
+    #[cfg(test)]
+    pub(crate) fn new(rules: impl IntoIterator<Item = (String, Unread)>) -> Self {
+        Self(rules.into_iter().collect())
+    }
+
+    /// The rule for `channel`.
+    pub(crate) fn of(&self, channel: &str) -> Unread {
+        let own = self.0.get(channel).or_else(|| self.0.get("*"));
+        own.copied().unwrap_or_else(|| {
+            if OF_THE_MOMENT.contains(&channel) {
+                Unread::Drop
+            } else {
+                Unread::Hold
+            }
+        })
+    }
 }
 
 /// What concerns all plugins.
@@ -191,6 +242,8 @@ struct LayerSection {
     format: Option<BodyFormat>,
     send_channel: Option<SendChannel>,
     hold: Option<usize>,
+    unread: HashMap<String, Unread>,
+    spool_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -305,6 +358,8 @@ impl Settings {
                     .send_channel
                     .map_or_else(|| "slack.send".into(), |name| name.0),
                 hold: file.layer.hold.unwrap_or(10_000),
+                unread: UnreadRules(file.layer.unread),
+                spool_bytes: file.layer.spool_mib.unwrap_or(SPOOL_MIB) << 20,
             },
             plugins: file.plugin.into_iter().map(Spanned::into_inner).collect(),
             plugin_host: PluginHostSettings {

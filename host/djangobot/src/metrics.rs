@@ -102,8 +102,10 @@ impl Metrics {
         odd_events(oddity) = "djangobot_odd_events_total", "Events forwarded with something odd in them: duplicate keys, numbers beyond 64 bits, a type that is no channel name";
         /// Events that are in the layer.
         delivered(channel) = "djangobot_delivered_total", "Events put on the channel layer, by channel";
-        /// Events that were given up because too many waited.
-        discarded(channel) = "djangobot_discarded_total", "Events given up because too many waited in memory, by channel";
+        /// Events that were given up because the channel took none.
+        discarded(channel) = "djangobot_discarded_total", "Events given up because their channel took none, by channel";
+        /// Events that Slack gave again.
+        duplicates() = "djangobot_duplicates_total", "Events that came before and went no further";
         /// Calls of the layer that failed.
         layer_errors(operation) = "djangobot_layer_errors_total", "Calls of the channel layer that failed, by operation";
         /// Calls of the layer that found a channel full.
@@ -121,8 +123,10 @@ impl Metrics {
         plugin_up(plugin) = "djangobot_plugin_up", "1 while events meet a plugin, 0 while it is quarantined, refused or disabled";
         /// 1 while connected to Slack.
         connected() = "djangobot_slack_connected", "1 while there is a connection to Slack";
-        /// Events that wait in memory for a channel of the layer.
-        held(channel) = "djangobot_held_events", "Events that wait in memory for the channel layer, by channel";
+        /// Events that wait for a channel of the layer.
+        held(channel) = "djangobot_held_events", "Events that wait for the channel layer, in memory and on the disk, by channel";
+        /// Bytes on the disk.
+        spool_bytes() = "djangobot_spool_bytes", "Bytes of the events that wait on the disk";
         /// Messages that wait in the layer.
         depth(channel) = "djangobot_layer_depth", "Messages that wait in a channel of the layer";
         /// Messages for Slack that were taken and are not finished.

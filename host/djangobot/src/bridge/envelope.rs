@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use djangobot_channels::{ChannelLayer, ChannelName, Member, Serializer};
 use djangobot_event::{EditError, Event};
-use djangobot_slack::Roster;
+use djangobot_slack::{Origin, Roster};
 
 use super::roster::RosterKeeper;
 use crate::cli::BodyFormat;
@@ -21,11 +21,10 @@ pub(crate) struct Envelope {
     untimed: u64,
 }
 
-/// When and how often an event came.
+/// When and how an event came.
 pub(crate) struct Receipt {
     pub(crate) received: SystemTime,
-    /// 1, or more where Slack may have given it before.
-    pub(crate) attempt: u32,
+    pub(crate) origin: Origin,
 }
 
 /// A message for the layer.
@@ -80,18 +79,32 @@ impl Envelope {
 
     /// An id for `event` that is the same however and however often it comes: the key for deduplication.
     ///
-    /// A message is named by its conversation and `ts`, which Slack's history has too. Other events
-    /// have no such name, so a hash of the frame stands in. Where they have no time either, that of their arrival does:
-    /// one typing looks like the next, and RTM gives none twice.
+    /// A message is named by its conversation and `ts`, on each transport and in Slack's history alike; what is said of
+    /// a message (that it was changed, deleted or replied to) also by what that is. Other events have the id that Slack
+    /// gave the event or its envelope; on RTM, which gives none, a hash of the frame stands in. Where they have no time
+    /// either, that of their arrival does: one typing looks like the next, and RTM gives none twice.
     pub(crate) fn id(&mut self, kind: &str, event: &Event, receipt: &Receipt) -> String {
-        let team = &self.team_id;
+        let origin = &receipt.origin;
+        let team = origin.team_id.as_ref().unwrap_or(&self.team_id);
         let channel = event
             .text("/channel")
             .or_else(|| event.text("/item/channel"));
         let ts = event.text("/ts").or_else(|| event.text("/event_ts"));
+        let given = origin.event_id.as_ref().or(origin.envelope_id.as_ref());
         match (channel, ts) {
             (Some(channel), Some(ts)) if kind == "message" => {
-                format!("{team}.message.{channel:.40}.{ts:.40}")
+                let of_another = event.text("/subtype").filter(|subtype| {
+                    ["message_changed", "message_deleted", "message_replied"].contains(&&**subtype)
+                });
+                match of_another {
+                    None => format!("{team}.message.{channel:.40}.{ts:.40}"),
+                    Some(subtype) => format!("{team}.{subtype}.{channel:.40}.{ts:.40}"),
+                }
+            }
+            _ if let Some(id) = given => format!("{id:.120}"),
+            // A slash command or an interaction over HTTP.
+            _ if let Some(trigger) = event.text("/trigger_id") => {
+                format!("{team}.{kind:.40}.{trigger:.80}")
             }
             (channel, Some(ts)) => {
                 let channel = channel.unwrap_or_default();
@@ -111,16 +124,30 @@ impl Envelope {
     /// The `djangobot` key, as JSON.
     fn about(&self, id: &str, receipt: &Receipt) -> Vec<u8> {
         let received_at = micros(receipt.received);
+        let origin = &receipt.origin;
         let about = About {
             id,
-            team_id: &self.team_id,
+            team_id: origin.team_id.as_ref().unwrap_or(&self.team_id),
             transport: self.transport,
             // A double holds microseconds of this century exactly.
             received_at: received_at as f64 / 1e6,
-            attempt: receipt.attempt,
+            attempt: origin.attempt,
+            retry_reason: origin.retry_reason.as_deref(),
         };
         // Texts and finite numbers always have a JSON form.
-        serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec())
+        let mut about = serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec());
+        // Two objects become one: what stood beside the event in Slack's words follows ours.
+        if let Some(beside) = origin
+            .beside
+            .as_deref()
+            .and_then(|it| it.strip_prefix(b"{"))
+            && !beside.trim_ascii_start().starts_with(b"}")
+            && about.pop().is_some()
+        {
+            about.push(b',');
+            about.extend_from_slice(beside);
+        }
+        about
     }
 }
 
@@ -133,6 +160,8 @@ struct About<'a> {
     /// Unix seconds.
     received_at: f64,
     attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_reason: Option<&'a str>,
 }
 
 impl Message {
@@ -267,7 +296,7 @@ mod tests {
             let event = Event::parse(json).unwrap();
             let receipt = Receipt {
                 received: UNIX_EPOCH,
-                attempt: 1,
+                origin: Origin::default(),
             };
             envelope.id(&event.text("/type").unwrap(), &event, &receipt)
         })
@@ -281,6 +310,53 @@ mod tests {
         ]);
         assert_eq!(live, "T1.message.C1.1.2");
         assert_eq!(live, from_history);
+    }
+
+    #[test]
+    fn what_is_said_of_a_message_is_not_the_message() {
+        let [changed, deleted] = ids([
+            r#"{"type":"message","channel":"C1","ts":"1.2","subtype":"message_changed"}"#,
+            r#"{"type":"message","channel":"C1","ts":"1.2","subtype":"message_deleted"}"#,
+        ]);
+        assert_eq!(changed, "T1.message_changed.C1.1.2");
+        assert_eq!(deleted, "T1.message_deleted.C1.1.2");
+    }
+
+    #[test]
+    fn slacks_own_id_is_the_events_where_it_gives_one() {
+        let check = |json: &'static str, kind: &str, origin: Origin, expect: &str| {
+            let receipt = Receipt {
+                received: UNIX_EPOCH,
+                origin,
+            };
+            let event = Event::parse(json).unwrap();
+            assert_eq!(envelope().id(kind, &event, &receipt), expect);
+        };
+        let origin = Origin {
+            event_id: Some("Ev1".into()),
+            envelope_id: Some("e1".into()),
+            ..Origin::default()
+        };
+        check(
+            r#"{"type":"pin_added"}"#,
+            "pin_added",
+            origin.clone(),
+            "Ev1",
+        );
+        let message = r#"{"type":"message","channel":"C1","ts":"1.2"}"#;
+        check(message, "message", origin.clone(), "T1.message.C1.1.2");
+        let command = r#"{"command":"/deploy","trigger_id":"9.9"}"#;
+        let envelope = Origin {
+            event_id: None,
+            ..origin
+        };
+        check(command, "slash_commands", envelope, "e1");
+        check(
+            command,
+            "slash_commands",
+            Origin::default(),
+            "T1.slash_commands.9.9",
+        );
     }
 
     #[test]
@@ -307,12 +383,29 @@ mod tests {
     fn what_djangobot_knows_is_json_of_the_documented_shape() {
         let receipt = Receipt {
             received: UNIX_EPOCH + std::time::Duration::from_micros(1_795_345_843_830_000),
-            attempt: 1,
+            origin: Origin::default(),
         };
         let about: serde_json::Value =
             serde_json::from_slice(&envelope().about("x", &receipt)).unwrap();
         let expect = serde_json::json!(
             {"id": "x", "team_id": "T1", "transport": "rtm", "received_at": 1795345843.83, "attempt": 1});
+        assert_eq!(about, expect);
+
+        let again = Receipt {
+            origin: Origin {
+                attempt: 2,
+                retry_reason: Some("timeout".into()),
+                team_id: Some("T2".into()),
+                beside: Some(r#"{"event_time": 7}"#.into()),
+                ..Origin::default()
+            },
+            ..receipt
+        };
+        let about: serde_json::Value =
+            serde_json::from_slice(&envelope().about("x", &again)).unwrap();
+        let expect = serde_json::json!(
+            {"id": "x", "team_id": "T2", "transport": "rtm", "received_at": 1795345843.83, "attempt": 2,
+             "retry_reason": "timeout", "event_time": 7});
         assert_eq!(about, expect);
     }
 

@@ -9,7 +9,7 @@ use djangobot_channels::ChannelName;
 use djangobot_channels::name::MAX_NAME_LENGTH;
 use djangobot_event::Event;
 use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
-use djangobot_slack::{BadFrame, Frame, Incoming, Session};
+use djangobot_slack::{Ack, BadFrame, Frame, Incoming, Origin, Session};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -17,6 +17,7 @@ use metrics::Counter;
 use tokio::sync::mpsc;
 
 use super::Tap;
+use super::custody::{Admission, Custody, Ledger};
 use super::delivery::Deliveries;
 use super::envelope::{Envelope, Message, Receipt};
 use super::lanes::{Lanes, lane_number};
@@ -35,6 +36,8 @@ const MAX_PASSING: usize = 10_000;
 pub(crate) struct Inbound {
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
+    /// What came of late: Slack may give it again.
+    pub(crate) ledger: Ledger,
     pub(crate) plugins: PluginHost,
     /// What plugins of the way out want to be sent.
     pub(crate) messages: mpsc::Receiver<djangobot_plugins::Message>,
@@ -66,10 +69,11 @@ struct Job {
     received: Received,
 }
 
-/// When and how an event came.
+/// When and how an event came, and who answers for it.
 struct Received {
     receipt: Receipt,
     arrived: Instant,
+    custody: Custody,
 }
 
 type Work = FuturesUnordered<BoxFuture<'static, (String, Passed, Received)>>;
@@ -91,7 +95,10 @@ impl Inbound {
                     None => break,
                 },
                 Some(ended) = work.next() => self.ended(ended, &mut lanes, &mut work).await,
-                Some(message) = self.messages.recv() => self.send(message).await,
+                Some(message) = self.messages.recv() => {
+                    let custody = self.ledger.unnamed();
+                    self.send(message, custody).await;
+                }
             }
         }
         let last = async {
@@ -108,7 +115,8 @@ impl Inbound {
             );
         }
         while let Ok(message) = self.messages.try_recv() {
-            self.send(message).await;
+            let custody = self.ledger.unnamed();
+            self.send(message, custody).await;
         }
         self.deliveries
     }
@@ -136,39 +144,42 @@ impl Inbound {
         lanes: &mut Lanes<Job>,
         work: &mut Work,
     ) -> Result<(), Unfit> {
+        let Frame {
+            event,
+            origin,
+            ack,
+            received,
+            arrived,
+        } = frame;
         // Parsed once, by the transport; what is no JSON object ends here, the connection goes on.
-        let event = frame.event.map_err(|error| Unfit {
-            reason: match error {
-                BadFrame::Unreadable { .. } => "unreadable",
-                BadFrame::TooLong { .. } => "too_long",
-            },
-            sentence: error.to_string(),
-        })?;
-        let kind = match event.text("/type") {
-            // No longer than a channel's name can be: it is a metric's label and a key of ours.
-            Some(kind) if !kind.is_empty() => {
-                kind.chars().take(MAX_NAME_LENGTH).collect::<String>()
-            }
-            _ => {
-                return Err(Unfit {
-                    reason: "no_type",
-                    sentence: "a frame has no \"type\"".into(),
-                });
+        let (kind, event) = match fit(event, &origin) {
+            Ok(fit) => fit,
+            Err(unfit) => {
+                // Given again, it would be no better.
+                ack.into_iter().for_each(Ack::confirm);
+                return Err(unfit);
             }
         };
         self.note_oddities(&kind, &event);
-        self.roster.apply(&event);
         self.count(&kind);
 
-        let receipt = Receipt {
-            received: frame.received,
-            attempt: 1,
-        };
+        let receipt = Receipt { received, origin };
         let id = self.envelope.id(&kind, &event, &receipt);
+        // What came before goes no further; Slack hears of it what it heard, or will hear, then.
+        let custody = match self.ledger.admit(&id, ack) {
+            Admission::New(custody) => custody,
+            Admission::Again => {
+                self.metrics.duplicates().increment(1);
+                tracing::debug!(%id, r#type = kind, "event received again");
+                return Ok(());
+            }
+        };
+        self.roster.apply(&event);
         tracing::debug!(%id, r#type = kind, "event received");
         let received = Received {
             receipt,
-            arrived: frame.arrived,
+            arrived,
+            custody,
         };
         let passing = Passing::new(&id, &kind, event);
 
@@ -232,8 +243,10 @@ impl Inbound {
             }
         }
         for message in passed.messages {
-            self.send(message).await;
+            self.send(message, received.custody.part()).await;
         }
+        // What became of it has parts of its own, which answer for themselves.
+        received.custody.safe();
     }
 
     async fn put(&mut self, passing: Passing, received: &Received) -> Result<(), Unfit> {
@@ -253,22 +266,29 @@ impl Inbound {
             tap.event(&channel, message.event());
         }
         self.deliveries
-            .push(&channel, &message, received.arrived, id.to_string())
+            .push(
+                &channel,
+                &message,
+                received.arrived,
+                id,
+                received.custody.part(),
+            )
             .await;
         Ok(())
     }
 
     /// Puts what a plugin wants to be sent where the app puts what it wants to be sent.
-    async fn send(&mut self, message: djangobot_plugins::Message) {
+    async fn send(&mut self, message: djangobot_plugins::Message, custody: Custody) {
         match passage::message(&message) {
             Ok(event) => {
-                let id = format!("send by {}", message.plugin);
+                let id = format!("send by {}", message.plugin).into();
                 let channel = self.send_channel.clone();
                 self.deliveries
-                    .push(&channel, &Message::Flat(event), Instant::now(), id)
+                    .push(&channel, &Message::Flat(event), Instant::now(), id, custody)
                     .await;
             }
             Err(error) => {
+                custody.safe();
                 tracing::warn!(plugin = message.plugin, %error, "a plugin's message can't be sent");
             }
         }
@@ -359,6 +379,26 @@ impl Inbound {
                 unfit.sentence
             );
         }
+    }
+}
+
+/// An event and the type that it is routed by; no longer than a channel's name can be: it is a metric's label and a key of
+/// ours.
+fn fit(event: Result<Event, BadFrame>, origin: &Origin) -> Result<(String, Event), Unfit> {
+    let event = event.map_err(|error| Unfit {
+        reason: match error {
+            BadFrame::Unreadable { .. } => "unreadable",
+            BadFrame::TooLong { .. } => "too_long",
+        },
+        sentence: error.to_string(),
+    })?;
+    let kind = origin.kind.clone().or_else(|| event.text("/type"));
+    match kind {
+        Some(kind) if !kind.is_empty() => Ok((kind.chars().take(MAX_NAME_LENGTH).collect(), event)),
+        _ => Err(Unfit {
+            reason: "no_type",
+            sentence: "a frame has no \"type\"".into(),
+        }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
+mod custody;
 mod delivery;
 mod destination;
 mod envelope;
@@ -27,11 +28,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cli::BodyFormat;
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::journal::Journal;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
+use custody::Ledger;
 use delivery::Deliveries;
 use envelope::Envelope;
 use inbound::Inbound;
@@ -40,6 +43,7 @@ use post::Post;
 pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
 use roster::RosterKeeper;
+use spool::Spool;
 
 /// Frames that may wait between the transport and the way in.
 const FRAMES: usize = 4096;
@@ -90,7 +94,11 @@ impl Bridge {
         let (frames, incoming) = mpsc::channel(FRAMES);
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
 
-        let inbound = self.inbound(&roster, of_plugins, send_channel.clone(), stop.clone());
+        let journal = self.state.journal().map_err(Failure::failed)?;
+        let ledger = Ledger::open(&journal).await.map_err(Failure::failed)?;
+        let inbound = self
+            .inbound(&roster, of_plugins, &ledger, &journal, stop.clone())
+            .await?;
         let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
 
         let config = rtm::Config::default();
@@ -103,6 +111,10 @@ impl Bridge {
             once_connected(session.clone(), stop.clone(), outbound),
             &stop,
         );
+        // Ids are written until the last event is safe.
+        let all_safe = CancellationToken::new();
+        let remembering =
+            AbortOnDropHandle::new(tokio::spawn(ledger.keep(journal, all_safe.clone())));
         let names = spawn(roster.clone().run(session, stop.clone()), &stop);
         let watching = spawn(
             watch_layer(
@@ -124,34 +136,48 @@ impl Bridge {
             left.map_err(Failure::plain)?,
             barred.map_err(Failure::plain)?,
         );
+        all_safe.cancel();
+        remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
         drop(watching);
         self.layer.close().await;
         if left > 0 {
             tracing::error!(
                 events = left,
-                "stopped with events that the channel layer had not taken; they are lost"
+                "stopped with events that neither the channel layer nor the disk had taken; Slack gives again what it was not told that we have"
             );
         }
         transport.map_err(Failure::plain)?;
         barred.map_err(Failure::plain)
     }
 
-    fn inbound(
+    async fn inbound(
         &self,
         roster: &Arc<RosterKeeper>,
         messages: mpsc::Receiver<djangobot_plugins::Message>,
-        send_channel: ChannelName,
+        ledger: &Ledger,
+        journal: &Journal,
         stop: CancellationToken,
-    ) -> Inbound {
+    ) -> Result<Inbound, Failure> {
         let layer = &self.settings.layer;
-        Inbound {
+        let send_channel = ChannelName::new(&layer.send_channel).map_err(Failure::plain)?;
+        let spool = Spool::open(journal.clone(), layer.spool_bytes)
+            .await
+            .map_err(Failure::failed)?;
+        Ok(Inbound {
             envelope: Envelope::new(
                 self.format,
                 layer.send_channel.clone(),
                 self.settings.slack.transport.name(),
             ),
-            deliveries: Deliveries::new(self.layer.clone(), self.metrics.clone(), layer.hold, stop),
+            deliveries: Deliveries::new(
+                self.layer.clone(),
+                spool,
+                self.metrics.clone(),
+                (layer.unread.clone(), layer.hold),
+                stop,
+            ),
+            ledger: ledger.clone(),
             send_channel,
             plugins: self.plugins.clone(),
             messages,
@@ -163,7 +189,7 @@ impl Bridge {
             routes: Default::default(),
             counters: Default::default(),
             told: Default::default(),
-        }
+        })
     }
 
     fn outbound(

@@ -1,0 +1,341 @@
+//! Who answers for an event until it is safe, and which events were safe before.
+//!
+//! Slack is told that we have an event when each part of it, what plugins made of it included, is in the layer or on
+//! the disk. Until then its [`Custody`] holds the acknowledgement; a custody that ends in any other way leaves Slack to
+//! give the event again. Ids of events that became safe are remembered, across restarts too, so that what is given again
+//! is acknowledged and goes no further.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use djangobot_slack::Ack;
+use rusqlite::params;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::envelope::fingerprint;
+use crate::journal::{Journal, JournalError};
+
+/// Ids that are remembered, at most.
+const REMEMBERED: usize = 500_000;
+/// How long they are: Slack gives an event again within minutes, and says that it may for up to a day after trouble.
+const WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// How often new ids are written. What became safe since then may come twice after a kill, never be lost.
+const FLUSH: Duration = Duration::from_millis(200);
+/// What is tidied up in the file, in flushes.
+const TIDY: u32 = 300;
+
+/// One part of an event that is to become safe. Dropped without [`Custody::safe`], the event never does.
+#[derive(Debug)]
+pub(crate) struct Custody(Arc<Event>);
+
+#[derive(Debug)]
+struct Event {
+    key: u64,
+    /// Parts that are not safe yet.
+    open: AtomicUsize,
+    waiting: Mutex<Vec<Waiter>>,
+    ledger: Ledger,
+}
+
+/// Who waits for an event's safety.
+#[derive(Debug)]
+enum Waiter {
+    Ack(Ack),
+    Signal(oneshot::Sender<()>),
+}
+
+/// The events of late: those in custody, and the ids of those that became safe. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    in_custody: HashMap<u64, Weak<Event>>,
+    safe: HashSet<u64>,
+    /// Those of `safe`, the oldest first.
+    order: VecDeque<u64>,
+    /// Those of `safe` that are not on the disk yet.
+    fresh: Vec<u64>,
+}
+
+/// What the ledger knows of an event.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It is new: it goes on in this custody.
+    New(Custody),
+    /// It came before, and Slack is, or will be, told so.
+    Again,
+}
+
+impl Custody {
+    /// Another part of the same event.
+    pub(crate) fn part(&self) -> Custody {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        Custody(self.0.clone())
+    }
+
+    /// This part is safe. With the last of them, whoever waits is told.
+    pub(crate) fn safe(self) {
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ledger.settle(self.0.key);
+            for waiter in std::mem::take(&mut *self.0.waiting()) {
+                waiter.tell();
+            }
+        }
+    }
+
+    /// Tells when the event is safe; an error where it never will be.
+    pub(crate) fn signal(&self) -> oneshot::Receiver<()> {
+        let (told, hear) = oneshot::channel();
+        self.0.wait(Waiter::Signal(told));
+        hear
+    }
+}
+
+impl Event {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, waiter: Waiter) {
+        let mut waiting = self.waiting();
+        if self.open.load(Ordering::Acquire) > 0 {
+            waiting.push(waiter);
+        } else {
+            drop(waiting);
+            waiter.tell();
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if *self.open.get_mut() > 0 {
+            let in_custody = &mut self.ledger.entries().in_custody;
+            // The same event may have come again already, and be in custody anew.
+            if in_custody
+                .get(&self.key)
+                .is_some_and(|it| it.strong_count() == 0)
+            {
+                in_custody.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Waiter {
+    fn tell(self) {
+        match self {
+            Self::Ack(ack) => ack.confirm(),
+            // Who no longer listens has given up waiting.
+            Self::Signal(told) => drop(told.send(())),
+        }
+    }
+}
+
+impl Ledger {
+    /// The ledger with the ids that `journal`'s file remembers.
+    pub(crate) async fn open(journal: &Journal) -> Result<Self, JournalError> {
+        let oldest = now() - WINDOW.as_secs_f64();
+        let rows = journal
+            .write(move |database| {
+                database.execute("DELETE FROM recent WHERE at < ?1", [oldest])?;
+                let mut query = database.prepare("SELECT ids FROM recent ORDER BY rowid DESC")?;
+                let mut rows = query.query([])?;
+                let (mut chunks, mut count) = (Vec::new(), 0);
+                while count < REMEMBERED
+                    && let Some(row) = rows.next()?
+                {
+                    let ids: Vec<u8> = row.get(0)?;
+                    count += ids.len() / 8;
+                    chunks.push(ids);
+                }
+                Ok(chunks)
+            })
+            .await?;
+        let ledger = Self::default();
+        let mut entries = ledger.entries();
+        for ids in rows.into_iter().rev() {
+            for id in ids.as_chunks::<8>().0 {
+                entries.remember(u64::from_le_bytes(*id));
+            }
+        }
+        entries.fresh.clear();
+        drop(entries);
+        Ok(ledger)
+    }
+
+    /// Takes in the event `id`, which Slack waits for with `ack`.
+    pub(crate) fn admit(&self, id: &str, ack: Option<Ack>) -> Admission {
+        let key = fingerprint(id.as_bytes());
+        let mut entries = self.entries();
+        if entries.safe.contains(&key) {
+            drop(entries);
+            if let Some(ack) = ack {
+                ack.confirm();
+            }
+            return Admission::Again;
+        }
+        if let Some(before) = entries.in_custody.get(&key).and_then(Weak::upgrade) {
+            drop(entries);
+            if let Some(ack) = ack {
+                before.wait(Waiter::Ack(ack));
+            }
+            return Admission::Again;
+        }
+        let event = Arc::new(Event {
+            key,
+            open: AtomicUsize::new(1),
+            waiting: Mutex::new(ack.map(Waiter::Ack).into_iter().collect()),
+            ledger: self.clone(),
+        });
+        entries.in_custody.insert(key, Arc::downgrade(&event));
+        Admission::New(Custody(event))
+    }
+
+    /// Custody of something that Slack does not know of and that can't come twice.
+    pub(crate) fn unnamed(&self) -> Custody {
+        Custody(Arc::new(Event {
+            key: 0,
+            open: AtomicUsize::new(1),
+            waiting: Mutex::default(),
+            ledger: self.clone(),
+        }))
+    }
+
+    /// Writes new ids until `cancel`, and a last time then.
+    pub(crate) async fn keep(self, journal: Journal, cancel: CancellationToken) {
+        let mut flushes: u32 = 0;
+        loop {
+            let ended = cancel
+                .run_until_cancelled(tokio::time::sleep(FLUSH))
+                .await
+                .is_none();
+            let fresh = std::mem::take(&mut self.entries().fresh);
+            if !fresh.is_empty() {
+                flushes += 1;
+                let tidy = flushes.is_multiple_of(TIDY);
+                if let Err(error) = journal.write(move |it| flush(it, &fresh, tidy)).await {
+                    tracing::debug!("ids of events could not be remembered: {error}");
+                }
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn settle(&self, key: u64) {
+        let mut entries = self.entries();
+        if entries.in_custody.remove(&key).is_some() {
+            entries.remember(key);
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn remember(&mut self, key: u64) {
+        if self.safe.insert(key) {
+            self.order.push_back(key);
+            self.fresh.push(key);
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.safe.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn flush(database: &rusqlite::Connection, fresh: &[u64], tidy: bool) -> rusqlite::Result<()> {
+    let ids: Vec<u8> = fresh.iter().flat_map(|id| id.to_le_bytes()).collect();
+    database
+        .prepare_cached("INSERT INTO recent (at, ids) VALUES (?1, ?2)")?
+        .execute(params![now(), ids])?;
+    if tidy {
+        // Rows are small, so that many make up the number: an old one too many does no harm.
+        database.execute(
+            "DELETE FROM recent WHERE at < ?1
+             OR rowid <= (SELECT max(rowid) - ?2 FROM recent)",
+            params![now() - WINDOW.as_secs_f64(), REMEMBERED as u64],
+        )?;
+    }
+    Ok(())
+}
+
+/// Unix seconds.
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    fn admitted(ledger: &Ledger, id: &str) -> Option<Custody> {
+        match ledger.admit(id, None) {
+            Admission::New(custody) => Some(custody),
+            Admission::Again => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_is_safe_when_all_its_parts_are() {
+        let ledger = Ledger::default();
+        let custody = admitted(&ledger, "Ev1").unwrap();
+        let part = custody.part();
+        let mut safe = custody.signal();
+        custody.safe();
+        assert!(safe.try_recv().is_err());
+        assert!(
+            admitted(&ledger, "Ev1").is_none(),
+            "what is in custody is not new"
+        );
+        let later = part.signal();
+        part.safe();
+        assert!(safe.try_recv().is_ok());
+        assert!(later.await.is_ok());
+        assert!(admitted(&ledger, "Ev1").is_none(), "nor is what is safe");
+    }
+
+    #[test]
+    fn an_event_that_was_let_go_is_new_when_it_comes_again() {
+        let ledger = Ledger::default();
+        let custody = admitted(&ledger, "Ev1").unwrap();
+        let (part, mut safe) = (custody.part(), custody.signal());
+        custody.safe();
+        drop(part);
+        assert!(safe.try_recv().is_err());
+        assert!(admitted(&ledger, "Ev1").is_some());
+    }
+
+    #[tokio::test]
+    async fn ids_are_remembered_across_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let state = State::open(folder.path()).unwrap();
+            let journal = state.journal().unwrap();
+            let ledger = Ledger::open(&journal).await.unwrap();
+            admitted(&ledger, "Ev1").unwrap().safe();
+            drop(admitted(&ledger, "Ev2"));
+            let stopped = CancellationToken::new();
+            stopped.cancel();
+            ledger.keep(journal, stopped).await;
+        }
+        let state = State::open(folder.path()).unwrap();
+        let ledger = Ledger::open(&state.journal().unwrap()).await.unwrap();
+        assert!(admitted(&ledger, "Ev1").is_none());
+        assert!(admitted(&ledger, "Ev2").is_some());
+    }
+}

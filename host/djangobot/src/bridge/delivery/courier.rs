@@ -1,0 +1,256 @@
+//! From a queue into the layer: the one place that tries a send to the layer again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use djangobot_channels::{ChannelLayer, LayerError, Member, Sent, Wire};
+use djangobot_slack::Backoff;
+use metrics::{Counter, Histogram};
+
+use super::queue::{BATCH_BYTES, Held, Queue};
+use crate::bridge::spool::{Entry, Spool};
+use crate::config::Unread;
+
+/// Events that go to the layer in one call, at most.
+const BATCH: usize = 512;
+/// How often a channel that stays full or away is spoken of again.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// Empties one queue into the layer.
+pub(super) struct Courier {
+    pub(super) layer: Arc<dyn ChannelLayer>,
+    pub(super) spool: Spool,
+    pub(super) queue: Arc<Queue>,
+    pub(super) delivered: Counter,
+    pub(super) full: Counter,
+    pub(super) errors: Counter,
+    pub(super) latency: Histogram,
+}
+
+/// Why a queue does not move.
+#[derive(Clone, Copy, PartialEq)]
+enum Stuck {
+    Full,
+    Nobody,
+    Away,
+}
+
+/// Events with their numbers, as they go to the layer.
+type Batch = Vec<(u64, Member)>;
+
+impl Courier {
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let mut stuck: Option<(Stuck, Instant)> = None;
+        let mut limit = BATCH;
+        while let Some(batch) = self.front(limit).await {
+            let members: Vec<Member> = batch.iter().map(|(_, member)| member.clone()).collect();
+            let outcome = self.layer.send(&self.queue.channel, &members).await;
+            let (accepted, now_stuck) = judge(&outcome, batch.len());
+            let left = match accepted.checked_sub(1).and_then(|last| batch.get(last)) {
+                Some((upto, _)) => self.delivered(*upto, accepted).await,
+                None => self.queue.lock().left(),
+            };
+            // Of several events a broadcast says only that one of them reached nobody; of one it says all.
+            limit = if now_stuck == Some(Stuck::Nobody) {
+                1
+            } else {
+                BATCH
+            };
+            self.queue.held.set(left as f64);
+            self.queue.set_stuck(now_stuck.is_some());
+            let Some(reason) = now_stuck else {
+                if stuck.take().is_some() {
+                    tracing::info!(channel = %self.queue.channel, waiting = left, "the channel takes events again");
+                }
+                backoff.succeeded();
+                continue;
+            };
+            match reason {
+                Stuck::Full => self.full.increment(1),
+                Stuck::Away => self.errors.increment(1),
+                Stuck::Nobody => {}
+            }
+            if accepted > 0 {
+                backoff.succeeded();
+            }
+            let told = stuck
+                .as_ref()
+                .is_some_and(|(before, at)| *before == reason && at.elapsed() < REMINDER);
+            if !told {
+                self.tell(reason, outcome.as_ref().err(), left);
+                stuck = Some((reason, Instant::now()));
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// The oldest events, once there are any; `None` when the queue is closed and nothing of it is in memory.
+    async fn front(&self, limit: usize) -> Option<Batch> {
+        let queue = &self.queue;
+        loop {
+            let behind = {
+                let mut waiting = queue.lock();
+                if waiting.closed && waiting.events.is_empty() {
+                    return None;
+                }
+                if waiting.closed && waiting.stuck && queue.unread != Unread::Hold {
+                    drop(waiting);
+                    queue.abandon();
+                    return None;
+                }
+                if !waiting.is_spooling() && !waiting.events.is_empty() {
+                    return Some(Queue::front(&mut waiting, limit, |event| {
+                        self.freshen(event)
+                    }));
+                }
+                waiting.is_spooling().then_some(waiting.settled)
+            };
+            match behind {
+                None => queue.filled.notified().await,
+                Some(after) => {
+                    if let Some(batch) = self.from_disk(after, limit).await {
+                        return Some(batch);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The oldest events on the disk; `None` to look anew.
+    async fn from_disk(&self, after: u64, limit: usize) -> Option<Batch> {
+        let channel = self.queue.channel.as_str();
+        let newest = self.queue.lock().newest_on_disk;
+        let entries = match self.spool.read(channel, after, limit, BATCH_BYTES).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(channel, "events can't be read back: {error}; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                return None;
+            }
+        };
+        let Some(last) = entries.last().map(|entry| entry.seq) else {
+            // They made room for others.
+            self.settled(newest).await;
+            return None;
+        };
+        let wire = self.layer.wire();
+        let batch: Batch = entries
+            .iter()
+            .filter_map(|entry| self.member(entry, wire))
+            .collect();
+        if batch.is_empty() {
+            self.settled(last).await;
+            return None;
+        }
+        Some(batch)
+    }
+
+    /// An event of the disk as the layer's readers take it: as it lay there, or made anew where the layer is another one
+    /// or the member is too old.
+    fn member(&self, entry: &Entry, wire: Wire) -> Option<(u64, Member)> {
+        let layer = &*self.layer;
+        let written = entry.wire.parse::<Wire>().ok();
+        if written == Some(wire) && layer.seal_lifetime().is_none() {
+            return Some((entry.seq, entry.member.clone()));
+        }
+        let payload = match written {
+            Some(written) if written == wire => layer.unseal(&entry.member).ok(),
+            Some(written) => written.payload(&entry.member),
+            None => None,
+        };
+        let member = match (payload, written) {
+            (Some(payload), Some(written)) if written.serializer == wire.serializer => {
+                Some(layer.seal(&payload))
+            }
+            (Some(payload), Some(written)) => {
+                let message = written.serializer.read(&payload).ok();
+                message.map(|message| layer.encode(&self.queue.channel, &message))
+            }
+            _ => None,
+        };
+        if member.is_none() {
+            self.queue.discarded.increment(1);
+            tracing::error!(
+                channel = %self.queue.channel,
+                id = &*entry.id,
+                "an event in the spool can't be opened, and is given up: it was written for another channel layer, with an encryption key that this one does not have"
+            );
+        }
+        Some((entry.seq, member?))
+    }
+
+    /// Makes a member anew where readers would soon refuse it for its age.
+    fn freshen(&self, event: &mut Held) {
+        if let Some(lifetime) = self.layer.seal_lifetime()
+            && event.sealed.elapsed() > lifetime / 2
+            && let Ok(payload) = self.layer.unseal(&event.member)
+        {
+            event.member = self.layer.seal(&payload);
+            event.sealed = Instant::now();
+        }
+    }
+
+    async fn delivered(&self, upto: u64, count: usize) -> u64 {
+        self.delivered.increment(count as u64);
+        self.settled(upto).await
+    }
+
+    /// All events up to number `upto` are done with; gives how many are left.
+    async fn settled(&self, upto: u64) -> u64 {
+        let settled = self.queue.settle(upto);
+        for mut event in settled.gone {
+            self.latency.record(event.arrived.elapsed().as_secs_f64());
+            tracing::debug!(id = &*event.id, channel = %self.queue.channel, "event delivered");
+            event.safe();
+        }
+        match settled.forget {
+            Some(upto) => forget(&self.spool, &self.queue, upto).await,
+            None => settled.left,
+        }
+    }
+
+    fn tell(&self, reason: Stuck, error: Option<&LayerError>, waiting: u64) {
+        let channel = &self.queue.channel;
+        let fate = match self.queue.unread {
+            Unread::Hold => "events wait on the disk",
+            Unread::DropOldest => "the newest events wait in memory, the oldest go",
+            Unread::Drop => "its events are dropped meanwhile",
+        };
+        match (reason, error) {
+            (Stuck::Away, Some(error)) => {
+                tracing::error!(%channel, waiting, "{error}; {fate} until it takes them");
+            }
+            (Stuck::Nobody, _) => tracing::warn!(
+                %channel, waiting,
+                "nobody is subscribed to the channel, and a broadcast layer keeps nothing; {fate}. Is a worker running? python manage.py runworker {channel}"
+            ),
+            _ => tracing::warn!(
+                %channel, waiting,
+                "the channel is full: no worker reads it, or not fast enough; {fate}. Is one running? python manage.py runworker {channel}. If the app does not want them: \"{channel}\" = \"drop\" below [layer.unread]"
+            ),
+        }
+    }
+}
+
+/// Takes the events up to number `upto` off the disk; gives how many are left.
+pub(super) async fn forget(spool: &Spool, queue: &Queue, upto: u64) -> u64 {
+    let forgotten = spool.forget(queue.channel.as_str(), upto).await;
+    let mut waiting = queue.lock();
+    match forgotten {
+        Ok(count) => waiting.on_disk = waiting.on_disk.saturating_sub(count),
+        // They are not sent again by this run; the next one may.
+        Err(error) => tracing::warn!("delivered events stay in the spool for now: {error}"),
+    }
+    waiting.left()
+}
+
+/// How many events the layer took of `count`, and what keeps it from the rest.
+fn judge(outcome: &Result<Sent, LayerError>, count: usize) -> (usize, Option<Stuck>) {
+    match outcome {
+        Ok(sent) if sent.receivers == Some(0) => (0, Some(Stuck::Nobody)),
+        Ok(sent) if sent.accepted < count => (sent.accepted, Some(Stuck::Full)),
+        Ok(sent) => (sent.accepted, None),
+        Err(_) => (0, Some(Stuck::Away)),
+    }
+}

@@ -1,0 +1,312 @@
+//! What waits for one channel of the layer: the older part on the disk, the newer in memory, in one order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use djangobot_channels::{ChannelName, Member};
+use metrics::{Counter, Gauge};
+use tokio::sync::Notify;
+
+use crate::bridge::custody::Custody;
+use crate::config::Unread;
+
+/// Bytes that go to the layer in one call, unless a single event has more.
+pub(super) const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that may wait in memory for one channel, beside the number of events that the config allows.
+const HOLD_BYTES: usize = 16 << 20;
+
+/// The queue of one channel.
+pub(super) struct Queue {
+    pub(super) channel: ChannelName,
+    /// What becomes of events that the channel does not take.
+    pub(super) unread: Unread,
+    /// Events that may wait in memory.
+    hold: usize,
+    waiting: Mutex<Waiting>,
+    /// Told when there is something for the layer.
+    pub(super) filled: Notify,
+    /// Told when there may be something for the disk.
+    pub(super) pressed: Notify,
+    /// Told when there may be room again, or none can be hoped for.
+    pub(super) room: Notify,
+    pub(super) held: Gauge,
+    pub(super) discarded: Counter,
+}
+
+/// Numbers grow with each event, and those on the disk are older than those in memory.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) events: VecDeque<Held>,
+    bytes: usize,
+    /// No more events come.
+    pub(super) closed: bool,
+    /// How many of the front are being sent, and so are not the ones to give up.
+    sending: usize,
+    /// The layer took less than it was given, the last time.
+    pub(super) stuck: bool,
+    /// The disk took nothing, the last time.
+    pub(super) disk_failed: bool,
+    /// How many events are on the disk.
+    pub(super) on_disk: u64,
+    /// The number of the newest event on the disk.
+    pub(super) newest_on_disk: u64,
+    /// The number of the newest event that was handed to the disk, which may not have it yet.
+    pub(super) handed: u64,
+    /// All events up to this number are in the layer, or were given up.
+    pub(super) settled: u64,
+    /// All events up to this number are off the disk.
+    forgotten: u64,
+}
+
+/// An event in memory.
+pub(super) struct Held {
+    pub(super) seq: u64,
+    pub(super) id: Arc<str>,
+    pub(super) member: Member,
+    pub(super) sealed: Instant,
+    pub(super) arrived: Instant,
+    /// Taken once it counts as safe.
+    pub(super) custody: Option<Custody>,
+}
+
+impl Held {
+    /// Says that the event needs nothing more from Slack.
+    pub(super) fn safe(&mut self) {
+        if let Some(custody) = self.custody.take() {
+            custody.safe();
+        }
+    }
+}
+
+/// What an event that no longer waits in memory has become.
+pub(super) struct Settled {
+    pub(super) gone: Vec<Held>,
+    /// Up to which number the disk has something to forget.
+    pub(super) forget: Option<u64>,
+    /// How many wait still.
+    pub(super) left: u64,
+}
+
+impl Queue {
+    pub(super) fn new(
+        channel: &ChannelName,
+        unread: Unread,
+        hold: usize,
+        held: Gauge,
+        discarded: Counter,
+    ) -> Self {
+        Self {
+            channel: channel.clone(),
+            unread,
+            hold,
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+            pressed: Notify::new(),
+            room: Notify::new(),
+            held,
+            discarded,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that an earlier run left `count` events on the disk, the newest of them with number `newest`.
+    pub(super) fn found(&self, newest: u64, count: u64) {
+        let mut waiting = self.lock();
+        waiting.newest_on_disk = newest;
+        waiting.handed = newest;
+        waiting.on_disk = count;
+    }
+
+    /// Whether there is no room in memory, and will be soon: the layer or the disk takes events.
+    pub(super) fn must_wait(&self) -> bool {
+        let waiting = self.lock();
+        let is_full = waiting.events.len() >= self.hold || waiting.bytes >= HOLD_BYTES;
+        let moves = match self.unread {
+            Unread::Hold => !waiting.stuck || !waiting.disk_failed,
+            Unread::DropOldest | Unread::Drop => !waiting.stuck,
+        };
+        is_full && moves
+    }
+
+    /// Takes an event. What there is no room for is given up, the oldest first.
+    pub(super) fn push(&self, mut event: Held) {
+        let mut waiting = self.lock();
+        if waiting.stuck && self.unread != Unread::Hold {
+            // It may be given up at any time, which is as it should be.
+            event.safe();
+        }
+        waiting.bytes += event.member.0.len();
+        waiting.events.push_back(event);
+        let bound = self.bound(&waiting);
+        let given_up = waiting.make_room(bound);
+        let first = waiting.events.len() == 1;
+        let presses = first || waiting.stuck || waiting.is_spooling();
+        drop(waiting);
+        if first {
+            self.filled.notify_one();
+        }
+        if presses && self.unread == Unread::Hold {
+            self.pressed.notify_one();
+        }
+        self.give_up(given_up);
+    }
+
+    /// Says that the layer takes nothing just now, or that it does again.
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        let mut waiting = self.lock();
+        waiting.sending = 0;
+        if waiting.stuck == stuck {
+            return;
+        }
+        waiting.stuck = stuck;
+        if stuck && self.unread != Unread::Hold {
+            waiting.events.iter_mut().for_each(Held::safe);
+        }
+        let bound = self.bound(&waiting);
+        let given_up = waiting.make_room(bound);
+        drop(waiting);
+        self.pressed.notify_one();
+        self.room.notify_one();
+        self.give_up(given_up);
+    }
+
+    /// How many events may stay in memory. While something moves, whoever brings them has waited for room.
+    fn bound(&self, waiting: &Waiting) -> usize {
+        match self.unread {
+            _ if !waiting.stuck => usize::MAX,
+            Unread::Hold if !waiting.disk_failed => usize::MAX,
+            Unread::Hold | Unread::DropOldest => self.hold,
+            // The newest stays, to try the channel with.
+            Unread::Drop => 1,
+        }
+    }
+
+    /// Gives up what a closed queue has in memory, where its policy is not to keep it.
+    pub(super) fn abandon(&self) {
+        let mut waiting = self.lock();
+        waiting.sending = 0;
+        let given_up = waiting.make_room(0);
+        drop(waiting);
+        self.give_up(given_up);
+    }
+
+    /// Events that the policy gives up are finished with: Slack is not to give them again.
+    fn give_up(&self, events: Vec<Held>) {
+        if events.is_empty() {
+            return;
+        }
+        self.discarded.increment(events.len() as u64);
+        for mut event in events {
+            tracing::debug!(channel = %self.channel, id = &*event.id, "event given up: the channel takes none");
+            event.safe();
+        }
+    }
+
+    /// Up to `limit` events at the front of those in memory, each made ready by `freshen`, and the number of the last.
+    pub(super) fn front(
+        waiting: &mut Waiting,
+        limit: usize,
+        freshen: impl Fn(&mut Held),
+    ) -> Vec<(u64, Member)> {
+        let mut bytes = 0;
+        let batch: Vec<_> = waiting
+            .events
+            .iter_mut()
+            .take(limit)
+            .take_while(|event| {
+                let fits = bytes == 0 || bytes + event.member.0.len() <= BATCH_BYTES;
+                bytes += event.member.0.len();
+                fits
+            })
+            .map(|event| {
+                freshen(event);
+                (event.seq, event.member.clone())
+            })
+            .collect();
+        waiting.sending = batch.len();
+        batch
+    }
+
+    /// Notes that all events up to number `upto` are in the layer.
+    pub(super) fn settle(&self, upto: u64) -> Settled {
+        let mut waiting = self.lock();
+        let gone = waiting.take_up_to(upto);
+        waiting.sending = 0;
+        waiting.settled = waiting.settled.max(upto);
+        let forget = (waiting.handed > waiting.forgotten).then_some(upto);
+        if forget.is_some() {
+            waiting.forgotten = upto;
+        }
+        let left = waiting.left();
+        drop(waiting);
+        self.room.notify_one();
+        Settled { gone, forget, left }
+    }
+
+    /// Notes that the disk has the events from number `first` to `upto`, which are `count`; gives those that were in
+    /// memory, and up to which number the layer took them while they were being written.
+    pub(super) fn spilled(&self, first: u64, upto: u64, count: u64) -> (Vec<Held>, Option<u64>) {
+        let mut waiting = self.lock();
+        waiting.disk_failed = false;
+        let gone = waiting.take_up_to(upto);
+        waiting.sending = waiting.sending.saturating_sub(gone.len());
+        waiting.on_disk += count;
+        waiting.newest_on_disk = upto;
+        let settled = (waiting.settled >= first).then_some(waiting.settled.min(upto));
+        drop(waiting);
+        self.room.notify_one();
+        self.filled.notify_one();
+        (gone, settled)
+    }
+
+    /// Notes that the disk took nothing.
+    pub(super) fn not_spilled(&self) {
+        let mut waiting = self.lock();
+        waiting.disk_failed = true;
+        drop(waiting);
+        self.room.notify_one();
+    }
+}
+
+impl Waiting {
+    /// Whether older events are on the disk, so that those in memory have to wait behind them.
+    pub(super) fn is_spooling(&self) -> bool {
+        self.newest_on_disk > self.settled
+    }
+
+    /// How many events wait, wherever they are.
+    pub(super) fn left(&self) -> u64 {
+        self.on_disk + self.events.len() as u64
+    }
+
+    /// How long the oldest event in memory has waited.
+    pub(super) fn age(&self) -> Option<Duration> {
+        Some(self.events.front()?.arrived.elapsed())
+    }
+
+    fn take_up_to(&mut self, upto: u64) -> Vec<Held> {
+        let count = self.events.partition_point(|event| event.seq <= upto);
+        let gone: Vec<Held> = self.events.drain(..count).collect();
+        self.bytes -= gone.iter().map(|it| it.member.0.len()).sum::<usize>();
+        gone
+    }
+
+    /// Takes out the oldest events that nobody is sending, until `bound` are left.
+    fn make_room(&mut self, bound: usize) -> Vec<Held> {
+        let mut given_up = Vec::new();
+        let is_bounded = bound < usize::MAX;
+        while is_bounded
+            && (self.events.len() > bound || self.bytes > HOLD_BYTES)
+            && self.events.len() > self.sending
+            && let Some(oldest) = self.events.remove(self.sending)
+        {
+            self.bytes -= oldest.member.0.len();
+            given_up.push(oldest);
+        }
+        given_up
+    }
+}
