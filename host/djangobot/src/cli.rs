@@ -10,6 +10,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::config::Transport;
+
 pub(crate) use self::plugin::{
     AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
     TestArgs, UpdateArgs,
@@ -237,6 +239,35 @@ pub(crate) struct SlackArgs {
         hide_env_values = true
     )]
     pub(crate) token: Option<SecretString>,
+    /// The file that holds the bot's token.
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The app-level token (`xapp-...`) of Socket Mode.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "DJANGOBOT_APP_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) app_token: Option<SecretString>,
+    /// The file that holds the app-level token.
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_APP_TOKEN_FILE")]
+    pub(crate) app_token_file: Option<PathBuf>,
+    /// What Slack signs its HTTP requests with.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "DJANGOBOT_SIGNING_SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) signing_secret: Option<SecretString>,
+    /// The file that holds the signing secret.
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_SIGNING_SECRET_FILE")]
+    pub(crate) signing_secret_file: Option<PathBuf>,
+    /// How events come [default: what the tokens allow: socket-mode with an app-level token, http with a signing secret,
+    /// else rtm].
+    #[arg(long, value_name = "TRANSPORT", env = "DJANGOBOT_TRANSPORT")]
+    pub(crate) transport: Option<Transport>,
     /// The base of the Web API [default: Slack's own].
     #[arg(long, value_name = "URL", env = "DJANGOBOT_SLACK_API_URL")]
     pub(crate) slack_api_url: Option<Url>,
@@ -254,7 +285,7 @@ pub(crate) struct HostArgs {
     /// Where what must outlive the process is kept [default: .djangobot].
     #[arg(long, value_name = "DIR", env = "DJANGOBOT_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Serve /healthz, /readyz and /metrics here.
+    /// Serve /healthz, /readyz and /metrics here, and /slack/events where events come over HTTP.
     #[arg(long, value_name = "ADDR", env = "DJANGOBOT_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
     #[command(flatten)]

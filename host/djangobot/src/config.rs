@@ -1,5 +1,7 @@
 //! The settings of a run: the config file, then the environment, then flags, each beating the one before.
 
+mod slack;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,27 +10,19 @@ use std::time::Duration;
 use djangobot_plugins::source::Source;
 use djangobot_plugins::{PluginConfig, manifest};
 use miette::Diagnostic;
-use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 use url::Url;
 
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
+use slack::SlackSection;
+pub(crate) use slack::{HistorySettings, RotationSettings, SlackSettings, Transport};
 
 /// The config file that is read when none is named and it is there.
 pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
 /// Slack's Web API.
 const SLACK_API: &str = "https://slack.com/api/";
-/// What `slack.send` may call unless `slack.methods` says otherwise.
-const METHODS: &[&str] = &[
-    "chat.*",
-    "reactions.*",
-    "conversations.open",
-    "files.getUploadURLExternal",
-    "files.completeUploadExternal",
-    "views.*",
-];
 
 /// What nobody wants to hear of later.
 const OF_THE_MOMENT: &[&str] = &[
@@ -59,32 +53,6 @@ pub(crate) struct Settings {
     pub(crate) log_format: Option<LogFormat>,
     /// The file that was read, for `check` to name.
     pub(crate) file: Option<PathBuf>,
-}
-
-/// How to reach Slack, and what may be asked of it.
-#[derive(Debug)]
-pub(crate) struct SlackSettings {
-    pub(crate) token: Option<SecretString>,
-    pub(crate) api_url: Url,
-    /// How events come.
-    pub(crate) transport: Transport,
-    /// Where a message without `channel` goes: a name or an id.
-    pub(crate) default_channel: String,
-    /// Globs over method names.
-    pub(crate) methods: Vec<String>,
-    /// How long what needs a name waits for the roster on a first start.
-    pub(crate) roster_wait: Duration,
-}
-
-impl SlackSettings {
-    /// How fast Slack may be called, against its documented rates; a local Slack has none.
-    pub(crate) fn speed(&self) -> f64 {
-        if self.api_url.host_str().is_some_and(is_loopback) {
-            f64::INFINITY
-        } else {
-            1.0
-        }
-    }
 }
 
 /// Which channel layer, and what events look like on it.
@@ -190,6 +158,39 @@ pub(crate) enum ConfigError {
          to try djangobot without a Slack workspace: djangobot dev"
     ))]
     NoToken,
+    #[error("there is no app-level token, and Socket Mode needs one")]
+    #[diagnostic(help(
+        "set DJANGOBOT_APP_TOKEN to the token that begins with xapp-: the app's page \"Basic Information\", \"App-Level Tokens\", scope connections:write;\n\
+         without Socket Mode: transport = \"rtm\" for a classic app, \"http\" for the Events API"
+    ))]
+    NoAppToken,
+    #[error("there is no signing secret, and events over HTTP can't be trusted without it")]
+    #[diagnostic(help(
+        "set DJANGOBOT_SIGNING_SECRET: the app's page \"Basic Information\", \"App Credentials\", \"Signing Secret\""
+    ))]
+    NoSigningSecret,
+    #[error("no address is given to take Slack's requests at")]
+    #[diagnostic(help(
+        "give --listen 0.0.0.0:8080 or another address that Slack's requests reach through your proxy, and name https://YOUR-HOST/slack/events as the app's request URL"
+    ))]
+    NoListen,
+    #[error("token rotation needs client-id, client-secret and refresh-token together")]
+    #[diagnostic(help(
+        "write all three below [slack], or none: the app's page \"Basic Information\" has the first two, \"OAuth & Permissions\" the third, which begins with xoxe-"
+    ))]
+    HalfRotation,
+    #[error("{what} can't be read from {}: {reason}", path.display())]
+    #[diagnostic(help(
+        "it holds the secret alone; whoever runs djangobot must be able to read it"
+    ))]
+    SecretFile {
+        what: &'static str,
+        path: PathBuf,
+        reason: std::io::Error,
+    },
+    #[error("{what} is missing: {} is empty", path.display())]
+    #[diagnostic(help("write the secret alone into it"))]
+    EmptySecretFile { what: &'static str, path: PathBuf },
     #[error("no channel layer is named")]
     #[diagnostic(help(
         "give a TARGET such as myapp.asgi:channel_layer or redis://127.0.0.1:6379, or write target = \"...\" below [layer] in {CONFIG_FILE};\n\
@@ -222,17 +223,6 @@ struct File {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct SlackSection {
-    transport: Option<Transport>,
-    token: Option<SecretString>,
-    api_url: Option<Url>,
-    default_channel: Option<String>,
-    methods: Option<Vec<String>>,
-    roster_wait: Option<Seconds>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct LayerSection {
     target: Option<OneOrMany>,
     backend: Option<String>,
@@ -251,23 +241,6 @@ struct LayerSection {
 struct PluginsSection {
     allow_private_http: bool,
     secrets_dir: Option<PathBuf>,
-}
-
-/// The ways to Slack that this version speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Transport {
-    /// The Real-Time Messaging API.
-    Rtm,
-}
-
-impl Transport {
-    /// Its name in `djangobot.transport` of each event.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Rtm => "rtm",
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -327,24 +300,7 @@ impl Settings {
             .or(file.state_dir.map(|dir| home.join(dir)))
             .unwrap_or_else(|| home.join(".djangobot"));
         Ok(Self {
-            slack: SlackSettings {
-                token: slack.token.clone().or(file.slack.token),
-                transport: file.slack.transport.unwrap_or(Transport::Rtm),
-                api_url: api_url(slack.slack_api_url.clone().or(file.slack.api_url))?,
-                default_channel: slack
-                    .default_channel
-                    .clone()
-                    .or(file.slack.default_channel)
-                    .unwrap_or_else(|| "general".into()),
-                methods: file
-                    .slack
-                    .methods
-                    .unwrap_or_else(|| METHODS.iter().map(ToString::to_string).collect()),
-                roster_wait: file
-                    .slack
-                    .roster_wait
-                    .map_or(Duration::from_secs(10), |wait| wait.0),
-            },
+            slack: file.slack.settings(slack, &home)?,
             layer: LayerSettings {
                 target: layer_target,
                 alias: target.alias.clone().or(file.layer.alias),

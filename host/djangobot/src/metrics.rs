@@ -104,6 +104,8 @@ impl Metrics {
         delivered(channel) = "djangobot_delivered_total", "Events put on the channel layer, by channel";
         /// Events that were given up because the channel took none.
         discarded(channel) = "djangobot_discarded_total", "Events given up because their channel took none, by channel";
+        /// Events that an app could answer while Slack waited, by what came of it.
+        answers(outcome) = "djangobot_answers_total", "Events that Slack waits on, by outcome: in_time, none, late, too_late, refused";
         /// Events that Slack gave again.
         duplicates() = "djangobot_duplicates_total", "Events that came before and went no further";
         /// Calls of the layer that failed.

@@ -82,7 +82,7 @@ impl Plugins {
             http: Fetcher::new(settings.plugin_host.allow_private_http),
             secrets: Arc::new(Secrets::new(
                 settings.plugin_host.secrets_dir.clone(),
-                settings.slack.token.iter().cloned().collect(),
+                settings.slack.secrets(),
             )),
         });
         let plugins = Self {

@@ -38,8 +38,8 @@ pub(crate) async fn run(
         // Before the token: who mistypes a command is not helped by hearing of tokens.
         target::refuse_misspelt(target).map_err(Failure::from)?;
     }
-    if settings.slack.token.is_none() {
-        return Err(Failure::usage(ConfigError::NoToken));
+    if let Some(lack) = settings.slack.lack(settings.listen.is_some()) {
+        return Err(Failure::usage(lack));
     }
     let Some(target) = &settings.layer.target else {
         return Err(Failure::usage(ConfigError::NoTarget));

@@ -9,6 +9,7 @@
 pub mod api;
 mod backoff;
 pub mod pacing;
+mod respond;
 pub mod roster;
 pub mod rtm;
 pub mod token;

@@ -27,6 +27,14 @@ pub(crate) struct Receipt {
     pub(crate) origin: Origin,
 }
 
+/// What the app is told of an event beside the event itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Address<'a> {
+    pub(crate) receipt: &'a Receipt,
+    /// Where it answers, if not where it sends all else.
+    pub(crate) reply_channel: Option<&'a ChannelName>,
+}
+
 /// A message for the layer.
 pub(crate) enum Message {
     /// Slack's object, flat.
@@ -57,14 +65,17 @@ impl Envelope {
         mut event: Event,
         id: &str,
         channel: &ChannelName,
-        receipt: &Receipt,
+        address: Address<'_>,
         roster: &RosterKeeper,
     ) -> Result<Message, EditError> {
         match self.format {
             BodyFormat::Flat => {
                 event.set("/type", channel.as_str())?;
-                event.set("/reply_channel", self.send_channel.as_str())?;
-                event.set("/djangobot", self.about(id, receipt))?;
+                let reply_channel = address
+                    .reply_channel
+                    .map_or(&*self.send_channel, ChannelName::as_str);
+                event.set("/reply_channel", reply_channel)?;
+                event.set("/djangobot", self.about(id, address.receipt))?;
                 Ok(Message::Flat(event))
             }
             BodyFormat::V01 => {

@@ -17,9 +17,10 @@ use metrics::Counter;
 use tokio::sync::mpsc;
 
 use super::Tap;
+use super::answers::Answers;
 use super::custody::{Admission, Custody, Ledger};
 use super::delivery::Deliveries;
-use super::envelope::{Envelope, Message, Receipt};
+use super::envelope::{Address, Envelope, Message, Receipt};
 use super::lanes::{Lanes, lane_number};
 use super::passage;
 use super::roster::RosterKeeper;
@@ -36,6 +37,7 @@ const MAX_PASSING: usize = 10_000;
 pub(crate) struct Inbound {
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
+    pub(crate) answers: Answers,
     /// What came of late: Slack may give it again.
     pub(crate) ledger: Ledger,
     pub(crate) plugins: PluginHost,
@@ -74,6 +76,17 @@ struct Received {
     receipt: Receipt,
     arrived: Instant,
     custody: Custody,
+    /// Where the app answers it, if not where it sends all else.
+    reply_channel: Option<ChannelName>,
+}
+
+impl Received {
+    fn address(&self) -> Address<'_> {
+        Address {
+            receipt: &self.receipt,
+            reply_channel: self.reply_channel.as_ref(),
+        }
+    }
 }
 
 type Work = FuturesUnordered<BoxFuture<'static, (String, Passed, Received)>>;
@@ -163,16 +176,29 @@ impl Inbound {
         self.note_oddities(&kind, &event);
         self.count(&kind);
 
+        let wants_answer =
+            origin.answerable && ack.as_ref().is_some_and(|ack| self.answers.wants(ack));
+        let (question, ack) = if wants_answer {
+            (ack, None)
+        } else {
+            (None, ack)
+        };
         let receipt = Receipt { received, origin };
         let id = self.envelope.id(&kind, &event, &receipt);
         // What came before goes no further; Slack hears of it what it heard, or will hear, then.
         let custody = match self.ledger.admit(&id, ack) {
             Admission::New(custody) => custody,
             Admission::Again => {
+                question.into_iter().for_each(Ack::confirm);
                 self.metrics.duplicates().increment(1);
                 tracing::debug!(%id, r#type = kind, "event received again");
                 return Ok(());
             }
+        };
+        // The app may answer what Slack waits for, on a channel of its own.
+        let reply_channel = match question {
+            Some(ack) => self.answers.expect(&event, ack, custody.signal()).await,
+            None => None,
         };
         self.roster.apply(&event);
         tracing::debug!(%id, r#type = kind, "event received");
@@ -180,6 +206,7 @@ impl Inbound {
             receipt,
             arrived,
             custody,
+            reply_channel,
         };
         let passing = Passing::new(&id, &kind, event);
 
@@ -256,7 +283,7 @@ impl Inbound {
         let channel = self.route(&kind)?;
         let message = self
             .envelope
-            .wrap(event, &id, &channel, &received.receipt, &self.roster)
+            .wrap(event, &id, &channel, received.address(), &self.roster)
             .await
             .map_err(|error| Unfit {
                 reason: "edit",

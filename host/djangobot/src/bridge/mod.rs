@@ -1,5 +1,6 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
+mod answers;
 mod custody;
 mod delivery;
 mod destination;
@@ -34,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
+use answers::Answers;
 use custody::Ledger;
 use delivery::Deliveries;
 use envelope::Envelope;
@@ -97,7 +99,13 @@ impl Bridge {
         let journal = self.state.journal().map_err(Failure::failed)?;
         let ledger = Ledger::open(&journal).await.map_err(Failure::failed)?;
         let inbound = self
-            .inbound(&roster, of_plugins, &ledger, &journal, stop.clone())
+            .inbound(
+                &roster,
+                of_plugins,
+                (&ledger, &journal),
+                reader.clone(),
+                stop.clone(),
+            )
             .await?;
         let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
 
@@ -155,8 +163,8 @@ impl Bridge {
         &self,
         roster: &Arc<RosterKeeper>,
         messages: mpsc::Receiver<djangobot_plugins::Message>,
-        ledger: &Ledger,
-        journal: &Journal,
+        (ledger, journal): (&Ledger, &Journal),
+        reader: ReceiverId,
         stop: CancellationToken,
     ) -> Result<Inbound, Failure> {
         let layer = &self.settings.layer;
@@ -176,6 +184,13 @@ impl Bridge {
                 self.metrics.clone(),
                 (layer.unread.clone(), layer.hold),
                 stop,
+            ),
+            answers: Answers::new(
+                self.layer.clone(),
+                reader,
+                self.settings.slack.answer_wait,
+                (self.api.clone(), self.metrics.clone()),
+                self.tap.clone(),
             ),
             ledger: ledger.clone(),
             send_channel,

@@ -1,0 +1,309 @@
+//! How to reach Slack: the transport, tokens and secrets, and what may be asked of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::{ConfigError, Seconds, api_url, is_loopback};
+use crate::cli::SlackArgs;
+
+/// What `slack.send` may call unless `slack.methods` says otherwise.
+const METHODS: &[&str] = &[
+    "chat.*",
+    "reactions.*",
+    "conversations.open",
+    "files.getUploadURLExternal",
+    "files.completeUploadExternal",
+    "views.*",
+];
+/// How long an app has to answer a slash command and the like; Slack waits for 3 seconds.
+const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
+/// Socket Mode connections: one can go while the other stays.
+const CONNECTIONS: u8 = 2;
+
+/// How to reach Slack, and what may be asked of it.
+#[derive(Debug)]
+pub(crate) struct SlackSettings {
+    /// The bot's token, which calls the Web API.
+    pub(crate) token: Option<SecretString>,
+    /// The app's own, which opens Socket Mode.
+    pub(crate) app_token: Option<SecretString>,
+    /// What Slack signs its HTTP requests with.
+    pub(crate) signing_secret: Option<SecretString>,
+    /// How to get new tokens, where they live for 12 hours only.
+    pub(crate) rotation: Option<RotationSettings>,
+    pub(crate) api_url: Url,
+    /// How events come.
+    pub(crate) transport: Transport,
+    /// How many Socket Mode connections are kept.
+    pub(crate) connections: u8,
+    /// Where a message without `channel` goes: a name or an id.
+    pub(crate) default_channel: String,
+    /// Globs over method names.
+    pub(crate) methods: Vec<String>,
+    /// How long what needs a name waits for the roster on a first start.
+    pub(crate) roster_wait: Duration,
+    /// How long the app has to answer what Slack waits for.
+    pub(crate) answer_wait: Duration,
+    /// What is asked of Slack's history after a gap.
+    pub(crate) history: HistorySettings,
+}
+
+/// An app whose tokens rotate.
+#[derive(Debug, Clone)]
+pub(crate) struct RotationSettings {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: SecretString,
+    /// The one that the app was given first; later ones are in the state.
+    pub(crate) refresh_token: SecretString,
+}
+
+/// How a gap is filled from `conversations.history`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistorySettings {
+    /// Messages older than this are not asked for; zero: none are.
+    pub(crate) reach: Duration,
+    /// Messages of one conversation, at most.
+    pub(crate) messages: usize,
+    /// Conversations that are looked at, at most.
+    pub(crate) conversations: usize,
+}
+
+/// The ways to Slack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Transport {
+    /// The Real-Time Messaging API, for classic apps: a bot token alone.
+    Rtm,
+    /// A WebSocket that the app opens: a bot token and an app-level token.
+    SocketMode,
+    /// The Events API: Slack calls us.
+    Http,
+}
+
+impl Transport {
+    /// Its name in `djangobot.transport` of each event.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rtm => "rtm",
+            Self::SocketMode => "socket-mode",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// `[slack]` of the config file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct SlackSection {
+    transport: Option<Transport>,
+    token: Option<SecretString>,
+    token_file: Option<PathBuf>,
+    app_token: Option<SecretString>,
+    app_token_file: Option<PathBuf>,
+    signing_secret: Option<SecretString>,
+    signing_secret_file: Option<PathBuf>,
+    client_id: Option<String>,
+    client_secret: Option<SecretString>,
+    client_secret_file: Option<PathBuf>,
+    refresh_token: Option<SecretString>,
+    refresh_token_file: Option<PathBuf>,
+    connections: Option<Connections>,
+    api_url: Option<Url>,
+    default_channel: Option<String>,
+    methods: Option<Vec<String>>,
+    roster_wait: Option<Seconds>,
+    answer_wait: Option<Seconds>,
+    history: HistorySection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct HistorySection {
+    reach: Option<Seconds>,
+    messages: Option<usize>,
+    conversations: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u8")]
+struct Connections(u8);
+
+impl TryFrom<u8> for Connections {
+    type Error = String;
+
+    fn try_from(count: u8) -> Result<Self, String> {
+        match count {
+            1..=10 => Ok(Self(count)),
+            _ => Err(format!("{count} connections: Slack allows 1 to 10")),
+        }
+    }
+}
+
+/// Where a secret may stand: itself, or the file that holds it.
+type Place<'a> = (Option<&'a SecretString>, Option<PathBuf>);
+
+impl SlackSection {
+    /// Lays `args` over the section; files that it names are meant from `home`.
+    pub(super) fn settings(
+        self,
+        args: &SlackArgs,
+        home: &Path,
+    ) -> Result<SlackSettings, ConfigError> {
+        let from_home = |path: &Option<PathBuf>| path.as_ref().map(|path| home.join(path));
+        let token = secret(
+            "the Slack token",
+            [
+                (args.token.as_ref(), args.token_file.clone()),
+                (self.token.as_ref(), from_home(&self.token_file)),
+            ],
+        )?;
+        let app_token = secret(
+            "the app-level token",
+            [
+                (args.app_token.as_ref(), args.app_token_file.clone()),
+                (self.app_token.as_ref(), from_home(&self.app_token_file)),
+            ],
+        )?;
+        let signing_secret = secret(
+            "the signing secret",
+            [
+                (
+                    args.signing_secret.as_ref(),
+                    args.signing_secret_file.clone(),
+                ),
+                (
+                    self.signing_secret.as_ref(),
+                    from_home(&self.signing_secret_file),
+                ),
+            ],
+        )?;
+        let client_secret = secret(
+            "the client secret",
+            [(
+                self.client_secret.as_ref(),
+                from_home(&self.client_secret_file),
+            )],
+        )?;
+        let refresh_token = secret(
+            "the refresh token",
+            [(
+                self.refresh_token.as_ref(),
+                from_home(&self.refresh_token_file),
+            )],
+        )?;
+        let rotation = match (self.client_id, client_secret, refresh_token) {
+            (None, None, None) => None,
+            (Some(client_id), Some(client_secret), Some(refresh_token)) => Some(RotationSettings {
+                client_id,
+                client_secret,
+                refresh_token,
+            }),
+            _ => return Err(ConfigError::HalfRotation),
+        };
+        let transport = args.transport.or(self.transport).unwrap_or({
+            match (&app_token, &signing_secret) {
+                (Some(_), _) => Transport::SocketMode,
+                (None, Some(_)) => Transport::Http,
+                (None, None) => Transport::Rtm,
+            }
+        });
+        Ok(SlackSettings {
+            token,
+            app_token,
+            signing_secret,
+            rotation,
+            transport,
+            connections: self.connections.map_or(CONNECTIONS, |it| it.0),
+            api_url: api_url(args.slack_api_url.clone().or(self.api_url))?,
+            default_channel: args
+                .default_channel
+                .clone()
+                .or(self.default_channel)
+                .unwrap_or_else(|| "general".into()),
+            methods: self
+                .methods
+                .unwrap_or_else(|| METHODS.iter().map(ToString::to_string).collect()),
+            roster_wait: self
+                .roster_wait
+                .map_or(Duration::from_secs(10), |wait| wait.0),
+            answer_wait: self.answer_wait.map_or(ANSWER_WAIT, |wait| wait.0),
+            history: HistorySettings {
+                reach: self
+                    .history
+                    .reach
+                    .map_or(Duration::from_secs(24 * 3600), |reach| reach.0),
+                messages: self.history.messages.unwrap_or(1_000),
+                conversations: self.history.conversations.unwrap_or(500),
+            },
+        })
+    }
+}
+
+impl SlackSettings {
+    /// How fast Slack may be called, against its documented rates; a local Slack has none.
+    pub(crate) fn speed(&self) -> f64 {
+        if self.api_url.host_str().is_some_and(is_loopback) {
+            f64::INFINITY
+        } else {
+            1.0
+        }
+    }
+
+    /// All that must never be shown.
+    pub(crate) fn secrets(&self) -> Vec<SecretString> {
+        let rotation = self.rotation.as_ref();
+        [
+            self.token.as_ref(),
+            self.app_token.as_ref(),
+            self.signing_secret.as_ref(),
+            rotation.map(|it| &it.client_secret),
+            rotation.map(|it| &it.refresh_token),
+        ]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
+    }
+
+    /// What is missing for the transport, `listen` being whether an address is given.
+    pub(crate) fn lack(&self, listen: bool) -> Option<ConfigError> {
+        if self.token.is_none() && self.rotation.is_none() {
+            return Some(ConfigError::NoToken);
+        }
+        match self.transport {
+            Transport::SocketMode if self.app_token.is_none() => Some(ConfigError::NoAppToken),
+            Transport::Http if self.signing_secret.is_none() => Some(ConfigError::NoSigningSecret),
+            Transport::Http if !listen => Some(ConfigError::NoListen),
+            Transport::Rtm | Transport::SocketMode | Transport::Http => None,
+        }
+    }
+}
+
+/// The first of `places` that is given.
+fn secret<const N: usize>(
+    what: &'static str,
+    places: [Place<'_>; N],
+) -> Result<Option<SecretString>, ConfigError> {
+    for (value, file) in places {
+        if let Some(value) = value {
+            return Ok(Some(value.clone()));
+        }
+        if let Some(path) = file {
+            let text =
+                std::fs::read_to_string(&path).map_err(|reason| ConfigError::SecretFile {
+                    what,
+                    path: path.clone(),
+                    reason,
+                })?;
+            return match text.trim() {
+                "" => Err(ConfigError::EmptySecretFile { what, path }),
+                text => Ok(Some(SecretString::from(text.to_owned()))),
+            };
+        }
+    }
+    Ok(None)
+}
