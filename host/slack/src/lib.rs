@@ -20,7 +20,7 @@ pub use backoff::Backoff;
 pub use pacing::Pacer;
 pub use roster::Roster;
 pub use token::{Token, TokenKind};
-pub use transport::{BadFrame, Fatal, Frame, Incoming, Session};
+pub use transport::{Ack, AnswerError, BadFrame, Fatal, Frame, Incoming, Origin, Session};
 
 #[cfg(test)]
 mod testing;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ApiError, Class, RtmSession, WebApi},
     backoff::Backoff,
-    transport::{BadFrame, Fatal, Frame, Incoming, Session},
+    transport::{BadFrame, Fatal, Frame, Incoming, Origin, Session},
     ws::{self, Liveness, Lost, Received, Socket},
 };
 
@@ -282,6 +282,8 @@ impl Connection<'_> {
     ) -> bool {
         let incoming = Incoming::Frame(Frame {
             event,
+            origin: Origin::default(),
+            ack: None,
             received,
             arrived,
         });

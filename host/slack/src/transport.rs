@@ -1,11 +1,19 @@
 //! What a connection to Slack hands to the bridge, whatever its kind: sessions begun, frames, connections lost.
 
-use std::time::{Duration, Instant, SystemTime};
+mod ack;
+
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use djangobot_event::{Event, ParseError};
 
 use crate::api::ApiError;
+
+pub(crate) use ack::SocketAck;
+pub use ack::{Ack, AnswerError, Given, SOCKET_MODE_LIMIT, Waiting};
 
 /// What a transport tells. It comes through a bounded channel, in the order in which it happened.
 #[derive(Debug)]
@@ -42,11 +50,56 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Frame {
     /// The event, or why the frame is none. A bad frame costs itself, never the connection.
+    ///
+    /// It is what becomes flat: the frame itself on RTM, the inner `event` of the Events API, the payload of a slash
+    /// command or an interaction.
     pub event: Result<Event, BadFrame>,
+    /// How Slack gave it.
+    pub origin: Origin,
+    /// What Slack waits for; `None` where it does not wait.
+    pub ack: Option<Ack>,
     /// When its last byte was read from the socket, by the calendar.
     pub received: SystemTime,
     /// The same moment on the clock that never goes back.
     pub arrived: Instant,
+}
+
+/// How Slack gave an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `Ev...`: the event's own id, the same each time that Slack gives it.
+    pub event_id: Option<String>,
+    /// The id of the Socket Mode envelope that it came in.
+    pub envelope_id: Option<String>,
+    /// 1, and one more for each time that Slack says it gave it before.
+    pub attempt: u32,
+    /// Why Slack gives it again, in its words: `timeout`, `http_error`, ...
+    pub retry_reason: Option<String>,
+    /// The workspace that it is from, where Slack says so.
+    pub team_id: Option<String>,
+    /// The type to route by, where that is not the event's own `type`: `slash_commands`, or an unknown envelope's type.
+    pub kind: Option<Cow<'static, str>>,
+    /// Slack takes an answer in the acknowledgement, and the event is of a kind that wants one: a slash command, a menu
+    /// that asks for its options, a dialog that was submitted.
+    pub answerable: bool,
+    /// What stood beside the event: a JSON object of `authorizations`, `event_time` and the like. Never a token.
+    pub beside: Option<Bytes>,
+}
+
+/// Given for the first time, and nothing more is known.
+impl Default for Origin {
+    fn default() -> Origin {
+        Origin {
+            event_id: None,
+            envelope_id: None,
+            attempt: 1,
+            retry_reason: None,
+            team_id: None,
+            kind: None,
+            answerable: false,
+            beside: None,
+        }
+    }
 }
 
 /// A frame that is no event.
