@@ -8,6 +8,7 @@
 
 pub mod api;
 mod backoff;
+mod ended;
 pub mod pacing;
 pub mod roster;
 pub mod rtm;
