@@ -9,6 +9,7 @@
 pub mod api;
 mod backoff;
 mod ended;
+mod envelope;
 pub mod pacing;
 pub mod roster;
 pub mod rtm;
