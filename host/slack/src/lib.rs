@@ -13,6 +13,7 @@ mod envelope;
 pub mod pacing;
 pub mod roster;
 pub mod rtm;
+pub mod socket_mode;
 pub mod token;
 pub mod transport;
 pub mod ws;
