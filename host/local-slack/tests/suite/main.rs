@@ -10,5 +10,6 @@ mod chat;
 mod client;
 mod control;
 mod rtm;
+mod socket_mode;
 mod terminal;
 mod web_api;
