@@ -10,6 +10,7 @@ pub mod api;
 mod backoff;
 mod ended;
 mod envelope;
+pub mod http_events;
 pub mod pacing;
 mod respond;
 pub mod roster;
