@@ -15,7 +15,7 @@ use crate::command_line::with_slack;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Redis that keeps over a restart what it was told.
-fn lasting_redis() -> Redis {
+pub(crate) fn lasting_redis() -> Redis {
     Redis::with_args(&["--appendonly", "yes", "--appendfsync", "always"])
 }
 
@@ -72,7 +72,7 @@ async fn events_outlast_a_restart_of_redis_in_order_and_once() {
     bridge
         .metric_is("djangobot_events_total{type=\"numbered\"}", 700.0)
         .await;
-    bridge.line("events wait in memory").await;
+    bridge.line("events wait on the disk").await;
     assert_eq!(bridge.get("/healthz").await.0, 200);
     redis.restart();
     emit(&control, "numbered", 700..1000);
@@ -218,7 +218,10 @@ async fn a_full_channel_holds_no_other_up_and_drains_in_order() {
 #[tokio::test]
 async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
     let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let toml = format!("[layer]\ntarget = \"{}\"\nhold = 20\n", redis.url());
+    let toml = format!(
+        "[layer]\ntarget = \"{}\"\nhold = 20\nunread = {{ \"slack.numbered\" = \"drop-oldest\" }}\n",
+        redis.url()
+    );
     std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
     let control = slack.control();
     let bridge = Bridge::connected(folder.path(), &slack, &[]).await;

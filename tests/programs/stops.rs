@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::app::{App, host};
 use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
 use crate::command_line::with_slack;
-use crate::faults::{emit, roomy, take_numbers};
+use crate::faults::{emit, lasting_redis, roomy, take_numbers};
 
 /// The texts of posts that Slack carried out, by how often.
 fn posted(control: &Control) -> BTreeMap<String, usize> {
@@ -134,8 +134,8 @@ async fn a_stopped_bridge_brings_the_events_that_it_has_to_the_layer_first() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_a_layer_that_is_away_only_so_long_and_says_what_is_lost() {
-    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+async fn what_a_layer_that_is_away_did_not_take_before_a_stop_it_gets_after_the_next_start() {
+    let (slack, mut redis, folder) = (slack().await, lasting_redis(), tempfile::tempdir().unwrap());
     let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
     redis.stop();
     emit(&slack.control(), "numbered", 0..7);
@@ -143,24 +143,38 @@ async fn a_stop_waits_for_a_layer_that_is_away_only_so_long_and_says_what_is_los
         .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
         .await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
-    let lost = bridge.logs("had not taken");
+    let kept = bridge.logs("events stay in the spool");
     assert_eq!(
-        (lost.len(), &lost[0]["events"]),
+        (kept.len(), &kept[0]["events"]),
         (1, &json!(7)),
         "{}",
         bridge.stderr()
+    );
+    redis.restart();
+    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    emit(&slack.control(), "numbered", 7..9);
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    assert_eq!(
+        take_numbers(&mut app, "slack.numbered", 9).await,
+        (0..9).collect::<Vec<_>>()
     );
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once_with_1() {
-    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let slow = Answer {
+        times: 1,
+        delay_ms: 3_600_000,
+        ..Answer::default()
+    };
+    slack.control().answer("chat.postMessage", slow);
     let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    redis.stop();
-    emit(&slack.control(), "numbered", 0..7);
-    bridge
-        .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
+    App::start(&redis.url())
+        .send_and_finish("slack.send", &json!({"text": "hi"}))
         .await;
+    bridge.metric_is("djangobot_sends_in_flight", 1.0).await;
     let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
     kill_process(process, Signal::TERM).unwrap();
     bridge.line("a second signal stops at once").await;

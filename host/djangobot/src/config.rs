@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use djangobot_plugins::source::Source;
 use djangobot_plugins::{PluginConfig, manifest};
+use djangobot_slack::TokenKind;
 use miette::Diagnostic;
 use serde::Deserialize;
 use thiserror::Error;
@@ -164,6 +165,11 @@ pub(crate) enum ConfigError {
          without Socket Mode: transport = \"rtm\" for a classic app, \"http\" for the Events API"
     ))]
     NoAppToken,
+    #[error("what is given as the app-level token is a {0}")]
+    #[diagnostic(help(
+        "DJANGOBOT_APP_TOKEN takes the token that begins with xapp-: the app's page \"Basic Information\", \"App-Level Tokens\""
+    ))]
+    NotAnAppToken(TokenKind),
     #[error("there is no signing secret, and events over HTTP can't be trusted without it")]
     #[diagnostic(help(
         "set DJANGOBOT_SIGNING_SECRET: the app's page \"Basic Information\", \"App Credentials\", \"Signing Secret\""

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
 use crate::cli::{DevArgs, SlackArgs};
-use crate::config::{Settings, Target};
+use crate::config::{Settings, Target, Transport};
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
@@ -54,6 +54,11 @@ pub(crate) async fn dev(
     };
     let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
     settings.slack.token = Some(SecretString::from(slack.token().to_owned()));
+    settings.slack.app_token = Some(SecretString::from(slack.app_token().to_owned()));
+    if settings.slack.transport == Transport::Http {
+        // The same events in the same shape, and no address that has to be told to anyone.
+        settings.slack.transport = Transport::SocketMode;
+    }
     settings.slack.api_url = slack.api_url().parse().map_err(Failure::plain)?;
     let own_layer = settings.layer.target.is_none();
     if own_layer {

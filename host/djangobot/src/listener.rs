@@ -1,4 +1,4 @@
-//! `--listen`: health, readiness and metrics over HTTP.
+//! `--listen`: health, readiness and metrics over HTTP, and Slack's requests where events come so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,9 +54,10 @@ impl Listener {
         self.address
     }
 
-    /// Answers until `cancel`.
+    /// Answers until `cancel`; `routes` are the transport's own.
     pub(crate) async fn serve(
         self,
+        routes: Router,
         metrics: Metrics,
         readiness: Arc<Readiness>,
         cancel: CancellationToken,
@@ -65,7 +66,8 @@ impl Listener {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .with_state(readiness)
-            .route("/metrics", get(metrics_page).with_state(metrics));
+            .route("/metrics", get(metrics_page).with_state(metrics))
+            .merge(routes);
         let served = axum::serve(self.socket, app)
             .with_graceful_shutdown(cancel.cancelled_owned())
             .await;

@@ -125,6 +125,10 @@ impl Metrics {
         plugin_up(plugin) = "djangobot_plugin_up", "1 while events meet a plugin, 0 while it is quarantined, refused or disabled";
         /// 1 while connected to Slack.
         connected() = "djangobot_slack_connected", "1 while there is a connection to Slack";
+        /// Connections of Socket Mode.
+        connections() = "djangobot_slack_connections", "Socket Mode connections on which Slack has said hello";
+        /// Connections of the app that are not ours.
+        strange_connections() = "djangobot_slack_strange_connections", "Socket Mode connections of the app that are not ours, as Slack's last hello counts them";
         /// Events that wait for a channel of the layer.
         held(channel) = "djangobot_held_events", "Events that wait for the channel layer, in memory and on the disk, by channel";
         /// Bytes on the disk.

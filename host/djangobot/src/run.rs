@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use djangobot_slack::{Token, WebApi};
+use axum::Router;
+use djangobot_slack::{Token, TokenKind, WebApi, http_events};
 use secrecy::ExposeSecret;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{Bridge, Tap};
+use crate::bridge::{Bridge, Source, Tap};
 use crate::cli::RunArgs;
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, Transport};
 use crate::control::Server;
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
@@ -64,6 +66,43 @@ pub(crate) fn web_api(settings: &Settings) -> Result<WebApi, Failure> {
     WebApi::new(settings.slack.api_url.clone(), token).map_err(Failure::plain)
 }
 
+/// Requests of Slack that may wait between the listener and the bridge.
+const REQUESTS: usize = 1024;
+
+/// The way to Slack's events that `settings` name, and what the listener serves for it.
+fn source(settings: &Settings) -> Result<(Source, Router), Failure> {
+    let slack = &settings.slack;
+    let mut routes = Router::new();
+    let source = match slack.transport {
+        Transport::Rtm => Source::Rtm,
+        Transport::SocketMode => {
+            let token = slack
+                .app_token
+                .as_ref()
+                .ok_or_else(|| Failure::usage(ConfigError::NoAppToken))?;
+            let token = Token::new(token.expose_secret()).map_err(Failure::plain_usage)?;
+            if token.kind() != TokenKind::AppLevel {
+                return Err(Failure::usage(ConfigError::NotAnAppToken(token.kind())));
+            }
+            Source::SocketMode {
+                app: WebApi::new(slack.api_url.clone(), token).map_err(Failure::plain)?,
+                connections: slack.connections.into(),
+                health: Arc::default(),
+            }
+        }
+        Transport::Http => {
+            let (to_bridge, requests) = mpsc::channel(REQUESTS);
+            let config = http_events::Config {
+                signing_secrets: slack.signing_secret.iter().cloned().collect(),
+                ..http_events::Config::default()
+            };
+            routes = http_events::router(config, to_bridge);
+            Source::Http(requests)
+        }
+    };
+    Ok((source, routes))
+}
+
 /// What `djangobot dev` has beside a bridge.
 #[derive(Default)]
 pub(crate) struct Beside {
@@ -80,6 +119,7 @@ pub(crate) async fn bridge(
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     let api = web_api(&settings)?;
+    let (source, routes) = source(&settings)?;
     let state = State::open(&settings.state_dir).map_err(Failure::failed)?;
     let metrics = Metrics::new();
     let readiness = Arc::new(Readiness::default());
@@ -105,15 +145,19 @@ pub(crate) async fn bridge(
     );
     // Who asks how it is gets an answer until all is finished.
     let ended = CancellationToken::new();
+    let is_connecting = settings.slack.transport != Transport::Http;
     let listening = async {
         let Some(listener) = listener else { return };
         tracing::info!(address = %listener.address(), "serving /healthz, /readyz and /metrics");
+        if !is_connecting {
+            tracing::info!(address = %listener.address(), "taking Slack's requests at {}", http_events::PATHS.join(", "));
+        }
         let last_answers = async {
             ended.cancelled().await;
             tokio::time::sleep(LAST_ANSWERS).await;
         };
         tokio::select! {
-            () = listener.serve(metrics.clone(), readiness.clone(), ended.clone()) => {}
+            () = listener.serve(routes, metrics.clone(), readiness.clone(), ended.clone()) => {}
             () = last_answers => {}
         }
     };
@@ -128,6 +172,7 @@ pub(crate) async fn bridge(
         layer,
         format,
         api,
+        source,
         plugins: plugins.host().clone(),
         team,
         state,

@@ -238,6 +238,16 @@ impl WebApi {
         self.call_as("rtm.connect", &Map::new()).await
     }
 
+    /// Asks for a Socket Mode connection's URL, with an app-level token.
+    pub async fn connections_open(&self) -> Result<Url, ApiError> {
+        #[derive(Deserialize)]
+        struct Opened {
+            url: Url,
+        }
+        let opened: Opened = self.call_as("apps.connections.open", &Map::new()).await?;
+        Ok(opened.url)
+    }
+
     /// The HTTP client, for what shares its proxy and certificates: the WebSocket handshake.
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.shared.http

@@ -8,10 +8,14 @@
 
 pub mod api;
 mod backoff;
+mod ended;
+mod envelope;
+pub mod http_events;
 pub mod pacing;
 mod respond;
 pub mod roster;
 pub mod rtm;
+pub mod socket_mode;
 pub mod token;
 pub mod transport;
 pub mod ws;

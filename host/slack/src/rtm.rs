@@ -7,10 +7,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{ApiError, Class, RtmSession, WebApi},
+    api::{RtmSession, WebApi},
     backoff::Backoff,
+    ended::{Ended, Outcome, refused},
     transport::{BadFrame, Fatal, Frame, Incoming, Origin, Session},
-    ws::{self, Liveness, Lost, Received, Socket},
+    ws::{self, Liveness, Received, Socket},
 };
 
 /// How an RTM connection is kept.
@@ -64,27 +65,13 @@ pub async fn run(
             out: &out,
             cancel: &cancel,
         };
-        let Ended {
-            reason,
-            at_once,
-            at_least,
-            lived,
-            ..
-        } = match connection.live().await {
+        let ended = match connection.live().await {
             Outcome::Stopped => return Ok(()),
             Outcome::Fatal(error) => return Err(Fatal(error)),
             Outcome::Ended(ended) => ended,
         };
-        if lived >= config.stable_after {
-            backoff.succeeded();
-        }
-        let is_first = backoff.is_fresh();
-        let wait = backoff.failed().max(at_least);
-        let retry_in = if at_once && is_first {
-            Duration::ZERO
-        } else {
-            wait
-        };
+        let retry_in = ended.retry_in(&mut backoff, config.stable_after);
+        let reason = ended.reason;
         tracing::warn!(
             reason,
             retry_in_ms = retry_in.as_millis() as u64,
@@ -110,26 +97,6 @@ struct Connection<'a> {
     config: &'a Config,
     out: &'a mpsc::Sender<Incoming>,
     cancel: &'a CancellationToken,
-}
-
-enum Outcome {
-    /// We were told to stop, or nobody listens.
-    Stopped,
-    Fatal(ApiError),
-    Ended(Ended),
-}
-
-/// How a connection, or the attempt to make one, ended.
-#[derive(Default)]
-struct Ended {
-    reason: String,
-    /// Slack asked us to come again: no wait, unless that happens time and again.
-    at_once: bool,
-    /// Slack's `Retry-After`.
-    at_least: Duration,
-    /// The connection is gone, so that there is nothing to close.
-    is_dead: bool,
-    lived: Duration,
 }
 
 /// Whether Slack has said hello, with which the session begins.
@@ -211,16 +178,14 @@ impl Connection<'_> {
                     Err(lost) => return Outcome::Ended(Ended::dead(&lost)),
                 },
                 () = tokio::time::sleep_until(greeted_by), if greeting.is_awaited() => {
-                    let waited = self.config.silence.as_secs_f32();
-                    let reason = format!("Slack did not say hello within {waited} s");
-                    return Outcome::Ended(Ended::because(reason));
+                    return Outcome::Ended(Ended::mute(self.config.silence));
                 }
             };
             loop {
                 let event = match socket.take() {
                     Ok(Some(Received::Message(raw))) => Event::parse(raw.clone())
                         .map_err(|error| BadFrame::Unreadable { raw, error }),
-                    Ok(Some(Received::TooLong(length))) => Err(BadFrame::TooLong {
+                    Ok(Some(Received::TooLong { length, .. })) => Err(BadFrame::TooLong {
                         length,
                         limit: self.config.max_frame_bytes,
                     }),
@@ -343,59 +308,6 @@ fn complain(event: &Result<Event, BadFrame>) {
             message = event.text("/error/msg").as_deref(),
             "Slack sent an error frame"
         );
-    }
-}
-
-impl Ended {
-    /// It did not come about, or the server closed it.
-    fn because(reason: String) -> Ended {
-        Ended {
-            reason,
-            ..Ended::default()
-        }
-    }
-
-    /// Slack asked us to leave.
-    fn leave(why: &str) -> Ended {
-        Ended {
-            at_once: true,
-            ..Ended::because(why.to_owned())
-        }
-    }
-
-    /// There is nobody left to say farewell to.
-    fn dead(lost: &Lost) -> Ended {
-        Ended {
-            is_dead: true,
-            ..Ended::because(lost.to_string())
-        }
-    }
-
-    fn closed(code: Option<u16>, words: &str) -> Ended {
-        let code = code.map_or_else(
-            || "without a code".to_owned(),
-            |code| format!("with code {code}"),
-        );
-        let words = if words.is_empty() {
-            String::new()
-        } else {
-            format!(": {words}")
-        };
-        Ended::because(format!("Slack closed the connection {code}{words}"))
-    }
-}
-
-/// What a refused `rtm.connect` means. A code that we don't know may go away by itself, and is retried.
-fn refused(error: ApiError) -> Outcome {
-    match error.class() {
-        Class::Fatal | Class::Refresh => Outcome::Fatal(error),
-        Class::RateLimited { retry_after } => Outcome::Ended(Ended {
-            at_least: retry_after,
-            ..Ended::because(error.to_string())
-        }),
-        Class::Permanent | Class::Retry | Class::Ambiguous | Class::AlreadyDone => {
-            Outcome::Ended(Ended::because(error.to_string()))
-        }
     }
 }
 

@@ -12,11 +12,15 @@ use djangobot_event::{Event, ParseError};
 
 use crate::api::ApiError;
 
-pub(crate) use ack::SocketAck;
 pub use ack::{Ack, AnswerError, Given, SOCKET_MODE_LIMIT, Waiting};
+pub(crate) use ack::{SocketAck, frame as ack_frame};
 
 /// What a transport tells. It comes through a bounded channel, in the order in which it happened.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are frames, and a box for each would cost more than the room"
+)]
 pub enum Incoming {
     /// A connection is made and Slack has said hello on it; the hello and all that follows come next.
     Connected(Session),

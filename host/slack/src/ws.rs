@@ -53,6 +53,8 @@ pub struct Socket<S> {
     is_flushed: bool,
     liveness: Liveness,
     heard: Instant,
+    /// When the server last took in something, or there was nothing for it to take.
+    taken: Instant,
     ping_at: Instant,
 }
 
@@ -151,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
             is_flushed: true,
             liveness,
             heard: now,
+            taken: now,
             ping_at: now + liveness.ping_every,
         }
     }
@@ -181,15 +184,12 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         loop {
             // Our own writing and pinging come before reading: a socket that always has data would else starve them. They
             // are soon done, so that reading does not starve in turn.
-            let now = Instant::now();
-            if now >= self.ping_at {
-                self.ping_at = now + self.liveness.ping_every;
-                self.queue(0x89, b"djangobot")?;
-            }
-            let dead_at = self.heard + self.liveness.silence;
+            self.ping_if_due()?;
+            let silent_at = self.heard + self.liveness.silence;
+            let stuck_at = self.stuck_at();
             tokio::select! {
                 biased;
-                sent = send(&mut self.writer, &mut self.unsent, &mut self.is_flushed),
+                sent = send(&mut self.writer, &mut self.unsent, &mut self.is_flushed, &mut self.taken),
                     if !self.unsent.is_empty() || !self.is_flushed => sent?,
                 read = self.reader.read(self.decoder.spare()) => {
                     let count = read?;
@@ -200,13 +200,68 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
                     self.heard = Instant::now();
                     return Ok((SystemTime::now(), self.heard.into_std()));
                 }
-                () = sleep_until(self.ping_at.min(dead_at)) => {
-                    if Instant::now() >= dead_at {
+                () = sleep_until(self.ping_at.min(silent_at)) => {
+                    if Instant::now() >= silent_at {
                         return Err(Lost::Silent(self.liveness.silence));
+                    }
+                }
+                () = sleep_until(stuck_at), if !self.unsent.is_empty() => self.check_stuck()?,
+            }
+        }
+    }
+
+    /// Sends what is queued, and pings, but reads nothing, until the connection is lost: for who has no room for more.
+    ///
+    /// What is not read is no silence. Dropping the future loses nothing.
+    pub async fn tend(&mut self) -> Lost {
+        loop {
+            self.heard = Instant::now();
+            if let Err(lost) = self.ping_if_due() {
+                return lost;
+            }
+            let stuck_at = self.stuck_at();
+            tokio::select! {
+                biased;
+                sent = send(&mut self.writer, &mut self.unsent, &mut self.is_flushed, &mut self.taken),
+                    if !self.unsent.is_empty() || !self.is_flushed => {
+                        if let Err(lost) = sent {
+                            return lost;
+                        }
+                    }
+                () = sleep_until(self.ping_at) => {}
+                () = sleep_until(stuck_at), if !self.unsent.is_empty() => {
+                    if let Err(lost) = self.check_stuck() {
+                        return lost;
                     }
                 }
             }
         }
+    }
+
+    /// Whether little enough is unsent that more may be queued, and pings and pongs still find room.
+    pub fn has_room(&self) -> bool {
+        self.unsent.len() <= MAX_UNSENT / 2
+    }
+
+    fn ping_if_due(&mut self) -> Result<(), Lost> {
+        let now = Instant::now();
+        if now >= self.ping_at {
+            self.ping_at = now + self.liveness.ping_every;
+            self.queue(0x89, b"djangobot")?;
+        }
+        Ok(())
+    }
+
+    /// When a server that takes in nothing more is given up.
+    fn stuck_at(&self) -> Instant {
+        self.taken + self.liveness.silence
+    }
+
+    fn check_stuck(&self) -> Result<(), Lost> {
+        if Instant::now() >= self.stuck_at() {
+            return Err(Lost::NotReading);
+        }
+        Ok(())
     }
 
     /// Queues a text message; it goes out while [`Socket::wait`] runs.
@@ -242,6 +297,9 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         if self.unsent.len() > MAX_UNSENT {
             return Err(Lost::NotReading);
         }
+        if self.unsent.is_empty() {
+            self.taken = Instant::now();
+        }
         let mask = rand::random::<[u8; 4]>();
         self.unsent.extend_from_slice(&[first]);
         match payload.len() {
@@ -272,12 +330,14 @@ async fn send(
     writer: &mut (impl AsyncWrite + Unpin),
     unsent: &mut BytesMut,
     is_flushed: &mut bool,
+    taken: &mut Instant,
 ) -> Result<(), Lost> {
     while !unsent.is_empty() {
         match writer.write(unsent).await? {
             0 => return Err(Lost::Cut),
             count => unsent.advance(count),
         }
+        *taken = Instant::now();
         *is_flushed = false;
     }
     writer.flush().await?;

@@ -61,6 +61,39 @@ struct Entries {
     fresh: Vec<u64>,
 }
 
+/// What tells an event from others, and which of those that came before it may be the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EventId<'a> {
+    /// Slack's own, of the event or its envelope: whatever has it is the same.
+    Given(&'a str),
+    /// `djangobot.id` of what came on RTM, which gives nothing twice: only history may have been before it.
+    Live(&'a str),
+    /// `djangobot.id` of a message in Slack's history.
+    History(&'a str),
+}
+
+impl EventId<'_> {
+    /// The key of this event, and those by which it is known if it came before.
+    fn keys(self) -> (u64, impl Iterator<Item = u64>) {
+        let (id, is_history) = match self {
+            Self::Given(id) | Self::Live(id) => (id, false),
+            Self::History(id) => (id, true),
+        };
+        let own = fingerprint(id.as_bytes());
+        let in_history = own.rotate_left(1) ^ HISTORY;
+        let key = if is_history { in_history } else { own };
+        let known_as = match self {
+            Self::Given(_) => [Some(own), None],
+            Self::Live(_) => [Some(in_history), None],
+            Self::History(_) => [Some(own), Some(in_history)],
+        };
+        (key, known_as.into_iter().flatten())
+    }
+}
+
+/// Sets ids of history apart from those of what came live.
+const HISTORY: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// What the ledger knows of an event.
 #[derive(Debug)]
 pub(crate) enum Admission {
@@ -168,23 +201,25 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Takes in the event `id`, which Slack waits for with `ack`.
-    pub(crate) fn admit(&self, id: &str, ack: Option<Ack>) -> Admission {
-        let key = fingerprint(id.as_bytes());
+    /// Takes in an event by its `id`, which Slack waits for with `ack`.
+    pub(crate) fn admit(&self, id: EventId<'_>, ack: Option<Ack>) -> Admission {
+        let (key, known_as) = id.keys();
         let mut entries = self.entries();
-        if entries.safe.contains(&key) {
-            drop(entries);
-            if let Some(ack) = ack {
-                ack.confirm();
+        for known in known_as {
+            if entries.safe.contains(&known) {
+                drop(entries);
+                if let Some(ack) = ack {
+                    ack.confirm();
+                }
+                return Admission::Again;
             }
-            return Admission::Again;
-        }
-        if let Some(before) = entries.in_custody.get(&key).and_then(Weak::upgrade) {
-            drop(entries);
-            if let Some(ack) = ack {
-                before.wait(Waiter::Ack(ack));
+            if let Some(before) = entries.in_custody.get(&known).and_then(Weak::upgrade) {
+                drop(entries);
+                if let Some(ack) = ack {
+                    before.wait(Waiter::Ack(ack));
+                }
+                return Admission::Again;
             }
-            return Admission::Again;
         }
         let event = Arc::new(Event {
             key,
@@ -284,7 +319,7 @@ mod tests {
     use crate::state::State;
 
     fn admitted(ledger: &Ledger, id: &str) -> Option<Custody> {
-        match ledger.admit(id, None) {
+        match ledger.admit(EventId::Given(id), None) {
             Admission::New(custody) => Some(custody),
             Admission::Again => None,
         }
@@ -318,6 +353,25 @@ mod tests {
         drop(part);
         assert!(safe.try_recv().is_err());
         assert!(admitted(&ledger, "Ev1").is_some());
+    }
+
+    #[test]
+    fn what_came_live_and_what_history_has_are_the_same_but_live_events_never_are() {
+        let is_new = |ledger: &Ledger, id| match ledger.admit(id, None) {
+            Admission::New(custody) => {
+                custody.safe();
+                true
+            }
+            Admission::Again => false,
+        };
+        let ledger = Ledger::default();
+        assert!(is_new(&ledger, EventId::Live("a")));
+        assert!(is_new(&ledger, EventId::Live("a")));
+        assert!(!is_new(&ledger, EventId::History("a")));
+        assert!(is_new(&ledger, EventId::History("b")));
+        assert!(!is_new(&ledger, EventId::History("b")));
+        assert!(!is_new(&ledger, EventId::Live("b")));
+        assert!(is_new(&ledger, EventId::Given("b")));
     }
 
     #[tokio::test]

@@ -104,12 +104,13 @@ impl Envelope {
         let given = origin.event_id.as_ref().or(origin.envelope_id.as_ref());
         match (channel, ts) {
             (Some(channel), Some(ts)) if kind == "message" => {
-                let of_another = event.text("/subtype").filter(|subtype| {
-                    ["message_changed", "message_deleted", "message_replied"].contains(&&**subtype)
-                });
+                let is_hidden = event.get("/hidden").and_then(|it| it.as_bool());
+                let of_another = event
+                    .text("/subtype")
+                    .filter(|subtype| is_hidden == Some(true) || subtype.starts_with("message_"));
                 match of_another {
                     None => format!("{team}.message.{channel:.40}.{ts:.40}"),
-                    Some(subtype) => format!("{team}.{subtype}.{channel:.40}.{ts:.40}"),
+                    Some(subtype) => format!("{team}.{subtype:.40}.{channel:.40}.{ts:.40}"),
                 }
             }
             _ if let Some(id) = given => format!("{id:.120}"),

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Tap;
 use super::answers::Answers;
-use super::custody::{Admission, Custody, Ledger};
+use super::custody::{Admission, Custody, EventId, Ledger};
 use super::delivery::Deliveries;
 use super::envelope::{Address, Envelope, Message, Receipt};
 use super::lanes::{Lanes, lane_number};
@@ -186,7 +186,14 @@ impl Inbound {
         let receipt = Receipt { received, origin };
         let id = self.envelope.id(&kind, &event, &receipt);
         // What came before goes no further; Slack hears of it what it heard, or will hear, then.
-        let custody = match self.ledger.admit(&id, ack) {
+        let origin = &receipt.origin;
+        let given = origin.event_id.as_deref().or(origin.envelope_id.as_deref());
+        let known_as = match given {
+            Some(given) => EventId::Given(given),
+            None if ack.is_some() || question.is_some() => EventId::Given(&id),
+            None => EventId::Live(&id),
+        };
+        let custody = match self.ledger.admit(known_as, ack) {
             Admission::New(custody) => custody,
             Admission::Again => {
                 question.into_iter().for_each(Ack::confirm);

@@ -13,6 +13,7 @@ mod post;
 mod request;
 mod roster;
 mod spool;
+mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +22,8 @@ use std::time::Duration;
 use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
-use djangobot_slack::{Pacer, Session, WebApi, rtm};
+use djangobot_slack::socket_mode::Health;
+use djangobot_slack::{Pacer, Session, WebApi};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -46,6 +48,7 @@ pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
 use roster::RosterKeeper;
 use spool::Spool;
+pub(crate) use transport::Source;
 
 /// Frames that may wait between the transport and the way in.
 const FRAMES: usize = 4096;
@@ -72,6 +75,8 @@ pub(crate) struct Bridge {
     pub(crate) layer: Arc<dyn ChannelLayer>,
     pub(crate) format: BodyFormat,
     pub(crate) api: WebApi,
+    /// How events come.
+    pub(crate) source: Source,
     pub(crate) plugins: PluginHost,
     pub(crate) team: Team,
     pub(crate) state: State,
@@ -83,7 +88,7 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     /// Runs until `cancel` or until Slack says that it is no use; finishes what was taken.
-    pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), Failure> {
+    pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), Failure> {
         let stop = cancel.child_token();
         let letters = self.state.dead_letter_count().map_err(Failure::failed)?;
         self.metrics.dead_letters().set(letters as f64);
@@ -109,11 +114,9 @@ impl Bridge {
             .await?;
         let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
 
-        let config = rtm::Config::default();
-        let transport = spawn(
-            rtm::run(self.api.clone(), config, frames, stop.clone()),
-            &stop,
-        );
+        let source = std::mem::replace(&mut self.source, Source::Rtm);
+        let health = source.health();
+        let transport = spawn(source.run(self.api.clone(), frames, stop.clone()), &stop);
         let way_in = spawn(inbound.run(incoming, DRAIN), &stop);
         let way_out = spawn(
             once_connected(session.clone(), stop.clone(), outbound),
@@ -130,6 +133,7 @@ impl Bridge {
                 send_channel,
                 self.metrics.clone(),
                 self.readiness.clone(),
+                health,
             ),
             &stop,
         );
@@ -274,6 +278,7 @@ async fn watch_layer(
     send_channel: ChannelName,
     metrics: Metrics,
     readiness: Arc<Readiness>,
+    health: Option<Arc<Health>>,
 ) {
     let depth = metrics.depth(send_channel.as_str());
     let mut is_there = true;
@@ -290,6 +295,12 @@ async fn watch_layer(
         readiness.layer.store(is_there, Ordering::Relaxed);
         if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
             depth.set(waiting as f64);
+        }
+        if let Some(health) = &health {
+            metrics.connections().set(f64::from(health.open()));
+            metrics
+                .strange_connections()
+                .set(f64::from(health.strangers()));
         }
         metrics.fold();
         tokio::time::sleep(LOOK).await;

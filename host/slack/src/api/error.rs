@@ -164,6 +164,14 @@ impl ApiError {
             "not_allowed_token_type" if self.method.starts_with("rtm.") => {
                 "Slack's RTM takes only tokens of classic apps: use Socket Mode, with an app-level token (xapp-)".into()
             }
+            "not_allowed_token_type" if self.method == "apps.connections.open" => {
+                "Socket Mode is opened with an app-level token: make one with the scope connections:write on the app's \
+                 page \"Basic Information\"; it begins with xapp-".into()
+            }
+            "link_disabled" => {
+                "Socket Mode is switched off for the app: switch it on on the app's page \"Socket Mode\", or use the \
+                 HTTP transport".into()
+            }
             "not_allowed_token_type" => "this method does not take a token of this kind".into(),
             "missing_scope" => match (&refusal.needed, &refusal.provided) {
                 (Some(needed), Some(provided)) => format!(

@@ -167,7 +167,7 @@ impl Way {
     fn check(&self, payload: &[u8]) -> Result<(), AnswerError> {
         match self {
             Way::Alone(_) => Ok(()),
-            Way::Socket { envelope_id, .. } => match frame(envelope_id, Some(payload)).len() {
+            Way::Socket { envelope_id, .. } => match frame_with(envelope_id, Some(payload)).len() {
                 ..SOCKET_MODE_LIMIT => Ok(()),
                 length => Err(AnswerError::TooLarge { length }),
             },
@@ -182,8 +182,10 @@ impl Way {
                 envelope_id,
             } => {
                 let given = match given {
-                    Given::Empty => SocketAck::Frame(frame(&envelope_id, None)),
-                    Given::Answer(payload) => SocketAck::Frame(frame(&envelope_id, Some(&payload))),
+                    Given::Empty => SocketAck::Frame(frame(&envelope_id)),
+                    Given::Answer(payload) => {
+                        SocketAck::Frame(frame_with(&envelope_id, Some(&payload)))
+                    }
                     Given::Unused => SocketAck::Unused,
                 };
                 connection.send(given).map_err(|_| AnswerError::TooLate)
@@ -192,8 +194,13 @@ impl Way {
     }
 }
 
+/// An empty Socket Mode acknowledgement.
+pub(crate) fn frame(envelope_id: &str) -> String {
+    frame_with(envelope_id, None)
+}
+
 /// A Socket Mode acknowledgement as Slack wants it.
-pub(crate) fn frame(envelope_id: &str, payload: Option<&[u8]>) -> String {
+fn frame_with(envelope_id: &str, payload: Option<&[u8]>) -> String {
     let mut text = String::with_capacity(64 + payload.map_or(0, <[u8]>::len));
     text.push_str(r#"{"envelope_id":"#);
     // Ids are UUIDs; one that is not must still come back as it was.

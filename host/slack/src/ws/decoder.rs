@@ -12,6 +12,9 @@ const BUFFER: usize = 128 << 10;
 /// A control frame's payload is no longer than this (RFC 6455, 5.5).
 const MAX_CONTROL: u64 = 125;
 
+/// So many bytes are kept of a message that is skipped.
+const HEAD: usize = 4 << 10;
+
 /// Room is made for no more than this at once on the word of a header alone.
 const MAX_RESERVE: u64 = 1 << 20;
 
@@ -20,8 +23,13 @@ const MAX_RESERVE: u64 = 1 << 20;
 pub enum Received {
     /// A whole message, text or binary, put together again from its fragments.
     Message(Bytes),
-    /// A whole message of this many bytes, skipped because it is longer than the limit.
-    TooLong(u64),
+    /// A whole message that was skipped because it is longer than the limit.
+    TooLong {
+        /// Its length in bytes.
+        length: u64,
+        /// How it begins, for whoever looks there for its id.
+        head: Bytes,
+    },
     /// A ping, to be answered with a pong of the same payload.
     Ping(Bytes),
     /// A pong.
@@ -205,7 +213,10 @@ impl Decoder {
             .and_then(|length| self.available().get(..length));
         if let (1 | 2, true, Some(payload)) = (header.opcode, header.is_final, payload) {
             let received = if payload.len() > self.limit {
-                Received::TooLong(header.length)
+                Received::TooLong {
+                    length: header.length,
+                    head: Bytes::copy_from_slice(payload.get(..HEAD).unwrap_or(payload)),
+                }
             } else {
                 // A copy of its own: a small event that is held for long must not hold the whole buffer with it.
                 Received::Message(Bytes::copy_from_slice(payload))
@@ -218,7 +229,9 @@ impl Decoder {
         message.missing = header.length;
         message.is_last = header.is_final;
         if message.length > self.limit as u64 {
-            message.kept = Vec::new();
+            // What it had taken is given back.
+            message.kept.truncate(HEAD);
+            message.kept.shrink_to_fit();
         } else {
             message
                 .kept
@@ -234,11 +247,14 @@ impl Decoder {
         let count = usize::try_from(message.missing)
             .unwrap_or(usize::MAX)
             .min(available.len());
-        if message.length <= self.limit as u64 {
-            message
-                .kept
-                .extend_from_slice(available.get(..count).unwrap_or_default());
-        }
+        let wanted = if message.length <= self.limit as u64 {
+            count
+        } else {
+            count.min(HEAD.saturating_sub(message.kept.len()))
+        };
+        message
+            .kept
+            .extend_from_slice(available.get(..wanted).unwrap_or_default());
         self.start += count;
         message.missing -= count as u64;
         if message.missing > 0 || !message.is_last {
@@ -246,7 +262,10 @@ impl Decoder {
         }
         let message = self.message.take()?;
         Some(if message.length > self.limit as u64 {
-            Received::TooLong(message.length)
+            Received::TooLong {
+                length: message.length,
+                head: message.kept.into(),
+            }
         } else {
             Received::Message(message.kept.into())
         })

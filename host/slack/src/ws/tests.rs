@@ -243,3 +243,54 @@ async fn a_server_that_speaks_http_only_is_refused() {
         .unwrap();
     assert!(matches!(error, ConnectError::Url(_)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_sends_and_takes_in_nothing_is_given_up() {
+    let (near, mut far) = tokio::io::duplex(64);
+    let mut socket = Socket::new(near, 1000, LIVELY);
+    socket.send_text(&"x".repeat(1000)).unwrap();
+    let began = Instant::now();
+    let talking = async {
+        loop {
+            far.write_all(b"\x81\x02hi").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let listening = async {
+        loop {
+            match next(&mut socket).await {
+                Ok(received) => assert_eq!(received, Received::Message("hi".into())),
+                Err(lost) => break lost,
+            }
+        }
+    };
+    let lost = tokio::select! {
+        lost = listening => lost,
+        () = talking => unreachable!(),
+    };
+    assert!(matches!(lost, Lost::NotReading), "{lost}");
+    assert_eq!(began.elapsed().as_secs(), 25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_nothing_still_sends_and_pings_and_does_not_call_that_silence() {
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let mut socket = Socket::new(near, 1000, LIVELY);
+    socket.send_text("ack").unwrap();
+    let tended = tokio::time::timeout(Duration::from_secs(100), socket.tend()).await;
+    assert!(tended.is_err(), "{tended:?}");
+    let began = Instant::now();
+    assert!(matches!(next(&mut socket).await, Err(Lost::Silent(_))));
+    assert!(began.elapsed() >= LIVELY.silence - LIVELY.ping_every);
+    drop(socket);
+    let mut sent = Vec::new();
+    far.read_to_end(&mut sent).await.unwrap();
+    let mut frames = Vec::new();
+    let mut rest = &sent[..];
+    while let [first, second, ..] = rest {
+        frames.push(*first);
+        rest = &rest[6 + usize::from(second & 0x7f)..];
+    }
+    assert_eq!(frames[0], 0x81, "the text comes first");
+    assert!((14..=17).contains(&frames.len()), "{frames:?}");
+}

@@ -1,0 +1,136 @@
+//! How events come from Slack: the transport that the settings name, run until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use djangobot_slack::socket_mode::Health;
+use djangobot_slack::{
+    Backoff, Class, Fatal, Identity, Incoming, Session, WebApi, rtm, socket_mode,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The way to Slack's events.
+pub(crate) enum Source {
+    /// The bot's own token opens the connection.
+    Rtm,
+    /// A client with the app-level token opens several.
+    SocketMode {
+        app: WebApi,
+        connections: usize,
+        health: Arc<Health>,
+    },
+    /// Slack calls the listener, which puts what came here.
+    Http(mpsc::Receiver<Incoming>),
+}
+
+impl Source {
+    /// Where Socket Mode says how its connections are.
+    pub(crate) fn health(&self) -> Option<Arc<Health>> {
+        match self {
+            Self::SocketMode { health, .. } => Some(health.clone()),
+            Self::Rtm | Self::Http(_) => None,
+        }
+    }
+
+    /// Hands all that comes to `out`, until `cancel`, or until no further attempt can help.
+    pub(crate) async fn run(
+        self,
+        api: WebApi,
+        out: mpsc::Sender<Incoming>,
+        cancel: CancellationToken,
+    ) -> Result<(), Fatal> {
+        match self {
+            Self::Rtm => rtm::run(api, rtm::Config::default(), out, cancel).await,
+            Self::SocketMode {
+                app,
+                connections,
+                health,
+            } => {
+                let Some(session) = session(&api, &out, &cancel).await? else {
+                    return Ok(());
+                };
+                let config = socket_mode::Config {
+                    connections,
+                    health,
+                    ..socket_mode::Config::default()
+                };
+                socket_mode::run(app, session, config, out, cancel).await
+            }
+            Self::Http(mut requests) => {
+                let Some(session) = session(&api, &out, &cancel).await? else {
+                    return Ok(());
+                };
+                tracing::info!(
+                    team = session.team_name,
+                    user = session.self_name,
+                    "ready for Slack's requests"
+                );
+                if out.send(Incoming::Connected(session)).await.is_err() {
+                    return Ok(());
+                }
+                // While nobody takes them, requests wait; Slack sends again what waits for too long.
+                while let Some(Some(incoming)) = cancel.run_until_cancelled(requests.recv()).await {
+                    if out.send(incoming).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whom the bot's token speaks as; asked until Slack says so. `None` when that is no longer wanted.
+async fn session(
+    api: &WebApi,
+    out: &mpsc::Sender<Incoming>,
+    cancel: &CancellationToken,
+) -> Result<Option<Session>, Fatal> {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+    loop {
+        let Some(answer) = cancel.run_until_cancelled(api.auth_test()).await else {
+            return Ok(None);
+        };
+        let error = match answer {
+            Ok(identity) => return Ok(Some(session_of(identity))),
+            Err(error) => error,
+        };
+        let retry_in = match error.class() {
+            Class::Fatal | Class::Refresh => return Err(Fatal(error)),
+            Class::RateLimited { retry_after } => retry_after,
+            _ => backoff.failed(),
+        };
+        tracing::warn!(
+            retry_in_ms = retry_in.as_millis() as u64,
+            "Slack can't be asked who we are: {error}"
+        );
+        let told = out.send(Incoming::Disconnected {
+            reason: error.to_string(),
+            retry_in,
+        });
+        if told.await.is_err() {
+            return Ok(None);
+        }
+        let wait = cancel.run_until_cancelled(tokio::time::sleep(retry_in));
+        if wait.await.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+fn session_of(identity: Identity) -> Session {
+    let domain = identity
+        .url
+        .trim_start_matches("https://")
+        .split('.')
+        .next()
+        .unwrap_or_default();
+    Session {
+        team_domain: domain.to_owned(),
+        self_id: identity.user_id,
+        self_name: identity.user,
+        team_id: identity.team_id,
+        team_name: identity.team,
+    }
+}

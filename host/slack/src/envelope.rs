@@ -1,0 +1,201 @@
+//! What Slack sends over Socket Mode and HTTP, taken apart: the event, and what is known of it.
+//!
+//! Nothing is copied but what stands beside the event: an inner event shares text and index with what it came in.
+
+use std::{borrow::Cow, io::Write};
+
+use bytes::Bytes;
+use djangobot_event::{Event, Value};
+
+use crate::transport::Origin;
+
+/// Keys of an event's wrapper that are not handed on: tokens, and what has a place of its own.
+const NOT_BESIDE: &[&str] = &["token", "type", "event", "event_id", "team_id"];
+
+/// The keys that hold a token, in payloads that are handed on as they are.
+const TOKENS: &[&str] = &["token", "bot_access_token"];
+
+/// The interactions that Slack takes an answer to, and that want one.
+const ANSWERABLE: &[&str] = &[
+    "block_suggestion",
+    "dialog_submission",
+    "dialog_suggestion",
+    "view_submission",
+];
+
+/// The ways in which Slack wraps what it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wrapping {
+    /// The Events API: the event is within, under `event`.
+    EventsApi,
+    /// A slash command, flat.
+    SlashCommand,
+    /// A click, a dialog, a shortcut: flat, with a `type` of its own.
+    Interactive,
+    /// Something that we don't know, of this type.
+    Other(String),
+}
+
+impl Wrapping {
+    /// By the type of a Socket Mode envelope.
+    pub(crate) fn of(kind: Cow<'_, str>) -> Wrapping {
+        match &*kind {
+            "events_api" => Wrapping::EventsApi,
+            "slash_commands" => Wrapping::SlashCommand,
+            "interactive" => Wrapping::Interactive,
+            _ => Wrapping::Other(kind.into_owned()),
+        }
+    }
+
+    /// The event in a payload. Whether an answer is taken, the transport knows: it is so where the kind wants one.
+    pub(crate) fn open(self, payload: Event) -> (Event, Origin) {
+        match self {
+            Wrapping::EventsApi => event_of(payload),
+            Wrapping::SlashCommand => {
+                let (event, mut origin) = flat(payload);
+                origin.kind = Some(Cow::Borrowed("slash_commands"));
+                origin.answerable = true;
+                (event, origin)
+            }
+            Wrapping::Interactive => {
+                let (event, mut origin) = flat(payload);
+                origin.answerable = event
+                    .text("/type")
+                    .is_some_and(|kind| ANSWERABLE.contains(&&*kind));
+                (event, origin)
+            }
+            Wrapping::Other(kind) => {
+                let (event, mut origin) = flat(payload);
+                origin.kind = Some(Cow::Owned(kind));
+                (event, origin)
+            }
+        }
+    }
+}
+
+/// The inner event; where there is none, as in `app_rate_limited`, the payload itself.
+fn event_of(payload: Event) -> (Event, Origin) {
+    let Some(event) = payload.subtree("/event") else {
+        return flat(payload);
+    };
+    let mut origin = Origin::default();
+    let mut beside = Vec::new();
+    for (key, value) in payload.members("").into_iter().flatten() {
+        match (&*key, value) {
+            ("event_id", Value::Text(id)) => origin.event_id = Some(id.into_owned()),
+            ("team_id", Value::Text(id)) => origin.team_id = Some(id.into_owned()),
+            (known, _) if NOT_BESIDE.contains(&known) => {}
+            (key, value) => member(&mut beside, key, &value),
+        }
+    }
+    if !beside.is_empty() {
+        beside.push(b'}');
+        origin.beside = Some(Bytes::from(beside));
+    }
+    (without_tokens(event), origin)
+}
+
+fn flat(payload: Event) -> (Event, Origin) {
+    let team_id = payload
+        .text("/team_id")
+        .or_else(|| payload.text("/team/id"))
+        .or_else(|| payload.text("/user/team_id"));
+    let origin = Origin {
+        team_id: team_id.map(Cow::into_owned),
+        ..Origin::default()
+    };
+    (without_tokens(payload), origin)
+}
+
+fn without_tokens(mut event: Event) -> Event {
+    for key in TOKENS {
+        if event.field(key).is_some() {
+            // What is there can be removed.
+            let _ = event.remove(&format!("/{key}"));
+        }
+    }
+    event
+}
+
+/// Adds a member to an object's text, which lacks its closing brace.
+fn member(object: &mut Vec<u8>, key: &str, value: &Value<'_>) {
+    object.push(if object.is_empty() { b'{' } else { b',' });
+    quoted(object, key);
+    object.push(b':');
+    // A vector takes everything that is written to it.
+    let _ = match value {
+        Value::Null => object.write_all(b"null"),
+        Value::Bool(value) => write!(object, "{value}"),
+        Value::Int(value) => write!(object, "{value}"),
+        Value::UInt(value) => write!(object, "{value}"),
+        Value::Float(value) => write!(object, "{}", serde_json::Value::from(*value)),
+        Value::Json(text) => object.write_all(text.as_bytes()),
+        Value::Text(text) => {
+            quoted(object, text);
+            Ok(())
+        }
+    };
+}
+
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    // Texts can always be serialised.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// The `envelope_id` of a frame that is no event, if it can still be seen: the member of that name of the outermost
+/// object.
+pub(crate) fn id_in(frame: &[u8]) -> Option<String> {
+    let mut depth = 0_usize;
+    let mut rest = frame;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = match byte {
+            b'"' => {
+                let (string, after) = string(rest)?;
+                if depth == 1
+                    && string == b"\"envelope_id\""
+                    && let Some(id) = value_of(after)
+                {
+                    return Some(id);
+                }
+                after
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                after
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                after
+            }
+            _ => after,
+        };
+    }
+    None
+}
+
+/// The string that a text begins with, in its quotes, and what is behind it; `None` where it does not end.
+fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return text.split_at_checked(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The string that is a member's value; `after` is what follows its key.
+fn value_of(after: &[u8]) -> Option<String> {
+    let value = after
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start();
+    if !value.starts_with(b"\"") {
+        return None;
+    }
+    serde_json::from_slice(string(value)?.0).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Whether Slack sent a request: its signature is an HMAC of time and body with a secret that only Slack and the app know.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::HeaderMap;
+use hmac::{Hmac, Mac};
+use secrecy::ExposeSecret;
+use sha2::Sha256;
+
+use super::Config;
+
+/// Why a request is not taken for Slack's. The sentence says nothing that would help to make one.
+pub(super) type Refused = String;
+
+/// Checks a request's signature and its time.
+pub(super) fn check(
+    config: &Config,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<(), Refused> {
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| format!("the request has no {name}, so it is not from Slack"))
+    };
+    let time = header("x-slack-request-timestamp")?;
+    let signature = header("x-slack-signature")?;
+
+    let seconds = time
+        .parse::<u64>()
+        .map_err(|_| "the request's time is no number".to_owned())?;
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| "this machine's clock stands before 1970".to_owned())?;
+    if now.as_secs().abs_diff(seconds) > config.max_age.as_secs() {
+        return Err(format!(
+            "the request's time is more than {} s from this machine's: it is an old one, or a clock is wrong",
+            config.max_age.as_secs()
+        ));
+    }
+
+    let signature = signature
+        .strip_prefix("v0=")
+        .and_then(unhex)
+        .ok_or("the request's signature is not of the kind v0")?;
+    let is_slacks = config.signing_secrets.iter().any(|secret| {
+        Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
+            mac.chain_update(b"v0:")
+                .chain_update(time)
+                .chain_update(b":")
+                .chain_update(body)
+                // In constant time.
+                .verify_slice(&signature)
+                .is_ok()
+        })
+    });
+    if is_slacks {
+        Ok(())
+    } else {
+        Err("the request's signature is wrong: it is not from Slack, or the signing secret is another app's".into())
+    }
+}
+
+/// A SHA-256 sum from its 64 digits.
+fn unhex(digits: &str) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = digits.as_bytes().try_into().ok()?;
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let value = |digit: &u8| char::from(*digit).to_digit(16);
+        let [high, low] = pair else { return None };
+        *byte = u8::try_from(value(high)? << 4 | value(low)?).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The example of Slack's own page about signatures.
+    const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+    const TIME: u64 = 1_531_420_618;
+    const BODY: &str = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&\
+        channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&\
+        response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&\
+        trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    const SIGNATURE: &str = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503";
+
+    fn checked(
+        secrets: &[&str],
+        headers: &[(&'static str, &str)],
+        body: &str,
+        now: u64,
+    ) -> Result<(), Refused> {
+        let config = Config {
+            signing_secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
+            ..Config::default()
+        };
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        check(
+            &config,
+            &headers,
+            body.as_bytes(),
+            UNIX_EPOCH + Duration::from_secs(now),
+        )
+    }
+
+    #[test]
+    fn only_what_slack_signed_with_our_secret_and_of_late_is_slacks() {
+        let check = |secrets: &[&str], time: &str, signature: &str, body, now, expect: &str| {
+            let headers = [
+                ("x-slack-request-timestamp", time),
+                ("x-slack-signature", signature),
+            ];
+            match checked(secrets, &headers, body, now) {
+                Ok(()) => assert_eq!(expect, "", "{signature}"),
+                Err(why) => {
+                    assert!(!expect.is_empty() && why.contains(expect), "{why}");
+                    assert!(!why.contains(SECRET) && !why.contains(&SIGNATURE[3..]));
+                }
+            }
+        };
+        let time = TIME.to_string();
+        let ours = [SECRET];
+        check(&ours, &time, SIGNATURE, BODY, TIME, "");
+        check(&["new", SECRET], &time, SIGNATURE, BODY, TIME, "");
+        check(&ours, &time, SIGNATURE, BODY, TIME + 300, "");
+        check(&ours, &time, SIGNATURE, BODY, TIME - 300, "");
+        check(
+            &ours,
+            &time,
+            SIGNATURE,
+            BODY,
+            TIME + 301,
+            "a clock is wrong",
+        );
+        check(
+            &ours,
+            &time,
+            SIGNATURE,
+            BODY,
+            TIME - 301,
+            "a clock is wrong",
+        );
+        check(
+            &["other"],
+            &time,
+            SIGNATURE,
+            BODY,
+            TIME,
+            "signature is wrong",
+        );
+        check(&[], &time, SIGNATURE, BODY, TIME, "signature is wrong");
+        check(
+            &ours,
+            &time,
+            SIGNATURE,
+            &BODY[1..],
+            TIME,
+            "signature is wrong",
+        );
+        let later = (TIME + 1).to_string();
+        check(&ours, &later, SIGNATURE, BODY, TIME, "signature is wrong");
+        let upper = format!("v0={}", SIGNATURE[3..].to_uppercase());
+        check(&ours, &time, &upper, BODY, TIME, "");
+        for odd in [
+            "",
+            "v0=",
+            "v1=a2",
+            &SIGNATURE[3..],
+            &SIGNATURE[..66],
+            &format!("{SIGNATURE}0"),
+        ] {
+            check(&ours, &time, odd, BODY, TIME, "not of the kind");
+        }
+        let no_hex = format!("v0={}", "g".repeat(64));
+        check(&ours, &time, &no_hex, BODY, TIME, "not of the kind");
+        for odd in ["", "-1", "1e9", "now", "99999999999999999999"] {
+            check(&ours, odd, SIGNATURE, BODY, TIME, "no number");
+        }
+    }
+
+    #[test]
+    fn a_request_without_the_headers_is_not_slacks() {
+        let both = [
+            ("x-slack-request-timestamp", "1531420618"),
+            ("x-slack-signature", SIGNATURE),
+        ];
+        assert!(checked(&[SECRET], &both, BODY, TIME).is_ok());
+        for one in &both {
+            let why = checked(&[SECRET], std::slice::from_ref(one), BODY, TIME).unwrap_err();
+            assert!(why.contains("not from Slack"), "{why}");
+        }
+    }
+}

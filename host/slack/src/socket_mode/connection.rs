@@ -1,0 +1,379 @@
+//! One Socket Mode connection, from Slack's hello on. It owns its socket: it reads it, writes to it and closes it.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use djangobot_event::Event;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep_until,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Shared,
+    health::OwnSocket,
+    message::{self, Envelope, Message, Reason},
+    slot::too_many,
+};
+use crate::{
+    api::{ApiError, Failure, Refusal},
+    ended::{Ended, Outcome},
+    transport::{Ack, BadFrame, Frame, Incoming, Origin, SocketAck, ack_frame},
+    ws::{Lost, Received, Socket},
+};
+
+/// While `out` is full, reading goes on until this much is held, so that a little traffic does not keep us from answering
+/// pings; in bytes.
+const READ_AHEAD: usize = 1 << 20;
+
+/// When something was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) received: SystemTime,
+    pub(super) arrived: Instant,
+}
+
+/// A connection on which Slack has said hello.
+pub(super) struct Connection<S> {
+    shared: Arc<Shared>,
+    socket: Socket<S>,
+    own: OwnSocket,
+    greeted: Instant,
+    /// What came and waits for room in `out`, with its length in bytes.
+    held: VecDeque<(Incoming, usize)>,
+    held_bytes: usize,
+    /// Whether the session is told, before which nothing is handed out.
+    has_arrived: bool,
+    acks: mpsc::UnboundedReceiver<SocketAck>,
+    /// Goes with each envelope. Its queue is no longer than the list of envelopes that were handed out, which is bounded
+    /// by `out` and by what the receiver takes in.
+    acked: mpsc::UnboundedSender<SocketAck>,
+    /// Envelopes handed out of which nothing was heard.
+    outstanding: usize,
+    ends: Ends,
+    end: Option<Outcome>,
+}
+
+/// The strings by which a connection and the slot that keeps it are tied.
+pub(super) struct Ends {
+    /// Pulled by the connection when Slack wants it to be made anew.
+    pub(super) renewal: Option<oneshot::Sender<()>>,
+    /// Pulled when another one stands in its place: then it ends as soon as what it handed out is acknowledged.
+    pub(super) retire: CancellationToken,
+    /// Retires the one that this one stands in the place of, when this one has arrived, or ends.
+    pub(super) replaces: Option<DropGuard>,
+}
+
+/// How a connection ended, and whether it had arrived.
+pub(super) struct Life {
+    pub(super) outcome: Outcome,
+    pub(super) had_arrived: bool,
+}
+
+/// What a connection is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Another one stands in its place: what comes is still taken, until nothing is outstanding.
+    Retiring {
+        until: tokio::time::Instant,
+    },
+    /// Nothing more is taken, and what was handed out may still be acknowledged.
+    Stopping {
+        until: tokio::time::Instant,
+    },
+}
+
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        socket: Socket<S>,
+        own: OwnSocket,
+        ends: Ends,
+    ) -> Connection<S> {
+        let (acked, acks) = mpsc::unbounded_channel();
+        Connection {
+            shared,
+            socket,
+            own,
+            greeted: Instant::now(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            has_arrived: false,
+            acks,
+            acked,
+            outstanding: 0,
+            ends,
+            end: None,
+        }
+    }
+
+    /// Lives until the connection ends, and closes it. `first` is what Slack said instead of a hello, if it did; more
+    /// may have been read with it at these `times`.
+    pub(super) async fn live(mut self, first: Option<Message>, times: Times) -> Life {
+        if let Some(message) = first {
+            self.take(message, times);
+        }
+        self.read(times);
+        let outcome = self.serve().await;
+        // Best effort: Slack gives it again, since nobody can acknowledge it any more.
+        for (incoming, _) in self.held.drain(..) {
+            if self.has_arrived && self.shared.out.try_send(incoming).is_err() {
+                break;
+            }
+        }
+        let had_arrived = self.has_arrived;
+        let outcome = match outcome {
+            Outcome::Ended(ended) => Outcome::Ended(Ended {
+                lived: self.greeted.elapsed(),
+                ..ended
+            }),
+            other => other,
+        };
+        if !matches!(&outcome, Outcome::Ended(ended) if ended.is_dead) {
+            self.socket.close().await;
+        }
+        Life {
+            outcome,
+            had_arrived,
+        }
+    }
+
+    async fn serve(&mut self) -> Outcome {
+        let shared = Arc::clone(&self.shared);
+        let retire = self.ends.retire.clone();
+        let arrival = shared.presence.arrived();
+        tokio::pin!(arrival);
+        let mut phase = Phase::Serving;
+        loop {
+            if let Some(end) = self.end.take() {
+                return end;
+            }
+            let until = match phase {
+                Phase::Serving => None,
+                Phase::Retiring { until } | Phase::Stopping { until } => Some(until),
+            };
+            if until.is_some() && self.outstanding == 0 && self.held.is_empty() {
+                return Outcome::Stopped;
+            }
+            let is_stopping = matches!(phase, Phase::Stopping { .. });
+            let reads = self.has_arrived && !is_stopping && self.held_bytes < READ_AHEAD;
+            let until_at = until.unwrap_or_else(tokio::time::Instant::now);
+            tokio::select! {
+                biased;
+                () = shared.cancel.cancelled(), if !is_stopping => {
+                    self.held.clear();
+                    self.held_bytes = 0;
+                    phase = Phase::Stopping { until: tokio::time::Instant::now() + shared.config.drain };
+                }
+                () = retire.cancelled(), if phase == Phase::Serving => {
+                    phase = Phase::Retiring { until: tokio::time::Instant::now() + shared.config.drain };
+                }
+                () = sleep_until(until_at), if until.is_some() => return Outcome::Stopped,
+                Some(ack) = self.acks.recv(), if self.socket.has_room() => {
+                    if let Err(lost) = self.send_acks(ack) {
+                        return self.dead(&lost);
+                    }
+                }
+                wanted = &mut arrival, if !self.has_arrived && !is_stopping => {
+                    if !wanted {
+                        return Outcome::Stopped;
+                    }
+                    self.has_arrived = true;
+                    self.ends.replaces = None;
+                }
+                permit = shared.out.reserve(), if self.has_arrived && !self.held.is_empty() => {
+                    let Ok(permit) = permit else {
+                        return Outcome::Stopped;
+                    };
+                    if let Some((incoming, bytes)) = self.held.pop_front() {
+                        self.held_bytes -= bytes;
+                        permit.send(incoming);
+                    }
+                }
+                read = drive(&mut self.socket, reads) => match read {
+                    Ok(times) => self.read(times),
+                    Err(lost) => return self.dead(&lost),
+                },
+            }
+        }
+    }
+
+    /// Takes all that was read.
+    fn read(&mut self, times: Times) {
+        while self.end.is_none() {
+            let message = match self.socket.take() {
+                Ok(Some(Received::Message(raw))) => message::read(raw),
+                Ok(Some(Received::TooLong { length, head })) => {
+                    message::too_long(length, self.shared.config.each.max_frame_bytes, &head)
+                }
+                Ok(Some(Received::Ping(_) | Received::Pong(_))) => continue,
+                Ok(Some(Received::Close(code, words))) => {
+                    self.end = Some(Outcome::Ended(Ended::closed(code, &words)));
+                    return;
+                }
+                Ok(None) => return,
+                Err(lost) => {
+                    self.end = Some(self.dead(&lost));
+                    return;
+                }
+            };
+            self.take(message, times);
+        }
+    }
+
+    fn take(&mut self, message: Message, times: Times) {
+        match message {
+            Message::Hello { num_connections } => self.own.greeted(num_connections),
+            Message::Pong => {}
+            Message::Ping(answer) => self.send(&answer),
+            Message::Disconnect(reason) => self.leave(reason),
+            Message::Envelope(envelope) => self.envelope(*envelope, times),
+            Message::Bad { error, envelope_id } => {
+                if let Some(id) = &envelope_id {
+                    self.send(&ack_frame(id));
+                }
+                let origin = Origin {
+                    envelope_id,
+                    ..Origin::default()
+                };
+                self.hand(Err(error), origin, None, times);
+            }
+        }
+    }
+
+    /// Slack wants to end the connection.
+    fn leave(&mut self, reason: Reason) {
+        match reason {
+            Reason::Refresh(word) => {
+                tracing::info!(
+                    reason = word,
+                    "Slack wants a Socket Mode connection to be made anew"
+                );
+                if let Some(renewal) = self.ends.renewal.take() {
+                    // Nobody hears it where the slot is about to end.
+                    let _ = renewal.send(());
+                }
+            }
+            Reason::TooMany => {
+                self.own.is_one_too_many();
+                self.end = Some(Outcome::Ended(too_many(&self.shared)));
+            }
+            Reason::LinkDisabled => self.end = Some(Outcome::Fatal(link_disabled())),
+        }
+    }
+
+    fn envelope(&mut self, envelope: Envelope, times: Times) {
+        let Envelope {
+            event,
+            origin,
+            accepts_payload,
+        } = envelope;
+        let ack = origin.envelope_id.as_ref().and_then(|id| {
+            if event.is_err() {
+                self.send(&ack_frame(id));
+                return None;
+            }
+            self.outstanding += 1;
+            Some(Ack::of_envelope(
+                id.clone(),
+                accepts_payload,
+                times.arrived + self.shared.config.ack_within,
+                self.acked.clone(),
+            ))
+        });
+        self.hand(event, origin, ack, times);
+    }
+
+    /// Hands out, now or when there is room.
+    fn hand(
+        &mut self,
+        event: Result<Event, BadFrame>,
+        origin: Origin,
+        ack: Option<Ack>,
+        times: Times,
+    ) {
+        // A subtree holds the whole frame; it is a little longer than this.
+        let bytes = event.as_ref().map_or(0, |event| event.raw().len()) + size_of::<Frame>();
+        let incoming = Incoming::Frame(Frame {
+            event,
+            origin,
+            ack,
+            received: times.received,
+            arrived: times.arrived,
+        });
+        let full = if self.has_arrived && self.held.is_empty() {
+            match self.shared.out.try_send(incoming) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(incoming)) => incoming,
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.end = Some(Outcome::Stopped);
+                    return;
+                }
+            }
+        } else {
+            incoming
+        };
+        self.held_bytes += bytes;
+        self.held.push_back((full, bytes));
+    }
+
+    fn send(&mut self, text: &str) {
+        if let Err(lost) = self.socket.send_text(text) {
+            self.end = Some(self.dead(&lost));
+        }
+    }
+
+    /// Queues an acknowledgement and all that wait behind it; they go out together.
+    fn send_acks(&mut self, first: SocketAck) -> Result<(), Lost> {
+        let mut next = Some(first);
+        while let Some(ack) = next {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            match ack {
+                SocketAck::Frame(text) => self.socket.send_text(&text)?,
+                SocketAck::Unused => {
+                    tracing::debug!("an envelope is not acknowledged: Slack gives it again");
+                }
+            }
+            next = if self.socket.has_room() {
+                self.acks.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        Ok(())
+    }
+
+    fn dead(&mut self, lost: &Lost) -> Outcome {
+        self.own.is_half_open = matches!(lost, Lost::Silent(_) | Lost::NotReading);
+        Outcome::Ended(Ended::dead(lost))
+    }
+}
+
+/// Lets a socket read, or do all but that.
+async fn drive<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
+    socket: &mut Socket<S>,
+    reads: bool,
+) -> Result<Times, Lost> {
+    if !reads {
+        return Err(socket.tend().await);
+    }
+    let (received, arrived) = socket.wait().await?;
+    Ok(Times { received, arrived })
+}
+
+pub(super) fn link_disabled() -> ApiError {
+    let refusal = Refusal {
+        code: "link_disabled".into(),
+        ..Refusal::default()
+    };
+    ApiError {
+        method: "Socket Mode".into(),
+        channel: None,
+        failure: Failure::Refused(Box::new(refusal)),
+    }
+}

@@ -1,0 +1,315 @@
+//! The place of one Socket Mode connection: there is one in it, or the next one is being made, or both for a moment.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    Shared,
+    connection::{Connection, Ends, Life, Times, link_disabled},
+    health::OwnSocket,
+    message::{self, Message, Reason},
+};
+use crate::{
+    api::{ApiError, Class},
+    backoff::Backoff,
+    ended::{self, Ended, Outcome},
+    ws::{self, Liveness, Received, Socket},
+};
+
+/// Keeps a connection in a place of its own until there is no sense in it any more.
+pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
+    let each = &shared.config.each;
+    let mut slot = Slot {
+        backoff: Backoff::new(each.backoff_first, each.backoff_max),
+        live: None,
+        wait: Duration::ZERO,
+        retired: JoinSet::new(),
+        shared: Arc::clone(&shared),
+    };
+    let result = slot.cycle().await;
+    // What still lives has a socket to close.
+    shared.cancel.cancel();
+    if let Some(live) = slot.live {
+        let _ = live.task.await;
+    }
+    while slot.retired.join_next().await.is_some() {}
+    result
+}
+
+struct Slot {
+    shared: Arc<Shared>,
+    backoff: Backoff,
+    live: Option<Live>,
+    /// What is to be waited before the next connection is made.
+    wait: Duration,
+    /// Those that another one stands in the place of, and that end as soon as they can.
+    retired: JoinSet<()>,
+}
+
+/// The connection in the slot.
+struct Live {
+    task: AbortOnDropHandle<Life>,
+    renewal: oneshot::Receiver<()>,
+    retire: CancellationToken,
+    began: Instant,
+    /// Slack wants another one in its place.
+    is_leaving: bool,
+}
+
+/// Whether there is anything left to do.
+enum Next {
+    GoOn,
+    Stop,
+}
+
+/// A socket on which Slack has spoken.
+struct Greeted {
+    socket: Socket<reqwest::Upgraded>,
+    own: OwnSocket,
+    /// What it said instead of a hello.
+    first: Option<Message>,
+    /// When it spoke. More may have come with that.
+    times: Times,
+}
+
+impl Slot {
+    async fn cycle(&mut self) -> Result<(), ApiError> {
+        loop {
+            if let Next::Stop = self.until_one_is_due().await? {
+                return Ok(());
+            }
+            match self.make().await? {
+                Ok(greeted) => self.put(greeted),
+                Err(Outcome::Stopped) => return Ok(()),
+                Err(Outcome::Fatal(error)) => return Err(error),
+                Err(Outcome::Ended(ended)) => {
+                    self.wait = self.retry_in(&ended);
+                    let presence = &self.shared.presence;
+                    presence.did_not_come(&ended.reason, self.wait).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is no connection, or the one that is there is to be replaced.
+    async fn until_one_is_due(&mut self) -> Result<Next, ApiError> {
+        let Some(live) = self.live.as_mut().filter(|live| !live.is_leaving) else {
+            return Ok(Next::GoOn);
+        };
+        tokio::select! {
+            life = &mut live.task => self.ended(life).await,
+            // One that ends does so without pulling the string.
+            Ok(()) = &mut live.renewal => {
+                live.is_leaving = true;
+                let ended = Ended {
+                    lived: live.began.elapsed(),
+                    ..Ended::leave("Slack wants another one")
+                };
+                self.wait = self.retry_in(&ended);
+                Ok(Next::GoOn)
+            }
+        }
+    }
+
+    /// Makes a connection. One that is to be replaced lives on meanwhile, for as long as it can.
+    async fn make(&mut self) -> Result<Result<Greeted, Outcome>, ApiError> {
+        let shared = Arc::clone(&self.shared);
+        let wait = std::mem::take(&mut self.wait);
+        let making = async {
+            tokio::select! {
+                () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
+                () = async {
+                    tokio::time::sleep(wait).await;
+                    shared.turns.mine(shared.config.stagger).await;
+                } => {}
+            }
+            open(&shared).await
+        };
+        tokio::pin!(making);
+        loop {
+            let Some(live) = &mut self.live else {
+                return Ok(making.await);
+            };
+            tokio::select! {
+                made = &mut making => return Ok(made),
+                life = &mut live.task => if let Next::Stop = self.ended(life).await? {
+                    return Ok(Err(Outcome::Stopped));
+                }
+            }
+        }
+    }
+
+    /// Puts a connection in the slot. The one that was there is to end once this one has arrived.
+    fn put(&mut self, greeted: Greeted) {
+        while self.retired.try_join_next().is_some() {}
+        let (pull, renewal) = oneshot::channel();
+        let retire = CancellationToken::new();
+        let replaces = self.live.take().map(|old| {
+            let guard = old.retire.clone().drop_guard();
+            self.retired.spawn(rest(Arc::clone(&self.shared), old));
+            guard
+        });
+        let ends = Ends {
+            renewal: Some(pull),
+            retire: retire.clone(),
+            replaces,
+        };
+        let Greeted {
+            socket,
+            own,
+            first,
+            times,
+        } = greeted;
+        let connection = Connection::new(Arc::clone(&self.shared), socket, own, ends);
+        self.live = Some(Live {
+            task: AbortOnDropHandle::new(tokio::spawn(connection.live(first, times))),
+            renewal,
+            retire,
+            began: Instant::now(),
+            is_leaving: false,
+        });
+    }
+
+    /// The connection in the slot has ended.
+    async fn ended(
+        &mut self,
+        life: Result<Life, tokio::task::JoinError>,
+    ) -> Result<Next, ApiError> {
+        self.live = None;
+        let Life {
+            outcome,
+            had_arrived,
+        } = life.unwrap_or_else(|why| Life {
+            outcome: Outcome::Ended(Ended::because(format!("its task failed: {why}"))),
+            had_arrived: true,
+        });
+        let ended = match outcome {
+            Outcome::Stopped => return Ok(Next::Stop),
+            Outcome::Fatal(error) => return Err(error),
+            Outcome::Ended(ended) => ended,
+        };
+        self.wait = self.retry_in(&ended);
+        let presence = &self.shared.presence;
+        if had_arrived {
+            presence.left(&ended.reason, self.wait).await;
+        } else {
+            presence.did_not_come(&ended.reason, self.wait).await;
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn retry_in(&mut self, ended: &Ended) -> Duration {
+        ended.retry_in(&mut self.backoff, self.shared.config.each.stable_after)
+    }
+}
+
+/// The rest of the life of a connection that was replaced.
+async fn rest(shared: Arc<Shared>, old: Live) {
+    let had_arrived = old.task.await.is_ok_and(|life| life.had_arrived);
+    if had_arrived {
+        let reason = "a connection was replaced, and the new one is gone too";
+        shared.presence.left(reason, Duration::ZERO).await;
+    }
+}
+
+/// Opens a connection, up to Slack's hello.
+async fn open(shared: &Shared) -> Result<Greeted, Outcome> {
+    let each = &shared.config.each;
+    let liveness = Liveness {
+        ping_every: each.ping_every,
+        silence: each.silence,
+    };
+    let connecting = async {
+        let url = shared.app.connections_open().await.map_err(|error| {
+            if let Class::RateLimited { retry_after } = error.class() {
+                shared.turns.hold(retry_after);
+            }
+            ended::refused(error)
+        })?;
+        let own = shared.config.health.own();
+        let socket = ws::connect(shared.app.http(), &url, each.max_frame_bytes, liveness)
+            .await
+            .map_err(|why| Outcome::Ended(Ended::because(why.to_string())))?;
+        Ok::<_, Outcome>((socket, own))
+    };
+    let (mut socket, mut own) = tokio::select! {
+        () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
+        connected = connecting => connected?,
+    };
+    match greet(shared, &mut socket, &mut own).await {
+        Ok((first, times)) => Ok(Greeted {
+            socket,
+            own,
+            first,
+            times,
+        }),
+        Err(outcome) => {
+            if !matches!(&outcome, Outcome::Ended(ended) if ended.is_dead) {
+                socket.close().await;
+            }
+            Err(outcome)
+        }
+    }
+}
+
+/// Waits for the hello. A Slack that says something else is there too.
+async fn greet<S>(
+    shared: &Shared,
+    socket: &mut Socket<S>,
+    own: &mut OwnSocket,
+) -> Result<(Option<Message>, Times), Outcome>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+{
+    let silence = shared.config.each.silence;
+    let greeted_by = Instant::now() + silence;
+    let dead = |lost| Outcome::Ended(Ended::dead(&lost));
+    loop {
+        let (received, arrived) = tokio::select! {
+            () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
+            more = socket.wait() => more.map_err(dead)?,
+            () = tokio::time::sleep_until(greeted_by) => {
+                return Err(Outcome::Ended(Ended::mute(silence)));
+            }
+        };
+        let times = Times { received, arrived };
+        let message = match socket.take().map_err(dead)? {
+            Some(Received::Message(raw)) => message::read(raw),
+            Some(Received::TooLong { length, head }) => {
+                message::too_long(length, shared.config.each.max_frame_bytes, &head)
+            }
+            Some(Received::Close(code, words)) => {
+                return Err(Outcome::Ended(Ended::closed(code, &words)));
+            }
+            Some(Received::Ping(_) | Received::Pong(_)) | None => continue,
+        };
+        return match message {
+            Message::Hello { num_connections } => {
+                own.greeted(num_connections);
+                Ok((None, times))
+            }
+            Message::Disconnect(Reason::LinkDisabled) => Err(Outcome::Fatal(link_disabled())),
+            Message::Disconnect(Reason::TooMany) => {
+                own.is_one_too_many();
+                Err(Outcome::Ended(too_many(shared)))
+            }
+            Message::Disconnect(Reason::Refresh(word)) => Err(Outcome::Ended(Ended::leave(
+                format!("Slack ended a connection that it had not greeted: {word}"),
+            ))),
+            other => {
+                own.greeted(None);
+                Ok((Some(other), times))
+            }
+        };
+    }
+}
+
+/// How a connection ends that Slack says is one too many.
+pub(super) fn too_many(shared: &Shared) -> Ended {
+    Ended {
+        at_least: shared.config.crowded,
+        ..Ended::because("Slack says that the app has too many Socket Mode connections")
+    }
+}
