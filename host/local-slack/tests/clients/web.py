@@ -40,7 +40,7 @@ posted = client.chat_postMessage(
 ts = posted["ts"]
 client.chat_update(channel=general, ts=ts, text="two")
 client.reactions_add(channel=general, timestamp=ts, name="tada")
-message = client.conversations_history(channel=general, limit=1)["messages"][0]
+message = client.conversations_history(channel=general, limit=1, include_all_metadata=True)["messages"][0]
 seen["message"] = {key: message[key] for key in ("text", "reactions", "metadata")}
 client.reactions_remove(channel=general, timestamp=ts, name="tada")
 client.chat_delete(channel=general, ts=ts)
