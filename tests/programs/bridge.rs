@@ -156,6 +156,11 @@ impl Bridge {
         Bridge { program, address }
     }
 
+    /// The address of a page of its listener.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     /// The status and body of a page of its listener.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address)

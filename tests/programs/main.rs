@@ -24,4 +24,5 @@ mod plugins;
 mod projects;
 mod sending;
 mod stops;
+mod transports;
 mod worker;

@@ -125,14 +125,14 @@ async fn read(
             }
         }
         socket.thawed().await;
+        stream.readable().await?;
+        // It may have been frozen, or be meant to be read slowly, since nothing came.
+        if socket.is_frozen() {
+            continue;
+        }
         let sip = socket.sip().map(|rate| (rate / SIPS).max(1) as usize);
         if sip.is_some() {
             tokio::time::sleep(Duration::from_secs(1) / SIPS).await;
-        }
-        stream.readable().await?;
-        // It may have been frozen while nothing came.
-        if socket.is_frozen() {
-            continue;
         }
         let taken = match sip {
             Some(most) => stream.try_read_buf(&mut (&mut input).limit(most)),

@@ -3,7 +3,14 @@
 mod error;
 pub mod method;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reqwest::{
@@ -30,7 +37,7 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The longest wait that is believed: what asks for more is broken, or means us ill.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A client of Slack's Web API with one token. Clones share connections.
+/// A client of Slack's Web API with one token. Clones share connections and the token.
 #[derive(Clone, Debug)]
 pub struct WebApi {
     shared: Arc<Shared>,
@@ -39,8 +46,9 @@ pub struct WebApi {
 #[derive(Debug)]
 struct Shared {
     base: Url,
-    token: Token,
-    authorization: HeaderValue,
+    token: RwLock<Token>,
+    /// How often the token was set.
+    version: AtomicU64,
     http: reqwest::Client,
 }
 
@@ -164,10 +172,6 @@ impl WebApi {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .map_err(|_| SetupError::BaseUrl(base.clone()))?;
-        authorization.set_sensitive(true);
-
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("djangobot/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls(base.scheme() == "https")?)
@@ -181,8 +185,8 @@ impl WebApi {
         Ok(WebApi {
             shared: Arc::new(Shared {
                 base,
-                token,
-                authorization,
+                token: RwLock::new(token),
+                version: AtomicU64::new(0),
                 http: http.build()?,
             }),
         })
@@ -190,7 +194,30 @@ impl WebApi {
 
     /// What kind of token the client has.
     pub fn token_kind(&self) -> TokenKind {
-        self.shared.token.kind()
+        self.token().kind()
+    }
+
+    /// Calls with another token from now on, in all clones. What is under way goes on with the old one.
+    pub fn set_token(&self, token: Token) {
+        *self
+            .shared
+            .token
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = token;
+        self.shared.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often [`WebApi::set_token`] was called: who asks before a call knows whether the token that Slack refused is
+    /// still the one that would be used.
+    pub fn token_version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+
+    fn token(&self) -> RwLockReadGuard<'_, Token> {
+        self.shared
+            .token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the client calls to.
@@ -253,19 +280,38 @@ impl WebApi {
         &self.shared.http
     }
 
+    /// Calls a method that wants no token, but secrets among its arguments.
+    pub(crate) async fn call_without_token<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &Map<String, Value>,
+    ) -> Result<T, ApiError> {
+        let (_, body) = self.send(method, args, None).await?;
+        read(&body).map_err(|failure| error(method, args, failure))
+    }
+
     /// One attempt; `Ok` is an answer that says `"ok": true`.
     async fn attempt(
         &self,
         method: &str,
         args: &Map<String, Value>,
     ) -> Result<(HeaderMap, Bytes), ApiError> {
+        let authorization = self.token().authorization();
+        self.send(method, args, Some(authorization)).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        args: &Map<String, Value>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(HeaderMap, Bytes), ApiError> {
         let fail = |failure| error(method, args, failure);
         let url = self.url(method).map_err(fail)?;
-        let request = self
-            .shared
-            .http
-            .post(url)
-            .header(header::AUTHORIZATION, self.shared.authorization.clone());
+        let mut request = self.shared.http.post(url);
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         let request = if method::get(method).is_some_and(|method| method.json && !method.get) {
             let body = serde_json::to_vec(args)
                 .map_err(|why| fail(Failure::Unsendable(why.to_string())))?;

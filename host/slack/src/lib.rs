@@ -14,6 +14,7 @@ pub mod http_events;
 pub mod pacing;
 mod respond;
 pub mod roster;
+pub mod rotation;
 pub mod rtm;
 pub mod socket_mode;
 pub mod token;
@@ -24,7 +25,8 @@ pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, method};
 pub use backoff::Backoff;
 pub use pacing::Pacer;
 pub use roster::Roster;
-pub use token::{Token, TokenKind};
+pub use rotation::Rotation;
+pub use token::{RefreshToken, Token, TokenKind};
 pub use transport::{Ack, AnswerError, BadFrame, Fatal, Frame, Incoming, Origin, Session};
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
-//! A Slack token, which never shows itself.
+//! Slack's tokens, which never show themselves.
 
 use std::fmt;
 
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 /// A Slack token. Neither `Debug` nor `Display` shows more than its kind.
 #[derive(Clone)]
 pub struct Token {
     secret: SecretString,
+    authorization: HeaderValue,
     kind: TokenKind,
 }
+
+/// A refresh token (`xoxe-`), which is good for nothing but new tokens, once.
+#[derive(Clone)]
+pub struct RefreshToken(SecretString);
 
 /// What a token stands for, as its prefix says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +54,11 @@ pub enum TokenError {
         "this is a refresh token (xoxe-), which can't call Slack: give the access token beside it, which begins with xoxe."
     )]
     Refresh,
+    /// Something else where a refresh token was wanted.
+    #[error(
+        "this is no refresh token: one begins with xoxe-, and stands beside the token that it renews"
+    )]
+    NoRefresh,
 }
 
 impl Token {
@@ -63,13 +74,15 @@ impl Token {
             Some("xoxe-") => return Err(TokenError::Refresh),
             _ => return Err(TokenError::UnknownPrefix),
         };
-        match text.bytes().position(|byte| !byte.is_ascii_graphic()) {
-            Some(offset) => Err(TokenError::BadCharacter { offset }),
-            None => Ok(Token {
-                secret: SecretString::from(text),
-                kind,
-            }),
-        }
+        check_characters(text)?;
+        let mut authorization = HeaderValue::try_from(format!("Bearer {text}"))
+            .map_err(|_| TokenError::BadCharacter { offset: 0 })?;
+        authorization.set_sensitive(true);
+        Ok(Token {
+            secret: SecretString::from(text),
+            authorization,
+            kind,
+        })
     }
 
     /// What the token stands for.
@@ -77,9 +90,45 @@ impl Token {
         self.kind
     }
 
-    /// The token itself, for the `Authorization` header alone.
+    /// The token itself, for who keeps it on disk.
+    pub fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
+    /// The `Authorization` header.
+    pub(crate) fn authorization(&self) -> HeaderValue {
+        self.authorization.clone()
+    }
+}
+
+impl RefreshToken {
+    /// Reads a refresh token; white space around it is taken off.
+    pub fn new(text: &str) -> Result<RefreshToken, TokenError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        if !text.starts_with("xoxe-") {
+            return Err(TokenError::NoRefresh);
+        }
+        check_characters(text)?;
+        Ok(RefreshToken(SecretString::from(text)))
+    }
+
+    /// The token itself, for who keeps it on disk.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+
     pub(crate) fn expose(&self) -> &str {
-        self.secret.expose_secret()
+        self.0.expose_secret()
+    }
+}
+
+fn check_characters(text: &str) -> Result<(), TokenError> {
+    match text.bytes().position(|byte| !byte.is_ascii_graphic()) {
+        Some(offset) => Err(TokenError::BadCharacter { offset }),
+        None => Ok(()),
     }
 }
 
@@ -97,6 +146,18 @@ impl fmt::Display for TokenKind {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a {}", self.kind)
+    }
+}
+
+impl fmt::Display for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a refresh token (xoxe-)")
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefreshToken")
     }
 }
 
@@ -140,11 +201,28 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_token_is_told_from_those_that_it_buys() {
+        let check = |text, expect: Result<(), TokenError>| {
+            assert_eq!(RefreshToken::new(text).map(drop), expect, "{text:?}");
+        };
+        check(" xoxe-1\n", Ok(()));
+        check("xoxe.xoxb-1", Err(TokenError::NoRefresh));
+        check("xoxb-1", Err(TokenError::NoRefresh));
+        check("", Err(TokenError::Empty));
+        check("xoxe-1\u{a0}2", Err(TokenError::BadCharacter { offset: 6 }));
+    }
+
+    #[test]
     fn a_token_never_shows_itself() {
         let token = Token::new("xoxb-hush").unwrap();
         assert_eq!(
             format!("{token} {token:?}"),
             "a bot token (xoxb-) Token(Bot)"
+        );
+        let token = RefreshToken::new("xoxe-hush").unwrap();
+        assert_eq!(
+            format!("{token} {token:?}"),
+            "a refresh token (xoxe-) RefreshToken"
         );
     }
 }

@@ -30,6 +30,8 @@ use crate::team::Team;
 
 /// Distinct event types that get a channel of their own; Slack has about 120.
 const MAX_TYPES: usize = 1_000;
+/// What is taken from the transport at once, at most.
+const TOGETHER: usize = 256;
 /// Events that may be with plugins that take their time, and behind those; beyond it Slack's socket waits.
 const MAX_PASSING: usize = 10_000;
 
@@ -100,13 +102,19 @@ impl Inbound {
     ) -> Deliveries {
         let mut lanes = Lanes::default();
         let mut work: Work = FuturesUnordered::new();
+        let mut arrivals = Vec::with_capacity(TOGETHER);
         loop {
             let has_room = lanes.running() + lanes.behind() < MAX_PASSING;
             tokio::select! {
-                arrival = incoming.recv(), if has_room => match arrival {
-                    Some(arrival) => self.arrived(arrival, &mut lanes, &mut work).await,
-                    None => break,
-                },
+                count = incoming.recv_many(&mut arrivals, TOGETHER), if has_room => {
+                    if count == 0 {
+                        break;
+                    }
+                    in_their_order(&mut arrivals);
+                    for arrival in arrivals.drain(..) {
+                        self.arrived(arrival, &mut lanes, &mut work).await;
+                    }
+                }
                 Some(ended) = work.next() => self.ended(ended, &mut lanes, &mut work).await,
                 Some(message) = self.messages.recv() => {
                     let custody = self.ledger.unnamed();
@@ -416,6 +424,34 @@ impl Inbound {
     }
 }
 
+/// Slack deals events out to several connections, where later ones can overtake: those that are here together are put
+/// in the order of their times.
+fn in_their_order(arrivals: &mut [Incoming]) {
+    let was_dealt = |arrival: &Incoming| matches!(arrival, Incoming::Frame(frame) if frame.origin.envelope_id.is_some());
+    if arrivals.len() < 2 || !arrivals.iter().any(was_dealt) {
+        return;
+    }
+    // What has no time of its own stays behind what came before it.
+    let mut last = 0;
+    arrivals.sort_by_cached_key(|arrival| {
+        if let Incoming::Frame(frame) = arrival
+            && let Ok(event) = &frame.event
+            && let Some(at) = event.text("/event_ts").and_then(|ts| micros_of(&ts))
+        {
+            last = at;
+        }
+        last
+    });
+}
+
+/// A `ts` of Slack's, `1355517523.000005`, in microseconds.
+pub(crate) fn micros_of(ts: &str) -> Option<u64> {
+    let (seconds, fraction) = ts.split_once('.')?;
+    let seconds: u64 = seconds.parse().ok()?;
+    let micros: u64 = format!("{fraction:0<6.6}").parse().ok()?;
+    seconds.checked_mul(1_000_000)?.checked_add(micros)
+}
+
 /// An event and the type that it is routed by; no longer than a channel's name can be: it is a metric's label and a key of
 /// ours.
 fn fit(event: Result<Event, BadFrame>, origin: &Origin) -> Result<(String, Event), Unfit> {
@@ -471,6 +507,42 @@ fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<(ChannelName, b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_that_came_on_several_connections_go_in_the_order_of_their_times() {
+        let frame = |envelope: Option<&str>, json: &str| {
+            Incoming::Frame(Frame {
+                event: Event::parse(json.to_owned()).map_err(|error| panic!("{error}")),
+                origin: Origin {
+                    envelope_id: envelope.map(str::to_owned),
+                    ..Origin::default()
+                },
+                ack: None,
+                received: std::time::SystemTime::now(),
+                arrived: Instant::now(),
+            })
+        };
+        let check = |envelope: Option<&str>, expect: &[i64]| {
+            let mut arrivals = [
+                r#"{"n":1,"event_ts":"7.000001"}"#,
+                r#"{"n":2}"#,
+                r#"{"n":3,"event_ts":"7.5"}"#,
+                r#"{"n":4,"event_ts":"6.9"}"#,
+                r#"{"n":5,"event_ts":"7.000002"}"#,
+            ]
+            .map(|json| frame(envelope, json));
+            in_their_order(&mut arrivals);
+            let n = |arrival: &Incoming| match arrival {
+                Incoming::Frame(Frame {
+                    event: Ok(event), ..
+                }) => event.get("/n").unwrap().as_i64().unwrap(),
+                _ => panic!("no frame"),
+            };
+            assert_eq!(arrivals.iter().map(n).collect::<Vec<_>>(), expect);
+        };
+        check(Some("e"), &[4, 1, 2, 5, 3]);
+        check(None, &[1, 2, 3, 4, 5]);
+    }
 
     #[test]
     fn a_type_that_is_no_channel_name_is_made_one() {

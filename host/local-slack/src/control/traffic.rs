@@ -151,7 +151,10 @@ enum Source {
 
 impl Source {
     fn new(core: &Core, traffic: &Traffic) -> Source {
-        let messages = template::messages(core, traffic.channels, traffic.bytes);
+        // What Socket Mode and HTTP add to a message.
+        let added = r#","channel_type":"channel""#.len();
+        let bytes = traffic.bytes.saturating_sub(added);
+        let messages = template::messages(core, traffic.channels, bytes);
         let mut workspace = lock(&core.workspace);
         if traffic.posted {
             let found = messages

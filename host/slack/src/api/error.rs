@@ -160,6 +160,12 @@ impl ApiError {
                 "the token's user or app is no longer in the workspace: install the app again".into()
             }
             "token_revoked" => "the token was revoked: install the app again and use its new token".into(),
+            "invalid_refresh_token" => {
+                "the refresh token was used before, or is revoked: install the app again, and give its new tokens".into()
+            }
+            "invalid_client_id" | "bad_client_secret" => {
+                "client id and client secret are not the app's: copy them from its page \"Basic Information\"".into()
+            }
             "token_expired" => "the token's 12 hours are over: refresh it".into(),
             "not_allowed_token_type" if self.method.starts_with("rtm.") => {
                 "Slack's RTM takes only tokens of classic apps: use Socket Mode, with an app-level token (xapp-)".into()

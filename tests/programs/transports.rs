@@ -1,0 +1,379 @@
+//! Socket Mode and the HTTP Events API, each through the whole program: what arrives, what Slack is told and when.
+
+use std::path::Path;
+use std::time::Duration;
+
+use djangobot_tests::{DEADLINE, Redis};
+use local_slack::{Control, Delivery, Fault, Happening, LocalSlack, Options, Outcome, Reason};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::app::App;
+use crate::bridge::{Bridge, TOKEN, djangobot, slack_with};
+
+/// The app-level token of these tests.
+const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
+
+/// How Slack reaches the bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    SocketMode,
+    Http,
+}
+
+const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
+
+/// A Slack that gives again soon what was not acknowledged.
+async fn app_slack() -> LocalSlack {
+    let soon = Duration::from_millis(300);
+    slack_with(Options {
+        app_token: Some(APP_TOKEN.into()),
+        retry_delays: [soon, soon, Duration::from_secs(2)],
+        ..Options::default()
+    })
+    .await
+}
+
+/// A bridge on `way`, with its config and state in `folder`.
+async fn start(way: Way, folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+    let mut command = djangobot(folder, arguments);
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .env("DJANGOBOT_TOKEN", TOKEN)
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    match way {
+        Way::SocketMode => command.env("DJANGOBOT_APP_TOKEN", APP_TOKEN),
+        Way::Http => command.env("DJANGOBOT_SIGNING_SECRET", slack.signing_secret()),
+    };
+    let mut bridge = Bridge::of(command).await;
+    bridge.line("the roster is loaded").await;
+    let control = slack.control();
+    match way {
+        Way::SocketMode => {
+            bridge.metric_is("djangobot_slack_connections", 2.0).await;
+        }
+        Way::Http => control
+            .set_events_url(Some(&bridge.url("/slack/events")))
+            .unwrap(),
+    }
+    bridge
+}
+
+/// A delivery that has come to its end.
+async fn settled(control: &Control, number: u64) -> Delivery {
+    timeout(DEADLINE, control.settled(number))
+        .await
+        .unwrap_or_else(|_| panic!("{number} is not settled: {:#?}", control.deliveries()))
+}
+
+/// What Slack got as the answer in an acknowledgement.
+fn answer(delivery: &Delivery) -> Option<&Value> {
+    assert_eq!(delivery.outcome, Outcome::Acknowledged, "{delivery:#?}");
+    delivery.attempts.iter().find_map(|it| it.response.as_ref())
+}
+
+fn numbered(n: u64) -> Value {
+    json!({"type": "numbered", "n": n, "channel": "C1", "event_ts": format!("{n}.000001")})
+}
+
+#[tokio::test]
+async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_once_the_layer_has_it()
+ {
+    for way in BOTH {
+        let (slack, redis, folder) = (
+            app_slack().await,
+            Redis::start(),
+            tempfile::tempdir().unwrap(),
+        );
+        let control = slack.control();
+        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        let delivery = settled(&control, control.event(&numbered(1))).await;
+        assert_eq!(delivery.outcome, Outcome::Acknowledged);
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.numbered", "slack.message"]).await;
+        let event = app.next("slack.numbered").await;
+        assert_eq!(
+            (&event["n"], &event["type"]),
+            (&json!(1), &json!("slack.numbered"))
+        );
+        assert_eq!(event["reply_channel"], "slack.send");
+        let about = &event["djangobot"];
+        assert_eq!(about["id"], json!(delivery.event_id), "{about:#}");
+        let transport = match way {
+            Way::SocketMode => "socket-mode",
+            Way::Http => "http",
+        };
+        assert_eq!(about["transport"], transport);
+        assert_eq!(about["attempt"], 1);
+        assert_eq!(about["team_id"], delivery.payload["team_id"]);
+        assert_eq!(about["authorizations"], delivery.payload["authorizations"]);
+        assert_eq!(about["event_time"], delivery.payload["event_time"]);
+        assert!(about.get("token").is_none(), "{about:#}");
+
+        // A message has one name on all transports and in Slack's history.
+        let ts = control.say("alice", "general", "hello").unwrap();
+        let message = app.next("slack.message").await;
+        let general = control.channel_id("general").unwrap();
+        let team = delivery.payload["team_id"].as_str().unwrap();
+        assert_eq!(
+            message["djangobot"]["id"],
+            format!("{team}.message.{general}.{ts}")
+        );
+        // What the app sends goes out as on any transport.
+        app.send("slack.send", &json!({"text": "hi", "channel": "general"}))
+            .await;
+        let reply = app.next("slack.message").await;
+        assert_eq!(reply["text"], "hi");
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its_response_url() {
+    for way in BOTH {
+        let (slack, redis, folder) = (
+            app_slack().await,
+            Redis::start(),
+            tempfile::tempdir().unwrap(),
+        );
+        let control = slack.control();
+        let bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.slash_commands"]).await;
+        let number = control.slash("alice", "general", "/deploy", "web").unwrap();
+        let command = app.next("slack.slash_commands").await;
+        assert_eq!(
+            (&command["command"], &command["text"], &command["type"]),
+            (
+                &json!("/deploy"),
+                &json!("web"),
+                &json!("slack.slash_commands")
+            )
+        );
+        let reply = command["reply_channel"].as_str().unwrap().to_owned();
+        assert_ne!(reply, "slack.send");
+        let words = json!({"type": "answer", "text": "on it", "response_type": "in_channel"});
+        app.send(&reply, &words).await;
+        let delivery = settled(&control, number).await;
+        assert_eq!(
+            answer(&delivery),
+            Some(&json!({"text": "on it", "response_type": "in_channel"})),
+            "{way:?}"
+        );
+        app.send(&reply, &json!({"text": "done"})).await;
+        bridge
+            .metric_is("djangobot_answers_total{outcome=\"late\"}", 1.0)
+            .await;
+
+        // One that the app does not answer is acknowledged all the same, after its time.
+        let number = control.slash("alice", "general", "/ignored", "").unwrap();
+        let delivery = settled(&control, number).await;
+        assert_eq!(delivery.attempts.len(), 1, "{delivery:#?}");
+        assert!(
+            answer(&delivery).is_none_or(|it| *it == json!("")),
+            "{delivery:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sent() {
+    for way in BOTH {
+        let (slack, redis, folder) = (
+            app_slack().await,
+            Redis::start(),
+            tempfile::tempdir().unwrap(),
+        );
+        let control = slack.control();
+        let mut bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.view_submission", "slack.block_actions"])
+            .await;
+        let submission =
+            json!({"type": "view_submission", "view": {"id": "V1", "callback_id": "order"}});
+        let number = control.interact("alice", None, &submission).unwrap();
+        let event = app.next("slack.view_submission").await;
+        assert_eq!(event["view"]["callback_id"], "order");
+        let errors = json!({"response_action": "errors", "errors": {"name": "too short"}});
+        app.send(event["reply_channel"].as_str().unwrap(), &errors)
+            .await;
+        assert_eq!(answer(&settled(&control, number).await), Some(&errors));
+
+        if way == Way::SocketMode {
+            let number = control.interact("alice", None, &submission).unwrap();
+            let event = app.next("slack.view_submission").await;
+            let large = json!({"response_action": "update", "view": {"text": "x".repeat(20_000)}});
+            app.send(event["reply_channel"].as_str().unwrap(), &large)
+                .await;
+            let delivery = settled(&control, number).await;
+            assert_eq!(answer(&delivery), None, "{way:?}");
+            assert_eq!(control.stray_acks(), 0);
+            bridge.line("an answer to Slack is lost").await;
+        }
+
+        // A click takes no answer: it is acknowledged at once.
+        let click = json!({"type": "block_actions", "actions": [{"action_id": "a"}]});
+        let number = control.interact("alice", Some("general"), &click).unwrap();
+        assert_eq!(
+            app.next("slack.block_actions").await["reply_channel"],
+            "slack.send"
+        );
+        settled(&control, number).await;
+    }
+}
+
+#[tokio::test]
+async fn while_the_layer_is_away_events_are_acknowledged_from_the_disk_and_delivered_after_it() {
+    for way in BOTH {
+        let (slack, mut redis, folder) = (
+            app_slack().await,
+            Redis::start(),
+            tempfile::tempdir().unwrap(),
+        );
+        let control = slack.control();
+        let bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        redis.stop();
+        let numbers: Vec<u64> = (0..30).map(|n| control.event(&numbered(n))).collect();
+        for number in numbers {
+            let delivery = settled(&control, number).await;
+            assert_eq!(delivery.outcome, Outcome::Acknowledged, "{delivery:#?}");
+        }
+        // Killed, it has them still.
+        let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
+        kill_process(process, Signal::KILL).unwrap();
+        drop(bridge);
+        redis.restart();
+        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.numbered"]).await;
+        let events = app.take("slack.numbered", 30).await;
+        // Slack deals them out to two connections, which may overtake each other.
+        let mut numbers: Vec<_> = events.iter().map(|event| event["n"].as_u64()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..30).map(Some).collect::<Vec<_>>(), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_slack_gives_twice_the_app_gets_once() {
+    for way in BOTH {
+        let (slack, redis, folder) = (
+            app_slack().await,
+            Redis::start(),
+            tempfile::tempdir().unwrap(),
+        );
+        let control = slack.control();
+        let bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        let fault = |happening, times| Fault {
+            happening,
+            times,
+            spare: 0,
+            probability: None,
+            seed: 0,
+        };
+        control.fault(fault(Happening::Duplicate, 5));
+        control.fault(fault(Happening::LoseAck, 5));
+        let numbers: Vec<u64> = (0..20).map(|n| control.event(&numbered(n))).collect();
+        for number in numbers {
+            assert_eq!(
+                settled(&control, number).await.outcome,
+                Outcome::Acknowledged
+            );
+        }
+        let again = bridge.metric("djangobot_duplicates_total").await;
+        assert!(again >= 5.0, "{again}");
+        // Also after a restart.
+        drop(bridge);
+        control.fault(fault(Happening::LoseAck, 3));
+        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.numbered"]).await;
+        let last = control.event(&numbered(99));
+        settled(&control, last).await;
+        let mut seen = Vec::new();
+        while seen.last() != Some(&99) {
+            let event = app.next("slack.numbered").await;
+            seen.push(event["n"].as_u64().unwrap());
+        }
+        seen.sort_unstable();
+        let expect: Vec<u64> = (0..20).chain([99]).collect();
+        assert_eq!(seen, expect, "{way:?}");
+        assert!(app.left("slack.numbered").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_slack_ends_is_made_anew_and_no_event_is_missed() {
+    let (slack, redis, folder) = (
+        app_slack().await,
+        Redis::start(),
+        tempfile::tempdir().unwrap(),
+    );
+    let control = slack.control();
+    let bridge = start(Way::SocketMode, folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.numbered"]).await;
+    let mut n = 0;
+    for reason in [
+        Reason::RefreshRequested,
+        Reason::Warning,
+        Reason::RefreshRequested,
+    ] {
+        assert!(control.disconnect(None, reason) > 0);
+        for _ in 0..20 {
+            control.event(&numbered(n));
+            n += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let connected =
+            || async { (bridge.metric("djangobot_slack_connections").await >= 2.0).then_some(()) };
+        eventually("it is connected again", connected).await;
+    }
+    assert!(control.drop_connections(None) > 0);
+    for _ in 0..20 {
+        control.event(&numbered(n));
+        n += 1;
+    }
+    let mut seen: Vec<u64> = Vec::new();
+    for _ in 0..n {
+        seen.push(app.next("slack.numbered").await["n"].as_u64().unwrap());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..n).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn requests_that_slack_did_not_sign_are_refused() {
+    let (slack, redis, folder) = (
+        app_slack().await,
+        Redis::start(),
+        tempfile::tempdir().unwrap(),
+    );
+    let control = slack.control();
+    let bridge = start(Way::Http, folder.path(), &slack, &[&redis.url()]).await;
+    let (echoed, posted) = control.verify_url().await;
+    assert!(echoed, "{posted:?}");
+    assert_eq!(control.ssl_check().await.status, Some(200));
+    let (status, body) = bridge.get("/slack/events").await;
+    assert_eq!(status, 405, "{body}");
+    let forged = LocalSlack::start(Options {
+        signing_secret: "another".into(),
+        events_url: Some(bridge.url("/slack/events")),
+        retry_delays: [Duration::from_millis(10); 3],
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let delivery = settled(&forged.control(), forged.control().event(&numbered(1))).await;
+    assert_eq!(delivery.outcome, Outcome::GivenUp);
+    assert!(
+        delivery.attempts.iter().all(|it| it.status == Some(401)),
+        "{delivery:#?}"
+    );
+    assert_eq!(
+        bridge
+            .metric("djangobot_events_total{type=\"numbered\"}")
+            .await,
+        0.0
+    );
+}
