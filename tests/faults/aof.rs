@@ -14,6 +14,8 @@ pub(crate) struct Told {
     pub(crate) events: BTreeMap<String, Placed>,
     /// By label, as `~s/C1/17~`, and in the order in which they first came.
     pub(crate) sends: BTreeMap<String, Placed>,
+    /// The names of reactions that came.
+    pub(crate) reactions: BTreeSet<String>,
     /// Bytes of the log.
     pub(crate) size: usize,
 }
@@ -37,9 +39,7 @@ impl Told {
             .flatten()
             .flatten()
             .map(|file| file.path())
-            .filter(|path| {
-                path.to_string_lossy().ends_with(".incr.aof")
-            })
+            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
             .collect();
         paths.sort();
         for path in paths {
@@ -69,6 +69,9 @@ impl Told {
         };
         for pair in arguments.chunks_exact(2) {
             let member = pair[1];
+            if channel == b"slack.reaction_added" {
+                self.reactions.extend(text_after(member, b"\xa8reaction"));
+            }
             let placed = match channel {
                 b"slack.send" => label(member).map(|label| self.sends.entry(label).or_default()),
                 b"slack.message" | b"slack.reaction_added" => {
@@ -109,9 +112,12 @@ fn number(rest: &mut &[u8], sign: u8) -> Option<usize> {
 /// `djangobot.id` of a member in msgpack: the text that follows the key `id` in the map that follows the key
 /// `djangobot`.
 fn id(member: &[u8]) -> Option<String> {
-    let about = after(member, b"\xa9djangobot")?;
-    let value = after(about, b"\xa2id")?;
-    let (length, text) = match value {
+    text_after(after(member, b"\xa9djangobot")?, b"\xa2id")
+}
+
+/// The short text that follows a key in msgpack.
+fn text_after(bytes: &[u8], key: &[u8]) -> Option<String> {
+    let (length, text) = match after(bytes, key)? {
         [short @ 0xa0..=0xbf, text @ ..] => (usize::from(short & 0x1f), text),
         [0xd9, length, text @ ..] => (usize::from(*length), text),
         _ => return None,
@@ -129,7 +135,7 @@ fn label(member: &[u8]) -> Option<String> {
 }
 
 fn after<'a>(bytes: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
-    let at = bytes.windows(what.len()).position(|it| it == what)?;
+    let at = bytes.windows(what.len()).position(|it| *it == *what)?;
     Some(&bytes[at + what.len()..])
 }
 
@@ -137,10 +143,10 @@ fn after<'a>(bytes: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
 pub(crate) fn self_test() {
     let log = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*5\r\n$4\r\nZADD\r\n$17\r\nasgislack.message\r\n$2\r\nNX\r\n$3\r\n1.5\r\n$29\r\nrandomrandom\xa9djangobot\x85\xa2id\xa2E1\r\n*4\r\n$4\r\nZADD\r\n$14\r\nasgislack.send\r\n$1\r\n2\r\n$19\r\nxxxx\x81\xa4text\xa7~s/C/1~~\r\n*3\r\n$3\r\nDEL";
     let (mut rest, mut told) = (&log[..], Told::default());
-    while let Some(command) = command(&mut rest) {
-        told.note(&command);
+    while let Some(words) = command(&mut rest) {
+        told.note(&words);
     }
-    let events: Vec<_> = told.events.keys().collect();
-    let sends: Vec<_> = told.sends.keys().collect();
+    let events: Vec<_> = told.events.keys().map(String::as_str).collect();
+    let sends: Vec<_> = told.sends.keys().map(String::as_str).collect();
     assert_eq!((events, sends), (vec!["E1"], vec!["~s/C/1~"]));
 }

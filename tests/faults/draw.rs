@@ -111,6 +111,7 @@ fn envelopes(dice: &mut Dice, transport: Transport) -> Fault {
 
 fn calls(dice: &mut Dice, transport: Transport) -> Fault {
     let carried_out = dice.chance(50);
+    let late = millis(dice, 200, 3000);
     if dice.chance(15) {
         // The calls by which connections are made, and those of the roster and of history with them.
         let method = match (dice.chance(50), transport) {
@@ -127,9 +128,7 @@ fn calls(dice: &mut Dice, transport: Transport) -> Fault {
             Answered::Cut { carried_out },
             Answered::Truncated,
             Answered::Garbled { carried_out },
-            Answered::Late {
-                by: Duration::from_secs(1),
-            },
+            Answered::Late { by: late },
         ]);
         let times = dice.between(1, 3);
         return Fault::Calls { method, how, times };
@@ -160,9 +159,7 @@ fn calls(dice: &mut Dice, transport: Transport) -> Fault {
         Answered::Cut { carried_out },
         Answered::Truncated,
         Answered::Garbled { carried_out },
-        Answered::Late {
-            by: millis(dice, 200, 3000),
-        },
+        Answered::Late { by: late },
     ]);
     Fault::Calls {
         method: "chat.postMessage",

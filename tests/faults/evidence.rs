@@ -30,6 +30,8 @@ pub(crate) struct Handled {
 pub(crate) struct Notes {
     /// In the order of handling.
     pub(crate) handled: Vec<Handled>,
+    /// Labels of its answers, in the order in which it sent them.
+    pub(crate) answers: Vec<String>,
     /// Outcomes that the app was told: label, whether it was sent, and the error.
     pub(crate) outcomes: Vec<(String, bool, String)>,
 }
@@ -73,6 +75,8 @@ impl Notes {
                     ts: text("ts"),
                     text: text("text"),
                 });
+            } else if record.get("sends").is_some() {
+                notes.answers.push(text("sends"));
             } else if record.get("outcome").is_some() {
                 let was_sent = text("outcome") == "slack.sent";
                 notes
@@ -219,19 +223,18 @@ fn label(message: &[u8]) -> String {
     text.unwrap_or_else(|| String::from_utf8_lossy(message).into_owned())
 }
 
-/// How many rows of the host's tables speak of something unfinished.
-pub(crate) fn unfinished(path: &Path) -> Vec<(String, u64)> {
-    let tables = ["spool", "outbox"];
-    let count = |table: &str| -> rusqlite::Result<u64> {
-        look(path)?.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
-            row.get(0)
-        })
-    };
-    tables
-        .iter()
-        .filter_map(|table| Some(((*table).to_owned(), count(table).ok()?)))
-        .filter(|(_, rows)| *rows > 0)
-        .collect()
+/// What the host's tables say is unfinished: table and rows.
+pub(crate) fn unfinished(path: &Path) -> Result<Vec<(&'static str, u64)>, rusqlite::Error> {
+    let database = look(path)?;
+    let count = |query: &str| database.query_row(query, [], |row| row.get(0));
+    let rows = [
+        ("spool", count("SELECT count(*) FROM spool")?),
+        (
+            "outbox",
+            count("SELECT count(*) FROM outbox WHERE message IS NOT NULL")?,
+        ),
+    ];
+    Ok(rows.into_iter().filter(|(_, rows)| *rows > 0).collect())
 }
 
 fn look(path: &Path) -> rusqlite::Result<Connection> {

@@ -22,6 +22,8 @@ pub(crate) enum End {
     Stopped(Option<i32>),
     /// By itself, with this code; `None` for a signal.
     Itself(Option<i32>),
+    /// Not yet.
+    Running,
 }
 
 /// One process of the host, from its start to its end.
@@ -30,6 +32,16 @@ pub(crate) struct Life {
     /// What it wrote, line by line.
     pub(crate) log: String,
     pub(crate) end: End,
+}
+
+impl Life {
+    /// One that has no end yet.
+    pub(crate) fn running(log: String) -> Self {
+        Self {
+            log,
+            end: End::Running,
+        }
+    }
 }
 
 /// Where the host runs, and with what.
@@ -114,7 +126,12 @@ impl Host {
         self.bury(End::Itself(status.code())).await;
         if !leave {
             let last = self.lives.last().map_or("", |life| &life.log);
-            let words = last.lines().rev().take(3).collect::<Vec<_>>().join("\n    ");
+            let words = last
+                .lines()
+                .rev()
+                .take(3)
+                .collect::<Vec<_>>()
+                .join("\n    ");
             self.deserted.push(format!("{status}:\n    {words}"));
         }
         true

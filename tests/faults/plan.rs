@@ -143,11 +143,11 @@ impl Plan {
         Dice::for_purpose(seed, "transport").pick(&Transport::ALL)
     }
 
-    /// Whether the host's life is ever cut short, so that it may not remember what it did last.
-    pub(crate) fn kills_host(&self) -> bool {
+    /// Whether there are times at which the host can keep nothing.
+    pub(crate) fn fills_disk(&self) -> bool {
         self.steps
             .iter()
-            .any(|step| matches!(step.fault, Fault::KillHost { .. }))
+            .any(|step| matches!(step.fault, Fault::FillDisk { .. }))
     }
 }
 
@@ -198,7 +198,9 @@ impl fmt::Display for Fault {
                 write!(f, "{kind} of {rate} bytes a second for {time:?}")
             }
             Self::Envelopes { happening, times } => write!(f, "{kind}: {happening:?} x {times}"),
-            Self::Calls { method, how, times } => write!(f, "{kind} of {method}: {how:?} x {times}"),
+            Self::Calls { method, how, times } => {
+                write!(f, "{kind} of {method}: {how:?} x {times}")
+            }
         }
     }
 }
