@@ -26,7 +26,7 @@ pub use backoff::Backoff;
 pub use pacing::Pacer;
 pub use roster::Roster;
 pub use rotation::Rotation;
-pub use token::{RefreshToken, Token, TokenKind};
+pub use token::{RefreshToken, Token, TokenError, TokenKind};
 pub use transport::{Ack, AnswerError, BadFrame, Fatal, Frame, Incoming, Origin, Session};
 
 #[cfg(test)]
