@@ -94,6 +94,7 @@ pub(crate) async fn dev(
         open,
         terminal,
         run::Beside {
+            origin: None,
             tap: Some(screen.clone()),
             plugins,
         },

@@ -20,6 +20,7 @@ mod state;
 mod target;
 mod team;
 mod telemetry;
+mod tokens;
 
 use std::io::Write;
 use std::path::Path;

@@ -22,6 +22,7 @@ use crate::state::State;
 use crate::target::{self, OpenLayer};
 use crate::team::Team;
 use crate::telemetry::Terminal;
+use crate::tokens::{Holders, Origin, Tokens};
 
 /// How long an answer of the HTTP listener may take after the bridge has ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -52,7 +53,15 @@ pub(crate) async fn run(
         return Ok(());
     };
     let open = open.map_err(Failure::from)?;
-    bridge(settings, open, terminal, Beside::default(), cancel).await
+    let beside = Beside {
+        origin: Some(Origin {
+            target: args.target,
+            slack: args.slack,
+            host: args.host,
+        }),
+        ..Beside::default()
+    };
+    bridge(settings, open, terminal, beside, cancel).await
 }
 
 /// The client for `settings`'s token.
@@ -69,10 +78,15 @@ pub(crate) fn web_api(settings: &Settings) -> Result<WebApi, Failure> {
 /// Requests of Slack that may wait between the listener and the bridge.
 const REQUESTS: usize = 1024;
 
-/// The way to Slack's events that `settings` name, and what the listener serves for it.
-fn source(settings: &Settings) -> Result<(Source, Router), Failure> {
+/// The way to Slack's events that `settings` name, what the listener serves for it, and what holds its secrets.
+fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
     let slack = &settings.slack;
     let mut routes = Router::new();
+    let mut holders = Holders {
+        api: web_api(settings)?,
+        app: None,
+        signing_secrets: Vec::from_iter(slack.signing_secret.clone()).into(),
+    };
     let source = match slack.transport {
         Transport::Rtm => Source::Rtm,
         Transport::SocketMode => {
@@ -84,8 +98,10 @@ fn source(settings: &Settings) -> Result<(Source, Router), Failure> {
             if token.kind() != TokenKind::AppLevel {
                 return Err(Failure::usage(ConfigError::NotAnAppToken(token.kind())));
             }
+            let app = WebApi::new(slack.api_url.clone(), token).map_err(Failure::plain)?;
+            holders.app = Some(app.clone());
             Source::SocketMode {
-                app: WebApi::new(slack.api_url.clone(), token).map_err(Failure::plain)?,
+                app,
                 connections: slack.connections.into(),
                 health: Arc::default(),
             }
@@ -93,19 +109,21 @@ fn source(settings: &Settings) -> Result<(Source, Router), Failure> {
         Transport::Http => {
             let (to_bridge, requests) = mpsc::channel(REQUESTS);
             let config = http_events::Config {
-                signing_secrets: slack.signing_secret.iter().cloned().collect(),
+                signing_secrets: holders.signing_secrets.clone(),
                 ..http_events::Config::default()
             };
             routes = http_events::router(config, to_bridge);
             Source::Http(requests)
         }
     };
-    Ok((source, routes))
+    Ok((source, routes, holders))
 }
 
 /// What `djangobot dev` has beside a bridge.
 #[derive(Default)]
 pub(crate) struct Beside {
+    /// Where the settings came from, where they may be read again.
+    pub(crate) origin: Option<Origin>,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) plugins: Option<DevPlugins>,
 }
@@ -118,9 +136,10 @@ pub(crate) async fn bridge(
     beside: Beside,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
-    let api = web_api(&settings)?;
-    let (source, routes) = source(&settings)?;
+    let (source, routes, holders) = source(&settings)?;
+    let api = holders.api.clone();
     let state = State::open(&settings.state_dir).map_err(Failure::failed)?;
+    let tokens = Tokens::open(&settings, holders, &state, beside.origin)?;
     let metrics = Metrics::new();
     let readiness = Arc::new(Readiness::default());
     for warning in &open.warnings {
@@ -173,6 +192,7 @@ pub(crate) async fn bridge(
         format,
         api,
         source,
+        rotation: tokens.rotation(),
         plugins: plugins.host().clone(),
         team,
         state,
@@ -181,13 +201,21 @@ pub(crate) async fn bridge(
         terminal,
         tap: beside.tap,
     };
+    // No token that can be had ends the bridge; and the bridge's end, the care for tokens.
+    let stop = cancel.child_token();
     let bridging = async {
-        let outcome = bridge.run(cancel).await;
+        let outcome = bridge.run(stop.clone()).await;
         ended.cancel();
         outcome
     };
-    let (outcome, (), (), ()) = tokio::join!(
+    let renewing = async {
+        let outcome = tokens.run(ended.clone()).await;
+        stop.cancel();
+        outcome.map_err(Failure::plain)
+    };
+    let (outcome, renewed, (), (), ()) = tokio::join!(
         bridging,
+        renewing,
         listening,
         plugins.run(ended.clone()),
         control.serve(plugins.clone(), ended.clone())
@@ -195,5 +223,5 @@ pub(crate) async fn bridge(
     if let Some(server) = embedded {
         server.shutdown().await;
     }
-    outcome
+    renewed.and(outcome)
 }

@@ -197,14 +197,7 @@ impl State {
 
     /// Keeps `value` under `key`.
     pub(crate) fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), StateError> {
-        self.with(|database| {
-            database
-                .execute(
-                    "INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)",
-                    params![key, value],
-                )
-                .map(drop)
-        })
+        self.with(|database| put_fact(database, key, value))
     }
 
     /// The name of this host among the readers of a layer; made once for each state folder.
@@ -313,6 +306,14 @@ impl DeadLetter {
             message: row.get(5)?,
         })
     }
+}
+
+/// Keeps `value` under `key`, as a part of whatever `database` is in.
+pub(crate) fn put_fact(database: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    database
+        .prepare_cached("INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)")?
+        .execute(params![key, value])
+        .map(drop)
 }
 
 fn open_database(path: &Path) -> Result<Connection, StateError> {

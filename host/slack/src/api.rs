@@ -197,6 +197,11 @@ impl WebApi {
         self.token().kind()
     }
 
+    /// The token that calls are made with now.
+    pub fn current_token(&self) -> Token {
+        self.token().clone()
+    }
+
     /// Calls with another token from now on, in all clones. What is under way goes on with the old one.
     pub fn set_token(&self, token: Token) {
         *self

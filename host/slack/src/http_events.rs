@@ -26,12 +26,12 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use djangobot_event::Event;
 use http_body_util::BodyExt;
-use secrecy::SecretString;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::transport::{Ack, BadFrame, Fatal, Frame, Given, Incoming, Origin, Session};
 use body::Asked;
+pub use signature::SigningSecrets;
 
 /// Where the handler answers.
 pub const PATHS: [&str; 3] = ["/slack/events", "/slack/commands", "/slack/interactivity"];
@@ -42,8 +42,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How Slack's requests are taken.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The app's signing secrets: one, or while it is being changed two.
-    pub signing_secrets: Vec<SecretString>,
+    /// The app's signing secrets.
+    pub signing_secrets: SigningSecrets,
     /// Longer bodies are refused; in bytes. A message has up to 40,000 characters, twice (text and blocks), and escaped as
     /// JSON and as a form one makes eight bytes.
     pub max_body_bytes: usize,
@@ -62,7 +62,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            signing_secrets: Vec::new(),
+            signing_secrets: SigningSecrets::default(),
             max_body_bytes: 4 << 20,
             max_waiting_bytes: 64 << 20,
             ack_within: Duration::from_millis(2500),

@@ -10,8 +10,10 @@ pub mod api;
 mod backoff;
 mod ended;
 mod envelope;
+pub mod history;
 pub mod http_events;
 pub mod pacing;
+mod reading;
 mod respond;
 pub mod roster;
 pub mod rotation;
@@ -26,7 +28,7 @@ pub use backoff::Backoff;
 pub use pacing::Pacer;
 pub use roster::Roster;
 pub use rotation::Rotation;
-pub use token::{RefreshToken, Token, TokenKind};
+pub use token::{RefreshToken, Token, TokenError, TokenKind};
 pub use transport::{Ack, AnswerError, BadFrame, Fatal, Frame, Incoming, Origin, Session};
 
 #[cfg(test)]

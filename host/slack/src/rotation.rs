@@ -175,7 +175,11 @@ impl Rotation {
     /// An [`Unrenewed`], when [`Rotation::run`] has ended.
     pub async fn renew(&self, seen: u64) -> Result<(), Unrenewed> {
         self.shared.wanted.send_if_modified(|wanted| {
-            wanted.is_none_or(|it| it < seen) && wanted.replace(seen) != Some(seen)
+            let is_news = wanted.is_none_or(|wanted| wanted < seen);
+            if is_news {
+                *wanted = Some(seen);
+            }
+            is_news
         });
         let mut told = self.shared.told.subscribe();
         loop {

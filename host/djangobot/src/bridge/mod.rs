@@ -23,7 +23,7 @@ use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
 use djangobot_slack::socket_mode::Health;
-use djangobot_slack::{Pacer, Session, WebApi};
+use djangobot_slack::{Pacer, Rotation, Session, WebApi};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,6 +41,7 @@ use answers::Answers;
 use custody::Ledger;
 use delivery::Deliveries;
 use envelope::Envelope;
+pub(crate) use envelope::fingerprint;
 use inbound::Inbound;
 use outbound::Outbound;
 use post::Post;
@@ -77,6 +78,8 @@ pub(crate) struct Bridge {
     pub(crate) api: WebApi,
     /// How events come.
     pub(crate) source: Source,
+    /// Whom to ask for a token in place of one that has expired.
+    pub(crate) rotation: Option<Rotation>,
     pub(crate) plugins: PluginHost,
     pub(crate) team: Team,
     pub(crate) state: State,
@@ -116,7 +119,15 @@ impl Bridge {
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
         let health = source.health();
-        let transport = spawn(source.run(self.api.clone(), frames, stop.clone()), &stop);
+        let transport = spawn(
+            source.run(
+                self.api.clone(),
+                self.rotation.clone(),
+                frames,
+                stop.clone(),
+            ),
+            &stop,
+        );
         let way_in = spawn(inbound.run(incoming, DRAIN), &stop);
         let way_out = spawn(
             once_connected(session.clone(), stop.clone(), outbound),

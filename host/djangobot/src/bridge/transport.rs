@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{
-    Backoff, Class, Fatal, Identity, Incoming, Session, WebApi, rtm, socket_mode,
+    ApiError, Backoff, Class, Fatal, Identity, Incoming, Rotation, Session, WebApi, rtm,
+    socket_mode,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,17 +38,25 @@ impl Source {
     pub(crate) async fn run(
         self,
         api: WebApi,
+        rotation: Option<Rotation>,
         out: mpsc::Sender<Incoming>,
         cancel: CancellationToken,
     ) -> Result<(), Fatal> {
         match self {
-            Self::Rtm => rtm::run(api, rtm::Config::default(), out, cancel).await,
+            Self::Rtm => loop {
+                let seen = api.token_version();
+                let config = rtm::Config::default();
+                match rtm::run(api.clone(), config, out.clone(), cancel.clone()).await {
+                    Err(Fatal(error)) if renewed(&error, rotation.as_ref(), seen).await => {}
+                    outcome => return outcome,
+                }
+            },
             Self::SocketMode {
                 app,
                 connections,
                 health,
             } => {
-                let Some(session) = session(&api, &out, &cancel).await? else {
+                let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
                 let config = socket_mode::Config {
@@ -58,7 +67,7 @@ impl Source {
                 socket_mode::run(app, session, config, out, cancel).await
             }
             Self::Http(mut requests) => {
-                let Some(session) = session(&api, &out, &cancel).await? else {
+                let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
                 tracing::info!(
@@ -84,11 +93,13 @@ impl Source {
 /// Whom the bot's token speaks as; asked until Slack says so. `None` when that is no longer wanted.
 async fn session(
     api: &WebApi,
+    rotation: Option<&Rotation>,
     out: &mpsc::Sender<Incoming>,
     cancel: &CancellationToken,
 ) -> Result<Option<Session>, Fatal> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
     loop {
+        let seen = api.token_version();
         let Some(answer) = cancel.run_until_cancelled(api.auth_test()).await else {
             return Ok(None);
         };
@@ -96,6 +107,9 @@ async fn session(
             Ok(identity) => return Ok(Some(session_of(identity))),
             Err(error) => error,
         };
+        if renewed(&error, rotation, seen).await {
+            continue;
+        }
         let retry_in = match error.class() {
             Class::Fatal | Class::Refresh => return Err(Fatal(error)),
             Class::RateLimited { retry_after } => retry_after,
@@ -116,6 +130,14 @@ async fn session(
         if wait.await.is_none() {
             return Ok(None);
         }
+    }
+}
+
+/// Whether `error` was that the token of version `seen` has expired, and there is another one now.
+async fn renewed(error: &ApiError, rotation: Option<&Rotation>, seen: u64) -> bool {
+    match (error.class(), rotation) {
+        (Class::Refresh, Some(rotation)) => rotation.renew(seen).await.is_ok(),
+        _ => false,
     }
 }
 

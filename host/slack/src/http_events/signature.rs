@@ -1,13 +1,38 @@
 //! Whether Slack sent a request: its signature is an HMAC of time and body with a secret that only Slack and the app know.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::http::HeaderMap;
 use hmac::{Hmac, Mac};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use super::Config;
+
+/// The app's signing secrets: one, or while it is being changed two. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct SigningSecrets(Arc<RwLock<Vec<SecretString>>>);
+
+impl SigningSecrets {
+    /// Takes other secrets from now on.
+    pub fn set(&self, secrets: Vec<SecretString>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+    }
+
+    fn any(&self, is_it: impl Fn(&SecretString) -> bool) -> bool {
+        let secrets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().any(is_it)
+    }
+}
+
+impl From<Vec<SecretString>> for SigningSecrets {
+    fn from(secrets: Vec<SecretString>) -> SigningSecrets {
+        SigningSecrets(Arc::new(RwLock::new(secrets)))
+    }
+}
 
 /// Why a request is not taken for Slack's. The sentence says nothing that would help to make one.
 pub(super) type Refused = String;
@@ -45,7 +70,7 @@ pub(super) fn check(
         .strip_prefix("v0=")
         .and_then(unhex)
         .ok_or("the request's signature is not of the kind v0")?;
-    let is_slacks = config.signing_secrets.iter().any(|secret| {
+    let is_slacks = config.signing_secrets.any(|secret| {
         Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
             mac.chain_update(b"v0:")
                 .chain_update(time)
@@ -97,7 +122,7 @@ mod tests {
         now: u64,
     ) -> Result<(), Refused> {
         let config = Config {
-            signing_secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
+            signing_secrets: Vec::from_iter(secrets.iter().map(|secret| (*secret).into())).into(),
             ..Config::default()
         };
         let headers = headers

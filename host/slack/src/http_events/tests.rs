@@ -28,7 +28,7 @@ struct Http {
 
 fn config() -> Config {
     Config {
-        signing_secrets: vec![SECRET.into()],
+        signing_secrets: vec![SECRET.into()].into(),
         ..Config::default()
     }
 }

@@ -12,16 +12,13 @@ use super::{
     wire::{ConversationFields, UserFields, UsergroupFields},
 };
 use crate::{
-    api::{ApiError, Class, Failure, WebApi},
-    backoff::Backoff,
+    api::{ApiError, Class, WebApi},
     pacing::Pacer,
+    reading,
 };
 
 /// `conversations.list` takes less than 1000, and big pages are what makes 50,000 users bearable at 20 calls a minute.
 const PAGE: u32 = 999;
-
-/// So many failures one after the other end a load.
-const MAX_FAILURES: u32 = 8;
 
 /// The kinds of conversations, as `conversations.list` names them.
 const KINDS: [(ConversationKind, &str); 4] = [
@@ -274,59 +271,26 @@ impl Load<'_> {
                 each(item, &mut self.loaded.progress);
             }
             (self.progress)(self.loaded.progress);
-            match metadata
-                .and_then(|metadata| metadata.next_cursor)
-                .filter(|cursor| !cursor.is_empty())
-            {
-                None => return Ok(()),
-                Some(cursor) => {
-                    let cursor = Value::from(cursor);
-                    if args.get("cursor") == Some(&cursor) {
-                        let failure =
-                            Failure::Unreadable("its next page is the page itself".into());
-                        return Err(ApiError {
-                            method: method.to_owned(),
-                            channel: None,
-                            failure,
-                        });
-                    }
-                    args.insert("cursor".to_owned(), cursor);
-                }
+            let cursor = metadata.and_then(|metadata| metadata.next_cursor);
+            if !reading::turn_page(method, &mut args, cursor)? {
+                return Ok(());
             }
         }
     }
 
-    /// One page, retried for as long as that makes sense. Reading twice does no harm.
     async fn page<P: Page>(
         &mut self,
         method: &str,
         args: &Map<String, Value>,
     ) -> Result<P, ApiError> {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-        let mut failures = 0;
-        loop {
-            let waiting = self.pacer.wait(method, None);
-            if !waiting.is_zero() {
-                (self.progress)(Progress {
-                    waiting,
-                    ..self.loaded.progress
-                });
-            }
-            self.pacer.ready(method, None).await;
-            let error = match self.api.call_as(method, args).await {
-                Ok(page) => return Ok(page),
-                Err(error) => error,
-            };
-            match error.class() {
-                Class::RateLimited { retry_after } => self.pacer.limited(method, None, retry_after),
-                Class::Retry | Class::Ambiguous if failures < MAX_FAILURES => {
-                    failures += 1;
-                    tracing::debug!(%error, failures, "a page of the roster is tried again");
-                    tokio::time::sleep(backoff.failed()).await;
-                }
-                _ => return Err(error),
-            }
-        }
+        let progress = self.loaded.progress;
+        let report = |waiting| {
+            (self.progress)(Progress {
+                waiting,
+                ..progress
+            });
+        };
+        reading::read(self.api, self.pacer, method, args, report).await
     }
 }
 

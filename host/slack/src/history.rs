@@ -1,0 +1,420 @@
+//! What Slack remembers: the messages that came while nobody listened, and whether a post that we know nothing of is there.
+//!
+//! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use djangobot_event::Event;
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{
+    api::{ApiError, Class, WebApi},
+    pacing::Pacer,
+    reading,
+};
+
+/// Messages, or conversations, in a page: what Slack recommends at most.
+const PAGE: usize = 200;
+
+const CONVERSATIONS: &str = "users.conversations";
+const HISTORY: &str = "conversations.history";
+const REPLIES: &str = "conversations.replies";
+
+/// The kinds of conversations, as `users.conversations` names them.
+const KINDS: [&str; 4] = ["public_channel", "private_channel", "mpim", "im"];
+
+/// Reads what Slack remembers, at the pace that it allows; 429 is obeyed, and what may be retried is.
+#[derive(Clone, Debug)]
+pub struct History {
+    api: WebApi,
+    pacer: Pacer,
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// The token may not read it: a scope is missing, or the bot is not in the conversation. It is so next time, too.
+    #[error("{0}")]
+    NotPossible(ApiError),
+    /// Slack can't be reached, or not with this token.
+    #[error("{0}")]
+    Failed(ApiError),
+}
+
+/// The conversations that the token's user is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// The kinds that can't be listed, and why.
+    pub not_listed: Vec<(&'static str, ApiError)>,
+}
+
+/// A time in a conversation of which it is not known what was said in it. The times are Slack's `ts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap<'a> {
+    /// The conversation's id.
+    pub channel: &'a str,
+    /// The last message that is known.
+    pub after: &'a str,
+    /// The first message that is known again, if there is one.
+    pub until: Option<&'a str>,
+    /// Threads that began from here on are looked through for replies that came within the gap; `None`: only those that
+    /// began within it are. It costs more calls.
+    pub threads_since: Option<&'a str>,
+    /// So many messages are read at most, and so many are looked at beside them for their threads.
+    pub at_most: usize,
+}
+
+/// What was said in a gap.
+#[derive(Clone, Debug, Default)]
+pub struct Filled {
+    /// The messages as RTM would have sent them, oldest first.
+    pub messages: Vec<Event>,
+    /// Whether that is all. If not, `at_most` was too little.
+    pub is_whole: bool,
+}
+
+/// A post of ours of which it is not known whether Slack took it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sought<'a> {
+    /// The conversation's id.
+    pub channel: &'a str,
+    /// The thread that it was for.
+    pub thread_ts: Option<&'a str>,
+    /// It can't be at this `ts`, or before.
+    pub after: &'a str,
+    /// The key and value in its `metadata.event_payload` that no other post has.
+    pub mark: Option<(&'a str, &'a str)>,
+    /// Its text.
+    pub text: Option<&'a str>,
+    /// Who posted it: the bot's user id, bot id or app id. Any of these will do.
+    pub authors: &'a [&'a str],
+}
+
+/// A post that was sought and is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It carries the mark: it is the very one. With its `ts`.
+    Marked(String),
+    /// One with the same text by the same author, the oldest there is, which carries no other mark. With its `ts`.
+    Alike(String),
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Conversations {
+    channels: Vec<Conversation>,
+    response_metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Conversation {
+    id: String,
+}
+
+/// Messages are not read into trees: each is an event of its own.
+#[derive(Deserialize)]
+struct Messages {
+    messages: Vec<Box<RawValue>>,
+    response_metadata: Option<Metadata>,
+}
+
+/// Messages by their time; each is there once, though a reply that was sent to all stands in two lists.
+type ByTime = BTreeMap<Ts, Event>;
+
+/// A `ts`, in the order of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ts(String);
+
+impl History {
+    /// A reader with this token and pace.
+    pub fn new(api: WebApi, pacer: Pacer) -> History {
+        History { api, pacer }
+    }
+
+    /// Lists the conversations that the token's user is in, without archived ones.
+    ///
+    /// # Errors
+    /// A [`HistoryError`]; what is not possible for some kinds only is told beside the others.
+    pub async fn joined(&self) -> Result<Joined, HistoryError> {
+        let mut joined = Joined::default();
+        match self.list(&KINDS.join(","), &mut joined.ids).await {
+            Ok(()) => return Ok(joined),
+            Err(HistoryError::NotPossible(_)) => joined.ids.clear(),
+            Err(error) => return Err(error),
+        }
+        // One missing scope hides all kinds, so that each is asked for by itself.
+        for kind in KINDS {
+            match self.list(kind, &mut joined.ids).await {
+                Ok(()) => {}
+                Err(HistoryError::NotPossible(error)) => joined.not_listed.push((kind, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        match joined.not_listed.last() {
+            Some((_, error)) if joined.not_listed.len() == KINDS.len() => {
+                Err(HistoryError::NotPossible(error.clone()))
+            }
+            _ => Ok(joined),
+        }
+    }
+
+    /// Reads what was said in a gap.
+    ///
+    /// # Errors
+    /// A [`HistoryError`]; what was read before it is lost.
+    pub async fn fill(&self, gap: &Gap<'_>) -> Result<Filled, HistoryError> {
+        let mut said = ByTime::new();
+        let mut threads = Vec::new();
+        let mut args = arguments(gap.channel, gap.after);
+        if let Some(until) = gap.until {
+            args.insert("latest".into(), until.into());
+        }
+        let mut is_whole = self
+            .pages(HISTORY, args, gap.at_most, |message, ts| {
+                threads.extend(thread_of(&message, &ts, gap));
+                said.insert(ts, message);
+            })
+            .await?;
+        if let Some(since) = gap.threads_since
+            && order(since, gap.after) == Ordering::Less
+        {
+            let mut args = arguments(gap.channel, since);
+            args.insert("latest".into(), gap.after.into());
+            args.insert("inclusive".into(), true.into());
+            is_whole &= self
+                .pages(HISTORY, args, gap.at_most, |message, ts| {
+                    threads.extend(thread_of(&message, &ts, gap));
+                })
+                .await?;
+        }
+        for thread in threads {
+            let mut args = arguments(gap.channel, gap.after);
+            args.insert("ts".into(), thread.as_str().into());
+            if let Some(until) = gap.until {
+                args.insert("latest".into(), until.into());
+            }
+            let left = gap.at_most.saturating_sub(said.len());
+            // The thread's first message leads its first page, wherever the gap is.
+            is_whole &= self
+                .pages(REPLIES, args, left.saturating_add(1), |message, ts| {
+                    if ts.0 != thread && gap.has(&ts) {
+                        said.insert(ts, message);
+                    }
+                })
+                .await?;
+        }
+        let messages = said
+            .into_iter()
+            .filter_map(|(ts, message)| as_sent(message, gap.channel, &ts))
+            .collect();
+        Ok(Filled { messages, is_whole })
+    }
+
+    /// Looks for a post among the `at_most` messages that may be it.
+    ///
+    /// # Errors
+    /// A [`HistoryError`].
+    pub async fn find_post(
+        &self,
+        sought: &Sought<'_>,
+        at_most: usize,
+    ) -> Result<Option<Found>, HistoryError> {
+        let mut args = arguments(sought.channel, sought.after);
+        args.insert("include_all_metadata".into(), true.into());
+        let method = match sought.thread_ts {
+            Some(thread) => {
+                args.insert("ts".into(), thread.into());
+                REPLIES
+            }
+            None => HISTORY,
+        };
+        let mut marked = None;
+        let mut alike: Option<Ts> = None;
+        self.pages(method, args, at_most, |message, ts| {
+            if order(&ts.0, sought.after) != Ordering::Greater {
+                return;
+            }
+            match sought.is_marked(&message) {
+                Some(true) => marked = Some(ts),
+                None if sought.is_alike(&message) && alike.as_ref().is_none_or(|it| ts < *it) => {
+                    alike = Some(ts);
+                }
+                Some(false) | None => {}
+            }
+        })
+        .await?;
+        Ok(match (marked, alike) {
+            (Some(ts), _) => Some(Found::Marked(ts.0)),
+            (None, Some(ts)) => Some(Found::Alike(ts.0)),
+            (None, None) => None,
+        })
+    }
+
+    async fn list(&self, kinds: &str, ids: &mut Vec<String>) -> Result<(), HistoryError> {
+        let mut args = Map::from_iter([
+            ("types".to_owned(), Value::from(kinds)),
+            ("exclude_archived".to_owned(), true.into()),
+            ("limit".to_owned(), PAGE.into()),
+        ]);
+        loop {
+            let page: Conversations =
+                reading::read(&self.api, &self.pacer, CONVERSATIONS, &args, |_| {}).await?;
+            ids.extend(page.channels.into_iter().map(|it| it.id));
+            let cursor = page.response_metadata.and_then(|it| it.next_cursor);
+            if !reading::turn_page(CONVERSATIONS, &mut args, cursor)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads messages page by page, `at_most` so many; true when that were all. What is no message is left out.
+    async fn pages(
+        &self,
+        method: &str,
+        mut args: Map<String, Value>,
+        at_most: usize,
+        mut each: impl FnMut(Event, Ts),
+    ) -> Result<bool, HistoryError> {
+        let mut left = at_most;
+        while left > 0 {
+            args.insert("limit".into(), PAGE.min(left).into());
+            let page: Messages =
+                reading::read(&self.api, &self.pacer, method, &args, |_| {}).await?;
+            for raw in page.messages.into_iter().take(left) {
+                left -= 1;
+                if let Ok(message) = Event::parse(raw.get().to_owned())
+                    && let Some(ts) = message.text("/ts")
+                {
+                    let ts = Ts(ts.into_owned());
+                    each(message, ts);
+                }
+            }
+            let cursor = page.response_metadata.and_then(|it| it.next_cursor);
+            if !reading::turn_page(method, &mut args, cursor)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Gap<'_> {
+    fn has(&self, ts: &Ts) -> bool {
+        order(&ts.0, self.after) == Ordering::Greater
+            && self
+                .until
+                .is_none_or(|until| order(&ts.0, until) == Ordering::Less)
+    }
+}
+
+impl Sought<'_> {
+    /// Whether a message carries the mark; `None` when it carries none of the kind.
+    fn is_marked(&self, message: &Event) -> Option<bool> {
+        let (key, value) = self.mark?;
+        let payload = message.subtree("/metadata/event_payload")?;
+        let found = payload.field(key)?.into_text();
+        Some(found.as_deref() == Some(value))
+    }
+
+    fn is_alike(&self, message: &Event) -> bool {
+        let is_ours = ["/user", "/bot_id", "/app_id"]
+            .iter()
+            .filter_map(|pointer| message.text(pointer))
+            .any(|author| self.authors.contains(&&*author));
+        let same = |text: &str| {
+            message
+                .text("/text")
+                .is_some_and(|found| unescaped(&found) == unescaped(text))
+        };
+        is_ours && self.text.is_some_and(same)
+    }
+}
+
+/// The thread that a message began, if a reply in it may have come within the gap.
+fn thread_of(message: &Event, ts: &Ts, gap: &Gap<'_>) -> Option<String> {
+    let has_replies = message
+        .get("/reply_count")
+        .and_then(|count| count.as_i64())
+        .is_some_and(|count| count > 0);
+    let is_first = message.text("/thread_ts").is_some_and(|it| *it == ts.0);
+    // Where Slack does not say when the last reply came, it may have.
+    let is_late = message
+        .text("/latest_reply")
+        .is_none_or(|latest| order(&latest, gap.after) == Ordering::Greater);
+    (has_replies && is_first && is_late).then(|| ts.0.clone())
+}
+
+/// A message of a history as RTM would have sent it: there the conversation is in it.
+fn as_sent(mut message: Event, channel: &str, ts: &Ts) -> Option<Event> {
+    if message.field("type").is_none() {
+        message.set("/type", "message").ok()?;
+    }
+    message.set("/channel", channel).ok()?;
+    message.set("/event_ts", ts.0.as_str()).ok()?;
+    let mut text = Vec::new();
+    message.write_json(&mut text);
+    Event::parse(text).ok()
+}
+
+fn arguments(channel: &str, after: &str) -> Map<String, Value> {
+    Map::from_iter([
+        ("channel".to_owned(), channel.into()),
+        ("oldest".to_owned(), after.into()),
+    ])
+}
+
+/// Text as it was before Slack escaped it.
+fn unescaped(text: &str) -> String {
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
+}
+
+/// The order of two `ts` in time: by seconds, then by the digits behind the point.
+fn order(a: &str, b: &str) -> Ordering {
+    let parts = |ts: &str| {
+        let (seconds, rest) = ts.split_once('.').unwrap_or((ts, ""));
+        let seconds = seconds.trim_start_matches('0').to_owned();
+        (
+            seconds.len(),
+            seconds,
+            rest.trim_end_matches('0').to_owned(),
+        )
+    };
+    parts(a).cmp(&parts(b))
+}
+
+impl Ord for Ts {
+    fn cmp(&self, other: &Ts) -> Ordering {
+        order(&self.0, &other.0).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Ts {
+    fn partial_cmp(&self, other: &Ts) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl From<ApiError> for HistoryError {
+    fn from(error: ApiError) -> HistoryError {
+        match error.class() {
+            Class::Permanent | Class::AlreadyDone => HistoryError::NotPossible(error),
+            Class::Fatal
+            | Class::Refresh
+            | Class::RateLimited { .. }
+            | Class::Retry
+            | Class::Ambiguous => HistoryError::Failed(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

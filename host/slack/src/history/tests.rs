@@ -1,0 +1,332 @@
+//! Against a real local Slack.
+
+use local_slack::{Answer, Control, LocalSlack, Options};
+use serde_json::json;
+
+use super::*;
+use crate::testing::{slack, soon};
+
+async fn history() -> (LocalSlack, Control, WebApi, History) {
+    let (slack, api) = slack(Options::default()).await;
+    let history = History::new(api.clone(), Pacer::new(f64::INFINITY));
+    let control = slack.control();
+    (slack, control, api, history)
+}
+
+async fn post(api: &WebApi, message: Value) -> String {
+    let Value::Object(args) = message else {
+        panic!("{message} is no object");
+    };
+    let answer = soon(api.call("chat.postMessage", &args)).await.unwrap();
+    answer["ts"].as_str().unwrap().to_owned()
+}
+
+fn texts(filled: &Filled) -> Vec<String> {
+    let texts = filled.messages.iter().map(|message| message.text("/text"));
+    texts.map(|text| text.unwrap().into_owned()).collect()
+}
+
+fn refused(code: &str) -> Answer {
+    Answer {
+        error: Some(code.into()),
+        ..Answer::default()
+    }
+}
+
+#[tokio::test]
+async fn a_gap_is_filled_oldest_first_with_what_rtm_would_have_sent() {
+    let (_slack, control, _, history) = history().await;
+    let general = control.channel_id("general").unwrap();
+    let known = control.say("alice", "general", "known").unwrap();
+    for n in 0..5 {
+        control
+            .say("bob", "general", &format!("missed {n}"))
+            .unwrap();
+        control.say("bob", "random", "elsewhere").unwrap();
+    }
+    let known_again = control.say("alice", "general", "known again").unwrap();
+    control.say("alice", "general", "later").unwrap();
+    let gap = Gap {
+        channel: &general,
+        after: &known,
+        until: Some(&known_again),
+        threads_since: None,
+        at_most: 100,
+    };
+    let filled = soon(history.fill(&gap)).await.unwrap();
+    assert!(filled.is_whole);
+    let expect: Vec<_> = (0..5).map(|n| format!("missed {n}")).collect();
+    assert_eq!(texts(&filled), expect);
+    let first: Value = serde_json::from_slice(filled.messages[0].raw()).unwrap();
+    assert_eq!(
+        (
+            &first["type"],
+            &first["channel"],
+            &first["user"],
+            &first["event_ts"]
+        ),
+        (
+            &json!("message"),
+            &json!(general),
+            &json!(control.user_id("bob")),
+            &first["ts"]
+        )
+    );
+
+    let open = Gap { until: None, ..gap };
+    assert_eq!(soon(history.fill(&open)).await.unwrap().messages.len(), 7);
+    let few = Gap { at_most: 3, ..gap };
+    let filled = soon(history.fill(&few)).await.unwrap();
+    assert_eq!((filled.messages.len(), filled.is_whole), (3, false));
+}
+
+#[tokio::test]
+async fn many_pages_are_read_in_order() {
+    let (_slack, control, _, history) = history().await;
+    let general = control.channel_id("general").unwrap();
+    let known = control.say("alice", "general", "known").unwrap();
+    for n in 0..450 {
+        control.say("bob", "general", &n.to_string()).unwrap();
+    }
+    let gap = Gap {
+        channel: &general,
+        after: &known,
+        until: None,
+        threads_since: None,
+        at_most: 1000,
+    };
+    let filled = soon(history.fill(&gap)).await.unwrap();
+    let expect: Vec<_> = (0..450).map(|n| n.to_string()).collect();
+    assert_eq!(texts(&filled), expect);
+    assert_eq!(control.calls(Some(HISTORY)).len(), 3);
+}
+
+#[tokio::test]
+async fn replies_are_found_in_threads_of_the_gap_and_in_older_ones_where_that_is_wanted() {
+    let (_slack, control, _, history) = history().await;
+    let general = control.channel_id("general").unwrap();
+    let before = control.say("alice", "general", "before").unwrap();
+    let old = control.say("alice", "general", "an old thread").unwrap();
+    let quiet = control.say("alice", "general", "a quiet thread").unwrap();
+    control
+        .say_in_thread("bob", "general", "known", Some(&quiet))
+        .unwrap();
+    control
+        .say_in_thread("bob", "general", "known", Some(&old))
+        .unwrap();
+    let known = control.say("alice", "general", "known").unwrap();
+    let new = control.say("alice", "general", "a new thread").unwrap();
+    control
+        .say_in_thread("bob", "general", "to the new one", Some(&new))
+        .unwrap();
+    control
+        .say_in_thread("bob", "general", "to the old one", Some(&old))
+        .unwrap();
+    let mut gap = Gap {
+        channel: &general,
+        after: &known,
+        until: None,
+        threads_since: None,
+        at_most: 100,
+    };
+    let filled = soon(history.fill(&gap)).await.unwrap();
+    assert_eq!(texts(&filled), ["a new thread", "to the new one"]);
+    assert_eq!(control.calls(Some(REPLIES)).len(), 1);
+
+    gap.threads_since = Some(&before);
+    let filled = soon(history.fill(&gap)).await.unwrap();
+    assert_eq!(
+        texts(&filled),
+        ["a new thread", "to the new one", "to the old one"]
+    );
+    assert_eq!(
+        filled.messages[2].text("/thread_ts").as_deref(),
+        Some(&*old)
+    );
+    assert!(filled.is_whole);
+    assert_eq!(
+        control.calls(Some(REPLIES)).len(),
+        3,
+        "the quiet one is not asked for"
+    );
+}
+
+#[tokio::test]
+async fn the_bots_conversations_are_listed_with_those_that_are_hidden_from_it() {
+    let (_slack, control, _, history) = history().await;
+    let joined = soon(history.joined()).await.unwrap();
+    assert!(joined.ids.contains(&control.channel_id("general").unwrap()));
+    assert!(joined.not_listed.is_empty());
+
+    control.set_scopes(&["channels:read"]);
+    let partly = soon(history.joined()).await.unwrap();
+    assert!(partly.ids.contains(&control.channel_id("general").unwrap()));
+
+    control.answer(CONVERSATIONS, refused("missing_scope"));
+    control.answer(
+        CONVERSATIONS,
+        Answer {
+            body: Some(json!({"ok": true, "channels": [{"id": "C1"}]})),
+            ..Answer::default()
+        },
+    );
+    for _ in 0..3 {
+        control.answer(CONVERSATIONS, refused("missing_scope"));
+    }
+    let partly = soon(history.joined()).await.unwrap();
+    assert_eq!(partly.ids, ["C1"]);
+    let hidden: Vec<_> = partly.not_listed.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(hidden, ["private_channel", "mpim", "im"]);
+    control.answer(
+        CONVERSATIONS,
+        Answer {
+            times: 9,
+            ..refused("missing_scope")
+        },
+    );
+    let error = soon(history.joined()).await.unwrap_err();
+    assert!(matches!(error, HistoryError::NotPossible(_)), "{error}");
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_told_from_what_can_not_be_read_now() {
+    let (_slack, control, _, history) = history().await;
+    let gap = Gap {
+        channel: "C404",
+        after: "1.0",
+        until: None,
+        threads_since: None,
+        at_most: 10,
+    };
+    for code in ["missing_scope", "not_in_channel", "channel_not_found"] {
+        control.answer(HISTORY, refused(code));
+        match soon(history.fill(&gap)).await {
+            Err(HistoryError::NotPossible(error)) => assert_eq!(error.code(), code),
+            other => panic!("{other:?}"),
+        }
+    }
+    for code in ["token_revoked", "token_expired"] {
+        control.answer(HISTORY, refused(code));
+        match soon(history.fill(&gap)).await {
+            Err(HistoryError::Failed(error)) => assert_eq!(error.code(), code),
+            other => panic!("{other:?}"),
+        }
+    }
+    let general = control.channel_id("general").unwrap();
+    control.answer(
+        HISTORY,
+        Answer {
+            retry_after: Some(1),
+            ..Answer::default()
+        },
+    );
+    control.answer(HISTORY, refused("internal_error"));
+    let gap = Gap {
+        channel: &general,
+        ..gap
+    };
+    soon(history.fill(&gap)).await.unwrap();
+    assert_eq!(control.calls(Some(HISTORY)).len(), 8);
+}
+
+#[tokio::test]
+async fn a_post_is_found_by_its_mark_and_else_by_its_text_and_author() {
+    let (_slack, control, api, history) = history().await;
+    let general = control.channel_id("general").unwrap();
+    let us = soon(api.auth_test()).await.unwrap().user_id;
+    let after = control.say("alice", "general", "hello").unwrap();
+    let marked = |id: &str| {
+        json!({
+            "channel": general, "text": "a < b & c",
+            "metadata": {"event_type": "sent", "event_payload": {"id": id}},
+        })
+    };
+    control.say("alice", "general", "a < b & c").unwrap();
+    let bare = post(&api, json!({"channel": general, "text": "a < b & c"})).await;
+    let first = post(&api, marked("1")).await;
+    let second = post(&api, marked("2")).await;
+    let reply = post(
+        &api,
+        json!({"channel": general, "text": "in it", "thread_ts": first}),
+    )
+    .await;
+
+    let authors = [us.as_str()];
+    let base = Sought {
+        channel: &general,
+        after: &after,
+        text: Some("a < b & c"),
+        authors: &authors,
+        ..Sought::default()
+    };
+    let check = async |sought: Sought<'_>, expect: Option<Found>| {
+        let found = soon(history.find_post(&sought, 100)).await.unwrap();
+        assert_eq!(found, expect, "{sought:?}");
+    };
+    let mark = |id| Sought {
+        mark: Some(("id", id)),
+        ..base
+    };
+    check(mark("1"), Some(Found::Marked(first.clone()))).await;
+    check(mark("2"), Some(Found::Marked(second.clone()))).await;
+    // One that carries another mark is another one.
+    check(mark("3"), Some(Found::Alike(bare.clone()))).await;
+    check(
+        Sought {
+            after: &bare,
+            ..mark("3")
+        },
+        None,
+    )
+    .await;
+    check(
+        Sought {
+            text: None,
+            ..mark("3")
+        },
+        None,
+    )
+    .await;
+    check(base, Some(Found::Alike(bare.clone()))).await;
+    check(
+        Sought {
+            authors: &["U404"],
+            ..base
+        },
+        None,
+    )
+    .await;
+    check(
+        Sought {
+            after: &second,
+            ..base
+        },
+        None,
+    )
+    .await;
+    let in_thread = Sought {
+        thread_ts: Some(&first),
+        text: Some("in it"),
+        ..base
+    };
+    check(in_thread, Some(Found::Alike(reply.clone()))).await;
+    check(
+        Sought {
+            thread_ts: None,
+            ..in_thread
+        },
+        None,
+    )
+    .await;
+}
+
+#[test]
+fn times_are_ordered_as_numbers() {
+    let check = |a: &str, b: &str, expect| assert_eq!(order(a, b), expect, "{a} {b}");
+    check("1355517523.000005", "1355517523.000005", Ordering::Equal);
+    check("1355517523.000005", "1355517523.000010", Ordering::Less);
+    check("999999999.000005", "1355517523.000005", Ordering::Less);
+    check("1355517523.1", "1355517523.000005", Ordering::Greater);
+    check("1355517523", "1355517523.000000", Ordering::Equal);
+    check("0", "1355517523.000005", Ordering::Less);
+}
