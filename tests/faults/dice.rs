@@ -5,11 +5,7 @@
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Dice of their own for one purpose, so that what one purpose draws changes nothing for another.
+    /// The dice of a seed for one purpose, so that what one purpose draws changes nothing for another.
     pub(crate) fn for_purpose(seed: u64, purpose: &str) -> Self {
         let mut dice = Self(seed);
         for byte in purpose.bytes() {

@@ -227,12 +227,14 @@ fn label(message: &[u8]) -> String {
 pub(crate) fn unfinished(path: &Path) -> Result<Vec<(&'static str, u64)>, rusqlite::Error> {
     let database = look(path)?;
     let count = |query: &str| database.query_row(query, [], |row| row.get(0));
+    let has_outbox = count("SELECT count(*) FROM sqlite_master WHERE name = 'outbox'")? > 0;
+    let outbox = match has_outbox {
+        true => count("SELECT count(*) FROM outbox WHERE message IS NOT NULL")?,
+        false => 0,
+    };
     let rows = [
         ("spool", count("SELECT count(*) FROM spool")?),
-        (
-            "outbox",
-            count("SELECT count(*) FROM outbox WHERE message IS NOT NULL")?,
-        ),
+        ("outbox", outbox),
     ];
     Ok(rows.into_iter().filter(|(_, rows)| *rows > 0).collect())
 }
