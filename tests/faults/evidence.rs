@@ -44,6 +44,17 @@ pub(crate) struct Posted {
     pub(crate) text: String,
 }
 
+/// What is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// Events that never were on the layer.
+    pub(crate) events: usize,
+    /// Events that were, and that nobody handled: waiting, or lost by their reader.
+    pub(crate) taken: usize,
+    /// Messages of the app that were neither posted nor reported.
+    pub(crate) sends: usize,
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
@@ -165,14 +176,23 @@ impl Evidence {
         failed.chain(letters).collect()
     }
 
-    /// What is on its way still, of both kinds.
-    pub(crate) fn pending(&self) -> (usize, usize) {
+    /// Whether the layer was given an event: message or reaction, by its place.
+    pub(crate) fn was_told(&self, (channel, conversation, name): &(&str, &str, &str)) -> bool {
+        match *channel {
+            "slack.message" => {
+                let end = format!(".message.{conversation}.{name}");
+                self.told.events.keys().any(|id| id.ends_with(&end))
+            }
+            _ => self.told.reactions.contains(*name),
+        }
+    }
+
+    /// What is on its way still.
+    pub(crate) fn pending(&self) -> Pending {
         let handled = self.handled();
-        let events = self
-            .expected()
-            .iter()
-            .filter(|key| !handled.contains_key(*key))
-            .count();
+        let expected = self.expected();
+        let unhandled = expected.iter().filter(|key| !handled.contains_key(*key));
+        let (taken, events) = unhandled.partition::<Vec<_>, _>(|key| self.was_told(key));
         let posted: HashSet<&str> = self.history.iter().map(|it| &*it.text).collect();
         let reported = self.reported();
         let sends = self
@@ -181,7 +201,11 @@ impl Evidence {
             .keys()
             .filter(|label| !posted.contains(&***label) && !reported.contains_key(&***label))
             .count();
-        (events, sends)
+        Pending {
+            events: events.len(),
+            taken: taken.len(),
+            sends,
+        }
     }
 }
 

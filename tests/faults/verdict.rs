@@ -65,15 +65,11 @@ impl Verdict {
                 self.handled += 1;
                 continue;
             }
-            let (channel, conversation, name) = key;
-            let id = format!("message.{conversation}.{name}");
-            let was_told = match *channel {
-                "slack.message" => evidence.told.events.keys().any(|it| it.ends_with(&id)),
-                _ => evidence.told.reactions.contains(*name),
-            };
-            if was_told {
+            let (_, conversation, name) = key;
+            if evidence.was_told(key) {
                 self.lost_by_reader += 1;
             } else {
+                let id = format!("message.{conversation}.{name}");
                 lost.push(format!("{name} in {conversation}{}", arrivals.of(&id)));
             }
         }
