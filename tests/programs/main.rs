@@ -17,6 +17,7 @@ mod command_line;
 mod events;
 mod faults;
 mod forwarding;
+mod gaps;
 mod lanes;
 mod local;
 mod plugin_cli;

@@ -5,6 +5,7 @@ mod custody;
 mod delivery;
 mod destination;
 mod envelope;
+mod gaps;
 mod inbound;
 mod lanes;
 mod outbound;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
+use djangobot_slack::history::History;
 use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{Pacer, Rotation, Session, WebApi};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::BodyFormat;
-use crate::config::Settings;
+use crate::config::{HistorySettings, Settings, Transport};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;
@@ -42,6 +44,7 @@ use custody::Ledger;
 use delivery::Deliveries;
 use envelope::Envelope;
 pub(crate) use envelope::fingerprint;
+use gaps::Gaps;
 use inbound::Inbound;
 use outbound::Outbound;
 use post::Post;
@@ -111,6 +114,7 @@ impl Bridge {
                 &roster,
                 of_plugins,
                 (&ledger, &journal),
+                pacer.clone(),
                 reader.clone(),
                 stop.clone(),
             )
@@ -145,6 +149,7 @@ impl Bridge {
                 self.metrics.clone(),
                 self.readiness.clone(),
                 health,
+                self.terminal.clone(),
             ),
             &stop,
         );
@@ -179,6 +184,7 @@ impl Bridge {
         roster: &Arc<RosterKeeper>,
         messages: mpsc::Receiver<djangobot_plugins::Message>,
         (ledger, journal): (&Ledger, &Journal),
+        pacer: Pacer,
         reader: ReceiverId,
         stop: CancellationToken,
     ) -> Result<Inbound, Failure> {
@@ -206,6 +212,16 @@ impl Bridge {
                 self.settings.slack.answer_wait,
                 (self.api.clone(), self.metrics.clone()),
                 self.tap.clone(),
+            ),
+            gaps: Gaps::new(
+                History::new(self.api.clone(), pacer),
+                match self.settings.slack.transport {
+                    Transport::Rtm => self.settings.slack.history,
+                    // What is not acknowledged there, Slack gives again.
+                    Transport::SocketMode | Transport::Http => HistorySettings::NONE,
+                },
+                ledger.clone(),
+                self.metrics.clone(),
             ),
             ledger: ledger.clone(),
             send_channel,
@@ -290,6 +306,7 @@ async fn watch_layer(
     metrics: Metrics,
     readiness: Arc<Readiness>,
     health: Option<Arc<Health>>,
+    terminal: Terminal,
 ) {
     let depth = metrics.depth(send_channel.as_str());
     let mut is_there = true;
@@ -314,6 +331,7 @@ async fn watch_layer(
                 .set(f64::from(health.strangers()));
         }
         metrics.fold();
+        terminal.tell_left_out();
         tokio::time::sleep(LOOK).await;
     }
 }
