@@ -37,7 +37,8 @@ pub const MAX_CONNECTIONS: usize = 10;
 /// How Socket Mode's connections are kept.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many there are, 1 to [`MAX_CONNECTIONS`]. Slack gives each envelope to one of them.
+    /// How many there are, 1 to [`MAX_CONNECTIONS`]. Slack gives each envelope to one of them. With all that Slack allows
+    /// there is no room for a new one beside an old one.
     pub connections: usize,
     /// How each of them is kept.
     pub each: rtm::Config,
