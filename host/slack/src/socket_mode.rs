@@ -1,10 +1,10 @@
 //! Socket Mode: a few WebSockets at once, each made anew before Slack ends it, and an acknowledgement for each envelope.
 //!
-//! Three parts, from the inside out: a [`message`] is what Slack said; a [`connection`] lives on one socket and owns it;
-//! a [`slot`] keeps one connection there, or makes the next one. This file runs the slots, and holds what they share: the
+//! Three parts, from the inside out: a `message` is what Slack said; a `connection` lives on one socket and owns it;
+//! a `slot` keeps one connection there, or makes the next one. This file runs the slots, and holds what they share: the
 //! turns in which connections are opened, whether any is there, and the count of our sockets.
 //!
-//! An envelope's way: read, taken apart ([`crate::envelope`]), handed out with its [`Ack`](crate::Ack); the receiver
+//! An envelope's way: read, taken apart (`crate::envelope`), handed out with its [`Ack`](crate::Ack); the receiver
 //! gives the acknowledgement when the event is safe, and the connection sends it, before it reads on. What is not
 //! acknowledged within 3 seconds, Slack gives again, on any connection.
 
