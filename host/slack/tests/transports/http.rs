@@ -22,7 +22,7 @@ impl Serving {
     async fn start(options: Options, path: &str) -> (Serving, mpsc::Receiver<Incoming>) {
         let slack = start(options).await;
         let config = Config {
-            signing_secrets: vec!["another".into(), slack.signing_secret().into()],
+            signing_secrets: vec!["another".into(), slack.signing_secret().into()].into(),
             ..Config::default()
         };
         let counts = Arc::clone(&config.counts);
