@@ -108,7 +108,8 @@ async fn the_node_rtm_client_reconnects_and_talks() {
         (&json!(true), &json!("and to you"))
     );
     client.step(json!({"message": ["to nobody", "C404"]})).await;
-    let error = client.tells(r#"{"error""#).await["error"].clone();
+    // The refusal itself is told as well, with a number as its code.
+    let error = client.tells(r#""code":""#).await["error"].clone();
     assert!(error.as_str().unwrap().contains("channel not found"));
 
     let alice = control.user_id("alice");
