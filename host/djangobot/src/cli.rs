@@ -192,6 +192,19 @@ pub(crate) struct LocalSlackArgs {
     /// The only token that is accepted [default: any that looks like a bot's or a user's].
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+    /// The only app-level token that is accepted [default: any that looks like one].
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) app_token: Option<String>,
+    /// Where events, commands and interactions are posted: a URL on this machine [default: they go through Socket Mode].
+    #[arg(long, value_name = "URL")]
+    pub(crate) events_url: Option<String>,
+    /// What requests to that URL are signed with.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        default_value = "local-slack-signing-secret"
+    )]
+    pub(crate) signing_secret: String,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
