@@ -8,6 +8,7 @@
 
 pub mod api;
 mod backoff;
+mod clock;
 pub mod pacing;
 pub mod roster;
 pub mod rtm;

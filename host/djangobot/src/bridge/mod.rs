@@ -6,6 +6,7 @@ mod envelope;
 mod inbound;
 mod lanes;
 mod outbound;
+mod outbox;
 mod passage;
 mod post;
 mod request;
@@ -36,6 +37,7 @@ use delivery::Deliveries;
 use envelope::Envelope;
 use inbound::Inbound;
 use outbound::Outbound;
+use outbox::Outbox;
 use post::Post;
 pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
@@ -91,7 +93,16 @@ impl Bridge {
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
 
         let inbound = self.inbound(&roster, of_plugins, send_channel.clone(), stop.clone());
-        let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
+        let journal = self.state.journal().map_err(Failure::failed)?;
+        let outbox = Outbox::open(journal).await.map_err(Failure::failed)?;
+        let outbound = self.outbound(
+            &roster,
+            send_channel.clone(),
+            reader,
+            pacer,
+            messages,
+            outbox,
+        );
 
         let config = rtm::Config::default();
         let transport = spawn(
@@ -173,6 +184,7 @@ impl Bridge {
         reader: ReceiverId,
         pacer: Pacer,
         messages: mpsc::Sender<djangobot_plugins::Message>,
+        (outbox, left): (Outbox, u64),
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {
@@ -182,6 +194,7 @@ impl Bridge {
             rules: Rules {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
+                max_age: None,
             },
             plugins: self.plugins.clone(),
             messages,
@@ -189,8 +202,16 @@ impl Bridge {
                 api: self.api.clone(),
                 pacer,
                 roster: roster.clone(),
+                team: self.team.clone(),
+                outbox: outbox.clone(),
+                state: self.state.clone(),
+                metrics: self.metrics.clone(),
                 stop: CancellationToken::new(),
+                unmarked: Default::default(),
             },
+            outbox,
+            left,
+            writing: Default::default(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
