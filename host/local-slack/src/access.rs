@@ -3,8 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::Options;
+
+pub(crate) mod rotation;
+
+use rotation::Rotation;
 
 /// Scopes that a token has at first: all that the methods here need.
 const SCOPES: [&str; 20] = [
@@ -30,12 +38,22 @@ const SCOPES: [&str; 20] = [
     "users:read",
 ];
 
+/// Scopes that an app-level token has at first.
+const APP_SCOPES: [&str; 1] = ["connections:write"];
+
+/// Stands for every method where an answer is prescribed.
+const ANY: &str = "*";
+
 /// How the next calls of a method are answered, instead of as they deserve.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answer {
-    /// For how many calls this holds; 0 for one.
+    /// For how many calls this holds; 0 for one, or without end where a `probability` is given.
     pub times: u64,
+    /// Which share of the calls this befalls, drawn for each; `None` for all.
+    pub probability: Option<f64>,
+    /// The same seed draws the same.
+    pub seed: u64,
     /// `"ok": false` with this error.
     pub error: Option<String>,
     /// The HTTP status; 0 for 200, or 429 where `retry_after` is given.
@@ -50,6 +68,8 @@ pub struct Answer {
     pub perform: bool,
     /// The connection is closed without an answer.
     pub hang_up: bool,
+    /// The connection is closed after half of the body.
+    pub truncate: bool,
 }
 
 impl Answer {
@@ -68,14 +88,19 @@ impl Answer {
 pub(crate) enum Speaker {
     Bot,
     Installer,
+    /// The app itself, in no workspace.
+    App,
 }
 
 impl Speaker {
     pub(crate) fn of(token: &str) -> Option<Speaker> {
-        if token.starts_with("xoxb-") {
+        let plain = token.strip_prefix("xoxe.").unwrap_or(token);
+        if plain.starts_with("xoxb-") {
             Some(Speaker::Bot)
-        } else if token.starts_with("xoxp-") {
+        } else if plain.starts_with("xoxp-") {
             Some(Speaker::Installer)
+        } else if token.starts_with("xapp-") {
+            Some(Speaker::App)
         } else {
             None
         }
@@ -85,10 +110,30 @@ impl Speaker {
 #[derive(Debug)]
 pub(crate) struct Access {
     only: Option<String>,
+    only_app: Option<String>,
+    pub(crate) rotation: Rotation,
     revoked: HashMap<String, String>,
     pub(crate) scopes: BTreeSet<String>,
-    answers: HashMap<String, Vec<Answer>>,
+    pub(crate) app_scopes: BTreeSet<String>,
+    answers: HashMap<String, Vec<Prescribed>>,
     buckets: HashMap<String, Bucket>,
+}
+
+/// An answer that was prescribed, and the dice for it.
+#[derive(Debug)]
+struct Prescribed {
+    answer: Answer,
+    dice: StdRng,
+}
+
+impl Prescribed {
+    /// Whether this holds for the call that came now.
+    fn holds(&mut self) -> bool {
+        match self.answer.probability {
+            None => true,
+            Some(share) => self.dice.random::<f64>() < share,
+        }
+    }
 }
 
 /// Tokens that refill at a steady rate.
@@ -99,11 +144,15 @@ struct Bucket {
 }
 
 impl Access {
-    pub(crate) fn new(only: Option<String>) -> Access {
+    pub(crate) fn new(options: &Options) -> Access {
+        let set = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
         Access {
-            only,
+            only: options.token.clone(),
+            only_app: options.app_token.clone(),
+            rotation: Rotation::new(options.oauth.clone()),
             revoked: HashMap::new(),
-            scopes: SCOPES.iter().map(|scope| (*scope).to_owned()).collect(),
+            scopes: set(&SCOPES),
+            app_scopes: set(&APP_SCOPES),
             answers: HashMap::new(),
             buckets: HashMap::new(),
         }
@@ -117,10 +166,28 @@ impl Access {
         if let Some(error) = self.revoked.get(token) {
             return Err(error.clone());
         }
-        if self.only.as_deref().is_some_and(|only| only != token) {
-            return Err("invalid_auth".to_owned());
+        if let Some(judgement) = self.rotation.judge(token) {
+            return judgement.map(|()| Speaker::Bot).map_err(str::to_owned);
         }
-        Speaker::of(token).ok_or_else(|| "invalid_auth".to_owned())
+        let speaker = Speaker::of(token).ok_or("invalid_auth")?;
+        let only = match speaker {
+            Speaker::App => &self.only_app,
+            Speaker::Bot | Speaker::Installer => &self.only,
+        };
+        match only.as_deref() {
+            Some(only) if only != token => Err("invalid_auth".to_owned()),
+            // One that expires was issued here, or never.
+            None if token.starts_with("xoxe.") => Err("invalid_auth".to_owned()),
+            _ => Ok(speaker),
+        }
+    }
+
+    /// What a token of this kind may do.
+    pub(crate) fn scopes_of(&self, speaker: Speaker) -> &BTreeSet<String> {
+        match speaker {
+            Speaker::App => &self.app_scopes,
+            Speaker::Bot | Speaker::Installer => &self.scopes,
+        }
     }
 
     pub(crate) fn revoke(&mut self, token: &str, error: &str) {
@@ -129,25 +196,37 @@ impl Access {
 
     /// Prescribes answers after those that were prescribed for the method before.
     pub(crate) fn answer(&mut self, method: &str, mut answer: Answer) {
-        answer.times = answer.times.max(1);
+        if answer.probability.is_none() {
+            answer.times = answer.times.max(1);
+        }
+        let dice = StdRng::seed_from_u64(answer.seed);
         self.answers
             .entry(method.to_owned())
             .or_default()
-            .push(answer);
+            .push(Prescribed { answer, dice });
     }
 
     pub(crate) fn clear_answers(&mut self) {
         self.answers.clear();
     }
 
-    /// The prescribed answer for a call that came now.
+    /// The prescribed answer for a call that came now: one for this method, or else one for all.
     pub(crate) fn prescribed(&mut self, method: &str) -> Option<Answer> {
+        [method, ANY]
+            .into_iter()
+            .find_map(|method| self.prescribed_for(method))
+    }
+
+    fn prescribed_for(&mut self, method: &str) -> Option<Answer> {
         let queue = self.answers.get_mut(method)?;
-        let first = queue.first_mut()?;
-        let answer = first.clone();
-        first.times -= 1;
-        if first.times == 0 {
-            queue.remove(0);
+        let place = queue.iter_mut().position(Prescribed::holds)?;
+        let answer = queue[place].answer.clone();
+        match answer.times {
+            0 => {}
+            1 => {
+                queue.remove(place);
+            }
+            _ => queue[place].answer.times -= 1,
         }
         Some(answer)
     }
@@ -181,10 +260,17 @@ impl Access {
 mod tests {
     use super::*;
 
+    fn access(only: Option<&str>) -> Access {
+        Access::new(&Options {
+            token: only.map(str::to_owned),
+            ..Options::default()
+        })
+    }
+
     #[test]
     fn a_token_is_admitted_refused_or_revoked() {
         let check = |only: Option<&str>, token: Option<&str>, expect: Result<Speaker, &str>| {
-            let mut access = Access::new(only.map(str::to_owned));
+            let mut access = access(only);
             access.revoke("xoxb-gone", "token_revoked");
             assert_eq!(
                 access.admit(token).map_err(|error| error.to_string()),
@@ -197,13 +283,17 @@ mod tests {
         check(None, Some("xoxb-1"), Ok(Speaker::Bot));
         check(None, Some("xoxp-1"), Ok(Speaker::Installer));
         check(None, Some("xoxb-gone"), Err("token_revoked"));
+        check(None, Some("xapp-1"), Ok(Speaker::App));
+        check(None, Some("xoxe.xoxb-1-forged"), Err("invalid_auth"));
+        check(Some("xoxe.xoxb-1"), Some("xoxe.xoxb-1"), Ok(Speaker::Bot));
+        check(Some("xoxb-1"), Some("xapp-1"), Ok(Speaker::App));
         check(Some("xoxb-1"), Some("xoxb-1"), Ok(Speaker::Bot));
         check(Some("xoxb-1"), Some("xoxb-2"), Err("invalid_auth"));
     }
 
     #[test]
     fn a_rate_has_bursts_and_says_how_long_to_wait() {
-        let mut access = Access::new(None);
+        let mut access = access(None);
         for _ in 0..3 {
             access.spend("post C1", 60, 3).unwrap();
         }
@@ -214,7 +304,7 @@ mod tests {
 
     #[test]
     fn prescribed_answers_hold_for_their_calls_and_in_their_order() {
-        let mut access = Access::new(None);
+        let mut access = access(None);
         let error = |error: &str, times| Answer {
             error: Some(error.to_owned()),
             times,
@@ -227,5 +317,27 @@ mod tests {
             .collect();
         let expect = [Some("one"), Some("one"), Some("two"), None];
         assert_eq!(seen, expect.map(|error| error.map(str::to_owned)));
+    }
+
+    #[test]
+    fn an_answer_of_a_probability_befalls_its_share_of_the_calls() {
+        let drawn = |seed| {
+            let mut access = access(None);
+            access.answer(
+                "*",
+                Answer {
+                    status: 500,
+                    probability: Some(0.25),
+                    seed,
+                    ..Answer::default()
+                },
+            );
+            let calls = (0..1000).map(|_| access.prescribed("chat.postMessage").is_some());
+            calls.collect::<Vec<bool>>()
+        };
+        let befallen = drawn(7).iter().filter(|befallen| **befallen).count();
+        assert!((200..300).contains(&befallen), "{befallen}");
+        assert_eq!(drawn(7), drawn(7));
+        assert_ne!(drawn(7), drawn(8));
     }
 }

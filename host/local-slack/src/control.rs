@@ -11,20 +11,27 @@ use crate::access::Answer;
 use crate::core::Core;
 use crate::journal::{Call, ReceivedFrame};
 use crate::lock;
-use crate::rtm::frame::{self, Kind};
-use crate::rtm::{ConnectionId, FAREWELL, Socket};
+use crate::socket::frame::{self, Kind};
+use crate::socket::{ConnectionId, FAREWELL, Socket};
 use crate::workspace::{Audience, Event, Post, Ts, Workspace};
 
+mod app;
 mod burst;
 pub(crate) mod http;
+mod storm;
+mod template;
+mod traffic;
 
+pub use app::Posted;
 pub use burst::{Burst, Sent};
+pub use storm::Storm;
+pub use traffic::{Latency, Report, Through, Traffic};
 
 /// A handle on the workspace, from behind the scenes. Waiting functions have no time limit of their own: put
 /// `tokio::time::timeout` around them.
 #[derive(Debug, Clone)]
 pub struct Control {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// A frame to be sent as it is.
@@ -43,7 +50,9 @@ pub enum Frame {
 pub struct Connection {
     /// Names it in the other operations.
     pub id: ConnectionId,
-    /// The id of the user that it was opened for.
+    /// What is spoken on it: `rtm` or `socket-mode`.
+    pub protocol: &'static str,
+    /// The id of the user that it was opened for; of the bot, in Socket Mode.
     pub user: String,
     /// When it was opened, in seconds since 1970.
     pub since: f64,
@@ -60,6 +69,14 @@ pub enum ControlError {
     /// There is no such conversation.
     #[error("the workspace has no conversation {0:?}: give an id or a name, such as general")]
     Conversation(String),
+    /// Requests go to no network.
+    #[error(
+        "the local Slack cannot post to {0:?}: give an http:// URL on this machine, such as http://127.0.0.1:8000/slack/events"
+    )]
+    EventsUrl(String),
+    /// An interaction that is no object.
+    #[error("an interaction's payload is a JSON object")]
+    Payload,
     /// A thread's time that is no time.
     #[error("{0:?} is no ts: it looks like 1355517523.000005")]
     Ts(String),
@@ -178,6 +195,7 @@ impl Control {
         let workspace = lock(&self.core.workspace);
         let connection = |socket: &Arc<Socket>| Connection {
             id: socket.id,
+            protocol: socket.protocol.name(),
             user: workspace.users[socket.user].id.clone(),
             since: socket.since,
             frozen: socket.is_frozen(),
@@ -210,6 +228,12 @@ impl Control {
     /// Ends [`Control::freeze`]; what was queued meanwhile is written.
     pub fn thaw(&self, which: Option<ConnectionId>) -> usize {
         self.each(which, |socket| socket.freeze(false))
+    }
+
+    /// Reads what clients send at so many bytes a second from now on, on all sockets that are open, or on one; `None`
+    /// for as fast as they send.
+    pub fn read_slowly(&self, which: Option<ConnectionId>, rate: Option<u32>) -> usize {
+        self.each(which, |socket| socket.read_slowly(rate))
     }
 
     /// Says `goodbye`, and closes the sockets after `linger`, as a WebSocket is closed; with `None` they stay open.
@@ -286,7 +310,8 @@ impl Control {
         self.core.journal.clear_calls();
     }
 
-    /// Prescribes how the next calls of a method are answered. What was prescribed before comes first.
+    /// Prescribes how the next calls of a method are answered; `*` stands for all methods, and `websocket` for the
+    /// handshake of a socket. What was prescribed before comes first.
     pub fn answer(&self, method: &str, answer: Answer) {
         lock(&self.core.access).answer(method, answer);
     }
@@ -296,9 +321,20 @@ impl Control {
         lock(&self.core.access).clear_answers();
     }
 
-    /// Sets the scopes that all tokens have, as the `x-oauth-scopes` header gives them.
+    /// Sets the scopes that all tokens of the workspace have, as the `x-oauth-scopes` header gives them.
     pub fn set_scopes(&self, scopes: &[&str]) {
         lock(&self.core.access).scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    }
+
+    /// Sets the scopes that app-level tokens have.
+    pub fn set_app_scopes(&self, scopes: &[&str]) {
+        lock(&self.core.access).app_scopes =
+            scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    }
+
+    /// Lets all tokens that `oauth.v2.access` has given out so far expire now.
+    pub fn expire_tokens(&self) {
+        lock(&self.core.access).rotation.expire();
     }
 
     /// Lets every call with this token fail from now on, with `token_revoked`, `account_inactive` or the like.

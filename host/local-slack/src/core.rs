@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::access::Access;
+use crate::delivery::{Deliveries, Tally, wrapper};
 use crate::journal::Journal;
-use crate::rtm::{Sockets, Ticket};
+use crate::response_url::ResponseUrls;
+use crate::socket::{Protocol, Sockets, Ticket};
 use crate::workspace::{Audience, Event, Workspace};
 use crate::{Options, lock, roster};
 
@@ -18,11 +20,15 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) addr: SocketAddr,
     pub(crate) token: String,
+    pub(crate) app_token: String,
     pub(crate) workspace: Mutex<Workspace>,
     pub(crate) access: Mutex<Access>,
     pub(crate) journal: Journal,
     pub(crate) sockets: Sockets,
     pub(crate) tickets: Mutex<HashMap<String, Ticket>>,
+    /// What is given to the app through Socket Mode or HTTP.
+    pub(crate) deliveries: Deliveries,
+    pub(crate) response_urls: Mutex<ResponseUrls>,
     /// Every event, for the terminal.
     pub(crate) feed: broadcast::Sender<Value>,
 }
@@ -33,14 +39,21 @@ impl Core {
             .token
             .clone()
             .unwrap_or_else(|| "xoxb-local-slack".to_owned());
+        let app_token = options
+            .app_token
+            .clone()
+            .unwrap_or_else(|| "xapp-local-slack".to_owned());
         Core {
             addr,
             token,
+            app_token,
             workspace: Mutex::new(roster::generate(&options)),
-            access: Mutex::new(Access::new(options.token.clone())),
+            access: Mutex::new(Access::new(&options)),
             journal: Journal::new(options.keep),
             sockets: Sockets::default(),
             tickets: Mutex::default(),
+            deliveries: Deliveries::new(&options),
+            response_urls: Mutex::default(),
             feed: broadcast::Sender::new(1024),
             options,
         }
@@ -53,24 +66,44 @@ impl Core {
 
     /// Changes the workspace and tells connections of it, in the order of the changes.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Workspace) -> R) -> R {
+        self.change_counted(None, change)
+    }
+
+    /// As [`Core::change`]; what the app is told is counted.
+    pub(crate) fn change_counted<R>(
+        &self,
+        tally: Option<&Arc<Tally>>,
+        change: impl FnOnce(&mut Workspace) -> R,
+    ) -> R {
         let mut workspace = lock(&self.workspace);
         let result = change(&mut workspace);
         for event in std::mem::take(&mut workspace.events) {
-            self.tell(&workspace, event);
+            self.tell(&mut workspace, event, tally);
         }
         result
     }
 
-    fn tell(&self, workspace: &Workspace, event: Event) {
+    fn tell(&self, workspace: &mut Workspace, event: Event, tally: Option<&Arc<Tally>>) {
         let text = event.value.to_string();
         self.sockets.send_where(text.as_bytes(), |socket| {
+            let Protocol::Rtm { watched, .. } = &socket.protocol else {
+                return false;
+            };
             let asked = match event.audience {
                 Audience::MembersBut(_, but) => but != socket.id,
-                Audience::Watchers(user) => lock(&socket.watched).contains(&user),
+                Audience::Watchers(user) => lock(watched).contains(&user),
                 Audience::Members(_) | Audience::User(_) => true,
             };
             asked && workspace.sees(event.audience, socket.user)
         });
+        if self.deliveries.has_app()
+            && let Some(event) = wrapper::subscribed(workspace, &event)
+        {
+            let lane = event["channel"].as_str().unwrap_or_default().to_owned();
+            let callback = wrapper::event_callback(workspace, event);
+            self.deliveries
+                .submit(self, callback.in_lane(lane), tally.cloned());
+        }
         // Without a terminal nobody listens, which is fine.
         self.feed.send(event.value).ok();
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::lock;
-use crate::rtm::ConnectionId;
+use crate::socket::ConnectionId;
 use crate::workspace::now_micros;
 
 /// A call of the Web API.

@@ -1,8 +1,14 @@
-//! A Slack workspace on loopback: Web API, RTM and a control interface, for development and tests.
+//! A Slack workspace on loopback: Web API, RTM, Socket Mode, events over HTTP, faults on demand and a control
+//! interface, for development and tests.
 //!
 //! [`LocalSlack::start`] gives a server that Slack's own SDKs take for Slack once they are pointed at
 //! [`LocalSlack::api_url`]. [`LocalSlack::control`] makes things happen in it and shows what it was asked; the same is
 //! served as HTTP under `/control/`. [`terminal`] lets a person talk to a bot through it.
+//!
+//! What happens in the workspace goes to all sockets of RTM. It also goes to the app, once: through HTTP where there is
+//! a request URL ([`Options::events_url`]), else through Socket Mode, to one of its connections in turn. Socket Mode
+//! begins with the first call of `apps.connections.open`, or at once with [`Options::socket_mode`]; from then on, what
+//! is not acknowledged is given again by Slack's rules, also while no connection is there.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new()?.block_on(async {
@@ -29,18 +35,28 @@ use tokio_util::sync::CancellationToken;
 mod access;
 mod control;
 mod core;
+mod delivery;
+mod fault;
 mod journal;
+mod response_url;
 mod roster;
 mod rtm;
 mod server;
+mod socket;
+mod socket_mode;
 mod terminal;
 mod web_api;
 mod workspace;
 
 pub use crate::access::Answer;
-pub use crate::control::{Burst, Connection, Control, ControlError, Frame, Sent};
+pub use crate::control::{
+    Burst, Connection, Control, ControlError, Frame, Latency, Posted, Report, Sent, Storm, Through,
+    Traffic,
+};
+pub use crate::delivery::{Attempt, Delivery, Outcome};
+pub use crate::fault::{Fault, Happening, Reason};
 pub use crate::journal::{Call, ReceivedFrame};
-pub use crate::rtm::ConnectionId;
+pub use crate::socket::ConnectionId;
 pub use crate::terminal::terminal;
 
 /// The owner of a running workspace. Dropping it ends the server and cuts all connections.
@@ -68,15 +84,46 @@ pub struct Options {
     pub bot_name: String,
     /// Only this token is accepted; with `None`, any that begins with `xoxb-` (the bot) or `xoxp-` (alice).
     pub token: Option<String>,
+    /// Only this app-level token is accepted; with `None`, any that begins with `xapp-`.
+    pub app_token: Option<String>,
+    /// For tokens that expire.
+    pub oauth: OAuth,
+    /// Where the app takes events, commands and interactions over HTTP: a URL on this machine. Without one it gets them
+    /// through Socket Mode.
+    pub events_url: Option<String>,
+    /// What requests to the app are signed with.
+    pub signing_secret: String,
+    /// Whether the app uses Socket Mode from the start, so that events wait for its connection by Slack's rules;
+    /// otherwise from its first call of `apps.connections.open`.
+    pub socket_mode: bool,
+    /// How long the app may take to acknowledge; Slack gives 3 s.
+    pub ack_timeout: Duration,
+    /// When an event that was not acknowledged is given again; Slack does so at once, after 1 min and after 5 min.
+    pub retry_delays: [Duration; 3],
+    /// How long after a `disconnect` with the reason `warning` a connection is closed; Slack gives about 10 s.
+    pub warning_time: Duration,
     /// Whether calls beyond Slack's rates are answered with 429: one post a second in each channel, in bursts of up
     /// to 10, and for other methods their tier's calls a minute.
     pub rate_limits: bool,
     /// How often each socket is sent a WebSocket ping.
     pub ping_interval: Duration,
-    /// How long a URL from `rtm.connect` can be used; Slack gives 30 s.
+    /// How long a URL from `rtm.connect` or `apps.connections.open` can be used; Slack gives 30 s.
     pub url_lifetime: Duration,
-    /// How many messages are kept for each conversation; as many calls and as many frames are kept in the journal.
+    /// How many messages are kept for each conversation; as many calls, frames and deliveries are kept in the journal.
     pub keep: usize,
+}
+
+/// What an app needs to renew its tokens with `oauth.v2.access`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth {
+    /// The app's id in OAuth.
+    pub client_id: String,
+    /// The app's secret in OAuth.
+    pub client_secret: String,
+    /// The first refresh token; each serves once, and its answer has the next.
+    pub refresh_token: String,
+    /// How long an access token is good; Slack gives 12 h.
+    pub token_lifetime: Duration,
 }
 
 /// A workspace's identity.
@@ -99,6 +146,14 @@ pub enum StartError {
     /// A token that Slack could not have given out.
     #[error("the local Slack cannot accept a token that does not begin with xoxb- or xoxp-")]
     Token,
+    /// An app-level token that Slack could not have given out.
+    #[error("the local Slack cannot accept an app-level token that does not begin with xapp-")]
+    AppToken,
+    /// The local Slack posts to no network.
+    #[error(
+        "the local Slack cannot post to {0:?}: give an http:// URL on this machine, such as http://127.0.0.1:8000/slack/events"
+    )]
+    EventsUrl(String),
     /// The address is taken, or may not be used.
     #[error(
         "the local Slack cannot listen on {addr}: {source}; use another port, or 0 for any free one"
@@ -122,14 +177,30 @@ impl LocalSlack {
             return Err(StartError::NotLoopback(addr));
         }
         if let Some(token) = &options.token
-            && access::Speaker::of(token).is_none()
+            && !matches!(
+                access::Speaker::of(token),
+                Some(access::Speaker::Bot | access::Speaker::Installer)
+            )
         {
             return Err(StartError::Token);
         }
+        if let Some(token) = &options.app_token
+            && access::Speaker::of(token) != Some(access::Speaker::App)
+        {
+            return Err(StartError::AppToken);
+        }
+        let target = match &options.events_url {
+            Some(url) => {
+                let target = delivery::http::Target::read(url);
+                Some(target.ok_or_else(|| StartError::EventsUrl(url.clone()))?)
+            }
+            None => None,
+        };
         let refused = |source| StartError::Listen { addr, source };
         let listener = tokio::net::TcpListener::bind(addr).await.map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let core = Arc::new(core::Core::new(options, addr));
+        core.deliveries.http.aim(target);
         let cancel = CancellationToken::new();
         let server = tokio::spawn(server::serve(listener, core.clone(), cancel.clone()));
         Ok(LocalSlack {
@@ -152,6 +223,21 @@ impl LocalSlack {
     /// A bot's token that it accepts.
     pub fn token(&self) -> &str {
         &self.core.token
+    }
+
+    /// An app-level token that it accepts.
+    pub fn app_token(&self) -> &str {
+        &self.core.app_token
+    }
+
+    /// What requests to the app are signed with.
+    pub fn signing_secret(&self) -> &str {
+        &self.core.options.signing_secret
+    }
+
+    /// The refresh token that is good now.
+    pub fn refresh_token(&self) -> String {
+        lock(&self.core.access).rotation.refresh_token().to_owned()
     }
 
     /// Makes things happen and shows what happened.
@@ -189,10 +275,33 @@ impl Default for Options {
             },
             bot_name: "djangobot".to_owned(),
             token: None,
+            app_token: None,
+            oauth: OAuth::default(),
+            events_url: None,
+            signing_secret: "local-slack-signing-secret".to_owned(),
+            socket_mode: false,
+            ack_timeout: Duration::from_secs(3),
+            retry_delays: [
+                Duration::ZERO,
+                Duration::from_secs(60),
+                Duration::from_secs(300),
+            ],
+            warning_time: Duration::from_secs(10),
             rate_limits: false,
             ping_interval: Duration::from_secs(15),
             url_lifetime: Duration::from_secs(30),
             keep: 10_000,
+        }
+    }
+}
+
+impl Default for OAuth {
+    fn default() -> OAuth {
+        OAuth {
+            client_id: "1000000000000.2000000000000".to_owned(),
+            client_secret: "local-slack-client-secret".to_owned(),
+            refresh_token: "xoxe-1-local-slack".to_owned(),
+            token_lifetime: Duration::from_secs(12 * 3600),
         }
     }
 }

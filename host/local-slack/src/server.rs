@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
@@ -15,13 +15,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
-use crate::{control, lock, rtm, web_api};
+use crate::socket::{self, Protocol, Ticket};
+use crate::{control, delivery, lock, response_url, rtm, socket_mode, web_api};
+
+mod payload;
+
+pub(crate) use payload::Payload;
 
 /// The most that a request's body may hold, in bytes.
 const LONGEST_BODY: usize = 64 * 1024 * 1024;
 
 /// A whole answer. An error ends the connection without one.
-pub(crate) type Answered = Result<Response<Full<Bytes>>, HangUp>;
+pub(crate) type Answered = Result<Response<Payload>, HangUp>;
 
 /// The connection is closed without an answer.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -37,6 +42,7 @@ pub(crate) struct Asked {
 /// Accepts connections until it is cancelled, then cuts them all.
 pub(crate) async fn serve(listener: TcpListener, core: Arc<Core>, cancel: CancellationToken) {
     let mut connections = JoinSet::new();
+    connections.spawn(delivery::run(core.clone()));
     loop {
         tokio::select! {
             () = cancel.cancelled() => break,
@@ -56,7 +62,7 @@ pub(crate) async fn serve(listener: TcpListener, core: Arc<Core>, cancel: Cancel
     connections.shutdown().await;
 }
 
-/// Serves HTTP on one connection, and RTM on it once it was upgraded.
+/// Serves HTTP on one connection, and RTM or Socket Mode on it once it was upgraded.
 async fn connection(core: Arc<Core>, stream: TcpStream) {
     stream.set_nodelay(true).ok();
     let upgrade = Mutex::new(None);
@@ -67,16 +73,30 @@ async fn connection(core: Arc<Core>, stream: TcpStream) {
     let (Ok(parts), Some(ticket)) = (served, lock(&upgrade).take()) else {
         return;
     };
-    rtm::serve(&core, parts.io.into_inner(), parts.read_buf, ticket).await;
+    let (stream, early) = (parts.io.into_inner(), parts.read_buf);
+    // Without it an event could wait for the acknowledgement of the one before.
+    stream.set_nodelay(true).ok();
+    match ticket {
+        None => {
+            socket::turn_away(stream, &rtm::expired()).await.ok();
+        }
+        Some(ticket) if matches!(ticket.protocol, Protocol::SocketMode) => {
+            socket_mode::serve(&core, stream, early, ticket).await;
+        }
+        Some(ticket) => rtm::serve(&core, stream, early, ticket).await,
+    }
 }
 
 /// The ticket that came with an upgrade; inside, `None` where it is no good.
-type Upgrade = Mutex<Option<Option<rtm::Ticket>>>;
+type Upgrade = Mutex<Option<Option<Ticket>>>;
 
 async fn answer(core: &Arc<Core>, upgrade: &Upgrade, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
     if head.uri.path() == "/link/" {
-        return Ok(upgraded(core, upgrade, &head));
+        return match web_api::prescribed(core, "websocket").await? {
+            Some(prescribed) => Ok(prescribed),
+            None => Ok(upgraded(core, upgrade, &head)),
+        };
     }
     let body = match Limited::new(body, LONGEST_BODY).collect().await {
         Ok(body) => body.to_bytes(),
@@ -93,10 +113,12 @@ async fn answer(core: &Arc<Core>, upgrade: &Upgrade, request: Request<Incoming>)
         web_api::answer(core, method, asked).await
     } else if let Some(operation) = path.strip_prefix("/control/") {
         Ok(control::http::answer(core, operation, asked).await)
+    } else if let Some(id) = path.strip_prefix("/response/") {
+        Ok(response_url::answer(core, id, &asked.body))
     } else {
         Ok(plain(
             StatusCode::NOT_FOUND,
-            "the local Slack has /api/ and /control/",
+            "the local Slack has /api/, /response/ and /control/",
         ))
     }
 }
@@ -106,7 +128,7 @@ fn upgraded(
     core: &Core,
     upgrade: &Upgrade,
     head: &hyper::http::request::Parts,
-) -> Response<Full<Bytes>> {
+) -> Response<Payload> {
     let Some(key) = head.headers.get(header::SEC_WEBSOCKET_KEY) else {
         return plain(
             StatusCode::BAD_REQUEST,
@@ -115,7 +137,7 @@ fn upgraded(
     };
     let query = head.uri.query().unwrap_or_default();
     let ticket = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket");
-    let ticket = ticket.and_then(|(_, ticket)| rtm::redeem(core, &ticket));
+    let ticket = ticket.and_then(|(_, ticket)| socket::redeem(core, &ticket));
     *lock(upgrade) = Some(ticket);
     let accept = derive_accept_key(key.as_bytes());
     let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");
@@ -130,7 +152,7 @@ fn upgraded(
 }
 
 /// An answer of plain text.
-pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Payload> {
     let text = Bytes::copy_from_slice(text.as_bytes());
     with_body(status, "text/plain; charset=utf-8", text)
 }
@@ -140,8 +162,8 @@ pub(crate) fn with_body(
     status: StatusCode,
     content_type: &'static str,
     body: Bytes,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+) -> Response<Payload> {
+    let mut response = Response::new(Payload::new(body));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -150,7 +172,7 @@ pub(crate) fn with_body(
 }
 
 /// An answer that is JSON, as Slack labels it.
-pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Payload> {
     let body = Bytes::from(value.to_string());
     with_body(status, "application/json; charset=utf-8", body)
 }

@@ -10,6 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
+use crate::delivery::NOTE;
 use crate::workspace::Ts;
 use crate::{Control, LocalSlack, lock};
 
@@ -20,13 +21,14 @@ const HELP: &str = "\
 text            is posted to #general as alice
 #channel text   is posted to that channel as alice
 @user text      is a direct message from that user to the bot
+/name text      is a slash command of the app, typed in #general as alice
 /help           shows this
 ";
 
 /// Posts each line of `input` as a user and shows on `output` what the bot does, until either ends or `cancel`.
 ///
 /// A plain line goes to #general as alice, `#channel text` to a channel, `@user text` is a direct message from that
-/// user to the bot, and `/help` says so. Escape sequences in what is shown are taken out.
+/// user to the bot, `/name text` is a slash command of the app, and `/help` says so. Escape sequences in what is shown are taken out.
 ///
 /// # Errors
 /// When `input` cannot be read or `output` cannot be written.
@@ -65,13 +67,16 @@ fn typed(control: &Control, line: &str) -> Option<String> {
     let rest = rest.trim_start();
     let said = if line.is_empty() {
         return None;
-    } else if line.starts_with('/') {
-        let unknown = format!("{first} is no command here\n{HELP}");
-        return Some(if first == "/help" {
-            HELP.to_owned()
-        } else {
-            unknown
-        });
+    } else if first == "/help" {
+        return Some(HELP.to_owned());
+    } else if first.len() > 1 && first.starts_with('/') {
+        if !control.core.deliveries.has_app() {
+            return Some(format!(
+                "{first} goes nowhere: no app has connected in Socket Mode, or has a URL for events\n"
+            ));
+        }
+        let number = control.slash(SPEAKER, "general", first, rest);
+        number.map(|number| number.to_string())
     } else if let Some(user) = first.strip_prefix('@').filter(|_| !rest.is_empty()) {
         control.say(user, user, rest)
     } else if let Some(channel) = first.strip_prefix('#').filter(|_| !rest.is_empty()) {
@@ -84,6 +89,9 @@ fn typed(control: &Control, line: &str) -> Option<String> {
 
 /// The line for an event, if the bot caused it.
 fn seen(core: &Core, event: &Value) -> Option<String> {
+    if event["type"] == NOTE {
+        return event["text"].as_str().map(plain);
+    }
     let workspace = lock(&core.workspace);
     let bot = &workspace.users[workspace.bot];
     let bot_id = bot.bot().map(|(bot_id, _)| bot_id);

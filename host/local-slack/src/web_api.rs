@@ -5,25 +5,28 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
-use hyper::body::Body as _;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::access::{Answer, Speaker};
 use crate::core::Core;
 use crate::lock;
-use crate::server::{Answered, Asked, HangUp, json as json_response, plain};
+use crate::server::{Answered, Asked, HangUp, Payload, json as json_response, plain};
 use crate::workspace::Workspace;
 
+mod apps;
 mod arguments;
 mod auth;
 mod chat;
 mod conversations;
 mod cursor;
+mod messages;
+mod oauth;
 mod reactions;
 mod rtm;
 mod users;
+mod views;
 
 use arguments::Arguments;
 
@@ -36,16 +39,44 @@ struct Method {
     per_minute: u32,
     /// One of these is needed; none are where the list is empty.
     scopes: &'static [&'static str],
+    tokens: Tokens,
     run: fn(&mut Request<'_>) -> Result<Body, Refusal>,
 }
 
-const METHODS: [Method; 17] = [
-    method("api.test", 100, &[], auth::api_test),
-    method("auth.test", 600, &[], auth::test),
+/// Which tokens a method takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    /// It needs none.
+    None,
+    /// Those of a workspace: a bot's, a user's.
+    Workspace,
+    /// App-level ones, in the header only.
+    App,
+    /// Each that is good.
+    Any,
+}
+
+const METHODS: &[Method] = &[
+    method("api.test", 100, &[], auth::api_test).with(Tokens::None),
+    method("auth.test", 600, &[], auth::test).with(Tokens::Any),
+    method("oauth.v2.access", 600, &[], oauth::access).with(Tokens::None),
+    method(
+        "apps.connections.open",
+        50,
+        &["connections:write"],
+        apps::open_connection,
+    )
+    .with(Tokens::App),
     method("rtm.connect", 1, &["rtm:stream"], rtm::connect),
     method("rtm.start", 1, &["rtm:stream"], rtm::connect),
     method("users.list", 20, &["users:read"], users::list),
     method("users.info", 100, &["users:read"], users::info),
+    method(
+        "users.conversations",
+        50,
+        conversations::READ,
+        conversations::of_user,
+    ),
     method(
         "conversations.list",
         20,
@@ -73,8 +104,14 @@ const METHODS: [Method; 17] = [
     method(
         "conversations.history",
         50,
-        conversations::HISTORY,
-        conversations::history,
+        messages::SCOPES,
+        messages::history,
+    ),
+    method(
+        "conversations.replies",
+        50,
+        messages::SCOPES,
+        messages::replies,
     ),
     method("chat.postMessage", 600, &["chat:write"], chat::post_message),
     method(
@@ -92,6 +129,7 @@ const METHODS: [Method; 17] = [
         &["reactions:write"],
         reactions::remove,
     ),
+    method("views.open", 100, &[], views::open),
 ];
 
 const fn method(
@@ -104,7 +142,14 @@ const fn method(
         name,
         per_minute,
         scopes,
+        tokens: Tokens::Workspace,
         run,
+    }
+}
+
+impl Method {
+    const fn with(self, tokens: Tokens) -> Method {
+        Method { tokens, ..self }
     }
 }
 
@@ -124,7 +169,8 @@ impl Request<'_> {
     fn user(&self, workspace: &Workspace) -> usize {
         match self.speaker {
             Speaker::Bot => workspace.bot,
-            Speaker::Installer => workspace.installer,
+            // An app's own methods ask for no user.
+            Speaker::Installer | Speaker::App => workspace.installer,
         }
     }
 }
@@ -194,24 +240,21 @@ pub(crate) async fn answer(core: &Core, method: &str, asked: Asked) -> Answered 
         }
         _ => perform(core, method, &arguments),
     };
-    if let Some(answer) = prescribed {
-        tokio::time::sleep(Duration::from_millis(answer.delay_ms)).await;
-        if answer.hang_up {
-            core.journal.answered(number, 0, Value::Null);
-            return Err(HangUp);
-        }
+    if let Some(answer) = &prescribed
+        && let Err(hang_up) = held_back(answer).await
+    {
+        core.journal.answered(number, 0, Value::Null);
+        return Err(hang_up);
     }
-    let mut response = match &reply.body {
-        Value::String(text) => plain(reply.status, text),
-        body => json_response(reply.status, body),
-    };
+    let mut response = response(&reply);
     let headers = response.headers_mut();
-    let scopes = lock(&core.access)
-        .scopes
-        .iter()
-        .cloned()
-        .collect::<Vec<_>>();
-    if let Ok(scopes) = HeaderValue::from_str(&scopes.join(",")) {
+    let scopes = {
+        let access = lock(&core.access);
+        let speaker = arguments.token().and_then(Speaker::of);
+        let scopes = access.scopes_of(speaker.unwrap_or(Speaker::Bot));
+        scopes.iter().cloned().collect::<Vec<_>>().join(",")
+    };
+    if let Ok(scopes) = HeaderValue::from_str(&scopes) {
         headers.insert(HeaderName::from_static("x-oauth-scopes"), scopes);
     }
     if let Some(known) = METHODS.iter().find(|known| known.name == method)
@@ -223,17 +266,57 @@ pub(crate) async fn answer(core: &Core, method: &str, asked: Asked) -> Answered 
         HeaderName::from_static("x-slack-req-id"),
         HeaderValue::from(number),
     );
-    if let Some(seconds) = reply.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    let length = response.body().size_hint().lower();
+    let length = response.body().len() as u64;
     let kept = if length <= LONGEST_KEPT {
         reply.body
     } else {
         json!({"ok": reply.body["ok"], "too_long_to_keep": length})
     };
     core.journal.answered(number, reply.status.as_u16(), kept);
-    Ok(response)
+    Ok(broken_off(response, prescribed.as_ref()))
+}
+
+/// The answer that was prescribed for something that is no method, if one was.
+pub(crate) async fn prescribed(
+    core: &Core,
+    what: &str,
+) -> Result<Option<Response<Payload>>, HangUp> {
+    let Some(answer) = lock(&core.access).prescribed(what) else {
+        return Ok(None);
+    };
+    held_back(&answer).await?;
+    let replaced = answer.replaces();
+    Ok(replaced.then(|| broken_off(response(&prescribed_reply(&answer)), Some(&answer))))
+}
+
+/// Holds an answer back for as long as is prescribed.
+async fn held_back(answer: &Answer) -> Result<(), HangUp> {
+    tokio::time::sleep(Duration::from_millis(answer.delay_ms)).await;
+    if answer.hang_up { Err(HangUp) } else { Ok(()) }
+}
+
+fn response(reply: &Reply) -> Response<Payload> {
+    let mut response = match &reply.body {
+        Value::String(text) => plain(reply.status, text),
+        body => json_response(reply.status, body),
+    };
+    if let Some(seconds) = reply.retry_after {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Cuts the body short where that is prescribed; the length of the whole is announced all the same.
+fn broken_off(response: Response<Payload>, prescribed: Option<&Answer>) -> Response<Payload> {
+    if !prescribed.is_some_and(|answer| answer.truncate) {
+        return response;
+    }
+    let length = response.body().len();
+    let mut response = response.map(Payload::cut_short);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }
 
 fn prescribed_reply(answer: &Answer) -> Reply {
@@ -312,31 +395,9 @@ fn attempt(
     if let Some(error) = arguments.malformed() {
         return Err(error.into());
     }
-    // The one method that needs no token.
-    let speaker = if name == "api.test" {
-        Speaker::Bot
-    } else {
-        let access = lock(&core.access);
-        let speaker = access
-            .admit(arguments.token())
-            .map_err(|error| Refusal::from(&*error))?;
-        if !method.scopes.is_empty()
-            && !method
-                .scopes
-                .iter()
-                .any(|scope| access.scopes.contains(*scope))
-        {
-            let provided: Vec<&str> = access.scopes.iter().map(String::as_str).collect();
-            let more = vec![
-                ("needed", json!(method.scopes.join(","))),
-                ("provided", json!(provided.join(","))),
-            ];
-            return Err(Refusal {
-                more,
-                ..Refusal::from("missing_scope")
-            });
-        }
-        speaker
+    let speaker = match method.tokens {
+        Tokens::None => Speaker::Bot,
+        _ => admitted(core, method, arguments)?,
     };
     if core.options.rate_limits {
         // A tier's calls may come all at once, and a few even of the rarest; Slack documents no finer rule.
@@ -353,6 +414,37 @@ fn attempt(
     let outcome = (method.run)(&mut request);
     warnings.append(&mut request.warnings);
     outcome
+}
+
+/// Whom the caller's token speaks for, where it may call the method.
+fn admitted(core: &Core, method: &Method, arguments: &Arguments) -> Result<Speaker, Refusal> {
+    let token = match method.tokens {
+        Tokens::App => arguments.bearer(),
+        _ => arguments.token(),
+    };
+    let access = lock(&core.access);
+    let speaker = access
+        .admit(token)
+        .map_err(|error| Refusal::from(&*error))?;
+    let is_app = speaker == Speaker::App;
+    match method.tokens {
+        Tokens::App if !is_app => return Err("not_allowed_token_type".into()),
+        Tokens::Workspace if is_app => return Err("not_allowed_token_type".into()),
+        _ => {}
+    }
+    let has = access.scopes_of(speaker);
+    if method.scopes.is_empty() || method.scopes.iter().any(|scope| has.contains(*scope)) {
+        return Ok(speaker);
+    }
+    let provided: Vec<&str> = has.iter().map(String::as_str).collect();
+    let more = vec![
+        ("needed", json!(method.scopes.join(","))),
+        ("provided", json!(provided.join(","))),
+    ];
+    Err(Refusal {
+        more,
+        ..Refusal::from("missing_scope")
+    })
 }
 
 /// An object's fields.

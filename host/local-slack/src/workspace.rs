@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::rtm::ConnectionId;
+use crate::socket::ConnectionId;
 use crate::{Options, Team, roster};
 
 mod conversation;
@@ -13,7 +13,7 @@ mod ts;
 mod user;
 
 pub(crate) use conversation::{Conversation, Kind, Members};
-pub(crate) use message::{Post, Refused};
+pub(crate) use message::{Message, Post, Refused};
 pub(crate) use ts::{Ts, now_micros};
 pub(crate) use user::{Nature, User, ZONES};
 
@@ -37,6 +37,8 @@ pub(crate) struct Workspace {
     /// The user that `xoxp-` tokens speak for.
     pub(crate) installer: usize,
     clock: Ts,
+    /// Counts up, from a place that no other run of the server has likely begun at: apps remember what they have seen.
+    event_ids: u64,
     /// Messages kept in each conversation.
     keep: usize,
     /// What has happened and was not told yet, in order.
@@ -79,6 +81,7 @@ impl Workspace {
             bot: 0,
             installer: 0,
             clock: Ts::default(),
+            event_ids: rand::random(),
             keep: options.keep,
             events: Vec::new(),
         }
@@ -162,6 +165,11 @@ impl Workspace {
         (index, false)
     }
 
+    /// The id of the app that the bot belongs to.
+    pub(crate) fn app_id(&self) -> &str {
+        self.users[self.bot].bot().map_or("", |(_, app_id)| app_id)
+    }
+
     pub(crate) fn user(&self, id: &str) -> Option<usize> {
         self.users_by_id.get(id).copied()
     }
@@ -189,6 +197,17 @@ impl Workspace {
         let first = self.tick();
         self.clock = Ts(first.0 + count.saturating_sub(1));
         first
+    }
+
+    /// The id of another event, `Ev...`.
+    pub(crate) fn next_event_id(&mut self) -> String {
+        format!("Ev0{:012X}", self.next_event_number())
+    }
+
+    /// What that id counts with: 48 bits.
+    pub(crate) fn next_event_number(&mut self) -> u64 {
+        self.event_ids = self.event_ids.wrapping_add(1) & 0xFFFF_FFFF_FFFF;
+        self.event_ids
     }
 
     /// Whether a connection of `user` is told of what `audience` is told.

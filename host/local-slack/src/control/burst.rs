@@ -4,20 +4,18 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::template::{self, Template};
 use crate::core::Core;
 use crate::journal::now;
 use crate::lock;
-use crate::rtm::frame::{self, Kind};
+use crate::socket::frame::{self, Kind};
 use crate::workspace::Ts;
 
 /// Frames are made in pieces of about this many bytes.
 const PIECE: usize = 128 * 1024;
 /// A socket's queue is filled up to this many bytes.
 const AHEAD: usize = 1024 * 1024;
-/// Digits of a message's number in its text.
-const DIGITS: usize = 10;
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,72 +59,6 @@ pub struct Sent {
     pub seconds: f64,
 }
 
-/// A message with places for what differs from one to the next: its number, and its time in two places.
-struct Template {
-    frame: Vec<u8>,
-    number: usize,
-    times: [usize; 2],
-}
-
-impl Template {
-    /// For messages of `bytes` bytes from a user in a channel.
-    fn new(team: &str, channel: &str, user: &str, bytes: usize) -> Template {
-        let build = |padding: usize| {
-            let text = format!("message {:0DIGITS$} {}", 0, filler(padding));
-            let block = json!([{"type": "rich_text", "block_id": "burst", "elements": [
-                {"type": "rich_text_section", "elements": [{"type": "text", "text": "message"}]}]}]);
-            json!({"type": "message", "channel": channel, "user": user, "text": text, "team": team,
-                "blocks": block, "ts": Ts(0).to_string(), "event_ts": Ts(0).to_string()})
-            .to_string()
-        };
-        // The time has more digits than that of Ts(0); both places grow by the same.
-        let time = |json: String| json.replace("\"0.000000\"", "\"0000000000.000000\"");
-        let bare = time(build(0)).len();
-        let json = time(build(bytes.saturating_sub(bare)));
-        let mut out = BytesMut::new();
-        frame::write(Kind::Text, json.as_bytes(), &mut out);
-        let place = |key: &str| {
-            let found = out
-                .windows(key.len())
-                .position(|window| window == key.as_bytes());
-            found.map_or(0, |at| at + key.len())
-        };
-        Template {
-            number: place("\"text\":\"message "),
-            times: [place("\"ts\":\""), place("\"event_ts\":\"")],
-            frame: out.to_vec(),
-        }
-    }
-
-    fn write(&self, number: u64, ts: Ts, out: &mut BytesMut) {
-        let start = out.len();
-        out.extend_from_slice(&self.frame);
-        let frame = &mut out[start..];
-        digits(&mut frame[self.number..self.number + DIGITS], number);
-        for place in self.times {
-            digits(&mut frame[place..place + 10], ts.0 / 1_000_000);
-            digits(&mut frame[place + 11..place + 17], ts.0 % 1_000_000);
-        }
-    }
-}
-
-/// Writes a number with leading zeros.
-fn digits(out: &mut [u8], mut number: u64) {
-    for digit in out.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-}
-
-/// Words, `length` bytes of them.
-fn filler(length: usize) -> String {
-    "the quick brown fox jumps over the lazy dog while it rains "
-        .chars()
-        .cycle()
-        .take(length)
-        .collect()
-}
-
 pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
     let templates = templates(core, &burst);
     let sockets = core.sockets.get(None);
@@ -135,7 +67,7 @@ pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
     // A paced burst goes frame by frame, or what is due at once.
     let size = templates
         .first()
-        .map_or(1, |template| template.frame.len().max(1));
+        .map_or(1, |template| template.len().max(1));
     while number < burst.frames && !templates.is_empty() {
         let whole = (PIECE / size).max(1) as u64;
         let due = match burst.per_second {
@@ -151,7 +83,7 @@ pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
         let mut piece = BytesMut::with_capacity(size * (until - number) as usize);
         for (offset, number) in (number..until).enumerate() {
             let template = &templates[(number % templates.len() as u64) as usize];
-            template.write(number, Ts(first.0 + offset as u64), &mut piece);
+            template.write(number, Ts(first.0 + offset as u64), 0, &mut piece);
         }
         number = until;
         bytes += piece.len() as u64;
@@ -175,7 +107,7 @@ pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
 }
 
 /// Waits for room in a socket's queue, or for the socket's end.
-async fn room(socket: &crate::rtm::Socket, bytes: usize) {
+async fn room(socket: &crate::socket::Socket, bytes: usize) {
     tokio::select! {
         () = socket.outbox.at_most(bytes) => {}
         () = socket.close.cancelled() => {}
@@ -183,12 +115,10 @@ async fn room(socket: &crate::rtm::Socket, bytes: usize) {
 }
 
 fn templates(core: &Core, burst: &Burst) -> Vec<Template> {
-    let workspace = lock(&core.workspace);
-    let user = &workspace.users[workspace.installer].id;
-    let open = workspace.conversations.iter().filter(|conversation| {
-        conversation.name.is_some() && !conversation.archived && conversation.has(workspace.bot)
+    let messages = template::messages(core, burst.channels, burst.bytes);
+    let frames = messages.into_iter().map(|(_, message)| {
+        let frame = frame::frame(Kind::Text, message.to_string().as_bytes());
+        Template::new(frame.to_vec())
     });
-    open.take(burst.channels.max(1))
-        .map(|conversation| Template::new(&workspace.team.id, &conversation.id, user, burst.bytes))
-        .collect()
+    frames.collect()
 }

@@ -10,11 +10,26 @@
 //! | `POST goodbye` | `connection`, `close_after_ms` | says goodbye, and closes if a time is given |
 //! | `POST answer` | `method` and the fields of [`Answer`] | prescribes the next answers of a method |
 //! | `DELETE answers` | | takes prescribed answers back |
-//! | `POST scopes` | `scopes` | sets what tokens may do |
+//! | `POST scopes`, `app_scopes` | `scopes` | sets what tokens, or app-level tokens, may do |
 //! | `POST revoke` | `token`, `error` | lets a token fail from now on |
-//! | `GET calls`, `frames`, `connections` | `method`, `contains`, `wait` (a number), `timeout` (s) | lists, once there are so many |
-//! | `DELETE calls`, `frames` | | forgets them |
+//! | `POST expire_tokens` | | lets tokens of `oauth.v2.access` expire now |
+//! | `POST event` | `event` | gives the app an event in Slack's wrapper |
+//! | `POST envelope` | `type`, `payload`, `accepts_response_payload` | gives the app any envelope |
+//! | `POST slash` | `user`, `channel`, `command`, `text` | types a slash command |
+//! | `POST interact` | `user`, `channel`, `payload` | clicks, submits, looks up: as [`Control::interact`] |
+//! | `POST app_rate_limited` | | tells the app that it got too much |
+//! | `POST traffic` | the fields of [`super::Traffic`] | sends numbered events; the answer is a [`super::Report`] |
+//! | `POST disconnect` | `connection`, `reason` | says `disconnect` in Socket Mode, and closes |
+//! | `POST slow` | `connection`, `bytes_per_second` | reads clients slowly; without a rate, fast again |
+//! | `POST storm` | the fields of [`super::Storm`] | disconnects, cuts and silences at random |
+//! | `POST fault` | the fields of [`crate::Fault`] | turns a fault in deliveries on |
+//! | `GET faults`, `DELETE faults` | | lists them, turns them off |
+//! | `POST events_url` | `url` | sets where HTTP requests go; without one, Socket Mode is used |
+//! | `POST verify_url`, `ssl_check` | | asks the app as Slack does |
+//! | `GET calls`, `frames`, `connections`, `deliveries` | `method`, `contains`, `wait` (a number), `timeout` (s) | lists, once there are so many |
+//! | `DELETE calls`, `frames`, `deliveries` | | forgets them |
 //!
+//! Of calls and deliveries, only what is settled counts for `wait`, and only that is listed then.
 //! What is wrong with a request is said in `error`, with status 400 or 404; 408 where what was awaited did not happen.
 
 use std::time::Duration;
@@ -22,17 +37,19 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+mod app;
+
 use super::{Burst, Control, ControlError, Frame};
 use crate::access::Answer;
 use crate::core::Core;
-use crate::rtm::ConnectionId;
-use crate::server::{Asked, json as json_response};
+use crate::delivery::Outcome;
+use crate::server::{Asked, Payload, json as json_response};
+use crate::socket::ConnectionId;
 
 /// What was wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +148,7 @@ pub(crate) async fn answer(
     core: &std::sync::Arc<Core>,
     operation: &str,
     asked: Asked,
-) -> Response<Full<Bytes>> {
+) -> Response<Payload> {
     let control = Control::new(core.clone());
     match operate(&control, operation, asked).await {
         Ok(value) => json_response(StatusCode::OK, &value),
@@ -199,10 +216,13 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
             control.clear_answers();
             Ok(done)
         }
-        (&Method::POST, "scopes") => {
+        (&Method::POST, "scopes" | "app_scopes") => {
             let scopes: Scopes = read(operation, body)?;
             let scopes: Vec<&str> = scopes.scopes.iter().map(String::as_str).collect();
-            control.set_scopes(&scopes);
+            match operation {
+                "scopes" => control.set_scopes(&scopes),
+                _ => control.set_app_scopes(&scopes),
+            }
             Ok(done)
         }
         (&Method::POST, "revoke") => {
@@ -211,7 +231,7 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
             control.revoke(token, &revoke.error);
             Ok(done)
         }
-        (&Method::GET, "calls" | "frames" | "connections") => {
+        (&Method::GET, "calls" | "frames" | "connections" | "deliveries") => {
             list(control, operation, &asked).await
         }
         (&Method::DELETE, "calls") => {
@@ -222,7 +242,9 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
             control.clear_frames();
             Ok(done)
         }
-        _ => Err(Wrong::Operation(method, operation.to_owned())),
+        _ => app::operate(control, &method, operation, body)
+            .await?
+            .ok_or_else(|| Wrong::Operation(method, operation.to_owned())),
     }
 }
 
@@ -262,6 +284,13 @@ async fn list(control: &Control, operation: &str, asked: &Asked) -> Result<Value
                     .iter()
                     .filter(|call| look.wait == 0 || !call.answer.is_null());
                 answered.map(|call| json!(call)).collect()
+            }
+            "deliveries" => {
+                let deliveries = control.deliveries();
+                let settled = deliveries
+                    .iter()
+                    .filter(|one| look.wait == 0 || one.outcome != Outcome::Open);
+                settled.map(|one| json!(one)).collect()
             }
             "frames" => control.frames().iter().map(|frame| json!(frame)).collect(),
             _ => control

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::Socket;
 use crate::core::Core;
 use crate::lock;
+use crate::socket::{Protocol, Socket};
 use crate::workspace::{Audience, Event, Post, Ts, Workspace};
 
 /// The most that a message on the socket may hold, in characters.
@@ -161,7 +161,9 @@ fn presence_sub(core: &Core, socket: &Socket, request: &Map<String, Value>) -> R
     let workspace = lock(&core.workspace);
     let users = users(&workspace, request)?;
     tell_presence(&workspace, socket, &users);
-    *lock(&socket.watched) = users;
+    if let Protocol::Rtm { watched, .. } = &socket.protocol {
+        *lock(watched) = users;
+    }
     Ok(())
 }
 
@@ -173,6 +175,10 @@ fn presence_query(core: &Core, socket: &Socket, request: &Map<String, Value>) ->
 }
 
 fn tell_presence(workspace: &Workspace, socket: &Socket, users: &BTreeSet<usize>) {
+    let batched = match socket.protocol {
+        Protocol::Rtm { batch_presence, .. } => batch_presence,
+        Protocol::SocketMode => false,
+    };
     for presence in ["active", "away"] {
         let such = users
             .iter()
@@ -180,7 +186,7 @@ fn tell_presence(workspace: &Workspace, socket: &Socket, users: &BTreeSet<usize>
         let ids: Vec<&str> = such
             .map(|user| workspace.users[*user].id.as_str())
             .collect();
-        if socket.batch_presence && !ids.is_empty() {
+        if batched && !ids.is_empty() {
             socket
                 .send_json(&json!({"type": "presence_change", "presence": presence, "users": ids}));
         } else {

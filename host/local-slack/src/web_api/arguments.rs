@@ -1,5 +1,7 @@
 //! The arguments of a call, from its query string and its body, form or JSON.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap};
 use serde_json::{Map, Value};
 
@@ -7,12 +9,22 @@ use super::Refusal;
 use crate::server::Asked;
 
 /// Arguments that a form carries as JSON in a string.
-const STRUCTURED: [&str; 5] = ["blocks", "attachments", "metadata", "icons", "file_ids"];
+const STRUCTURED: [&str; 6] = [
+    "blocks",
+    "attachments",
+    "metadata",
+    "icons",
+    "file_ids",
+    "view",
+];
 
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     values: Map<String, Value>,
+    bearer: Option<String>,
     token: Option<String>,
+    /// The user and the password of basic authentication.
+    basic: Option<(String, String)>,
     malformed: Option<&'static str>,
     warning: Option<&'static str>,
 }
@@ -48,14 +60,15 @@ impl Arguments {
             _ => arguments.malformed = Some("invalid_post_type"),
         }
         let in_arguments = arguments.values.remove("token");
-        let bearer = text_of(&asked.head.headers, header::AUTHORIZATION);
-        arguments.token = bearer
+        let authorization = text_of(&asked.head.headers, header::AUTHORIZATION);
+        arguments.bearer = authorization
             .strip_prefix("Bearer ")
-            .map(|token| token.trim().to_owned())
-            .or(match in_arguments {
-                Some(Value::String(token)) => Some(token),
-                _ => None,
-            });
+            .map(|token| token.trim().to_owned());
+        arguments.basic = authorization.strip_prefix("Basic ").and_then(basic);
+        arguments.token = arguments.bearer.clone().or(match in_arguments {
+            Some(Value::String(token)) => Some(token),
+            _ => None,
+        });
         arguments
     }
 
@@ -72,6 +85,17 @@ impl Arguments {
 
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
+    }
+
+    /// The token of the header.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        self.bearer.as_deref()
+    }
+
+    /// The user and the password of basic authentication.
+    pub(super) fn basic(&self) -> Option<(&str, &str)> {
+        let (user, password) = self.basic.as_ref()?;
+        Some((user, password))
     }
 
     /// The error of a body that could not be read.
@@ -131,6 +155,14 @@ impl Arguments {
             Refusal::invalid(format!("[ERROR] must be an integer [json-pointer:/{key}]"))
         })
     }
+}
+
+/// Reads what stands behind `Basic` (RFC 7617).
+fn basic(encoded: &str) -> Option<(String, String)> {
+    let bytes = STANDARD.decode(encoded.trim()).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> &str {

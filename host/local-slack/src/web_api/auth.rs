@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Body, Refusal, Request, fields};
+use crate::access::Speaker;
 use crate::lock;
 
 pub(super) fn api_test(request: &mut Request<'_>) -> Result<Body, Refusal> {
@@ -18,6 +19,13 @@ pub(super) fn api_test(request: &mut Request<'_>) -> Result<Body, Refusal> {
 
 pub(super) fn test(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let workspace = lock(&request.core.workspace);
+    if request.speaker == Speaker::App {
+        let app_name = &workspace.users[workspace.bot].name;
+        return Ok(fields([
+            ("app_name", json!(app_name)),
+            ("app_id", json!(workspace.app_id())),
+        ]));
+    }
     let user = &workspace.users[request.user(&workspace)];
     let mut body = fields([
         (

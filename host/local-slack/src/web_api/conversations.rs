@@ -1,4 +1,4 @@
-//! `conversations.list`, `info`, `members`, `open` and `history`.
+//! `conversations.list`, `info`, `members` and `open`, and `users.conversations`.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +6,12 @@ use serde_json::{Value, json};
 
 use super::{Arguments, Body, Refusal, Request, cursor, fields};
 use crate::lock;
-use crate::workspace::{Kind, Ts, Workspace};
+use crate::workspace::{Conversation, Kind, Workspace};
 
 pub(super) const READ: &[&str] = &["channels:read", "groups:read", "im:read", "mpim:read"];
 pub(super) const WRITE: &[&str] = &["channels:manage", "groups:write", "im:write", "mpim:write"];
-pub(super) const HISTORY: &[&str] = &[
-    "channels:history",
-    "groups:history",
-    "im:history",
-    "mpim:history",
-];
 
-/// Pages of conversations and messages are at most this long.
+/// Pages of conversations are at most this long.
 const LONGEST_PAGE: usize = 999;
 
 /// The conversation that `channel` names, if the caller may know of it.
@@ -35,7 +29,34 @@ pub(super) fn named(
 }
 
 pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
-    let arguments = request.arguments;
+    let workspace = lock(&request.core.workspace);
+    let user = request.user(&workspace);
+    // A bot is not told of direct messages between others.
+    page(request.arguments, &workspace, user, |conversation| {
+        conversation.visible_to(user)
+    })
+}
+
+/// `users.conversations`: those that a user is in, as far as the caller may know of them.
+pub(super) fn of_user(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let workspace = lock(&request.core.workspace);
+    let caller = request.user(&workspace);
+    let user = match request.arguments.text("user")? {
+        Some(id) => workspace.user(&id).ok_or("user_not_found")?,
+        None => caller,
+    };
+    page(request.arguments, &workspace, caller, |conversation| {
+        conversation.has(user) && conversation.visible_to(caller)
+    })
+}
+
+/// A page of the conversations that `wanted` picks, as `viewer` sees them.
+fn page(
+    arguments: &Arguments,
+    workspace: &Workspace,
+    viewer: usize,
+    wanted: impl Fn(&Conversation) -> bool,
+) -> Result<Body, Refusal> {
     let types = arguments
         .text("types")?
         .unwrap_or_else(|| Kind::Public.name().to_owned());
@@ -49,16 +70,13 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
         .ok_or("invalid_types")?;
     let limit = cursor::limit(arguments, 100, LONGEST_PAGE)?;
     let without_archived = arguments.flag("exclude_archived");
-    let workspace = lock(&request.core.workspace);
-    let user = request.user(&workspace);
     let from = match cursor::decode(arguments, "team")? {
         Some(id) => workspace.conversation(&id).ok_or("invalid_cursor")?,
         None => 0,
     };
     let mut matching = (from..workspace.conversations.len()).filter(|index| {
         let conversation = &workspace.conversations[*index];
-        // A bot is not told of direct messages between others.
-        kinds.contains(&conversation.kind) && conversation.visible_to(user)
+        kinds.contains(&conversation.kind) && wanted(conversation)
     });
     let page: Vec<usize> = matching.by_ref().take(limit).collect();
     let next = matching
@@ -68,7 +86,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let channels: Vec<Value> = page
         .into_iter()
         .filter(|index| !(without_archived && workspace.conversations[*index].archived))
-        .map(|index| workspace.conversation_json(index, user))
+        .map(|index| workspace.conversation_json(index, viewer))
         .collect();
     Ok(fields([
         ("channels", Value::Array(channels)),
@@ -176,61 +194,4 @@ fn open_with(
         }
         _ => Err("too_many_users".into()),
     }
-}
-
-pub(super) fn history(request: &mut Request<'_>) -> Result<Body, Refusal> {
-    let arguments = request.arguments;
-    let limit = cursor::limit(arguments, 100, LONGEST_PAGE)?;
-    let time = |key: &str, error: &'static str| -> Result<Option<Ts>, Refusal> {
-        let text = arguments.text(key)?;
-        text.map(|text| Ts::parse(&text).ok_or(Refusal::from(error)))
-            .transpose()
-    };
-    let latest = time("latest", "invalid_ts_latest")?.unwrap_or(Ts(u64::MAX));
-    let oldest = time("oldest", "invalid_ts_oldest")?.unwrap_or_default();
-    let inclusive = arguments.flag("inclusive");
-    let from = match cursor::decode(arguments, "nts")? {
-        Some(place) => Some(place.parse().map(Ts).map_err(|_| "invalid_cursor")?),
-        None => None,
-    };
-    let workspace = lock(&request.core.workspace);
-    let user = request.user(&workspace);
-    let index = named(&workspace, arguments, user)?;
-    let conversation = &workspace.conversations[index];
-    if !conversation.has(user) {
-        return Err("not_in_channel".into());
-    }
-    let within = |ts: Ts| {
-        let inside = oldest < ts && ts < latest || inclusive && (ts == oldest || ts == latest);
-        inside && from.is_none_or(|from| ts <= from)
-    };
-    let mut newest_first = conversation.messages.iter().rev().filter(|(ts, message)| {
-        // Replies stand in their thread, unless they were sent to all.
-        let reply = message
-            .get("thread_ts")
-            .is_some_and(|thread| *thread != message["ts"]);
-        let shown = !reply
-            || message
-                .get("subtype")
-                .is_some_and(|kind| kind == "thread_broadcast");
-        shown && within(**ts)
-    });
-    let messages: Vec<Value> = newest_first
-        .by_ref()
-        .take(limit)
-        .map(|(_, message)| Value::Object(message.clone()))
-        .collect();
-    let next = newest_first
-        .next()
-        .map(|(ts, _)| cursor::encode("nts", &ts.0.to_string()));
-    let mut body = fields([
-        ("messages", Value::Array(messages)),
-        ("has_more", json!(next.is_some())),
-        ("pin_count", json!(0)),
-    ]);
-    // Slack leaves the cursor out on the last page of messages.
-    if next.is_some() {
-        body.insert("response_metadata".to_owned(), cursor::metadata(next));
-    }
-    Ok(body)
 }

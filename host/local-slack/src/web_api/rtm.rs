@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Body, Refusal, Request, fields};
 use crate::lock;
-use crate::rtm::Ticket;
+use crate::socket::{Protocol, Ticket};
 
 pub(super) fn connect(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let core = request.core;
@@ -16,7 +16,10 @@ pub(super) fn connect(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let url = core.url("ws", &format!("/link/?ticket={secret}"));
     let ticket = Ticket {
         user: index,
-        batch_presence: request.arguments.flag("batch_presence_aware"),
+        protocol: Protocol::Rtm {
+            batch_presence: request.arguments.flag("batch_presence_aware"),
+            watched: Default::default(),
+        },
         until: Instant::now() + core.options.url_lifetime,
     };
     lock(&core.tickets).insert(secret, ticket);

@@ -8,7 +8,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
-base_url, token = sys.argv[1:]
+base_url, token = sys.argv[1:3]
 client = WebClient(token=token, base_url=base_url)
 seen = {}
 
@@ -40,7 +40,7 @@ posted = client.chat_postMessage(
 ts = posted["ts"]
 client.chat_update(channel=general, ts=ts, text="two")
 client.reactions_add(channel=general, timestamp=ts, name="tada")
-message = client.conversations_history(channel=general, limit=1)["messages"][0]
+message = client.conversations_history(channel=general, limit=1, include_all_metadata=True)["messages"][0]
 seen["message"] = {key: message[key] for key in ("text", "reactions", "metadata")}
 client.reactions_remove(channel=general, timestamp=ts, name="tada")
 client.chat_delete(channel=general, ts=ts)

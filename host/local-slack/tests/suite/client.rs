@@ -53,6 +53,18 @@ pub(crate) async fn check(slack: &LocalSlack, method: &str, arguments: Value, ex
     }
 }
 
+/// Calls a method with a form as its body and this token in the header.
+pub(crate) async fn call_as(
+    slack: &LocalSlack,
+    token: &str,
+    method: &str,
+    form: &[(&str, &str)],
+) -> Value {
+    let request = http().post(format!("{}{method}", slack.api_url()));
+    let request = request.bearer_auth(token).form(form);
+    soon(request.send()).await.unwrap().json().await.unwrap()
+}
+
 /// What an answer with this error has.
 pub(crate) fn error(error: &str) -> Value {
     json!({ "error": error })
@@ -153,5 +165,78 @@ impl Rtm {
     /// Waits for the connection's end.
     pub(crate) async fn ended(&mut self) {
         while self.message().await.is_some() {}
+    }
+}
+
+/// A connection of Socket Mode.
+pub(crate) struct SocketMode {
+    socket: Rtm,
+    pub(crate) hello: Value,
+}
+
+impl SocketMode {
+    /// Connects with a fresh URL, up to and with `hello`.
+    pub(crate) async fn connect(slack: &LocalSlack) -> SocketMode {
+        let mut socket = SocketMode::open(slack).await;
+        let hello = socket.event().await;
+        assert_eq!(hello["type"], "hello");
+        SocketMode { socket, hello }
+    }
+
+    /// The bare socket, before whatever comes first.
+    pub(crate) async fn open(slack: &LocalSlack) -> Rtm {
+        let opened = call_as(slack, slack.app_token(), "apps.connections.open", &[]).await;
+        Rtm::open(opened["url"].as_str().unwrap()).await
+    }
+
+    /// The next envelope, not acknowledged.
+    pub(crate) async fn envelope(&mut self) -> Value {
+        self.socket.event().await
+    }
+
+    pub(crate) async fn ack(&mut self, envelope: &Value) {
+        let ack = json!({"envelope_id": envelope["envelope_id"]});
+        self.socket.send(ack).await;
+    }
+
+    pub(crate) async fn answer(&mut self, envelope: &Value, payload: Value) {
+        let ack = json!({"envelope_id": envelope["envelope_id"], "payload": payload});
+        self.socket.send(ack).await;
+    }
+
+    /// The next envelope, acknowledged.
+    pub(crate) async fn take(&mut self) -> Value {
+        let envelope = self.envelope().await;
+        self.ack(&envelope).await;
+        envelope
+    }
+
+    /// Acknowledges all that comes, until the connection ends; what came.
+    pub(crate) async fn take_all(mut self) -> Vec<Value> {
+        let mut taken = Vec::new();
+        while let Some(message) = self.socket.message().await {
+            if let Message::Text(text) = message {
+                let envelope: Value = serde_json::from_str(&text).unwrap();
+                // The connection may have ended meanwhile.
+                let ack = json!({"envelope_id": envelope["envelope_id"]}).to_string();
+                self.socket.0.send(Message::text(ack)).await.ok();
+                taken.push(envelope);
+            }
+        }
+        taken
+    }
+
+    pub(crate) fn socket(&mut self) -> &mut Rtm {
+        &mut self.socket
+    }
+}
+
+/// Options with short times: 100 ms for an acknowledgement, and retries right after.
+pub(crate) fn hasty() -> Options {
+    Options {
+        ack_timeout: Duration::from_millis(100),
+        retry_delays: [0, 20, 40].map(Duration::from_millis),
+        warning_time: Duration::from_millis(50),
+        ..Options::default()
     }
 }

@@ -10,9 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Rtm, call, channel, http, soon, start};
+use crate::client::{Rtm, SocketMode, call, channel, hasty, http, soon, start, start_with};
 
-async fn operate(slack: &LocalSlack, method: Method, operation: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn operate(
+    slack: &LocalSlack,
+    method: Method,
+    operation: &str,
+    body: Value,
+) -> (u16, Value) {
     let url = format!("http://{}/control/{operation}", slack.addr());
     let body = if body.is_null() {
         String::new()
@@ -404,4 +409,83 @@ async fn people_speak_and_what_is_wrong_is_said() {
             "{answer}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_app_is_given_things_over_http_as_well() {
+    let slack = start_with(hasty()).await;
+    let mut app = SocketMode::connect(&slack).await;
+    let post =
+        async |operation: &str, body: Value| operate(&slack, Method::POST, operation, body).await;
+    for (operation, body, kind) in [
+        (
+            "event",
+            json!({"event": {"type": "team_join"}}),
+            "events_api",
+        ),
+        (
+            "envelope",
+            json!({"type": "novelty", "payload": {}}),
+            "novelty",
+        ),
+        ("app_rate_limited", json!({}), "events_api"),
+        (
+            "slash",
+            json!({"user": "alice", "channel": "general", "command": "/x", "text": "y"}),
+            "slash_commands",
+        ),
+        (
+            "interact",
+            json!({"user": "alice", "payload": {"type": "shortcut"}}),
+            "interactive",
+        ),
+    ] {
+        let (status, begun) = post(operation, body).await;
+        assert_eq!(status, 200, "{begun}");
+        assert_eq!(app.take().await["type"], kind);
+        assert!(begun["delivery"].is_u64());
+    }
+    let look = "deliveries?wait=5&contains=acknowledged";
+    let (_, listed) = operate(&slack, Method::GET, look, Value::Null).await;
+    assert_eq!(listed["deliveries"][3]["payload"]["command"], "/x");
+    let fault = json!({"happening": {"what": "lose_ack"}, "probability": 0.5, "seed": 9});
+    assert_eq!(post("fault", fault.clone()).await.0, 200);
+    let (_, faults) = operate(&slack, Method::GET, "faults", Value::Null).await;
+    assert_eq!(faults["faults"][0]["happening"], fault["happening"]);
+    operate(&slack, Method::DELETE, "faults", Value::Null).await;
+    assert!(slack.control().faults().is_empty());
+    operate(&slack, Method::DELETE, "deliveries", Value::Null).await;
+    assert!(slack.control().deliveries().is_empty());
+    assert_eq!(
+        post("slow", json!({"bytes_per_second": 10_000})).await.1["connections"],
+        1
+    );
+    assert_eq!(post("slow", json!({})).await.1["connections"], 1);
+    assert_eq!(post("storm", json!({"blows": 0})).await.1["connections"], 0);
+    let (_, struck) = post("disconnect", json!({"reason": "link_disabled"})).await;
+    assert_eq!(struck["connections"], 1);
+    assert_eq!(app.envelope().await["reason"], "link_disabled");
+
+    for (operation, body, status) in [
+        ("events_url", json!({"url": "http://example.com/"}), 404),
+        ("interact", json!({"user": "alice", "payload": 1}), 404),
+        (
+            "slash",
+            json!({"user": "x", "channel": "general", "command": "/x"}),
+            404,
+        ),
+        ("disconnect", json!({"reason": "boredom"}), 400),
+        ("fault", json!({"happening": {"what": "nothing"}}), 400),
+    ] {
+        assert_eq!(post(operation, body).await.0, status, "{operation}");
+    }
+    let nobody = format!("http://127.0.0.1:{}/", djangobot_tests::free_port());
+    assert_eq!(post("events_url", json!({"url": nobody})).await.0, 200);
+    let (_, verified) = post("verify_url", json!({})).await;
+    assert_eq!(
+        (&verified["verified"], &verified["answer"]["failed"]),
+        (&json!(false), &json!("connection_failed"))
+    );
+    let (_, checked) = post("ssl_check", json!({})).await;
+    assert_eq!(checked["answer"]["status"], Value::Null);
 }

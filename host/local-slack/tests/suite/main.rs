@@ -1,4 +1,4 @@
-//! The local Slack as plain clients meet it: Web API, RTM, control and terminal.
+//! The local Slack as plain clients and apps meet it: Web API, RTM, Socket Mode, HTTP, control and terminal.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,9 +6,16 @@
     reason = "a test that does not get what it expects has failed"
 )]
 
+mod app;
 mod chat;
 mod client;
 mod control;
+mod faults;
+mod http_events;
+mod messages;
+mod oauth;
 mod rtm;
+mod socket_mode;
 mod terminal;
+mod traffic;
 mod web_api;

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Rtm, call, soon, start};
+use crate::client::{Rtm, SocketMode, call, hasty, soon, start, start_with};
 
 #[tokio::test]
 async fn typed_lines_are_posted_and_what_the_bot_does_is_shown() {
@@ -123,4 +123,39 @@ async fn the_end_of_the_input_ends_the_session() {
     )
     .await;
     assert_eq!(history["messages"][0]["text"], "good bye");
+}
+
+#[tokio::test]
+async fn a_slash_command_is_typed_and_its_answer_is_shown() {
+    let slack = start_with(hasty()).await;
+    let (mut keys, typed) = duplex(4096);
+    let (shown, screen) = duplex(65536);
+    let mut lines = BufReader::new(screen).lines();
+    let cancel = CancellationToken::new();
+    let session = terminal(&slack, BufReader::new(typed), shown, cancel.clone());
+    let script = async {
+        let mut next = async || soon(lines.next_line()).await.unwrap().unwrap();
+        keys.write_all(b"/deploy now\n").await.unwrap();
+        assert!(next().await.starts_with("/deploy goes nowhere"));
+        let mut app = SocketMode::connect(&slack).await;
+        keys.write_all(b"/deploy now\n").await.unwrap();
+        let envelope = app.envelope().await;
+        let payload = &envelope["payload"];
+        assert_eq!(
+            (&payload["command"], &payload["text"], &payload["user_name"]),
+            (&json!("/deploy"), &json!("now"), &json!("alice"))
+        );
+        app.answer(&envelope, json!({"text": "on it"})).await;
+        let line = next().await;
+        assert!(
+            line.ends_with("] #general djangobot: (only you see this) on it"),
+            "{line}"
+        );
+        keys.write_all(b"/deploy now\n").await.unwrap();
+        app.envelope().await;
+        assert_eq!(next().await, "/deploy failed: the app did not take it");
+        cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(session, script);
+    ended.unwrap();
 }

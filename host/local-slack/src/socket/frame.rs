@@ -6,9 +6,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// A client that sends more than this in one message is cut off, as by Slack.
-pub(crate) const LONGEST_MESSAGE: usize = 16 * 1024;
-
 /// What the first byte of an unfragmented frame says, `FIN` included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -49,6 +46,17 @@ pub(crate) fn frame(kind: Kind, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// One whole server frame whose payload comes in parts.
+pub(crate) fn joined(kind: Kind, parts: &[&[u8]]) -> Bytes {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let mut out = BytesMut::with_capacity(length + 10);
+    write_header(kind, length, &mut out);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out.freeze()
+}
+
 /// Why a client is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -58,19 +66,35 @@ pub(crate) enum ReadError {
     /// Reserved opcodes, a fragmented control frame, a continuation of nothing.
     #[error("a frame of the client was malformed")]
     Malformed,
-    /// More than [`LONGEST_MESSAGE`].
-    #[error("a message of the client was longer than {LONGEST_MESSAGE} bytes")]
-    TooLong,
+    /// More than the protocol allows, in bytes.
+    #[error("a message of the client was longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// Puts messages together from the bytes of a client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
+    /// A client that sends more bytes in one message is cut off.
+    longest: usize,
     /// The kind and the bytes of a message of which not all fragments have come.
     partial: Option<(Kind, BytesMut)>,
+    fragmented: bool,
 }
 
 impl Reader {
+    pub(crate) fn new(longest: usize) -> Reader {
+        Reader {
+            longest,
+            partial: None,
+            fragmented: false,
+        }
+    }
+
+    /// Whether the message that was taken last came in several frames.
+    pub(crate) fn was_fragmented(&self) -> bool {
+        self.fragmented
+    }
+
     /// Takes the next whole message off the front of `input`; `None` until more bytes have come.
     pub(crate) fn next(
         &mut self,
@@ -85,8 +109,8 @@ impl Reader {
             let before = cursor.position() as usize;
             let so_far = self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len());
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            if length.saturating_add(so_far) > LONGEST_MESSAGE {
-                return Err(ReadError::TooLong);
+            if length.saturating_add(so_far) > self.longest {
+                return Err(ReadError::TooLong(self.longest));
             }
             if input.len() < before + length {
                 return Ok(None);
@@ -119,6 +143,7 @@ impl Reader {
             OpCode::Data(Data::Continue) => None,
             OpCode::Control(_) | OpCode::Data(_) => return Err(ReadError::Malformed),
         };
+        self.fragmented = start.is_none();
         let (kind, bytes) = match (start, self.partial.take()) {
             (Some(kind), None) => (kind, payload),
             (None, Some((kind, mut bytes))) => {
@@ -140,6 +165,7 @@ mod tests {
     use super::*;
 
     const MASK: [u8; 4] = [1, 2, 3, 4];
+    const LONGEST: usize = 1000;
 
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut out = vec![first];
@@ -159,7 +185,7 @@ mod tests {
         // The result is the same whether the bytes come at once or one at a time.
         for step in [input.len().max(1), 1] {
             let (mut reader, mut buffer, mut seen) =
-                (Reader::default(), BytesMut::new(), Vec::new());
+                (Reader::new(LONGEST), BytesMut::new(), Vec::new());
             let mut result = Ok(());
             'all: for chunk in input.chunks(step) {
                 buffer.extend_from_slice(chunk);
@@ -208,14 +234,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_in_several_frames_is_known_as_such() {
+        let mut reader = Reader::new(LONGEST);
+        for (frames, expect) in [
+            (vec![masked(0x81, b"x")], false),
+            (vec![masked(0x01, b"x"), masked(0x80, b"y")], true),
+            (vec![masked(0x81, b"x")], false),
+        ] {
+            let mut input = BytesMut::from(&frames.concat()[..]);
+            reader.next(&mut input).unwrap().unwrap();
+            assert_eq!(reader.was_fragmented(), expect);
+        }
+    }
+
+    #[test]
     fn what_breaks_the_rules_is_refused() {
         check(&[0x81, 1, b'x'], Err(ReadError::NotMasked));
         check(&masked(0x80, b"x"), Err(ReadError::Malformed));
         check(&masked(0x09, b"x"), Err(ReadError::Malformed));
         check(&masked(0x83, b"x"), Err(ReadError::Malformed));
         check(
-            &masked(0x81, &vec![b'x'; LONGEST_MESSAGE + 1]),
-            Err(ReadError::TooLong),
+            &masked(0x81, &vec![b'x'; LONGEST + 1]),
+            Err(ReadError::TooLong(LONGEST)),
         );
     }
 

@@ -1,0 +1,248 @@
+//! What the app is given, and what it made of it: events, commands, interactions, faults.
+
+use serde_json::{Value, json};
+
+use super::{Control, ControlError, find_conversation, find_user};
+use crate::delivery::http::{Answer, Content, Line, Refused, Target};
+use crate::delivery::{Answerer, Delivery, Parcel, wrapper};
+use crate::fault::{Fault, Reason};
+use crate::response_url::{self, Place};
+use crate::socket::ConnectionId;
+use crate::workspace::Ts;
+use crate::{lock, socket_mode};
+
+/// Interactions that the app may answer in its acknowledgement.
+const ANSWERABLE: [&str; 2] = ["view_submission", "block_suggestion"];
+
+/// The app's answer to a request that is no delivery.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Posted {
+    /// The HTTP status; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// The answer's body.
+    pub body: String,
+    /// Why there was none: `http_timeout` or `connection_failed`.
+    pub failed: Option<&'static str>,
+}
+
+impl Posted {
+    fn of(answer: Result<Answer, Refused>) -> Posted {
+        match answer {
+            Ok(answer) => Posted {
+                status: Some(answer.status),
+                body: String::from_utf8_lossy(&answer.body).into_owned(),
+                failed: None,
+            },
+            Err(refused) => Posted {
+                status: None,
+                body: String::new(),
+                failed: Some(refused.reason()),
+            },
+        }
+    }
+}
+
+/// The app, through Socket Mode or HTTP. What begins a delivery gives its number.
+impl Control {
+    /// Gives the app any event, in Slack's wrapper; it goes to no socket of RTM.
+    pub fn event(&self, event: &Value) -> u64 {
+        let parcel = {
+            let mut workspace = lock(&self.core.workspace);
+            wrapper::event_callback(&mut workspace, event.clone())
+        };
+        let lane = event["channel"].as_str().unwrap_or_default();
+        self.submit(parcel.in_lane(lane.to_owned()))
+    }
+
+    /// Gives the app any envelope: its type and its payload, as they are. Over HTTP the payload is the body.
+    pub fn envelope(&self, kind: &str, payload: &Value, accepts_response: bool) -> u64 {
+        self.submit(Parcel::new(kind.to_owned(), payload).answerable(accepts_response))
+    }
+
+    /// Lets a user type a slash command, such as `/deploy`, in a conversation.
+    ///
+    /// # Errors
+    /// When there is no such user or conversation.
+    pub fn slash(
+        &self,
+        user: &str,
+        channel: &str,
+        command: &str,
+        text: &str,
+    ) -> Result<u64, ControlError> {
+        let place = self.place(user, channel)?;
+        let id = response_url::make(&self.core, place);
+        let trigger = self.core.deliveries.trigger();
+        let payload = {
+            let url = response_url::address(&self.core, &id);
+            let where_ = (place.user, place.conversation);
+            let workspace = lock(&self.core.workspace);
+            wrapper::slash_command(&workspace, where_, (command, text), (&url, &trigger))
+        };
+        let answerer = Answerer {
+            what: command.to_owned(),
+            response_url: Some(id),
+        };
+        let parcel = Parcel::new("slash_commands", &payload).answerable(true);
+        Ok(self.submit(parcel.answered_to(answerer).in_lane(trigger)))
+    }
+
+    /// Lets a user click, submit or look something up: `payload` has the interaction's `type`, such as `block_actions`,
+    /// and what it is about. What all interactions have is added where it is missing: the user, the team, a trigger,
+    /// and with a conversation its id and a response URL.
+    ///
+    /// # Errors
+    /// When there is no such user or conversation, or `payload` is no object.
+    pub fn interact(
+        &self,
+        user: &str,
+        channel: Option<&str>,
+        payload: &Value,
+    ) -> Result<u64, ControlError> {
+        let given = payload.as_object().ok_or(ControlError::Payload)?;
+        let message = payload["container"]["message_ts"].as_str();
+        let message = message.or_else(|| payload["message"]["ts"].as_str());
+        let (user, place) = match channel {
+            Some(channel) => {
+                let place = Place {
+                    message: message.and_then(Ts::parse),
+                    ..self.place(user, channel)?
+                };
+                (place.user, Some(place))
+            }
+            None => (find_user(&lock(&self.core.workspace), user)?, None),
+        };
+        let id = place.map(|place| response_url::make(&self.core, place));
+        let url = id
+            .as_deref()
+            .map(|id| response_url::address(&self.core, id));
+        let trigger = self.core.deliveries.trigger();
+        let payload = {
+            let workspace = lock(&self.core.workspace);
+            let where_ = (user, place.map(|place| place.conversation));
+            wrapper::interaction(&workspace, where_, (url.as_deref(), &trigger), given)
+        };
+        let kind = payload["type"].as_str().unwrap_or_default();
+        let answerer = Answerer {
+            what: kind.to_owned(),
+            // What the app says in such an acknowledgement is for Slack, not for the conversation.
+            response_url: None,
+        };
+        let parcel = Parcel::new("interactive", &payload).answerable(ANSWERABLE.contains(&kind));
+        Ok(self.submit(parcel.answered_to(answerer).in_lane(trigger)))
+    }
+
+    /// Tells the app that it got too many events in a minute.
+    pub fn app_rate_limited(&self) -> u64 {
+        let parcel = wrapper::app_rate_limited(&lock(&self.core.workspace));
+        self.submit(parcel)
+    }
+
+    /// What the app was given, oldest first, generated traffic left out.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.core.deliveries.records.all()
+    }
+
+    /// Waits until a delivery is acknowledged or given up.
+    pub async fn settled(&self, number: u64) -> Delivery {
+        let look = || self.core.deliveries.records.settled(number);
+        self.core.journal.wait(look).await
+    }
+
+    /// Waits for a delivery that is as wanted.
+    pub async fn wait_for_delivery(&self, wanted: impl Fn(&Delivery) -> bool) -> Delivery {
+        let look = || self.deliveries().into_iter().find(|one| wanted(one));
+        self.core.journal.wait(look).await
+    }
+
+    /// Forgets the records of deliveries; the deliveries themselves go on.
+    pub fn clear_deliveries(&self) {
+        self.core.deliveries.records.clear();
+    }
+
+    /// How many acknowledgements came that nothing waited for: late, repeated, of unknown envelopes, or dropped because
+    /// they were of 20 KB or more or in several frames.
+    pub fn stray_acks(&self) -> u64 {
+        self.core.deliveries.stray_acks()
+    }
+
+    /// Sets where requests go, or with `None` has the app get all through Socket Mode.
+    ///
+    /// # Errors
+    /// When the URL leads off this machine.
+    pub fn set_events_url(&self, url: Option<&str>) -> Result<(), ControlError> {
+        let target = url
+            .map(|url| Target::read(url).ok_or_else(|| ControlError::EventsUrl(url.to_owned())))
+            .transpose()?;
+        self.core.deliveries.http.aim(target);
+        Ok(())
+    }
+
+    /// Asks the app to echo a challenge, as Slack does when somebody enters its URL; whether it did.
+    pub async fn verify_url(&self) -> (bool, Posted) {
+        let challenge = format!("{:032x}", rand::random::<u128>());
+        let body = json!({"token": wrapper::VERIFICATION_TOKEN, "challenge": challenge, "type": "url_verification"});
+        let posted = self.post(Content::json(body.to_string().into())).await;
+        let echoed = match serde_json::from_str::<Value>(&posted.body) {
+            Ok(answer) => answer["challenge"] == challenge.as_str(),
+            // Plain text is allowed as well as JSON and a form.
+            Err(_) => {
+                let plain = posted.body.trim();
+                plain.strip_prefix("challenge=").unwrap_or(plain) == challenge
+            }
+        };
+        (echoed && posted.status == Some(200), posted)
+    }
+
+    /// Asks for the app's certificate, as Slack does now and then; the app only has to answer.
+    pub async fn ssl_check(&self) -> Posted {
+        let fields = [("ssl_check", "1"), ("token", wrapper::VERIFICATION_TOKEN)];
+        self.post(Content::form(&fields)).await
+    }
+
+    async fn post(&self, content: Content) -> Posted {
+        Posted::of(Line::default().post(&self.core, &content, None).await)
+    }
+
+    fn submit(&self, parcel: Parcel) -> u64 {
+        self.core.deliveries.submit(&self.core, parcel, None)
+    }
+
+    fn place(&self, user: &str, channel: &str) -> Result<Place, ControlError> {
+        self.core.change(|workspace| {
+            let user = find_user(workspace, user)?;
+            Ok(Place {
+                user,
+                conversation: find_conversation(workspace, user, channel)?,
+                message: None,
+            })
+        })
+    }
+}
+
+/// Faults in what the app is given.
+impl Control {
+    /// Turns a fault on, behind those that are on.
+    pub fn fault(&self, fault: Fault) {
+        lock(&self.core.deliveries.faults).add(fault);
+    }
+
+    /// The faults that are on, with what is left of them to spare.
+    pub fn faults(&self) -> Vec<Fault> {
+        lock(&self.core.deliveries.faults).all()
+    }
+
+    /// Turns all faults off.
+    pub fn clear_faults(&self) {
+        lock(&self.core.deliveries.faults).clear();
+    }
+
+    /// Says `disconnect` on all connections of Socket Mode, or on one, and closes them, in time; how many.
+    pub fn disconnect(&self, which: Option<ConnectionId>, reason: Reason) -> usize {
+        let sockets = self.core.sockets.get(which);
+        let sockets = sockets.iter().filter(|socket| socket.is_in_socket_mode());
+        sockets
+            .map(|socket| socket_mode::disconnect(&self.core, socket, reason))
+            .count()
+    }
+}

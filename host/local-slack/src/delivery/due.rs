@@ -1,0 +1,64 @@
+//! What is to be done at a time, the earliest first.
+
+use std::cmp::{Ordering, Reverse};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Pending;
+use crate::socket::ConnectionId;
+
+#[derive(Debug)]
+pub(super) enum Due {
+    /// The next attempt.
+    Retry(Pending),
+    /// An envelope that was delayed.
+    Send(ConnectionId, Bytes),
+    /// The envelope that was held back goes, if none has overtaken it.
+    Release,
+    /// An acknowledgement that is to count as if it came only now.
+    Ack(u64, Option<Value>),
+    /// The end of a freeze.
+    Thaw(ConnectionId),
+    /// A request that was delayed.
+    Post(Pending),
+}
+
+#[derive(Debug)]
+pub(super) struct Later {
+    pub(super) at: Instant,
+    /// What was put in first comes first among what is due at one time.
+    number: u64,
+    pub(super) due: Due,
+}
+
+impl Later {
+    pub(super) fn new(at: Instant, number: u64, due: Due) -> Later {
+        Later { at, number, due }
+    }
+
+    fn rank(&self) -> Reverse<(Instant, u64)> {
+        Reverse((self.at, self.number))
+    }
+}
+
+impl Ord for Later {
+    fn cmp(&self, other: &Later) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Later {
+    fn partial_cmp(&self, other: &Later) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Later {
+    fn eq(&self, other: &Later) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Later {}

@@ -1,0 +1,131 @@
+//! One thing for the app, ready to be put into an envelope or a request.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::core::Core;
+use crate::response_url;
+use crate::socket::frame::{self, Kind};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Parcel {
+    /// The envelope's type: `events_api`, `slash_commands`, `interactive`, or what a test invents.
+    pub(crate) kind: Cow<'static, str>,
+    /// JSON.
+    pub(crate) payload: Bytes,
+    /// `Ev...`, where it is an event.
+    pub(crate) event_id: Option<String>,
+    /// Whether the app may answer in its acknowledgement.
+    pub(crate) accepts_response: bool,
+    pub(crate) is_retried: bool,
+    /// Over HTTP, what has the same lane is posted in its order.
+    pub(crate) lane: String,
+    /// Who waits for an answer.
+    pub(crate) answerer: Option<Answerer>,
+}
+
+/// The person who waits for an answer to a slash command or the like.
+#[derive(Debug, Clone)]
+pub(crate) struct Answerer {
+    /// What the person did, for a note that it failed.
+    pub(crate) what: String,
+    /// The response URL whose place an answer goes to; `None` where an answer is for Slack itself.
+    pub(crate) response_url: Option<String>,
+}
+
+impl Parcel {
+    pub(crate) fn new(kind: impl Into<Cow<'static, str>>, payload: &Value) -> Parcel {
+        Parcel {
+            kind: kind.into(),
+            payload: Bytes::from(payload.to_string()),
+            event_id: payload["event_id"].as_str().map(str::to_owned),
+            accepts_response: false,
+            is_retried: false,
+            lane: String::new(),
+            answerer: None,
+        }
+    }
+
+    /// An event in its wrapper, of which nothing is known beside.
+    pub(crate) fn event(payload: Bytes) -> Parcel {
+        Parcel {
+            kind: Cow::Borrowed("events_api"),
+            payload,
+            event_id: None,
+            accepts_response: false,
+            is_retried: true,
+            lane: String::new(),
+            answerer: None,
+        }
+    }
+
+    pub(crate) fn retried(self) -> Parcel {
+        Parcel {
+            is_retried: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn answerable(self, accepts_response: bool) -> Parcel {
+        Parcel {
+            accepts_response,
+            ..self
+        }
+    }
+
+    pub(crate) fn in_lane(self, lane: String) -> Parcel {
+        Parcel { lane, ..self }
+    }
+
+    pub(crate) fn answered_to(self, answerer: Answerer) -> Parcel {
+        Parcel {
+            answerer: Some(answerer),
+            ..self
+        }
+    }
+
+    /// The envelope of Socket Mode, as a frame.
+    pub(super) fn envelope(&self, envelope_id: &str, retry: u32, reason: &str) -> Bytes {
+        let mut tail = format!(
+            r#","type":{},"accepts_response_payload":{}"#,
+            json!(self.kind),
+            self.accepts_response
+        );
+        // Only what is given again says how often it was given.
+        if self.is_retried {
+            // Writing to a text cannot fail.
+            write!(
+                tail,
+                r#","retry_attempt":{retry},"retry_reason":"{reason}""#
+            )
+            .ok();
+        }
+        tail.push('}');
+        let head = format!(r#"{{"envelope_id":"{envelope_id}","payload":"#);
+        frame::joined(
+            Kind::Text,
+            &[head.as_bytes(), &self.payload, tail.as_bytes()],
+        )
+    }
+}
+
+impl Answerer {
+    /// The app answered in its acknowledgement.
+    pub(super) fn answered(&self, core: &Core, response: &Value) {
+        let place = self.response_url.as_deref();
+        if let Some(place) = place.and_then(|id| response_url::place(core, id)) {
+            response_url::respond(core, place, response);
+        }
+    }
+
+    /// The app was not there, or did not acknowledge in time.
+    pub(super) fn failed(&self, core: &Core) {
+        super::note(
+            core,
+            &format!("{} failed: the app did not take it", self.what),
+        );
+    }
+}
