@@ -19,6 +19,7 @@ mod faults;
 mod forwarding;
 mod lanes;
 mod local;
+mod outbox;
 mod plugin_cli;
 mod plugins;
 mod projects;

@@ -88,7 +88,7 @@ enum Ended {
         /// A message of a plugin's own lies in the outbox.
         newest: Option<RowId>,
     },
-    /// Messages that waited on the disk, which has told all up to a number.
+    /// Messages that waited on the disk, of those up to a number.
     Read(Result<Page, JournalError>, u64),
     /// The telling of an outcome.
     Told,
@@ -122,7 +122,7 @@ struct Flow<'a> {
     /// Messages on their way to the disk, in order.
     keeping: FuturesOrdered<BoxFuture<'a, Kept>>,
     tide: Tide,
-    /// Messages that the disk could not take, behind those that wait on it.
+    /// Messages that the disk could not take, in their place among those that wait on it.
     late: VecDeque<Message>,
 }
 
@@ -259,7 +259,10 @@ impl Outbound {
         match stored {
             Some(number) if flow.tide.kept(number, has_room) => self.begin(message, flow),
             Some(_) => {}
-            None => flow.late.push_back(message),
+            None => {
+                flow.tide.bar();
+                flow.late.push_back(message);
+            }
         }
     }
 
@@ -297,7 +300,7 @@ impl Outbound {
         }
         if let Some((after, upto)) = flow.tide.read() {
             let read = async move {
-                let page = self.outbox.read(after, PAGE, PAGE_BYTES).await;
+                let page = self.outbox.read(after, upto, PAGE, PAGE_BYTES).await;
                 if let Err(error) = &page {
                     self.writing.failed(error, &self.metrics);
                     let stopped = self.post.stop.cancelled();
@@ -312,6 +315,9 @@ impl Outbound {
             && let Some(message) = flow.late.pop_front()
         {
             self.begin(message, flow);
+            if flow.late.is_empty() {
+                flow.tide.lift();
+            }
         }
     }
 
@@ -407,7 +413,7 @@ impl Outbound {
                 (lane, size, untold)
             }
             Ended::Read(Ok(page), upto) => {
-                // Behind the last one nothing lies that was there when we began to read.
+                // Numbers that are not there are those of messages that are finished.
                 let upto = if page.is_end { upto } else { 0 };
                 flow.tide.was_read(page.last.max(upto));
                 for entry in page.entries {

@@ -204,15 +204,17 @@ impl Outbox {
         Ok(kept)
     }
 
-    /// The first messages behind number `after`, in order: about `count` and `bytes` of them at most, and one at least.
+    /// The first messages behind number `after` and up to `upto`, in order: about `count` and `bytes` of them at most, and
+    /// one at least.
     pub(crate) async fn read(
         &self,
         after: u64,
+        upto: u64,
         count: usize,
         bytes: usize,
     ) -> Result<Page, JournalError> {
         self.journal
-            .write(move |database| read(database, after, count, bytes))
+            .write(move |database| read(database, after, upto, count, bytes))
             .await
     }
 
@@ -361,12 +363,19 @@ fn append(database: &Connection, key: Key, message: &[u8]) -> rusqlite::Result<O
     Ok((inserted > 0).then_some(id))
 }
 
-fn read(database: &Connection, after: u64, count: usize, bytes: usize) -> rusqlite::Result<Page> {
+fn read(
+    database: &Connection,
+    after: u64,
+    upto: u64,
+    count: usize,
+    bytes: usize,
+) -> rusqlite::Result<Page> {
     let mut query = database.prepare_cached(
         "SELECT id, key, at, coalesce(passed, message), passed IS NOT NULL, begun, outcome FROM outbox
-         WHERE id >= ?1 AND message IS NOT NULL ORDER BY id",
+         WHERE id >= ?1 AND id < ?2 AND message IS NOT NULL ORDER BY id",
     )?;
-    let mut rows = query.query([RowId::first(after + 1).0])?;
+    let range = [after, upto].map(|number| RowId::first(number + 1).0);
+    let mut rows = query.query(range)?;
     let mut page = Page {
         entries: Vec::new(),
         last: after,

@@ -198,7 +198,7 @@ impl Post {
             (Doubt::Begun { since, why }, Repeat::Visible) => (since, why, false),
         };
         let (method, channel) = (call.method.name, call.channel.as_deref());
-        match self.look(call, record, since).await {
+        match self.look(call, record, since, is_faint).await {
             Ok(Some(message)) => {
                 self.metrics.ambiguous("found").increment(1);
                 let ts = &message["ts"];

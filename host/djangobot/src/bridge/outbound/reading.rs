@@ -48,26 +48,33 @@ impl Reading {
 /// How writing the outbox goes.
 #[derive(Default)]
 pub(crate) struct Writing {
-    told: Mutex<Option<Instant>>,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    at: Option<Instant>,
+    /// The last word was that it fails.
+    fails: bool,
 }
 
 impl Writing {
     pub(super) fn failed(&self, error: &JournalError, metrics: &Metrics) {
         metrics.outbox_errors().increment(1);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= REMINDER) {
-            tracing::error!(
-                "{error}; what the app sends stays in the channel layer until it is sent"
-            );
-            *told = Some(Instant::now());
-        } else {
-            tracing::debug!("{error}");
+        if told.at.is_some_and(|at| at.elapsed() < REMINDER) {
+            return tracing::debug!("{error}");
         }
+        tracing::error!("{error}; what the app sends stays in the channel layer until it is sent");
+        *told = Told {
+            at: Some(Instant::now()),
+            fails: true,
+        };
     }
 
     pub(super) fn worked(&self) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.take().is_some() {
+        if std::mem::take(&mut told.fails) {
             tracing::info!("messages for Slack are written to the disk again");
         }
     }

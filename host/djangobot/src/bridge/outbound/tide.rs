@@ -8,6 +8,8 @@ pub(super) struct Tide {
     /// The newest that is known to lie there.
     newest: u64,
     is_reading: bool,
+    /// Messages that the disk could not take come between the one of this number and those behind it.
+    barrier: Option<u64>,
 }
 
 impl Tide {
@@ -17,18 +19,33 @@ impl Tide {
             taken_up: 0,
             newest,
             is_reading: false,
+            barrier: None,
         }
     }
 
-    /// Whether messages wait on the disk.
+    /// Whether messages wait on the disk, before the barrier where there is one.
     pub(super) fn waits(&self) -> bool {
-        self.is_reading || self.taken_up < self.newest
+        self.is_reading || self.taken_up < self.upto()
+    }
+
+    fn upto(&self) -> u64 {
+        self.barrier.unwrap_or(self.newest)
+    }
+
+    /// What is put there from here on waits until [`Tide::lift`].
+    pub(super) fn bar(&mut self) {
+        self.barrier.get_or_insert(self.newest);
+    }
+
+    pub(super) fn lift(&mut self) {
+        self.barrier = None;
     }
 
     /// Notes that message `number` was put there. Says whether it is the next one, and so goes on from memory; else it is
     /// read when its turn comes.
     pub(super) fn kept(&mut self, number: u64, has_room: bool) -> bool {
-        let is_next = !self.waits() && number == self.taken_up + 1 && has_room;
+        let is_next =
+            self.barrier.is_none() && !self.waits() && number == self.taken_up + 1 && has_room;
         self.newest = self.newest.max(number);
         if is_next {
             self.taken_up = number;
@@ -36,13 +53,13 @@ impl Tide {
         is_next
     }
 
-    /// Begins to read, where messages wait: those behind the first number, and all up to the second are there by now.
+    /// Begins to read, where messages wait: those behind the first number, up to the second.
     pub(super) fn read(&mut self) -> Option<(u64, u64)> {
         if self.is_reading || !self.waits() {
             return None;
         }
         self.is_reading = true;
-        Some((self.taken_up, self.newest))
+        Some((self.taken_up, self.upto()))
     }
 
     /// What was read has been taken up, to message `last`.
@@ -92,13 +109,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_could_not_take_keeps_its_place() {
+        let mut tide = Tide::new(0);
+        assert!(!tide.kept(1, false));
+        tide.bar();
+        assert!(!tide.kept(2, true) && tide.waits());
+        assert_eq!(tide.read(), Some((0, 1)));
+        tide.was_read(1);
+        assert!(
+            !tide.waits(),
+            "now it is the turn of what is not on the disk"
+        );
+        tide.bar();
+        assert!(!tide.kept(3, true) && !tide.waits());
+        tide.lift();
+        assert_eq!(tide.read(), Some((1, 3)));
+        tide.was_read(3);
+        assert!(tide.kept(4, true));
+    }
+
+    #[test]
     fn what_was_read_before_it_was_heard_of_is_not_taken_up_twice() {
         let mut tide = Tide::new(0);
         // A plugin's message got number 2; number 1 is on the disk, and nobody has said so yet.
         assert!(!tide.kept(2, true));
         assert_eq!(tide.read(), Some((0, 2)));
-        tide.was_read(3);
-        assert!(!tide.kept(1, true) && !tide.kept(3, true) && !tide.waits());
-        assert!(tide.kept(4, true));
+        tide.was_read(2);
+        assert!(!tide.kept(1, true) && !tide.waits());
+        assert!(tide.kept(3, true));
     }
 }

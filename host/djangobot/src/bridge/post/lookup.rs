@@ -35,15 +35,18 @@ impl From<Unsent> for Blind {
 }
 
 impl Post {
-    /// Looks for the message that `call` posts, after the time `since` of Slack's; `None`: it surely is not there.
+    /// Looks for the message that `call` posts, after the time `since` of Slack's; `None`: it surely is not there, or where
+    /// the doubt is faint, it most likely is not.
     pub(super) async fn look(
         &self,
         call: &Call,
         record: &Record,
         since: f64,
+        is_faint: bool,
     ) -> Result<Option<Value>, Blind> {
-        if let Some(found) = self.look_once(call, record, since).await? {
-            return Ok(Some(found));
+        let found = self.look_once(call, record, since).await?;
+        if found.is_some() || is_faint {
+            return Ok(found);
         }
         self.wait(tokio::time::sleep(LAG)).await?;
         self.look_once(call, record, since).await
