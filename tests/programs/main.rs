@@ -20,6 +20,7 @@ mod forwarding;
 mod gaps;
 mod lanes;
 mod local;
+mod outbox;
 mod plugin_cli;
 mod plugins;
 mod projects;

@@ -10,6 +10,7 @@
 
 pub mod api;
 mod backoff;
+mod clock;
 mod ended;
 mod envelope;
 pub mod history;

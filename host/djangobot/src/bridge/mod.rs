@@ -9,6 +9,7 @@ mod gaps;
 mod inbound;
 mod lanes;
 mod outbound;
+mod outbox;
 mod passage;
 mod post;
 mod request;
@@ -47,6 +48,7 @@ pub(crate) use envelope::fingerprint;
 use gaps::Gaps;
 use inbound::Inbound;
 use outbound::Outbound;
+use outbox::Outbox;
 use post::Post;
 pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
@@ -119,7 +121,17 @@ impl Bridge {
                 stop.clone(),
             )
             .await?;
-        let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
+        let outbox = Outbox::open(journal.clone())
+            .await
+            .map_err(Failure::failed)?;
+        let outbound = self.outbound(
+            &roster,
+            send_channel.clone(),
+            reader,
+            pacer,
+            messages,
+            outbox,
+        );
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
         let health = source.health();
@@ -245,6 +257,7 @@ impl Bridge {
         reader: ReceiverId,
         pacer: Pacer,
         messages: mpsc::Sender<djangobot_plugins::Message>,
+        (outbox, left): (Outbox, u64),
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {
@@ -254,6 +267,7 @@ impl Bridge {
             rules: Rules {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
+                max_age: None,
             },
             plugins: self.plugins.clone(),
             messages,
@@ -261,8 +275,16 @@ impl Bridge {
                 api: self.api.clone(),
                 pacer,
                 roster: roster.clone(),
+                team: self.team.clone(),
+                outbox: outbox.clone(),
+                state: self.state.clone(),
+                metrics: self.metrics.clone(),
                 stop: CancellationToken::new(),
+                unmarked: Default::default(),
             },
+            outbox,
+            left,
+            writing: Default::default(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
