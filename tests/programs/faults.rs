@@ -93,7 +93,7 @@ async fn events_outlast_a_restart_of_redis_in_order_and_once() {
     // The way out has come back, too.
     app.send("slack.send", &json!({"text": "back"})).await;
     calls(&control, "chat.postMessage", 1).await;
-    assert_eq!(bridge.logs("events wait in memory").len(), 1);
+    assert_eq!(bridge.logs("events wait on the disk").len(), 1);
 }
 
 #[tokio::test]

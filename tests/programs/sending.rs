@@ -94,9 +94,16 @@ async fn a_message_goes_where_the_app_says_by_name_or_id() {
         }
         let call = world.call("chat.postMessage", message).await;
         assert_eq!(call.answer["ok"], true, "{channel:?}: {call:?}");
+        // Its mark, by which it would be looked for.
+        let mark = &call.arguments["metadata"];
+        let id = mark["event_payload"]["id"].as_str().unwrap();
+        assert_eq!(
+            (mark["event_type"].as_str(), id.len()),
+            (Some("djangobot_send"), 32)
+        );
         assert_eq!(
             call.arguments,
-            json!({"text": "hi", "channel": expect}),
+            json!({"text": "hi", "channel": expect, "metadata": mark}),
             "{channel:?}"
         );
     }
@@ -459,7 +466,7 @@ async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
 }
 
 #[tokio::test]
-async fn what_slack_did_not_carry_out_is_tried_again_and_what_it_may_have_is_not() {
+async fn what_slack_did_not_carry_out_is_tried_again() {
     let mut world = World::new().await;
     world.control.answer(
         "chat.postMessage",
@@ -470,24 +477,37 @@ async fn what_slack_did_not_carry_out_is_tried_again_and_what_it_may_have_is_not
     );
     let answer = world.ask(json!({"text": "again"})).await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
-    world.control.clear_calls();
-    world.control.answer(
-        "chat.postMessage",
-        Answer {
-            hang_up: true,
-            perform: true,
-            ..Answer::default()
-        },
-    );
-    let answer = world.ask(json!({"text": "perhaps"})).await;
-    assert_eq!(answer["type"], "slack.failed", "{answer}");
+    assert_eq!(world.control.calls(Some("chat.postMessage")).len(), 2);
     assert!(
-        answer["detail"]
-            .as_str()
-            .unwrap()
-            .contains("Slack may have carried it out"),
-        "{answer}"
+        world
+            .control
+            .calls(Some("conversations.history"))
+            .is_empty()
     );
-    assert_eq!(world.control.calls(Some("chat.postMessage")).len(), 1);
-    world.still_serves().await;
+}
+
+#[tokio::test]
+async fn what_slack_may_have_carried_out_and_can_not_be_looked_up_is_not_tried_again() {
+    let mut world = World::new().await;
+    for perform in [true, false] {
+        world.control.clear_calls();
+        let cut = Answer {
+            hang_up: true,
+            perform,
+            ..Answer::default()
+        };
+        world.control.answer("chat.postEphemeral", cut);
+        let user = world.control.user_id("alice").unwrap();
+        let message = json!({"method": "chat.postEphemeral", "text": "perhaps", "user": user});
+        let answer = world.ask(message).await;
+        assert_eq!(
+            (&answer["type"], &answer["error"]),
+            (&json!("slack.failed"), &json!("interrupted")),
+            "{answer}"
+        );
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(detail.contains("Slack may have carried it out"), "{detail}");
+        assert_eq!(world.control.calls(Some("chat.postEphemeral")).len(), 1);
+        world.still_serves().await;
+    }
 }

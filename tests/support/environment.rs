@@ -66,7 +66,7 @@ impl Virtualenv {
     }
 }
 
-/// A Python with current Django, channels, channels_redis and redis-py; also slack_sdk and aiohttp.
+/// A Python with current Django, channels, channels_redis and redis-py; also slack_sdk, slack_bolt and aiohttp.
 ///
 /// # Panics
 /// When `cargo xtask setup` has not made it.
@@ -90,7 +90,7 @@ pub fn python_channels1() -> PathBuf {
     CHANNELS1.python()
 }
 
-/// The folder to give Node as `NODE_PATH`, with `@slack/rtm-api` and `@slack/web-api` in it.
+/// The folder to give Node as `NODE_PATH`, with `@slack/rtm-api`, `@slack/socket-mode` and `@slack/web-api` in it.
 ///
 /// # Panics
 /// When `cargo xtask setup` has not made it.

@@ -1,38 +1,20 @@
 //! `djangobot check`: what is wrong with a set-up, each line with its cure.
 
+mod slack;
+
 use std::io::Write;
 
 use djangobot_channels::probe;
 use djangobot_plugins::{Components, LoadError, Unready};
-use djangobot_slack::WebApi;
-use djangobot_slack::api::{ApiError, Identity};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 
 use crate::cli::{CheckArgs, LogFormat};
 use crate::config::{ConfigError, Settings};
 use crate::failure::Failure;
 use crate::plugins;
-use crate::run::web_api;
 use crate::state::{State, StateError};
 use crate::target;
 use crate::telemetry::Terminal;
-
-/// A scope that the bridge uses, and what is missing without it.
-const SCOPES: &[(&str, &str)] = &[
-    ("chat:write", "nothing can be posted"),
-    (
-        "users:read",
-        "@names can't be found, and events keep user ids only",
-    ),
-    (
-        "channels:read",
-        "channels can't be found by name, and events keep channel ids only",
-    ),
-    ("groups:read", "private channels can't be found by name"),
-    ("im:read", "DMs that are open already are opened again"),
-    ("im:write", "no DM can be opened for a message to a user"),
-];
 
 /// What one look found.
 #[derive(Debug, Serialize)]
@@ -120,7 +102,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
     }
     look_at_state(&settings, &mut findings);
     look_at_plugins(&settings, &mut findings).await;
-    look_at_slack(&settings, &mut findings).await;
+    slack::look(&settings, &mut findings).await;
     look_at_layer(&settings, &mut findings).await;
     show(&findings.0, args.json)?;
     match findings
@@ -189,126 +171,6 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-async fn look_at_slack(settings: &Settings, findings: &mut Findings) {
-    if settings.slack.token.is_none() {
-        return findings.diagnostic("token", &ConfigError::NoToken);
-    }
-    let api = match web_api(settings) {
-        Ok(api) => api,
-        Err(failure) => {
-            let cure = "give DJANGOBOT_TOKEN the Bot User OAuth Token (xoxb-...) of the app's OAuth & Permissions page";
-            return findings.error("token", failure.report.to_string(), Some(cure.into()));
-        }
-    };
-    let identity = match api.auth_test().await {
-        Ok(identity) => identity,
-        Err(error) => {
-            return findings.error("token", error.to_string(), Some(cure(&error, settings)));
-        }
-    };
-    findings.ok(
-        "token",
-        format!(
-            "{} is {} in {} ({})",
-            api.base(),
-            identity.user,
-            identity.team,
-            identity.team_id
-        ),
-    );
-    look_at_scopes(&identity, findings);
-    match api.rtm_connect().await {
-        Ok(_) => findings.ok("transport", "rtm.connect gives a connection"),
-        Err(error) => findings.error("transport", error.to_string(), Some(cure(&error, settings))),
-    }
-    look_at_default_channel(&api, settings, findings).await;
-}
-
-fn look_at_scopes(identity: &Identity, findings: &mut Findings) {
-    let has = |scope: &str| identity.scopes.iter().any(|given| given == scope);
-    // A classic app's `bot` scope holds all of them.
-    if identity.scopes.is_empty() || has("bot") {
-        findings.ok(
-            "scopes",
-            "the token names no scopes one by one, as a classic app's",
-        );
-        return;
-    }
-    let missing: Vec<_> = SCOPES.iter().filter(|(scope, _)| !has(scope)).collect();
-    if missing.is_empty() {
-        findings.ok("scopes", identity.scopes.join(", "));
-    }
-    for (scope, loss) in missing {
-        let cure = format!(
-            "add {scope} below OAuth & Permissions of the app, then install it to the workspace again"
-        );
-        match *scope {
-            "chat:write" => findings.error(
-                "scopes",
-                format!("the token lacks {scope}: {loss}"),
-                Some(cure),
-            ),
-            _ => findings.warning("scopes", format!("the token lacks {scope}: {loss}"), cure),
-        }
-    }
-}
-
-async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &mut Findings) {
-    const CHECK: &str = "default channel";
-    let name = settings.slack.default_channel.trim_start_matches('#');
-    let mut arguments = Map::from_iter([
-        ("limit".to_owned(), json!(999)),
-        ("exclude_archived".to_owned(), json!(true)),
-        ("types".to_owned(), json!("public_channel")),
-    ]);
-    // A few pages are enough for most workspaces; a larger one is told that the look was short.
-    for _ in 0..5 {
-        let page = match api.call("conversations.list", &arguments).await {
-            Ok(page) => page,
-            Err(error) => {
-                return findings.warning(
-                    CHECK,
-                    format!("#{name} can't be looked up: {error}"),
-                    cure(&error, settings),
-                );
-            }
-        };
-        let channels = page["channels"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if let Some(channel) = channels
-            .iter()
-            .find(|channel| channel["name"] == name || channel["id"] == name)
-        {
-            return match channel["is_member"].as_bool() {
-                Some(false) => findings.warning(
-                    CHECK,
-                    format!("the bot is not in #{name}: it gets no messages from there, and may not post"),
-                    format!("/invite the bot in #{name}, or name another channel with --default-channel"),
-                ),
-                _ => findings.ok(CHECK, format!("#{name}")),
-            };
-        }
-        match page["response_metadata"]["next_cursor"].as_str() {
-            Some(cursor) if !cursor.is_empty() => {
-                arguments.insert("cursor".to_owned(), Value::from(cursor))
-            }
-            _ => {
-                return findings.warning(
-                    CHECK,
-                    format!("there is no public channel #{name}"),
-                    "messages without `channel` would fail; name one with --default-channel or default-channel below [slack]",
-                );
-            }
-        };
-    }
-    findings.ok(
-        CHECK,
-        format!("#{name} was not among the first channels; the workspace has many"),
-    );
-}
-
 async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
     let Some(target) = &settings.layer.target else {
         return findings.diagnostic("layer", &ConfigError::NoTarget);
@@ -364,21 +226,6 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
     open.layer.close().await;
     if let Some(server) = open.embedded {
         server.shutdown().await;
-    }
-}
-
-/// What to do about an error of Slack's, beyond its own sentence.
-fn cure(error: &ApiError, settings: &Settings) -> String {
-    match error.code() {
-        "invalid_auth" | "not_authed" | "token_revoked" | "account_inactive" | "bad_token" => {
-            "copy the Bot User OAuth Token anew from the app's OAuth & Permissions page into DJANGOBOT_TOKEN".into()
-        }
-        "not_allowed_token_type" => "RTM serves classic apps only; use the token of one".into(),
-        "missing_scope" => "add the scope below OAuth & Permissions of the app, then install it to the workspace again".into(),
-        "unreachable" | "interrupted" => {
-            format!("can this machine reach {}? Behind a proxy, set HTTPS_PROXY", settings.slack.api_url)
-        }
-        _ => format!("see https://docs.slack.dev/reference/methods/{} for {}", error.method, error.code()),
     }
 }
 

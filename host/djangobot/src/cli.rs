@@ -154,17 +154,14 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         letter: LetterArgs,
     },
-    /// Put one back on the channel layer, for a bridge to send, and forget it.
-    Retry {
-        #[command(flatten)]
-        letter: LetterArgs,
-        #[command(flatten)]
-        target: TargetArgs,
-    },
-    /// Forget one.
+    /// Put some back on the channel layer, for a bridge to send, and forget them.
+    Retry(RetryArgs),
+    /// Forget some.
     Drop {
         #[command(flatten)]
-        letter: LetterArgs,
+        letters: LettersArgs,
+        #[command(flatten)]
+        host: HostArgs,
     },
 }
 
@@ -175,6 +172,54 @@ pub(crate) struct LetterArgs {
     pub(crate) id: i64,
     #[command(flatten)]
     pub(crate) host: HostArgs,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct LettersArgs {
+    /// Their numbers, as `list` shows them.
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<i64>,
+    /// All of them.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// What `dead-letters retry` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RetryArgs {
+    /// Their numbers, as `list` shows them, and then the channel layer as for `run` [default: the config's
+    /// `layer.target`].
+    #[arg(value_name = "ID|TARGET", num_args = 0.., required_unless_present = "all")]
+    pub(crate) which: Vec<String>,
+    /// All of them.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The Python that the Django project runs with [default: $VIRTUAL_ENV, .venv, venv, then PATH].
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+    /// Which entry of CHANNEL_LAYERS.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Option<String>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+impl RetryArgs {
+    /// The numbers, and what is no number: the channel layer.
+    pub(crate) fn read(&self) -> (LettersArgs, TargetArgs) {
+        let ids = self.which.iter().map_while(|it| it.parse().ok());
+        let ids: Vec<i64> = ids.collect();
+        let target = TargetArgs {
+            target: self.which[ids.len()..].to_vec(),
+            python: self.python.clone(),
+            alias: self.alias.clone(),
+            format: None,
+        };
+        let letters = LettersArgs { ids, all: self.all };
+        (letters, target)
+    }
 }
 
 /// What `local-slack` takes.
@@ -192,6 +237,19 @@ pub(crate) struct LocalSlackArgs {
     /// The only token that is accepted [default: any that looks like a bot's or a user's].
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+    /// The only app-level token that is accepted [default: any that looks like one].
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) app_token: Option<String>,
+    /// Where events, commands and interactions are posted: a URL on this machine [default: they go through Socket Mode].
+    #[arg(long, value_name = "URL")]
+    pub(crate) events_url: Option<String>,
+    /// What requests to that URL are signed with.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        default_value = "local-slack-signing-secret"
+    )]
+    pub(crate) signing_secret: String,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -333,6 +391,33 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_of_dead_letters_come_before_the_layer() {
+        let check = |arguments: &[&str], ids: &[i64], all: bool, target: &[&str]| {
+            let line = [&["djangobot", "dead-letters", "retry"], arguments].concat();
+            let cli = Cli::try_parse_from(line).unwrap();
+            let Some(Command::DeadLetters(DeadLettersCommand::Retry(retry))) = cli.command else {
+                panic!("not retry: {cli:?}")
+            };
+            let (letters, layer) = retry.read();
+            assert_eq!((&*letters.ids, letters.all), (ids, all), "{arguments:?}");
+            assert_eq!(layer.target, target, "{arguments:?}");
+        };
+        check(&["1"], &[1], false, &[]);
+        check(&["1", "2", "redis://a"], &[1, 2], false, &["redis://a"]);
+        check(&["--all"], &[], true, &[]);
+        check(
+            &["--all", "myapp.asgi:channel_layer"],
+            &[],
+            true,
+            &["myapp.asgi:channel_layer"],
+        );
+        for arguments in [&["drop"][..], &["drop", "1", "--all"], &["retry"]] {
+            let line = [&["djangobot", "dead-letters"], arguments].concat();
+            assert!(Cli::try_parse_from(line).is_err(), "{arguments:?}");
+        }
     }
 
     #[test]

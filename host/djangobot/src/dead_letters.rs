@@ -8,11 +8,11 @@ use miette::Diagnostic;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::cli::{DeadLettersCommand, LogFormat, SlackArgs, TargetArgs};
+use crate::cli::{DeadLettersCommand, LettersArgs, LogFormat, SlackArgs, TargetArgs};
 use crate::config::{ConfigError, Settings};
 use crate::failure::Failure;
 use crate::state::{DeadLetter, State};
-use crate::target;
+use crate::target::{self, OpenLayer};
 use crate::telemetry::Terminal;
 
 #[derive(Debug, Error, Diagnostic)]
@@ -30,6 +30,12 @@ enum LetterError {
         "is the channel layer the one that the bridge uses, and is the bridge running? Try again then"
     ))]
     NotTaken { id: i64, reason: String },
+    #[error("no dead letter is named")]
+    #[diagnostic(help("give their numbers, as djangobot dead-letters list shows them, or --all"))]
+    None,
+    #[error("{failed} of {all} dead letters are still there")]
+    #[diagnostic(help("the lines above say why"))]
+    Some { failed: usize, all: usize },
 }
 
 /// Lists, shows, sends again or drops. Works beside a running bridge.
@@ -38,11 +44,11 @@ pub(crate) async fn dead_letters(
     terminal: Terminal,
 ) -> Result<(), Failure> {
     let (host, target) = match &command {
-        DeadLettersCommand::List { host, .. } => (host, TargetArgs::default()),
-        DeadLettersCommand::Show { letter } | DeadLettersCommand::Drop { letter } => {
-            (&letter.host, TargetArgs::default())
+        DeadLettersCommand::List { host, .. } | DeadLettersCommand::Drop { host, .. } => {
+            (host, TargetArgs::default())
         }
-        DeadLettersCommand::Retry { letter, target } => (&letter.host, target.clone()),
+        DeadLettersCommand::Show { letter } => (&letter.host, TargetArgs::default()),
+        DeadLettersCommand::Retry(retry) => (&retry.host, retry.read().1),
     };
     let settings = Settings::read(&target, &SlackArgs::default(), host).map_err(Failure::usage)?;
     terminal
@@ -55,13 +61,28 @@ pub(crate) async fn dead_letters(
     match &command {
         DeadLettersCommand::List { json, .. } => list(&state, *json),
         DeadLettersCommand::Show { letter } => show(&find(&state, letter.id)?),
-        DeadLettersCommand::Retry { letter, .. } => {
-            retry(&state, &settings, &find(&state, letter.id)?).await
+        DeadLettersCommand::Retry(retry) => {
+            retry_all(&state, &settings, &ids(&state, &retry.read().0)?).await
         }
-        DeadLettersCommand::Drop { letter } => {
-            find(&state, letter.id)?;
-            state.unbury(letter.id).map_err(Failure::failed)
+        DeadLettersCommand::Drop { letters, .. } => {
+            for id in ids(&state, letters)? {
+                find(&state, id)?;
+                state.unbury(id).map_err(Failure::failed)?;
+            }
+            Ok(())
         }
+    }
+}
+
+/// The numbers that are meant.
+fn ids(state: &State, letters: &LettersArgs) -> Result<Vec<i64>, Failure> {
+    if letters.all {
+        let all = state.dead_letters().map_err(Failure::failed)?;
+        return Ok(all.iter().map(|letter| letter.id).collect());
+    }
+    match letters.ids.is_empty() {
+        true => Err(Failure::usage(LetterError::None)),
+        false => Ok(letters.ids.clone()),
     }
 }
 
@@ -95,18 +116,13 @@ fn show(letter: &DeadLetter) -> Result<(), Failure> {
     ))
 }
 
-/// Puts the message back where it came from, for a bridge to take.
-async fn retry(state: &State, settings: &Settings, letter: &DeadLetter) -> Result<(), Failure> {
-    let unsendable = |reason: String| {
-        Failure::failed(LetterError::Unsendable {
-            id: letter.id,
-            reason,
-        })
-    };
-    let message =
-        Event::parse(letter.message.clone()).map_err(|error| unsendable(error.to_string()))?;
-    let channel =
-        ChannelName::new(&letter.channel).map_err(|error| unsendable(error.to_string()))?;
+/// Puts messages back where they came from, in their order, for a bridge to take. One that is no message costs itself; a
+/// layer that takes none ends it.
+async fn retry_all(state: &State, settings: &Settings, ids: &[i64]) -> Result<(), Failure> {
+    if let [id] = ids {
+        // Before the layer is looked for: who mistypes a number is not helped by hearing of layers.
+        find(state, *id)?;
+    }
     let target = settings
         .layer
         .target
@@ -115,11 +131,44 @@ async fn retry(state: &State, settings: &Settings, letter: &DeadLetter) -> Resul
     let open = target::join(&settings.layer, target)
         .await
         .map_err(Failure::from)?;
+    let mut failed = 0;
+    let mut outcome = Ok(());
+    for id in ids {
+        outcome = retry(state, &open, *id).await;
+        match &outcome {
+            Ok(()) => {}
+            Err(error @ LetterError::Unsendable { .. } | error @ LetterError::Missing(_))
+                if ids.len() > 1 =>
+            {
+                failed += 1;
+                tracing::error!("{error}");
+                outcome = Ok(());
+            }
+            Err(_) => break,
+        }
+    }
+    open.layer.close().await;
+    outcome.map_err(Failure::failed)?;
+    match (failed, ids.len()) {
+        (0, _) => Ok(()),
+        (failed, all) => Err(Failure::failed(LetterError::Some { failed, all })),
+    }
+}
+
+async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterError> {
+    let unreadable = |reason: String| LetterError::NotTaken { id, reason };
+    let found = state.dead_letter(id);
+    let found = found.map_err(|error| unreadable(error.to_string()))?;
+    let letter = found.ok_or(LetterError::Missing(id))?;
+    let unsendable = |reason: String| LetterError::Unsendable { id, reason };
+    let message = Event::parse(letter.message).map_err(|error| unsendable(error.to_string()))?;
+    let channel =
+        ChannelName::new(&letter.channel).map_err(|error| unsendable(error.to_string()))?;
     let sent = open
         .layer
         .send(&channel, &[open.layer.encode(&channel, &message)])
         .await;
-    let outcome = match sent {
+    let taken = match sent {
         // A broadcast that nobody heard is gone.
         Ok(sent) if sent.receivers == Some(0) => Err(format!("nobody reads {channel}")),
         Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full")),
@@ -127,20 +176,14 @@ async fn retry(state: &State, settings: &Settings, letter: &DeadLetter) -> Resul
         Err(error) => Err(error.to_string()),
     };
     // Forgotten before anything else is waited for: an interruption then does not send it twice.
-    let forgotten = outcome
-        .map_err(|reason| {
-            Failure::failed(LetterError::NotTaken {
-                id: letter.id,
-                reason,
-            })
-        })
-        .and_then(|()| state.unbury(letter.id).map_err(Failure::failed));
-    open.layer.close().await;
-    forgotten?;
-    print(&format!(
-        "Dead letter {} is on {channel} again.\n",
-        letter.id
-    ))
+    taken
+        .and_then(|()| state.unbury(id).map_err(|error| error.to_string()))
+        .map_err(|reason| LetterError::NotTaken { id, reason })?;
+    let told = print(&format!("Dead letter {id} is on {channel} again.\n"));
+    if told.is_err() {
+        tracing::debug!("nobody reads what is printed");
+    }
+    Ok(())
 }
 
 fn in_json(letter: &DeadLetter) -> serde_json::Value {

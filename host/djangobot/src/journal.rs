@@ -139,7 +139,10 @@ fn run(mut database: Connection, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
         }
         let outcome = commit(&mut database, &mut together).map_err(|error| error.to_string());
         for work in together {
-            work.tell(outcome.as_ref().map(|()| ()).map_err(String::as_str));
+            work.tell(match &outcome {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(reason),
+            });
         }
     }
 }

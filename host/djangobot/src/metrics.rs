@@ -106,6 +106,8 @@ impl Metrics {
         discarded(channel) = "djangobot_discarded_total", "Events given up because their channel took none, by channel";
         /// Events that an app could answer while Slack waited, by what came of it.
         answers(outcome) = "djangobot_answers_total", "Events that Slack waits on, by outcome: in_time, none, late, too_late, refused";
+        /// Messages read from history.
+        history() = "djangobot_history_messages_total", "Messages read from Slack's history after a gap";
         /// Events that Slack gave again.
         duplicates() = "djangobot_duplicates_total", "Events that came before and went no further";
         /// Calls of the layer that failed.
@@ -114,6 +116,14 @@ impl Metrics {
         layer_full(channel) = "djangobot_layer_full_total", "Calls that found a channel of the layer full, by channel";
         /// Messages for Slack, by how they ended.
         sends(result) = "djangobot_sends_total", "Messages taken from slack.send, by result: sent, or the error";
+        /// Posts of which it was not known whether Slack had carried them out, by what was found.
+        ambiguous(outcome) = "djangobot_ambiguous_sends_total", "Calls of which it was not known whether Slack had carried them out, by what was found: found, absent (and so made again), refused (it could not be found out)";
+        /// Messages that the layer gave although they had been taken.
+        known_again() = "djangobot_sends_given_again_total", "Messages that the channel layer gave again and that were known, so that they were not sent again";
+        /// 429s.
+        rate_limited(method) = "djangobot_rate_limited_total", "Calls that Slack answered with 429, by method";
+        /// Writes to the outbox that failed.
+        outbox_errors() = "djangobot_outbox_errors_total", "Writes of messages for Slack to the disk that failed";
         /// Slack connections that ended.
         reconnects() = "djangobot_reconnects_total", "Connections to Slack that ended, and attempts at one that failed";
     }
@@ -137,6 +147,10 @@ impl Metrics {
         depth(channel) = "djangobot_layer_depth", "Messages that wait in a channel of the layer";
         /// Messages for Slack that were taken and are not finished.
         sending() = "djangobot_sends_in_flight", "Messages taken from slack.send that are not finished";
+        /// Messages for Slack that are on the disk.
+        outbox() = "djangobot_outbox_messages", "Messages for Slack that are on the disk and not finished";
+        /// Their bytes.
+        outbox_bytes() = "djangobot_outbox_bytes", "What the messages for Slack that are not finished take up on the disk, in bytes";
         /// What the roster knows.
         roster(kind) = "djangobot_roster_size", "Users and conversations that the roster knows";
         /// Dead letters that are kept.

@@ -23,12 +23,26 @@ pub(crate) async fn local_slack(
         users: args.users,
         channels: args.channels,
         token: args.token,
+        app_token: args.app_token,
+        events_url: args.events_url.clone(),
+        signing_secret: args.signing_secret,
         ..Options::default()
     };
     let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
+    let way = match args.events_url {
+        Some(url) => format!(
+            "What happens is posted to {url}, signed with DJANGOBOT_SIGNING_SECRET={}.",
+            slack.signing_secret()
+        ),
+        None => format!(
+            "For Socket Mode, put DJANGOBOT_APP_TOKEN={} beside the token.",
+            slack.app_token()
+        ),
+    };
     say(&format!(
         "A Slack workspace is at {url}; its control interface is at http://{address}/control/.\n\
          \n    DJANGOBOT_SLACK_API_URL={url} DJANGOBOT_TOKEN={token} djangobot TARGET\n\n\
+         {way}\n\
          Type a message: it is posted into #general as alice. /help shows more, Ctrl-C ends.\n",
         url = slack.api_url(),
         address = slack.addr(),

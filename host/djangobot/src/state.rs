@@ -39,6 +39,18 @@ const MIGRATIONS: &[&str] = &[
         at REAL NOT NULL,          -- Unix seconds
         ids BLOB NOT NULL
     );
+    -- Messages for Slack that were taken off the channel layer and are not finished. Of those that are, the newest stay
+    -- without what was in them: the layer may give them again, and history may show them.
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY,    -- the message's number times 65536; what plugins put beside it follows it
+        key BLOB NOT NULL UNIQUE,  -- 16 bytes: the same whenever the layer gives it
+        at REAL NOT NULL,          -- when it was taken, Unix seconds
+        message BLOB,              -- JSON, as the app sent it; null once it is finished
+        passed BLOB,               -- JSON, as it came out of the plugins; null: it has not been through them
+        begun REAL,                -- Slack's time before a call of Slack; null: surely none has had an effect
+        outcome BLOB,              -- JSON, where only the app has still to be told
+        ts TEXT                    -- what Slack calls the message that was posted
+    );
 ",
 ];
 
@@ -215,15 +227,7 @@ impl State {
 
     /// Keeps `letter`, and forgets the oldest beyond [`DEAD_LETTERS_KEPT`].
     pub(crate) fn bury(&self, letter: &DeadLetter) -> Result<i64, StateError> {
-        self.with(|database| {
-            database.execute(
-                "INSERT INTO dead_letters (at, channel, error, detail, message) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![letter.at, letter.channel, letter.error, letter.detail, letter.message],
-            )?;
-            let id = database.last_insert_rowid();
-            database.execute("DELETE FROM dead_letters WHERE id <= ?1", [id - DEAD_LETTERS_KEPT])?;
-            Ok(id)
-        })
+        self.with(|database| letter.bury(database))
     }
 
     /// How many dead letters there are.
@@ -294,6 +298,20 @@ impl DeadLetter {
             detail: detail.to_owned(),
             message: message.to_owned(),
         }
+    }
+
+    /// What [`State::bury`] does, as a part of a transaction.
+    pub(crate) fn bury(&self, database: &Connection) -> rusqlite::Result<i64> {
+        database.execute(
+            "INSERT INTO dead_letters (at, channel, error, detail, message) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![self.at, self.channel, self.error, self.detail, self.message],
+        )?;
+        let id = database.last_insert_rowid();
+        database.execute(
+            "DELETE FROM dead_letters WHERE id <= ?1",
+            [id - DEAD_LETTERS_KEPT],
+        )?;
+        Ok(id)
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {

@@ -1,5 +1,7 @@
 //! Logs: what is written to stderr, and how it shares the terminal with progress bars.
 
+mod pace;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +10,13 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use miette::{Diagnostic, Report};
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::cli::LogFormat;
+use pace::Pace;
 
 /// The filter of the logs is none.
 #[derive(Debug, Error, Diagnostic)]
@@ -32,6 +35,7 @@ pub(crate) struct Terminal {
     bars: MultiProgress,
     /// Whether the logs are JSON, for machines.
     json: Arc<AtomicBool>,
+    pace: Pace,
 }
 
 impl Terminal {
@@ -65,14 +69,28 @@ impl Terminal {
                 let layer = layer
                     .with_target(false)
                     .with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none());
-                registry.with(layer.compact()).init();
+                registry
+                    .with(layer.compact().with_filter(self.pace.clone()))
+                    .init();
             }
             LogFormat::Json => {
-                registry.with(layer.json().flatten_event(true)).init();
+                let layer = layer.json().flatten_event(true);
+                registry.with(layer.with_filter(self.pace.clone())).init();
                 self.json.store(true, Ordering::Relaxed);
             }
         }
         Ok(())
+    }
+
+    /// Says how many log lines were left out since the last time, since they would have been too many.
+    pub(crate) fn tell_left_out(&self) {
+        for left_out in self.pace.left_out() {
+            tracing::warn!(
+                lines = left_out.lines,
+                place = left_out.place,
+                "log lines were left out: the same was said too often"
+            );
+        }
     }
 
     /// The last word of a failed command: a report for people, or a log line where logs are JSON.

@@ -23,6 +23,7 @@ use url::{Host, Url};
 
 pub use error::{ApiError, Class, Failure, Refusal};
 
+use crate::clock::SlackClock;
 use crate::token::{Token, TokenKind};
 
 /// Where Slack's Web API is.
@@ -50,6 +51,7 @@ struct Shared {
     /// How often the token was set.
     version: AtomicU64,
     http: reqwest::Client,
+    clock: SlackClock,
 }
 
 /// Why a [`WebApi`] could not be made.
@@ -188,6 +190,7 @@ impl WebApi {
                 token: RwLock::new(token),
                 version: AtomicU64::new(0),
                 http: http.build()?,
+                clock: SlackClock::default(),
             }),
         })
     }
@@ -228,6 +231,12 @@ impl WebApi {
     /// Where the client calls to.
     pub fn base(&self) -> &Url {
         &self.shared.base
+    }
+
+    /// A moment of Slack's clock, in Unix seconds, that lies before anything that begins now; `None` as long as no
+    /// answer has told one. Jumps of this machine's clock do not show in it.
+    pub fn slack_time(&self) -> Option<f64> {
+        self.shared.clock.now()
     }
 
     /// Calls a method once and gives Slack's whole answer, an object with `"ok": true`.
@@ -327,6 +336,7 @@ impl WebApi {
             request.form(&form(args))
         };
         let mut response = request.send().await.map_err(|why| fail(not_sent(&why)))?;
+        self.shared.clock.note(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response
             .chunk()

@@ -143,8 +143,18 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
 }
 
 /// The `envelope_id` of a frame that is no event, if it can still be seen: the member of that name of the outermost
-/// object.
+/// object, or, where the object's begin is missing, the first one.
 pub(crate) fn id_in(frame: &[u8]) -> Option<String> {
+    const KEY: &[u8] = b"\"envelope_id\"";
+    if !frame.trim_ascii_start().starts_with(b"{") {
+        // Within a text, its quotes would be escaped.
+        let mut keys = frame.windows(KEY.len()).enumerate();
+        return keys.find_map(|(at, key)| {
+            let is_key =
+                key == KEY && at.checked_sub(1).and_then(|it| frame.get(it)) != Some(&b'\\');
+            is_key.then(|| value_of(frame.get(at + KEY.len()..)?))?
+        });
+    }
     let mut depth = 0_usize;
     let mut rest = frame;
     while let Some((&byte, after)) = rest.split_first() {
@@ -152,7 +162,7 @@ pub(crate) fn id_in(frame: &[u8]) -> Option<String> {
             b'"' => {
                 let (string, after) = string(rest)?;
                 if depth == 1
-                    && string == b"\"envelope_id\""
+                    && string == KEY
                     && let Some(id) = value_of(after)
                 {
                     return Some(id);

@@ -1,13 +1,16 @@
-//! Slack for the bridge: the Web API, who and what is in the workspace, and the Real-Time Messaging connection.
+//! Slack for the bridge: the Web API, who and what is in the workspace, and the ways in which Slack gives events: Real-Time
+//! Messaging, Socket Mode, and the Events API over HTTP.
 //!
 //! Knows nothing of plugins or channel layers. All that comes from Slack comes as [`Incoming`] values through a bounded
 //! channel, whatever transport brought it; all that goes to Slack goes through [`WebApi::call`], one attempt at a time,
-//! at the pace that a [`Pacer`] allows. Who calls owns the retries.
+//! at the pace that a [`Pacer`] allows. Who calls owns the retries, but for reading ([`Roster::load`], [`history`]), which
+//! may be done twice.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
 mod backoff;
+mod clock;
 mod ended;
 mod envelope;
 pub mod history;
@@ -25,6 +28,7 @@ pub mod ws;
 
 pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, method};
 pub use backoff::Backoff;
+pub use history::History;
 pub use pacing::Pacer;
 pub use roster::Roster;
 pub use rotation::Rotation;

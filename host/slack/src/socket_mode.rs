@@ -1,10 +1,10 @@
 //! Socket Mode: a few WebSockets at once, each made anew before Slack ends it, and an acknowledgement for each envelope.
 //!
-//! Three parts, from the inside out: a [`message`] is what Slack said; a [`connection`] lives on one socket and owns it;
-//! a [`slot`] keeps one connection there, or makes the next one. This file runs the slots, and holds what they share: the
+//! Three parts, from the inside out: a `message` is what Slack said; a `connection` lives on one socket and owns it;
+//! a `slot` keeps one connection there, or makes the next one. This file runs the slots, and holds what they share: the
 //! turns in which connections are opened, whether any is there, and the count of our sockets.
 //!
-//! An envelope's way: read, taken apart ([`crate::envelope`]), handed out with its [`Ack`](crate::Ack); the receiver
+//! An envelope's way: read, taken apart (`crate::envelope`), handed out with its [`Ack`](crate::Ack); the receiver
 //! gives the acknowledgement when the event is safe, and the connection sends it, before it reads on. What is not
 //! acknowledged within 3 seconds, Slack gives again, on any connection.
 
@@ -37,7 +37,8 @@ pub const MAX_CONNECTIONS: usize = 10;
 /// How Socket Mode's connections are kept.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many there are, 1 to [`MAX_CONNECTIONS`]. Slack gives each envelope to one of them.
+    /// How many there are, 1 to [`MAX_CONNECTIONS`]. Slack gives each envelope to one of them. With all that Slack allows
+    /// there is no room for a new one beside an old one.
     pub connections: usize,
     /// How each of them is kept.
     pub each: rtm::Config,

@@ -22,11 +22,11 @@ pub(crate) use ack::{SocketAck, frame as ack_frame};
     reason = "nearly all of them are frames, and a box for each would cost more than the room"
 )]
 pub enum Incoming {
-    /// A connection is made and Slack has said hello on it; the hello and all that follows come next.
+    /// Slack is there: it has said hello on a connection, or can reach us. What it says comes next, on RTM with the hello.
     Connected(Session),
     /// Something that Slack sent, and that is not the transport's own business.
     Frame(Frame),
-    /// The connection is lost, or could not be made. Another one is tried after `retry_in`.
+    /// No connection is left, or could be made. Another one is tried after `retry_in`.
     Disconnected {
         /// Why, for people: a clause without a full stop.
         reason: String,

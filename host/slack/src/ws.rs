@@ -270,18 +270,26 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
     }
 
     /// Ends the connection as RFC 6455 has it: a close frame each way, then the TCP connection. Bounded in time.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
+        self.close_and_hear(|_, _, _| {}).await;
+    }
+
+    /// Like [`Socket::close`]; what the server sent before it knew that we close is heard. It can't be answered any more.
+    pub async fn close_and_hear(
+        mut self,
+        mut hear: impl FnMut(Received, SystemTime, std::time::Instant),
+    ) {
         let closing = async {
             self.queue(0x88, &1000_u16.to_be_bytes())?;
-            self.writer.write_all_buf(&mut self.unsent).await?;
-            self.writer.flush().await?;
+            let (mut received, mut arrived) = (SystemTime::now(), std::time::Instant::now());
             loop {
-                match self.decoder.next()? {
+                match self.take()? {
                     Some(Received::Close(..)) => break,
-                    Some(_) => {}
-                    None => match self.reader.read(self.decoder.spare()).await? {
-                        0 => break,
-                        count => self.decoder.filled(count),
+                    Some(message) => hear(message, received, arrived),
+                    None => match self.wait().await {
+                        Ok(times) => (received, arrived) = times,
+                        Err(Lost::Cut) => break,
+                        Err(lost) => return Err(lost),
                     },
                 }
             }

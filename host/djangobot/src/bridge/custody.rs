@@ -11,13 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use djangobot_slack::Ack;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::fingerprint;
 use crate::journal::{Journal, JournalError};
+use crate::state::put_fact;
 
+/// The fact that holds the moment up to which all is safe.
+const MARK: &str = "events_safe_until";
 /// Ids that are remembered, at most.
 const REMEMBERED: usize = 500_000;
 /// How long they are: Slack gives an event again within minutes, and says that it may for up to a day after trouble.
@@ -51,9 +54,19 @@ enum Waiter {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Entries>>);
 
+/// A moment in Slack's time: microseconds since 1970, as its `ts` has them.
+pub(crate) type Micros = u64;
+
 #[derive(Debug, Default)]
 struct Entries {
-    in_custody: HashMap<u64, Weak<Event>>,
+    /// With the moment up to which all was known before.
+    in_custody: HashMap<u64, (Weak<Event>, Micros)>,
+    /// The newest message's moment.
+    newest: Micros,
+    /// While a gap is open: the moment before it.
+    frozen: Option<Micros>,
+    /// The moment that is on the disk.
+    marked: Micros,
     safe: HashSet<u64>,
     /// Those of `safe`, the oldest first.
     order: VecDeque<u64>,
@@ -151,7 +164,7 @@ impl Drop for Event {
             // The same event may have come again already, and be in custody anew.
             if in_custody
                 .get(&self.key)
-                .is_some_and(|it| it.strong_count() == 0)
+                .is_some_and(|(it, _)| it.strong_count() == 0)
             {
                 in_custody.remove(&self.key);
             }
@@ -186,11 +199,20 @@ impl Ledger {
                     count += ids.len() / 8;
                     chunks.push(ids);
                 }
-                Ok(chunks)
+                let mark: Option<Vec<u8>> = database
+                    .query_row("SELECT value FROM facts WHERE key = ?1", [MARK], |row| {
+                        row.get(0)
+                    })
+                    .optional()?;
+                Ok((chunks, mark))
             })
             .await?;
+        let (rows, mark) = rows;
         let ledger = Self::default();
         let mut entries = ledger.entries();
+        let mark = mark.and_then(|mark| mark.try_into().ok());
+        entries.newest = mark.map_or(0, Micros::from_le_bytes);
+        entries.marked = entries.newest;
         for ids in rows.into_iter().rev() {
             for id in ids.as_chunks::<8>().0 {
                 entries.remember(u64::from_le_bytes(*id));
@@ -201,8 +223,8 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Takes in an event by its `id`, which Slack waits for with `ack`.
-    pub(crate) fn admit(&self, id: EventId<'_>, ack: Option<Ack>) -> Admission {
+    /// Takes in an event by its `id`, which Slack waits for with `ack`, and which is a message of the moment `at`.
+    pub(crate) fn admit(&self, id: EventId<'_>, at: Option<Micros>, ack: Option<Ack>) -> Admission {
         let (key, known_as) = id.keys();
         let mut entries = self.entries();
         for known in known_as {
@@ -213,7 +235,11 @@ impl Ledger {
                 }
                 return Admission::Again;
             }
-            if let Some(before) = entries.in_custody.get(&known).and_then(Weak::upgrade) {
+            if let Some(before) = entries
+                .in_custody
+                .get(&known)
+                .and_then(|(it, _)| it.upgrade())
+            {
                 drop(entries);
                 if let Some(ack) = ack {
                     before.wait(Waiter::Ack(ack));
@@ -227,8 +253,34 @@ impl Ledger {
             waiting: Mutex::new(ack.map(Waiter::Ack).into_iter().collect()),
             ledger: self.clone(),
         });
-        entries.in_custody.insert(key, Arc::downgrade(&event));
+        // All before the message is known, but not the message.
+        let known = at.map_or(entries.newest, |at| {
+            entries.newest.min(at.saturating_sub(1))
+        });
+        entries.newest = entries.newest.max(at.unwrap_or(0));
+        entries
+            .in_custody
+            .insert(key, (Arc::downgrade(&event), known));
         Admission::New(Custody(event))
+    }
+
+    /// A gap begins at the moment that this gives: all up to it is safe. `None` where no moment is known.
+    pub(crate) fn freeze(&self) -> Option<Micros> {
+        let mut entries = self.entries();
+        let mark = entries.mark();
+        entries.frozen = (mark > 0).then_some(mark);
+        entries.frozen
+    }
+
+    /// The gap is filled.
+    pub(crate) fn thaw(&self) {
+        self.entries().frozen = None;
+    }
+
+    /// Says that nothing before `mark` is missed.
+    pub(crate) fn set_mark(&self, mark: Micros) {
+        let mut entries = self.entries();
+        entries.newest = entries.newest.max(mark);
     }
 
     /// Custody of something that Slack does not know of and that can't come twice.
@@ -249,11 +301,15 @@ impl Ledger {
                 .run_until_cancelled(tokio::time::sleep(FLUSH))
                 .await
                 .is_none();
-            let fresh = std::mem::take(&mut self.entries().fresh);
-            if !fresh.is_empty() {
+            let (fresh, mark) = {
+                let mut entries = self.entries();
+                (std::mem::take(&mut entries.fresh), entries.new_mark())
+            };
+            if !fresh.is_empty() || mark.is_some() {
                 flushes += 1;
                 let tidy = flushes.is_multiple_of(TIDY);
-                if let Err(error) = journal.write(move |it| flush(it, &fresh, tidy)).await {
+                let written = journal.write(move |it| flush(it, &fresh, mark, tidy)).await;
+                if let Err(error) = written {
                     tracing::debug!("ids of events could not be remembered: {error}");
                 }
             }
@@ -276,6 +332,18 @@ impl Ledger {
 }
 
 impl Entries {
+    /// The moment up to which all that came is safe.
+    fn mark(&self) -> Micros {
+        let in_custody = self.in_custody.values().map(|(_, known)| *known);
+        in_custody.chain(self.frozen).fold(self.newest, Micros::min)
+    }
+
+    /// The mark, where it is another than that on the disk.
+    fn new_mark(&mut self) -> Option<Micros> {
+        let mark = self.mark();
+        (std::mem::replace(&mut self.marked, mark) != mark).then_some(mark)
+    }
+
     fn remember(&mut self, key: u64) {
         if self.safe.insert(key) {
             self.order.push_back(key);
@@ -289,11 +357,22 @@ impl Entries {
     }
 }
 
-fn flush(database: &rusqlite::Connection, fresh: &[u64], tidy: bool) -> rusqlite::Result<()> {
-    let ids: Vec<u8> = fresh.iter().flat_map(|id| id.to_le_bytes()).collect();
-    database
-        .prepare_cached("INSERT INTO recent (at, ids) VALUES (?1, ?2)")?
-        .execute(params![now(), ids])?;
+fn flush(
+    database: &rusqlite::Connection,
+    fresh: &[u64],
+    mark: Option<Micros>,
+    tidy: bool,
+) -> rusqlite::Result<()> {
+    if !fresh.is_empty() {
+        let ids: Vec<u8> = fresh.iter().flat_map(|id| id.to_le_bytes()).collect();
+        database
+            .prepare_cached("INSERT INTO recent (at, ids) VALUES (?1, ?2)")?
+            .execute(params![now(), ids])?;
+    }
+    // In one step with the ids, so that a mark never stands for events that would be taken for new.
+    if let Some(mark) = mark {
+        put_fact(database, MARK, &mark.to_le_bytes())?;
+    }
     if tidy {
         // Rows are small, so that many make up the number: an old one too many does no harm.
         database.execute(
@@ -319,7 +398,7 @@ mod tests {
     use crate::state::State;
 
     fn admitted(ledger: &Ledger, id: &str) -> Option<Custody> {
-        match ledger.admit(EventId::Given(id), None) {
+        match ledger.admit(EventId::Given(id), None, None) {
             Admission::New(custody) => Some(custody),
             Admission::Again => None,
         }
@@ -357,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_came_live_and_what_history_has_are_the_same_but_live_events_never_are() {
-        let is_new = |ledger: &Ledger, id| match ledger.admit(id, None) {
+        let is_new = |ledger: &Ledger, id| match ledger.admit(id, None, None) {
             Admission::New(custody) => {
                 custody.safe();
                 true
@@ -372,6 +451,33 @@ mod tests {
         assert!(!is_new(&ledger, EventId::History("b")));
         assert!(!is_new(&ledger, EventId::Live("b")));
         assert!(is_new(&ledger, EventId::Given("b")));
+    }
+
+    #[test]
+    fn the_mark_stays_before_what_is_not_safe_and_before_a_gap() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.freeze(), None);
+        let at = |ledger: &Ledger, id, at| match ledger.admit(EventId::Live(id), Some(at), None) {
+            Admission::New(custody) => custody,
+            Admission::Again => panic!("{id} came before"),
+        };
+        at(&ledger, "a", 10).safe();
+        let mark = |ledger: &Ledger| ledger.entries().mark();
+        assert_eq!(mark(&ledger), 10);
+        let (b, c) = (at(&ledger, "b", 20), at(&ledger, "c", 30));
+        assert_eq!(mark(&ledger), 10);
+        c.safe();
+        assert_eq!(mark(&ledger), 10);
+        b.safe();
+        assert_eq!(mark(&ledger), 30);
+        assert_eq!(ledger.freeze(), Some(30));
+        at(&ledger, "d", 40).safe();
+        assert_eq!(mark(&ledger), 30);
+        let old = at(&ledger, "e", 35);
+        ledger.thaw();
+        assert_eq!(mark(&ledger), 34);
+        old.safe();
+        assert_eq!(mark(&ledger), 40);
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use super::answers::Answers;
 use super::custody::{Admission, Custody, EventId, Ledger};
 use super::delivery::Deliveries;
 use super::envelope::{Address, Envelope, Message, Receipt};
+use super::gaps::Gaps;
 use super::lanes::{Lanes, lane_number};
 use super::passage;
 use super::roster::RosterKeeper;
@@ -40,6 +41,7 @@ pub(crate) struct Inbound {
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
     pub(crate) answers: Answers,
+    pub(crate) gaps: Gaps,
     /// What came of late: Slack may give it again.
     pub(crate) ledger: Ledger,
     pub(crate) plugins: PluginHost,
@@ -115,12 +117,20 @@ impl Inbound {
                         self.arrived(arrival, &mut lanes, &mut work).await;
                     }
                 }
+                found = self.gaps.next() => {
+                    for (frame, is_old) in found {
+                        self.frame(frame, is_old, &mut lanes, &mut work).await;
+                    }
+                }
                 Some(ended) = work.next() => self.ended(ended, &mut lanes, &mut work).await,
                 Some(message) = self.messages.recv() => {
                     let custody = self.ledger.unnamed();
                     self.send(message, custody).await;
                 }
             }
+        }
+        for frame in self.gaps.give_up() {
+            self.frame(frame, false, &mut lanes, &mut work).await;
         }
         let last = async {
             while let Some(ended) = work.next().await {
@@ -146,8 +156,8 @@ impl Inbound {
         match arrival {
             Incoming::Connected(session) => self.connected(session),
             Incoming::Frame(frame) => {
-                if let Err(unfit) = self.forward(frame, lanes, work).await {
-                    self.refuse(&unfit);
+                for frame in self.gaps.hold(frame) {
+                    self.frame(frame, false, lanes, work).await;
                 }
             }
             Incoming::Disconnected { .. } => {
@@ -158,10 +168,17 @@ impl Inbound {
         }
     }
 
-    /// One event's whole way in: [`Inbound::deliver`] is its second half.
+    async fn frame(&mut self, frame: Frame, is_old: bool, lanes: &mut Lanes<Job>, work: &mut Work) {
+        if let Err(unfit) = self.forward(frame, is_old, lanes, work).await {
+            self.refuse(&unfit);
+        }
+    }
+
+    /// One event's whole way in: [`Inbound::deliver`] is its second half. An old one is from Slack's history.
     async fn forward(
         &mut self,
         frame: Frame,
+        is_old: bool,
         lanes: &mut Lanes<Job>,
         work: &mut Work,
     ) -> Result<(), Unfit> {
@@ -199,9 +216,13 @@ impl Inbound {
         let known_as = match given {
             Some(given) => EventId::Given(given),
             None if ack.is_some() || question.is_some() => EventId::Given(&id),
+            None if is_old => EventId::History(&id),
             None => EventId::Live(&id),
         };
-        let custody = match self.ledger.admit(known_as, ack) {
+        let at = (kind == "message")
+            .then(|| event.text("/ts").and_then(|ts| micros_of(&ts)))
+            .flatten();
+        let custody = match self.ledger.admit(known_as, at, ack) {
             Admission::New(custody) => custody,
             Admission::Again => {
                 question.into_iter().for_each(Ack::confirm);
@@ -379,6 +400,7 @@ impl Inbound {
     }
 
     fn connected(&mut self, session: Session) {
+        self.gaps.connected();
         self.readiness.slack.store(true, Ordering::Relaxed);
         self.metrics.connected().set(1.0);
         self.envelope.set_team(&session.team_id);

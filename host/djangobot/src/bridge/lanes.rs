@@ -58,6 +58,15 @@ impl<J> Lanes<J> {
         }
     }
 
+    /// Puts jobs before those that wait in `lane`, in which a job runs.
+    pub(crate) fn put_first(&mut self, lane: &str, jobs: Vec<J>) {
+        let queue = self.waiting.entry(lane.to_owned()).or_default();
+        for job in jobs.into_iter().rev() {
+            queue.push_front(job);
+            self.behind += 1;
+        }
+    }
+
     /// Says that the job that ran in `lane` is done; gives the next one to run.
     pub(crate) fn finished(&mut self, lane: &str) -> Option<J> {
         let next = self.waiting.get_mut(lane).and_then(VecDeque::pop_front);
@@ -88,5 +97,16 @@ mod tests {
         assert_eq!(lanes.finished("b"), None);
         assert_eq!((lanes.running(), lanes.behind()), (0, 0));
         assert_eq!(lanes.admit("a", 4), Some(4));
+    }
+
+    #[test]
+    fn what_a_job_leaves_behind_comes_before_what_waited() {
+        let mut lanes = Lanes::default();
+        lanes.admit("a", 1);
+        lanes.admit("a", 4);
+        lanes.put_first("a", vec![2, 3]);
+        assert_eq!(lanes.behind(), 3);
+        let order: Vec<_> = std::iter::from_fn(|| lanes.finished("a")).collect();
+        assert_eq!((order, lanes.running()), (vec![2, 3, 4], 0));
     }
 }

@@ -5,9 +5,11 @@ mod custody;
 mod delivery;
 mod destination;
 mod envelope;
+mod gaps;
 mod inbound;
 mod lanes;
 mod outbound;
+mod outbox;
 mod passage;
 mod post;
 mod request;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
+use djangobot_slack::history::History;
 use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{Pacer, Rotation, Session, WebApi};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::BodyFormat;
-use crate::config::Settings;
+use crate::config::{HistorySettings, Settings, Transport};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;
@@ -42,8 +45,10 @@ use custody::Ledger;
 use delivery::Deliveries;
 use envelope::Envelope;
 pub(crate) use envelope::fingerprint;
+use gaps::Gaps;
 use inbound::Inbound;
 use outbound::Outbound;
+use outbox::Outbox;
 use post::Post;
 pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
@@ -111,11 +116,22 @@ impl Bridge {
                 &roster,
                 of_plugins,
                 (&ledger, &journal),
+                pacer.clone(),
                 reader.clone(),
                 stop.clone(),
             )
             .await?;
-        let outbound = self.outbound(&roster, send_channel.clone(), reader, pacer, messages);
+        let outbox = Outbox::open(journal.clone())
+            .await
+            .map_err(Failure::failed)?;
+        let outbound = self.outbound(
+            &roster,
+            send_channel.clone(),
+            reader,
+            pacer,
+            messages,
+            outbox,
+        );
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
         let health = source.health();
@@ -145,6 +161,7 @@ impl Bridge {
                 self.metrics.clone(),
                 self.readiness.clone(),
                 health,
+                self.terminal.clone(),
             ),
             &stop,
         );
@@ -179,6 +196,7 @@ impl Bridge {
         roster: &Arc<RosterKeeper>,
         messages: mpsc::Receiver<djangobot_plugins::Message>,
         (ledger, journal): (&Ledger, &Journal),
+        pacer: Pacer,
         reader: ReceiverId,
         stop: CancellationToken,
     ) -> Result<Inbound, Failure> {
@@ -207,6 +225,16 @@ impl Bridge {
                 (self.api.clone(), self.metrics.clone()),
                 self.tap.clone(),
             ),
+            gaps: Gaps::new(
+                History::new(self.api.clone(), pacer),
+                match self.settings.slack.transport {
+                    Transport::Rtm => self.settings.slack.history,
+                    // What is not acknowledged there, Slack gives again.
+                    Transport::SocketMode | Transport::Http => HistorySettings::NONE,
+                },
+                ledger.clone(),
+                self.metrics.clone(),
+            ),
             ledger: ledger.clone(),
             send_channel,
             plugins: self.plugins.clone(),
@@ -229,6 +257,7 @@ impl Bridge {
         reader: ReceiverId,
         pacer: Pacer,
         messages: mpsc::Sender<djangobot_plugins::Message>,
+        (outbox, left): (Outbox, u64),
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {
@@ -238,6 +267,7 @@ impl Bridge {
             rules: Rules {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
+                max_age: None,
             },
             plugins: self.plugins.clone(),
             messages,
@@ -245,8 +275,16 @@ impl Bridge {
                 api: self.api.clone(),
                 pacer,
                 roster: roster.clone(),
+                team: self.team.clone(),
+                outbox: outbox.clone(),
+                state: self.state.clone(),
+                metrics: self.metrics.clone(),
                 stop: CancellationToken::new(),
+                unmarked: Default::default(),
             },
+            outbox,
+            left,
+            writing: Default::default(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
@@ -290,6 +328,7 @@ async fn watch_layer(
     metrics: Metrics,
     readiness: Arc<Readiness>,
     health: Option<Arc<Health>>,
+    terminal: Terminal,
 ) {
     let depth = metrics.depth(send_channel.as_str());
     let mut is_there = true;
@@ -314,6 +353,7 @@ async fn watch_layer(
                 .set(f64::from(health.strangers()));
         }
         metrics.fold();
+        terminal.tell_left_out();
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,5 +1,7 @@
 //! What the app asks on `slack.send`, checked: a Web API method with its arguments, and where the answer goes.
 
+use std::time::Duration;
+
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use djangobot_slack::method;
@@ -81,6 +83,8 @@ pub(crate) struct Rules {
     pub(crate) methods: Vec<String>,
     /// Where a post without `channel` goes.
     pub(crate) default_channel: String,
+    /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
+    pub(crate) max_age: Option<Duration>,
 }
 
 impl Rules {
@@ -250,6 +254,7 @@ mod tests {
         let rules = Rules {
             methods: vec!["chat.*".into(), "conversations.open".into()],
             default_channel: "general".into(),
+            max_age: None,
         };
         rules.read(&Event::parse(json.to_owned()).unwrap())
     }

@@ -72,6 +72,15 @@ pub(crate) struct HistorySettings {
     pub(crate) conversations: usize,
 }
 
+impl HistorySettings {
+    /// Nothing is asked.
+    pub(crate) const NONE: Self = Self {
+        reach: Duration::ZERO,
+        messages: 0,
+        conversations: 0,
+    };
+}
+
 /// The ways to Slack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

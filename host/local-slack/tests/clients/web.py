@@ -8,7 +8,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
-base_url, token = sys.argv[1:]
+base_url, token = sys.argv[1:3]
 client = WebClient(token=token, base_url=base_url)
 seen = {}
 

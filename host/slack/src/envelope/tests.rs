@@ -150,6 +150,14 @@ fn the_id_of_a_broken_envelope_is_found_where_it_can_be() {
     check(br#"{"envelope_id":"E1"#, None);
     check(br#"{"envelope_id"#, None);
     check(br#"{"a":"\"#, None);
+    check(
+        br#"se_payload":false,"envelope_id":"E1","payload":{"te"#,
+        Some("E1"),
+    );
+    check(
+        br#"t":"\"envelope_id\":\"no\"","envelope_id":"E1""#,
+        Some("E1"),
+    );
     check(b"envelope_id", None);
     check(b"", None);
 }

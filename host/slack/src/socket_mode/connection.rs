@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use djangobot_event::Event;
@@ -29,6 +29,10 @@ use crate::{
 /// While `out` is full, reading goes on until this much is held, so that a little traffic does not keep us from answering
 /// pings; in bytes.
 const READ_AHEAD: usize = 1 << 20;
+
+/// A connection that another one stands in the place of is closed when nothing came on it for this long: what Slack had
+/// sent when it learned that we close could not be acknowledged any more.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// When something was read.
 #[derive(Clone, Copy, Debug)]
@@ -119,27 +123,43 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
             self.take(message, times);
         }
         self.read(times);
-        let outcome = self.serve().await;
-        // Best effort: Slack gives it again, since nobody can acknowledge it any more.
-        for (incoming, _) in self.held.drain(..) {
-            if self.has_arrived && self.shared.out.try_send(incoming).is_err() {
-                break;
-            }
+        let mut outcome = self.serve().await;
+        if let Outcome::Ended(ended) = &mut outcome {
+            ended.lived = self.greeted.elapsed();
         }
-        let had_arrived = self.has_arrived;
-        let outcome = match outcome {
-            Outcome::Ended(ended) => Outcome::Ended(Ended {
-                lived: self.greeted.elapsed(),
-                ..ended
-            }),
-            other => other,
-        };
+        let Connection {
+            socket,
+            shared,
+            held,
+            has_arrived,
+            own,
+            acks,
+            ..
+        } = self;
+        // Whoever answers from here on is told that it is too late.
+        drop(acks);
+        // What Slack gives again, since nobody can acknowledge it any more, and where there is no room now, comes then.
+        let hand = |incoming| has_arrived && shared.out.try_send(incoming).is_ok();
+        let _ = held.into_iter().all(|(incoming, _)| hand(incoming));
         if !matches!(&outcome, Outcome::Ended(ended) if ended.is_dead) {
-            self.socket.close().await;
+            let hear = |received, times| {
+                if let Received::Message(raw) = received
+                    && let Message::Envelope(envelope) = message::read(raw)
+                    && !shared.cancel.is_cancelled()
+                {
+                    hand(frame(envelope.event, envelope.origin, None, times));
+                }
+            };
+            socket
+                .close_and_hear(|message, received, arrived| {
+                    hear(message, Times { received, arrived });
+                })
+                .await;
         }
+        drop(own);
         Life {
             outcome,
-            had_arrived,
+            had_arrived: has_arrived,
         }
     }
 
@@ -149,17 +169,18 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
         let arrival = shared.presence.arrived();
         tokio::pin!(arrival);
         let mut phase = Phase::Serving;
+        let mut heard = tokio::time::Instant::now();
         loop {
             if let Some(end) = self.end.take() {
                 return end;
             }
+            let is_drained = self.outstanding == 0 && self.held.is_empty();
             let until = match phase {
                 Phase::Serving => None,
+                Phase::Stopping { .. } if is_drained => return Outcome::Stopped,
+                Phase::Retiring { until } if is_drained => Some(until.min(heard + QUIET)),
                 Phase::Retiring { until } | Phase::Stopping { until } => Some(until),
             };
-            if until.is_some() && self.outstanding == 0 && self.held.is_empty() {
-                return Outcome::Stopped;
-            }
             let is_stopping = matches!(phase, Phase::Stopping { .. });
             let reads = self.has_arrived && !is_stopping && self.held_bytes < READ_AHEAD;
             let until_at = until.unwrap_or_else(tokio::time::Instant::now);
@@ -196,7 +217,10 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
                     }
                 }
                 read = drive(&mut self.socket, reads) => match read {
-                    Ok(times) => self.read(times),
+                    Ok(times) => {
+                        heard = times.arrived.into();
+                        self.read(times);
+                    }
                     Err(lost) => return self.dead(&lost),
                 },
             }
@@ -299,13 +323,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
     ) {
         // A subtree holds the whole frame; it is a little longer than this.
         let bytes = event.as_ref().map_or(0, |event| event.raw().len()) + size_of::<Frame>();
-        let incoming = Incoming::Frame(Frame {
-            event,
-            origin,
-            ack,
-            received: times.received,
-            arrived: times.arrived,
-        });
+        let incoming = frame(event, origin, ack, times);
         let full = if self.has_arrived && self.held.is_empty() {
             match self.shared.out.try_send(incoming) {
                 Ok(()) => return,
@@ -352,6 +370,21 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
         self.own.is_half_open = matches!(lost, Lost::Silent(_) | Lost::NotReading);
         Outcome::Ended(Ended::dead(lost))
     }
+}
+
+fn frame(
+    event: Result<Event, BadFrame>,
+    origin: Origin,
+    ack: Option<Ack>,
+    times: Times,
+) -> Incoming {
+    Incoming::Frame(Frame {
+        event,
+        origin,
+        ack,
+        received: times.received,
+        arrived: times.arrived,
+    })
 }
 
 /// Lets a socket read, or do all but that.

@@ -109,7 +109,7 @@ impl Courier {
             match behind {
                 None => queue.filled.notified().await,
                 Some(after) => {
-                    if let Some(batch) = self.from_disk(after, limit).await {
+                    if let Some(batch) = self.read_back(after, limit).await {
                         return Some(batch);
                     }
                 }
@@ -118,7 +118,7 @@ impl Courier {
     }
 
     /// The oldest events on the disk; `None` to look anew.
-    async fn from_disk(&self, after: u64, limit: usize) -> Option<Batch> {
+    async fn read_back(&self, after: u64, limit: usize) -> Option<Batch> {
         let channel = self.queue.channel.as_str();
         let newest = self.queue.lock().newest_on_disk;
         let entries = match self.spool.read(channel, after, limit, BATCH_BYTES).await {

@@ -176,7 +176,7 @@ impl Run {
     /// Pushes an event; what comes back tells when it is safe.
     async fn push(&mut self, channel: &str, n: i64) -> tokio::sync::oneshot::Receiver<()> {
         let id = format!("{channel} {n}");
-        let Admission::New(custody) = self.ledger.admit(EventId::Given(&id), None) else {
+        let Admission::New(custody) = self.ledger.admit(EventId::Given(&id), None, None) else {
             panic!("{id} came before")
         };
         let safe = custody.signal();

@@ -1,0 +1,363 @@
+//! Gaps in what came on RTM, filled from Slack's history.
+//!
+//! RTM acknowledges nothing and repeats nothing: what is said while nobody is connected is only in the history. So after
+//! each connection the conversations that the bot is in are read from the last moment up to which all is known to be
+//! safe. Until a conversation is read, what comes live in it waits, so that the order within it is kept; one in which
+//! something waits is read before others.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use djangobot_event::Event;
+use djangobot_slack::history::{Gap, History, HistoryError};
+use djangobot_slack::{Frame, Origin};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::custody::{Ledger, Micros};
+use super::passage;
+use crate::config::HistorySettings;
+use crate::metrics::Metrics;
+
+/// Events that may wait for their conversation's history; beyond it they go on, order or not.
+const HELD: usize = 10_000;
+/// Without an earlier moment that is known, the first connection's counts from so long before our clock's time: clocks
+/// differ.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// Follows connections, and fills what lies between them.
+pub(crate) struct Gaps {
+    history: History,
+    settings: HistorySettings,
+    ledger: Ledger,
+    metrics: Metrics,
+    filling: Option<Filling>,
+}
+
+/// A gap that is being filled.
+struct Filling {
+    /// Conversations that are not read yet, once they are known; until then, it may be any.
+    pending: Option<HashSet<String>>,
+    /// What came live, by conversation.
+    held: HashMap<String, VecDeque<Frame>>,
+    count: usize,
+    filled: usize,
+    /// Conversations in which something waits.
+    urgent: mpsc::Sender<String>,
+    read: mpsc::Receiver<Read>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+/// What the reader tells.
+enum Read {
+    /// The conversations that it will read.
+    Joined(Vec<String>),
+    /// One of them, whether it could be read or not.
+    Conversation(String, Vec<Event>),
+    /// It is done; or Slack can't be asked now, and the gap stays for the next connection.
+    Over { is_whole: bool },
+}
+
+/// A frame, and whether it is from history.
+pub(crate) type Found = (Frame, bool);
+
+impl Gaps {
+    pub(crate) fn new(
+        history: History,
+        settings: HistorySettings,
+        ledger: Ledger,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            history,
+            settings,
+            ledger,
+            metrics,
+            filling: None,
+        }
+    }
+
+    /// A session has begun: what came before it and after the last moment that is known is a gap.
+    pub(crate) fn connected(&mut self) {
+        if self.settings.reach.is_zero() {
+            return;
+        }
+        let now = micros_now();
+        let Some(since) = self.ledger.freeze() else {
+            self.ledger
+                .set_mark(now.saturating_sub(MARGIN.as_micros() as Micros));
+            return;
+        };
+        let reach = self.settings.reach.as_micros() as Micros;
+        let since = since.max(now.saturating_sub(reach));
+        // What waited for the last reader waits for this one.
+        let (held, count) = self
+            .filling
+            .take()
+            .map_or_else(Default::default, |it| (it.held, it.count));
+        let (urgent, wanted) = mpsc::channel(64);
+        let (out, read) = mpsc::channel(8);
+        let reader = Reader {
+            history: self.history.clone(),
+            settings: self.settings,
+            since: ts_of(since),
+            threads_since: ts_of(since.saturating_sub(reach)),
+            wanted,
+            out,
+        };
+        self.filling = Some(Filling {
+            pending: None,
+            held,
+            count,
+            filled: 0,
+            urgent,
+            read,
+            _reader: AbortOnDropHandle::new(tokio::spawn(reader.run())),
+        });
+    }
+
+    /// Keeps a frame that has to wait for its conversation's history; gives back what does not.
+    pub(crate) fn hold(&mut self, frame: Frame) -> Vec<Frame> {
+        let Some(filling) = &mut self.filling else {
+            return vec![frame];
+        };
+        let conversation = frame
+            .event
+            .as_ref()
+            .map(passage::conversation)
+            .unwrap_or_default();
+        if conversation.is_empty() || !filling.waits(&conversation) {
+            return vec![frame];
+        }
+        if filling.count >= HELD {
+            tracing::warn!(
+                events = filling.count,
+                "too many events wait for Slack's history: they go on, and what the history has may come behind them"
+            );
+            let mut all = self.give_up();
+            all.push(frame);
+            return all;
+        }
+        filling.count += 1;
+        let held = filling.held.entry(conversation.clone()).or_default();
+        held.push_back(frame);
+        if held.len() == 1 {
+            // Where many are wanted, one more is read in its turn.
+            let _ = filling.urgent.try_send(conversation);
+        }
+        Vec::new()
+    }
+
+    /// What history has, and what waited for it; never, while there is no gap.
+    pub(crate) async fn next(&mut self) -> Vec<Found> {
+        let read = match &mut self.filling {
+            Some(filling) => filling.read.recv().await,
+            None => std::future::pending().await,
+        };
+        let Some(filling) = &mut self.filling else {
+            return Vec::new();
+        };
+        match read {
+            Some(Read::Joined(ids)) => {
+                let pending: HashSet<String> = ids.into_iter().collect();
+                let free: Vec<String> = filling
+                    .held
+                    .keys()
+                    .filter(|id| !pending.contains(*id))
+                    .cloned()
+                    .collect();
+                filling.pending = Some(pending);
+                let freed = free.iter().flat_map(|id| filling.release(id));
+                freed.map(|frame| (frame, false)).collect()
+            }
+            Some(Read::Conversation(id, messages)) => {
+                if let Some(pending) = &mut filling.pending {
+                    pending.remove(&id);
+                }
+                let live = filling.release(&id);
+                // What was said since the connection was made is in both.
+                let came: HashSet<String> = live.iter().filter_map(ts_of_frame).collect();
+                let mut found: Vec<Found> = messages
+                    .into_iter()
+                    .filter(|event| event.text("/ts").is_none_or(|ts| !came.contains(&*ts)))
+                    .map(|event| (old(event), true))
+                    .collect();
+                filling.filled += found.len();
+                self.metrics.history().increment(found.len() as u64);
+                found.extend(live.into_iter().map(|frame| (frame, false)));
+                found
+            }
+            Some(Read::Over { is_whole: true }) => {
+                if filling.filled > 0 {
+                    tracing::info!(
+                        messages = filling.filled,
+                        "messages that came while nobody was connected were read from Slack's history"
+                    );
+                }
+                let rest = self.give_up();
+                self.ledger.thaw();
+                rest.into_iter().map(|frame| (frame, false)).collect()
+            }
+            Some(Read::Over { is_whole: false }) | None => {
+                let rest = self.give_up();
+                rest.into_iter().map(|frame| (frame, false)).collect()
+            }
+        }
+    }
+
+    /// Ends the filling; gives what waited for it. The gap stays open until a later one is filled.
+    pub(crate) fn give_up(&mut self) -> Vec<Frame> {
+        let held = self.filling.take().map(|filling| filling.held);
+        held.into_iter()
+            .flatten()
+            .flat_map(|(_, frames)| frames)
+            .collect()
+    }
+}
+
+impl Filling {
+    fn waits(&self, conversation: &str) -> bool {
+        self.pending
+            .as_ref()
+            .is_none_or(|pending| pending.contains(conversation))
+    }
+
+    fn release(&mut self, conversation: &str) -> VecDeque<Frame> {
+        let frames = self.held.remove(conversation).unwrap_or_default();
+        self.count -= frames.len();
+        frames
+    }
+}
+
+/// Reads the history of one gap, conversation by conversation.
+struct Reader {
+    history: History,
+    settings: HistorySettings,
+    since: String,
+    threads_since: String,
+    wanted: mpsc::Receiver<String>,
+    out: mpsc::Sender<Read>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let is_whole = self.read().await;
+        // Nobody listens any more where another connection was made since.
+        let _ = self.out.send(Read::Over { is_whole }).await;
+    }
+
+    /// Whether all was read that can be.
+    async fn read(&mut self) -> bool {
+        let joined = match self.history.joined().await {
+            Ok(joined) => joined,
+            Err(error) => {
+                tracing::warn!(
+                    "what was said while nobody was connected can't be read from Slack's history: {error}"
+                );
+                return matches!(error, HistoryError::NotPossible(_));
+            }
+        };
+        for (kind, error) in &joined.not_listed {
+            tracing::warn!(
+                kind,
+                "conversations of a kind are left out of gaps: {error}"
+            );
+        }
+        let mut ids = joined.ids;
+        if ids.len() > self.settings.conversations {
+            tracing::warn!(
+                conversations = ids.len(),
+                read = self.settings.conversations,
+                "the bot is in more conversations than are read after a gap; history.conversations below [slack] allows more"
+            );
+            ids.truncate(self.settings.conversations);
+        }
+        if self.out.send(Read::Joined(ids.clone())).await.is_err() {
+            return false;
+        }
+        let mut waiting: VecDeque<String> = ids.into();
+        let mut unreadable = 0;
+        while !waiting.is_empty() {
+            while let Ok(wanted) = self.wanted.try_recv() {
+                if let Some(at) = waiting.iter().position(|id| *id == wanted) {
+                    waiting.swap(0, at);
+                }
+            }
+            let Some(channel) = waiting.pop_front() else {
+                break;
+            };
+            let gap = Gap {
+                channel: &channel,
+                after: &self.since,
+                until: None,
+                threads_since: Some(&self.threads_since),
+                at_most: self.settings.messages,
+            };
+            let messages = match self.history.fill(&gap).await {
+                Ok(filled) => {
+                    if !filled.is_whole {
+                        tracing::warn!(
+                            channel,
+                            read = filled.messages.len(),
+                            "more was said while nobody was connected than is read; history.messages below [slack] allows more"
+                        );
+                    }
+                    filled.messages
+                }
+                Err(HistoryError::NotPossible(error)) => {
+                    if unreadable == 0 {
+                        tracing::warn!("a conversation's history can't be read: {error}");
+                    }
+                    unreadable += 1;
+                    Vec::new()
+                }
+                Err(HistoryError::Failed(error)) => {
+                    tracing::warn!("Slack's history can't be read now: {error}");
+                    return false;
+                }
+            };
+            let read = Read::Conversation(channel, messages);
+            if self.out.send(read).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// A message of history as a frame that came just now.
+fn old(event: Event) -> Frame {
+    Frame {
+        event: Ok(event),
+        origin: Origin {
+            attempt: 2,
+            retry_reason: Some("history".into()),
+            ..Origin::default()
+        },
+        ack: None,
+        received: SystemTime::now(),
+        arrived: Instant::now(),
+    }
+}
+
+/// The `ts` of a message that came live.
+fn ts_of_frame(frame: &Frame) -> Option<String> {
+    let event = frame.event.as_ref().ok()?;
+    let is_message = event.text("/type")? == "message";
+    is_message
+        .then(|| event.text("/ts").map(Cow::into_owned))
+        .flatten()
+}
+
+/// A moment as Slack writes it.
+fn ts_of(micros: Micros) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn micros_now() -> Micros {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    now.as_micros() as Micros
+}

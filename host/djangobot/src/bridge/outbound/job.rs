@@ -1,0 +1,183 @@
+//! A message on its way out: where it is kept meanwhile, what is known of it, what is to be done with it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use djangobot_channels::{Delivery, Wire};
+use djangobot_event::Event;
+use serde_json::{Value, json};
+
+use crate::bridge::outbox::{Entry, Key, Outbox, RowId};
+use crate::bridge::post::{Doubt, Record};
+use crate::bridge::request::{Refusal, Reply, Request};
+
+/// Where a message is kept until it is finished.
+#[derive(Debug)]
+pub(super) enum Held {
+    Outbox(RowId),
+    /// The disk could not take it, so that it stays in the layer.
+    Layer(Box<Delivery>),
+    /// What plugins made beside a message while the disk could not take it.
+    Nowhere,
+}
+
+/// A message that was taken, before anybody looked what it asks for.
+pub(super) struct Message {
+    pub(super) held: Held,
+    pub(super) key: Key,
+    pub(super) content: Result<Event, Refusal>,
+    /// It has been through the plugins.
+    pub(super) is_passed: bool,
+    pub(super) doubt: Doubt,
+    /// It may have been called before, in an earlier life.
+    pub(super) is_repeat: bool,
+    /// How long ago it was taken.
+    pub(super) age: Duration,
+    /// What came of it already: only the app has to be told.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// A message that is not finished.
+pub(super) struct Taken {
+    pub(super) held: Held,
+    pub(super) reply: Reply,
+    pub(super) record: Record,
+    pub(super) at: Instant,
+    /// Bytes that it takes up here.
+    pub(super) size: usize,
+}
+
+/// A message that has a lane.
+pub(super) struct Job {
+    pub(super) taken: Taken,
+    pub(super) task: Task,
+}
+
+/// What is to be done with a message.
+pub(super) enum Task {
+    /// It can be sent as it is.
+    Send(Request),
+    /// It goes through the plugins first.
+    Pass(Event),
+    /// It can't be sent.
+    Refuse(Refusal),
+}
+
+/// An outcome that the app has still to be told.
+pub(super) struct Untold {
+    pub(super) held: Held,
+    pub(super) reply: Reply,
+    pub(super) outcome: Outcome,
+    /// The disk has it.
+    pub(super) is_noted: bool,
+}
+
+/// Slack's answer, or why there is none.
+pub(super) type Outcome = Result<Value, Refusal>;
+
+impl Message {
+    /// One that the layer gave.
+    pub(super) fn given(delivery: Delivery, content: Result<Event, Refusal>, wire: Wire) -> Self {
+        Self {
+            key: Key::of(&delivery, wire),
+            content,
+            is_passed: false,
+            doubt: match delivery.redelivered {
+                true => Doubt::Faint { since: 0.0 },
+                false => Doubt::None,
+            },
+            is_repeat: delivery.redelivered,
+            age: Duration::ZERO,
+            outcome: None,
+            held: Held::Layer(Box::new(delivery)),
+        }
+    }
+
+    /// One that waited on the disk; `is_left` says that an earlier run left it.
+    pub(super) fn of(entry: Entry, is_left: bool) -> Self {
+        let content = Event::parse(entry.message).map_err(|error| {
+            Refusal::new(
+                "undecodable",
+                format!("The message can't be read from the outbox: {error}."),
+            )
+        });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let age = now.unwrap_or_default().as_secs_f64() - entry.at;
+        Self {
+            held: Held::Outbox(entry.id),
+            key: entry.key,
+            content,
+            is_passed: entry.passed || entry.begun.is_some(),
+            doubt: match entry.begun {
+                Some(since) => Doubt::Begun { since, why: None },
+                None => Doubt::None,
+            },
+            is_repeat: is_left,
+            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+            outcome: entry.outcome.and_then(|json| outcome_of(&json)),
+        }
+    }
+
+    /// Bytes that it takes up here.
+    pub(super) fn size(&self) -> usize {
+        self.content.as_ref().map_or(0, |event| event.raw().len())
+    }
+
+    /// What is known of its call.
+    pub(super) fn record(&self, outbox: &Outbox, max_age: Option<Duration>) -> Record {
+        let left = max_age.map(|max_age| max_age.saturating_sub(self.age));
+        Record {
+            outbox: outbox.clone(),
+            row: match self.held {
+                Held::Outbox(row) => Some(row),
+                Held::Layer(_) | Held::Nowhere => None,
+            },
+            key: self.key,
+            doubt: self.doubt.clone(),
+            is_repeat: self.is_repeat,
+            deadline: left.and_then(|left| Instant::now().checked_add(left)),
+        }
+    }
+}
+
+/// An event as it lies in the outbox.
+pub(super) fn text(event: &Event) -> Bytes {
+    let mut json = Vec::with_capacity(event.raw().len());
+    event.write_json(&mut json);
+    json.into()
+}
+
+/// An outcome as it lies in the outbox.
+pub(super) fn outcome_text(outcome: &Outcome) -> Bytes {
+    let json = match outcome {
+        Ok(answer) => json!({ "sent": answer }),
+        Err(refusal) => json!({"error": refusal.error, "detail": refusal.detail}),
+    };
+    json.to_string().into()
+}
+
+fn outcome_of(json: &[u8]) -> Option<Outcome> {
+    let mut value: Value = serde_json::from_slice(json).ok()?;
+    if let Some(error) = value["error"].as_str() {
+        let detail = value["detail"].as_str().unwrap_or_default();
+        return Some(Err(Refusal::new(error, detail)));
+    }
+    Some(Ok(value.get_mut("sent")?.take()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_read_as_it_was_written() {
+        for outcome in [
+            Ok(json!({"ok": true, "ts": "1.2"})),
+            Err(Refusal::new("no_text", "It has no text.")),
+        ] {
+            assert_eq!(outcome_of(&outcome_text(&outcome)), Some(outcome));
+        }
+        assert_eq!(outcome_of(b"{}"), None);
+        assert_eq!(outcome_of(b"nonsense"), None);
+    }
+}

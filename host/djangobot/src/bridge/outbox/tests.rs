@@ -1,0 +1,228 @@
+use super::*;
+use crate::state::State;
+use djangobot_channels::{Place, Serializer};
+use std::path::Path;
+
+struct Opened {
+    outbox: Outbox,
+    newest: u64,
+    state: State,
+}
+
+async fn open(folder: &Path) -> Opened {
+    let state = State::open(folder).unwrap();
+    let (outbox, newest) = Outbox::open(state.journal().unwrap()).await.unwrap();
+    Opened {
+        outbox,
+        newest,
+        state,
+    }
+}
+
+async fn texts(outbox: &Outbox) -> Vec<String> {
+    let page = outbox.read(0, 1 << 40, 10_000, usize::MAX).await.unwrap();
+    let text = |entry: &Entry| String::from_utf8(entry.message.to_vec()).unwrap();
+    page.entries.iter().map(text).collect()
+}
+
+fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[tokio::test]
+async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened {
+        outbox,
+        newest,
+        state,
+    } = open(folder.path()).await;
+    assert_eq!((newest, outbox.messages(), outbox.bytes()), (0, 0, 0));
+    let mut rows = Vec::new();
+    for name in ["a", "b", "c"] {
+        rows.push(outbox.keep(Key::new(), text(name)).await.unwrap().unwrap());
+    }
+    outbox.begun(rows[1], 12.5).await.unwrap();
+    outbox
+        .decided(rows[2], text("{}"), Some("1.2".into()))
+        .await
+        .unwrap();
+    outbox.finish(rows[0], None).await.unwrap();
+    let figures = (outbox.messages(), outbox.bytes());
+    drop((outbox, state));
+
+    let Opened { outbox, newest, .. } = open(folder.path()).await;
+    assert_eq!((newest, (outbox.messages(), outbox.bytes())), (3, figures));
+    let page = outbox.read(0, 1 << 40, 10, 1 << 20).await.unwrap();
+    let seen: Vec<_> = page
+        .entries
+        .iter()
+        .map(|entry| (&*entry.message, entry.begun, entry.outcome.is_some()))
+        .collect();
+    assert_eq!(
+        seen,
+        [(&b"b"[..], Some(12.5), false), (&b"c"[..], None, true)]
+    );
+    assert_eq!((page.last, page.is_end), (3, true));
+    let page = outbox.read(0, 2, 10, 1 << 20).await.unwrap();
+    assert_eq!((page.entries.len(), page.last, page.is_end), (1, 2, true));
+    assert!(outbox.is_known("1.2").await.unwrap() && !outbox.is_known("1.3").await.unwrap());
+    outbox.not_begun(rows[1]).await.unwrap();
+    assert_eq!(
+        outbox.read(1, 1 << 40, 1, 1).await.unwrap().entries[0].begun,
+        None
+    );
+    let next = outbox.keep(Key::new(), text("d")).await.unwrap().unwrap();
+    assert_eq!(next.number(), 4);
+}
+
+#[tokio::test]
+async fn a_message_is_known_again_also_when_it_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened { outbox, .. } = open(folder.path()).await;
+    let key = Key::new();
+    let row = outbox.keep(key, text("a")).await.unwrap().unwrap();
+    assert_eq!(outbox.keep(key, text("a")).await.unwrap(), None);
+    outbox.finish(row, None).await.unwrap();
+    assert_eq!(outbox.keep(key, text("a")).await.unwrap(), None);
+    assert_eq!((outbox.messages(), outbox.bytes()), (0, 0));
+    // Twice is once.
+    outbox.finish(row, None).await.unwrap();
+    assert_eq!((outbox.messages(), outbox.bytes()), (0, 0));
+}
+
+#[tokio::test]
+async fn only_the_newest_of_what_is_finished_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened { outbox, state, .. } = open(folder.path()).await;
+    let (oldest, newest) = (Key::new(), Key::new());
+    outbox.keep(Key::new(), text("waiting")).await.unwrap();
+    let row = outbox.keep(oldest, text("x")).await.unwrap().unwrap();
+    outbox.finish(row, None).await.unwrap();
+    // As many as are remembered, finished.
+    let many = |database: &Connection| {
+        let sql = "WITH RECURSIVE n(n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+                   INSERT INTO outbox (id, key, at) SELECT n * 65536, randomblob(16), 0 FROM n";
+        database.execute(sql, [REMEMBERED + 2])
+    };
+    state.journal().unwrap().write(many).await.unwrap();
+    assert_eq!(outbox.keep(oldest, text("x")).await.unwrap(), None);
+    for n in 0..FORGET_EVERY {
+        let key = if n == 0 { newest } else { Key::new() };
+        let row = outbox.keep(key, text("x")).await.unwrap().unwrap();
+        outbox.finish(row, None).await.unwrap();
+    }
+    assert_eq!(outbox.keep(newest, text("x")).await.unwrap(), None);
+    assert!(outbox.keep(oldest, text("x")).await.unwrap().is_some());
+    assert_eq!(texts(&outbox).await, ["waiting", "x"]);
+}
+
+#[tokio::test]
+async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened { outbox, state, .. } = open(folder.path()).await;
+    let (key, other) = (Key::new(), Key::new());
+    let first = outbox.keep(key, text("1")).await.unwrap().unwrap();
+    outbox.keep(other, text("2")).await.unwrap().unwrap();
+    let passed = Passed {
+        message: Some(text("1 edited")),
+        outcome: None,
+        beside: vec![
+            (key.beside(0), text("1 beside")),
+            (key.beside(1), text("1 too")),
+        ],
+        messages: vec![text("3 of a plugin's own")],
+    };
+    let places = outbox.passed(first, passed).await.unwrap();
+    assert_eq!(
+        (places.beside.len(), places.newest.unwrap().number()),
+        (2, 3)
+    );
+    let (order, figures) = (texts(&outbox).await, (outbox.messages(), outbox.bytes()));
+    assert_eq!(
+        order,
+        ["1 edited", "1 beside", "1 too", "2", "3 of a plugin's own"]
+    );
+    drop((outbox, state));
+
+    let Opened { outbox, state, .. } = open(folder.path()).await;
+    assert_eq!((outbox.messages(), outbox.bytes()), figures);
+    let page = outbox.read(0, 1 << 40, 1, usize::MAX).await.unwrap();
+    let passed: Vec<_> = page.entries.iter().map(|entry| entry.passed).collect();
+    assert_eq!((passed, page.last, page.is_end), (vec![true; 3], 1, false));
+    let page = outbox
+        .read(page.last, 1 << 40, 10, usize::MAX)
+        .await
+        .unwrap();
+    let passed: Vec<_> = page.entries.iter().map(|entry| entry.passed).collect();
+    assert_eq!((passed, page.last, page.is_end), (vec![false; 2], 3, true));
+
+    // A dead letter is what the app sent.
+    let letter = DeadLetter::new("slack.send", "no_text", "It has none.", b"");
+    let id = outbox.bury(first, letter).await.unwrap();
+    assert_eq!(state.dead_letter(id).unwrap().unwrap().message, b"1");
+    for row in places.beside {
+        outbox.finish(row, None).await.unwrap();
+    }
+    assert_eq!(texts(&outbox).await, ["2", "3 of a plugin's own"]);
+    assert_eq!(outbox.messages(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened { outbox, .. } = open(folder.path()).await;
+    let key = Key::new();
+    let row = outbox.keep(key, text("1")).await.unwrap().unwrap();
+    let passed = Passed {
+        outcome: Some(text("dropped")),
+        beside: vec![(key.beside(0), text("1 beside"))],
+        ..Passed::default()
+    };
+    outbox.passed(row, passed).await.unwrap();
+    let page = outbox.read(0, 1 << 40, 10, usize::MAX).await.unwrap();
+    let seen: Vec<_> = page
+        .entries
+        .iter()
+        .map(|entry| (&*entry.message, entry.outcome.as_deref()))
+        .collect();
+    assert_eq!(
+        seen,
+        [(&b"1"[..], Some(&b"dropped"[..])), (&b"1 beside"[..], None)]
+    );
+}
+
+#[test]
+fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different() {
+    let wire = |head, sealed| Wire {
+        serializer: Serializer::Msgpack,
+        head,
+        sealed,
+    };
+    let delivery = |member: &'static str, host, score| Delivery {
+        member: Bytes::from_static(member.as_bytes()),
+        payload: Ok(Bytes::new()),
+        place: Place { host, score },
+        redelivered: false,
+    };
+    let given = delivery("a", 0, 1.5);
+    let key = Key::of(&given, wire(12, false));
+    assert_eq!(key, Key::of(&delivery("a", 0, 1.5), wire(12, false)));
+    for other in [
+        delivery("b", 0, 1.5),
+        delivery("a", 1, 1.5),
+        delivery("a", 0, 2.5),
+    ] {
+        assert_ne!(key, Key::of(&other, wire(12, false)));
+    }
+    let broadcast = delivery("a", 0, 0.0);
+    let check = |wire, is_same| {
+        let same = Key::of(&broadcast, wire) == Key::of(&broadcast, wire);
+        assert_eq!(same, is_same, "{wire}");
+    };
+    check(wire(0, false), false);
+    check(wire(12, false), true);
+    check(wire(0, true), true);
+    assert_ne!(key.beside(0), key.beside(1));
+    assert_eq!(key.to_string().len(), 32);
+}

@@ -1,0 +1,140 @@
+//! One call of Slack, and what is kept on the disk about it while it is made.
+
+use std::time::Instant;
+
+use djangobot_slack::method::Method;
+use serde_json::{Map, Value, json};
+
+use super::repeat::Repeat;
+use crate::bridge::outbox::{Key, Outbox, RowId};
+use crate::bridge::request::Refusal;
+
+/// The `event_type` of the metadata that a post carries, so that it can be found again.
+pub(super) const MARK: &str = "djangobot_send";
+/// How long before a call Slack's clock is believed to have been where we saw it: clocks of Slack's own servers differ.
+const MARGIN: f64 = 60.0;
+
+/// A call, its destination found.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: &'static Method,
+    pub(super) channel: Option<String>,
+    pub(super) arguments: Map<String, Value>,
+    pub(super) repeat: Repeat,
+}
+
+impl Call {
+    pub(super) fn new(
+        method: &'static Method,
+        channel: Option<String>,
+        mut arguments: Map<String, Value>,
+    ) -> Self {
+        if let Some(id) = &channel {
+            arguments.insert("channel".into(), id.as_str().into());
+        }
+        Self {
+            method,
+            channel,
+            arguments,
+            repeat: Repeat::of(method),
+        }
+    }
+
+    /// The thread that it posts in.
+    pub(super) fn thread(&self) -> Option<&str> {
+        self.arguments.get("thread_ts").and_then(Value::as_str)
+    }
+
+    /// Puts our mark on a post that has no metadata of the app's.
+    pub(super) fn mark(&mut self, key: Key) {
+        let has_own = self
+            .arguments
+            .get("metadata")
+            .is_some_and(|it| !it.is_null());
+        if self.repeat == Repeat::Visible && !has_own {
+            let mark = json!({"event_type": MARK, "event_payload": {"id": key.to_string()}});
+            self.arguments.insert("metadata".into(), mark);
+        }
+    }
+
+    /// Whether it has our mark.
+    pub(super) fn is_marked(&self) -> bool {
+        self.arguments
+            .get("metadata")
+            .is_some_and(|it| it["event_type"] == MARK)
+    }
+
+    pub(super) fn unmark(&mut self) {
+        if self.is_marked() {
+            self.arguments.remove("metadata");
+        }
+    }
+}
+
+/// Whether a call was made before of which nobody knows whether it had its effect.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Doubt {
+    /// None was.
+    #[default]
+    None,
+    /// One may have been, after this time of Slack's (0 where it is not known). Slack is asked, and where it does not
+    /// say, it had no effect.
+    Faint { since: f64 },
+    /// One was made, after this time of Slack's. Unless Slack says what became of it, it is not made again.
+    Begun { since: f64, why: Option<Refusal> },
+}
+
+/// What is known of a message's call, here and on the disk.
+#[derive(Clone)]
+pub(crate) struct Record {
+    pub(crate) outbox: Outbox,
+    /// Where the disk has it, if it does.
+    pub(crate) row: Option<RowId>,
+    pub(crate) key: Key,
+    pub(crate) doubt: Doubt,
+    /// Whether an earlier call may have had its effect already.
+    pub(crate) is_repeat: bool,
+    /// From when on it is too late.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Record {
+    /// One for a call that may be made twice.
+    pub(super) fn none(outbox: &Outbox) -> Self {
+        Self {
+            outbox: outbox.clone(),
+            row: None,
+            key: Key::new(),
+            doubt: Doubt::None,
+            is_repeat: false,
+            deadline: None,
+        }
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Notes that a call is about to be made; the time of Slack's after which it will have had its effect.
+    ///
+    /// Where the disk can't take the note, the call is made all the same: what waits for a disk is lost with it, too.
+    pub(super) async fn begin(&mut self, now: Option<f64>) -> f64 {
+        let since = now.map_or(0.0, |now| (now - MARGIN).max(0.0));
+        if let Some(row) = self.row
+            && let Err(error) = self.outbox.begun(row, since).await
+        {
+            tracing::debug!("a call of Slack is made without a note on the disk: {error}");
+        }
+        since
+    }
+
+    /// Notes that the call that was begun surely had no effect.
+    pub(super) async fn not_begun(&self) {
+        if let Some(row) = self.row
+            && let Err(error) = self.outbox.not_begun(row).await
+        {
+            tracing::debug!("a call without effect stays noted on the disk: {error}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Whether a post is in its conversation: what is asked of Slack before it is posted again.
+
+use std::time::Duration;
+
+use djangobot_plugins::Roster as _;
+use djangobot_slack::api::Failure;
+use djangobot_slack::{Backoff, Class};
+use serde_json::{Map, Value};
+
+use super::call::{Call, MARK, Record};
+use super::{Post, TRIES, Unsent, refused};
+use crate::bridge::request::Refusal;
+
+/// Slack recommends no more messages to a page.
+const PAGE: u64 = 200;
+/// Pages that are looked at; a conversation with more since the call is too busy to be sure.
+const PAGES: usize = 50;
+/// Pages that are looked at where it is not known since when.
+const PAGES_WITHOUT_TIME: usize = 5;
+/// What was posted a moment ago may not be in the history yet, so that this much later it is looked at again.
+const LAG: Duration = Duration::from_secs(2);
+
+/// Why nobody can say whether it is there.
+pub(super) enum Blind {
+    /// Slack does not let us look, or there is too much to look at.
+    Refused(Refusal),
+    /// We stop, or Slack takes nothing from us any more.
+    Unsent(Unsent),
+}
+
+impl From<Unsent> for Blind {
+    fn from(unsent: Unsent) -> Self {
+        Self::Unsent(unsent)
+    }
+}
+
+impl Post {
+    /// Looks for the message that `call` posts, after the time `since` of Slack's; `None`: it surely is not there, or where
+    /// the doubt is faint, it most likely is not.
+    pub(super) async fn look(
+        &self,
+        call: &Call,
+        record: &Record,
+        since: f64,
+        is_faint: bool,
+    ) -> Result<Option<Value>, Blind> {
+        let found = self.look_once(call, record, since).await?;
+        if found.is_some() || is_faint {
+            return Ok(found);
+        }
+        self.wait(tokio::time::sleep(LAG)).await?;
+        self.look_once(call, record, since).await
+    }
+
+    async fn look_once(
+        &self,
+        call: &Call,
+        record: &Record,
+        since: f64,
+    ) -> Result<Option<Value>, Blind> {
+        let mut arguments = Map::from_iter([
+            ("channel".to_owned(), Value::from(call.channel.clone())),
+            ("limit".to_owned(), PAGE.into()),
+            ("include_all_metadata".to_owned(), true.into()),
+        ]);
+        let pages = if since > 0.0 {
+            arguments.insert("oldest".into(), format!("{since:.6}").into());
+            PAGES
+        } else {
+            PAGES_WITHOUT_TIME
+        };
+        let method = match call.thread() {
+            Some(thread) => {
+                arguments.insert("ts".into(), thread.into());
+                "conversations.replies"
+            }
+            None => "conversations.history",
+        };
+        let me = self.team.me();
+        for _ in 0..pages {
+            let page = match self.page(method, &arguments).await {
+                Ok(page) => page,
+                // There is no such thread, so that nothing is in it.
+                Err(Blind::Refused(refusal)) if refusal.error == "thread_not_found" => {
+                    return Ok(None);
+                }
+                Err(blind) => return Err(blind),
+            };
+            let messages = page["messages"].as_array().map_or(&[][..], Vec::as_slice);
+            for message in messages {
+                let is_it = match compare(call, &record.key.to_string(), message) {
+                    Likeness::Same => true,
+                    Likeness::Alike => {
+                        let is_ours = me.as_ref().is_some_and(|me| {
+                            message["user"] == me.user_id
+                                || me
+                                    .bot_id
+                                    .as_ref()
+                                    .is_some_and(|bot| message["bot_id"] == *bot)
+                        });
+                        let ts = message["ts"].as_str().unwrap_or_default();
+                        // A disk that can't be read knows of none.
+                        is_ours && !record.outbox.is_known(ts).await.unwrap_or(false)
+                    }
+                    Likeness::Other => false,
+                };
+                if is_it {
+                    return Ok(Some(message.clone()));
+                }
+            }
+            match page
+                .pointer("/response_metadata/next_cursor")
+                .and_then(Value::as_str)
+            {
+                Some(cursor) if !cursor.is_empty() => {
+                    arguments.insert("cursor".into(), cursor.into());
+                }
+                _ => return Ok(None),
+            }
+        }
+        Err(Blind::Refused(Refusal::new(
+            "too_much_history",
+            format!("Slack's {method} has more messages since then than are looked at."),
+        )))
+    }
+
+    /// One page; what may work later is tried until it does.
+    async fn page(&self, method: &str, arguments: &Map<String, Value>) -> Result<Value, Blind> {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        let mut failures = 0;
+        loop {
+            self.wait(self.pacer.ready(method, None)).await?;
+            let error = match self.api.call(method, arguments).await {
+                Ok(page) => return Ok(page),
+                Err(error) => error,
+            };
+            match error.class() {
+                Class::RateLimited { retry_after } => self.limited(method, None, retry_after),
+                Class::Retry | Class::Ambiguous => {
+                    // Where Slack itself answers, it is this conversation that it fails at.
+                    failures += u32::from(matches!(error.failure, Failure::Refused(_)));
+                    if failures >= TRIES {
+                        return Err(Blind::Refused(refused(&error)));
+                    }
+                    tracing::debug!("a conversation can't be looked at now: {error}");
+                    self.wait(backoff.wait()).await?;
+                }
+                Class::Fatal | Class::Refresh => {
+                    return Err(Unsent::Barred(refused(&error)).into());
+                }
+                Class::Permanent | Class::AlreadyDone => {
+                    return Err(Blind::Refused(refused(&error)));
+                }
+            }
+        }
+    }
+}
+
+/// How a message of the history stands to one that was to be posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Likeness {
+    /// It has the same mark.
+    Same,
+    /// It says the same, and has no mark that tells it from others.
+    Alike,
+    Other,
+}
+
+fn compare(call: &Call, key: &str, message: &Value) -> Likeness {
+    let metadata = &message["metadata"];
+    if metadata["event_type"] == MARK {
+        return match call.is_marked() && metadata["event_payload"]["id"] == key {
+            true => Likeness::Same,
+            false => Likeness::Other,
+        };
+    }
+    if call.is_marked() {
+        return Likeness::Other;
+    }
+    let own = call.arguments.get("metadata").unwrap_or(&Value::Null);
+    // Slack shows metadata only to some, so that a message without any may have been posted with it.
+    let may_be_ours = metadata.is_null() || metadata == own;
+    match may_be_ours && says(&Value::Object(call.arguments.clone())) == says(message) {
+        true => Likeness::Alike,
+        false => Likeness::Other,
+    }
+}
+
+/// What a message says: its text, or what stands in its blocks and attachments where it has none.
+fn says(message: &Value) -> String {
+    for key in ["text", "markdown_text"] {
+        if let Some(text) = message[key].as_str()
+            && !text.trim().is_empty()
+        {
+            return plain(text);
+        }
+    }
+    let mut texts = Vec::new();
+    gather(&message["blocks"], &mut texts);
+    gather(&message["attachments"], &mut texts);
+    texts.join("\n")
+}
+
+fn gather(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| gather(item, texts)),
+        Value::Object(fields) => {
+            for key in ["title", "text", "fields", "elements", "alt_text"] {
+                match fields.get(key) {
+                    Some(Value::String(text)) => texts.push(plain(text)),
+                    Some(inner) => gather(inner, texts),
+                    None => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A text without what Slack writes differently from how it was sent: entities, brackets around links, emoji by name or
+/// by sign, spaces.
+fn plain(text: &str) -> String {
+    let text = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    let mut words = String::new();
+    let mut rest = text.as_str();
+    while let Some(next) = rest.chars().next() {
+        let name = |rest: &str| {
+            let inner = rest.strip_prefix(':')?;
+            let (name, _) = inner.split_once(':')?;
+            let is_name =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_+-'".contains(c);
+            (!name.is_empty() && name.chars().all(is_name)).then_some(name.len() + 2)
+        };
+        if let Some(length) = name(rest) {
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[next.len_utf8()..];
+        match next {
+            '<' | '>' => {}
+            // A link's label stands behind its address.
+            '|' => {}
+            _ if next.is_whitespace() || is_sign(next) => words.push(' '),
+            _ => words.push(next),
+        }
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `c` may be (a part of) an emoji.
+fn is_sign(c: char) -> bool {
+    matches!(c as u32, 0x200D | 0x2049..=0x2BFF | 0x3030 | 0x303D | 0x3297 | 0x3299 | 0xFE0F | 0x1F000..=0x1FAFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use djangobot_slack::method;
+    use serde_json::json;
+
+    fn call(arguments: Value, key: Option<&str>) -> Call {
+        let Value::Object(mut arguments) = arguments else {
+            panic!("arguments are an object")
+        };
+        if let Some(key) = key {
+            let mark = json!({"event_type": MARK, "event_payload": {"id": key}});
+            arguments.insert("metadata".into(), mark);
+        }
+        let method = method::get("chat.postMessage").unwrap();
+        Call::new(method, Some("C1".into()), arguments)
+    }
+
+    #[test]
+    fn a_marked_post_is_known_by_its_mark_alone() {
+        let call = call(json!({"text": "hi"}), Some("k1"));
+        let marked = |id: &str, text: &str| json!({"text": text, "metadata": {"event_type": MARK, "event_payload": {"id": id}}});
+        assert_eq!(
+            compare(&call, "k1", &marked("k1", "edited since")),
+            Likeness::Same
+        );
+        assert_eq!(compare(&call, "k1", &marked("k2", "hi")), Likeness::Other);
+        assert_eq!(
+            compare(&call, "k1", &json!({"text": "hi"})),
+            Likeness::Other
+        );
+    }
+
+    #[test]
+    fn a_post_with_metadata_of_the_apps_is_known_by_what_it_says() {
+        let own = json!({"event_type": "task", "event_payload": {"n": 1}});
+        let check = |sent: Value, message: Value, expect: Likeness| {
+            let mut sent = sent;
+            sent["metadata"] = own.clone();
+            assert_eq!(
+                compare(&call(sent.clone(), None), "k", &message),
+                expect,
+                "{sent} {message}"
+            );
+        };
+        let (alike, other) = (Likeness::Alike, Likeness::Other);
+        check(json!({"text": "hi"}), json!({"text": "hi"}), alike);
+        check(
+            json!({"text": "hi"}),
+            json!({"text": "hi", "metadata": own}),
+            alike,
+        );
+        check(
+            json!({"text": "hi"}),
+            json!({"text": "ho", "metadata": own}),
+            other,
+        );
+        check(
+            json!({"text": "hi"}),
+            json!({"text": "hi", "metadata": {"event_type": "task", "event_payload": {"n": 2}}}),
+            other,
+        );
+        check(
+            json!({"text": "hi"}),
+            json!({"text": "hi", "metadata": {"event_type": MARK, "event_payload": {"id": "k"}}}),
+            other,
+        );
+        check(
+            json!({"text": "a < b & see https://example.com 🚀 now"}),
+            json!({"text": "a &lt; b &amp; see <https://example.com> :rocket: now"}),
+            alike,
+        );
+        let blocks = json!([{"type": "section", "text": {"type": "mrkdwn", "text": "*hi*"}}]);
+        let mut kept = blocks.clone();
+        kept[0]["block_id"] = "b1".into();
+        check(
+            json!({"blocks": blocks}),
+            json!({"text": "", "blocks": kept}),
+            alike,
+        );
+        check(
+            json!({"blocks": blocks}),
+            json!({"blocks": [{"type": "section", "text": {"text": "*ho*"}}]}),
+            other,
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Which calls of Slack may be made a second time when nobody knows whether the first one had its effect.
+
+use djangobot_slack::method::Method;
+
+/// What a second call of a method does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// No more than the first.
+    Harmless,
+    /// What people would see twice; but it can be seen whether the first one had its effect.
+    Visible,
+    /// What cannot be seen, or cannot be taken back.
+    Unknown,
+}
+
+/// Methods that write and whose second call changes nothing more: they say what is to be, or name what they change.
+const HARMLESS: &[&str] = &[
+    "assistant.threads.",
+    "bookmarks.edit",
+    "chat.delete",
+    "chat.deleteScheduledMessage",
+    "chat.unfurl",
+    "chat.update",
+    "conversations.archive",
+    "conversations.close",
+    "conversations.invite",
+    "conversations.join",
+    "conversations.kick",
+    "conversations.leave",
+    "conversations.mark",
+    "conversations.open",
+    "conversations.rename",
+    "conversations.setPurpose",
+    "conversations.setTopic",
+    "conversations.unarchive",
+    "files.delete",
+    "files.getUploadURLExternal",
+    "pins.",
+    "reactions.",
+    "stars.",
+    "users.profile.set",
+    "users.setPresence",
+    "views.publish",
+    "views.update",
+];
+
+impl Repeat {
+    pub(crate) fn of(method: &Method) -> Self {
+        let is_named = |name: &&str| match name.ends_with('.') {
+            true => method.name.starts_with(name),
+            false => method.name == *name,
+        };
+        match method.name {
+            "chat.postMessage" => Self::Visible,
+            _ if method.get || HARMLESS.iter().any(is_named) => Self::Harmless,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether `error` says of a second call that the first one did it.
+pub(crate) fn was_done(method: &Method, error: &str) -> bool {
+    matches!(
+        (method.name, error),
+        ("chat.delete", "message_not_found")
+            | (
+                "chat.deleteScheduledMessage",
+                "invalid_scheduled_message_id"
+            )
+            | ("conversations.kick", "not_in_channel")
+            | ("files.delete", "file_not_found" | "file_deleted")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use djangobot_slack::method;
+
+    #[test]
+    fn methods_are_told_apart_by_what_their_second_call_does() {
+        let check = |name: &str, expect: Repeat| {
+            assert_eq!(Repeat::of(method::get(name).unwrap()), expect, "{name}");
+        };
+        check("chat.postMessage", Repeat::Visible);
+        for name in [
+            "chat.update",
+            "chat.delete",
+            "reactions.add",
+            "reactions.remove",
+            "conversations.open",
+            "views.publish",
+            "views.update",
+            "users.info",
+            "conversations.history",
+        ] {
+            check(name, Repeat::Harmless);
+        }
+        for name in [
+            "chat.postEphemeral",
+            "chat.meMessage",
+            "chat.scheduleMessage",
+            "files.completeUploadExternal",
+            "views.open",
+            "conversations.create",
+        ] {
+            check(name, Repeat::Unknown);
+        }
+    }
+
+    #[test]
+    fn every_method_that_is_named_is_one_of_slacks() {
+        for name in HARMLESS {
+            let is_one = |method: &Method| match name.ends_with('.') {
+                true => method.name.starts_with(name),
+                false => method.name == *name,
+            };
+            assert!(method::all().iter().any(is_one), "{name}");
+        }
+    }
+}

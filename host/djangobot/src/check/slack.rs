@@ -1,0 +1,299 @@
+//! `djangobot check`, as far as Slack is concerned: tokens, scopes, and whether events can come.
+
+use djangobot_slack::{ApiError, Identity, RefreshToken, Token, TokenKind, WebApi, http_events};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+use super::Findings;
+use crate::config::{ConfigError, Settings, SlackSettings, Transport};
+use crate::run::web_api;
+
+/// A scope that the bridge uses, and what is missing without it.
+const SCOPES: &[(&str, &str)] = &[
+    ("chat:write", "nothing can be posted"),
+    (
+        "users:read",
+        "@names can't be found, and events keep user ids only",
+    ),
+    (
+        "channels:read",
+        "channels can't be found by name, and events keep channel ids only",
+    ),
+    ("groups:read", "private channels can't be found by name"),
+    ("im:read", "DMs that are open already are opened again"),
+    ("im:write", "no DM can be opened for a message to a user"),
+];
+
+/// What filling a gap of RTM reads, and what is lost without it. A message that may have been sent is looked up with the
+/// same scopes.
+const HISTORY_SCOPES: &[(&str, &str)] = &[
+    (
+        "channels:history",
+        "messages of public channels that came while djangobot was away are not read from history",
+    ),
+    (
+        "groups:history",
+        "messages of private channels that came while djangobot was away are not read from history",
+    ),
+    (
+        "im:history",
+        "direct messages that came while djangobot was away are not read from history",
+    ),
+    (
+        "mpim:history",
+        "messages of group conversations that came while djangobot was away are not read from history",
+    ),
+];
+
+/// Looks at the token, what it may do, and whether events can come.
+pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
+    let slack = &settings.slack;
+    if let Some(lack) = slack.lack(settings.listen.is_some()) {
+        let check = match lack {
+            ConfigError::NoToken => "token",
+            _ => "transport",
+        };
+        findings.diagnostic(check, &lack);
+        if slack.token.is_none() {
+            return;
+        }
+    }
+    let api = match web_api(settings) {
+        Ok(api) => api,
+        Err(failure) => {
+            let cure = "give DJANGOBOT_TOKEN the Bot User OAuth Token (xoxb-...) of the app's OAuth & Permissions page";
+            return findings.error("token", failure.report.to_string(), Some(cure.into()));
+        }
+    };
+    let identity = match api.auth_test().await {
+        Ok(identity) => identity,
+        Err(error) => {
+            return findings.error("token", error.to_string(), Some(cure(&error, settings)));
+        }
+    };
+    findings.ok(
+        "token",
+        format!(
+            "{} is {} in {} ({})",
+            api.base(),
+            identity.user,
+            identity.team,
+            identity.team_id
+        ),
+    );
+    look_at_scopes(slack, &identity, findings);
+    look_at_rotation(slack, &api, findings);
+    match slack.transport {
+        Transport::Rtm => match api.rtm_connect().await {
+            Ok(_) => findings.ok("transport", "rtm: rtm.connect gives a connection"),
+            Err(error) => {
+                findings.error("transport", error.to_string(), Some(cure(&error, settings)))
+            }
+        },
+        Transport::SocketMode => look_at_socket_mode(settings, findings).await,
+        Transport::Http => look_at_http(settings, findings).await,
+    }
+    look_at_default_channel(&api, settings, findings).await;
+}
+
+/// A wrong app-level token would be found only when the bridge starts; the URL that a right one gives is not used.
+async fn look_at_socket_mode(settings: &Settings, findings: &mut Findings) {
+    const CHECK: &str = "transport";
+    let Some(token) = &settings.slack.app_token else {
+        return;
+    };
+    let app = Token::new(token.expose_secret())
+        .map_err(|error| error.to_string())
+        .and_then(|token| {
+            WebApi::new(settings.slack.api_url.clone(), token).map_err(|error| error.to_string())
+        });
+    let cure_of_token = "give DJANGOBOT_APP_TOKEN the token that begins with xapp-, from the app's page Basic Information, App-Level Tokens, with the scope connections:write";
+    let app = match app {
+        Ok(app) if app.token_kind() == TokenKind::AppLevel => app,
+        Ok(app) => {
+            let kind = app.token_kind();
+            let detail = format!("what is given as the app-level token is a {kind}");
+            return findings.error(CHECK, detail, Some(cure_of_token.into()));
+        }
+        Err(why) => return findings.error(CHECK, why, Some(cure_of_token.into())),
+    };
+    match app.call("apps.connections.open", &Map::new()).await {
+        Ok(_) => findings.ok(
+            CHECK,
+            format!(
+                "socket-mode: apps.connections.open gives a connection; {} are kept",
+                settings.slack.connections
+            ),
+        ),
+        Err(error) => {
+            let cure = match error.code() {
+                "not_allowed_token_type" | "invalid_auth" | "missing_scope" | "not_authed" => {
+                    cure_of_token.into()
+                }
+                _ => cure(&error, settings),
+            };
+            findings.error(CHECK, error.to_string(), Some(cure));
+        }
+    }
+}
+
+/// Whether a bridge could take Slack's requests here; whether Slack finds the way only Slack can tell.
+async fn look_at_http(settings: &Settings, findings: &mut Findings) {
+    const CHECK: &str = "transport";
+    let (Some(address), Some(secret)) = (settings.listen, &settings.slack.signing_secret) else {
+        return;
+    };
+    let is_hex =
+        |secret: &str| secret.len() == 32 && secret.bytes().all(|it| it.is_ascii_hexdigit());
+    if !is_hex(secret.expose_secret()) {
+        findings.warning(
+            CHECK,
+            "the signing secret does not look like one of Slack's: 32 digits and letters from a to f",
+            "copy it again from the app's page Basic Information, App Credentials",
+        );
+    }
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(_) => findings.ok(
+            CHECK,
+            format!(
+                "http: Slack's requests can be taken at {address}{}; the app's request URLs are https://YOUR-HOST and one of these paths",
+                http_events::PATHS.join(", ")
+            ),
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => findings.ok(
+            CHECK,
+            format!("http: something listens at {address} already, a running djangobot perhaps"),
+        ),
+        Err(error) => findings.error(
+            CHECK,
+            format!("nothing can listen on {address}: {error}"),
+            Some("choose another address with --listen".into()),
+        ),
+    }
+}
+
+/// What can be told without spending the refresh token, which is good once.
+fn look_at_rotation(slack: &SlackSettings, api: &WebApi, findings: &mut Findings) {
+    let is_rotating = api.token_kind() == TokenKind::Rotating;
+    match (&slack.rotation, is_rotating) {
+        (None, false) => {}
+        (None, true) => findings.warning(
+            "rotation",
+            "the token lives for 12 hours at most, and nothing says how to get the next one",
+            "write client-id, client-secret and refresh-token below [slack], or turn token rotation off for the app",
+        ),
+        (Some(rotation), _) => match RefreshToken::new(rotation.refresh_token.expose_secret()) {
+            Ok(_) => findings.ok("rotation", "the token is refreshed before its 12 hours are over"),
+            Err(error) => findings.error(
+                "rotation",
+                error.to_string(),
+                Some("refresh-token below [slack] is the one that begins with xoxe-".into()),
+            ),
+        },
+    }
+}
+
+fn look_at_scopes(slack: &SlackSettings, identity: &Identity, findings: &mut Findings) {
+    let has = |scope: &str| identity.scopes.iter().any(|given| given == scope);
+    // A classic app's `bot` scope holds all of them.
+    if identity.scopes.is_empty() || has("bot") {
+        findings.ok(
+            "scopes",
+            "the token names no scopes one by one, as a classic app's",
+        );
+        return;
+    }
+    let of_history: &[(&str, &str)] = match slack.transport {
+        Transport::Rtm if !slack.history.reach.is_zero() => HISTORY_SCOPES,
+        _ => &[],
+    };
+    let wanted = SCOPES.iter().chain(of_history);
+    let missing: Vec<_> = wanted.filter(|(scope, _)| !has(scope)).collect();
+    if missing.is_empty() {
+        findings.ok("scopes", identity.scopes.join(", "));
+    }
+    for (scope, loss) in missing {
+        let cure = format!(
+            "add {scope} below OAuth & Permissions of the app, then install it to the workspace again"
+        );
+        match *scope {
+            "chat:write" => findings.error(
+                "scopes",
+                format!("the token lacks {scope}: {loss}"),
+                Some(cure),
+            ),
+            _ => findings.warning("scopes", format!("the token lacks {scope}: {loss}"), cure),
+        }
+    }
+}
+
+async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &mut Findings) {
+    const CHECK: &str = "default channel";
+    let name = settings.slack.default_channel.trim_start_matches('#');
+    let mut arguments = Map::from_iter([
+        ("limit".to_owned(), json!(999)),
+        ("exclude_archived".to_owned(), json!(true)),
+        ("types".to_owned(), json!("public_channel")),
+    ]);
+    // A few pages are enough for most workspaces; a larger one is told that the look was short.
+    for _ in 0..5 {
+        let page = match api.call("conversations.list", &arguments).await {
+            Ok(page) => page,
+            Err(error) => {
+                return findings.warning(
+                    CHECK,
+                    format!("#{name} can't be looked up: {error}"),
+                    cure(&error, settings),
+                );
+            }
+        };
+        let channels = page["channels"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if let Some(channel) = channels
+            .iter()
+            .find(|channel| channel["name"] == name || channel["id"] == name)
+        {
+            return match channel["is_member"].as_bool() {
+                Some(false) => findings.warning(
+                    CHECK,
+                    format!("the bot is not in #{name}: it gets no messages from there, and may not post"),
+                    format!("/invite the bot in #{name}, or name another channel with --default-channel"),
+                ),
+                _ => findings.ok(CHECK, format!("#{name}")),
+            };
+        }
+        match page["response_metadata"]["next_cursor"].as_str() {
+            Some(cursor) if !cursor.is_empty() => {
+                arguments.insert("cursor".to_owned(), Value::from(cursor))
+            }
+            _ => {
+                return findings.warning(
+                    CHECK,
+                    format!("there is no public channel #{name}"),
+                    "messages without `channel` would fail; name one with --default-channel or default-channel below [slack]",
+                );
+            }
+        };
+    }
+    findings.ok(
+        CHECK,
+        format!("#{name} was not among the first channels; the workspace has many"),
+    );
+}
+
+/// What to do about an error of Slack's, beyond its own sentence.
+fn cure(error: &ApiError, settings: &Settings) -> String {
+    match error.code() {
+        "invalid_auth" | "not_authed" | "token_revoked" | "account_inactive" | "bad_token" => {
+            "copy the Bot User OAuth Token anew from the app's OAuth & Permissions page into DJANGOBOT_TOKEN".into()
+        }
+        "not_allowed_token_type" => "RTM serves classic apps only; use the token of one".into(),
+        "missing_scope" => "add the scope below OAuth & Permissions of the app, then install it to the workspace again".into(),
+        "unreachable" | "interrupted" => {
+            format!("can this machine reach {}? Behind a proxy, set HTTPS_PROXY", settings.slack.api_url)
+        }
+        _ => format!("see https://docs.slack.dev/reference/methods/{} for {}", error.method, error.code()),
+    }
+}
