@@ -1,23 +1,19 @@
-//! What Redis was told, from the log that it keeps: the truth about what was on the channels, and from whom.
+//! What Redis was told, from the log that it keeps: the truth about what was on the channels, and what became of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
-
-/// The keys of the layer's channels.
-const PREFIX: &str = "asgi";
 
 /// What came onto the channels.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// By `djangobot.id`.
+    /// Messages by `djangobot.id`, reactions by name.
     pub(crate) events: BTreeMap<String, Placed>,
-    /// By label, as `~s/C1/17~`, and in the order in which they first came.
+    /// Those that were thrown away as too old, and did not come again.
+    pub(crate) expired: BTreeSet<String>,
+    /// By label, as `~s/C1/17~`.
     pub(crate) sends: BTreeMap<String, Placed>,
-    /// The names of reactions that came.
-    pub(crate) reactions: BTreeSet<String>,
-    /// Bytes of the log.
-    pub(crate) size: usize,
+    queues: HashMap<Vec<u8>, Queue>,
 }
 
 /// How something was put on a channel.
@@ -27,6 +23,13 @@ pub(crate) struct Placed {
     pub(crate) members: BTreeSet<Vec<u8>>,
     /// How often any of them was put there.
     pub(crate) times: usize,
+}
+
+/// The sorted set of a channel: members by score, which is a time and so no negative number.
+#[derive(Debug, Default)]
+struct Queue {
+    scores: HashMap<Vec<u8>, u64>,
+    order: BTreeSet<(u64, Vec<u8>)>,
 }
 
 impl Told {
@@ -44,10 +47,9 @@ impl Told {
         paths.sort();
         for path in paths {
             let bytes = fs::read(path).unwrap_or_default();
-            told.size += bytes.len();
             let mut rest = &bytes[..];
-            while let Some(command) = command(&mut rest) {
-                told.note(&command);
+            while let Some(words) = command(&mut rest) {
+                told.note(&words);
             }
         }
         told
@@ -57,34 +59,94 @@ impl Told {
         let [name, key, arguments @ ..] = command else {
             return;
         };
-        if !name.eq_ignore_ascii_case(b"ZADD") {
+        let is_events = matches!(*key, b"asgislack.message" | b"asgislack.reaction_added");
+        if !is_events && *key != b"asgislack.send" {
             return;
         }
-        let arguments = match arguments {
-            [first, rest @ ..] if first.eq_ignore_ascii_case(b"NX") => rest,
-            all => all,
-        };
-        let Some(channel) = key.strip_prefix(PREFIX.as_bytes()) else {
-            return;
-        };
-        for pair in arguments.chunks_exact(2) {
-            let member = pair[1];
-            if channel == b"slack.reaction_added" {
-                self.reactions.extend(text_after(member, b"\xa8reaction"));
-            }
-            let placed = match channel {
-                b"slack.send" => label(member).map(|label| self.sends.entry(label).or_default()),
-                b"slack.message" | b"slack.reaction_added" => {
-                    id(member).map(|id| self.events.entry(id).or_default())
+        let queue = self.queues.entry(key.to_vec()).or_default();
+        match &*name.to_ascii_uppercase() {
+            b"ZADD" => {
+                let (only_new, pairs) = match arguments {
+                    [first, rest @ ..] if first.eq_ignore_ascii_case(b"NX") => (true, rest),
+                    all => (false, all),
+                };
+                for pair in pairs.chunks_exact(2) {
+                    queue.put(pair[1], score(pair[0]), only_new);
+                    let named = match is_events {
+                        true => event(pair[1]).map(|name| {
+                            self.expired.remove(&name);
+                            self.events.entry(name).or_default()
+                        }),
+                        false => label(pair[1]).map(|label| self.sends.entry(label).or_default()),
+                    };
+                    if let Some(placed) = named {
+                        placed.members.insert(pair[1].to_owned());
+                        placed.times += 1;
+                    }
                 }
-                _ => None,
-            };
-            if let Some(placed) = placed {
-                placed.members.insert(member.to_owned());
-                placed.times += 1;
             }
+            b"ZREM" => arguments.iter().for_each(|member| queue.remove(member)),
+            b"ZPOPMIN" => {
+                let count = arguments
+                    .first()
+                    .and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
+                for _ in 0..count.unwrap_or(1) {
+                    queue.pop();
+                }
+            }
+            b"ZREMRANGEBYSCORE" => {
+                let gone = queue.remove_up_to(arguments.get(1).map_or(0, |most| score(most)));
+                self.expired.extend(gone.iter().filter_map(|it| event(it)));
+            }
+            b"DEL" | b"UNLINK" => {
+                let gone = queue.remove_up_to(u64::MAX);
+                self.expired.extend(gone.iter().filter_map(|it| event(it)));
+            }
+            _ => {}
         }
     }
+}
+
+impl Queue {
+    fn put(&mut self, member: &[u8], score: u64, only_new: bool) {
+        if only_new && self.scores.contains_key(member) {
+            return;
+        }
+        self.remove(member);
+        self.scores.insert(member.to_owned(), score);
+        self.order.insert((score, member.to_owned()));
+    }
+
+    fn remove(&mut self, member: &[u8]) {
+        if let Some(score) = self.scores.remove(member) {
+            self.order.remove(&(score, member.to_owned()));
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, member)) = self.order.pop_first() {
+            self.scores.remove(&member);
+        }
+    }
+
+    fn remove_up_to(&mut self, most: u64) -> Vec<Vec<u8>> {
+        let mut gone = Vec::new();
+        while self.order.first().is_some_and(|(score, _)| *score <= most)
+            && let Some((_, member)) = self.order.pop_first()
+        {
+            self.scores.remove(&member);
+            gone.push(member);
+        }
+        gone
+    }
+}
+
+/// A score as a number that has the same order.
+fn score(text: &[u8]) -> u64 {
+    let number: Option<f64> = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    number.unwrap_or(0.0).max(0.0).to_bits()
 }
 
 /// The next command of the log, which is written as clients write to Redis: arrays of bulk strings. `None` at its end,
@@ -109,10 +171,10 @@ fn number(rest: &mut &[u8], sign: u8) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// `djangobot.id` of a member in msgpack: the text that follows the key `id` in the map that follows the key
-/// `djangobot`.
-fn id(member: &[u8]) -> Option<String> {
-    text_after(after(member, b"\xa9djangobot")?, b"\xa2id")
+/// What an event is known by: a reaction's name, or `djangobot.id`.
+fn event(member: &[u8]) -> Option<String> {
+    let reaction = text_after(member, b"\xa8reaction");
+    reaction.or_else(|| text_after(after(member, b"\xa9djangobot")?, b"\xa2id"))
 }
 
 /// The short text that follows a key in msgpack.
@@ -125,7 +187,7 @@ fn text_after(bytes: &[u8], key: &[u8]) -> Option<String> {
     String::from_utf8(text.get(..length)?.to_vec()).ok()
 }
 
-/// The label in a message of the app: from the first `~` that a slash follows two places on to the next `~`.
+/// The label in a message of the app: from a `~` that a letter and a slash follow to the next `~`.
 fn label(member: &[u8]) -> Option<String> {
     let start = member
         .windows(3)
@@ -141,12 +203,43 @@ fn after<'a>(bytes: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
 
 /// That what the checks rely on is read as it is meant: a run whose evidence is misread would pass.
 pub(crate) fn self_test() {
-    let log = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*5\r\n$4\r\nZADD\r\n$17\r\nasgislack.message\r\n$2\r\nNX\r\n$3\r\n1.5\r\n$29\r\nrandomrandom\xa9djangobot\x85\xa2id\xa2E1\r\n*4\r\n$4\r\nZADD\r\n$14\r\nasgislack.send\r\n$1\r\n2\r\n$19\r\nxxxx\x81\xa4text\xa7~s/C/1~~\r\n*3\r\n$3\r\nDEL";
+    let words: [&[&[u8]]; 6] = [
+        &[b"SELECT", b"0"],
+        &[
+            b"ZADD",
+            b"asgislack.message",
+            b"NX",
+            b"1.5",
+            b"random\xa9djangobot\x85\xa2id\xa2E1",
+            b"1.6",
+            b"random\xa9djangobot\x85\xa2id\xa2E2",
+        ],
+        &[b"ZREMRANGEBYSCORE", b"asgislack.message", b"0", b"1.5"],
+        &[b"ZPOPMIN", b"asgislack.message"],
+        &[b"DEL", b"asgislack.message"],
+        &[
+            b"ZADD",
+            b"asgislack.send",
+            b"2",
+            b"xx\x81\xa4text\xa7~s/C/1~~",
+        ],
+    ];
+    let mut log = Vec::new();
+    for command in words {
+        log.extend(format!("*{}\r\n", command.len()).into_bytes());
+        for word in command {
+            log.extend(format!("${}\r\n", word.len()).into_bytes());
+            log.extend(*word);
+            log.extend(b"\r\n");
+        }
+    }
+    // A kill cut the last one short.
+    log.extend(b"*3\r\n$3\r\nDEL");
     let (mut rest, mut told) = (&log[..], Told::default());
     while let Some(words) = command(&mut rest) {
         told.note(&words);
     }
-    let events: Vec<_> = told.events.keys().map(String::as_str).collect();
-    let sends: Vec<_> = told.sends.keys().map(String::as_str).collect();
-    assert_eq!((events, sends), (vec!["E1"], vec!["~s/C/1~"]));
+    assert!(told.events.keys().eq(["E1", "E2"]));
+    assert!(told.expired.iter().eq(["E1"]), "one was popped in time");
+    assert!(told.sends.keys().eq(["~s/C/1~"]));
 }

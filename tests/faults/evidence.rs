@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::aof::Told;
 use crate::host::Life;
-use crate::stage::Stage;
+use crate::stage::{Stage, TEAM};
 use crate::traffic::Written;
 
 /// An event that the worker handled.
@@ -23,6 +23,16 @@ pub(crate) struct Handled {
     pub(crate) conversation: String,
     pub(crate) ts: String,
     pub(crate) text: String,
+}
+
+impl Handled {
+    /// What Redis's log knows the event by.
+    pub(crate) fn name(&self) -> &str {
+        match &*self.channel {
+            "slack.message" => &self.id,
+            _ => &self.text,
+        }
+    }
 }
 
 /// What the app wrote down.
@@ -176,23 +186,23 @@ impl Evidence {
         failed.chain(letters).collect()
     }
 
-    /// Whether the layer was given an event: message or reaction, by its place.
+    /// Whether the layer was given an event, and did not throw it away as too old.
     pub(crate) fn was_told(&self, (channel, conversation, name): &(&str, &str, &str)) -> bool {
-        match *channel {
-            "slack.message" => {
-                let end = format!(".message.{conversation}.{name}");
-                self.told.events.keys().any(|id| id.ends_with(&end))
-            }
-            _ => self.told.reactions.contains(*name),
-        }
+        let name = match *channel {
+            "slack.message" => format!("{TEAM}.message.{conversation}.{name}"),
+            _ => (*name).to_owned(),
+        };
+        self.told.events.contains_key(&name) && !self.told.expired.contains(&name)
     }
 
     /// What is on its way still.
     pub(crate) fn pending(&self) -> Pending {
         let handled = self.handled();
         let expected = self.expected();
-        let unhandled = expected.iter().filter(|key| !handled.contains_key(*key));
-        let (taken, events) = unhandled.partition::<Vec<_>, _>(|key| self.was_told(key));
+        let unhandled = expected
+            .into_iter()
+            .filter(|key| !handled.contains_key(key));
+        let (taken, events): (Vec<_>, Vec<_>) = unhandled.partition(|key| self.was_told(key));
         let posted: HashSet<&str> = self.history.iter().map(|it| &*it.text).collect();
         let reported = self.reported();
         let sends = self

@@ -117,6 +117,17 @@ impl Host {
         self.apply_room();
     }
 
+    /// Starts it, and waits until it knows who it is for Slack.
+    ///
+    /// # Panics
+    /// When it does not, with all that it wrote.
+    pub(crate) async fn start_and_connect(&mut self) {
+        self.start();
+        if let Some(program) = &mut self.program {
+            program.line("the roster is loaded").await;
+        }
+    }
+
     /// Looks whether it ended by itself; true where it did, and is to be started again.
     pub(crate) async fn has_ended(&mut self) -> bool {
         let Some(status) = self.program.as_mut().and_then(Program::ended) else {

@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 use crate::host::{Host, Setting, clock_library};
 use crate::plan::{Plan, Transport};
 
+/// The local Slack's workspace.
+pub(crate) const TEAM: &str = "T0LOCAL0001";
 const TOKEN: &str = "xoxb-4711-faults";
 const APP_TOKEN: &str = "xapp-4711-faults";
 const SECRET: &str = "signed-with-this";
@@ -76,7 +78,8 @@ impl Stage {
         let mut sender = app("sender.py", &redis, None);
         worker.line("ready").await;
         sender.line("ready").await;
-        host.start();
+        // What RTM gives before the first connection ever, nobody promises.
+        host.start_and_connect().await;
         let host = Arc::new(Mutex::new(host));
         let supervisor = tokio::spawn(supervise(host.clone()));
         Stage {

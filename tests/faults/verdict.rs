@@ -74,6 +74,8 @@ impl Verdict {
             }
         }
         self.name("events were never handled", &lost);
+        let expired: Vec<String> = evidence.told.expired.iter().cloned().collect();
+        self.name("events were thrown away by the layer as too old", &expired);
     }
 
     fn repetitions_are_explained(&mut self, evidence: &Evidence, arrivals: &Arrivals) {
@@ -84,7 +86,7 @@ impl Verdict {
                 unexplained.push(format!("{} has several ids", first.id));
                 continue;
             }
-            let placed = evidence.told.events.get(&first.id);
+            let placed = evidence.told.events.get(first.name());
             let made = placed.map_or(0, |placed| placed.members.len());
             let put = placed.map_or(0, |placed| placed.times);
             let cause = if made > 1 {
