@@ -73,6 +73,7 @@ pub(crate) struct Deliveries {
     socket_mode: AtomicBool,
     /// Acknowledgements of nothing that waits for one: late, repeated, unknown, or dropped.
     stray: AtomicU64,
+    sticky: bool,
     ack_timeout: Duration,
     retry_delays: [Duration; 3],
     /// Tells this server's envelopes from those of others.
@@ -125,6 +126,7 @@ impl Deliveries {
             wake: Notify::new(),
             socket_mode: AtomicBool::new(options.socket_mode),
             stray: AtomicU64::new(0),
+            sticky: options.sticky,
             ack_timeout: options.ack_timeout,
             retry_delays: options.retry_delays,
             run: rand::random(),
@@ -243,8 +245,12 @@ impl Deliveries {
         pending.sent = now;
         state.next += 1;
         let number = state.next;
-        let socket = core.sockets.of_socket_mode(state.turn);
+        let turn = match self.sticky {
+            true => pending.parcel.lane_number(),
+            false => state.turn,
+        };
         state.turn += 1;
+        let socket = core.sockets.of_socket_mode(turn);
         if let Some(record) = pending.record {
             let connection = socket.as_ref().map(|socket| socket.id);
             self.records
