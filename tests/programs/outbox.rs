@@ -576,7 +576,7 @@ async fn slacks_429_holds_up_its_own_channel_and_no_other() {
     assert_eq!(bridge.metric(limits).await, 1.0);
 }
 
-/// A bridge whose files may have a megabyte each, as if the disk were full beyond it: what exceeds it fails.
+/// A bridge whose files may have half a megabyte each, as if the disk were full beyond it: what exceeds it fails.
 async fn cramped(world: &World) -> Bridge {
     let plain = with_slack(
         djangobot(world.folder.path(), &["--listen", "127.0.0.1:0"]),
@@ -584,7 +584,7 @@ async fn cramped(world: &World) -> Bridge {
     );
     let mut cramped = Command::new("sh");
     cramped
-        .args(["-c", "trap '' XFSZ; ulimit -S -f 2048; exec \"$0\" \"$@\""])
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 1024; exec \"$0\" \"$@\""])
         .arg(plain.get_program())
         .args(plain.get_args())
         .current_dir(world.folder.path());
@@ -608,7 +608,7 @@ async fn flood(world: &World, app: &mut App, messages: usize) {
     };
     world.control.answer("chat.postMessage", slowly);
     for n in 0..messages {
-        let text = format!("{} {}", n / 2, "x".repeat(20_000));
+        let text = format!("{} {}", n / 2, "x".repeat(8_000));
         let channel = ["general", "random"][n % 2];
         let message = json!({"text": text, "channel": channel});
         app.send("slack.send", &message).await;
@@ -623,12 +623,13 @@ async fn numbers_of(world: &World, channel: &str, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
-    const MESSAGES: usize = 150;
+    const MESSAGES: usize = 100;
     let world = World::new().await;
     let mut bridge = cramped(&world).await;
     let mut app = world.app();
     flood(&world, &mut app, MESSAGES).await;
     bridge.line("stays in the channel layer").await;
+    calls(&world.control, "chat.postMessage", MESSAGES).await;
     for channel in ["general", "random"] {
         let posted = numbers_of(&world, channel, MESSAGES / 2).await;
         assert_eq!(posted, numbers(0..MESSAGES / 2), "{channel}");
@@ -659,7 +660,7 @@ async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
 
 #[tokio::test]
 async fn a_kill_at_a_full_disk_neither_loses_nor_doubles() {
-    const MESSAGES: usize = 150;
+    const MESSAGES: usize = 100;
     let world = World::new().await;
     let mut bridge = cramped(&world).await;
     let mut app = world.app();
@@ -667,21 +668,21 @@ async fn a_kill_at_a_full_disk_neither_loses_nor_doubles() {
     bridge.line("stays in the channel layer").await;
     world.called("chat.postMessage", 20).await;
     bridge.kill().await;
-    // Some are in the outbox and some in the layer, so that only those of one place keep their order.
     let left = world.redis.cli(&["KEYS", "asgislack.send$djangobot.*"]);
-    assert!(!left.is_empty());
+    assert!(
+        !left.is_empty(),
+        "some are in the outbox and some in the layer"
+    );
     let bridge = world.bridge().await;
+    world.layer_is_empty().await;
+    bridge.metric_is("djangobot_outbox_messages", 0.0).await;
     for channel in ["general", "random"] {
-        let mut posted: Vec<usize> = numbers_of(&world, channel, MESSAGES / 2)
-            .await
-            .iter()
-            .map(|number| number.parse().unwrap())
-            .collect();
+        let posted = numbers_of(&world, channel, MESSAGES / 2).await;
+        let mut posted: Vec<usize> = posted.iter().map(|it| it.parse().unwrap()).collect();
+        // Only those of one place keep their order.
         posted.sort_unstable();
         assert_eq!(posted, (0..MESSAGES / 2).collect::<Vec<_>>(), "{channel}");
     }
-    bridge.metric_is("djangobot_outbox_messages", 0.0).await;
-    world.layer_is_empty().await;
 }
 
 #[tokio::test]

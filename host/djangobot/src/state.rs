@@ -188,6 +188,11 @@ impl State {
         Ok(self.inner.journal.get_or_init(|| journal).clone())
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.inner.path.parent().unwrap_or(Path::new("."))
+    }
+
     /// The bytes kept under `key`.
     pub(crate) fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
         self.with(|database| {

@@ -96,6 +96,9 @@ pub struct Options {
     /// Whether the app uses Socket Mode from the start, so that events wait for its connection by Slack's rules;
     /// otherwise from its first call of `apps.connections.open`.
     pub socket_mode: bool,
+    /// Whether what happens in a conversation keeps to one connection of Socket Mode as long as the same ones are open,
+    /// so that it comes in its order; otherwise the connections have their turns, as Slack promises no more.
+    pub sticky: bool,
     /// How long the app may take to acknowledge; Slack gives 3 s.
     pub ack_timeout: Duration,
     /// When an event that was not acknowledged is given again; Slack does so at once, after 1 min and after 5 min.
@@ -280,6 +283,7 @@ impl Default for Options {
             events_url: None,
             signing_secret: "local-slack-signing-secret".to_owned(),
             socket_mode: false,
+            sticky: false,
             ack_timeout: Duration::from_secs(3),
             retry_delays: [
                 Duration::ZERO,

@@ -1,4 +1,4 @@
-//! What Slack remembers: the messages that came while nobody listened, and whether a post that we know nothing of is there.
+//! What Slack remembers: the messages that came while nobody listened.
 //!
 //! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
 
@@ -74,32 +74,6 @@ pub struct Filled {
     pub messages: Vec<Event>,
     /// Whether that is all. If not, `at_most` was too little.
     pub is_whole: bool,
-}
-
-/// A post of ours of which it is not known whether Slack took it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sought<'a> {
-    /// The conversation's id.
-    pub channel: &'a str,
-    /// The thread that it was for.
-    pub thread_ts: Option<&'a str>,
-    /// It can't be at this `ts`, or before.
-    pub after: &'a str,
-    /// The key and value in its `metadata.event_payload` that no other post has.
-    pub mark: Option<(&'a str, &'a str)>,
-    /// Its text.
-    pub text: Option<&'a str>,
-    /// Who posted it: the bot's user id, bot id or app id. Any of these will do.
-    pub authors: &'a [&'a str],
-}
-
-/// A post that was sought and is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It carries the mark: it is the very one. With its `ts`.
-    Marked(String),
-    /// One with the same text by the same author, the oldest there is, which carries no other mark. With its `ts`.
-    Alike(String),
 }
 
 #[derive(Deserialize)]
@@ -217,46 +191,6 @@ impl History {
         Ok(Filled { messages, is_whole })
     }
 
-    /// Looks for a post among the `at_most` messages that may be it.
-    ///
-    /// # Errors
-    /// A [`HistoryError`].
-    pub async fn find_post(
-        &self,
-        sought: &Sought<'_>,
-        at_most: usize,
-    ) -> Result<Option<Found>, HistoryError> {
-        let mut args = arguments(sought.channel, sought.after);
-        args.insert("include_all_metadata".into(), true.into());
-        let method = match sought.thread_ts {
-            Some(thread) => {
-                args.insert("ts".into(), thread.into());
-                REPLIES
-            }
-            None => HISTORY,
-        };
-        let mut marked = None;
-        let mut alike: Option<Ts> = None;
-        self.pages(method, args, at_most, |message, ts| {
-            if order(&ts.0, sought.after) != Ordering::Greater {
-                return;
-            }
-            match sought.is_marked(&message) {
-                Some(true) => marked = Some(ts),
-                None if sought.is_alike(&message) && alike.as_ref().is_none_or(|it| ts < *it) => {
-                    alike = Some(ts);
-                }
-                Some(false) | None => {}
-            }
-        })
-        .await?;
-        Ok(match (marked, alike) {
-            (Some(ts), _) => Some(Found::Marked(ts.0)),
-            (None, Some(ts)) => Some(Found::Alike(ts.0)),
-            (None, None) => None,
-        })
-    }
-
     async fn list(&self, kinds: &str, ids: &mut Vec<String>) -> Result<(), HistoryError> {
         let mut args = Map::from_iter([
             ("types".to_owned(), Value::from(kinds)),
@@ -314,29 +248,6 @@ impl Gap<'_> {
     }
 }
 
-impl Sought<'_> {
-    /// Whether a message carries the mark; `None` when it carries none of the kind.
-    fn is_marked(&self, message: &Event) -> Option<bool> {
-        let (key, value) = self.mark?;
-        let payload = message.subtree("/metadata/event_payload")?;
-        let found = payload.field(key)?.into_text();
-        Some(found.as_deref() == Some(value))
-    }
-
-    fn is_alike(&self, message: &Event) -> bool {
-        let is_ours = ["/user", "/bot_id", "/app_id"]
-            .iter()
-            .filter_map(|pointer| message.text(pointer))
-            .any(|author| self.authors.contains(&&*author));
-        let same = |text: &str| {
-            message
-                .text("/text")
-                .is_some_and(|found| unescaped(&found) == unescaped(text))
-        };
-        is_ours && self.text.is_some_and(same)
-    }
-}
-
 /// The thread that a message began, if a reply in it may have come within the gap.
 fn thread_of(message: &Event, ts: &Ts, gap: &Gap<'_>) -> Option<String> {
     let has_replies = message
@@ -368,13 +279,6 @@ fn arguments(channel: &str, after: &str) -> Map<String, Value> {
         ("channel".to_owned(), channel.into()),
         ("oldest".to_owned(), after.into()),
     ])
-}
-
-/// Text as it was before Slack escaped it.
-fn unescaped(text: &str) -> String {
-    text.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&")
 }
 
 /// The order of two `ts` in time: by seconds, then by the digits behind the point.

@@ -121,7 +121,7 @@ impl Bridge {
                 stop.clone(),
             )
             .await?;
-        let outbox = Outbox::open(journal.clone())
+        let outbox = Outbox::open(journal.clone(), self.state.folder())
             .await
             .map_err(Failure::failed)?;
         let outbound = self.outbound(
@@ -257,7 +257,7 @@ impl Bridge {
         reader: ReceiverId,
         pacer: Pacer,
         messages: mpsc::Sender<djangobot_plugins::Message>,
-        (outbox, left): (Outbox, u64),
+        (outbox, left): (Outbox, outbox::Left),
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Tap;
 use super::lanes::Lanes;
-use super::outbox::{Outbox, Page, RowId};
+use super::outbox::{Left, Outbox, Page, RowId};
 use super::post::{Post, Unsent};
 use super::request::{Refusal, Reply, Rules};
 use crate::journal::JournalError;
@@ -62,8 +62,8 @@ pub(crate) struct Outbound {
     /// Where messages of plugins go on that the disk can't take.
     pub(crate) messages: mpsc::Sender<djangobot_plugins::Message>,
     pub(crate) outbox: Outbox,
-    /// The number of the last message that an earlier run left there.
-    pub(crate) left: u64,
+    /// What an earlier run left there.
+    pub(crate) left: Left,
     pub(crate) writing: Writing,
     pub(crate) post: Post,
     pub(crate) state: State,
@@ -133,7 +133,7 @@ impl Outbound {
         let Some(receiver) = cancel.run_until_cancelled(self.open()).await else {
             return Ok(());
         };
-        let mut flow = Flow::new(&*receiver, self.left);
+        let mut flow = Flow::new(&*receiver, self.left.newest);
         let mut reading = Reading::new();
         let outcome = loop {
             self.take_up(&mut flow);
@@ -417,8 +417,7 @@ impl Outbound {
                 let upto = if page.is_end { upto } else { 0 };
                 flow.tide.was_read(page.last.max(upto));
                 for entry in page.entries {
-                    let is_left = entry.id.number() <= self.left;
-                    self.begin(Message::of(entry, is_left), flow);
+                    self.begin(Message::of(entry, &self.left), flow);
                 }
                 return Ok(());
             }

@@ -4,8 +4,10 @@
 //! again, and it is known then; and what a lookup in Slack's history finds is known as a message of its own.
 
 use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -25,6 +27,9 @@ const FORGET_EVERY: u64 = 512;
 /// Random bytes before a payload from which on no two members are the same.
 const RANDOM_HEAD: usize = 8;
 
+/// An empty file that says that the disk has taken every note. It is deleted when it does not, which takes no room.
+const COMPLETE: &str = "outbox.complete";
+
 /// The outbox of one bridge. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Outbox {
@@ -32,12 +37,23 @@ pub(crate) struct Outbox {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     /// Messages that are not finished, and their bytes.
     messages: AtomicU64,
     bytes: AtomicU64,
     finished: AtomicU64,
+    /// [`COMPLETE`], and whether it is there.
+    complete: PathBuf,
+    is_complete: AtomicBool,
+}
+
+/// What an earlier run left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The number of the newest message.
+    pub(crate) newest: u64,
+    /// Not all notes are there: what seems not begun may be sent.
+    pub(crate) is_in_doubt: bool,
 }
 
 /// Where a message lies: its number, and which of the things that plugins made of it.
@@ -152,8 +168,11 @@ pub(crate) struct Places {
 }
 
 impl Outbox {
-    /// Opens the outbox of the file that `journal` writes; tells the number of the newest message in it.
-    pub(crate) async fn open(journal: Journal) -> Result<(Self, u64), JournalError> {
+    /// Opens the outbox of the file that `journal` writes, in `folder`; tells what lies in it.
+    pub(crate) async fn open(
+        journal: Journal,
+        folder: &Path,
+    ) -> Result<(Self, Left), JournalError> {
         let (messages, bytes, newest) = journal
             .write(|database| {
                 database.query_row(
@@ -164,16 +183,46 @@ impl Outbox {
                 )
             })
             .await?;
+        let complete = folder.join(COMPLETE);
+        let is_complete = complete.exists();
         let shared = Shared {
             messages: AtomicU64::new(messages),
             bytes: AtomicU64::new(bytes),
             finished: AtomicU64::new(0),
+            complete,
+            is_complete: AtomicBool::new(is_complete),
         };
         let outbox = Self {
             journal,
             shared: Arc::new(shared),
         };
-        Ok((outbox, RowId(newest).number()))
+        let left = Left {
+            newest: RowId(newest).number(),
+            is_in_doubt: !is_complete && messages > 0,
+        };
+        outbox.note_empty();
+        Ok((outbox, left))
+    }
+
+    /// Where all is finished there is no doubt.
+    fn note_empty(&self) {
+        let shared = &self.shared;
+        if shared.messages.load(Ordering::Relaxed) == 0
+            && !shared.is_complete.load(Ordering::Relaxed)
+            && File::create(&shared.complete).is_ok()
+        {
+            shared.is_complete.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers that the disk could not take a note: should we be killed, the next start asks Slack what was sent.
+    pub(crate) fn note_gap(&self) {
+        let shared = &self.shared;
+        if shared.is_complete.swap(false, Ordering::Relaxed)
+            && let Err(error) = std::fs::remove_file(&shared.complete)
+        {
+            tracing::warn!("{} can't be deleted: {error}", shared.complete.display());
+        }
     }
 
     /// How many messages are not finished.
@@ -336,6 +385,7 @@ impl Outbox {
             self.shared.messages.fetch_sub(1, Ordering::Relaxed);
             self.shared.bytes.fetch_sub(size, Ordering::Relaxed);
         }
+        self.note_empty();
     }
 
     fn must_forget(&self) -> bool {

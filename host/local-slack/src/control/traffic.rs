@@ -112,7 +112,8 @@ async fn send(core: &Core, traffic: Traffic) -> Report {
                 (start.elapsed().as_secs_f64() * rate) as u64 + 1
             }
         };
-        while sent < traffic.events.min(due.max(sent + 1)) {
+        let until = traffic.events.min(due.max(sent + 1));
+        while sent < until {
             if traffic.open > 0 {
                 tally.at_most(traffic.open - 1).await;
             }

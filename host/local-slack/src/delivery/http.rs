@@ -3,7 +3,6 @@
 //! What has the same lane, a conversation for example, is posted one after another; retries may come between.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -138,9 +137,7 @@ impl Http {
     }
 
     pub(super) fn post(&self, pending: Pending) {
-        let mut hasher = DefaultHasher::new();
-        pending.parcel.lane.hash(&mut hasher);
-        let lane = &self.lanes[(hasher.finish() % LANES as u64) as usize];
+        let lane = &self.lanes[(pending.parcel.lane_number() % LANES as u64) as usize];
         self.queued.fetch_add(1, Ordering::Relaxed);
         lock(&lane.queue).push_back(pending);
         lane.pushed.notify_one();

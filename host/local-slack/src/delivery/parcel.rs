@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -85,6 +86,13 @@ impl Parcel {
             answerer: Some(answerer),
             ..self
         }
+    }
+
+    /// The same number for all of a lane.
+    pub(super) fn lane_number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.lane.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The envelope of Socket Mode, as a frame.

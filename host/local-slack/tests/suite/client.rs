@@ -132,6 +132,11 @@ impl Rtm {
 
     /// The next text frame, read as JSON.
     pub(crate) async fn event(&mut self) -> Value {
+        // Pings of the server alone are no event, however long they come.
+        soon(self.next_event()).await
+    }
+
+    async fn next_event(&mut self) -> Value {
         loop {
             match self.message().await.expect("the connection ended") {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),

@@ -168,6 +168,37 @@ async fn each_payload_goes_to_one_connection_in_turn_and_all_goes_to_rtm() {
 }
 
 #[tokio::test]
+async fn a_conversation_can_be_kept_to_one_connection() {
+    let slack = start_with(Options {
+        sticky: true,
+        ..Options::default()
+    })
+    .await;
+    let control = slack.control();
+    let apps = [
+        SocketMode::connect(&slack).await,
+        SocketMode::connect(&slack).await,
+    ];
+    for number in 0..20 {
+        let channel = ["general", "random", "ops", "core-team"][number % 4];
+        control.say("alice", channel, &number.to_string()).unwrap();
+    }
+    let [one, two] = apps;
+    let end = async {
+        soon(control.wait_for_delivery(|one| one.number == 19 && one.outcome != Outcome::Open))
+            .await;
+        control.drop_connections(None);
+    };
+    let (one, two, ()) = tokio::join!(one.take_all(), two.take_all(), end);
+    assert_eq!(one.len() + two.len(), 20);
+    let channels = |taken: &[Value]| -> std::collections::BTreeSet<String> {
+        let channels = taken.iter().map(|one| &one["payload"]["event"]["channel"]);
+        channels.map(Value::to_string).collect()
+    };
+    assert!(channels(&one).is_disjoint(&channels(&two)));
+}
+
+#[tokio::test]
 async fn what_is_not_acknowledged_is_given_four_times_in_envelopes_of_their_own() {
     let slack = start_with(hasty()).await;
     let control = slack.control();

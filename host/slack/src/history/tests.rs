@@ -13,14 +13,6 @@ async fn history() -> (LocalSlack, Control, WebApi, History) {
     (slack, control, api, history)
 }
 
-async fn post(api: &WebApi, message: Value) -> String {
-    let Value::Object(args) = message else {
-        panic!("{message} is no object");
-    };
-    let answer = soon(api.call("chat.postMessage", &args)).await.unwrap();
-    answer["ts"].as_str().unwrap().to_owned()
-}
-
 fn texts(filled: &Filled) -> Vec<String> {
     let texts = filled.messages.iter().map(|message| message.text("/text"));
     texts.map(|text| text.unwrap().into_owned()).collect()
@@ -227,97 +219,6 @@ async fn what_can_not_be_read_is_told_from_what_can_not_be_read_now() {
     };
     soon(history.fill(&gap)).await.unwrap();
     assert_eq!(control.calls(Some(HISTORY)).len(), 8);
-}
-
-#[tokio::test]
-async fn a_post_is_found_by_its_mark_and_else_by_its_text_and_author() {
-    let (_slack, control, api, history) = history().await;
-    let general = control.channel_id("general").unwrap();
-    let us = soon(api.auth_test()).await.unwrap().user_id;
-    let after = control.say("alice", "general", "hello").unwrap();
-    let marked = |id: &str| {
-        json!({
-            "channel": general, "text": "a < b & c",
-            "metadata": {"event_type": "sent", "event_payload": {"id": id}},
-        })
-    };
-    control.say("alice", "general", "a < b & c").unwrap();
-    let bare = post(&api, json!({"channel": general, "text": "a < b & c"})).await;
-    let first = post(&api, marked("1")).await;
-    let second = post(&api, marked("2")).await;
-    let reply = post(
-        &api,
-        json!({"channel": general, "text": "in it", "thread_ts": first}),
-    )
-    .await;
-
-    let authors = [us.as_str()];
-    let base = Sought {
-        channel: &general,
-        after: &after,
-        text: Some("a < b & c"),
-        authors: &authors,
-        ..Sought::default()
-    };
-    let check = async |sought: Sought<'_>, expect: Option<Found>| {
-        let found = soon(history.find_post(&sought, 100)).await.unwrap();
-        assert_eq!(found, expect, "{sought:?}");
-    };
-    let mark = |id| Sought {
-        mark: Some(("id", id)),
-        ..base
-    };
-    check(mark("1"), Some(Found::Marked(first.clone()))).await;
-    check(mark("2"), Some(Found::Marked(second.clone()))).await;
-    // One that carries another mark is another one.
-    check(mark("3"), Some(Found::Alike(bare.clone()))).await;
-    check(
-        Sought {
-            after: &bare,
-            ..mark("3")
-        },
-        None,
-    )
-    .await;
-    check(
-        Sought {
-            text: None,
-            ..mark("3")
-        },
-        None,
-    )
-    .await;
-    check(base, Some(Found::Alike(bare.clone()))).await;
-    check(
-        Sought {
-            authors: &["U404"],
-            ..base
-        },
-        None,
-    )
-    .await;
-    check(
-        Sought {
-            after: &second,
-            ..base
-        },
-        None,
-    )
-    .await;
-    let in_thread = Sought {
-        thread_ts: Some(&first),
-        text: Some("in it"),
-        ..base
-    };
-    check(in_thread, Some(Found::Alike(reply.clone()))).await;
-    check(
-        Sought {
-            thread_ts: None,
-            ..in_thread
-        },
-        None,
-    )
-    .await;
 }
 
 #[test]

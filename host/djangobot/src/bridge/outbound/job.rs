@@ -7,7 +7,7 @@ use djangobot_channels::{Delivery, Wire};
 use djangobot_event::Event;
 use serde_json::{Value, json};
 
-use crate::bridge::outbox::{Entry, Key, Outbox, RowId};
+use crate::bridge::outbox::{Entry, Key, Left, Outbox, RowId};
 use crate::bridge::post::{Doubt, Record};
 use crate::bridge::request::{Refusal, Reply, Request};
 
@@ -93,8 +93,9 @@ impl Message {
         }
     }
 
-    /// One that waited on the disk; `is_left` says that an earlier run left it.
-    pub(super) fn of(entry: Entry, is_left: bool) -> Self {
+    /// One that waited on the disk, perhaps since an earlier run.
+    pub(super) fn of(entry: Entry, left: &Left) -> Self {
+        let is_left = entry.id.number() <= left.newest;
         let content = Event::parse(entry.message).map_err(|error| {
             Refusal::new(
                 "undecodable",
@@ -110,6 +111,7 @@ impl Message {
             is_passed: entry.passed || entry.begun.is_some(),
             doubt: match entry.begun {
                 Some(since) => Doubt::Begun { since, why: None },
+                None if is_left && left.is_in_doubt => Doubt::Faint { since: 0.0 },
                 None => Doubt::None,
             },
             is_repeat: is_left,

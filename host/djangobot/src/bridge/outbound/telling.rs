@@ -195,7 +195,10 @@ impl Outbound {
         loop {
             match self.outbox.finish(row, ts.clone()).await {
                 Ok(()) => return self.writing.worked(),
-                Err(error) => self.writing.failed(&error, &self.metrics),
+                Err(error) => {
+                    self.outbox.note_gap();
+                    self.writing.failed(&error, &self.metrics);
+                }
             }
             let waited = self.post.stop.run_until_cancelled(backoff.wait()).await;
             if waited.is_none() {

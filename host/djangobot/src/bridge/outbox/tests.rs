@@ -6,15 +6,19 @@ use std::path::Path;
 struct Opened {
     outbox: Outbox,
     newest: u64,
+    is_in_doubt: bool,
     state: State,
 }
 
 async fn open(folder: &Path) -> Opened {
     let state = State::open(folder).unwrap();
-    let (outbox, newest) = Outbox::open(state.journal().unwrap()).await.unwrap();
+    let (outbox, left) = Outbox::open(state.journal().unwrap(), folder)
+        .await
+        .unwrap();
     Opened {
         outbox,
-        newest,
+        newest: left.newest,
+        is_in_doubt: left.is_in_doubt,
         state,
     }
 }
@@ -36,6 +40,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
         outbox,
         newest,
         state,
+        ..
     } = open(folder.path()).await;
     assert_eq!((newest, outbox.messages(), outbox.bytes()), (0, 0, 0));
     let mut rows = Vec::new();
@@ -225,4 +230,27 @@ fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different(
     check(wire(0, true), true);
     assert_ne!(key.beside(0), key.beside(1));
     assert_eq!(key.to_string().len(), 32);
+}
+
+#[tokio::test]
+async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = open(folder.path()).await;
+    assert!(!opened.is_in_doubt);
+    let row = opened.outbox.keep(Key::new(), text("a")).await.unwrap();
+    drop(opened);
+    let opened = open(folder.path()).await;
+    assert!(!opened.is_in_doubt, "a restart alone is no reason");
+    opened.outbox.note_gap();
+    opened.outbox.note_gap();
+    drop(opened);
+    let opened = open(folder.path()).await;
+    assert!(opened.is_in_doubt);
+    drop(opened);
+    let opened = open(folder.path()).await;
+    assert!(opened.is_in_doubt, "it still is, where nothing was done");
+    opened.outbox.finish(row.unwrap(), None).await.unwrap();
+    opened.outbox.keep(Key::new(), text("b")).await.unwrap();
+    drop(opened);
+    assert!(!open(folder.path()).await.is_in_doubt);
 }
