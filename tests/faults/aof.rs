@@ -1,8 +1,11 @@
 //! What Redis was told, from the log that it keeps: the truth about what was on the channels, and what became of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use memchr::memmem;
 
 /// What came onto the channels.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub(crate) struct Told {
     /// By label, as `~s/C1/17~`.
     pub(crate) sends: BTreeMap<String, Placed>,
     queues: HashMap<Vec<u8>, Queue>,
+    /// Up to where the log is read, in bytes: the end of a whole command.
+    place: u64,
 }
 
 /// How something was put on a channel.
@@ -33,26 +38,25 @@ struct Queue {
 }
 
 impl Told {
-    /// Reads the log of the Redis whose files are in `folder`.
-    pub(crate) fn read(folder: &Path) -> Told {
-        let mut told = Told::default();
-        let files = fs::read_dir(folder.join("appendonlydir"));
-        let mut paths: Vec<_> = files
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|file| file.path())
-            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
-            .collect();
-        paths.sort();
-        for path in paths {
-            let bytes = fs::read(path).unwrap_or_default();
-            let mut rest = &bytes[..];
-            while let Some(words) = command(&mut rest) {
-                told.note(&words);
-            }
+    /// Reads on in the log of the Redis whose files are in `folder`, which is one file.
+    pub(crate) fn read_on(&mut self, folder: &Path) {
+        let path = folder.join("appendonlydir/appendonly.aof.1.incr.aof");
+        let Ok(mut file) = File::open(path) else {
+            return;
+        };
+        let mut bytes = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(self.place))
+            .and_then(|_| file.read_to_end(&mut bytes));
+        if read.is_err() {
+            return;
         }
-        told
+        let (mut rest, mut done) = (&bytes[..], 0);
+        while let Some(words) = command(&mut rest) {
+            self.note(&words);
+            done = bytes.len() - rest.len();
+        }
+        self.place += done as u64;
     }
 
     fn note(&mut self, command: &[&[u8]]) {
@@ -164,7 +168,7 @@ fn command<'a>(rest: &mut &'a [u8]) -> Option<Vec<&'a [u8]>> {
 }
 
 fn number(rest: &mut &[u8], sign: u8) -> Option<usize> {
-    let end = rest.windows(2).position(|two| two == b"\r\n")?;
+    let end = memmem::find(rest, b"\r\n")?;
     let (line, after) = rest.split_at(end);
     let digits = line.strip_prefix(&[sign])?;
     *rest = &after[2..];
@@ -197,7 +201,7 @@ fn label(member: &[u8]) -> Option<String> {
 }
 
 fn after<'a>(bytes: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
-    let at = bytes.windows(what.len()).position(|it| *it == *what)?;
+    let at = memmem::find(bytes, what)?;
     Some(&bytes[at + what.len()..])
 }
 

@@ -75,6 +75,7 @@ pub(crate) struct Evidence {
     pub(crate) told: Told,
     /// Dead letters: label, or the whole message where it has none, and the error.
     pub(crate) letters: Vec<(String, String)>,
+    /// What the host wrote, once it has ended.
     pub(crate) lives: Vec<Life>,
 }
 
@@ -110,36 +111,28 @@ impl Notes {
 }
 
 impl Evidence {
-    /// What there is by now.
-    pub(crate) async fn gather(stage: &Stage, written: &Written) -> Evidence {
-        let (lives, running) = {
-            let host = stage.host.lock().await;
-            (host.lives.clone(), host.log())
-        };
-        let mut lives = lives;
-        if !running.is_empty() {
-            lives.push(Life::running(running));
-        }
+    /// What there is by now, but for the host's logs; `told` is what was read of Redis's log before.
+    pub(crate) async fn gather(stage: &Stage, written: &Written, mut told: Told) -> Evidence {
+        told.read_on(&stage.redis_folder);
         let history = stage.history().await;
-        let history = posted(&stage.conversations, &history);
         Evidence {
             written: written.clone(),
             notes: Notes::read(&stage.folder.join("handled.jsonl")),
-            history,
-            told: Told::read(&stage.redis_folder),
+            history: posted(&stage.conversations, &history),
+            told,
             letters: letters(&stage.folder.join("state/state.db")),
-            lives,
+            lives: Vec::new(),
         }
     }
 
-    /// Figures that change as long as anything moves.
+    /// Figures that change as long as anything comes.
     pub(crate) fn progress(&self) -> [usize; 5] {
         [
             self.notes.handled.len(),
             self.notes.outcomes.len(),
             self.history.len(),
             self.letters.len(),
-            self.lives.iter().map(|life| life.log.len()).sum(),
+            self.told.events.len() + self.told.sends.len(),
         ]
     }
 

@@ -22,8 +22,6 @@ pub(crate) enum End {
     Stopped(Option<i32>),
     /// By itself, with this code; `None` for a signal.
     Itself(Option<i32>),
-    /// Not yet.
-    Running,
 }
 
 /// One process of the host, from its start to its end.
@@ -32,16 +30,6 @@ pub(crate) struct Life {
     /// What it wrote, line by line.
     pub(crate) log: String,
     pub(crate) end: End,
-}
-
-impl Life {
-    /// One that has no end yet.
-    pub(crate) fn running(log: String) -> Self {
-        Self {
-            log,
-            end: End::Running,
-        }
-    }
 }
 
 /// Where the host runs, and with what.
@@ -202,11 +190,10 @@ impl Host {
         self.setting.folder.join("state")
     }
 
-    /// All that it wrote in its life so far.
-    pub(crate) fn log(&self) -> String {
-        self.program
-            .as_ref()
-            .map_or_else(String::new, Program::stderr)
+    /// How many lives it has had, and how much it wrote in the one that it is in.
+    pub(crate) fn activity(&self) -> usize {
+        let log = self.program.as_ref().map(|program| program.stderr().len());
+        log.unwrap_or_default() + self.lives.len()
     }
 
     fn apply_room(&self) {
@@ -233,7 +220,7 @@ impl Host {
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         // The log is for people; the checks read what is in memory.
         if let Ok(mut file) = file {
-            let _ = write!(file, "{log}--- end: {end:?}\n");
+            let _ = writeln!(file, "{log}--- end: {end:?}");
         }
         self.lives.push(Life { log, end });
     }
@@ -253,13 +240,4 @@ fn longest_file(folder: &Path) -> u64 {
         .map(|about| about.len())
         .max()
         .unwrap_or(0)
-}
-
-/// The library by which a process sees another time.
-pub(crate) fn clock_library() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let found = folders
-        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
-        .find(|library| library.is_file());
-    found.expect("there is no libfaketimeMT.so.1 under /usr/lib/*/faketime: run `cargo xtask setup`, or install Debian's package faketime")
 }

@@ -34,7 +34,7 @@ pub(crate) fn line(outcome: &Outcome) -> String {
     }
     let _ = write!(text, "\n  plan: {plan}");
     if let Some(kept) = kept {
-        let _ = write!(text, "  logs and files: {}\n", kept.display());
+        let _ = writeln!(text, "  logs and files: {}", kept.display());
     }
     let _ = write!(
         text,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use crate::aof::Told;
 use crate::evidence::{Evidence, unfinished};
 use crate::plan::Plan;
 use crate::stage::Stage;
@@ -17,7 +18,7 @@ const STANDSTILL: Duration = Duration::from_secs(75);
 /// What a reader took from an empty channel, it handles within this time, or never.
 const IN_HAND: Duration = Duration::from_secs(5);
 /// How often the evidence is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a run came to.
 #[derive(Debug)]
@@ -69,9 +70,10 @@ async fn play(plan: &Plan, folder: &Path) -> Verdict {
         strike::all(plan, &stage)
     );
     strike::lift(&stage);
-    let came_to_rest = rest(&stage, &written).await;
+    let (came_to_rest, told) = rest(&stage, &written).await;
     stage.close().await;
-    let evidence = Evidence::gather(&stage, &written).await;
+    let mut evidence = Evidence::gather(&stage, &written, told).await;
+    evidence.lives = std::mem::take(&mut stage.host.lock().await.lives);
     let mut verdict = Verdict::judge(plan, &evidence);
     for words in &stage.host.lock().await.deserted {
         verdict.broke(format!("the host ended by itself: {words}"));
@@ -82,25 +84,28 @@ async fn play(plan: &Plan, folder: &Path) -> Verdict {
     verdict
 }
 
-/// Waits until all is handled and posted, for as long as anything moves.
-async fn rest(stage: &Stage, written: &Written) -> bool {
-    let (mut progress, mut moved) = ([0; 5], Instant::now());
+/// Waits until all is handled and posted, for as long as anything moves. Gives whether it came to that, and what was read
+/// of Redis's log.
+async fn rest(stage: &Stage, written: &Written) -> (bool, Told) {
+    let (mut progress, mut activity, mut moved) = ([0; 5], 0, Instant::now());
+    let mut told = Told::default();
     loop {
-        let evidence = Evidence::gather(stage, written).await;
+        let evidence = Evidence::gather(stage, written, told).await;
         let sender_is_done = stage.sender.lock().await.ended().is_some();
         let (pending, is_empty) = (evidence.pending(), queued(stage).await.is_empty());
         if sender_is_done && is_empty && pending.events == 0 && pending.sends == 0 {
             // What the reader lost never comes; what it has in hand does soon.
             if pending.taken == 0 || moved.elapsed() > IN_HAND {
-                return true;
+                return (true, evidence.told);
             }
         }
-        let now = evidence.progress();
-        if now != progress {
-            (progress, moved) = (now, Instant::now());
+        let now = (evidence.progress(), stage.host.lock().await.activity());
+        if now != (progress, activity) {
+            ((progress, activity), moved) = (now, Instant::now());
         } else if moved.elapsed() > STANDSTILL {
-            return false;
+            return (false, evidence.told);
         }
+        told = evidence.told;
         sleep(LOOK).await;
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use djangobot_tests::environment::clock_library;
 use djangobot_tests::{Program, Redis, free_port, python};
 use local_slack::{Control, LocalSlack, Options};
 use serde_json::Value;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::host::{Host, Setting, clock_library};
+use crate::host::{Host, Setting};
 use crate::plan::{Plan, Transport};
 
 /// The local Slack's workspace.
@@ -58,9 +59,11 @@ impl Stage {
         fs::create_dir(&redis_folder).expect("there is room for a folder");
         let redis = lasting_redis(&redis_folder);
         let conversations = conversations(&slack).await;
-        let clock = plan
-            .moves_clock
-            .then(|| (clock_library(), folder.join("clock")));
+        let clock = plan.moves_clock.then(|| {
+            let library = clock_library();
+            let missing = "there is no libfaketimeMT.so.1: run `cargo xtask setup`, or install it (Debian's package faketime)";
+            (library.expect(missing), folder.join("clock"))
+        });
         if let Some((_, file)) = &clock {
             fs::write(file, "+0\n").expect("the folder can be written");
         }
@@ -180,7 +183,7 @@ fn lasting_redis(folder: &Path) -> Redis {
 fn config(transport: Transport, port: u16, redis: &str) -> String {
     let transport = transport.name();
     format!(
-        "state-dir = \"state\"\nlisten = \"127.0.0.1:{port}\"\nlog = \"info,djangobot::bridge::inbound=debug\"\nlog-format = \"json\"\n\
+        "state-dir = \"state\"\nlisten = \"127.0.0.1:{port}\"\nlog = \"info,djangobot::bridge::inbound=debug,djangobot::bridge::delivery=debug\"\nlog-format = \"json\"\n\
          [slack]\ntransport = \"{transport}\"\n\
          [layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{redis}\"], capacity = {CAPACITY} }}\n"
     )

@@ -168,6 +168,13 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// The library by which a process sees another time, if it is there: Debian's package `faketime`.
+pub fn clock_library() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    libraries.find(|library| library.is_file())
+}
+
 /// A program on `PATH`, of a Debian package.
 pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     find(name).unwrap_or_else(|| panic!("there is no {name} on PATH: run `cargo xtask setup`, or install it (Debian's package {package})"))

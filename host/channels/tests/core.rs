@@ -101,6 +101,46 @@ async fn concurrent_calls_get_strictly_increasing_scores_and_keep_their_order(re
     }
 }
 
+/// The Redis that a life of this program sends to whose clock is wrong.
+const OTHER_LIFE: &str = "DJANGOBOT_TEST_OTHER_LIFE";
+
+/// Lives of a program between which its clock was set put their messages in one order, and throw none away as too old.
+#[tokio::test]
+async fn scores_go_by_the_server_s_clock() {
+    if let Ok(life) = std::env::var(OTHER_LIFE) {
+        let (first, url) = life.split_once(' ').unwrap();
+        let first: usize = first.parse().unwrap();
+        return send(&layer(url), "c", first..first + 3).await;
+    }
+    let redis = Redis::start();
+    send(&layer(&redis.url()), "c", 0..3).await;
+    let library = djangobot_tests::environment::clock_library();
+    let library = library.expect("there is no libfaketimeMT.so.1: run `cargo xtask setup`");
+    for (first, ahead) in [(3, "+7200"), (6, "-7200")] {
+        let other = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["scores_go_by_the_server_s_clock", "--exact"])
+            .env(OTHER_LIFE, format!("{first} {}", redis.url()))
+            .env("LD_PRELOAD", &library)
+            .env("FAKETIME", ahead)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("FAKETIME_DISABLE_SHM", "1")
+            .output()
+            .unwrap();
+        assert!(other.status.success(), "{other:?}");
+    }
+    let last = layer(&redis.url());
+    send(&last, "c", 9..12).await;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    for (_, score) in zset(&redis.url(), "asgic").await {
+        assert!((score - now.as_secs_f64()).abs() < 60.0, "{score}");
+    }
+    let receiver = last.receiver(&channel("c"), &id("r")).await.unwrap();
+    assert_eq!(
+        drain(&last, &receiver, 12).await,
+        (0..12).collect::<Vec<_>>()
+    );
+}
+
 async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_doubles(redis: Server) {
     let config = json!({"hosts": [redis.url()], "capacity": 3, "channel_capacity": {"big*": 5}});
     let layer = layer_of("channels_redis.core.RedisChannelLayer", config);

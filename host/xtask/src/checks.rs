@@ -23,6 +23,19 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     }
 }
 
+/// Runs the fault suite for as long as `arguments` say.
+pub(crate) fn faults(arguments: &[String], release: bool) -> Result<(), StepError> {
+    setup()?;
+    let profile: &[&str] = if release { &["--release"] } else { &[] };
+    shown(
+        "build the program",
+        cargo(&["build", "--package", "djangobot", "--bins"]).args(profile),
+    )?;
+    let mut test = cargo(&["test", "--package", "djangobot-tests", "--test", "faults"]);
+    test.args(profile).arg("--").args(arguments);
+    shown("run the fault suite", &mut test)
+}
+
 /// Builds the program, and with it the plugins that ship.
 pub(crate) fn guests() -> Result<(), StepError> {
     shown(

@@ -1,4 +1,5 @@
-//! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
+//! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask faults`,
+//! `cargo xtask ci`, `cargo xtask bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -31,6 +32,16 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Let all fail that can, at random, and see whether anything is lost: one run for each transport, or many.
+    Faults {
+        /// Build for release: more traffic goes through in the same time.
+        #[arg(long)]
+        release: bool,
+        /// What to run: --seeds N (from --seed S on, or 1), --seed S alone, --transport rtm|socket-mode|http, --seconds L
+        /// of traffic in each run, --plan to see what would happen, --keep for the files of runs that passed.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// All that a change must pass: format, lints, tests, documentation.
     Ci,
     /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
@@ -58,6 +69,7 @@ fn run(chore: Chore) -> Result<(), StepError> {
         Chore::Setup => setup::setup(),
         Chore::Guests => checks::guests(),
         Chore::Test { arguments } => checks::test(&arguments),
+        Chore::Faults { release, arguments } => checks::faults(&arguments, release),
         Chore::Ci => checks::ci(),
         Chore::Bench { names, write } => bench::bench(&names, write),
     }

@@ -48,6 +48,9 @@ fn install_packages() -> Result<(), StepError> {
         .filter(|(program, _)| find(program).is_none())
         .map(|(_, package)| *package)
         .collect();
+    if environment::clock_library().is_none() {
+        missing.push("faketime");
+    }
     match look_for_python() {
         Python::Found(_) => {}
         Python::Incomplete => missing.extend(["python3", "python3-venv"]),
