@@ -111,7 +111,11 @@ impl Lock {
         }
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    /// A [`LockError`] that names the line.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
         let wrong = |line, message| LockError::Wrong {
             path: path.to_owned(),
             line,
@@ -165,12 +169,22 @@ impl Lock {
             path: path.to_owned(),
             reason,
         };
+        let text = self
+            .text()
+            .map_err(|error| unwritten(io::Error::other(error)))?;
+        file::replace(path, text.as_bytes()).map_err(unwritten)
+    }
+
+    /// What [`Lock::write`] puts into the file.
+    ///
+    /// # Errors
+    /// It can't be said in TOML.
+    pub fn text(&self) -> Result<String, toml::ser::Error> {
         let file = File {
             version: VERSION,
             plugins: self.plugins.clone(),
         };
-        let text = toml::to_string(&file).map_err(|error| unwritten(io::Error::other(error)))?;
-        file::replace(path, format!("{HEAD}{text}").as_bytes()).map_err(unwritten)
+        Ok(format!("{HEAD}{}", toml::to_string(&file)?))
     }
 
     /// The entry with a name.

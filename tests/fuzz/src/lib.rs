@@ -40,6 +40,19 @@ pub const TARGETS: &[Target] = &[
     targets::event::TARGET,
     targets::edits::TARGET,
     targets::msgpack::TARGET,
+    targets::roster::TARGET,
+    targets::mrkdwn::TARGET,
+    targets::resp::TARGET,
+    targets::settings::TARGET,
+    targets::urls::TARGET,
+    targets::names::TARGET,
+    targets::manifest::TARGET,
+    targets::schema::TARGET,
+    targets::config_file::TARGET,
+    targets::lock::TARGET,
+    targets::component::TARGET,
+    targets::places::TARGET,
+    targets::logs::TARGET,
 ];
 
 /// The target of this name.

@@ -101,7 +101,7 @@ fn check(input: &[u8]) {
 }
 
 /// The pointer, and the text that is to be set there.
-fn edit_of(edit: &[u8]) -> Option<(&str, Option<&[u8]>)> {
+pub(super) fn edit_of(edit: &[u8]) -> Option<(&str, Option<&[u8]>)> {
     match edit {
         [b'+', rest @ ..] => {
             let end = rest.iter().position(|&byte| byte == b'\n')?;
