@@ -493,7 +493,11 @@ fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<(ChannelName, b
         .collect();
     if name == send_channel.as_str() {
         name.truncate(MAX_NAME_LENGTH - 1);
-        name.push('_');
+        // Of the longest name, an underscore may be what was just cut off.
+        name.push(match send_channel.as_str().ends_with('_') {
+            true => '-',
+            false => '_',
+        });
     }
     match ChannelName::new(&name) {
         Ok(channel) => Ok((channel, false)),
@@ -563,5 +567,16 @@ mod tests {
             &format!("slack.{}", "x".repeat(93)),
             false,
         );
+    }
+
+    #[test]
+    fn no_event_goes_where_the_app_sends_however_long_that_name_is() {
+        let send = ChannelName::new(&format!("slack.{}_", "x".repeat(92))).unwrap();
+        for kind in ["x".repeat(92) + "_", "x".repeat(92) + "!", "x".repeat(93)] {
+            let Ok((channel, _)) = channel_for(&kind, &send) else {
+                panic!("{kind:?} got no channel")
+            };
+            assert_ne!(channel, send, "{kind:?}");
+        }
     }
 }
