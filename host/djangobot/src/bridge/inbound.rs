@@ -62,7 +62,7 @@ pub(crate) struct Inbound {
 }
 
 /// Why a frame was not forwarded. The word is a label of a metric, the sentence is logged.
-struct Unfit {
+pub(super) struct Unfit {
     reason: &'static str,
     sentence: String,
 }
@@ -474,7 +474,10 @@ fn fit(event: Result<Event, BadFrame>, origin: &Origin) -> Result<(String, Event
 
 /// The channel of a Slack type, and whether it is the type's own name: what no channel may be called is made fit, and
 /// what the app sends to Slack through is kept clear of events.
-fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<(ChannelName, bool), Unfit> {
+pub(super) fn channel_for(
+    kind: &str,
+    send_channel: &ChannelName,
+) -> Result<(ChannelName, bool), Unfit> {
     if let Ok(channel) = ChannelName::new(&format!("slack.{kind}"))
         && !channel.is_process_local()
         && channel != *send_channel
