@@ -10,6 +10,8 @@ pub mod api;
 mod backoff;
 mod ended;
 mod envelope;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod history;
 pub mod http_events;
 pub mod pacing;

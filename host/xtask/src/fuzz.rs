@@ -104,7 +104,17 @@ fn build() -> Result<PathBuf, StepError> {
         command: "xtask in the place of rustc".into(),
         reason,
     })?;
-    let said = output(build.stderr(Stdio::inherit()))?;
+    let built = build
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|reason| StepError::Start {
+            command: "cargo".into(),
+            reason,
+        })?;
+    if !built.status.success() {
+        return Err(StepError::Fuzz("the fuzz targets can't be built".into()));
+    }
+    let said = String::from_utf8_lossy(&built.stdout);
     println!(
         "==> build the fuzz targets: {:.1} s",
         started.elapsed().as_secs_f64()

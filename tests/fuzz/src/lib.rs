@@ -37,6 +37,8 @@ pub struct Target {
 /// All targets, in the order in which they are run.
 pub const TARGETS: &[Target] = &[
     targets::frames::TARGET,
+    targets::envelopes::TARGET,
+    targets::http::TARGET,
     targets::event::TARGET,
     targets::edits::TARGET,
     targets::msgpack::TARGET,
@@ -46,8 +48,10 @@ pub const TARGETS: &[Target] = &[
     targets::settings::TARGET,
     targets::urls::TARGET,
     targets::names::TARGET,
+    targets::requests::TARGET,
     targets::manifest::TARGET,
     targets::schema::TARGET,
+    targets::config::TARGET,
     targets::config_file::TARGET,
     targets::lock::TARGET,
     targets::component::TARGET,

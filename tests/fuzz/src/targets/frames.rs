@@ -135,7 +135,10 @@ fn by_tungstenite(bytes: &[u8]) -> Vec<Received> {
         WebSocket::from_raw_socket(Duplex(Cursor::new(bytes)), Role::Client, Some(config));
     let mut received = Vec::new();
     let message = |payload: bytes::Bytes| match payload.len() {
-        length if length > LIMIT => Received::TooLong(length as u64),
+        length if length > LIMIT => Received::TooLong {
+            length: length as u64,
+            head: payload,
+        },
         _ => Received::Message(payload),
     };
     while let Ok(next) = socket.read() {

@@ -62,6 +62,7 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"hosts":[{"address":"rediss://h","ssl_cert_reqs":"none","socket_timeout":null,"password":"hush"}],"symmetric_encryption_keys":["k",{"__bytes__":"aw=="}]}"#,
         r#"{"hosts":[{"sentinels":[["s1",26379],["s2",26379]],"master_name":"m","sentinel_kwargs":{"password":"hush"},"db":1}]}"#,
         r#"{"channel_capacity":{"__items__":[["http.request",200],["http.response!*",10],[{"__regex__":"(?i)^websocket.send!.+"},20],["[!a-c]?",1e3]]}}"#,
+        r#"{"random_prefix_length":9223372036854775807}"#,
         r#"{"hosts":"redis://h","on_disconnect":"print","x":{"__unsupported__":"m.C"},"connection_kwargs":{"retry_on_timeout":true}}"#,
     ];
     let answers = pieces::texts([

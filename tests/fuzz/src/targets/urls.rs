@@ -50,6 +50,10 @@ fn seeds() -> Vec<Vec<u8>> {
         "redis\n\na/b\n#c\nh",
         "unix\nu\n\n\n/run/r.sock?db=x",
         "redis\nu\np?q\nr&s\nh:99999/",
+        "redis\nu\n5?\n\nh",
+        "redis\nu\n5/\n?x\nh",
+        "redis\nu\n5?\n#x\nh",
+        "redis\nu\n5?x&\n&y\nh",
     ])
 }
 
@@ -59,8 +63,10 @@ fn check(input: &[u8]) {
     };
     let lines: Vec<&str> = text.split('\n').collect();
     let secret = match lines.as_slice() {
+        // With a `=` it would be an option that has a value.
         [scheme, user, before, after, rest]
-            if !scheme.is_empty()
+            if !before.contains('=')
+                && !scheme.is_empty()
                 && scheme
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'+' || byte == b'-') =>
