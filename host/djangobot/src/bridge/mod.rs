@@ -5,6 +5,7 @@ mod custody;
 mod delivery;
 mod destination;
 mod envelope;
+pub(crate) mod fuzzing;
 mod gaps;
 mod inbound;
 mod lanes;
