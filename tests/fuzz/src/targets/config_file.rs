@@ -32,6 +32,9 @@ pub(crate) const TARGET: Target = Target {
     longest: 768,
 };
 
+/// A change of a config file.
+type Edit<'a> = &'a dyn Fn(&mut ConfigFile) -> Result<(), ConfigFileError>;
+
 const FILE: &str = r#"# The bot of the office.
 listen = "127.0.0.1:9000"   # for the probe
 
@@ -115,10 +118,7 @@ fn open(text: &str) -> Result<ConfigFile, ConfigFileError> {
 
 fn check_edits(text: &str, name: &str) {
     let grants = ["slack".parse().expect("a capability")];
-    let edits: [(
-        &str,
-        &dyn Fn(&mut ConfigFile) -> Result<(), ConfigFileError>,
-    ); 6] = [
+    let edits: [(&str, Edit<'_>); 6] = [
         ("add", &|file| file.add(name, "folder:new", false, &grants)),
         ("remove", &|file| file.remove(name)),
         ("disable", &|file| file.set_enabled(name, false)),
