@@ -204,6 +204,14 @@ impl Program {
         status.expect("our child can be waited for")
     }
 
+    /// Its end, if it has come; does not wait for the last of its output.
+    ///
+    /// # Panics
+    /// When the system does not know our child.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child can be asked")
+    }
+
     /// The CPU time that it has used so far, in user and kernel mode (`/proc/PID/stat`, fields 14 and 15).
     ///
     /// # Panics

@@ -89,6 +89,30 @@ impl Redis {
         server.wait().expect("our child can be waited for");
     }
 
+    /// Kills it (SIGKILL). What it wrote is in the files, whether or not it told the disk to keep it.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("our child can be killed");
+            server.wait().expect("our child can be waited for");
+        }
+    }
+
+    /// Stops it in its tracks (SIGSTOP): it answers nothing, and its connections stay open, until [`Redis::thaw`].
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(server) = &self.server {
+            kill_process(Pid::from_child(server), signal).expect("our child can be signalled");
+        }
+    }
+
     /// Stops it if it runs, and starts it again on the same port.
     ///
     /// # Panics

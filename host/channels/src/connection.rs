@@ -13,7 +13,7 @@ use redis::{
 
 use crate::config::{Endpoint, Host, Tls};
 use crate::layer::LayerError;
-use crate::sentinel;
+use crate::{score, sentinel};
 
 /// How long a server that failed is passed over where another can be used instead. One that hangs
 /// costs the caller who asks it again a whole timeout: so it rests twice as long each time, at most [`LONG_REST`].
@@ -32,6 +32,8 @@ pub(crate) struct Server {
     link: Mutex<Link>,
     /// Held by the one caller that connects; the others wait for what it finds.
     connecting: tokio::sync::Mutex<()>,
+    /// What its clock showed, and when we heard of that: a clock that is set moves no [`Instant`].
+    clock: Mutex<Option<(f64, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +112,7 @@ impl Server {
             host,
             link: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            clock: Mutex::default(),
         }
     }
 
@@ -163,7 +166,40 @@ impl Server {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), LayerError> {
-        self.command(&redis::cmd("PING")).await.map(drop)
+        self.command(&redis::cmd("PING")).await?;
+        let (mut connection, _) = self.connection().await?;
+        self.look_at_clock(&mut connection).await;
+        Ok(())
+    }
+
+    /// Unix time in seconds by the server's clock, as it goes on since we last looked; by ours where the server does not
+    /// say. Connects first where there never was a connection.
+    pub(crate) async fn now(&self) -> Result<f64, LayerError> {
+        if let Some(now) = self.time() {
+            return Ok(now);
+        }
+        self.connection().await?;
+        Ok(self.time().unwrap_or_else(score::now))
+    }
+
+    /// As [`Server::now`], where it is known.
+    pub(crate) fn time(&self) -> Option<f64> {
+        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.map(|(showed, at)| showed + at.elapsed().as_secs_f64())
+    }
+
+    async fn look_at_clock(&self, connection: &mut MultiplexedConnection) {
+        match command(connection, &redis::cmd("TIME")).await {
+            Ok(answer) => {
+                if let Ok((seconds, micros)) = redis::from_redis_value::<(u64, u32)>(answer) {
+                    let showed = seconds as f64 + f64::from(micros) / 1e6;
+                    let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+                    *clock = Some((showed, Instant::now()));
+                }
+            }
+            // One that may not be asked is taken to have our time; one that is gone is found out by who needs it.
+            Err(error) => tracing::debug!(%error, "the server does not tell its time"),
+        }
     }
 
     pub(crate) fn close(&self) {
@@ -194,7 +230,10 @@ impl Server {
             }
         };
         let attempt = Instant::now();
-        let made = self.connect(push).await;
+        let mut made = self.connect(push).await;
+        if let Ok((connection, _)) = &mut made {
+            self.look_at_clock(connection).await;
+        }
         let mut link = self.link();
         if link.closed {
             return Err(LayerError::Closed);

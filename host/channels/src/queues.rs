@@ -24,7 +24,7 @@ use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::placement::{Deal, Turns};
 use crate::receiver::QueueReceiver;
-use crate::score::{Scores, now};
+use crate::score::{self, Scores};
 use crate::sharding::consistent_hash;
 
 /// The key of a message that says which process-local channels, or members of a group, it is for.
@@ -207,7 +207,8 @@ impl<D: Dialect> Queues<D> {
     async fn group_channels(&self, group: &GroupName) -> Result<Vec<ChannelName>, LayerError> {
         let (server, key) = (self.group_server(group), self.group_key(group));
         let mut pipeline = redis::pipe();
-        let oldest = (now() as u64).saturating_sub(self.shared.config.group_expiry);
+        let now = server.now().await? as u64;
+        let oldest = now.saturating_sub(self.shared.config.group_expiry);
         pipeline
             .cmd("ZREMRANGEBYSCORE")
             .arg(&key)
@@ -238,13 +239,14 @@ impl<D: Dialect> Queues<D> {
             return Ok(());
         };
         let config = &self.shared.config;
-        let score = self.scores.take(1);
+        let now = self.shared.servers[host].now().await?;
+        let score = self.scores.take(now, 1);
         let fill = |cmd: &mut redis::Cmd| {
             cmd.arg(queues.len());
             for (queue, ..) in queues {
                 cmd.arg(queue);
             }
-            cmd.arg((now() as u64).saturating_sub(config.expiry))
+            cmd.arg((now as u64).saturating_sub(config.expiry))
                 .arg(config.expiry)
                 .arg(&score);
             for (_, capacity, member) in queues {
@@ -256,6 +258,23 @@ impl<D: Dialect> Queues<D> {
         }
         Ok(())
     }
+}
+
+/// The time by the clock of one of `servers`; of several, the first that tells it, whether it is there just now or not.
+async fn time(servers: &[Arc<Server>]) -> Result<f64, LayerError> {
+    if let [server] = servers {
+        return server.now().await;
+    }
+    if let Some(now) = servers.iter().find_map(|server| server.time()) {
+        return Ok(now);
+    }
+    for server in servers {
+        if let Ok(now) = server.now().await {
+            return Ok(now);
+        }
+    }
+    // Who sends finds out that none is there.
+    Ok(score::now())
 }
 
 /// The scores and members of `whole` at `indexes`.
@@ -316,13 +335,14 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
         let servers = self.servers(channel);
         let members: Vec<&Member> = members.iter().collect();
+        let now = time(servers).await?;
         let whole = Append {
             config: &self.shared.config,
             queue: &format!("{}{}", self.shared.config.prefix, channel.queue()),
             name: channel.queue(),
             capacity: self.shared.config.capacities.of(channel.as_str()),
-            now: now() as u64,
-            scores: &self.scores.take(members.len()),
+            now: now as u64,
+            scores: &self.scores.take(now, members.len()),
             members: &members,
         };
         let accepted = match servers {
@@ -379,18 +399,19 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
     }
 
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        let key = self.group_key(group);
+        let (server, key) = (self.group_server(group), self.group_key(group));
+        let now = server.now().await?;
         let mut pipeline = redis::pipe();
         pipeline
             .cmd("ZADD")
             .arg(&key)
-            .arg(now())
+            .arg(now)
             .arg(channel.as_str());
         pipeline
             .cmd("EXPIRE")
             .arg(&key)
             .arg(self.shared.config.group_expiry);
-        self.group_server(group).pipeline(&pipeline).await.map(drop)
+        server.pipeline(&pipeline).await.map(drop)
     }
 
     async fn group_discard(

@@ -1,9 +1,12 @@
 //! The scores of a sorted set: Unix time in seconds, each greater than the last.
+//!
+//! The time is the server's. Ours may be set back or ahead between two of our lives, and a queue that has messages of
+//! both would be read in a wrong order, or be emptied as too old.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Gives out scores that increase strictly, also where the clock stands still or goes back.
+/// Gives out scores that increase strictly, also where the time stands still or goes back.
 ///
 /// A double resolves some 0.24 us today, and messages of one score would be read in the order of
 /// their random bytes.
@@ -11,10 +14,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) struct Scores(Mutex<f64>);
 
 impl Scores {
-    /// The scores of `count` messages that are sent now, in their order.
-    pub(crate) fn take(&self, count: usize) -> Vec<f64> {
+    /// The scores of `count` messages that are sent at the time `now`, in their order.
+    pub(crate) fn take(&self, now: f64, count: usize) -> Vec<f64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = now().max(last.next_up());
+        let first = now.max(last.next_up());
         let scores: Vec<f64> = std::iter::successors(Some(first), |score| Some(score.next_up()))
             .take(count)
             .collect();
@@ -25,7 +28,7 @@ impl Scores {
     }
 }
 
-/// Unix time in seconds.
+/// Unix time in seconds, by our clock.
 pub(crate) fn now() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -46,7 +49,7 @@ mod tests {
                     scope.spawn(|| {
                         let mut mine = Vec::new();
                         for _ in 0..500 {
-                            mine.extend(scores.take(7));
+                            mine.extend(scores.take(now(), 7));
                         }
                         assert!(mine.is_sorted_by(|a, b| a < b));
                         mine

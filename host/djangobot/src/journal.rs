@@ -11,6 +11,7 @@ use miette::Diagnostic;
 use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::unconstrained;
 
 /// Works that share a commit, at most.
 const TOGETHER: usize = 1024;
@@ -94,7 +95,7 @@ impl Journal {
     /// Carries `work` out, together with what others brought; `Ok` when the disk has it.
     ///
     /// An error undoes all that shared the commit, and each of them hears of it. Works are carried out in the order in
-    /// which they were brought.
+    /// which they were brought: that of the first polls.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -111,7 +112,9 @@ impl Journal {
         };
         let ended = || error("its writer has ended");
         let works = self.shared.works.as_ref().ok_or_else(ended)?;
-        works.send(job).await.map_err(|_| ended())?;
+        // A task that did much already would be put off here, and a work that one of its futures brings later would go
+        // first. So the budget that tokio gives a task does not count for this.
+        unconstrained(works.send(job)).await.map_err(|_| ended())?;
         hear.await
             .map_err(|_| ended())?
             .map_err(|reason| error(&reason))
@@ -158,7 +161,9 @@ fn commit(database: &mut Connection, together: &mut [Box<dyn Work>]) -> rusqlite
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::StreamExt;
     use futures_util::future::join_all;
+    use futures_util::stream::FuturesOrdered;
 
     fn journal(folder: &Path) -> Journal {
         let path = folder.join("journal.db");
@@ -202,6 +207,29 @@ mod tests {
         assert!(error.to_string().contains("UNIQUE"), "{error}");
         journal.write(put(2)).await.unwrap();
         assert_eq!(count(&journal).await, 2);
+    }
+
+    #[tokio::test]
+    async fn works_of_a_busy_task_are_carried_out_in_the_order_in_which_they_were_brought() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let note = |n: i64| {
+            move |database: &Connection| {
+                let next = "SELECT coalesce(max(n), 0) / 1000 + 1 FROM numbers";
+                let place: i64 = database.query_row(next, [], |row| row.get(0))?;
+                database.execute("INSERT INTO numbers VALUES (?1)", [place * 1000 + n])
+            }
+        };
+        // Far more than a task may do without giving way to others.
+        let works: FuturesOrdered<_> = (0..900).map(|n| journal.write(note(n))).collect();
+        assert!(works.all(async |done| done.is_ok()).await);
+        let other = Connection::open(folder.path().join("journal.db")).unwrap();
+        let mut query = other
+            .prepare("SELECT n % 1000 FROM numbers ORDER BY n")
+            .unwrap();
+        let order = query.query_map([], |row| row.get(0)).unwrap();
+        let order: Vec<i64> = order.map(Result::unwrap).collect();
+        assert_eq!(order, (0..900).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -1,0 +1,278 @@
+//! What a run left behind, read from where it can't be wrong: the worker's own notes, Slack's history, Redis's log, the
+//! host's log and state.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+
+use crate::aof::Told;
+use crate::host::Life;
+use crate::stage::{Stage, TEAM};
+use crate::traffic::Written;
+
+/// An event that the worker handled.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Handled {
+    /// The channel that it came on.
+    pub(crate) channel: String,
+    /// `djangobot.id`.
+    pub(crate) id: String,
+    pub(crate) conversation: String,
+    pub(crate) ts: String,
+    pub(crate) text: String,
+}
+
+impl Handled {
+    /// What Redis's log knows the event by.
+    pub(crate) fn name(&self) -> &str {
+        match &*self.channel {
+            "slack.message" => &self.id,
+            _ => &self.text,
+        }
+    }
+}
+
+/// What the app wrote down.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// In the order of handling.
+    pub(crate) handled: Vec<Handled>,
+    /// Labels of its answers, in the order in which it sent them.
+    pub(crate) answers: Vec<String>,
+    /// Outcomes that the app was told: label, whether it was sent, and the error.
+    pub(crate) outcomes: Vec<(String, bool, String)>,
+}
+
+/// A message in Slack's history.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Posted {
+    pub(crate) conversation: String,
+    pub(crate) ts: String,
+    pub(crate) text: String,
+}
+
+/// What is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// Events that never were on the layer.
+    pub(crate) events: usize,
+    /// Events that were, and that nobody handled: waiting, or lost by their reader.
+    pub(crate) taken: usize,
+    /// Messages of the app that were neither posted nor reported.
+    pub(crate) sends: usize,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    pub(crate) written: Written,
+    pub(crate) notes: Notes,
+    /// Each conversation's oldest first.
+    pub(crate) history: Vec<Posted>,
+    pub(crate) told: Told,
+    /// Dead letters: label, or the whole message where it has none, and the error.
+    pub(crate) letters: Vec<(String, String)>,
+    pub(crate) lives: Vec<Life>,
+}
+
+impl Notes {
+    pub(crate) fn read(path: &Path) -> Notes {
+        let mut notes = Notes::default();
+        let text = fs::read_to_string(path).unwrap_or_default();
+        for line in text.lines() {
+            // The last line may still be being written.
+            let Ok(record) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+            if record.get("id").is_some() {
+                notes.handled.push(Handled {
+                    channel: text("channel"),
+                    id: text("id"),
+                    conversation: text("conversation"),
+                    ts: text("ts"),
+                    text: text("text"),
+                });
+            } else if record.get("sends").is_some() {
+                notes.answers.push(text("sends"));
+            } else if record.get("outcome").is_some() {
+                let was_sent = text("outcome") == "slack.sent";
+                notes
+                    .outcomes
+                    .push((text("request"), was_sent, text("error")));
+            }
+        }
+        notes
+    }
+}
+
+impl Evidence {
+    /// What there is by now.
+    pub(crate) async fn gather(stage: &Stage, written: &Written) -> Evidence {
+        let (lives, running) = {
+            let host = stage.host.lock().await;
+            (host.lives.clone(), host.log())
+        };
+        let mut lives = lives;
+        if !running.is_empty() {
+            lives.push(Life::running(running));
+        }
+        let history = stage.history().await;
+        let history = posted(&stage.conversations, &history);
+        Evidence {
+            written: written.clone(),
+            notes: Notes::read(&stage.folder.join("handled.jsonl")),
+            history,
+            told: Told::read(&stage.redis_folder),
+            letters: letters(&stage.folder.join("state/state.db")),
+            lives,
+        }
+    }
+
+    /// Figures that change as long as anything moves.
+    pub(crate) fn progress(&self) -> [usize; 5] {
+        [
+            self.notes.handled.len(),
+            self.notes.outcomes.len(),
+            self.history.len(),
+            self.letters.len(),
+            self.lives.iter().map(|life| life.log.len()).sum(),
+        ]
+    }
+
+    /// Events by what they are, and where each is to be handled: channel, conversation, and `ts` or name.
+    pub(crate) fn expected(&self) -> Vec<(&'static str, &str, &str)> {
+        let messages = self
+            .history
+            .iter()
+            .map(|it| ("slack.message", &*it.conversation, &*it.ts));
+        let reactions = self
+            .written
+            .reactions
+            .iter()
+            .map(|(conversation, name)| ("slack.reaction_added", &**conversation, &**name));
+        messages.chain(reactions).collect()
+    }
+
+    /// Handled events by the same.
+    pub(crate) fn handled(&self) -> HashMap<(&str, &str, &str), Vec<&Handled>> {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for one in &self.notes.handled {
+            let name = match &*one.channel {
+                "slack.message" => &one.ts,
+                _ => &one.text,
+            };
+            let key = (&*one.channel, &*one.conversation, &**name);
+            all.entry(key).or_default().push(one);
+        }
+        all
+    }
+
+    /// Labels of what is reported as not, or perhaps not, sent.
+    pub(crate) fn reported(&self) -> BTreeMap<&str, &str> {
+        let failed = self
+            .notes
+            .outcomes
+            .iter()
+            .filter(|(_, was_sent, _)| !was_sent);
+        let failed = failed.map(|(label, _, error)| (&**label, &**error));
+        let letters = self
+            .letters
+            .iter()
+            .map(|(label, error)| (&**label, &**error));
+        failed.chain(letters).collect()
+    }
+
+    /// Whether the layer was given an event, and did not throw it away as too old.
+    pub(crate) fn was_told(&self, (channel, conversation, name): &(&str, &str, &str)) -> bool {
+        let name = match *channel {
+            "slack.message" => format!("{TEAM}.message.{conversation}.{name}"),
+            _ => (*name).to_owned(),
+        };
+        self.told.events.contains_key(&name) && !self.told.expired.contains(&name)
+    }
+
+    /// What is on its way still.
+    pub(crate) fn pending(&self) -> Pending {
+        let handled = self.handled();
+        let expected = self.expected();
+        let unhandled = expected
+            .into_iter()
+            .filter(|key| !handled.contains_key(key));
+        let (taken, events): (Vec<_>, Vec<_>) = unhandled.partition(|key| self.was_told(key));
+        let posted: HashSet<&str> = self.history.iter().map(|it| &*it.text).collect();
+        let reported = self.reported();
+        let sends = self
+            .told
+            .sends
+            .keys()
+            .filter(|label| !posted.contains(&***label) && !reported.contains_key(&***label))
+            .count();
+        Pending {
+            events: events.len(),
+            taken: taken.len(),
+            sends,
+        }
+    }
+}
+
+fn posted(conversations: &[String], history: &HashMap<String, Vec<Value>>) -> Vec<Posted> {
+    let mut all = Vec::new();
+    for conversation in conversations {
+        for message in history.get(conversation).into_iter().flatten() {
+            let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+            // Joins and the like are no messages of ours.
+            if message.get("subtype").is_none_or(|it| it == "bot_message") {
+                all.push(Posted {
+                    conversation: conversation.clone(),
+                    ts: text("ts"),
+                    text: text("text"),
+                });
+            }
+        }
+    }
+    all
+}
+
+fn letters(path: &Path) -> Vec<(String, String)> {
+    let all = || -> rusqlite::Result<Vec<(String, String)>> {
+        let database = look(path)?;
+        let mut query = database.prepare("SELECT message, error FROM dead_letters")?;
+        let rows = query.query_map([], |row| {
+            let message: Vec<u8> = row.get(0)?;
+            Ok((label(&message), row.get(1)?))
+        })?;
+        rows.collect()
+    };
+    // A host that has just begun has no state; one that writes may hold it for a moment.
+    all().unwrap_or_default()
+}
+
+fn label(message: &[u8]) -> String {
+    let read: Value = serde_json::from_slice(message).unwrap_or_default();
+    let text = read["text"].as_str().map(ToOwned::to_owned);
+    text.unwrap_or_else(|| String::from_utf8_lossy(message).into_owned())
+}
+
+/// What the host's tables say is unfinished: table and rows.
+pub(crate) fn unfinished(path: &Path) -> Result<Vec<(&'static str, u64)>, rusqlite::Error> {
+    let database = look(path)?;
+    let count = |query: &str| database.query_row(query, [], |row| row.get(0));
+    let has_outbox = count("SELECT count(*) FROM sqlite_master WHERE name = 'outbox'")? > 0;
+    let outbox = match has_outbox {
+        true => count("SELECT count(*) FROM outbox WHERE message IS NOT NULL")?,
+        false => 0,
+    };
+    let rows = [
+        ("spool", count("SELECT count(*) FROM spool")?),
+        ("outbox", outbox),
+    ];
+    Ok(rows.into_iter().filter(|(_, rows)| *rows > 0).collect())
+}
+
+fn look(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}

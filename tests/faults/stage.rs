@@ -1,0 +1,248 @@
+//! All that takes part in a run: a local Slack, a Redis, the host, a worker and a sender of the app.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use djangobot_tests::{Program, Redis, free_port, python};
+use local_slack::{Control, LocalSlack, Options};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::host::{Host, Setting, clock_library};
+use crate::plan::{Plan, Transport};
+
+/// The local Slack's workspace.
+pub(crate) const TEAM: &str = "T0LOCAL0001";
+const TOKEN: &str = "xoxb-4711-faults";
+const APP_TOKEN: &str = "xapp-4711-faults";
+const SECRET: &str = "signed-with-this";
+/// Messages that a channel of the layer holds: few, so that a worker that pauses is felt.
+pub(crate) const CAPACITY: &str = "150";
+/// Conversations with traffic.
+const CONVERSATIONS: usize = 7;
+/// How soon a host that ended by itself is started again.
+const RESTART: Duration = Duration::from_millis(300);
+
+/// What takes part.
+pub(crate) struct Stage {
+    pub(crate) slack: LocalSlack,
+    pub(crate) control: Control,
+    pub(crate) redis: Arc<Mutex<Redis>>,
+    pub(crate) redis_folder: PathBuf,
+    pub(crate) host: Arc<Mutex<Host>>,
+    pub(crate) worker: Arc<Mutex<Program>>,
+    pub(crate) sender: Arc<Mutex<Program>>,
+    /// The ids of the conversations with traffic.
+    pub(crate) conversations: Vec<String>,
+    /// Where all lies that a run leaves.
+    pub(crate) folder: PathBuf,
+    supervisor: JoinHandle<()>,
+}
+
+impl Stage {
+    /// Starts all that `plan` needs, in `folder`.
+    pub(crate) async fn set(plan: &Plan, folder: &Path) -> Stage {
+        let port = free_port();
+        let slack = LocalSlack::start(options(plan, port))
+            .await
+            .expect("the local Slack starts");
+        let control = slack.control();
+        let redis_folder = folder.join("redis");
+        fs::create_dir(&redis_folder).expect("there is room for a folder");
+        let redis = lasting_redis(&redis_folder);
+        let conversations = conversations(&slack).await;
+        let clock = plan
+            .moves_clock
+            .then(|| (clock_library(), folder.join("clock")));
+        if let Some((_, file)) = &clock {
+            fs::write(file, "+0\n").expect("the folder can be written");
+        }
+        fs::write(
+            folder.join("djangobot.toml"),
+            config(plan.transport, port, &redis.url()),
+        )
+        .expect("the folder can be written");
+        let mut host = Host::new(Setting {
+            folder: folder.to_owned(),
+            variables: variables(&slack),
+            clock,
+        });
+        let mut worker = app("consumer.py", &redis, Some(&folder.join("handled.jsonl")));
+        let mut sender = app("sender.py", &redis, None);
+        worker.line("ready").await;
+        sender.line("ready").await;
+        // What RTM gives before the first connection ever, nobody promises.
+        host.start_and_connect().await;
+        let host = Arc::new(Mutex::new(host));
+        let supervisor = tokio::spawn(supervise(host.clone()));
+        Stage {
+            slack,
+            control,
+            redis: Arc::new(Mutex::new(redis)),
+            redis_folder,
+            host,
+            worker: Arc::new(Mutex::new(worker)),
+            sender: Arc::new(Mutex::new(sender)),
+            conversations,
+            folder: folder.to_owned(),
+            supervisor,
+        }
+    }
+
+    /// Ends the host as an operator does; the rest stays.
+    pub(crate) async fn close(&self) {
+        self.supervisor.abort();
+        self.host.lock().await.stop().await;
+    }
+
+    /// All messages of the conversations with traffic, the oldest first, as Slack's history has them.
+    pub(crate) async fn history(&self) -> HashMap<String, Vec<Value>> {
+        let mut all = HashMap::new();
+        for conversation in &self.conversations {
+            let (mut messages, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let query = format!("channel={conversation}&limit=999&cursor={cursor}");
+                let mut page = call(&self.slack, "conversations.history", &query).await;
+                if let Value::Array(more) = page["messages"].take() {
+                    messages.extend(more);
+                }
+                cursor = page["response_metadata"]["next_cursor"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .replace('=', "%3D");
+                if cursor.is_empty() {
+                    break;
+                }
+            }
+            messages.reverse();
+            all.insert(conversation.clone(), messages);
+        }
+        all
+    }
+}
+
+/// Starts the host again when it ends by itself, as an init system does.
+async fn supervise(host: Arc<Mutex<Host>>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut host = host.lock().await;
+        if host.has_ended().await {
+            tokio::time::sleep(RESTART).await;
+            host.start();
+        }
+    }
+}
+
+fn options(plan: &Plan, port: u16) -> Options {
+    let is = |transport| plan.transport == transport;
+    Options {
+        token: Some(TOKEN.into()),
+        app_token: Some(APP_TOKEN.into()),
+        signing_secret: SECRET.into(),
+        events_url: is(Transport::Http).then(|| format!("http://127.0.0.1:{port}/slack/events")),
+        socket_mode: is(Transport::SocketMode),
+        // The last attempt comes when all faults are lifted, so that Slack itself gives nothing up.
+        retry_delays: [
+            Duration::from_millis(200),
+            Duration::from_secs(2),
+            plan.length,
+        ],
+        warning_time: Duration::from_secs(2),
+        users: 20,
+        keep: 200_000,
+        ..Options::default()
+    }
+}
+
+/// A Redis that keeps what it answered over a SIGKILL. The kernel has what Redis wrote, so that there is no need to wait
+/// for the disk; only a machine that fails would lose it.
+fn lasting_redis(folder: &Path) -> Redis {
+    let folder = folder.to_str().expect("a path of ours is text");
+    Redis::with_args(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "no",
+        "--auto-aof-rewrite-percentage",
+        "0",
+        "--dir",
+        folder,
+    ])
+}
+
+fn config(transport: Transport, port: u16, redis: &str) -> String {
+    let transport = transport.name();
+    format!(
+        "state-dir = \"state\"\nlisten = \"127.0.0.1:{port}\"\nlog = \"info,djangobot::bridge::inbound=debug\"\nlog-format = \"json\"\n\
+         [slack]\ntransport = \"{transport}\"\n\
+         [layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{redis}\"], capacity = {CAPACITY} }}\n"
+    )
+}
+
+fn variables(slack: &LocalSlack) -> Vec<(String, String)> {
+    let variables = [
+        ("DJANGOBOT_TOKEN", TOKEN.to_owned()),
+        ("DJANGOBOT_APP_TOKEN", APP_TOKEN.to_owned()),
+        ("DJANGOBOT_SIGNING_SECRET", SECRET.to_owned()),
+        ("DJANGOBOT_SLACK_API_URL", slack.api_url()),
+    ];
+    variables
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+}
+
+/// A program of the app, in Python.
+fn app(script: &str, redis: &Redis, records: Option<&Path>) -> Program {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults");
+    let mut command = Command::new(python());
+    command
+        .arg(scripts.join(script))
+        .arg(redis.url())
+        .arg(CAPACITY)
+        .args(records)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("DJANGO_SETTINGS_MODULE");
+    Program::start(command)
+}
+
+/// The ids of some conversations that the bot is in.
+async fn conversations(slack: &LocalSlack) -> Vec<String> {
+    let query = "types=public_channel,private_channel&exclude_archived=true&limit=200";
+    let list = call(slack, "users.conversations", query).await;
+    let ids = list["channels"].as_array().into_iter().flatten();
+    let ids: Vec<String> = ids
+        .filter_map(|it| Some(it["id"].as_str()?.to_owned()))
+        .take(CONVERSATIONS)
+        .collect();
+    assert_eq!(ids.len(), CONVERSATIONS, "{list}");
+    ids
+}
+
+/// Calls a method of the Web API, as the bot, with form fields.
+async fn call(slack: &LocalSlack, method: &str, fields: &str) -> Value {
+    let mut stream = TcpStream::connect(slack.addr())
+        .await
+        .expect("the local Slack listens");
+    let request = format!(
+        "POST /api/{method} HTTP/1.0\r\nauthorization: Bearer {TOKEN}\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{fields}",
+        fields.len()
+    );
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the local Slack reads");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("the local Slack answers");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{method}: {error}: {body}"))
+}
