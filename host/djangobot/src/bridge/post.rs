@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use djangobot_plugins::Roster as _;
 use djangobot_slack::api::Failure;
-use djangobot_slack::{ApiError, Class, Pacer, Roster, WebApi, method};
+use djangobot_slack::{ApiError, Class, Pacer, Roster, Rotation, WebApi, method};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,8 @@ const TRIES: u32 = 10;
 /// Calls Slack for the way out. The one place that tries a send again.
 pub(crate) struct Post {
     pub(crate) api: WebApi,
+    /// Whom to ask for a token in place of one that has expired.
+    pub(crate) rotation: Option<Rotation>,
     pub(crate) pacer: Pacer,
     pub(crate) roster: Arc<RosterKeeper>,
     pub(crate) team: Team,
@@ -112,6 +114,7 @@ impl Post {
                 Repeat::Harmless => 0.0,
                 Repeat::Visible | Repeat::Unknown => record.begin(self.api.slack_time()).await,
             };
+            let token = self.api.token_version();
             let error = match self.api.call(method, &call.arguments).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -143,6 +146,7 @@ impl Post {
                     call.unmark();
                 }
                 Class::Permanent => return Err(refused(&error).into()),
+                Class::Refresh if self.renewed(token).await? => record.not_begun().await,
                 Class::Fatal | Class::Refresh => {
                     record.not_begun().await;
                     return Err(Unsent::Barred(refused(&error)));
@@ -177,6 +181,14 @@ impl Post {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether there is a token now in place of that of version `seen`, which has expired.
+    async fn renewed(&self, seen: u64) -> Result<bool, Unsent> {
+        match &self.rotation {
+            Some(rotation) => Ok(self.wait(rotation.renew(seen)).await?.is_ok()),
+            None => Ok(false),
         }
     }
 
