@@ -403,7 +403,10 @@ async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
     );
     std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
     let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    bridge.line("token was refreshed").await;
+    eventually("the token is refreshed", async || {
+        (!bridge.logs("token was refreshed").is_empty()).then_some(())
+    })
+    .await;
     control.expire_tokens();
     let mut app = App::start(&redis.url());
     app.send("slack.send", &json!({"text": "with a new token"}))
