@@ -273,6 +273,7 @@ impl Bridge {
             messages,
             post: Post {
                 api: self.api.clone(),
+                rotation: self.rotation.clone(),
                 pacer,
                 roster: roster.clone(),
                 team: self.team.clone(),
