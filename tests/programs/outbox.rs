@@ -6,7 +6,7 @@ mod disk;
 mod letters;
 
 use djangobot_tests::{Redis, eventually};
-use local_slack::{Answer, Call, Control, LocalSlack};
+use local_slack::{Answer, Call, Control, LocalSlack, OAuth};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -336,4 +336,37 @@ async fn slacks_429_holds_up_its_own_channel_and_no_other() {
     assert_eq!(to_general, expect, "the others went while it waited");
     let limits = "djangobot_rate_limited_total{method=\"chat.postMessage\"}";
     assert_eq!(bridge.metric(limits).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_token_whose_time_is_over_is_renewed_and_the_message_sent() {
+    let world = World::new().await;
+    let config = world.folder.path().join("djangobot.toml");
+    let oauth = OAuth::default();
+    let toml = format!(
+        "{}[slack]\nclient-id = {:?}\nclient-secret = {:?}\nrefresh-token = {:?}\n",
+        std::fs::read_to_string(&config).unwrap(),
+        oauth.client_id,
+        oauth.client_secret,
+        oauth.refresh_token
+    );
+    std::fs::write(&config, toml).unwrap();
+    let bridge = world.bridge().await;
+    let mut app = world.app();
+    app.send("slack.send", &json!({"text": "0"})).await;
+    assert_eq!(world.has("general", 1).await, numbers(0..1));
+    world.control.expire_tokens();
+    // Looking up is held up no more than posting.
+    let cut = Answer {
+        hang_up: true,
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", cut);
+    for n in 1..3 {
+        app.send("slack.send", &json!({"text": n.to_string()}))
+            .await;
+    }
+    assert_eq!(world.has("general", 3).await, numbers(0..3));
+    bridge.metric_is("djangobot_outbox_messages", 0.0).await;
+    assert!(world.calls("oauth.v2.access").len() >= 2);
 }

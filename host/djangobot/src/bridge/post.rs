@@ -18,6 +18,7 @@ use super::destination::Destination;
 use super::outbox::Outbox;
 use super::request::{Refusal, Request};
 use super::roster::RosterKeeper;
+use super::transport::renewed;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
@@ -33,7 +34,7 @@ const TRIES: u32 = 10;
 /// Calls Slack for the way out. The one place that tries a send again.
 pub(crate) struct Post {
     pub(crate) api: WebApi,
-    /// Whom to ask for a token in place of one that has expired.
+    /// Where tokens are renewed, if they are.
     pub(crate) rotation: Option<Rotation>,
     pub(crate) pacer: Pacer,
     pub(crate) roster: Arc<RosterKeeper>,
@@ -114,7 +115,7 @@ impl Post {
                 Repeat::Harmless => 0.0,
                 Repeat::Visible | Repeat::Unknown => record.begin(self.api.slack_time()).await,
             };
-            let token = self.api.token_version();
+            let seen = self.api.token_version();
             let error = match self.api.call(method, &call.arguments).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -146,10 +147,9 @@ impl Post {
                     call.unmark();
                 }
                 Class::Permanent => return Err(refused(&error).into()),
-                Class::Refresh if self.renewed(token).await? => record.not_begun().await,
                 Class::Fatal | Class::Refresh => {
                     record.not_begun().await;
-                    return Err(Unsent::Barred(refused(&error)));
+                    self.renew(&error, seen).await?;
                 }
                 Class::Ambiguous => {
                     record.is_repeat = true;
@@ -181,14 +181,6 @@ impl Post {
                     }
                 }
             }
-        }
-    }
-
-    /// Whether there is a token now in place of that of version `seen`, which has expired.
-    async fn renewed(&self, seen: u64) -> Result<bool, Unsent> {
-        match &self.rotation {
-            Some(rotation) => Ok(self.wait(rotation.renew(seen)).await?.is_ok()),
-            None => Ok(false),
         }
     }
 
@@ -236,6 +228,18 @@ impl Post {
                 ));
                 Err(refusal.into())
             }
+        }
+    }
+
+    /// Slack refused the token of version `seen`: goes on with another one, where there is one or will be.
+    async fn renew(&self, error: &ApiError, seen: u64) -> Result<(), Unsent> {
+        let is_renewed = self.api.token_version() > seen
+            || self
+                .wait(renewed(error, self.rotation.as_ref(), seen))
+                .await?;
+        match is_renewed {
+            true => Ok(()),
+            false => Err(Unsent::Barred(refused(error))),
         }
     }
 
