@@ -18,6 +18,9 @@ mod events;
 mod faults;
 mod forwarding;
 mod gaps;
+#[path = "../plugins/guest.rs"]
+#[allow(dead_code, reason = "the tests of plugins use all of it")]
+mod guest;
 mod lanes;
 mod local;
 mod outbox;

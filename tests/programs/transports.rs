@@ -387,3 +387,79 @@ async fn requests_that_slack_did_not_sign_are_refused() {
         0.0
     );
 }
+
+#[tokio::test]
+async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
+    let (slack, redis, folder) = (
+        LocalSlack::start(Options::default()).await.unwrap(),
+        Redis::start(),
+        tempfile::tempdir().unwrap(),
+    );
+    let control = slack.control();
+    let oauth = Options::default().oauth;
+    let toml = format!(
+        "[slack]\nclient-id = \"{}\"\nclient-secret = \"{}\"\nrefresh-token = \"{}\"\n",
+        oauth.client_id, oauth.client_secret, oauth.refresh_token
+    );
+    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    eventually("the token is refreshed", async || {
+        (!bridge.logs("token was refreshed").is_empty()).then_some(())
+    })
+    .await;
+    control.expire_tokens();
+    let mut app = App::start(&redis.url());
+    app.send("slack.send", &json!({"text": "with a new token"}))
+        .await;
+    let posted = async |text: &str| {
+        eventually("it is posted", async || {
+            let calls = control.calls(Some("chat.postMessage"));
+            let done = |call: &local_slack::Call| {
+                call.arguments["text"] == *text && call.answer["ok"] == true
+            };
+            calls.iter().any(done).then_some(())
+        })
+        .await;
+    };
+    posted("with a new token").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    for secret in [&oauth.client_secret, &oauth.refresh_token] {
+        assert!(!bridge.output().contains(secret.as_str()));
+    }
+    // The config's refresh token is spent; the state has the one that is good.
+    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    control.expire_tokens();
+    app.send("slack.send", &json!({"text": "after a restart"}))
+        .await;
+    posted("after a restart").await;
+}
+
+#[tokio::test]
+async fn a_token_in_a_file_is_read_again_on_a_hang_up() {
+    let slack = LocalSlack::start(Options::default()).await.unwrap();
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "xoxb-first\n").unwrap();
+    let mut command = djangobot(folder.path(), &[&redis.url(), "--listen", "127.0.0.1:0"]);
+    command
+        .env("DJANGOBOT_TOKEN_FILE", &file)
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    let mut bridge = Bridge::of(command).await;
+    bridge.line("the roster is loaded").await;
+    std::fs::write(&file, "xoxb-second\n").unwrap();
+    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
+    kill_process(process, Signal::HUP).unwrap();
+    bridge.line("read again on SIGHUP").await;
+    control.revoke("xoxb-first", "token_revoked");
+    App::start(&redis.url())
+        .send_and_finish("slack.send", &json!({"text": "hi"}))
+        .await;
+    let calls = crate::bridge::calls(&control, "chat.postMessage", 1).await;
+    assert_eq!(calls[0].answer["ok"], true, "{calls:#?}");
+    // What can't be read changes nothing.
+    std::fs::remove_file(&file).unwrap();
+    kill_process(process, Signal::HUP).unwrap();
+    bridge.line("can't be read again").await;
+    assert_eq!(bridge.get("/readyz").await.0, 200);
+}

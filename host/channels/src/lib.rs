@@ -27,6 +27,13 @@ mod score;
 mod sentinel;
 mod sharding;
 
+/// Ways for the fuzz targets to what has no other way in; no part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::embedded::conversation::{answers, requests};
+    pub use crate::probe::read_answer;
+}
+
 pub use config::{ConfigError, LayerConfig, open};
 pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
 pub use layer::{

@@ -1,5 +1,6 @@
 //! The settings of a run: the config file, then the environment, then flags, each beating the one before.
 
+pub(crate) mod fuzzing;
 mod slack;
 
 use std::collections::HashMap;

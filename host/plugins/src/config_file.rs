@@ -85,7 +85,11 @@ impl ConfigFile {
         Self::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, ConfigFileError> {
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    /// A [`ConfigFileError`] that names the line.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigFileError> {
         let document: DocumentMut =
             text.parse()
                 .map_err(|error: toml_edit::TomlError| ConfigFileError::Unreadable {
@@ -109,13 +113,16 @@ impl ConfigFile {
     /// # Errors
     /// It can't be written.
     pub fn save(&self) -> Result<(), ConfigFileError> {
-        file::replace(&self.path, self.document.to_string().as_bytes()).map_err(|reason| {
-            ConfigFileError::Disk {
-                what: "written",
-                path: self.path.clone(),
-                reason,
-            }
+        file::replace(&self.path, self.text().as_bytes()).map_err(|reason| ConfigFileError::Disk {
+            what: "written",
+            path: self.path.clone(),
+            reason,
         })
+    }
+
+    /// What [`ConfigFile::save`] puts into the file.
+    pub fn text(&self) -> String {
+        self.document.to_string()
     }
 
     /// The names of the plugins, in their order.

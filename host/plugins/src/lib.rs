@@ -38,6 +38,13 @@ mod verdict;
 mod wasi;
 pub mod watch;
 
+/// Ways for the fuzz targets to what has no other way in; no part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::abi::v1::check_place;
+    pub use crate::meter::sanitize_log;
+}
+
 pub use compile::Compiler;
 pub use component::Artifact;
 pub use components::Components;

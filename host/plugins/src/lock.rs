@@ -111,7 +111,11 @@ impl Lock {
         }
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    /// A [`LockError`] that names the line.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
         let wrong = |line, message| LockError::Wrong {
             path: path.to_owned(),
             line,
@@ -165,12 +169,22 @@ impl Lock {
             path: path.to_owned(),
             reason,
         };
+        let text = self
+            .text()
+            .map_err(|error| unwritten(io::Error::other(error)))?;
+        file::replace(path, text.as_bytes()).map_err(unwritten)
+    }
+
+    /// What [`Lock::write`] puts into the file.
+    ///
+    /// # Errors
+    /// It can't be said in TOML.
+    pub fn text(&self) -> Result<String, toml::ser::Error> {
         let file = File {
             version: VERSION,
             plugins: self.plugins.clone(),
         };
-        let text = toml::to_string(&file).map_err(|error| unwritten(io::Error::other(error)))?;
-        file::replace(path, format!("{HEAD}{text}").as_bytes()).map_err(unwritten)
+        Ok(format!("{HEAD}{}", toml::to_string(&file)?))
     }
 
     /// The entry with a name.
@@ -200,6 +214,9 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
     use super::*;
 
     fn locked(name: &str) -> Locked {
@@ -231,6 +248,22 @@ mod tests {
         assert_eq!(lock.get("one").unwrap().version, Version::new(2, 0, 0));
         assert!(lock.remove("one").is_some() && lock.remove("one").is_none());
         assert_eq!(lock.digests(), BTreeSet::from([Digest::of(b"two")]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_lock_is_read_as_it_was_written(
+            plugins in btree_map("[a-z0-9-]{1,9}", ("\\PC{0,20}", any::<[u16; 3]>(), vec(any::<u8>(), 0..9)), 0..5),
+        ) {
+            let mut lock = Lock::default();
+            for (name, (source, [major, minor, patch], bytes)) in plugins {
+                let version = Version::new(major.into(), minor.into(), patch.into());
+                let sha256 = Digest::of(&bytes);
+                lock.set(Locked { source, version, sha256, ..locked(&name) });
+            }
+            let text = lock.text().unwrap();
+            prop_assert_eq!(Lock::parse(Path::new("djangobot.lock"), &text).unwrap(), lock);
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ const CUT: &str = "…";
 
 /// One line of at most `max_bytes` for a log or a terminal. Line ends become a visible `\n`, tabs become spaces, and
 /// control characters, terminal escapes and marks that change the direction of text are taken out.
-pub(crate) fn sanitize_log(text: &str, max_bytes: usize) -> Cow<'_, str> {
+pub fn sanitize_log(text: &str, max_bytes: usize) -> Cow<'_, str> {
     let text = text.trim_end_matches(['\n', '\r']);
     if text.len() <= max_bytes && text.chars().all(is_plain) {
         return Cow::Borrowed(text);

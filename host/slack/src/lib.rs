@@ -13,6 +13,8 @@ mod backoff;
 mod clock;
 mod ended;
 mod envelope;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod history;
 pub mod http_events;
 pub mod pacing;

@@ -108,7 +108,7 @@ enum Greeting {
 
 /// What a frame means for the connection that it came on.
 #[derive(Debug, PartialEq, Eq)]
-enum Meaning {
+pub(crate) enum Meaning {
     /// It is for others.
     Event,
     /// The session has begun. For others too.
@@ -286,7 +286,7 @@ impl Greeting {
 }
 
 /// What a frame is to the connection, by its `type`. Acks have none, but `reply_to`.
-fn meaning(event: &Event) -> Meaning {
+pub(crate) fn meaning(event: &Event) -> Meaning {
     match event.text("/type").as_deref() {
         Some("hello") => Meaning::Hello,
         Some("goodbye") => Meaning::Leave("Slack said goodbye"),

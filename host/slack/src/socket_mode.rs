@@ -10,7 +10,7 @@
 
 mod connection;
 mod health;
-mod message;
+pub(crate) mod message;
 mod presence;
 mod slot;
 

@@ -1,5 +1,6 @@
 //! The chores that judge the workspace: its tests, its lints, its documentation.
 
+use crate::fuzz;
 use crate::guests;
 use crate::setup::setup;
 use crate::step::{StepError, cargo, shown};
@@ -61,6 +62,7 @@ pub(crate) fn ci() -> Result<(), StepError> {
     )?;
     guests::check()?;
     test(&[])?;
+    fuzz::fuzz(&[], fuzz::SECONDS)?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -1,5 +1,5 @@
 //! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask faults`,
-//! `cargo xtask ci`, `cargo xtask bench`.
+//! `cargo xtask fuzz`, `cargo xtask ci`, `cargo xtask bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,10 +8,13 @@
 
 mod bench;
 mod checks;
+mod fuzz;
 mod guests;
+mod instrument;
 mod setup;
 mod step;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -42,7 +45,18 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// All that a change must pass: format, lints, tests, documentation.
+    /// Fuzz the parsers of what comes from outside, with libFuzzer; what it finds is kept in target/fuzz.
+    Fuzz {
+        /// The targets, by name; without one, all of them.
+        names: Vec<String>,
+        /// How long each is fuzzed.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+        /// Give the target this one input instead, and show what comes of it.
+        #[arg(long)]
+        input: Option<PathBuf>,
+    },
+    /// All that a change must pass: format, lints, tests, fuzzing, documentation.
     Ci,
     /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
     Bench {
@@ -55,6 +69,9 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    if instrument::is_asked() {
+        return instrument::rustc();
+    }
     match run(Chore::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,6 +87,12 @@ fn run(chore: Chore) -> Result<(), StepError> {
         Chore::Guests => checks::guests(),
         Chore::Test { arguments } => checks::test(&arguments),
         Chore::Faults { release, arguments } => checks::faults(&arguments, release),
+        Chore::Fuzz {
+            names,
+            input: Some(input),
+            ..
+        } => fuzz::replay(&names, &input),
+        Chore::Fuzz { names, seconds, .. } => fuzz::fuzz(&names, seconds),
         Chore::Ci => checks::ci(),
         Chore::Bench { names, write } => bench::bench(&names, write),
     }

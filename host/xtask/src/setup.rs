@@ -36,18 +36,13 @@ pub(crate) fn setup() -> Result<(), StepError> {
 
 /// Programs that come from the machine's packages: installed with apt where they are missing and we may.
 fn install_packages() -> Result<(), StepError> {
-    let programs = [
+    let mut missing = missing(&[
         ("redis-server", "redis-server"),
         ("redis-cli", "redis-tools"),
         ("openssl", "openssl"),
         ("node", "nodejs"),
         ("npm", "npm"),
-    ];
-    let mut missing: Vec<&str> = programs
-        .iter()
-        .filter(|(program, _)| find(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
+    ]);
     if environment::clock_library().is_none() {
         missing.push("faketime");
     }
@@ -57,10 +52,31 @@ fn install_packages() -> Result<(), StepError> {
         // The machine's packages have no other one.
         Python::TooOld(_) => return find_python().map(drop),
     }
-    if missing.is_empty() {
+    install(&missing)
+}
+
+/// Puts the C++ compiler in place that libFuzzer is built with.
+pub(crate) fn find_compiler() -> Result<(), StepError> {
+    if std::env::var_os("CXX").is_some() {
         return Ok(());
     }
-    let list = missing.join(" ");
+    install(&missing(&[("c++", "g++")]))
+}
+
+/// Of programs and their packages, the packages of those that are not on `PATH`.
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    programs
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect()
+}
+
+fn install(packages: &[&str]) -> Result<(), StepError> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
     if find("apt-get").is_none() || !rustix::process::geteuid().is_root() {
         return Err(StepError::Missing(format!(
             "the tests need what these Debian or Ubuntu packages have: install them, with `sudo apt-get install {list}`"
@@ -69,7 +85,7 @@ fn install_packages() -> Result<(), StepError> {
     quiet("apt-get update", apt(&["update"]).arg("-q"))?;
     quiet(
         &format!("apt-get install {list}"),
-        apt(&["install", "-q", "-y", "--no-install-recommends"]).args(missing),
+        apt(&["install", "-q", "-y", "--no-install-recommends"]).args(packages),
     )
 }
 

@@ -24,7 +24,10 @@ pub(crate) enum StepError {
     /// The machine lacks something that we may not or can't install.
     #[error("{0}")]
     Missing(String),
-    /// A folder of the workspace can't be read.
+    /// A fuzz target failed.
+    #[error("{0}")]
+    Fuzz(String),
+    /// A file or folder can't be read.
     #[error("{path} can't be read: {reason}")]
     Read {
         path: String,

@@ -258,7 +258,7 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
             let mut host = Host::tcp(name.trim_matches(['[', ']']), url.port().unwrap_or(PORT));
             let path = url.path().trim_matches('/');
             if !path.is_empty() {
-                host.database = path.parse().map_err(|_| no_database(path))?;
+                host.database = path.parse().map_err(|_| no_database(text, path))?;
             }
             host.tls = matches!(url.scheme(), "rediss" | "valkeys").then(Tls::default);
             host
@@ -271,6 +271,9 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
     for (name, value) in url.query_pairs() {
         match host.set(&name, Setting::Url(&value)) {
             Ok(Known::Yes) => {}
+            Ok(Known::No) if has_at_behind_host(text) => {
+                return Err("what stands behind the ? is no option that is known here; write ? in a password as %3F".into());
+            }
             Ok(Known::No) => warnings.push(format!(
                 "{}: the option {name} is not known here and was passed over",
                 redact(text)
@@ -282,12 +285,19 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
 }
 
 /// What lies behind the host is shown only where it can be no part of a password.
-fn no_database(path: &str) -> String {
-    if path.contains('@') {
+fn no_database(text: &str, path: &str) -> String {
+    if has_at_behind_host(text) {
         "what stands behind the first / is no number of a database; write a / or # in a password as %2F or %23".into()
     } else {
         format!("{path:?} is no number of a database")
     }
+}
+
+/// Whether an @ stands where the host has ended: a password may have ended it, by a / or ? or # that should be escaped.
+fn has_at_behind_host(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    rest.find(['/', '?', '#'])
+        .is_some_and(|end| rest[end..].contains('@'))
 }
 
 /// Takes `%41` and the like out of a part of a URL.

@@ -13,6 +13,9 @@ use crate::layer::Serializer;
 const SUPPORTED: &str = "supported are channels_redis.core.RedisChannelLayer, channels_redis.pubsub.RedisPubSubChannelLayer, \
      channels_valkey.core.ValkeyChannelLayer, channels_valkey.pubsub.ValkeyPubSubChannelLayer and asgi_redis.RedisChannelLayer";
 
+/// The longest random prefix that is made for each message; channels_redis has 12 bytes.
+const MAX_RANDOM_PREFIX: i64 = 65_536;
+
 pub(super) fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigError> {
     let kind = kind(backend)?;
     let empty = Map::new();
@@ -95,6 +98,14 @@ impl Reader {
                 let length = value
                     .as_i64()
                     .ok_or_else(|| option(&path, "it should be a whole number"))?;
+                if length > MAX_RANDOM_PREFIX {
+                    return Err(option(
+                        &path,
+                        &format!(
+                            "each message would begin with {length} bytes; {MAX_RANDOM_PREFIX} are the most"
+                        ),
+                    ));
+                }
                 // Below 0 is no prefix, as channels_redis has it.
                 self.config.random_prefix_length = usize::try_from(length).unwrap_or(0);
             }

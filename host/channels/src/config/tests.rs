@@ -207,6 +207,11 @@ fn errors_name_the_place_and_the_cure() {
         r#"CONFIG["hosts"][0]["credential_provider"]:"#,
         "<X>",
     );
+    check_error(
+        json!({"random_prefix_length": i64::MAX}),
+        r#"CONFIG["random_prefix_length"]:"#,
+        "65536 are the most",
+    );
     check_error(json!({"prefix": 5}), r#"CONFIG["prefix"]:"#, "string");
     check_error(json!({"expiry": "x"}), r#"CONFIG["expiry"]:"#, "seconds");
     check_error(
@@ -234,6 +239,21 @@ fn errors_name_the_place_and_the_cure() {
         r#"CONFIG["channel_capacity"]:"#,
         "(?=x)",
     );
+}
+
+#[test]
+fn a_password_that_should_have_been_escaped_does_not_show() {
+    for url in [
+        "redis://u:5?hunter2@h",
+        "redis://u:5?a&hunter2&b@h",
+        "redis://u:5?hunter2#x@h",
+        "redis://u:5/hunter2?x@h",
+        "redis://u:5/hunter2#x@h",
+    ] {
+        let error = urls(&[url]).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("%3F") || error.contains("%2F"), "{error}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod clients;
 mod command;
+pub(crate) mod conversation;
 mod glob;
 mod layer;
 mod number;

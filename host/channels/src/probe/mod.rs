@@ -12,7 +12,7 @@ mod target;
 mod tests;
 mod trap;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -169,9 +169,8 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, Probe
         });
     };
     tracing::debug!(python = %python.display(), %said, "the project's settings were asked for");
-    match answer.and_then(|line| serde_json::from_str(&line).ok()) {
-        Some(Answer::Found(found)) => Ok(found.by(python)),
-        Some(Answer::Refused(refusal)) => Err(refusal.by(python, options.directory.clone())),
+    match answer.and_then(|line| read_answer(&line, &python, &options.directory)) {
+        Some(probed) => probed,
         None => Err(ProbeError::Crashed {
             target: target.into(),
             python,
@@ -179,6 +178,18 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, Probe
             said,
         }),
     }
+}
+
+/// What the script has answered, without its mark; `None` where that is no answer.
+pub fn read_answer(
+    line: &str,
+    python: &Path,
+    directory: &Path,
+) -> Option<Result<Probed, ProbeError>> {
+    Some(match serde_json::from_str(line).ok()? {
+        Answer::Found(found) => Ok(found.by(python.to_owned())),
+        Answer::Refused(refusal) => Err(refusal.by(python.to_owned(), directory.to_owned())),
+    })
 }
 
 /// The marked line, without its mark, or `None` if Python ended without one. `said` gets the end of stderr.

@@ -64,7 +64,7 @@ pub(crate) struct Inbound {
 }
 
 /// Why a frame was not forwarded. The word is a label of a metric, the sentence is logged.
-struct Unfit {
+pub(super) struct Unfit {
     reason: &'static str,
     sentence: String,
 }
@@ -496,7 +496,10 @@ fn fit(event: Result<Event, BadFrame>, origin: &Origin) -> Result<(String, Event
 
 /// The channel of a Slack type, and whether it is the type's own name: what no channel may be called is made fit, and
 /// what the app sends to Slack through is kept clear of events.
-fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<(ChannelName, bool), Unfit> {
+pub(super) fn channel_for(
+    kind: &str,
+    send_channel: &ChannelName,
+) -> Result<(ChannelName, bool), Unfit> {
     if let Ok(channel) = ChannelName::new(&format!("slack.{kind}"))
         && !channel.is_process_local()
         && channel != *send_channel
@@ -515,7 +518,11 @@ fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<(ChannelName, b
         .collect();
     if name == send_channel.as_str() {
         name.truncate(MAX_NAME_LENGTH - 1);
-        name.push('_');
+        // Of the longest name, an underscore may be what was just cut off.
+        name.push(match send_channel.as_str().ends_with('_') {
+            true => '-',
+            false => '_',
+        });
     }
     match ChannelName::new(&name) {
         Ok(channel) => Ok((channel, false)),
@@ -585,5 +592,16 @@ mod tests {
             &format!("slack.{}", "x".repeat(93)),
             false,
         );
+    }
+
+    #[test]
+    fn no_event_goes_where_the_app_sends_however_long_that_name_is() {
+        let send = ChannelName::new(&format!("slack.{}_", "x".repeat(92))).unwrap();
+        for kind in ["x".repeat(92) + "_", "x".repeat(92) + "!", "x".repeat(93)] {
+            let Ok((channel, _)) = channel_for(&kind, &send) else {
+                panic!("{kind:?} got no channel")
+            };
+            assert_ne!(channel, send, "{kind:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod custody;
 mod delivery;
 mod destination;
 mod envelope;
+pub(crate) mod fuzzing;
 mod gaps;
 mod inbound;
 mod lanes;
@@ -273,6 +274,7 @@ impl Bridge {
             messages,
             post: Post {
                 api: self.api.clone(),
+                rotation: self.rotation.clone(),
                 pacer,
                 roster: roster.clone(),
                 team: self.team.clone(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use djangobot_plugins::Roster as _;
 use djangobot_slack::api::Failure;
-use djangobot_slack::{ApiError, Class, Pacer, Roster, WebApi, method};
+use djangobot_slack::{ApiError, Class, Pacer, Roster, Rotation, WebApi, method};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::destination::Destination;
 use super::outbox::Outbox;
 use super::request::{Refusal, Request};
 use super::roster::RosterKeeper;
+use super::transport::renewed;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
@@ -33,6 +34,8 @@ const TRIES: u32 = 10;
 /// Calls Slack for the way out. The one place that tries a send again.
 pub(crate) struct Post {
     pub(crate) api: WebApi,
+    /// Where tokens are renewed, if they are.
+    pub(crate) rotation: Option<Rotation>,
     pub(crate) pacer: Pacer,
     pub(crate) roster: Arc<RosterKeeper>,
     pub(crate) team: Team,
@@ -112,6 +115,7 @@ impl Post {
                 Repeat::Harmless => 0.0,
                 Repeat::Visible | Repeat::Unknown => record.begin(self.api.slack_time()).await,
             };
+            let seen = self.api.token_version();
             let error = match self.api.call(method, &call.arguments).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -145,7 +149,7 @@ impl Post {
                 Class::Permanent => return Err(refused(&error).into()),
                 Class::Fatal | Class::Refresh => {
                     record.not_begun().await;
-                    return Err(Unsent::Barred(refused(&error)));
+                    self.renew(&error, seen).await?;
                 }
                 Class::Ambiguous => {
                     record.is_repeat = true;
@@ -224,6 +228,18 @@ impl Post {
                 ));
                 Err(refusal.into())
             }
+        }
+    }
+
+    /// Slack refused the token of version `seen`: goes on with another one, where there is one or will be.
+    async fn renew(&self, error: &ApiError, seen: u64) -> Result<(), Unsent> {
+        let is_renewed = self.api.token_version() > seen
+            || self
+                .wait(renewed(error, self.rotation.as_ref(), seen))
+                .await?;
+        match is_renewed {
+            true => Ok(()),
+            false => Err(Unsent::Barred(refused(error))),
         }
     }
 

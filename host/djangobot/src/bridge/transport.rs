@@ -134,7 +134,7 @@ async fn session(
 }
 
 /// Whether `error` was that the token of version `seen` has expired, and there is another one now.
-async fn renewed(error: &ApiError, rotation: Option<&Rotation>, seen: u64) -> bool {
+pub(super) async fn renewed(error: &ApiError, rotation: Option<&Rotation>, seen: u64) -> bool {
     match (error.class(), rotation) {
         (Class::Refresh, Some(rotation)) => rotation.renew(seen).await.is_ok(),
         _ => false,

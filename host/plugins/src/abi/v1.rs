@@ -6,7 +6,7 @@ use djangobot_event::{Edit, Event, NewValue, Value};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::grant::Capability;
-use crate::guest::{self, Call, EmissionError, Guest};
+use crate::guest::{self, EmissionError, Guest};
 use crate::log::Level;
 use crate::roster;
 use crate::verdict::{self, Failure};
@@ -94,7 +94,7 @@ pub(crate) fn verdict(
             let edits = edits.into_iter().map(|edit| {
                 let (edit, bytes) = edit_of(edit);
                 call.take_output(bytes, limit)?;
-                check_place(call, &edit)?;
+                check_place(call.direction, &edit)?;
                 Ok(edit)
             });
             edits
@@ -158,7 +158,7 @@ fn edit_of(edit: types::Edit) -> (Edit, usize) {
 }
 
 /// An edit may change what an event says, not where it goes.
-fn check_place(call: &Call, edit: &Edit) -> Result<(), String> {
+pub fn check_place(direction: roster::Direction, edit: &Edit) -> Result<(), String> {
     let pointer = match edit {
         Edit::Set { pointer, .. } | Edit::Remove { pointer } => pointer,
     };
@@ -166,7 +166,7 @@ fn check_place(call: &Call, edit: &Edit) -> Result<(), String> {
     // of them leads there.
     let first = pointer.strip_prefix('/').unwrap_or(pointer);
     let first = first.split('/').next().unwrap_or_default();
-    let kept: &[&str] = match call.direction {
+    let kept: &[&str] = match direction {
         roster::Direction::Inbound => &["type", "djangobot", "reply_channel"],
         roster::Direction::Outbound => &["type", "djangobot", "reply_channel", "method", "id"],
     };

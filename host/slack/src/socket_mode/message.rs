@@ -15,7 +15,7 @@ const MAX_PING: usize = 1_000;
 
 /// Something that Slack said.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// The connection is made; and how many the app has in all.
     Hello {
         num_connections: Option<u32>,
@@ -35,15 +35,15 @@ pub(super) enum Message {
 
 /// What Slack wants to be handed on. Its id, by which it is acknowledged, is in the origin.
 #[derive(Debug)]
-pub(super) struct Envelope {
-    pub(super) event: Result<Event, BadFrame>,
-    pub(super) origin: Origin,
-    pub(super) accepts_payload: bool,
+pub(crate) struct Envelope {
+    pub(crate) event: Result<Event, BadFrame>,
+    pub(crate) origin: Origin,
+    pub(crate) accepts_payload: bool,
 }
 
 /// Why Slack wants to end a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// It is old, or its server is to be stopped: connect anew, then leave. With Slack's word.
     Refresh(String),
     /// The app has too many: leave.
@@ -53,7 +53,7 @@ pub(super) enum Reason {
 }
 
 /// Reads a frame.
-pub(super) fn read(raw: bytes::Bytes) -> Message {
+pub(crate) fn read(raw: bytes::Bytes) -> Message {
     let frame = match Event::parse(raw.clone()) {
         Ok(frame) => frame,
         Err(error) => {

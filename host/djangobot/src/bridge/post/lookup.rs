@@ -130,6 +130,7 @@ impl Post {
         let mut failures = 0;
         loop {
             self.wait(self.pacer.ready(method, None)).await?;
+            let seen = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
@@ -145,9 +146,7 @@ impl Post {
                     tracing::debug!("a conversation can't be looked at now: {error}");
                     self.wait(backoff.wait()).await?;
                 }
-                Class::Fatal | Class::Refresh => {
-                    return Err(Unsent::Barred(refused(&error)).into());
-                }
+                Class::Fatal | Class::Refresh => self.renew(&error, seen).await?,
                 Class::Permanent | Class::AlreadyDone => {
                     return Err(Blind::Refused(refused(&error)));
                 }

@@ -1,5 +1,7 @@
 //! Frames by hand, cut into pieces of every size.
 
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
 
 /// A frame as a server writes it.
@@ -143,6 +145,33 @@ fn what_breaks_the_framing_is_an_error() {
         &[0x81, 127, 0x80, 0, 0, 0, 0, 0, 0, 0],
         Err(ProtocolError::Length),
     );
+}
+
+proptest! {
+    #[test]
+    fn messages_come_whole_however_they_are_cut(
+        messages in vec((vec(vec(any::<u8>(), 0..300), 1..4), any::<bool>(), any::<bool>()), 0..8),
+        piece in 1..700_usize,
+    ) {
+        let (mut bytes, mut expect) = (Vec::new(), Vec::new());
+        for (fragments, is_text, is_interrupted) in messages {
+            let last = fragments.len() - 1;
+            for (at, fragment) in fragments.iter().enumerate() {
+                let opcode = if at > 0 { 0 } else if is_text { 1 } else { 2 };
+                bytes.extend(frame(if at == last { 0x80 } else { 0 } | opcode, fragment));
+                if is_interrupted && at < last {
+                    bytes.extend(frame(0x89, b"between"));
+                    expect.push(Received::Ping(Bytes::from_static(b"between")));
+                }
+            }
+            let whole = fragments.concat();
+            expect.push(match whole.len() {
+                length @ 501.. => Received::TooLong { length: length as u64, head: whole.into() },
+                _ => message(&whole),
+            });
+        }
+        prop_assert_eq!(decode(&bytes, piece, 500), Ok(expect));
+    }
 }
 
 #[test]

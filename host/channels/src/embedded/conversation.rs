@@ -1,0 +1,66 @@
+//! A conversation of one client with a server of its own, without sockets: what the fuzz targets go through.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::sync::CancellationToken;
+
+use super::clients::Clients;
+use super::command::{self, Session};
+use super::resp::{Reply, RequestReader};
+use super::state::Shared;
+
+/// The requests in what a client sends, which comes in pieces of `piece` bytes; and why there are no more, if what
+/// follows is none.
+pub fn requests(sent: &[u8], piece: usize, trusted: bool) -> (Vec<Vec<Bytes>>, Option<String>) {
+    let mut reader = RequestReader::default();
+    let mut input = BytesMut::new();
+    let mut requests = Vec::new();
+    for piece in sent.chunks(piece.max(1)) {
+        input.extend_from_slice(piece);
+        loop {
+            match reader.next(&mut input, trusted) {
+                Ok(Some(request)) => requests.push(request.words),
+                Ok(None) => break,
+                Err(error) => return (requests, Some(error.to_string())),
+            }
+        }
+    }
+    (requests, None)
+}
+
+/// All that a server answers, which may hold about `memory` bytes. Who would wait for an item is told that there is none.
+pub fn answers(sent: &[u8], memory: usize, password: Option<&str>) -> Bytes {
+    let clients = Clients::new(1, memory);
+    let shared = Shared::new(memory, password.map(str::to_owned), clients);
+    let mut state = shared.lock();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let kill = CancellationToken::new();
+    let Some((id, _line)) = state.clients.connect(address, kill) else {
+        return Bytes::new();
+    };
+    let mut session = Session::new(id, password.is_none());
+    let mut reader = RequestReader::default();
+    let (mut input, mut output) = (BytesMut::from(sent), BytesMut::new());
+    while !session.closing {
+        let reply = match reader.next(&mut input, session.authenticated) {
+            Ok(Some(request)) => {
+                state.clients.take_pushes(id, &mut output);
+                command::execute(&mut state, &mut session, &request)
+            }
+            Ok(None) => break,
+            Err(error) => {
+                session.closing = true;
+                Reply::Error(error.to_string())
+            }
+        };
+        reply.write(session.protocol, &mut output);
+        if session.wait.take().is_some() {
+            Reply::NullArray.write(session.protocol, &mut output);
+        }
+        // It is written, and so the client's own.
+        session.taken.clear();
+    }
+    state.clients.take_pushes(id, &mut output);
+    output.freeze()
+}

@@ -1,0 +1,31 @@
+//! For the fuzz targets: what a message asks for, and where an event goes.
+
+use djangobot_channels::ChannelName;
+use djangobot_event::Event;
+use serde_json::Value;
+
+use super::inbound;
+use super::request::Rules;
+
+/// A call of the Web API: method, arguments, and the conversation as it was named.
+pub type Asked = (&'static str, Value, Option<String>);
+
+/// What a message of the app asks for, or the code and the sentence with which it is refused; and where that goes.
+pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, String)>) {
+    let rules = Rules {
+        methods: vec!["chat.*".into(), "conversations.open".into()],
+        default_channel: "general".into(),
+        max_age: None,
+    };
+    let (reply, request) = rules.read(message);
+    let asked = request
+        .map(|it| (it.method.name, Value::Object(it.arguments), it.channel))
+        .map_err(|refusal| (refusal.error, refusal.detail));
+    (reply.channel, asked)
+}
+
+/// The channel of a Slack type where the app sends through `send_channel`.
+pub fn channel_of(kind: &str, send_channel: &ChannelName) -> Option<ChannelName> {
+    let found = inbound::channel_for(kind, send_channel);
+    found.ok().map(|(channel, _)| channel)
+}

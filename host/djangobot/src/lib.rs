@@ -1,0 +1,157 @@
+//! djangobot: bridges Slack and Django Channels. This file reads the command line and hands over to the command.
+//!
+//! It is a library only so that the fuzz targets reach its parsers; the program is [`main`] and nothing else.
+
+mod bridge;
+mod check;
+mod cli;
+mod config;
+mod control;
+mod dead_letters;
+mod dev;
+mod dev_plugins;
+mod failure;
+mod journal;
+mod listener;
+mod metrics;
+mod plugin;
+mod plugins;
+mod run;
+mod serve;
+mod state;
+mod target;
+mod team;
+mod telemetry;
+mod tokens;
+
+/// Ways for the fuzz targets to what has no other way in; no part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::bridge::fuzzing::{Asked, channel_of, request};
+    pub use crate::config::fuzzing::config;
+}
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::telemetry::Terminal;
+
+/// Signals so near to the first mean the same stop: `timeout` signals the process and then its group.
+const SAME_STOP: Duration = Duration::from_millis(500);
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::read();
+    let terminal = Terminal::default();
+    if let Some(Command::CompilePlugin { component, output }) = &cli.command {
+        return compile_plugin(component, output);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return conclude(&terminal, Err(Failure::plain(error))),
+    };
+    let outcome = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        tokio::select! {
+            outcome = command(cli, terminal.clone(), cancel.clone()) => outcome,
+            outcome = stop_on_signals(cancel) => outcome,
+        }
+    });
+    // A thread that waits for stdin can't be stopped; it is left to the end of the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    conclude(&terminal, outcome)
+}
+
+async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(args, terminal, cancel).await,
+        Command::Dev(args) => dev::dev(args, terminal, cancel).await,
+        Command::Check(args) => unless_stopped(&cancel, check::check(args, terminal)).await,
+        Command::DeadLetters(args) => {
+            unless_stopped(&cancel, dead_letters::dead_letters(args, terminal)).await
+        }
+        Command::Plugin(command) => {
+            unless_stopped(&cancel, plugin::plugin(command, terminal.clone())).await
+        }
+        Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
+        Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
+        // `main` has done it, without a runtime: its threads would count against the limits of the child.
+        Command::CompilePlugin { .. } => Ok(()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "djangobot", &mut script);
+            std::io::stdout().write_all(&script).map_err(Failure::plain)
+        }
+    }
+}
+
+/// The child that compiles a plugin: what it says goes to the host, which says it to people.
+fn compile_plugin(component: &Path, output: &Path) -> ExitCode {
+    match djangobot_plugins::compile::child(component, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = std::io::stderr().write_all(error.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For commands with nothing to finish: the first signal ends them.
+async fn unless_stopped(
+    cancel: &CancellationToken,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let outcome = cancel.run_until_cancelled(command).await;
+    outcome.unwrap_or_else(|| Err(stopped_early()))
+}
+
+fn stopped_early() -> Failure {
+    Failure::plain(std::io::Error::other("stopped before all was finished"))
+}
+
+/// The first SIGTERM or Ctrl-C asks for a clean end; the second, while that takes its time, ends at once.
+async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Made once: a signal that comes between the two rounds must find its listener.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::plain)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::plain)?;
+    let mut first: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        match first {
+            None => {
+                tracing::info!(
+                    "stopping: what was taken is finished first; a second signal stops at once"
+                );
+                cancel.cancel();
+                first = Some(Instant::now());
+            }
+            Some(first) if first.elapsed() < SAME_STOP => {}
+            Some(_) => return Err(stopped_early()),
+        }
+    }
+}
+
+/// Says what went wrong, where the logs go, and gives the exit code.
+fn conclude(terminal: &Terminal, outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.report(&failure.report);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Ways for the fuzz targets to what has no other way in; no part of the interface.
+
+use bytes::Bytes;
+use djangobot_event::Event;
+
+use crate::socket_mode::message::{self, Message};
+use crate::transport::{BadFrame, Origin};
+use crate::{envelope, rtm};
+
+/// What a frame is to a connection.
+#[derive(Debug)]
+pub enum Said {
+    /// For the connection itself.
+    Own,
+    /// To be answered with this text.
+    Answer(String),
+    /// For others.
+    Handed {
+        /// What is within, or why it can't be read.
+        event: Result<Event, BadFrame>,
+        /// How Slack gave it.
+        origin: Origin,
+        /// Whether Slack takes an answer.
+        accepts_payload: bool,
+    },
+    /// No JSON object.
+    Bad {
+        /// To be acknowledged with this id.
+        envelope_id: Option<String>,
+        /// What is wrong with it.
+        error: BadFrame,
+    },
+}
+
+/// Reads a frame of Socket Mode.
+pub fn socket_mode(raw: Bytes) -> Said {
+    match message::read(raw) {
+        Message::Hello { .. } | Message::Disconnect(_) | Message::Pong => Said::Own,
+        Message::Ping(answer) => Said::Answer(answer),
+        Message::Envelope(envelope) => Said::Handed {
+            event: envelope.event,
+            origin: envelope.origin,
+            accepts_payload: envelope.accepts_payload,
+        },
+        Message::Bad { error, envelope_id } => Said::Bad { envelope_id, error },
+    }
+}
+
+/// The id of an envelope of which only a part can be read.
+pub fn envelope_id(frame: &[u8]) -> Option<String> {
+    envelope::id_in(frame)
+}
+
+/// Whether a frame of RTM is for the connection alone.
+pub fn is_own(event: &Event) -> bool {
+    matches!(rtm::meaning(event), rtm::Meaning::Ours)
+}

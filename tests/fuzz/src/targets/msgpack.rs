@@ -1,0 +1,82 @@
+//! A channel layer's msgpack message, beside `rmpv`.
+
+use djangobot_event::{Event, MAX_DEPTH, MsgpackError};
+
+use crate::{Target, json, proportion, samples};
+
+pub(crate) const TARGET: Target = Target {
+    name: "msgpack",
+    check,
+    seeds,
+    words: &["\u{81}", "type", "text", "channel", "reply_channel"],
+    longest: 1024,
+};
+
+fn seeds() -> Vec<Vec<u8>> {
+    let events = samples::EVENTS.iter().map(|text| text.as_bytes().to_vec());
+    let mut seeds: Vec<_> = events
+        .chain(samples::of_slack())
+        .filter_map(|text| Some(json::msgpack(&Event::parse(text).ok()?)))
+        .collect();
+    // All forms that none of these has.
+    seeds.push(
+        [
+            &b"\xde\x00\x0a"[..],
+            b"\xa1a\xca\x3f\x00\x00\x00\xa1b\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00",
+            b"\xa1c\xc4\x02by\xa1d\xc5\x00\x02by\xa1e\xc6\x00\x00\x00\x02by",
+            b"\xd9\x01f\xd3\x80\x00\x00\x00\x00\x00\x00\x00\xda\x00\x01g\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\xdb\x00\x00\x00\x01h\xdc\x00\x01\xd0\x80\xa1i\xdd\x00\x00\x00\x01\xd1\x80\x00",
+            b"\xa1j\xdf\x00\x00\x00\x01\xa1k\xd6\x01\x00\x00\x00\x00",
+        ]
+        .concat(),
+    );
+    seeds
+}
+
+fn check(input: &[u8]) {
+    let ours = proportion::bounded(input, 96, || Event::from_msgpack(input));
+    let mut rest = input;
+    let theirs = rmpv::decode::read_value(&mut rest)
+        .ok()
+        .filter(|value| rest.is_empty() && value.is_map());
+    match ours {
+        Ok(event) => {
+            let theirs = theirs.expect("only what is msgpack is read");
+            let theirs = json::of_msgpack(&theirs).expect("only what JSON has is read");
+            let text = json::text(&event);
+            json::assert_same(&serde_json::from_str(&text).expect("it is JSON"), &theirs);
+            let again = Event::from_msgpack(&json::msgpack(&event)).expect("we read what we write");
+            json::assert_same(
+                &serde_json::from_str(&json::text(&again)).expect("it is JSON"),
+                &theirs,
+            );
+            if !event.notes().duplicate_keys {
+                assert_eq!(json::text(&again), text);
+            }
+        }
+        Err(error) => {
+            assert_place(&error, input);
+            let is_event = theirs
+                .as_ref()
+                .and_then(json::of_msgpack)
+                .is_some_and(|value| json::depth(&value) <= MAX_DEPTH);
+            // `rmpv` takes the byte that msgpack never uses for nil.
+            let is_unused =
+                matches!(error, MsgpackError::NotJson { found, .. } if found.contains("c1"));
+            assert!(!is_event || is_unused, "{error}");
+        }
+    }
+}
+
+fn assert_place(error: &MsgpackError, input: &[u8]) {
+    let offset = match *error {
+        MsgpackError::Truncated { offset, .. }
+        | MsgpackError::Trailing { offset }
+        | MsgpackError::KeyNotText { offset, .. }
+        | MsgpackError::NotUtf8 { offset, .. }
+        | MsgpackError::NotJson { offset, .. }
+        | MsgpackError::TooDeep { offset } => offset,
+        MsgpackError::NotAMap { .. } | MsgpackError::NotAnEvent(_) => 0,
+    };
+    assert!(offset <= input.len(), "{error}");
+}

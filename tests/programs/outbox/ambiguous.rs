@@ -1,0 +1,247 @@
+//! Calls whose answer was lost: what they did is found out, and done once.
+
+use djangobot_tests::eventually;
+use local_slack::Answer;
+use serde_json::json;
+
+use super::{World, numbers, silent};
+use crate::bridge::calls;
+
+#[tokio::test]
+async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
+    let world = World::new().await;
+    let _bridge = world.bridge().await;
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    let mut n = 0;
+    for perform in [true, false] {
+        for answer in [
+            Answer {
+                status: 500,
+                body: Some("no JSON".into()),
+                ..Answer::default()
+            },
+            Answer {
+                status: 502,
+                ..Answer::default()
+            },
+            Answer {
+                error: Some("fatal_error".into()),
+                ..Answer::default()
+            },
+            Answer {
+                hang_up: true,
+                ..Answer::default()
+            },
+            Answer {
+                body: Some("{\"ok\": tr".into()),
+                ..Answer::default()
+            },
+            // What stands before Slack may not know what it says.
+            Answer {
+                status: 503,
+                body: Some("try later".into()),
+                ..Answer::default()
+            },
+        ] {
+            let answer = Answer { perform, ..answer };
+            world.control.answer("chat.postMessage", answer.clone());
+            let message = json!({"text": n.to_string(), "reply_channel": reply, "id": n});
+            app.send("slack.send", &message).await;
+            n += 1;
+            let told = app.next(&reply).await;
+            let texts = world.texts("general").await;
+            assert_eq!(texts, numbers(0..n), "{answer:?}");
+            let last = world.posted("general", None).await.pop().unwrap();
+            assert_eq!(
+                (&told["type"], &told["ts"], &told["request"]),
+                (&json!("slack.sent"), &last["ts"], &json!(n - 1)),
+                "{answer:?}: {told}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reply_is_looked_up_in_its_thread() {
+    let world = World::new().await;
+    let _bridge = world.bridge().await;
+    let mut app = world.app();
+    let thread = world.control.say("alice", "general", "well?").unwrap();
+    for (text, perform) in [("lost", true), ("undone", false)] {
+        let cut = Answer {
+            hang_up: true,
+            perform,
+            ..Answer::default()
+        };
+        world.control.answer("chat.postMessage", cut);
+        let message = json!({"text": text, "thread_ts": thread});
+        app.send("slack.send", &message).await;
+        calls(&world.control, "conversations.replies", 1).await;
+    }
+    eventually("both are there", async || {
+        let thread = world.posted("general", Some(&thread)).await;
+        let texts: Vec<_> = thread.iter().map(|it| it["text"].clone()).collect();
+        (texts == ["well?", "lost", "undone"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_with_metadata_of_the_apps_is_told_from_its_like() {
+    let world = World::new().await;
+    let bridge = world.bridge().await;
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    let message = json!({"text": "done & dusted", "reply_channel": reply,
+        "metadata": {"event_type": "task_done", "event_payload": {"n": 1}}});
+    let mut seen = Vec::new();
+    for perform in [None, Some(true), Some(false)] {
+        if let Some(perform) = perform {
+            let cut = Answer {
+                hang_up: true,
+                perform,
+                ..Answer::default()
+            };
+            world.control.answer("chat.postMessage", cut);
+        }
+        app.send("slack.send", &message).await;
+        let told = app.next(&reply).await;
+        assert_eq!(told["type"], "slack.sent", "{told}");
+        seen.push(told["ts"].clone());
+    }
+    let posted = world.posted("general", None).await;
+    let ts: Vec<_> = posted.iter().map(|it| it["ts"].clone()).collect();
+    assert_eq!(ts, seen, "each is its own");
+    assert!(
+        posted
+            .iter()
+            .all(|it| it["metadata"] == message["metadata"])
+    );
+    for (outcome, count) in [("found", 1.0), ("absent", 1.0)] {
+        let metric = format!("djangobot_ambiguous_sends_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(bridge.metric(&metric).await, count, "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_may_give_no_metadata_posts_without_and_is_looked_up_by_what_it_says() {
+    let world = World::new().await;
+    let not_an_app = Answer {
+        error: Some("metadata_must_be_sent_from_app".into()),
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", not_an_app);
+    let mut bridge = world.bridge().await;
+    let mut app = world.app();
+    app.send("slack.send", &json!({"text": "0"})).await;
+    assert_eq!(world.has("general", 1).await, numbers(0..1));
+    bridge.line("posts carry no metadata").await;
+    // Also after a restart.
+    world.control.answer("chat.postMessage", silent());
+    app.send("slack.send", &json!({"text": "1"})).await;
+    app.send("slack.send", &json!({"text": "2"})).await;
+    world.called("chat.postMessage", 3).await;
+    world.layer_is_empty().await;
+    bridge.kill().await;
+    let _bridge = world.bridge().await;
+    assert_eq!(world.has("general", 3).await, numbers(0..3));
+    let posted = world.posted("general", None).await;
+    assert!(posted.iter().all(|it| it["metadata"].is_null()));
+}
+
+#[tokio::test]
+async fn where_history_may_not_be_read_the_failure_names_the_scope() {
+    let world = World::new().await;
+    let mut bridge = world.bridge().await;
+    world
+        .control
+        .set_scopes(&["chat:write", "channels:read", "rtm:stream", "users:read"]);
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    for (n, reply) in [(0, Some(&reply)), (1, None)] {
+        let cut = Answer {
+            hang_up: true,
+            perform: true,
+            ..Answer::default()
+        };
+        world.control.answer("chat.postMessage", cut);
+        let mut message = json!({"text": n.to_string()});
+        if let Some(reply) = reply {
+            message["reply_channel"] = reply.as_str().into();
+        }
+        app.send("slack.send", &message).await;
+    }
+    let told = app.next(&reply).await;
+    assert_eq!(
+        (&told["type"], &told["error"]),
+        (&json!("slack.failed"), &json!("interrupted")),
+        "{told}"
+    );
+    let line = bridge.line("Kept as dead letter 1 ").await;
+    for words in [told["detail"].as_str().unwrap(), &line] {
+        assert!(
+            words.contains("Slack may have carried it out")
+                && words.contains("lacks the scope")
+                && words.contains("channels:history"),
+            "{words}"
+        );
+    }
+    // Killed in the middle of a call, it says the same.
+    world.control.answer("chat.postMessage", silent());
+    app.send("slack.send", &json!({"text": "2"})).await;
+    world.called("chat.postMessage", 3).await;
+    world.layer_is_empty().await;
+    bridge.kill().await;
+    let mut bridge = world.bridge().await;
+    let line = bridge.line("Kept as dead letter 2 ").await;
+    assert!(
+        line.contains("was ended while it called") && line.contains("channels:history"),
+        "{line}"
+    );
+    app.send("slack.send", &json!({"text": "3"})).await;
+    calls(&world.control, "chat.postMessage", 1).await;
+    let refused = "djangobot_ambiguous_sends_total{outcome=\"refused\"}";
+    assert_eq!(bridge.metric(refused).await, 1.0);
+}
+
+#[tokio::test]
+async fn what_may_be_done_twice_is_and_what_was_done_is_a_success() {
+    let world = World::new().await;
+    let _bridge = world.bridge().await;
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    app.send(
+        "slack.send",
+        &json!({"text": "first", "reply_channel": reply}),
+    )
+    .await;
+    let first = app.next(&reply).await;
+    let (channel, ts) = (&first["channel"], &first["ts"]);
+    for (method, arguments) in [
+        ("chat.update", json!({"ts": ts, "text": "second"})),
+        ("reactions.add", json!({"timestamp": ts, "name": "eyes"})),
+        ("reactions.remove", json!({"timestamp": ts, "name": "eyes"})),
+        ("chat.delete", json!({"ts": ts})),
+    ] {
+        let cut = Answer {
+            hang_up: true,
+            perform: true,
+            ..Answer::default()
+        };
+        world.control.answer(method, cut);
+        let mut message = arguments;
+        message["method"] = method.into();
+        message["channel"] = channel.clone();
+        message["reply_channel"] = reply.as_str().into();
+        app.send("slack.send", &message).await;
+        let told = app.next(&reply).await;
+        assert_eq!(told["type"], "slack.sent", "{method}: {told}");
+        assert_eq!(world.calls(method).len(), 2, "{method}");
+    }
+    // What was not there in the first place is a failure.
+    let gone =
+        json!({"method": "chat.delete", "channel": channel, "ts": ts, "reply_channel": reply});
+    app.send("slack.send", &gone).await;
+    assert_eq!(app.next(&reply).await["error"], "message_not_found");
+}

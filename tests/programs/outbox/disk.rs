@@ -1,0 +1,121 @@
+//! A disk that is full: what it can't take stays in the layer, and what it has is neither lost nor doubled.
+
+use std::process::Command;
+
+use local_slack::Answer;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
+
+use super::{World, numbers};
+use crate::app::App;
+use crate::bridge::{Bridge, calls, djangobot};
+use crate::command_line::with_slack;
+
+/// A bridge whose files may have half a megabyte each, as if the disk were full beyond it: what exceeds it fails.
+async fn cramped(world: &World) -> Bridge {
+    let plain = with_slack(
+        djangobot(world.folder.path(), &["--listen", "127.0.0.1:0"]),
+        &world.slack,
+    );
+    let mut cramped = Command::new("sh");
+    cramped
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 1024; exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .current_dir(world.folder.path());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => cramped.env(name, value),
+            None => cramped.env_remove(name),
+        };
+    }
+    let mut bridge = Bridge::of(cramped).await;
+    bridge.line("the roster is loaded").await;
+    bridge
+}
+
+/// Sends more than fits on that disk, to two channels in turn, slowly.
+async fn flood(world: &World, app: &mut App, messages: usize) {
+    let slowly = Answer {
+        times: u64::MAX,
+        delay_ms: 50,
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", slowly);
+    for n in 0..messages {
+        let text = format!("{} {}", n / 2, "x".repeat(8_000));
+        let channel = ["general", "random"][n % 2];
+        let message = json!({"text": text, "channel": channel});
+        app.send("slack.send", &message).await;
+    }
+}
+
+async fn numbers_of(world: &World, channel: &str, count: usize) -> Vec<String> {
+    let texts = world.has(channel, count).await;
+    let number = |text: &String| text.split_once(' ').unwrap().0.to_owned();
+    texts.iter().map(number).collect()
+}
+
+#[tokio::test]
+async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
+    const MESSAGES: usize = 100;
+    let world = World::new().await;
+    let mut bridge = cramped(&world).await;
+    let mut app = world.app();
+    flood(&world, &mut app, MESSAGES).await;
+    bridge.line("stays in the channel layer").await;
+    calls(&world.control, "chat.postMessage", MESSAGES).await;
+    for channel in ["general", "random"] {
+        let posted = numbers_of(&world, channel, MESSAGES / 2).await;
+        assert_eq!(posted, numbers(0..MESSAGES / 2), "{channel}");
+    }
+    assert!(bridge.metric("djangobot_outbox_errors_total").await > 1.0);
+    // Somebody makes room.
+    let room = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap());
+    prlimit(process, Resource::Fsize, room).unwrap();
+    let more = json!({"text": "more", "channel": "ops"});
+    app.send("slack.send", &more).await;
+    world.has("ops", 1).await;
+    bridge.metric_is("djangobot_outbox_messages", 0.0).await;
+    world.layer_is_empty().await;
+    let (told, over) = (
+        bridge.logs("stays in the channel layer"),
+        bridge.logs("are written to the disk again"),
+    );
+    assert!(
+        !over.is_empty() && over.len() == told.len(),
+        "{told:?} {over:?}"
+    );
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_kill_at_a_full_disk_neither_loses_nor_doubles() {
+    const MESSAGES: usize = 100;
+    let world = World::new().await;
+    let mut bridge = cramped(&world).await;
+    let mut app = world.app();
+    flood(&world, &mut app, MESSAGES).await;
+    bridge.line("stays in the channel layer").await;
+    world.called("chat.postMessage", 20).await;
+    bridge.kill().await;
+    let left = world.redis.cli(&["KEYS", "asgislack.send$djangobot.*"]);
+    assert!(
+        !left.is_empty(),
+        "some are in the outbox and some in the layer"
+    );
+    let bridge = world.bridge().await;
+    world.layer_is_empty().await;
+    bridge.metric_is("djangobot_outbox_messages", 0.0).await;
+    for channel in ["general", "random"] {
+        let posted = numbers_of(&world, channel, MESSAGES / 2).await;
+        let mut posted: Vec<usize> = posted.iter().map(|it| it.parse().unwrap()).collect();
+        // Only those of one place keep their order.
+        posted.sort_unstable();
+        assert_eq!(posted, (0..MESSAGES / 2).collect::<Vec<_>>(), "{channel}");
+    }
+}

@@ -1,0 +1,59 @@
+//! Dead letters, several at a time.
+
+use local_slack::Answer;
+use serde_json::{Value, json};
+
+use super::World;
+use crate::app::App;
+use crate::bridge::{Bridge, Djangobot, djangobot};
+
+#[tokio::test]
+async fn dead_letters_are_sent_again_and_dropped_together() {
+    let world = World::new().await;
+    let mut bridge = world.bridge().await;
+    let run = async |arguments: &[&str]| {
+        let arguments = [&["dead-letters"], arguments].concat();
+        Djangobot::run(djangobot(world.folder.path(), &arguments)).await
+    };
+    let mut app = world.app();
+    let fall = async |app: &mut App, bridge: &mut Bridge, numbers: std::ops::Range<u64>| {
+        for n in numbers {
+            let message = json!({"text": n.to_string(), "channel": "ops"});
+            app.send("slack.send", &message).await;
+            bridge.line(&format!("Kept as dead letter {n} ")).await;
+        }
+    };
+    let archived = Answer {
+        times: 5,
+        error: Some("is_archived".into()),
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", archived);
+    fall(&mut app, &mut bridge, 1..6).await;
+    app.put("slack.send", b"\xc1").await;
+    bridge.line("Kept as dead letter 6 ").await;
+    assert_eq!(run(&["drop", "1", "3"]).await.code, Some(0));
+    assert_eq!(run(&["retry"]).await.code, Some(2));
+    let ended = run(&["retry", "2", "7", &world.redis.url()]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("there is no dead letter 7"),
+        "{ended:?}"
+    );
+    assert_eq!(world.has("ops", 1).await, ["2"]);
+
+    // Where no bridge runs, too: the next one takes them.
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let ended = run(&["retry", "--all"]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("1 of 3 dead letters"), "{ended:?}");
+    let listed: Value = serde_json::from_str(&run(&["list", "--json"]).await.stdout).unwrap();
+    assert_eq!(
+        (listed.as_array().unwrap().len(), &listed[0]["id"]),
+        (1, &json!(6))
+    );
+    let _bridge = world.bridge().await;
+    assert_eq!(world.has("ops", 3).await, ["2", "4", "5"]);
+    assert_eq!(run(&["drop", "--all"]).await.code, Some(0));
+    assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+}
