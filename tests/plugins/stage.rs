@@ -46,6 +46,7 @@ impl Role {
             // Short, so that what runs into them is soon over; long enough for a busy machine.
             limits: LimitsConfig {
                 time_ms: Some(50),
+                host_calls: Some(1_000),
                 memory_mib: Some(16),
                 ..LimitsConfig::default()
             },
