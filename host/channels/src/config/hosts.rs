@@ -248,6 +248,9 @@ impl<'a> Setting<'a> {
 /// Reads a URL as `redis.ConnectionPool.from_url` does; unknown options go to `warnings`.
 pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if url.fragment().is_some_and(|rest| rest.contains('@')) {
+        return Err("what stands behind the # has no meaning; write # in a password as %23".into());
+    }
     let mut host = match url.scheme() {
         "redis" | "rediss" | "valkey" | "valkeys" => {
             // An IPv6 address stands in brackets in a URL, and without them elsewhere.
@@ -278,6 +281,12 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
                 "{}: the option {name} is not known here and was passed over",
                 redact(text)
             )),
+            // What is wrong may be quoted there.
+            Err(_) if has_at_behind_host(text) => {
+                return Err(format!(
+                    "{name}: it has another value than it can have; write ? in a password as %3F"
+                ));
+            }
             Err(reason) => return Err(format!("{name}: {reason}")),
         }
     }

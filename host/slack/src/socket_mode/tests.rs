@@ -153,7 +153,9 @@ async fn envelopes_of_all_kinds_come_out_and_are_acknowledged_by_their_ids() {
         (frame.event.unwrap(), frame.origin)
     };
     let (event, origin) = check(&mut mode, &mut server, numbered(7)).await;
-    assert_eq!(event.raw(), br#"{"n":7,"type":"message"}"#.as_slice());
+    // In which order `json!` writes keys depends on what else is built.
+    let inner: serde_json::Value = serde_json::from_slice(event.raw()).unwrap();
+    assert_eq!(inner, json!({"type": "message", "n": 7}));
     assert_eq!(origin.event_id.as_deref(), Some("Ev7"));
     assert_eq!(origin.envelope_id.as_deref(), Some("E7"));
 

@@ -54,6 +54,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "redis\nu\n5/\n?x\nh",
         "redis\nu\n5?\n#x\nh",
         "redis\nu\n5?x&\n&y\nh",
+        "redis\nu\na@b\n#x\nh",
     ])
 }
 
@@ -65,7 +66,7 @@ fn check(input: &[u8]) {
     let secret = match lines.as_slice() {
         // With a `=` it would be an option that has a value.
         [scheme, user, before, after, rest]
-            if !before.contains('=')
+            if ![user, before, after].iter().any(|part| part.contains('='))
                 && !scheme.is_empty()
                 && scheme
                     .bytes()
