@@ -90,6 +90,49 @@ async fn live_messages_wait_for_their_conversations_history_and_for_no_other() {
 }
 
 #[tokio::test]
+async fn a_stop_while_history_is_read_changes_no_order() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let control = slack.control();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    let channels = ["slack.message", "slack.numbered", "slack.last"];
+    app.receive(&channels).await;
+    control.say("alice", "general", "zero").unwrap();
+    assert_eq!(said(&app.next("slack.message").await), ("zero".into(), 1));
+    bridge.terminate().await;
+    control.say("alice", "general", "one").unwrap();
+    let never = Answer {
+        times: 100,
+        delay_ms: 3_600_000,
+        ..Answer::default()
+    };
+    control.answer("conversations.history", never);
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    control.say("alice", "general", "two").unwrap();
+    // What is in no history must not wait for the next start.
+    let general = control.channel_id("general").unwrap();
+    control.emit(
+        None,
+        &json!({"type": "numbered", "channel": general, "n": 7}),
+    );
+    eventually("a history is asked for", async || {
+        (!control.calls(Some("conversations.history")).is_empty()).then_some(())
+    })
+    .await;
+    control.emit(None, &json!({"type": "last"}));
+    app.next("slack.last").await;
+    bridge.terminate().await;
+    assert_eq!(app.next("slack.numbered").await["n"], 7);
+    control.clear_answers();
+    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    control.say("alice", "general", "three").unwrap();
+    for expect in [("one", 2), ("two", 2), ("three", 1)] {
+        let next = said(&app.next("slack.message").await);
+        assert_eq!((&*next.0, next.1), expect);
+    }
+}
+
+#[tokio::test]
 async fn a_history_that_may_not_be_read_is_told_and_holds_nothing_up() {
     let (slack, redis, folder) = (
         slack_with(Options::default()).await,

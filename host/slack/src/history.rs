@@ -112,6 +112,11 @@ impl History {
         History { api, pacer }
     }
 
+    /// Slack's time in Unix seconds, as [`WebApi::slack_time`] knows it.
+    pub fn slack_time(&self) -> Option<f64> {
+        self.api.slack_time()
+    }
+
     /// Lists the conversations that the token's user is in, without archived ones.
     ///
     /// # Errors

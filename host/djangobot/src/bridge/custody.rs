@@ -23,8 +23,6 @@ use crate::state::put_fact;
 const MARK: &str = "events_safe_until";
 /// Ids that are remembered, at most.
 const REMEMBERED: usize = 500_000;
-/// How long they are: Slack gives an event again within minutes, and says that it may for up to a day after trouble.
-const WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// How often new ids are written. What became safe since then may come twice after a kill, never be lost.
 const FLUSH: Duration = Duration::from_millis(200);
 /// What is tidied up in the file, in flushes.
@@ -185,10 +183,8 @@ impl Waiter {
 impl Ledger {
     /// The ledger with the ids that `journal`'s file remembers.
     pub(crate) async fn open(journal: &Journal) -> Result<Self, JournalError> {
-        let oldest = now() - WINDOW.as_secs_f64();
         let rows = journal
             .write(move |database| {
-                database.execute("DELETE FROM recent WHERE at < ?1", [oldest])?;
                 let mut query = database.prepare("SELECT ids FROM recent ORDER BY rowid DESC")?;
                 let mut rows = query.query([])?;
                 let (mut chunks, mut count) = (Vec::new(), 0);
@@ -376,9 +372,8 @@ fn flush(
     if tidy {
         // Rows are small, so that many make up the number: an old one too many does no harm.
         database.execute(
-            "DELETE FROM recent WHERE at < ?1
-             OR rowid <= (SELECT max(rowid) - ?2 FROM recent)",
-            params![now() - WINDOW.as_secs_f64(), REMEMBERED as u64],
+            "DELETE FROM recent WHERE rowid <= (SELECT max(rowid) - ?1 FROM recent)",
+            [REMEMBERED as u64],
         )?;
     }
     Ok(())

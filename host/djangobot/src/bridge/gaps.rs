@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::custody::{Ledger, Micros};
+use super::inbound::micros_of;
 use super::passage;
 use crate::config::HistorySettings;
 use crate::metrics::Metrics;
@@ -83,7 +84,7 @@ impl Gaps {
         if self.settings.reach.is_zero() {
             return;
         }
-        let now = micros_now();
+        let now = self.now();
         let Some(since) = self.ledger.freeze() else {
             self.ledger
                 .set_mark(now.saturating_sub(MARGIN.as_micros() as Micros));
@@ -176,16 +177,10 @@ impl Gaps {
                     pending.remove(&id);
                 }
                 let live = filling.release(&id);
-                // What was said since the connection was made is in both.
-                let came: HashSet<String> = live.iter().filter_map(ts_of_frame).collect();
-                let mut found: Vec<Found> = messages
-                    .into_iter()
-                    .filter(|event| event.text("/ts").is_none_or(|ts| !came.contains(&*ts)))
-                    .map(|event| (old(event), true))
-                    .collect();
-                filling.filled += found.len();
-                self.metrics.history().increment(found.len() as u64);
-                found.extend(live.into_iter().map(|frame| (frame, false)));
+                let found = merge(messages, live);
+                let filled = found.iter().filter(|(_, is_old)| *is_old).count();
+                filling.filled += filled;
+                self.metrics.history().increment(filled as u64);
                 found
             }
             Some(Read::Over { is_whole: true }) => {
@@ -204,6 +199,30 @@ impl Gaps {
                 rest.into_iter().map(|frame| (frame, false)).collect()
             }
         }
+    }
+
+    /// Ends the filling for a stop; gives what is nowhere but here. A message of a conversation that was going to be read
+    /// is not: it comes again, behind those before it, when the gap is filled after the next start.
+    pub(crate) fn stop(&mut self) -> Vec<Frame> {
+        let Some(filling) = self.filling.take() else {
+            return Vec::new();
+        };
+        let Filling { pending, held, .. } = filling;
+        let comes_again = |id: &str, frame: &Frame| {
+            let is_pending = pending.as_ref().is_some_and(|pending| pending.contains(id));
+            is_pending && ts_of_frame(frame).is_some()
+        };
+        let held = held.into_iter().flat_map(|(id, mut frames)| {
+            frames.retain(|frame| !comes_again(&id, frame));
+            frames
+        });
+        held.collect()
+    }
+
+    /// The time, in Slack's words where it has told it: what is looked for lies in its history.
+    fn now(&self) -> Micros {
+        let slacks = self.history.slack_time();
+        slacks.map_or_else(micros_now, |seconds| (seconds * 1e6) as Micros)
     }
 
     /// Ends the filling; gives what waited for it. The gap stays open until a later one is filled.
@@ -326,6 +345,27 @@ impl Reader {
     }
 }
 
+/// What history has of a conversation and what came live in it meanwhile, in one order. What was said since a connection
+/// was made is in both; and where there was more than one, what history has lies between what came live.
+fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Found> {
+    let came: HashSet<String> = live.iter().filter_map(ts_of_frame).collect();
+    let is_missing = |event: &Event| event.text("/ts").is_none_or(|ts| !came.contains(&*ts));
+    let found = messages.into_iter().filter(is_missing);
+    let found = found.map(|event| (old(event), true));
+    let mut all: Vec<Found> = found
+        .chain(live.into_iter().map(|frame| (frame, false)))
+        .collect();
+    // What is no message stays behind what came before it.
+    let mut last = 0;
+    all.sort_by_cached_key(|(frame, _)| {
+        last = ts_of_frame(frame)
+            .and_then(|ts| micros_of(&ts))
+            .unwrap_or(last);
+        last
+    });
+    all
+}
+
 /// A message of history as a frame that came just now.
 fn old(event: Event) -> Frame {
     Frame {
@@ -360,4 +400,38 @@ fn micros_now() -> Micros {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     now.as_micros() as Micros
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_history_has_lies_between_what_came_live_over_several_connections() {
+        let event = |json: &'static str| Event::parse(json).unwrap();
+        let live = [
+            r#"{"type":"message","ts":"1.0","n":1}"#,
+            r#"{"type":"reaction_added","event_ts":"9.9","n":2}"#,
+            r#"{"type":"message","ts":"4.0","n":5}"#,
+        ];
+        let history = [
+            r#"{"type":"message","ts":"1.0","n":0}"#,
+            r#"{"type":"message","ts":"2.0","n":3}"#,
+            r#"{"type":"message","ts":"3.0","n":4}"#,
+        ];
+        let live = live.map(|json| Frame {
+            origin: Origin::default(),
+            ..old(event(json))
+        });
+        let merged = merge(history.map(event).to_vec(), VecDeque::from(live));
+        let numbers: Vec<_> = merged
+            .iter()
+            .map(|(frame, is_old)| {
+                let n = frame.event.as_ref().unwrap().get("/n").unwrap();
+                (n.as_i64().unwrap(), *is_old)
+            })
+            .collect();
+        let expect = [(1, false), (2, false), (3, true), (4, true), (5, false)];
+        assert_eq!(numbers, expect);
+    }
 }

@@ -129,7 +129,7 @@ impl Inbound {
                 }
             }
         }
-        for frame in self.gaps.give_up() {
+        for frame in self.gaps.stop() {
             self.frame(frame, false, &mut lanes, &mut work).await;
         }
         let last = async {

@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Tap;
 use super::lanes::Lanes;
-use super::outbox::{Left, Outbox, Page, RowId};
+use super::outbox::{self, Key, Left, Outbox, Page, RowId};
 use super::post::{Post, Unsent};
 use super::request::{Refusal, Reply, Rules};
 use crate::journal::JournalError;
 use crate::metrics::Metrics;
 use crate::state::State;
-use job::{Held, Job, Message, Taken, Task, Untold, text};
+use job::{Held, Job, Message, Staying, Taken, Task, Untold, text};
 use passing::passing;
 use reading::Reading;
 pub(crate) use reading::Writing;
@@ -124,6 +124,12 @@ struct Flow<'a> {
     tide: Tide,
     /// Messages that the disk could not take, in their place among those that wait on it.
     late: VecDeque<Message>,
+    /// Counts these until they are finished.
+    in_layer: Staying,
+    /// The disk could not take one of those that are on their way to it, and so takes none of those behind it.
+    is_broken: bool,
+    /// The last one that was given to the disk.
+    newest: Option<Key>,
 }
 
 impl Outbound {
@@ -138,9 +144,8 @@ impl Outbound {
         let outcome = loop {
             self.take_up(&mut flow);
             self.measure(&flow);
-            let has_place = flow.keeping.len() < KEEPING
-                && flow.late.is_empty()
-                && self.outbox.bytes() < ON_DISK;
+            let has_place =
+                flow.keeping.len() < KEEPING && flow.is_in_order() && self.outbox.bytes() < ON_DISK;
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
                 Some(ended) = flow.work.next() => {
@@ -152,7 +157,9 @@ impl Outbound {
                 // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
                 taken = self.take(&*receiver, &mut reading), if has_place => {
                     if let Some(delivery) = taken {
-                        flow.keeping.push_back(self.keep(delivery).boxed());
+                        let message = self.read(delivery);
+                        let behind = flow.behind(&message);
+                        flow.keeping.push_back(self.keep(message, behind).boxed());
                     }
                 }
             }
@@ -208,18 +215,26 @@ impl Outbound {
         }
     }
 
-    /// Puts a message into the outbox. What can't be read stays in the layer until it is a dead letter.
-    async fn keep(&self, delivery: Delivery) -> Kept {
+    fn read(&self, delivery: Delivery) -> Message {
         let content = self.decode(&delivery);
         if let (Some(tap), Ok(event)) = (&self.tap, &content) {
             tap.send(&self.channel, event);
         }
-        let message = Message::given(delivery, content, self.layer.wire());
+        Message::given(delivery, content, self.layer.wire())
+    }
+
+    /// Puts a message into the outbox, behind another one. What can't be read stays in the layer until it is a dead
+    /// letter.
+    async fn keep(&self, message: Message, behind: Option<Key>) -> Kept {
         let stored = match &message.content {
-            Ok(event) => match self.outbox.keep(message.key, text(event)).await {
-                Ok(row) => {
+            Ok(event) => match self.outbox.keep(message.key, text(event), behind).await {
+                Ok(kept) => {
                     self.writing.worked();
-                    row.map_or(Stored::Known, Stored::There)
+                    match kept {
+                        outbox::Kept::There(row) => Stored::There(row),
+                        outbox::Kept::Known => Stored::Known,
+                        outbox::Kept::Gap => Stored::Not,
+                    }
                 }
                 Err(error) => {
                     self.writing.failed(&error, &self.metrics);
@@ -261,7 +276,8 @@ impl Outbound {
             Some(_) => {}
             None => {
                 flow.tide.bar();
-                flow.late.push_back(message);
+                flow.is_broken |= message.content.is_ok();
+                flow.late.push_back(flow.in_layer.mark(message));
             }
         }
     }
@@ -278,7 +294,7 @@ impl Outbound {
             Stored::Not => return Some(message),
         };
         let is_known = matches!(held, Held::Nowhere);
-        if let Held::Layer(delivery) = std::mem::replace(&mut message.held, held) {
+        if let Held::Layer(delivery, _) = std::mem::replace(&mut message.held, held) {
             let receiver = flow.receiver;
             let leaving = async move {
                 self.leave_layer(receiver, &delivery).await;
@@ -483,6 +499,25 @@ impl<'a> Flow<'a> {
             keeping: FuturesOrdered::new(),
             tide: Tide::new(newest),
             late: VecDeque::new(),
+            in_layer: Staying::default(),
+            is_broken: false,
+            newest: None,
+        }
+    }
+
+    /// Whether another message may go to the disk: none that came before it is in the layer alone. After a restart, what
+    /// the disk has goes before what the layer gives.
+    fn is_in_order(&mut self) -> bool {
+        self.is_broken &= !self.keeping.is_empty();
+        !self.is_broken && self.late.is_empty() && self.in_layer.is_over()
+    }
+
+    /// Which message the disk has to have before it takes this one.
+    fn behind(&mut self, message: &Message) -> Option<Key> {
+        let on_their_way = !self.keeping.is_empty();
+        match message.content {
+            Ok(_) => self.newest.replace(message.key).filter(|_| on_their_way),
+            Err(_) => None,
         }
     }
 

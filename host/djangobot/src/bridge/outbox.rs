@@ -73,6 +73,17 @@ impl RowId {
     }
 }
 
+/// What became of a message that was to be put here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It lies here.
+    There(RowId),
+    /// It was here already.
+    Known,
+    /// The one that it was to be behind is not here.
+    Gap,
+}
+
 /// What a message is known by: the same whenever the layer gives it, and other than that of any other message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key([u8; 16]);
@@ -235,19 +246,20 @@ impl Outbox {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// Puts a message behind all others; `None` where it is known already. Those that are brought one after the other get
-    /// growing numbers.
+    /// Puts a message behind all others, and surely behind the one with the key `behind`: where the disk did not take
+    /// that, it takes neither this one. Those that are brought one after the other get growing numbers.
     pub(crate) async fn keep(
         &self,
         key: Key,
         message: Bytes,
-    ) -> Result<Option<RowId>, JournalError> {
+        behind: Option<Key>,
+    ) -> Result<Kept, JournalError> {
         let size = message.len() as u64;
         let kept = self
             .journal
-            .write(move |database| append(database, key, &message))
+            .write(move |database| append_behind(database, key, &message, behind))
             .await?;
-        if kept.is_some() {
+        if let Kept::There(_) = kept {
             self.grew(1, size + ROW);
         }
         Ok(kept)
@@ -399,6 +411,23 @@ fn now() -> f64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64()
+}
+
+/// As [`append`], where the message with the key `behind` is there.
+fn append_behind(
+    database: &Connection,
+    key: Key,
+    message: &[u8],
+    behind: Option<Key>,
+) -> rusqlite::Result<Kept> {
+    if let Some(behind) = behind {
+        let mut query = database.prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?;
+        let found = query.query_row([&behind.0[..]], |_| Ok(())).optional()?;
+        if found.is_none() {
+            return Ok(Kept::Gap);
+        }
+    }
+    Ok(append(database, key, message)?.map_or(Kept::Known, Kept::There))
 }
 
 fn append(database: &Connection, key: Key, message: &[u8]) -> rusqlite::Result<Option<RowId>> {

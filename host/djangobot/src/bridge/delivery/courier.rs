@@ -16,6 +16,9 @@ const BATCH: usize = 512;
 /// How often a channel that stays full or away is spoken of again.
 const REMINDER: Duration = Duration::from_secs(60);
 
+/// How often a disk that would not let go of events is asked again.
+const FORGET_AGAIN: Duration = Duration::from_secs(1);
+
 /// Empties one queue into the layer.
 pub(super) struct Courier {
     pub(super) layer: Arc<dyn ChannelLayer>,
@@ -83,6 +86,10 @@ impl Courier {
             }
             backoff.wait().await;
         }
+        let unforgotten = self.queue.lock().unforgotten;
+        if let Some(upto) = unforgotten {
+            forget(&self.spool, &self.queue, upto).await;
+        }
     }
 
     /// The oldest events, once there are any; `None` when the queue is closed and nothing of it is in memory.
@@ -107,13 +114,25 @@ impl Courier {
                 waiting.is_spooling().then_some(waiting.settled)
             };
             match behind {
-                None => queue.filled.notified().await,
+                None => self.idle().await,
                 Some(after) => {
                     if let Some(batch) = self.read_back(after, limit).await {
                         return Some(batch);
                     }
                 }
             }
+        }
+    }
+
+    /// Waits for something to do. What the disk would not let go of is tried again meanwhile.
+    async fn idle(&self) {
+        let filled = self.queue.filled.notified();
+        let unforgotten = self.queue.lock().unforgotten;
+        let Some(upto) = unforgotten else {
+            return filled.await;
+        };
+        if tokio::time::timeout(FORGET_AGAIN, filled).await.is_err() {
+            forget(&self.spool, &self.queue, upto).await;
         }
     }
 
@@ -238,9 +257,19 @@ pub(super) async fn forget(spool: &Spool, queue: &Queue, upto: u64) -> u64 {
     let forgotten = spool.forget(queue.channel.as_str(), upto).await;
     let mut waiting = queue.lock();
     match forgotten {
-        Ok(count) => waiting.on_disk = waiting.on_disk.saturating_sub(count),
-        // They are not sent again by this run; the next one may.
-        Err(error) => tracing::warn!("delivered events stay in the spool for now: {error}"),
+        Ok(count) => {
+            waiting.on_disk = waiting.on_disk.saturating_sub(count);
+            waiting.unforgotten = waiting.unforgotten.filter(|more| *more > upto);
+        }
+        // This run does not send them again; the next one would.
+        Err(error) => {
+            if waiting.unforgotten.is_none() {
+                tracing::warn!(
+                    "delivered events stay in the spool until it can be written: {error}"
+                );
+            }
+            waiting.unforgotten = waiting.unforgotten.max(Some(upto));
+        }
     }
     waiting.left()
 }

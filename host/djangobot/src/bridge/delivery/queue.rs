@@ -55,8 +55,10 @@ pub(super) struct Waiting {
     pub(super) handed: u64,
     /// All events up to this number are in the layer, or were given up.
     pub(super) settled: u64,
-    /// All events up to this number are off the disk.
+    /// All events up to this number are off the disk, or were to be.
     forgotten: u64,
+    /// Up to this number the disk would not let go of events that are settled.
+    pub(super) unforgotten: Option<u64>,
 }
 
 /// An event in memory.

@@ -311,3 +311,38 @@ async fn what_neither_layer_nor_disk_takes_is_not_safe_until_one_does() {
     assert_eq!(bench.take("slack.message", 60).await, expect);
     assert_eq!(run.drain().await, 0);
 }
+
+#[tokio::test]
+async fn what_was_delivered_and_could_not_be_forgotten_is_as_soon_as_the_disk_lets_go_of_it() {
+    let bench = Bench::new(1000).await;
+    let mut run = bench.run(&[], 100).await;
+    bench.set(AWAY);
+    for n in 0..10 {
+        is_safe(run.push("slack.message", n).await).await;
+    }
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE DELETE ON spool BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let change = |sql: &'static str| run.journal.write(|database| database.execute_batch(sql));
+    change(refuse).await.unwrap();
+    bench.set(UP);
+    assert_eq!(
+        bench.take("slack.message", 10).await,
+        (0..10).collect::<Vec<_>>()
+    );
+    let left = || {
+        run.journal.write(|database| {
+            database.query_row("SELECT count(*) FROM spool", [], |row| row.get::<_, u64>(0))
+        })
+    };
+    assert_eq!(left().await.unwrap(), 10);
+    change("DROP TRIGGER refuse").await.unwrap();
+    let gone = async {
+        while left().await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .unwrap();
+    assert_eq!(run.drain().await, 0);
+}

@@ -1,5 +1,6 @@
 //! A message on its way out: where it is kept meanwhile, what is known of it, what is to be done with it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -15,10 +16,32 @@ use crate::bridge::request::{Refusal, Reply, Request};
 #[derive(Debug)]
 pub(super) enum Held {
     Outbox(RowId),
-    /// The disk could not take it, so that it stays in the layer.
-    Layer(Box<Delivery>),
+    /// The layer alone has it; it is counted where the disk could not take it, so that it stays there.
+    Layer(Box<Delivery>, Option<Counted>),
     /// What plugins made beside a message while the disk could not take it.
     Nowhere,
+}
+
+/// How many messages stay in the layer until they are sent.
+#[derive(Debug, Default)]
+pub(super) struct Staying(Counted);
+
+/// One of them, for as long as this lives.
+type Counted = Arc<()>;
+
+impl Staying {
+    /// Counts a message, if the layer has it.
+    pub(super) fn mark(&self, mut message: Message) -> Message {
+        if let Held::Layer(_, counted) = &mut message.held {
+            *counted = Some(self.0.clone());
+        }
+        message
+    }
+
+    /// Whether all of them are finished.
+    pub(super) fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 /// A message that was taken, before anybody looked what it asks for.
@@ -89,7 +112,7 @@ impl Message {
             is_repeat: delivery.redelivered,
             age: Duration::ZERO,
             outcome: None,
-            held: Held::Layer(Box::new(delivery)),
+            held: Held::Layer(Box::new(delivery), None),
         }
     }
 
@@ -132,7 +155,7 @@ impl Message {
             outbox: outbox.clone(),
             row: match self.held {
                 Held::Outbox(row) => Some(row),
-                Held::Layer(_) | Held::Nowhere => None,
+                Held::Layer(..) | Held::Nowhere => None,
             },
             key: self.key,
             doubt: self.doubt.clone(),

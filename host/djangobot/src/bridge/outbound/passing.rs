@@ -52,7 +52,7 @@ impl Outbound {
                     .map_err(|error| self.writing.failed(&error, &self.metrics))
                     .ok()
             }
-            Held::Layer(_) | Held::Nowhere => None,
+            Held::Layer(..) | Held::Nowhere => None,
         };
         let is_kept = places.is_some();
         for (message, event) in parts.messages {
@@ -147,7 +147,7 @@ impl Outbound {
         (record.key, record.doubt, record.is_repeat) = (key, Doubt::None, false);
         record.row = match held {
             Held::Outbox(row) => Some(row),
-            Held::Layer(_) | Held::Nowhere => None,
+            Held::Layer(..) | Held::Nowhere => None,
         };
         let method = match &task {
             Task::Send(request) => request.method.name.to_owned(),

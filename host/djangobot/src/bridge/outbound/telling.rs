@@ -51,10 +51,10 @@ impl Outbound {
         // What Slack has done is known from here on, whenever we end.
         match &held {
             Held::Outbox(row) if !is_noted => self.decide(*row, &outcome).await,
-            Held::Layer(delivery) if outcome.is_ok() => {
+            Held::Layer(delivery, _) if outcome.is_ok() => {
                 self.leave_layer(receiver, delivery).await;
             }
-            Held::Outbox(_) | Held::Layer(_) | Held::Nowhere => {}
+            Held::Outbox(_) | Held::Layer(..) | Held::Nowhere => {}
         }
         let (answer, ts) = match &outcome {
             Ok(answer) => (sent(&reply, answer.clone()), ts(answer)),
@@ -142,7 +142,7 @@ impl Outbound {
                 self.writing.failed(&error, &self.metrics);
                 error.to_string()
             }),
-            Held::Layer(delivery) => {
+            Held::Layer(delivery, _) => {
                 let buried = self.state.bury(&letter(&self.readable(delivery)));
                 if buried.is_ok() {
                     self.leave_layer(receiver, delivery).await;
@@ -188,7 +188,7 @@ impl Outbound {
     async fn finish(&self, receiver: &dyn Receiver, held: Held, ts: Option<String>) {
         let row = match held {
             Held::Outbox(row) => row,
-            Held::Layer(delivery) => return self.leave_layer(receiver, &delivery).await,
+            Held::Layer(delivery, _) => return self.leave_layer(receiver, &delivery).await,
             Held::Nowhere => return,
         };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));

@@ -29,6 +29,13 @@ async fn texts(outbox: &Outbox) -> Vec<String> {
     page.entries.iter().map(text).collect()
 }
 
+fn there(kept: Kept) -> RowId {
+    match kept {
+        Kept::There(row) => row,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
@@ -45,7 +52,9 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     assert_eq!((newest, outbox.messages(), outbox.bytes()), (0, 0, 0));
     let mut rows = Vec::new();
     for name in ["a", "b", "c"] {
-        rows.push(outbox.keep(Key::new(), text(name)).await.unwrap().unwrap());
+        rows.push(there(
+            outbox.keep(Key::new(), text(name), None).await.unwrap(),
+        ));
     }
     outbox.begun(rows[1], 12.5).await.unwrap();
     outbox
@@ -77,7 +86,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
         outbox.read(1, 1 << 40, 1, 1).await.unwrap().entries[0].begun,
         None
     );
-    let next = outbox.keep(Key::new(), text("d")).await.unwrap().unwrap();
+    let next = there(outbox.keep(Key::new(), text("d"), None).await.unwrap());
     assert_eq!(next.number(), 4);
 }
 
@@ -86,10 +95,16 @@ async fn a_message_is_known_again_also_when_it_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, .. } = open(folder.path()).await;
     let key = Key::new();
-    let row = outbox.keep(key, text("a")).await.unwrap().unwrap();
-    assert_eq!(outbox.keep(key, text("a")).await.unwrap(), None);
+    let row = there(outbox.keep(key, text("a"), None).await.unwrap());
+    assert_eq!(
+        outbox.keep(key, text("a"), None).await.unwrap(),
+        Kept::Known
+    );
     outbox.finish(row, None).await.unwrap();
-    assert_eq!(outbox.keep(key, text("a")).await.unwrap(), None);
+    assert_eq!(
+        outbox.keep(key, text("a"), None).await.unwrap(),
+        Kept::Known
+    );
     assert_eq!((outbox.messages(), outbox.bytes()), (0, 0));
     // Twice is once.
     outbox.finish(row, None).await.unwrap();
@@ -101,8 +116,11 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, state, .. } = open(folder.path()).await;
     let (oldest, newest) = (Key::new(), Key::new());
-    outbox.keep(Key::new(), text("waiting")).await.unwrap();
-    let row = outbox.keep(oldest, text("x")).await.unwrap().unwrap();
+    outbox
+        .keep(Key::new(), text("waiting"), None)
+        .await
+        .unwrap();
+    let row = there(outbox.keep(oldest, text("x"), None).await.unwrap());
     outbox.finish(row, None).await.unwrap();
     // As many as are remembered, finished.
     let many = |database: &Connection| {
@@ -111,14 +129,20 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
         database.execute(sql, [REMEMBERED + 2])
     };
     state.journal().unwrap().write(many).await.unwrap();
-    assert_eq!(outbox.keep(oldest, text("x")).await.unwrap(), None);
+    assert_eq!(
+        outbox.keep(oldest, text("x"), None).await.unwrap(),
+        Kept::Known
+    );
     for n in 0..FORGET_EVERY {
         let key = if n == 0 { newest } else { Key::new() };
-        let row = outbox.keep(key, text("x")).await.unwrap().unwrap();
+        let row = there(outbox.keep(key, text("x"), None).await.unwrap());
         outbox.finish(row, None).await.unwrap();
     }
-    assert_eq!(outbox.keep(newest, text("x")).await.unwrap(), None);
-    assert!(outbox.keep(oldest, text("x")).await.unwrap().is_some());
+    assert_eq!(
+        outbox.keep(newest, text("x"), None).await.unwrap(),
+        Kept::Known
+    );
+    there(outbox.keep(oldest, text("x"), None).await.unwrap());
     assert_eq!(texts(&outbox).await, ["waiting", "x"]);
 }
 
@@ -127,8 +151,8 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, state, .. } = open(folder.path()).await;
     let (key, other) = (Key::new(), Key::new());
-    let first = outbox.keep(key, text("1")).await.unwrap().unwrap();
-    outbox.keep(other, text("2")).await.unwrap().unwrap();
+    let first = there(outbox.keep(key, text("1"), None).await.unwrap());
+    there(outbox.keep(other, text("2"), None).await.unwrap());
     let passed = Passed {
         message: Some(text("1 edited")),
         outcome: None,
@@ -178,7 +202,7 @@ async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, .. } = open(folder.path()).await;
     let key = Key::new();
-    let row = outbox.keep(key, text("1")).await.unwrap().unwrap();
+    let row = there(outbox.keep(key, text("1"), None).await.unwrap());
     let passed = Passed {
         outcome: Some(text("dropped")),
         beside: vec![(key.beside(0), text("1 beside"))],
@@ -237,7 +261,11 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open(folder.path()).await;
     assert!(!opened.is_in_doubt);
-    let row = opened.outbox.keep(Key::new(), text("a")).await.unwrap();
+    let row = opened
+        .outbox
+        .keep(Key::new(), text("a"), None)
+        .await
+        .unwrap();
     drop(opened);
     let opened = open(folder.path()).await;
     assert!(!opened.is_in_doubt, "a restart alone is no reason");
@@ -249,8 +277,38 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     drop(opened);
     let opened = open(folder.path()).await;
     assert!(opened.is_in_doubt, "it still is, where nothing was done");
-    opened.outbox.finish(row.unwrap(), None).await.unwrap();
-    opened.outbox.keep(Key::new(), text("b")).await.unwrap();
+    opened.outbox.finish(there(row), None).await.unwrap();
+    opened
+        .outbox
+        .keep(Key::new(), text("b"), None)
+        .await
+        .unwrap();
     drop(opened);
     assert!(!open(folder.path()).await.is_in_doubt);
+}
+
+#[tokio::test]
+async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = open(folder.path()).await;
+    let (outbox, journal) = (&opened.outbox, opened.state.journal().unwrap());
+    let keys = [(); 4].map(|()| Key::new());
+    let keep =
+        |at: usize, name| outbox.keep(keys[at], text(name), at.checked_sub(1).map(|it| keys[it]));
+    there(keep(0, "a").await.unwrap());
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END";
+    let change = |sql: &'static str| journal.write(|database| database.execute_batch(sql));
+    change(refuse).await.unwrap();
+    assert!(keep(1, "b").await.is_err());
+    change("DROP TRIGGER refuse").await.unwrap();
+    assert_eq!(keep(2, "c").await.unwrap(), Kept::Gap);
+    assert_eq!(keep(3, "d").await.unwrap(), Kept::Gap);
+    for (at, name) in ["b", "c", "d"].into_iter().enumerate() {
+        there(keep(at + 1, name).await.unwrap());
+    }
+    assert_eq!(texts(outbox).await, ["a", "b", "c", "d"]);
+    outbox.finish(RowId::first(3), None).await.unwrap();
+    assert_eq!(keep(2, "c").await.unwrap(), Kept::Known, "finished");
+    assert_eq!(keep(3, "d").await.unwrap(), Kept::Known);
 }
