@@ -95,6 +95,27 @@ async fn what_nobody_acknowledges_is_counted() {
 }
 
 #[tokio::test]
+async fn traffic_comes_no_faster_than_its_rate() {
+    let slack = start().await;
+    let app = SocketMode::connect(&slack).await;
+    let control = slack.control();
+    let traffic = Traffic {
+        events: 40,
+        per_second: Some(100),
+        ..Traffic::default()
+    };
+    let drive = async {
+        let report = soon(control.traffic(traffic)).await;
+        control.drop_connections(None);
+        report
+    };
+    let (report, taken) = tokio::join!(drive, app.take_all());
+    assert_eq!((report.acknowledged, taken.len()), (40, 40));
+    // The last is due 390 ms after the first.
+    assert!(report.sent_at - report.started_at > 0.38, "{report:?}");
+}
+
+#[tokio::test]
 async fn traffic_goes_over_http_too() {
     let slack = start().await;
     let mut app = App::start(&slack).await;
