@@ -21,7 +21,7 @@ const CAPACITY: u64 = 10_000_000;
 /// Seconds; nothing is dropped for its age.
 const EXPIRY: u64 = 600;
 /// How long a bridge may take until it is connected.
-const CONNECTED: Duration = Duration::from_secs(30);
+pub(crate) const CONNECTED: Duration = Duration::from_secs(30);
 
 /// What a bridge sends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,11 @@ impl Contestant {
             Layer::ChannelsRedis => "channels_redis.core.RedisChannelLayer",
             Layer::AsgiRedis => "asgi_redis.RedisChannelLayer",
         };
-        let config = format!(
-            "[layer]\nbackend = {backend:?}\n[layer.config]\nhosts = [[\"127.0.0.1\", {port}]]\ncapacity = {CAPACITY}\nexpiry = {EXPIRY}\n"
-        );
-        fs::write(directory.path().join("djangobot.toml"), config)
-            .expect("a new folder can be written to");
+        fs::write(
+            directory.path().join("djangobot.toml"),
+            settings(backend, port),
+        )
+        .expect("a new folder can be written to");
         let mut command = Command::new(peers::program("djangobot"));
         command
             .arg("run")
@@ -186,6 +186,13 @@ impl Contestant {
         self.program.terminate().await;
         self.slack.shutdown().await;
     }
+}
+
+/// Our configuration for a layer on the Redis at `port`, with channels that never fill up. It ends in the table `[layer]`.
+pub(crate) fn settings(backend: &str, port: u16) -> String {
+    format!(
+        "[layer]\nbackend = {backend:?}\nconfig = {{ hosts = [[\"127.0.0.1\", {port}]], capacity = {CAPACITY}, expiry = {EXPIRY} }}\n"
+    )
 }
 
 async fn slack() -> LocalSlack {

@@ -8,6 +8,7 @@
     reason = "a benchmark that can't have what it needs ends with a sentence, and its figures go to stdout"
 )]
 
+mod ack;
 mod contestant;
 mod document;
 mod event;
@@ -18,6 +19,9 @@ mod original;
 mod peers;
 mod plugins;
 mod queue;
+mod recovery;
+mod socket_mode;
+mod spool;
 mod start;
 mod statistics;
 mod table;
@@ -56,6 +60,12 @@ enum Name {
     Event,
     /// Plugins, beside bare wasmtime and beside JSON in and out.
     Plugins,
+    /// Socket Mode to Redis and back to Slack, beside slack_bolt.
+    Ack,
+    /// Events that wait on the disk: how fast they go there and away, whom they hold up, what they take up.
+    Spool,
+    /// From a fault's end to the first event delivered again, beside slack_bolt.
+    Recovery,
 }
 
 fn main() {
@@ -94,5 +104,17 @@ async fn measure(name: Name) -> String {
         Name::Start => start::measure().await,
         Name::Event => event::measure(),
         Name::Plugins => plugins::measure().await,
+        Name::Ack => ack::measure().await,
+        Name::Spool => spool::measure().await,
+        Name::Recovery => recovery::measure().await,
+    }
+}
+
+/// So many events; a few of them in a debug build, which is there to try a measurement out.
+fn tried(events: u64) -> u64 {
+    if cfg!(debug_assertions) {
+        (events / 50).max(100)
+    } else {
+        events
     }
 }

@@ -55,6 +55,17 @@ impl Queue {
             .expect("the queue holds what was sent")
     }
 
+    /// The newest `count` members of a sorted set, the newest first; all with 0.
+    pub(crate) async fn newest(&mut self, count: isize) -> Vec<Vec<u8>> {
+        redis::cmd("ZREVRANGE")
+            .arg(self.length.1)
+            .arg(0)
+            .arg(count - 1)
+            .query_async(&mut self.connection)
+            .await
+            .expect("Redis answers")
+    }
+
     pub(crate) async fn length(&mut self) -> u64 {
         let (command, key) = self.length;
         redis::cmd(command)

@@ -106,7 +106,7 @@ async fn pass(client: TcpStream, server: TcpStream, tell: mpsc::Sender<(usize, I
 }
 
 /// The number of the first marked event in `bytes`.
-fn marked(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn marked(bytes: &[u8]) -> Option<usize> {
     let at = bytes
         .windows(MARK.len())
         .position(|window| window == MARK)?
