@@ -102,10 +102,14 @@ impl Queue {
     }
 }
 
-async fn connect(port: u16) -> MultiplexedConnection {
+/// A connection that waits for an answer for as long as it takes: a read may block, and a busy machine is slow.
+pub(crate) async fn connect(port: u16) -> MultiplexedConnection {
     let client = redis::Client::open(("127.0.0.1", port)).expect("an address is a client");
+    let config = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
     client
-        .get_multiplexed_async_connection()
+        .get_multiplexed_async_connection_with_config(&config)
         .await
         .expect("our Redis runs")
 }

@@ -12,9 +12,6 @@ use crate::queue::Queue;
 use crate::socket_mode::{SocketMode, emit};
 use crate::tap::marked;
 
-/// How often Redis is asked.
-const LOOK: Duration = Duration::from_millis(1);
-
 /// Events under way to a taker. Dropping it ends them.
 pub(super) struct Stream {
     next: Arc<AtomicUsize>,
@@ -57,7 +54,8 @@ pub(super) async fn account(app: &SocketMode, queue: &mut Queue) -> (usize, usiz
     (acknowledged.len(), lost.count())
 }
 
-/// Waits for an event with number `from` or a greater one; when it was there, if that was within `limit`.
+/// Waits for an event with number `from` or a greater one; when it was there, if that was within `limit`. It looks every
+/// hundredth of the time that has passed, so as not to disturb.
 pub(super) async fn first_of(queue: &mut Queue, from: usize, limit: Duration) -> Option<Instant> {
     let began = Instant::now();
     while began.elapsed() < limit {
@@ -69,7 +67,8 @@ pub(super) async fn first_of(queue: &mut Queue, from: usize, limit: Duration) ->
         {
             return Some(Instant::now());
         }
-        tokio::time::sleep(LOOK).await;
+        let pause = began.elapsed() / 100;
+        tokio::time::sleep(pause.clamp(Duration::from_millis(1), Duration::from_millis(50))).await;
     }
     None
 }

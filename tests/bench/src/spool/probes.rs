@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 
+use crate::queue::connect;
 use crate::socket_mode::SocketMode;
 use crate::tap::marked;
 
@@ -70,16 +71,6 @@ impl<'a> Probes<'a> {
         self.next = first + millis.len();
         (out, millis)
     }
-}
-
-async fn connect(redis: u16) -> MultiplexedConnection {
-    let client = redis::Client::open(("127.0.0.1", redis)).expect("an address is a client");
-    // A blocking read is answered when there is something.
-    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .expect("our Redis runs")
 }
 
 /// The number of the next one, if it comes soon.
