@@ -53,7 +53,7 @@ impl Spiller {
                         tracing::error!(
                             channel = &*channel,
                             count,
-                            "the spool is full: the oldest events of the channel that holds most are given up; [layer] spool-limit allows more"
+                            "the spool is full: the oldest events of the channel that holds most are given up; spool-mib below [layer] allows more"
                         );
                     }
                     let left = self.queue.lock().left();
