@@ -33,7 +33,8 @@ const MIGRATIONS: &[&str] = &[
         wire TEXT NOT NULL,        -- how the member is written
         member BLOB NOT NULL       -- as the layer's readers find it
     );
-    CREATE INDEX spool_by_channel ON spool (channel, seq);
+    -- With the sizes: they are added up without a look at the members.
+    CREATE INDEX spool_by_channel ON spool (channel, seq, length(member));
     -- The ids of events that are safe: 8 bytes for each, many to a row.
     CREATE TABLE recent (
         at REAL NOT NULL,          -- Unix seconds

@@ -72,16 +72,19 @@ impl Spool {
         let (left, sizes) = journal
             .write(|database| {
                 let mut query = database.prepare(
-                    "SELECT channel, max(seq), count(*) FROM spool GROUP BY channel ORDER BY channel",
+                    "SELECT channel, max(seq), count(*), sum(length(member) + ?1) FROM spool GROUP BY channel ORDER BY channel",
                 )?;
-                let left = query.query_map([], |row| {
-                    Ok(Left {
-                        channel: row.get(0)?,
+                let rows = query.query_map([ROW], |row| {
+                    let channel: String = row.get(0)?;
+                    let size = (Arc::from(channel.as_str()), row.get(3)?);
+                    let left = Left {
+                        channel,
                         newest: row.get(1)?,
                         count: row.get(2)?,
-                    })
+                    };
+                    Ok((left, size))
                 })?;
-                Ok((left.collect::<rusqlite::Result<Vec<_>>>()?, sizes(database)?))
+                rows.collect::<rusqlite::Result<(Vec<_>, HashMap<_, _>)>>()
             })
             .await?;
         let newest = left.iter().map(|left| left.newest).max().unwrap_or(0);

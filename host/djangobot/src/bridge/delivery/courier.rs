@@ -13,6 +13,8 @@ use crate::config::Unread;
 
 /// Events that go to the layer in one call, at most.
 const BATCH: usize = 512;
+/// The first pause of a courier whose channel takes nothing.
+const FIRST: Duration = Duration::from_millis(20);
 /// How often a channel that stays full or away is spoken of again.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,9 @@ type Batch = Vec<(u64, Member)>;
 
 impl Courier {
     pub(super) async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        // A layer that is back is noticed soon; what a full channel refuses is sent whole each time, so that has time.
+        let mut away = Backoff::new(FIRST, Duration::from_millis(250));
+        let mut full = Backoff::new(FIRST, Duration::from_secs(1));
         let mut stuck: Option<(Stuck, Instant)> = None;
         let mut limit = BATCH;
         while let Some(batch) = self.front(limit).await {
@@ -66,7 +70,8 @@ impl Courier {
                 if stuck.take().is_some() {
                     tracing::info!(channel = %self.queue.channel, waiting = left, "the channel takes events again");
                 }
-                backoff.succeeded();
+                away.succeeded();
+                full.succeeded();
                 continue;
             };
             match reason {
@@ -75,7 +80,7 @@ impl Courier {
                 Stuck::Nobody => {}
             }
             if accepted > 0 {
-                backoff.succeeded();
+                full.succeeded();
             }
             let told = stuck
                 .as_ref()
@@ -84,7 +89,10 @@ impl Courier {
                 self.tell(reason, outcome.as_ref().err(), left);
                 stuck = Some((reason, Instant::now()));
             }
-            backoff.wait().await;
+            match reason {
+                Stuck::Away => away.wait().await,
+                Stuck::Full | Stuck::Nobody => full.wait().await,
+            }
         }
         let unforgotten = self.queue.lock().unforgotten;
         if let Some(upto) = unforgotten {
