@@ -8,6 +8,27 @@ use crate::app::App;
 use crate::bridge::{Bridge, Djangobot, djangobot};
 
 #[tokio::test]
+async fn a_message_that_got_too_old_is_a_dead_letter_and_those_behind_it_go_on() {
+    let world = World::new().await;
+    let file = world.folder.path().join("djangobot.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("[slack]\nmax-age = 2\n{toml}")).unwrap();
+    let mut bridge = world.bridge().await;
+    let mut app = world.app();
+    let later = Answer {
+        retry_after: Some(3),
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", later);
+    app.send("slack.send", &json!({"text": "old"})).await;
+    world.called("chat.postMessage", 1).await;
+    let line = bridge.line("Kept as dead letter 1 ").await;
+    assert!(line.contains("max-age"), "{line}");
+    app.send("slack.send", &json!({"text": "new"})).await;
+    assert_eq!(world.has("general", 1).await, ["new"]);
+}
+
+#[tokio::test]
 async fn dead_letters_are_sent_again_and_dropped_together() {
     let world = World::new().await;
     let mut bridge = world.bridge().await;

@@ -268,7 +268,7 @@ impl Bridge {
             rules: Rules {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
-                max_age: None,
+                max_age: slack.max_age,
             },
             plugins: self.plugins.clone(),
             messages,

@@ -391,6 +391,6 @@ fn cut_off(call: &Call) -> Refusal {
 fn too_old() -> Refusal {
     Refusal::new(
         "too_old",
-        "It could not be sent before it was older than messages may be.",
+        "It could not be sent before it was older than max-age below [slack] lets messages become.",
     )
 }

@@ -48,6 +48,8 @@ pub(crate) struct SlackSettings {
     pub(crate) roster_wait: Duration,
     /// How long the app has to answer what Slack waits for.
     pub(crate) answer_wait: Duration,
+    /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
+    pub(crate) max_age: Option<Duration>,
     /// What is asked of Slack's history after a gap.
     pub(crate) history: HistorySettings,
 }
@@ -126,6 +128,7 @@ pub(super) struct SlackSection {
     methods: Option<Vec<String>>,
     roster_wait: Option<Seconds>,
     answer_wait: Option<Seconds>,
+    max_age: Option<Seconds>,
     history: HistorySection,
 }
 
@@ -240,6 +243,7 @@ impl SlackSection {
                 .roster_wait
                 .map_or(Duration::from_secs(10), |wait| wait.0),
             answer_wait: self.answer_wait.map_or(ANSWER_WAIT, |wait| wait.0),
+            max_age: self.max_age.map(|age| age.0),
             history: HistorySettings {
                 reach: self
                     .history
