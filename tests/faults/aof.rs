@@ -178,7 +178,14 @@ fn number(rest: &mut &[u8], sign: u8) -> Option<usize> {
 /// What an event is known by: a reaction's name, or `djangobot.id`.
 fn event(member: &[u8]) -> Option<String> {
     let reaction = text_after(member, b"\xa8reaction");
-    reaction.or_else(|| text_after(after(member, b"\xa9djangobot")?, b"\xa2id"))
+    reaction.or_else(|| {
+        // The key that a map follows: the bot's name is the same word, and what it posts has an id of its own beside it.
+        let after_each = memmem::find_iter(member, b"\xa9djangobot").map(|at| &member[at + 10..]);
+        let map = after_each
+            .filter_map(|rest| rest.split_first())
+            .find(|(first, _)| matches!(first, 0x80..=0x8f))?;
+        text_after(map.1, b"\xa2id")
+    })
 }
 
 /// The short text that follows a key in msgpack.
@@ -214,7 +221,7 @@ pub(crate) fn self_test() {
             b"asgislack.message",
             b"NX",
             b"1.5",
-            b"random\xa9djangobot\x85\xa2id\xa2E1",
+            b"random\xa4name\xa9djangobot\xa2id\xa2M1\xa9djangobot\x85\xa2id\xa2E1",
             b"1.6",
             b"random\xa9djangobot\x85\xa2id\xa2E2",
         ],
