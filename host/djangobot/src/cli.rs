@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// Plugins: WebAssembly components that every event passes through.
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// A Slack workspace on this machine, for clients of your own: Web API and RTM.
+    /// A Slack workspace on this machine, for clients of your own: Web API, RTM, Socket Mode, events over HTTP.
     LocalSlack(LocalSlackArgs),
     /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.
     Layer(LayerArgs),
@@ -119,6 +119,9 @@ pub(crate) struct DevArgs {
         hide_default_value = true
     )]
     pub(crate) slack_listen: SocketAddr,
+    /// How events come [default: the config's, or rtm]. Slash commands come with socket-mode; http is taken for it.
+    #[arg(long, hide_possible_values = true)]
+    pub(crate) transport: Option<Transport>,
     /// How many users the local Slack has.
     #[arg(long, value_name = "N", default_value_t = 25)]
     pub(crate) users: usize,

@@ -24,6 +24,7 @@ const HELP: &str = "\
 What you type is posted into #general as alice.
   #random good morning     into another channel
   @bob good morning        by bob, to the bot in a DM
+  /deploy now              a slash command, where djangobot dev was started with --transport socket-mode
   /send good morning       what a Django app would put on slack.send: {\"text\": \"good morning\"}
   /send {\"text\": \"hi\", \"channel\": \"random\"}
   /help                    this
@@ -37,6 +38,7 @@ pub(crate) async fn dev(
 ) -> Result<(), Failure> {
     let slack_args = SlackArgs {
         token: Some(SecretString::from("xoxb-local")),
+        transport: args.transport,
         ..Default::default()
     };
     let mut settings =

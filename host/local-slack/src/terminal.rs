@@ -72,7 +72,7 @@ fn typed(control: &Control, line: &str) -> Option<String> {
     } else if first.len() > 1 && first.starts_with('/') {
         if !control.core.deliveries.has_app() {
             return Some(format!(
-                "{first} goes nowhere: no app has connected in Socket Mode, or has a URL for events\n"
+                "{first} goes nowhere: slash commands reach an app in Socket Mode, or at its URL for events, and there is none\n"
             ));
         }
         let number = control.slash(SPEAKER, "general", first, rest);

@@ -160,20 +160,28 @@ impl Question {
             Some(_) => LATE,
             None => TOO_LATE,
         };
-        let until = tokio::time::Instant::now() + limit;
-        for _ in 0..LATE_ANSWERS {
-            let Ok(Some(payload)) = tokio::time::timeout_at(until, self.next()).await else {
-                break;
-            };
-            if self.response_url.is_some() {
+        let mut until = tokio::time::Instant::now() + limit;
+        let mut answers = 0;
+        while let Ok(Some(payload)) = tokio::time::timeout_at(until, self.next()).await {
+            if self.response_url.is_some() && answers < LATE_ANSWERS {
+                answers += 1;
+                if answers == LATE_ANSWERS {
+                    until = until.min(tokio::time::Instant::now() + TOO_LATE);
+                }
                 self.respond(payload).await;
-            } else {
-                self.parts.metrics.answers("too_late").increment(1);
-                tracing::warn!(
-                    channel = %self.channel,
-                    "an answer came after Slack's deadline, and the event has no response_url; it is lost. Answer within [slack] answer-wait, or call Slack's Web API through slack.send"
-                );
+                continue;
             }
+            self.parts.metrics.answers("too_late").increment(1);
+            let why = match self.response_url {
+                Some(_) => {
+                    "Slack takes five answers after the acknowledgement, and this is one more"
+                }
+                None => "it came after Slack's deadline, and the event has no response_url",
+            };
+            tracing::warn!(
+                channel = %self.channel,
+                "an answer is lost: {why}. Answer within [slack] answer-wait, or call Slack's Web API through slack.send"
+            );
         }
         if let Err(error) = self.receiver.close().await {
             tracing::debug!(%error, "a reply channel could not be closed");

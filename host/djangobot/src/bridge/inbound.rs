@@ -409,6 +409,12 @@ impl Inbound {
 
     /// What is odd in an event and is forwarded all the same is counted, and told once for each type.
     fn note_oddities(&mut self, kind: &str, event: &Event) {
+        if kind == "app_rate_limited" {
+            tracing::warn!(
+                minute = event.get("/minute_rate_limited").and_then(|it| it.as_i64()),
+                "Slack gives no more events for this minute: it sends an app 30,000 an hour from a workspace, and those beyond are lost. Subscribe to fewer types, or run in fewer channels"
+            );
+        }
         let notes = event.notes();
         let oddities = [
             (notes.duplicate_keys, "duplicate_keys"),
