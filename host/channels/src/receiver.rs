@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dialect::Dialect;
 use crate::layer::{Delivery, LayerError, Receiver, ReceiverId};
 use crate::queues::Shared;
-use shard::Shard;
+use shard::{Shard, Taken};
 use shelf::Shelf;
 
 /// How many messages are taken from one host at once: enough to hide the way there and back, few
@@ -44,7 +44,7 @@ pub(crate) struct QueueReceiver<D: Dialect> {
     shared: Arc<Shared>,
     /// For each host, what was taken there and is not finished.
     shelves: Vec<Arc<Shelf>>,
-    inbox: tokio::sync::Mutex<mpsc::Receiver<Result<Delivery, LayerError>>>,
+    inbox: tokio::sync::Mutex<mpsc::Receiver<Result<Taken, LayerError>>>,
     /// One for each host; dropped, and so ended, with the receiver.
     tasks: Mutex<JoinSet<()>>,
     stop: CancellationToken,
@@ -110,14 +110,14 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
     async fn next(&self) -> Result<Delivery, LayerError> {
         let mut inbox = self.inbox.lock().await;
         loop {
-            let delivery = tokio::select! {
+            let Taken { round, delivery } = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(LayerError::Closed),
                 // From here to the return nothing waits, so a caller that gives up has lost nothing.
                 arrived = inbox.recv() => arrived.unwrap_or(Err(LayerError::Closed))?,
             };
             let shelf = &self.shelves[delivery.place.host];
-            if shelf.hand_out(&delivery.member, self.shared.config.lease) {
+            if shelf.hand_out(&delivery.member, round, self.shared.config.lease) {
                 return Ok(delivery);
             }
         }

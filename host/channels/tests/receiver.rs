@@ -22,6 +22,7 @@ on_each_server! {
     what_a_killed_reader_had_comes_again_to_its_id_at_once,
     what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out,
     a_slow_reader_keeps_its_lease,
+    a_reader_that_was_suspended_goes_on_in_order_where_nobody_took_over,
     a_reader_that_was_suspended_does_not_give_out_what_another_finished,
     what_is_done_while_the_reader_closes_does_not_come_again,
     closing_gives_back_what_is_unfinished_in_its_order,
@@ -138,6 +139,20 @@ async fn a_slow_reader_keeps_its_lease(redis: Server) {
         "it belongs to the slow one"
     );
     slow.done(&held).await.unwrap();
+}
+
+async fn a_reader_that_was_suspended_goes_on_in_order_where_nobody_took_over(redis: Server) {
+    let layer = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
+    send(&layer, "c", 0..40).await;
+    let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
+    for (from, to) in [(0, 1), (1, 2), (2, 20), (20, 21)] {
+        let numbers = drain(&layer, &receiver, (to - from) as usize).await;
+        assert!(numbers.into_iter().eq(from..to));
+        // This thread runs all of the reader.
+        std::thread::sleep(SHORT_LEASE * 2);
+    }
+    assert!(drain(&layer, &receiver, 19).await.into_iter().eq(21..40));
+    assert!(is_empty(&layer, &receiver, "c").await);
 }
 
 async fn a_reader_that_was_suspended_does_not_give_out_what_another_finished(redis: Server) {

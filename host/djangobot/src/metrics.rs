@@ -107,7 +107,7 @@ impl Metrics {
         /// Events that an app could answer while Slack waited, by what came of it.
         answers(outcome) = "djangobot_answers_total", "Events that Slack waits on, by outcome: in_time, none, late, too_late, refused";
         /// Messages read from history.
-        history() = "djangobot_history_messages_total", "Messages read from Slack's history after a gap";
+        history() = "djangobot_history_messages_total", "Messages that came only from Slack's history, after a gap";
         /// Events that Slack gave again.
         duplicates() = "djangobot_duplicates_total", "Events that came before and went no further";
         /// Calls of the layer that failed.

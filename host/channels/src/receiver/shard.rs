@@ -1,6 +1,6 @@
 //! The task that reads one host for a receiver.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -22,17 +22,24 @@ use crate::queues::Shared;
 /// The pause after a connection failed, the first time and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// A message on its way to whoever asks for it.
+pub(super) struct Taken {
+    /// When it was taken up, as [`Shelf`] counts.
+    pub(super) round: u64,
+    pub(super) delivery: Delivery,
+}
+
 pub(super) struct Shard<D: Dialect> {
     host: usize,
     server: Arc<Server>,
     shared: Arc<Shared>,
     shelf: Arc<Shelf>,
-    out: mpsc::Sender<Result<Delivery, LayerError>>,
+    out: mpsc::Sender<Result<Taken, LayerError>>,
     stop: CancellationToken,
     /// Told when the queue may have changed.
     wake: Arc<Notify>,
     /// What was taken and did not yet find place in `out`.
-    backlog: Mutex<VecDeque<Delivery>>,
+    backlog: Mutex<VecDeque<Taken>>,
     /// Held while a script runs that takes messages: an answer that says all that is ours must
     /// not lack what another one brought meanwhile.
     taking: tokio::sync::Mutex<()>,
@@ -44,7 +51,7 @@ impl<D: Dialect> Shard<D> {
         host: usize,
         shared: Arc<Shared>,
         shelf: Arc<Shelf>,
-        out: mpsc::Sender<Result<Delivery, LayerError>>,
+        out: mpsc::Sender<Result<Taken, LayerError>>,
         stop: CancellationToken,
     ) -> Self {
         let server = shared.servers[host].clone();
@@ -173,15 +180,19 @@ impl<D: Dialect> Shard<D> {
                     place = self.out.reserve() => place.map_err(|_| LayerError::Closed)?,
                 };
                 // We may have been suspended, or cut off, for so long that others have these.
-                if self.is_lapsed() {
+                if self.is_stale() {
                     self.keep(&mut connection, true).await?;
                 }
-                if let Some(delivery) = self.backlog().pop_front() {
-                    place.send(Ok(delivery));
+                if let Some(taken) = self.backlog().pop_front() {
+                    place.send(Ok(taken));
                 }
             }
             if self.stop.is_cancelled() {
                 return Ok(());
+            }
+            // What was put down comes before what is new.
+            if self.is_stale() && self.keep(&mut connection, true).await? > 0 {
+                continue;
             }
             let took = self.take(&mut connection).await?;
             if took < BATCH && self.backlog().is_empty() {
@@ -207,28 +218,29 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    fn is_lapsed(&self) -> bool {
-        self.shelf.is_lapsed(self.shared.config.lease)
+    /// Whether others may have what waits here.
+    fn is_stale(&self) -> bool {
+        self.shelf.is_stale(self.shared.config.lease)
     }
 
     /// Takes messages from the queue; answers how many there were.
     async fn take(&self, connection: &mut MultiplexedConnection) -> Result<usize, LayerError> {
         let _turn = self.taking.lock().await;
         let began = SystemTime::now();
-        let is_lapsed = self.is_lapsed();
+        let is_stale = self.is_stale();
         let took = self
             .call(connection, &D::scripts().take, BATCH as u64)
             .await?;
         // Where nothing was taken nothing was renewed; and what is new says nothing of what we had.
-        if !took.is_empty() && !is_lapsed {
+        if took > 0 && !is_stale {
             self.shelf.renew(began);
         }
-        Ok(took.len())
+        Ok(took)
     }
 
     /// Renews the lease, and takes over what others left; answers how many messages the server
     /// told of. Those are all that are ours where `all` is set, or where the lease ran out: then
-    /// what waits here and is not among them is another reader's.
+    /// what waits here is put down, and taken up anew as far as it is among them, in the server's order.
     async fn keep(
         &self,
         connection: &mut MultiplexedConnection,
@@ -236,26 +248,25 @@ impl<D: Dialect> Shard<D> {
     ) -> Result<usize, LayerError> {
         let _turn = self.taking.lock().await;
         let began = SystemTime::now();
-        let all = all || self.is_lapsed();
-        let ours = self
+        let all = all || self.is_stale();
+        if all {
+            self.shelf.begin_round();
+            self.backlog().clear();
+        }
+        let told = self
             .call(connection, &D::scripts().keep, u64::from(all))
             .await?;
-        if all {
-            self.shelf.retain(&ours);
-            self.backlog()
-                .retain(|delivery| ours.contains(&delivery.member));
-        }
         self.shelf.renew(began);
-        Ok(ours.len())
+        Ok(told)
     }
 
-    /// Runs one of the scripts that take messages, and takes up what it answers; gives their members.
+    /// Runs one of the scripts that take messages, and takes up what it answers; gives how many these are.
     async fn call(
         &self,
         connection: &mut MultiplexedConnection,
         script: &Script,
         last: u64,
-    ) -> Result<HashSet<Bytes>, LayerError> {
+    ) -> Result<usize, LayerError> {
         let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
         let fill = |cmd: &mut Cmd| {
             self.shelf.write_keys(cmd);
@@ -270,21 +281,21 @@ impl<D: Dialect> Shard<D> {
                 .server
                 .unavailable(format!("it answered {answer:?} where messages were due")));
         };
-        let mut members = HashSet::with_capacity(items.len() / 4);
+        let mut count = 0;
         let mut items = items.into_iter();
         while let (Some(member), Some(score), Some(again), Some(stored)) =
             (items.next(), items.next(), items.next(), items.next())
         {
             if let (Some(member), Some(score)) = (bytes(member), number(&score)) {
                 self.take_up(&member, score, again == Value::Int(1), stored);
-                members.insert(member);
+                count += 1;
             }
         }
-        Ok(members)
+        Ok(count)
     }
 
     fn take_up(&self, member: &Bytes, score: f64, redelivered: bool, stored: Value) {
-        if self.shelf.put(member) {
+        if let Some(round) = self.shelf.put(member) {
             let codec = &self.shared.codec;
             let payload = D::sealed(member, bytes(stored)).and_then(|sealed| {
                 if redelivered {
@@ -297,16 +308,17 @@ impl<D: Dialect> Shard<D> {
                 host: self.host,
                 score,
             };
-            self.backlog().push_back(Delivery {
+            let delivery = Delivery {
                 member: member.clone(),
                 payload,
                 place,
                 redelivered,
-            });
+            };
+            self.backlog().push_back(Taken { round, delivery });
         }
     }
 
-    fn backlog(&self) -> std::sync::MutexGuard<'_, VecDeque<Delivery>> {
+    fn backlog(&self) -> std::sync::MutexGuard<'_, VecDeque<Taken>> {
         // No code that can panic runs under this lock.
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }

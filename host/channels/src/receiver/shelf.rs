@@ -1,6 +1,6 @@
 //! What a reader has taken from one host and not finished.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,11 +19,21 @@ pub(super) struct Shelf {
     leases: String,
     again: String,
     id: ReceiverId,
-    held: Mutex<HashMap<Bytes, Standing>>,
+    held: Mutex<Held>,
     /// The connection that the reader's task uses, while it has one.
     link: Mutex<Option<MultiplexedConnection>>,
     /// When the lease was last renewed, by the clock on the wall: others stand still while the machine sleeps.
     renewed: Mutex<SystemTime>,
+}
+
+/// The members that a reader holds.
+#[derive(Debug, Default)]
+struct Held {
+    members: HashMap<Bytes, Standing>,
+    /// How often what waits was taken up anew; what was taken up before is not handed out.
+    round: u64,
+    /// What waits may be another reader's by now: nothing is handed out before it was taken up anew.
+    is_stale: bool,
 }
 
 /// How far a member has come.
@@ -61,29 +71,32 @@ impl Shelf {
             .arg(&*self.id.0);
     }
 
-    /// Takes up `member`; says whether it is new. One that is held already was sent twice, or is
-    /// only seen again after a reconnection.
-    pub(super) fn put(&self, member: &Bytes) -> bool {
+    /// Takes up `member`; gives the round that it belongs to, if it is new. One that is held already was sent twice, or
+    /// is only seen again after a reconnection.
+    pub(super) fn put(&self, member: &Bytes) -> Option<u64> {
         let mut held = self.held();
-        let new = !held.contains_key(member);
-        if new {
-            held.insert(member.clone(), Standing::Waiting);
+        let is_new = !held.members.contains_key(member);
+        if is_new {
+            held.members.insert(member.clone(), Standing::Waiting);
         }
-        new
+        is_new.then_some(held.round)
     }
 
-    /// Hands `member` out; says whether it is ours to hand out.
+    /// Hands `member` out, which was taken up in `round`; says whether it is ours to hand out.
     ///
-    /// Where `lease` ran out another reader may have it: it is put down then, and comes again when
-    /// the server says that it is still ours.
-    pub(super) fn hand_out(&self, member: &Bytes, lease: Duration) -> bool {
+    /// Where `lease` ran out another reader may have it, and all that waits: none of it is handed out until the server
+    /// has said what is still ours, all of it in its order.
+    pub(super) fn hand_out(&self, member: &Bytes, round: u64, lease: Duration) -> bool {
         let lapsed = self.is_lapsed(lease);
         let mut held = self.held();
-        match held.get_mut(member) {
-            Some(Standing::Waiting) if lapsed => {
-                held.remove(member);
-                false
-            }
+        if round != held.round {
+            return false;
+        }
+        held.is_stale |= lapsed;
+        if held.is_stale {
+            return false;
+        }
+        match held.members.get_mut(member) {
             Some(standing @ Standing::Waiting) => {
                 *standing = Standing::Given;
                 true
@@ -92,10 +105,18 @@ impl Shelf {
         }
     }
 
-    /// Puts down what waits and is not in `ours`, the members that the server says we have.
-    pub(super) fn retain(&self, ours: &HashSet<Bytes>) {
-        self.held()
-            .retain(|member, standing| *standing != Standing::Waiting || ours.contains(member));
+    /// Puts down all that waits: the server says anew what is ours.
+    pub(super) fn begin_round(&self) {
+        let mut held = self.held();
+        held.round += 1;
+        held.is_stale = false;
+        held.members
+            .retain(|_, standing| *standing != Standing::Waiting);
+    }
+
+    /// Whether what waits has to be taken up anew.
+    pub(super) fn is_stale(&self, lease: Duration) -> bool {
+        self.is_lapsed(lease) || self.held().is_stale
     }
 
     /// Notes that the lease was renewed by a call that began at `began`.
@@ -104,22 +125,24 @@ impl Shelf {
     }
 
     /// Whether others may have taken over what we had, since `lease` passed with nothing renewed.
-    pub(super) fn is_lapsed(&self, lease: Duration) -> bool {
+    fn is_lapsed(&self, lease: Duration) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back says nothing, and so is no reason to go on.
         renewed.elapsed().map_or(true, |passed| passed >= lease)
     }
 
     pub(super) fn finish(&self, member: &Bytes) {
-        self.held().insert(member.clone(), Standing::Finished);
+        self.held()
+            .members
+            .insert(member.clone(), Standing::Finished);
     }
 
     pub(super) fn forget(&self, member: &Bytes) {
-        self.held().remove(member);
+        self.held().members.remove(member);
     }
 
     pub(super) fn clear(&self) {
-        self.held().clear();
+        self.held().members.clear();
     }
 
     pub(super) fn given(&self) -> Vec<Bytes> {
@@ -143,14 +166,50 @@ impl Shelf {
 
     fn with(&self, standing: Standing) -> Vec<Bytes> {
         self.held()
+            .members
             .iter()
             .filter(|(_, is)| **is == standing)
             .map(|(member, _)| member.clone())
             .collect()
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Bytes, Standing>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         // No code that can panic runs under this lock.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn after_a_lease_ran_out_nothing_is_handed_out_before_all_is_taken_up_anew() {
+        let shelf = Shelf::new("q", &ReceiverId("r".into()));
+        let [first, second] = [Bytes::from_static(b"1"), Bytes::from_static(b"2")];
+        let now = SystemTime::now();
+        shelf.renew(now);
+        let round = shelf.put(&first).unwrap();
+        assert_eq!(shelf.put(&second), Some(round));
+        // The clock is far ahead for a moment.
+        shelf.renew(now - 2 * LEASE);
+        assert!(!shelf.hand_out(&first, round, LEASE));
+        shelf.renew(now);
+        assert!(
+            !shelf.hand_out(&second, round, LEASE),
+            "it is behind the first"
+        );
+        assert!(shelf.is_stale(LEASE));
+
+        shelf.begin_round();
+        let anew = shelf.put(&first).unwrap();
+        assert_eq!(shelf.put(&second), Some(anew));
+        assert!(!shelf.hand_out(&second, round, LEASE), "that was before");
+        for member in [&first, &second] {
+            assert!(shelf.hand_out(member, anew, LEASE));
+            assert_eq!(shelf.put(member), None, "it is handed out");
+        }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) type Micros = u64;
 struct Entries {
     /// With the moment up to which all was known before.
     in_custody: HashMap<u64, (Weak<Event>, Micros)>,
-    /// The newest message's moment.
+    /// The moment of the newest message that came live.
     newest: Micros,
     /// While a gap is open: the moment before it.
     frozen: Option<Micros>,
@@ -253,7 +253,11 @@ impl Ledger {
         let known = at.map_or(entries.newest, |at| {
             entries.newest.min(at.saturating_sub(1))
         });
-        entries.newest = entries.newest.max(at.unwrap_or(0));
+        // What history has of one conversation says nothing of the others: there, messages before it may still be on
+        // their way to us, over a connection that breaks. What comes live has all before it behind it.
+        if !matches!(id, EventId::History(_)) {
+            entries.newest = entries.newest.max(at.unwrap_or(0));
+        }
         entries
             .in_custody
             .insert(key, (Arc::downgrade(&event), known));
@@ -473,6 +477,11 @@ mod tests {
         assert_eq!(mark(&ledger), 34);
         old.safe();
         assert_eq!(mark(&ledger), 40);
+        match ledger.admit(EventId::History("f"), Some(60), None) {
+            Admission::New(custody) => custody.safe(),
+            Admission::Again => panic!("it came before"),
+        }
+        assert_eq!(mark(&ledger), 40, "one of moment 50 may be on its way");
     }
 
     #[tokio::test]

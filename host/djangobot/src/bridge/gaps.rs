@@ -27,6 +27,9 @@ const HELD: usize = 10_000;
 /// differ.
 const MARGIN: Duration = Duration::from_secs(60);
 
+/// Slack's events come nearly in the order of their times: how far one may be behind another.
+const OVERLAP: Duration = Duration::from_secs(5);
+
 /// Follows connections, and fills what lies between them.
 pub(crate) struct Gaps {
     history: History,
@@ -91,6 +94,7 @@ impl Gaps {
             return;
         };
         let reach = self.settings.reach.as_micros() as Micros;
+        let since = since.saturating_sub(OVERLAP.as_micros() as Micros);
         let since = since.max(now.saturating_sub(reach));
         // What waited for the last reader waits for this one.
         let (held, count) = self
@@ -177,11 +181,7 @@ impl Gaps {
                     pending.remove(&id);
                 }
                 let live = filling.release(&id);
-                let found = merge(messages, live);
-                let filled = found.iter().filter(|(_, is_old)| *is_old).count();
-                filling.filled += filled;
-                self.metrics.history().increment(filled as u64);
-                found
+                merge(messages, live)
             }
             Some(Read::Over { is_whole: true }) => {
                 if filling.filled > 0 {
@@ -198,6 +198,14 @@ impl Gaps {
                 let rest = self.give_up();
                 rest.into_iter().map(|frame| (frame, false)).collect()
             }
+        }
+    }
+
+    /// A message that history has had not come before.
+    pub(crate) fn found(&mut self) {
+        self.metrics.history().increment(1);
+        if let Some(filling) = &mut self.filling {
+            filling.filled += 1;
         }
     }
 

@@ -231,6 +231,9 @@ impl Inbound {
                 return Ok(());
             }
         };
+        if is_old {
+            self.gaps.found();
+        }
         // The app may answer what Slack waits for, on a channel of its own.
         let reply_channel = match question {
             Some(ack) => self.answers.expect(&event, ack, custody.signal()).await,
