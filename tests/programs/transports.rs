@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::bridge::{Bridge, TOKEN, djangobot, slack_with};
+use crate::bridge::{Bridge, Djangobot, TOKEN, djangobot, slack_with};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
 /// The app-level token of these tests.
@@ -427,8 +427,15 @@ async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
     for secret in [&oauth.client_secret, &oauth.refresh_token] {
         assert!(!bridge.output().contains(secret.as_str()));
     }
-    // The config's refresh token is spent; the state has the one that is good.
+    // The config's tokens are spent; the state has those that are good.
+    control.revoke(TOKEN, "invalid_auth");
     let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let mut check = djangobot(folder.path(), &["check", &redis.url()]);
+    check
+        .env("DJANGOBOT_TOKEN", TOKEN)
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    let ended = Djangobot::run(check).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
     control.expire_tokens();
     app.send("slack.send", &json!({"text": "after a restart"}))
         .await;

@@ -1,6 +1,7 @@
 //! What outlives the process: the state folder with its SQLite file, and the lock that keeps it ours.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -132,7 +133,11 @@ impl State {
             path: folder.to_owned(),
             reason,
         };
-        std::fs::create_dir_all(folder).map_err(unusable)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(unusable)?;
         let lock = File::create(folder.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -345,6 +350,16 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
         path: path.to_owned(),
         reason,
     };
+    // Messages and rotating tokens lie in it. SQLite gives the files beside it the same rights.
+    let made = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|reason| StateError::Folder {
+        path: path.to_owned(),
+        reason,
+    })?;
     let mut database = Connection::open(path).map_err(broken)?;
     database
         .busy_timeout(Duration::from_secs(5))
@@ -379,6 +394,7 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn facts_and_the_host_id_outlive_the_process() {
@@ -390,6 +406,16 @@ mod tests {
         let state = State::open(folder.path()).unwrap();
         assert_eq!(state.host_id().unwrap(), id);
         assert_eq!(state.fact("k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn what_is_kept_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("state");
+        State::open(&folder).unwrap().set_fact("k", b"v").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&folder.join("state.db")), 0o600);
     }
 
     #[test]

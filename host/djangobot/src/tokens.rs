@@ -142,14 +142,16 @@ fn reread(
     };
     let settings = Settings::read(&origin.target, &origin.slack, &origin.host)
         .map_err(|error: ConfigError| error.to_string())?;
-    let token = |text: &Option<secrecy::SecretString>| {
+    let token = |which: &str, text: &Option<secrecy::SecretString>| {
         text.as_ref()
-            .map(|text| Token::new(text.expose_secret()).map_err(|error| error.to_string()))
+            .map(|text| {
+                Token::new(text.expose_secret()).map_err(|error| format!("{which}: {error}"))
+            })
             .transpose()
     };
     let (bot, of_app) = (
-        token(&settings.slack.token)?,
-        token(&settings.slack.app_token)?,
+        token("the bot's token", &settings.slack.token)?,
+        token("the app-level token", &settings.slack.app_token)?,
     );
     if let (Some(app), Some(token)) = (&holders.app, of_app) {
         app.set_token(token);
@@ -166,19 +168,35 @@ fn reread(
     Ok("the tokens and the signing secret, which the next calls and connections use")
 }
 
+/// The newest pair that came of what the config has, if there was any.
+pub(crate) fn kept(
+    settings: &RotationSettings,
+    state: &State,
+) -> Result<Option<Pair>, TokensError> {
+    let kept: Option<Kept> = state
+        .fact(&key_of(settings))?
+        .and_then(|kept| serde_json::from_slice(&kept).ok());
+    let kept = kept.filter(|kept| kept.first == first_of(settings));
+    Ok(kept.map(|kept| Pair::from_json(&kept.pair)).transpose()?)
+}
+
+fn key_of(settings: &RotationSettings) -> String {
+    format!("tokens/{}", settings.client_id)
+}
+
+fn first_of(settings: &RotationSettings) -> u64 {
+    fingerprint(settings.refresh_token.expose_secret().as_bytes())
+}
+
 fn rotation(
     api: &WebApi,
     settings: &RotationSettings,
     state: &State,
 ) -> Result<Rotation, TokensError> {
     let refresh = settings.refresh_token.expose_secret();
-    let first = fingerprint(refresh.as_bytes());
-    let key = format!("tokens/{}", settings.client_id);
-    let kept: Option<Kept> = state
-        .fact(&key)?
-        .and_then(|kept| serde_json::from_slice(&kept).ok());
-    let pair = match kept.filter(|kept| kept.first == first) {
-        Some(kept) => Pair::from_json(&kept.pair)?,
+    let (key, first) = (key_of(settings), first_of(settings));
+    let pair = match kept(settings, state)? {
+        Some(pair) => pair,
         None => Pair {
             access: api.current_token(),
             refresh: RefreshToken::new(refresh).map_err(TokensError::Refresh)?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use djangobot_slack::rotation::Unrenewed;
 use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{
     ApiError, Backoff, Class, Fatal, Identity, Incoming, Rotation, Session, WebApi, rtm,
@@ -42,6 +43,13 @@ impl Source {
         out: mpsc::Sender<Incoming>,
         cancel: CancellationToken,
     ) -> Result<(), Fatal> {
+        if let Some(rotation) = &rotation {
+            match cancel.run_until_cancelled(rotation.ready()).await {
+                Some(Ok(())) => {}
+                Some(Err(Unrenewed::Refused(error))) => return Err(Fatal(error)),
+                Some(Err(Unrenewed::Stopped)) | None => return Ok(()),
+            }
+        }
         match self {
             Self::Rtm => loop {
                 let seen = api.token_version();
