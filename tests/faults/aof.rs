@@ -16,6 +16,8 @@ pub(crate) struct Told {
     pub(crate) expired: BTreeSet<String>,
     /// By label, as `~s/C1/17~`.
     pub(crate) sends: BTreeMap<String, Placed>,
+    /// How often the app's reader took an event.
+    pub(crate) taken: HashMap<String, usize>,
     queues: HashMap<Vec<u8>, Queue>,
     /// Up to where the log is read, in bytes: the end of a whole command.
     place: u64,
@@ -95,7 +97,10 @@ impl Told {
                     .first()
                     .and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
                 for _ in 0..count.unwrap_or(1) {
-                    queue.pop();
+                    let name = queue.pop().filter(|_| is_events).and_then(|it| event(&it));
+                    if let Some(name) = name {
+                        *self.taken.entry(name).or_default() += 1;
+                    }
                 }
             }
             b"ZREMRANGEBYSCORE" => {
@@ -127,10 +132,10 @@ impl Queue {
         }
     }
 
-    fn pop(&mut self) {
-        if let Some((_, member)) = self.order.pop_first() {
-            self.scores.remove(&member);
-        }
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let (_, member) = self.order.pop_first()?;
+        self.scores.remove(&member);
+        Some(member)
     }
 
     fn remove_up_to(&mut self, most: u64) -> Vec<Vec<u8>> {
@@ -252,5 +257,6 @@ pub(crate) fn self_test() {
     }
     assert!(told.events.keys().eq(["E1", "E2"]));
     assert!(told.expired.iter().eq(["E1"]), "one was popped in time");
+    assert!(told.taken.keys().eq(["E2"]));
     assert!(told.sends.keys().eq(["~s/C/1~"]));
 }

@@ -12,6 +12,8 @@ use tokio::time::sleep;
 
 /// How long the host may take to end when it is told to, with calls of Slack under way.
 const LAST_WORDS: Duration = Duration::from_secs(60);
+/// A start at a full disk is in vain; so long after it, that may still be seen.
+const LATELY: Duration = Duration::from_secs(5);
 
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(crate) struct Host {
     pub(crate) lives: Vec<Life>,
     /// Bytes that its files may grow by, while the disk is as good as full.
     room: Option<u64>,
+    /// When that ended.
+    lifted: Option<Instant>,
     /// Whether it may end by itself just now, as it does when Slack bars it or its state can't be opened.
     pub(crate) may_end: bool,
     /// Ends by itself that it had no leave for.
@@ -64,6 +68,7 @@ impl Host {
             program: None,
             lives: Vec::new(),
             room: None,
+            lifted: None,
             may_end: false,
             deserted: Vec::new(),
         }
@@ -121,7 +126,8 @@ impl Host {
         let Some(status) = self.program.as_mut().and_then(Program::ended) else {
             return false;
         };
-        let leave = self.may_end || self.room.is_some();
+        let was_tight = self.lifted.is_some_and(|at| at.elapsed() < LATELY);
+        let leave = self.may_end || self.room.is_some() || was_tight;
         self.bury(End::Itself(status.code())).await;
         if !leave {
             let last = self.lives.last().map_or("", |life| &life.log);
@@ -182,6 +188,7 @@ impl Host {
 
     /// Lets its files grow by no more than `room` bytes, or as they like.
     pub(crate) fn limit(&mut self, room: Option<u64>) {
+        self.lifted = self.room.and(Some(Instant::now()));
         self.room = room;
         self.apply_room();
     }

@@ -105,13 +105,20 @@ impl Verdict {
     }
 
     /// First handlings go in the order of arrival: for each event some arrival can be named, each later than the one
-    /// before. On RTM they also go in the order of Slack's history.
+    /// before. On RTM they also go in the order of Slack's history. An event that the reader took more often than it was
+    /// handled was lost in its place by the reader, and handled when it came again: it says nothing of the order.
     fn order_is_kept(&mut self, plan: &Plan, evidence: &Evidence, arrivals: &Arrivals) {
         let mut wrong = Vec::new();
+        let mut handlings: HashMap<&str, usize> = HashMap::new();
+        for one in &evidence.notes.handled {
+            *handlings.entry(one.name()).or_default() += 1;
+        }
+        let taken = |one: &Handled| evidence.told.taken.get(one.name()).copied().unwrap_or(0);
+        let keeps_its_place = |one: &&Handled| taken(one) <= handlings[one.name()];
         for ((_, conversation), firsts) in first_handlings(evidence) {
             let mut at = 0;
             let mut newest = "";
-            for one in firsts {
+            for one in firsts.into_iter().filter(keeps_its_place) {
                 let places = arrivals.places.get(&*one.id);
                 let next = places.and_then(|it| it.iter().find(|place| **place >= at));
                 match next {

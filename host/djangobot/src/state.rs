@@ -109,7 +109,7 @@ pub(crate) enum StateError {
     InUse { path: PathBuf },
     #[error("the state file {} can't be used: {reason}", path.display())]
     #[diagnostic(help(
-        "if it is damaged, move it away: a new one is made, and the roster is loaded again"
+        "is the disk full? If the file is damaged, move it away: a new one is made, and what waited in it is lost"
     ))]
     Database {
         path: PathBuf,

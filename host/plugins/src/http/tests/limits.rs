@@ -132,15 +132,16 @@ async fn an_answer_that_is_too_large_is_cut_off() {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
             .await?;
+        let chunk = format!("1000\r\n{}\r\n", "endless!".repeat(512));
         loop {
-            stream.write_all(b"8\r\nendless!\r\n").await?;
+            stream.write_all(chunk.as_bytes()).await?;
         }
     });
     check(endless.await, Err(HttpError::TooLarge)).await;
     let unframed = Server::raw(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         loop {
-            stream.write_all(&[b'x'; 1000]).await?;
+            stream.write_all(&[b'x'; 4096]).await?;
         }
     });
     check(unframed.await, Err(HttpError::TooLarge)).await;

@@ -59,7 +59,7 @@ impl Server {
         roots.add(cert.der().clone()).unwrap();
         Self {
             base: Url::parse(&format!("https://localhost:{port}/")).unwrap(),
-            client: Downloader::trusting(roots, LIMIT, Duration::from_millis(300)).unwrap(),
+            client: Downloader::trusting(roots, LIMIT, Duration::from_secs(3)).unwrap(),
         }
     }
 
