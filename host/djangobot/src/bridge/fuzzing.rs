@@ -4,8 +4,8 @@ use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
 
-use super::inbound;
 use super::request::Rules;
+use super::routing;
 
 /// A call of the Web API: method, arguments, and the conversation as it was named.
 pub type Asked = (&'static str, Value, Option<String>);
@@ -26,6 +26,6 @@ pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, 
 
 /// The channel of a Slack type where the app sends through `send_channel`.
 pub fn channel_of(kind: &str, send_channel: &ChannelName) -> Option<ChannelName> {
-    let found = inbound::channel_for(kind, send_channel);
+    let found = routing::channel_for(kind, send_channel);
     found.ok().map(|(channel, _)| channel)
 }

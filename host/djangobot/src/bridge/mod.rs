@@ -15,6 +15,7 @@ mod passage;
 mod post;
 mod request;
 mod roster;
+mod routing;
 mod spool;
 mod transport;
 
