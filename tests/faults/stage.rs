@@ -143,6 +143,9 @@ async fn supervise(host: Arc<Mutex<Host>>) {
     }
 }
 
+/// How long the host may take to stop while neither layer nor disk takes anything, and a little more.
+const SLOW_STOP: Duration = Duration::from_secs(12);
+
 fn options(plan: &Plan, port: u16) -> Options {
     let is = |transport| plan.transport == transport;
     Options {
@@ -151,11 +154,12 @@ fn options(plan: &Plan, port: u16) -> Options {
         signing_secret: SECRET.into(),
         events_url: is(Transport::Http).then(|| format!("http://127.0.0.1:{port}/slack/events")),
         socket_mode: is(Transport::SocketMode),
-        // The last attempt comes when all faults are lifted, so that Slack itself gives nothing up.
+        // The last attempt comes when all faults are lifted, also where a stop took its time, so that Slack itself gives
+        // nothing up.
         retry_delays: [
             Duration::from_millis(200),
             Duration::from_secs(2),
-            plan.length,
+            plan.length + SLOW_STOP,
         ],
         warning_time: Duration::from_secs(2),
         users: 20,
