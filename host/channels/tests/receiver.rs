@@ -146,7 +146,7 @@ async fn a_reader_that_was_suspended_goes_on_in_order_where_nobody_took_over(red
     send(&layer, "c", 0..40).await;
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     for (from, to) in [(0, 1), (1, 2), (2, 20), (20, 21)] {
-        let numbers = drain(&layer, &receiver, (to - from) as usize).await;
+        let numbers = drain(&layer, &receiver, to - from).await;
         assert!(numbers.into_iter().eq(from..to));
         // This thread runs all of the reader.
         std::thread::sleep(SHORT_LEASE * 2);

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 
-/// Longest that a queue may stand still before the run is given up.
-const STALL: Duration = Duration::from_secs(10);
+/// Longest that a queue may stand still before the run is given up: longer than a local Slack here waits before it gives
+/// again what a peer lost with its connection.
+const STALL: Duration = Duration::from_secs(90);
 
 /// A queue in Redis, and a connection to ask of it.
 #[derive(Clone)]
