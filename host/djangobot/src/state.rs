@@ -350,16 +350,13 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
         path: path.to_owned(),
         reason,
     };
-    // Messages and rotating tokens lie in it. SQLite gives the files beside it the same rights.
-    let made = File::options()
+    // Messages and rotating tokens lie in it; SQLite gives the files beside it the same rights. Where it can't be made,
+    // SQLite says so.
+    let _ = File::options()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path);
-    made.map_err(|reason| StateError::Folder {
-        path: path.to_owned(),
-        reason,
-    })?;
     let mut database = Connection::open(path).map_err(broken)?;
     database
         .busy_timeout(Duration::from_secs(5))
