@@ -26,7 +26,6 @@ const HELD: usize = 10_000;
 /// Without an earlier moment that is known, the first connection's counts from so long before our clock's time: clocks
 /// differ.
 const MARGIN: Duration = Duration::from_secs(60);
-
 /// Slack's events come nearly in the order of their times: how far one may be behind another.
 const OVERLAP: Duration = Duration::from_secs(5);
 
@@ -201,7 +200,7 @@ impl Gaps {
         }
     }
 
-    /// A message that history has had not come before.
+    /// Counts a message of history that had not come before.
     pub(crate) fn found(&mut self) {
         self.metrics.history().increment(1);
         if let Some(filling) = &mut self.filling {

@@ -193,6 +193,9 @@ impl Inbound {
             }
         };
         self.note_oddities(&kind, &event);
+        if kind == "app_rate_limited" {
+            tell_limit(&event);
+        }
         self.count(&kind);
 
         let wants_answer =
@@ -406,12 +409,6 @@ impl Inbound {
 
     /// What is odd in an event and is forwarded all the same is counted, and told once for each type.
     fn note_oddities(&mut self, kind: &str, event: &Event) {
-        if kind == "app_rate_limited" {
-            tracing::warn!(
-                minute = event.get("/minute_rate_limited").and_then(|it| it.as_i64()),
-                "Slack gives no more events for this minute: it sends an app 30,000 an hour from a workspace, and those beyond are lost. Subscribe to fewer types, or run in fewer channels"
-            );
-        }
         let notes = event.notes();
         let oddities = [
             (notes.duplicate_keys, "duplicate_keys"),
@@ -447,6 +444,14 @@ impl Inbound {
             );
         }
     }
+}
+
+/// Slack limits what it gives: an operator has to know that events are missing.
+fn tell_limit(event: &Event) {
+    tracing::warn!(
+        minute = event.get("/minute_rate_limited").and_then(|it| it.as_i64()),
+        "Slack gives no more events for this minute: it sends an app 30,000 an hour from a workspace, and those beyond are lost. Subscribe to fewer types, or run in fewer channels"
+    );
 }
 
 /// Slack deals events out to several connections, where later ones can overtake: those that are here together are put
