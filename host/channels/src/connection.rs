@@ -13,6 +13,7 @@ use redis::{
 
 use crate::config::{Endpoint, Host, Tls};
 use crate::layer::LayerError;
+use crate::refusal::{RefusalKind, ends_connection};
 use crate::{score, sentinel};
 
 /// How long a server that failed is passed over where another can be used instead. One that hangs
@@ -303,7 +304,7 @@ impl Server {
         };
         match attempt(ProtocolVersion::RESP3, &telling).await {
             Ok(connection) => Ok((connection, true)),
-            Err(error) if is_temporary(&error) => Err(self.explain(&error)),
+            Err(error) if self.explain(&error).is_temporary() => Err(self.explain(&error)),
             Err(_) => {
                 let made = attempt(ProtocolVersion::RESP2, &config).await;
                 made.map(|connection| (connection, false))
@@ -365,10 +366,13 @@ impl Server {
     /// Says what a client library's error means to a caller.
     pub(crate) fn explain(&self, error: &RedisError) -> LayerError {
         let (address, reason) = (self.address.clone(), error.to_string());
-        if is_temporary(error) {
-            LayerError::Unavailable { address, reason }
-        } else {
-            LayerError::Refused { address, reason }
+        match RefusalKind::of(error) {
+            Some(kind) => LayerError::Refused {
+                address,
+                reason,
+                kind,
+            },
+            None => LayerError::Unavailable { address, reason },
         }
     }
 
@@ -384,50 +388,6 @@ pub(crate) async fn command(
     cmd: &Cmd,
 ) -> RedisResult<Value> {
     connection.send_packed_command(cmd).await?.extract_error()
-}
-
-/// Whether the same command may succeed later.
-fn is_temporary(error: &RedisError) -> bool {
-    if matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) {
-        return true;
-    }
-    let may_pass = matches!(
-        code(error),
-        Some(
-            "LOADING"
-                | "MASTERDOWN"
-                | "TRYAGAIN"
-                | "CLUSTERDOWN"
-                | "READONLY"
-                | "OOM"
-                | "MISCONF"
-                | "BUSY"
-                | "NOREPLICAS"
-                | "UNBLOCKED"
-        )
-    );
-    may_pass
-        || error
-            .detail()
-            .is_some_and(|detail| detail.contains("max number of clients"))
-}
-
-/// Whether the connection is of no more use: it broke, is stuck, or leads to a server that is no master any more.
-fn ends_connection(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
-        || matches!(code(error), Some("READONLY" | "MASTERDOWN"))
-}
-
-/// The first word of a server's error.
-///
-/// Before Redis 7 an error inside a script came as an `ERR` that quotes it: `Error running script
-/// (call to f_…): @user_script:2: @user_script: 2: -READONLY You can't write …`.
-fn code(error: &RedisError) -> Option<&str> {
-    let quoting = error
-        .detail()
-        .filter(|detail| detail.starts_with("Error running script"));
-    let quoted = quoting.and_then(|detail| detail.split_once(": -")?.1.split(' ').next());
-    quoted.or_else(|| error.code())
 }
 
 /// Makes the client library's description of `host`, which is no Sentinel endpoint.
@@ -514,62 +474,9 @@ async fn read(path: &std::path::Path) -> RedisResult<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The error that a server sends as this line.
-    fn sent(line: &str) -> RedisError {
-        let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
-        answer.and_then(Value::extract_error).unwrap_err()
-    }
-
     #[test]
     fn a_server_that_hangs_rests_longer_each_time() {
         let seconds = [0, 1, 2, 5, 6, u32::MAX].map(|hangs| rest(hangs).as_secs());
         assert_eq!(seconds, [1, 2, 4, 32, 60, 60]);
-    }
-
-    #[test]
-    fn an_error_inside_a_script_means_what_it_means_outside() {
-        // How Redis 6 words it, and how Redis 7 does.
-        let wrapped = |error: &str| {
-            sent(&format!(
-                "ERR Error running script (call to f_e0e1f9): @user_script:2: @user_script: 2: -{error}"
-            ))
-        };
-        for (error, temporary, ends) in [
-            (
-                "READONLY You can't write against a read only replica.",
-                true,
-                true,
-            ),
-            ("MASTERDOWN Link with MASTER is down.", true, true),
-            (
-                "OOM command not allowed when used memory > 'maxmemory'.",
-                true,
-                false,
-            ),
-            (
-                "MISCONF Redis is configured to save RDB snapshots",
-                true,
-                false,
-            ),
-            ("NOREPLICAS Not enough good replicas to write.", true, false),
-            (
-                "WRONGTYPE Operation against a key - wrong: -OOM",
-                false,
-                false,
-            ),
-            ("ERR value is not an integer or out of range", false, false),
-        ] {
-            for told in [wrapped(error), sent(error)] {
-                assert_eq!(
-                    (is_temporary(&told), ends_connection(&told)),
-                    (temporary, ends),
-                    "{told}"
-                );
-            }
-        }
-        let other = sent(
-            "ERR Error running script (call to f_e0e1f9): user_script:1: attempt to index nil",
-        );
-        assert!(!is_temporary(&other) && !ends_connection(&other));
     }
 }

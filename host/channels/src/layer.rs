@@ -10,11 +10,12 @@ use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
+use crate::refusal::RefusalKind;
 
 /// A channel layer: named queues between processes, as Channels' specification has them.
 ///
 /// Opening one does no I/O; a server that is away is a [`LayerError::Unavailable`] of each call,
-/// and the next call tries again. Retrying is the caller's: nothing here sleeps and repeats.
+/// and one that answers with an error a [`LayerError::Refused`]; the next call tries again. Retrying is the caller's: nothing here sleeps and repeats.
 #[async_trait]
 pub trait ChannelLayer: Send + Sync + 'static {
     /// What it is and where, for people: no passwords in it.
@@ -294,7 +295,7 @@ pub struct ReceiverId(pub Arc<str>);
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LayerError {
-    /// The server can't be reached, or went away: worth trying again.
+    /// The server can't be reached, or went away without an answer: worth trying again.
     #[error("the channel layer at {address} does not answer: {reason}")]
     Unavailable {
         /// The server's address, without a password.
@@ -302,13 +303,15 @@ pub enum LayerError {
         /// What went wrong, from the client library.
         reason: String,
     },
-    /// The server answered with an error: trying the same again will not help.
+    /// The server answered with an error.
     #[error("the channel layer at {address} refused: {reason}")]
     Refused {
         /// The server's address, without a password.
         address: String,
         /// The server's own words.
         reason: String,
+        /// What kind of error it is, and so whether waiting may help.
+        kind: RefusalKind,
     },
     /// This layer has no such operation (the 2016 layer's groups, say).
     #[error("{layer} has no {operation}")]
@@ -326,7 +329,19 @@ pub enum LayerError {
 impl LayerError {
     /// Whether the same call may succeed later with nothing changed on our side.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Refused { kind, .. } => kind.may_pass(),
+            Self::Unsupported { .. } | Self::Closed => false,
+        }
+    }
+
+    /// The kind of error that the server answered, where it answered one.
+    pub fn refusal(&self) -> Option<RefusalKind> {
+        match self {
+            Self::Refused { kind, .. } => Some(*kind),
+            _ => None,
+        }
     }
 }
 

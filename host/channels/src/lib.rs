@@ -23,6 +23,7 @@ mod pubsub;
 mod queues;
 mod receiver;
 mod redis_core;
+mod refusal;
 mod score;
 mod sentinel;
 mod sharding;
@@ -41,3 +42,4 @@ pub use layer::{
     ReceiverId, Sent, Serializer, UnknownWire, Wire,
 };
 pub use name::{ChannelName, GroupName, NameError};
+pub use refusal::RefusalKind;

@@ -23,6 +23,7 @@ use crate::layer::{
 use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
+use crate::refusal::RefusalKind;
 use crate::score;
 
 /// The database that the layer is on: the one that a URL without a number means.
@@ -131,10 +132,15 @@ impl Queues {
         Ok(result)
     }
 
-    /// The server's own error, of a key that another program uses for something else.
-    pub(super) fn refused(&self, refusal: impl ToString) -> LayerError {
+    /// The server's own error: its memory is full, or another program uses a key for something else.
+    pub(super) fn refused(&self, refusal: Refusal) -> LayerError {
         LayerError::Refused {
             address: self.address.to_string(),
+            kind: match refusal {
+                Refusal::Memory => RefusalKind::Memory,
+                Refusal::WrongType => RefusalKind::WrongType,
+                _ => RefusalKind::Request,
+            },
             reason: refusal.to_string(),
         }
     }
@@ -178,10 +184,7 @@ impl Queues {
             .map_err(|refusal| self.refused(refusal))?
             .unwrap_or(0);
         if is_out_of_memory {
-            return Err(LayerError::Unavailable {
-                address: self.address.to_string(),
-                reason: Refusal::Memory.to_string(),
-            });
+            return Err(self.refused(Refusal::Memory));
         }
         if accepted > 0 {
             keyspace.set_deadline(key, Some(after(keyspace.now(), self.options.expiry)));

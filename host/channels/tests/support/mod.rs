@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use djangobot_channels::config::RedisConfig;
 use djangobot_channels::{
-    ChannelLayer, ChannelName, Delivery, EmbeddedServer, LayerConfig, LayerError, Member, Receiver,
-    ReceiverId, open,
+    ChannelLayer, ChannelName, Delivery, EmbeddedServer, LayerConfig, Member, Receiver, ReceiverId,
+    open,
 };
 use djangobot_event::Event;
 use djangobot_tests::{Redis, redis_cli};
@@ -177,7 +177,7 @@ pub(crate) async fn next(receiver: &Arc<dyn Receiver>) -> Delivery {
         loop {
             match receiver.next().await {
                 Ok(delivery) => return delivery,
-                Err(LayerError::Unavailable { .. }) => tokio::task::yield_now().await,
+                Err(error) if error.is_temporary() => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
             }
         }
