@@ -133,6 +133,11 @@ async fn a_cancelled_receive_of_python_loses_nothing(ground: Ground) {
                 .await,
             Value::Null
         );
+        if ground == Ground::Redis {
+            // A Redis that is too busy to have seen the connection go gives the next message to it, and it is lost:
+            // channels_redis takes with BZPOPMIN, and can do nothing about that.
+            pair.python.call("forget_connections", []).await;
+        }
         pair.send("to.python", &[json!({"n": n})]).await;
         assert_eq!(
             pair.python_receives("to.python").await,

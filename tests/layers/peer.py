@@ -13,11 +13,17 @@ from django.utils.module_loading import import_string
 from redis import asyncio as redis
 
 
+# What the layer's connections are named.
+LAYER = "layer"
+
+
 class Peer:
     layer: BaseChannelLayer
 
     async def open(self, backend, config):
         self.layer = import_string(backend)(**config)
+        for host in getattr(self.layer, "hosts", []):
+            host["client_name"] = LAYER
         # It looks at one host at a time for so long; seconds, of which redis takes whole ones here.
         self.layer.brpop_timeout = 1
 
@@ -37,6 +43,17 @@ class Peer:
             return await asyncio.wait_for(self.layer.receive(channel), seconds)
         except asyncio.TimeoutError:
             return None
+
+    async def forget_connections(self):
+        """Closes the layer's connections, and waits until its servers have seen that."""
+        await self.layer.close_pools()
+        for host in self.layer.hosts:
+            client = redis.Redis.from_url(host["address"])
+            try:
+                while any(other["name"] == LAYER for other in await client.client_list()):
+                    await asyncio.sleep(0.01)
+            finally:
+                await client.aclose()
 
     async def new_channel(self):
         return await self.layer.new_channel()

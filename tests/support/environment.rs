@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The virtualenvs that tests use.
-pub const VIRTUALENVS: [Virtualenv; 3] = [CURRENT, REDIS7, CHANNELS1];
+pub static VIRTUALENVS: [Virtualenv; 3] = [CURRENT, REDIS7, CHANNELS1];
 
 const CURRENT: Virtualenv = Virtualenv {
     name: "current",
@@ -109,6 +109,33 @@ pub fn node_modules() -> PathBuf {
 /// When there is none.
 pub fn node() -> PathBuf {
     program("node", "nodejs")
+}
+
+/// The variable that names another Redis server than the `redis-server` on `PATH`.
+pub const REDIS_SERVER: &str = "DJANGOBOT_TEST_REDIS_SERVER";
+
+/// The Redis server that tests start: what [`REDIS_SERVER`] names, or else `redis-server` on `PATH`.
+///
+/// # Panics
+/// When there is none.
+pub fn redis_server() -> PathBuf {
+    let Some(named) = named_redis_server() else {
+        return program("redis-server", "redis-server");
+    };
+    assert!(
+        named.is_file(),
+        "{REDIS_SERVER} names {}, and no such file is there",
+        named.display()
+    );
+    named
+}
+
+/// The Redis server that [`REDIS_SERVER`] names, if it does, whether it is there or not. A name without a slash is
+/// looked up on `PATH`.
+pub fn named_redis_server() -> Option<PathBuf> {
+    let named = env::var_os(REDIS_SERVER).filter(|named| !named.is_empty())?;
+    let on_path = named.to_str().and_then(find);
+    Some(on_path.unwrap_or_else(|| named.into()))
 }
 
 /// A program of this workspace, as the test's own profile builds it.

@@ -1,4 +1,6 @@
 //! A Redis server of the test's own: on a free port of 127.0.0.1, with nothing kept, ended with the test.
+//!
+//! It is the `redis-server` on `PATH`, or the program that `DJANGOBOT_TEST_REDIS_SERVER` names.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -10,10 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::environment::program;
+use crate::environment::{program, redis_server};
 use crate::patience::{DEADLINE, free_port};
 
-/// A running `redis-server`. Dropping it kills it.
+/// A running Redis server. Dropping it kills it.
 ///
 /// Starting and stopping block for some milliseconds.
 #[derive(Debug)]
@@ -146,7 +148,7 @@ impl Redis {
             _ => (None, &self.arguments[..]),
         };
         let sentinel = rest.iter().any(|argument| argument == "--sentinel");
-        let mut command = Command::new(program("redis-server", "redis-server"));
+        let mut command = Command::new(redis_server());
         command.args(file).args([
             "--port",
             &self.port.to_string(),
@@ -165,7 +167,7 @@ impl Redis {
             .stderr(Stdio::null());
         let server = self
             .server
-            .insert(command.spawn().expect("redis-server runs"));
+            .insert(command.spawn().expect("the Redis server runs"));
         let deadline = Instant::now() + DEADLINE;
         loop {
             if server.try_wait().expect("our child can be asked").is_some() {

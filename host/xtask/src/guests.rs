@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use djangobot_tests::environment::directory;
-
-use crate::step::{StepError, cargo, quiet, shown, workspace};
+use crate::step::{StepError, cargo, programs, shown, workspace};
 
 /// The folders below `plugins/`.
 fn plugins() -> Result<Vec<PathBuf>, StepError> {
@@ -27,8 +25,8 @@ fn plugins() -> Result<Vec<PathBuf>, StepError> {
 
 /// Builds each to a component, `target/guests/NAME.wasm`, with the recipe that `djangobot plugin add` uses.
 pub(crate) fn build() -> Result<(), StepError> {
-    let target = directory().parent().map(PathBuf::from).unwrap_or_default();
-    let folder = target.join("guests");
+    let programs = programs();
+    let folder = programs.with_file_name("guests");
     std::fs::create_dir_all(&folder).map_err(|reason| StepError::Write {
         path: folder.display().to_string(),
         reason,
@@ -39,13 +37,13 @@ pub(crate) fn build() -> Result<(), StepError> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let mut command = Command::new(target.join("debug/djangobot"));
+        let mut command = Command::new(programs.join("djangobot"));
         command
             .args(["plugin", "build"])
             .arg(&plugin)
             .arg("-o")
             .arg(folder.join(format!("{name}.wasm")));
-        quiet(&format!("plugin {name}"), &mut command)?;
+        shown(&format!("build the plugin {name}"), &mut command)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask faults`,
-//! `cargo xtask fuzz`, `cargo xtask ci`, `cargo xtask bench`.
+//! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask lint`,
+//! `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -29,7 +29,7 @@ enum Chore {
     Setup,
     /// Build the plugins that ship to components, in target/guests.
     Guests,
-    /// Set up, build, and run all tests.
+    /// Set up, build, and run all tests, whichever of them fail.
     Test {
         /// What to hand on to `cargo test`; without it, all tests of all crates.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -56,8 +56,8 @@ enum Chore {
         #[arg(long)]
         input: Option<PathBuf>,
     },
-    /// All that a change must pass: format, lints, tests, fuzzing, documentation.
-    Ci,
+    /// Look at what no test sees: format, lints, documentation.
+    Lint,
     /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
     Bench {
         /// What to measure (original, limit, layers, latency, start, event, plugins); without a name, all of it.
@@ -93,7 +93,7 @@ fn run(chore: Chore) -> Result<(), StepError> {
             ..
         } => fuzz::replay(&names, &input),
         Chore::Fuzz { names, seconds, .. } => fuzz::fuzz(&names, seconds),
-        Chore::Ci => checks::ci(),
+        Chore::Lint => checks::lint(),
         Chore::Bench { names, write } => bench::bench(&names, write),
     }
 }

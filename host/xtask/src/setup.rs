@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use djangobot_tests::environment::{
-    self, PACKAGE_JSON, PACKAGE_LOCK, VIRTUALENVS, Virtualenv, find, npm_directory, npm_is_ready,
-    stamp_of,
+    self, PACKAGE_JSON, PACKAGE_LOCK, VIRTUALENVS, Virtualenv, directory, find, npm_directory,
+    npm_is_ready, stamp_of,
 };
 
-use crate::step::{StepError, output, quiet};
+use crate::step::{StepError, output, quiet, shown};
 
 /// The oldest Python that the pinned Django runs on.
 const PYTHON: (u32, u32) = (3, 10);
@@ -21,38 +21,90 @@ const NODE: u32 = 18;
 
 /// Puts all in place.
 pub(crate) fn setup() -> Result<(), StepError> {
-    install_packages()?;
-    for virtualenv in VIRTUALENVS
-        .iter()
-        .filter(|virtualenv| !virtualenv.is_ready())
-    {
+    let missing = Missing::look()?;
+    println!("==> {}", missing.told());
+    install(&missing.packages)?;
+    for virtualenv in missing.virtualenvs {
         make_virtualenv(virtualenv, &find_python()?)?;
     }
-    if !npm_is_ready() {
+    if missing.npm {
         install_npm()?;
     }
     Ok(())
 }
 
-/// Programs that come from the machine's packages: installed with apt where they are missing and we may.
-fn install_packages() -> Result<(), StepError> {
-    let mut missing = missing(&[
-        ("redis-server", "redis-server"),
-        ("redis-cli", "redis-tools"),
-        ("openssl", "openssl"),
-        ("node", "nodejs"),
-        ("npm", "npm"),
-    ]);
-    if environment::clock_library().is_none() {
-        missing.push("faketime");
+/// What the tests need and is not there.
+struct Missing {
+    /// Packages of the machine: installed with apt where we may.
+    packages: Vec<&'static str>,
+    virtualenvs: Vec<&'static Virtualenv>,
+    npm: bool,
+}
+
+impl Missing {
+    fn look() -> Result<Self, StepError> {
+        let mut packages = missing(&[
+            ("redis-cli", "redis-tools"),
+            ("openssl", "openssl"),
+            ("node", "nodejs"),
+            ("npm", "npm"),
+        ]);
+        match environment::named_redis_server() {
+            None => packages.extend(missing(&[("redis-server", "redis-server")])),
+            Some(server) if server.is_file() => {}
+            Some(server) => {
+                return Err(StepError::Missing(format!(
+                    "{} names {}, and no such file is there",
+                    environment::REDIS_SERVER,
+                    server.display()
+                )));
+            }
+        }
+        if environment::clock_library().is_none() {
+            packages.push("faketime");
+        }
+        match look_for_python() {
+            Python::Found(_) => {}
+            Python::Incomplete => packages.extend(["python3", "python3-venv"]),
+            // The machine's packages have no other one.
+            Python::TooOld(version) => return Err(no_python(&version)),
+        }
+        let unready = VIRTUALENVS
+            .iter()
+            .filter(|virtualenv| !virtualenv.is_ready());
+        Ok(Self {
+            packages,
+            virtualenvs: unready.collect(),
+            npm: !npm_is_ready(),
+        })
     }
-    match look_for_python() {
-        Python::Found(_) => {}
-        Python::Incomplete => missing.extend(["python3", "python3-venv"]),
-        // The machine's packages have no other one.
-        Python::TooOld(_) => return find_python().map(drop),
+
+    /// A sentence about what is going to be installed, and where.
+    fn told(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.packages.is_empty() {
+            parts.push(format!(
+                "these packages are installed with apt-get: {}",
+                self.packages.join(", ")
+            ));
+        }
+        let names = self.virtualenvs.iter().map(|virtualenv| virtualenv.name);
+        let mut made: Vec<String> = names.map(|name| format!("virtualenv {name}")).collect();
+        if self.npm {
+            made.push("npm packages".to_owned());
+        }
+        if !made.is_empty() {
+            parts.push(format!(
+                "these are made in {}, from PyPI and npm: {}",
+                directory().display(),
+                made.join(", ")
+            ));
+        }
+        match parts.is_empty() {
+            true => "set-up: all that the tests need is there".to_owned(),
+            false => format!("set-up: {}", parts.join("; ")),
+        }
     }
-    install(&missing)
 }
 
 /// Puts the C++ compiler in place that libFuzzer is built with.
@@ -82,8 +134,9 @@ fn install(packages: &[&str]) -> Result<(), StepError> {
             "the tests need what these Debian or Ubuntu packages have: install them, with `sudo apt-get install {list}`"
         )));
     }
-    quiet("apt-get update", apt(&["update"]).arg("-q"))?;
-    quiet(
+    // Shown, since it may take minutes.
+    shown("apt-get update", apt(&["update"]).arg("-q"))?;
+    shown(
         &format!("apt-get install {list}"),
         apt(&["install", "-q", "-y", "--no-install-recommends"]).args(packages),
     )
@@ -141,17 +194,20 @@ fn look_for_python() -> Python {
 
 /// A Python that will do, or a sentence about what there is.
 fn find_python() -> Result<PathBuf, StepError> {
+    match look_for_python() {
+        Python::Found(python) => Ok(python),
+        Python::TooOld(version) => Err(no_python(&version)),
+        Python::Incomplete => Err(no_python(
+            "there is none, or it lacks venv (Debian's package python3-venv)",
+        )),
+    }
+}
+
+fn no_python(seen: &str) -> StepError {
     let (major, minor) = PYTHON;
-    let seen = match look_for_python() {
-        Python::Found(python) => return Ok(python),
-        Python::TooOld(version) => version,
-        Python::Incomplete => {
-            "there is none, or it lacks venv (Debian's package python3-venv)".into()
-        }
-    };
-    Err(StepError::Missing(format!(
+    StepError::Missing(format!(
         "current Django needs Python {major}.{minor} or newer: {seen}; install one and put it on PATH"
-    )))
+    ))
 }
 
 /// Makes `virtualenv` anew, with `python`.

@@ -1,9 +1,11 @@
 //! One step of a chore: a command that is announced, timed, and stops the chore when it fails.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use djangobot_tests::environment::directory;
 
 /// Why a chore stopped.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,9 @@ pub(crate) enum StepError {
         status: std::process::ExitStatus,
         said: String,
     },
+    /// Two steps failed that do not need each other.
+    #[error("{0}\nerror: {1}")]
+    Both(Box<StepError>, Box<StepError>),
     /// The machine lacks something that we may not or can't install.
     #[error("{0}")]
     Missing(String),
@@ -103,6 +108,12 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 pub(crate) fn workspace() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// The folder of the programs that tests run.
+pub(crate) fn programs() -> PathBuf {
+    let target = directory().parent().map(Path::to_owned).unwrap_or_default();
+    target.join("debug")
 }
 
 fn name(command: &Command) -> String {

@@ -190,6 +190,12 @@ impl Connection {
             let until = Instant::now() + wait.limit.unwrap_or(LONG).min(LONG);
             self.blocked = Some(Blocked { ticket, until });
         }
+        // Who sent this and went before it was read would take a message with it.
+        if !self.session.taken.is_empty() && self.is_gone() {
+            state.put_back(self.session.taken.drain(..), false);
+            self.session.closing = true;
+            return;
+        }
         drop(state);
         self.answer(&reply);
         let end = self.end();

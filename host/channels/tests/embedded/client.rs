@@ -32,30 +32,34 @@ impl Client {
 
     /// The next reply, whole, with spaces for its line breaks; empty when the server has closed.
     pub(crate) async fn reply(&mut self) -> String {
-        let (mut text, mut missing) = (String::new(), 1);
+        let lines = self.reply_lines().await;
+        lines.iter().map(|line| format!("{line} ")).collect()
+    }
+
+    /// The lines of the next reply, a bulk string as one of them; none when the server has closed.
+    pub(crate) async fn reply_lines(&mut self) -> Vec<String> {
+        let (mut lines, mut missing) = (Vec::new(), 1);
         while missing > 0 {
             let mut line = String::new();
             // A connection that is reset is as closed as one that ends.
             if self.0.read_line(&mut line).await.unwrap_or(0) == 0 {
-                return text;
+                return lines;
             }
             missing -= 1;
-            text.push_str(line.trim_end());
-            text.push(' ');
+            lines.push(line.trim_end().to_owned());
             let length = line[1..].trim_end().parse::<i64>().unwrap_or(-1);
             match (&line[..1], usize::try_from(length)) {
                 ("$", Ok(length)) => {
                     let mut bulk = vec![0; length + 2];
                     self.0.read_exact(&mut bulk).await.unwrap();
-                    text.push_str(&bulk[..length].escape_ascii().to_string());
-                    text.push(' ');
+                    lines.push(bulk[..length].escape_ascii().to_string());
                 }
                 ("*" | ">", Ok(length)) => missing += length,
                 ("%", Ok(length)) => missing += 2 * length,
                 _ => {}
             }
         }
-        text
+        lines
     }
 
     /// Sends a request and gives its reply.

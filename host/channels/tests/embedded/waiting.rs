@@ -18,6 +18,16 @@ fn local() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
+/// Waits until `count` clients are connected, the asking one among them.
+async fn clients(address: SocketAddr, count: usize) {
+    let mut client = Client::connect(address).await;
+    eventually("the others to go", async || {
+        let list = client.call(&["CLIENT", "LIST"]).await;
+        (list.matches("id=").count() == count).then_some(())
+    })
+    .await;
+}
+
 /// Waits until `count` clients wait for an item.
 async fn blocked(address: SocketAddr, count: usize) {
     let mut client = Client::connect(address).await;
@@ -52,6 +62,27 @@ async fn who_waited_longest_is_served_first() {
         assert_eq!(waiter.reply().await, expect);
     }
     assert_eq!(sender.call(&["EXISTS", "q"]).await, ":0 ");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_gone_when_its_request_is_read_takes_nothing_with_it() {
+    let server = server().await;
+    let mut client = Client::connect(server.addr()).await;
+    for round in 0..20 {
+        // Both come at once: the server had no time to look when the client gave up its wait.
+        let mut gone = Client::connect(server.addr()).await;
+        gone.call(&["PING"]).await;
+        client.call(&["ZADD", "q", "1", "m"]).await;
+        gone.send(&["BZPOPMIN", "q", "0"]).await;
+        drop(gone);
+        clients(server.addr(), 2).await;
+        assert_eq!(
+            client.call(&["ZPOPMIN", "q"]).await,
+            "*2 $1 m $1 1 ",
+            "{round}"
+        );
+    }
     server.shutdown().await;
 }
 
