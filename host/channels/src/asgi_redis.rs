@@ -18,6 +18,11 @@ const ID: usize = 16;
 /// Keys: the queue, the counters of messages and of refusals (the channel's, everyone's).
 /// Arguments: expiry, capacity, then key and payload of each message.
 pub(crate) const APPEND: &str = r"
+if #ARGV == 2 then
+    -- Whether anything would be taken: refused where nothing may be written, or the memory is full.
+    redis.call('INCRBY', KEYS[2], 0)
+    redis.call('EXPIRE', KEYS[2], 3600)
+end
 local room = tonumber(ARGV[2]) - redis.call('LLEN', KEYS[1])
 local accepted = 0
 local added = 0
@@ -44,26 +49,27 @@ if accepted < (#ARGV - 2) / 2 then
     redis.call('INCR', KEYS[5])
     redis.call('EXPIRE', KEYS[5], 86400)
 end
-return accepted
+return {accepted, 0, redis.call('LLEN', KEYS[1])}
 ";
 
 /// A payload whose message was taken is kept a day, for the case that its reader ends.
+/// A key that another program uses for something else is found before anything is taken.
 pub(crate) const TAKE: &str = r"
-local time = redis.call('TIME')
+for nth = 2, 4 do redis.call('ZCOUNT', KEYS[nth], 0, 0) end
 local answer = {}
 for nth = 1, tonumber(ARGV[3]) do
     local key = redis.call('LPOP', KEYS[1])
     if not key then break end
-    local score = string.format('%.6f', time[1] + (time[2] + nth) / 1000000)
+    local score = string.format('%.6f', ARGV[4] + nth / 1000000)
     redis.call('EXPIRE', key, 86400)
     redis.call('ZADD', KEYS[2], score, key)
     answer[#answer + 1] = key
     answer[#answer + 1] = score
-    answer[#answer + 1] = redis.call('SREM', KEYS[4], key)
+    answer[#answer + 1] = redis.call('ZREM', KEYS[4], key)
     answer[#answer + 1] = redis.call('GET', key)
 end
 if #answer > 0 then
-    redis.call('ZADD', KEYS[3], math.floor(time[1] * 1000 + time[2] / 1000) + ARGV[2], ARGV[1])
+    redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
     redis.call('EXPIRE', KEYS[2], 86400)
     redis.call('EXPIRE', KEYS[3], 86400)
 end
@@ -73,21 +79,21 @@ return answer
 /// Begins as [`crate::redis_core::KEEP`] does, and so does [`GIVE_BACK`].
 pub(crate) const KEEP: &str = r"
 redis.call('EXPIRE', KEYS[3], 86400)
-local time = redis.call('TIME')
-local now = math.floor(time[1] * 1000 + time[2] / 1000)
-redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
 redis.call('EXPIRE', KEYS[3], 86400)
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
-    local theirs = KEYS[3] .. '.' .. id
-    local left = redis.call('ZRANGE', theirs, 0, -1, 'WITHSCORES')
-    for at = 1, #left, 2 do
-        redis.call('ZADD', KEYS[2], left[at + 1], left[at])
-        found[#found + 1] = left[at]
-        found[#found + 1] = left[at + 1]
+for nth = 5, #KEYS do
+    local lease = redis.call('ZADD', KEYS[3], 'XX', 'INCR', 0, ARGV[nth])
+    if lease and tonumber(lease) <= tonumber(ARGV[4]) then
+        local left = redis.call('ZRANGE', KEYS[nth], 0, -1, 'WITHSCORES')
+        for at = 1, #left, 2 do
+            redis.call('ZADD', KEYS[2], left[at + 1], left[at])
+            found[#found + 1] = left[at]
+            found[#found + 1] = left[at + 1]
+        end
+        redis.call('DEL', KEYS[nth])
+        redis.call('ZREM', KEYS[3], ARGV[nth])
     end
-    redis.call('DEL', theirs)
-    redis.call('ZREM', KEYS[3], id)
 end
 redis.call('EXPIRE', KEYS[2], 86400)
 if ARGV[3] == '1' then found = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES') end
@@ -103,8 +109,8 @@ return answer
 
 pub(crate) const GIVE_BACK: &str = r"
 redis.call('EXPIRE', KEYS[3], 86400)
-for at = 3, #ARGV do redis.call('SADD', KEYS[4], ARGV[at]) end
-if #ARGV > 2 then redis.call('EXPIRE', KEYS[4], 86400) end
+for at = 4, #ARGV do redis.call('ZADD', KEYS[4], 0, ARGV[at]) end
+if #ARGV > 3 then redis.call('EXPIRE', KEYS[4], 86400) end
 local left = redis.call('ZRANGE', KEYS[2], 0, -1)
 for at = #left, 1, -1 do
     redis.call('LPUSH', KEYS[1], left[at])
@@ -136,6 +142,7 @@ pub(crate) struct AsgiRedis;
 impl Dialect for AsgiRedis {
     const NAME: &'static str = "asgi_redis";
     const HEAD: usize = ID;
+    const SHARES_GROUP_MESSAGES: bool = false;
 
     fn scripts() -> &'static Scripts {
         &SCRIPTS

@@ -25,19 +25,18 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// How many bytes of its own [`Dialect::seal`] puts before what the codec makes.
     const HEAD: usize = 0;
 
+    /// Whether one message serves all channels of a group that share a queue.
+    const SHARES_GROUP_MESSAGES: bool;
+
     /// Finds the bytes that [`Dialect::seal`]'s codec made in a member that was taken, `stored` being what lay beside it.
     fn sealed(member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
 
-    /// The script that puts members on a queue, as many as there is room for, and answers how many.
+    /// The script that puts members on a queue, as many as there is room for. Answers how many, how many messages had
+    /// expired and are gone, and how many wait now.
     fn append() -> &'static Script;
 
     /// Writes the keys and arguments of [`Dialect::append`].
     fn write_append(cmd: &mut Cmd, append: &Append<'_>);
-
-    /// The script that puts one message on each of several queues of a host, where there is one.
-    fn group_append() -> Option<&'static Script> {
-        None
-    }
 
     /// Takes members back that were put on `queue` and may have been read since.
     fn withdraw(append: &Append<'_>) -> Cmd;
@@ -70,17 +69,21 @@ pub(crate) struct Append<'a> {
 }
 
 /// What readers run. Keys are the queue, the reader's own processing key, the leases, and the
-/// members that were given back unfinished; the first argument is the reader's id.
+/// members that were given back unfinished; the first argument is the reader's id. The time is an argument too: a server
+/// need not tell it to scripts.
 ///
 /// Answers are flat lists of four for each message: member, score, whether another reader had it
 /// before (0 or 1), and what lay beside it.
 #[derive(Debug)]
 pub(crate) struct Scripts {
-    /// Moves messages from the queue to the processing key. Arguments: lease in milliseconds, how many.
+    /// Moves messages from the queue to the processing key. Arguments: until when the lease is, in milliseconds; how
+    /// many; the time in seconds.
     pub(crate) take: Script,
-    /// Renews the lease and takes over what readers left whose lease ran out.
-    /// Arguments: lease in milliseconds, whether to answer all that is ours (1) or only what was taken over (0).
+    /// Renews the lease and takes over what readers left whose lease ran out; more keys are their processing keys.
+    /// Arguments: until when the lease is; whether to answer all that is ours (1) or only what was taken over (0); the
+    /// time in milliseconds; the ids of those readers.
     pub(crate) keep: Script,
-    /// Gives back what is left and ends the lease. Arguments: expiry, then members that had been handed out.
+    /// Gives back what is left and ends the lease. Arguments: expiry, the time in seconds, then members that had been
+    /// handed out.
     pub(crate) give_back: Script,
 }

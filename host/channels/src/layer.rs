@@ -60,6 +60,8 @@ pub trait ChannelLayer: Send + Sync + 'static {
     }
 
     /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
+    ///
+    /// Without members it says whether the channel takes anything: the server is asked all the same.
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError>;
 
     /// Puts `message` on each channel of `group` that has room; a full one is passed over, as in Channels.
@@ -90,6 +92,11 @@ pub trait ChannelLayer: Send + Sync + 'static {
 
     /// How many messages wait on `channel`, where the layer keeps any.
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError>;
+
+    /// Does on each server, on a queue that nobody uses, all that a bridge does there: puts a message on it, takes, keeps and
+    /// gives it back, takes and finishes it. Then asks whether `channels` would take something. A server that answers to
+    /// [`ChannelLayer::ping`] may refuse any of that; the error says which.
+    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError>;
 
     /// Asks each server whether it is there.
     async fn ping(&self) -> Result<(), LayerError>;
@@ -190,6 +197,10 @@ pub struct Sent {
     pub accepted: usize,
     /// How many receivers there were, where the layer is a broadcast; 0 means that nobody got it.
     pub receivers: Option<u64>,
+    /// How many messages were found to be older than the layer's expiry, and are gone: nobody read them in time.
+    pub expired: u64,
+    /// How many messages wait on the channel now, where the layer keeps any.
+    pub waiting: Option<u64>,
 }
 
 /// Bytes as they go on the wire. Cheap to clone.
@@ -224,12 +235,8 @@ impl Wire {
 
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let serializer = match self.serializer {
-            Serializer::Msgpack => "msgpack",
-            Serializer::Json => "json",
-        };
         let sealed = if self.sealed { "/sealed" } else { "" };
-        write!(f, "{serializer}/{}{sealed}", self.head)
+        write!(f, "{}/{}{sealed}", self.serializer, self.head)
     }
 }
 
@@ -244,11 +251,7 @@ impl std::str::FromStr for Wire {
             None => (rest, false),
         };
         Ok(Self {
-            serializer: match serializer {
-                "msgpack" => Serializer::Msgpack,
-                "json" => Serializer::Json,
-                _ => return Err(unknown()),
-            },
+            serializer: serializer.parse().map_err(|_| unknown())?,
             head: head.parse().map_err(|_| unknown())?,
             sealed,
         })
@@ -268,6 +271,27 @@ pub enum Serializer {
     Msgpack,
     /// JSON in UTF-8.
     Json,
+}
+
+impl fmt::Display for Serializer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Msgpack => "msgpack",
+            Self::Json => "json",
+        })
+    }
+}
+
+impl std::str::FromStr for Serializer {
+    type Err = UnknownWire;
+
+    fn from_str(name: &str) -> Result<Self, UnknownWire> {
+        match name {
+            "msgpack" => Ok(Self::Msgpack),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownWire(name.to_owned())),
+        }
+    }
 }
 
 impl Serializer {

@@ -8,6 +8,7 @@ mod subscription;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +26,9 @@ use crate::layer::{
 use crate::name::{ChannelName, GroupName};
 use crate::sharding::consistent_hash;
 use subscription::Subscription;
+
+/// How long what a rehearsal publishes may take to come back.
+const REHEARSAL: Duration = Duration::from_secs(5);
 
 const NAME: &str = "channels_redis pub/sub";
 
@@ -77,6 +81,32 @@ impl PubSub {
         Ok(answers.iter().map(receivers).min().unwrap_or(0))
     }
 
+    /// Listens on `server`, and publishes what then has to come.
+    async fn listen_once(&self, server: &Arc<Server>) -> Result<(), LayerError> {
+        let name = format!(
+            "{}djangobot.rehearsal.{}",
+            self.config.prefix,
+            uuid::Uuid::new_v4().simple()
+        );
+        let stop = self.closed.child_token();
+        let listener = Subscription::open(
+            std::slice::from_ref(server),
+            self.codec.clone(),
+            stop.clone(),
+        );
+        let _ends_with_this = stop.drop_guard();
+        listener.subscribe(0, &name).await?;
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(&name).arg("rehearsal");
+        server.command(&publish).await?;
+        match tokio::time::timeout(REHEARSAL, listener.next()).await {
+            Ok(heard) => heard.map(drop),
+            Err(_) => Err(server.unavailable(format!(
+                "what was published did not come back within {REHEARSAL:?}"
+            ))),
+        }
+    }
+
     fn live_readers(&self, channel: &ChannelName) -> Vec<Arc<Subscription>> {
         self.readers()
             .get(channel)
@@ -122,15 +152,20 @@ impl ChannelLayer for PubSub {
 
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
         if members.is_empty() {
+            self.servers[self.host(channel.as_str())].ping().await?;
             return Ok(Sent {
                 accepted: 0,
                 receivers: None,
+                expired: 0,
+                waiting: None,
             });
         }
         let receivers = self.publish(channel.as_str(), members).await?;
         Ok(Sent {
             accepted: members.len(),
             receivers: Some(receivers),
+            expired: 0,
+            waiting: None,
         })
     }
 
@@ -211,6 +246,12 @@ impl ChannelLayer for PubSub {
 
     async fn depth(&self, _channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         Ok(None)
+    }
+
+    async fn rehearse(&self, _channels: &[ChannelName]) -> Result<(), LayerError> {
+        try_join_all(self.servers.iter().map(|server| self.listen_once(server)))
+            .await
+            .map(drop)
     }
 
     async fn ping(&self) -> Result<(), LayerError> {

@@ -24,6 +24,7 @@ use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::placement::{Deal, Turns};
 use crate::receiver::QueueReceiver;
+use crate::receiver::rehearsal::{look_at_keys, rehearse};
 use crate::score::{self, Scores};
 use crate::sharding::consistent_hash;
 
@@ -39,6 +40,16 @@ pub(crate) struct Queues<D: Dialect> {
     /// What stands before the `!` in this layer's process-local names, and makes it ours alone.
     local_queue: String,
     dialect: PhantomData<D>,
+}
+
+/// What a call of [`Dialect::append`] did on one host, or on several.
+#[derive(Debug, Clone, Copy, Default)]
+struct Appended {
+    accepted: usize,
+    /// Messages that had expired, and are gone.
+    expired: u64,
+    /// Messages that wait now.
+    waiting: u64,
 }
 
 /// What a layer and its readers share.
@@ -92,21 +103,24 @@ impl<D: Dialect> Queues<D> {
         format!("{}:group:{group}", self.shared.config.prefix)
     }
 
-    /// Puts members on one host's queue; answers how many it took.
-    async fn append(&self, server: &Server, append: &Append<'_>) -> Result<usize, LayerError> {
+    /// Puts members on one host's queue.
+    async fn append(&self, server: &Server, append: &Append<'_>) -> Result<Appended, LayerError> {
         let answer = server
             .script(D::append(), &|cmd| D::write_append(cmd, append))
             .await?;
-        match answer {
-            Value::Int(accepted) => Ok(usize::try_from(accepted).unwrap_or(0)),
-            other => {
-                Err(server.unavailable(format!("it answered {other:?} where a number was due")))
-            }
-        }
+        let numbers: (usize, u64, u64) = redis::from_redis_value(answer).map_err(|error| {
+            server.unavailable(format!("it answered what was not due: {error}"))
+        })?;
+        let (accepted, expired, waiting) = numbers;
+        Ok(Appended {
+            accepted,
+            expired,
+            waiting,
+        })
     }
 
     /// Deals `members` out to several hosts. A host that is full or does not answer is passed over.
-    async fn spread(&self, whole: &Append<'_>) -> Result<usize, LayerError> {
+    async fn spread(&self, whole: &Append<'_>) -> Result<Appended, LayerError> {
         let servers = &self.shared.servers;
         let first = self
             .turns
@@ -117,6 +131,9 @@ impl<D: Dialect> Queues<D> {
             resting.for_each(|host| deal.pass_over(host));
         }
         let mut failure = None;
+        let mut sum = Appended::default();
+        // What waits on each host, as it said last.
+        let mut waiting = vec![0; servers.len()];
         loop {
             let round = deal.round();
             if round.is_empty() {
@@ -131,9 +148,11 @@ impl<D: Dialect> Queues<D> {
             let mut out = Vec::new();
             for ((host, members), answer) in round.iter().zip(answers) {
                 match answer {
-                    Ok(accepted) => {
-                        deal.took(*host, accepted);
-                        if accepted < members.len() {
+                    Ok(appended) => {
+                        deal.took(*host, appended.accepted);
+                        sum.expired += appended.expired;
+                        waiting[*host] = appended.waiting;
+                        if appended.accepted < members.len() {
                             out.push(*host);
                         }
                     }
@@ -160,7 +179,11 @@ impl<D: Dialect> Queues<D> {
         }
         match (deal.accepted(), failure) {
             (0, Some(error)) if !whole.members.is_empty() => Err(error),
-            (accepted, _) => Ok(accepted),
+            (accepted, _) => Ok(Appended {
+                accepted,
+                waiting: waiting.iter().sum(),
+                ..sum
+            }),
         }
     }
 
@@ -169,7 +192,7 @@ impl<D: Dialect> Queues<D> {
         host: usize,
         whole: &Append<'_>,
         members: &[usize],
-    ) -> Result<usize, LayerError> {
+    ) -> Result<Appended, LayerError> {
         let (scores, members) = pick(whole, members);
         let append = Append {
             scores: &scores,
@@ -203,6 +226,14 @@ impl<D: Dialect> Queues<D> {
         self.seal(&out)
     }
 
+    /// `message` for the channels `names` of a group, which share a queue.
+    fn group_member(&self, names: &[&ChannelName], message: &Event) -> Member {
+        // Names of channels need no escapes.
+        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        let list = format!("[\"{}\"]", names.join("\",\""));
+        self.encode_for(message, Some(NewValue::from(list.into_bytes())))
+    }
+
     /// The channels of `group` whose time in it is not over.
     async fn group_channels(&self, group: &GroupName) -> Result<Vec<ChannelName>, LayerError> {
         let (server, key) = (self.group_server(group), self.group_key(group));
@@ -226,37 +257,6 @@ impl<D: Dialect> Queues<D> {
             .iter()
             .filter_map(|name| ChannelName::new(name).ok())
             .collect())
-    }
-
-    /// Sends to all queues of one host in one script.
-    async fn group_append(
-        &self,
-        host: usize,
-        queues: &[(String, usize, Member)],
-        group: &GroupName,
-    ) -> Result<(), LayerError> {
-        let Some(script) = D::group_append() else {
-            return Ok(());
-        };
-        let config = &self.shared.config;
-        let now = self.shared.servers[host].now().await?;
-        let score = self.scores.take(now, 1);
-        let fill = |cmd: &mut redis::Cmd| {
-            cmd.arg(queues.len());
-            for (queue, ..) in queues {
-                cmd.arg(queue);
-            }
-            cmd.arg((now as u64).saturating_sub(config.expiry))
-                .arg(config.expiry)
-                .arg(&score);
-            for (_, capacity, member) in queues {
-                cmd.arg(*capacity).arg(&member.0[..]);
-            }
-        };
-        if let Value::Int(full @ 1..) = self.shared.servers[host].script(script, &fill).await? {
-            debug!(%group, full, "channels of the group are full and got nothing");
-        }
-        Ok(())
     }
 }
 
@@ -345,20 +345,31 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             scores: &self.scores.take(now, members.len()),
             members: &members,
         };
-        let accepted = match servers {
-            _ if members.is_empty() => 0,
+        let appended = match servers {
+            // Nothing is sent; the servers say whether they would take something.
+            servers if members.is_empty() => {
+                let asked = servers.iter().map(|server| self.append(server, &whole));
+                let mut answers = join_all(asked).await;
+                answers.sort_by_key(Result::is_err);
+                answers
+                    .into_iter()
+                    .next()
+                    .unwrap_or(Ok(Appended::default()))?
+            }
             [server] => self.append(server, &whole).await?,
             _ => self.spread(&whole).await?,
         };
         Ok(Sent {
-            accepted,
+            accepted: appended.accepted,
             receivers: None,
+            expired: appended.expired,
+            waiting: Some(appended.waiting),
         })
     }
 
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
         let channels = self.group_channels(group).await?;
-        if D::group_append().is_none() {
+        if !D::SHARES_GROUP_MESSAGES {
             for channel in channels {
                 self.send(&channel, &[self.encode(&channel, message)])
                     .await?;
@@ -370,32 +381,26 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             queues.entry(channel.queue()).or_default().push(channel);
         }
         let config = &self.shared.config;
-        let mut hosts = vec![Vec::new(); self.shared.servers.len()];
-        for (queue, names) in queues {
-            // Names of channels need no escapes.
-            let list = format!(
-                "[\"{}\"]",
-                names
-                    .iter()
-                    .map(|name| name.as_str())
-                    .collect::<Vec<_>>()
-                    .join("\",\"")
-            );
-            let member = self.encode_for(message, Some(NewValue::from(list.into_bytes())));
-            let capacity = config.capacities.of(names[0].as_str());
-            hosts[consistent_hash(queue, self.shared.servers.len())].push((
-                format!("{}{queue}", config.prefix),
-                capacity,
-                member,
-            ));
-        }
-        let sends = hosts
-            .iter()
-            .enumerate()
-            .filter(|(_, queues)| !queues.is_empty());
-        try_join_all(sends.map(|(host, queues)| self.group_append(host, queues, group)))
-            .await
-            .map(drop)
+        // One call for each: queues of a group lie in different parts of a cluster.
+        let sends = queues.into_iter().map(async |(queue, names)| {
+            let member = self.group_member(&names, message);
+            let server = &self.shared.servers[consistent_hash(queue, self.shared.servers.len())];
+            let now = server.now().await?;
+            let append = Append {
+                config,
+                queue: &format!("{}{queue}", config.prefix),
+                name: queue,
+                capacity: config.capacities.of(names[0].as_str()),
+                now: now as u64,
+                scores: &self.scores.take(now, 1),
+                members: &[&member],
+            };
+            if self.append(server, &append).await?.accepted == 0 {
+                debug!(%group, queue, "a channel of the group is full and got nothing");
+            }
+            Ok(())
+        });
+        try_join_all(sends).await.map(drop)
     }
 
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
@@ -467,6 +472,22 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             _ => 0,
         };
         Ok(Some(answers.iter().map(waiting).sum()))
+    }
+
+    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
+        let servers = &self.shared.servers;
+        try_join_all(
+            servers
+                .iter()
+                .map(|server| rehearse::<D>(&self.shared, server)),
+        )
+        .await?;
+        for channel in channels {
+            self.send(channel, &[]).await?;
+            let queue = format!("{}{}", self.shared.config.prefix, channel.queue());
+            try_join_all(servers.iter().map(|server| look_at_keys(server, &queue))).await?;
+        }
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), LayerError> {

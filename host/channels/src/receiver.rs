@@ -1,16 +1,18 @@
 //! Reading a queue without loss: what is taken lies in a key of the reader's own until it is finished.
 //!
-//! A script moves messages from the queue `Q` to the sorted set `Q$djangobot.<reader's id>` in one
-//! step, so at no moment is a message nowhere. `Q$djangobot` holds each reader's lease. A reader
+//! A script moves messages from the queue `Q` to the sorted set `Q{Q}$djangobot.<reader's id>` in one
+//! step, so at no moment is a message nowhere. `Q{Q}$djangobot` holds each reader's lease. A reader
 //! that starts takes up what its id left; what is left under a lease that ran out is taken over by
-//! any other reader. `Q$djangobot!again` names those that a reader had handed out and gave back.
+//! any other reader. `Q{Q}$djangobot!again` names those that a reader had handed out and gave back.
+//! The braces put these keys where a cluster has the queue.
 //!
 //! Between messages a reader waits for the server to say that the queue changed (`CLIENT TRACKING`
 //! with RESP3, Redis 6 and newer), and looks once a second in any case; where there is no tracking
-//! it looks every [`UNTRACKED_POLL`]. All hosts are read at the same time, each by a task that the
+//! it looks often while messages come, and less and less often while none do ([`UNTRACKED`]). All hosts are read at the same time, each by a task that the
 //! receiver owns and that connects again by itself. A message in `Q$inflight` is being read by
 //! Python's channels_redis, and is left alone.
 
+pub(crate) mod rehearsal;
 mod shard;
 mod shelf;
 
@@ -36,8 +38,9 @@ const BATCH: usize = 16;
 /// How often a queue is looked at though the server said nothing.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How often a queue is looked at where the server says nothing at all.
-const UNTRACKED_POLL: Duration = Duration::from_millis(50);
+/// How soon a queue is looked at again where the server says nothing at all: the first time after a message, and at most
+/// when none comes for long.
+const UNTRACKED: (Duration, Duration) = (Duration::from_millis(50), POLL);
 
 /// One reader of one queue, on all hosts.
 pub(crate) struct QueueReceiver<D: Dialect> {
@@ -91,10 +94,10 @@ impl<D: Dialect> QueueReceiver<D> {
             server.command(&D::finish(&shelf.own, &finished)).await?;
         }
         let given = shelf.given();
-        let expiry = self.shared.config.expiry;
+        let (expiry, now) = (self.shared.config.expiry, server.now().await? as u64);
         let fill = |cmd: &mut redis::Cmd| {
-            shelf.write_keys(cmd);
-            cmd.arg(expiry);
+            shelf.write_keys(cmd, &[]);
+            cmd.arg(expiry).arg(now);
             for member in &given {
                 cmd.arg(&member[..]);
             }

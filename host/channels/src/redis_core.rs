@@ -13,39 +13,29 @@ use crate::layer::{Member, OpenError};
 
 /// channels_redis drops what is expired, counts, adds and sets the key's expiry in four commands;
 /// this is the same in one. A member that is there already was sent before and its answer lost:
-/// it keeps its place and counts as accepted.
+/// it keeps its place and counts as accepted. Answers how many were accepted, how many were expired and are gone, and how
+/// many wait.
 pub(crate) const APPEND: &str = include_str!("redis_core/append.lua");
 
-/// One message for each of several queues on one host; what is full is passed over.
-/// Arguments: the score below which messages are expired, expiry, score, then capacity and member for each key.
-pub(crate) const GROUP_APPEND: &str = r"
-local full = 0
-for nth, queue in ipairs(KEYS) do
-    redis.call('ZREMRANGEBYSCORE', queue, 0, ARGV[1])
-    if redis.call('ZCARD', queue) < tonumber(ARGV[2 * nth + 2]) then
-        redis.call('ZADD', queue, ARGV[3], ARGV[2 * nth + 3])
-        redis.call('EXPIRE', queue, ARGV[2])
-    else
-        full = full + 1
-    end
-end
-return full
-";
-
+/// Commands that channels_redis does not use are none of ours either: who is allowed to run those alone must be able to run
+/// the bridge. So the time is an argument, sets are sorted ones, and keys are all declared.
+///
+/// A key that another program uses for something else is found before anything is taken.
 pub(crate) const TAKE: &str = r"
+redis.call('ZCOUNT', KEYS[2], 0, 0)
+redis.call('ZCOUNT', KEYS[3], 0, 0)
+local given_back = redis.call('ZCOUNT', KEYS[4], '-inf', '+inf') > 0
 local got = redis.call('ZPOPMIN', KEYS[1], ARGV[3])
 if #got == 0 then return got end
-local given_back = redis.call('EXISTS', KEYS[4]) == 1
 local answer = {}
 for at = 1, #got, 2 do
     redis.call('ZADD', KEYS[2], got[at + 1], got[at])
     answer[#answer + 1] = got[at]
     answer[#answer + 1] = got[at + 1]
-    answer[#answer + 1] = given_back and redis.call('SREM', KEYS[4], got[at]) or 0
+    answer[#answer + 1] = given_back and redis.call('ZREM', KEYS[4], got[at]) or 0
     answer[#answer + 1] = false
 end
-local time = redis.call('TIME')
-redis.call('ZADD', KEYS[3], math.floor(time[1] * 1000 + time[2] / 1000) + ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
 redis.call('EXPIRE', KEYS[2], 86400)
 redis.call('EXPIRE', KEYS[3], 86400)
 return answer
@@ -55,21 +45,21 @@ return answer
 /// its first write: so readers can go on to empty a server that takes nothing in.
 pub(crate) const KEEP: &str = r"
 redis.call('EXPIRE', KEYS[3], 86400)
-local time = redis.call('TIME')
-local now = math.floor(time[1] * 1000 + time[2] / 1000)
-redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
 redis.call('EXPIRE', KEYS[3], 86400)
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
-    local theirs = KEYS[3] .. '.' .. id
-    local left = redis.call('ZRANGE', theirs, 0, -1, 'WITHSCORES')
-    for at = 1, #left, 2 do
-        redis.call('ZADD', KEYS[2], left[at + 1], left[at])
-        found[#found + 1] = left[at]
-        found[#found + 1] = left[at + 1]
+for nth = 5, #KEYS do
+    local lease = redis.call('ZADD', KEYS[3], 'XX', 'INCR', 0, ARGV[nth])
+    if lease and tonumber(lease) <= tonumber(ARGV[4]) then
+        local left = redis.call('ZRANGE', KEYS[nth], 0, -1, 'WITHSCORES')
+        for at = 1, #left, 2 do
+            redis.call('ZADD', KEYS[2], left[at + 1], left[at])
+            found[#found + 1] = left[at]
+            found[#found + 1] = left[at + 1]
+        end
+        redis.call('DEL', KEYS[nth])
+        redis.call('ZREM', KEYS[3], ARGV[nth])
     end
-    redis.call('DEL', theirs)
-    redis.call('ZREM', KEYS[3], id)
 end
 redis.call('EXPIRE', KEYS[2], 86400)
 if ARGV[3] == '1' then found = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES') end
@@ -88,13 +78,12 @@ return answer
 /// [`KEEP`] does, for the same reason.
 pub(crate) const GIVE_BACK: &str = r"
 redis.call('EXPIRE', KEYS[3], 86400)
-for at = 3, #ARGV do redis.call('SADD', KEYS[4], ARGV[at]) end
-if #ARGV > 2 then redis.call('EXPIRE', KEYS[4], 86400) end
-local oldest = redis.call('TIME')[1] - ARGV[2]
+for at = 4, #ARGV do redis.call('ZADD', KEYS[4], 0, ARGV[at]) end
+if #ARGV > 3 then redis.call('EXPIRE', KEYS[4], 86400) end
 local left = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 local moved = 0
 for at = 1, #left, 2 do
-    if tonumber(left[at + 1]) > oldest then
+    if tonumber(left[at + 1]) > ARGV[3] - ARGV[2] then
         redis.call('ZADD', KEYS[1], left[at + 1], left[at])
         redis.call('ZREM', KEYS[2], left[at])
         moved = moved + 1
@@ -110,7 +99,6 @@ return moved
 ";
 
 static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));
-static GROUP_APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(GROUP_APPEND));
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     take: Script::new(TAKE),
     keep: Script::new(KEEP),
@@ -123,6 +111,7 @@ pub(crate) struct Core;
 
 impl Dialect for Core {
     const NAME: &'static str = "channels_redis";
+    const SHARES_GROUP_MESSAGES: bool = true;
 
     fn scripts() -> &'static Scripts {
         &SCRIPTS
@@ -159,10 +148,6 @@ impl Dialect for Core {
         }
     }
 
-    fn group_append() -> Option<&'static Script> {
-        Some(&GROUP_APPEND_SCRIPT)
-    }
-
     fn withdraw(append: &Append<'_>) -> Cmd {
         let mut cmd = redis::cmd("ZREM");
         cmd.arg(append.queue);
@@ -182,8 +167,8 @@ impl Dialect for Core {
     }
 
     fn depth(queue: &str) -> Cmd {
-        let mut cmd = redis::cmd("ZCARD");
-        cmd.arg(queue);
+        let mut cmd = redis::cmd("ZCOUNT");
+        cmd.arg(queue).arg("-inf").arg("+inf");
         cmd
     }
 

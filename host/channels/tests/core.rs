@@ -65,7 +65,9 @@ async fn a_message_lies_in_redis_as_channels_redis_puts_it(redis: Server) {
         sent,
         Sent {
             accepted: 1,
-            receivers: None
+            receivers: None,
+            expired: 0,
+            waiting: Some(1)
         }
     );
     let stored = zset(&redis.url(), "asgislack.message").await;
@@ -185,7 +187,10 @@ async fn what_is_expired_leaves_with_the_next_send(redis: Server) {
         &(old + 30).to_string(),
         "123456789012new",
     ]);
-    send(&layer, "c", 0..1).await;
+    let to = channel("c");
+    let members = numbered(&layer, &to, 0..1);
+    let sent = layer.send(&to, &members).await.unwrap();
+    assert_eq!((sent.expired, sent.waiting), (1, Some(2)), "it is told");
     let stored = zset(&redis.url(), "asgic").await;
     assert_eq!(stored.len(), 2);
     assert_eq!(stored[0].0, b"123456789012new");
@@ -248,7 +253,7 @@ async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once(redis: Serv
 async fn what_was_taken_in_time_opens_however_long_ago_that_was(redis: Server) {
     // A message of channels_redis 4.3, behind 12 bytes: older than 70 s for any clock, or ahead of it.
     let member = "123456789012gAAAAABrAs20Y9vkSB_i3dXat568CvrmznCxU7WwmdjZJEgIbmDelN_4dez6zfkpyBb6WyMesuyK667i8m0I9BcJTe8gyHMkKQ==";
-    redis.cli(&["zadd", "asgic$djangobot.r", "1", member]);
+    redis.cli(&["zadd", "asgic{asgic}$djangobot.r", "1", member]);
     // Another message, since it begins with other bytes.
     let waiting = member.replace("123456789012", "abcdefghijkl");
     redis.cli(&["zadd", "asgic", "99999999999", &waiting]);

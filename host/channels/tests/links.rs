@@ -231,7 +231,7 @@ async fn a_failover_by_sentinel_is_followed() {
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     assert_eq!(drain(&layer, &receiver, 1).await, [0]);
     eventually("the replica has what the master has", async || {
-        (replica.cli(&["zcard", "asgic$djangobot.r"]) == "2").then_some(())
+        (replica.cli(&["zcard", "asgic{asgic}$djangobot.r"]) == "2").then_some(())
     })
     .await;
     master.stop();

@@ -44,7 +44,9 @@ async fn pubsub_reaches_every_reader_and_tells_how_many() {
             one.send(&to, &members).await.unwrap(),
             Sent {
                 accepted: 3,
-                receivers: Some(0)
+                receivers: Some(0),
+                expired: 0,
+                waiting: None
             }
         );
         let (first, second) = (
@@ -55,7 +57,9 @@ async fn pubsub_reaches_every_reader_and_tells_how_many() {
             one.send(&to, &members).await.unwrap(),
             Sent {
                 accepted: 3,
-                receivers: Some(2)
+                receivers: Some(2),
+                expired: 0,
+                waiting: None
             }
         );
         assert_eq!(drain(&one, &first, 3).await, [0, 1, 2]);

@@ -145,7 +145,7 @@ impl Queues {
         }
     }
 
-    /// Puts members on a queue, as many as capacity and memory have room for; gives their number.
+    /// Puts members on a queue, as many as capacity and memory have room for.
     ///
     /// Where there is no memory for the first it fails, and may be tried again, as with a Redis at its `maxmemory`.
     fn send(
@@ -154,31 +154,35 @@ impl Queues {
         key: &[u8],
         capacity: usize,
         members: &[Member],
-    ) -> Result<usize, LayerError> {
+    ) -> Result<Sent, LayerError> {
         let now = score::now();
+        let (mut expired, mut waiting) = (0, 0);
         let mut memory = keyspace.room();
         let mut is_out_of_memory = false;
         let accepted = keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
-            remove_older(set, now, self.options.expiry);
+            expired = remove_older(set, now, self.options.expiry);
             // Later than all that is there, or what was sent first might be read last.
             let mut next = set.last_score().map_or(now, |last| now.max(last.next_up()));
-            for (index, Member(member)) in members.iter().enumerate() {
-                if set.score(member).is_some() {
-                    continue;
+            let mut accepted = 0;
+            is_out_of_memory = members.is_empty() && memory < MEMBER_OVERHEAD;
+            for Member(member) in members {
+                if set.score(member).is_none() {
+                    let cost = member.len() + MEMBER_OVERHEAD;
+                    if set.len() >= capacity {
+                        break;
+                    }
+                    if memory < cost {
+                        is_out_of_memory = accepted == 0;
+                        break;
+                    }
+                    memory -= cost;
+                    set.insert(member, next);
+                    next = next.next_up();
                 }
-                let cost = member.len() + MEMBER_OVERHEAD;
-                if set.len() >= capacity {
-                    return index;
-                }
-                if memory < cost {
-                    is_out_of_memory = index == 0;
-                    return index;
-                }
-                memory -= cost;
-                set.insert(member, next);
-                next = next.next_up();
+                accepted += 1;
             }
-            members.len()
+            waiting = set.len();
+            accepted
         });
         let accepted = accepted
             .map_err(|refusal| self.refused(refusal))?
@@ -189,7 +193,12 @@ impl Queues {
         if accepted > 0 {
             keyspace.set_deadline(key, Some(after(keyspace.now(), self.options.expiry)));
         }
-        Ok(accepted)
+        Ok(Sent {
+            accepted,
+            receivers: None,
+            expired: expired as u64,
+            waiting: Some(waiting as u64),
+        })
     }
 }
 
@@ -246,13 +255,8 @@ impl ChannelLayer for EmbeddedLayer {
     async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
         let capacity = self.queues.options.capacities.of(channel.as_str());
         let key = self.queues.key(channel);
-        let accepted = self
-            .queues
-            .with(|keyspace| self.queues.send(keyspace, &key, capacity, members))??;
-        Ok(Sent {
-            accepted,
-            receivers: None,
-        })
+        self.queues
+            .with(|keyspace| self.queues.send(keyspace, &key, capacity, members))?
     }
 
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
@@ -282,10 +286,10 @@ impl ChannelLayer for EmbeddedLayer {
             let capacity = names
                 .first()
                 .map_or(0, |name| self.queues.options.capacities.of(name.as_str()));
-            let accepted = self
+            let sent = self
                 .queues
                 .with(|keyspace| self.queues.send(keyspace, &key, capacity, &[member]))??;
-            if accepted == 0 {
+            if sent.accepted == 0 {
                 tracing::debug!(%group, queue = %key.escape_ascii(), "a channel of the group is full and was passed over");
             }
         }
@@ -358,6 +362,15 @@ impl ChannelLayer for EmbeddedLayer {
                 .map_err(|refusal| self.queues.refused(refusal))?;
             Ok(Some(set.map_or(0, |set| set.len() as u64)))
         })?
+    }
+
+    /// The store is in this process, and refuses only what its memory or a key's kind does not allow.
+    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
+        self.ping().await?;
+        for channel in channels {
+            self.send(channel, &[]).await?;
+        }
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), LayerError> {

@@ -24,7 +24,6 @@ pub(super) enum Script {
     PopAny,
     /// Ours, on channels_redis's queues: [`redis_core::APPEND`] and those behind it.
     Append,
-    GroupAppend,
     Take,
     Keep,
     GiveBack,
@@ -44,12 +43,7 @@ impl Script {
     pub(super) fn grows(self) -> bool {
         matches!(
             self,
-            Self::GroupSend
-                | Self::StoreAndPush
-                | Self::Count
-                | Self::Append
-                | Self::GroupAppend
-                | Self::ListAppend
+            Self::GroupSend | Self::StoreAndPush | Self::Count | Self::Append | Self::ListAppend
         )
     }
 }
@@ -57,7 +51,6 @@ impl Script {
 /// The scripts of our own layers, as those send them.
 const OURS: &[(&str, Script)] = &[
     (redis_core::APPEND, Script::Append),
-    (redis_core::GROUP_APPEND, Script::GroupAppend),
     (redis_core::TAKE, Script::Take),
     (redis_core::KEEP, Script::Keep),
     (redis_core::GIVE_BACK, Script::GiveBack),
@@ -189,9 +182,8 @@ mod tests {
             keep,
             give_back,
         } = D::scripts();
-        let kept = [Some(D::append()), D::group_append()].into_iter().flatten();
-        let kept = kept.chain([take, keep, give_back]);
-        let mut texts: Vec<String> = kept.map(|script| script.text().to_owned()).collect();
+        let kept = [D::append(), take, keep, give_back];
+        let mut texts: Vec<String> = kept.map(|script| script.text().to_owned()).to_vec();
         let LayerConfig::Redis(config) =
             LayerConfig::from_urls(&["redis://127.0.0.1".to_owned()]).unwrap()
         else {

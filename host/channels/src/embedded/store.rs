@@ -44,7 +44,6 @@ struct Entry {
 pub(super) enum Value {
     Text(Bytes),
     List(List),
-    Set(Set),
     SortedSet(SortedSet),
 }
 
@@ -107,22 +106,6 @@ impl List {
         self.bytes -= item.len();
         self.changes += 1;
         Some(item)
-    }
-}
-
-/// A set of byte strings, kept as a sorted set whose scores are all the same.
-#[derive(Debug, Default)]
-pub(super) struct Set(SortedSet);
-
-impl Set {
-    /// Adds a copy of `member`.
-    pub(super) fn insert(&mut self, member: &[u8]) {
-        self.0.insert(member, 0.0);
-    }
-
-    /// Takes `member` out; says whether it was there.
-    pub(super) fn remove(&mut self, member: &[u8]) -> bool {
-        self.0.remove(member).is_some()
     }
 }
 
@@ -417,7 +400,6 @@ impl Value {
         match self {
             Self::Text(text) => text.len(),
             Self::List(list) => Collection::size(list),
-            Self::Set(set) => Collection::size(set),
             Self::SortedSet(set) => Collection::size(set),
         }
     }
@@ -456,19 +438,6 @@ impl Collection for List {
     }
     fn changes(&self) -> u64 {
         self.changes
-    }
-}
-
-impl Collection for Set {
-    kind!(Set);
-    fn size(&self) -> usize {
-        self.0.size()
-    }
-    fn is_empty(&self) -> bool {
-        self.0.len() == 0
-    }
-    fn changes(&self) -> u64 {
-        self.0.changes()
     }
 }
 

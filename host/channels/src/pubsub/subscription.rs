@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::codec::Codec;
-use crate::connection::Server;
+use crate::connection::{Server, is_barred};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
 
 /// How many messages wait for a slow reader before newer ones are dropped: a broadcast waits for nobody.
@@ -204,7 +204,11 @@ impl Listener {
                         Some(message) => self.hand_on(message.get_payload_bytes()),
                         None => return Err(server.unavailable("it closed the connection".into())),
                     },
-                    () = tokio::time::sleep(PING) => server.answered(sink.ping::<redis::Value>()).await.map(drop)?,
+                    () = tokio::time::sleep(PING) => match server.answered(sink.ping::<redis::Value>()).await {
+                        Err(error) if !is_barred(&error) => return Err(error),
+                        // One that may not be asked answers all the same.
+                        Ok(_) | Err(_) => {}
+                    },
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::shelf::Shelf;
-use super::{BATCH, POLL, UNTRACKED_POLL};
+use super::{BATCH, POLL, UNTRACKED};
 use crate::connection::{Script, Server, command};
 use crate::dialect::Dialect;
 use crate::layer::{Delivery, LayerError, Place};
@@ -93,7 +93,7 @@ impl<D: Dialect> Shard<D> {
             () = self.stop.cancelled() => return None,
             opened = self.connect() => opened,
         };
-        let (connection, poll) = match opened {
+        let (connection, tells) = match opened {
             Ok(opened) => opened,
             Err(error) => return Some(error),
         };
@@ -104,14 +104,14 @@ impl<D: Dialect> Shard<D> {
         // Both end by themselves when stopped, and not in the middle of a command: what a script
         // moves after the connection was dropped would be found only when the lease runs out.
         tokio::try_join!(
-            self.pump(connection.clone(), poll),
+            self.pump(connection.clone(), tells),
             self.heartbeat(connection)
         )
         .err()
     }
 
-    /// A connection of our own that says when the queue changes, and how often to look in any case.
-    async fn connect(&self) -> Result<(MultiplexedConnection, Duration), LayerError> {
+    /// A connection of our own, and whether it says when the queue changes.
+    async fn connect(&self) -> Result<(MultiplexedConnection, bool), LayerError> {
         let (wake, queue) = (self.wake.clone(), self.shelf.queue.clone().into_bytes());
         let push = move |info: PushInfo| {
             if concerns(&info, &queue) {
@@ -120,7 +120,7 @@ impl<D: Dialect> Shard<D> {
         };
         let (mut connection, tells) = self.server.connect(push).await?;
         if !tells {
-            return Ok((connection, UNTRACKED_POLL));
+            return Ok((connection, false));
         }
         let mut track = redis::cmd("CLIENT");
         // What our own commands do is no news, so all of a reader's go over this connection.
@@ -135,10 +135,10 @@ impl<D: Dialect> Shard<D> {
             .await
             .map_err(|error| self.server.explain(&error))
         {
-            Ok(_) => Ok((connection, POLL)),
+            Ok(_) => Ok((connection, true)),
             Err(error @ LayerError::Refused { .. }) => {
-                debug!(%error, "no tracking; the queue is looked at every {UNTRACKED_POLL:?}");
-                Ok((connection, UNTRACKED_POLL))
+                debug!(%error, "no tracking; the queue is looked at from time to time");
+                Ok((connection, false))
             }
             Err(error) => Err(error),
         }
@@ -171,8 +171,9 @@ impl<D: Dialect> Shard<D> {
     async fn pump(
         &self,
         mut connection: MultiplexedConnection,
-        poll: Duration,
+        tells: bool,
     ) -> Result<(), LayerError> {
+        let mut came = Instant::now();
         loop {
             while !self.backlog().is_empty() {
                 let place = tokio::select! {
@@ -195,7 +196,15 @@ impl<D: Dialect> Shard<D> {
                 continue;
             }
             let took = self.take(&mut connection).await?;
+            if took > 0 {
+                came = Instant::now();
+            }
             if took < BATCH && self.backlog().is_empty() {
+                // An idle queue costs the server little, and one in use is looked at often.
+                let poll = match tells {
+                    true => POLL,
+                    false => (came.elapsed() / 20).clamp(UNTRACKED.0, UNTRACKED.1),
+                };
                 tokio::select! {
                     () = self.stop.cancelled() => return Ok(()),
                     () = self.wake.notified() => {}
@@ -228,9 +237,12 @@ impl<D: Dialect> Shard<D> {
         let _turn = self.taking.lock().await;
         let began = SystemTime::now();
         let is_stale = self.is_stale();
-        let took = self
-            .call(connection, &D::scripts().take, BATCH as u64)
-            .await?;
+        let now = self.server.now().await?;
+        let fill = |cmd: &mut Cmd| {
+            self.shelf.write_keys(cmd, &[]);
+            cmd.arg(self.until(now)).arg(BATCH).arg(format!("{now:.6}"));
+        };
+        let took = self.call(connection, &D::scripts().take, &fill).await?;
         // Where nothing was taken nothing was renewed; and what is new says nothing of what we had.
         if took > 0 && !is_stale {
             self.shelf.renew(began);
@@ -253,11 +265,25 @@ impl<D: Dialect> Shard<D> {
             self.shelf.begin_round();
             self.backlog().clear();
         }
-        let told = self
-            .call(connection, &D::scripts().keep, u64::from(all))
-            .await?;
+        self.server.look_at_clock(connection).await;
+        let now = self.server.now().await?;
+        let lapsed = lapsed(&self.server, connection, &self.shelf, now).await?;
+        let fill = |cmd: &mut Cmd| {
+            self.shelf.write_keys(cmd, &lapsed);
+            cmd.arg(self.until(now)).arg(u8::from(all)).arg(millis(now));
+            for id in &lapsed {
+                cmd.arg(id);
+            }
+        };
+        let told = self.call(connection, &D::scripts().keep, &fill).await?;
         self.shelf.renew(began);
         Ok(told)
+    }
+
+    /// Until when a lease is that is renewed at the time `now`, in milliseconds.
+    fn until(&self, now: f64) -> u64 {
+        let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
+        millis(now).saturating_add(lease)
     }
 
     /// Runs one of the scripts that take messages, and takes up what it answers; gives how many these are.
@@ -265,15 +291,11 @@ impl<D: Dialect> Shard<D> {
         &self,
         connection: &mut MultiplexedConnection,
         script: &Script,
-        last: u64,
+        fill: &(dyn Fn(&mut Cmd) + Sync),
     ) -> Result<usize, LayerError> {
-        let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
-        let fill = |cmd: &mut Cmd| {
-            self.shelf.write_keys(cmd);
-            cmd.arg(lease).arg(last);
-        };
-        let answer = script
-            .run(connection, &fill)
+        let answer = self
+            .server
+            .run(script, connection, fill)
             .await
             .map_err(|error| self.server.explain(&error))?;
         let Value::Array(items) = answer else {
@@ -322,6 +344,30 @@ impl<D: Dialect> Shard<D> {
         // No code that can panic runs under this lock.
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The readers whose leases ran out: a script names the keys that it uses, so they are found first.
+pub(super) async fn lapsed(
+    server: &Server,
+    connection: &mut MultiplexedConnection,
+    shelf: &Shelf,
+    now: f64,
+) -> Result<Vec<String>, LayerError> {
+    let mut cmd = redis::cmd("ZRANGE");
+    cmd.arg(&shelf.leases).arg(0).arg(-1).arg("WITHSCORES");
+    let answer = command(connection, &cmd)
+        .await
+        .and_then(|answer| Ok(redis::from_redis_value::<Vec<(String, f64)>>(answer)?));
+    let leases = answer.map_err(|error| server.explain(&error))?;
+    let others = leases
+        .into_iter()
+        .filter(|(id, until)| *until <= millis(now) as f64 && !shelf.is_own(id));
+    Ok(others.map(|(id, _)| id).collect())
+}
+
+/// Unix time in milliseconds.
+pub(super) fn millis(seconds: f64) -> u64 {
+    (seconds * 1000.0) as u64
 }
 
 /// Whether a push says that `queue` changed, or that nothing more will be said.

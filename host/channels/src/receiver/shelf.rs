@@ -16,7 +16,7 @@ pub(super) struct Shelf {
     pub(super) queue: String,
     /// The reader's processing key.
     pub(super) own: String,
-    leases: String,
+    pub(super) leases: String,
     again: String,
     id: ReceiverId,
     held: Mutex<Held>,
@@ -47,12 +47,23 @@ enum Standing {
     Finished,
 }
 
+/// What our keys beside `queue` begin with. A cluster puts a key where the part in braces belongs, so that they are where
+/// the queue is, whose own key has none: `Q{Q}$djangobot`. One that has braces keeps them in front.
+pub(super) fn beside(queue: &str) -> String {
+    if queue.contains(['{', '}']) {
+        format!("{queue}$djangobot")
+    } else {
+        format!("{queue}{{{queue}}}$djangobot")
+    }
+}
+
 impl Shelf {
     pub(super) fn new(queue: &str, id: &ReceiverId) -> Self {
+        let leases = beside(queue);
         Self {
-            own: format!("{queue}$djangobot.{}", id.0),
-            leases: format!("{queue}$djangobot"),
-            again: format!("{queue}$djangobot!again"),
+            own: format!("{leases}.{}", id.0),
+            again: format!("{leases}!again"),
+            leases,
             queue: queue.to_owned(),
             id: id.clone(),
             held: Mutex::default(),
@@ -61,14 +72,23 @@ impl Shelf {
         }
     }
 
-    /// Writes what each of [`crate::dialect::Scripts`] begins with: the keys and the reader's id.
-    pub(super) fn write_keys(&self, cmd: &mut Cmd) {
-        cmd.arg(4)
+    /// Writes what each of [`crate::dialect::Scripts`] begins with: the keys, those of `others` among them, and the
+    /// reader's id.
+    pub(super) fn write_keys(&self, cmd: &mut Cmd, others: &[String]) {
+        cmd.arg(4 + others.len())
             .arg(&self.queue)
             .arg(&self.own)
             .arg(&self.leases)
-            .arg(&self.again)
-            .arg(&*self.id.0);
+            .arg(&self.again);
+        for id in others {
+            cmd.arg(format!("{}.{id}", self.leases));
+        }
+        cmd.arg(&*self.id.0);
+    }
+
+    /// Whether `id` is this reader's.
+    pub(super) fn is_own(&self, id: &str) -> bool {
+        id == &*self.id.0
     }
 
     /// Takes up `member`; gives the round that it belongs to, if it is new. One that is held already was sent twice, or
@@ -184,6 +204,15 @@ mod tests {
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn our_keys_lie_in_a_cluster_where_the_queue_does() {
+        assert_eq!(
+            beside("asgislack.send"),
+            "asgislack.send{asgislack.send}$djangobot"
+        );
+        assert_eq!(beside("{asgi}slack.send"), "{asgi}slack.send$djangobot");
+    }
 
     #[test]
     fn after_a_lease_ran_out_nothing_is_handed_out_before_all_is_taken_up_anew() {

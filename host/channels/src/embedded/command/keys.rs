@@ -110,7 +110,6 @@ pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
         None => "none",
         Some(Value::Text(_)) => "string",
         Some(Value::List(_)) => "list",
-        Some(Value::Set(_)) => "set",
         Some(Value::SortedSet(_)) => "zset",
     }))
 }

@@ -8,6 +8,7 @@ mod reader;
 use bytes::Bytes;
 
 use super::{Context, integer, is};
+use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::script::Script;
@@ -24,8 +25,6 @@ const BAD_ARGUMENTS: Refusal = Refusal::Other("ERR this script takes other keys 
 struct Call<'a> {
     keys: &'a [Bytes],
     arguments: &'a [Bytes],
-    /// The time, in microseconds since 1970.
-    time: u64,
 }
 
 /// `EVAL script numkeys [key...] [arg...]`
@@ -96,11 +95,7 @@ fn run(
     arguments: &[Bytes],
 ) -> Result<Reply, Refusal> {
     check_memory(context, script, keys, arguments)?;
-    let call = Call {
-        keys,
-        arguments,
-        time: context.state.micros(),
-    };
+    let call = Call { keys, arguments };
     let now = context.state.now();
     let keyspace = &mut context.state.store.at(context.session.database, now);
     match script {
@@ -111,7 +106,6 @@ fn run(
         Script::Count => libraries::count(keyspace, call),
         Script::PopAny => libraries::pop_any(keyspace, call),
         Script::Append => core::append(keyspace, call),
-        Script::GroupAppend => core::group_append(keyspace, call),
         Script::Take => core::take(keyspace, call),
         Script::Keep => core::keep(keyspace, call),
         Script::GiveBack => core::give_back(keyspace, call),
@@ -175,6 +169,11 @@ fn expire(keyspace: &mut Keyspace<'_>, key: &[u8], seconds: i64) -> Result<(), R
         .ok_or(Refusal::ExpireTime("expire"))?;
     keyspace.set_deadline(key, Some(deadline));
     Ok(())
+}
+
+/// A word that has to be a number.
+fn number(word: &[u8]) -> Result<f64, Refusal> {
+    parse_double(word).ok_or(Refusal::NotDouble)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::strings::increase;
 use super::reader::{DAY, Reader, message};
-use super::{BAD_ARGUMENTS, Call, add, expire, members, remove};
+use super::{BAD_ARGUMENTS, Call, add, expire, members, number, remove};
 use crate::embedded::command::integer;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
@@ -24,6 +24,10 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
         return Err(BAD_ARGUMENTS);
     };
     let (expiry, capacity) = (integer(expiry)?, integer(capacity)?);
+    if pairs.is_empty() {
+        increase(keyspace, sent, 0)?;
+        expire(keyspace, sent, HOUR)?;
+    }
     let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
     let mut room = capacity.saturating_sub(i64::try_from(waiting).unwrap_or(i64::MAX));
     let (mut accepted, mut added) = (0, 0);
@@ -49,13 +53,19 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
     if accepted < pairs.len() {
         count(keyspace, full, all_full, 1)?;
     }
-    Ok(Reply::count(accepted))
+    let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
+    let numbers = [accepted, 0, waiting].map(Reply::count);
+    Ok(Reply::Array(numbers.into()))
 }
 
 /// [`crate::asgi_redis::TAKE`]
 pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
-    let (lease, most) = reader.lease()?;
+    let [until, most, now] = reader.arguments else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let (until, now) = (number(until)?, number(now)?);
+    reader.check_keys(keyspace)?;
     let most = u64::try_from(integer(most)?).unwrap_or(0);
     let mut answer = Vec::new();
     for nth in 1..=most {
@@ -64,7 +74,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
         })?;
         let Some(key) = popped.flatten() else { break };
         // Microseconds, as the script writes them: no two of a call are the same.
-        let score = (reader.time + nth) as f64 / 1e6;
+        let score = number(format!("{:.6}", now + nth as f64 / 1e6).as_bytes())?;
         expire(keyspace, &key, DAY)?;
         add(keyspace, reader.own, score, &key)?;
         let again = reader.was_given(keyspace, &key)?;
@@ -72,7 +82,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
         answer.extend(message(key, score, again, stored));
     }
     if !answer.is_empty() {
-        reader.renew(keyspace, lease)?;
+        reader.renew(keyspace, until)?;
         expire(keyspace, reader.own, DAY)?;
     }
     Ok(Reply::Array(answer))
@@ -92,7 +102,7 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
     reader.stay(keyspace)?;
-    let [expiry, given @ ..] = reader.arguments else {
+    let [expiry, _now, given @ ..] = reader.arguments else {
         return Err(BAD_ARGUMENTS);
     };
     let expiry = integer(expiry)?;

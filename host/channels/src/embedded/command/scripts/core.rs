@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::reader::{DAY, Reader, message};
-use super::{BAD_ARGUMENTS, Call, add, expire, members, remove};
+use super::{BAD_ARGUMENTS, Call, add, expire, members, number, remove};
 use crate::embedded::command::integer;
 use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
@@ -26,7 +26,8 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
         .iter()
         .map(|[score, member]| Ok((number(score)?, member)))
         .collect::<Result<Vec<_>, _>>()?;
-    drop_older(keyspace, queue, oldest)?;
+    let expired = drop_older(keyspace, queue, oldest)?;
+    let mut waiting = 0;
     let accepted = keyspace.edit(queue, Absent::Create, |set: &mut SortedSet| {
         let taken = members.iter().take_while(|(score, member)| {
             if set.score(member).is_none() {
@@ -37,45 +38,26 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
             }
             true
         });
-        taken.count()
+        let accepted = taken.count();
+        waiting = set.len();
+        accepted
     })?;
     let accepted = accepted.unwrap_or(0);
     if accepted > 0 {
         expire(keyspace, queue, integer(expiry)?)?;
     }
-    Ok(Reply::count(accepted))
-}
-
-/// [`crate::redis_core::GROUP_APPEND`]
-pub(super) fn group_append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
-    let [oldest, expiry, score, entries @ ..] = call.arguments else {
-        return Err(BAD_ARGUMENTS);
-    };
-    let (pairs, []) = entries.as_chunks() else {
-        return Err(BAD_ARGUMENTS);
-    };
-    if pairs.len() != call.keys.len() {
-        return Err(BAD_ARGUMENTS);
-    }
-    let (expiry, score) = (integer(expiry)?, number(score)?);
-    let mut full = 0;
-    for (queue, [capacity, member]) in call.keys.iter().zip(pairs) {
-        drop_older(keyspace, queue, oldest)?;
-        let waiting = keyspace.collection::<SortedSet>(queue)?;
-        if waiting.map_or(0, SortedSet::len) as f64 >= number(capacity)? {
-            full += 1;
-            continue;
-        }
-        add(keyspace, queue, score, member)?;
-        expire(keyspace, queue, expiry)?;
-    }
-    Ok(Reply::Integer(full))
+    let numbers = [accepted, expired, waiting].map(Reply::count);
+    Ok(Reply::Array(numbers.into()))
 }
 
 /// [`crate::redis_core::TAKE`]
 pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
-    let (lease, count) = reader.lease()?;
+    let [until, count, _now] = reader.arguments else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let until = number(until)?;
+    reader.check_keys(keyspace)?;
     let count = usize::try_from(integer(count)?).map_err(|_| Refusal::NotPositive)?;
     let taken: Option<Vec<_>> =
         keyspace.edit(reader.queue, Absent::Leave, |set: &mut SortedSet| {
@@ -89,7 +71,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
         answer.extend(message(member, standing.score, again, Reply::Null));
     }
     if !answer.is_empty() {
-        reader.renew(keyspace, lease)?;
+        reader.renew(keyspace, until)?;
         expire(keyspace, reader.own, DAY)?;
     }
     Ok(Reply::Array(answer))
@@ -108,12 +90,12 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
     reader.stay(keyspace)?;
-    let [expiry, given @ ..] = reader.arguments else {
+    let [expiry, now, given @ ..] = reader.arguments else {
         return Err(BAD_ARGUMENTS);
     };
-    let expiry = integer(expiry)?;
+    let (expiry, now) = (integer(expiry)?, number(now)?);
     reader.note_again(keyspace, given)?;
-    let oldest = (reader.time / 1_000_000) as f64 - expiry as f64;
+    let oldest = now - expiry as f64;
     let left = members(keyspace, reader.own)?;
     let young: Vec<&(Bytes, f64)> = left.iter().filter(|(_, score)| *score > oldest).collect();
     for (member, score) in &young {
@@ -128,14 +110,10 @@ pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<R
 }
 
 /// `ZREMRANGEBYSCORE queue 0 oldest`
-fn drop_older(keyspace: &mut Keyspace<'_>, queue: &[u8], oldest: &[u8]) -> Result<(), Refusal> {
+fn drop_older(keyspace: &mut Keyspace<'_>, queue: &[u8], oldest: &[u8]) -> Result<usize, Refusal> {
     let oldest = parse_double(oldest).ok_or(Refusal::NotBound)?;
-    keyspace.edit(queue, Absent::Leave, |set: &mut SortedSet| {
+    let removed = keyspace.edit(queue, Absent::Leave, |set: &mut SortedSet| {
         set.remove_range(Bound::Included(0.0), Bound::Included(oldest))
     })?;
-    Ok(())
-}
-
-fn number(text: &[u8]) -> Result<f64, Refusal> {
-    parse_double(text).ok_or(Refusal::NotDouble)
+    Ok(removed.unwrap_or(0))
 }

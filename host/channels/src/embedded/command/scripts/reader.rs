@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{BAD_ARGUMENTS, Call, add, expire, members, remove};
-use crate::embedded::number::{parse_double, write_double};
+use super::{BAD_ARGUMENTS, Call, add, expire, members, number, remove};
+use crate::embedded::number::write_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
-use crate::embedded::store::{Absent, Keyspace, Set};
+use crate::embedded::sorted_set::SortedSet;
+use crate::embedded::store::{Absent, Keyspace};
 
 /// Seconds for which readers' own keys stay.
 pub(super) const DAY: i64 = 86_400;
@@ -21,14 +22,16 @@ pub(super) struct Reader<'a> {
     /// The key of the members that were given back though they had been handed out.
     again: &'a [u8],
     id: &'a [u8],
+    /// The processing keys of readers whose leases seemed to have run out.
+    others: &'a [Bytes],
     /// What the script takes besides.
     pub(super) arguments: &'a [Bytes],
-    pub(super) time: u64,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn of(call: Call<'a>) -> Result<Self, Refusal> {
-        let ([queue, own, leases, again], [id, arguments @ ..]) = (call.keys, call.arguments)
+        let ([queue, own, leases, again, others @ ..], [id, arguments @ ..]) =
+            (call.keys, call.arguments)
         else {
             return Err(BAD_ARGUMENTS);
         };
@@ -38,17 +41,17 @@ impl<'a> Reader<'a> {
             leases,
             again,
             id,
+            others,
             arguments,
-            time: call.time,
         })
     }
 
-    /// The lease in milliseconds, and the argument behind it.
-    pub(super) fn lease(&self) -> Result<(f64, &'a [u8]), Refusal> {
-        let [lease, last] = self.arguments else {
-            return Err(BAD_ARGUMENTS);
-        };
-        Ok((parse_double(lease).ok_or(Refusal::NotDouble)?, last))
+    /// Fails where another program uses a key of ours for something else.
+    pub(super) fn check_keys(&self, keyspace: &mut Keyspace<'_>) -> Result<(), Refusal> {
+        for key in [self.own, self.leases, self.again] {
+            keyspace.collection::<SortedSet>(key)?;
+        }
+        Ok(())
     }
 
     /// Keeps the leases for another day, whether or not anything else comes of the call.
@@ -56,10 +59,9 @@ impl<'a> Reader<'a> {
         expire(keyspace, self.leases, DAY)
     }
 
-    /// Has the lease run from now on.
-    pub(super) fn renew(&self, keyspace: &mut Keyspace<'_>, lease: f64) -> Result<(), Refusal> {
-        let now = (self.time / 1000) as f64;
-        add(keyspace, self.leases, now + lease, self.id)?;
+    /// Has the lease run until a time in milliseconds.
+    pub(super) fn renew(&self, keyspace: &mut Keyspace<'_>, until: f64) -> Result<(), Refusal> {
+        add(keyspace, self.leases, until, self.id)?;
         expire(keyspace, self.leases, DAY)
     }
 
@@ -77,25 +79,28 @@ impl<'a> Reader<'a> {
     /// Gives what was taken over, or all that is ours where the last argument asks for that.
     pub(super) fn keep(&self, keyspace: &mut Keyspace<'_>) -> Result<Vec<(Bytes, f64)>, Refusal> {
         self.stay(keyspace)?;
-        let (lease, all) = self.lease()?;
-        self.renew(keyspace, lease)?;
-        let now = (self.time / 1000) as f64;
+        let [until, all, now, ids @ ..] = self.arguments else {
+            return Err(BAD_ARGUMENTS);
+        };
+        let now = number(now)?;
+        self.renew(keyspace, number(until)?)?;
         let mut found = Vec::new();
-        for (id, until) in members(keyspace, self.leases)? {
-            if until > now {
-                break;
+        for (theirs, id) in self.others.iter().zip(ids) {
+            let leases = keyspace.collection::<SortedSet>(self.leases)?;
+            let until = leases.and_then(|leases| leases.score(id));
+            if until.is_none_or(|until| until > now) {
+                continue;
             }
-            let theirs = [self.leases, b".", &id].concat();
-            let left = members(keyspace, &theirs)?;
+            let left = members(keyspace, theirs)?;
             for (member, score) in &left {
                 add(keyspace, self.own, *score, member)?;
             }
             found.extend(left);
-            keyspace.remove(&theirs);
-            remove(keyspace, self.leases, &id)?;
+            keyspace.remove(theirs);
+            remove(keyspace, self.leases, id)?;
         }
         expire(keyspace, self.own, DAY)?;
-        if all == b"1" {
+        if &all[..] == b"1" {
             found = members(keyspace, self.own)?;
         }
         Ok(found)
@@ -110,9 +115,9 @@ impl<'a> Reader<'a> {
         if members.is_empty() {
             return Ok(());
         }
-        keyspace.edit(self.again, Absent::Create, |set: &mut Set| {
-            members.iter().for_each(|member| set.insert(member));
-        })?;
+        for member in members {
+            add(keyspace, self.again, 0.0, member)?;
+        }
         expire(keyspace, self.again, DAY)
     }
 
@@ -122,10 +127,10 @@ impl<'a> Reader<'a> {
         keyspace: &mut Keyspace<'_>,
         member: &[u8],
     ) -> Result<bool, Refusal> {
-        let removed = keyspace.edit(self.again, Absent::Leave, |set: &mut Set| {
+        let removed = keyspace.edit(self.again, Absent::Leave, |set: &mut SortedSet| {
             set.remove(member)
         })?;
-        Ok(removed.unwrap_or(false))
+        Ok(removed.flatten().is_some())
     }
 }
 

@@ -15,24 +15,29 @@ use crate::redis_core;
 const CORE: &[&str] = &[
     "APPEND 1 q OLDEST CAPACITY EXPIRY SCORE MEMBER",
     "APPEND 1 q OLDEST CAPACITY EXPIRY SCORE MEMBER SCORE MEMBER SCORE MEMBER",
-    "GROUP_APPEND 2 q r OLDEST EXPIRY SCORE CAPACITY MEMBER CAPACITY MEMBER",
-    "TAKE READER LEASE COUNT",
-    "TAKE READER LEASE COUNT",
-    "KEEP READER LEASE FLAG",
-    "GIVE_BACK READER EXPIRY",
-    "GIVE_BACK READER EXPIRY MEMBER MEMBER",
+    "APPEND 1 q OLDEST CAPACITY EXPIRY",
+    "TAKE READER UNTIL COUNT NOW",
+    "TAKE READER UNTIL COUNT NOW",
+    "KEEP READER UNTIL FLAG LEASED",
+    "KEEP HEIR UNTIL FLAG LEASED b",
+    "KEEP LAST UNTIL FLAG LEASED a b",
+    "GIVE_BACK READER EXPIRY NOW",
+    "GIVE_BACK READER EXPIRY NOW MEMBER MEMBER",
     "ZREM OWN MEMBER",
     "DEL KEY",
     "SET KEY text",
 ];
 const LISTS: &[&str] = &[
+    "LIST_APPEND 5 q sent all-sent full all-full EXPIRY CAPACITY",
     "LIST_APPEND 5 q sent all-sent full all-full EXPIRY CAPACITY PAYLOAD MEMBER",
     "LIST_APPEND 5 q sent all-sent full all-full EXPIRY CAPACITY PAYLOAD MEMBER PAYLOAD MEMBER PAYLOAD MEMBER",
-    "LIST_TAKE READER LEASE COUNT",
-    "LIST_TAKE READER LEASE COUNT",
-    "LIST_KEEP READER LEASE FLAG",
-    "LIST_GIVE_BACK READER EXPIRY",
-    "LIST_GIVE_BACK READER EXPIRY PAYLOAD PAYLOAD",
+    "LIST_TAKE READER UNTIL COUNT CLOCK",
+    "LIST_TAKE READER UNTIL COUNT CLOCK",
+    "LIST_KEEP READER UNTIL FLAG LEASED",
+    "LIST_KEEP HEIR UNTIL FLAG LEASED b",
+    "LIST_KEEP LAST UNTIL FLAG LEASED a b",
+    "LIST_GIVE_BACK READER EXPIRY NOW",
+    "LIST_GIVE_BACK READER EXPIRY NOW PAYLOAD PAYLOAD",
     "LIST_FINISH 1 OWN PAYLOAD PAYLOAD",
     "LIST_WITHDRAW 1 q PAYLOAD PAYLOAD",
     "DEL KEY",
@@ -51,18 +56,26 @@ fn choices(word: &str) -> &[&str] {
         "CAPACITY" => &["1", "2", "100"],
         // Seconds; the second is longer than the time since 1970.
         "EXPIRY" => &["100", "9000000000"],
-        // Milliseconds: one that has run out at once, and one that does not.
-        "LEASE" => &["0", "1000000"],
+        // When leases end, and the time at which that is looked at; both in milliseconds.
+        "UNTIL" => &["1", "1000000"],
+        "LEASED" => &["0", "2"],
+        // Seconds. The second is later than the scores and the longer expiry.
+        "NOW" => &["3.5", "9000000002.25"],
+        "CLOCK" => &["1700000000.5"],
         "COUNT" => &["1", "3"],
         "FLAG" => &["0", "1"],
         "READER" => &[
             "4 q q$djangobot.a q$djangobot q$djangobot!again a",
             "4 q q$djangobot.b q$djangobot q$djangobot!again b",
         ],
+        // With the processing keys of others, whose ids are the last arguments.
+        "HEIR" => &["5 q q$djangobot.a q$djangobot q$djangobot!again q$djangobot.b a"],
+        "LAST" => {
+            &["6 q q$djangobot.c q$djangobot q$djangobot!again q$djangobot.a q$djangobot.b c"]
+        }
         "OWN" => &["q$djangobot.a", "q$djangobot.b"],
         "KEY" => &["q", "q$djangobot.a", "q$djangobot", "q$djangobot!again"],
         "APPEND" => &[redis_core::APPEND],
-        "GROUP_APPEND" => &[redis_core::GROUP_APPEND],
         "TAKE" => &[redis_core::TAKE],
         "KEEP" => &[redis_core::KEEP],
         "GIVE_BACK" => &[redis_core::GIVE_BACK],
