@@ -115,7 +115,7 @@ async fn queued(stage: &Stage) -> Vec<String> {
     let redis = stage.redis.lock().await;
     let keys = tokio::task::block_in_place(|| redis.cli(&["KEYS", "asgi*"]));
     // The host's leases on what it reads stay for a day.
-    let stays = |key: &&str| *key != "asgislack.send$djangobot";
+    let stays = |key: &&str| *key != "asgislack.send{asgislack.send}$djangobot";
     let ours = [
         "asgislack.message",
         "asgislack.reaction_added",

@@ -27,6 +27,7 @@ mod outbox;
 mod plugin_cli;
 mod plugins;
 mod projects;
+mod refusals;
 mod sending;
 mod stops;
 mod transports;

@@ -99,7 +99,8 @@ impl World {
     /// Waits until the layer has nothing more of what was put on `slack.send`.
     async fn layer_is_empty(&self) {
         eventually("the layer is empty", async || {
-            (self.redis.cli(&["KEYS", "asgislack.send*"]) == "asgislack.send$djangobot")
+            (self.redis.cli(&["KEYS", "asgislack.send*"])
+                == "asgislack.send{asgislack.send}$djangobot")
                 .then_some(())
         })
         .await;

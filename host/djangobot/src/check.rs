@@ -4,7 +4,7 @@ mod slack;
 
 use std::io::Write;
 
-use djangobot_channels::probe;
+use djangobot_channels::{ChannelName, probe};
 use djangobot_plugins::{Components, LoadError, Unready};
 use serde::Serialize;
 
@@ -171,6 +171,9 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
     }
 }
 
+/// Channels that most apps read, and that another program may have used for something else.
+const COMMON: [&str; 3] = ["slack.message", "slack.app_mention", "slack.hello"];
+
 async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
     let Some(target) = &settings.layer.target else {
         return findings.diagnostic("layer", &ConfigError::NoTarget);
@@ -215,7 +218,11 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
             "if it matters on our side too, say it in djangobot.toml: [layer] backend and config",
         );
     }
-    match open.layer.ping().await {
+    let channels = std::iter::once(&*settings.layer.send_channel).chain(COMMON);
+    let channels: Vec<_> = channels
+        .filter_map(|name| ChannelName::new(name).ok())
+        .collect();
+    match open.layer.rehearse(&channels).await {
         Ok(()) => findings.ok("layer", open.layer.describe()),
         Err(error) => findings.error(
             "layer",

@@ -157,7 +157,7 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         letter: LetterArgs,
     },
-    /// Put some back on the channel layer, for a bridge to send, and forget them.
+    /// Put some back on the channel layer, for a bridge to send or for the app to read, and forget them.
     Retry(RetryArgs),
     /// Forget some.
     Drop {

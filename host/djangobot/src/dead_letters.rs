@@ -1,4 +1,5 @@
-//! `djangobot dead-letters`: messages for Slack that could not be sent and that nobody was told about.
+//! `djangobot dead-letters`: messages for Slack that could not be sent and that nobody was told about, and events for the
+//! app that the channel layer refuses.
 
 use std::io::Write;
 
@@ -161,13 +162,19 @@ async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterErr
     let found = found.map_err(|error| unreadable(error.to_string()))?;
     let letter = found.ok_or(LetterError::Missing(id))?;
     let unsendable = |reason: String| LetterError::Unsendable { id, reason };
-    let message = Event::parse(letter.message).map_err(|error| unsendable(error.to_string()))?;
     let channel =
         ChannelName::new(&letter.channel).map_err(|error| unsendable(error.to_string()))?;
-    let sent = open
-        .layer
-        .send(&channel, &[open.layer.encode(&channel, &message)])
-        .await;
+    let member = match letter.serializer {
+        // As it was to be: a body of 2016 has bytes in it, which JSON could not keep.
+        Some(serializer) if serializer == open.layer.serializer() => {
+            open.layer.seal(&letter.message)
+        }
+        _ => {
+            let message = read(&letter).map_err(unsendable)?;
+            open.layer.encode(&channel, &message)
+        }
+    };
+    let sent = open.layer.send(&channel, &[member]).await;
     let taken = match sent {
         // A broadcast that nobody heard is gone.
         Ok(sent) if sent.receivers == Some(0) => Err(format!("nobody reads {channel}")),
@@ -186,9 +193,28 @@ async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterErr
     Ok(())
 }
 
+/// The message, or why it can't be read.
+fn read(letter: &DeadLetter) -> Result<Event, String> {
+    match letter.serializer {
+        Some(serializer) => serializer
+            .read(&letter.message)
+            .map_err(|error| error.to_string()),
+        None => Event::parse(letter.message.clone()).map_err(|error| error.to_string()),
+    }
+}
+
 fn in_json(letter: &DeadLetter) -> serde_json::Value {
-    // What is no JSON is shown as the bytes that came, in hexadecimal.
-    let message = serde_json::from_slice(&letter.message).unwrap_or_else(|_| {
+    let json = |event: Event| {
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        serde_json::from_slice(&json).ok()
+    };
+    let readable = match letter.serializer {
+        Some(_) => read(letter).ok().and_then(json),
+        None => serde_json::from_slice(&letter.message).ok(),
+    };
+    // What can't be read is shown as the bytes that came, in hexadecimal.
+    let message = readable.unwrap_or_else(|| {
         let hex: String = letter
             .message
             .iter()
@@ -197,7 +223,8 @@ fn in_json(letter: &DeadLetter) -> serde_json::Value {
         json!({ "undecodable": hex })
     });
     json!({
-        "id": letter.id, "at": letter.at, "channel": letter.channel, "error": letter.error,
+        "id": letter.id, "at": letter.at, "channel": letter.channel,
+        "for": if letter.serializer.is_some() { "channel layer" } else { "Slack" }, "error": letter.error,
         "detail": letter.detail, "message": message,
     })
 }

@@ -1,14 +1,17 @@
 //! `--listen`: health, readiness and metrics over HTTP, and Slack's requests where events come so.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use djangobot_channels::LayerError;
 use miette::Diagnostic;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -21,8 +24,56 @@ use crate::metrics::Metrics;
 pub(crate) struct Readiness {
     /// There is a connection to Slack.
     pub(crate) slack: AtomicBool,
-    /// The channel layer answered the last time that it was asked.
+    /// The channel layer did all that a bridge needs the last time that it was asked.
     pub(crate) layer: AtomicBool,
+    /// What those who send to the layer and read it saw last.
+    pub(crate) layer_use: LayerUse,
+}
+
+/// How the layer serves those who use it: a server that answers to questions may refuse their calls all the same.
+#[derive(Debug, Default)]
+pub(crate) struct LayerUse {
+    failures: Mutex<BTreeMap<String, Failing>>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    error: LayerError,
+    since: Instant,
+}
+
+impl LayerUse {
+    /// Notes that the last call of `user` failed.
+    pub(crate) fn failed(&self, user: &str, error: &LayerError) {
+        let failing = Failing {
+            error: error.clone(),
+            since: Instant::now(),
+        };
+        self.lock().insert(user.to_owned(), failing);
+    }
+
+    /// Notes that the last call of `user` was carried out.
+    pub(crate) fn worked(&self, user: &str) {
+        self.lock().remove(user);
+    }
+
+    /// Forgets a failure of `user` from before `rehearsed`, when all that it does began to be tried with success.
+    pub(crate) fn rehearsed(&self, user: &str, rehearsed: Instant) {
+        let mut failures = self.lock();
+        if failures.get(user).is_some_and(|it| it.since < rehearsed) {
+            failures.remove(user);
+        }
+    }
+
+    /// What somebody saw fail last.
+    pub(crate) fn failure(&self) -> Option<LayerError> {
+        let failures = self.lock();
+        failures.values().next().map(|it| it.error.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Failing>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Nothing can listen at the address.
@@ -79,17 +130,20 @@ impl Listener {
 
 async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
     let slack = readiness.slack.load(Ordering::Relaxed);
-    let layer = readiness.layer.load(Ordering::Relaxed);
+    let failure = readiness.layer_use.failure();
+    let layer = readiness.layer.load(Ordering::Relaxed) && failure.is_none();
     let word = |up| if up { "up" } else { "down" };
     let status = if slack && layer {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (
-        status,
-        format!("slack: {}\nlayer: {}\n", word(slack), word(layer)),
-    )
+    let mut page = format!("slack: {}\nlayer: {}\n", word(slack), word(layer));
+    // One that is away is down and no more; one that refuses says why.
+    if let Some(refused) = failure.filter(|error| error.refusal().is_some()) {
+        page.push_str(&format!("{refused}\n"));
+    }
+    (status, page)
 }
 
 async fn metrics_page(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -104,6 +104,8 @@ impl Metrics {
         delivered(channel) = "djangobot_delivered_total", "Events put on the channel layer, by channel";
         /// Events that were given up because the channel took none.
         discarded(channel) = "djangobot_discarded_total", "Events given up because their channel took none, by channel";
+        /// Messages that expired in the layer.
+        expired(channel) = "djangobot_expired_total", "Messages that lay in a channel of the layer for longer than its expiry and are lost, as nobody read them, by channel";
         /// Events that an app could answer while Slack waited, by what came of it.
         answers(outcome) = "djangobot_answers_total", "Events that Slack waits on, by outcome: in_time, none, late, too_late, refused";
         /// Messages read from history.
@@ -154,7 +156,7 @@ impl Metrics {
         /// What the roster knows.
         roster(kind) = "djangobot_roster_size", "Users and conversations that the roster knows";
         /// Dead letters that are kept.
-        dead_letters() = "djangobot_dead_letters", "Messages that could not be sent and are kept";
+        dead_letters() = "djangobot_dead_letters", "Messages that could not be sent to Slack, and events that the channel layer refuses, which are kept";
     }
 
     histograms! {

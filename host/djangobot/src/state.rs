@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use djangobot_channels::Serializer;
 use miette::Diagnostic;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
@@ -54,12 +55,18 @@ const MIGRATIONS: &[&str] = &[
         ts TEXT                    -- what Slack calls the message that was posted
     );
 ",
+    "
+    -- How the message of an event for the app is written: `msgpack` or `json`; null for a message to Slack, which is as
+    -- `message` says.
+    ALTER TABLE dead_letters ADD COLUMN serializer TEXT;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.
 const DEAD_LETTERS_KEPT: i64 = 10_000;
 
-const SELECT_LETTERS: &str = "SELECT id, at, channel, error, detail, message FROM dead_letters";
+const SELECT_LETTERS: &str =
+    "SELECT id, at, channel, error, detail, message, serializer FROM dead_letters";
 
 /// The state of one host. Cheap to clone; calls block for the time of a small SQLite transaction.
 #[derive(Clone)]
@@ -76,21 +83,24 @@ struct Inner {
     _lock: Option<File>,
 }
 
-/// A message for Slack that could not be sent and that nobody could be told about.
+/// A message for Slack that could not be sent and that nobody could be told about, or an event for the app that the
+/// channel layer refuses.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
     /// Given by [`State::bury`]; 0 before.
     pub(crate) id: i64,
     /// When it was given up, in Unix seconds.
     pub(crate) at: f64,
-    /// The layer's channel that it was taken from.
+    /// The layer's channel that it was taken from, or is for.
     pub(crate) channel: String,
     /// Slack's error code, or ours.
     pub(crate) error: String,
     /// A sentence.
     pub(crate) detail: String,
-    /// JSON where it could be read, else the bytes as they came.
+    /// JSON where it could be read, else the bytes as they came. Of an event for the app, the payload.
     pub(crate) message: Vec<u8>,
+    /// How the payload of an event for the app is written; `None` for a message to Slack.
+    pub(crate) serializer: Option<Serializer>,
 }
 
 /// Why the state can't be used.
@@ -308,14 +318,22 @@ impl DeadLetter {
             error: error.to_owned(),
             detail: detail.to_owned(),
             message: message.to_owned(),
+            serializer: None,
         }
     }
 
     /// What [`State::bury`] does, as a part of a transaction.
     pub(crate) fn bury(&self, database: &Connection) -> rusqlite::Result<i64> {
         database.execute(
-            "INSERT INTO dead_letters (at, channel, error, detail, message) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![self.at, self.channel, self.error, self.detail, self.message],
+            "INSERT INTO dead_letters (at, channel, error, detail, message, serializer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                self.at,
+                self.channel,
+                self.error,
+                self.detail,
+                self.message,
+                self.serializer.map(|serializer| serializer.to_string())
+            ],
         )?;
         let id = database.last_insert_rowid();
         database.execute(
@@ -333,6 +351,9 @@ impl DeadLetter {
             error: row.get(3)?,
             detail: row.get(4)?,
             message: row.get(5)?,
+            serializer: row
+                .get::<_, Option<String>>(6)?
+                .and_then(|name| name.parse().ok()),
         })
     }
 }

@@ -103,7 +103,9 @@ async fn a_kill_at_a_full_disk_neither_loses_nor_doubles_nor_reorders() {
     bridge.line("stays in the channel layer").await;
     world.called("chat.postMessage", 20).await;
     bridge.kill().await;
-    let left = world.redis.cli(&["KEYS", "asgislack.send$djangobot.*"]);
+    let left = world
+        .redis
+        .cli(&["KEYS", "asgislack.send{asgislack.send}$djangobot.*"]);
     assert!(
         !left.is_empty(),
         "some are in the outbox and some in the layer"

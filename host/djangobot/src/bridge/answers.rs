@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use djangobot_channels::{ChannelLayer, ChannelName, Receiver, ReceiverId};
+use djangobot_channels::{ChannelLayer, ChannelName, LayerError, Receiver, ReceiverId};
 use djangobot_event::Event;
 use djangobot_slack::{Ack, Backoff, Class, WebApi};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -194,11 +194,13 @@ impl Question {
         loop {
             let delivery = match self.receiver.next().await {
                 Ok(delivery) => delivery,
-                Err(error) if error.is_temporary() => {
+                Err(LayerError::Closed) => return None,
+                // Away or refused: the receiver goes on trying, and the caller has a deadline.
+                Err(error) => {
+                    tracing::debug!(channel = %self.channel, "no answer can be read now: {error}");
                     backoff.wait().await;
                     continue;
                 }
-                Err(_) => return None,
             };
             let message = delivery
                 .payload

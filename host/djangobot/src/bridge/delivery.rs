@@ -3,10 +3,12 @@
 //!
 //! In fair weather an event is in memory from its arrival to the layer's answer, less than a millisecond. When the layer
 //! is away, slow, or a channel is full, a queue's events go to the spool, and those that follow go behind them until it
-//! is empty again: order is never lost. An event counts as safe, and Slack is told that we have it, when the layer or the
+//! is empty again: order is never lost. What the layer refuses is sent in halves, and an event that it refuses alone becomes
+//! a dead letter. An event counts as safe, and Slack is told that we have it, when the layer or the
 //! disk has it.
 
 mod courier;
+mod portion;
 mod queue;
 mod spiller;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use super::custody::Custody;
 use super::envelope::Message;
 use super::spool::{Left, Spool};
 use crate::config::{Unread, UnreadRules};
+use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use courier::Courier;
 use queue::{Held, Queue};
@@ -38,6 +41,7 @@ pub(crate) struct Deliveries {
     layer: Arc<dyn ChannelLayer>,
     spool: Spool,
     metrics: Metrics,
+    readiness: Arc<Readiness>,
     /// What becomes of events that a channel does not take.
     rules: UnreadRules,
     /// Events that may wait in memory for one channel.
@@ -53,7 +57,7 @@ impl Deliveries {
     pub(crate) fn new(
         layer: Arc<dyn ChannelLayer>,
         (spool, left): (Spool, Vec<Left>),
-        metrics: Metrics,
+        (metrics, readiness): (Metrics, Arc<Readiness>),
         (rules, hold): (UnreadRules, usize),
         stop: CancellationToken,
     ) -> Self {
@@ -61,6 +65,7 @@ impl Deliveries {
             layer,
             spool,
             metrics,
+            readiness,
             rules,
             hold: hold.max(1),
             stop,
@@ -171,6 +176,9 @@ impl Deliveries {
             full: self.metrics.layer_full(name),
             errors: self.metrics.layer_errors("send"),
             latency: self.metrics.delivery_seconds(),
+            letters: self.metrics.dead_letters(),
+            expired: self.metrics.expired(name),
+            readiness: self.readiness.clone(),
         };
         self.tasks.spawn(courier.run());
         if unread == Unread::Hold {

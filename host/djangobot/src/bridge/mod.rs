@@ -21,9 +21,9 @@ mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
+use djangobot_channels::{ChannelLayer, ChannelName, LayerError, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
 use djangobot_slack::history::History;
@@ -64,6 +64,8 @@ const FRAMES: usize = 4096;
 const MESSAGES: usize = 1024;
 /// How long a stop may take, for what came in and for what goes out.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Who reads the app's messages, in [`crate::listener::LayerUse`].
+const READER: &str = "reader";
 /// How often the layer is asked how it is.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -216,7 +218,7 @@ impl Bridge {
             deliveries: Deliveries::new(
                 self.layer.clone(),
                 spool,
-                self.metrics.clone(),
+                (self.metrics.clone(), self.readiness.clone()),
                 (layer.unread.clone(), layer.hold),
                 stop,
             ),
@@ -289,6 +291,7 @@ impl Bridge {
             left,
             writing: Default::default(),
             state: self.state.clone(),
+            readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
         }
@@ -334,18 +337,33 @@ async fn watch_layer(
     terminal: Terminal,
 ) {
     let depth = metrics.depth(send_channel.as_str());
-    let mut is_there = true;
+    let channels = [send_channel.clone()];
+    let mut last: Option<Result<(), LayerError>> = None;
     loop {
-        let answer = layer.ping().await;
-        match &answer {
-            Ok(()) if !is_there => tracing::info!("the channel layer answers again"),
-            Err(error) if is_there => {
+        let began = Instant::now();
+        let is_sound = matches!(last, Some(Ok(()))) && readiness.layer_use.failure().is_none();
+        // At the start, and when somebody found something amiss, all that a bridge does is tried.
+        let answer = if is_sound {
+            layer.ping().await
+        } else {
+            layer.rehearse(&channels).await
+        };
+        match (&answer, &last) {
+            (Ok(()), Some(Err(_))) => tracing::info!("the channel layer does its work again"),
+            (Err(error), None | Some(Ok(()))) => {
                 tracing::error!("{error}; what the app sends waits there until it does")
             }
-            Ok(()) | Err(_) => {}
+            (Err(error), Some(Err(before))) if error.refusal() != before.refusal() => {
+                tracing::error!("{error}; what the app sends waits there until it does")
+            }
+            _ => {}
         }
-        is_there = answer.is_ok();
-        readiness.layer.store(is_there, Ordering::Relaxed);
+        if answer.is_ok() && !is_sound {
+            // A reader says nothing until a message comes.
+            readiness.layer_use.rehearsed(READER, began);
+        }
+        readiness.layer.store(answer.is_ok(), Ordering::Relaxed);
+        last = Some(answer);
         if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
             depth.set(waiting as f64);
         }

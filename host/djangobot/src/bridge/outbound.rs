@@ -25,6 +25,7 @@ use super::outbox::{self, Key, Left, Outbox, Page, RowId};
 use super::post::{Post, Unsent};
 use super::request::{Refusal, Reply, Rules};
 use crate::journal::JournalError;
+use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
 use job::{Held, Job, Message, Staying, Taken, Task, Untold, text};
@@ -67,6 +68,8 @@ pub(crate) struct Outbound {
     pub(crate) writing: Writing,
     pub(crate) post: Post,
     pub(crate) state: State,
+    /// Told how reading the layer goes.
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
 }
@@ -140,7 +143,7 @@ impl Outbound {
             return Ok(());
         };
         let mut flow = Flow::new(&*receiver, self.left.newest);
-        let mut reading = Reading::new();
+        let mut reading = Reading::new(self.readiness.clone());
         let outcome = loop {
             self.take_up(&mut flow);
             self.measure(&flow);
@@ -192,7 +195,7 @@ impl Outbound {
     }
 
     async fn open(&self) -> Arc<dyn Receiver> {
-        let mut reading = Reading::new();
+        let mut reading = Reading::new(self.readiness.clone());
         loop {
             match self.layer.receiver(&self.channel, &self.reader).await {
                 Ok(receiver) => return receiver,

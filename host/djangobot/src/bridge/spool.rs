@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use djangobot_channels::Member;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::journal::{Journal, JournalError};
+use crate::state::DeadLetter;
 
 /// What an event takes up beside its member: its row and its place in the index.
 const ROW: u64 = 128;
@@ -169,6 +170,32 @@ impl Spool {
             .write(move |database| shared.forget(database, &channel, upto))
             .await;
         self.judge(gone)
+    }
+
+    /// Keeps `letter` in the place of the event with number `seq`, wherever that is; gives the letter's number, and how
+    /// many events were here.
+    pub(crate) async fn bury(
+        &self,
+        seq: u64,
+        letter: DeadLetter,
+    ) -> Result<(i64, u64), JournalError> {
+        let shared = self.shared.clone();
+        let buried = self
+            .journal
+            .write(move |database| {
+                let size = "SELECT length(member) + ?2 FROM spool WHERE seq = ?1";
+                let size: Option<u64> = database
+                    .query_row(size, params![seq, ROW], |row| row.get(0))
+                    .optional()?;
+                let gone = database.execute("DELETE FROM spool WHERE seq = ?1", [seq])?;
+                let id = letter.bury(database)?;
+                if let Some(all) = shared.sizes().by_channel.get_mut(letter.channel.as_str()) {
+                    *all = all.saturating_sub(size.unwrap_or(0));
+                }
+                Ok((id, gone as u64))
+            })
+            .await;
+        self.judge(buried)
     }
 
     /// A write that failed was undone, and our figures were not.

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use djangobot_channels::{ChannelLayer, LayerError, Member, Sent, Wire};
 use djangobot_slack::Backoff;
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 
-use super::queue::{BATCH_BYTES, Held, Queue};
+use super::portion::Portion;
+use super::queue::{Held, Queue};
 use crate::bridge::spool::{Entry, Spool};
 use crate::config::Unread;
+use crate::listener::Readiness;
+use crate::state::DeadLetter;
 
 /// Events that go to the layer in one call, at most.
 const BATCH: usize = 512;
@@ -17,6 +20,15 @@ const BATCH: usize = 512;
 const FIRST: Duration = Duration::from_millis(20);
 /// How often a channel that stays full or away is spoken of again.
 const REMINDER: Duration = Duration::from_secs(60);
+
+/// The longest pause of a courier whose layer refuses what it is given.
+const REFUSED: Duration = Duration::from_secs(5);
+/// How often an event is sent alone that the layer refuses by name, and one at which the connection ends each time,
+/// before it becomes a dead letter.
+const TRIES_REFUSED: u32 = 2;
+const TRIES_CUT: u32 = 10;
+/// The error of an event that became a dead letter.
+const REFUSED_BY_LAYER: &str = "refused_by_layer";
 
 /// How often a disk that would not let go of events is asked again.
 const FORGET_AGAIN: Duration = Duration::from_secs(1);
@@ -30,6 +42,10 @@ pub(super) struct Courier {
     pub(super) full: Counter,
     pub(super) errors: Counter,
     pub(super) latency: Histogram,
+    pub(super) letters: Gauge,
+    /// Messages that had expired in the layer.
+    pub(super) expired: Counter,
+    pub(super) readiness: Arc<Readiness>,
 }
 
 /// Why a queue does not move.
@@ -37,7 +53,18 @@ pub(super) struct Courier {
 enum Stuck {
     Full,
     Nobody,
+    /// It does not answer.
     Away,
+    /// It answers with an error.
+    Refused,
+}
+
+/// What keeps the layer from taking a batch.
+enum Fault {
+    /// The layer, or the whole channel: nothing is taken just now.
+    Channel(LayerError),
+    /// Something in the batch, as the channel itself takes a call.
+    Batch(LayerError),
 }
 
 /// Events with their numbers, as they go to the layer.
@@ -48,11 +75,27 @@ impl Courier {
         // A layer that is back is noticed soon; what a full channel refuses is sent whole each time, so that has time.
         let mut away = Backoff::new(FIRST, Duration::from_millis(250));
         let mut full = Backoff::new(FIRST, Duration::from_secs(1));
+        let mut refused = Backoff::new(FIRST, REFUSED);
         let mut stuck: Option<(Stuck, Instant)> = None;
         let mut limit = BATCH;
-        while let Some(batch) = self.front(limit).await {
+        let mut portion = Portion::new();
+        // How often the event at the front was refused alone.
+        let mut alone = (0, 0);
+        while let Some(batch) = self.front(limit, portion.bytes()).await {
             let members: Vec<Member> = batch.iter().map(|(_, member)| member.clone()).collect();
-            let outcome = self.layer.send(&self.queue.channel, &members).await;
+            let outcome = match self.send(&members).await {
+                Ok(sent) => Ok(sent),
+                Err(error) => Err(self.blame(error).await),
+            };
+            match &outcome {
+                Err(Fault::Channel(error)) => {
+                    let channel = self.queue.channel.as_str();
+                    self.readiness.layer_use.failed(channel, error);
+                }
+                Ok(_) | Err(Fault::Batch(_)) => {
+                    self.readiness.layer_use.worked(self.queue.channel.as_str());
+                }
+            }
             let (accepted, now_stuck) = judge(&outcome, batch.len());
             let left = match accepted.checked_sub(1).and_then(|last| batch.get(last)) {
                 Some((upto, _)) => self.delivered(*upto, accepted).await,
@@ -65,6 +108,37 @@ impl Courier {
                 BATCH
             };
             self.queue.held.set(left as f64);
+            if let Err(Fault::Batch(error)) = &outcome {
+                self.errors.increment(1);
+                match &batch[..] {
+                    [(seq, member)] => {
+                        alone = if alone.0 == *seq {
+                            (*seq, alone.1 + 1)
+                        } else {
+                            (*seq, 1)
+                        };
+                        let tries = if error.refusal().is_some() {
+                            TRIES_REFUSED
+                        } else {
+                            TRIES_CUT
+                        };
+                        if alone.1 >= tries && self.bury(*seq, member, error, alone.1).await {
+                            portion.blamed_on_one();
+                            refused.succeeded();
+                            continue;
+                        }
+                        // It holds the others up: they are safe on the disk meanwhile.
+                        self.queue.set_stuck(true);
+                        refused.wait().await;
+                    }
+                    _ => {
+                        let bytes = members.iter().map(|member| member.0.len()).sum();
+                        tracing::debug!(channel = %self.queue.channel, events = batch.len(), bytes, "{error}; trying half of them");
+                        portion.refused(bytes);
+                    }
+                }
+                continue;
+            }
             self.queue.set_stuck(now_stuck.is_some());
             let Some(reason) = now_stuck else {
                 if stuck.take().is_some() {
@@ -72,11 +146,13 @@ impl Courier {
                 }
                 away.succeeded();
                 full.succeeded();
+                refused.succeeded();
+                portion.succeeded();
                 continue;
             };
             match reason {
                 Stuck::Full => self.full.increment(1),
-                Stuck::Away => self.errors.increment(1),
+                Stuck::Away | Stuck::Refused => self.errors.increment(1),
                 Stuck::Nobody => {}
             }
             if accepted > 0 {
@@ -91,6 +167,7 @@ impl Courier {
             }
             match reason {
                 Stuck::Away => away.wait().await,
+                Stuck::Refused => refused.wait().await,
                 Stuck::Full | Stuck::Nobody => full.wait().await,
             }
         }
@@ -100,8 +177,83 @@ impl Courier {
         }
     }
 
+    /// One call of the layer. What had expired there is counted and told of.
+    async fn send(&self, members: &[Member]) -> Result<Sent, LayerError> {
+        let sent = self.layer.send(&self.queue.channel, members).await?;
+        if sent.expired > 0 {
+            self.expired.increment(sent.expired);
+            let channel = &self.queue.channel;
+            match self.queue.unread {
+                Unread::Hold => tracing::warn!(
+                    %channel, messages = sent.expired,
+                    "messages lay in the channel layer for longer than its expiry and are lost: nobody read them. Is a worker running? python manage.py runworker {channel}"
+                ),
+                Unread::DropOldest | Unread::Drop => tracing::debug!(
+                    %channel, messages = sent.expired,
+                    "messages lay in the channel layer for longer than its expiry and are gone"
+                ),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Finds out whether the layer failed or refused a batch for what is in it: then the channel takes an empty call.
+    async fn blame(&self, error: LayerError) -> Fault {
+        let may_be_content = match error.refusal() {
+            Some(kind) => kind.is_about_content(),
+            // A server or proxy that finds a request too large may just end the connection.
+            None => matches!(error, LayerError::Unavailable { .. }),
+        };
+        if may_be_content && self.send(&[]).await.is_ok() {
+            return Fault::Batch(error);
+        }
+        Fault::Channel(error)
+    }
+
+    /// Makes an event that the layer does not take a dead letter; says whether the disk has it.
+    async fn bury(&self, seq: u64, member: &Member, error: &LayerError, tries: u32) -> bool {
+        let channel = self.queue.channel.as_str();
+        let size = member.0.len();
+        let detail = match error.refusal() {
+            Some(_) => format!("{error}. It has {size} bytes."),
+            None => format!(
+                "{error}. So it was {tries} times while the channel took other calls: does the server, or a proxy before it, limit the size of a request? It has {size} bytes."
+            ),
+        };
+        let payload = self
+            .layer
+            .unseal(member)
+            .unwrap_or_else(|_| member.0.clone());
+        let letter = DeadLetter {
+            serializer: Some(self.layer.serializer()),
+            ..DeadLetter::new(channel, REFUSED_BY_LAYER, &detail, &payload)
+        };
+        let (id, gone) = match self.spool.bury(seq, letter).await {
+            Ok(buried) => buried,
+            Err(error) => {
+                tracing::error!(
+                    channel,
+                    "an event that the channel layer refuses can't be made a dead letter: {error}"
+                );
+                return false;
+            }
+        };
+        {
+            let mut waiting = self.queue.lock();
+            waiting.on_disk = waiting.on_disk.saturating_sub(gone);
+        }
+        self.letters.increment(1.0);
+        tracing::error!(
+            channel,
+            dead_letter = id,
+            "an event was not put on the channel layer: {detail} Kept as dead letter {id} (djangobot dead-letters shows it)."
+        );
+        self.settled(seq).await;
+        true
+    }
+
     /// The oldest events, once there are any; `None` when the queue is closed and nothing of it is in memory.
-    async fn front(&self, limit: usize) -> Option<Batch> {
+    async fn front(&self, limit: usize, bytes: usize) -> Option<Batch> {
         let queue = &self.queue;
         loop {
             let behind = {
@@ -115,7 +267,7 @@ impl Courier {
                     return None;
                 }
                 if !waiting.is_spooling() && !waiting.events.is_empty() {
-                    return Some(Queue::front(&mut waiting, limit, |event| {
+                    return Some(Queue::front(&mut waiting, (limit, bytes), |event| {
                         self.freshen(event)
                     }));
                 }
@@ -124,7 +276,7 @@ impl Courier {
             match behind {
                 None => self.idle().await,
                 Some(after) => {
-                    if let Some(batch) = self.read_back(after, limit).await {
+                    if let Some(batch) = self.read_back(after, (limit, bytes)).await {
                         return Some(batch);
                     }
                 }
@@ -145,10 +297,10 @@ impl Courier {
     }
 
     /// The oldest events on the disk; `None` to look anew.
-    async fn read_back(&self, after: u64, limit: usize) -> Option<Batch> {
+    async fn read_back(&self, after: u64, (limit, bytes): (usize, usize)) -> Option<Batch> {
         let channel = self.queue.channel.as_str();
         let newest = self.queue.lock().newest_on_disk;
-        let entries = match self.spool.read(channel, after, limit, BATCH_BYTES).await {
+        let entries = match self.spool.read(channel, after, limit, bytes).await {
             Ok(entries) => entries,
             Err(error) => {
                 tracing::error!(channel, "events can't be read back: {error}; trying again");
@@ -237,15 +389,15 @@ impl Courier {
         }
     }
 
-    fn tell(&self, reason: Stuck, error: Option<&LayerError>, waiting: u64) {
+    fn tell(&self, reason: Stuck, fault: Option<&Fault>, waiting: u64) {
         let channel = &self.queue.channel;
         let fate = match self.queue.unread {
             Unread::Hold => "events wait on the disk",
             Unread::DropOldest => "the newest events wait in memory, the oldest go",
             Unread::Drop => "its events are dropped meanwhile",
         };
-        match (reason, error) {
-            (Stuck::Away, Some(error)) => {
+        match (reason, fault) {
+            (Stuck::Away | Stuck::Refused, Some(Fault::Channel(error) | Fault::Batch(error))) => {
                 tracing::error!(%channel, waiting, "{error}; {fate} until it takes them");
             }
             (Stuck::Nobody, _) => tracing::warn!(
@@ -283,11 +435,12 @@ pub(super) async fn forget(spool: &Spool, queue: &Queue, upto: u64) -> u64 {
 }
 
 /// How many events the layer took of `count`, and what keeps it from the rest.
-fn judge(outcome: &Result<Sent, LayerError>, count: usize) -> (usize, Option<Stuck>) {
+fn judge(outcome: &Result<Sent, Fault>, count: usize) -> (usize, Option<Stuck>) {
     match outcome {
         Ok(sent) if sent.receivers == Some(0) => (0, Some(Stuck::Nobody)),
         Ok(sent) if sent.accepted < count => (sent.accepted, Some(Stuck::Full)),
         Ok(sent) => (sent.accepted, None),
-        Err(_) => (0, Some(Stuck::Away)),
+        Err(Fault::Channel(LayerError::Unavailable { .. })) => (0, Some(Stuck::Away)),
+        Err(Fault::Channel(_) | Fault::Batch(_)) => (0, Some(Stuck::Refused)),
     }
 }

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 use crate::bridge::custody::Custody;
 use crate::config::Unread;
 
-/// Bytes that go to the layer in one call, unless a single event has more.
-pub(super) const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that go to the layer in one call, unless a single event has more: half of the smallest limit on requests that
+/// hosted servers are known to have.
+pub(super) const BATCH_BYTES: usize = 512 << 10;
 /// Bytes that may wait in memory for one channel, beside the number of events that the config allows.
 const HOLD_BYTES: usize = 16 << 20;
 
@@ -208,10 +209,11 @@ impl Queue {
         }
     }
 
-    /// Up to `limit` events at the front of those in memory, each made ready by `freshen`, and the number of the last.
+    /// Up to `limit` events at the front of those in memory, with up to `most` bytes unless the first has more, each made
+    /// ready by `freshen`.
     pub(super) fn front(
         waiting: &mut Waiting,
-        limit: usize,
+        (limit, most): (usize, usize),
         freshen: impl Fn(&mut Held),
     ) -> Vec<(u64, Member)> {
         let mut bytes = 0;
@@ -220,7 +222,7 @@ impl Queue {
             .iter_mut()
             .take(limit)
             .take_while(|event| {
-                let fits = bytes == 0 || bytes + event.member.0.len() <= BATCH_BYTES;
+                let fits = bytes == 0 || bytes + event.member.0.len() <= most;
                 bytes += event.member.0.len();
                 fits
             })

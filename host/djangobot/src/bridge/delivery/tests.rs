@@ -85,6 +85,9 @@ impl ChannelLayer for Switched {
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         self.layer.depth(channel).await
     }
+    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
+        self.layer.rehearse(channels).await
+    }
     async fn ping(&self) -> Result<(), LayerError> {
         self.layer.ping().await
     }
@@ -140,7 +143,7 @@ impl Bench {
             deliveries: Deliveries::new(
                 Arc::new(layer),
                 Spool::open(journal.clone(), 64 << 20).await.unwrap(),
-                Metrics::new(),
+                (Metrics::new(), Arc::default()),
                 (UnreadRules::new(rules), hold),
                 CancellationToken::new(),
             ),

@@ -1,12 +1,14 @@
 //! How reading the layer and writing the disk go: what to wait after a failure, and how often to speak of it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use djangobot_channels::LayerError;
 use djangobot_slack::Backoff;
 
+use crate::bridge::READER;
 use crate::journal::JournalError;
+use crate::listener::Readiness;
 use crate::metrics::Metrics;
 
 /// How often what goes on failing is spoken of again.
@@ -16,11 +18,13 @@ const REMINDER: Duration = Duration::from_secs(60);
 pub(super) struct Reading {
     backoff: Backoff,
     told: Option<Instant>,
+    readiness: Arc<Readiness>,
 }
 
 impl Reading {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(readiness: Arc<Readiness>) -> Self {
         Self {
+            readiness,
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
             told: None,
         }
@@ -29,8 +33,9 @@ impl Reading {
     /// Waits after a failure. Who watches the layer tells of one that is away; of one that refuses only we know.
     pub(super) async fn failed(&mut self, error: &LayerError, metrics: &Metrics) {
         metrics.layer_errors("receive").increment(1);
+        self.readiness.layer_use.failed(READER, error);
         let is_told = self.told.is_some_and(|at| at.elapsed() < REMINDER);
-        if error.is_temporary() || is_told {
+        if error.refusal().is_none() || is_told {
             tracing::debug!("no message can be taken for Slack: {error}");
         } else {
             tracing::error!("no message can be taken for Slack: {error}");
@@ -42,6 +47,7 @@ impl Reading {
     pub(super) fn worked(&mut self) {
         self.backoff.succeeded();
         self.told = None;
+        self.readiness.layer_use.worked(READER);
     }
 }
 

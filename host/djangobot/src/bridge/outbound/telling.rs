@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use djangobot_channels::{Delivery, Receiver};
+use djangobot_channels::{Delivery, LayerError, Receiver, RefusalKind};
 use djangobot_event::Event;
 use djangobot_slack::Backoff;
 use serde_json::{Map, Value, json};
@@ -108,8 +108,12 @@ impl Outbound {
                 }
                 Ok(sent) if sent.accepted == 0 => why = format!("{channel} is full"),
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_temporary() => why = error.to_string(),
-                Err(error) => return Err(never(error.to_string())),
+                // An answer that is too large is refused however often it is offered.
+                Err(error) if error.refusal().is_some_and(RefusalKind::is_about_content) => {
+                    return Err(never(error.to_string()));
+                }
+                Err(LayerError::Closed) => return Err(Unheard::Stopped),
+                Err(error) => why = error.to_string(),
             }
             let waited = self.post.stop.run_until_cancelled(backoff.wait()).await;
             if waited.is_none() {
@@ -219,7 +223,7 @@ impl Outbound {
     /// Lets the layer forget a message. A receiver that can't tell its server now does so when it can.
     pub(super) async fn leave_layer(&self, receiver: &dyn Receiver, delivery: &Delivery) {
         match receiver.done(delivery).await {
-            Err(error) if !error.is_temporary() => {
+            Err(error) if error.refusal().is_some() => {
                 tracing::error!(%error, "a message that was taken can't be taken off the layer; it will come again after a restart");
             }
             Err(error) => {
