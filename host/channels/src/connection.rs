@@ -1,20 +1,21 @@
 //! Connections to one Redis server: made when needed, shared by all callers, replaced when they break.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo as _,
-    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult,
-    ServerErrorKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind,
+    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
 };
 
-use crate::config::{Endpoint, Host, Tls};
+use crate::config::{Endpoint, Host};
 use crate::layer::LayerError;
 use crate::refusal::{RefusalKind, ends_connection};
-use crate::{score, sentinel};
+use crate::stream::Stream;
+use crate::{score, sentinel, tls};
 
 /// How long a server that failed is passed over where another can be used instead. One that hangs
 /// costs the caller who asks it again a whole timeout: so it rests twice as long each time, at most [`LONG_REST`].
@@ -329,10 +330,7 @@ impl Server {
             Ok::<(), std::convert::Infallible>(())
         });
         let attempt = async |protocol, config| {
-            client(&host, protocol)
-                .await?
-                .get_multiplexed_async_connection_with_config(config)
-                .await
+            multiplexed(&host, protocol, config, host.connect_timeout).await
         };
         match attempt(ProtocolVersion::RESP3, &telling).await {
             Ok(connection) => Ok((connection, true)),
@@ -348,16 +346,11 @@ impl Server {
     /// Opens a connection that only listens to subscriptions.
     pub(crate) async fn subscriber(&self) -> Result<redis::aio::PubSub, LayerError> {
         let host = self.target().await?;
-        let client = client(&host, ProtocolVersion::RESP2)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        match tokio::time::timeout(self.host.connect_timeout, client.get_async_pubsub()).await {
-            Ok(made) => made.map_err(|error| self.explain(&error)),
-            Err(_) => Err(self.unavailable(format!(
-                "no connection within {:?}",
-                self.host.connect_timeout
-            ))),
-        }
+        let made = within(host.connect_timeout, async {
+            let stream = Stream::connect(&host).await?;
+            redis::aio::PubSub::new(&settings(&host, ProtocolVersion::RESP2), stream).await
+        });
+        made.await.map_err(|error| self.explain(&error))
     }
 
     /// Waits for what another part of the client library asked, as long as any answer may take.
@@ -397,7 +390,15 @@ impl Server {
 
     /// Says what a client library's error means to a caller.
     pub(crate) fn explain(&self, error: &RedisError) -> LayerError {
-        let (address, reason) = (self.address.clone(), error.to_string());
+        let address = self.address.clone();
+        if let Some((kind, reason)) = tls::failure(error) {
+            return LayerError::Tls {
+                address,
+                reason,
+                kind,
+            };
+        }
+        let reason = error.to_string();
         match RefusalKind::of(error) {
             Some(kind) => LayerError::Refused {
                 address,
@@ -430,8 +431,38 @@ pub(crate) async fn command(
     connection.send_packed_command(cmd).await?.extract_error()
 }
 
-/// Makes the client library's description of `host`, which is no Sentinel endpoint.
-pub(crate) async fn client(host: &Host, protocol: ProtocolVersion) -> RedisResult<Client> {
+/// Connects to `host`, which is no Sentinel endpoint, within `limit`; many callers may share the connection.
+pub(crate) async fn multiplexed(
+    host: &Host,
+    protocol: ProtocolVersion,
+    config: &AsyncConnectionConfig,
+    limit: Duration,
+) -> RedisResult<MultiplexedConnection> {
+    within(limit, async {
+        let stream = Stream::connect(host).await?;
+        let settings = settings(host, protocol);
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await?;
+        // It ends with the last handle of the connection.
+        tokio::spawn(driver);
+        Ok(connection)
+    })
+    .await
+}
+
+async fn within<T>(
+    limit: Duration,
+    connecting: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    let made = tokio::time::timeout(limit, connecting).await;
+    made.unwrap_or_else(|_| {
+        let reason = format!("no connection within {limit:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, reason).into())
+    })
+}
+
+/// How to log in, and which database to use.
+fn settings(host: &Host, protocol: ProtocolVersion) -> RedisConnectionInfo {
     let mut settings = RedisConnectionInfo::default()
         .set_db(host.database)
         .set_protocol(protocol)
@@ -442,77 +473,35 @@ pub(crate) async fn client(host: &Host, protocol: ProtocolVersion) -> RedisResul
     if let Some(password) = &host.password {
         settings = settings.set_password(password);
     }
-    let addr = match (&host.endpoint, &host.tls) {
-        (Endpoint::Unix(path), _) => ConnectionAddr::Unix(path.clone()),
-        (Endpoint::Tcp(name, port), None) => ConnectionAddr::Tcp(name.clone(), *port),
-        (Endpoint::Tcp(name, port), Some(tls)) => secure(name, *port, tls).await?,
-        (Endpoint::Sentinel { .. }, _) => {
-            return Err((
-                ErrorKind::InvalidClientConfig,
-                "a Sentinel's master has no address yet",
-            )
-                .into());
-        }
-    };
-    let info = addr.into_connection_info()?.set_redis_settings(settings);
-    let nodelay = info.tcp_settings().clone().set_nodelay(true);
-    Client::open(info.set_tcp_settings(nodelay))
-}
-
-async fn secure(host: &str, port: u16, tls: &Tls) -> RedisResult<ConnectionAddr> {
-    // The client library asks rustls for the process's provider; where another part of the
-    // process has installed one already, that one serves.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let addr = ConnectionAddr::TcpTls {
-        host: host.to_owned(),
-        port,
-        insecure: tls.accept_any,
-        tls_params: None,
-    };
-    if tls.accept_any {
-        return Ok(addr);
-    }
-    let client_tls = match (
-        &tls.certfile,
-        tls.keyfile.as_ref().or(tls.certfile.as_ref()),
-    ) {
-        (Some(cert), Some(key)) => Some(redis::ClientTlsConfig {
-            client_cert: read(cert).await?,
-            client_key: read(key).await?,
-        }),
-        _ => None,
-    };
-    let root_cert = match &tls.ca_certs {
-        Some(path) => Some(read(path).await?),
-        None => None,
-    };
-    let client = Client::build_with_tls(
-        addr,
-        TlsCertificates {
-            client_tls,
-            root_cert,
-        },
-    )?;
-    let mut addr = client.get_connection_info().addr().clone();
-    addr.set_danger_accept_invalid_hostnames(tls.accept_any_name);
-    Ok(addr)
-}
-
-async fn read(path: &std::path::Path) -> RedisResult<Vec<u8>> {
-    let contents = tokio::fs::read(path).await;
-    contents.map_err(|error| {
-        (
-            ErrorKind::InvalidClientConfig,
-            "can't read a certificate's file",
-            format!("{}: {error}", path.display()),
-        )
-            .into()
-    })
+    settings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_error_that_quotes_bytes_is_shown_and_breaks_no_connection() {
+        let redis = djangobot_tests::Redis::start();
+        let server = Server::new(Host::tcp("127.0.0.1", redis.port()));
+        server.ping().await.unwrap();
+        let before = server.link().generation;
+        let mut odd = redis::cmd("NOSUCH");
+        odd.arg(b"\xff\x00\xfe");
+        let error = server.command(&odd).await.unwrap_err();
+        assert_eq!(
+            error.refusal(),
+            Some(RefusalKind::UnknownCommand),
+            "{error}"
+        );
+        assert!(error.to_string().contains("\\xff"), "{error}");
+        server.ping().await.unwrap();
+        assert_eq!(
+            server.link().generation,
+            before,
+            "the connection is the same"
+        );
+    }
 
     #[test]
     fn a_server_that_hangs_rests_longer_each_time() {

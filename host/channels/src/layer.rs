@@ -11,6 +11,7 @@ use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
+use crate::tls::TlsFailure;
 
 /// A channel layer: named queues between processes, as Channels' specification has them.
 ///
@@ -337,6 +338,17 @@ pub enum LayerError {
         /// What kind of error it is, and so whether waiting may help.
         kind: RefusalKind,
     },
+    /// There is no TLS with the server: one side does not accept the other's certificate, or they do not understand each
+    /// other. Trying again helps where somebody mends it.
+    #[error("the channel layer at {address} can't be reached over TLS: {reason}")]
+    Tls {
+        /// The server's address, without a password.
+        address: String,
+        /// Which certificate is refused and why, or what else went wrong.
+        reason: String,
+        /// What can be done about it.
+        kind: TlsFailure,
+    },
     /// This layer has no such operation (the 2016 layer's groups, say).
     #[error("{layer} has no {operation}")]
     Unsupported {
@@ -354,7 +366,7 @@ impl LayerError {
     /// Whether the same call may succeed later with nothing changed on our side.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::Tls { .. } => true,
             Self::Refused { kind, .. } => kind.may_pass(),
             Self::Unsupported { .. } | Self::Closed => false,
         }

@@ -27,6 +27,8 @@ mod refusal;
 mod score;
 mod sentinel;
 mod sharding;
+mod stream;
+mod tls;
 
 /// Ways for the fuzz targets to what has no other way in; no part of the interface.
 #[doc(hidden)]
@@ -43,3 +45,4 @@ pub use layer::{
 };
 pub use name::{ChannelName, GroupName, NameError};
 pub use refusal::RefusalKind;
+pub use tls::TlsFailure;

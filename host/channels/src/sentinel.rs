@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisResult, Value};
 
 use crate::config::Host;
-use crate::connection::{client, command};
+use crate::connection::{command, multiplexed};
 
 /// How long one Sentinel may take before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,17 +33,11 @@ async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<(String, u16)>> 
     let limits = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
-    let client = client(
-        &Host {
-            database: 0,
-            ..sentinel.clone()
-        },
-        ProtocolVersion::RESP2,
-    )
-    .await?;
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&limits)
-        .await?;
+    let sentinel = Host {
+        database: 0,
+        ..sentinel.clone()
+    };
+    let mut connection = multiplexed(&sentinel, ProtocolVersion::RESP2, &limits, PATIENCE).await?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(name);
     let answer = command(&mut connection, &question).await?;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use url::form_urlencoded;
 
 /// redis-py's default for a TCP port.
 const PORT: u16 = 6379;
@@ -44,19 +46,39 @@ pub enum Endpoint {
     },
 }
 
-/// How a server's certificate is checked, and our own (redis-py's `ssl_*` keywords).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// How a server's certificate is checked, and our own (redis-py's `ssl_*` keywords). The system's authorities are
+/// trusted beside those that are named.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// PEM file of the authorities to trust; none: the system's.
+    /// PEM file of authorities to trust.
     pub ca_certs: Option<PathBuf>,
+    /// Folder of such files, named as OpenSSL looks for them.
+    pub ca_path: Option<PathBuf>,
+    /// Authorities to trust, themselves: in PEM, or one after the other in DER.
+    pub ca_data: Option<Vec<u8>>,
     /// PEM file of our certificate, for a server that asks for one.
     pub certfile: Option<PathBuf>,
     /// PEM file of its key.
     pub keyfile: Option<PathBuf>,
+    /// The key itself in PEM, where its file is encrypted. Never shown.
+    pub key_data: Option<Vec<u8>>,
     /// `ssl_cert_reqs = "none"`: any certificate will do.
     pub accept_any: bool,
     /// `ssl_check_hostname = False`: any name in the certificate will do.
     pub accept_any_name: bool,
+    /// `ssl_min_version`: nothing older than TLS 1.3.
+    pub only_tls13: bool,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("ca_certs", &self.ca_certs)
+            .field("certfile", &self.certfile)
+            .field("accept_any", &self.accept_any)
+            .field("accept_any_name", &self.accept_any_name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Host {
@@ -101,6 +123,11 @@ impl Host {
             "ssl_ca_certs" => self.tls().ca_certs = value.optional_text()?.map(PathBuf::from),
             "ssl_certfile" => self.tls().certfile = value.optional_text()?.map(PathBuf::from),
             "ssl_keyfile" => self.tls().keyfile = value.optional_text()?.map(PathBuf::from),
+            "ssl_ca_path" => self.tls().ca_path = value.optional_text()?.map(PathBuf::from),
+            "ssl_ca_data" => self.tls().ca_data = value.optional_bytes()?,
+            // The probe opens an encrypted key, since only Python can.
+            "ssl_key_data" => self.tls().key_data = value.optional_bytes()?,
+            "ssl_min_version" => self.tls().only_tls13 = value.is_tls13()?,
             "ssl_check_hostname" => self.tls().accept_any_name = !value.boolean()?,
             "ssl_cert_reqs" => {
                 self.tls().accept_any = match value.optional_text()?.as_deref() {
@@ -116,17 +143,13 @@ impl Host {
                     }
                 }
             }
-            "ssl_ca_path"
-            | "ssl_ca_data"
-            | "ssl_password"
-            | "ssl_ciphers"
-            | "ssl_min_version"
-            | "connection_class"
-            | "credential_provider" => {
+            "ssl_password" | "connection_class" | "credential_provider" => {
                 return Err(format!(
-                    "djangobot has no {name}; leave it out, or use ssl_ca_certs, ssl_certfile, ssl_keyfile, username and password"
+                    "only Python knows what {name} means: name the project as TARGET, or use ssl_certfile, ssl_keyfile, username and password here"
                 ));
             }
+            // Which ciphers are safe enough rustls knows by itself.
+            "ssl_ciphers" | "ssl_include_verify_flags" | "ssl_exclude_verify_flags" => {}
             "socket_timeout" => self.response_timeout = value.seconds(self.response_timeout)?,
             "socket_connect_timeout" => {
                 self.connect_timeout = value.seconds(self.connect_timeout)?
@@ -206,6 +229,25 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// Text, or bytes as the probe marks them.
+    fn optional_bytes(self) -> Result<Option<Vec<u8>>, String> {
+        if let Self::Json(value) = self
+            && let Some(base64) = value.get("__bytes__").and_then(serde_json::Value::as_str)
+        {
+            let bytes = STANDARD.decode(base64);
+            return bytes.map(Some).map_err(|_| "it should be bytes".into());
+        }
+        Ok(self.optional_text()?.map(String::into_bytes))
+    }
+
+    /// `ssl.TLSVersion`: an integer in Python, and its name in words.
+    fn is_tls13(self) -> Result<bool, String> {
+        Ok(match self.optional_text()?.as_deref() {
+            Some("772" | "TLSv1_3" | "TLSv1.3" | "MAXIMUM_SUPPORTED" | "-1") => true,
+            None | Some(_) => false,
+        })
+    }
+
     fn integer(self) -> Result<i64, String> {
         let number = match self {
             Self::Url(text) => text.parse().ok(),
@@ -247,50 +289,148 @@ impl<'a> Setting<'a> {
 
 /// Reads a URL as `redis.ConnectionPool.from_url` does; unknown options go to `warnings`.
 pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if url.fragment().is_some_and(|rest| rest.contains('@')) {
-        return Err("what stands behind the # has no meaning; write # in a password as %23".into());
-    }
-    let mut host = match url.scheme() {
-        "redis" | "rediss" | "valkey" | "valkeys" => {
-            // An IPv6 address stands in brackets in a URL, and without them elsewhere.
-            let name = url
-                .host_str()
-                .filter(|name| !name.is_empty())
-                .unwrap_or("localhost");
-            let mut host = Host::tcp(name.trim_matches(['[', ']']), url.port().unwrap_or(PORT));
-            let path = url.path().trim_matches('/');
-            if !path.is_empty() {
-                host.database = path.parse().map_err(|_| no_database(text, path))?;
-            }
-            host.tls = matches!(url.scheme(), "rediss" | "valkeys").then(Tls::default);
-            host
-        }
-        "unix" => Host::at(Endpoint::Unix(decode(url.path())?.into())),
-        other => return Err(format!("{other}:// is not known")),
-    };
-    host.username = Some(decode(url.username())?).filter(|name| !name.is_empty());
-    host.password = url.password().map(decode).transpose()?;
-    for (name, value) in url.query_pairs() {
-        match host.set(&name, Setting::Url(&value)) {
-            Ok(Known::Yes) => {}
-            Ok(Known::No) if has_at_behind_host(text) => {
-                return Err("what stands behind the ? is no option that is known here; write ? in a password as %3F".into());
-            }
-            Ok(Known::No) => warnings.push(format!(
-                "{}: the option {name} is not known here and was passed over",
-                redact(text)
-            )),
-            // What is wrong may be quoted there.
-            Err(_) if has_at_behind_host(text) => {
-                return Err(format!(
-                    "{name}: it has another value than it can have; write ? in a password as %3F"
-                ));
-            }
-            Err(reason) => return Err(format!("{name}: {reason}")),
-        }
-    }
+    let mut host = Host::tcp("localhost", PORT);
+    host.read_url(text, warnings)?;
     Ok(host)
+}
+
+impl Host {
+    /// Sets what a URL says; the rest stays as it is. Nothing in it is refused that redis-py takes, but for what may be
+    /// the end of a password that should have been escaped.
+    pub(super) fn read_url(
+        &mut self,
+        text: &str,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let url = Parts::of(text)?;
+        if url.fragment.contains('@') {
+            return Err(
+                "what stands behind the # has no meaning; write # in a password as %23".into(),
+            );
+        }
+        match url.scheme.as_str() {
+            "redis" | "rediss" | "valkey" | "valkeys" => {
+                let name = match url.host {
+                    "" => self.host_name().to_owned(),
+                    name => decode(name)?.to_lowercase(),
+                };
+                self.endpoint = Endpoint::Tcp(name, url.port()?.unwrap_or(self.port()));
+                let path = decode(url.path)?.replace('/', "");
+                match path.parse() {
+                    Ok(database) => self.database = database,
+                    Err(_) if path.is_empty() => {}
+                    Err(_) if has_at_behind_host(text) => return Err(no_database(text, &path)),
+                    Err(_) => warnings.push(format!(
+                        "{}: {}, and redis-py passes it over",
+                        redact(text),
+                        no_database(text, &path)
+                    )),
+                }
+                if matches!(url.scheme.as_str(), "rediss" | "valkeys") {
+                    self.tls();
+                }
+            }
+            "unix" => self.endpoint = Endpoint::Unix(decode(url.path)?.into()),
+            other => return Err(format!("{other}:// is not known")),
+        }
+        if !url.username.is_empty() {
+            self.username = Some(decode(url.username)?);
+        }
+        if let Some(password) = url.password.filter(|password| !password.is_empty()) {
+            self.password = Some(decode(password)?);
+        }
+        self.read_options(text, url.query, warnings)
+    }
+
+    fn read_options(
+        &mut self,
+        text: &str,
+        query: &str,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let mut seen = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            // Of several the first counts, and what has no value is passed over.
+            if seen.contains(&name) || (value.is_empty() && !has_at_behind_host(text)) {
+                continue;
+            }
+            match self.set(&name, Setting::Url(&value)) {
+                Ok(Known::Yes) => {}
+                Ok(Known::No) if has_at_behind_host(text) => {
+                    return Err("what stands behind the ? is no option that is known here; write ? in a password as %3F".into());
+                }
+                Ok(Known::No) => warnings.push(format!(
+                    "{}: the option {name} is not known here and was passed over",
+                    redact(text)
+                )),
+                // What is wrong may be quoted there.
+                Err(_) if has_at_behind_host(text) => {
+                    return Err(format!(
+                        "{name}: it has another value than it can have; write ? in a password as %3F"
+                    ));
+                }
+                Err(reason) => return Err(format!("{name}: {reason}")),
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// A URL's parts as Python's `urlsplit` finds them.
+struct Parts<'a> {
+    scheme: String,
+    username: &'a str,
+    password: Option<&'a str>,
+    host: &'a str,
+    port: &'a str,
+    path: &'a str,
+    query: &'a str,
+    fragment: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Result<Self, String> {
+        let (scheme, rest) = text
+            .trim()
+            .split_once("://")
+            .ok_or("it has no scheme: redis://, rediss:// or unix://")?;
+        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (user, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (username, password) = match user.split_once(':') {
+            Some((username, password)) => (username, Some(password)),
+            None => (user, None),
+        };
+        // An IPv6 address stands in brackets in a URL, and without them elsewhere.
+        let (host, port) = match place.strip_prefix('[').and_then(|it| it.split_once(']')) {
+            Some((host, rest)) => (host, rest.strip_prefix(':').unwrap_or(rest)),
+            None => place.split_once(':').unwrap_or((place, "")),
+        };
+        Ok(Self {
+            scheme: scheme.to_ascii_lowercase(),
+            username,
+            password,
+            host,
+            port,
+            path,
+            query,
+            fragment,
+        })
+    }
+
+    /// The port, where one is given; 0 counts as none. It is not quoted, since it may be a piece of a password.
+    fn port(&self) -> Result<Option<u16>, String> {
+        match self.port {
+            "" => Ok(None),
+            port => match port.parse() {
+                Ok(0) => Ok(None),
+                Ok(port) => Ok(Some(port)),
+                Err(_) => Err("what stands behind the host's : is no port; write : / ? # @ in a password as %3A %2F %3F %23 %40".into()),
+            },
+        }
+    }
 }
 
 /// What lies behind the host is shown only where it can be no part of a password.
@@ -309,25 +449,34 @@ fn has_at_behind_host(text: &str) -> bool {
         .is_some_and(|end| rest[end..].contains('@'))
 }
 
-/// Takes `%41` and the like out of a part of a URL.
+/// Takes `%41` and the like out of a part of a URL. As in Python, a % that two hexadecimal digits do not follow stands
+/// for itself.
 fn decode(part: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [
-                    rest.next().unwrap_or_default(),
-                    rest.next().unwrap_or_default(),
-                ];
-                let digits = std::str::from_utf8(&digits).unwrap_or_default();
-                u8::from_str_radix(digits, 16)
-                    .map_err(|_| "a % in it is not followed by two hexadecimal digits")?
+    let mut rest = part.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let escaped = match (byte, after) {
+            (b'%', [one, other, ..]) => hexadecimal(*one).zip(hexadecimal(*other)),
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                bytes.push(high << 4 | low);
+                rest = &after[2..];
             }
-            _ => byte,
-        });
+            None => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
     }
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 behind its % signs".into())
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|it| it.try_into().ok())
 }
 
 /// A URL as it may be shown: without options, and no more than its scheme where it may have a password. This one can't

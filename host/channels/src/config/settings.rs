@@ -91,6 +91,8 @@ impl Reader {
             "hosts" | "capacity" | "connection_kwargs" => {}
             "prefix" => self.config.prefix = text(&path, value)?.to_owned(),
             "expiry" => self.config.expiry = seconds(&path, value)?,
+            // Python's groups do not work without one; all else does.
+            "group_expiry" if value.is_null() => {}
             "group_expiry" => self.config.group_expiry = seconds(&path, value)?,
             "channel_capacity" => self.channel_capacity(&path, value)?,
             "symmetric_encryption_keys" => self.keys(&path, value)?,
@@ -240,9 +242,15 @@ fn host(path: &str, entry: &Value, warnings: &mut Vec<String>) -> Result<Host, C
             refuse_unsupported(&at, address)?;
             let mut host = match address {
                 Value::Array(_) => pair(&at, address)?,
-                _ => from_url(&at, text(&at, address)?, warnings)?,
+                _ => Host::tcp("localhost", 6379),
             };
             keywords(path, keys, &mut host, &["address"], warnings)?;
+            if !address.is_array() {
+                // What the URL says wins over the keywords.
+                let url = text(&at, address)?;
+                host.read_url(url, warnings)
+                    .map_err(|reason| option(&at, &format!("{}: {reason}", hosts::redact(url))))?;
+            }
             Ok(host)
         }
         Value::Object(keys) if keys.get("master_name").is_some_and(|name| !name.is_null()) => {
@@ -280,7 +288,7 @@ fn sentinel(
     })?;
     let mut sentinels = Vec::with_capacity(list.len());
     for (nth, entry) in list.iter().enumerate() {
-        let mut sentinel = pair(&format!("{at}[{nth}]"), entry)?;
+        let mut sentinel = host(&format!("{at}[{nth}]"), entry, warnings)?;
         if let Some(Value::Object(kwargs)) = keys.get("sentinel_kwargs") {
             keywords(
                 &format!("{path}[\"sentinel_kwargs\"]"),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::target::{meant_by_missing, settings_near};
+
 /// How many of a traceback's last lines are shown.
 const TRACEBACK: usize = 8;
 /// How many of a module's names are shown where one is missing.
@@ -55,6 +57,8 @@ pub enum ProbeError {
         missing: String,
         /// The project's folder.
         directory: PathBuf,
+        /// The target that was probably meant.
+        meant: Option<String>,
     },
     /// A module of the project could not be imported.
     #[error("{module} could not be imported:\n{}", last_lines(traceback))]
@@ -65,6 +69,8 @@ pub enum ProbeError {
         traceback: String,
         /// The interpreter.
         python: PathBuf,
+        /// The project's folder.
+        directory: PathBuf,
     },
     /// The target's attribute does not exist.
     #[error("{module} has no {attribute:?}{}", some_names(names))]
@@ -81,6 +87,43 @@ pub enum ProbeError {
     NoSettings {
         /// The target's module.
         module: String,
+        /// The settings that were probably meant.
+        meant: Option<String>,
+    },
+    /// The layer's class can't be imported.
+    #[error(
+        "CHANNEL_LAYERS[{alias:?}] in {} names a BACKEND that can't be imported, {backend}:\n{}",
+        settings_name(settings),
+        last_lines(traceback)
+    )]
+    NoClass {
+        /// The layer's alias.
+        alias: String,
+        /// The dotted path in the settings.
+        backend: String,
+        /// The module that is missing, where that is the reason.
+        missing: Option<String>,
+        /// Python's traceback, whole.
+        traceback: String,
+        /// The settings' module.
+        settings: Option<String>,
+        /// The interpreter.
+        python: PathBuf,
+    },
+    /// Python refuses the layer's settings.
+    #[error(
+        "CHANNEL_LAYERS[{alias:?}][\"CONFIG\"]{place} in {} makes no layer: Python says {reason}",
+        settings_name(settings)
+    )]
+    Layer {
+        /// The layer's alias.
+        alias: String,
+        /// Where in CONFIG, where that is known, such as `["hosts"][0]`.
+        place: String,
+        /// Python's exception; its type alone where its words may quote a password.
+        reason: String,
+        /// The settings' module.
+        settings: Option<String>,
     },
     /// The settings have no `CHANNEL_LAYERS`, or an empty one.
     #[error("{} has no CHANNEL_LAYERS", settings_name(settings))]
@@ -158,6 +201,19 @@ pub(super) enum Refusal {
     NoSettings {
         module: String,
     },
+    NoClass {
+        alias: String,
+        backend: String,
+        missing: Option<String>,
+        traceback: String,
+        settings: Option<String>,
+    },
+    Layer {
+        alias: String,
+        place: String,
+        reason: String,
+        settings: Option<String>,
+    },
     NoChannelLayers {
         settings: Option<String>,
     },
@@ -177,6 +233,7 @@ impl Refusal {
         match self {
             Self::NoDjango { version } => ProbeError::NoDjango { python, version },
             Self::NoModule { module, missing } => ProbeError::ModuleNotFound {
+                meant: meant_by_missing(&directory, &module),
                 module,
                 missing,
                 directory,
@@ -185,6 +242,7 @@ impl Refusal {
                 module,
                 traceback,
                 python,
+                directory,
             },
             Self::NoAttribute {
                 module,
@@ -195,7 +253,35 @@ impl Refusal {
                 attribute,
                 names,
             },
-            Self::NoSettings { module } => ProbeError::NoSettings { module },
+            Self::NoSettings { module } => ProbeError::NoSettings {
+                meant: settings_near(&directory, &module),
+                module,
+            },
+            Self::NoClass {
+                alias,
+                backend,
+                missing,
+                traceback,
+                settings,
+            } => ProbeError::NoClass {
+                alias,
+                backend,
+                missing,
+                traceback,
+                settings,
+                python,
+            },
+            Self::Layer {
+                alias,
+                place,
+                reason,
+                settings,
+            } => ProbeError::Layer {
+                alias,
+                place,
+                reason,
+                settings,
+            },
             Self::NoChannelLayers { settings } => ProbeError::NoChannelLayers { settings },
             Self::NoAlias {
                 alias,
@@ -228,20 +314,26 @@ impl ProbeError {
                 "write a module, or a module and an attribute: myapp.settings, myapp.asgi:channel_layer".into()
             }
             Self::NoPython { .. } => "activate the project's virtualenv, or name its Python with --python".into(),
+            Self::NoClass { missing: Some(missing), python, .. } => install(missing, python),
+            Self::NoClass { missing: None, .. } => "BACKEND is the dotted path of a class, such as channels_redis.core.RedisChannelLayer: check its name, and mend what keeps its module from being imported".into(),
+            Self::Layer { .. } => "mend the settings: a Django process of the project fails in the same way as soon as it uses this layer".into(),
             Self::Start { .. } => "see whether both are there and may be used; --python names another interpreter".into(),
             Self::NoDjango { python, .. } => format!(
                 "if the project has a virtualenv, activate it or name it with --python; else install Django: {} -m pip install channels channels_redis",
                 python.display()
             ),
+            Self::ModuleNotFound { meant: Some(meant), .. } => format!("did you mean {meant}?"),
             Self::ModuleNotFound { .. } => "start djangobot in the folder that has manage.py, and check the module's name".into(),
-            Self::Import { traceback, python, .. } => match missing_module(traceback) {
-                Some(missing) => format!(
-                    "{missing:?} is not installed for {}: install it there, or name the project's Python with --python",
+            Self::Import { module, traceback, python, directory } => match missing_module(traceback) {
+                Some(missing) => install(missing, python),
+                None => format!(
+                    "mend the error; this shows it whole: cd {} && {} -c \"import {module}\"",
+                    directory.display(),
                     python.display()
                 ),
-                None => "mend the error; `python manage.py check`, with the same environment, shows it too".into(),
             },
             Self::NoAttribute { .. } => "name one of these, or the module alone: the settings' layer is used then".into(),
+            Self::NoSettings { meant: Some(meant), .. } => format!("did you mean {meant}? It is where the project's settings are"),
             Self::NoSettings { .. } => "name the settings (myapp.settings) or asgi.py (myapp.asgi), or set DJANGO_SETTINGS_MODULE".into(),
             Self::NoChannelLayers { .. } => {
                 r#"add CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [{"address": "redis://localhost:6379", "socket_timeout": None}]}}}"#.into()
@@ -250,18 +342,43 @@ impl ProbeError {
             Self::NoBackend { alias, .. } => {
                 format!(r#"write CHANNEL_LAYERS = {{{alias:?}: {{"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {{...}}}}}}"#)
             }
-            Self::Timeout { .. } => "a module of the project waits on import, for a database or a network perhaps: import it by hand with that Python to see where".into(),
+            Self::Timeout { .. } => "a module of the project waits on import, for a database or a network perhaps: import it by hand with that Python to see where; a slow one may have more time with --import-timeout".into(),
             Self::Crashed { .. } => "import it by hand with that Python to see why".into(),
         }
     }
 }
 
-/// The module of a traceback that ends in `ModuleNotFoundError: No module named 'x'`.
+/// The module that a traceback is about: one that ends in `ModuleNotFoundError: No module named 'x'`, or in what Channels
+/// makes of that for a layer.
 fn missing_module(traceback: &str) -> Option<&str> {
+    fn name(line: &str) -> Option<&str> {
+        let name = line.strip_prefix("ModuleNotFoundError: No module named '")?;
+        Some(name.split_once('\'')?.0)
+    }
     let last = traceback.trim_end().lines().next_back()?;
-    last.strip_prefix("ModuleNotFoundError: No module named '")?
-        .split('\'')
-        .next()
+    if last.contains("InvalidChannelLayerError") {
+        return traceback.lines().find_map(name);
+    }
+    name(last)
+}
+
+/// The command that installs what has the module `missing`.
+fn install(missing: &str, python: &Path) -> String {
+    let (package, rest) = missing.split_once('.').unwrap_or((missing, ""));
+    let python = python.display();
+    match package {
+        "django" | "channels" | "channels_redis" | "channels_valkey" | "asgi_redis" | "redis"
+        | "valkey" | "daphne" | "msgpack" | "cryptography" => {
+            // Where a part of it is missing, it is there and too old.
+            let upgrade = if rest.is_empty() { "" } else { "--upgrade " };
+            format!(
+                "{missing} is not installed for this Python: {python} -m pip install {upgrade}{package}; or name the project's Python with --python"
+            )
+        }
+        _ => format!(
+            "{missing:?} is not installed for {python}: install it there, or name the project's Python with --python"
+        ),
+    }
 }
 
 fn last_lines(text: &str) -> String {

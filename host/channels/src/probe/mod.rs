@@ -1,6 +1,7 @@
 //! Reads a Django project's `CHANNEL_LAYERS` by running the project's own Python, since settings are code.
 //!
-//! A small script, `probe.py`, imports the target, finds the settings, and prints one marked line of JSON.
+//! A small script, `probe.py`, imports the target, finds the settings, and prints one marked line of JSON. The layer is
+//! made as Channels makes it (`layer.py`), so that what settings mean is what channels_redis and redis-py make of them.
 //! What the project itself prints on the way goes to stderr, and is shown only when something goes wrong.
 //! The project's code runs with this process's environment and rights, as `manage.py` would run it.
 
@@ -29,7 +30,7 @@ use group::Group;
 use target::Target;
 pub use trap::worker_trap;
 
-const SCRIPT: &str = include_str!("probe.py");
+const SCRIPT: &str = concat!(include_str!("layer.py"), include_str!("probe.py"));
 /// Begins the line of the answer; with our process's id, so that a project can't print it by chance.
 const MARK: &str = "djangobot-probe";
 /// How much of what the project printed is kept, for the message when it fails.
@@ -43,7 +44,7 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct ProbeOptions {
     /// The Python to run: an interpreter, or a virtualenv's folder. Without it, the first of `$VIRTUAL_ENV`,
-    /// `.venv` and `venv` in the project's folder, `python3` and `python` on `PATH`.
+    /// `.venv`, `venv` and `env` in the project's folder and those around it, `python3` and `python` on `PATH`.
     pub python: Option<PathBuf>,
     /// The project's folder: where `manage.py` lies.
     pub directory: PathBuf,
@@ -71,9 +72,16 @@ pub struct Probed {
     pub python: PathBuf,
     /// The layer's alias in `CHANNEL_LAYERS`.
     pub alias: String,
-    /// Its `BACKEND`, as a dotted path.
+    /// Its `BACKEND`, as a dotted path; of a subclass, the known class that it is.
     pub backend: String,
-    /// Its `CONFIG`.
+    /// The project's own class, as a dotted path.
+    pub class: String,
+    /// What the project's own class changes of the known one, such as `MyLayer.send`.
+    pub overrides: Vec<String>,
+    /// The classes that were asked for a server's user and password, where settings name such.
+    pub providers: Vec<String>,
+    /// Its `CONFIG`; where the class is a known one, as that was given it in the end, with each of `hosts` as the
+    /// keywords of redis-py's connection.
     ///
     /// Tuples are lists; a compiled regex is `{"__regex__": pattern}`, with its flags inline; bytes are
     /// `{"__bytes__": base64}`; a dict with keys that are no strings, and always `channel_capacity`, whose order
@@ -121,6 +129,10 @@ enum Answer {
 struct Found {
     alias: String,
     backend: String,
+    class: String,
+    overrides: Vec<String>,
+    #[serde(default)]
+    providers: Vec<String>,
     config: Value,
     aliases: Vec<String>,
     settings_module: Option<String>,
@@ -135,7 +147,7 @@ struct Found {
 /// # Errors
 /// Each says what is wrong and where; [`ProbeError::help`] says what to do.
 pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, ProbeError> {
-    let target = Target::parse(target)?;
+    let target = Target::parse(target, &options.directory)?;
     let python = python::find(options.python.as_deref(), &options.directory)?;
     let mark = format!("{MARK}-{}:", std::process::id());
     let mut group = Group::spawn(
@@ -255,6 +267,9 @@ impl Found {
         let Self {
             alias,
             backend,
+            class,
+            overrides,
+            providers,
             config,
             aliases,
             settings_module,
@@ -264,6 +279,9 @@ impl Found {
             python,
             alias,
             backend,
+            class,
+            overrides,
+            providers,
             config,
             aliases,
             settings_module,

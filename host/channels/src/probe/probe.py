@@ -1,27 +1,22 @@
-"""Reads a Django project's CHANNEL_LAYERS, in the project's own Python, and prints one marked line of JSON.
+# Reads a Django project's CHANNEL_LAYERS, in the project's own Python, and prints one marked line of JSON.
+#
+# Run as ``python -c SOURCE MARK TARGET ALIAS`` in the project's folder, where SOURCE is layer.py and this file;
+# ALIAS may be empty. It runs on any Python from 3.5 on, for projects of any age, and needs nothing but what the
+# project has.
 
-Run as ``python -c SOURCE MARK TARGET ALIAS`` in the project's folder; ALIAS may be empty.
-It runs on any Python 3, for projects of any age, and needs nothing but what the project has.
-"""
-
+import asyncio
 import base64
 import importlib
+import inspect
 import json
 import os
 import re
 import sys
 import traceback
+from functools import partial
 
 DEPTH = 32
 FLAGS = ((re.IGNORECASE, "i"), (re.MULTILINE, "m"), (re.DOTALL, "s"), (re.VERBOSE, "x"), (re.ASCII, "a"))
-
-
-class Refusal(Exception):
-    """An answer that is an error: its kind, and what belongs to that kind."""
-
-    def __init__(self, kind, **details):
-        Exception.__init__(self, kind)
-        self.answer = dict(details, error=kind)
 
 
 def read(target, alias):
@@ -43,19 +38,13 @@ def read(target, alias):
     layer = layers[alias]
     if not isinstance(layer, dict) or not layer.get("BACKEND"):
         raise Refusal("no-backend", alias=alias, settings=source)
-    config = layer.get("CONFIG") or {}
-    encoded = encode(config)
-    if isinstance(config, dict) and isinstance(config.get("channel_capacity"), dict):
-        # Its first matching pattern wins, and JSON's objects have no order.
-        encoded["channel_capacity"] = items(config["channel_capacity"], (id(config), id(config["channel_capacity"])))
-    return {
-        "alias": str(alias),
-        "backend": backend_of(layer["BACKEND"]),
-        "config": encoded,
-        "aliases": [str(name) for name in layers],
-        "settings_module": source,
-        "versions": versions(),
-    }
+    answer = described(str(alias), layer["BACKEND"], layer.get("CONFIG") or {}, source)
+    answer["config"] = encoded(answer["config"])
+    answer["alias"] = str(alias)
+    answer["aliases"] = [str(name) for name in layers]
+    answer["settings_module"] = source
+    answer["versions"] = versions()
+    return answer
 
 
 def load(name):
@@ -66,7 +55,9 @@ def load(name):
         if missing and type(error).__name__ == "ModuleNotFoundError" and (name + ".").startswith(missing + "."):
             raise Refusal("no-module", module=name, missing=missing)
         raise broken(name)
-    except BaseException:  # SystemExit too: a module that leaves has not been imported.
+    except BaseException as error:  # SystemExit too: a module that leaves has not been imported.
+        if type(error).__name__ == "ImproperlyConfigured" and not os.environ.get("DJANGO_SETTINGS_MODULE"):
+            raise Refusal("no-settings", module=name)
         raise broken(name)
 
 
@@ -126,8 +117,12 @@ def is_of(layer, backend):
     return type(layer) is getattr(sys.modules.get(module), name, None)
 
 
-def backend_of(backend):
-    return backend if isinstance(backend, str) else "%s.%s" % (backend.__module__, backend.__name__)
+def encoded(config):
+    found = encode(config)
+    if isinstance(config, dict) and isinstance(config.get("channel_capacity"), dict):
+        # Its first matching pattern wins, and JSON's objects have no order.
+        found["channel_capacity"] = items(config["channel_capacity"], (id(config), id(config["channel_capacity"])))
+    return found
 
 
 def encode(value, inside=()):

@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::ProbeError;
 
+/// How virtualenvs are called in a project's folder.
+const VIRTUALENVS: [&str; 3] = [".venv", "venv", "env"];
+/// How many folders around the project's are looked into.
+const PARENTS: usize = 8;
+/// How many of the places that were searched are named.
+const SHOWN: usize = 4;
+
 /// The Python that was asked for, or the first of the usual places.
 ///
 /// The path is absolute, since the script is run in the project's folder.
@@ -42,9 +49,12 @@ fn usual(
     let active = virtualenv
         .filter(|folder| !folder.is_empty())
         .map(PathBuf::from);
+    // A project below a repository's folder often has its virtualenv there.
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let around = directory.ancestors().take(PARENTS + 1);
     let folders: Vec<_> = active
         .into_iter()
-        .chain([directory.join(".venv"), directory.join("venv")])
+        .chain(around.flat_map(|folder| VIRTUALENVS.map(|name| folder.join(name))))
         .collect();
     let in_folders = folders.iter().find_map(|folder| interpreter(folder));
     let found = in_folders
@@ -55,6 +65,7 @@ fn usual(
         .ok_or_else(|| ProbeError::NoPython {
             searched: folders
                 .into_iter()
+                .take(SHOWN)
                 .chain([
                     PathBuf::from("python3 on PATH"),
                     PathBuf::from("python on PATH"),
@@ -114,6 +125,27 @@ mod tests {
             );
             assert_eq!(found.unwrap(), at(all[first]));
         }
+    }
+
+    #[test]
+    fn a_virtualenv_is_looked_for_in_the_folders_around_too() {
+        let none = OsStr::new("");
+        for name in VIRTUALENVS {
+            let python = format!("{name}/bin/python");
+            let folder = folder(&[&python, "src/site/manage.py"]);
+            let project = folder.path().join("src/site");
+            assert_eq!(
+                usual(&project, None, none).unwrap(),
+                folder.path().join(&python)
+            );
+        }
+        // The nearest is the project's own; a folder named env that is none is passed over.
+        let folder = folder(&[".venv/bin/python", "src/env/bin/python", "src/venv/notes"]);
+        let project = folder.path().join("src");
+        assert_eq!(
+            usual(&project, None, none).unwrap(),
+            project.join("env/bin/python")
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What names a channel layer in a Python project: `MODULE` or `MODULE:ATTRIBUTE`.
 
+use std::fs;
+use std::path::Path;
+
 use super::ProbeError;
 
 /// A target whose form is right; whether it exists only Python can say.
@@ -7,16 +10,14 @@ use super::ProbeError;
 pub(super) struct Target<'a>(&'a str);
 
 impl<'a> Target<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, ProbeError> {
-        let (module, attribute) = text
-            .split_once(':')
-            .map_or((text, None), |(module, path)| (module, Some(path)));
-        if is_dotted(module) && attribute.is_none_or(is_dotted) {
+    /// Reads `text`; where it can't be one, what was meant is looked for in the project's folder.
+    pub(super) fn parse(text: &'a str, directory: &Path) -> Result<Self, ProbeError> {
+        if is_target(text) && !is_program(text) {
             return Ok(Self(text));
         }
         Err(ProbeError::BadTarget {
             target: text.to_owned(),
-            meant: meant(text),
+            meant: meant(text, directory),
         })
     }
 
@@ -42,18 +43,89 @@ fn is_dotted(path: &str) -> bool {
     })
 }
 
-/// The target that someone had in mind who gave a file's path.
-fn meant(text: &str) -> Option<String> {
+fn is_target(text: &str) -> bool {
+    match text.split_once(':') {
+        Some((module, attribute)) => is_dotted(module) && is_dotted(attribute),
+        None => is_dotted(text),
+    }
+}
+
+/// Django's program, of which the settings' module is written inside.
+fn is_program(text: &str) -> bool {
+    matches!(text, "manage" | "manage.py")
+}
+
+/// The target that someone had in mind who gave an address, a program, a folder or a file's path.
+fn meant(text: &str, directory: &Path) -> Option<String> {
     let (path, attribute) = text
         .split_once(':')
         .map_or((text, ""), |(path, _)| (path, &text[path.len()..]));
-    let module = path
-        .trim_start_matches("./")
-        .trim_end_matches('/')
-        .trim_end_matches(".py")
-        .replace('/', ".");
+    if attribute.len() > 1 && attribute[1..].bytes().all(|it| it.is_ascii_digit()) {
+        return Some(format!("redis://{text}"));
+    }
+    let path = path.trim_start_matches("./").trim_end_matches('/');
+    if is_program(path) || path.ends_with("/manage.py") {
+        return settings_near(directory.join(path).parent()?, "");
+    }
+    if directory.join(path).is_dir() {
+        return settings_near(directory, &path.replace('/', "."));
+    }
+    let module = path.trim_end_matches(".py").replace('/', ".");
     let target = format!("{module}{attribute}");
-    (target != text && Target::parse(&target).is_ok()).then_some(target)
+    (target != text && is_target(&target)).then_some(target)
+}
+
+/// The settings' module of the project in `directory`: the one that its `manage.py` names, else the one that lies in
+/// a package around `module`.
+pub(super) fn settings_near(directory: &Path, module: &str) -> Option<String> {
+    settings_of_program(directory).or_else(|| {
+        let mut package = module;
+        loop {
+            let folder = directory.join(package.replace('.', "/"));
+            let settings = folder.join("settings");
+            if settings.with_extension("py").is_file() || settings.join("__init__.py").is_file() {
+                let names = [package, "settings"];
+                return Some(
+                    names
+                        .into_iter()
+                        .filter(|it| !it.is_empty())
+                        .collect::<Vec<_>>()
+                        .join("."),
+                );
+            }
+            package = match package.rsplit_once('.') {
+                Some((package, _)) => package,
+                None if !package.is_empty() => "",
+                None => return None,
+            };
+        }
+    })
+}
+
+/// `os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myapp.settings")`, as `django-admin startproject` writes it.
+fn settings_of_program(directory: &Path) -> Option<String> {
+    let text = fs::read_to_string(directory.join("manage.py")).ok()?;
+    let (_, rest) = text.split_once("DJANGO_SETTINGS_MODULE")?;
+    let mut quoted = rest.get(1..)?.split(['"', '\'']);
+    let module = quoted.nth(1)?;
+    is_dotted(module).then(|| module.to_owned())
+}
+
+/// The target that was meant by `module`, a dotted name that Python does not find in `directory`.
+pub(super) fn meant_by_missing(directory: &Path, module: &str) -> Option<String> {
+    if let Some((parent, attribute)) = module.rsplit_once('.')
+        && directory
+            .join(parent.replace('.', "/"))
+            .with_extension("py")
+            .is_file()
+    {
+        // `myapp.settings.py`, or an attribute after a dot.
+        return Some(match attribute {
+            "py" => parent.to_owned(),
+            _ => format!("{parent}:{attribute}"),
+        });
+    }
+    settings_near(directory, module).filter(|settings| settings != module)
 }
 
 #[cfg(test)]
@@ -70,7 +142,11 @@ mod tests {
             "_x9",
             "müsli.asgi",
         ] {
-            assert_eq!(Target::parse(good).map(Target::as_str).unwrap(), good);
+            let nowhere = Path::new("/nowhere");
+            assert_eq!(
+                Target::parse(good, nowhere).map(Target::as_str).unwrap(),
+                good
+            );
         }
         for bad in [
             "",
@@ -87,24 +163,73 @@ mod tests {
             "a.",
             "http://x",
         ] {
-            assert!(Target::parse(bad).is_err(), "{bad:?}");
+            assert!(
+                Target::parse(bad, Path::new("/nowhere")).is_err(),
+                "{bad:?}"
+            );
         }
+    }
+
+    /// A folder with these files.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn check(folder: &Path, path: &str, expect: Option<&str>) {
+        let Err(ProbeError::BadTarget { meant, .. }) = Target::parse(path, folder) else {
+            panic!("{path:?} passed")
+        };
+        assert_eq!(meant.as_deref(), expect, "{path:?}");
     }
 
     #[test]
     fn a_files_path_is_told_its_module() {
-        let check = |path: &str, expect: Option<&str>| {
-            let Err(ProbeError::BadTarget { meant, .. }) = Target::parse(path) else {
-                panic!("{path:?} passed")
-            };
-            assert_eq!(meant.as_deref(), expect, "{path:?}");
-        };
-        check("myapp/settings.py", Some("myapp.settings"));
+        let nowhere = Path::new("/nowhere");
+        check(nowhere, "myapp/settings.py", Some("myapp.settings"));
         check(
+            nowhere,
             "./myapp/asgi.py:application",
             Some("myapp.asgi:application"),
         );
-        check("my app", None);
-        check("my-app/settings.py", None);
+        check(nowhere, "my app", None);
+        check(nowhere, "my-app/settings.py", None);
+        check(nowhere, "manage.py", None);
+        check(nowhere, "localhost:6379", Some("redis://localhost:6379"));
+        check(nowhere, "10.0.0.1:6379", Some("redis://10.0.0.1:6379"));
+    }
+
+    #[test]
+    fn a_program_and_a_folder_are_told_the_settings() {
+        let program = "import os\nos.environ.setdefault(\n    'DJANGO_SETTINGS_MODULE', 'config.settings.dev')\n";
+        let with_program = folder(&[("manage.py", program), ("shop/settings.py", "")]);
+        for word in ["manage.py", "./manage.py", "manage", ".", "shop/"] {
+            check(with_program.path(), word, Some("config.settings.dev"));
+        }
+        let without = folder(&[("shop/settings/__init__.py", ""), ("shop/api/urls.py", "")]);
+        check(without.path(), "shop/", Some("shop.settings"));
+        let near = |module| settings_near(without.path(), module);
+        assert_eq!(near("shop.api.urls").as_deref(), Some("shop.settings"));
+        assert_eq!(near("other.urls"), None);
+        let nested = folder(&[("src/manage.py", program)]);
+        check(nested.path(), "src/manage.py", Some("config.settings.dev"));
+    }
+
+    #[test]
+    fn a_dotted_attribute_is_told_its_colon() {
+        let folder = folder(&[("shop/asgi.py", ""), ("shop/settings.py", "")]);
+        let meant = |module| meant_by_missing(folder.path(), module);
+        assert_eq!(
+            meant("shop.asgi.application").as_deref(),
+            Some("shop.asgi:application")
+        );
+        assert_eq!(meant("shop.settings.py").as_deref(), Some("shop.settings"));
+        assert_eq!(meant("shop.setings").as_deref(), Some("shop.settings"));
+        assert_eq!(meant("elsewhere.asgi"), None);
     }
 }

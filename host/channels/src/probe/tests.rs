@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod ends;
+mod layers;
 
 const ASGI: &str = "\
 import os
@@ -56,8 +57,8 @@ fn options(folder: &Path) -> ProbeOptions {
 /// Probes a project whose `CHANNEL_LAYERS["default"]["CONFIG"]` is this Python expression.
 async fn config_of(expression: &str) -> Value {
     let settings = format!(
-        "import re, pathlib, ssl, decimal\nclass Odd:\n    def __repr__(self): return '<Odd>'\nclass Broken:\n    def __repr__(self): raise ValueError\n\
-         CHANNEL_LAYERS = {{'default': {{'BACKEND': 'b.B', 'CONFIG': {expression}}}}}\n"
+        "import re, pathlib, ssl, decimal\nclass Odd:\n    def __repr__(self): return '<Odd>'\nclass Broken:\n    def __repr__(self): raise ValueError\nclass Own: pass\n\
+         CHANNEL_LAYERS = {{'default': {{'BACKEND': 'myapp.settings.Own', 'CONFIG': {expression}}}}}\n"
     );
     let folder = project(&[("myapp/settings.py", &settings)]);
     probe("myapp.settings", &options(folder.path()))
@@ -91,9 +92,10 @@ async fn every_form_of_target_finds_the_projects_layer() {
             found.backend, "channels_redis.core.RedisChannelLayer",
             "{target}"
         );
+        let host = &found.config["hosts"][0];
         assert_eq!(
-            found.config,
-            json!({"hosts": [["127.0.0.1", 6399]]}),
+            (&host["host"], &host["port"]),
+            (&json!("127.0.0.1"), &json!(6399)),
             "{target}"
         );
         assert_eq!(
@@ -181,9 +183,13 @@ channel_layer = get_channel_layer('slack')
     let found = probe("myapp.asgi:channel_layer", &options).await.unwrap();
     assert_eq!(
         (found.alias.as_str(), found.backend.as_str()),
-        ("slack", "asgi_redis.RedisChannelLayer")
+        ("slack", "asgi_redis.core.RedisChannelLayer")
     );
-    assert_eq!(found.config, json!({"hosts": ["redis://127.0.0.1:6399"]}));
+    let host = &found.config["hosts"][0];
+    assert_eq!(
+        (&host["host"], &host["port"]),
+        (&json!("127.0.0.1"), &json!(6399))
+    );
     assert_eq!(found.versions.asgi_redis.as_deref(), Some("1.4.3"));
     assert_eq!(found.versions.channels.as_deref(), Some("1.1.8"));
 }
@@ -265,7 +271,7 @@ async fn channel_capacity_keeps_its_order() {
 
 #[tokio::test]
 async fn a_config_that_holds_itself_ends() {
-    let settings = "loop = {}\nloop['x'] = loop\nloop['y'] = [loop]\nCHANNEL_LAYERS = {'default': {'BACKEND': 'b.B', 'CONFIG': loop}}\n";
+    let settings = "loop = {}\nloop['x'] = loop\nloop['y'] = [loop]\nclass Own: pass\nCHANNEL_LAYERS = {'default': {'BACKEND': 'myapp.settings.Own', 'CONFIG': loop}}\n";
     let folder = project(&[("myapp/settings.py", settings)]);
     let found = probe("myapp.settings", &options(folder.path()))
         .await

@@ -1,0 +1,203 @@
+//! TLS as Python's `ssl` module has it under redis-py: whom a server's certificate has to please, and our own.
+
+mod chain;
+mod failure;
+mod verifier;
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::Tls;
+pub use failure::TlsFailure;
+pub(crate) use failure::{failure, unreadable};
+use verifier::Verifier;
+
+/// Connects to a server and shakes hands with it.
+pub(crate) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<TlsStream<TcpStream>> {
+    let config = {
+        let tls = tls.clone();
+        // Files are read, and the system's authorities may be many.
+        tokio::task::spawn_blocking(move || client_config(&tls))
+            .await
+            .map_err(io::Error::other)??
+    };
+    let name = match ServerName::try_from(host.to_owned()) {
+        Ok(name) => name,
+        // A name that no certificate can have matters only where names are looked at.
+        Err(_) if tls.accept_any || tls.accept_any_name => {
+            ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        }
+        Err(_) => {
+            return Err(unreadable(format!(
+                "{host:?} is a name that no certificate can have; ssl_check_hostname=False leaves names unchecked"
+            )));
+        }
+    };
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
+fn client_config(tls: &Tls) -> io::Result<ClientConfig> {
+    let provider = Arc::new(default_provider());
+    let versions: &[_] = match tls.only_tls13 {
+        true => &[&TLS13],
+        false => &[&TLS13, &TLS12],
+    };
+    let verifier = Verifier::new(tls, authorities(tls)?, provider.clone());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(match own_certificate(tls, &provider)? {
+        Some(own) => builder.with_client_cert_resolver(own),
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// The authorities to trust: the system's, and beside them those that are named.
+fn authorities(tls: &Tls) -> io::Result<Vec<CertificateDer<'static>>> {
+    if tls.accept_any {
+        return Ok(Vec::new());
+    }
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::debug!(%error, "an authority of the system can't be read");
+    }
+    let mut authorities = found.certs;
+    if let Some(path) = &tls.ca_certs {
+        let named = certificates(path, &read(path)?)?;
+        if named.is_empty() {
+            return Err(unreadable(format!(
+                "{}: there is no certificate in it",
+                path.display()
+            )));
+        }
+        authorities.extend(named);
+    }
+    if let Some(folder) = &tls.ca_path {
+        for path in hashed_files(folder)? {
+            authorities.extend(certificates(&path, &read(&path)?)?);
+        }
+    }
+    if let Some(data) = &tls.ca_data {
+        authorities.extend(from_data(data)?);
+    }
+    Ok(authorities)
+}
+
+/// The files of a folder that OpenSSL finds there: called by a hash of the authority's name, `9d66eef0.0`.
+fn hashed_files(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    let because = |error: io::Error| unreadable(format!("{}: {error}", folder.display()));
+    let is_hashed = |name: &str| {
+        let parts = name.split_once('.');
+        parts.is_some_and(|(hash, number)| {
+            hash.len() == 8
+                && hash.bytes().all(|it| it.is_ascii_hexdigit())
+                && !number.is_empty()
+                && number.bytes().all(|it| it.is_ascii_digit())
+        })
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(because)? {
+        let entry = entry.map_err(because)?;
+        if entry.file_name().to_str().is_some_and(is_hashed) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn from_data(data: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
+    let place = Path::new("ssl_ca_data");
+    if !data.starts_with(&[0x30]) {
+        return certificates(place, data);
+    }
+    let (mut found, mut rest) = (Vec::new(), data);
+    while !rest.is_empty() {
+        let after = chain::end_of_certificate(rest).ok_or_else(|| {
+            unreadable("ssl_ca_data: there is something else than certificates in it".into())
+        })?;
+        let (one, others) = rest.split_at(after);
+        found.push(CertificateDer::from(one.to_vec()));
+        rest = others;
+    }
+    Ok(found)
+}
+
+fn certificates(place: &Path, pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unreadable(format!("{}: {error}", place.display())))
+}
+
+/// Our own certificate, for a server that asks for one. It is shown as it is: whether its form pleases is the server's
+/// affair.
+fn own_certificate(
+    tls: &Tls,
+    provider: &CryptoProvider,
+) -> io::Result<Option<Arc<dyn ResolvesClientCert>>> {
+    let Some(path) = &tls.certfile else {
+        return Ok(None);
+    };
+    let chain = certificates(path, &read(path)?)?;
+    if chain.is_empty() {
+        return Err(unreadable(format!(
+            "{}: there is no certificate in it",
+            path.display()
+        )));
+    }
+    let place = tls.keyfile.as_ref().unwrap_or(path);
+    let pem = match &tls.key_data {
+        Some(data) => data.clone(),
+        None => read(place)?,
+    };
+    let wrong = |reason: String| unreadable(format!("{}: {reason}", place.display()));
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match is_encrypted(&pem) {
+        true => wrong(
+            "the private key is encrypted, and there is no ssl_password in the project's settings"
+                .into(),
+        ),
+        false => wrong(format!(
+            "there is no private key that can be read in it: {error}"
+        )),
+    })?;
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| wrong(error.to_string()))?;
+    let own = CertifiedKey::new(chain, key);
+    Ok(Some(Arc::new(SingleCertAndKey::from(own))))
+}
+
+fn is_encrypted(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    text.contains("ENCRYPTED")
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => error.to_string(),
+        };
+        unreadable(format!("{}: {kind}", path.display()))
+    })
+}

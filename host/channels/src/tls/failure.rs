@@ -1,0 +1,143 @@
+//! Why a TLS handshake failed, by what can be done about it.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use redis::RedisError;
+use rustls::{AlertDescription, CertificateError, OtherError};
+
+/// Why there is no TLS with a server. Each kind has a cure of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsFailure {
+    /// Nobody who is trusted here has signed the server's certificate.
+    Issuer,
+    /// The certificate is for other names than the one that was connected to.
+    Name,
+    /// The certificate is not valid any more, or not yet.
+    Time,
+    /// The certificate has a form or a purpose that is accepted nowhere, or a signature that can't be checked.
+    Form,
+    /// The server wants a certificate of ours, or does not accept the one that it got.
+    OwnCertificate,
+    /// The server does not speak TLS at this port.
+    NotSpoken,
+    /// A file of ours can't be used.
+    Settings,
+    /// The two sides have no version or cipher in common, or one of them broke the protocol.
+    Protocol,
+}
+
+/// A server's certificate that is refused, and what it says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct RefusedCertificate {
+    pub(super) certificate: String,
+    pub(super) error: CertificateError,
+}
+
+/// A file or value of our own settings that can't be used.
+#[derive(Debug)]
+struct Unreadable(String);
+
+pub(crate) fn unreadable(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, Unreadable(reason))
+}
+
+/// Why TLS failed, in which words; `None` where an error is about something else.
+pub(crate) fn failure(error: &RedisError) -> Option<(TlsFailure, String)> {
+    let source = error.source()?;
+    // The client library shares the cause.
+    let cause = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+        Some(shared) => shared.downcast_ref::<io::Error>(),
+        None => source.downcast_ref::<io::Error>(),
+    };
+    of_io(cause?)
+}
+
+fn of_io(error: &io::Error) -> Option<(TlsFailure, String)> {
+    let inner = error.get_ref()?;
+    if let Some(error) = inner.downcast_ref::<Unreadable>() {
+        return Some((TlsFailure::Settings, error.0.clone()));
+    }
+    if let Some(error) = inner.downcast_ref::<io::Error>() {
+        return of_io(error);
+    }
+    let error = inner.downcast_ref::<rustls::Error>()?;
+    let words = error.to_string();
+    use rustls::Error;
+    Some(match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            match other.downcast_ref::<RefusedCertificate>() {
+                Some(refused) => (refused.kind(), refused.to_string()),
+                None => (TlsFailure::Form, words),
+            }
+        }
+        Error::InvalidCertificate(_) => (TlsFailure::Form, words),
+        Error::AlertReceived(alert) => (of_alert(*alert), words),
+        Error::InvalidMessage(_) => (TlsFailure::NotSpoken, words),
+        _ => (TlsFailure::Protocol, words),
+    })
+}
+
+/// What a server means that ends the handshake.
+fn of_alert(alert: AlertDescription) -> TlsFailure {
+    match alert {
+        AlertDescription::CertificateRequired
+        | AlertDescription::NoCertificate
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied
+        // What OpenSSL says over TLS 1.2 to a client without a certificate.
+        | AlertDescription::HandshakeFailure => TlsFailure::OwnCertificate,
+        _ => TlsFailure::Protocol,
+    }
+}
+
+impl RefusedCertificate {
+    fn kind(&self) -> TlsFailure {
+        match &self.error {
+            CertificateError::UnknownIssuer => TlsFailure::Issuer,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                TlsFailure::Name
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => TlsFailure::Time,
+            _ => TlsFailure::Form,
+        }
+    }
+}
+
+impl fmt::Display for RefusedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certificate = &self.certificate;
+        match self.kind() {
+            TlsFailure::Issuer => write!(
+                f,
+                "nobody who is trusted here has signed its certificate ({certificate})"
+            ),
+            TlsFailure::Name => write!(f, "its certificate is for another name ({certificate})"),
+            _ => write!(
+                f,
+                "its certificate is refused ({certificate}): {}",
+                self.error
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RefusedCertificate {}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
