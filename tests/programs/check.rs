@@ -117,8 +117,25 @@ async fn check_tells_what_is_wrong_and_the_cure() {
     );
     let (code, found) = check(&["-t", "nonsense"]).await;
     assert_eq!(code, Some(1));
-    check_finding(&found, "token", "error", &["no Slack token", "xoxb-"]);
+    check_finding(
+        &found,
+        "token",
+        "error",
+        &["does not look like a Slack token", "xoxb-"],
+    );
     check_finding(&found, "layer", "error", &["no channel layer is named"]);
+
+    let (code, found) = check(&["embedded://127.0.0.1:0", "-t", "xapp-1-A1-2-3"]).await;
+    assert_eq!(code, Some(1));
+    let of_slack = found.iter().filter(|it| it["check"] != "config");
+    let wrong: Vec<_> = of_slack.filter(|it| it["status"] == "error").collect();
+    assert_eq!(wrong.len(), 1, "one mistake, one cure: {found:#?}");
+    check_finding(
+        &found,
+        "token",
+        "error",
+        &["xapp-", "DJANGOBOT_APP_TOKEN", "OAuth & Permissions"],
+    );
 
     slack
         .control()

@@ -68,12 +68,42 @@ async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
     check_end(
         &run(&["-t", "nonsense", redis]).await,
         2,
-        &["this is no Slack token", "xoxb-"],
+        &["does not look like a Slack token", "xoxb-"],
     );
     check_end(
         &run(&["chekc"]).await,
         2,
         &["neither a command nor a module", "djangobot check"],
+    );
+    check_end(
+        &run(&["plugn", "add", "x", "--yes"]).await,
+        2,
+        &["neither a command nor a module", "djangobot plugin"],
+    );
+    check_end(
+        &run(&["-t", TOKEN, redis, "--listen", "9100"]).await,
+        2,
+        &["--listen", "write 127.0.0.1:9100"],
+    );
+    check_end(
+        &run(&["-t", "xapp-1-A1-2-3", redis]).await,
+        2,
+        &["app-level token (xapp-)", "belongs in DJANGOBOT_APP_TOKEN"],
+    );
+    check_end(
+        &run(&["-t", TOKEN, "--app-token", "xoxb-2", redis]).await,
+        2,
+        &["the app-level token (DJANGOBOT_APP_TOKEN) is a bot token (xoxb-)"],
+    );
+    check_end(
+        &run(&["-t", "xapp-1", "--app-token", TOKEN, redis]).await,
+        2,
+        &["are swapped"],
+    );
+    check_end(
+        &run(&["-t", TOKEN, "--signing-secret", "xapp-1", redis]).await,
+        2,
+        &["the signing secret (DJANGOBOT_SIGNING_SECRET) is an app-level token"],
     );
     check_end(
         &run(&["--nonsense"]).await,

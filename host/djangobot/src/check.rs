@@ -9,7 +9,8 @@ use djangobot_plugins::{Components, LoadError, Unready};
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, LogFormat};
-use crate::config::{ConfigError, Settings};
+use crate::config::Settings;
+use crate::cure;
 use crate::failure::Failure;
 use crate::plugins;
 use crate::state::{State, StateError};
@@ -84,7 +85,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
     let run = &args.run;
     let settings = Settings::read(&run.target, &run.slack, &run.host).map_err(Failure::usage)?;
     // Findings are the output; logs are for whoever asks for them.
-    let log = run.host.log.log.as_deref().unwrap_or("error");
+    let log = run.host.files.log.log.as_deref().unwrap_or("error");
     terminal
         .start_logs(log, settings.log_format.or(Some(LogFormat::Human)))
         .map_err(Failure::usage)?;
@@ -175,10 +176,11 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
 const COMMON: [&str; 3] = ["slack.message", "slack.app_mention", "slack.hello"];
 
 async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
-    let Some(target) = &settings.layer.target else {
-        return findings.diagnostic("layer", &ConfigError::NoTarget);
+    let target = match settings.layer.target() {
+        Ok(target) => target,
+        Err(error) => return findings.diagnostic("layer", &error),
     };
-    let open = match target::open(&settings.layer, target).await {
+    let open = match target::open(&settings.layer, &target).await {
         Ok(open) => open,
         Err(error) => return findings.diagnostic("layer", &error),
     };
@@ -218,17 +220,22 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
             "if it matters on our side too, say it in djangobot.toml: [layer] backend and config",
         );
     }
+    for note in &open.notes {
+        findings.warning(
+            "project",
+            note,
+            "none is needed where messages on the layer keep the known class's keys and form, and credentials last",
+        );
+    }
     let channels = std::iter::once(&*settings.layer.send_channel).chain(COMMON);
     let channels: Vec<_> = channels
         .filter_map(|name| ChannelName::new(name).ok())
         .collect();
     match open.layer.rehearse(&channels).await {
         Ok(()) => findings.ok("layer", open.layer.describe()),
-        Err(error) => findings.error(
-            "layer",
-            error.to_string(),
-            Some("is the server running and reachable from here? Without one: djangobot layer, or TARGET embedded://".into()),
-        ),
+        Err(error) => {
+            findings.error("layer", error.to_string(), Some(cure::of_layer(&error)));
+        }
     }
     open.layer.close().await;
     if let Some(server) = open.embedded {

@@ -2,15 +2,16 @@
 
 mod plugin;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::config::Transport;
+use crate::address::ListenAddress;
+use crate::config::{Seconds, Transport};
 
 pub(crate) use self::plugin::{
     AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
@@ -37,10 +38,40 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads this process's arguments and environment; ends the process where they are wrong or ask for help.
     pub(crate) fn read() -> Self {
+        let arguments: Vec<_> = std::env::args_os().collect();
         let mut command = without_empty_variables(Self::command());
-        let matches = command.get_matches_mut();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+        let read = command
+            .try_get_matches_from_mut(&arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        let word = match &read {
+            Ok(cli) if cli.command.is_some() => None,
+            Ok(cli) => cli.run.target.target.first().map(String::as_str),
+            // Options of a command that was misspelt are unknown to `run`, which is implied.
+            Err(_) => arguments.get(1).and_then(|word| word.to_str()),
+        };
+        if let Some((word, meant)) = word.and_then(|word| Some((word, misspelt(&command, word)?))) {
+            let told = format!(
+                "{word:?} is neither a command nor a module; did you mean `djangobot {meant}`?\n\ndjangobot --help shows all commands"
+            );
+            command.error(ErrorKind::InvalidSubcommand, told).exit()
+        }
+        read.unwrap_or_else(|error| error.format(&mut command).exit())
     }
+}
+
+/// The command that was meant, where the first word looks like no TARGET: a lone word near to a command's name.
+fn misspelt(command: &clap::Command, word: &str) -> Option<String> {
+    let is_lone = !word.is_empty() && !word.contains(['.', ':', '/']) && !word.starts_with('-');
+    if !is_lone || Path::new(word).exists() || Path::new(&format!("{word}.py")).exists() {
+        return None;
+    }
+    let names = command.get_subcommands().filter(|it| !it.is_hide_set());
+    let names = names.map(clap::Command::get_name).chain(["help"]);
+    let near = names.map(|name| (strsim::damerau_levenshtein(word, name), name));
+    let (distance, name) = near.min()?;
+    // A short name is near to many words that are modules.
+    let limit = if name.len() < 5 { 1 } else { 2 };
+    (1..=limit).contains(&distance).then(|| name.to_owned())
 }
 
 /// An empty variable (`DJANGOBOT_TOKEN=`) counts as unset, as shells and compose files mean it.
@@ -110,7 +141,7 @@ pub(crate) struct DevArgs {
     pub(crate) host: HostArgs,
     /// Where the embedded layer listens, when there is no TARGET.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
-    pub(crate) layer_listen: SocketAddr,
+    pub(crate) layer_listen: ListenAddress,
     /// Where the local Slack listens [default: any free port].
     #[arg(
         long,
@@ -118,7 +149,7 @@ pub(crate) struct DevArgs {
         default_value = "127.0.0.1:0",
         hide_default_value = true
     )]
-    pub(crate) slack_listen: SocketAddr,
+    pub(crate) slack_listen: ListenAddress,
     /// How events come [default: the config's, or rtm]. Slash commands come with socket-mode; http is taken for it.
     #[arg(long, hide_possible_values = true)]
     pub(crate) transport: Option<Transport>,
@@ -150,7 +181,7 @@ pub(crate) enum DeadLettersCommand {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        host: HostArgs,
+        files: FilesArgs,
     },
     /// Show one whole, as JSON.
     Show {
@@ -164,7 +195,7 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         letters: LettersArgs,
         #[command(flatten)]
-        host: HostArgs,
+        files: FilesArgs,
     },
 }
 
@@ -174,7 +205,7 @@ pub(crate) struct LetterArgs {
     /// Its number, as `list` shows it.
     pub(crate) id: i64,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }
 
 /// Which dead letters.
@@ -199,14 +230,10 @@ pub(crate) struct RetryArgs {
     /// All of them.
     #[arg(long)]
     pub(crate) all: bool,
-    /// The Python that the Django project runs with [default: $VIRTUAL_ENV, .venv, venv, then PATH].
-    #[arg(long, value_name = "PATH", env = "DJANGOBOT_PYTHON")]
-    pub(crate) python: Option<PathBuf>,
-    /// Which entry of CHANNEL_LAYERS.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) alias: Option<String>,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) project: ProjectArgs,
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
 }
 
 impl RetryArgs {
@@ -216,8 +243,7 @@ impl RetryArgs {
         let ids: Vec<i64> = ids.collect();
         let target = TargetArgs {
             target: self.which[ids.len()..].to_vec(),
-            python: self.python.clone(),
-            alias: self.alias.clone(),
+            project: self.project.clone(),
             format: None,
         };
         let letters = LettersArgs { ids, all: self.all };
@@ -230,7 +256,7 @@ impl RetryArgs {
 pub(crate) struct LocalSlackArgs {
     /// Where it listens; loopback only.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000")]
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: ListenAddress,
     /// How many users the workspace has.
     #[arg(long, value_name = "N", default_value_t = 25)]
     pub(crate) users: usize,
@@ -262,7 +288,7 @@ pub(crate) struct LocalSlackArgs {
 pub(crate) struct LayerArgs {
     /// Where it listens.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: ListenAddress,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -274,18 +300,29 @@ pub(crate) const EMBEDDED_ADDRESS: &str = "127.0.0.1:6399";
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TargetArgs {
     /// The channel layer: `myapp.asgi:channel_layer`, `myapp.settings`, or URLs such as `redis://127.0.0.1:6379`
-    /// (several for shards) [default: the config's `layer.target`].
+    /// (several for shards) [default: the config's `layer.target`, else the project of $DJANGO_SETTINGS_MODULE].
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) target: Vec<String>,
-    /// The Python that the Django project runs with [default: $VIRTUAL_ENV, .venv, venv, then PATH].
-    #[arg(long, value_name = "PATH", env = "DJANGOBOT_PYTHON")]
-    pub(crate) python: Option<PathBuf>,
-    /// Which entry of CHANNEL_LAYERS.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) alias: Option<String>,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
     /// What an event looks like on the layer.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<BodyFormat>,
+}
+
+/// How a Django project's settings are read.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ProjectArgs {
+    /// The Python that the Django project runs with [default: $VIRTUAL_ENV; .venv, venv or env here or in a folder
+    /// around; then PATH].
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+    /// Which entry of CHANNEL_LAYERS [default: that of the TARGET's layer, else default].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Option<String>,
+    /// How many seconds the project may take to be imported [default: 30].
+    #[arg(long, value_name = "SECONDS", env = "DJANGOBOT_IMPORT_TIMEOUT")]
+    pub(crate) import_timeout: Option<Seconds>,
 }
 
 /// How to reach Slack.
@@ -337,18 +374,35 @@ pub(crate) struct SlackArgs {
     pub(crate) default_channel: Option<String>,
 }
 
-/// What concerns this process.
+/// What concerns a process that bridges.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct HostArgs {
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
+    /// Serve /healthz, /readyz and /metrics here, and /slack/events where events come over HTTP.
+    #[arg(long, value_name = "ADDR", env = "DJANGOBOT_LISTEN")]
+    pub(crate) listen: Option<ListenAddress>,
+}
+
+impl HostArgs {
+    /// Of a command that serves nothing.
+    pub(crate) fn of(files: &FilesArgs) -> Self {
+        Self {
+            files: files.clone(),
+            listen: None,
+        }
+    }
+}
+
+/// Where config and state are, and what is logged.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FilesArgs {
     /// The config file [default: djangobot.toml, where there is one].
     #[arg(short, long, value_name = "FILE", env = "DJANGOBOT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Where what must outlive the process is kept [default: .djangobot].
     #[arg(long, value_name = "DIR", env = "DJANGOBOT_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Serve /healthz, /readyz and /metrics here, and /slack/events where events come over HTTP.
-    #[arg(long, value_name = "ADDR", env = "DJANGOBOT_LISTEN")]
-    pub(crate) listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -421,6 +475,54 @@ mod tests {
             let line = [&["djangobot", "dead-letters"], arguments].concat();
             assert!(Cli::try_parse_from(line).is_err(), "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_command_is_told_from_a_module() {
+        let check = |word: &str, meant: Option<&str>| {
+            assert_eq!(misspelt(&Cli::command(), word).as_deref(), meant, "{word}");
+        };
+        check("chekc", Some("check"));
+        check("plugn", Some("plugin"));
+        check("plugins", Some("plugin"));
+        check("local-slac", Some("local-slack"));
+        check("deadletters", Some("dead-letters"));
+        check("rnu", Some("run"));
+        check("check", None);
+        check("myapp.asgi:channel_layer", None);
+        check("settings", None);
+        check("web", None);
+        check("compile-plugi", None);
+    }
+
+    #[test]
+    fn the_help_of_a_command_has_its_own_options_only() {
+        let mut cli = Cli::command();
+        cli.build();
+        let options = |path: &[&str]| {
+            let mut command = &cli;
+            for name in path {
+                command = command.find_subcommand(name).unwrap();
+            }
+            let options = command.get_arguments().filter_map(|it| it.get_long());
+            options.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for path in [
+            &["dead-letters", "list"][..],
+            &["dead-letters", "retry"],
+            &["plugin", "list"],
+            &["plugin", "test"],
+        ] {
+            let options = options(path);
+            for foreign in ["listen", "token", "transport", "format"] {
+                assert!(
+                    !options.iter().any(|it| it == foreign),
+                    "{path:?} {foreign}"
+                );
+            }
+            assert!(options.iter().any(|it| it == "state-dir"), "{path:?}");
+        }
+        assert!(options(&["run"]).iter().any(|it| it == "listen"));
     }
 
     #[test]

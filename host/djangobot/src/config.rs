@@ -1,6 +1,7 @@
 //! The settings of a run: the config file, then the environment, then flags, each beating the one before.
 
 pub(crate) mod fuzzing;
+mod misplaced;
 mod slack;
 
 use std::collections::HashMap;
@@ -10,14 +11,15 @@ use std::time::Duration;
 
 use djangobot_plugins::source::Source;
 use djangobot_plugins::{PluginConfig, manifest};
-use djangobot_slack::TokenKind;
 use miette::Diagnostic;
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 use url::Url;
 
+use crate::address::ListenAddress;
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
+pub(crate) use misplaced::{Misplaced, Setting};
 use slack::SlackSection;
 pub(crate) use slack::{HistorySettings, RotationSettings, SlackSettings, Transport};
 
@@ -34,6 +36,8 @@ const OF_THE_MOMENT: &[&str] = &[
     "slack.presence_change",
     "slack.manual_presence_change",
 ];
+/// How long a project may take to be imported unless `layer.import-timeout` says otherwise.
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the spool may hold unless `layer.spool-mib` says otherwise.
 const SPOOL_MIB: u64 = 1024;
 
@@ -64,6 +68,8 @@ pub(crate) struct LayerSettings {
     /// Which entry of CHANNEL_LAYERS.
     pub(crate) alias: Option<String>,
     pub(crate) python: Option<PathBuf>,
+    /// How long the project may take to be imported.
+    pub(crate) import_timeout: Duration,
     /// `None`: flat, or `djangobot-0.1` on a Channels 1 layer.
     pub(crate) format: Option<BodyFormat>,
     /// The channel that messages to Slack are read from.
@@ -74,6 +80,21 @@ pub(crate) struct LayerSettings {
     pub(crate) unread: UnreadRules,
     /// Bytes of events that may wait on the disk.
     pub(crate) spool_bytes: u64,
+}
+
+impl LayerSettings {
+    /// The TARGET; where none is given, the project whose settings Django's own variable names.
+    pub(crate) fn target(&self) -> Result<Target, ConfigError> {
+        let of_django = || {
+            let module = std::env::var("DJANGO_SETTINGS_MODULE").ok()?;
+            (!module.is_empty()).then(|| Target::Project {
+                target: module,
+                directory: PathBuf::new(),
+            })
+        };
+        let given = self.target.clone();
+        given.or_else(of_django).ok_or(ConfigError::NoTarget)
+    }
 }
 
 /// What becomes of events that their channel does not take: the layer is away, or no worker reads it.
@@ -166,11 +187,9 @@ pub(crate) enum ConfigError {
          without Socket Mode: transport = \"rtm\" for a classic app, \"http\" for the Events API"
     ))]
     NoAppToken,
-    #[error("what is given as the app-level token is a {0}")]
-    #[diagnostic(help(
-        "DJANGOBOT_APP_TOKEN takes the token that begins with xapp-: the app's page \"Basic Information\", \"App-Level Tokens\""
-    ))]
-    NotAnAppToken(TokenKind),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Misplaced(#[from] Misplaced),
     #[error("there is no signing secret, and events over HTTP can't be trusted without it")]
     #[diagnostic(help(
         "set DJANGOBOT_SIGNING_SECRET: the app's page \"Basic Information\", \"App Credentials\", \"Signing Secret\""
@@ -200,7 +219,7 @@ pub(crate) enum ConfigError {
     EmptySecretFile { what: &'static str, path: PathBuf },
     #[error("no channel layer is named")]
     #[diagnostic(help(
-        "give a TARGET such as myapp.asgi:channel_layer or redis://127.0.0.1:6379, or write target = \"...\" below [layer] in {CONFIG_FILE};\n\
+        "give a TARGET such as myapp.asgi:channel_layer or redis://127.0.0.1:6379, set DJANGO_SETTINGS_MODULE, or write target = \"...\" below [layer] in {CONFIG_FILE};\n\
          without Redis: djangobot run embedded://"
     ))]
     NoTarget,
@@ -223,7 +242,7 @@ struct File {
     plugin: Vec<Spanned<PluginConfig>>,
     plugins: PluginsSection,
     state_dir: Option<PathBuf>,
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -236,6 +255,7 @@ struct LayerSection {
     config: Option<serde_json::Value>,
     alias: Option<String>,
     python: Option<PathBuf>,
+    import_timeout: Option<Seconds>,
     format: Option<BodyFormat>,
     send_channel: Option<SendChannel>,
     hold: Option<usize>,
@@ -257,9 +277,21 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// A time span as settings have it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "f64")]
-struct Seconds(Duration);
+pub(crate) struct Seconds(Duration);
+
+impl std::str::FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds: f64 = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not a number of seconds"))?;
+        Self::try_from(seconds)
+    }
+}
 
 impl TryFrom<f64> for Seconds {
     type Error = String;
@@ -289,7 +321,7 @@ impl Settings {
         slack: &SlackArgs,
         host: &HostArgs,
     ) -> Result<Self, ConfigError> {
-        let (file, path) = File::find(host.config.as_deref())?;
+        let (file, path) = File::find(host.files.config.as_deref())?;
         // What the file names is meant from where the file is, what flags name from here.
         let home = path
             .as_deref()
@@ -301,7 +333,8 @@ impl Settings {
             Some(target) => Some(target),
             None => file.layer.target(&home)?,
         };
-        let state_dir = host
+        let files = &host.files;
+        let state_dir = files
             .state_dir
             .clone()
             .or(file.state_dir.map(|dir| home.join(dir)))
@@ -310,11 +343,17 @@ impl Settings {
             slack: file.slack.settings(slack, &home)?,
             layer: LayerSettings {
                 target: layer_target,
-                alias: target.alias.clone().or(file.layer.alias),
+                alias: target.project.alias.clone().or(file.layer.alias),
                 python: target
+                    .project
                     .python
                     .clone()
                     .or(file.layer.python.map(|python| home.join(python))),
+                import_timeout: target
+                    .project
+                    .import_timeout
+                    .or(file.layer.import_timeout)
+                    .map_or(IMPORT_TIMEOUT, |limit| limit.0),
                 format: target.format.or(file.layer.format),
                 send_channel: file
                     .layer
@@ -331,14 +370,14 @@ impl Settings {
                 secrets_dir: file.plugins.secrets_dir.map(|dir| home.join(dir)),
             },
             state_dir,
-            listen: host.listen.or(file.listen),
-            log: host
+            listen: host.listen.or(file.listen).map(|it| it.0),
+            log: files
                 .log
                 .log
                 .clone()
                 .or(file.log)
                 .unwrap_or_else(|| "info".into()),
-            log_format: host.log.log_format.or(file.log_format),
+            log_format: files.log.log_format.or(file.log_format),
             file: path,
         })
     }

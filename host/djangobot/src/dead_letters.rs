@@ -6,15 +6,20 @@ use std::io::Write;
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use miette::Diagnostic;
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::cli::{DeadLettersCommand, LettersArgs, LogFormat, SlackArgs, TargetArgs};
-use crate::config::{ConfigError, Settings};
+use crate::cli::{DeadLettersCommand, HostArgs, LettersArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::config::Settings;
 use crate::failure::Failure;
 use crate::state::{DeadLetter, State};
 use crate::target::{self, OpenLayer};
 use crate::telemetry::Terminal;
+
+/// How much of a message's text a line shows, in characters.
+const TEXT: usize = 40;
+/// How much of the place that it was meant for.
+const PLACE: usize = 30;
 
 #[derive(Debug, Error, Diagnostic)]
 enum LetterError {
@@ -44,14 +49,15 @@ pub(crate) async fn dead_letters(
     command: DeadLettersCommand,
     terminal: Terminal,
 ) -> Result<(), Failure> {
-    let (host, target) = match &command {
-        DeadLettersCommand::List { host, .. } | DeadLettersCommand::Drop { host, .. } => {
-            (host, TargetArgs::default())
+    let (files, target) = match &command {
+        DeadLettersCommand::List { files, .. } | DeadLettersCommand::Drop { files, .. } => {
+            (files, TargetArgs::default())
         }
-        DeadLettersCommand::Show { letter } => (&letter.host, TargetArgs::default()),
-        DeadLettersCommand::Retry(retry) => (&retry.host, retry.read().1),
+        DeadLettersCommand::Show { letter } => (&letter.files, TargetArgs::default()),
+        DeadLettersCommand::Retry(retry) => (&retry.files, retry.read().1),
     };
-    let settings = Settings::read(&target, &SlackArgs::default(), host).map_err(Failure::usage)?;
+    let host = HostArgs::of(files);
+    let settings = Settings::read(&target, &SlackArgs::default(), &host).map_err(Failure::usage)?;
     terminal
         .start_logs(
             &settings.log,
@@ -104,10 +110,74 @@ fn list(state: &State, as_json: bool) -> Result<(), Failure> {
     if letters.is_empty() {
         return print("There are none.\n");
     }
-    let lines = letters
-        .iter()
-        .map(|letter| format!("{:>6}  {:<20} {}\n", letter.id, letter.error, letter.detail));
-    print(&lines.collect::<String>())
+    print(&letters.iter().map(line).collect::<String>())
+}
+
+/// When, where and what, in one line.
+fn line(letter: &DeadLetter) -> String {
+    let shown = in_json(letter);
+    let message = &shown["message"];
+    let text = |key: &str| message.get(key).and_then(Value::as_str);
+    let places = ["channel", "channel_id", "user", "users", "response_url"];
+    let (place, method) = match letter.serializer {
+        // An event is for a channel of the layer, a message for a place in Slack.
+        Some(_) => (&*letter.channel, "event"),
+        None => (
+            places.iter().find_map(|key| text(key)).unwrap_or("-"),
+            text("method").unwrap_or("chat.postMessage"),
+        ),
+    };
+    let mut what = match text("text").filter(|text| !text.is_empty()) {
+        Some(text) => format!("{method} {:?}", shortened(text, TEXT)),
+        None if message.get("undecodable").is_none() => method.to_owned(),
+        None => "undecodable message".to_owned(),
+    };
+    what = format!("{what}: {} ({})", letter.error, letter.detail);
+    format!(
+        "{:>6}  {}  {:<16} {}\n",
+        letter.id,
+        time(letter.at),
+        one_line(&shortened(place, PLACE)),
+        one_line(&what)
+    )
+}
+
+/// Unix seconds as `2026-11-28 09:30:00Z`.
+fn time(at: f64) -> String {
+    let seconds = at.max(0.0) as u64;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // The civil calendar from a count of days, in years that begin in March: leap days then end a year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What a message holds must neither break a line nor command a terminal.
+fn one_line(text: &str) -> String {
+    let visible = |it: char| match it.is_control() {
+        true => ' ',
+        false => it,
+    };
+    text.chars().map(visible).collect()
 }
 
 fn show(letter: &DeadLetter) -> Result<(), Failure> {
@@ -124,12 +194,8 @@ async fn retry_all(state: &State, settings: &Settings, ids: &[i64]) -> Result<()
         // Before the layer is looked for: who mistypes a number is not helped by hearing of layers.
         find(state, *id)?;
     }
-    let target = settings
-        .layer
-        .target
-        .as_ref()
-        .ok_or_else(|| Failure::usage(ConfigError::NoTarget))?;
-    let open = target::join(&settings.layer, target)
+    let target = settings.layer.target().map_err(Failure::usage)?;
+    let open = target::join(&settings.layer, &target)
         .await
         .map_err(Failure::from)?;
     let mut failed = 0;
@@ -233,4 +299,46 @@ fn print(text: &str) -> Result<(), Failure> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(Failure::plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_when_where_and_what() {
+        let letter = |message: &[u8]| DeadLetter {
+            id: 7,
+            at: 1_790_000_000.5,
+            channel: "slack.send".into(),
+            error: "channel_not_found".into(),
+            detail: "There is no channel #ops.\nAsk".into(),
+            message: message.to_vec(),
+        };
+        let line = |message: &[u8]| line(&letter(message));
+        assert_eq!(
+            line(br#"{"text": "hi\nthere", "channel": "ops"}"#),
+            "     7  2026-09-21 14:13:20Z  ops              chat.postMessage \"hi\\nthere\": channel_not_found (There is no channel #ops. Ask)\n"
+        );
+        let pins = line(br#"{"method": "pins.add", "channel": "C1\u001b[2J"}"#);
+        assert!(
+            pins.contains("C1 [2J") && pins.contains("pins.add: channel_not_found"),
+            "{pins}"
+        );
+        let odd = line(b"\xc1");
+        assert!(
+            odd.contains("undecodable message: ") && odd.lines().count() == 1,
+            "{odd}"
+        );
+        let long = line(format!(r#"{{"text": "{}"}}"#, "ä".repeat(500)).as_bytes());
+        assert!(long.len() < 300, "{long}");
+    }
+
+    #[test]
+    fn a_time_is_written_as_people_read_it() {
+        assert_eq!(time(0.0), "1970-01-01 00:00:00Z");
+        assert_eq!(time(951_782_400.0), "2000-02-29 00:00:00Z");
+        assert_eq!(time(4_102_444_799.0), "2099-12-31 23:59:59Z");
+        assert_eq!(time(f64::NAN), "1970-01-01 00:00:00Z");
+    }
 }

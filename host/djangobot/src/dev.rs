@@ -50,7 +50,7 @@ pub(crate) async fn dev(
     let plugins = plugins_of(&args.plugin, &settings)?;
 
     let options = Options {
-        listen: args.slack_listen,
+        listen: args.slack_listen.0,
         users: args.users,
         ..Options::default()
     };
@@ -66,7 +66,7 @@ pub(crate) async fn dev(
     if own_layer {
         settings.layer.target = Some(Target::Urls(vec![format!(
             "embedded://{}",
-            args.layer_listen
+            args.layer_listen.0
         )]));
     }
     let layer_target = settings

@@ -54,9 +54,7 @@ impl Failure {
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
         match error {
-            TargetError::Misspelt(..) | TargetError::Config { .. } | TargetError::NoAddress => {
-                Self::usage(error)
-            }
+            TargetError::Config { .. } | TargetError::NoAddress => Self::usage(error),
             TargetError::Probe { .. } | TargetError::Embedded(_) => Self::failed(error),
         }
     }

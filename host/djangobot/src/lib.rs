@@ -2,11 +2,13 @@
 //!
 //! It is a library only so that the fuzz targets reach its parsers; the program is [`main`] and nothing else.
 
+mod address;
 mod bridge;
 mod check;
 mod cli;
 mod config;
 mod control;
+mod cure;
 mod dead_letters;
 mod dev;
 mod dev_plugins;

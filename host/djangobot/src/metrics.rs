@@ -2,6 +2,9 @@
 //!
 //! The recorder is this value's own, not the process's, so that several bridges can live in one process.
 
+mod process;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
@@ -31,9 +34,24 @@ macro_rules! counters {
             self.recorder.register_counter(&key($name, &[$((stringify!($label), $label)),*]), &METADATA)
         })*
         fn describe_counters(&self) {
-            $(self.recorder.describe_counter($name.into(), Some(Unit::Count), $help.into());)*
+            $(
+                self.recorder.describe_counter($name.into(), Some(Unit::Count), $help.into());
+                // One without labels counts from the start.
+                let labels: &[&str] = &[$(stringify!($label)),*];
+                if labels.is_empty() {
+                    self.recorder.register_counter(&key($name, &[]), &METADATA).increment(0);
+                }
+            )*
         }
+        const COUNTERS: &[Family] = &[$(Family { name: $name, kind: "counter", help: $help }),*];
     };
+}
+
+/// A metric's name and what is said of it, whether there is a figure yet or not.
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
 }
 
 macro_rules! gauges {
@@ -44,6 +62,7 @@ macro_rules! gauges {
         fn describe_gauges(&self) {
             $(self.recorder.describe_gauge($name.into(), Some(Unit::Count), $help.into());)*
         }
+        const GAUGES: &[Family] = &[$(Family { name: $name, kind: "gauge", help: $help }),*];
     };
 }
 
@@ -55,6 +74,7 @@ macro_rules! histograms {
         fn describe_histograms(&self) {
             $(self.recorder.describe_histogram($name.into(), Some(Unit::Seconds), $help.into());)*
         }
+        const HISTOGRAMS: &[Family] = &[$(Family { name: $name, kind: "histogram", help: $help }),*];
     };
 }
 
@@ -77,11 +97,35 @@ impl Metrics {
         metrics.describe_gauges();
         metrics.describe_histograms();
         metrics
+            .build_info(
+                env!("CARGO_PKG_VERSION"),
+                std::env::consts::OS,
+                std::env::consts::ARCH,
+            )
+            .set(1.0);
+        metrics
     }
 
-    /// The metrics in Prometheus's text format.
+    /// The metrics in Prometheus's text format. Each family has its lines of help and type from the start on, so that
+    /// dashboards and alerts find its name before there is a figure; beside them stand the process's own.
     pub(crate) fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        let known: HashSet<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        let families = [Self::COUNTERS, Self::GAUGES, Self::HISTOGRAMS];
+        let silent = families.into_iter().flatten();
+        let silent: String = silent
+            .filter(|family| !known.contains(family.name))
+            .map(|family| {
+                let Family { name, kind, help } = family;
+                format!("# HELP {name} {help}\n# TYPE {name} {kind}\n\n")
+            })
+            .collect();
+        text.push_str(&silent);
+        text.push_str(&process::figures());
+        text
     }
 
     /// Folds what the histograms gathered; without this they grow for as long as nobody reads `/metrics`.
@@ -131,6 +175,8 @@ impl Metrics {
     }
 
     gauges! {
+        /// What runs here; always 1.
+        build_info(version, os, arch) = "djangobot_build_info", "Always 1: the version that runs, and what it was built for";
         /// Bytes of memory of a plugin's instances.
         plugin_memory(plugin) = "djangobot_plugin_memory_bytes", "Memory of a plugin's instances, in bytes";
         /// Whether events meet a plugin.
@@ -178,6 +224,34 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_family_is_there_from_the_start_once_with_its_type_and_help() {
+        let metrics = Metrics::new();
+        for is_used in [false, true] {
+            if is_used {
+                metrics.events("message").increment(1);
+                metrics.held("slack.message").set(1.0);
+                metrics.send_seconds().record(1.0);
+            }
+            let page = metrics.render();
+            let families = [Metrics::COUNTERS, Metrics::GAUGES, Metrics::HISTOGRAMS];
+            for family in families.into_iter().flatten() {
+                let kind = format!("# TYPE {} {}\n", family.name, family.kind);
+                let help = format!("# HELP {} {}\n", family.name, family.help);
+                assert_eq!(page.matches(&kind).count(), 1, "{kind} {page}");
+                assert_eq!(page.matches(&help).count(), 1, "{help} {page}");
+            }
+        }
+        let page = metrics.render();
+        let version = concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(
+            page.contains("djangobot_build_info{") && page.contains(version),
+            "{page}"
+        );
+        // A counter without labels counts from the start.
+        assert!(page.contains("\ndjangobot_duplicates_total 0\n"), "{page}");
+    }
 
     #[test]
     fn what_is_counted_is_shown() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use djangobot_slack::{Token, TokenKind, WebApi, http_events};
+use djangobot_slack::{Token, WebApi, http_events};
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,18 +37,12 @@ pub(crate) async fn run(
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
-    if let Some(target) = &settings.layer.target {
-        // Before the token: who mistypes a command is not helped by hearing of tokens.
-        target::refuse_misspelt(target).map_err(Failure::from)?;
-    }
     if let Some(lack) = settings.slack.lack(settings.listen.is_some()) {
         return Err(Failure::usage(lack));
     }
-    let Some(target) = &settings.layer.target else {
-        return Err(Failure::usage(ConfigError::NoTarget));
-    };
+    let target = settings.layer.target().map_err(Failure::usage)?;
     // A project's Python may take its time; nothing is under way yet, so a stop is a clean one.
-    let opening = target::open(&settings.layer, target);
+    let opening = target::open(&settings.layer, &target);
     let Some(open) = cancel.run_until_cancelled(opening).await else {
         return Ok(());
     };
@@ -95,9 +89,6 @@ fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
                 .as_ref()
                 .ok_or_else(|| Failure::usage(ConfigError::NoAppToken))?;
             let token = Token::new(token.expose_secret()).map_err(Failure::plain_usage)?;
-            if token.kind() != TokenKind::AppLevel {
-                return Err(Failure::usage(ConfigError::NotAnAppToken(token.kind())));
-            }
             let app = WebApi::new(slack.api_url.clone(), token).map_err(Failure::plain)?;
             holders.app = Some(app.clone());
             Source::SocketMode {
@@ -144,6 +135,9 @@ pub(crate) async fn bridge(
     let readiness = Arc::new(Readiness::default());
     for warning in &open.warnings {
         tracing::warn!("{warning}");
+    }
+    for note in &open.notes {
+        tracing::info!("{note}");
     }
     let team = Team::new();
     // Compiling may take its time; nothing is under way yet, so a stop is a clean one.

@@ -19,7 +19,7 @@ pub(crate) async fn local_slack(
 ) -> Result<(), Failure> {
     start_logs(terminal, &args.log)?;
     let options = Options {
-        listen: args.listen,
+        listen: args.listen.0,
         users: args.users,
         channels: args.channels,
         token: args.token,
@@ -65,7 +65,7 @@ pub(crate) async fn layer(
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     start_logs(terminal, &args.log)?;
-    let server = EmbeddedServer::bind(args.listen)
+    let server = EmbeddedServer::bind(args.listen.0)
         .await
         .map_err(Failure::plain)?;
     say(&format!(

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, probe};
 use djangobot_channels::{BindError, ChannelLayer, ConfigError, EmbeddedServer, LayerConfig};
@@ -11,9 +10,7 @@ use thiserror::Error;
 
 use crate::cli::BodyFormat;
 use crate::config::{LayerSettings, Target};
-
-/// How long a project's Python may take to import it.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::cure;
 
 /// A channel layer, ready to be used.
 pub(crate) struct OpenLayer {
@@ -26,6 +23,8 @@ pub(crate) struct OpenLayer {
     pub(crate) probed: Option<Probed>,
     /// Options that were passed over, as sentences.
     pub(crate) warnings: Vec<String>,
+    /// What the project's own classes do that happens in Python alone, as sentences.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Why there is no layer.
@@ -35,28 +34,14 @@ pub(crate) enum TargetError {
     #[diagnostic(help("{help}"))]
     Probe { error: ProbeError, help: String },
     #[error("the channel layer of {place} can't be used: {error}")]
-    #[diagnostic(help("djangobot check tells more about a set-up"))]
+    #[diagnostic(help("{}", cure::of_config(error)))]
     Config { place: String, error: ConfigError },
     #[error(transparent)]
     #[diagnostic(help("give another address: embedded://127.0.0.1:PORT"))]
     Embedded(#[from] BindError),
-    #[error("{0:?} is neither a command nor a module")]
-    #[diagnostic(help("did you mean `djangobot {1}`? djangobot --help shows all commands"))]
-    Misspelt(String, &'static str),
     #[error("embedded:// does not say where the layer of the running bridge is")]
     #[diagnostic(help("give the address that the bridge logged at its start: redis://HOST:PORT"))]
     NoAddress,
-}
-
-/// Refuses a TARGET that can only be a command, misspelt.
-pub(crate) fn refuse_misspelt(target: &Target) -> Result<(), TargetError> {
-    match target {
-        Target::Project { target, .. } => match misspelt(target) {
-            Some(command) => Err(TargetError::Misspelt(target.clone(), command)),
-            None => Ok(()),
-        },
-        Target::Urls(_) | Target::Inline { .. } => Ok(()),
-    }
 }
 
 /// Makes the layer that `settings` name.
@@ -131,6 +116,7 @@ impl Resolved {
             layer,
             format,
             embedded,
+            notes: self.probed.as_ref().map(notes).unwrap_or_default(),
             probed: self.probed,
             warnings: self.config.warnings().to_vec(),
         }
@@ -138,7 +124,6 @@ impl Resolved {
 }
 
 async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, TargetError> {
-    refuse_misspelt(target)?;
     let (config, probed, place) = match target {
         Target::Urls(urls) => (LayerConfig::from_urls(urls), None, "the TARGET".to_owned()),
         Target::Inline { backend, config } => (
@@ -162,6 +147,26 @@ async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, 
     }
 }
 
+/// What should be known of classes that a layer's settings name.
+fn notes(probed: &Probed) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !probed.overrides.is_empty() {
+        notes.push(format!(
+            "{} is taken for {}, which it is made from; what it changes otherwise happens in Python alone: {}",
+            probed.class,
+            probed.backend,
+            probed.overrides.join(", ")
+        ));
+    }
+    if !probed.providers.is_empty() {
+        notes.push(format!(
+            "the server's user and password are what {} answered now; where that changes, start djangobot again",
+            probed.providers.join(" and ")
+        ));
+    }
+    notes
+}
+
 async fn ask(
     settings: &LayerSettings,
     target: &str,
@@ -175,7 +180,7 @@ async fn ask(
         } else {
             directory.to_owned()
         },
-        timeout: PROBE_TIMEOUT,
+        timeout: settings.import_timeout,
         alias: settings.alias.clone(),
     };
     probe(target, &options)
@@ -184,38 +189,4 @@ async fn ask(
             help: error.help(),
             error,
         })
-}
-
-/// The command that was meant, where a TARGET looks like none: a lone word, near to a command's name.
-fn misspelt(target: &str) -> Option<&'static str> {
-    const COMMANDS: &[&str] = &[
-        "run",
-        "dev",
-        "check",
-        "dead-letters",
-        "local-slack",
-        "layer",
-        "completions",
-        "help",
-    ];
-    if target.contains(['.', ':', '/']) {
-        return None;
-    }
-    COMMANDS
-        .iter()
-        .copied()
-        .find(|command| strsim::damerau_levenshtein(target, command) <= 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::misspelt;
-
-    #[test]
-    fn a_misspelt_command_is_told_from_a_module() {
-        assert_eq!(misspelt("chekc"), Some("check"));
-        assert_eq!(misspelt("local-slac"), Some("local-slack"));
-        assert_eq!(misspelt("myapp.asgi:channel_layer"), None);
-        assert_eq!(misspelt("settings"), None);
-    }
 }

@@ -142,6 +142,9 @@ fn reread(
     };
     let settings = Settings::read(&origin.target, &origin.slack, &origin.host)
         .map_err(|error: ConfigError| error.to_string())?;
+    if let Some(misplaced) = settings.slack.misplaced().first() {
+        return Err(misplaced.to_string());
+    }
     let token = |which: &str, text: &Option<secrecy::SecretString>| {
         text.as_ref()
             .map(|text| {

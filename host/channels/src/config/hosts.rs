@@ -330,6 +330,11 @@ impl Host {
                     self.tls();
                 }
             }
+            "unix" if !url.host.is_empty() && has_at_behind_host(text) => {
+                return Err(
+                    "a socket has no host; write / ? # @ in a password as %2F %3F %23 %40".into(),
+                );
+            }
             "unix" => self.endpoint = Endpoint::Unix(decode(url.path)?.into()),
             other => return Err(format!("{other}:// is not known")),
         }

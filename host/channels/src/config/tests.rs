@@ -293,6 +293,7 @@ fn a_password_that_should_have_been_escaped_does_not_show() {
         "redis://u:5/hunter2#x@h",
         "redis://u:a@hunter2#x@h",
         "unix://u:a@hunter2#x@h",
+        "unix://u:5/hunter2@/run/r.sock",
     ] {
         let error = urls(&[url]).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");

@@ -8,10 +8,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use super::Findings;
-use crate::config::{ConfigError, Settings, SlackSettings, Transport};
+use crate::config::{ConfigError, Setting, Settings, SlackSettings, Transport};
 use crate::run::web_api;
 use crate::state::State;
 use crate::tokens;
+
+const COPY_TOKEN: &str = "copy the Bot User OAuth Token (xoxb-...) again from the app's OAuth & Permissions page into DJANGOBOT_TOKEN";
 
 /// A scope that the bridge uses, and what is missing without it.
 const SCOPES: &[(&str, &str)] = &[
@@ -53,21 +55,27 @@ const HISTORY_SCOPES: &[(&str, &str)] = &[
 /// Looks at the token, what it may do, and whether events can come.
 pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
     let slack = &settings.slack;
-    if let Some(lack) = slack.lack(settings.listen.is_some()) {
+    let misplaced = slack.misplaced();
+    for wrong in &misplaced {
+        findings.diagnostic(check_of(wrong.setting), wrong);
+    }
+    if misplaced.is_empty()
+        && let Some(lack) = slack.lack(settings.listen.is_some())
+    {
         let check = match lack {
             ConfigError::NoToken => "token",
             _ => "transport",
         };
         findings.diagnostic(check, &lack);
-        if slack.token.is_none() {
-            return;
-        }
+    }
+    let is_wrong = |setting| misplaced.iter().any(|wrong| wrong.setting == setting);
+    if slack.token.is_none() || is_wrong(Setting::Token) {
+        return;
     }
     let api = match web_api(settings) {
         Ok(api) => api,
         Err(failure) => {
-            let cure = "give DJANGOBOT_TOKEN the Bot User OAuth Token (xoxb-...) of the app's OAuth & Permissions page";
-            return findings.error("token", failure.report.to_string(), Some(cure.into()));
+            return findings.error("token", failure.report.to_string(), Some(COPY_TOKEN.into()));
         }
     };
     if let Some(pair) = kept_pair(settings) {
@@ -84,6 +92,13 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
             return findings.error("token", error.to_string(), Some(cure(&error, settings)));
         }
     };
+    if identity.user.is_empty() || identity.team_id.is_empty() {
+        let detail = format!(
+            "{} accepts the token, and names neither a user nor a workspace that it belongs to",
+            api.base()
+        );
+        return findings.error("token", detail, Some(COPY_TOKEN.into()));
+    }
     findings.ok(
         "token",
         format!(
@@ -95,8 +110,13 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
         ),
     );
     look_at_scopes(slack, &identity, findings);
-    look_at_rotation(slack, &api, findings);
+    if !is_wrong(Setting::RefreshToken) {
+        look_at_rotation(slack, &api, findings);
+    }
     match slack.transport {
+        // What is wrong with it is said above.
+        Transport::SocketMode if is_wrong(Setting::AppToken) => {}
+        Transport::Http if is_wrong(Setting::SigningSecret) => {}
         Transport::Rtm => match api.rtm_connect().await {
             Ok(_) => findings.ok("transport", "rtm: rtm.connect gives a connection"),
             Err(error) => {
@@ -107,6 +127,15 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
         Transport::Http => look_at_http(settings, findings).await,
     }
     look_at_default_channel(&api, settings, findings).await;
+}
+
+/// Below which word a wrong secret is shown.
+fn check_of(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Token => "token",
+        Setting::AppToken | Setting::SigningSecret => "transport",
+        Setting::ClientSecret | Setting::RefreshToken => "rotation",
+    }
 }
 
 /// The tokens in use where they rotate: those of the config served once.
@@ -129,12 +158,7 @@ async fn look_at_socket_mode(settings: &Settings, findings: &mut Findings) {
         });
     let cure_of_token = "give DJANGOBOT_APP_TOKEN the token that begins with xapp-, from the app's page Basic Information, App-Level Tokens, with the scope connections:write";
     let app = match app {
-        Ok(app) if app.token_kind() == TokenKind::AppLevel => app,
-        Ok(app) => {
-            let kind = app.token_kind();
-            let detail = format!("what is given as the app-level token is a {kind}");
-            return findings.error(CHECK, detail, Some(cure_of_token.into()));
-        }
+        Ok(app) => app,
         Err(why) => return findings.error(CHECK, why, Some(cure_of_token.into())),
     };
     match app.call("apps.connections.open", &Map::new()).await {
@@ -307,7 +331,7 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
 fn cure(error: &ApiError, settings: &Settings) -> String {
     match error.code() {
         "invalid_auth" | "not_authed" | "token_revoked" | "account_inactive" | "bad_token" => {
-            "copy the Bot User OAuth Token anew from the app's OAuth & Permissions page into DJANGOBOT_TOKEN".into()
+            COPY_TOKEN.into()
         }
         "not_allowed_token_type" => "RTM serves classic apps only; use the token of one".into(),
         "missing_scope" => "add the scope below OAuth & Permissions of the app, then install it to the workspace again".into(),

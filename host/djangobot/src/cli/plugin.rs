@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use djangobot_plugins::{Capability, Digest};
 
-use super::HostArgs;
+use super::FilesArgs;
 
 /// What can be done with plugins.
 #[derive(Debug, Clone, Subcommand)]
@@ -61,7 +61,7 @@ pub(crate) struct AddArgs {
     #[arg(long)]
     pub(crate) disabled: bool,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }
 
 /// What `list` takes.
@@ -71,7 +71,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }
 
 /// What `info` takes.
@@ -84,7 +84,7 @@ pub(crate) struct InfoArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }
 
 /// Which plugin.
@@ -94,7 +94,7 @@ pub(crate) struct NameArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }
 
 /// What `update` takes.
@@ -112,7 +112,7 @@ pub(crate) struct UpdateArgs {
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }
 
 /// What `build` takes.
@@ -159,5 +159,5 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
+    pub(crate) files: FilesArgs,
 }

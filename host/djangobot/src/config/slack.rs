@@ -282,8 +282,11 @@ impl SlackSettings {
         .collect()
     }
 
-    /// What is missing for the transport, `listen` being whether an address is given.
+    /// What is wrong with the secrets, or missing for the transport, `listen` being whether an address is given.
     pub(crate) fn lack(&self, listen: bool) -> Option<ConfigError> {
+        if let Some(misplaced) = self.misplaced().into_iter().next() {
+            return Some(misplaced.into());
+        }
         if self.token.is_none() && self.rotation.is_none() {
             return Some(ConfigError::NoToken);
         }

@@ -1,6 +1,7 @@
 //! The config file: what it means, and what is said when it is wrong.
 
 use super::*;
+use crate::cli::FilesArgs;
 
 fn read(text: &str, target: &[&str]) -> Result<Settings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
@@ -10,11 +11,15 @@ fn read(text: &str, target: &[&str]) -> Result<Settings, ConfigError> {
         target: target.iter().map(ToString::to_string).collect(),
         ..Default::default()
     };
-    let host = HostArgs {
-        config: Some(path),
-        ..Default::default()
-    };
+    let host = host(path);
     Settings::read(&target, &SlackArgs::default(), &host)
+}
+
+fn host(config: PathBuf) -> HostArgs {
+    HostArgs::of(&FilesArgs {
+        config: Some(config),
+        ..Default::default()
+    })
 }
 
 fn refused(text: &str) -> (String, Option<String>) {
@@ -101,10 +106,7 @@ fn a_wrong_type_and_a_syntax_error_name_their_line() {
 
 #[test]
 fn a_file_that_was_named_must_be_there() {
-    let host = HostArgs {
-        config: Some("/nowhere/djangobot.toml".into()),
-        ..Default::default()
-    };
+    let host = host("/nowhere/djangobot.toml".into());
     let error = Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host).unwrap_err();
     assert!(
         error.to_string().contains("/nowhere/djangobot.toml"),

@@ -13,7 +13,7 @@ use crate::telemetry::Terminal;
 
 /// Obtains a plugin, shows it, has it agreed to, writes it down, and has the running host take it up.
 pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     let (source, promised) = given(&args.source, args.sha256)?;
     // Before a build that may take minutes.
     if let Some(name) = args.name.clone().or_else(|| foretold(&source)) {

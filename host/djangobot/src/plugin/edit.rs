@@ -10,7 +10,7 @@ use crate::telemetry::Terminal;
 
 /// Takes a plugin out. The config goes first: what it does not name is not loaded.
 pub(super) async fn remove(args: NameArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     place.plugin(&args.name)?;
     {
         let _turn = place.turn()?;
@@ -37,7 +37,7 @@ pub(super) async fn switch(
     enabled: bool,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     let word = if enabled { "enabled" } else { "disabled" };
     if place.plugin(&args.name)?.enabled == enabled {
         print(&format!("{} is {word} already.\n", args.name))?;

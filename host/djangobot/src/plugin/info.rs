@@ -15,7 +15,7 @@ use crate::telemetry::Terminal;
 
 /// Shows all about one plugin.
 pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     let plugin = place.plugin(&args.name)?;
     let lock = place.read_lock()?;
     let live = host::statuses(&place).await?;

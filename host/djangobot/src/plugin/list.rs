@@ -15,7 +15,7 @@ use crate::telemetry::Terminal;
 
 /// Shows all plugins of the config.
 pub(super) async fn list(args: ListArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     let lock = place.read_lock()?;
     let live = host::statuses(&place).await?;
     let rows: Vec<_> = place

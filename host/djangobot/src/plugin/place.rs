@@ -8,7 +8,7 @@ use djangobot_plugins::{Artifact, Components, ConfigFile, Digest, Lock, PluginCo
 
 use super::error::PluginError;
 use super::shown::line;
-use crate::cli::{HostArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::cli::{FilesArgs, HostArgs, LogFormat, SlackArgs, TargetArgs};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::state::State;
@@ -29,8 +29,9 @@ pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not looked at")
 
 impl Place {
     /// Finds them as `run` would, and starts logging.
-    pub(super) fn open(host: &HostArgs, terminal: &Terminal) -> Result<Self, Failure> {
-        let settings = Settings::read(&TargetArgs::default(), &SlackArgs::default(), host)
+    pub(super) fn open(files: &FilesArgs, terminal: &Terminal) -> Result<Self, Failure> {
+        let host = HostArgs::of(files);
+        let settings = Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host)
             .map_err(Failure::usage)?;
         let format = settings.log_format.or(Some(LogFormat::Human));
         terminal

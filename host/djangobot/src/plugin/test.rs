@@ -29,7 +29,7 @@ const CONTEXT: usize = 2;
 
 /// Runs events through a plugin and shows the difference that it makes; an event that it fails on is an error.
 pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     let events = events(&args.events)?;
     let scratch = tempfile::tempdir().map_err(PluginError::below)?;
     let host = load(&args, &place, terminal, scratch.path()).await?;

@@ -23,7 +23,7 @@ struct Origin {
 ///
 /// One that fails holds up no other.
 pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.host, terminal)?;
+    let place = Place::open(&args.files, terminal)?;
     let names: Vec<String> = match args.names.is_empty() {
         true => place.plugins.iter().map(|one| one.name.clone()).collect(),
         false => args.names.clone(),

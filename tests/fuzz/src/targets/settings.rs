@@ -66,9 +66,11 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"hosts":"redis://h","on_disconnect":"print","x":{"__unsupported__":"m.C"},"connection_kwargs":{"retry_on_timeout":true}}"#,
     ];
     let answers = pieces::texts([
-        r#"{"alias":"default","backend":"channels_redis.core.RedisChannelLayer","config":{"hosts":[["h",1]]},"aliases":["default"],"settings_module":"s","versions":{"python":"3.12.1","django":"5.2","channels":null}}"#,
+        r#"{"alias":"default","backend":"channels_redis.core.RedisChannelLayer","class":"m.Ours","overrides":["Ours.send"],"providers":[],"config":{"hosts":[{"host":"h","port":1,"socket_timeout":null,"ssl":true,"ssl_ca_data":{"__bytes__":"MAA="}}]},"aliases":["default"],"settings_module":"s","versions":{"python":"3.12.1","django":"5.2","channels":null}}"#,
         r#"{"error":"no-alias","alias":"x","aliases":["default"],"settings":null}"#,
         r#"{"error":"import","module":"m","traceback":"Traceback\nModuleNotFoundError: No module named 'x'\n"}"#,
+        r#"{"error":"layer","alias":"default","place":"[\"hosts\"][0]","reason":"ValueError","settings":null}"#,
+        r#"{"error":"no-class","alias":"default","backend":"m.C","missing":"m","traceback":"x","settings":"s"}"#,
         r#"{"error":"no-attribute","module":"m","attribute":"a","names":["b","c"]}"#,
     ]);
     let configs = CONFIGS.iter().flat_map(|config| {
