@@ -314,6 +314,7 @@ mod tests {
             error: "channel_not_found".into(),
             detail: "There is no channel #ops.\nAsk".into(),
             message: message.to_vec(),
+            serializer: None,
         };
         let line = |message: &[u8]| line(&letter(message));
         assert_eq!(

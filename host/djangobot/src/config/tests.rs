@@ -198,3 +198,69 @@ fn a_plugin_that_is_written_wrongly_is_named_with_its_line() {
         "line 7: the plugin \"b\": \"http://x/y\" is plain http",
     );
 }
+
+/// The config file that README has as its reference.
+fn reference() -> String {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let text = std::fs::read_to_string(readme).unwrap();
+    let start = text.find("```toml\n# djangobot.toml: every key").unwrap();
+    let block = &text[start + "```toml\n".len()..];
+    block[..block.find("```").unwrap()].to_owned()
+}
+
+#[test]
+fn readmes_reference_says_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("djangobot.toml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let host = host(path.clone());
+        let settings =
+            Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host).unwrap();
+        format!("{settings:#?}")
+    };
+    let text = reference();
+    assert_eq!(read(&text), read(""));
+    // What stands behind # is right, too: each alone, since some exclude each other.
+    let mut section = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.to_owned();
+        }
+        if let Some(example) = line.strip_prefix("# ")
+            && example.contains(" = ")
+            && !example.contains("-file = ")
+            && !["client-", "refresh-"]
+                .iter()
+                .any(|it| example.starts_with(it))
+        {
+            read(&format!("{section}\n{example}\n"));
+        }
+    }
+}
+
+#[test]
+fn readmes_reference_has_every_key() {
+    let text = reference();
+    for section in ["", "[slack]", "[slack.history]", "[layer]", "[plugins]"] {
+        let (message, _) = refused(&format!("{section}\nno-such-key = 1\n"));
+        let known = message.split('`').skip(1).step_by(2).skip(1);
+        let of_section: Vec<&str> = text
+            .lines()
+            .skip_while(|line| !section.is_empty() && !line.starts_with(section))
+            .skip(usize::from(!section.is_empty()))
+            .take_while(|line| !line.starts_with('['))
+            .collect();
+        let mut count = 0;
+        for key in known {
+            count += 1;
+            let is_there = of_section.iter().any(|line| {
+                line.trim_start_matches("# ")
+                    .starts_with(&format!("{key} = "))
+            });
+            let is_section = ["slack", "layer", "plugins", "plugin", "history", "unread"];
+            assert!(is_there || is_section.contains(&key), "{section} {key}");
+        }
+        assert!(count > 1, "{section}: {message}");
+    }
+}
