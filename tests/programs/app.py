@@ -46,6 +46,9 @@ async def main(backend, config):
                 show({"new_channel": name})
             case {"send": channel, "message": message}:
                 await layer.send(channel, message)
+            case {"send": channel, "expression": expression}:
+                # What JSON has not: bytes, tuples, NaN, keys that are no texts.
+                await layer.send(channel, eval(expression))
             case {"put": key, "member": member, "score": score}:
                 # What no channel layer would write.
                 server = redis.asyncio.from_url(config["hosts"][0]["address"])

@@ -69,6 +69,12 @@ impl App {
             .await;
     }
 
+    /// Sends what a Python expression gives.
+    pub(crate) async fn send_python(&mut self, channel: &str, expression: &str) {
+        self.tell(&json!({ "send": channel, "expression": expression }))
+            .await;
+    }
+
     /// Puts bytes where the core layer keeps the messages of a channel, with as many bytes before as it has.
     pub(crate) async fn put(&mut self, channel: &str, payload: &[u8]) {
         let member = [b"12 random by", payload].concat();

@@ -10,6 +10,7 @@
 )]
 
 mod app;
+mod arguments;
 mod bad_events;
 mod bridge;
 mod check;

@@ -11,17 +11,17 @@ use crate::app::{App, host};
 use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
 
 /// A bridge between a local Slack and an app, over Redis.
-struct World {
-    bridge: Bridge,
-    app: App,
-    control: Control,
+pub(crate) struct World {
+    pub(crate) bridge: Bridge,
+    pub(crate) app: App,
+    pub(crate) control: Control,
     folder: TempDir,
     _slack: LocalSlack,
     _redis: Redis,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(crate) async fn new() -> World {
         let redis = Redis::start();
         let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
         let slack = slack().await;
@@ -37,7 +37,7 @@ impl World {
     }
 
     /// Asks for `message`, and gives the app's answer.
-    async fn ask(&mut self, mut message: Value) -> Value {
+    pub(crate) async fn ask(&mut self, mut message: Value) -> Value {
         let reply = self.app.new_channel().await;
         message["reply_channel"] = reply.as_str().into();
         self.app.send("slack.send", &message).await;
@@ -45,18 +45,18 @@ impl World {
     }
 
     /// Sends `message`, and gives the call of `method` that comes of it.
-    async fn call(&mut self, method: &str, message: Value) -> Call {
+    pub(crate) async fn call(&mut self, method: &str, message: Value) -> Call {
         self.control.clear_calls();
         self.app.send("slack.send", &message).await;
         calls(&self.control, method, 1).await.remove(0)
     }
 
-    fn channel(&self, name: &str) -> String {
+    pub(crate) fn channel(&self, name: &str) -> String {
         self.control.channel_id(name).unwrap()
     }
 
     /// That a post still goes through.
-    async fn still_serves(&mut self) {
+    pub(crate) async fn still_serves(&mut self) {
         let answer = self.ask(json!({"text": "still here"})).await;
         assert_eq!(answer["type"], "slack.sent", "{answer}");
     }
@@ -243,6 +243,8 @@ async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_serve
             "user_not_found",
         ),
         (json!({"text": "hi", "channel": 5}), "invalid_channel"),
+        (json!({"text": "hi", "channel": ""}), "invalid_channel"),
+        (json!({"text": "hi", "channel": null}), "invalid_channel"),
         (
             json!({"text": "hi", "channel": "old-projects"}),
             "is_archived",
@@ -270,6 +272,7 @@ async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_serve
             "{answer}"
         );
         assert_eq!(answer["request"], error);
+        assert!(!answer["method"].as_str().unwrap().is_empty(), "{answer}");
         let detail = answer["detail"].as_str().unwrap();
         assert!(
             detail.len() > 20 && detail.ends_with('.') && detail.len() < 1000,

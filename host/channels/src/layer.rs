@@ -60,6 +60,14 @@ pub trait ChannelLayer: Send + Sync + 'static {
         Ok(message)
     }
 
+    /// The members among `wanted` of a payload that [`ChannelLayer::decode`] refuses, where they can be read.
+    fn salvage(&self, payload: &[u8], wanted: &[&str]) -> Event {
+        match self.serializer() {
+            Serializer::Msgpack => Event::salvage_msgpack(payload, wanted),
+            Serializer::Json => Event::salvage(payload, wanted),
+        }
+    }
+
     /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
     ///
     /// Without members it says whether the channel takes anything: the server is asked all the same.

@@ -17,6 +17,7 @@ use crate::cli::{DevArgs, SlackArgs};
 use crate::config::{Settings, Target, Transport};
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
+use crate::masking;
 use crate::telemetry::Terminal;
 use crate::{run, target};
 
@@ -241,7 +242,11 @@ impl Screen {
         message.write_json(&mut json);
         // Escapes of a terminal are control characters, which JSON text spells out, so nothing here can steer the terminal.
         let text = serde_json::from_slice::<serde_json::Value>(&json)
-            .and_then(|value| serde_json::to_string_pretty(&value))
+            .and_then(|mut value| {
+                masking::mask_tokens(&mut value);
+                masking::shorten_contents(&mut value);
+                serde_json::to_string_pretty(&value)
+            })
             .unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
         print(&format!("{}\n{text}\n", self.paint(color, heading)));
     }

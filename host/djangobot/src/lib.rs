@@ -15,6 +15,7 @@ mod dev_plugins;
 mod failure;
 mod journal;
 mod listener;
+mod masking;
 mod metrics;
 mod plugin;
 mod plugins;

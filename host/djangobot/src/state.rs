@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
 use crate::journal::Journal;
+use crate::masking;
 
 /// Each step brings the file from one version to the next; what has been released is never edited.
 const MIGRATIONS: &[&str] = &[
@@ -64,6 +65,8 @@ const MIGRATIONS: &[&str] = &[
 
 /// How many dead letters are kept; the oldest go first.
 const DEAD_LETTERS_KEPT: i64 = 10_000;
+/// How many bytes they may have in all, about: messages with files are large.
+const DEAD_LETTER_BYTES: i64 = 256 << 20;
 
 const SELECT_LETTERS: &str =
     "SELECT id, at, channel, error, detail, message, serializer FROM dead_letters";
@@ -97,7 +100,8 @@ pub(crate) struct DeadLetter {
     pub(crate) error: String,
     /// A sentence.
     pub(crate) detail: String,
-    /// JSON where it could be read, else the bytes as they came. Of an event for the app, the payload.
+    /// JSON where it could be read, else the bytes as they came. Of an event for the app, the payload. Tokens in it are
+    /// masked when it is kept.
     pub(crate) message: Vec<u8>,
     /// How the payload of an event for the app is written; `None` for a message to Slack.
     pub(crate) serializer: Option<Serializer>,
@@ -331,14 +335,18 @@ impl DeadLetter {
                 self.channel,
                 self.error,
                 self.detail,
-                self.message,
+                &*masking::without_tokens(&self.message),
                 self.serializer.map(|serializer| serializer.to_string())
             ],
         )?;
         let id = database.last_insert_rowid();
         database.execute(
-            "DELETE FROM dead_letters WHERE id <= ?1",
-            [id - DEAD_LETTERS_KEPT],
+            "DELETE FROM dead_letters WHERE id <= ?1 OR id < (
+                SELECT max(id) FROM (
+                    SELECT id, sum(length(message)) OVER (ORDER BY id DESC) AS bytes FROM dead_letters
+                ) WHERE bytes > ?2
+             )",
+            [id - DEAD_LETTERS_KEPT, DEAD_LETTER_BYTES],
         )?;
         Ok(id)
     }

@@ -10,7 +10,7 @@ use crate::msgpack_reader::{self, MsgpackError};
 use crate::overlay::EditError;
 use crate::parser::{self, ParseError};
 use crate::value::{Edit, NewValue, Value};
-use crate::{json_writer, msgpack_writer};
+use crate::{json_writer, msgpack_writer, salvage};
 
 /// A JSON object as it came, with the edits made to it.
 ///
@@ -52,6 +52,16 @@ impl Event {
     pub fn from_msgpack(payload: &[u8]) -> Result<Event, MsgpackError> {
         let text = msgpack_reader::to_json(payload)?;
         Event::parse(text).map_err(MsgpackError::NotAnEvent)
+    }
+
+    /// The members among `wanted` of a JSON text that can't be read whole, where they themselves can be read.
+    pub fn salvage(raw: &[u8], wanted: &[&str]) -> Event {
+        Event::parse(salvage::salvage(raw, wanted)).unwrap_or_default()
+    }
+
+    /// As [`Event::salvage`], of a channel layer's message in msgpack.
+    pub fn salvage_msgpack(payload: &[u8], wanted: &[&str]) -> Event {
+        Event::parse(msgpack_reader::salvage(payload, wanted)).unwrap_or_default()
     }
 
     /// An event made of a tree of values.

@@ -49,6 +49,7 @@ mod number;
 mod overlay;
 mod parser;
 mod pointer;
+mod salvage;
 mod string;
 mod tape;
 mod value;

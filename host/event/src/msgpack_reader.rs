@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::parser::{MAX_DEPTH, ParseError};
+use crate::salvage::Salvaged;
 use crate::string;
 
 /// Why a msgpack message is not an event. A `key` is an RFC 6901 pointer to the value in question.
@@ -85,12 +86,6 @@ fn place(key: &str) -> &str {
 
 /// The JSON text of a msgpack map.
 pub(crate) fn to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
-    let mut reader = Reader {
-        payload,
-        at: 0,
-        out: Vec::with_capacity(payload.len() * 5 / 4 + 16),
-        open: Vec::new(),
-    };
     let marker = *payload.first().ok_or(MsgpackError::Truncated {
         key: String::new(),
         offset: 0,
@@ -100,6 +95,13 @@ pub(crate) fn to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
             found: name(marker),
         });
     }
+    value_to_json(payload)
+}
+
+/// The JSON text of a msgpack value of any kind.
+fn value_to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
+    let mut reader = Reader::new(payload);
+    reader.out.reserve(payload.len() * 5 / 4 + 16);
     reader.value()?;
     while let Some(container) = reader.open.last_mut() {
         if container.left == 0 {
@@ -123,6 +125,98 @@ pub(crate) fn to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
     Ok(reader.out)
 }
 
+/// The JSON text of an object with the members among `wanted` that a map has and that can be read, whatever is wrong
+/// with the others.
+pub(crate) fn salvage(payload: &[u8], wanted: &[&str]) -> Vec<u8> {
+    let mut found = Salvaged::default();
+    let mut rest = Skipper { payload, at: 0 };
+    for _ in 0..rest.entries().unwrap_or(0) {
+        let (Some(key), Some(value)) = (rest.skip(), rest.skip()) else {
+            break;
+        };
+        let key = Reader::new(key).key_text().unwrap_or_default();
+        if wanted.contains(&key)
+            && let Ok(value) = value_to_json(value)
+        {
+            found.member(key, &value);
+        }
+    }
+    found.into_text()
+}
+
+/// Goes over values without reading them.
+struct Skipper<'a> {
+    payload: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Skipper<'a> {
+    /// How many entries the map has that begins here.
+    fn entries(&mut self) -> Option<u64> {
+        let begin = self.at;
+        let marker = *self.payload.get(begin)?;
+        match marker {
+            0x80..=0x8f | 0xde | 0xdf => self.head().map(|within| within / 2),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the value that begins here; `None` where it does not end.
+    fn skip(&mut self) -> Option<&'a [u8]> {
+        let begin = self.at;
+        let mut left: u64 = 1;
+        while left > 0 {
+            left = left - 1 + self.head()?;
+        }
+        self.payload.get(begin..self.at)
+    }
+
+    /// Goes over a scalar, or over the head of a container; gives how many values are in that.
+    fn head(&mut self) -> Option<u64> {
+        let marker = self.number(1)? as u8;
+        let (bytes, values) = match marker {
+            0x80..=0x8f => (0, 2 * u64::from(marker & 15)),
+            0x90..=0x9f => (0, u64::from(marker & 15)),
+            0xa0..=0xbf => (u64::from(marker & 31), 0),
+            0xc4 | 0xd9 => (self.number(1)?, 0),
+            0xc5 | 0xda => (self.number(2)?, 0),
+            0xc6 | 0xdb => (self.number(4)?, 0),
+            // The type of an extension follows its length.
+            0xc7 => (1 + self.number(1)?, 0),
+            0xc8 => (1 + self.number(2)?, 0),
+            0xc9 => (1 + self.number(4)?, 0),
+            0xcc | 0xd0 => (1, 0),
+            0xcd | 0xd1 | 0xd4 => (2, 0),
+            0xd5 => (3, 0),
+            0xca | 0xce | 0xd2 => (4, 0),
+            0xd6 => (5, 0),
+            0xcb | 0xcf | 0xd3 => (8, 0),
+            0xd7 => (9, 0),
+            0xd8 => (17, 0),
+            0xdc => (0, self.number(2)?),
+            0xdd => (0, self.number(4)?),
+            0xde => (0, 2 * self.number(2)?),
+            0xdf => (0, 2 * self.number(4)?),
+            0x00..=0x7f | 0xc0 | 0xc1 | 0xc2 | 0xc3 | 0xe0..=0xff => (0, 0),
+        };
+        let end = self.at.checked_add(usize::try_from(bytes).ok()?)?;
+        self.at = end;
+        (end <= self.payload.len()).then_some(values)
+    }
+
+    /// An unsigned number of some bytes.
+    fn number(&mut self, bytes: usize) -> Option<u64> {
+        let end = self.at.checked_add(bytes)?;
+        let number = self.payload.get(self.at..end)?;
+        self.at = end;
+        Some(
+            number
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        )
+    }
+}
+
 /// A map or array that is being read.
 struct Container<'a> {
     map: bool,
@@ -141,6 +235,15 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn new(payload: &'a [u8]) -> Self {
+        Self {
+            payload,
+            at: 0,
+            out: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+
     /// A scalar, or the beginning of a container.
     fn value(&mut self) -> Result<(), MsgpackError> {
         let offset = self.at;
@@ -218,6 +321,16 @@ impl<'a> Reader<'a> {
 
     /// A key and its colon.
     fn key(&mut self) -> Result<(), MsgpackError> {
+        let key = self.key_text()?;
+        if let Some(container) = self.open.last_mut() {
+            container.key = key;
+        }
+        string::write_json(key, &mut self.out);
+        self.out.push(b':');
+        Ok(())
+    }
+
+    fn key_text(&mut self) -> Result<&'a str, MsgpackError> {
         let offset = self.at;
         let [marker] = self.array()?;
         if !matches!(marker, 0xa0..=0xbf | 0xd9..=0xdb) {
@@ -227,13 +340,7 @@ impl<'a> Reader<'a> {
                 found: name(marker),
             });
         }
-        let key = self.text(marker, offset)?;
-        if let Some(container) = self.open.last_mut() {
-            container.key = key;
-        }
-        string::write_json(key, &mut self.out);
-        self.out.push(b':');
-        Ok(())
+        self.text(marker, offset)
     }
 
     fn open(&mut self, map: bool, left: u32, offset: usize) -> Result<(), MsgpackError> {

@@ -1,5 +1,6 @@
 //! Slack's Web API: one attempt for each call, and typed errors; who calls owns the retries.
 
+pub mod argument;
 mod error;
 pub mod method;
 

@@ -7,13 +7,17 @@ use std::{borrow::Cow, io::Write};
 use bytes::Bytes;
 use djangobot_event::{Event, Value};
 
+use crate::token::BotAccessToken;
 use crate::transport::Origin;
 
 /// Keys of an event's wrapper that are not handed on: tokens, and what has a place of its own.
 const NOT_BESIDE: &[&str] = &["token", "type", "event", "event_id", "team_id"];
 
-/// The keys that hold a token, in payloads that are handed on as they are.
-const TOKENS: &[&str] = &["token", "bot_access_token"];
+/// The key that holds the app's verification token, which has long had its day.
+const VERIFICATION_TOKEN: &str = "token";
+
+/// The key that holds the token with which an app answers as one of its functions. It is the app's, and nobody else's.
+pub const BOT_ACCESS_TOKEN: &str = "bot_access_token";
 
 /// The interactions that Slack takes an answer to, and that want one.
 const ANSWERABLE: &[&str] = &[
@@ -92,7 +96,8 @@ fn event_of(payload: Event) -> (Event, Origin) {
         beside.push(b'}');
         origin.beside = Some(Bytes::from(beside));
     }
-    (without_tokens(event), origin)
+    let event = without_tokens(event, &mut origin);
+    (event, origin)
 }
 
 fn flat(payload: Event) -> (Event, Origin) {
@@ -100,15 +105,20 @@ fn flat(payload: Event) -> (Event, Origin) {
         .text("/team_id")
         .or_else(|| payload.text("/team/id"))
         .or_else(|| payload.text("/user/team_id"));
-    let origin = Origin {
+    let mut origin = Origin {
         team_id: team_id.map(Cow::into_owned),
         ..Origin::default()
     };
-    (without_tokens(payload), origin)
+    let event = without_tokens(payload, &mut origin);
+    (event, origin)
 }
 
-fn without_tokens(mut event: Event) -> Event {
-    for key in TOKENS {
+/// Takes the tokens out of an event; that which is the app's goes to `origin`.
+fn without_tokens(mut event: Event, origin: &mut Origin) -> Event {
+    if let Some(Value::Text(token)) = event.field(BOT_ACCESS_TOKEN) {
+        origin.bot_access_token = Some(BotAccessToken::new(&token));
+    }
+    for key in [VERIFICATION_TOKEN, BOT_ACCESS_TOKEN] {
         if event.field(key).is_some() {
             // What is there can be removed.
             let _ = event.remove(&format!("/{key}"));

@@ -28,13 +28,14 @@ pub mod token;
 pub mod transport;
 pub mod ws;
 
-pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, method};
+pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, argument, method};
 pub use backoff::Backoff;
+pub use envelope::BOT_ACCESS_TOKEN;
 pub use history::History;
 pub use pacing::Pacer;
 pub use roster::Roster;
 pub use rotation::Rotation;
-pub use token::{RefreshToken, Token, TokenError, TokenKind};
+pub use token::{BotAccessToken, RefreshToken, Token, TokenError, TokenKind};
 pub use transport::{Ack, AnswerError, BadFrame, Fatal, Frame, Incoming, Origin, Session};
 
 #[cfg(test)]

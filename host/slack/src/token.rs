@@ -17,6 +17,27 @@ pub struct Token {
 #[derive(Clone)]
 pub struct RefreshToken(SecretString);
 
+/// The token that Slack gives an app with an event, to answer as one of its functions.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BotAccessToken(String);
+
+impl BotAccessToken {
+    pub(crate) fn new(token: &str) -> Self {
+        Self(token.to_owned())
+    }
+
+    /// The token itself, for the app alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BotAccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BotAccessToken")
+    }
+}
+
 /// What a token stands for, as its prefix says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {

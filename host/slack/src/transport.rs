@@ -11,6 +11,7 @@ use bytes::Bytes;
 use djangobot_event::{Event, ParseError};
 
 use crate::api::ApiError;
+use crate::token::BotAccessToken;
 
 pub use ack::{Ack, AnswerError, Given, SOCKET_MODE_LIMIT, Waiting};
 pub(crate) use ack::{SocketAck, frame as ack_frame};
@@ -88,6 +89,8 @@ pub struct Origin {
     pub answerable: bool,
     /// What stood beside the event: a JSON object of `authorizations`, `event_time` and the like. Never a token.
     pub beside: Option<Bytes>,
+    /// The token with which the app answers as one of its functions, which stood in the event.
+    pub bot_access_token: Option<BotAccessToken>,
 }
 
 /// Given for the first time, and nothing more is known.
@@ -102,6 +105,7 @@ impl Default for Origin {
             kind: None,
             answerable: false,
             beside: None,
+            bot_access_token: None,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use djangobot_channels::ChannelName;
-use djangobot_event::Event;
+use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
-use djangobot_slack::{Ack, Frame, Incoming, Session};
+use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -314,17 +314,29 @@ impl Inbound {
 
     async fn put(&mut self, passing: Passing, received: &Received) -> Result<(), Unfit> {
         let Passing {
-            id, kind, event, ..
+            id,
+            kind,
+            mut event,
+            emitted,
+            ..
         } = passing;
         let channel = self.route(&kind)?;
+        let unfit = |error: EditError| Unfit {
+            reason: "edit",
+            sentence: error.to_string(),
+        };
+        // The app's own token, which no plugin sees.
+        if let Some(token) = &received.receipt.origin.bot_access_token
+            && !emitted
+        {
+            let pointer = format!("/{BOT_ACCESS_TOKEN}");
+            event.set(&pointer, token.expose()).map_err(unfit)?;
+        }
         let message = self
             .envelope
             .wrap(event, &id, &channel, received.address(), &self.roster)
             .await
-            .map_err(|error| Unfit {
-                reason: "edit",
-                sentence: error.to_string(),
-            })?;
+            .map_err(unfit)?;
         if let Some(tap) = &self.tap {
             tap.event(&channel, message.event());
         }

@@ -1,6 +1,7 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
 mod answers;
+mod arguments;
 mod custody;
 mod delivery;
 mod destination;

@@ -28,7 +28,7 @@ use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
-use job::{Held, Job, Message, Staying, Taken, Task, Untold, text};
+use job::{Held, Job, Message, Staying, Taken, Task, Undecodable, Untold, text};
 use passing::passing;
 use reading::Reading;
 pub(crate) use reading::Writing;
@@ -249,18 +249,22 @@ impl Outbound {
         Kept { message, stored }
     }
 
-    fn decode(&self, delivery: &Delivery) -> Result<Event, Refusal> {
-        let payload = delivery.payload.clone().map_err(|error| {
-            Refusal::new(
-                "undecodable",
-                format!("The message can't be opened: {error}."),
-            )
-        })?;
-        self.layer.decode(&payload).map_err(|error| {
-            Refusal::new(
-                "undecodable",
-                format!("The message is no dict that a channel layer may carry: {error}."),
-            )
+    fn decode(&self, delivery: &Delivery) -> Result<Event, Undecodable> {
+        let refusal = |detail| Refusal::new("undecodable", detail);
+        let payload = match &delivery.payload {
+            Ok(payload) => payload,
+            Err(error) => {
+                return Err(Undecodable {
+                    refusal: refusal(format!("The message can't be opened: {error}.")),
+                    reply: Reply::unreadable(),
+                });
+            }
+        };
+        self.layer.decode(payload).map_err(|error| Undecodable {
+            refusal: refusal(format!(
+                "The message is not a dict that a channel layer may carry: {error}."
+            )),
+            reply: Reply::from(&self.layer.salvage(payload, Reply::KEYS)),
         })
     }
 
@@ -351,7 +355,7 @@ impl Outbound {
                 let read = self.rules.read(&event);
                 (Some(event), read)
             }
-            Err(refusal) => (None, (Reply::default(), Err(refusal))),
+            Err(Undecodable { refusal, reply }) => (None, (reply, Err(refusal))),
         };
         if let Some(outcome) = message.outcome {
             let (held, is_noted) = (message.held, true);

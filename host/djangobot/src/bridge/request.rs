@@ -7,8 +7,12 @@ use djangobot_event::Event;
 use djangobot_slack::method;
 use serde_json::{Map, Value};
 
+use super::arguments;
+
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
 const MAX_TEXT: usize = 40_000;
+/// Characters of a method's name that a refusal repeats.
+const LONGEST_NAME: usize = 80;
 /// What is called where a message names no method.
 pub(crate) const DEFAULT_METHOD: &str = "chat.postMessage";
 /// What a post may have in place of `text`.
@@ -26,13 +30,85 @@ pub(crate) struct Request {
 }
 
 /// Where an outcome goes, and what the app calls its request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) channel: Option<ChannelName>,
+    /// Why there is no `channel`, where there is none.
+    pub(crate) silence: &'static str,
     /// The caller's `id`, given back as `request`.
     pub(crate) request: Value,
-    /// The method, as far as it is known.
+    /// The method, as the app named it.
     pub(crate) method: String,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self {
+            channel: None,
+            silence: "the message had no reply_channel",
+            request: Value::Null,
+            method: DEFAULT_METHOD.to_owned(),
+        }
+    }
+}
+
+impl Reply {
+    /// The keys that it is read from.
+    pub(crate) const KEYS: &[&str] = &["id", "reply_channel", "method"];
+
+    /// That of a message of which nothing can be read.
+    pub(crate) fn unreadable() -> Self {
+        Self {
+            silence: "the message can't be read, and so its reply_channel can't either",
+            ..Self::default()
+        }
+    }
+
+    /// Reads it, and takes `id` and `reply_channel` out of the message. The error says why there is no channel in spite
+    /// of the key.
+    fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
+        let mut reply = Self {
+            request: keys.remove("id").unwrap_or(Value::Null),
+            ..Self::default()
+        };
+        if let Some(named) = keys.get("method").filter(|it| !is_absent(it)) {
+            let named = named
+                .as_str()
+                .map_or_else(|| named.to_string(), str::to_owned);
+            reply.method = named.chars().take(LONGEST_NAME).collect();
+        }
+        let channel = match keys.remove("reply_channel") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) => ChannelName::new(&name)
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            Some(other) => Err(format!("it is {}", kind(&other))),
+        };
+        let read = match channel {
+            Ok(channel) => {
+                reply.channel = channel;
+                Ok(())
+            }
+            Err(why) => {
+                reply.silence = "its reply_channel can't be the name of a channel";
+                Err(Refusal::new(
+                    "invalid_reply_channel",
+                    format!("`reply_channel` must be a channel's name: {why}."),
+                ))
+            }
+        };
+        (reply, read)
+    }
+}
+
+/// Of a message that can't be read whole, where its outcome goes.
+impl From<&Event> for Reply {
+    fn from(message: &Event) -> Self {
+        match keys_of(message) {
+            Ok(mut keys) => Self::take(&mut keys).0,
+            Err(_) => Self::unreadable(),
+        }
+    }
 }
 
 /// Why something was not sent: Slack's error code or one of its kind, and a sentence.
@@ -90,71 +166,43 @@ pub(crate) struct Rules {
 impl Rules {
     /// Reads a message of `slack.send`. The reply's address is read first, so that a refusal finds its way too.
     pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, Refusal>) {
-        let mut json = Vec::new();
-        message.write_json(&mut json);
-        let mut keys: Map<String, Value> = match serde_json::from_slice(&json) {
+        let mut keys = match keys_of(message) {
             Ok(keys) => keys,
-            Err(error) => {
-                return (
-                    Reply::default(),
-                    Err(Refusal::new(
-                        "invalid_message",
-                        format!("The message can't be read: {error}."),
-                    )),
-                );
-            }
+            Err(refusal) => return (Reply::unreadable(), Err(refusal)),
         };
-        let mut reply = Reply {
-            request: keys.remove("id").unwrap_or(Value::Null),
-            ..Reply::default()
-        };
-        let address = match keys.remove("reply_channel") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) => ChannelName::new(&name)
-                .map(Some)
-                .map_err(|error| error.to_string()),
-            Some(other) => Err(format!("it is {}", kind(&other))),
-        };
-        match address {
-            Ok(channel) => reply.channel = channel,
-            Err(why) => {
-                return (
-                    reply,
-                    Err(Refusal::new(
-                        "invalid_reply_channel",
-                        format!("`reply_channel` must be a channel's name: {why}."),
-                    )),
-                );
-            }
-        }
-        let request = self.request(keys, &mut reply);
+        let (reply, read) = Reply::take(&mut keys);
+        let request = read.and_then(|()| self.request(keys));
         (reply, request)
     }
 
-    fn request(&self, mut keys: Map<String, Value>, reply: &mut Reply) -> Result<Request, Refusal> {
+    fn request(&self, mut keys: Map<String, Value>) -> Result<Request, Refusal> {
         keys.remove("type");
         // Ours: who made the message. Slack would take it for an argument.
         keys.remove("djangobot");
         let method = self.method(keys.remove("method"))?;
-        method.name.clone_into(&mut reply.method);
         let channel = match keys.remove("channel") {
+            None => None,
             Some(Value::String(channel)) if !channel.trim().is_empty() => {
                 Some(channel.trim().to_owned())
             }
-            None | Some(Value::Null | Value::String(_)) => None,
+            // An app whose field is not set must not publish in the default channel what was meant for one place.
             Some(other) => {
+                let found = match other {
+                    Value::String(_) => "an empty text",
+                    _ => kind(&other),
+                };
                 return Err(Refusal::new(
                     "invalid_channel",
                     format!(
-                        "`channel` must be a text, a name or an id; it is {}.",
-                        kind(&other)
+                        "`channel` must be a text, a name or an id; it is {found}. Leave it out to post into #{}.",
+                        self.default_channel.trim_start_matches('#')
                     ),
                 ));
             }
         };
         let mut request = Request {
             method,
-            arguments: keys,
+            arguments: arguments::convert(method, keys)?,
             channel,
         };
         if matches!(method.name, "chat.postMessage" | "chat.postEphemeral") {
@@ -168,8 +216,8 @@ impl Rules {
 
     fn method(&self, named: Option<Value>) -> Result<&'static method::Method, Refusal> {
         let name = match named {
-            None | Some(Value::Null) => DEFAULT_METHOD.to_owned(),
-            Some(Value::String(name)) => name,
+            Some(Value::String(name)) if !name.is_empty() => name,
+            None | Some(Value::Null | Value::String(_)) => DEFAULT_METHOD.to_owned(),
             Some(other) => {
                 return Err(Refusal::new(
                     "unknown_method",
@@ -178,10 +226,11 @@ impl Rules {
             }
         };
         let Some(method) = method::get(&name) else {
-            return Err(Refusal::new(
-                "unknown_method",
-                format!("Slack's Web API has no method {name:.80?}."),
-            ));
+            let mut detail = format!("Slack's Web API has no method {name:.80?}.");
+            if let Some(near) = method::nearest(&name) {
+                detail.push_str(&format!(" Did you mean {}?", near.name));
+            }
+            return Err(Refusal::new("unknown_method", detail));
         };
         let allowed = |glob: &String| match glob.strip_suffix('*') {
             Some(start) => name.starts_with(start),
@@ -200,28 +249,19 @@ impl Rules {
 
 /// What Slack would refuse or cut of a post, said before it is sent.
 fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
-    match arguments.get("text") {
-        Some(Value::String(text)) => {
-            let length = text.chars().count();
-            if length > MAX_TEXT {
-                return Err(Refusal::new(
-                    "msg_too_long",
-                    format!(
-                        "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
-                    ),
-                ));
-            }
-        }
-        None | Some(Value::Null) => {}
-        Some(other) => {
+    if let Some(Value::String(text)) = arguments.get("text") {
+        let length = text.chars().count();
+        if length > MAX_TEXT {
             return Err(Refusal::new(
-                "invalid_text",
-                format!("`text` must be a text; it is {}.", kind(other)),
+                "msg_too_long",
+                format!(
+                    "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
+                ),
             ));
         }
     }
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
-        None | Some(Value::Null) => false,
+        None => false,
         Some(Value::String(text)) => !text.trim().is_empty(),
         Some(Value::Array(items)) => !items.is_empty(),
         Some(_) => true,
@@ -235,9 +275,24 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     ))
 }
 
-fn kind(value: &Value) -> &'static str {
+/// The keys of a message and their values.
+fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
+    let mut json = Vec::new();
+    message.write_json(&mut json);
+    serde_json::from_slice(&json).map_err(|error| {
+        let detail = format!("The message can't be read: {error}.");
+        Refusal::new("invalid_message", detail)
+    })
+}
+
+/// Whether a value says no more than if its key were not there: Python's `None`, an empty text.
+fn is_absent(value: &Value) -> bool {
+    matches!(value, Value::Null) || matches!(value, Value::String(text) if text.is_empty())
+}
+
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "null",
+        Value::Null => "None",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a text",
@@ -281,13 +336,19 @@ mod tests {
             let (_, outcome) = read(json);
             let refusal = outcome.unwrap_err();
             assert_eq!(refusal.error, error, "{json:.60}");
-            assert!(refusal.detail.ends_with('.'), "{}", refusal.detail);
+            assert!(refusal.detail.ends_with(['.', '?']), "{}", refusal.detail);
         };
         check("{}", "no_text");
         check(r#"{"text":"  "}"#, "no_text");
         check(r#"{"blocks":[]}"#, "no_text");
         check(r#"{"text":5}"#, "invalid_text");
         check(r#"{"text":"x","channel":5}"#, "invalid_channel");
+        for absent in ["null", "\"\"", "\"  \"", "false", "[]"] {
+            for method in ["chat.postMessage", "chat.update"] {
+                let message = format!(r#"{{"text":"x","method":"{method}","channel":{absent}}}"#);
+                check(&message, "invalid_channel");
+            }
+        }
         check(r#"{"text":"x","method":"no.such"}"#, "unknown_method");
         check(r#"{"method":"admin.users.list"}"#, "method_not_allowed");
         check(
@@ -298,6 +359,47 @@ mod tests {
             &format!(r#"{{"text":"{}"}}"#, "x".repeat(40_001)),
             "msg_too_long",
         );
+    }
+
+    #[test]
+    fn a_refusal_names_the_method_that_was_refused() {
+        let check = |json: &str, method: &str| {
+            let (reply, outcome) = read(json);
+            assert!(outcome.is_err(), "{json}");
+            assert_eq!(reply.method, method, "{json}");
+        };
+        check(
+            r#"{"text":"x","method":"chat.postMesage"}"#,
+            "chat.postMesage",
+        );
+        check(r#"{"method":"admin.users.list"}"#, "admin.users.list");
+        check(r#"{"method":5}"#, "5");
+        check(r#"{"method":["chat.update"]}"#, r#"["chat.update"]"#);
+        check(
+            &format!(r#"{{"method":"{}"}}"#, "x".repeat(200)),
+            &"x".repeat(80),
+        );
+        for absent in [r#"{}"#, r#"{"method":null}"#, r#"{"method":""}"#] {
+            check(absent, "chat.postMessage");
+        }
+        check(
+            r#"{"method":"chat.update","reply_channel":"a b"}"#,
+            "chat.update",
+        );
+        let (_, outcome) = read(r#"{"text":"x","method":"chat.postMesage"}"#);
+        let detail = outcome.unwrap_err().detail;
+        assert!(
+            detail.ends_with("Did you mean chat.postMessage?"),
+            "{detail}"
+        );
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_broken_message_says_where_its_refusal_goes() {
+        let broken = r#"{"x":NaN,"reply_channel":"app","id":7,"method":"chat.update"}"#;
+        let reply = Reply::from(&Event::salvage(broken.as_bytes(), Reply::KEYS));
+        assert_eq!(reply.channel.unwrap().as_str(), "app");
+        assert_eq!((reply.request, &*reply.method), (7.into(), "chat.update"));
     }
 
     #[test]

@@ -12,11 +12,13 @@ use crate::cli::SlackArgs;
 
 /// What `slack.send` may call unless `slack.methods` says otherwise.
 const METHODS: &[&str] = &[
+    "assistant.*",
     "chat.*",
     "reactions.*",
     "conversations.open",
     "files.getUploadURLExternal",
     "files.completeUploadExternal",
+    "functions.*",
     "views.*",
 ];
 /// How long an app has to answer a slash command and the like; Slack waits for 3 seconds.

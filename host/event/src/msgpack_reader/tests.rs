@@ -214,3 +214,57 @@ fn of_a_key_that_comes_twice_the_last_one_counts() {
     assert_eq!(event.get("/a"), Some(crate::Value::Int(2)));
     assert!(event.notes().duplicate_keys);
 }
+
+#[test]
+fn what_is_wanted_of_a_broken_message_is_read_whatever_stands_beside_it() {
+    let check = |payload: &[u8], expect: &str| {
+        let found = Event::salvage_msgpack(payload, &["reply_channel", "id"]);
+        assert_eq!(format!("{found:?}"), expect);
+    };
+    let whole = Value::Map(vec![
+        (7.into(), "an int key".into()),
+        (Value::Binary(b"id".to_vec()), "a key of bytes".into()),
+        ("reply_channelx".into(), "another".into()),
+        (
+            "deep".into(),
+            map(&[("x", vec![f64::NAN.into(), Value::F32(f32::INFINITY)].into())]),
+        ),
+        ("time".into(), Value::Ext(-1, vec![0; 12])),
+        ("bytes".into(), Value::Binary(vec![0xff; 300])),
+        ("reply_channel".into(), Value::Binary(b"app".to_vec())),
+        (
+            "id".into(),
+            map(&[(
+                "n",
+                vec![Value::from(1), (-5).into(), u64::MAX.into()].into(),
+            )]),
+        ),
+    ]);
+    let expect = r#"{"reply_channel":"app","id":{"n":[1,-5,18446744073709551615]}}"#;
+    let payload = packed(&whole);
+    assert!(Event::from_msgpack(&payload).is_err());
+    check(&payload, expect);
+    // What follows, and what is cut off behind them, does not matter.
+    check(&[&payload[..], b"more"].concat(), expect);
+    check(&payload[..payload.len() - 1], r#"{"reply_channel":"app"}"#);
+    for at in 0..payload.len() {
+        Event::salvage_msgpack(&payload[..at], &["reply_channel"]);
+    }
+    // A value that itself can't be read is not found.
+    check(
+        &packed(&map(&[
+            ("id", f64::NAN.into()),
+            ("reply_channel", "a".into()),
+        ])),
+        r#"{"reply_channel":"a"}"#,
+    );
+    for nothing in [
+        &b""[..],
+        b"\x93\x01\x02\x03",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x81\xc1",
+        b"\x81\xc6\xff\xff\xff\xff",
+    ] {
+        check(nothing, "{}");
+    }
+}

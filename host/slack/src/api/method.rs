@@ -44,6 +44,32 @@ pub fn get(name: &str) -> Option<&'static Method> {
     methods.get(at)
 }
 
+/// The method that was meant by a name that none has: one that differs by a slip or two, or in its letters' case, or
+/// is written as Python's SDK writes it, `chat_postMessage`.
+pub fn nearest(name: &str) -> Option<&'static Method> {
+    const LONGEST: usize = 80;
+    if name.len() > LONGEST {
+        return None;
+    }
+    // `channels.list` and the like, which Slack retired.
+    const RETIRED: &[&str] = &["channels.", "groups.", "im.", "mpim."];
+    let plain = |name: &str| name.replace(['_', '/', ' '], ".").to_ascii_lowercase();
+    let mut wrong = plain(name);
+    if let Some(rest) = RETIRED.iter().find_map(|family| wrong.strip_prefix(family)) {
+        wrong = format!("conversations.{rest}");
+    }
+    let distance = |method: &'static Method| {
+        let distance = strsim::damerau_levenshtein(&wrong, &plain(method.name));
+        (distance, method)
+    };
+    let (distance, method) = all()
+        .iter()
+        .map(distance)
+        .min_by_key(|(distance, _)| *distance)?;
+    // Of a short name, a slip is a larger part.
+    (distance <= (wrong.chars().count() / 6).clamp(1, 3)).then_some(method)
+}
+
 /// All methods, ordered by name.
 pub fn all() -> &'static [Method] {
     &METHODS
@@ -105,6 +131,25 @@ mod tests {
             assert_eq!(get(method.name), Some(method));
         }
         assert_eq!(get("chat.postmessage"), None);
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_one_is_known() {
+        let check = |name: &str, expect: Option<&str>| {
+            assert_eq!(nearest(name).map(|method| method.name), expect, "{name}");
+        };
+        check("chat.postmessage", Some("chat.postMessage"));
+        check("chat_postMessage", Some("chat.postMessage"));
+        check("chat.postMesage", Some("chat.postMessage"));
+        check("chat.sendMessage", None);
+        check("reaction.add", Some("reactions.add"));
+        check("view.open", Some("views.open"));
+        check("files_upload_v2", None);
+        check("conversation.open", Some("conversations.open"));
+        check("channels.list", Some("conversations.list"));
+        check("no.such", None);
+        check("", None);
+        check(&"x".repeat(1000), None);
     }
 
     #[test]

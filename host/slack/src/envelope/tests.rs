@@ -121,6 +121,19 @@ fn other_payloads_stay_flat_and_lose_their_token() {
 }
 
 #[test]
+fn the_token_of_a_function_is_kept_apart_for_the_app() {
+    let event = json!({"type": "function_executed", "function_execution_id": "Fx1", "bot_access_token": "xwfp-hush"});
+    let (event, origin) = opened("events_api", &json!({"event": event, "team_id": "T1"}));
+    assert_eq!(
+        event,
+        json!({"type": "function_executed", "function_execution_id": "Fx1"})
+    );
+    let token = origin.bot_access_token.as_ref().map(BotAccessToken::expose);
+    assert_eq!(token, Some("xwfp-hush"));
+    assert!(!format!("{origin:?}").contains("hush"), "{origin:?}");
+}
+
+#[test]
 fn the_id_of_a_broken_envelope_is_found_where_it_can_be() {
     let check = |frame: &[u8], expect: Option<&str>| {
         assert_eq!(

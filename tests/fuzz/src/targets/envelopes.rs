@@ -114,7 +114,7 @@ fn check(input: &[u8]) {
     }
 }
 
-/// The event must be what lies in the frame, less its tokens.
+/// The event must be what lies in the frame, less its tokens: that of a function is kept apart.
 fn check_event(event: &Event, frame: &Event) {
     let notes = frame.notes();
     if notes.big_integers || notes.lone_surrogates {

@@ -33,8 +33,17 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// Keys that are looked for in what can't be read, too.
+const WANTED: &[&str] = &["type", "channel", "reply_channel"];
+
 fn check(input: &[u8]) {
     let ours = proportion::bounded(input, 96, || Event::from_msgpack(input));
+    let salvaged = proportion::bounded(input, 96, || Event::salvage_msgpack(input, WANTED));
+    if let Ok(event) = &ours {
+        for key in WANTED {
+            assert_eq!(salvaged.field(key), event.field(key), "{key}");
+        }
+    }
     let mut rest = input;
     let theirs = rmpv::decode::read_value(&mut rest)
         .ok()

@@ -48,7 +48,7 @@ impl Staying {
 pub(super) struct Message {
     pub(super) held: Held,
     pub(super) key: Key,
-    pub(super) content: Result<Event, Refusal>,
+    pub(super) content: Result<Event, Undecodable>,
     /// It has been through the plugins.
     pub(super) is_passed: bool,
     pub(super) doubt: Doubt,
@@ -58,6 +58,13 @@ pub(super) struct Message {
     pub(super) age: Duration,
     /// What came of it already: only the app has to be told.
     pub(super) outcome: Option<Outcome>,
+}
+
+/// A message that can't be decoded whole.
+pub(super) struct Undecodable {
+    pub(super) refusal: Refusal,
+    /// Where that goes, as far as it can be read.
+    pub(super) reply: Reply,
 }
 
 /// A message that is not finished.
@@ -100,7 +107,11 @@ pub(super) type Outcome = Result<Value, Refusal>;
 
 impl Message {
     /// One that the layer gave.
-    pub(super) fn given(delivery: Delivery, content: Result<Event, Refusal>, wire: Wire) -> Self {
+    pub(super) fn given(
+        delivery: Delivery,
+        content: Result<Event, Undecodable>,
+        wire: Wire,
+    ) -> Self {
         Self {
             key: Key::of(&delivery, wire),
             content,
@@ -119,11 +130,12 @@ impl Message {
     /// One that waited on the disk, perhaps since an earlier run.
     pub(super) fn of(entry: Entry, left: &Left) -> Self {
         let is_left = entry.id.number() <= left.newest;
-        let content = Event::parse(entry.message).map_err(|error| {
-            Refusal::new(
+        let content = Event::parse(entry.message.clone()).map_err(|error| Undecodable {
+            refusal: Refusal::new(
                 "undecodable",
                 format!("The message can't be read from the outbox: {error}."),
-            )
+            ),
+            reply: Reply::from(&Event::salvage(&entry.message, Reply::KEYS)),
         });
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let age = now.unwrap_or_default().as_secs_f64() - entry.at;

@@ -113,7 +113,7 @@ impl Outbound {
                     let kept = copy(message, &mut event, "/reply_channel")
                         .and_then(|()| copy(message, &mut event, "/id"));
                     let task = match kept {
-                        Ok(()) => self.task(&event),
+                        Ok(()) => self.task(&event).1,
                         Err(error) => Task::Refuse(unfit(&error)),
                     };
                     parts.own = Some((event, task));
@@ -133,25 +133,21 @@ impl Outbound {
         parts
     }
 
-    fn task(&self, event: &Event) -> Task {
+    fn task(&self, event: &Event) -> (Reply, Task) {
         match self.rules.read(event) {
-            (_, Ok(request)) => Task::Send(request),
-            (_, Err(refusal)) => Task::Refuse(refusal),
+            (reply, Ok(request)) => (reply, Task::Send(request)),
+            (reply, Err(refusal)) => (reply, Task::Refuse(refusal)),
         }
     }
 
     /// What a plugin put beside a message: nobody is told of it, and a failure is a dead letter.
     fn beside(&self, key: Key, event: &Event, held: Held, of: &Taken) -> Job {
-        let task = self.task(event);
+        let (Reply { method, .. }, task) = self.task(event);
         let mut record = of.record.clone();
         (record.key, record.doubt, record.is_repeat) = (key, Doubt::None, false);
         record.row = match held {
             Held::Outbox(row) => Some(row),
             Held::Layer(..) | Held::Nowhere => None,
-        };
-        let method = match &task {
-            Task::Send(request) => request.method.name.to_owned(),
-            Task::Pass(_) | Task::Refuse(_) => String::new(),
         };
         let reply = Reply {
             method,

@@ -42,8 +42,8 @@ impl Outbound {
                     self.finish(receiver, held, ts(&answer)).await;
                 }
                 Err(refusal) => {
-                    let why = "the message had no reply_channel";
-                    self.give_up(receiver, held, &reply, refusal, why).await;
+                    self.give_up(receiver, held, &reply, refusal, reply.silence)
+                        .await;
                 }
             }
             return Ended::Told;

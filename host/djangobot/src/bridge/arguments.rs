@@ -1,0 +1,236 @@
+//! Arguments as Python has them, made into those that Slack takes: `None` is left out, lists get commas, timestamps stay
+//! texts. What can't be made into the argument's type is refused with a sentence.
+
+use djangobot_slack::argument::{self, Argument, ArgumentType};
+use djangobot_slack::method::Method;
+use serde_json::{Map, Value};
+
+use super::request::{Refusal, kind};
+
+/// Up to here, a double tells all moments of six decimals apart.
+const LAST_EXACT: f64 = 4_294_967_296.0;
+/// Characters of a wrong value that a refusal repeats.
+const LONGEST_SHOWN: usize = 40;
+
+/// Makes the arguments of a call of `method` into those that Slack takes.
+pub(super) fn convert(
+    method: &Method,
+    arguments: Map<String, Value>,
+) -> Result<Map<String, Value>, Refusal> {
+    let mut converted = Map::with_capacity(arguments.len());
+    for (name, value) in arguments {
+        let known = argument::get(method.name, &name);
+        if is_absent(&value, known) {
+            continue;
+        }
+        if name == "token" {
+            return Err(Refusal::new(
+                "invalid_arguments",
+                "`token` is not taken from messages: djangobot calls Slack with its own. Leave it out.",
+            ));
+        }
+        // What people read is never a number by intent.
+        let is_said = name == "text";
+        let value = match known {
+            Some(_) if is_said && value.is_number() => Err("must be a text; it is a number".into()),
+            Some(argument) => of_type(argument.kind, value),
+            None => Ok(value),
+        };
+        let value = value.map_err(|why| {
+            let code = if is_said {
+                "invalid_text"
+            } else {
+                "invalid_arguments"
+            };
+            Refusal::new(code, format!("`{name}` of {} {why}.", method.name))
+        })?;
+        // A list or a layout may have had nothing else in it.
+        if !is_absent(&value, known) {
+            converted.insert(name, value);
+        }
+    }
+    Ok(converted)
+}
+
+/// Whether an argument says no more than if it were not there.
+fn is_absent(value: &Value, known: Option<Argument>) -> bool {
+    let keeps_empty = known.is_none_or(|it| it.keeps_empty);
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() && !keeps_empty,
+        _ => false,
+    }
+}
+
+/// The value as Slack takes it, or why it is none of the type.
+fn of_type(wanted: ArgumentType, value: Value) -> Result<Value, String> {
+    match wanted {
+        ArgumentType::Text | ArgumentType::Channel | ArgumentType::User => text(value),
+        ArgumentType::Ts => timestamp(value),
+        ArgumentType::Time => moment(value),
+        ArgumentType::Int => integer(value),
+        ArgumentType::Bool => boolean(value),
+        ArgumentType::List | ArgumentType::Channels | ArgumentType::Users => joined(value),
+        ArgumentType::Layout => structure(value).map(without_nulls),
+        ArgumentType::Json => structure(value),
+    }
+}
+
+fn text(value: Value) -> Result<Value, String> {
+    match value {
+        Value::String(_) => Ok(value),
+        Value::Number(number) if !number.is_f64() => Ok(number.to_string().into()),
+        other => Err(format!("must be a text; it is {}", kind(&other))),
+    }
+}
+
+/// A message's timestamp. A float has all its digits where it was made from one, and that shows.
+fn timestamp(value: Value) -> Result<Value, String> {
+    match value {
+        Value::String(_) => Ok(value),
+        Value::Number(number) => match number.as_f64().and_then(exact) {
+            Some(text) => Ok(text.into()),
+            None => Err(format!(
+                "must be the text that Slack gave, such as \"1602251441.001700\"; it is the number {number}, \
+                 which has lost digits of it"
+            )),
+        },
+        other => Err(format!(
+            "must be the text that Slack gave, such as \"1602251441.001700\"; it is {}",
+            kind(&other)
+        )),
+    }
+}
+
+/// The timestamp of which `number` is the float, if it is that of one.
+fn exact(number: f64) -> Option<String> {
+    let text = format!("{number:.6}");
+    let is_exact =
+        number.fract() != 0.0 && (0.0..LAST_EXACT).contains(&number) && text.parse() == Ok(number);
+    is_exact.then_some(text)
+}
+
+/// A moment, of which any number is one.
+fn moment(value: Value) -> Result<Value, String> {
+    match value {
+        Value::String(_) => Ok(value),
+        Value::Number(number) => Ok(match number.as_f64() {
+            Some(float) if number.is_f64() => format!("{float:.6}").into(),
+            _ => number.to_string().into(),
+        }),
+        other => Err(format!(
+            "must be Unix seconds, as a text or a number; it is {}",
+            kind(&other)
+        )),
+    }
+}
+
+fn integer(value: Value) -> Result<Value, String> {
+    let whole = |number: f64| {
+        let is_whole = number.fract() == 0.0 && number.abs() < LAST_EXACT;
+        is_whole.then_some(number as i64)
+    };
+    let found = match &value {
+        Value::Number(number) if !number.is_f64() => return Ok(value),
+        Value::Number(number) => number.as_f64().and_then(whole),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let why = || format!("must be an integer; it is {}", shown(&value));
+    found.map(Value::from).ok_or_else(why)
+}
+
+fn boolean(value: Value) -> Result<Value, String> {
+    let found = match &value {
+        Value::Bool(value) => Some(*value),
+        Value::Number(number) => match number.as_i64() {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        },
+        Value::String(text) => match &*text.trim().to_ascii_lowercase() {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    let why = || format!("must be True or False; it is {}", shown(&value));
+    found.map(Value::from).ok_or_else(why)
+}
+
+/// Texts with commas between them.
+fn joined(value: Value) -> Result<Value, String> {
+    let items = match value {
+        Value::Array(items) => items,
+        Value::String(_) => return Ok(value),
+        Value::Number(_) => return text(value),
+        other => {
+            return Err(format!(
+                "must be a list of texts, or one text with commas; it is {}",
+                kind(&other)
+            ));
+        }
+    };
+    let mut texts = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Value::Null => {}
+            Value::String(item) if item.trim().is_empty() => {}
+            Value::String(item) => texts.push(item.trim().to_owned()),
+            Value::Number(number) if !number.is_f64() => texts.push(number.to_string()),
+            other => {
+                return Err(format!(
+                    "must be a list of texts; {} is in it",
+                    kind(&other)
+                ));
+            }
+        }
+    }
+    Ok(texts.join(",").into())
+}
+
+/// A dict or a list, or the JSON text of one, as `json.dumps` gives it.
+fn structure(value: Value) -> Result<Value, String> {
+    match value {
+        Value::Object(_) | Value::Array(_) => Ok(value),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(read @ (Value::Object(_) | Value::Array(_))) => Ok(read),
+            _ => {
+                Err("must be a list or a dict, or the JSON text of one; it is another text".into())
+            }
+        },
+        other => Err(format!("must be a list or a dict; it is {}", kind(&other))),
+    }
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let items = items.into_iter().filter(|item| !item.is_null());
+            items.map(without_nulls).collect()
+        }
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            fields
+                .map(|(name, value)| (name, without_nulls(value)))
+                .collect()
+        }
+        other => other,
+    }
+}
+
+/// A wrong value, as a refusal repeats it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => {
+            let text: String = text.chars().take(LONGEST_SHOWN).collect();
+            format!("the text {text:?}")
+        }
+        other => kind(other).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

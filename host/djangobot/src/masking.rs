@@ -1,0 +1,148 @@
+//! Tokens and the contents of files, taken out of what people get to see: dead letters, a developer's screen.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// What stands in the place of a token.
+const MASK: &str = "(a token)";
+/// How the tokens of Slack begin: `xoxb-`, `xoxe.xoxp-`, `xapp-`, and `xwfp-` for those that come with an event.
+const PREFIXES: &[&str] = &["xox", "xapp-", "xwfp-"];
+/// Characters of a file's content that are shown.
+const LONGEST_CONTENT: usize = 200;
+
+/// `message`, JSON or other bytes, without the tokens in it.
+pub(crate) fn without_tokens(message: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(mut value) = serde_json::from_slice::<Value>(message) else {
+        return without_words(message);
+    };
+    match mask_tokens(&mut value) {
+        true => Cow::Owned(value.to_string().into_bytes()),
+        false => Cow::Borrowed(message),
+    }
+}
+
+/// Masks each token in `value`: what has the shape of one, and what stands under a key that says so. Tells whether there
+/// was any.
+pub(crate) fn mask_tokens(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) if is_token(text) => {
+            *value = MASK.into();
+            true
+        }
+        Value::Array(items) => {
+            let masked = items.iter_mut().map(mask_tokens);
+            masked.fold(false, |any, one| any | one)
+        }
+        Value::Object(fields) => {
+            let masked = fields.iter_mut().map(|(key, value)| match value {
+                Value::String(text) if is_named_token(key) && !text.is_empty() => {
+                    *value = MASK.into();
+                    true
+                }
+                other => mask_tokens(other),
+            });
+            masked.fold(false, |any, one| any | one)
+        }
+        _ => false,
+    }
+}
+
+fn is_named_token(key: &str) -> bool {
+    key == "token" || key.ends_with("_token")
+}
+
+fn is_token(text: &str) -> bool {
+    PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+        && text.contains('-')
+        && text.bytes().all(is_of_token)
+}
+
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+/// In what is not JSON, stars stand for each sign of a token, so that lengths stay what they are.
+fn without_words(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut masked = Cow::Borrowed(bytes);
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let begins = |prefix: &&str| rest.starts_with(prefix.as_bytes());
+        match PREFIXES.iter().find(|prefix| begins(prefix)) {
+            Some(_) => {
+                let end = rest.iter().position(|byte| !is_of_token(*byte));
+                let length = end.unwrap_or(rest.len());
+                masked.to_mut()[at..at + length].fill(b'*');
+                at += length;
+            }
+            None => at += 1,
+        }
+    }
+    masked
+}
+
+/// Shortens the contents of the files in a message of `slack.send`.
+pub(crate) fn shorten_contents(message: &mut Value) {
+    let Some(message) = message.as_object_mut() else {
+        return;
+    };
+    for key in ["file", "files"] {
+        match message.get_mut(key) {
+            Some(Value::Array(files)) => files.iter_mut().for_each(shorten_content),
+            Some(file) => shorten_content(file),
+            None => {}
+        }
+    }
+}
+
+fn shorten_content(file: &mut Value) {
+    let Some(content) = file.get_mut("content") else {
+        return;
+    };
+    let length = match &*content {
+        Value::String(text) => text.len(),
+        other => other.to_string().len(),
+    };
+    if length > LONGEST_CONTENT {
+        *content = format!("({length} characters)").into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tokens_are_masked_wherever_they_stand() {
+        let check = |message: Value, expect: Value| {
+            let text = message.to_string();
+            let masked = without_tokens(text.as_bytes());
+            assert_eq!(serde_json::from_slice::<Value>(&masked).unwrap(), expect);
+        };
+        check(
+            json!({"token": "hush", "event": {"bot_access_token": "xwfp-1-a", "n": 1}, "list": ["xoxb-1-2-abc"]}),
+            json!({"token": MASK, "event": {"bot_access_token": MASK, "n": 1}, "list": [MASK]}),
+        );
+        let harmless = json!({"text": "xoxb- is how tokens begin", "token": null, "x": "xoxo"});
+        check(harmless.clone(), harmless.clone());
+        let text = harmless.to_string();
+        assert!(matches!(without_tokens(text.as_bytes()), Cow::Borrowed(_)));
+        assert_eq!(
+            &*without_tokens(b"\xc1 xoxb-1-a\x00xapp-x"),
+            b"\xc1 ********\x00******"
+        );
+    }
+
+    #[test]
+    fn contents_of_files_are_shortened() {
+        let mut message =
+            json!({"file": {"content": "x".repeat(1000)}, "files": [{"content": "hi"}, {}, 5]});
+        shorten_contents(&mut message);
+        assert_eq!(
+            message,
+            json!({"file": {"content": "(1000 characters)"}, "files": [{"content": "hi"}, {}, 5]})
+        );
+    }
+}
