@@ -59,7 +59,7 @@ impl Reply {
     /// That of a message of which nothing can be read.
     pub(crate) fn unreadable() -> Self {
         Self {
-            silence: "the message can't be read, and so its reply_channel can't either",
+            silence: "no reply_channel can be read in it",
             ..Self::default()
         }
     }
@@ -105,7 +105,11 @@ impl Reply {
 impl From<&Event> for Reply {
     fn from(message: &Event) -> Self {
         match keys_of(message) {
-            Ok(mut keys) => Self::take(&mut keys).0,
+            Ok(mut keys) if keys.contains_key("reply_channel") => Self::take(&mut keys).0,
+            Ok(mut keys) => Self {
+                silence: Self::unreadable().silence,
+                ..Self::take(&mut keys).0
+            },
             Err(_) => Self::unreadable(),
         }
     }
