@@ -96,9 +96,11 @@ impl Core {
             };
             asked && workspace.sees(event.audience, socket.user)
         });
-        if self.deliveries.has_app()
-            && let Some(event) = wrapper::subscribed(workspace, &event)
-        {
+        let given = match self.deliveries.has_app() {
+            true => wrapper::given(workspace, &event, self.options.subscriptions.as_deref()),
+            false => Vec::new(),
+        };
+        for event in given {
             let lane = event["channel"].as_str().unwrap_or_default().to_owned();
             let callback = wrapper::event_callback(workspace, event);
             self.deliveries

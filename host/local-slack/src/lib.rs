@@ -105,6 +105,12 @@ pub struct Options {
     pub retry_delays: [Duration; 3],
     /// How long after a `disconnect` with the reason `warning` a connection is closed; Slack gives about 10 s.
     pub warning_time: Duration,
+    /// What the app is subscribed to, by Slack's names: `message.channels`, `app_mention`, `reaction_added`. `None`: to
+    /// all that its bot may see, but for `app_mention`.
+    pub subscriptions: Option<Vec<String>>,
+    /// How often a minute `conversations.history` and `conversations.replies` may each be called, for 15 messages: once
+    /// with Slack, for apps that are distributed outside of its Marketplace. `None`: at their tier's rate.
+    pub history_per_minute: Option<u32>,
     /// Whether calls beyond Slack's rates are answered with 429: one post a second in each channel, in bursts of up
     /// to 10, and for other methods their tier's calls a minute.
     pub rate_limits: bool,
@@ -291,6 +297,8 @@ impl Default for Options {
                 Duration::from_secs(300),
             ],
             warning_time: Duration::from_secs(10),
+            subscriptions: None,
+            history_per_minute: None,
             rate_limits: false,
             ping_interval: Duration::from_secs(15),
             url_lifetime: Duration::from_secs(30),

@@ -405,6 +405,12 @@ fn attempt(
         let spent = lock(&core.access).spend(name, method.per_minute, burst);
         spent.map_err(Refusal::too_fast)?;
     }
+    if let Some(per_minute) = core.options.history_per_minute
+        && messages::LIMITED.contains(&name)
+    {
+        let spent = lock(&core.access).spend(&format!("limited {name}"), per_minute, 1);
+        spent.map_err(Refusal::too_fast)?;
+    }
     let mut request = Request {
         core,
         speaker,

@@ -1,8 +1,8 @@
 //! How fast Slack may be called: a budget for each method and channel, and the pauses that Slack asked for.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,6 +28,19 @@ const WORKSPACE: Budget = Budget {
 /// Where the posts of a workspace are counted: no method is called so, and Slack never limits it by a 429 of its own.
 const ALL_POSTS: &str = "posts";
 
+/// What reads conversations: apps that are distributed outside of Slack's Marketplace may call each of these once a
+/// minute, for 15 messages (<https://docs.slack.dev/apis/web-api/rate-limits/#rate-limits-for-non-marketplace-apps>).
+const HISTORY: [&str; 2] = ["conversations.history", "conversations.replies"];
+
+/// Who is limited after so few calls of a minute, which are far within the tier, is limited by that rule.
+const FEW: usize = 10;
+
+/// The longest time between two calls that this rule is known to ask for.
+const HISTORY_EVERY: Duration = Duration::from_secs(60);
+
+/// The rule was noticed that long ago: it may no longer hold, and one call shows.
+const NOTICED: Duration = Duration::from_secs(3600);
+
 /// Lets calls through at the rate that Slack's tiers allow, and stops where Slack said that we are too fast.
 ///
 /// A budget is held for each method; for methods that post there is one for each channel too, and one for the workspace.
@@ -41,6 +54,16 @@ pub struct Pacer {
 struct Shared {
     speed: f64,
     lanes: Mutex<HashMap<Lane, State>>,
+    history: Mutex<HistoryLimit>,
+}
+
+/// What was noticed of the rule for [`HISTORY`].
+#[derive(Debug, Default)]
+struct HistoryLimit {
+    /// When the latest calls of each method went out, at most [`FEW`].
+    calls: [VecDeque<Instant>; HISTORY.len()],
+    /// How long one call has to wait for another, and when that was noticed last.
+    every: Option<(Duration, Instant)>,
 }
 
 /// A method and, where that has limits of its own, a channel.
@@ -74,6 +97,7 @@ impl Pacer {
             shared: Arc::new(Shared {
                 speed,
                 lanes: Mutex::default(),
+                history: Mutex::default(),
             }),
         }
     }
@@ -92,6 +116,7 @@ impl Pacer {
     /// No pause is longer than an hour.
     pub fn limited(&self, method: &str, channel: Option<&str>, retry_after: Duration) {
         let now = Instant::now();
+        self.history().limited(method, now, retry_after);
         let lane = (
             method.to_owned(),
             channel.filter(|_| posts(method)).map(String::from),
@@ -106,11 +131,19 @@ impl Pacer {
             .max(now + retry_after.min(MAX_RETRY_AFTER));
     }
 
+    /// How long one call that reads a conversation has to wait for the one before, where Slack lets this app make about
+    /// one a minute; `None` where it was not seen to. Such a call gets 15 messages at most.
+    pub fn history_every(&self) -> Option<Duration> {
+        self.history().every(Instant::now())
+    }
+
     /// How long a call would have to wait now; nothing is counted.
     pub fn wait(&self, method: &str, channel: Option<&str>) -> Duration {
         let now = Instant::now();
+        let budgets = self.budgets(method, channel, now);
         let lanes = self.lanes();
-        let free_at = budgets(method, channel, self.shared.speed)
+        let free_at = budgets
+            .into_iter()
             .map(|(lane, budget)| lanes.get(&lane).map_or(now, |state| state.free_at(budget)))
             .max();
         free_at.map_or(Duration::ZERO, |free_at| {
@@ -121,20 +154,21 @@ impl Pacer {
     /// Takes a call from all its budgets, or from none and says when to come again.
     fn try_take(&self, method: &str, channel: Option<&str>) -> Result<(), Instant> {
         let now = Instant::now();
+        let budgets = self.budgets(method, channel, now);
         let mut lanes = self.lanes();
         if lanes.len() > SWEEP_ABOVE {
             lanes.retain(|_, state| state.full_at > now || state.paused_until > now);
         }
         let mut free_at = now;
-        for (lane, budget) in budgets(method, channel, self.shared.speed) {
+        for (lane, budget) in &budgets {
             free_at = lanes
-                .get(&lane)
-                .map_or(free_at, |state| free_at.max(state.free_at(budget)));
+                .get(lane)
+                .map_or(free_at, |state| free_at.max(state.free_at(*budget)));
         }
         if free_at > now {
             return Err(free_at);
         }
-        for (lane, budget) in budgets(method, channel, self.shared.speed) {
+        for (lane, budget) in budgets {
             if let Some(budget) = budget {
                 let state = lanes.entry(lane).or_insert(State {
                     full_at: now,
@@ -143,15 +177,74 @@ impl Pacer {
                 state.full_at = state.full_at.max(now) + budget.every;
             }
         }
+        drop(lanes);
+        self.history().went_out(method, now);
         Ok(())
     }
 
+    /// The budgets that a call is counted in now.
+    fn budgets(
+        &self,
+        method: &str,
+        channel: Option<&str>,
+        now: Instant,
+    ) -> Vec<(Lane, Option<Budget>)> {
+        if HISTORY.contains(&method)
+            && let Some(every) = self.history().every(now)
+        {
+            let budget = Budget { every, burst: 1 };
+            return vec![((method.to_owned(), None), Some(budget))];
+        }
+        budgets(method, channel, self.shared.speed).collect()
+    }
+
+    fn history(&self) -> MutexGuard<'_, HistoryLimit> {
+        let history = self.shared.history.lock();
+        history.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A panic while the lock was held can't have left a bucket half changed, so that a poisoned lock is good.
-    fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<Lane, State>> {
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, State>> {
         self.shared
             .lanes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HistoryLimit {
+    fn calls(&mut self, method: &str) -> Option<&mut VecDeque<Instant>> {
+        let at = HISTORY.iter().position(|it| *it == method)?;
+        self.calls.get_mut(at)
+    }
+
+    fn went_out(&mut self, method: &str, now: Instant) {
+        if let Some(calls) = self.calls(method) {
+            calls.push_back(now);
+            if calls.len() > FEW {
+                calls.pop_front();
+            }
+        }
+    }
+
+    /// A call was answered with 429.
+    fn limited(&mut self, method: &str, now: Instant, retry_after: Duration) {
+        let Some(calls) = self.calls(method) else {
+            return;
+        };
+        let lately = calls
+            .iter()
+            .filter(|at| now.duration_since(**at) < HISTORY_EVERY);
+        if lately.count() < FEW {
+            let every = self.every(now).unwrap_or_default();
+            let every = every.max(retry_after.min(HISTORY_EVERY));
+            self.every = Some((every, now));
+        }
+    }
+
+    fn every(&self, now: Instant) -> Option<Duration> {
+        let (every, noticed) = self.every?;
+        (now.duration_since(noticed) < NOTICED).then_some(every)
     }
 }
 
@@ -284,6 +377,28 @@ mod tests {
             times(&pacer, "chat.postMessage", Some("C9"), 1).await,
             [4000]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_that_may_read_history_once_a_minute_is_known_by_a_429_after_few_calls() {
+        let (minute, history) = (Duration::from_secs(60), "conversations.history");
+        let pacer = Pacer::default();
+        assert_eq!(times(&pacer, history, None, 2).await, [0, 0]);
+        assert_eq!(pacer.history_every(), None);
+        pacer.limited(history, None, minute);
+        assert_eq!(pacer.history_every(), Some(minute));
+        assert_eq!(
+            times(&pacer, history, None, 3).await,
+            [60_000, 120_000, 180_000]
+        );
+        tokio::time::advance(NOTICED).await;
+        assert_eq!(pacer.history_every(), None, "it may have been lifted");
+
+        // Whoever is limited after many calls made too many.
+        let pacer = Pacer::default();
+        times(&pacer, history, None, FEW).await;
+        pacer.limited(history, None, Duration::from_secs(1));
+        assert_eq!(pacer.history_every(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,6 +63,42 @@ async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
 }
 
 #[tokio::test]
+async fn a_lookup_that_slacks_limit_would_hold_for_minutes_is_told_in_the_outcome() {
+    let world = World::new().await;
+    let _bridge = world.bridge().await;
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    let cut = Answer {
+        hang_up: true,
+        perform: true,
+        ..Answer::default()
+    };
+    let limited = Answer {
+        retry_after: Some(600),
+        times: 100,
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", cut);
+    world.control.answer("conversations.history", limited);
+    for n in 0..2 {
+        let message = json!({"text": n.to_string(), "reply_channel": reply, "id": n});
+        app.send("slack.send", &message).await;
+    }
+    let told = app.next(&reply).await;
+    assert_eq!(
+        (&told["type"], &told["error"], &told["request"]),
+        (&json!("slack.failed"), &json!("interrupted"), &json!(0))
+    );
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("not tried again") && detail.contains("conversations.history"),
+        "{detail}"
+    );
+    // The next message of the conversation does not wait for the limit's end.
+    assert_eq!(app.next(&reply).await["type"], "slack.sent");
+}
+
+#[tokio::test]
 async fn a_reply_is_looked_up_in_its_thread() {
     let world = World::new().await;
     let _bridge = world.bridge().await;

@@ -13,8 +13,56 @@ const ONLY_RTM: [&str; 3] = ["user_typing", "presence_change", "mpim_joined"];
 /// What only RTM has in a message.
 const ONLY_RTM_KEYS: [&str; 3] = ["suppress_notification", "source_team", "user_team"];
 
+/// What an app gets of an event with these subscriptions.
+pub(crate) fn given(
+    workspace: &Workspace,
+    event: &Event,
+    subscriptions: Option<&[String]>,
+) -> Vec<Value> {
+    let Some(value) = visible(workspace, event) else {
+        return Vec::new();
+    };
+    let Some(subscriptions) = subscriptions else {
+        return vec![value];
+    };
+    let is_wanted = |name: &str| subscriptions.iter().any(|it| it == name);
+    let mut given = Vec::new();
+    if is_wanted("app_mention")
+        && let Some(mention) = mention(workspace, &value)
+    {
+        given.push(mention);
+    }
+    let name = match (&value["type"], &value["channel_type"]) {
+        (Value::String(kind), Value::String(of)) if kind == "message" => match &**of {
+            "im" | "mpim" => format!("message.{of}"),
+            of => format!("message.{of}s"),
+        },
+        (kind, _) => kind.as_str().unwrap_or_default().to_owned(),
+    };
+    if is_wanted(&name) {
+        given.push(value);
+    }
+    given
+}
+
+/// The `app_mention` of a message that mentions the bot; in a direct message there is none
+/// (<https://docs.slack.dev/reference/events/app_mention>).
+fn mention(workspace: &Workspace, message: &Value) -> Option<Value> {
+    let bot = &workspace.users[workspace.bot].id;
+    let mentions = message["text"].as_str()?.contains(&format!("<@{bot}>"));
+    let is_said = message["type"] == "message" && message.get("subtype").is_none();
+    if !mentions || !is_said || message["channel_type"] == "im" || message["user"] == **bot {
+        return None;
+    }
+    let mut mention = message.clone();
+    let fields = mention.as_object_mut()?;
+    fields.remove("channel_type");
+    fields.insert("type".to_owned(), json!("app_mention"));
+    Some(mention)
+}
+
 /// The event as an app gets it that is subscribed to all that its bot may see; `None` where it does not get it.
-pub(crate) fn subscribed(workspace: &Workspace, event: &Event) -> Option<Value> {
+fn visible(workspace: &Workspace, event: &Event) -> Option<Value> {
     let told = match event.audience {
         Audience::Members(_) | Audience::User(_) => workspace.sees(event.audience, workspace.bot),
         Audience::MembersBut(..) | Audience::Watchers(_) => false,

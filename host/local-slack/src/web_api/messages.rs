@@ -16,6 +16,11 @@ pub(super) const SCOPES: &[&str] = &[
 /// Pages of messages are at most this long.
 const LONGEST_PAGE: usize = 999;
 
+/// What apps outside of Slack's Marketplace may call once a minute, for so many messages
+/// (<https://docs.slack.dev/apis/web-api/rate-limits/#rate-limits-for-non-marketplace-apps>).
+pub(super) const LIMITED: [&str; 2] = ["conversations.history", "conversations.replies"];
+const LIMITED_PAGE: usize = 15;
+
 /// Which messages are asked for.
 struct Range {
     oldest: Ts,
@@ -28,14 +33,18 @@ struct Range {
 }
 
 impl Range {
-    fn read(arguments: &Arguments, default: usize, most: usize) -> Result<Range, Refusal> {
+    fn read(request: &Request<'_>, default: usize, most: usize) -> Result<Range, Refusal> {
+        let arguments = request.arguments;
         let time = |key: &str, error: &'static str| -> Result<Option<Ts>, Refusal> {
             let text = arguments.text(key)?;
             text.map(|text| Ts::parse(&text).ok_or(Refusal::from(error)))
                 .transpose()
         };
         Ok(Range {
-            limit: cursor::limit(arguments, default, most)?,
+            limit: match request.core.options.history_per_minute {
+                Some(_) => cursor::limit(arguments, default, most)?.min(LIMITED_PAGE),
+                None => cursor::limit(arguments, default, most)?,
+            },
             latest: time("latest", "invalid_ts_latest")?.unwrap_or(Ts(u64::MAX)),
             oldest: time("oldest", "invalid_ts_oldest")?.unwrap_or_default(),
             inclusive: arguments.flag("inclusive"),
@@ -96,7 +105,7 @@ fn is_reply(message: &Message) -> bool {
 
 /// The newest come first.
 pub(super) fn history(request: &mut Request<'_>) -> Result<Body, Refusal> {
-    let range = Range::read(request.arguments, 100, LONGEST_PAGE)?;
+    let range = Range::read(request, 100, LONGEST_PAGE)?;
     let workspace = lock(&request.core.workspace);
     let user = request.user(&workspace);
     let index = conversations::named(&workspace, request.arguments, user)?;
@@ -120,7 +129,7 @@ pub(super) fn history(request: &mut Request<'_>) -> Result<Body, Refusal> {
 
 /// A thread, the message that began it first; any message of it may be named.
 pub(super) fn replies(request: &mut Request<'_>) -> Result<Body, Refusal> {
-    let range = Range::read(request.arguments, 1000, 1000)?;
+    let range = Range::read(request, 1000, 1000)?;
     let ts = request.arguments.required("ts")?;
     let ts = Ts::parse(&ts).ok_or("thread_not_found")?;
     let workspace = lock(&request.core.workspace);

@@ -6,6 +6,7 @@ use djangobot_plugins::Roster as _;
 use djangobot_slack::api::Failure;
 use djangobot_slack::{Backoff, Class};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::call::{Call, MARK, Record};
 use super::{Post, TRIES, Unsent, refused};
@@ -19,6 +20,10 @@ const PAGES: usize = 50;
 const PAGES_WITHOUT_TIME: usize = 5;
 /// What was posted a moment ago may not be in the history yet, so that this much later it is looked at again.
 const LAG: Duration = Duration::from_secs(2);
+
+/// How long a lookup may wait for its turns, while its conversation waits for it: where Slack lets an app read history
+/// once a minute, for one.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Why nobody can say whether it is there.
 pub(super) enum Blind {
@@ -44,12 +49,17 @@ impl Post {
         since: f64,
         is_faint: bool,
     ) -> Result<Option<Value>, Blind> {
-        let found = self.look_once(call, record, since).await?;
-        if found.is_some() || is_faint {
-            return Ok(found);
+        let until = Instant::now() + PATIENCE;
+        // Where looking twice takes minutes, once must do, a little later.
+        let looks_once = self.pacer.history_every().is_some_and(|every| every > LAG);
+        if !looks_once {
+            let found = self.look_once(call, record, since, until).await?;
+            if found.is_some() || is_faint {
+                return Ok(found);
+            }
         }
         self.wait(tokio::time::sleep(LAG)).await?;
-        self.look_once(call, record, since).await
+        self.look_once(call, record, since, until).await
     }
 
     async fn look_once(
@@ -57,6 +67,7 @@ impl Post {
         call: &Call,
         record: &Record,
         since: f64,
+        until: Instant,
     ) -> Result<Option<Value>, Blind> {
         let mut arguments = Map::from_iter([
             ("channel".to_owned(), Value::from(call.channel.clone())),
@@ -78,7 +89,7 @@ impl Post {
         };
         let me = self.team.me();
         for _ in 0..pages {
-            let page = match self.page(method, &arguments).await {
+            let page = match self.page(method, &arguments, until).await {
                 Ok(page) => page,
                 // There is no such thread, so that nothing is in it.
                 Err(Blind::Refused(refusal)) if refusal.error == "thread_not_found" => {
@@ -124,12 +135,21 @@ impl Post {
         )))
     }
 
-    /// One page; what may work later is tried until it does.
-    async fn page(&self, method: &str, arguments: &Map<String, Value>) -> Result<Value, Blind> {
+    /// One page; what may work later is tried until it does, but the turn for a call has to come by `until`.
+    async fn page(
+        &self,
+        method: &str,
+        arguments: &Map<String, Value>,
+        until: Instant,
+    ) -> Result<Value, Blind> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         let mut failures = 0;
         loop {
-            self.wait(self.pacer.ready(method, None)).await?;
+            let is_soon = Instant::now() + self.pacer.wait(method, None) <= until;
+            let turn = tokio::time::timeout_at(until, self.pacer.ready(method, None));
+            if !is_soon || self.wait(turn).await?.is_err() {
+                return Err(Blind::Refused(self.limited_history(method)));
+            }
             let seen = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
                 Ok(page) => return Ok(page),
@@ -152,6 +172,21 @@ impl Post {
                 }
             }
         }
+    }
+
+    /// Slack's limit for this method would hold the conversation up for longer than it is worth.
+    fn limited_history(&self, method: &str) -> Refusal {
+        let rule = match self.pacer.history_every() {
+            Some(every) => format!(
+                ": about one call each {} s, as for apps that are distributed outside of its Marketplace",
+                every.as_secs()
+            ),
+            None => String::new(),
+        };
+        Refusal::new(
+            "history_limited",
+            format!("Slack limits this app's calls of {method}{rule}."),
+        )
     }
 }
 
