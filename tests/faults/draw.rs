@@ -23,6 +23,7 @@ pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) ->
         14 * has_sockets,
         14 * has_acks,
         26,
+        4,
     ];
     match dice.weighted(&weights) {
         0 => Fault::KillHost {
@@ -57,7 +58,10 @@ pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) ->
         }
         8 => sockets(dice, transport),
         9 => envelopes(dice, transport),
-        _ => calls(dice, transport),
+        10 => calls(dice, transport),
+        _ => Fault::HostAway {
+            down: millis(dice, 500, 3000),
+        },
     }
 }
 

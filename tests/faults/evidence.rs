@@ -69,6 +69,8 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) written: Written,
+    /// Reactions that Slack gave up.
+    pub(crate) given_up: HashSet<String>,
     pub(crate) notes: Notes,
     /// Each conversation's oldest first.
     pub(crate) history: Vec<Posted>,
@@ -117,6 +119,7 @@ impl Evidence {
         let history = stage.history().await;
         Evidence {
             written: written.clone(),
+            given_up: stage.given_up.lock().await.clone(),
             notes: Notes::read(&stage.folder.join("handled.jsonl")),
             history: posted(&stage.conversations, &history),
             told,
@@ -146,6 +149,7 @@ impl Evidence {
             .written
             .reactions
             .iter()
+            .filter(|(_, name)| !self.given_up.contains(name))
             .map(|(conversation, name)| ("slack.reaction_added", &**conversation, &**name));
         messages.chain(reactions).collect()
     }

@@ -174,6 +174,28 @@ impl Host {
         self.bury(End::Stopped(code)).await;
     }
 
+    /// While it is away: has so much time pass since it was there last.
+    ///
+    /// # Panics
+    /// When its state can't be written.
+    pub(crate) fn let_time_pass(&self, time: Duration) {
+        assert!(self.program.is_none(), "it is there");
+        let database = rusqlite::Connection::open(self.state().join("state.db"))
+            .expect("the host has a state");
+        for key in ["events_safe_until", "events_listened_until"] {
+            let kept = "SELECT value FROM facts WHERE key = ?1";
+            let kept = database.query_row(kept, [key], |row| row.get::<_, Vec<u8>>(0));
+            let Some(moment) = kept.ok().and_then(|it| it.try_into().ok()) else {
+                continue;
+            };
+            let moment = u64::from_le_bytes(moment).saturating_sub(time.as_micros() as u64);
+            let change = "UPDATE facts SET value = ?2 WHERE key = ?1";
+            database
+                .execute(change, rusqlite::params![key, moment.to_le_bytes()])
+                .expect("the host's state can be written");
+        }
+    }
+
     pub(crate) fn freeze(&self) {
         if let Some(program) = &self.program {
             program.freeze();

@@ -59,6 +59,8 @@ pub(crate) enum Fault {
     KillHost { down: Duration },
     /// SIGTERM, and a start after a while.
     StopHost { down: Duration },
+    /// SIGKILL, and a start after longer than Slack gives anything again.
+    HostAway { down: Duration },
     /// SIGSTOP for a while.
     FreezeHost { time: Duration },
     /// SIGKILL of Redis, and a start after a while.
@@ -157,6 +159,7 @@ impl Fault {
         match self {
             Self::KillHost { .. } => "host killed",
             Self::StopHost { .. } => "host stopped",
+            Self::HostAway { .. } => "host away",
             Self::FreezeHost { .. } => "host frozen",
             Self::KillRedis { .. } => "redis killed",
             Self::FreezeRedis { .. } => "redis frozen",
@@ -179,7 +182,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Self::KillHost { down } | Self::StopHost { down } | Self::KillRedis { down } => {
+            Self::KillHost { down }
+            | Self::StopHost { down }
+            | Self::HostAway { down }
+            | Self::KillRedis { down } => {
                 write!(f, "{kind}, down for {down:?}")
             }
             Self::FreezeHost { time }

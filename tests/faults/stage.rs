@@ -1,6 +1,6 @@
 //! All that takes part in a run: a local Slack, a Redis, the host, a worker and a sender of the app.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,6 +40,8 @@ pub(crate) struct Stage {
     pub(crate) host: Arc<Mutex<Host>>,
     pub(crate) worker: Arc<Mutex<Program>>,
     pub(crate) sender: Arc<Mutex<Program>>,
+    /// Names of reactions that Slack gave up, which no history has.
+    pub(crate) given_up: Arc<Mutex<HashSet<String>>>,
     /// The ids of the conversations with traffic.
     pub(crate) conversations: Vec<String>,
     /// Where all lies that a run leaves.
@@ -93,6 +95,7 @@ impl Stage {
             host,
             worker: Arc::new(Mutex::new(worker)),
             sender: Arc::new(Mutex::new(sender)),
+            given_up: Arc::default(),
             conversations,
             folder: folder.to_owned(),
             supervisor,
@@ -189,6 +192,7 @@ fn config(transport: Transport, port: u16, redis: &str) -> String {
     format!(
         "state-dir = \"state\"\nlisten = \"127.0.0.1:{port}\"\nlog = \"info,djangobot::bridge::inbound=debug,djangobot::bridge::delivery=debug\"\nlog-format = \"json\"\n\
          [slack]\ntransport = \"{transport}\"\n\
+         [slack.history]\nevents = [\"message.channels\", \"message.groups\"]\n\
          [layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{redis}\"], capacity = {CAPACITY} }}\n"
     )
 }

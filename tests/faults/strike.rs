@@ -14,6 +14,9 @@ use crate::stage::Stage;
 /// What stays of a worker's or a socket's rate when nothing holds it back.
 const NO_LIMIT: Option<u32> = None;
 
+/// Longer than Slack gives anything again.
+const LONG: Duration = Duration::from_secs(400);
+
 /// Carries out all that `plan` says, each at its time, and returns when all is over.
 pub(crate) async fn all(plan: &Plan, stage: &Stage) {
     let begin = Instant::now();
@@ -49,6 +52,18 @@ async fn carry_out(fault: &Fault, left: Duration, stage: &Stage) {
             let mut host = host.lock().await;
             host.stop().await;
             sleep(*down).await;
+            host.start();
+        }
+        Fault::HostAway { down } => {
+            let mut host = host.lock().await;
+            host.kill().await;
+            sleep(*down).await;
+            let given_up = control.give_up();
+            let reactions = given_up
+                .iter()
+                .filter_map(|it| it["event"]["reaction"].as_str().map(str::to_owned));
+            stage.given_up.lock().await.extend(reactions);
+            host.let_time_pass(LONG);
             host.start();
         }
         Fault::FreezeHost { time } => {

@@ -13,6 +13,7 @@ mod app;
 mod arguments;
 mod bad_events;
 mod bridge;
+mod catch_up;
 mod check;
 mod command_line;
 mod events;

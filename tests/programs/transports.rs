@@ -14,16 +14,16 @@ use crate::bridge::{Bridge, Djangobot, TOKEN, djangobot, slack_with};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
 /// The app-level token of these tests.
-const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
+pub(crate) const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
 
 /// How Slack reaches the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     SocketMode,
     Http,
 }
 
-const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
+pub(crate) const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
 
 /// A Slack that gives again soon what was not acknowledged.
 async fn app_slack() -> LocalSlack {
@@ -40,7 +40,12 @@ async fn app_slack() -> LocalSlack {
 }
 
 /// A bridge on `way`, with its config and state in `folder`.
-async fn start(way: Way, folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+pub(crate) async fn start(
+    way: Way,
+    folder: &Path,
+    slack: &LocalSlack,
+    arguments: &[&str],
+) -> Bridge {
     let mut command = djangobot(folder, arguments);
     command
         .args(["--listen", "127.0.0.1:0"])
@@ -65,7 +70,7 @@ async fn start(way: Way, folder: &Path, slack: &LocalSlack, arguments: &[&str]) 
 }
 
 /// A delivery that has come to its end.
-async fn settled(control: &Control, number: u64) -> Delivery {
+pub(crate) async fn settled(control: &Control, number: u64) -> Delivery {
     timeout(DEADLINE, control.settled(number))
         .await
         .unwrap_or_else(|_| panic!("{number} is not settled: {:#?}", control.deliveries()))

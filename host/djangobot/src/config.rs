@@ -21,7 +21,9 @@ use crate::address::ListenAddress;
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
 pub(crate) use misplaced::{Misplaced, Setting};
 use slack::SlackSection;
-pub(crate) use slack::{HistorySettings, RotationSettings, SlackSettings, Transport};
+pub(crate) use slack::{
+    HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, Transport,
+};
 
 /// The config file that is read when none is named and it is there.
 pub(crate) const CONFIG_FILE: &str = "djangobot.toml";

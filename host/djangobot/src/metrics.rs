@@ -187,6 +187,8 @@ impl Metrics {
         connections() = "djangobot_slack_connections", "Socket Mode connections on which Slack has said hello";
         /// Connections of the app that are not ours.
         strange_connections() = "djangobot_slack_strange_connections", "Socket Mode connections of the app that are not ours, as Slack's last hello counts them";
+        /// Conversations whose history is still to be read.
+        history_unread() = "djangobot_history_conversations_waiting", "Conversations whose history is still to be read after an outage";
         /// Events that wait for a channel of the layer.
         held(channel) = "djangobot_held_events", "Events that wait for the channel layer, in memory and on the disk, by channel";
         /// Bytes on the disk.

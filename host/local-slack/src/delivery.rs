@@ -287,6 +287,33 @@ impl Deliveries {
         None
     }
 
+    /// Gives up all that waits for an acknowledgement or its next attempt, as if the time for that were over; the parcels.
+    pub(crate) fn give_up_all(&self, core: &Core) -> Vec<Arc<Parcel>> {
+        let waiting = {
+            let mut state = lock(&self.state);
+            state.deadlines.clear();
+            state.retrying = 0;
+            let mut waiting: Vec<Pending> = state.in_flight.drain().map(|(_, it)| it).collect();
+            for later in std::mem::take(&mut state.later) {
+                match later.due {
+                    Due::Retry(pending) | Due::Post(pending) => waiting.push(pending),
+                    _ => state.later.push(later),
+                }
+            }
+            waiting
+        };
+        let parcels = waiting.iter().map(|it| it.parcel.clone()).collect();
+        let answerers: Vec<_> = waiting
+            .into_iter()
+            .filter_map(|pending| self.give_up(pending))
+            .collect();
+        core.journal.happened();
+        for answerer in answerers {
+            answerer.failed(core);
+        }
+        parcels
+    }
+
     fn give_up(&self, pending: Pending) -> Option<Answerer> {
         if let Some(tally) = &pending.tally {
             tally.given_up();

@@ -4,15 +4,16 @@
 //! the one that measures how long something takes does not.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::header::{self, HeaderMap};
+use rustix::time::{ClockId, clock_gettime};
 
 /// What is known of Slack's time.
 #[derive(Debug, Default)]
 pub(crate) struct SlackClock {
     /// The time that the last answer told, since 1970, and when that answer came.
-    seen: Mutex<Option<(Duration, Instant)>>,
+    seen: Mutex<Option<(Duration, Duration)>>,
 }
 
 impl SlackClock {
@@ -24,17 +25,23 @@ impl SlackClock {
             .and_then(|date| date.duration_since(UNIX_EPOCH).ok());
         if let Some(date) = date {
             // A whole pair is written at once, so that a poisoned lock is as good as a sound one.
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((date, Instant::now()));
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, uptime()));
         }
     }
 
     /// Slack's time in Unix seconds, late by as long as that answer was under way and by what its `Date` leaves off a
-    /// second; a machine that slept meanwhile makes it later still.
+    /// second.
     pub(crate) fn now(&self) -> Option<f64> {
         let (date, came) = (*self.seen.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Some((date + came.elapsed()).as_secs_f64())
+        Some((date + uptime().saturating_sub(came)).as_secs_f64())
     }
+}
+
+/// How long the machine has been up, what it slept included: no clock that is set moves this.
+fn uptime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub(crate) struct Ended {
     pub(crate) at_least: Duration,
     /// The connection is gone, so that there is nothing to close.
     pub(crate) is_dead: bool,
+    /// It was open, and nothing came on it.
+    pub(crate) is_deaf: bool,
     /// How long Slack had been there, since its hello.
     pub(crate) lived: Duration,
 }
@@ -55,6 +57,7 @@ impl Ended {
     pub(crate) fn dead(lost: &Lost) -> Ended {
         Ended {
             is_dead: true,
+            is_deaf: matches!(lost, Lost::Silent(_) | Lost::NotReading),
             ..Ended::because(lost.to_string())
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use djangobot_event::Event;
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use crate::{
     api::{ApiError, Class, WebApi},
     pacing::Pacer,
     reading,
+    roster::ConversationKind,
 };
 
 /// Messages, or conversations, in a page: what Slack recommends at most.
@@ -21,8 +22,8 @@ const CONVERSATIONS: &str = "users.conversations";
 const HISTORY: &str = "conversations.history";
 const REPLIES: &str = "conversations.replies";
 
-/// The kinds of conversations, as `users.conversations` names them.
-const KINDS: [&str; 4] = ["public_channel", "private_channel", "mpim", "im"];
+/// Where calls are further apart than this, only those are made that find most.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// Reads what Slack remembers, at the pace that it allows; 429 is obeyed, and what may be retried is.
 #[derive(Clone, Debug)]
@@ -45,8 +46,8 @@ pub enum HistoryError {
 /// The conversations that the token's user is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
-    /// Their ids.
-    pub ids: Vec<String>,
+    /// Their ids and kinds.
+    pub conversations: Vec<(String, ConversationKind)>,
     /// The kinds that can't be listed, and why.
     pub not_listed: Vec<(&'static str, ApiError)>,
 }
@@ -81,15 +82,11 @@ struct Metadata {
     next_cursor: Option<String>,
 }
 
+/// Each conversation is read by itself, so that an odd one costs only itself.
 #[derive(Deserialize)]
 struct Conversations {
-    channels: Vec<Conversation>,
+    channels: Vec<Value>,
     response_metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct Conversation {
-    id: String,
 }
 
 /// Messages are not read into trees: each is an event of its own.
@@ -97,6 +94,12 @@ struct Conversation {
 struct Messages {
     messages: Vec<Box<RawValue>>,
     response_metadata: Option<Metadata>,
+}
+
+/// A page that was read: whether there is another one, and if so how many messages this one had; an empty one counts too.
+enum Page {
+    Last,
+    More(usize),
 }
 
 /// Messages by their time; each is there once, though a reply that was sent to all stands in two lists.
@@ -117,27 +120,34 @@ impl History {
         self.api.slack_time()
     }
 
-    /// Lists the conversations that the token's user is in, without archived ones.
+    /// How long one call has to wait for the one before, where Slack limits this app: see [`Pacer::history_every`].
+    pub fn every(&self) -> Option<Duration> {
+        self.pacer.history_every()
+    }
+
+    /// Lists the conversations of these `kinds` that the token's user is in, without archived ones.
     ///
     /// # Errors
     /// A [`HistoryError`]; what is not possible for some kinds only is told beside the others.
-    pub async fn joined(&self) -> Result<Joined, HistoryError> {
+    pub async fn joined(&self, kinds: &[ConversationKind]) -> Result<Joined, HistoryError> {
         let mut joined = Joined::default();
-        match self.list(&KINDS.join(","), &mut joined.ids).await {
+        match self.list(kinds, &mut joined.conversations).await {
             Ok(()) => return Ok(joined),
-            Err(HistoryError::NotPossible(_)) => joined.ids.clear(),
+            Err(HistoryError::NotPossible(_)) => joined.conversations.clear(),
             Err(error) => return Err(error),
         }
         // One missing scope hides all kinds, so that each is asked for by itself.
-        for kind in KINDS {
-            match self.list(kind, &mut joined.ids).await {
+        for kind in kinds {
+            match self.list(&[*kind], &mut joined.conversations).await {
                 Ok(()) => {}
-                Err(HistoryError::NotPossible(error)) => joined.not_listed.push((kind, error)),
+                Err(HistoryError::NotPossible(error)) => {
+                    joined.not_listed.push((name_of(*kind), error));
+                }
                 Err(error) => return Err(error),
             }
         }
         match joined.not_listed.last() {
-            Some((_, error)) if joined.not_listed.len() == KINDS.len() => {
+            Some((_, error)) if joined.not_listed.len() == kinds.len() => {
                 Err(HistoryError::NotPossible(error.clone()))
             }
             _ => Ok(joined),
@@ -167,11 +177,17 @@ impl History {
             let mut args = arguments(gap.channel, since);
             args.insert("latest".into(), gap.after.into());
             args.insert("inclusive".into(), true.into());
-            is_whole &= self
-                .pages(HISTORY, args, gap.at_most, |message, ts| {
-                    threads.extend(thread_of(&message, &ts, gap));
-                })
-                .await?;
+            let mut left = gap.at_most;
+            // Where Slack limits the calls, they are for what was said.
+            while left > 0 && !self.is_slow() {
+                let mut looked =
+                    |message: Event, ts: Ts| threads.extend(thread_of(&message, &ts, gap));
+                match self.page(HISTORY, &mut args, left, &mut looked).await? {
+                    Page::Last => break,
+                    Page::More(read) => left = left.saturating_sub(read),
+                }
+            }
+            is_whole &= left > 0;
         }
         for thread in threads {
             let mut args = arguments(gap.channel, gap.after);
@@ -196,16 +212,21 @@ impl History {
         Ok(Filled { messages, is_whole })
     }
 
-    async fn list(&self, kinds: &str, ids: &mut Vec<String>) -> Result<(), HistoryError> {
+    async fn list(
+        &self,
+        kinds: &[ConversationKind],
+        found: &mut Vec<(String, ConversationKind)>,
+    ) -> Result<(), HistoryError> {
+        let types: Vec<&str> = kinds.iter().map(|kind| name_of(*kind)).collect();
         let mut args = Map::from_iter([
-            ("types".to_owned(), Value::from(kinds)),
+            ("types".to_owned(), Value::from(types.join(","))),
             ("exclude_archived".to_owned(), true.into()),
             ("limit".to_owned(), PAGE.into()),
         ]);
         loop {
             let page: Conversations =
                 reading::read(&self.api, &self.pacer, CONVERSATIONS, &args, |_| {}).await?;
-            ids.extend(page.channels.into_iter().map(|it| it.id));
+            found.extend(page.channels.iter().filter_map(conversation));
             let cursor = page.response_metadata.and_then(|it| it.next_cursor);
             if !reading::turn_page(CONVERSATIONS, &mut args, cursor)? {
                 return Ok(());
@@ -223,24 +244,44 @@ impl History {
     ) -> Result<bool, HistoryError> {
         let mut left = at_most;
         while left > 0 {
-            args.insert("limit".into(), PAGE.min(left).into());
-            let page: Messages =
-                reading::read(&self.api, &self.pacer, method, &args, |_| {}).await?;
-            for raw in page.messages.into_iter().take(left) {
-                left -= 1;
-                if let Ok(message) = Event::parse(raw.get().to_owned())
-                    && let Some(ts) = message.text("/ts")
-                {
-                    let ts = Ts(ts.into_owned());
-                    each(message, ts);
-                }
-            }
-            let cursor = page.response_metadata.and_then(|it| it.next_cursor);
-            if !reading::turn_page(method, &mut args, cursor)? {
-                return Ok(true);
+            match self.page(method, &mut args, left, &mut each).await? {
+                Page::Last => return Ok(true),
+                Page::More(read) => left = left.saturating_sub(read),
             }
         }
         Ok(false)
+    }
+
+    /// Reads one page, of at most `most` messages, and turns to the next.
+    async fn page(
+        &self,
+        method: &str,
+        args: &mut Map<String, Value>,
+        most: usize,
+        each: &mut impl FnMut(Event, Ts),
+    ) -> Result<Page, HistoryError> {
+        args.insert("limit".into(), PAGE.min(most).into());
+        let page: Messages = reading::read(&self.api, &self.pacer, method, args, |_| {}).await?;
+        let mut read = 0;
+        for raw in page.messages.into_iter().take(most) {
+            read += 1;
+            if let Ok(message) = Event::parse(raw.get().to_owned())
+                && let Some(ts) = message.text("/ts")
+            {
+                let ts = Ts(ts.into_owned());
+                each(message, ts);
+            }
+        }
+        let cursor = page.response_metadata.and_then(|it| it.next_cursor);
+        Ok(match reading::turn_page(method, args, cursor)? {
+            true => Page::More(read.max(1)),
+            false => Page::Last,
+        })
+    }
+
+    /// Whether Slack lets this app make so few calls that only those are made that find most.
+    fn is_slow(&self) -> bool {
+        self.every().is_some_and(|every| every >= SLOW)
     }
 }
 
@@ -251,6 +292,32 @@ impl Gap<'_> {
                 .until
                 .is_none_or(|until| order(&ts.0, until) == Ordering::Less)
     }
+}
+
+/// A kind of conversations, as `users.conversations` names it.
+fn name_of(kind: ConversationKind) -> &'static str {
+    match kind {
+        ConversationKind::Channel => "public_channel",
+        ConversationKind::Private => "private_channel",
+        ConversationKind::Im => "im",
+        ConversationKind::Mpim => "mpim",
+    }
+}
+
+/// The id and kind of a conversation in a list.
+fn conversation(listed: &Value) -> Option<(String, ConversationKind)> {
+    let id = listed["id"].as_str()?;
+    let is = |key: &str| listed[key] == true;
+    let kind = if is("is_im") || id.starts_with('D') {
+        ConversationKind::Im
+    } else if is("is_mpim") {
+        ConversationKind::Mpim
+    } else if is("is_private") || is("is_group") {
+        ConversationKind::Private
+    } else {
+        ConversationKind::Channel
+    };
+    Some((id.to_owned(), kind))
 }
 
 /// The thread that a message began, if a reply in it may have come within the gap.

@@ -27,6 +27,8 @@ pub enum Incoming {
     Connected(Session),
     /// Something that Slack sent, and that is not the transport's own business.
     Frame(Frame),
+    /// A connection said nothing for so long that it was given up. Slack may have given events to it that nobody has.
+    Deaf,
     /// No connection is left, or could be made. Another one is tried after `retry_in`.
     Disconnected {
         /// Why, for people: a clause without a full stop.

@@ -15,18 +15,32 @@ use rusqlite::{OptionalExtension, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
 use super::envelope::fingerprint;
 use crate::journal::{Journal, JournalError};
 use crate::state::put_fact;
 
 /// The fact that holds the moment up to which all is safe.
 const MARK: &str = "events_safe_until";
-/// Ids that are remembered, at most.
-const REMEMBERED: usize = 500_000;
+/// The fact that holds the last moment at which we listened.
+const HEARD: &str = "events_listened_until";
+/// The fact that holds the moment from which on we listen at all.
+const BEGAN: &str = "events_since";
+/// The fact that holds what came live.
+const ACTIVITY: &str = "activity";
+/// Ids that are remembered, at most. Messages have two: Slack's, and that by which history knows them.
+const REMEMBERED: usize = 900_000;
+/// Events that were let go of before they were safe and may come again, at most; the oldest says enough of the others.
+const LET_GO: usize = 10_000;
+/// Slack gives an event again for some six minutes, and those that it gives again come out of their order: what was let
+/// go of for longer does not come, and what is looked for may be older by this than what came last.
+pub(crate) const RETRIES: Duration = Duration::from_secs(600);
 /// How often new ids are written. What became safe since then may come twice after a kill, never be lost.
 const FLUSH: Duration = Duration::from_millis(200);
 /// What is tidied up in the file, in flushes.
 const TIDY: u32 = 300;
+/// Moments alone are written so seldom, in ticks of [`FLUSH`], so that an idle disk has its rest.
+const MOMENTS: u32 = 75;
 
 /// One part of an event that is to become safe. Dropped without [`Custody::safe`], the event never does.
 #[derive(Debug)]
@@ -34,7 +48,8 @@ pub(crate) struct Custody(Arc<Event>);
 
 #[derive(Debug)]
 struct Event {
-    key: u64,
+    /// All names that it is known by.
+    keys: Keys,
     /// Parts that are not safe yet.
     open: AtomicUsize,
     waiting: Mutex<Vec<Waiter>>,
@@ -57,14 +72,18 @@ pub(crate) type Micros = u64;
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// With the moment up to which all was known before.
+    /// With the moment up to which we had listened when it came: all from before it is safe, or in custody too.
     in_custody: HashMap<u64, (Weak<Event>, Micros)>,
-    /// The moment of the newest message that came live.
-    newest: Micros,
+    /// The same moments of events that ended their custody before they were safe. Slack may give them again.
+    let_go: HashMap<u64, Micros>,
+    /// The last moment at which we listened.
+    heard: Micros,
+    /// The moment from which on we listen at all; nothing is missed before it.
+    began: Micros,
     /// While a gap is open: the moment before it.
     frozen: Option<Micros>,
-    /// The moment that is on the disk.
-    marked: Micros,
+    /// What the disk has of these moments is to be written soon.
+    is_urgent: bool,
     safe: HashSet<u64>,
     /// Those of `safe`, the oldest first.
     order: VecDeque<u64>,
@@ -72,33 +91,37 @@ struct Entries {
     fresh: Vec<u64>,
 }
 
+/// The names of an event.
+type Keys = [Option<u64>; 2];
+
 /// What tells an event from others, and which of those that came before it may be the same.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EventId<'a> {
-    /// Slack's own, of the event or its envelope: whatever has it is the same.
-    Given(&'a str),
-    /// `djangobot.id` of what came on RTM, which gives nothing twice: only history may have been before it.
+    /// Slack's own, of the event or its envelope: whatever has it is the same. What is in Slack's history too has there
+    /// the name `said`.
+    Given { id: &'a str, said: Option<&'a str> },
+    /// The name of what came on RTM, which gives nothing twice: only history may have been before it.
     Live(&'a str),
-    /// `djangobot.id` of a message in Slack's history.
+    /// The name of a message in Slack's history.
     History(&'a str),
 }
 
 impl EventId<'_> {
-    /// The key of this event, and those by which it is known if it came before.
-    fn keys(self) -> (u64, impl Iterator<Item = u64>) {
-        let (id, is_history) = match self {
-            Self::Given(id) | Self::Live(id) => (id, false),
-            Self::History(id) => (id, true),
-        };
-        let own = fingerprint(id.as_bytes());
-        let in_history = own.rotate_left(1) ^ HISTORY;
-        let key = if is_history { in_history } else { own };
-        let known_as = match self {
-            Self::Given(_) => [Some(own), None],
-            Self::Live(_) => [Some(in_history), None],
-            Self::History(_) => [Some(own), Some(in_history)],
-        };
-        (key, known_as.into_iter().flatten())
+    /// The keys of this event, and those by which it is known if it came before.
+    fn keys(self) -> (Keys, Keys) {
+        let own = |id: &str| fingerprint(id.as_bytes());
+        let in_history = |id: &str| own(id).rotate_left(1) ^ HISTORY;
+        match self {
+            Self::Given { id, said } => (
+                [Some(own(id)), said.map(own)],
+                [Some(own(id)), said.map(in_history)],
+            ),
+            Self::Live(id) => ([Some(own(id)), None], [Some(in_history(id)), None]),
+            Self::History(id) => (
+                [Some(in_history(id)), None],
+                [Some(own(id)), Some(in_history(id))],
+            ),
+        }
     }
 }
 
@@ -124,7 +147,7 @@ impl Custody {
     /// This part is safe. With the last of them, whoever waits is told.
     pub(crate) fn safe(self) {
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.ledger.settle(self.0.key);
+            self.0.ledger.settle(self.0.keys);
             for waiter in std::mem::take(&mut *self.0.waiting()) {
                 waiter.tell();
             }
@@ -157,14 +180,18 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        if *self.open.get_mut() > 0 {
-            let in_custody = &mut self.ledger.entries().in_custody;
-            // The same event may have come again already, and be in custody anew.
-            if in_custody
-                .get(&self.key)
-                .is_some_and(|(it, _)| it.strong_count() == 0)
+        if *self.open.get_mut() == 0 {
+            return;
+        }
+        let mut entries = self.ledger.entries();
+        for key in self.keys.into_iter().flatten() {
+            // The same event may have come again already, and be in custody once more.
+            let is_gone = |(it, _): &(Weak<Event>, Micros)| it.strong_count() == 0;
+            if entries.in_custody.get(&key).is_some_and(is_gone)
+                && let Some((_, known)) = entries.in_custody.remove(&key)
+                && entries.let_go.len() < LET_GO
             {
-                in_custody.remove(&self.key);
+                entries.let_go.entry(key).or_insert(known);
             }
         }
     }
@@ -181,9 +208,9 @@ impl Waiter {
 }
 
 impl Ledger {
-    /// The ledger with the ids that `journal`'s file remembers.
-    pub(crate) async fn open(journal: &Journal) -> Result<Self, JournalError> {
-        let rows = journal
+    /// The ledger with the ids that `journal`'s file remembers, and what came live before.
+    pub(crate) async fn open(journal: &Journal) -> Result<(Self, Activity), JournalError> {
+        let (chunks, facts) = journal
             .write(move |database| {
                 let mut query = database.prepare("SELECT ids FROM recent ORDER BY rowid DESC")?;
                 let mut rows = query.query([])?;
@@ -195,35 +222,40 @@ impl Ledger {
                     count += ids.len() / 8;
                     chunks.push(ids);
                 }
-                let mark: Option<Vec<u8>> = database
-                    .query_row("SELECT value FROM facts WHERE key = ?1", [MARK], |row| {
-                        row.get(0)
-                    })
-                    .optional()?;
-                Ok((chunks, mark))
+                let fact = |key: &str| -> rusqlite::Result<Option<Vec<u8>>> {
+                    let query = "SELECT value FROM facts WHERE key = ?1";
+                    let found = database.query_row(query, [key], |row| row.get(0));
+                    found.optional()
+                };
+                let facts = [fact(MARK)?, fact(HEARD)?, fact(BEGAN)?, fact(ACTIVITY)?];
+                Ok((chunks, facts))
             })
             .await?;
-        let (rows, mark) = rows;
+        let [mark, heard, began, activity] = facts;
+        let moment = |fact: Option<Vec<u8>>| fact?.try_into().ok().map(Micros::from_le_bytes);
         let ledger = Self::default();
         let mut entries = ledger.entries();
-        let mark = mark.and_then(|mark| mark.try_into().ok());
-        entries.newest = mark.map_or(0, Micros::from_le_bytes);
-        entries.marked = entries.newest;
-        for ids in rows.into_iter().rev() {
+        let mark = moment(mark).unwrap_or(0);
+        entries.heard = moment(heard).unwrap_or(mark).max(mark);
+        entries.began = moment(began).unwrap_or(0);
+        // Up to here all is safe; whether there is a gap from here on, the next connection says.
+        entries.frozen = (mark > 0).then_some(mark);
+        for ids in chunks.into_iter().rev() {
             for id in ids.as_chunks::<8>().0 {
                 entries.remember(u64::from_le_bytes(*id));
             }
         }
         entries.fresh.clear();
         drop(entries);
-        Ok(ledger)
+        let activity = activity.map_or_else(Activity::default, |kept| Activity::read(&kept));
+        Ok((ledger, activity))
     }
 
-    /// Takes in an event by its `id`, which Slack waits for with `ack`, and which is a message of the moment `at`.
-    pub(crate) fn admit(&self, id: EventId<'_>, at: Option<Micros>, ack: Option<Ack>) -> Admission {
-        let (key, known_as) = id.keys();
+    /// Takes in an event by its `id`, which Slack waits for with `ack`.
+    pub(crate) fn admit(&self, id: EventId<'_>, ack: Option<Ack>) -> Admission {
+        let (keys, known_as) = id.keys();
         let mut entries = self.entries();
-        for known in known_as {
+        for known in known_as.into_iter().flatten() {
             if entries.safe.contains(&known) {
                 drop(entries);
                 if let Some(ack) = ack {
@@ -244,71 +276,119 @@ impl Ledger {
             }
         }
         let event = Arc::new(Event {
-            key,
+            keys,
             open: AtomicUsize::new(1),
             waiting: Mutex::new(ack.map(Waiter::Ack).into_iter().collect()),
             ledger: self.clone(),
         });
-        // All before the message is known, but not the message.
-        let known = at.map_or(entries.newest, |at| {
-            entries.newest.min(at.saturating_sub(1))
-        });
-        // What history has of one conversation says nothing of the others: there, messages before it may still be on
-        // their way to us, over a connection that breaks. What comes live has all before it behind it.
-        if !matches!(id, EventId::History(_)) {
-            entries.newest = entries.newest.max(at.unwrap_or(0));
+        // What was let go of counts from when it came first.
+        let mut known = entries.heard;
+        for key in keys.into_iter().chain(known_as).flatten() {
+            known = entries
+                .let_go
+                .remove(&key)
+                .map_or(known, |at| known.min(at));
         }
-        entries
-            .in_custody
-            .insert(key, (Arc::downgrade(&event), known));
+        for key in keys.into_iter().flatten() {
+            let entry = (Arc::downgrade(&event), known);
+            entries.in_custody.insert(key, entry);
+        }
         Admission::New(Custody(event))
     }
 
-    /// A gap begins at the moment that this gives: all up to it is safe. `None` where no moment is known.
-    pub(crate) fn freeze(&self) -> Option<Micros> {
-        let mut entries = self.entries();
-        let mark = entries.mark();
-        entries.frozen = (mark > 0).then_some(mark);
-        entries.frozen
+    /// The last moment at which we listened; zero where we never did.
+    pub(crate) fn heard(&self) -> Micros {
+        self.entries().heard
     }
 
-    /// The gap is filled.
+    /// We listen at this moment, and listened since the one before.
+    pub(crate) fn hear(&self, now: Micros) {
+        let mut entries = self.entries();
+        entries.heard = entries.heard.max(now);
+    }
+
+    /// We listen for the first time: nothing is missed before `now`.
+    pub(crate) fn begin(&self, now: Micros) {
+        let mut entries = self.entries();
+        (entries.began, entries.heard) = (now, now);
+        entries.is_urgent = true;
+    }
+
+    /// The moment up to which all is safe.
+    pub(crate) fn safe_until(&self) -> Micros {
+        self.entries().mark()
+    }
+
+    /// A gap begins at `moment`, or an earlier one that is open goes on. Gives where it is to be read from: what came out
+    /// of its order is found too, and nothing from before we listened.
+    pub(crate) fn freeze(&self, moment: Micros) -> Micros {
+        let mut entries = self.entries();
+        let moment = entries.mark().min(moment);
+        entries.frozen = Some(moment);
+        entries.is_urgent = true;
+        let from = moment.saturating_sub(RETRIES.as_micros() as Micros);
+        from.max(entries.began)
+    }
+
+    /// The gap is filled, or is none.
     pub(crate) fn thaw(&self) {
-        self.entries().frozen = None;
+        let mut entries = self.entries();
+        entries.frozen = None;
+        entries.is_urgent = true;
     }
 
-    /// Says that nothing before `mark` is missed.
-    pub(crate) fn set_mark(&self, mark: Micros) {
+    /// The moment of the first event that was let go of and that Slack does not give any more, if there is one by `now`.
+    /// It is told once.
+    pub(crate) fn overdue(&self, now: Micros) -> Option<Micros> {
         let mut entries = self.entries();
-        entries.newest = entries.newest.max(mark);
+        let limit = now.saturating_sub(RETRIES.as_micros() as Micros);
+        let overdue = entries.let_go.values().copied().filter(|at| *at < limit);
+        let first = overdue.min()?;
+        entries.let_go.retain(|_, at| *at >= limit);
+        Some(first)
     }
 
     /// Custody of something that Slack does not know of and that can't come twice.
     pub(crate) fn unnamed(&self) -> Custody {
         Custody(Arc::new(Event {
-            key: 0,
+            keys: [None; 2],
             open: AtomicUsize::new(1),
             waiting: Mutex::default(),
             ledger: self.clone(),
         }))
     }
 
-    /// Writes new ids until `cancel`, and a last time then.
-    pub(crate) async fn keep(self, journal: Journal, cancel: CancellationToken) {
-        let mut flushes: u32 = 0;
+    /// Writes new ids, moments and what came live until `cancel`, and a last time then.
+    pub(crate) async fn keep(
+        self,
+        journal: Journal,
+        activity: Activity,
+        cancel: CancellationToken,
+    ) {
+        let (mut flushes, mut ticks): (u32, u32) = (0, 0);
         loop {
             let ended = cancel
                 .run_until_cancelled(tokio::time::sleep(FLUSH))
                 .await
                 .is_none();
-            let (fresh, mark) = {
+            ticks += 1;
+            let is_due = ended || ticks >= MOMENTS;
+            let activity = activity.unsaved(is_due);
+            let (fresh, moments) = {
                 let mut entries = self.entries();
-                (std::mem::take(&mut entries.fresh), entries.new_mark())
+                let fresh = std::mem::take(&mut entries.fresh);
+                let is_urgent = std::mem::take(&mut entries.is_urgent);
+                let writes = is_due || is_urgent || !fresh.is_empty() || activity.is_some();
+                let moments = writes.then(|| [entries.mark(), entries.heard, entries.began]);
+                (fresh, moments)
             };
-            if !fresh.is_empty() || mark.is_some() {
+            if let Some(moments) = moments {
+                ticks = 0;
                 flushes += 1;
                 let tidy = flushes.is_multiple_of(TIDY);
-                let written = journal.write(move |it| flush(it, &fresh, mark, tidy)).await;
+                let written = journal
+                    .write(move |it| flush(it, &fresh, moments, activity.as_deref(), tidy))
+                    .await;
                 if let Err(error) = written {
                     tracing::debug!("ids of events could not be remembered: {error}");
                 }
@@ -319,10 +399,12 @@ impl Ledger {
         }
     }
 
-    fn settle(&self, key: u64) {
+    fn settle(&self, keys: Keys) {
         let mut entries = self.entries();
-        if entries.in_custody.remove(&key).is_some() {
-            entries.remember(key);
+        for key in keys.into_iter().flatten() {
+            if entries.in_custody.remove(&key).is_some() {
+                entries.remember(key);
+            }
         }
     }
 
@@ -335,13 +417,10 @@ impl Entries {
     /// The moment up to which all that came is safe.
     fn mark(&self) -> Micros {
         let in_custody = self.in_custody.values().map(|(_, known)| *known);
-        in_custody.chain(self.frozen).fold(self.newest, Micros::min)
-    }
-
-    /// The mark, where it is another than that on the disk.
-    fn new_mark(&mut self) -> Option<Micros> {
-        let mark = self.mark();
-        (std::mem::replace(&mut self.marked, mark) != mark).then_some(mark)
+        let unsafe_since = in_custody.chain(self.let_go.values().copied());
+        unsafe_since
+            .chain(self.frozen)
+            .fold(self.heard, Micros::min)
     }
 
     fn remember(&mut self, key: u64) {
@@ -360,7 +439,8 @@ impl Entries {
 fn flush(
     database: &rusqlite::Connection,
     fresh: &[u64],
-    mark: Option<Micros>,
+    moments: [Micros; 3],
+    activity: Option<&[u8]>,
     tidy: bool,
 ) -> rusqlite::Result<()> {
     if !fresh.is_empty() {
@@ -370,8 +450,13 @@ fn flush(
             .execute(params![now(), ids])?;
     }
     // In one step with the ids, so that a mark never stands for events that would be taken for new.
-    if let Some(mark) = mark {
-        put_fact(database, MARK, &mark.to_le_bytes())?;
+    for (key, moment) in [MARK, HEARD, BEGAN].into_iter().zip(moments) {
+        if moment > 0 {
+            put_fact(database, key, &moment.to_le_bytes())?;
+        }
+    }
+    if let Some(activity) = activity {
+        put_fact(database, ACTIVITY, activity)?;
     }
     if tidy {
         // Rows are small, so that many make up the number: an old one too many does no harm.
@@ -392,114 +477,4 @@ fn now() -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::State;
-
-    fn admitted(ledger: &Ledger, id: &str) -> Option<Custody> {
-        match ledger.admit(EventId::Given(id), None, None) {
-            Admission::New(custody) => Some(custody),
-            Admission::Again => None,
-        }
-    }
-
-    #[tokio::test]
-    async fn an_event_is_safe_when_all_its_parts_are() {
-        let ledger = Ledger::default();
-        let custody = admitted(&ledger, "Ev1").unwrap();
-        let part = custody.part();
-        let mut safe = custody.signal();
-        custody.safe();
-        assert!(safe.try_recv().is_err());
-        assert!(
-            admitted(&ledger, "Ev1").is_none(),
-            "what is in custody is not new"
-        );
-        let later = part.signal();
-        part.safe();
-        assert!(safe.try_recv().is_ok());
-        assert!(later.await.is_ok());
-        assert!(admitted(&ledger, "Ev1").is_none(), "nor is what is safe");
-    }
-
-    #[test]
-    fn an_event_that_was_let_go_is_new_when_it_comes_again() {
-        let ledger = Ledger::default();
-        let custody = admitted(&ledger, "Ev1").unwrap();
-        let (part, mut safe) = (custody.part(), custody.signal());
-        custody.safe();
-        drop(part);
-        assert!(safe.try_recv().is_err());
-        assert!(admitted(&ledger, "Ev1").is_some());
-    }
-
-    #[test]
-    fn what_came_live_and_what_history_has_are_the_same_but_live_events_never_are() {
-        let is_new = |ledger: &Ledger, id| match ledger.admit(id, None, None) {
-            Admission::New(custody) => {
-                custody.safe();
-                true
-            }
-            Admission::Again => false,
-        };
-        let ledger = Ledger::default();
-        assert!(is_new(&ledger, EventId::Live("a")));
-        assert!(is_new(&ledger, EventId::Live("a")));
-        assert!(!is_new(&ledger, EventId::History("a")));
-        assert!(is_new(&ledger, EventId::History("b")));
-        assert!(!is_new(&ledger, EventId::History("b")));
-        assert!(!is_new(&ledger, EventId::Live("b")));
-        assert!(is_new(&ledger, EventId::Given("b")));
-    }
-
-    #[test]
-    fn the_mark_stays_before_what_is_not_safe_and_before_a_gap() {
-        let ledger = Ledger::default();
-        assert_eq!(ledger.freeze(), None);
-        let at = |ledger: &Ledger, id, at| match ledger.admit(EventId::Live(id), Some(at), None) {
-            Admission::New(custody) => custody,
-            Admission::Again => panic!("{id} came before"),
-        };
-        at(&ledger, "a", 10).safe();
-        let mark = |ledger: &Ledger| ledger.entries().mark();
-        assert_eq!(mark(&ledger), 10);
-        let (b, c) = (at(&ledger, "b", 20), at(&ledger, "c", 30));
-        assert_eq!(mark(&ledger), 10);
-        c.safe();
-        assert_eq!(mark(&ledger), 10);
-        b.safe();
-        assert_eq!(mark(&ledger), 30);
-        assert_eq!(ledger.freeze(), Some(30));
-        at(&ledger, "d", 40).safe();
-        assert_eq!(mark(&ledger), 30);
-        let old = at(&ledger, "e", 35);
-        ledger.thaw();
-        assert_eq!(mark(&ledger), 34);
-        old.safe();
-        assert_eq!(mark(&ledger), 40);
-        match ledger.admit(EventId::History("f"), Some(60), None) {
-            Admission::New(custody) => custody.safe(),
-            Admission::Again => panic!("it came before"),
-        }
-        assert_eq!(mark(&ledger), 40, "one of moment 50 may be on its way");
-    }
-
-    #[tokio::test]
-    async fn ids_are_remembered_across_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        {
-            let state = State::open(folder.path()).unwrap();
-            let journal = state.journal().unwrap();
-            let ledger = Ledger::open(&journal).await.unwrap();
-            admitted(&ledger, "Ev1").unwrap().safe();
-            drop(admitted(&ledger, "Ev2"));
-            let stopped = CancellationToken::new();
-            stopped.cancel();
-            ledger.keep(journal, stopped).await;
-        }
-        let state = State::open(folder.path()).unwrap();
-        let ledger = Ledger::open(&state.journal().unwrap()).await.unwrap();
-        assert!(admitted(&ledger, "Ev1").is_none());
-        assert!(admitted(&ledger, "Ev2").is_some());
-    }
-}
+mod tests;

@@ -90,8 +90,8 @@ impl Envelope {
 
     /// An id for `event` that is the same however and however often it comes: the key for deduplication.
     ///
-    /// A message is named by its conversation and `ts`, on each transport and in Slack's history alike; what is said of
-    /// a message (that it was changed, deleted or replied to) also by what that is. Other events have the id that Slack
+    /// A message, and a mention of the app, is named by its conversation and `ts`, on each transport and in Slack's
+    /// history alike; what is said of a message (that it was changed, deleted or replied to) also by what that is. Other events have the id that Slack
     /// gave the event or its envelope; on RTM, which gives none, a hash of the frame stands in. Where they have no time
     /// either, that of their arrival does: one typing looks like the next, and RTM gives none twice.
     pub(crate) fn id(&mut self, kind: &str, event: &Event, receipt: &Receipt) -> String {
@@ -103,15 +103,12 @@ impl Envelope {
         let ts = event.text("/ts").or_else(|| event.text("/event_ts"));
         let given = origin.event_id.as_ref().or(origin.envelope_id.as_ref());
         match (channel, ts) {
-            (Some(channel), Some(ts)) if kind == "message" => {
-                let is_hidden = event.get("/hidden").and_then(|it| it.as_bool());
-                let of_another = event
-                    .text("/subtype")
-                    .filter(|subtype| is_hidden == Some(true) || subtype.starts_with("message_"));
-                match of_another {
-                    None => format!("{team}.message.{channel:.40}.{ts:.40}"),
-                    Some(subtype) => format!("{team}.{subtype:.40}.{channel:.40}.{ts:.40}"),
-                }
+            (Some(channel), Some(ts)) if kind == "message" => match of_another(event) {
+                None => name_of_said(team, kind, &channel, &ts),
+                Some(subtype) => format!("{team}.{subtype:.40}.{channel:.40}.{ts:.40}"),
+            },
+            (Some(channel), Some(ts)) if kind == "app_mention" => {
+                name_of_said(team, kind, &channel, &ts)
             }
             _ if let Some(id) = given => format!("{id:.120}"),
             // A slash command or an interaction over HTTP.
@@ -131,6 +128,14 @@ impl Envelope {
                 format!("{team}.{kind:.40}.{channel:.40}.{at:x}.{:x}", self.untimed)
             }
         }
+    }
+
+    /// The id that `event` has where it comes from Slack's history; `None` for what is in none. A message that somebody of
+    /// another workspace wrote, in a conversation that is shared with it, may come live with that one's id in front.
+    pub(crate) fn id_in_history(&self, kind: &str, event: &Event) -> Option<String> {
+        let is_said = kind == "app_mention" || kind == "message" && of_another(event).is_none();
+        let (channel, ts) = (event.text("/channel")?, event.text("/ts")?);
+        is_said.then(|| name_of_said(&self.team_id, kind, &channel, &ts))
     }
 
     /// The `djangobot` key, as JSON.
@@ -161,6 +166,18 @@ impl Envelope {
         }
         about
     }
+}
+
+fn name_of_said(team: &str, kind: &str, channel: &str, ts: &str) -> String {
+    format!("{team}.{kind}.{channel:.40}.{ts:.40}")
+}
+
+/// The subtype of a message that says something of another one: that it was changed, deleted or replied to.
+fn of_another(event: &Event) -> Option<std::borrow::Cow<'_, str>> {
+    let is_hidden = event.get("/hidden").and_then(|it| it.as_bool());
+    event
+        .text("/subtype")
+        .filter(|subtype| is_hidden == Some(true) || subtype.starts_with("message_"))
 }
 
 /// What djangobot knows of an event beside Slack's own words.
@@ -357,6 +374,13 @@ mod tests {
         );
         let message = r#"{"type":"message","channel":"C1","ts":"1.2"}"#;
         check(message, "message", origin.clone(), "T1.message.C1.1.2");
+        let mention = r#"{"type":"app_mention","channel":"C1","ts":"1.2"}"#;
+        check(
+            mention,
+            "app_mention",
+            origin.clone(),
+            "T1.app_mention.C1.1.2",
+        );
         let command = r#"{"command":"/deploy","trigger_id":"9.9"}"#;
         let envelope = Origin {
             event_id: None,

@@ -1,65 +1,66 @@
-//! Gaps in what came on RTM, filled from Slack's history.
+//! Gaps in what came from Slack, filled from its history.
 //!
-//! RTM acknowledges nothing and repeats nothing: what is said while nobody is connected is only in the history. So after
-//! each connection the conversations that the bot is in are read from the last moment up to which all is known to be
-//! safe. Until a conversation is read, what comes live in it waits, so that the order within it is kept; one in which
-//! something waits is read before others.
+//! RTM repeats nothing, and in Socket Mode and over HTTP Slack gives up after some six minutes: what was said while nobody
+//! listened for longer is only in the history. Then the conversations that the bot is in are read from the last moment up
+//! to which all is known to be safe. For a while, what comes live in a conversation waits until it is read, so that the
+//! order within it is kept; one in which something waits is read before others.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
+mod filling;
+mod reader;
+
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use djangobot_event::Event;
-use djangobot_slack::history::{Gap, History, HistoryError};
-use djangobot_slack::{Frame, Origin};
+use djangobot_slack::Frame;
+use djangobot_slack::history::History;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::custody::{Ledger, Micros};
-use super::inbound::micros_of;
+use super::activity::Activity;
+use super::custody::{Ledger, Micros, RETRIES};
 use super::passage;
-use crate::config::HistorySettings;
+use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
+use filling::{Filling, merge, said_in};
+use reader::{Read, Reader};
 
 /// Events that may wait for their conversation's history; beyond it they go on, order or not.
 const HELD: usize = 10_000;
-/// Without an earlier moment that is known, the first connection's counts from so long before our clock's time: clocks
-/// differ.
-const MARGIN: Duration = Duration::from_secs(60);
-/// Slack's events come nearly in the order of their times: how far one may be behind another.
-const OVERLAP: Duration = Duration::from_secs(5);
+/// Slack gives again for longer than this what nobody listened to.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// How long what comes live may wait for history after it began to be read. In Socket Mode and over HTTP Slack waits for
+/// the acknowledgement.
+const PATIENCE_RTM: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_millis(1_500);
+/// How often it is noted that we listen.
+const LOOK: Duration = Duration::from_millis(400);
+/// An event that comes so often without having arrived before was missed for more than a minute.
+const LATE: u32 = 3;
 
 /// Follows connections, and fills what lies between them.
 pub(crate) struct Gaps {
     history: History,
     settings: HistorySettings,
+    transport: Transport,
     ledger: Ledger,
+    activity: Activity,
     metrics: Metrics,
+    listening: Listening,
     filling: Option<Filling>,
 }
 
-/// A gap that is being filled.
-struct Filling {
-    /// Conversations that are not read yet, once they are known; until then, it may be any.
-    pending: Option<HashSet<String>>,
-    /// What came live, by conversation.
-    held: HashMap<String, VecDeque<Frame>>,
-    count: usize,
-    filled: usize,
-    /// Conversations in which something waits.
-    urgent: mpsc::Sender<String>,
-    read: mpsc::Receiver<Read>,
-    _reader: AbortOnDropHandle<()>,
-}
-
-/// What the reader tells.
-enum Read {
-    /// The conversations that it will read.
-    Joined(Vec<String>),
-    /// One of them, whether it could be read or not.
-    Conversation(String, Vec<Event>),
-    /// It is done; or Slack can't be asked now, and the gap stays for the next connection.
-    Over { is_whole: bool },
+/// Whether we listen, and what is known of how well.
+struct Listening {
+    /// Our own user, once a session has begun; none while there is no session.
+    as_user: Option<String>,
+    ticks: Interval,
+    /// A connection that is gone said nothing for a while.
+    was_deaf: bool,
+    /// When something came last.
+    arrived: Option<(Instant, Micros)>,
+    /// The begin of the last time in which nothing came for long, and when it ended.
+    silence: Option<(Micros, Instant)>,
 }
 
 /// A frame, and whether it is from history.
@@ -68,50 +69,161 @@ pub(crate) type Found = (Frame, bool);
 impl Gaps {
     pub(crate) fn new(
         history: History,
-        settings: HistorySettings,
-        ledger: Ledger,
+        (settings, transport): (HistorySettings, Transport),
+        (ledger, activity): (Ledger, Activity),
         metrics: Metrics,
     ) -> Self {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             history,
             settings,
+            transport,
             ledger,
+            activity,
             metrics,
+            listening: Listening {
+                as_user: None,
+                ticks,
+                was_deaf: false,
+                arrived: None,
+                silence: None,
+            },
             filling: None,
         }
     }
 
-    /// A session has begun: what came before it and after the last moment that is known is a gap.
-    pub(crate) fn connected(&mut self) {
-        if self.settings.reach.is_zero() {
+    /// A session has begun, for this user: what came before it and after the last moment that is known may be a gap.
+    pub(crate) fn connected(&mut self, user: &str) {
+        let now = self.now();
+        self.listening.as_user = Some(user.to_owned());
+        let was_deaf = std::mem::take(&mut self.listening.was_deaf);
+        let heard = self.ledger.heard();
+        if heard == 0 {
+            return self.ledger.begin(now);
+        }
+        let since = self.ledger.safe_until();
+        let away = between(heard, now);
+        if away >= OUTAGE || self.transport == Transport::Rtm {
+            self.tell_outage(heard, now);
+        }
+        let is_outage = was_deaf
+            || between(since, now) >= OUTAGE
+            || self.transport == Transport::Rtm
+            || self.filling.is_some();
+        match self.settings.when {
+            HistoryWhen::Outage if !is_outage => self.ledger.thaw(),
+            _ => self.fill(since),
+        }
+        self.ledger.hear(now);
+    }
+
+    /// No session is left.
+    pub(crate) fn disconnected(&mut self) {
+        self.listening.as_user = None;
+    }
+
+    /// A connection said nothing for a while, so that Slack gave to nobody what it gave to it.
+    pub(crate) fn deaf(&mut self) {
+        if self.listening.as_user.is_none() {
+            self.listening.was_deaf = true;
+        } else if self.settings.when != HistoryWhen::Never {
+            tracing::warn!(
+                "a connection to Slack went deaf: what may have been lost on it is read from Slack's history"
+            );
+            self.fill(self.ledger.safe_until());
+        }
+    }
+
+    /// An event is new although Slack gives it for the `attempt`th time.
+    pub(crate) fn came_late(&mut self, attempt: u32) {
+        if attempt < LATE || self.settings.when == HistoryWhen::Never || self.filling.is_some() {
             return;
         }
-        let now = self.now();
-        let Some(since) = self.ledger.freeze() else {
-            self.ledger
-                .set_mark(now.saturating_sub(MARGIN.as_micros() as Micros));
+        // Told once for each such time.
+        let Some((since, ended)) = self.listening.silence.take() else {
             return;
         };
+        if ended.elapsed() < RETRIES {
+            self.tell_outage(since, self.now());
+            self.fill(since);
+        }
+    }
+
+    /// Says how long nobody listened, and what of that time is in no history.
+    fn tell_outage(&self, from: Micros, until: Micros) {
+        let away = between(from, until);
+        let messages = match self.settings.is_on() {
+            true => "messages of that time are read from Slack's history",
+            false => {
+                "when and reach below [slack.history] say that messages are not read from Slack's history"
+            }
+        };
+        let (from, until) = (time_of(from), time_of(until));
+        let seconds = away.as_secs();
+        if away < OUTAGE {
+            tracing::info!(
+                from,
+                until,
+                seconds,
+                "nobody listened to Slack for {seconds} s; {messages}, but not reactions, edits and other events that are no messages"
+            );
+        } else {
+            tracing::warn!(
+                from,
+                until,
+                seconds,
+                "nobody listened to Slack for {seconds} s, from {from} to {until}; {messages}. No history has the slash commands, clicks, dialogs, shortcuts, reactions, edits, deletions and other events of that time: those that Slack does not give again are lost"
+            );
+        }
+    }
+
+    /// Begins to read what was said after `since`, which is all before now that is not known to be safe.
+    fn fill(&mut self, since: Micros) {
+        let Some(user) = self.listening.as_user.clone() else {
+            return;
+        };
+        if !self.settings.is_on() {
+            return self.ledger.thaw();
+        }
+        let events = self.events();
+        if events.is_empty() {
+            tracing::warn!(
+                "nothing is read from Slack's history: no message and no app_mention came live so far, and events below [slack.history] names none"
+            );
+            return self.ledger.thaw();
+        }
+        let now = self.now();
         let reach = self.settings.reach.as_micros() as Micros;
-        let since = since.saturating_sub(OVERLAP.as_micros() as Micros);
-        let since = since.max(now.saturating_sub(reach));
-        // What waited for the last reader waits for this one.
-        let (held, count) = self
-            .filling
-            .take()
-            .map_or_else(Default::default, |it| (it.held, it.count));
+        let since = self.ledger.freeze(since).max(now.saturating_sub(reach));
+        // What waited for the last reader waits for this one, and what that one read is not read once more.
+        let before = self.filling.take();
+        let (held, count, done) =
+            before.map_or_else(Default::default, |it| (it.held, it.count, it.done));
+        let patience = match self.transport {
+            Transport::Rtm => PATIENCE_RTM,
+            Transport::SocketMode | Transport::Http => PATIENCE,
+        };
         let (urgent, wanted) = mpsc::channel(64);
         let (out, read) = mpsc::channel(8);
         let reader = Reader {
             history: self.history.clone(),
-            settings: self.settings,
-            since: ts_of(since),
-            threads_since: ts_of(since.saturating_sub(reach)),
+            settings: self.settings.clone(),
+            events,
+            has_channel_type: self.transport != Transport::Rtm,
+            mention: format!("<@{user}"),
+            active: self.activity.conversations(),
+            since,
+            done: done.clone(),
+            unread: self.metrics.history_unread(),
+            has_told_limit: false,
             wanted,
             out,
         };
         self.filling = Some(Filling {
             pending: None,
+            done,
+            held_until: Some(Instant::now() + patience),
             held,
             count,
             filled: 0,
@@ -121,25 +233,35 @@ impl Gaps {
         });
     }
 
+    /// What may be made from history: what the app is given live too.
+    fn events(&self) -> Vec<HistoryEvent> {
+        if self.transport == Transport::Rtm {
+            // It gives all messages, and no mentions.
+            return HistoryEvent::MESSAGES.to_vec();
+        }
+        let mut events = self.activity.kinds();
+        let named = self.settings.events.iter();
+        events.extend(named.filter(|it| !events.contains(it)).collect::<Vec<_>>());
+        events
+    }
+
     /// Keeps a frame that has to wait for its conversation's history; gives back what does not.
     pub(crate) fn hold(&mut self, frame: Frame) -> Vec<Frame> {
+        self.arrived(&frame);
         let Some(filling) = &mut self.filling else {
             return vec![frame];
         };
-        let conversation = frame
-            .event
-            .as_ref()
-            .map(passage::conversation)
-            .unwrap_or_default();
+        // Who clicks or commands waits for an answer.
+        let is_event = frame.ack.is_none() || frame.origin.event_id.is_some();
+        let conversation = match &frame.event {
+            Ok(event) if is_event => passage::conversation(event),
+            _ => String::new(),
+        };
         if conversation.is_empty() || !filling.waits(&conversation) {
             return vec![frame];
         }
         if filling.count >= HELD {
-            tracing::warn!(
-                events = filling.count,
-                "too many events wait for Slack's history: they go on, and what the history has may come behind them"
-            );
-            let mut all = self.give_up();
+            let mut all = filling.release_all("too many of them wait");
             all.push(frame);
             return all;
         }
@@ -153,11 +275,32 @@ impl Gaps {
         Vec::new()
     }
 
-    /// What history has, and what waited for it; never, while there is no gap.
+    /// Notes when something came, and times in which nothing did.
+    fn arrived(&mut self, frame: &Frame) {
+        let listening = &mut self.listening;
+        let last = listening.arrived.map(|(at, _)| at);
+        if last.is_some_and(|at| frame.arrived.saturating_duration_since(at) < LOOK) {
+            return;
+        }
+        let now = now_of(&self.history);
+        if let Some((at, moment)) = listening.arrived.replace((frame.arrived, now))
+            && frame.arrived.saturating_duration_since(at) >= OUTAGE
+        {
+            listening.silence = Some((moment, frame.arrived));
+        }
+    }
+
+    /// What history has, and what waited for it; nothing, from time to time.
     pub(crate) async fn next(&mut self) -> Vec<Found> {
-        let read = match &mut self.filling {
-            Some(filling) => filling.read.recv().await,
-            None => std::future::pending().await,
+        let read = async {
+            match &mut self.filling {
+                Some(filling) => filling.read.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let read = tokio::select! {
+            read = read => read,
+            _ = self.listening.ticks.tick() => return self.look(),
         };
         let Some(filling) = &mut self.filling else {
             return Vec::new();
@@ -173,30 +316,55 @@ impl Gaps {
                     .collect();
                 filling.pending = Some(pending);
                 let freed = free.iter().flat_map(|id| filling.release(id));
-                freed.map(|frame| (frame, false)).collect()
+                live(freed)
             }
-            Some(Read::Conversation(id, messages)) => {
+            Some(Read::Conversation { id, messages, upto }) => {
                 if let Some(pending) = &mut filling.pending {
                     pending.remove(&id);
                 }
-                let live = filling.release(&id);
-                merge(messages, live)
+                let held = filling.release(&id);
+                filling.done.insert(id, upto);
+                merge(messages, held)
             }
             Some(Read::Over { is_whole: true }) => {
-                if filling.filled > 0 {
-                    tracing::info!(
-                        messages = filling.filled,
-                        "messages that came while nobody was connected were read from Slack's history"
-                    );
-                }
+                tracing::info!(
+                    messages = filling.filled,
+                    "Slack's history was read: so many messages had not come live"
+                );
                 let rest = self.give_up();
                 self.ledger.thaw();
-                rest.into_iter().map(|frame| (frame, false)).collect()
+                live(rest)
             }
-            Some(Read::Over { is_whole: false }) | None => {
-                let rest = self.give_up();
-                rest.into_iter().map(|frame| (frame, false)).collect()
+            Some(Read::Over { is_whole: false }) | None => live(self.give_up()),
+        }
+    }
+
+    /// Notes that we listen, finds times in which we did not, and lets go on what waited long enough.
+    fn look(&mut self) -> Vec<Found> {
+        if self.listening.as_user.is_some() {
+            let (now, heard) = (self.now(), self.ledger.heard());
+            let is_on = self.settings.when != HistoryWhen::Never;
+            if between(heard, now) >= OUTAGE {
+                // The process, or the machine, stood still.
+                self.tell_outage(heard, now);
+                if is_on {
+                    self.fill(self.ledger.safe_until());
+                }
+            } else if let Some(since) = self.ledger.overdue(now)
+                && is_on
+            {
+                tracing::warn!(
+                    "events could be kept nowhere until Slack gave them up; messages among them are read from Slack's history"
+                );
+                self.fill(since);
             }
+            self.ledger.hear(now);
+        }
+        match &mut self.filling {
+            Some(filling) if filling.held_until.is_some_and(|at| at <= Instant::now()) => {
+                live(filling.release_all("reading takes long"))
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -209,7 +377,8 @@ impl Gaps {
     }
 
     /// Ends the filling for a stop; gives what is nowhere but here. A message of a conversation that was going to be read
-    /// is not: it comes again, behind those before it, when the gap is filled after the next start.
+    /// is not, where nobody waits for its acknowledgement: it comes again, behind those before it, when the gap is filled
+    /// after the next start.
     pub(crate) fn stop(&mut self) -> Vec<Frame> {
         let Some(filling) = self.filling.take() else {
             return Vec::new();
@@ -217,7 +386,7 @@ impl Gaps {
         let Filling { pending, held, .. } = filling;
         let comes_again = |id: &str, frame: &Frame| {
             let is_pending = pending.as_ref().is_some_and(|pending| pending.contains(id));
-            is_pending && ts_of_frame(frame).is_some()
+            is_pending && frame.ack.is_none() && said_in(frame).is_some()
         };
         let held = held.into_iter().flat_map(|(id, mut frames)| {
             frames.retain(|frame| !comes_again(&id, frame));
@@ -226,14 +395,13 @@ impl Gaps {
         held.collect()
     }
 
-    /// The time, in Slack's words where it has told it: what is looked for lies in its history.
     fn now(&self) -> Micros {
-        let slacks = self.history.slack_time();
-        slacks.map_or_else(micros_now, |seconds| (seconds * 1e6) as Micros)
+        now_of(&self.history)
     }
 
     /// Ends the filling; gives what waited for it. The gap stays open until a later one is filled.
-    pub(crate) fn give_up(&mut self) -> Vec<Frame> {
+    fn give_up(&mut self) -> Vec<Frame> {
+        self.metrics.history_unread().set(0.0);
         let held = self.filling.take().map(|filling| filling.held);
         held.into_iter()
             .flatten()
@@ -242,159 +410,8 @@ impl Gaps {
     }
 }
 
-impl Filling {
-    fn waits(&self, conversation: &str) -> bool {
-        self.pending
-            .as_ref()
-            .is_none_or(|pending| pending.contains(conversation))
-    }
-
-    fn release(&mut self, conversation: &str) -> VecDeque<Frame> {
-        let frames = self.held.remove(conversation).unwrap_or_default();
-        self.count -= frames.len();
-        frames
-    }
-}
-
-/// Reads the history of one gap, conversation by conversation.
-struct Reader {
-    history: History,
-    settings: HistorySettings,
-    since: String,
-    threads_since: String,
-    wanted: mpsc::Receiver<String>,
-    out: mpsc::Sender<Read>,
-}
-
-impl Reader {
-    async fn run(mut self) {
-        let is_whole = self.read().await;
-        // Nobody listens any more where another connection was made since.
-        let _ = self.out.send(Read::Over { is_whole }).await;
-    }
-
-    /// Whether all was read that can be.
-    async fn read(&mut self) -> bool {
-        let joined = match self.history.joined().await {
-            Ok(joined) => joined,
-            Err(error) => {
-                tracing::warn!(
-                    "what was said while nobody was connected can't be read from Slack's history: {error}"
-                );
-                return matches!(error, HistoryError::NotPossible(_));
-            }
-        };
-        for (kind, error) in &joined.not_listed {
-            tracing::warn!(
-                kind,
-                "conversations of a kind are left out of gaps: {error}"
-            );
-        }
-        let mut ids = joined.ids;
-        if ids.len() > self.settings.conversations {
-            tracing::warn!(
-                conversations = ids.len(),
-                read = self.settings.conversations,
-                "the bot is in more conversations than are read after a gap; history.conversations below [slack] allows more"
-            );
-            ids.truncate(self.settings.conversations);
-        }
-        if self.out.send(Read::Joined(ids.clone())).await.is_err() {
-            return false;
-        }
-        let mut waiting: VecDeque<String> = ids.into();
-        let mut unreadable = 0;
-        while !waiting.is_empty() {
-            while let Ok(wanted) = self.wanted.try_recv() {
-                if let Some(at) = waiting.iter().position(|id| *id == wanted) {
-                    waiting.swap(0, at);
-                }
-            }
-            let Some(channel) = waiting.pop_front() else {
-                break;
-            };
-            let gap = Gap {
-                channel: &channel,
-                after: &self.since,
-                until: None,
-                threads_since: Some(&self.threads_since),
-                at_most: self.settings.messages,
-            };
-            let messages = match self.history.fill(&gap).await {
-                Ok(filled) => {
-                    if !filled.is_whole {
-                        tracing::warn!(
-                            channel,
-                            read = filled.messages.len(),
-                            "more was said while nobody was connected than is read; history.messages below [slack] allows more"
-                        );
-                    }
-                    filled.messages
-                }
-                Err(HistoryError::NotPossible(error)) => {
-                    if unreadable == 0 {
-                        tracing::warn!("a conversation's history can't be read: {error}");
-                    }
-                    unreadable += 1;
-                    Vec::new()
-                }
-                Err(HistoryError::Failed(error)) => {
-                    tracing::warn!("Slack's history can't be read now: {error}");
-                    return false;
-                }
-            };
-            let read = Read::Conversation(channel, messages);
-            if self.out.send(read).await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
-}
-
-/// What history has of a conversation and what came live in it meanwhile, in one order. What was said since a connection
-/// was made is in both; and where there was more than one, what history has lies between what came live.
-fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Found> {
-    let came: HashSet<String> = live.iter().filter_map(ts_of_frame).collect();
-    let is_missing = |event: &Event| event.text("/ts").is_none_or(|ts| !came.contains(&*ts));
-    let found = messages.into_iter().filter(is_missing);
-    let found = found.map(|event| (old(event), true));
-    let mut all: Vec<Found> = found
-        .chain(live.into_iter().map(|frame| (frame, false)))
-        .collect();
-    // What is no message stays behind what came before it.
-    let mut last = 0;
-    all.sort_by_cached_key(|(frame, _)| {
-        last = ts_of_frame(frame)
-            .and_then(|ts| micros_of(&ts))
-            .unwrap_or(last);
-        last
-    });
-    all
-}
-
-/// A message of history as a frame that came just now.
-fn old(event: Event) -> Frame {
-    Frame {
-        event: Ok(event),
-        origin: Origin {
-            attempt: 2,
-            retry_reason: Some("history".into()),
-            ..Origin::default()
-        },
-        ack: None,
-        received: SystemTime::now(),
-        arrived: Instant::now(),
-    }
-}
-
-/// The `ts` of a message that came live.
-fn ts_of_frame(frame: &Frame) -> Option<String> {
-    let event = frame.event.as_ref().ok()?;
-    let is_message = event.text("/type")? == "message";
-    is_message
-        .then(|| event.text("/ts").map(Cow::into_owned))
-        .flatten()
+fn live(frames: impl IntoIterator<Item = Frame>) -> Vec<Found> {
+    frames.into_iter().map(|frame| (frame, false)).collect()
 }
 
 /// A moment as Slack writes it.
@@ -402,43 +419,24 @@ fn ts_of(micros: Micros) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
+/// A moment for people.
+fn time_of(micros: Micros) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_micros(micros))
+}
+
+fn between(from: Micros, until: Micros) -> Duration {
+    Duration::from_micros(until.saturating_sub(from))
+}
+
+/// The time, in Slack's words where it has told it: what is looked for lies in its history.
+fn now_of(history: &History) -> Micros {
+    let slacks = history.slack_time();
+    slacks.map_or_else(micros_now, |seconds| (seconds * 1e6) as Micros)
+}
+
 fn micros_now() -> Micros {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     now.as_micros() as Micros
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_history_has_lies_between_what_came_live_over_several_connections() {
-        let event = |json: &'static str| Event::parse(json).unwrap();
-        let live = [
-            r#"{"type":"message","ts":"1.0","n":1}"#,
-            r#"{"type":"reaction_added","event_ts":"9.9","n":2}"#,
-            r#"{"type":"message","ts":"4.0","n":5}"#,
-        ];
-        let history = [
-            r#"{"type":"message","ts":"1.0","n":0}"#,
-            r#"{"type":"message","ts":"2.0","n":3}"#,
-            r#"{"type":"message","ts":"3.0","n":4}"#,
-        ];
-        let live = live.map(|json| Frame {
-            origin: Origin::default(),
-            ..old(event(json))
-        });
-        let merged = merge(history.map(event).to_vec(), VecDeque::from(live));
-        let numbers: Vec<_> = merged
-            .iter()
-            .map(|(frame, is_old)| {
-                let n = frame.event.as_ref().unwrap().get("/n").unwrap();
-                (n.as_i64().unwrap(), *is_old)
-            })
-            .collect();
-        let expect = [(1, false), (2, false), (3, true), (4, true), (5, false)];
-        assert_eq!(numbers, expect);
-    }
 }

@@ -16,6 +16,7 @@ use metrics::Counter;
 use tokio::sync::mpsc;
 
 use super::Tap;
+use super::activity::Activity;
 use super::answers::Answers;
 use super::custody::{Admission, Custody, EventId, Ledger};
 use super::delivery::Deliveries;
@@ -44,6 +45,7 @@ pub(crate) struct Inbound {
     pub(crate) gaps: Gaps,
     /// What came of late: Slack may give it again.
     pub(crate) ledger: Ledger,
+    pub(crate) activity: Activity,
     pub(crate) plugins: PluginHost,
     /// What plugins of the way out want to be sent.
     pub(crate) messages: mpsc::Receiver<djangobot_plugins::Message>,
@@ -154,7 +156,9 @@ impl Inbound {
                     self.frame(frame, false, lanes, work).await;
                 }
             }
+            Incoming::Deaf => self.gaps.deaf(),
             Incoming::Disconnected { .. } => {
+                self.gaps.disconnected();
                 self.readiness.slack.store(false, Ordering::Relaxed);
                 self.metrics.connected().set(0.0);
                 self.metrics.reconnects().increment(1);
@@ -196,7 +200,10 @@ impl Inbound {
         if kind == "app_rate_limited" {
             tell_limit(&event);
         }
-        self.count(&kind);
+        // What history has and came before was counted then.
+        if !is_old {
+            self.count(&kind);
+        }
 
         let wants_answer =
             origin.answerable && ack.as_ref().is_some_and(|ack| self.answers.wants(ack));
@@ -210,26 +217,34 @@ impl Inbound {
         // What came before goes no further; Slack hears of it what it heard, or will hear, then.
         let origin = &receipt.origin;
         let given = origin.event_id.as_deref().or(origin.envelope_id.as_deref());
+        let said = match given {
+            Some(_) => self.envelope.id_in_history(&kind, &event),
+            None => None,
+        };
+        let said = said.as_deref();
         let known_as = match given {
-            Some(given) => EventId::Given(given),
-            None if ack.is_some() || question.is_some() => EventId::Given(&id),
+            Some(id) => EventId::Given { id, said },
+            None if ack.is_some() || question.is_some() => EventId::Given { id: &id, said },
             None if is_old => EventId::History(&id),
             None => EventId::Live(&id),
         };
-        let at = (kind == "message")
-            .then(|| event.text("/ts").and_then(|ts| micros_of(&ts)))
-            .flatten();
-        let custody = match self.ledger.admit(known_as, at, ack) {
+        let custody = match self.ledger.admit(known_as, ack) {
             Admission::New(custody) => custody,
             Admission::Again => {
                 question.into_iter().for_each(Ack::confirm);
-                self.metrics.duplicates().increment(1);
+                if !is_old {
+                    self.metrics.duplicates().increment(1);
+                }
                 tracing::debug!(%id, r#type = kind, "event received again");
                 return Ok(());
             }
         };
         if is_old {
             self.gaps.found();
+            self.count(&kind);
+        } else {
+            self.activity.note(&kind, &event, self.roster.roster());
+            self.gaps.came_late(receipt.origin.attempt);
         }
         // The app may answer what Slack waits for, on a channel of its own.
         let reply_channel = match question {
@@ -412,10 +427,10 @@ impl Inbound {
     }
 
     fn connected(&mut self, session: Session) {
-        self.gaps.connected();
+        self.envelope.set_team(&session.team_id);
+        self.gaps.connected(&session.self_id);
         self.readiness.slack.store(true, Ordering::Relaxed);
         self.metrics.connected().set(1.0);
-        self.envelope.set_team(&session.team_id);
         self.team.connected(session);
     }
 

@@ -1,5 +1,6 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
+mod activity;
 mod answers;
 mod arguments;
 mod custody;
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::BodyFormat;
-use crate::config::{HistorySettings, Settings, Transport};
+use crate::config::Settings;
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;
@@ -43,6 +44,7 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
+use activity::Activity;
 use answers::Answers;
 use custody::Ledger;
 use delivery::Deliveries;
@@ -115,12 +117,12 @@ impl Bridge {
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
 
         let journal = self.state.journal().map_err(Failure::failed)?;
-        let ledger = Ledger::open(&journal).await.map_err(Failure::failed)?;
+        let (ledger, activity) = Ledger::open(&journal).await.map_err(Failure::failed)?;
         let inbound = self
             .inbound(
                 &roster,
                 of_plugins,
-                (&ledger, &journal),
+                (&ledger, &activity, &journal),
                 pacer.clone(),
                 reader.clone(),
                 stop.clone(),
@@ -156,8 +158,11 @@ impl Bridge {
         );
         // Ids are written until the last event is safe.
         let all_safe = CancellationToken::new();
-        let remembering =
-            AbortOnDropHandle::new(tokio::spawn(ledger.keep(journal, all_safe.clone())));
+        let remembering = AbortOnDropHandle::new(tokio::spawn(ledger.keep(
+            journal,
+            activity,
+            all_safe.clone(),
+        )));
         let names = spawn(roster.clone().run(session, stop.clone()), &stop);
         let watching = spawn(
             watch_layer(
@@ -200,7 +205,7 @@ impl Bridge {
         &self,
         roster: &Arc<RosterKeeper>,
         messages: mpsc::Receiver<djangobot_plugins::Message>,
-        (ledger, journal): (&Ledger, &Journal),
+        (ledger, activity, journal): (&Ledger, &Activity, &Journal),
         pacer: Pacer,
         reader: ReceiverId,
         stop: CancellationToken,
@@ -232,15 +237,15 @@ impl Bridge {
             ),
             gaps: Gaps::new(
                 History::new(self.api.clone(), pacer),
-                match self.settings.slack.transport {
-                    Transport::Rtm => self.settings.slack.history,
-                    // What is not acknowledged there, Slack gives again.
-                    Transport::SocketMode | Transport::Http => HistorySettings::NONE,
-                },
-                ledger.clone(),
+                (
+                    self.settings.slack.history.clone(),
+                    self.settings.slack.transport,
+                ),
+                (ledger.clone(), activity.clone()),
                 self.metrics.clone(),
             ),
             ledger: ledger.clone(),
+            activity: activity.clone(),
             send_channel,
             plugins: self.plugins.clone(),
             messages,

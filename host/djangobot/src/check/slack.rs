@@ -31,7 +31,7 @@ const SCOPES: &[(&str, &str)] = &[
     ("im:write", "no DM can be opened for a message to a user"),
 ];
 
-/// What filling a gap of RTM reads, and what is lost without it. A message that may have been sent is looked up with the
+/// What is read from history after an outage, and what is lost without it. A message that may have been sent is looked up with the
 /// same scopes.
 const HISTORY_SCOPES: &[(&str, &str)] = &[
     (
@@ -247,9 +247,9 @@ fn look_at_scopes(slack: &SlackSettings, identity: &Identity, findings: &mut Fin
         );
         return;
     }
-    let of_history: &[(&str, &str)] = match slack.transport {
-        Transport::Rtm if !slack.history.reach.is_zero() => HISTORY_SCOPES,
-        _ => &[],
+    let of_history: &[(&str, &str)] = match slack.history.is_on() {
+        true => HISTORY_SCOPES,
+        false => &[],
     };
     let wanted = SCOPES.iter().chain(of_history);
     let missing: Vec<_> = wanted.filter(|(scope, _)| !has(scope)).collect();

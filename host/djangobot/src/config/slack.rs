@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{ConfigError, Seconds, api_url, is_loopback};
@@ -65,24 +65,57 @@ pub(crate) struct RotationSettings {
     pub(crate) refresh_token: SecretString,
 }
 
-/// How a gap is filled from `conversations.history`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When and how a gap is filled from `conversations.history`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HistorySettings {
+    pub(crate) when: HistoryWhen,
     /// Messages older than this are not asked for; zero: none are.
     pub(crate) reach: Duration,
     /// Messages of one conversation, at most.
     pub(crate) messages: usize,
     /// Conversations that are looked at, at most.
     pub(crate) conversations: usize,
+    /// Kinds of events that are read also where none came live yet.
+    pub(crate) events: Vec<HistoryEvent>,
 }
 
 impl HistorySettings {
-    /// Nothing is asked.
-    pub(crate) const NONE: Self = Self {
-        reach: Duration::ZERO,
-        messages: 0,
-        conversations: 0,
-    };
+    /// Whether history is ever read.
+    pub(crate) fn is_on(&self) -> bool {
+        self.when != HistoryWhen::Never && !self.reach.is_zero()
+    }
+}
+
+/// After what history is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum HistoryWhen {
+    /// After times in which Slack may have given something up; on RTM, which gives nothing again, after each.
+    #[default]
+    Outage,
+    /// After each connection.
+    Always,
+    Never,
+}
+
+/// Events that can be made from what a history has, by the names that an app subscribes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum HistoryEvent {
+    #[serde(rename = "message.channels")]
+    Channels,
+    #[serde(rename = "message.groups")]
+    Groups,
+    #[serde(rename = "message.im")]
+    Im,
+    #[serde(rename = "message.mpim")]
+    Mpim,
+    #[serde(rename = "app_mention")]
+    Mention,
+}
+
+impl HistoryEvent {
+    /// All messages, whatever kind of conversation they are in.
+    pub(crate) const MESSAGES: [Self; 4] = [Self::Channels, Self::Groups, Self::Im, Self::Mpim];
 }
 
 /// The ways to Slack.
@@ -137,6 +170,8 @@ pub(super) struct SlackSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct HistorySection {
+    when: HistoryWhen,
+    events: Vec<HistoryEvent>,
     reach: Option<Seconds>,
     messages: Option<usize>,
     conversations: Option<usize>,
@@ -247,6 +282,8 @@ impl SlackSection {
             answer_wait: self.answer_wait.map_or(ANSWER_WAIT, |wait| wait.0),
             max_age: self.max_age.map(|age| age.0),
             history: HistorySettings {
+                when: self.history.when,
+                events: self.history.events,
                 reach: self
                     .history
                     .reach

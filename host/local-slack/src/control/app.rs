@@ -143,6 +143,15 @@ impl Control {
         self.core.deliveries.records.all()
     }
 
+    /// Has Slack give up all that is not acknowledged, as it does after some six minutes; gives the payloads.
+    pub fn give_up(&self) -> Vec<Value> {
+        let parcels = self.core.deliveries.give_up_all(&self.core);
+        let payloads = parcels.iter();
+        payloads
+            .map(|parcel| serde_json::from_slice(&parcel.payload).unwrap_or_default())
+            .collect()
+    }
+
     /// Waits until a delivery is acknowledged or given up.
     pub async fn settled(&self, number: u64) -> Delivery {
         let look = || self.core.deliveries.records.settled(number);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Arguments, Body, Refusal, Request, conversations, cursor, fields};
+use super::{Body, Refusal, Request, conversations, cursor, fields};
 use crate::lock;
 use crate::workspace::{Message, Ts};
 

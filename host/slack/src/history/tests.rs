@@ -143,30 +143,48 @@ async fn replies_are_found_in_threads_of_the_gap_and_in_older_ones_where_that_is
     );
 }
 
+const KINDS: [ConversationKind; 4] = [
+    ConversationKind::Channel,
+    ConversationKind::Private,
+    ConversationKind::Mpim,
+    ConversationKind::Im,
+];
+
 #[tokio::test]
 async fn the_bots_conversations_are_listed_with_those_that_are_hidden_from_it() {
     let (_slack, control, _, history) = history().await;
-    let joined = soon(history.joined()).await.unwrap();
-    assert!(joined.ids.contains(&control.channel_id("general").unwrap()));
+    let general = (
+        control.channel_id("general").unwrap(),
+        ConversationKind::Channel,
+    );
+    let joined = soon(history.joined(&KINDS)).await.unwrap();
+    assert!(joined.conversations.contains(&general));
     assert!(joined.not_listed.is_empty());
 
+    let none = soon(history.joined(&[ConversationKind::Mpim])).await;
+    assert!(!none.unwrap().conversations.contains(&general));
+
     control.set_scopes(&["channels:read"]);
-    let partly = soon(history.joined()).await.unwrap();
-    assert!(partly.ids.contains(&control.channel_id("general").unwrap()));
+    let partly = soon(history.joined(&KINDS)).await.unwrap();
+    assert!(partly.conversations.contains(&general));
 
     control.answer(CONVERSATIONS, refused("missing_scope"));
+    // An odd entry costs itself.
     control.answer(
         CONVERSATIONS,
         Answer {
-            body: Some(json!({"ok": true, "channels": [{"id": "C1"}]})),
+            body: Some(json!({"ok": true, "channels": [{"id": null}, 7, {"id": "C1"}]})),
             ..Answer::default()
         },
     );
     for _ in 0..3 {
         control.answer(CONVERSATIONS, refused("missing_scope"));
     }
-    let partly = soon(history.joined()).await.unwrap();
-    assert_eq!(partly.ids, ["C1"]);
+    let partly = soon(history.joined(&KINDS)).await.unwrap();
+    assert_eq!(
+        partly.conversations,
+        [("C1".to_owned(), ConversationKind::Channel)]
+    );
     let hidden: Vec<_> = partly.not_listed.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(hidden, ["private_channel", "mpim", "im"]);
     control.answer(
@@ -176,7 +194,7 @@ async fn the_bots_conversations_are_listed_with_those_that_are_hidden_from_it() 
             ..refused("missing_scope")
         },
     );
-    let error = soon(history.joined()).await.unwrap_err();
+    let error = soon(history.joined(&KINDS)).await.unwrap_err();
     assert!(matches!(error, HistoryError::NotPossible(_)), "{error}");
 }
 

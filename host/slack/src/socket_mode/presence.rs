@@ -56,6 +56,11 @@ impl Presence {
         self.none_if(*count, reason, retry_in).await;
     }
 
+    /// One that is gone had said nothing for a while.
+    pub(super) async fn was_deaf(&self) {
+        let _ = self.tell(Incoming::Deaf).await;
+    }
+
     /// One could not be made.
     pub(super) async fn did_not_come(&self, reason: &str, retry_in: Duration) {
         let count = self.count.lock().await;

@@ -197,6 +197,9 @@ impl Slot {
         } else {
             presence.did_not_come(&ended.reason, self.wait).await;
         }
+        if ended.is_deaf && had_arrived {
+            presence.was_deaf().await;
+        }
         Ok(Next::GoOn)
     }
 

@@ -413,7 +413,7 @@ async fn several_connections_are_one_session() {
             Incoming::Disconnected { reason, .. } => {
                 assert!(reason.contains("internal_error"), "{reason}")
             }
-            Incoming::Frame(frame) => panic!("{frame:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }

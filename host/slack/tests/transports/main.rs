@@ -109,6 +109,7 @@ async fn take_all(mut incoming: mpsc::Receiver<Incoming>) -> Taken {
         match incoming {
             Incoming::Frame(frame) => taken.take(frame),
             Incoming::Connected(_) => taken.connected += 1,
+            Incoming::Deaf => {}
             Incoming::Disconnected { .. } => taken.disconnected += 1,
         }
     }

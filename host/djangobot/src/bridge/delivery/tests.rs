@@ -147,7 +147,7 @@ impl Bench {
                 (UnreadRules::new(rules), hold),
                 CancellationToken::new(),
             ),
-            ledger: Ledger::open(&journal).await.unwrap(),
+            ledger: Ledger::open(&journal).await.unwrap().0,
             journal,
             _state: state,
         }
@@ -179,7 +179,11 @@ impl Run {
     /// Pushes an event; what comes back tells when it is safe.
     async fn push(&mut self, channel: &str, n: i64) -> tokio::sync::oneshot::Receiver<()> {
         let id = format!("{channel} {n}");
-        let Admission::New(custody) = self.ledger.admit(EventId::Given(&id), None, None) else {
+        let given = EventId::Given {
+            id: &id,
+            said: None,
+        };
+        let Admission::New(custody) = self.ledger.admit(given, None) else {
             panic!("{id} came before")
         };
         let safe = custody.signal();

@@ -139,6 +139,8 @@ async fn a_half_open_connection_is_found_out_and_rebuilt_beside_one_that_lives()
         rebuilt = rebuilt => rebuilt,
         () = living.pongs() => unreachable!(),
     };
+    // What Slack gave to it may have gone astray.
+    assert!(matches!(mode.next().await, Incoming::Deaf));
     living.send(&numbered(1)).await;
     mode.numbered(1).await;
     rebuilt.send(&numbered(2)).await;

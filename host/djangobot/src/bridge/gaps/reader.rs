@@ -1,0 +1,385 @@
+//! Reads the history of one gap, conversation by conversation, and makes of it what would have come live.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use djangobot_event::Event;
+use djangobot_slack::Backoff;
+use djangobot_slack::api::ApiError;
+use djangobot_slack::history::{Filled, Gap, History, HistoryError};
+use djangobot_slack::roster::ConversationKind;
+use metrics::Gauge;
+use tokio::sync::mpsc;
+
+use super::{Micros, ts_of};
+use crate::bridge::activity::event_of;
+use crate::config::{HistoryEvent, HistorySettings};
+
+/// Conversations in which something came within so many seconds before the last event are read before the others.
+const LATELY: u64 = 24 * 3600;
+/// What was read up to a moment is read on from so long before it: a message of that moment may not have been there yet.
+const OVERLAP: Duration = Duration::from_secs(5);
+/// How often reading is tried where Slack can't be asked: for about a day, at pauses of up to a quarter of an hour.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// How often it is looked whether Slack limits the calls.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Reads the history of one gap.
+pub(super) struct Reader {
+    pub(super) history: History,
+    pub(super) settings: HistorySettings,
+    /// What is made of what is read.
+    pub(super) events: Vec<HistoryEvent>,
+    /// Messages come live with a `channel_type`.
+    pub(super) has_channel_type: bool,
+    /// How the bot is mentioned.
+    pub(super) mention: String,
+    /// The conversations in which something came, the latest first.
+    pub(super) active: Vec<(String, HistoryEvent, u64)>,
+    pub(super) since: Micros,
+    /// Conversations that are read already, and up to when.
+    pub(super) done: HashMap<String, Micros>,
+    /// How many are still to be read.
+    pub(super) unread: Gauge,
+    pub(super) has_told_limit: bool,
+    /// Conversations in which something waits.
+    pub(super) wanted: mpsc::Receiver<String>,
+    pub(super) out: mpsc::Sender<Read>,
+}
+
+/// What the reader tells.
+pub(super) enum Read {
+    /// The conversations that it will read.
+    Joined(Vec<String>),
+    /// One of them, whether it could be read or not, and up to when it was.
+    Conversation {
+        id: String,
+        messages: Vec<Event>,
+        upto: Micros,
+    },
+    /// It is done; or Slack can't be asked, and the gap stays for the next connection.
+    Over { is_whole: bool },
+}
+
+/// Why reading ends before all is read.
+enum Stop {
+    /// Slack can't be asked now.
+    Failed(ApiError),
+    /// Nobody listens any more: another connection was made since.
+    Unheard,
+}
+
+/// A conversation to be read, and by which event its messages come.
+type Conversation = (String, HistoryEvent);
+
+impl Reader {
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        for tries in 1.. {
+            match self.read().await {
+                Ok(()) => break,
+                Err(Stop::Unheard) => return,
+                Err(Stop::Failed(error)) if tries >= TRIES => {
+                    tracing::error!(
+                        "what was said while nobody listened can't be read from Slack's history, and is not tried again before the next connection: {error}"
+                    );
+                    let _ = self.out.send(Read::Over { is_whole: false }).await;
+                    return;
+                }
+                Err(Stop::Failed(error)) => {
+                    let pause = backoff.failed();
+                    tracing::warn!(
+                        "what was said while nobody listened can't be read from Slack's history now, and is tried again in {} s: {error}",
+                        pause.as_secs()
+                    );
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+        let _ = self.out.send(Read::Over { is_whole: true }).await;
+    }
+
+    /// Reads all that can be.
+    async fn read(&mut self) -> Result<(), Stop> {
+        let (conversations, not_listed) = self.conversations().await;
+        let ids = conversations.iter().map(|(id, _)| id.clone()).collect();
+        self.tell(Read::Joined(ids)).await?;
+        let mut waiting: VecDeque<Conversation> = conversations.into();
+        let mut unreadable = 0;
+        while !waiting.is_empty() {
+            while let Ok(wanted) = self.wanted.try_recv() {
+                if let Some(at) = waiting.iter().position(|(id, _)| *id == wanted) {
+                    waiting.swap(0, at);
+                }
+            }
+            self.unread.set(waiting.len() as f64);
+            let Some((channel, kind)) = waiting.pop_front() else {
+                break;
+            };
+            let upto = super::now_of(&self.history);
+            let messages = match self.fill(&channel, waiting.len()).await {
+                Ok(filled) => {
+                    if !filled.is_whole {
+                        tracing::warn!(
+                            channel,
+                            read = filled.messages.len(),
+                            "more was said while nobody listened than is read; messages below [slack.history] allows more"
+                        );
+                    }
+                    self.events(filled.messages, kind)
+                }
+                Err(HistoryError::NotPossible(error)) => {
+                    if unreadable == 0 {
+                        tracing::warn!("a conversation's history can't be read: {error}");
+                    }
+                    unreadable += 1;
+                    Vec::new()
+                }
+                Err(HistoryError::Failed(error)) => return Err(Stop::Failed(error)),
+            };
+            self.done.insert(channel.clone(), upto);
+            self.tell(Read::Conversation {
+                id: channel,
+                messages,
+                upto,
+            })
+            .await?;
+        }
+        self.unread.set(0.0);
+        not_listed.map_or(Ok(()), |error| Err(Stop::Failed(error)))
+    }
+
+    /// What is to be read, in its order; and why Slack can't list all now, where it can't. Then those are read in which
+    /// something came.
+    async fn conversations(&self) -> (Vec<Conversation>, Option<ApiError>) {
+        let (listed, failed) = match self.history.joined(&self.kinds()).await {
+            Ok(joined) => {
+                for (kind, error) in &joined.not_listed {
+                    tracing::warn!(
+                        kind,
+                        "conversations of a kind are left out of gaps: {error}"
+                    );
+                }
+                let listed = joined.conversations.into_iter();
+                let listed = listed.map(|(id, kind)| (id, event_of(kind)));
+                (listed.collect(), None)
+            }
+            Err(error) => {
+                let known = self.active.len();
+                tracing::warn!(
+                    "the conversations that the bot is in can't be listed, so that others than those {known} in which something came live can't be read from Slack's history: {error}"
+                );
+                let known = self.active.iter();
+                let known = known.map(|(id, kind, _)| (id.clone(), *kind)).collect();
+                match error {
+                    HistoryError::NotPossible(_) => (known, None),
+                    // Once these are read, they need not be read again until there is a list.
+                    HistoryError::Failed(error) => {
+                        let mut known: Vec<Conversation> = known;
+                        known.retain(|(id, _)| !self.done.contains_key(id));
+                        (known, Some(error))
+                    }
+                }
+            }
+        };
+        let mut conversations = self.in_order(listed);
+        if conversations.len() > self.settings.conversations {
+            tracing::warn!(
+                conversations = conversations.len(),
+                read = self.settings.conversations,
+                "the bot is in more conversations than are read after a gap; conversations below [slack.history] allows more"
+            );
+            conversations.truncate(self.settings.conversations);
+        }
+        (conversations, failed)
+    }
+
+    /// Direct messages first, then conversations in which something came of late, each the latest first, then the rest.
+    fn in_order(&self, conversations: Vec<Conversation>) -> Vec<Conversation> {
+        let newest = self.active.first().map_or(0, |(_, _, at)| *at);
+        let places: HashMap<&str, (usize, u64)> = self
+            .active
+            .iter()
+            .enumerate()
+            .map(|(place, (id, _, at))| (&**id, (place, *at)))
+            .collect();
+        let mut seen = HashSet::new();
+        let mut conversations: Vec<Conversation> = conversations
+            .into_iter()
+            .filter(|(id, kind)| self.wants(*kind) && seen.insert(id.clone()))
+            .collect();
+        conversations.sort_by_key(|(id, kind)| {
+            let place = places.get(&**id);
+            let is_late = place.is_some_and(|(_, at)| newest - at <= LATELY);
+            let rank = match kind {
+                HistoryEvent::Im | HistoryEvent::Mpim => 0,
+                _ if is_late => 1,
+                _ => 2,
+            };
+            (rank, place.map_or(usize::MAX, |(place, _)| *place))
+        });
+        conversations
+    }
+
+    /// Reads one conversation, and says once how long all will take where Slack limits that; `others` are still to come.
+    async fn fill(&mut self, channel: &str, others: usize) -> Result<Filled, HistoryError> {
+        let read = self.done.get(channel).copied().unwrap_or(0);
+        let since = self
+            .since
+            .max(read.saturating_sub(OVERLAP.as_micros() as Micros));
+        let reach = self.settings.reach.as_micros() as Micros;
+        let (after, threads_since) = (ts_of(since), ts_of(since.saturating_sub(reach)));
+        let gap = Gap {
+            channel,
+            after: &after,
+            until: None,
+            threads_since: Some(&threads_since),
+            at_most: self.settings.messages,
+        };
+        let history = self.history.clone();
+        let filling = history.fill(&gap);
+        tokio::pin!(filling);
+        loop {
+            tokio::select! {
+                filled = &mut filling => return filled,
+                () = tokio::time::sleep(LOOK), if !self.has_told_limit => {
+                    if let Some(every) = history.every() {
+                        self.tell_limit(every, others + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_limit(&mut self, every: Duration, conversations: usize) {
+        self.has_told_limit = true;
+        let seconds = every.as_secs().max(1) * conversations as u64;
+        tracing::warn!(
+            conversations,
+            seconds,
+            "Slack lets this app read history once in {} s, 15 messages at a time, as apps that are distributed outside of its Marketplace: to read {conversations} conversations takes at least {}; direct messages and the conversations of the last day come first",
+            every.as_secs(),
+            for_people(seconds),
+        );
+    }
+
+    /// The kinds of conversations that hold what is wanted.
+    fn kinds(&self) -> Vec<ConversationKind> {
+        let kinds = [
+            ConversationKind::Im,
+            ConversationKind::Mpim,
+            ConversationKind::Channel,
+            ConversationKind::Private,
+        ];
+        let kinds = kinds.into_iter();
+        kinds.filter(|kind| self.wants(event_of(*kind))).collect()
+    }
+
+    /// Whether a conversation, whose messages come as `kind`, has something that is wanted.
+    fn wants(&self, kind: HistoryEvent) -> bool {
+        self.events.contains(&kind) || self.makes_mentions(kind)
+    }
+
+    /// Slack makes no `app_mention` in a direct message.
+    fn makes_mentions(&self, kind: HistoryEvent) -> bool {
+        kind != HistoryEvent::Im && self.events.contains(&HistoryEvent::Mention)
+    }
+
+    /// What would have come live of these messages, in their order.
+    fn events(&self, messages: Vec<Event>, kind: HistoryEvent) -> Vec<Event> {
+        let (has_messages, has_mentions) = (self.events.contains(&kind), self.makes_mentions(kind));
+        let mut events = Vec::with_capacity(messages.len());
+        for message in messages {
+            let mention = has_mentions && is_mention(&message, &self.mention);
+            if mention && let Some(mention) = with(&message, "/type", "app_mention") {
+                events.push(mention);
+            }
+            if has_messages {
+                let whole = match self.has_channel_type {
+                    true => with(&message, "/channel_type", channel_type(kind)),
+                    false => None,
+                };
+                events.push(whole.unwrap_or(message));
+            }
+        }
+        events
+    }
+
+    async fn tell(&self, read: Read) -> Result<(), Stop> {
+        self.out.send(read).await.map_err(|_| Stop::Unheard)
+    }
+}
+
+/// Whether Slack makes an `app_mention` of a message: somebody said it, and it names the bot. That a bot joined names it
+/// too.
+fn is_mention(message: &Event, mention: &str) -> bool {
+    let is_said = match message.text("/subtype").as_deref() {
+        None => true,
+        Some(subtype) => [
+            "bot_message",
+            "file_share",
+            "me_message",
+            "thread_broadcast",
+        ]
+        .contains(&subtype),
+    };
+    let user = message.text("/user");
+    let is_own =
+        user.is_some_and(|user| mention.get(2..).is_some_and(|it| it == format!("{user}>")));
+    let names = |text: &str| {
+        let unclosed = mention.strip_suffix('>').unwrap_or(mention);
+        text.contains(mention) || text.contains(&format!("{unclosed}|"))
+    };
+    is_said && !is_own && message.text("/text").is_some_and(|text| names(&text))
+}
+
+fn channel_type(kind: HistoryEvent) -> &'static str {
+    match kind {
+        HistoryEvent::Groups => "group",
+        HistoryEvent::Im => "im",
+        HistoryEvent::Mpim => "mpim",
+        HistoryEvent::Channels | HistoryEvent::Mention => "channel",
+    }
+}
+
+/// The event with another value in one place.
+fn with(event: &Event, pointer: &str, value: &str) -> Option<Event> {
+    let mut event = event.clone();
+    event.set(pointer, value).ok()?;
+    let mut text = Vec::new();
+    event.write_json(&mut text);
+    Event::parse(text).ok()
+}
+
+fn for_people(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3600)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mention_is_what_somebody_said_to_the_bot() {
+        let check = |message: &'static str, expect| {
+            let event = Event::parse(message).unwrap();
+            assert_eq!(is_mention(&event, "<@U1>"), expect, "{message}");
+        };
+        check(r#"{"text":"hi <@U1>","user":"U2"}"#, true);
+        check(r#"{"text":"<@U1|djangobot>: hi","user":"U2"}"#, true);
+        check(r#"{"text":"hi <@U12>","user":"U2"}"#, false);
+        check(r#"{"text":"I am <@U1>","user":"U1"}"#, false);
+        check(
+            r#"{"text":"<@U1> has joined","subtype":"channel_join"}"#,
+            false,
+        );
+        check(r#"{"text":"<@U1> look","subtype":"file_share"}"#, true);
+        check(r#"{"blocks":[]}"#, false);
+    }
+}

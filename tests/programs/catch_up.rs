@@ -1,0 +1,322 @@
+//! What was said while nobody listened, for longer than Slack gives it again, is read from its history: over Socket Mode
+//! and HTTP as over RTM.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use djangobot_tests::{Redis, eventually};
+use local_slack::{Answer, Control, LocalSlack, Options, Outcome};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::app::App;
+use crate::bridge::{Bridge, slack, slack_with};
+use crate::transports::{APP_TOKEN, BOTH, Way, start};
+
+/// Slack's six minutes, after which it gives up, are a moment here; the host's clock is set by them.
+const AWAY: u64 = 400;
+
+struct World {
+    way: Way,
+    slack: LocalSlack,
+    control: Control,
+    redis: Redis,
+    folder: TempDir,
+}
+
+impl World {
+    async fn new(way: Way, options: Options) -> World {
+        let slack = slack_with(Options {
+            app_token: Some(APP_TOKEN.into()),
+            retry_delays: [0, 50, 100].map(Duration::from_millis),
+            ..options
+        })
+        .await;
+        World {
+            way,
+            control: slack.control(),
+            slack,
+            redis: Redis::start(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    async fn bridge(&self) -> Bridge {
+        start(
+            self.way,
+            self.folder.path(),
+            &self.slack,
+            &[&self.redis.url()],
+        )
+        .await
+    }
+
+    fn config(&self, text: &str) {
+        std::fs::write(self.folder.path().join("djangobot.toml"), text).unwrap();
+    }
+
+    /// Waits until Slack gives nothing again any more, and lets the time for that pass in the host's state.
+    async fn slack_gives_up(&self) {
+        eventually("Slack has given up", async || {
+            let all = self.control.deliveries();
+            all.iter()
+                .all(|it| it.outcome != Outcome::Open)
+                .then_some(())
+        })
+        .await;
+        age(self.folder.path(), AWAY);
+    }
+
+    async fn app(&self, channels: &[&str]) -> App {
+        let mut app = App::start(&self.redis.url());
+        app.receive(channels).await;
+        app
+    }
+}
+
+/// Lets `seconds` pass since the host was there last.
+fn age(folder: &Path, seconds: u64) {
+    let database = Connection::open(folder.join(".djangobot/state.db")).unwrap();
+    for key in ["events_safe_until", "events_listened_until"] {
+        let query = "SELECT value FROM facts WHERE key = ?1";
+        let kept: Vec<u8> = database
+            .query_row(query, [key], |row| row.get(0))
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
+        let moment = u64::from_le_bytes(kept.try_into().unwrap()) - seconds * 1_000_000;
+        let changed = database.execute(
+            "UPDATE facts SET value = ?2 WHERE key = ?1",
+            rusqlite::params![key, moment.to_le_bytes()],
+        );
+        assert_eq!(changed.unwrap(), 1);
+    }
+}
+
+/// The line that a host logs with these words, whenever it does.
+async fn logged(bridge: &Bridge, part: &str) -> Value {
+    eventually(part, async || bridge.logs(part).pop()).await
+}
+
+fn said(event: &Value) -> (String, u64) {
+    let text = event["text"].as_str().unwrap().to_owned();
+    (text, event["djangobot"]["attempt"].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_and_in_order() {
+    for way in BOTH {
+        let world = World::new(way, Options::default()).await;
+        let control = &world.control;
+        let mut app = world.app(&["slack.message", "slack.reaction_added"]).await;
+        let mut bridge = world.bridge().await;
+        let thread = control.say("alice", "general", "before").unwrap();
+        let before = app.next("slack.message").await;
+        assert_eq!(said(&before), ("before".into(), 1), "{way:?}");
+        bridge.terminate().await;
+        for n in 0..5 {
+            control
+                .say("alice", "general", &format!("missed {n}"))
+                .unwrap();
+        }
+        control
+            .say_in_thread("bob", "general", "a reply", Some(&thread))
+            .unwrap();
+        world.slack_gives_up().await;
+        let mut bridge = world.bridge().await;
+        for n in 0..5 {
+            let event = app.next("slack.message").await;
+            assert_eq!(said(&event), (format!("missed {n}"), 2), "{way:?}");
+            assert_eq!(event["channel_type"], before["channel_type"]);
+            assert_eq!(event["djangobot"]["retry_reason"], "history");
+        }
+        let reply = app.next("slack.message").await;
+        assert_eq!(said(&reply), ("a reply".into(), 2), "{way:?}");
+        // What no history has is said, with its time.
+        let line = logged(&bridge, "nobody listened to Slack for").await;
+        let words = line["message"].as_str().unwrap();
+        assert!(words.contains("slash commands"), "{line}");
+        assert!(line["seconds"].as_u64().unwrap() >= AWAY, "{line}");
+        logged(&bridge, "Slack's history was read").await;
+        control.say("alice", "general", "after").unwrap();
+        let after = app.next("slack.message").await;
+        assert_eq!(said(&after), ("after".into(), 1), "{way:?}");
+        // Another time, nothing comes twice.
+        bridge.terminate().await;
+        age(world.folder.path(), AWAY);
+        let bridge = world.bridge().await;
+        logged(&bridge, "Slack's history was read").await;
+        control.say("alice", "general", "at last").unwrap();
+        assert_eq!(
+            said(&app.next("slack.message").await).0,
+            "at last",
+            "{way:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_slack_gives_again_or_the_settings_forbid_is_not_read() {
+    let world = World::new(Way::SocketMode, Options::default()).await;
+    let mut app = world.app(&["slack.message"]).await;
+    let mut bridge = world.bridge().await;
+    world.control.say("alice", "general", "before").unwrap();
+    app.next("slack.message").await;
+    bridge.terminate().await;
+    age(world.folder.path(), 30);
+    let mut bridge = world.bridge().await;
+    world.control.say("alice", "general", "between").unwrap();
+    app.next("slack.message").await;
+    bridge.terminate().await;
+    world.config("[slack.history]\nwhen = \"never\"\n");
+    age(world.folder.path(), AWAY);
+    let mut bridge = world.bridge().await;
+    let line = logged(&bridge, "nobody listened to Slack for").await;
+    let words = line["message"].as_str().unwrap();
+    assert!(words.contains("not read from Slack's history"), "{line}");
+    world.control.say("alice", "general", "after").unwrap();
+    app.next("slack.message").await;
+    let calls = world.control.calls(Some("conversations.history"));
+    assert!(calls.is_empty(), "{calls:#?}");
+    bridge.terminate().await;
+    world.config("[slack.history]\nwhen = \"always\"\n");
+    let bridge = world.bridge().await;
+    logged(&bridge, "Slack's history was read").await;
+}
+
+#[tokio::test]
+async fn an_app_gets_no_kinds_of_events_from_history_that_it_is_not_subscribed_to() {
+    let options = Options {
+        subscriptions: Some(vec!["app_mention".into(), "reaction_added".into()]),
+        ..Options::default()
+    };
+    let world = World::new(Way::SocketMode, options).await;
+    let control = &world.control;
+    let bot = control.user_id("djangobot").unwrap();
+    let mut app = world.app(&["slack.app_mention", "slack.message"]).await;
+    let mut bridge = world.bridge().await;
+    let ts = control
+        .say("alice", "general", &format!("<@{bot}> hi"))
+        .unwrap();
+    let mention = app.next("slack.app_mention").await;
+    let (team, general) = (&mention["djangobot"]["team_id"], &mention["channel"]);
+    assert_eq!(
+        mention["djangobot"]["id"],
+        format!(
+            "{}.app_mention.{}.{ts}",
+            team.as_str().unwrap(),
+            general.as_str().unwrap()
+        )
+    );
+    let live: Vec<String> = mention.as_object().unwrap().keys().cloned().collect();
+    bridge.terminate().await;
+    let missed = format!("are you there, <@{bot}>?");
+    control.say("alice", "general", &missed).unwrap();
+    control.say("alice", "general", "not for it").unwrap();
+    let direct = format!("<@{bot}>, a direct message is no mention");
+    control.say("alice", "djangobot", &direct).unwrap();
+    world.slack_gives_up().await;
+    let mut bridge = world.bridge().await;
+    let mention = app.next("slack.app_mention").await;
+    assert_eq!(said(&mention), (missed, 2));
+    for key in live {
+        // What stood in the wrapper is no part of a history.
+        assert!(mention.get(&key).is_some(), "{key} is missing: {mention:#}");
+    }
+    logged(&bridge, "Slack's history was read").await;
+    assert!(app.left("slack.app_mention").is_empty());
+    assert!(app.left("slack.message").is_empty());
+    // Named in the config, they come.
+    bridge.terminate().await;
+    world.config("[slack.history]\nevents = [\"message.im\"]\n");
+    control.say("alice", "djangobot", "psst").unwrap();
+    world.slack_gives_up().await;
+    let bridge = world.bridge().await;
+    assert_eq!(said(&app.next("slack.message").await), (direct, 2));
+    assert_eq!(said(&app.next("slack.message").await), ("psst".into(), 2));
+    logged(&bridge, "Slack's history was read").await;
+    assert!(app.left("slack.message").is_empty());
+}
+
+#[tokio::test]
+async fn an_app_whose_history_slack_limits_reads_direct_messages_first_and_says_how_long_it_takes()
+{
+    let options = Options {
+        history_per_minute: Some(40),
+        ..Options::default()
+    };
+    let world = World::new(Way::Http, options).await;
+    let control = &world.control;
+    let mut app = world.app(&["slack.message"]).await;
+    let mut bridge = world.bridge().await;
+    for place in ["random", "djangobot"] {
+        control.say("alice", place, "before").unwrap();
+        app.next("slack.message").await;
+    }
+    bridge.terminate().await;
+    for n in 0..20 {
+        control.say("alice", "random", &n.to_string()).unwrap();
+    }
+    control.say("alice", "djangobot", "me first").unwrap();
+    world.slack_gives_up().await;
+    let bridge = world.bridge().await;
+    let line = logged(&bridge, "outside of its Marketplace").await;
+    let words = line["message"].as_str().unwrap();
+    assert!(words.contains("takes at least"), "{line}");
+    assert_eq!(
+        said(&app.next("slack.message").await),
+        ("me first".into(), 2)
+    );
+    for n in 0..20 {
+        let event = app.next("slack.message").await;
+        assert_eq!(said(&event), (n.to_string(), 2));
+    }
+    // What comes live does not wait for the rest.
+    control.say("alice", "general", "live").unwrap();
+    assert_eq!(said(&app.next("slack.message").await), ("live".into(), 1));
+    assert!(
+        bridge
+            .metric("djangobot_history_conversations_waiting")
+            .await
+            > 0.0
+    );
+}
+
+#[tokio::test]
+async fn live_events_do_not_wait_for_a_list_of_conversations_that_does_not_come() {
+    let odd = [
+        Answer {
+            error: Some("fatal_error".into()),
+            ..Answer::default()
+        },
+        Answer {
+            body: Some(json!({"ok": true})),
+            ..Answer::default()
+        },
+    ];
+    for answer in odd {
+        let (slack, redis) = (slack().await, Redis::start());
+        let folder = tempfile::tempdir().unwrap();
+        let control = slack.control();
+        let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.message"]).await;
+        control.say("alice", "general", "zero").unwrap();
+        app.next("slack.message").await;
+        bridge.terminate().await;
+        control.answer(
+            "users.conversations",
+            Answer {
+                times: 1_000,
+                ..answer
+            },
+        );
+        let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+        let began = Instant::now();
+        control.say("alice", "general", "live").unwrap();
+        assert_eq!(said(&app.next("slack.message").await), ("live".into(), 1));
+        // Ten seconds, and what a busy machine adds; Slack is tried for minutes.
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_secs(60), "{waited:?}");
+        logged(&bridge, "wait no longer for Slack's history").await;
+    }
+}
