@@ -31,4 +31,5 @@ mod refusals;
 mod sending;
 mod stops;
 mod transports;
+mod unread;
 mod worker;
