@@ -23,6 +23,7 @@ mod gaps;
 #[path = "../plugins/guest.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod guest;
+mod http;
 mod lanes;
 mod local;
 mod outbox;
@@ -31,7 +32,9 @@ mod plugins;
 mod projects;
 mod refusals;
 mod sending;
+mod sessions;
 mod stops;
+mod temporary;
 mod transports;
 mod unread;
 mod worker;

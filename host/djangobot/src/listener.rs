@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Request, StatusCode, Uri, header};
+use axum::middleware::map_request;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use djangobot_channels::LayerError;
@@ -24,6 +26,8 @@ use crate::metrics::Metrics;
 pub(crate) struct Readiness {
     /// There is a connection to Slack.
     pub(crate) slack: AtomicBool,
+    /// Slack's Web API serves no calls just now.
+    pub(crate) web_api_away: AtomicBool,
     /// The channel layer did all that a bridge needs the last time that it was asked.
     pub(crate) layer: AtomicBool,
     /// What those who send to the layer and read it saw last.
@@ -119,6 +123,10 @@ impl Listener {
             .with_state(readiness)
             .route("/metrics", get(metrics_page).with_state(metrics))
             .merge(routes);
+        // A slash too many is no other page: who writes Django ends paths with one.
+        let app = Router::new()
+            .fallback_service(app)
+            .layer(map_request(with_single_slashes));
         let served = axum::serve(self.socket, app)
             .with_graceful_shutdown(cancel.cancelled_owned())
             .await;
@@ -128,8 +136,47 @@ impl Listener {
     }
 }
 
+/// The same request without slashes that say nothing: at its path's end, or several in a row.
+async fn with_single_slashes<B>(mut request: Request<B>) -> Request<B> {
+    let path = request.uri().path();
+    if path.contains("//") || path.ends_with('/') {
+        let names = path.split('/').filter(|name| !name.is_empty());
+        let path: String = names.flat_map(|name| ["/", name]).collect();
+        let query = request.uri().query().map(|query| format!("?{query}"));
+        let path = format!(
+            "{}{}",
+            if path.is_empty() { "/" } else { &path },
+            query.unwrap_or_default()
+        );
+        if let Ok(path) = PathAndQuery::try_from(path) {
+            let mut parts = request.uri().clone().into_parts();
+            parts.path_and_query = Some(path);
+            if let Ok(uri) = Uri::from_parts(parts) {
+                *request.uri_mut() = uri;
+            }
+        }
+    }
+    request
+}
+
+/// What is answered, and logged, where the listener takes no requests of Slack's.
+pub(crate) async fn nowhere(request: Request<axum::body::Body>) -> impl IntoResponse {
+    let sentence = format!(
+        "nothing is at {} {:.200}: there are /healthz, /readyz and /metrics",
+        request.method(),
+        request.uri().path(),
+    );
+    if request.headers().contains_key("x-slack-signature") {
+        tracing::warn!(
+            "{sentence}. Slack sends its requests here, and they are taken at /slack/events with --transport http"
+        );
+    }
+    (StatusCode::NOT_FOUND, format!("{sentence}\n"))
+}
+
 async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
-    let slack = readiness.slack.load(Ordering::Relaxed);
+    let slack =
+        readiness.slack.load(Ordering::Relaxed) && !readiness.web_api_away.load(Ordering::Relaxed);
     let failure = readiness.layer_use.failure();
     let layer = readiness.layer.load(Ordering::Relaxed) && failure.is_none();
     let word = |up| if up { "up" } else { "down" };
@@ -154,4 +201,26 @@ async fn metrics_page(State(metrics): State<Metrics>) -> impl IntoResponse {
         )],
         metrics.render(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn slashes_that_say_nothing_are_left_out() {
+        for (asked, expect) in [
+            ("/slack/events", "/slack/events"),
+            ("/slack/events/", "/slack/events"),
+            ("//slack//events///?a=1//", "/slack/events?a=1//"),
+            ("/healthz/", "/healthz"),
+            ("/", "/"),
+            ("///", "/"),
+            ("/a%2F/", "/a%2F"),
+        ] {
+            let request = Request::builder().uri(asked).body(()).unwrap();
+            let request = with_single_slashes(request).await;
+            assert_eq!(request.uri().to_string(), expect, "{asked}");
+        }
+    }
 }

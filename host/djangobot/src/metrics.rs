@@ -170,6 +170,8 @@ impl Metrics {
         rate_limited(method) = "djangobot_rate_limited_total", "Calls that Slack answered with 429, by method";
         /// Writes to the outbox that failed.
         outbox_errors() = "djangobot_outbox_errors_total", "Writes of messages for Slack to the disk that failed";
+        /// Requests over HTTP, by what became of them.
+        http_requests(outcome) = "djangobot_http_requests_total", "Requests of the HTTP transport, by outcome: taken, unsigned, refused (a wrong signature or an old one), unreadable, too_large, unanswered (Slack gives the event again), unknown_path";
         /// Slack connections that ended.
         reconnects() = "djangobot_reconnects_total", "Connections to Slack that ended, and attempts at one that failed";
     }
@@ -183,6 +185,8 @@ impl Metrics {
         plugin_up(plugin) = "djangobot_plugin_up", "1 while events meet a plugin, 0 while it is quarantined, refused or disabled";
         /// 1 while connected to Slack.
         connected() = "djangobot_slack_connected", "1 while there is a connection to Slack";
+        /// Whether calls of Slack are served.
+        web_api() = "djangobot_slack_web_api_up", "1 while Slack's Web API serves calls, 0 while auth.test fails too after a call failed";
         /// Connections of Socket Mode.
         connections() = "djangobot_slack_connections", "Socket Mode connections on which Slack has said hello";
         /// Connections of the app that are not ours.

@@ -9,13 +9,13 @@ use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{Bridge, Source, Tap};
+use crate::bridge::{Bridge, Source, Tap, fingerprint};
 use crate::cli::RunArgs;
 use crate::config::{ConfigError, Settings, Transport};
 use crate::control::Server;
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
-use crate::listener::{Listener, Readiness};
+use crate::listener::{self, Listener, Readiness};
 use crate::metrics::Metrics;
 use crate::plugins::Plugins;
 use crate::state::State;
@@ -75,7 +75,7 @@ const REQUESTS: usize = 1024;
 /// The way to Slack's events that `settings` name, what the listener serves for it, and what holds its secrets.
 fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
     let slack = &settings.slack;
-    let mut routes = Router::new();
+    let mut routes = Router::new().fallback(listener::nowhere);
     let mut holders = Holders {
         api: web_api(settings)?,
         app: None,
@@ -103,8 +103,15 @@ fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
                 signing_secrets: holders.signing_secrets.clone(),
                 ..http_events::Config::default()
             };
+            let counts = config.counts.clone();
             routes = http_events::router(config, to_bridge);
-            Source::Http(requests)
+            let secret = slack.signing_secret.as_ref();
+            let secret = secret.map_or("", |secret| secret.expose_secret());
+            Source::Http {
+                requests,
+                counts,
+                fact: format!("session/{:016x}", fingerprint(secret.as_bytes())),
+            }
         }
     };
     Ok((source, routes, holders))

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 pub(crate) struct Team {
     roster: Roster,
     session: watch::Sender<Option<Session>>,
+    /// What the session will most likely be, until there is one.
+    expected: watch::Sender<Option<Session>>,
 }
 
 impl Team {
@@ -18,6 +20,7 @@ impl Team {
         Self {
             roster: Roster::new(),
             session: watch::Sender::new(None),
+            expected: watch::Sender::new(None),
         }
     }
 
@@ -30,6 +33,11 @@ impl Team {
         self.session.subscribe()
     }
 
+    /// Slack can't be asked yet; this is what an earlier run knew.
+    pub(crate) fn expect(&self, session: Session) {
+        self.expected.send_replace(Some(session));
+    }
+
     /// A session has begun.
     pub(crate) fn connected(&self, session: Session) {
         self.session.send_replace(Some(session));
@@ -39,8 +47,8 @@ impl Team {
 /// What is not known is asked for, for the next time.
 impl djangobot_plugins::Roster for Team {
     fn me(&self) -> Option<Identity> {
-        let session = self.session.borrow();
-        let session = session.as_ref()?;
+        let (session, expected) = (self.session.borrow(), self.expected.borrow());
+        let session = session.as_ref().or(expected.as_ref())?;
         let user = self.roster.user(&session.self_id);
         Some(Identity {
             team_id: session.team_id.clone(),

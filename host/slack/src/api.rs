@@ -2,6 +2,7 @@
 
 pub mod argument;
 mod error;
+mod fatal;
 pub mod method;
 
 use std::{
@@ -20,6 +21,7 @@ use reqwest::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use url::{Host, Url};
 
 pub use error::{ApiError, Class, Failure, Refusal};
@@ -53,6 +55,8 @@ struct Shared {
     version: AtomicU64,
     http: reqwest::Client,
     clock: SlackClock,
+    /// How many calls failed in a way that may befall all calls.
+    failures: watch::Sender<u64>,
 }
 
 /// Why a [`WebApi`] could not be made.
@@ -192,6 +196,7 @@ impl WebApi {
                 version: AtomicU64::new(0),
                 http: http.build()?,
                 clock: SlackClock::default(),
+                failures: watch::Sender::new(0),
             }),
         })
     }
@@ -238,6 +243,12 @@ impl WebApi {
     /// answer has told one. Jumps of this machine's clock do not show in it.
     pub fn slack_time(&self) -> Option<f64> {
         self.shared.clock.now()
+    }
+
+    /// Counts calls that failed in a way that may befall all calls: no connection, a proxy's answer, a workspace that is
+    /// being moved, a token that has expired. One of them alone may have failed for its own sake.
+    pub fn failures(&self) -> watch::Receiver<u64> {
+        self.shared.failures.subscribe()
     }
 
     /// Calls a method once and gives Slack's whole answer, an object with `"ok": true`.
@@ -316,6 +327,24 @@ impl WebApi {
     }
 
     async fn send(
+        &self,
+        method: &str,
+        args: &Map<String, Value>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(HeaderMap, Bytes), ApiError> {
+        let answer = self.send_once(method, args, authorization).await;
+        if let Err(error) = &answer
+            && matches!(
+                error.class(),
+                Class::Retry | Class::Ambiguous | Class::Refresh
+            )
+        {
+            self.shared.failures.send_modify(|failures| *failures += 1);
+        }
+        answer
+    }
+
+    async fn send_once(
         &self,
         method: &str,
         args: &Map<String, Value>,

@@ -24,8 +24,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Ended {
     /// For people: a clause without a full stop.
     pub(crate) reason: String,
-    /// Slack asked us to come again: no wait, unless that happens time and again.
-    pub(crate) at_once: bool,
+    /// Slack asked us to leave and to come again, which is no failure.
+    pub(crate) is_planned: bool,
     /// Slack's `Retry-After`, or a wait of the kind.
     pub(crate) at_least: Duration,
     /// The connection is gone, so that there is nothing to close.
@@ -48,7 +48,7 @@ impl Ended {
     /// Slack asked us to leave.
     pub(crate) fn leave(why: impl Into<String>) -> Ended {
         Ended {
-            at_once: true,
+            is_planned: true,
             ..Ended::because(why)
         }
     }
@@ -76,29 +76,62 @@ impl Ended {
         Ended::because(format!("Slack closed the connection {code}{words}"))
     }
 
+    /// There was no connection in time.
+    pub(crate) fn slow(waited: Duration) -> Ended {
+        let waited = waited.as_secs_f32();
+        Ended::because(format!("no connection could be opened within {waited} s"))
+    }
+
     /// Slack said no hello in time.
     pub(crate) fn mute(waited: Duration) -> Ended {
         let waited = waited.as_secs_f32();
         Ended::because(format!("Slack did not say hello within {waited} s"))
     }
+}
 
-    /// When to try again. A connection that lived for `stable_after` was a success.
-    pub(crate) fn retry_in(&self, backoff: &mut Backoff, stable_after: Duration) -> Duration {
-        if self.lived >= stable_after {
-            backoff.succeeded();
+/// When connections are made: the waits before the next one, which grow with failures and with nothing else.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    failures: Backoff,
+    /// The wait after a connection that Slack asked to leave before it had lived for long.
+    planned: Backoff,
+    stable_after: Duration,
+}
+
+/// The longest wait before a connection that Slack itself asks for.
+const LONGEST_PLANNED: Duration = Duration::from_secs(5);
+
+impl Pace {
+    /// Waits that double from `first` to `max`, until a connection has lived for `stable_after`.
+    pub(crate) fn new(first: Duration, max: Duration, stable_after: Duration) -> Pace {
+        Pace {
+            failures: Backoff::new(first, max),
+            planned: Backoff::new(first, max.min(LONGEST_PLANNED)),
+            stable_after,
         }
-        let is_first = backoff.is_fresh();
-        let wait = backoff.failed().max(self.at_least);
-        if self.at_once && is_first {
-            Duration::ZERO
-        } else {
-            wait
+    }
+
+    /// When to try again after `ended`. What Slack planned is tried at once, and with short waits where it plans that
+    /// time and again.
+    pub(crate) fn retry_in(&mut self, ended: &Ended) -> Duration {
+        if ended.lived >= self.stable_after {
+            self.failures.succeeded();
+            self.planned.succeeded();
         }
+        let wait = match ended.is_planned {
+            true if self.planned.is_fresh() => {
+                self.planned.failed();
+                Duration::ZERO
+            }
+            true => self.planned.failed(),
+            false => self.failures.failed(),
+        };
+        wait.max(ended.at_least)
     }
 }
 
-/// What it means that Slack refused to give a connection's URL. A code that we don't know may go away by itself, and is
-/// retried.
+/// What it means that Slack gave no URL of a connection. Only what the table of fatal codes names is an end; all else may
+/// go away by itself, and is retried.
 pub(crate) fn refused(error: ApiError) -> Outcome {
     match error.class() {
         Class::Fatal | Class::Refresh => Outcome::Fatal(error),
@@ -116,32 +149,57 @@ pub(crate) fn refused(error: ApiError) -> Outcome {
 mod tests {
     use super::*;
 
+    fn pace() -> Pace {
+        Pace::new(
+            Duration::from_millis(500),
+            Duration::from_secs(10),
+            Duration::from_secs(20),
+        )
+    }
+
     #[test]
-    fn who_is_asked_to_leave_comes_again_at_once_but_not_time_and_again() {
-        let mut backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(60));
-        let stable = Duration::from_secs(20);
+    fn who_is_asked_to_leave_comes_again_at_once_and_soon_however_often_that_is() {
+        let mut pace = pace();
         let leave = || Ended::leave("goodbye");
-        assert_eq!(leave().retry_in(&mut backoff, stable), Duration::ZERO);
-        assert!(leave().retry_in(&mut backoff, stable) >= Duration::from_secs(4));
+        assert_eq!(pace.retry_in(&leave()), Duration::ZERO);
+        for _ in 0..100 {
+            let wait = pace.retry_in(&leave());
+            assert!(
+                wait >= Duration::from_millis(250),
+                "it is no hot loop: {wait:?}"
+            );
+            assert!(wait <= LONGEST_PLANNED, "{wait:?}");
+        }
         let lived = Ended {
-            lived: stable,
+            lived: Duration::from_secs(20),
             ..leave()
         };
-        assert_eq!(lived.retry_in(&mut backoff, stable), Duration::ZERO);
+        assert_eq!(pace.retry_in(&lived), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_slack_planned_makes_no_wait_after_a_failure_longer() {
+        let mut pace = pace();
+        for _ in 0..20 {
+            pace.retry_in(&Ended::leave("goodbye"));
+        }
+        let wait = pace.retry_in(&Ended::because("the server cut the connection"));
+        assert!(wait <= Duration::from_millis(500), "{wait:?}");
     }
 
     #[test]
     fn what_slack_asks_for_is_waited_however_small_the_backoff() {
-        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_secs(1));
+        let mut pace = Pace::new(
+            Duration::from_millis(1),
+            Duration::from_secs(1),
+            Duration::MAX,
+        );
         let limited = Ended {
             at_least: Duration::from_secs(90),
             ..Ended::because("ratelimited")
         };
         for _ in 0..3 {
-            assert_eq!(
-                limited.retry_in(&mut backoff, Duration::MAX),
-                Duration::from_secs(90)
-            );
+            assert_eq!(pace.retry_in(&limited), Duration::from_secs(90));
         }
     }
 }

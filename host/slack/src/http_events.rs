@@ -5,13 +5,11 @@
 //! so that Slack gives the event again. Nothing is handed out that Slack did not sign.
 
 mod body;
+mod counts;
 mod signature;
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,23 +19,20 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::any,
 };
 use bytes::{Bytes, BytesMut};
 use djangobot_event::Event;
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
-use tokio_util::sync::CancellationToken;
 
-use crate::transport::{Ack, BadFrame, Fatal, Frame, Given, Incoming, Origin, Session};
+use crate::transport::{Ack, BadFrame, Frame, Given, Incoming, Origin};
 use body::Asked;
+pub use counts::{Counts, Outcome};
 pub use signature::SigningSecrets;
 
 /// Where the handler answers.
 pub const PATHS: [&str; 3] = ["/slack/events", "/slack/commands", "/slack/interactivity"];
-
-/// How often requests that Slack did not sign are logged; all are counted.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How Slack's requests are taken.
 #[derive(Clone, Debug)]
@@ -73,14 +68,6 @@ impl Default for Config {
     }
 }
 
-/// Counts of requests, for metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
-    refused: AtomicU64,
-    unanswered: AtomicU64,
-    told: Mutex<Option<Instant>>,
-}
-
 /// What the handler works with.
 #[derive(Debug)]
 struct Handler {
@@ -97,7 +84,8 @@ struct Refusal {
     sentence: String,
 }
 
-/// A router with the handler at all [`PATHS`], to be merged with others. It hands all that Slack sends to `out`.
+/// A router with the handler at all [`PATHS`], to be merged with others. It hands all that Slack sends to `out`, and says
+/// in the log what was asked for at other paths.
 pub fn router(config: Config, out: mpsc::Sender<Incoming>) -> Router {
     let permits = config.max_waiting_bytes / 1024;
     let handler = Arc::new(Handler {
@@ -108,28 +96,10 @@ pub fn router(config: Config, out: mpsc::Sender<Incoming>) -> Router {
     PATHS
         .iter()
         .fold(Router::new(), |router, path| {
-            router.route(path, get(handle).post(handle))
+            router.route(path, any(handle))
         })
+        .fallback(nowhere)
         .with_state(handler)
-}
-
-/// The transport's other half: begins a session, which lasts until `cancel`. There is no connection that could be lost.
-pub async fn run(
-    session: Session,
-    out: mpsc::Sender<Incoming>,
-    cancel: CancellationToken,
-) -> Result<(), Fatal> {
-    tokio::select! {
-        sent = out.send(Incoming::Connected(session)) => if sent.is_err() {
-            return Ok(());
-        },
-        () = cancel.cancelled() => return Ok(()),
-    }
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        () = out.closed() => {}
-    }
-    Ok(())
 }
 
 async fn handle(State(handler): State<Arc<Handler>>, request: Request) -> Response {
@@ -139,11 +109,28 @@ async fn handle(State(handler): State<Arc<Handler>>, request: Request) -> Respon
     }
 }
 
+/// Nothing is at this path: most likely the app's request URL is another one than ours.
+async fn nowhere(State(handler): State<Arc<Handler>>, request: Request) -> Response {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("YOUR-HOST");
+    let sentence = format!(
+        "nothing is at {} {:.200}: the request URL for Slack's events, commands and interactions is https://{host:.200}{}",
+        request.method(),
+        request.uri().path(),
+        PATHS[0]
+    );
+    handler.config.counts.add(Outcome::UnknownPath, &sentence);
+    (StatusCode::NOT_FOUND, format!("{sentence}\n")).into_response()
+}
+
 impl Handler {
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {
         let began = Instant::now();
         let (head, body) = request.into_parts();
-        if head.method == axum::http::Method::GET {
+        if head.method != axum::http::Method::POST {
             return if body::is_ssl_check(head.uri.query().unwrap_or_default().as_bytes()) {
                 Ok(StatusCode::OK.into_response())
             } else {
@@ -156,14 +143,17 @@ impl Handler {
         let (body, _room) = self.read(&head.headers, body, began).await?;
         let (arrived, received) = (Instant::now(), SystemTime::now());
 
-        if let Err(why) = signature::check(&self.config, &head.headers, &body, received) {
+        let signature = match signature::check(&self.config, &head.headers, &body, received) {
+            Ok(signature) => signature,
             // Slack checks a certificate with a request that it does not sign.
-            if body::is_form(&head.headers) && body::is_ssl_check(&body) {
+            Err(_) if body::is_form(&head.headers) && body::is_ssl_check(&body) => {
                 return Ok(StatusCode::OK.into_response());
             }
-            self.config.counts.refused(&why);
-            return Err(refuse(StatusCode::UNAUTHORIZED, why));
-        }
+            Err(why) => {
+                self.config.counts.add(why.outcome, &why.sentence);
+                return Err(refuse(StatusCode::UNAUTHORIZED, why.sentence));
+            }
+        };
         let (event, origin, accepts_payload) = match body::read(&head.headers, body) {
             Asked::Event {
                 event,
@@ -171,6 +161,7 @@ impl Handler {
                 accepts_payload,
             } => {
                 retried(&head.headers, &mut origin);
+                origin.signature = Some(signature);
                 origin.answerable &= accepts_payload;
                 (event, *origin, accepts_payload)
             }
@@ -183,6 +174,7 @@ impl Handler {
                         .out
                         .try_send(Incoming::Frame(bad(error, received, arrived)));
                 }
+                self.config.counts.add(Outcome::Unreadable, &sentence);
                 return Err(refuse(StatusCode::BAD_REQUEST, sentence));
             }
         };
@@ -202,8 +194,12 @@ impl Handler {
         };
         let answer_at = tokio::time::Instant::from_std(arrived + self.config.answer_within);
         match tokio::time::timeout_at(answer_at, handed).await {
-            Ok(Given::Empty) => Ok(StatusCode::OK.into_response()),
+            Ok(Given::Empty) => {
+                self.config.counts.taken();
+                Ok(StatusCode::OK.into_response())
+            }
             Ok(Given::Answer(payload)) => {
+                self.config.counts.taken();
                 let json = (header::CONTENT_TYPE, "application/json; charset=utf-8");
                 Ok(([json], payload).into_response())
             }
@@ -224,7 +220,7 @@ impl Handler {
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length > limit) {
-            return Err(too_large(limit));
+            return Err(self.too_large());
         }
         let full = || self.unanswered("more requests are waiting than there is room for");
         let mut room = self.room.try_acquire_many(0).map_err(|_| full())?;
@@ -236,10 +232,12 @@ impl Handler {
                 Ok(None) => return Ok((read.freeze(), room)),
                 Ok(Some(Err(why))) => {
                     let sentence = format!("the request broke off: {why}");
+                    self.config.counts.add(Outcome::Unreadable, &sentence);
                     return Err(refuse(StatusCode::BAD_REQUEST, sentence));
                 }
                 Err(_) => {
                     let sentence = "the request did not come within 3 seconds";
+                    self.config.counts.add(Outcome::Unreadable, sentence);
                     return Err(refuse(StatusCode::REQUEST_TIMEOUT, sentence));
                 }
             };
@@ -248,7 +246,7 @@ impl Handler {
             };
             let length = read.len() + data.len();
             if length > limit {
-                return Err(too_large(limit));
+                return Err(self.too_large());
             }
             // Room is taken for what came, not for what was announced: that anybody could do.
             let more = length.div_ceil(1024) - room.num_permits();
@@ -262,34 +260,20 @@ impl Handler {
 
     /// Slack is to come again.
     fn unanswered(&self, why: &str) -> Refusal {
-        self.config.counts.unanswered.fetch_add(1, Relaxed);
-        tracing::debug!(why, "Slack is asked to give an event again");
+        self.config.counts.add(Outcome::Unanswered, why);
         refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{why}: send it again"),
         )
     }
-}
 
-impl Counts {
-    /// Requests that Slack did not sign, or too long ago.
-    pub fn refused_requests(&self) -> u64 {
-        self.refused.load(Relaxed)
-    }
-
-    /// Events that were not acknowledged in time, or that there was no room for. Slack gives them again.
-    pub fn unanswered(&self) -> u64 {
-        self.unanswered.load(Relaxed)
-    }
-
-    /// Counts a request that Slack did not sign, and logs it where none was logged a moment ago: anybody can send these.
-    fn refused(&self, why: &str) {
-        let refused = self.refused.fetch_add(1, Relaxed) + 1;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
-            *told = Some(Instant::now());
-            tracing::warn!(why, refused, "a request to Slack's paths was refused");
-        }
+    fn too_large(&self) -> Refusal {
+        let sentence = format!(
+            "the body is longer than {} bytes",
+            self.config.max_body_bytes
+        );
+        self.config.counts.add(Outcome::TooLarge, &sentence);
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, sentence)
     }
 }
 
@@ -318,13 +302,6 @@ fn refuse(status: StatusCode, sentence: impl Into<String>) -> Refusal {
         status,
         sentence: sentence.into(),
     }
-}
-
-fn too_large(limit: usize) -> Refusal {
-    refuse(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the body is longer than {limit} bytes"),
-    )
 }
 
 #[cfg(test)]

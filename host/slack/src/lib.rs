@@ -26,6 +26,7 @@ pub mod rtm;
 pub mod socket_mode;
 pub mod token;
 pub mod transport;
+pub mod ts;
 pub mod ws;
 
 pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, argument, method};

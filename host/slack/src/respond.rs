@@ -7,7 +7,7 @@ use url::Url;
 use crate::api::{ApiError, Failure, WebApi, in_words, is_loopback};
 
 /// How such a call is named in errors.
-const METHOD: &str = "response_url";
+pub(crate) const METHOD: &str = "response_url";
 
 impl WebApi {
     /// Posts `payload`, which is JSON, to a `response_url`, once. No token goes with it: the URL itself is the permission.

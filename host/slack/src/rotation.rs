@@ -267,12 +267,8 @@ impl Rotation {
         let wait = match error.class() {
             Class::RateLimited { retry_after } => backoff.failed().max(retry_after),
             Class::Retry | Class::Ambiguous => backoff.failed(),
-            Class::Fatal | Class::Permanent | Class::Refresh | Class::AlreadyDone
-                if has_expired =>
-            {
-                return Err(Fatal(error));
-            }
-            // The token still serves, and a person may yet put it right.
+            Class::Fatal if has_expired => return Err(Fatal(error)),
+            // The token still serves, or what Slack says may pass; and a person may yet put it right.
             Class::Fatal | Class::Permanent | Class::Refresh | Class::AlreadyDone => {
                 backoff.failed().max(self.shared.config.backoff_max)
             }

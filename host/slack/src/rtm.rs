@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{RtmSession, WebApi},
-    backoff::Backoff,
-    ended::{Ended, Outcome, refused},
+    ended::{Ended, Outcome, Pace, refused},
     transport::{BadFrame, Fatal, Frame, Incoming, Origin, Session},
     ws::{self, Liveness, Received, Socket},
 };
@@ -19,8 +18,10 @@ use crate::{
 pub struct Config {
     /// How often we ping (WebSocket pings).
     pub ping_every: Duration,
-    /// A connection on which nothing at all was heard for this long is rebuilt, and one whose `hello` takes longer.
+    /// A connection on which nothing at all was heard for this long is rebuilt.
     pub silence: Duration,
+    /// How long it may take to open a connection, from the call that asks for its URL to Slack's `hello`.
+    pub opening: Duration,
     /// The wait after a first failure; it doubles with each further one, and is jittered down to its half.
     pub backoff_first: Duration,
     /// The longest wait between two attempts; only Slack's own `Retry-After` can be longer.
@@ -37,10 +38,18 @@ impl Default for Config {
             ping_every: Duration::from_secs(8),
             silence: Duration::from_secs(25),
             backoff_first: Duration::from_millis(500),
-            backoff_max: Duration::from_secs(60),
+            backoff_max: Duration::from_secs(10),
+            opening: Duration::from_secs(15),
             stable_after: Duration::from_secs(20),
             max_frame_bytes: 16 << 20,
         }
+    }
+}
+
+impl Config {
+    /// The waits between connections.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.backoff_first, self.backoff_max, self.stable_after)
     }
 }
 
@@ -57,7 +66,7 @@ pub async fn run(
     out: mpsc::Sender<Incoming>,
     cancel: CancellationToken,
 ) -> Result<(), Fatal> {
-    let mut backoff = Backoff::new(config.backoff_first, config.backoff_max);
+    let mut pace = config.pace();
     loop {
         let connection = Connection {
             api: &api,
@@ -70,7 +79,7 @@ pub async fn run(
             Outcome::Fatal(error) => return Err(Fatal(error)),
             Outcome::Ended(ended) => ended,
         };
-        let retry_in = ended.retry_in(&mut backoff, config.stable_after);
+        let retry_in = pace.retry_in(&ended);
         let reason = ended.reason;
         tracing::warn!(
             reason,
@@ -141,15 +150,17 @@ impl Connection<'_> {
                 .map_err(|why| Outcome::Ended(Ended::because(why.to_string())))?;
             Ok::<_, Outcome>((session, socket))
         };
+        let open_by = tokio::time::Instant::now() + self.config.opening;
         let (session, mut socket) = tokio::select! {
             () = self.cancel.cancelled() => return Outcome::Stopped,
-            connected = connecting => match connected {
-                Ok(connected) => connected,
-                Err(outcome) => return outcome,
+            connected = tokio::time::timeout_at(open_by, connecting) => match connected {
+                Ok(Ok(connected)) => connected,
+                Ok(Err(outcome)) => return outcome,
+                Err(_) => return Outcome::Ended(Ended::slow(self.config.opening)),
             },
         };
         let mut greeting = Greeting::Awaited(session.into());
-        let mut outcome = self.read(&mut socket, &mut greeting).await;
+        let mut outcome = self.read(&mut socket, &mut greeting, open_by).await;
         if let Outcome::Ended(ended) = &mut outcome {
             if let Greeting::Came(at) = greeting {
                 ended.lived = at.elapsed();
@@ -163,11 +174,15 @@ impl Connection<'_> {
     }
 
     /// Reads frames until the connection ends. One on which Slack says no hello has not come about.
-    async fn read<S>(&self, socket: &mut Socket<S>, greeting: &mut Greeting) -> Outcome
+    async fn read<S>(
+        &self,
+        socket: &mut Socket<S>,
+        greeting: &mut Greeting,
+        greeted_by: tokio::time::Instant,
+    ) -> Outcome
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
     {
-        let greeted_by = tokio::time::Instant::now() + self.config.silence;
         let mut end = None;
         loop {
             let (received, arrived) = tokio::select! {
@@ -178,7 +193,7 @@ impl Connection<'_> {
                     Err(lost) => return Outcome::Ended(Ended::dead(&lost)),
                 },
                 () = tokio::time::sleep_until(greeted_by), if greeting.is_awaited() => {
-                    return Outcome::Ended(Ended::mute(self.config.silence));
+                    return Outcome::Ended(Ended::mute(self.config.opening));
                 }
             };
             loop {

@@ -10,6 +10,7 @@
 
 mod connection;
 mod health;
+mod merge;
 pub(crate) mod message;
 mod presence;
 mod slot;
@@ -20,7 +21,7 @@ use std::{
 };
 
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use health::Health;
 
@@ -29,6 +30,7 @@ use crate::{
     rtm,
     transport::{Fatal, Incoming, Session},
 };
+use merge::Merger;
 use presence::Presence;
 
 /// How many connections Slack allows for an app.
@@ -37,8 +39,9 @@ pub const MAX_CONNECTIONS: usize = 10;
 /// How Socket Mode's connections are kept.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many there are, 1 to [`MAX_CONNECTIONS`]. Slack gives each envelope to one of them. With all that Slack allows
-    /// there is no room for a new one beside an old one.
+    /// How many there are, 1 to [`MAX_CONNECTIONS`]. One is enough: it is replaced before it ends. Slack gives each
+    /// envelope to one of several, and what waits on all of them is put in the order of its times. With all that Slack
+    /// allows there is no room for a new one beside an old one.
     pub connections: usize,
     /// How each of them is kept.
     pub each: rtm::Config,
@@ -57,7 +60,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            connections: 2,
+            connections: 1,
             each: rtm::Config::default(),
             stagger: Duration::from_millis(500),
             crowded: Duration::from_secs(10),
@@ -76,8 +79,8 @@ impl Default for Config {
 /// `Ok` when `cancel` fired (what is handed out may still be acknowledged for a moment, then the sockets are closed
 /// properly) or nobody listens to `out` any more; `Err` on what can't be retried. All else is retried for ever.
 ///
-/// Hellos, pings and Slack's wish that we connect anew are the connections' own and don't come out; all else does, known
-/// or not. While `out` is full, only a little more is read; pings and acknowledgements go on.
+/// Pings, Slack's wish that we connect anew, and each hello but that of the connection that begins a session are the
+/// connections' own and don't come out; all else does, known or not. While `out` is full, only a little more is read; pings and acknowledgements go on.
 pub async fn run(
     app: WebApi,
     session: Session,
@@ -90,11 +93,12 @@ pub async fn run(
     let shared = Arc::new(Shared {
         app,
         presence: Presence::new(session, out.clone(), cancel.clone()),
-        out,
+        merger: Merger::new(out),
         cancel: cancel.clone(),
         turns: Turns::default(),
         config,
     });
+    let merging = AbortOnDropHandle::new(tokio::spawn(shared.merger.clone().run(cancel.clone())));
     let mut slots = JoinSet::new();
     for _ in 0..connections {
         slots.spawn(slot::keep(Arc::clone(&shared)));
@@ -109,6 +113,7 @@ pub async fn run(
             Err(why) => tracing::error!(%why, "a Socket Mode connection's task failed"),
         }
     }
+    drop(merging);
     result
 }
 
@@ -117,7 +122,7 @@ pub async fn run(
 struct Shared {
     app: WebApi,
     config: Config,
-    out: mpsc::Sender<Incoming>,
+    merger: Merger,
     cancel: CancellationToken,
     presence: Presence,
     turns: Turns,

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use djangobot_event::{Event, ParseError};
+use serde::{Deserialize, Serialize};
 
 use crate::api::ApiError;
 use crate::token::BotAccessToken;
@@ -23,6 +24,8 @@ pub(crate) use ack::{SocketAck, frame as ack_frame};
     reason = "nearly all of them are frames, and a box for each would cost more than the room"
 )]
 pub enum Incoming {
+    /// Slack can't be asked yet whom we speak as; events that come meanwhile are most likely of this session.
+    Expected(Session),
     /// Slack is there: it has said hello on a connection, or can reach us. What it says comes next, on RTM with the hello.
     Connected(Session),
     /// Something that Slack sent, and that is not the transport's own business.
@@ -39,7 +42,7 @@ pub enum Incoming {
 }
 
 /// Whom a connection speaks as, and to which workspace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// `U...`: our own user.
     pub self_id: String,
@@ -71,6 +74,25 @@ pub struct Frame {
     pub arrived: Instant,
 }
 
+impl Frame {
+    /// A session's first frame, as RTM has it: Slack's own `hello`, or where it says none, one of ours.
+    pub fn hello(said: Option<Event>) -> Frame {
+        let ours = || {
+            Event::parse(r#"{"type":"hello"}"#).map_err(|error| BadFrame::Unreadable {
+                raw: Bytes::new(),
+                error,
+            })
+        };
+        Frame {
+            event: said.map_or_else(ours, Ok),
+            origin: Origin::default(),
+            ack: None,
+            received: SystemTime::now(),
+            arrived: Instant::now(),
+        }
+    }
+}
+
 /// How Slack gave an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -78,6 +100,8 @@ pub struct Origin {
     pub event_id: Option<String>,
     /// The id of the Socket Mode envelope that it came in.
     pub envelope_id: Option<String>,
+    /// What Slack signed the HTTP request with that it came in: the same where somebody sends the request again.
+    pub signature: Option<String>,
     /// 1, and one more for each time that Slack says it gave it before.
     pub attempt: u32,
     /// Why Slack gives it again, in its words: `timeout`, `http_error`, ...
@@ -101,6 +125,7 @@ impl Default for Origin {
         Origin {
             event_id: None,
             envelope_id: None,
+            signature: None,
             attempt: 1,
             retry_reason: None,
             team_id: None,

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::custody::Custody;
 use super::envelope::Message;
 use super::spool::{Left, Spool};
+use super::types::{Labels, MAX_ODD, is_documented};
 use crate::config::{Unread, UnreadRules};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub(crate) struct Deliveries {
     /// Ends all waiting for room.
     stop: CancellationToken,
     queues: HashMap<ChannelName, Arc<Queue>>,
+    labels: Labels,
     tasks: JoinSet<()>,
 }
 
@@ -72,6 +74,7 @@ impl Deliveries {
             hold: hold.max(1),
             stop,
             queues: HashMap::new(),
+            labels: Labels::default(),
             tasks: JoinSet::new(),
         };
         for left in left {
@@ -106,6 +109,16 @@ impl Deliveries {
             custody: Some(custody),
         };
         let stop = self.stop.clone();
+        if !self.queues.contains_key(channel) && !self.has_room_for(channel) {
+            // Its custody ends here, so that Slack gives it again.
+            self.metrics.discarded("other").increment(1);
+            tracing::warn!(
+                %channel,
+                id = &*event.id,
+                "an event of an odd type is not taken now: events of {MAX_ODD} other types wait for the channel layer"
+            );
+            return;
+        }
         let queue = match self.queues.get(channel) {
             Some(queue) => queue,
             None => self.open(channel, None),
@@ -160,6 +173,7 @@ impl Deliveries {
     fn open(&mut self, channel: &ChannelName, left: Option<&Left>) -> &Arc<Queue> {
         let name = channel.as_str();
         let unread = self.rules.of(name);
+        let name = self.labels.of(name, kind_of(channel));
         let queue = Arc::new(Queue::new(
             channel,
             unread,
@@ -195,4 +209,28 @@ impl Deliveries {
         }
         self.queues.entry(channel.clone()).or_insert(queue)
     }
+
+    /// Whether one more channel may have a queue. Where there are many, those of odd types in which nothing waits are
+    /// closed; one that is wanted again is made again. A type that Slack documents always has its queue.
+    fn has_room_for(&mut self, channel: &ChannelName) -> bool {
+        if self.queues.len() < MAX_ODD {
+            return true;
+        }
+        self.queues.retain(|channel, queue| {
+            let closes = !is_documented(kind_of(channel)) && queue.close_if_idle();
+            if closes {
+                queue.filled.notify_one();
+                queue.pressed.notify_one();
+            }
+            !closes
+        });
+        while self.tasks.try_join_next().is_some() {}
+        self.queues.len() < MAX_ODD || is_documented(kind_of(channel))
+    }
+}
+
+/// The type of the events that go to `channel`.
+fn kind_of(channel: &ChannelName) -> &str {
+    let name = channel.as_str();
+    name.strip_prefix("slack.").unwrap_or(name)
 }

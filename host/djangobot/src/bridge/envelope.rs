@@ -1,8 +1,10 @@
 //! What the app gets: Slack's object with the channel's name as `type`, where to answer, and what djangobot knows of it.
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use djangobot_channels::{ChannelLayer, ChannelName, Member, Serializer};
 use djangobot_event::{EditError, Event};
 use djangobot_slack::{Origin, Roster};
@@ -120,6 +122,10 @@ impl Envelope {
                 let print = fingerprint(event.raw());
                 format!("{team}.{kind:.40}.{channel:.40}.{ts:.40}.{print:016x}")
             }
+            // Whoever sends a signed request again sends the same event again.
+            _ if let Some(signature) = &origin.signature => {
+                format!("{team}.{kind:.40}.{signature:.24}")
+            }
             (channel, None) => {
                 let channel = channel.unwrap_or_default();
                 // Frames that were read together arrived at the same moment.
@@ -154,10 +160,8 @@ impl Envelope {
         // Texts and finite numbers always have a JSON form.
         let mut about = serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec());
         // Two objects become one: what stood beside the event in Slack's words follows ours.
-        if let Some(beside) = origin
-            .beside
-            .as_deref()
-            .and_then(|it| it.strip_prefix(b"{"))
+        let beside = origin.beside.as_ref().map(without_ours);
+        if let Some(beside) = beside.as_deref().and_then(|it| it.strip_prefix(b"{"))
             && !beside.trim_ascii_start().starts_with(b"}")
             && about.pop().is_some()
         {
@@ -178,6 +182,31 @@ fn of_another(event: &Event) -> Option<std::borrow::Cow<'_, str>> {
     event
         .text("/subtype")
         .filter(|subtype| is_hidden == Some(true) || subtype.starts_with("message_"))
+}
+
+/// The keys of [`About`], but for `team_id`, which never stands beside an event. Slack may come to use the same ones: an
+/// app that asks for its `id` is to get ours.
+const OURS: &[&str] = &["id", "transport", "received_at", "attempt", "retry_reason"];
+
+/// What stood beside an event, without the keys that are ours.
+fn without_ours(beside: &Bytes) -> Cow<'_, [u8]> {
+    let has = |key: &&str| {
+        let mut words = beside.split(|byte| *byte == b'"');
+        words.any(|word| word == key.as_bytes())
+    };
+    if !OURS.iter().any(has) {
+        return Cow::Borrowed(beside);
+    }
+    // The word may as well stand deeper, or be a value.
+    let Ok(mut members) = Event::parse(beside.clone()) else {
+        return Cow::Borrowed(b"{}");
+    };
+    for key in OURS {
+        while members.field(key).is_some() && members.remove(&format!("/{key}")).is_ok() {}
+    }
+    let mut text = Vec::new();
+    members.write_json(&mut text);
+    Cow::Owned(text)
 }
 
 /// What djangobot knows of an event beside Slack's own words.
@@ -443,6 +472,54 @@ mod tests {
             {"id": "x", "team_id": "T2", "transport": "rtm", "received_at": 1795345843.83, "attempt": 2,
              "retry_reason": "timeout", "event_time": 7});
         assert_eq!(about, expect);
+    }
+
+    #[test]
+    fn our_keys_win_over_slacks_of_the_same_names() {
+        let check = |beside: &'static str, expect: serde_json::Value| {
+            let receipt = Receipt {
+                received: UNIX_EPOCH,
+                origin: Origin {
+                    beside: Some(beside.into()),
+                    ..Origin::default()
+                },
+            };
+            let about = envelope().about("ours", &receipt);
+            let text = String::from_utf8(about).unwrap();
+            let about: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let ours = serde_json::json!(
+                {"id": "ours", "team_id": "T1", "transport": "rtm", "received_at": 0.0, "attempt": 1});
+            let mut all = ours.as_object().unwrap().clone();
+            all.extend(expect.as_object().unwrap().clone());
+            assert_eq!(about, serde_json::Value::Object(all), "{text}");
+            assert_eq!(text.matches("\"attempt\"").count(), 1, "{text}");
+        };
+        check("{}", serde_json::json!({}));
+        check(
+            r#"{"id":"theirs","attempt":[9],"transport":null,"received_at":{},"retry_reason":"x","event_time":7.10}"#,
+            serde_json::json!({"event_time": 7.10}),
+        );
+        check(r#"{"id":1}"#, serde_json::json!({}));
+        let deeper = r#"{"authorizations":[{"id":5,"team_id":"T9"}],"word":"transport"}"#;
+        check(deeper, serde_json::from_str(deeper).unwrap());
+    }
+
+    #[test]
+    fn a_signed_request_that_comes_again_is_the_same_event() {
+        let mut envelope = envelope();
+        let mut id = |signature: &str, received| {
+            let receipt = Receipt {
+                received: UNIX_EPOCH + std::time::Duration::from_secs(received),
+                origin: Origin {
+                    signature: Some(signature.into()),
+                    ..Origin::default()
+                },
+            };
+            let event = Event::parse(r#"{"type":"view_closed","view":{"id":"V1"}}"#).unwrap();
+            envelope.id("view_closed", &event, &receipt)
+        };
+        assert_eq!(id("a2114d57", 1), id("a2114d57", 2));
+        assert_ne!(id("a2114d57", 1), id("b2114d57", 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use djangobot_channels::ChannelName;
 use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
+pub(crate) use djangobot_slack::ts::micros as micros_of;
 use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -26,12 +27,11 @@ use super::lanes::{Lanes, lane_number};
 use super::passage;
 use super::roster::RosterKeeper;
 use super::routing::{Unfit, channel_for, fit};
+use super::types::{Labels, MAX_ODD, is_documented};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::team::Team;
 
-/// Distinct event types that get a channel of their own; Slack has about 120.
-const MAX_TYPES: usize = 1_000;
 /// What is taken from the transport at once, at most.
 const TOGETHER: usize = 256;
 /// Events that may be with plugins that take their time, and behind those; beyond it Slack's socket waits.
@@ -61,6 +61,7 @@ pub(crate) struct Inbound {
     pub(crate) routes: HashMap<Box<str>, ChannelName>,
     /// By Slack's type too, of what came from Slack.
     pub(crate) counters: HashMap<Box<str>, Counter>,
+    pub(crate) labels: Labels,
     /// What was logged already and is from then on only counted.
     pub(crate) told: HashSet<String>,
 }
@@ -108,7 +109,6 @@ impl Inbound {
                     if count == 0 {
                         break;
                     }
-                    in_their_order(&mut arrivals);
                     for arrival in arrivals.drain(..) {
                         self.arrived(arrival, &mut lanes, &mut work).await;
                     }
@@ -150,6 +150,10 @@ impl Inbound {
 
     async fn arrived(&mut self, arrival: Incoming, lanes: &mut Lanes<Job>, work: &mut Work) {
         match arrival {
+            Incoming::Expected(session) => {
+                self.envelope.set_team(&session.team_id);
+                self.team.expect(session);
+            }
             Incoming::Connected(session) => self.connected(session),
             Incoming::Frame(frame) => {
                 for frame in self.gaps.hold(frame) {
@@ -384,46 +388,37 @@ impl Inbound {
         }
     }
 
-    /// The channel for `kind`, found once for each type.
+    /// The channel for `kind`. It is remembered; of odd types, only the latest are.
     fn route(&mut self, kind: &str) -> Result<ChannelName, Unfit> {
-        if !self.routes.contains_key(kind) {
-            if self.routes.len() >= MAX_TYPES {
-                let sentence =
-                    format!("there are over {MAX_TYPES} event types; {kind:.40?} gets no channel");
-                return Err(Unfit {
-                    reason: "too_many_types",
-                    sentence,
-                });
+        let channel = match self.routes.get(kind) {
+            Some(channel) => channel.clone(),
+            None => {
+                let (channel, exact) = channel_for(kind, &self.send_channel)?;
+                if !exact {
+                    tracing::warn!(r#type = kind, %channel, "the type is no channel name; its events go to a name made of it");
+                }
+                if self.routes.len() >= MAX_ODD {
+                    self.routes.retain(|kind, _| is_documented(kind));
+                }
+                self.routes.insert(kind.into(), channel.clone());
+                channel
             }
-            let (channel, exact) = channel_for(kind, &self.send_channel)?;
-            if !exact {
-                tracing::warn!(r#type = kind, %channel, "the type is no channel name; its events go to a name made of it");
-            }
-            self.routes.insert(kind.into(), channel);
-        }
-        let channel = self.routes.get(kind).ok_or_else(|| Unfit {
-            reason: "no_route",
-            sentence: kind.to_owned(),
-        })?;
+        };
         if channel.as_str().strip_prefix("slack.") != Some(kind) {
             self.metrics.odd_events("type").increment(1);
         }
-        Ok(channel.clone())
+        Ok(channel)
     }
 
-    /// Counts an event from Slack by its type; what makes up ever more types is counted as one.
+    /// Counts an event from Slack by its type; odd types beyond the first are counted as one.
     fn count(&mut self, kind: &str) {
         if let Some(counter) = self.counters.get(kind) {
             return counter.increment(1);
         }
-        let kind = if self.counters.len() < MAX_TYPES {
-            kind
-        } else {
-            "other"
-        };
-        let counter = self.metrics.events(kind);
+        let label = self.labels.of(kind, kind);
+        let counter = self.metrics.events(label);
         counter.increment(1);
-        self.counters.insert(kind.into(), counter);
+        self.counters.insert(label.into(), counter);
     }
 
     fn connected(&mut self, session: Session) {
@@ -444,7 +439,7 @@ impl Inbound {
         ];
         for (_, oddity) in oddities.into_iter().filter(|(is, _)| *is) {
             self.metrics.odd_events(oddity).increment(1);
-            if self.told.len() < MAX_TYPES && self.told.insert(format!("{oddity} {kind}")) {
+            if self.told.len() < MAX_ODD && self.told.insert(format!("{oddity} {kind}")) {
                 tracing::warn!(
                     r#type = kind,
                     oddity,
@@ -479,74 +474,4 @@ fn tell_limit(event: &Event) {
         minute = event.get("/minute_rate_limited").and_then(|it| it.as_i64()),
         "Slack gives no more events for this minute: it sends an app 30,000 an hour from a workspace, and those beyond are lost. Subscribe to fewer types, or run in fewer channels"
     );
-}
-
-/// Slack deals events out to several connections, where later ones can overtake: those that are here together are put
-/// in the order of their times.
-fn in_their_order(arrivals: &mut [Incoming]) {
-    let was_dealt = |arrival: &Incoming| matches!(arrival, Incoming::Frame(frame) if frame.origin.envelope_id.is_some());
-    if arrivals.len() < 2 || !arrivals.iter().any(was_dealt) {
-        return;
-    }
-    // What has no time of its own stays behind what came before it.
-    let mut last = 0;
-    arrivals.sort_by_cached_key(|arrival| {
-        if let Incoming::Frame(frame) = arrival
-            && let Ok(event) = &frame.event
-            && let Some(at) = event.text("/event_ts").and_then(|ts| micros_of(&ts))
-        {
-            last = at;
-        }
-        last
-    });
-}
-
-/// A `ts` of Slack's, `1355517523.000005`, in microseconds.
-pub(crate) fn micros_of(ts: &str) -> Option<u64> {
-    let (seconds, fraction) = ts.split_once('.')?;
-    let seconds: u64 = seconds.parse().ok()?;
-    let micros: u64 = format!("{fraction:0<6.6}").parse().ok()?;
-    seconds.checked_mul(1_000_000)?.checked_add(micros)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use djangobot_slack::Origin;
-
-    #[test]
-    fn events_that_came_on_several_connections_go_in_the_order_of_their_times() {
-        let frame = |envelope: Option<&str>, json: &str| {
-            Incoming::Frame(Frame {
-                event: Event::parse(json.to_owned()).map_err(|error| panic!("{error}")),
-                origin: Origin {
-                    envelope_id: envelope.map(str::to_owned),
-                    ..Origin::default()
-                },
-                ack: None,
-                received: std::time::SystemTime::now(),
-                arrived: Instant::now(),
-            })
-        };
-        let check = |envelope: Option<&str>, expect: &[i64]| {
-            let mut arrivals = [
-                r#"{"n":1,"event_ts":"7.000001"}"#,
-                r#"{"n":2}"#,
-                r#"{"n":3,"event_ts":"7.5"}"#,
-                r#"{"n":4,"event_ts":"6.9"}"#,
-                r#"{"n":5,"event_ts":"7.000002"}"#,
-            ]
-            .map(|json| frame(envelope, json));
-            in_their_order(&mut arrivals);
-            let n = |arrival: &Incoming| match arrival {
-                Incoming::Frame(Frame {
-                    event: Ok(event), ..
-                }) => event.get("/n").unwrap().as_i64().unwrap(),
-                _ => panic!("no frame"),
-            };
-            assert_eq!(arrivals.iter().map(n).collect::<Vec<_>>(), expect);
-        };
-        check(Some("e"), &[4, 1, 2, 5, 3]);
-        check(None, &[1, 2, 3, 4, 5]);
-    }
 }

@@ -20,6 +20,8 @@ mod roster;
 mod routing;
 mod spool;
 mod transport;
+mod types;
+mod web_api;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +31,6 @@ use djangobot_channels::{ChannelLayer, ChannelName, LayerError, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
 use djangobot_slack::history::History;
-use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{Pacer, Rotation, Session, WebApi};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,7 @@ pub(crate) use request::DEFAULT_METHOD;
 use request::{Refusal, Rules};
 use roster::RosterKeeper;
 use spool::Spool;
-pub(crate) use transport::Source;
+pub(crate) use transport::{Source, SourceCounts};
 
 /// Frames that may wait between the transport and the way in.
 const FRAMES: usize = 4096;
@@ -141,11 +142,12 @@ impl Bridge {
         );
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
-        let health = source.health();
+        let counts = source.counts();
         let transport = spawn(
             source.run(
                 self.api.clone(),
                 self.rotation.clone(),
+                self.state.clone(),
                 frames,
                 stop.clone(),
             ),
@@ -170,8 +172,17 @@ impl Bridge {
                 send_channel,
                 self.metrics.clone(),
                 self.readiness.clone(),
-                health,
+                counts,
                 self.terminal.clone(),
+            ),
+            &stop,
+        );
+
+        let asking = spawn(
+            web_api::watch(
+                self.api.clone(),
+                self.readiness.clone(),
+                self.metrics.clone(),
             ),
             &stop,
         );
@@ -189,7 +200,7 @@ impl Bridge {
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
-        drop(watching);
+        drop((watching, asking));
         self.layer.close().await;
         if left > 0 {
             tracing::error!(
@@ -256,6 +267,7 @@ impl Bridge {
             tap: self.tap.clone(),
             routes: Default::default(),
             counters: Default::default(),
+            labels: Default::default(),
             told: Default::default(),
         })
     }
@@ -339,7 +351,7 @@ async fn watch_layer(
     send_channel: ChannelName,
     metrics: Metrics,
     readiness: Arc<Readiness>,
-    health: Option<Arc<Health>>,
+    counts: SourceCounts,
     terminal: Terminal,
 ) {
     let depth = metrics.depth(send_channel.as_str());
@@ -373,12 +385,7 @@ async fn watch_layer(
         if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
             depth.set(waiting as f64);
         }
-        if let Some(health) = &health {
-            metrics.connections().set(f64::from(health.open()));
-            metrics
-                .strange_connections()
-                .set(f64::from(health.strangers()));
-        }
+        counts.show(&metrics);
         metrics.fold();
         terminal.tell_left_out();
         tokio::time::sleep(LOOK).await;

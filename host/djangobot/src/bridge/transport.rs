@@ -6,32 +6,69 @@ use std::time::Duration;
 use djangobot_slack::rotation::Unrenewed;
 use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{
-    ApiError, Backoff, Class, Fatal, Identity, Incoming, Rotation, Session, WebApi, rtm,
-    socket_mode,
+    ApiError, Backoff, Class, Fatal, Frame, Identity, Incoming, Rotation, Session, WebApi,
+    http_events, rtm, socket_mode,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::state::State;
 
 /// The way to Slack's events.
 pub(crate) enum Source {
     /// The bot's own token opens the connection.
     Rtm,
-    /// A client with the app-level token opens several.
+    /// A client with the app-level token opens one, or several.
     SocketMode {
         app: WebApi,
         connections: usize,
         health: Arc<Health>,
     },
-    /// Slack calls the listener, which puts what came here.
-    Http(mpsc::Receiver<Incoming>),
+    /// Slack calls the listener.
+    Http {
+        /// What the listener put here.
+        requests: mpsc::Receiver<Incoming>,
+        counts: Arc<http_events::Counts>,
+        /// The fact of the state that says which team the app's requests are from.
+        fact: String,
+    },
+}
+
+/// What a transport counts by itself.
+pub(crate) enum SourceCounts {
+    Rtm,
+    SocketMode(Arc<Health>),
+    Http(Arc<http_events::Counts>),
+}
+
+impl SourceCounts {
+    /// Brings the counts to the metrics.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        match self {
+            Self::Rtm => {}
+            Self::SocketMode(health) => {
+                metrics.connections().set(f64::from(health.open()));
+                metrics
+                    .strange_connections()
+                    .set(f64::from(health.strangers()));
+            }
+            Self::Http(counts) => {
+                for outcome in http_events::Outcome::ALL {
+                    let counter = metrics.http_requests(outcome.name());
+                    counter.absolute(counts.of(outcome));
+                }
+            }
+        }
+    }
 }
 
 impl Source {
-    /// Where Socket Mode says how its connections are.
-    pub(crate) fn health(&self) -> Option<Arc<Health>> {
+    pub(crate) fn counts(&self) -> SourceCounts {
         match self {
-            Self::SocketMode { health, .. } => Some(health.clone()),
-            Self::Rtm | Self::Http(_) => None,
+            Self::Rtm => SourceCounts::Rtm,
+            Self::SocketMode { health, .. } => SourceCounts::SocketMode(health.clone()),
+            Self::Http { counts, .. } => SourceCounts::Http(counts.clone()),
         }
     }
 
@@ -40,6 +77,7 @@ impl Source {
         self,
         api: WebApi,
         rotation: Option<Rotation>,
+        state: State,
         out: mpsc::Sender<Incoming>,
         cancel: CancellationToken,
     ) -> Result<(), Fatal> {
@@ -74,17 +112,45 @@ impl Source {
                 };
                 socket_mode::run(app, session, config, out, cancel).await
             }
-            Self::Http(mut requests) => {
-                let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
+            Self::Http {
+                mut requests, fact, ..
+            } => {
+                let known = known_session(&state, &fact);
+                let is_known = known.is_some();
+                if let Some(known) = known
+                    && out.send(Incoming::Expected(known)).await.is_err()
+                {
+                    return Ok(());
+                }
+                let asking = session(&api, rotation.as_ref(), &out, &cancel);
+                tokio::pin!(asking);
+                let session = loop {
+                    tokio::select! {
+                        session = &mut asking => break session?,
+                        // Whose requests these are is known, so that they need not wait for the Web API.
+                        Some(request) = requests.recv(), if is_known => {
+                            if out.send(request).await.is_err() {
+                                return Ok(());
+                            }
+                        }
+                    }
+                };
+                let Some(session) = session else {
                     return Ok(());
                 };
+                keep_session(&state, &fact, &session);
                 tracing::info!(
                     team = session.team_name,
                     user = session.self_name,
                     "ready for Slack's requests"
                 );
-                if out.send(Incoming::Connected(session)).await.is_err() {
-                    return Ok(());
+                for incoming in [
+                    Incoming::Connected(session),
+                    Incoming::Frame(Frame::hello(None)),
+                ] {
+                    if out.send(incoming).await.is_err() {
+                        return Ok(());
+                    }
                 }
                 // While nobody takes them, requests wait; Slack sends again what waits for too long.
                 while let Some(Some(incoming)) = cancel.run_until_cancelled(requests.recv()).await {
@@ -98,6 +164,31 @@ impl Source {
     }
 }
 
+/// The session that the state knows, from an earlier run.
+fn known_session(state: &State, fact: &str) -> Option<Session> {
+    let kept = state.fact(fact).ok()??;
+    serde_json::from_slice(&kept).ok()
+}
+
+/// Keeps whom we speak as, for a start at which Slack can't be asked.
+fn keep_session(state: &State, fact: &str, session: &Session) {
+    if known_session(state, fact).as_ref() == Some(session) {
+        return;
+    }
+    let kept = serde_json::to_vec(session).map_err(|error| error.to_string());
+    let kept = kept.and_then(|kept| {
+        state
+            .set_fact(fact, &kept)
+            .map_err(|error| error.to_string())
+    });
+    if let Err(error) = kept {
+        tracing::warn!(
+            error,
+            "the team can't be kept; a start without Slack's Web API takes no requests"
+        );
+    }
+}
+
 /// Whom the bot's token speaks as; asked until Slack says so. `None` when that is no longer wanted.
 async fn session(
     api: &WebApi,
@@ -105,7 +196,7 @@ async fn session(
     out: &mpsc::Sender<Incoming>,
     cancel: &CancellationToken,
 ) -> Result<Option<Session>, Fatal> {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     loop {
         let seen = api.token_version();
         let Some(answer) = cancel.run_until_cancelled(api.auth_test()).await else {

@@ -23,8 +23,8 @@ const METHODS: &[&str] = &[
 ];
 /// How long an app has to answer a slash command and the like; Slack waits for 3 seconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
-/// Socket Mode connections: one can go while the other stays.
-const CONNECTIONS: u8 = 2;
+/// Socket Mode connections. One keeps Slack's order, and is replaced before it ends.
+const CONNECTIONS: u8 = 1;
 
 /// How to reach Slack, and what may be asked of it.
 #[derive(Debug)]

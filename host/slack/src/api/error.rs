@@ -2,6 +2,9 @@
 
 use std::{fmt, time::Duration};
 
+use super::fatal;
+use crate::respond;
+
 /// A call that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
@@ -70,39 +73,19 @@ pub enum Class {
     AlreadyDone,
 }
 
-/// Codes that end all work with this token.
-const FATAL: &[&str] = &[
-    "account_inactive",
-    "bad_token",
-    "invalid_auth",
-    "invalid_token",
-    "not_authed",
-    "not_bearer_token",
-    "org_login_required",
-    "team_disabled",
-    "token_revoked",
-    "two_factor_setup_required",
-    "user_removed_from_team",
-];
-
-/// Codes that are fatal where the call is the one that everything hangs on: that which opens the connection.
-const FATAL_TO_CONNECT: &[&str] = &[
-    "access_denied",
+/// Codes with which Slack says that nothing was done, and that a later call may well succeed.
+const LATER: &[&str] = &[
+    // "Access to this method is limited on the current network."
     "accesslimited",
-    "app_access_restricted",
-    "deprecated_endpoint",
+    // "Administrators have suspended the ability to post a message."
     "ekm_access_denied",
-    "enterprise_is_restricted",
-    "invalid_app_id",
-    "method_deprecated",
-    "missing_scope",
-    "no_permission",
-    "not_allowed_token_type",
-    "team_access_not_granted",
-    "unknown_method",
+    "migration_in_progress",
+    // "The workspace is undergoing an enterprise migration and will not be available until migration is complete."
+    "org_login_required",
+    "service_unavailable",
+    // "Web API and other platform operations will be intermittently unavailable until the transition is complete."
+    "team_added_to_org",
 ];
-
-const CONNECTS: &[&str] = &["rtm.connect", "rtm.start", "apps.connections.open"];
 
 impl ApiError {
     /// What the failure means for the caller.
@@ -112,12 +95,16 @@ impl ApiError {
             Failure::RateLimited { retry_after } => Class::RateLimited {
                 retry_after: *retry_after,
             },
-            Failure::Unreachable(_) | Failure::Status(503) => Class::Retry,
-            Failure::Status(401) => Class::Fatal,
-            Failure::Status(500..) | Failure::Interrupted(_) | Failure::Unreadable(_) => {
+            // Whoever answered without Slack's JSON was not Slack's Web API; 413, 414 and 431 are about this request.
+            Failure::Status(413 | 414 | 431) | Failure::Unsendable(_) => Class::Permanent,
+            // Where no JSON is the rule, a status is Slack's own word: such a URL was used up, or its time is over.
+            Failure::Status(400..=407 | 409..=428) if self.method == respond::METHOD => {
+                Class::Permanent
+            }
+            Failure::Unreachable(_) | Failure::Status(..500 | 503) => Class::Retry,
+            Failure::Status(_) | Failure::Interrupted(_) | Failure::Unreadable(_) => {
                 Class::Ambiguous
             }
-            Failure::Status(_) | Failure::Unsendable(_) => Class::Permanent,
         }
     }
 
@@ -127,12 +114,9 @@ impl ApiError {
             "already_reacted" | "no_reaction" | "already_pinned" | "not_pinned"
             | "already_in_channel" | "already_archived" | "not_archived" | "already_starred"
             | "not_starred" | "already_closed" => Class::AlreadyDone,
-            "service_unavailable" | "team_added_to_org" | "migration_in_progress" => Class::Retry,
             "internal_error" | "fatal_error" | "request_timeout" => Class::Ambiguous,
-            _ if FATAL.contains(&code) => Class::Fatal,
-            _ if FATAL_TO_CONNECT.contains(&code) && CONNECTS.contains(&&*self.method) => {
-                Class::Fatal
-            }
+            _ if LATER.contains(&code) => Class::Retry,
+            _ if fatal::is_fatal(&self.method, code) => Class::Fatal,
             _ => Class::Permanent,
         }
     }
@@ -153,7 +137,7 @@ impl ApiError {
     /// What a person can do about a code of Slack's, as the end of a sentence.
     fn cure(&self, refusal: &Refusal) -> Option<String> {
         Some(match &*refusal.code {
-            "invalid_auth" | "not_authed" | "bad_token" | "invalid_token" | "not_bearer_token" => {
+            "invalid_auth" | "not_authed" => {
                 "the token is not valid: copy it again from the app's page \"OAuth & Permissions\"".into()
             }
             "account_inactive" | "user_removed_from_team" => {
@@ -196,6 +180,19 @@ impl ApiError {
             "user_not_found" => "there is no such user".into(),
             "unknown_method" => "Slack has no such method".into(),
             "migration_in_progress" => "the workspace is being moved between Slack's servers".into(),
+            "org_login_required" | "team_added_to_org" => {
+                "the workspace is being moved into an Enterprise organization, and can be used again after that".into()
+            }
+            "accesslimited" => "Slack limits this method on the network that the call came from".into(),
+            "ekm_access_denied" => "the workspace's administrators have suspended its keys, and can give them back".into(),
+            "two_factor_setup_required" => {
+                "the workspace wants two-factor authentication, and the token's user has to set it up".into()
+            }
+            "team_disabled" => "the workspace was disabled".into(),
+            "forbidden_team" | "enterprise_is_restricted" => "Slack does not offer this method to the workspace".into(),
+            "team_access_not_granted" => {
+                "the app's installation does not cover this workspace: install it there".into()
+            }
             _ => return None,
         })
     }
@@ -225,7 +222,11 @@ impl fmt::Display for ApiError {
                     retry_after.as_secs()
                 )
             }
-            Failure::Status(status) => write!(f, " answered with HTTP status {status} and no JSON"),
+            Failure::Status(status) => write!(
+                f,
+                " answered with HTTP status {status} and no JSON of Slack's: a proxy, a firewall or a server on the way \
+                 may have answered in its place"
+            ),
             Failure::Unreachable(why) => write!(
                 f,
                 " can't be reached: {why}: check the network, the proxy and the URL"
@@ -281,7 +282,21 @@ mod tests {
             "not_allowed_token_type",
             Class::Fatal,
         );
-        check("rtm.connect", "migration_in_progress", Class::Retry);
+        for code in [
+            "migration_in_progress",
+            "org_login_required",
+            "accesslimited",
+            "team_added_to_org",
+        ] {
+            for method in [
+                "rtm.connect",
+                "apps.connections.open",
+                "auth.test",
+                "chat.postMessage",
+            ] {
+                check(method, code, Class::Retry);
+            }
+        }
         check("chat.postMessage", "internal_error", Class::Ambiguous);
         check("chat.postMessage", "fatal_error", Class::Ambiguous);
         check("chat.postMessage", "service_unavailable", Class::Retry);
@@ -294,9 +309,18 @@ mod tests {
     fn a_failure_on_the_way_says_whether_it_may_have_been_executed() {
         let check = |failure: Failure, expect| assert_eq!(failed(failure).class(), expect);
         check(Failure::Unreachable("refused".into()), Class::Retry);
-        check(Failure::Status(503), Class::Retry);
-        check(Failure::Status(502), Class::Ambiguous);
-        check(Failure::Status(404), Class::Permanent);
+        for status in [302, 400, 401, 403, 404, 407, 408, 421, 451, 503] {
+            check(Failure::Status(status), Class::Retry);
+        }
+        for status in [500, 502, 504, 520] {
+            check(Failure::Status(status), Class::Ambiguous);
+        }
+        check(Failure::Status(413), Class::Permanent);
+        let used_up = ApiError {
+            method: respond::METHOD.into(),
+            ..failed(Failure::Status(404))
+        };
+        assert_eq!(used_up.class(), Class::Permanent);
         check(Failure::Interrupted("timeout".into()), Class::Ambiguous);
         check(Failure::Unreadable("HTML".into()), Class::Ambiguous);
         let wait = Duration::from_secs(3);

@@ -128,7 +128,9 @@ async fn an_answer_that_is_none_is_classed_by_what_may_have_happened() {
         (0, Class::Ambiguous),
         (502, Class::Ambiguous),
         (503, Class::Retry),
-        (404, Class::Permanent),
+        (401, Class::Retry),
+        (403, Class::Retry),
+        (404, Class::Retry),
     ] {
         let error = failure(
             &slack,

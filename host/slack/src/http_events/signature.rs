@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-use super::Config;
+use super::{Config, Outcome};
 
 /// The app's signing secrets: one, or while it is being changed two. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -35,24 +35,43 @@ impl From<Vec<SecretString>> for SigningSecrets {
 }
 
 /// Why a request is not taken for Slack's. The sentence says nothing that would help to make one.
-pub(super) type Refused = String;
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) outcome: Outcome,
+    pub(super) sentence: String,
+}
 
-/// Checks a request's signature and its time.
+/// Checks a request's signature and its time, and gives the signature: it names the request, however often it comes.
 pub(super) fn check(
     config: &Config,
     headers: &HeaderMap,
     body: &[u8],
     now: SystemTime,
-) -> Result<(), Refused> {
+) -> Result<String, Refused> {
     let header = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| format!("the request has no {name}, so it is not from Slack"))
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| Refused {
+            outcome: Outcome::Unsigned,
+            sentence: format!("the request has no {name}, so it is not from Slack"),
+        })
     };
-    let time = header("x-slack-request-timestamp")?;
-    let signature = header("x-slack-signature")?;
+    let (time, signature) = (
+        header("x-slack-request-timestamp")?,
+        header("x-slack-signature")?,
+    );
+    verify(config, time, signature, body, now).map_err(|sentence| Refused {
+        outcome: Outcome::Refused,
+        sentence,
+    })
+}
 
+fn verify(
+    config: &Config,
+    time: &str,
+    signature: &str,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<String, String> {
     let seconds = time
         .parse::<u64>()
         .map_err(|_| "the request's time is no number".to_owned())?;
@@ -66,10 +85,8 @@ pub(super) fn check(
         ));
     }
 
-    let signature = signature
-        .strip_prefix("v0=")
-        .and_then(unhex)
-        .ok_or("the request's signature is not of the kind v0")?;
+    let digits = signature.strip_prefix("v0=").unwrap_or_default();
+    let signature = unhex(digits).ok_or("the request's signature is not of the kind v0")?;
     let is_slacks = config.signing_secrets.any(|secret| {
         Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
             mac.chain_update(b"v0:")
@@ -82,7 +99,7 @@ pub(super) fn check(
         })
     });
     if is_slacks {
-        Ok(())
+        Ok(digits.to_ascii_lowercase())
     } else {
         Err("the request's signature is wrong: it is not from Slack, or the signing secret is another app's".into())
     }
@@ -120,7 +137,7 @@ mod tests {
         headers: &[(&'static str, &str)],
         body: &str,
         now: u64,
-    ) -> Result<(), Refused> {
+    ) -> Result<String, Refused> {
         let config = Config {
             signing_secrets: Vec::from_iter(secrets.iter().map(|secret| (*secret).into())).into(),
             ..Config::default()
@@ -145,8 +162,15 @@ mod tests {
                 ("x-slack-signature", signature),
             ];
             match checked(secrets, &headers, body, now) {
-                Ok(()) => assert_eq!(expect, "", "{signature}"),
-                Err(why) => {
+                Ok(named) => {
+                    assert_eq!(expect, "", "{signature}");
+                    assert_eq!(named, SIGNATURE[3..], "however it was written");
+                }
+                Err(Refused {
+                    outcome,
+                    sentence: why,
+                }) => {
+                    assert_eq!(outcome, Outcome::Refused, "{why}");
                     assert!(!expect.is_empty() && why.contains(expect), "{why}");
                     assert!(!why.contains(SECRET) && !why.contains(&SIGNATURE[3..]));
                 }
@@ -221,7 +245,8 @@ mod tests {
         assert!(checked(&[SECRET], &both, BODY, TIME).is_ok());
         for one in &both {
             let why = checked(&[SECRET], std::slice::from_ref(one), BODY, TIME).unwrap_err();
-            assert!(why.contains("not from Slack"), "{why}");
+            assert_eq!(why.outcome, Outcome::Unsigned);
+            assert!(why.sentence.contains("not from Slack"), "{why:?}");
         }
     }
 }

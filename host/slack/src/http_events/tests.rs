@@ -191,7 +191,7 @@ async fn what_is_not_acknowledged_slack_is_to_send_again() {
     for response in soon(futures_util::future::join_all(both)).await {
         assert_eq!(response.unwrap().status(), 503);
     }
-    assert_eq!(http.counts.unanswered(), 4);
+    assert_eq!(http.counts.of(Outcome::Unanswered), 4);
 
     http.incoming.close();
     let response = soon(http.signed(PATHS[0], JSON, &event()).send()).await;
@@ -225,7 +225,8 @@ async fn nothing_comes_out_that_slack_did_not_sign() {
             assert!(text.contains("signature is wrong"), "{text}");
         }
     }
-    assert_eq!(http.counts.refused_requests(), 30);
+    assert_eq!(http.counts.of(Outcome::Unsigned), 15);
+    assert_eq!(http.counts.of(Outcome::Refused), 15);
 }
 
 #[tokio::test]
@@ -319,15 +320,36 @@ async fn bodies_that_never_come_take_no_room_and_those_that_wait_do() {
 }
 
 #[tokio::test]
-async fn a_session_begins_at_once_and_lasts_until_it_is_cancelled() {
-    let (out, mut incoming) = mpsc::channel(1);
-    let cancel = CancellationToken::new();
-    let task = tokio::spawn(run(Session::default(), out, cancel.clone()));
-    assert!(matches!(
-        soon(incoming.recv()).await,
-        Some(Incoming::Connected(_))
-    ));
-    cancel.cancel();
-    assert_eq!(soon(task).await.unwrap(), Ok(()));
-    assert!(incoming.recv().await.is_none());
+async fn a_request_at_another_path_is_told_the_right_url_and_so_is_the_log() {
+    let mut http = Http::start(config()).await;
+    for path in ["/slack/event", "/", "/events", "/slack/actions?x=1"] {
+        let request = http.signed(path, JSON, &event());
+        let (status, text) = http.refused(request).await;
+        assert_eq!(status, 404, "{text}");
+        let asked = path.split('?').next().unwrap();
+        let right = format!("https://{}/slack/events", http.address);
+        assert!(
+            text.contains(&format!("POST {asked}:")) && text.contains(&right),
+            "{text}"
+        );
+    }
+    assert_eq!(http.counts.of(Outcome::UnknownPath), 4);
+}
+
+#[tokio::test]
+async fn a_request_is_named_by_its_signature() {
+    let mut http = Http::start(config()).await;
+    let closed = "payload=%7B%22type%22%3A%22view_closed%22%7D";
+    let request = http.signed(PATHS[0], FORM, closed).build().unwrap();
+    let mut named = Vec::new();
+    for _ in 0..2 {
+        let again = RequestBuilder::from_parts(http.client.clone(), request.try_clone().unwrap());
+        let (_, frame) = http.ask(again, confirm).await;
+        named.push(frame.origin.signature.unwrap());
+    }
+    assert_eq!(named[0], named[1]);
+    let request = http.signed(PATHS[0], FORM, &format!("{closed}&x=1"));
+    let (_, frame) = http.ask(request, confirm).await;
+    assert_ne!(frame.origin.signature.unwrap(), named[0]);
+    assert_eq!(http.counts.of(Outcome::Taken), 3);
 }

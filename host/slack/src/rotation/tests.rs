@@ -179,6 +179,14 @@ async fn failures_are_survived() {
             ..Prescribed::default()
         },
         Prescribed {
+            status: 401,
+            body: Some(json!("<html>Who are you?</html>")),
+            ..Prescribed::default()
+        },
+        refused("org_login_required", 1),
+        refused("accesslimited", 1),
+        refused("a_new_error", 1),
+        Prescribed {
             hang_up: true,
             ..Prescribed::default()
         },
@@ -190,7 +198,7 @@ async fn failures_are_survived() {
     ];
     let running = Running::start(Duration::ZERO, answers, 3).await;
     soon(running.rotation.ready()).await.unwrap();
-    assert_eq!(running.bought(), 6);
+    assert_eq!(running.bought(), 10);
     assert_eq!(
         running.kept(),
         ["xoxe-2"],

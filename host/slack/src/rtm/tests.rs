@@ -52,7 +52,7 @@ impl Rtm {
             match self.next().await {
                 Incoming::Connected(session) => return (session, why),
                 Incoming::Disconnected { reason, .. } => why = reason,
-                Incoming::Frame(_) | Incoming::Deaf => {}
+                Incoming::Frame(_) | Incoming::Deaf | Incoming::Expected(_) => {}
             }
         }
     }
@@ -252,7 +252,12 @@ async fn a_connection_without_a_hello_is_none_however_lively() {
             ..Answer::default()
         },
     );
-    let mut rtm = Rtm::start(&api, quick());
+    let config = Config {
+        opening: Duration::from_secs(3),
+        silence: Duration::from_secs(60),
+        ..quick()
+    };
+    let mut rtm = Rtm::start(&api, config);
     let mute = async {
         let stream = listener.accept().await.unwrap().0;
         let mut server = tokio_tungstenite::accept_async(stream).await.unwrap();
@@ -264,7 +269,7 @@ async fn a_connection_without_a_hello_is_none_however_lively() {
     let (first, ()) = tokio::join!(rtm.next(), soon(mute));
     match first {
         Incoming::Disconnected { reason, .. } => {
-            assert!(reason.contains("hello within 0.5 s"), "{reason}");
+            assert!(reason.contains("hello within 3 s"), "{reason}");
         }
         other => panic!("{other:?}"),
     }
@@ -364,6 +369,25 @@ async fn what_may_heal_is_retried() {
     let (slack, api) = slack(Options::default()).await;
     let control = slack.control();
     let answer = |answer| control.answer("rtm.connect", answer);
+    let passing = [
+        "org_login_required",
+        "accesslimited",
+        "team_added_to_org",
+        "access_denied",
+    ];
+    for code in passing {
+        answer(Answer {
+            error: Some(code.into()),
+            ..Answer::default()
+        });
+    }
+    for status in [401, 403, 404, 407] {
+        answer(Answer {
+            status,
+            body: Some(json!("<html>Who are you?</html>")),
+            ..Answer::default()
+        });
+    }
     answer(Answer {
         error: Some("migration_in_progress".into()),
         times: 2,
@@ -383,7 +407,7 @@ async fn what_may_heal_is_retried() {
         ..Answer::default()
     });
     Rtm::start(&api, quick()).connected().await;
-    assert_eq!(control.calls(Some("rtm.connect")).len(), 6);
+    assert_eq!(control.calls(Some("rtm.connect")).len(), 14);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! One Socket Mode connection, from Slack's hello on. It owns its socket: it reads it, writes to it and closes it.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -16,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Shared,
     health::OwnSocket,
+    merge::Lane,
     message::{self, Envelope, Message, Reason},
     slot::too_many,
 };
@@ -25,10 +25,6 @@ use crate::{
     transport::{Ack, BadFrame, Frame, Incoming, Origin, SocketAck, ack_frame},
     ws::{Lost, Received, Socket},
 };
-
-/// While `out` is full, reading goes on until this much is held, so that a little traffic does not keep us from answering
-/// pings; in bytes.
-const READ_AHEAD: usize = 1 << 20;
 
 /// A connection that another one stands in the place of is closed when nothing came on it for this long: what Slack had
 /// sent when it learned that we close could not be acknowledged any more.
@@ -41,17 +37,25 @@ pub(super) struct Times {
     pub(super) arrived: Instant,
 }
 
+/// How Slack began.
+pub(super) enum Spoken {
+    Hello(Event),
+    /// What it said instead.
+    Other(Message),
+}
+
 /// A connection on which Slack has said hello.
 pub(super) struct Connection<S> {
     shared: Arc<Shared>,
     socket: Socket<S>,
     own: OwnSocket,
     greeted: Instant,
-    /// What came and waits for room in `out`, with its length in bytes.
-    held: VecDeque<(Incoming, usize)>,
-    held_bytes: usize,
+    /// Where what came goes on.
+    lane: Lane,
     /// Whether the session is told, before which nothing is handed out.
     has_arrived: bool,
+    /// Slack has asked us to leave.
+    is_leaving: bool,
     acks: mpsc::UnboundedReceiver<SocketAck>,
     /// Goes with each envelope. Its queue is no longer than the list of envelopes that were handed out, which is bounded
     /// by `out` and by what the receiver takes in.
@@ -101,13 +105,13 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
     ) -> Connection<S> {
         let (acked, acks) = mpsc::unbounded_channel();
         Connection {
-            shared,
             socket,
             own,
             greeted: Instant::now(),
-            held: VecDeque::new(),
-            held_bytes: 0,
+            lane: shared.merger.lane(),
+            shared,
             has_arrived: false,
+            is_leaving: false,
             acks,
             acked,
             outstanding: 0,
@@ -116,21 +120,26 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
         }
     }
 
-    /// Lives until the connection ends, and closes it. `first` is what Slack said instead of a hello, if it did; more
-    /// may have been read with it at these `times`.
-    pub(super) async fn live(mut self, first: Option<Message>, times: Times) -> Life {
-        if let Some(message) = first {
-            self.take(message, times);
-        }
+    /// Lives until the connection ends, and closes it. `spoken` is how Slack began; more may have been read with it at
+    /// these `times`.
+    pub(super) async fn live(mut self, spoken: Spoken, times: Times) -> Life {
+        let hello = match spoken {
+            Spoken::Hello(hello) => Some(hello),
+            Spoken::Other(message) => {
+                self.take(message, times);
+                None
+            }
+        };
         self.read(times);
-        let mut outcome = self.serve().await;
+        let mut outcome = self.serve(hello).await;
         if let Outcome::Ended(ended) = &mut outcome {
             ended.lived = self.greeted.elapsed();
+            ended.is_planned |= self.is_leaving;
         }
         let Connection {
             socket,
             shared,
-            held,
+            lane,
             has_arrived,
             own,
             acks,
@@ -138,18 +147,18 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
         } = self;
         // Whoever answers from here on is told that it is too late.
         drop(acks);
-        // What Slack gives again, since nobody can acknowledge it any more, and where there is no room now, comes then.
-        let hand = |incoming| has_arrived && shared.out.try_send(incoming).is_ok();
-        let _ = held.into_iter().all(|(incoming, _)| hand(incoming));
         if !matches!(&outcome, Outcome::Ended(ended) if ended.is_dead) {
             let hear = |received, times| {
                 if let Received::Message(raw) = received
                     && let Message::Envelope(envelope) = message::read(raw)
                     && !shared.cancel.is_cancelled()
                 {
-                    hand(frame(envelope.event, envelope.origin, None, times));
+                    let bytes = size_of_frame(&envelope.event);
+                    lane.push(frame(envelope.event, envelope.origin, None, times), bytes);
                 }
             };
+            // No round waits for it any more.
+            lane.end();
             socket
                 .close_and_hear(|message, received, arrived| {
                     hear(message, Times { received, arrived });
@@ -163,10 +172,11 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
         }
     }
 
-    async fn serve(&mut self) -> Outcome {
+    async fn serve(&mut self, hello: Option<Event>) -> Outcome {
         let shared = Arc::clone(&self.shared);
         let retire = self.ends.retire.clone();
-        let arrival = shared.presence.arrived();
+        let mut rounds = shared.merger.rounds();
+        let arrival = shared.presence.arrived(Frame::hello(hello));
         tokio::pin!(arrival);
         let mut phase = Phase::Serving;
         let mut heard = tokio::time::Instant::now();
@@ -174,7 +184,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
             if let Some(end) = self.end.take() {
                 return end;
             }
-            let is_drained = self.outstanding == 0 && self.held.is_empty();
+            let is_drained = self.outstanding == 0 && self.lane.is_empty();
             let until = match phase {
                 Phase::Serving => None,
                 Phase::Stopping { .. } if is_drained => return Outcome::Stopped,
@@ -182,13 +192,12 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
                 Phase::Retiring { until } | Phase::Stopping { until } => Some(until),
             };
             let is_stopping = matches!(phase, Phase::Stopping { .. });
-            let reads = self.has_arrived && !is_stopping && self.held_bytes < READ_AHEAD;
+            let reads = self.has_arrived && !is_stopping && self.lane.has_room();
             let until_at = until.unwrap_or_else(tokio::time::Instant::now);
             tokio::select! {
                 biased;
                 () = shared.cancel.cancelled(), if !is_stopping => {
-                    self.held.clear();
-                    self.held_bytes = 0;
+                    self.lane.clear();
                     phase = Phase::Stopping { until: tokio::time::Instant::now() + shared.config.drain };
                 }
                 () = retire.cancelled(), if phase == Phase::Serving => {
@@ -205,15 +214,14 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
                         return Outcome::Stopped;
                     }
                     self.has_arrived = true;
+                    self.lane.open();
                     self.ends.replaces = None;
                 }
-                permit = shared.out.reserve(), if self.has_arrived && !self.held.is_empty() => {
-                    let Ok(permit) = permit else {
-                        return Outcome::Stopped;
-                    };
-                    if let Some((incoming, bytes)) = self.held.pop_front() {
-                        self.held_bytes -= bytes;
-                        permit.send(incoming);
+                () = self.lane.moved() => {}
+                Ok(()) = rounds.changed() => {
+                    let round = *rounds.borrow_and_update();
+                    if let Some(read) = self.read_all(round, reads).await {
+                        heard = read;
                     }
                 }
                 read = drive(&mut self.socket, reads) => match read {
@@ -225,6 +233,31 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
                 },
             }
         }
+    }
+
+    /// Reads all that waits in the socket, for a round; gives when something was read last.
+    async fn read_all(&mut self, round: u64, mut reads: bool) -> Option<tokio::time::Instant> {
+        let mut heard = None;
+        while reads && self.end.is_none() {
+            // What has come shows itself only after the runtime has looked.
+            tokio::task::yield_now().await;
+            let read = tokio::select! {
+                biased;
+                read = drive(&mut self.socket, true) => Some(read),
+                () = std::future::ready(()) => None,
+            };
+            match read {
+                Some(Ok(times)) => {
+                    heard = Some(times.arrived.into());
+                    self.read(times);
+                }
+                Some(Err(lost)) => self.end = Some(self.dead(&lost)),
+                None => break,
+            }
+            reads = self.lane.has_room();
+        }
+        self.lane.has_read(round, !self.lane.has_room());
+        heard
     }
 
     /// Takes all that was read.
@@ -252,7 +285,9 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
 
     fn take(&mut self, message: Message, times: Times) {
         match message {
-            Message::Hello { num_connections } => self.own.greeted(num_connections),
+            Message::Hello {
+                num_connections, ..
+            } => self.own.greeted(num_connections),
             Message::Pong => {}
             Message::Ping(answer) => self.send(&answer),
             Message::Disconnect(reason) => self.leave(reason),
@@ -274,6 +309,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
     fn leave(&mut self, reason: Reason) {
         match reason {
             Reason::Refresh(word) => {
+                self.is_leaving = true;
                 tracing::info!(
                     reason = word,
                     "Slack wants a Socket Mode connection to be made anew"
@@ -314,30 +350,9 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
     }
 
     /// Hands out, now or when there is room.
-    fn hand(
-        &mut self,
-        event: Result<Event, BadFrame>,
-        origin: Origin,
-        ack: Option<Ack>,
-        times: Times,
-    ) {
-        // A subtree holds the whole frame; it is a little longer than this.
-        let bytes = event.as_ref().map_or(0, |event| event.raw().len()) + size_of::<Frame>();
-        let incoming = frame(event, origin, ack, times);
-        let full = if self.has_arrived && self.held.is_empty() {
-            match self.shared.out.try_send(incoming) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(incoming)) => incoming,
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    self.end = Some(Outcome::Stopped);
-                    return;
-                }
-            }
-        } else {
-            incoming
-        };
-        self.held_bytes += bytes;
-        self.held.push_back((full, bytes));
+    fn hand(&self, event: Result<Event, BadFrame>, origin: Origin, ack: Option<Ack>, times: Times) {
+        let bytes = size_of_frame(&event);
+        self.lane.push(frame(event, origin, ack, times), bytes);
     }
 
     fn send(&mut self, text: &str) {
@@ -370,6 +385,11 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
         self.own.is_half_open = matches!(lost, Lost::Silent(_) | Lost::NotReading);
         Outcome::Ended(Ended::dead(lost))
     }
+}
+
+/// What a frame takes in memory. A subtree holds the whole frame, which is a little longer than this.
+fn size_of_frame(event: &Result<Event, BadFrame>) -> usize {
+    event.as_ref().map_or(0, |event| event.raw().len()) + size_of::<Frame>()
 }
 
 fn frame(

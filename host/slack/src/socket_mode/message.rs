@@ -19,6 +19,8 @@ pub(crate) enum Message {
     /// The connection is made; and how many the app has in all.
     Hello {
         num_connections: Option<u32>,
+        /// As Slack said it.
+        hello: Event,
     },
     Disconnect(Reason),
     /// To be answered with this text.
@@ -68,6 +70,7 @@ pub(crate) fn read(raw: bytes::Bytes) -> Message {
             num_connections: frame
                 .field("num_connections")
                 .and_then(|count| count.as_i64()?.try_into().ok()),
+            hello: frame,
         },
         Some("disconnect") => {
             Message::Disconnect(match frame.text("/reason").unwrap_or_default().as_ref() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::transport::{Incoming, Session};
+use crate::transport::{Frame, Incoming, Session};
 
 /// The count of connections that are there, and who is told when it leaves zero and comes back to it.
 ///
@@ -32,8 +32,9 @@ impl Presence {
         }
     }
 
-    /// One more; false when that is no longer wanted. Dropping the future before it is ready leaves all as it was.
-    pub(super) async fn arrived(&self) -> bool {
+    /// One more, on which Slack said `hello`; false when that is no longer wanted. With the first one a session begins,
+    /// and the hello is handed out.
+    pub(super) async fn arrived(&self, hello: Frame) -> bool {
         let mut count = self.count.lock().await;
         if *count == 0 {
             tracing::info!(
@@ -41,7 +42,9 @@ impl Presence {
                 user = self.session.self_name,
                 "connected to Slack with Socket Mode"
             );
-            if !self.tell(Incoming::Connected(self.session.clone())).await {
+            if !self.tell(Incoming::Connected(self.session.clone())).await
+                || !self.tell(Incoming::Frame(hello)).await
+            {
                 return false;
             }
         }
@@ -74,7 +77,7 @@ impl Presence {
             let reason = reason.to_owned();
             self.tell(Incoming::Disconnected { reason, retry_in }).await;
         } else {
-            tracing::info!(
+            tracing::warn!(
                 reason,
                 retry_in_ms,
                 others = count,

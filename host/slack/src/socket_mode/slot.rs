@@ -7,14 +7,13 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Shared,
-    connection::{Connection, Ends, Life, Times, link_disabled},
+    connection::{Connection, Ends, Life, Spoken, Times, link_disabled},
     health::OwnSocket,
     message::{self, Message, Reason},
 };
 use crate::{
     api::{ApiError, Class},
-    backoff::Backoff,
-    ended::{self, Ended, Outcome},
+    ended::{self, Ended, Outcome, Pace},
     ws::{self, Liveness, Received, Socket},
 };
 
@@ -22,7 +21,7 @@ use crate::{
 pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
     let each = &shared.config.each;
     let mut slot = Slot {
-        backoff: Backoff::new(each.backoff_first, each.backoff_max),
+        pace: each.pace(),
         live: None,
         wait: Duration::ZERO,
         retired: JoinSet::new(),
@@ -40,7 +39,7 @@ pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
 
 struct Slot {
     shared: Arc<Shared>,
-    backoff: Backoff,
+    pace: Pace,
     live: Option<Live>,
     /// What is to be waited before the next connection is made.
     wait: Duration,
@@ -68,8 +67,7 @@ enum Next {
 struct Greeted {
     socket: Socket<reqwest::Upgraded>,
     own: OwnSocket,
-    /// What it said instead of a hello.
-    first: Option<Message>,
+    spoken: Spoken,
     /// When it spoke. More may have come with that.
     times: Times,
 }
@@ -85,7 +83,7 @@ impl Slot {
                 Err(Outcome::Stopped) => return Ok(()),
                 Err(Outcome::Fatal(error)) => return Err(error),
                 Err(Outcome::Ended(ended)) => {
-                    self.wait = self.retry_in(&ended);
+                    self.wait = self.pace.retry_in(&ended);
                     let presence = &self.shared.presence;
                     presence.did_not_come(&ended.reason, self.wait).await;
                 }
@@ -107,7 +105,7 @@ impl Slot {
                     lived: live.began.elapsed(),
                     ..Ended::leave("Slack wants another one")
                 };
-                self.wait = self.retry_in(&ended);
+                self.wait = self.pace.retry_in(&ended);
                 Ok(Next::GoOn)
             }
         }
@@ -159,12 +157,12 @@ impl Slot {
         let Greeted {
             socket,
             own,
-            first,
+            spoken,
             times,
         } = greeted;
         let connection = Connection::new(Arc::clone(&self.shared), socket, own, ends);
         self.live = Some(Live {
-            task: AbortOnDropHandle::new(tokio::spawn(connection.live(first, times))),
+            task: AbortOnDropHandle::new(tokio::spawn(connection.live(spoken, times))),
             renewal,
             retire,
             began: Instant::now(),
@@ -177,7 +175,7 @@ impl Slot {
         &mut self,
         life: Result<Life, tokio::task::JoinError>,
     ) -> Result<Next, ApiError> {
-        self.live = None;
+        let is_replaced = self.live.take().is_some_and(|live| live.is_leaving);
         let Life {
             outcome,
             had_arrived,
@@ -190,21 +188,23 @@ impl Slot {
             Outcome::Fatal(error) => return Err(error),
             Outcome::Ended(ended) => ended,
         };
-        self.wait = self.retry_in(&ended);
+        // That it would end was known, and the next one is being made.
+        let retry_in = if is_replaced {
+            Duration::ZERO
+        } else {
+            self.wait = self.pace.retry_in(&ended);
+            self.wait
+        };
         let presence = &self.shared.presence;
         if had_arrived {
-            presence.left(&ended.reason, self.wait).await;
+            presence.left(&ended.reason, retry_in).await;
         } else {
-            presence.did_not_come(&ended.reason, self.wait).await;
+            presence.did_not_come(&ended.reason, retry_in).await;
         }
         if ended.is_deaf && had_arrived {
             presence.was_deaf().await;
         }
         Ok(Next::GoOn)
-    }
-
-    fn retry_in(&mut self, ended: &Ended) -> Duration {
-        ended.retry_in(&mut self.backoff, self.shared.config.each.stable_after)
     }
 }
 
@@ -220,6 +220,7 @@ async fn rest(shared: Arc<Shared>, old: Live) {
 /// Opens a connection, up to Slack's hello.
 async fn open(shared: &Shared) -> Result<Greeted, Outcome> {
     let each = &shared.config.each;
+    let open_by = Instant::now() + each.opening;
     let liveness = Liveness {
         ping_every: each.ping_every,
         silence: each.silence,
@@ -239,13 +240,16 @@ async fn open(shared: &Shared) -> Result<Greeted, Outcome> {
     };
     let (mut socket, mut own) = tokio::select! {
         () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
-        connected = connecting => connected?,
+        connected = tokio::time::timeout_at(open_by, connecting) => match connected {
+            Ok(connected) => connected?,
+            Err(_) => return Err(Outcome::Ended(Ended::slow(each.opening))),
+        },
     };
-    match greet(shared, &mut socket, &mut own).await {
-        Ok((first, times)) => Ok(Greeted {
+    match greet(shared, &mut socket, &mut own, open_by).await {
+        Ok((spoken, times)) => Ok(Greeted {
             socket,
             own,
-            first,
+            spoken,
             times,
         }),
         Err(outcome) => {
@@ -262,19 +266,18 @@ async fn greet<S>(
     shared: &Shared,
     socket: &mut Socket<S>,
     own: &mut OwnSocket,
-) -> Result<(Option<Message>, Times), Outcome>
+    greeted_by: Instant,
+) -> Result<(Spoken, Times), Outcome>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
 {
-    let silence = shared.config.each.silence;
-    let greeted_by = Instant::now() + silence;
     let dead = |lost| Outcome::Ended(Ended::dead(&lost));
     loop {
         let (received, arrived) = tokio::select! {
             () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
             more = socket.wait() => more.map_err(dead)?,
             () = tokio::time::sleep_until(greeted_by) => {
-                return Err(Outcome::Ended(Ended::mute(silence)));
+                return Err(Outcome::Ended(Ended::mute(shared.config.each.opening)));
             }
         };
         let times = Times { received, arrived };
@@ -289,9 +292,12 @@ where
             Some(Received::Ping(_) | Received::Pong(_)) | None => continue,
         };
         return match message {
-            Message::Hello { num_connections } => {
+            Message::Hello {
+                num_connections,
+                hello,
+            } => {
                 own.greeted(num_connections);
-                Ok((None, times))
+                Ok((Spoken::Hello(hello), times))
             }
             Message::Disconnect(Reason::LinkDisabled) => Err(Outcome::Fatal(link_disabled())),
             Message::Disconnect(Reason::TooMany) => {
@@ -303,7 +309,7 @@ where
             ))),
             other => {
                 own.greeted(None);
-                Ok((Some(other), times))
+                Ok((Spoken::Other(other), times))
             }
         };
     }

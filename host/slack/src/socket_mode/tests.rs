@@ -87,6 +87,8 @@ impl SocketMode {
             Incoming::Connected(session) => assert_eq!(session.self_id, "U1"),
             other => panic!("{other:?}"),
         }
+        let hello = self.frame().await.event.unwrap();
+        assert_eq!(hello.text("/type").as_deref(), Some("hello"));
     }
 
     async fn disconnected(&mut self) -> (String, Duration) {
@@ -416,6 +418,39 @@ async fn several_connections_are_one_session() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn what_waits_on_several_connections_comes_in_the_order_of_its_times() {
+    let (slack, api) = Slack::start().await;
+    let mut mode = SocketMode::with_room(&api, quick(2), 1);
+    let mut servers = [slack.greet(1).await, slack.greet(2).await];
+    mode.connected().await;
+    while mode.health.open() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Nobody takes anything: one connection has much, the other has what was said before and in between.
+    let count = 400_i64;
+    for parity in [1, 0] {
+        for n in (0..count).filter(|n| n % 2 == parity) {
+            let mut envelope = numbered(n);
+            let event = &mut envelope["payload"]["event"];
+            event["event_ts"] = json!(format!("{}.000001", 1000 + n));
+            event["filler"] = json!("x".repeat(if parity == 1 { 10_000 } else { 10 }));
+            servers[parity as usize].send(&envelope).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut came = Vec::new();
+    for _ in 0..count {
+        let frame = mode.frame().await;
+        came.push(number_of(&frame));
+        frame.ack.unwrap().confirm();
+    }
+    // What was handed on before the other connection brought anything can't be called back.
+    let early = came.iter().position(|n| n % 2 == 0).unwrap();
+    assert!(early < 10, "{came:?}");
+    assert!(came[early..].is_sorted(), "{came:?}");
 }
 
 #[tokio::test(start_paused = true)]

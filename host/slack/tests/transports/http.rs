@@ -63,8 +63,8 @@ async fn numbered_events_come_once_each() {
     assert_eq!((report.acknowledged, report.retries), (2_000, 0));
     assert_eq!(
         (
-            serving.counts.unanswered(),
-            serving.counts.refused_requests()
+            serving.counts.of(http_events::Outcome::Unanswered),
+            serving.counts.of(http_events::Outcome::Refused)
         ),
         (0, 0)
     );

@@ -53,6 +53,7 @@ struct Taken {
     /// Frames that could not be read.
     bad: u64,
     connected: u64,
+    hellos: u64,
     disconnected: u64,
     /// Whether, of those that Slack gave for the first time, each was newer than all before it.
     is_in_order: bool,
@@ -83,6 +84,10 @@ impl Taken {
             self.bad += 1;
             return;
         };
+        if event.text("/type").as_deref() == Some("hello") {
+            self.hellos += 1;
+            return;
+        }
         let text = event.text("/text").unwrap();
         let number = text.split(' ').nth(1).unwrap().parse().unwrap();
         let is_newer = self.numbers.last().is_none_or(|last| *last < number);
@@ -108,6 +113,7 @@ async fn take_all(mut incoming: mpsc::Receiver<Incoming>) -> Taken {
     while let Some(incoming) = incoming.recv().await {
         match incoming {
             Incoming::Frame(frame) => taken.take(frame),
+            Incoming::Expected(_) => {}
             Incoming::Connected(_) => taken.connected += 1,
             Incoming::Deaf => {}
             Incoming::Disconnected { .. } => taken.disconnected += 1,

@@ -129,6 +129,17 @@ impl Queue {
         waiting.on_disk = count;
     }
 
+    /// Closes it, if nothing waits in it; says whether it did.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let mut waiting = self.lock();
+        let is_idle = waiting.events.is_empty()
+            && waiting.on_disk == 0
+            && waiting.handed <= waiting.settled
+            && waiting.unforgotten.is_none();
+        waiting.closed |= is_idle;
+        is_idle
+    }
+
     /// Whether there is no room in memory, and will be soon: the layer or the disk takes events.
     pub(super) fn must_wait(&self) -> bool {
         let waiting = self.lock();

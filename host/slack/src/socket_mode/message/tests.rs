@@ -24,7 +24,8 @@ fn slacks_own_frames_are_told_from_envelopes() {
             matches!(
                 it,
                 Message::Hello {
-                    num_connections: Some(2)
+                    num_connections: Some(2),
+                    ..
                 }
             )
         },
@@ -34,7 +35,8 @@ fn slacks_own_frames_are_told_from_envelopes() {
             matches!(
                 it,
                 Message::Hello {
-                    num_connections: None
+                    num_connections: None,
+                    ..
                 }
             )
         });

@@ -90,6 +90,50 @@ async fn a_wrong_token_is_fatal_at_the_first_call() {
 }
 
 #[tokio::test]
+async fn a_connection_that_can_not_be_had_for_now_leaves_the_others_and_comes_later() {
+    let refused = |code: &str| Answer {
+        error: Some(code.into()),
+        ..Answer::default()
+    };
+    let page = |status| Answer {
+        status,
+        body: Some(json!("<html>Who are you?</html>")),
+        ..Answer::default()
+    };
+    for answer in [
+        refused("org_login_required"),
+        refused("accesslimited"),
+        refused("a_new_error"),
+        page(401),
+        page(403),
+        page(404),
+        page(500),
+        page(200),
+    ] {
+        let (slack, api) = Slack::start().await;
+        let mut mode = SocketMode::start(&api, quick(2));
+        let first = slack.greet(1).await;
+        let mut second = slack.greet(2).await;
+        mode.connected().await;
+        second.send(&numbered(0)).await;
+        mode.numbered(0).await;
+        slack.answer(Answer {
+            times: u64::MAX,
+            ..answer.clone()
+        });
+        drop(first);
+        slack.asked_times(4).await;
+        second.send(&numbered(1)).await;
+        mode.numbered(1).await;
+        slack.open_again();
+        let mut again = slack.greet(2).await;
+        again.send(&numbered(2)).await;
+        mode.numbered(2).await;
+        assert!(!mode.task.is_finished(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_429_holds_all_connections_back() {
     let (slack, api) = Slack::start().await;
     slack.answer(Answer {
@@ -105,12 +149,14 @@ async fn a_429_holds_all_connections_back() {
 #[tokio::test]
 async fn a_server_that_says_no_hello_is_left() {
     let (slack, api) = Slack::start().await;
-    let mut mode = SocketMode::start(&api, impatient(1));
+    let mut config = quick(1);
+    config.each.opening = Duration::from_secs(3);
+    let mut mode = SocketMode::start(&api, config);
     let mut server = slack.accept().await;
     // Reading answers pings.
     server.closed().await;
     let (reason, _) = mode.disconnected().await;
-    assert!(reason.contains("hello within 0.8 s"), "{reason}");
+    assert!(reason.contains("hello within 3 s"), "{reason}");
     let _server = slack.greet(1).await;
     mode.connected().await;
 }
@@ -209,6 +255,41 @@ async fn a_connection_that_slack_ends_before_the_new_one_is_there_is_a_loss() {
 }
 
 #[tokio::test]
+async fn a_connection_that_slack_asked_to_leave_is_no_failure_however_short_it_was() {
+    let mut config = quick(1);
+    // A failure would be waited out for longer than this test lives.
+    config.each.backoff_first = Duration::from_millis(100);
+    config.each.backoff_max = Duration::from_secs(3600);
+    let (slack, mut mode, mut server) = one(config).await;
+    for round in 0..8 {
+        for reason in ["warning", "refresh_requested"] {
+            server
+                .send(&json!({"type": "disconnect", "reason": reason}))
+                .await;
+        }
+        // Slack closes it, in order or not.
+        match round % 2 {
+            0 => server.close().await,
+            _ => drop(server),
+        }
+        server = slack.greet(1).await;
+        loop {
+            match mode.next().await {
+                Incoming::Disconnected { retry_in, .. } => {
+                    assert!(retry_in <= Duration::from_secs(5), "{retry_in:?}");
+                }
+                Incoming::Connected(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(
+            mode.frame().await.event.unwrap().text("/type").as_deref(),
+            Some("hello")
+        );
+    }
+}
+
+#[tokio::test]
 async fn acknowledgements_and_pings_go_out_while_nobody_takes_what_comes() {
     let (slack, api) = Slack::start().await;
     let mut mode = SocketMode::with_room(&api, impatient(1), 1);
@@ -221,7 +302,7 @@ async fn acknowledgements_and_pings_go_out_while_nobody_takes_what_comes() {
             "payload": {"event": {"type": "message", "n": n, "text": filler}},
         })
     };
-    let count = 1_000;
+    let count = 5_000;
     server.send(&envelope(0)).await;
     let first = mode.frame().await.ack.unwrap();
 

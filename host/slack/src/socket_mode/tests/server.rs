@@ -65,6 +65,12 @@ impl Slack {
             .len()
     }
 
+    /// Waits until a connection was asked for so often.
+    pub(super) async fn asked_times(&self, count: usize) {
+        let control = self.local.control();
+        soon(control.wait_for_calls("apps.connections.open", count)).await;
+    }
+
     pub(super) async fn accept(&self) -> Server {
         soon(async {
             let (stream, _) = self.listener.accept().await.unwrap();

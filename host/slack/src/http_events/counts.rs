@@ -1,0 +1,117 @@
+//! What became of requests over HTTP: counted for metrics, and told in the log where somebody has to know.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// How often requests of one outcome are logged; all are counted.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Counts of requests, by outcome.
+#[derive(Debug, Default)]
+pub struct Counts {
+    of: [Count; Outcome::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    number: AtomicU64,
+    told: Mutex<Option<Instant>>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The event is safe, and Slack was told so.
+    Taken,
+    /// It has no signature, as Slack's have.
+    Unsigned,
+    /// Its signature is not Slack's, or its time is too far from ours.
+    Refused,
+    /// It is nothing that Slack sends, or it did not come whole.
+    Unreadable,
+    /// Its body is too long.
+    TooLarge,
+    /// The event was not safe in time, or there was no room for it: Slack gives it again.
+    Unanswered,
+    /// Nothing is at its path.
+    UnknownPath,
+}
+
+impl Outcome {
+    /// All that there are.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Taken,
+        Outcome::Unsigned,
+        Outcome::Refused,
+        Outcome::Unreadable,
+        Outcome::TooLarge,
+        Outcome::Unanswered,
+        Outcome::UnknownPath,
+    ];
+
+    /// Its name as a label of a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Taken => "taken",
+            Outcome::Unsigned => "unsigned",
+            Outcome::Refused => "refused",
+            Outcome::Unreadable => "unreadable",
+            Outcome::TooLarge => "too_large",
+            Outcome::Unanswered => "unanswered",
+            Outcome::UnknownPath => "unknown_path",
+        }
+    }
+}
+
+impl Counts {
+    /// How many requests had this outcome.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.count(outcome).number.load(Relaxed)
+    }
+
+    pub(super) fn taken(&self) {
+        self.count(Outcome::Taken).number.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that was not taken, and logs it where none like it was logged a moment ago: anybody can send
+    /// these.
+    pub(super) fn add(&self, outcome: Outcome, why: &str) {
+        let count = self.count(outcome);
+        let number = count.number.fetch_add(1, Relaxed) + 1;
+        let mut told = count.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(
+                outcome = outcome.name(),
+                number,
+                "a request over HTTP was not taken: {why}"
+            );
+        }
+    }
+
+    fn count(&self, outcome: Outcome) -> &Count {
+        let [
+            taken,
+            unsigned,
+            refused,
+            unreadable,
+            too_large,
+            unanswered,
+            unknown_path,
+        ] = &self.of;
+        match outcome {
+            Outcome::Taken => taken,
+            Outcome::Unsigned => unsigned,
+            Outcome::Refused => refused,
+            Outcome::Unreadable => unreadable,
+            Outcome::TooLarge => too_large,
+            Outcome::Unanswered => unanswered,
+            Outcome::UnknownPath => unknown_path,
+        }
+    }
+}
