@@ -24,6 +24,7 @@ mod gaps;
 mod guest;
 mod lanes;
 mod local;
+mod names;
 mod outbox;
 mod plugin_cli;
 mod plugins;

@@ -82,12 +82,6 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-struct Conversations {
-    channels: Vec<Conversation>,
-    response_metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
 struct Conversation {
     id: String,
 }
@@ -197,20 +191,14 @@ impl History {
     }
 
     async fn list(&self, kinds: &str, ids: &mut Vec<String>) -> Result<(), HistoryError> {
-        let mut args = Map::from_iter([
+        let args = Map::from_iter([
             ("types".to_owned(), Value::from(kinds)),
             ("exclude_archived".to_owned(), true.into()),
             ("limit".to_owned(), PAGE.into()),
         ]);
-        loop {
-            let page: Conversations =
-                reading::read(&self.api, &self.pacer, CONVERSATIONS, &args, |_| {}).await?;
-            ids.extend(page.channels.into_iter().map(|it| it.id));
-            let cursor = page.response_metadata.and_then(|it| it.next_cursor);
-            if !reading::turn_page(CONVERSATIONS, &mut args, cursor)? {
-                return Ok(());
-            }
-        }
+        let page = |page: Vec<Conversation>| ids.extend(page.into_iter().map(|it| it.id));
+        reading::list(&self.api, &self.pacer, CONVERSATIONS, args, page, |_| {}).await?;
+        Ok(())
     }
 
     /// Reads messages page by page, `at_most` so many; true when that were all. What is no message is left out.

@@ -112,12 +112,10 @@ impl ApiError {
             Failure::RateLimited { retry_after } => Class::RateLimited {
                 retry_after: *retry_after,
             },
-            Failure::Unreachable(_) | Failure::Status(503) => Class::Retry,
-            Failure::Status(401) => Class::Fatal,
-            Failure::Status(500..) | Failure::Interrupted(_) | Failure::Unreadable(_) => {
-                Class::Ambiguous
-            }
-            Failure::Status(_) | Failure::Unsendable(_) => Class::Permanent,
+            Failure::Unreachable(_) => Class::Retry,
+            Failure::Status(status) => class_of_page(*status),
+            Failure::Interrupted(_) | Failure::Unreadable(_) => Class::Ambiguous,
+            Failure::Unsendable(_) => Class::Permanent,
         }
     }
 
@@ -134,6 +132,18 @@ impl ApiError {
                 Class::Fatal
             }
             _ => Class::Permanent,
+        }
+    }
+
+    /// Whether it may be the call itself that fails, while others succeed: something answered it, or nothing in time.
+    pub fn may_be_the_calls(&self) -> bool {
+        match self.failure {
+            Failure::Unreachable(_) | Failure::RateLimited { .. } => false,
+            Failure::Refused(_)
+            | Failure::Status(_)
+            | Failure::Interrupted(_)
+            | Failure::Unreadable(_)
+            | Failure::Unsendable(_) => true,
         }
     }
 
@@ -198,6 +208,17 @@ impl ApiError {
             "migration_in_progress" => "the workspace is being moved between Slack's servers".into(),
             _ => return None,
         })
+    }
+}
+
+/// What a page means that is not in JSON. Slack's Web API answers in JSON, so that it comes from what stands before it: a
+/// gateway, a proxy, a portal that wants a login.
+fn class_of_page(status: u16) -> Class {
+    match status {
+        // The call was not let through, or not read to its end.
+        300..=399 | 401 | 403 | 407 | 408 | 421 | 425 | 503 => Class::Retry,
+        500.. => Class::Ambiguous,
+        _ => Class::Permanent,
     }
 }
 
@@ -294,9 +315,15 @@ mod tests {
     fn a_failure_on_the_way_says_whether_it_may_have_been_executed() {
         let check = |failure: Failure, expect| assert_eq!(failed(failure).class(), expect);
         check(Failure::Unreachable("refused".into()), Class::Retry);
-        check(Failure::Status(503), Class::Retry);
-        check(Failure::Status(502), Class::Ambiguous);
-        check(Failure::Status(404), Class::Permanent);
+        for not_let_through in [302, 401, 403, 407, 408, 421, 425, 503] {
+            check(Failure::Status(not_let_through), Class::Retry);
+        }
+        for who_knows in [500, 502, 504, 520] {
+            check(Failure::Status(who_knows), Class::Ambiguous);
+        }
+        for about_the_call in [400, 404, 413] {
+            check(Failure::Status(about_the_call), Class::Permanent);
+        }
         check(Failure::Interrupted("timeout".into()), Class::Ambiguous);
         check(Failure::Unreadable("HTML".into()), Class::Ambiguous);
         let wait = Duration::from_secs(3);

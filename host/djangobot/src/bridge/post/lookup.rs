@@ -1,14 +1,14 @@
 //! Whether a post is in its conversation: what is asked of Slack before it is posted again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use djangobot_plugins::Roster as _;
-use djangobot_slack::api::Failure;
-use djangobot_slack::{Backoff, Class};
+use djangobot_slack::Class;
 use serde_json::{Map, Value};
 
 use super::call::{Call, MARK, Record};
-use super::{Post, TRIES, Unsent, refused};
+use super::patience::Patience;
+use super::{Post, Unsent, refused};
 use crate::bridge::request::Refusal;
 
 /// Slack recommends no more messages to a page.
@@ -19,6 +19,8 @@ const PAGES: usize = 50;
 const PAGES_WITHOUT_TIME: usize = 5;
 /// What was posted a moment ago may not be in the history yet, so that this much later it is looked at again.
 const LAG: Duration = Duration::from_secs(2);
+/// Where Slack limits how often it is looked at, no more than this is waited: what is behind the message waits, too.
+const LOOK: Duration = Duration::from_secs(120);
 
 /// Why nobody can say whether it is there.
 pub(super) enum Blind {
@@ -30,7 +32,10 @@ pub(super) enum Blind {
 
 impl From<Unsent> for Blind {
     fn from(unsent: Unsent) -> Self {
-        Self::Unsent(unsent)
+        match unsent {
+            Unsent::Refused(refusal) => Self::Refused(refusal),
+            Unsent::Stopped | Unsent::Barred(_) => Self::Unsent(unsent),
+        }
     }
 }
 
@@ -41,15 +46,15 @@ impl Post {
         &self,
         call: &Call,
         record: &Record,
-        since: f64,
-        is_faint: bool,
+        (since, is_faint): (f64, bool),
+        patience: &mut Patience,
     ) -> Result<Option<Value>, Blind> {
-        let found = self.look_once(call, record, since).await?;
+        let found = self.look_once(call, record, since, patience).await?;
         if found.is_some() || is_faint {
             return Ok(found);
         }
         self.wait(tokio::time::sleep(LAG)).await?;
-        self.look_once(call, record, since).await
+        self.look_once(call, record, since, patience).await
     }
 
     async fn look_once(
@@ -57,6 +62,7 @@ impl Post {
         call: &Call,
         record: &Record,
         since: f64,
+        patience: &mut Patience,
     ) -> Result<Option<Value>, Blind> {
         let mut arguments = Map::from_iter([
             ("channel".to_owned(), Value::from(call.channel.clone())),
@@ -77,8 +83,9 @@ impl Post {
             None => "conversations.history",
         };
         let me = self.team.me();
+        let until = Instant::now() + LOOK;
         for _ in 0..pages {
-            let page = match self.page(method, &arguments).await {
+            let page = match self.page(method, &arguments, until, patience).await {
                 Ok(page) => page,
                 // There is no such thread, so that nothing is in it.
                 Err(Blind::Refused(refusal)) if refusal.error == "thread_not_found" => {
@@ -124,29 +131,31 @@ impl Post {
         )))
     }
 
-    /// One page; what may work later is tried until it does.
-    async fn page(&self, method: &str, arguments: &Map<String, Value>) -> Result<Value, Blind> {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        let mut failures = 0;
+    /// One page; what may work later is tried for as long as that makes sense.
+    async fn page(
+        &self,
+        method: &str,
+        arguments: &Map<String, Value>,
+        until: Instant,
+        patience: &mut Patience,
+    ) -> Result<Value, Blind> {
         loop {
-            self.wait(self.pacer.ready(method, None)).await?;
+            self.turn(method, None, patience).await?;
             let seen = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
             };
             match error.class() {
-                Class::RateLimited { retry_after } => self.limited(method, None, retry_after),
-                Class::Retry | Class::Ambiguous => {
-                    // Where Slack itself answers, it is this conversation that it fails at.
-                    failures += u32::from(matches!(error.failure, Failure::Refused(_)));
-                    if failures >= TRIES {
+                Class::RateLimited { retry_after } => {
+                    self.limited(method, None, retry_after);
+                    if Instant::now() + retry_after > until {
                         return Err(Blind::Refused(refused(&error)));
                     }
-                    tracing::debug!("a conversation can't be looked at now: {error}");
-                    self.wait(backoff.wait()).await?;
+                    self.pause(&error, patience).await?;
                 }
-                Class::Fatal | Class::Refresh => self.renew(&error, seen).await?,
+                Class::Retry | Class::Ambiguous => self.pause(&error, patience).await?,
+                Class::Fatal | Class::Refresh => self.renew(&error, seen, patience).await?,
                 Class::Permanent | Class::AlreadyDone => {
                     return Err(Blind::Refused(refused(&error)));
                 }
