@@ -6,6 +6,7 @@ use local_slack::{Happening, Reason};
 
 use crate::dice::Dice;
 use crate::plan::{Answered, Fault, Transport};
+use crate::stage::CONVERSATIONS;
 
 /// Draws a fault that makes sense on `transport`.
 pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) -> Fault {
@@ -23,6 +24,8 @@ pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) ->
         14 * has_sockets,
         14 * has_acks,
         26,
+        6,
+        4,
         4,
     ];
     match dice.weighted(&weights) {
@@ -59,6 +62,10 @@ pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) ->
         8 => sockets(dice, transport),
         9 => envelopes(dice, transport),
         10 => calls(dice, transport),
+        11 => Fault::StaleNames {
+            conversation: dice.between(0, CONVERSATIONS as u64 - 1) as usize,
+        },
+        12 => poison(dice),
         _ => Fault::HostAway {
             down: millis(dice, 500, 3000),
         },
@@ -169,6 +176,33 @@ fn calls(dice: &mut Dice, transport: Transport) -> Fault {
         method: "chat.postMessage",
         how,
         times: dice.between(1, 12),
+    }
+}
+
+/// A call of its own that nothing helps.
+fn poison(dice: &mut Dice) -> Fault {
+    Fault::PoisonCall {
+        conversation: dice.between(0, CONVERSATIONS as u64 - 1) as usize,
+        method: dice.pick(&["chat.update", "chat.postMessage", "chat.delete"]),
+        how: dice.pick(&[
+            Answered::Status {
+                status: 500,
+                carried_out: false,
+            },
+            Answered::Status {
+                status: 503,
+                carried_out: false,
+            },
+            Answered::Status {
+                status: 408,
+                carried_out: false,
+            },
+            Answered::Error {
+                error: "fatal_error",
+                carried_out: false,
+            },
+            Answered::Garbled { carried_out: false },
+        ]),
     }
 }
 

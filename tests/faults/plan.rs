@@ -87,6 +87,14 @@ pub(crate) enum Fault {
     SlowReads { time: Duration, rate: u32 },
     /// What befalls some of the envelopes or their acknowledgements.
     Envelopes { happening: Happening, times: u64 },
+    /// A conversation gets another name, and no event tells of it; the app goes on with the new name.
+    StaleNames { conversation: usize },
+    /// The app makes a call that Slack fails at however often it is tried, while all others succeed.
+    PoisonCall {
+        conversation: usize,
+        method: &'static str,
+        how: Answered,
+    },
     /// How some calls of a method are answered.
     Calls {
         method: &'static str,
@@ -128,7 +136,12 @@ impl Plan {
         let last = length.saturating_sub(Duration::from_millis(500));
         while at < last {
             let fault = draw::fault(&mut dice, transport, moves_clock);
-            steps.push(Step { at, fault });
+            // What goes by the name between two would find nobody.
+            let is_renamed_again = matches!(fault, Fault::StaleNames { .. })
+                && steps.iter().any(|step: &Step| step.fault == fault);
+            if !is_renamed_again {
+                steps.push(Step { at, fault });
+            }
             at += Duration::from_millis(dice.between(100, 2200));
         }
         Self {
@@ -173,6 +186,8 @@ impl Fault {
             Self::Storm { .. } => "storm",
             Self::SlowReads { .. } => "slow reads",
             Self::Envelopes { .. } => "envelopes",
+            Self::StaleNames { .. } => "stale names",
+            Self::PoisonCall { .. } => "poison call",
             Self::Calls { .. } => "calls",
         }
     }
@@ -204,6 +219,12 @@ impl fmt::Display for Fault {
                 write!(f, "{kind} of {rate} bytes a second for {time:?}")
             }
             Self::Envelopes { happening, times } => write!(f, "{kind}: {happening:?} x {times}"),
+            Self::StaleNames { conversation } => write!(f, "{kind} of conversation {conversation}"),
+            Self::PoisonCall {
+                conversation,
+                method,
+                how,
+            } => write!(f, "{kind} of {method} in conversation {conversation}: {how:?}"),
             Self::Calls { method, how, times } => {
                 write!(f, "{kind} of {method}: {how:?} x {times}")
             }

@@ -69,7 +69,7 @@ async fn play(plan: &Plan, folder: &Path) -> Verdict {
         traffic::sends(plan, &stage),
         strike::all(plan, &stage)
     );
-    strike::lift(&stage);
+    strike::lift(plan, &stage);
     let (came_to_rest, told) = rest(&stage, &written).await;
     stage.close().await;
     let mut evidence = Evidence::gather(&stage, &written, told).await;

@@ -27,7 +27,7 @@ const SECRET: &str = "signed-with-this";
 /// Messages that a channel of the layer holds: few, so that a worker that pauses is felt.
 pub(crate) const CAPACITY: &str = "150";
 /// Conversations with traffic.
-const CONVERSATIONS: usize = 7;
+pub(crate) const CONVERSATIONS: usize = 7;
 /// How soon a host that ended by itself is started again.
 const RESTART: Duration = Duration::from_millis(300);
 
@@ -44,12 +44,41 @@ pub(crate) struct Stage {
     pub(crate) given_up: Arc<Mutex<HashSet<String>>>,
     /// The ids of the conversations with traffic.
     pub(crate) conversations: Vec<String>,
+    /// What faults want of the app, until it does it.
+    pub(crate) wishes: std::sync::Mutex<Vec<Wish>>,
     /// Where all lies that a run leaves.
     pub(crate) folder: PathBuf,
     supervisor: JoinHandle<()>,
 }
 
+/// A message that a fault needs.
+#[derive(Debug, Clone)]
+pub(crate) enum Wish {
+    /// One to a conversation by the name that it has now.
+    ByName { conversation: String, name: String },
+    /// A call that Slack is going to fail at, known by its label.
+    Poison {
+        conversation: String,
+        method: &'static str,
+        label: String,
+    },
+}
+
 impl Stage {
+    /// Has the app send a message when it comes to it.
+    pub(crate) fn wish(&self, wish: Wish) {
+        self.wishes().push(wish);
+    }
+
+    /// What the app is to send.
+    pub(crate) fn take_wishes(&self) -> Vec<Wish> {
+        std::mem::take(&mut self.wishes())
+    }
+
+    fn wishes(&self) -> std::sync::MutexGuard<'_, Vec<Wish>> {
+        self.wishes.lock().expect("nobody panics with the lock")
+    }
+
     /// Starts all that `plan` needs, in `folder`.
     pub(crate) async fn set(plan: &Plan, folder: &Path) -> Stage {
         let port = free_port();
@@ -97,6 +126,7 @@ impl Stage {
             sender: Arc::new(Mutex::new(sender)),
             given_up: Arc::default(),
             conversations,
+            wishes: std::sync::Mutex::default(),
             folder: folder.to_owned(),
             supervisor,
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::plan::{Answered, Fault, Plan, Step};
-use crate::stage::Stage;
+use crate::stage::{Stage, Wish};
 
 /// What stays of a worker's or a socket's rate when nothing holds it back.
 const NO_LIMIT: Option<u32> = None;
@@ -20,26 +20,32 @@ const LONG: Duration = Duration::from_secs(400);
 /// Carries out all that `plan` says, each at its time, and returns when all is over.
 pub(crate) async fn all(plan: &Plan, stage: &Stage) {
     let begin = Instant::now();
-    let steps = plan.steps.iter().map(|step| one(plan, step, begin, stage));
+    let steps = plan.steps.iter().enumerate();
+    let steps = steps.map(|(number, step)| one(plan, number, step, begin, stage));
     futures_util::future::join_all(steps).await;
 }
 
-/// Takes back what has no end of its own.
-pub(crate) fn lift(stage: &Stage) {
+/// Takes back what has no end of its own. Poison stays: what it is in has to have its outcome all the same.
+pub(crate) fn lift(plan: &Plan, stage: &Stage) {
     stage.control.clear_answers();
+    for (number, step) in plan.steps.iter().enumerate() {
+        if let Fault::PoisonCall { conversation, method, how } = &step.fault {
+            prescribe_poison(stage, *conversation, number, method, *how);
+        }
+    }
     stage.control.clear_faults();
     stage.control.thaw(None);
     stage.control.read_slowly(None, NO_LIMIT);
 }
 
-async fn one(plan: &Plan, step: &Step, begin: Instant, stage: &Stage) {
+async fn one(plan: &Plan, number: usize, step: &Step, begin: Instant, stage: &Stage) {
     sleep_until(begin + step.at).await;
     // All ends with the traffic; who is down or frozen then comes back.
     let left = plan.length.saturating_sub(begin.elapsed());
-    carry_out(&step.fault, left, stage).await;
+    carry_out(&step.fault, number, left, stage).await;
 }
 
-async fn carry_out(fault: &Fault, left: Duration, stage: &Stage) {
+async fn carry_out(fault: &Fault, number: usize, left: Duration, stage: &Stage) {
     let (control, host) = (&stage.control, &stage.host);
     match fault {
         Fault::KillHost { down } => {
@@ -135,8 +141,49 @@ async fn carry_out(fault: &Fault, left: Duration, stage: &Stage) {
                 seed: 0,
             });
         }
+        Fault::StaleNames { conversation } => {
+            let conversation = &stage.conversations[*conversation];
+            let name = format!("renamed-{number}");
+            control
+                .rename_channel(conversation, &name)
+                .expect("there is such a conversation");
+            stage.wish(Wish::ByName {
+                conversation: conversation.clone(),
+                name,
+            });
+        }
+        Fault::PoisonCall {
+            conversation,
+            method,
+            how,
+        } => {
+            let label = prescribe_poison(stage, *conversation, number, method, *how);
+            stage.wish(Wish::Poison {
+                conversation: stage.conversations[*conversation].clone(),
+                method,
+                label,
+            });
+        }
         Fault::Calls { method, how, times } => control.answer(method, answer(*how, *times)),
     }
+}
+
+/// Lets all calls of a method fail that hold a label, which is given.
+fn prescribe_poison(
+    stage: &Stage,
+    conversation: usize,
+    number: usize,
+    method: &str,
+    how: Answered,
+) -> String {
+    let label = format!("~p/{}/{number}~", stage.conversations[conversation]);
+    let without_end = Answer {
+        contains: label.clone(),
+        probability: Some(1.0),
+        ..answer(how, 0)
+    };
+    stage.control.answer(method, without_end);
+    label
 }
 
 /// Slack turned off for the app ends the host, as it should: who supervises it starts it again.

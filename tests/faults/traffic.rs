@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use local_slack::Control;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::dice::Dice;
 use crate::plan::{Plan, Transport};
-use crate::stage::Stage;
+use crate::stage::{Stage, Wish};
 
 /// Of so many events, one is no message, where there is a transport that gives it again.
 const OTHER: u64 = 10;
@@ -57,6 +57,12 @@ pub(crate) async fn sends(plan: &Plan, stage: &Stage) -> Vec<String> {
     let (sender, mut labels) = (Arc::clone(&stage.sender), Vec::new());
     let mut number = 0;
     while Instant::now() < end {
+        for wish in stage.take_wishes() {
+            let message = wished(wish, number);
+            labels.push(message["id"].as_str().unwrap_or_default().to_owned());
+            sender.lock().await.write_line(&message.to_string()).await;
+            number += 1;
+        }
         let (burst, pause) = burst(&mut dice);
         for _ in 0..burst {
             let conversation = dice.pick(&stage.conversations);
@@ -75,6 +81,28 @@ pub(crate) async fn sends(plan: &Plan, stage: &Stage) -> Vec<String> {
     }
     sender.lock().await.close_stdin();
     labels
+}
+
+/// The message that a fault needs. Each kind has labels of its own: what goes by a name that nobody knows yet is in no
+/// order with what goes by the id.
+fn wished(wish: Wish, number: u64) -> Value {
+    let (mut message, label) = match wish {
+        Wish::ByName { conversation, name } => {
+            let label = format!("~n/{conversation}/{number}~");
+            (json!({"channel": name, "text": label}), label)
+        }
+        Wish::Poison {
+            conversation,
+            method,
+            label,
+        } => {
+            let message = json!({"method": method, "channel": conversation, "ts": "1.000000", "text": label});
+            (message, label)
+        }
+    };
+    message["reply_channel"] = json!("faults.outcome");
+    message["id"] = json!(label);
+    message
 }
 
 /// How many come at once, and the pause after them: about eighty a second.

@@ -170,6 +170,7 @@ impl Verdict {
             .collect();
         self.sends = evidence.told.sends.len();
         let (mut lost, mut doubled, mut lied) = (Vec::new(), Vec::new(), Vec::new());
+        let mut refused = Vec::new();
         for (label, placed) in &evidence.told.sends {
             let times = posts.get(&**label).map_or(0, Vec::len);
             let error = reported.get(&**label);
@@ -177,6 +178,9 @@ impl Verdict {
             if let Some(error) = error {
                 *self.reported.entry((*error).to_owned()).or_default() += 1;
                 self.reported_and_posted += usize::from(times > 0);
+            }
+            if label.starts_with("~n/") && *error.unwrap_or(&"") == "channel_not_found" {
+                refused.push(label.clone());
             }
             if times == 0 && error.is_none() {
                 lost.push(label.clone());
@@ -192,6 +196,7 @@ impl Verdict {
             }
         }
         self.name("messages were neither posted nor reported", &lost);
+        self.name("names of Slack's were refused", &refused);
         self.name("messages were told as sent that Slack does not have", &lied);
         self.name("messages were posted more than once", &doubled);
         self.name("messages were posted out of order", &out_of_order(evidence));

@@ -26,6 +26,7 @@ mod guest;
 mod http;
 mod lanes;
 mod local;
+mod names;
 mod outbox;
 mod plugin_cli;
 mod plugins;

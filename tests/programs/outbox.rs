@@ -4,6 +4,7 @@ mod ambiguous;
 mod beside;
 mod disk;
 mod letters;
+mod poison;
 
 use djangobot_tests::{Redis, eventually};
 use local_slack::{Answer, Call, Control, LocalSlack, OAuth};

@@ -54,6 +54,8 @@ pub struct Answer {
     pub probability: Option<f64>,
     /// The same seed draws the same.
     pub seed: u64,
+    /// It befalls only calls that have this text in their arguments; all, where it is empty.
+    pub contains: String,
     /// `"ok": false` with this error.
     pub error: Option<String>,
     /// The HTTP status; 0 for 200, or 429 where `retry_after` is given.
@@ -115,6 +117,8 @@ pub(crate) struct Access {
     revoked: HashMap<String, String>,
     pub(crate) scopes: BTreeSet<String>,
     pub(crate) app_scopes: BTreeSet<String>,
+    /// Lists are of one workspace each, which has to be named.
+    pub(crate) org_wide: bool,
     answers: HashMap<String, Vec<Prescribed>>,
     buckets: HashMap<String, Bucket>,
 }
@@ -127,8 +131,11 @@ struct Prescribed {
 }
 
 impl Prescribed {
-    /// Whether this holds for the call that came now.
-    fn holds(&mut self) -> bool {
+    /// Whether this holds for the call that came now, with these arguments.
+    fn holds(&mut self, arguments: &str) -> bool {
+        if !arguments.contains(&self.answer.contains) {
+            return false;
+        }
         match self.answer.probability {
             None => true,
             Some(share) => self.dice.random::<f64>() < share,
@@ -153,6 +160,7 @@ impl Access {
             revoked: HashMap::new(),
             scopes: set(&SCOPES),
             app_scopes: set(&APP_SCOPES),
+            org_wide: options.org_wide,
             answers: HashMap::new(),
             buckets: HashMap::new(),
         }
@@ -210,16 +218,16 @@ impl Access {
         self.answers.clear();
     }
 
-    /// The prescribed answer for a call that came now: one for this method, or else one for all.
-    pub(crate) fn prescribed(&mut self, method: &str) -> Option<Answer> {
+    /// The prescribed answer for a call that came now, with these arguments: one for this method, or else one for all.
+    pub(crate) fn prescribed(&mut self, method: &str, arguments: &str) -> Option<Answer> {
         [method, ANY]
             .into_iter()
-            .find_map(|method| self.prescribed_for(method))
+            .find_map(|method| self.prescribed_for(method, arguments))
     }
 
-    fn prescribed_for(&mut self, method: &str) -> Option<Answer> {
+    fn prescribed_for(&mut self, method: &str, arguments: &str) -> Option<Answer> {
         let queue = self.answers.get_mut(method)?;
-        let place = queue.iter_mut().position(Prescribed::holds)?;
+        let place = queue.iter_mut().position(|one| one.holds(arguments))?;
         let answer = queue[place].answer.clone();
         match answer.times {
             0 => {}
@@ -313,10 +321,25 @@ mod tests {
         access.answer("a", error("one", 2));
         access.answer("a", error("two", 0));
         let seen: Vec<_> = (0..4)
-            .map(|_| access.prescribed("a").and_then(|answer| answer.error))
+            .map(|_| access.prescribed("a", "").and_then(|answer| answer.error))
             .collect();
         let expect = [Some("one"), Some("one"), Some("two"), None];
         assert_eq!(seen, expect.map(|error| error.map(str::to_owned)));
+    }
+
+    #[test]
+    fn an_answer_can_be_for_calls_that_hold_a_text() {
+        let mut access = access(None);
+        access.answer(
+            "a",
+            Answer {
+                status: 500,
+                contains: "poison".to_owned(),
+                ..Answer::default()
+            },
+        );
+        assert_eq!(access.prescribed("a", "{\"text\": \"fine\"}"), None);
+        assert!(access.prescribed("a", "{\"text\": \"poison\"}").is_some());
     }
 
     #[test]
@@ -332,7 +355,7 @@ mod tests {
                     ..Answer::default()
                 },
             );
-            let calls = (0..1000).map(|_| access.prescribed("chat.postMessage").is_some());
+            let calls = (0..1000).map(|_| access.prescribed("chat.postMessage", "").is_some());
             calls.collect::<Vec<bool>>()
         };
         let befallen = drawn(7).iter().filter(|befallen| **befallen).count();

@@ -21,6 +21,7 @@ pub(crate) mod http;
 mod storm;
 mod template;
 mod traffic;
+mod unseen;
 
 pub use app::Posted;
 pub use burst::{Burst, Sent};

@@ -114,6 +114,8 @@ pub struct Options {
     /// Whether calls beyond Slack's rates are answered with 429: one post a second in each channel, in bursts of up
     /// to 10, and for other methods their tier's calls a minute.
     pub rate_limits: bool,
+    /// Whether the token is that of an org-wide app, which has to say of which workspace a list is wanted.
+    pub org_wide: bool,
     /// How often each socket is sent a WebSocket ping.
     pub ping_interval: Duration,
     /// How long a URL from `rtm.connect` or `apps.connections.open` can be used; Slack gives 30 s.
@@ -299,6 +301,7 @@ impl Default for Options {
             warning_time: Duration::from_secs(10),
             subscriptions: None,
             history_per_minute: None,
+            org_wide: false,
             rate_limits: false,
             ping_interval: Duration::from_secs(15),
             url_lifetime: Duration::from_secs(30),

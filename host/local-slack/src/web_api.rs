@@ -59,6 +59,7 @@ enum Tokens {
 const METHODS: &[Method] = &[
     method("api.test", 100, &[], auth::api_test).with(Tokens::None),
     method("auth.test", 600, &[], auth::test).with(Tokens::Any),
+    method("auth.teams.list", 20, &[], auth::teams),
     method("oauth.v2.access", 600, &[], oauth::access).with(Tokens::None),
     method(
         "apps.connections.open",
@@ -229,8 +230,10 @@ struct Reply {
 /// Answers a call of `method`.
 pub(crate) async fn answer(core: &Core, method: &str, asked: Asked) -> Answered {
     let arguments = Arguments::read(&asked);
-    let number = core.journal.called(method, arguments.to_json());
-    let prescribed = lock(&core.access).prescribed(method);
+    let told = arguments.to_json();
+    let text = told.to_string();
+    let number = core.journal.called(method, told);
+    let prescribed = lock(&core.access).prescribed(method, &text);
     let reply = match &prescribed {
         Some(answer) if answer.replaces() => {
             if answer.perform {
@@ -281,7 +284,7 @@ pub(crate) async fn prescribed(
     core: &Core,
     what: &str,
 ) -> Result<Option<Response<Payload>>, HangUp> {
-    let Some(answer) = lock(&core.access).prescribed(what) else {
+    let Some(answer) = lock(&core.access).prescribed(what, "") else {
         return Ok(None);
     };
     held_back(&answer).await?;
@@ -420,6 +423,21 @@ fn attempt(
     let outcome = (method.run)(&mut request);
     warnings.append(&mut request.warnings);
     outcome
+}
+
+/// Refuses a list that a token of an org-wide app asks for without saying of which workspace.
+fn of_team(request: &Request<'_>) -> Result<(), Refusal> {
+    let is_org_wide = lock(&request.core.access).org_wide;
+    let team = request.arguments.text("team_id")?;
+    match (is_org_wide, team) {
+        (false, _) => Ok(()),
+        (true, None) => Err(Refusal {
+            messages: vec!["[ERROR] missing required field: team_id".to_owned()],
+            ..Refusal::from("missing_argument")
+        }),
+        (true, Some(team)) if *team == *lock(&request.core.workspace).team.id => Ok(()),
+        (true, Some(_)) => Err("team_not_found".into()),
+    }
 }
 
 /// Whom the caller's token speaks for, where it may call the method.

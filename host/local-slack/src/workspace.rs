@@ -112,6 +112,17 @@ impl Workspace {
         index
     }
 
+    /// Gives a conversation another name; `None` where there is no such conversation.
+    pub(crate) fn rename(&mut self, conversation: &str, name: &str) -> Option<()> {
+        let found = self.conversation(conversation);
+        let index = found.or_else(|| self.conversation_named(conversation))?;
+        if let Some(old) = self.conversations[index].name.replace(name.to_owned()) {
+            self.conversations_by_name.remove(&old);
+        }
+        self.conversations_by_name.insert(name.to_owned(), index);
+        Some(())
+    }
+
     /// The direct messages of two users, opened if they were not.
     pub(crate) fn open_im(&mut self, from: usize, to: usize) -> (usize, bool) {
         let pair = (from.min(to), from.max(to));

@@ -11,7 +11,7 @@ use std::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -38,6 +38,9 @@ const MAX_ANSWER: usize = 64 << 20;
 /// What to wait where Slack says that we are too fast and not for how long.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// The shortest wait after a 429: where Slack says 0, it is called as fast as it answers else.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// The longest wait that is believed: what asks for more is broken, or means us ill.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -57,6 +60,8 @@ struct Shared {
     clock: SlackClock,
     /// How many calls failed in a way that may befall all calls.
     failures: watch::Sender<u64>,
+    /// When a call last succeeded.
+    succeeded: RwLock<Option<Instant>>,
 }
 
 /// Why a [`WebApi`] could not be made.
@@ -197,6 +202,7 @@ impl WebApi {
                 http: http.build()?,
                 clock: SlackClock::default(),
                 failures: watch::Sender::new(0),
+                succeeded: RwLock::default(),
             }),
         })
     }
@@ -249,6 +255,15 @@ impl WebApi {
     /// being moved, a token that has expired. One of them alone may have failed for its own sake.
     pub fn failures(&self) -> watch::Receiver<u64> {
         self.shared.failures.subscribe()
+    }
+
+    /// When a call last succeeded, whichever it was.
+    pub fn last_success(&self) -> Option<Instant> {
+        *self
+            .shared
+            .succeeded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls a method once and gives Slack's whole answer, an object with `"ok": true`.
@@ -381,6 +396,11 @@ impl WebApi {
             }
         }
         judge(response.status(), response.headers(), &body).map_err(fail)?;
+        *self
+            .shared
+            .succeeded
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok((std::mem::take(response.headers_mut()), Bytes::from(body)))
     }
 
@@ -456,7 +476,7 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Fai
         let retry_after = in_header
             .or(in_body)
             .map_or(DEFAULT_RETRY_AFTER, Duration::from_secs)
-            .min(MAX_RETRY_AFTER);
+            .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER);
         return Err(Failure::RateLimited { retry_after });
     }
     match envelope {

@@ -82,13 +82,6 @@ struct Metadata {
     next_cursor: Option<String>,
 }
 
-/// Each conversation is read by itself, so that an odd one costs only itself.
-#[derive(Deserialize)]
-struct Conversations {
-    channels: Vec<Value>,
-    response_metadata: Option<Metadata>,
-}
-
 /// Messages are not read into trees: each is an event of its own.
 #[derive(Deserialize)]
 struct Messages {
@@ -218,20 +211,14 @@ impl History {
         found: &mut Vec<(String, ConversationKind)>,
     ) -> Result<(), HistoryError> {
         let types: Vec<&str> = kinds.iter().map(|kind| name_of(*kind)).collect();
-        let mut args = Map::from_iter([
+        let args = Map::from_iter([
             ("types".to_owned(), Value::from(types.join(","))),
             ("exclude_archived".to_owned(), true.into()),
             ("limit".to_owned(), PAGE.into()),
         ]);
-        loop {
-            let page: Conversations =
-                reading::read(&self.api, &self.pacer, CONVERSATIONS, &args, |_| {}).await?;
-            found.extend(page.channels.iter().filter_map(conversation));
-            let cursor = page.response_metadata.and_then(|it| it.next_cursor);
-            if !reading::turn_page(CONVERSATIONS, &mut args, cursor)? {
-                return Ok(());
-            }
-        }
+        let page = |page: Vec<Value>| found.extend(page.iter().filter_map(conversation));
+        reading::list(&self.api, &self.pacer, CONVERSATIONS, args, page, |_| {}).await?;
+        Ok(())
     }
 
     /// Reads messages page by page, `at_most` so many; true when that were all. What is no message is left out.

@@ -137,6 +137,17 @@ impl Pacer {
         self.history().every(Instant::now())
     }
 
+    /// Whether Slack asked for a pause that a call would have to wait for now.
+    pub fn is_paused(&self, method: &str, channel: Option<&str>) -> bool {
+        let now = Instant::now();
+        let budgets = self.budgets(method, channel, now);
+        let lanes = self.lanes();
+        budgets
+            .into_iter()
+            .filter_map(|(lane, _)| lanes.get(&lane))
+            .any(|state| state.paused_until > now)
+    }
+
     /// How long a call would have to wait now; nothing is counted.
     pub fn wait(&self, method: &str, channel: Option<&str>) -> Duration {
         let now = Instant::now();
@@ -362,6 +373,9 @@ mod tests {
         );
         assert_eq!(times(&pacer, "users.info", None, 2).await, [0, 0]);
         assert_eq!(pacer.wait("users.list", None), Duration::from_secs(2));
+        assert!(pacer.is_paused("users.list", None) && !pacer.is_paused("users.info", None));
+        assert!(pacer.is_paused("chat.postMessage", Some("C1")));
+        assert!(!pacer.is_paused("chat.postMessage", Some("C2")));
         assert_eq!(times(&pacer, "users.list", None, 2).await, [2000, 2000]);
         assert_eq!(
             times(&pacer, "chat.postMessage", Some("C1"), 2).await,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    api::{ApiError, Class, Failure, WebApi},
+    api::{ApiError, Class, Failure, Identity, WebApi},
     backoff::Backoff,
     pacing::Pacer,
 };
@@ -35,7 +35,10 @@ pub(crate) async fn read<T: DeserializeOwned>(
             Err(error) => error,
         };
         match error.class() {
-            Class::RateLimited { retry_after } => pacer.limited(method, None, retry_after),
+            // Where Slack limits it again and again, the pauses grow, whatever Slack says.
+            Class::RateLimited { retry_after } => {
+                pacer.limited(method, None, retry_after.max(backoff.failed()));
+            }
             Class::Retry | Class::Ambiguous if failures < MAX_FAILURES => {
                 failures += 1;
                 tracing::debug!(%error, failures, "what could not be read is tried again");
@@ -44,6 +47,140 @@ pub(crate) async fn read<T: DeserializeOwned>(
             _ => return Err(error),
         }
     }
+}
+
+/// A page of a list. Its entries are read one by one, so that an odd one costs only itself.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(
+        alias = "channels",
+        alias = "members",
+        alias = "teams",
+        alias = "usergroups"
+    )]
+    entries: Vec<Box<RawValue>>,
+    response_metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    next_cursor: Option<String>,
+}
+
+/// A workspace, in `auth.teams.list`.
+#[derive(Deserialize)]
+struct Team {
+    id: String,
+}
+
+/// Reads a list from its first page to its last, and gives `page` the entries of each page.
+///
+/// A token of an org-wide app has to name the workspace: its lists are read for each of its workspaces.
+pub(crate) async fn list<T: DeserializeOwned>(
+    api: &WebApi,
+    pacer: &Pacer,
+    method: &str,
+    args: Map<String, Value>,
+    mut page: impl FnMut(Vec<T>),
+    waiting: impl Fn(Duration),
+) -> Result<(), ApiError> {
+    let listed = pages(api, pacer, method, args.clone(), &mut page, &waiting).await;
+    let wanted = match listed {
+        Err(error) if wants_team(&error) => error,
+        listed => return listed,
+    };
+    let (mut is_read, mut refused) = (false, wanted);
+    for team in teams(api, pacer, &waiting).await? {
+        let mut args = args.clone();
+        args.insert("team_id".to_owned(), team.as_str().into());
+        match pages(api, pacer, method, args, &mut page, &waiting).await {
+            Ok(()) => is_read = true,
+            Err(error) if error.class() == Class::Permanent => {
+                tracing::warn!(team, "{error}; this workspace is left out");
+                refused = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match is_read {
+        true => Ok(()),
+        false => Err(refused),
+    }
+}
+
+/// Whether a list has to be asked for by workspace.
+fn wants_team(error: &ApiError) -> bool {
+    match &error.failure {
+        Failure::Refused(refusal) => {
+            refusal.code == "missing_argument"
+                || refusal.messages.iter().any(|it| it.contains("team_id"))
+        }
+        _ => false,
+    }
+}
+
+/// The workspaces of an org-wide token; where Slack does not list them, the one that the token names.
+async fn teams(
+    api: &WebApi,
+    pacer: &Pacer,
+    waiting: &impl Fn(Duration),
+) -> Result<Vec<String>, ApiError> {
+    let mut teams = Vec::new();
+    let note = &mut |page: Vec<Team>| teams.extend(page.into_iter().map(|team| team.id));
+    let listed = pages(api, pacer, "auth.teams.list", Map::new(), note, waiting).await;
+    match listed {
+        Ok(()) => {}
+        Err(error) if error.class() == Class::Permanent => {
+            tracing::debug!("the workspaces of the token can't be listed: {error}");
+        }
+        Err(error) => return Err(error),
+    }
+    if teams.is_empty() {
+        let me: Identity = read(api, pacer, "auth.test", &Map::new(), waiting).await?;
+        teams.push(me.team_id);
+    }
+    Ok(teams)
+}
+
+/// Reads all pages of a list. A page may be short, or empty: only an empty cursor ends it.
+async fn pages<T: DeserializeOwned>(
+    api: &WebApi,
+    pacer: &Pacer,
+    method: &str,
+    mut args: Map<String, Value>,
+    page: &mut impl FnMut(Vec<T>),
+    waiting: &impl Fn(Duration),
+) -> Result<(), ApiError> {
+    let (mut odd, mut first) = (0_u64, None);
+    loop {
+        let Page {
+            entries,
+            response_metadata,
+        } = read(api, pacer, method, &args, waiting).await?;
+        let mut readable = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match serde_json::from_str(entry.get()) {
+                Ok(entry) => readable.push(entry),
+                Err(error) => {
+                    odd += 1;
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        page(readable);
+        let cursor = response_metadata.and_then(|metadata| metadata.next_cursor);
+        if !turn_page(method, &mut args, cursor)? {
+            break;
+        }
+    }
+    if let Some(first) = first {
+        tracing::warn!(
+            method,
+            entries = odd,
+            "entries of a list of Slack's can't be read and are left out; the first one: {first}"
+        );
+    }
+    Ok(())
 }
 
 /// Asks for the next page in `args`; false when there is none. A page may be short, or empty: only an empty cursor ends a

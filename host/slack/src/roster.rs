@@ -1,6 +1,6 @@
 //! Who and what is in the workspace: users, conversations, user groups, bots; by id and by name, from memory.
 //!
-//! A lookup never touches the network. [`Roster::load`] reads all of it in the background, [`Roster::apply`] keeps it
+//! A lookup never touches the network. [`Roster::load`] reads its lists in the background, [`Roster::apply`] keeps it
 //! current from events, and [`Roster::want`] asks for what turns out to be missing. [`Roster::snapshot`] lets a restart
 //! have it at once.
 
@@ -13,12 +13,13 @@ mod snapshot;
 mod wire;
 
 use std::{
+    cmp::Ordering,
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 pub use entry::{Bot, Conversation, ConversationKind, User, Usergroup};
-pub use load::{Loaded, Progress, Warning};
+pub use load::{List, Loaded, Progress, Warning};
 pub use snapshot::SnapshotError;
 
 use directory::Directory;
@@ -89,37 +90,39 @@ impl Roster {
         self.read().bots.get(id).cloned()
     }
 
-    /// The user with a handle or display name, with or without `@`, in any case.
-    ///
-    /// A handle goes before a display name, even when its account is switched off: anyone may take any display name, and
-    /// with it what is meant for the one who left. Among equals an active account goes before one that is switched off; a
-    /// display name that two active users share finds nobody.
+    /// The one user whom a name means, with or without `@`, in any case; `None` where it means nobody or several.
     pub fn find_user(&self, name: &str) -> Option<User> {
+        only(self.users_named(name))
+    }
+
+    /// The users whom a name may mean: more than one where they have an equal right to it.
+    ///
+    /// An active account goes before one that is switched off; then a handle before a display name, and that before a
+    /// real name.
+    pub fn users_named(&self, name: &str) -> Vec<User> {
         let name = name.trim();
         let name = name.strip_prefix('@').unwrap_or(name);
         let tables = self.read();
-        let rank = |(which, user): &(u32, &User)| (*which, user.deleted());
-        let best = tables.users.find(name).map(|found| rank(&found)).min()?;
-        let mut found = tables.users.find(name).filter(|found| rank(found) == best);
-        match (found.next(), found.next()) {
-            (Some((_, user)), None) => Some(user.clone()),
-            _ => None,
-        }
+        let found = tables.users.find(name);
+        let ranked = found.map(|(which, user)| ((user.deleted(), which), user));
+        best(ranked)
     }
 
-    /// The channel with a name, with or without `#`, in any case. One that is not archived goes before one that is.
+    /// The one conversation that a name means, with or without `#`, in any case; `None` where it means none or several.
     pub fn find_conversation(&self, name: &str) -> Option<Conversation> {
+        only(self.conversations_named(name))
+    }
+
+    /// The conversations that a name may mean: more than one where they have an equal right to it, as in two workspaces
+    /// of an organisation. One that is not archived goes before one that is, and one that we are in before one that we
+    /// are not in.
+    pub fn conversations_named(&self, name: &str) -> Vec<Conversation> {
         let name = name.trim();
         let name = name.strip_prefix('#').unwrap_or(name);
         let tables = self.read();
-        let named = tables
-            .conversations
-            .find(name)
-            .filter(|(which, _)| *which == 0)
-            .map(|(_, it)| it);
-        named
-            .min_by_key(|it| (it.is_archived(), !it.is_member()))
-            .cloned()
+        let found = tables.conversations.find(name);
+        let named = found.filter(|(which, _)| *which == 0);
+        best(named.map(|(_, it)| ((it.is_archived(), !it.is_member()), it)))
     }
 
     /// The user group with a handle, with or without `@`.
@@ -180,6 +183,28 @@ impl Roster {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The entries of the lowest rank.
+fn best<'a, R: Ord, T: Clone + 'a>(ranked: impl Iterator<Item = (R, &'a T)>) -> Vec<T> {
+    let mut lowest: Option<R> = None;
+    let mut found = Vec::new();
+    for (rank, entry) in ranked {
+        match lowest.as_ref().map(|lowest| rank.cmp(lowest)) {
+            Some(Ordering::Greater) => {}
+            Some(Ordering::Equal) => found.push(entry.clone()),
+            Some(Ordering::Less) | None => {
+                found = vec![entry.clone()];
+                lowest = Some(rank);
+            }
+        }
+    }
+    found
+}
+
+fn only<T>(found: Vec<T>) -> Option<T> {
+    let mut found = found.into_iter();
+    found.next().filter(|_| found.len() == 0)
 }
 
 #[cfg(test)]

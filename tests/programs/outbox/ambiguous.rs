@@ -37,12 +37,12 @@ async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
                 body: Some("{\"ok\": tr".into()),
                 ..Answer::default()
             },
+            page(504),
             // What stands before Slack may not know what it says.
-            Answer {
-                status: 503,
-                body: Some("try later".into()),
-                ..Answer::default()
-            },
+            page(503),
+            page(408),
+            page(403),
+            page(302),
         ] {
             let answer = Answer { perform, ..answer };
             world.control.answer("chat.postMessage", answer.clone());
@@ -59,6 +59,15 @@ async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
                 "{answer:?}: {told}"
             );
         }
+    }
+}
+
+/// A page of what stands before Slack.
+fn page(status: u16) -> Answer {
+    Answer {
+        status,
+        body: Some("<html>try later</html>".into()),
+        ..Answer::default()
     }
 }
 

@@ -1,9 +1,10 @@
-//! For the fuzz targets: what a message asks for, and where an event goes.
+//! For the fuzz targets: what a message asks for, where it goes, and where an event goes.
 
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
 
+use super::destination::Destination;
 use super::request::Rules;
 use super::routing;
 
@@ -28,4 +29,9 @@ pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, 
 pub fn channel_of(kind: &str, send_channel: &ChannelName) -> Option<ChannelName> {
     let found = routing::channel_for(kind, send_channel);
     found.ok().map(|(channel, _)| channel)
+}
+
+/// The one text for all the ways in which a conversation or a user is written.
+pub fn destination(text: &str) -> String {
+    Destination::read(text).key()
 }

@@ -302,6 +302,7 @@ impl Bridge {
                 outbox: outbox.clone(),
                 state: self.state.clone(),
                 metrics: self.metrics.clone(),
+                send_timeout: slack.send_timeout,
                 stop: CancellationToken::new(),
                 unmarked: Default::default(),
             },

@@ -1,7 +1,9 @@
 //! One request to Slack: its destination looked up, its pace kept, tried again where that is safe.
 
 mod call;
+mod find;
 mod lookup;
+mod patience;
 mod repeat;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +12,8 @@ use std::time::Duration;
 
 use djangobot_plugins::Roster as _;
 use djangobot_slack::api::Failure;
-use djangobot_slack::{ApiError, Class, Pacer, Roster, Rotation, WebApi, method};
-use serde_json::{Map, Value, json};
+use djangobot_slack::{ApiError, Class, Pacer, Rotation, WebApi};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
@@ -24,12 +26,9 @@ use crate::state::State;
 use crate::team::Team;
 use call::Call;
 pub(crate) use call::{Doubt, Record};
-use djangobot_slack::Backoff;
 use lookup::Blind;
+use patience::Patience;
 use repeat::{Repeat, was_done};
-
-/// How often a call is made that Slack takes and fails at, so that it fails for what it is and not for when it came.
-const TRIES: u32 = 10;
 
 /// Calls Slack for the way out. The one place that tries a send again.
 pub(crate) struct Post {
@@ -41,6 +40,8 @@ pub(crate) struct Post {
     pub(crate) team: Team,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: Metrics,
+    /// How long a message is tried, from its first failure on.
+    pub(crate) send_timeout: Duration,
     /// Ends all waiting; a call that is under way is not cut, since Slack may carry it out.
     pub(crate) stop: CancellationToken,
     /// Keeps what is learnt of the token.
@@ -74,10 +75,11 @@ impl Post {
         let Some(named) = &request.channel else {
             return request.method.name.to_owned();
         };
-        let spelling = named.trim_start_matches('#');
-        match self.known(&Destination::read(named)) {
-            Some(id) if !is_busy(spelling) => id,
-            _ => spelling.to_owned(),
+        let destination = Destination::read(named);
+        let spelling = destination.key();
+        match self.known(&destination) {
+            Some(id) if !is_busy(&spelling) => id,
+            _ => spelling,
         }
     }
 
@@ -87,25 +89,32 @@ impl Post {
         request: Request,
         record: &mut Record,
     ) -> Result<Value, Unsent> {
+        let mut patience = Patience::new(self.send_timeout);
         let channel = match &request.channel {
-            Some(named) => Some(self.find(named).await?),
+            Some(named) => {
+                let found = self.find_conversation(named, request.method, &mut patience);
+                Some(found.await?)
+            }
             None => None,
         };
         let mut call = Call::new(request.method, channel, request.arguments);
         if !self.unmarked().load(Ordering::Relaxed) {
             call.mark(record.key);
         }
-        self.attempts(&mut call, record).await
+        self.attempts(&mut call, record, &mut patience).await
     }
 
     /// Calls until there is an outcome.
-    async fn attempts(&self, call: &mut Call, record: &mut Record) -> Result<Value, Unsent> {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        let (mut tries, mut told) = (0, false);
+    async fn attempts(
+        &self,
+        call: &mut Call,
+        record: &mut Record,
+        patience: &mut Patience,
+    ) -> Result<Value, Unsent> {
         loop {
             let (method, channel) = (call.method.name, call.channel.as_deref());
-            self.wait(self.pacer.ready(method, channel)).await?;
-            if let Some(answer) = self.settle(call, record).await? {
+            self.turn(method, channel, patience).await?;
+            if let Some(answer) = self.settle(call, record, patience).await? {
                 return Ok(answer);
             }
             if record.is_late() {
@@ -125,18 +134,16 @@ impl Post {
                 Class::RateLimited { retry_after } => {
                     record.not_begun().await;
                     self.limited(method, channel, retry_after);
+                    self.pause(&error, patience).await?;
                 }
-                // It surely was not carried out, so it is tried until it is.
+                // It surely was not carried out.
                 Class::Retry => {
                     record.not_begun().await;
                     // Unless what stands before Slack says so, which may not know.
                     if let Failure::Status(_) = error.failure {
                         record.doubt = Doubt::Faint { since };
                     }
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(method, channel, "{error}; trying again until it works");
-                    }
-                    self.wait(backoff.wait()).await?;
+                    self.pause(&error, patience).await?;
                 }
                 Class::Permanent if record.is_repeat && was_done(call.method, error.code()) => {
                     return Ok(json!({ "already": error.code() }));
@@ -149,34 +156,11 @@ impl Post {
                 Class::Permanent => return Err(refused(&error).into()),
                 Class::Fatal | Class::Refresh => {
                     record.not_begun().await;
-                    self.renew(&error, seen).await?;
+                    self.renew(&error, seen, patience).await?;
                 }
                 Class::Ambiguous => {
                     record.is_repeat = true;
-                    tries += 1;
-                    // Where Slack itself answers, it is the call that it fails at; else all calls may be in for it.
-                    let is_slacks = matches!(error.failure, Failure::Refused(_));
-                    if tries >= TRIES && (is_slacks || call.repeat != Repeat::Harmless) {
-                        let mut refusal = refused(&error);
-                        refusal
-                            .detail
-                            .push_str(&format!(" So it did {TRIES} times."));
-                        return Err(refusal.into());
-                    }
-                    if call.repeat != Repeat::Harmless {
-                        let why = Some(refused(&error));
-                        record.doubt = Doubt::Begun { since, why };
-                    }
-                    // What can't be looked up has its outcome now, also where we stop.
-                    if call.repeat != Repeat::Unknown {
-                        tracing::warn!(
-                            method,
-                            channel,
-                            "{error}; seeing to it that it is done once"
-                        );
-                        self.wait(backoff.wait()).await?;
-                    }
-                    if let Some(answer) = self.settle(call, record).await? {
+                    if let Some(answer) = self.doubted(&error, call, record, since, patience).await? {
                         return Ok(answer);
                     }
                 }
@@ -184,8 +168,43 @@ impl Post {
         }
     }
 
+    /// A call of which nobody knows whether it had its effect: finds that out, or has its outcome.
+    async fn doubted(
+        &self,
+        error: &ApiError,
+        call: &Call,
+        record: &mut Record,
+        since: f64,
+        patience: &mut Patience,
+    ) -> Result<Option<Value>, Unsent> {
+        if call.repeat == Repeat::Harmless {
+            let paused = self.pause(error, patience).await;
+            return paused.map(|()| None).map_err(may_be_done);
+        }
+        let why = Some(refused(error));
+        record.doubt = Doubt::Begun { since, why };
+        // What can't be looked up has its outcome now, also where we stop.
+        if call.repeat == Repeat::Unknown {
+            return self.settle(call, record, patience).await;
+        }
+        let paused = self.pause(error, patience).await;
+        if let Err(Unsent::Stopped | Unsent::Barred(_)) = paused {
+            return paused.map(|()| None);
+        }
+        // The last call may have had its effect, too.
+        match self.settle(call, record, patience).await? {
+            Some(answer) => Ok(Some(answer)),
+            None => paused.map(|()| None),
+        }
+    }
+
     /// Finds out what became of an earlier call, if there is doubt; gives its answer where it had its effect.
-    async fn settle(&self, call: &Call, record: &mut Record) -> Result<Option<Value>, Unsent> {
+    async fn settle(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        patience: &mut Patience,
+    ) -> Result<Option<Value>, Unsent> {
         let (since, why, is_faint) = match (std::mem::take(&mut record.doubt), call.repeat) {
             (Doubt::None, _) | (_, Repeat::Harmless) | (Doubt::Faint { .. }, Repeat::Unknown) => {
                 return Ok(None);
@@ -202,7 +221,8 @@ impl Post {
             (Doubt::Begun { since, why }, Repeat::Visible) => (since, why, false),
         };
         let (method, channel) = (call.method.name, call.channel.as_deref());
-        match self.look(call, record, since, is_faint).await {
+        let found = self.look(call, record, (since, is_faint), patience).await;
+        match found {
             Ok(Some(message)) => {
                 self.metrics.ambiguous("found").increment(1);
                 let ts = &message["ts"];
@@ -232,15 +252,20 @@ impl Post {
     }
 
     /// Slack refused the token of version `seen`: goes on with another one, where there is one or will be.
-    async fn renew(&self, error: &ApiError, seen: u64) -> Result<(), Unsent> {
-        let is_renewed = self.api.token_version() > seen
-            || self
-                .wait(renewed(error, self.rotation.as_ref(), seen))
-                .await?;
-        match is_renewed {
-            true => Ok(()),
-            false => Err(Unsent::Barred(refused(error))),
+    async fn renew(
+        &self,
+        error: &ApiError,
+        seen: u64,
+        patience: &mut Patience,
+    ) -> Result<(), Unsent> {
+        if self.api.token_version() == seen {
+            let renewed = renewed(error, self.rotation.as_ref(), seen);
+            let renewed = tokio::time::timeout(self.send_timeout, renewed);
+            if let Ok(false) = self.wait(renewed).await? {
+                return Err(Unsent::Barred(refused(error)));
+            }
         }
+        self.pause(error, patience).await
     }
 
     fn unmarked(&self) -> &AtomicBool {
@@ -280,80 +305,6 @@ impl Post {
         self.pacer.limited(method, channel, retry_after);
     }
 
-    /// The id of the conversation that an app named. A DM that is not open yet is opened.
-    async fn find(&self, named: &str) -> Result<String, Unsent> {
-        let destination = Destination::read(named);
-        if let Some(id) = self.known(&destination) {
-            return Ok(id);
-        }
-        if !matches!(destination, Destination::User(_)) {
-            self.wait(self.roster.ready()).await?;
-            if let Destination::Handle(_) = destination {
-                // Slack can't be asked for a handle, so that only the whole roster can say that there is none.
-                self.wait(self.roster.loaded()).await?;
-            }
-            if let Some(id) = self.known(&destination) {
-                return Ok(id);
-            }
-        }
-        match destination {
-            Destination::Conversation(id) => Ok(id),
-            Destination::User(id) => self.open(&id).await,
-            Destination::Handle(handle) => match self.roster.roster().find_user(&handle) {
-                Some(user) => self.open(user.id()).await,
-                None => Err(Refusal::new(
-                    "user_not_found",
-                    format!(
-                        "There is no user @{handle} among the {} that the bot sees.",
-                        self.roster.roster().len().users
-                    ),
-                )
-                .into()),
-            },
-            // What the roster could not be asked about, for want of a scope, Slack can.
-            Destination::Name(name) if !self.roster.knows_conversations() => Ok(format!("#{name}")),
-            Destination::Name(name) => Err(Refusal::new(
-                "channel_not_found",
-                format!(
-                    "There is no channel #{name} among the {} that the bot sees. Private channels are seen once the bot is invited.",
-                    self.roster.roster().len().conversations
-                ),
-            )
-            .into()),
-        }
-    }
-
-    fn known(&self, destination: &Destination) -> Option<String> {
-        let roster: &Roster = self.roster.roster();
-        match destination {
-            Destination::Conversation(id) => Some(id.clone()),
-            Destination::User(id) => roster.im_of(id).map(|im| im.id().to_owned()),
-            Destination::Name(name) => roster
-                .find_conversation(name)
-                .map(|found| found.id().to_owned()),
-            Destination::Handle(handle) => roster
-                .find_user(handle)
-                .and_then(|user| roster.im_of(user.id()))
-                .map(|im| im.id().to_owned()),
-        }
-    }
-
-    async fn open(&self, user: &str) -> Result<String, Unsent> {
-        let unreadable = || {
-            let detail = format!("Slack opened a conversation with {user} but named no id.");
-            Refusal::new("unreadable_answer", detail)
-        };
-        let method = method::get("conversations.open").ok_or_else(unreadable)?;
-        let arguments = Map::from_iter([("users".to_owned(), Value::from(user))]);
-        let mut call = Call::new(method, None, arguments);
-        let mut record = Record::none(&self.outbox);
-        let answer = Box::pin(self.attempts(&mut call, &mut record)).await?;
-        let id = answer.pointer("/channel/id").and_then(Value::as_str);
-        let id = id.ok_or_else(unreadable)?;
-        self.roster.roster().want(id);
-        Ok(id.to_owned())
-    }
-
     async fn wait<T>(&self, until: impl Future<Output = T>) -> Result<T, Unsent> {
         self.stop
             .run_until_cancelled(until)
@@ -373,6 +324,19 @@ fn is_about_mark(error: &ApiError) -> bool {
         error.code(),
         "metadata_must_be_sent_from_app" | "invalid_metadata_format" | "invalid_metadata_schema"
     )
+}
+
+/// Says of a failure that it may be none.
+fn may_be_done(unsent: Unsent) -> Unsent {
+    match unsent {
+        Unsent::Refused(mut refusal) => {
+            refusal
+                .detail
+                .push_str(" Slack may have carried it out all the same.");
+            Unsent::Refused(refusal)
+        }
+        other => other,
+    }
 }
 
 /// An earlier run ended in the middle of it.

@@ -189,6 +189,8 @@ impl Rules {
             Some(Value::String(channel)) if !channel.trim().is_empty() => {
                 Some(channel.trim().to_owned())
             }
+            // As interactions and some events have it.
+            Some(Value::Object(place)) if id_in(&place).is_some() => id_in(&place),
             // An app whose field is not set must not publish in the default channel what was meant for one place.
             Some(other) => {
                 let found = match other {
@@ -294,6 +296,12 @@ fn is_absent(value: &Value) -> bool {
     matches!(value, Value::Null) || matches!(value, Value::String(text) if text.is_empty())
 }
 
+/// The id in a conversation as Slack writes it whole: `{"id": "C024BE91L", "name": "general"}`.
+fn id_in(place: &Map<String, Value>) -> Option<String> {
+    let id = place.get("id")?.as_str()?.trim();
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "None",
@@ -335,6 +343,12 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_as_interactions_have_it_is_one() {
+        let (_, request) = read(r#"{"text":"x","channel":{"id":"C024BE91L","name":"general"}}"#);
+        assert_eq!(request.unwrap().channel.as_deref(), Some("C024BE91L"));
+    }
+
+    #[test]
     fn what_can_not_be_sent_is_refused_with_a_code_and_a_sentence() {
         let check = |json: &str, error: &str| {
             let (_, outcome) = read(json);
@@ -353,6 +367,9 @@ mod tests {
                 check(&message, "invalid_channel");
             }
         }
+        check(r#"{"text":"x","channel":{"id":5}}"#, "invalid_channel");
+        check(r#"{"text":"x","channel":{"id":" "}}"#, "invalid_channel");
+        check(r#"{"text":"x","channel":{}}"#, "invalid_channel");
         check(r#"{"text":"x","method":"no.such"}"#, "unknown_method");
         check(r#"{"method":"admin.users.list"}"#, "method_not_allowed");
         check(

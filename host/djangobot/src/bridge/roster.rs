@@ -1,12 +1,14 @@
 //! Keeps the roster: from the state at once, from Slack in the background, current by events, back to the state at the end.
 
+mod listing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use djangobot_event::Event;
-use djangobot_slack::roster::Progress;
-use djangobot_slack::{Class, Pacer, Roster, Session, WebApi};
+use djangobot_slack::roster::{List, Progress};
+use djangobot_slack::{Pacer, Roster, Session, WebApi};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +17,22 @@ use super::Bridge;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::telemetry::Terminal;
-use djangobot_slack::Backoff;
+pub(crate) use listing::Search;
+use listing::{Listing, Pauses};
 
 /// How often the roster goes to the state while it changes.
 const SAVE: Duration = Duration::from_secs(60);
-/// Loads begin no closer to each other than this, however often the connection is made anew.
-const BETWEEN_LOADS: Duration = Duration::from_secs(300);
+
+/// Where events have ids of conversations, and of users.
+const CONVERSATIONS_AT: [&str; 4] = ["/channel", "/channel/id", "/channel_id", "/item/channel"];
+const USERS_AT: [&str; 6] = [
+    "/user",
+    "/user/id",
+    "/user_id",
+    "/item_user",
+    "/inviter",
+    "/message/user",
+];
 
 /// The roster of one workspace, and its upkeep.
 pub(crate) struct RosterKeeper {
@@ -32,14 +44,13 @@ pub(crate) struct RosterKeeper {
     terminal: Terminal,
     /// How long [`RosterKeeper::ready`] waits, at most.
     wait: Duration,
-    /// From the beginning of one load to that of the next, at least.
-    between_loads: Duration,
+    pauses: Pauses,
     /// Whether there is a roster: an old one of the state, or a new one of Slack's.
     ready: watch::Sender<bool>,
-    /// Whether a load is under way, or the first one still to come.
-    loading: watch::Sender<bool>,
-    /// Whether Slack let us list conversations, so that a name that is not in the roster is not in Slack.
-    complete: AtomicBool,
+    /// How each list stands, in the order of [`List::ALL`]; whoever misses a name asks for a list here.
+    listings: watch::Sender<[Listing; 3]>,
+    /// Nothing is loaded any more.
+    is_over: AtomicBool,
     changed: AtomicBool,
 }
 
@@ -53,10 +64,10 @@ impl RosterKeeper {
             metrics: bridge.metrics.clone(),
             terminal: bridge.terminal.clone(),
             wait: bridge.settings.slack.roster_wait,
-            between_loads: BETWEEN_LOADS,
+            pauses: Pauses::default(),
             ready: watch::Sender::new(false),
-            loading: watch::Sender::new(true),
-            complete: AtomicBool::new(false),
+            listings: watch::Sender::default(),
+            is_over: AtomicBool::new(false),
             changed: AtomicBool::new(false),
         }
     }
@@ -65,10 +76,27 @@ impl RosterKeeper {
         &self.roster
     }
 
-    /// Follows an event that says something of users or conversations.
+    /// How long what needs a name waits, where it can do without.
+    pub(crate) fn patience(&self) -> Duration {
+        self.wait
+    }
+
+    /// Follows an event: what it says of users and conversations, and whom it mentions that nobody knows.
     pub(crate) fn apply(&self, event: &Event) {
         if self.roster.apply(event) {
             self.changed.store(true, Ordering::Relaxed);
+        }
+        // Before there are lists, all ids are unknown.
+        let listings = self.listings.borrow();
+        for (list, pointers) in [
+            (List::Conversations, &CONVERSATIONS_AT[..]),
+            (List::Users, &USERS_AT[..]),
+        ] {
+            if listings[place(list)].is_whole() {
+                for id in pointers.iter().filter_map(|pointer| event.text(pointer)) {
+                    self.roster.want(&id);
+                }
+            }
         }
     }
 
@@ -88,19 +116,39 @@ impl RosterKeeper {
         }
     }
 
-    /// Waits until the load under way has ended, well or badly, or there is none: what the roster does not know then, it
-    /// won't know soon.
-    pub(crate) async fn loaded(&self) {
-        // The sender is ours, so that it is there for as long as we wait.
-        let _ = self.loading.subscribe().wait_for(|loading| !loading).await;
+    /// Looks for what the roster may know. Where it does not, Slack is asked for the list again before the answer is no:
+    /// once for all that wait, and not more often than [`Pauses`] allows.
+    pub(crate) async fn search<T>(
+        &self,
+        list: List,
+        look: impl Fn(&Roster) -> Option<T>,
+    ) -> Search<T> {
+        let asked = Instant::now();
+        let mut listings = self.listings.subscribe();
+        if let Some(found) = look(&self.roster) {
+            return Search::Found(found);
+        }
+        self.listings
+            .send_modify(|listings| listings[place(list)].want(asked));
+        loop {
+            let answer = listings.borrow_and_update()[place(list)].answer(asked);
+            if let Some(found) = look(&self.roster) {
+                return Search::Found(found);
+            }
+            match answer {
+                Some(Ok(())) => return Search::Absent,
+                Some(Err(why)) => return Search::Unlisted(why),
+                None if self.is_over.load(Ordering::Relaxed) => {
+                    return Search::Unlisted("djangobot stops".to_owned());
+                }
+                // The sender is ours, so that it is there for as long as we wait.
+                None => drop(listings.changed().await),
+            }
+        }
     }
 
-    /// Whether a conversation that the roster does not know is not there at all.
-    pub(crate) fn knows_conversations(&self) -> bool {
-        self.complete.load(Ordering::Relaxed)
-    }
-
-    /// Loads the roster once the workspace is known and again after each reconnect, keeps it in the state, until `stop`.
+    /// Loads the lists once the workspace is known, and again as [`Listing::due`] says; keeps them in the state, until
+    /// `stop`.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut session: watch::Receiver<Option<Session>>,
@@ -130,30 +178,28 @@ impl RosterKeeper {
         );
     }
 
-    /// Loads the roster, and again when a later session begins: what happened between two sessions, Slack does not tell.
-    /// Brings what changed to the state now and then.
+    /// The one place that loads lists. Brings what changed to the state now and then.
     async fn keep(
         &self,
         key: &str,
         mut session: watch::Receiver<Option<Session>>,
         stop: &CancellationToken,
     ) {
-        let mut load_at = Some(Instant::now());
-        let mut may_load_at = Instant::now();
+        let mut listings = self.listings.subscribe();
         let mut saves = interval_at(Instant::now() + SAVE, SAVE);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let (list, due) = self.next(&listings.borrow_and_update());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Ok(()) = session.changed() => {
-                    self.complete.store(false, Ordering::Relaxed);
-                    load_at.get_or_insert(may_load_at);
-                }
-                () = sleep_until(load_at.unwrap_or(may_load_at)), if load_at.is_some() => {
-                    load_at = None;
-                    may_load_at = Instant::now() + self.between_loads;
-                    if stop.run_until_cancelled(self.load()).await.is_none() {
+                // What happened between two sessions, Slack does not tell.
+                Ok(()) = session.changed() => self.listings.send_modify(|listings| {
+                    listings.iter_mut().for_each(Listing::session_began);
+                }),
+                Ok(()) = listings.changed() => {}
+                () = sleep_until(due) => {
+                    if stop.run_until_cancelled(self.load(list)).await.is_none() {
                         return;
                     }
                 }
@@ -163,6 +209,19 @@ impl RosterKeeper {
                 }
             }
         }
+    }
+
+    /// The list that is to be loaded next, and when.
+    fn next(&self, listings: &[Listing; 3]) -> (List, Instant) {
+        let due = |list| (listings[place(list)].due(&self.pauses), list);
+        let [first, others @ ..] = List::ALL;
+        let (mut at, mut next) = due(first);
+        for (other, list) in others.map(due) {
+            if other < at {
+                (at, next) = (other, list);
+            }
+        }
+        (next, at)
     }
 
     fn restore(&self, key: &str) {
@@ -176,59 +235,66 @@ impl RosterKeeper {
                     );
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the roster of the last run can't be read; it is loaded anew")
+                    tracing::warn!(%error, "the roster of the last run can't be read; it is loaded again")
                 }
             },
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "the roster of the last run can't be read; it is loaded anew")
+                tracing::warn!(%error, "the roster of the last run can't be read; it is loaded again")
             }
         }
     }
 
-    async fn load(&self) {
-        self.loading.send_replace(true);
-        let bar = self.terminal.bar("roster");
-        let progress =
-            |progress: Progress| bar.set_position((progress.users + progress.conversations) as u64);
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-        loop {
-            match self.roster.load(&self.api, &self.pacer, &progress).await {
-                Ok(loaded) => {
-                    for warning in &loaded.warnings {
-                        tracing::warn!("{warning}");
-                    }
-                    let complete = !loaded
-                        .warnings
-                        .iter()
-                        .any(|warning| warning.what.ends_with("channels"));
-                    self.complete.store(complete, Ordering::Relaxed);
-                    break;
-                }
-                Err(error) if matches!(error.class(), Class::Fatal | Class::Permanent) => {
-                    tracing::warn!("the roster can't be loaded: {error}; names stay unknown");
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!("the roster can't be loaded now: {error}; trying again");
-                    // Slack may be unwell for hours; whoever waits gets an answer out of what is known.
-                    self.loading.send_replace(false);
-                    backoff.wait().await;
-                    self.loading.send_replace(true);
-                }
+    /// Loads one list. The others do not wait for one that fails: it is tried again later.
+    async fn load(&self, list: List) {
+        let began = Instant::now();
+        let is_first = !self.listings.borrow()[place(list)].has_ended();
+        let bar = is_first.then(|| self.terminal.bar("roster"));
+        let progress = |progress: Progress| {
+            if let Some(bar) = &bar {
+                bar.set_position(progress.read as u64);
             }
+        };
+        let loaded = self
+            .roster
+            .load(list, &self.api, &self.pacer, &progress)
+            .await;
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
         }
-        bar.finish_and_clear();
-        self.ready.send_replace(true);
-        self.loading.send_replace(false);
+        self.listings
+            .send_modify(|listings| listings[place(list)].ended(list, began, loaded));
         self.changed.store(true, Ordering::Relaxed);
         self.gauges();
+        let listings = self.listings.borrow().clone();
+        if is_first && listings.iter().all(Listing::has_ended) {
+            self.tell_first(&listings);
+            self.ready.send_replace(true);
+        }
+    }
+
+    /// Says what there is, and what there is not.
+    fn tell_first(&self, listings: &[Listing; 3]) {
         let known = self.roster.len();
-        tracing::info!(
-            users = known.users,
-            conversations = known.conversations,
-            "the roster is loaded"
-        );
+        let missing = List::ALL
+            .into_iter()
+            .filter(|list| !listings[place(*list)].is_whole())
+            .map(List::name);
+        let missing = missing.collect::<Vec<_>>().join(", ");
+        if missing.is_empty() {
+            tracing::info!(
+                users = known.users,
+                conversations = known.conversations,
+                "the roster is loaded"
+            );
+        } else {
+            tracing::warn!(
+                users = known.users,
+                conversations = known.conversations,
+                missing,
+                "the roster is loaded in part; names of what is missing stay unknown"
+            );
+        }
     }
 
     /// Brings what changed to the state.
@@ -246,7 +312,7 @@ impl RosterKeeper {
         if let Err(error) = kept {
             tracing::warn!(
                 error,
-                "the roster can't be kept; the next start loads it anew"
+                "the roster can't be kept; the next start loads it again"
             );
         }
     }
@@ -266,13 +332,23 @@ impl RosterKeeper {
     }
 }
 
+/// Where a list's [`Listing`] is.
+fn place(list: List) -> usize {
+    match list {
+        List::Conversations => 0,
+        List::Users => 1,
+        List::Usergroups => 2,
+    }
+}
+
 /// Lets all go on that wait for the roster, once dropped.
 struct Release<'a>(&'a RosterKeeper);
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
         self.0.ready.send_replace(true);
-        self.0.loading.send_replace(false);
+        self.0.listings.send_modify(|_| {});
     }
 }
 

@@ -23,6 +23,8 @@ const METHODS: &[&str] = &[
 ];
 /// How long an app has to answer a slash command and the like; Slack waits for 3 seconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
+/// How long a message that fails is tried.
+const SEND_TIMEOUT: Duration = Duration::from_secs(600);
 /// Socket Mode connections. One keeps Slack's order, and is replaced before it ends.
 const CONNECTIONS: u8 = 1;
 
@@ -52,6 +54,8 @@ pub(crate) struct SlackSettings {
     pub(crate) answer_wait: Duration,
     /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
     pub(crate) max_age: Option<Duration>,
+    /// How long a message is tried, from its first failure on.
+    pub(crate) send_timeout: Duration,
     /// What is asked of Slack's history after a gap.
     pub(crate) history: HistorySettings,
 }
@@ -164,6 +168,7 @@ pub(super) struct SlackSection {
     roster_wait: Option<Seconds>,
     answer_wait: Option<Seconds>,
     max_age: Option<Seconds>,
+    send_timeout: Option<Seconds>,
     history: HistorySection,
 }
 
@@ -281,6 +286,7 @@ impl SlackSection {
                 .map_or(Duration::from_secs(10), |wait| wait.0),
             answer_wait: self.answer_wait.map_or(ANSWER_WAIT, |wait| wait.0),
             max_age: self.max_age.map(|age| age.0),
+            send_timeout: self.send_timeout.map_or(SEND_TIMEOUT, |time| time.0),
             history: HistorySettings {
                 when: self.history.when,
                 events: self.history.events,

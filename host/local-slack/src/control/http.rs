@@ -5,6 +5,9 @@
 //! | `POST emit` | one of `event`, `text`, `base64` (a text frame), `raw_base64` (no frame); `connection` | sends it |
 //! | `POST burst` | `frames`, `bytes`, `channels`, `per_second` | sends generated messages, as [`Burst`] |
 //! | `POST say` | `user`, `channel`, `text`, `thread_ts` | posts as a user |
+//! | `POST channel`, `user` | `name`, `real_name` | adds a channel, a user; no event tells of it |
+//! | `POST rename` | `channel`, `name` | gives a channel another name; no event tells of it |
+//! | `POST deactivate` | `user` | switches an account off; no event tells of it |
 //! | `POST presence` | `user`, `active` | makes a user active or away |
 //! | `POST drop`, `freeze`, `thaw` | `connection` | does so to one socket, or all |
 //! | `POST goodbye` | `connection`, `close_after_ms` | says goodbye, and closes if a time is given |
@@ -128,6 +131,27 @@ fn revoked() -> String {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    real_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rename {
+    channel: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deactivate {
+    user: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Presence {
     user: String,
     active: bool,
@@ -182,6 +206,23 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
                 say.thread_ts.as_deref(),
             )?;
             Ok(json!({ "ts": ts }))
+        }
+        (&Method::POST, "channel" | "user") => {
+            let named: Named = read(operation, body)?;
+            let id = match operation {
+                "channel" => control.add_channel(&named.name),
+                _ => control.add_user(&named.name, &named.real_name),
+            };
+            Ok(json!({ "id": id }))
+        }
+        (&Method::POST, "rename") => {
+            let rename: Rename = read(operation, body)?;
+            control.rename_channel(&rename.channel, &rename.name)?;
+            Ok(done)
+        }
+        (&Method::POST, "deactivate") => {
+            control.deactivate_user(&read::<Deactivate>(operation, body)?.user)?;
+            Ok(done)
         }
         (&Method::POST, "presence") => {
             let presence: Presence = read(operation, body)?;

@@ -1,6 +1,6 @@
-//! `api.test` and `auth.test`.
+//! `api.test`, `auth.test` and `auth.teams.list`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Body, Refusal, Request, fields};
 use crate::access::Speaker;
@@ -36,10 +36,19 @@ pub(super) fn test(request: &mut Request<'_>) -> Result<Body, Refusal> {
         ("user", json!(user.name)),
         ("team_id", json!(workspace.team.id)),
         ("user_id", json!(user.id)),
-        ("is_enterprise_install", Value::Bool(false)),
+        ("is_enterprise_install", json!(lock(&request.core.access).org_wide)),
     ]);
     if let Some((bot_id, _)) = user.bot() {
         body.insert("bot_id".to_owned(), json!(bot_id));
     }
     Ok(body)
+}
+
+/// The workspaces that the app is installed in.
+pub(super) fn teams(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    let team = &lock(&request.core.workspace).team;
+    Ok(fields([
+        ("teams", json!([{"id": team.id, "name": team.name}])),
+        ("response_metadata", super::cursor::metadata(None)),
+    ]))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Arguments, Body, Refusal, Request, cursor, fields};
+use super::{Arguments, Body, Refusal, Request, cursor, fields, of_team};
 use crate::lock;
 use crate::workspace::{Conversation, Kind, Workspace};
 
@@ -29,6 +29,7 @@ pub(super) fn named(
 }
 
 pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    of_team(request)?;
     let workspace = lock(&request.core.workspace);
     let user = request.user(&workspace);
     // A bot is not told of direct messages between others.
@@ -39,6 +40,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
 
 /// `users.conversations`: those that a user is in, as far as the caller may know of them.
 pub(super) fn of_user(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    of_team(request)?;
     let workspace = lock(&request.core.workspace);
     let caller = request.user(&workspace);
     let user = match request.arguments.text("user")? {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Refusal, Request, cursor, fields};
+use super::{Body, Refusal, Request, cursor, fields, of_team};
 use crate::lock;
 
 /// Without a limit this many users are given at once; Slack refuses where there are more.
@@ -10,6 +10,7 @@ const UNLIMITED: usize = 10_000;
 const LONGEST_PAGE: usize = 1000;
 
 pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
+    of_team(request)?;
     let workspace = lock(&request.core.workspace);
     let count = workspace.users.len();
     let limit = match request.arguments.get("limit") {

@@ -18,4 +18,5 @@ mod rtm;
 mod socket_mode;
 mod terminal;
 mod traffic;
+mod unseen;
 mod web_api;

@@ -121,6 +121,18 @@ impl ApiError {
         }
     }
 
+    /// Whether it may be the call itself that fails, while others succeed: something answered it, or nothing in time.
+    pub fn may_be_the_calls(&self) -> bool {
+        match self.failure {
+            Failure::Unreachable(_) | Failure::RateLimited { .. } => false,
+            Failure::Refused(_)
+            | Failure::Status(_)
+            | Failure::Interrupted(_)
+            | Failure::Unreadable(_)
+            | Failure::Unsendable(_) => true,
+        }
+    }
+
     /// The failure in one word: Slack's code, or ours in the same manner (`ratelimited`, `unreachable`, ...).
     pub fn code(&self) -> &str {
         match &self.failure {

@@ -106,7 +106,7 @@ async fn slacks_refusal_is_told_with_its_code_the_method_and_the_channel() {
 #[tokio::test]
 async fn an_answer_that_is_none_is_classed_by_what_may_have_happened() {
     let (slack, _) = slack(Options::default()).await;
-    for (asked, believed) in [(7, 7), (u64::MAX, 3600)] {
+    for (asked, believed) in [(7, 7), (0, 1), (u64::MAX, 3600)] {
         let limited = failure(
             &slack,
             Answer {
@@ -127,10 +127,12 @@ async fn an_answer_that_is_none_is_classed_by_what_may_have_happened() {
     for (status, class) in [
         (0, Class::Ambiguous),
         (502, Class::Ambiguous),
+        (504, Class::Ambiguous),
         (503, Class::Retry),
         (401, Class::Retry),
         (403, Class::Retry),
         (404, Class::Retry),
+        (408, Class::Retry),
     ] {
         let error = failure(
             &slack,

@@ -239,17 +239,17 @@ impl Bot {
 }
 
 impl Entry for User {
-    const NAMES: u32 = 2;
+    const NAMES: u32 = 3;
 
     fn id(&self) -> &str {
         self.id()
     }
 
     fn name(&self, which: u32) -> &str {
-        if which == 0 {
-            self.name()
-        } else {
-            self.display_name()
+        match which {
+            0 => self.name(),
+            1 => self.display_name(),
+            _ => self.real_name(),
         }
     }
 }

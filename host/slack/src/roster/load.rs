@@ -1,8 +1,11 @@
-//! Reading a whole roster from Slack: page after page, at Slack's pace, and swapped in part by part when complete.
+//! Reading the lists of a roster from Slack: page after page, at Slack's pace, and swapped in when complete.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
@@ -20,23 +23,44 @@ use crate::{
 /// `conversations.list` takes less than 1000, and big pages are what makes 50,000 users bearable at 20 calls a minute.
 const PAGE: u32 = 999;
 
-/// The kinds of conversations, as `conversations.list` names them.
-const KINDS: [(ConversationKind, &str); 4] = [
-    (ConversationKind::Channel, "public_channel"),
-    (ConversationKind::Private, "private_channel"),
-    (ConversationKind::Im, "im"),
-    (ConversationKind::Mpim, "mpim"),
+/// The kinds of conversations: as `conversations.list` names them, and as people do.
+const KINDS: [(ConversationKind, &str, &str); 4] = [
+    (ConversationKind::Channel, "public_channel", "public channels"),
+    (ConversationKind::Private, "private_channel", "private channels"),
+    (ConversationKind::Im, "im", "direct messages"),
+    (ConversationKind::Mpim, "mpim", "group messages"),
 ];
+
+/// A list that a roster is made of. Each is read by itself, and stands for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// `conversations.list`.
+    Conversations,
+    /// `users.list`.
+    Users,
+    /// `usergroups.list`.
+    Usergroups,
+}
+
+impl List {
+    /// All lists, the most wanted first.
+    pub const ALL: [List; 3] = [List::Conversations, List::Users, List::Usergroups];
+
+    /// What is in it, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            List::Conversations => "conversations",
+            List::Users => "users",
+            List::Usergroups => "user groups",
+        }
+    }
+}
 
 /// How far a load is. How much there is in all, Slack does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Users read.
-    pub users: usize,
-    /// Conversations read.
-    pub conversations: usize,
-    /// User groups read.
-    pub usergroups: usize,
+    /// Entries read.
+    pub read: usize,
     /// What has to be waited for the next page; zero when it is under way.
     pub waiting: Duration,
 }
@@ -44,13 +68,13 @@ pub struct Progress {
 /// A load that came to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// How much was read.
-    pub progress: Progress,
+    /// How many entries were read.
+    pub read: usize,
     /// What could not be read, and is not known therefore.
     pub warnings: Vec<Warning>,
 }
 
-/// A part of the roster that the token may not read.
+/// A part of a list that the token may not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} can't be listed, and go by their ids: {error}")]
 pub struct Warning {
@@ -60,80 +84,43 @@ pub struct Warning {
     pub error: ApiError,
 }
 
-/// What all lists end with.
-#[derive(Default, Deserialize)]
-struct Metadata {
-    next_cursor: Option<String>,
-}
-
-trait Page: DeserializeOwned {
-    type Item;
-    fn split(self) -> (Vec<Self::Item>, Option<Metadata>);
-}
-
-#[derive(Deserialize)]
-struct Users {
-    members: Vec<UserFields>,
-    response_metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct Conversations {
-    channels: Vec<ConversationFields>,
-    response_metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct Usergroups {
-    usergroups: Vec<UsergroupFields>,
-}
-
-impl Page for Users {
-    type Item = UserFields;
-
-    fn split(self) -> (Vec<UserFields>, Option<Metadata>) {
-        (self.members, self.response_metadata)
-    }
-}
-
-impl Page for Conversations {
-    type Item = ConversationFields;
-
-    fn split(self) -> (Vec<ConversationFields>, Option<Metadata>) {
-        (self.channels, self.response_metadata)
-    }
-}
-
-impl Page for Usergroups {
-    type Item = UsergroupFields;
-
-    fn split(self) -> (Vec<UsergroupFields>, Option<Metadata>) {
-        (self.usergroups, None)
-    }
-}
-
 impl Roster {
-    /// Reads users, conversations and user groups anew, and tells `progress` after each page.
+    /// Reads one list again, and tells `progress` after each page.
     ///
-    /// Each part is swapped in when it is complete; what events brought meanwhile stays. 429 is obeyed, and what may be
-    /// retried is. What the token lacks the scope for becomes a [`Warning`], and what was known of it stays.
+    /// It is swapped in when it is complete; what events brought meanwhile stays. 429 is obeyed, and what may be retried
+    /// is. What the token lacks the scope for becomes a [`Warning`], and what was known of it stays. An entry that can't be
+    /// read costs only itself.
     pub async fn load(
         &self,
+        list: List,
         api: &WebApi,
         pacer: &Pacer,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Loaded, ApiError> {
         let _one_at_a_time = self.shared.loading.lock().await;
         self.write().touched = Some(Default::default());
+        let _until_the_end = Touching(self);
         let mut load = Load {
             api,
             pacer,
             progress,
             loaded: Loaded::default(),
         };
-        let done = load.all(self).await;
-        self.write().touched = None;
-        done.map(|()| load.loaded)
+        match list {
+            List::Conversations => load.conversations(self).await?,
+            List::Users => load.users(self).await?,
+            List::Usergroups => load.usergroups(self).await?,
+        }
+        Ok(load.loaded)
+    }
+}
+
+/// Ends the notes on what changes during a load, also where the load is given up.
+struct Touching<'a>(&'a Roster);
+
+impl Drop for Touching<'_> {
+    fn drop(&mut self) {
+        self.0.write().touched = None;
     }
 }
 
@@ -145,18 +132,13 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    async fn all(&mut self, roster: &Roster) -> Result<(), ApiError> {
-        self.conversations(roster).await?;
-        self.users(roster).await?;
-        self.usergroups(roster).await
-    }
-
     async fn users(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut users = Directory::<User>::default();
         let args = Map::from_iter([("limit".to_owned(), PAGE.into())]);
-        let listed = self.pages::<Users>("users.list", args, |user, progress| {
-            users.insert(user.over(None));
-            progress.users = users.len();
+        let listed = self.list("users.list", args, |user: UserFields| {
+            if !user.id.is_empty() {
+                users.insert(user.over(None));
+            }
         });
         let listed = listed.await;
         if self.or_warn("users", listed)? {
@@ -172,18 +154,12 @@ impl Load<'_> {
     async fn conversations(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut conversations = Directory::default();
         let mut missing = Vec::new();
-        let together = KINDS.map(|(_, name)| name).join(",");
+        let together = KINDS.map(|(_, name, _)| name).join(",");
         if let Err(error) = self.list_conversations(&together, &mut conversations).await {
             if !is_about_scope(&error) {
                 return Err(error);
             }
-            for (kind, name) in KINDS {
-                let what = match kind {
-                    ConversationKind::Channel => "public channels",
-                    ConversationKind::Private => "private channels",
-                    ConversationKind::Im => "direct messages",
-                    ConversationKind::Mpim => "group messages",
-                };
+            for (kind, name, what) in KINDS {
                 let listed = self.list_conversations(name, &mut conversations).await;
                 if !self.or_warn(what, listed)? {
                     missing.push(kind);
@@ -209,24 +185,25 @@ impl Load<'_> {
             ("limit".to_owned(), PAGE.into()),
             ("types".to_owned(), types.into()),
         ]);
-        self.pages::<Conversations>("conversations.list", args, |it, progress| {
-            into.insert(it.over(None));
-            progress.conversations = into.len();
+        self.list("conversations.list", args, |it: ConversationFields| {
+            if !it.id.is_empty() {
+                into.insert(it.over(None));
+            }
         })
         .await
     }
 
-    /// User groups are for paid workspaces; that there are none is nothing to end a load for.
+    /// User groups are for paid workspaces; a workspace without any is no failure.
     async fn usergroups(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut usergroups = Directory::<Usergroup>::default();
-        let listed = self.pages::<Usergroups>("usergroups.list", Map::new(), |group, progress| {
-            if let Some(group) = group.over(None) {
+        let listed = self.list("usergroups.list", Map::new(), |group: UsergroupFields| {
+            if !group.id.is_empty()
+                && let Some(group) = group.over(None)
+            {
                 usergroups.insert(group);
-                progress.usergroups = usergroups.len();
             }
         });
-        let listed = listed.await;
-        match listed {
+        match listed.await {
             Err(error) if error.class() == Class::Permanent && !is_about_scope(&error) => {
                 tracing::debug!(%error, "there are no user groups");
             }
@@ -258,39 +235,25 @@ impl Load<'_> {
         }
     }
 
-    /// Reads a list from its first page to its last. A page may be short, or empty: only an empty cursor ends it.
-    async fn pages<P: Page>(
+    async fn list<T: DeserializeOwned>(
         &mut self,
         method: &str,
-        mut args: Map<String, Value>,
-        mut each: impl FnMut(P::Item, &mut Progress),
+        args: Map<String, Value>,
+        mut each: impl FnMut(T),
     ) -> Result<(), ApiError> {
-        loop {
-            let (items, metadata) = self.page::<P>(method, &args).await?.split();
-            for item in items {
-                each(item, &mut self.loaded.progress);
-            }
-            (self.progress)(self.loaded.progress);
-            let cursor = metadata.and_then(|metadata| metadata.next_cursor);
-            if !reading::turn_page(method, &mut args, cursor)? {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn page<P: Page>(
-        &mut self,
-        method: &str,
-        args: &Map<String, Value>,
-    ) -> Result<P, ApiError> {
-        let progress = self.loaded.progress;
-        let report = |waiting| {
-            (self.progress)(Progress {
-                waiting,
-                ..progress
-            });
+        let read = AtomicUsize::new(self.loaded.read);
+        let progress = |waiting| {
+            let read = read.load(Ordering::Relaxed);
+            (self.progress)(Progress { read, waiting });
         };
-        reading::read(self.api, self.pacer, method, args, report).await
+        let page = |entries: Vec<T>| {
+            read.fetch_add(entries.len(), Ordering::Relaxed);
+            entries.into_iter().for_each(&mut each);
+            progress(Duration::ZERO);
+        };
+        let listed = reading::list(self.api, self.pacer, method, args, page, progress).await;
+        self.loaded.read = read.load(Ordering::Relaxed);
+        listed
     }
 }
 

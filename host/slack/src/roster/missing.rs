@@ -99,7 +99,8 @@ impl Roster {
             };
             match error.class() {
                 Class::RateLimited { retry_after } => {
-                    pacer.limited(&error.method, None, retry_after)
+                    let pause = retry_after.max(backoff.failed());
+                    pacer.limited(&error.method, None, pause);
                 }
                 Class::Retry | Class::Ambiguous if failures < 5 => {
                     failures += 1;

@@ -173,34 +173,58 @@ fn names_are_found_with_their_marks_and_in_any_case() {
 }
 
 #[test]
-fn a_handle_goes_before_display_names_and_an_active_account_before_one_that_left() {
+fn an_active_account_goes_before_one_that_left_and_then_a_handle_before_other_names() {
     let roster = small();
     let found = |name| roster.find_user(name).map(|user| user.id().to_owned());
+    assert_eq!(found("alice").as_deref(), Some("U1"), "bob is shown as alice");
     apply(
         &roster,
         json!({"type": "user_change", "user": {"id": "U1", "deleted": true}}),
     );
     assert_eq!(
         found("alice").as_deref(),
-        Some("U1"),
-        "alice has left, and bob, who is shown as alice, is not her"
+        Some("U2"),
+        "the one with this handle has left"
     );
     for (id, handle) in [("U4", "dave"), ("U5", "erin")] {
         let joined = user(id, handle, "boss");
         apply(&roster, json!({"type": "team_join", "user": joined}));
     }
     assert_eq!(found("boss"), None, "two are shown as boss");
+    let both = roster.users_named("@Boss");
+    let mut both: Vec<_> = both.iter().map(User::id).collect();
+    both.sort_unstable();
+    assert_eq!(both, ["U4", "U5"]);
     apply(
         &roster,
         json!({"type": "user_change", "user": {"id": "U4", "deleted": true}}),
     );
     assert_eq!(found("boss").as_deref(), Some("U5"));
+
+    let real = |id, handle, display_name, real_name| {
+        let profile = json!({"display_name": display_name, "real_name": real_name});
+        let user = json!({"id": id, "name": handle, "profile": profile});
+        apply(&roster, json!({"type": "team_join", "user": user}));
+    };
+    real("U6", "frank", "", "Grace Hopper");
+    assert_eq!(found("@Grace Hopper").as_deref(), Some("U6"));
+    real("U7", "gh", "grace hopper", "Someone");
+    assert_eq!(found("Grace Hopper").as_deref(), Some("U7"));
+    real("U8", "Grace Hopper", "", "");
+    assert_eq!(found("Grace Hopper").as_deref(), Some("U8"));
+
     apply(&roster, json!({"type": "channel_archive", "channel": "C1"}));
     apply(
         &roster,
         json!({"type": "channel_created", "channel": {"id": "C2", "name": "general"}}),
     );
     assert_eq!(roster.find_conversation("general").unwrap().id(), "C2");
+    apply(
+        &roster,
+        json!({"type": "channel_created", "channel": {"id": "C3", "name": "general"}}),
+    );
+    assert_eq!(roster.find_conversation("general"), None);
+    assert_eq!(roster.conversations_named("#general").len(), 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! An input is the name that the app sends through, a line break, and a message in JSON.
 
-use djangobot::fuzzing::{channel_of, request};
+use djangobot::fuzzing::{channel_of, destination, request};
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
@@ -16,6 +16,10 @@ pub(crate) const TARGET: Target = Target {
     words: &[
         "\"text\":",
         "\"channel\":",
+        "\"<#C024BE91L|",
+        "\"<@U023BECGF>",
+        "\"https://a.slack.com/archives/",
+        "\"slack://channel?id=",
         "\"method\":\"",
         "chat.update",
         "conversations.open",
@@ -38,6 +42,10 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"method":"chat.update","channel":"C1","ts":"1.2","blocks":[],"attachments":[{}]}"#,
         r#"{"method":"conversations.open","users":"U1,U2","reply_channel":"a b"}"#,
         r#"{"method":"admin.users.list","text":5,"channel":null}"#,
+        r#"{"text":"hi","channel":"<#C024BE91L|general>"}"#,
+        r#"{"text":"hi","channel":"https://team.slack.com/archives/C024BE91L/p1234567890123456"}"#,
+        r#"{"text":"hi","channel":"slack://user?team=T1&id=U023BECGF"}"#,
+        r#"{"text":"hi","channel":{"id":"C024BE91L","name":"general"}}"#,
         r#"{"type":"send","blocks":[{"type":"divider"}],"channel":"  "}"#,
         r#"{"type":"a b!c/d","text":"   "}"#,
     ];
@@ -82,6 +90,11 @@ fn check(input: &[u8]) {
             match keys.remove("channel") {
                 Some(Value::String(named)) if !named.trim().is_empty() => {
                     assert_eq!(channel.as_deref(), Some(named.trim()));
+                    let key = proportion::bounded(named.as_bytes(), 512, || destination(&named));
+                    assert_eq!(key, destination(&format!(" {named}\n")), "{named:?}");
+                }
+                Some(Value::Object(place)) => {
+                    assert_eq!(channel.as_deref(), place["id"].as_str().map(str::trim));
                 }
                 _ => assert!(channel.is_none_or(|channel| channel == "general")),
             }

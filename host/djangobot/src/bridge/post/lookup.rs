@@ -1,15 +1,14 @@
 //! Whether a post is in its conversation: what is asked of Slack before it is posted again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use djangobot_plugins::Roster as _;
-use djangobot_slack::api::Failure;
-use djangobot_slack::{Backoff, Class};
+use djangobot_slack::Class;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::call::{Call, MARK, Record};
-use super::{Post, TRIES, Unsent, refused};
+use super::patience::Patience;
+use super::{Post, Unsent, refused};
 use crate::bridge::request::Refusal;
 
 /// Slack recommends no more messages to a page.
@@ -20,7 +19,6 @@ const PAGES: usize = 50;
 const PAGES_WITHOUT_TIME: usize = 5;
 /// What was posted a moment ago may not be in the history yet, so that this much later it is looked at again.
 const LAG: Duration = Duration::from_secs(2);
-
 /// How long a lookup may wait for its turns, while its conversation waits for it: where Slack lets an app read history
 /// once a minute, for one.
 const PATIENCE: Duration = Duration::from_secs(75);
@@ -35,7 +33,10 @@ pub(super) enum Blind {
 
 impl From<Unsent> for Blind {
     fn from(unsent: Unsent) -> Self {
-        Self::Unsent(unsent)
+        match unsent {
+            Unsent::Refused(refusal) => Self::Refused(refusal),
+            Unsent::Stopped | Unsent::Barred(_) => Self::Unsent(unsent),
+        }
     }
 }
 
@@ -46,20 +47,20 @@ impl Post {
         &self,
         call: &Call,
         record: &Record,
-        since: f64,
-        is_faint: bool,
+        (since, is_faint): (f64, bool),
+        patience: &mut Patience,
     ) -> Result<Option<Value>, Blind> {
         let until = Instant::now() + PATIENCE;
         // Where looking twice takes minutes, once must do, a little later.
         let looks_once = self.pacer.history_every().is_some_and(|every| every > LAG);
         if !looks_once {
-            let found = self.look_once(call, record, since, until).await?;
+            let found = self.look_once(call, record, since, until, patience).await?;
             if found.is_some() || is_faint {
                 return Ok(found);
             }
         }
         self.wait(tokio::time::sleep(LAG)).await?;
-        self.look_once(call, record, since, until).await
+        self.look_once(call, record, since, until, patience).await
     }
 
     async fn look_once(
@@ -68,6 +69,7 @@ impl Post {
         record: &Record,
         since: f64,
         until: Instant,
+        patience: &mut Patience,
     ) -> Result<Option<Value>, Blind> {
         let mut arguments = Map::from_iter([
             ("channel".to_owned(), Value::from(call.channel.clone())),
@@ -89,7 +91,7 @@ impl Post {
         };
         let me = self.team.me();
         for _ in 0..pages {
-            let page = match self.page(method, &arguments, until).await {
+            let page = match self.page(method, &arguments, until, patience).await {
                 Ok(page) => page,
                 // There is no such thread, so that nothing is in it.
                 Err(Blind::Refused(refusal)) if refusal.error == "thread_not_found" => {
@@ -135,38 +137,32 @@ impl Post {
         )))
     }
 
-    /// One page; what may work later is tried until it does, but the turn for a call has to come by `until`.
+    /// One page; what may work later is tried for as long as that makes sense, but the turn for a call has to come by
+    /// `until`.
     async fn page(
         &self,
         method: &str,
         arguments: &Map<String, Value>,
         until: Instant,
+        patience: &mut Patience,
     ) -> Result<Value, Blind> {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        let mut failures = 0;
         loop {
-            let is_soon = Instant::now() + self.pacer.wait(method, None) <= until;
-            let turn = tokio::time::timeout_at(until, self.pacer.ready(method, None));
-            if !is_soon || self.wait(turn).await?.is_err() {
+            if Instant::now() + self.pacer.wait(method, None) > until {
                 return Err(Blind::Refused(self.limited_history(method)));
             }
+            self.turn(method, None, patience).await?;
             let seen = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
             };
             match error.class() {
-                Class::RateLimited { retry_after } => self.limited(method, None, retry_after),
-                Class::Retry | Class::Ambiguous => {
-                    // Where Slack itself answers, it is this conversation that it fails at.
-                    failures += u32::from(matches!(error.failure, Failure::Refused(_)));
-                    if failures >= TRIES {
-                        return Err(Blind::Refused(refused(&error)));
-                    }
-                    tracing::debug!("a conversation can't be looked at now: {error}");
-                    self.wait(backoff.wait()).await?;
+                Class::RateLimited { retry_after } => {
+                    self.limited(method, None, retry_after);
+                    self.pause(&error, patience).await?;
                 }
-                Class::Fatal | Class::Refresh => self.renew(&error, seen).await?,
+                Class::Retry | Class::Ambiguous => self.pause(&error, patience).await?,
+                Class::Fatal | Class::Refresh => self.renew(&error, seen, patience).await?,
                 Class::Permanent | Class::AlreadyDone => {
                     return Err(Blind::Refused(refused(&error)));
                 }

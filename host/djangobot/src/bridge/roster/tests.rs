@@ -20,7 +20,7 @@ struct Upkeep {
 }
 
 impl Upkeep {
-    async fn start(between_loads: Duration) -> Upkeep {
+    async fn start(pauses: Pauses) -> Upkeep {
         let slack = LocalSlack::start(Options::default()).await.unwrap();
         let token = djangobot_slack::Token::new(slack.token()).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -32,10 +32,10 @@ impl Upkeep {
             metrics: Metrics::new(),
             terminal: Terminal::default(),
             wait: HOUR,
-            between_loads,
+            pauses,
             ready: watch::Sender::new(false),
-            loading: watch::Sender::new(true),
-            complete: AtomicBool::new(false),
+            listings: watch::Sender::default(),
+            is_over: AtomicBool::new(false),
             changed: AtomicBool::new(false),
         });
         let (sessions, session) = watch::channel(None);
@@ -80,9 +80,39 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
         .expect("it comes within a minute")
 }
 
+/// Nothing is loaded a second time, unless a name is missed.
+fn rarely() -> Pauses {
+    Pauses {
+        asked: Duration::from_millis(50),
+        session: HOUR,
+        regular: HOUR,
+    }
+}
+
+impl RosterKeeper {
+    /// Waits until all lists were loaded, well or badly.
+    async fn loaded(&self) {
+        let mut listings = self.listings.subscribe();
+        soon(listings.wait_for(|it| it.iter().all(Listing::has_ended)))
+            .await
+            .unwrap();
+    }
+
+    async fn search_user(&self, name: &str) -> Search<djangobot_slack::roster::User> {
+        soon(self.search(List::Users, |roster| roster.find_user(name))).await
+    }
+
+    async fn search_channel(&self, name: &str) -> Search<djangobot_slack::roster::Conversation> {
+        soon(self.search(List::Conversations, |roster| {
+            roster.find_conversation(name)
+        }))
+        .await
+    }
+}
+
 #[tokio::test]
-async fn who_waits_for_the_load_finds_what_it_brought() {
-    let upkeep = Upkeep::start(HOUR).await;
+async fn who_searches_during_the_first_load_finds_what_it_brings() {
+    let upkeep = Upkeep::start(rarely()).await;
     upkeep.slack.control().answer(
         "users.list",
         Answer {
@@ -91,16 +121,14 @@ async fn who_waits_for_the_load_finds_what_it_brought() {
         },
     );
     upkeep.connect();
-    soon(upkeep.keeper.loaded()).await;
-    assert!(upkeep.keeper.roster().find_user("alice").is_some());
-    assert!(upkeep.keeper.knows_conversations());
-    soon(upkeep.keeper.loaded()).await;
+    let found = upkeep.keeper.search_user("alice").await;
+    assert!(matches!(found, Search::Found(_)), "{found:?}");
 }
 
 #[tokio::test]
 async fn a_stop_lets_go_of_all_who_wait_for_the_roster() {
     for connects in [false, true] {
-        let upkeep = Upkeep::start(HOUR).await;
+        let upkeep = Upkeep::start(rarely()).await;
         upkeep.slack.control().answer(
             "users.list",
             Answer {
@@ -110,23 +138,23 @@ async fn a_stop_lets_go_of_all_who_wait_for_the_roster() {
         );
         if connects {
             upkeep.connect();
-            soon(
-                upkeep
-                    .slack
-                    .control()
-                    .wait_for_calls("conversations.list", 1),
-            )
-            .await;
+            soon(upkeep.slack.control().wait_for_calls("conversations.list", 1)).await;
         }
         upkeep.stop.cancel();
-        soon(async { tokio::join!(upkeep.keeper.ready(), upkeep.keeper.loaded()) }).await;
+        let search = upkeep.keeper.search_user("nobody");
+        let (_, found) = soon(async { tokio::join!(upkeep.keeper.ready(), search) }).await;
+        assert!(matches!(found, Search::Unlisted(_)), "{found:?}");
         soon(upkeep.task).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_later_session_loads_what_came_about_before_it() {
-    let upkeep = Upkeep::start(Duration::ZERO).await;
+    let upkeep = Upkeep::start(Pauses {
+        session: Duration::ZERO,
+        ..rarely()
+    })
+    .await;
     for name in ["old", "new", "newer"] {
         upkeep.name_the_only_channel(name);
         upkeep.connect();
@@ -134,35 +162,131 @@ async fn a_later_session_loads_what_came_about_before_it() {
             while upkeep.keeper.roster().find_conversation(name).is_none() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            upkeep.keeper.loaded().await;
         })
         .await;
-        assert!(upkeep.keeper.knows_conversations());
     }
 }
 
 #[tokio::test]
+async fn the_roster_is_renewed_now_and_then() {
+    let upkeep = Upkeep::start(Pauses {
+        regular: Duration::from_millis(50),
+        ..rarely()
+    })
+    .await;
+    upkeep.connect();
+    upkeep.keeper.loaded().await;
+    upkeep.slack.control().add_channel("made-later");
+    soon(async {
+        while upkeep
+            .keeper
+            .roster()
+            .find_conversation("made-later")
+            .is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sessions_in_quick_succession_cost_no_load_each() {
-    let upkeep = Upkeep::start(HOUR).await;
+    let upkeep = Upkeep::start(rarely()).await;
     let control = upkeep.slack.control();
     upkeep.connect();
-    soon(upkeep.keeper.loaded()).await;
-    assert!(upkeep.keeper.knows_conversations());
+    upkeep.keeper.loaded().await;
     for _ in 0..3 {
         upkeep.connect();
-        soon(async {
-            while upkeep.keeper.knows_conversations() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
         // Time for a call to be made and answered.
         upkeep.keeper.api.auth_test().await.unwrap();
-        soon(upkeep.keeper.loaded()).await;
     }
     assert_eq!(control.calls(Some("conversations.list")).len(), 1);
-    assert!(
-        !upkeep.keeper.knows_conversations(),
-        "Slack is asked for names until the next load"
+}
+
+#[tokio::test]
+async fn a_name_that_came_about_unseen_is_found_and_one_that_is_not_there_is_refused() {
+    let upkeep = Upkeep::start(rarely()).await;
+    let control = upkeep.slack.control();
+    upkeep.connect();
+    upkeep.keeper.loaded().await;
+    control.add_channel("newchan");
+    control.rename_channel("random", "renamed").unwrap();
+    control.add_user("zoe", "Zoe Zimmer");
+    for name in ["newchan", "renamed"] {
+        let found = upkeep.keeper.search_channel(name).await;
+        assert!(matches!(found, Search::Found(_)), "{name}: {found:?}");
+    }
+    for name in ["zoe", "Zoe Zimmer"] {
+        let found = upkeep.keeper.search_user(name).await;
+        assert!(matches!(found, Search::Found(_)), "{name}: {found:?}");
+    }
+    let found = upkeep.keeper.search_channel("random").await;
+    assert!(matches!(found, Search::Absent), "{found:?}");
+    let found = upkeep.keeper.search_user("nobody").await;
+    assert!(matches!(found, Search::Absent), "{found:?}");
+}
+
+#[tokio::test]
+async fn many_who_miss_names_share_one_load() {
+    let upkeep = Upkeep::start(Pauses {
+        asked: Duration::from_millis(500),
+        ..rarely()
+    })
+    .await;
+    let control = upkeep.slack.control();
+    upkeep.connect();
+    upkeep.keeper.loaded().await;
+    let searches = (0..50).map(|n| {
+        let keeper = upkeep.keeper.clone();
+        tokio::spawn(async move { keeper.search_channel(&format!("nowhere-{n}")).await })
+    });
+    for search in searches.collect::<Vec<_>>() {
+        let found = search.await.unwrap();
+        assert!(matches!(found, Search::Absent), "{found:?}");
+    }
+    let lists = control.calls(Some("conversations.list")).len();
+    assert!(lists <= 3, "50 searches made {lists} calls");
+    assert_eq!(control.calls(Some("users.list")).len(), 1, "no user is missed");
+}
+
+#[tokio::test]
+async fn a_list_that_fails_costs_no_other_list_and_is_told() {
+    let upkeep = Upkeep::start(rarely()).await;
+    upkeep.slack.control().answer(
+        "conversations.list",
+        Answer {
+            error: Some("team_access_not_granted".into()),
+            times: 100,
+            ..Answer::default()
+        },
     );
+    upkeep.connect();
+    upkeep.keeper.loaded().await;
+    assert!(upkeep.keeper.roster().find_user("alice").is_some());
+    let found = upkeep.keeper.search_channel("general").await;
+    match found {
+        Search::Unlisted(why) => assert!(why.contains("team_access_not_granted"), "{why}"),
+        found => panic!("{found:?}"),
+    }
+}
+
+#[tokio::test]
+async fn ids_of_events_that_are_not_known_are_asked_for() {
+    let upkeep = Upkeep::start(rarely()).await;
+    let control = upkeep.slack.control();
+    upkeep.connect();
+    upkeep.keeper.loaded().await;
+    let (channel, user) = (control.add_channel("newchan"), control.add_user("zoe", "Zoe"));
+    let message = json!({"type": "message", "channel": channel, "user": user, "text": "hi"});
+    upkeep.keeper.apply(&Event::from_value(&message).unwrap());
+    soon(async {
+        while upkeep.keeper.roster().find_conversation("newchan").is_none()
+            || upkeep.keeper.roster().find_user("zoe").is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert_eq!(control.calls(Some("conversations.list")).len(), 1);
 }

@@ -12,6 +12,22 @@ use crate::{
     testing::{slack, soon},
 };
 
+/// Loads all lists, as far as that goes; the numbers of what was read, and the warnings.
+async fn load_all(
+    roster: &Roster,
+    api: &WebApi,
+    pacer: &Pacer,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<(Vec<usize>, Vec<Warning>), ApiError> {
+    let (mut read, mut warnings) = (Vec::new(), Vec::new());
+    for list in List::ALL {
+        let loaded = roster.load(list, api, pacer, progress).await?;
+        read.push(loaded.read);
+        warnings.extend(loaded.warnings);
+    }
+    Ok((read, warnings))
+}
+
 #[tokio::test]
 async fn fifty_thousand_users_are_loaded_page_by_page_while_events_flow() {
     let (slack, api) = slack(Options {
@@ -34,8 +50,11 @@ async fn fifty_thousand_users_are_loaded_page_by_page_while_events_flow() {
     let roster = Roster::new();
     let seen = Mutex::new(Vec::new());
     let pacer = Pacer::new(f64::INFINITY);
-    let note = |progress: Progress| seen.lock().unwrap().push(progress.users);
-    let loading = roster.load(&api, &pacer, &note);
+    let note = |progress: Progress| seen.lock().unwrap().push(progress.read);
+    let loading = async {
+        load_all(&roster, &api, &pacer, &|_| {}).await?;
+        roster.load(List::Users, &api, &pacer, &note).await
+    };
     let reading = async {
         let mut frames = 0;
         while frames < 5_000 {
@@ -58,9 +77,9 @@ async fn fifty_thousand_users_are_loaded_page_by_page_while_events_flow() {
         counts.users > 50_000 && counts.conversations > 2_500,
         "{counts:?}"
     );
-    assert_eq!(counts.users, loaded.progress.users);
+    assert_eq!(counts.users, loaded.read);
     let pages = control.calls(Some("users.list"));
-    assert_eq!(pages.len(), counts.users.div_ceil(999));
+    assert_eq!(pages.len(), 2 * counts.users.div_ceil(999));
     assert!(
         pages
             .iter()
@@ -101,17 +120,21 @@ async fn what_events_bring_during_a_load_is_kept() {
             ..Answer::default()
         },
     );
-    let happening = async {
+    let called = async |method: &str| {
         soon(async {
-            while control.calls(Some("conversations.list")).is_empty() {
+            while control.calls(Some(method)).is_empty() {
                 tokio::task::yield_now().await;
             }
         })
         .await;
+    };
+    let happening = async {
+        called("conversations.list").await;
         apply(
             &roster,
             json!({"type": "channel_deleted", "channel": general}),
         );
+        called("users.list").await;
         apply(
             &roster,
             json!({"type": "team_join", "user": user("UNEW", "newcomer", "")}),
@@ -122,7 +145,7 @@ async fn what_events_bring_during_a_load_is_kept() {
         );
     };
     let (pacer, quiet) = (Pacer::default(), |_| {});
-    let loading = roster.load(&api, &pacer, &quiet);
+    let loading = load_all(&roster, &api, &pacer, &quiet);
     let (loaded, ()) = soon(async { tokio::join!(loading, happening) }).await;
     loaded.unwrap();
     assert_eq!(roster.conversation(&general), None);
@@ -148,10 +171,10 @@ async fn short_and_empty_pages_are_followed_to_the_empty_cursor() {
         .control()
         .answer("users.list", page(json!([user("U2", "two", "")]), ""));
     let roster = Roster::new();
-    let loaded = soon(roster.load(&api, &Pacer::default(), &|_| {}))
+    let loaded = soon(roster.load(List::Users, &api, &Pacer::default(), &|_| {}))
         .await
         .unwrap();
-    assert_eq!((loaded.progress.users, roster.len().users), (2, 2));
+    assert_eq!((loaded.read, roster.len().users), (2, 2));
     let calls = slack.control().calls(Some("users.list"));
     let cursors: Vec<_> = calls
         .iter()
@@ -164,7 +187,7 @@ async fn short_and_empty_pages_are_followed_to_the_empty_cursor() {
             .control()
             .answer("users.list", page(json!([]), "round and round"));
     }
-    let error = soon(roster.load(&api, &Pacer::default(), &|_| {}))
+    let error = soon(roster.load(List::Users, &api, &Pacer::default(), &|_| {}))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("the page itself"), "{error}");
@@ -188,7 +211,7 @@ async fn a_429_in_mid_load_is_obeyed_and_told() {
     let waits = Mutex::new(Vec::new());
     let note = |progress: Progress| waits.lock().unwrap().push(progress.waiting);
     let roster = Roster::new();
-    soon(roster.load(&api, &Pacer::new(f64::INFINITY), &note))
+    soon(roster.load(List::Users, &api, &Pacer::new(f64::INFINITY), &note))
         .await
         .unwrap();
     let calls = slack.control().calls(Some("users.list"));
@@ -214,7 +237,7 @@ async fn a_page_that_fails_is_read_again() {
         },
     );
     let roster = Roster::new();
-    soon(roster.load(&api, &Pacer::default(), &|_| {}))
+    soon(roster.load(List::Users, &api, &Pacer::default(), &|_| {}))
         .await
         .unwrap();
     assert!(roster.find_user("alice").is_some());
@@ -244,7 +267,7 @@ async fn a_missing_scope_costs_its_own_part_only_and_is_a_warning() {
         );
     }
     control.set_scopes(&["channels:read", "im:read"]);
-    let loaded = soon(roster.load(&api, &Pacer::default(), &|_| {}))
+    let (_, warnings) = soon(load_all(&roster, &api, &Pacer::default(), &|_| {}))
         .await
         .unwrap();
     let calls = control.calls(Some("conversations.list"));
@@ -262,12 +285,12 @@ async fn a_missing_scope_costs_its_own_part_only_and_is_a_warning() {
             "mpim"
         ]
     );
-    let what: Vec<_> = loaded.warnings.iter().map(|warning| warning.what).collect();
+    let what: Vec<_> = warnings.iter().map(|warning| warning.what).collect();
     assert_eq!(what, ["private channels", "group messages", "users"]);
     assert!(
-        loaded.warnings[0].to_string().contains("groups:read"),
+        warnings[0].to_string().contains("groups:read"),
         "{}",
-        loaded.warnings[0]
+        warnings[0]
     );
     assert_eq!(
         (
@@ -291,8 +314,91 @@ async fn a_missing_scope_costs_its_own_part_only_and_is_a_warning() {
 async fn a_revoked_token_ends_a_load() {
     let (slack, api) = slack(Options::default()).await;
     slack.control().revoke(slack.token(), "token_revoked");
-    let error = soon(Roster::new().load(&api, &Pacer::default(), &|_| {}))
+    for list in [List::Conversations, List::Users] {
+        let error = soon(Roster::new().load(list, &api, &Pacer::default(), &|_| {}))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), "token_revoked");
+    }
+}
+
+#[tokio::test]
+async fn an_odd_entry_costs_itself_and_not_its_list() {
+    let (slack, api) = slack(Options::default()).await;
+    let control = slack.control();
+    let odd = [
+        json!({"id": null, "name": "nobody"}),
+        json!({"id": "", "name": "empty"}),
+        json!({"name": "without"}),
+        json!({"id": "X1", "name": 5}),
+        json!(null),
+        json!("X2"),
+    ];
+    let among = |good: Value| {
+        let mut all = odd.to_vec();
+        all.insert(3, good);
+        json!(all)
+    };
+    for (method, key, good) in [
+        ("conversations.list", "channels", json!({"id": "C1", "name": "general", "is_channel": true})),
+        ("users.list", "members", user("U1", "alice", "")),
+        ("usergroups.list", "usergroups", json!({"id": "S1", "handle": "ops", "name": "Operators"})),
+    ] {
+        let body = Some(json!({"ok": true, key: among(good)}));
+        control.answer(method, Answer { body, ..Answer::default() });
+    }
+    let roster = Roster::new();
+    soon(load_all(&roster, &api, &Pacer::default(), &|_| {}))
         .await
-        .unwrap_err();
-    assert_eq!(error.code(), "token_revoked");
+        .unwrap();
+    let counts = roster.len();
+    assert_eq!(
+        (counts.conversations, counts.users, counts.usergroups),
+        (1, 1, 1)
+    );
+    assert!(roster.find_user("alice").is_some() && roster.find_conversation("general").is_some());
+}
+
+#[tokio::test]
+async fn a_token_of_an_organisation_reads_the_lists_of_each_of_its_workspaces() {
+    let (slack, api) = slack(Options {
+        org_wide: true,
+        ..Options::default()
+    })
+    .await;
+    let roster = Roster::new();
+    let (_, warnings) = soon(load_all(&roster, &api, &Pacer::default(), &|_| {}))
+        .await
+        .unwrap();
+    assert_eq!(warnings, []);
+    assert!(roster.find_user("alice").is_some() && roster.find_conversation("general").is_some());
+    let control = slack.control();
+    let teams: Vec<_> = control
+        .calls(Some("users.list"))
+        .iter()
+        .map(|call| call.arguments["team_id"].clone())
+        .collect();
+    assert_eq!(teams, [Value::Null, json!(Options::default().team.id)]);
+    assert_eq!(control.calls(Some("auth.teams.list")).len(), 2);
+}
+
+#[tokio::test]
+async fn where_workspaces_are_not_listed_the_one_of_the_token_is_named() {
+    let (slack, api) = slack(Options {
+        org_wide: true,
+        ..Options::default()
+    })
+    .await;
+    let control = slack.control();
+    for answer in [
+        Answer { error: Some("unknown_method".into()), ..Answer::default() },
+        Answer { body: Some(json!({"ok": true, "teams": []})), ..Answer::default() },
+    ] {
+        control.answer("auth.teams.list", answer);
+        let roster = Roster::new();
+        soon(roster.load(List::Users, &api, &Pacer::default(), &|_| {}))
+            .await
+            .unwrap();
+        assert!(roster.find_user("alice").is_some());
+    }
 }

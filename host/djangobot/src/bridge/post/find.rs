@@ -1,0 +1,255 @@
+//! Names and ids of conversations and users, as an app wrote them, become Slack's ids. Before a name is refused, Slack is
+//! asked for its list.
+
+use std::time::Duration;
+
+use djangobot_slack::method::{self, Method};
+use djangobot_slack::roster::{Conversation, List, User};
+use djangobot_slack::Roster;
+use serde_json::{Map, Value};
+
+use super::call::{Call, Record};
+use super::patience::Patience;
+use super::{Post, Unsent};
+use crate::bridge::destination::{Destination, is_certain, is_conversation, is_user};
+use crate::bridge::request::Refusal;
+use crate::bridge::roster::Search;
+
+/// How long a list of Slack's is waited for, where nothing goes without it.
+const LIST_WAIT: Duration = Duration::from_secs(120);
+/// After this time the log says that a list is waited for.
+const SLOW: Duration = Duration::from_secs(15);
+/// So many are named where a name means several.
+const NAMED: usize = 5;
+
+impl Post {
+    /// The id of a conversation, of which the roster knows it.
+    pub(super) fn known(&self, destination: &Destination) -> Option<String> {
+        known(self.roster.roster(), destination)
+    }
+
+    /// The id of the conversation that an app named, for a call of `method`. A direct message that is not open yet is
+    /// opened.
+    pub(crate) async fn find_conversation(
+        &self,
+        named: &str,
+        method: &Method,
+        patience: &mut Patience,
+    ) -> Result<String, Unsent> {
+        let destination = Destination::read(named);
+        if let Some(id) = self.known(&destination) {
+            return Ok(id);
+        }
+        match &destination {
+            Destination::Conversation(id) => Ok(id.clone()),
+            Destination::User(id) => self.open(id, patience).await,
+            Destination::Either(id) => {
+                if !is_certain(id) {
+                    let look = |roster: &Roster| known(roster, &destination);
+                    let wait = self.roster.patience();
+                    if let Search::Found(id) = self.search(List::Conversations, wait, look).await? {
+                        return Ok(id);
+                    }
+                }
+                // Slack says whether it has such an id.
+                match is_user(id) {
+                    true => self.open(id, patience).await,
+                    false => Ok(id.clone()),
+                }
+            }
+            Destination::Name(name) => self.find_channel(name, method).await,
+            Destination::Handle(_) => {
+                let user = self.find_user(named).await?;
+                match known(self.roster.roster(), &Destination::User(user.clone())) {
+                    Some(im) => Ok(im),
+                    None => self.open(&user, patience).await,
+                }
+            }
+        }
+    }
+
+    /// The id of the user whom an app named.
+    pub(crate) async fn find_user(&self, named: &str) -> Result<String, Unsent> {
+        match Destination::read(named) {
+            Destination::User(id) => Ok(id),
+            Destination::Either(text) => {
+                let roster = self.roster.roster();
+                match (is_certain(&text), roster.user(&text)) {
+                    (true, _) | (false, Some(_)) => Ok(text),
+                    (false, None) => self.find_by_handle(&text).await,
+                }
+            }
+            Destination::Name(name) | Destination::Handle(name) => self.find_by_handle(&name).await,
+            Destination::Conversation(id) => Err(Refusal::new(
+                "user_not_found",
+                format!("{id} is the id of a conversation, and not of a user."),
+            )
+            .into()),
+        }
+    }
+
+    async fn find_channel(&self, name: &str, method: &Method) -> Result<String, Unsent> {
+        let (takes_names, wait) = match takes_names(method) {
+            true => (true, self.roster.patience()),
+            false => (false, LIST_WAIT),
+        };
+        let look = |roster: &Roster| roster.find_conversation(name);
+        let why = match self.search(List::Conversations, wait, look).await? {
+            Search::Found(found) => return Ok(found.id().to_owned()),
+            Search::Absent => None,
+            Search::Unlisted(why) => Some(why),
+        };
+        let roster = self.roster.roster();
+        let found = roster.conversations_named(name);
+        if found.len() > 1 {
+            let named = list(&found, |it: &Conversation| format!("{} (#{})", it.id(), it.name()));
+            return Err(ambiguous(&format!("#{name}"), "channels", &named).into());
+        }
+        match why {
+            // What is not in our list, Slack can be asked for by name.
+            Some(_) if takes_names => Ok(format!("#{name}")),
+            Some(why) => Err(Refusal::new(
+                "channel_not_found",
+                format!("djangobot knows of no channel #{name}, and Slack's list is not whole: {why}. Use the channel's id."),
+            )
+            .into()),
+            None => Err(Refusal::new(
+                "channel_not_found",
+                format!(
+                    "There is no channel #{name} among the {} that the bot sees, by a list that Slack gave just now. Private channels are seen once the bot is invited.",
+                    roster.len().conversations
+                ),
+            )
+            .into()),
+        }
+    }
+
+    async fn find_by_handle(&self, handle: &str) -> Result<String, Unsent> {
+        let look = |roster: &Roster| roster.user(handle).or_else(|| roster.find_user(handle));
+        let why = match self.search(List::Users, LIST_WAIT, look).await? {
+            Search::Found(user) => return Ok(user.id().to_owned()),
+            Search::Absent => None,
+            Search::Unlisted(why) => Some(why),
+        };
+        let roster = self.roster.roster();
+        let found = roster.users_named(handle);
+        if found.len() > 1 {
+            let named = list(&found, |user: &User| {
+                let name = [user.real_name(), user.display_name()]
+                    .into_iter()
+                    .find(|name| !name.is_empty())
+                    .unwrap_or("no other name");
+                format!("{} (@{}, {name})", user.id(), user.name())
+            });
+            return Err(ambiguous(&format!("@{handle}"), "users", &named).into());
+        }
+        if is_user(handle) {
+            // Slack says whether it has such an id.
+            return Ok(handle.to_owned());
+        }
+        let detail = match why {
+            Some(why) => format!(
+                "djangobot knows of no user @{handle}, and Slack's list is not whole: {why}. Use the user's id."
+            ),
+            None => format!(
+                "There is no user @{handle} among the {} that the bot sees, by a list that Slack gave just now.",
+                roster.len().users
+            ),
+        };
+        Err(Refusal::new("user_not_found", detail).into())
+    }
+
+    /// Searches the roster, for no longer than `wait`.
+    async fn search<T>(
+        &self,
+        list: List,
+        wait: Duration,
+        look: impl Fn(&Roster) -> Option<T>,
+    ) -> Result<Search<T>, Unsent> {
+        let wait = wait.min(self.send_timeout);
+        let search = tokio::time::timeout(wait, self.roster.search(list, look));
+        let mut search = std::pin::pin!(search);
+        let soon = tokio::time::timeout(SLOW, &mut search);
+        let searched = match self.wait(soon).await? {
+            Ok(searched) => searched,
+            Err(_) => {
+                tracing::warn!(
+                    at_most_s = wait.as_secs(),
+                    "a message for Slack waits for Slack's list of {}, since its destination is not known",
+                    list.name()
+                );
+                self.wait(search).await?
+            }
+        };
+        Ok(searched.unwrap_or_else(|_| {
+            let seconds = wait.as_secs();
+            Search::Unlisted(format!("it has not come within {seconds} s"))
+        }))
+    }
+
+    /// Opens the direct message with a user.
+    async fn open(&self, user: &str, patience: &mut Patience) -> Result<String, Unsent> {
+        let unreadable = || {
+            let detail = format!("Slack opened a conversation with {user} but named no id.");
+            Refusal::new("unreadable_answer", detail)
+        };
+        let method = method::get("conversations.open").ok_or_else(unreadable)?;
+        let arguments = Map::from_iter([("users".to_owned(), Value::from(user))]);
+        let mut call = Call::new(method, None, arguments);
+        let mut record = Record::none(&self.outbox);
+        let answer = Box::pin(self.attempts(&mut call, &mut record, patience)).await?;
+        let id = answer.pointer("/channel/id").and_then(Value::as_str);
+        let id = id.ok_or_else(unreadable)?;
+        self.roster.roster().want(id);
+        Ok(id.to_owned())
+    }
+}
+
+/// The id of a conversation, where the roster knows it. An id that it knows goes before a name that looks like one.
+fn known(roster: &Roster, destination: &Destination) -> Option<String> {
+    let im = |user: &str| roster.im_of(user).map(|im| im.id().to_owned());
+    let named = |name: &str| {
+        let found = roster.find_conversation(name);
+        found.map(|found| found.id().to_owned())
+    };
+    match destination {
+        Destination::Conversation(id) => Some(id.clone()),
+        Destination::User(id) => im(id),
+        Destination::Either(id) if is_conversation(id) && roster.conversation(id).is_some() => {
+            Some(id.clone())
+        }
+        Destination::Either(id) if is_user(id) && roster.user(id).is_some() => im(id),
+        Destination::Either(name) | Destination::Name(name) => named(name),
+        Destination::Handle(handle) => roster
+            .user(handle)
+            .or_else(|| roster.find_user(handle))
+            .and_then(|user| im(user.id())),
+    }
+}
+
+/// Whether a method takes the name of a channel in the place of its id.
+fn takes_names(method: &Method) -> bool {
+    matches!(
+        method.name,
+        "chat.postMessage" | "chat.postEphemeral" | "chat.scheduleMessage"
+    )
+}
+
+fn ambiguous(name: &str, what: &str, named: &str) -> Refusal {
+    Refusal::new(
+        "ambiguous_name",
+        format!("{name} may mean several {what}: {named}. Use the id of the one that you mean."),
+    )
+}
+
+fn list<T>(found: &[T], each: impl Fn(&T) -> String) -> String {
+    let mut named: Vec<String> = found.iter().map(each).collect();
+    named.sort_unstable();
+    let more = named.len().saturating_sub(NAMED);
+    named.truncate(NAMED);
+    let named = named.join(", ");
+    match more {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}

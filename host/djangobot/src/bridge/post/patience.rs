@@ -1,0 +1,220 @@
+//! How long a message is tried, in tries and in time: with growing pauses, and with a word in the log meanwhile.
+
+use std::time::{Duration, Instant};
+
+use djangobot_slack::{ApiError, Backoff, Class};
+
+use super::{Post, Unsent, refused};
+
+/// A call that fails by itself, while others succeed, is given up after so many tries, or after this time and a few tries.
+const ALONE: u32 = 8;
+const ALONE_FOR: Duration = Duration::from_secs(60);
+const ALONE_AT_LEAST: u32 = 3;
+/// A call of another kind that succeeded within this time shows that Slack is there.
+const OF_LATE: Duration = Duration::from_secs(5);
+/// No message is tried more often, whatever time the config gives it.
+const TRIES: u32 = 1_000;
+/// How often the log says what a message waits for.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// What a message has been through. Its clock starts with the first failure, or the first pause that Slack asks for: what
+/// waits for its turn does not age.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    limit: Duration,
+    backoff: Backoff,
+    since: Option<Instant>,
+    tries: u32,
+    /// The last failure.
+    last: Option<ApiError>,
+    spoken: Option<Instant>,
+}
+
+impl Patience {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
+            since: None,
+            tries: 0,
+            last: None,
+            spoken: None,
+        }
+    }
+
+    /// Starts the clock, if it does not run yet, and gives what is left.
+    fn left(&mut self) -> Duration {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.limit.saturating_sub(since.elapsed())
+    }
+
+    /// Notes a failure; what is to be waited before the next try, or `None` where there is none.
+    fn failed(&mut self, error: &ApiError) -> Option<Duration> {
+        self.tries += 1;
+        self.last = Some(error.clone());
+        let pause = self.backoff.failed();
+        let left = self.left();
+        (!left.is_zero() && self.tries < TRIES).then(|| pause.min(left))
+    }
+
+    fn took(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Whether a call that fails by itself has been tried enough.
+    fn is_enough_alone(&self) -> bool {
+        self.tries >= ALONE || (self.tries >= ALONE_AT_LEAST && self.took() >= ALONE_FOR)
+    }
+
+    /// Whether it is time to speak of it in the log, where it is then spoken of.
+    fn speaks(&mut self) -> bool {
+        let is_due = self.spoken.is_none_or(|at| at.elapsed() >= REMINDER);
+        if is_due {
+            self.spoken = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// The outcome of a message that is not tried any more.
+    fn exhausted(&self, why: &str) -> Unsent {
+        let Some(error) = &self.last else {
+            return super::Refusal::new("ratelimited", format!("{why}.")).into();
+        };
+        let mut refusal = refused(error);
+        let (tries, seconds) = (self.tries, self.took().as_secs());
+        refusal.detail.push_str(&format!(
+            " It failed {tries} times within {seconds} s, and was given up: {why}."
+        ));
+        refusal.into()
+    }
+}
+
+impl Post {
+    /// Waits until `call` may be made. Our own pace takes as long as it takes; a pause that Slack asked for counts.
+    pub(super) async fn turn(
+        &self,
+        method: &str,
+        channel: Option<&str>,
+        patience: &mut Patience,
+    ) -> Result<(), Unsent> {
+        let mut ready = std::pin::pin!(self.pacer.ready(method, channel));
+        loop {
+            let is_paused = self.pacer.is_paused(method, channel);
+            let wait = match is_paused || patience.since.is_some() {
+                true => patience.left().min(REMINDER),
+                false => REMINDER,
+            };
+            let came = tokio::time::timeout(wait, &mut ready);
+            if self.wait(came).await?.is_ok() {
+                return Ok(());
+            }
+            if patience.since.is_some() && patience.left().is_zero() {
+                let limit = patience.limit.as_secs();
+                let why = format!(
+                    "Slack lets {method} not be called again before {limit} s are over, which is what send-timeout below [slack] allows"
+                );
+                return Err(patience.exhausted(&why));
+            }
+            tracing::warn!(
+                method,
+                channel,
+                "a message for Slack waits, and with it those behind it in its conversation: {}",
+                match is_paused {
+                    true => "Slack limits the rate of this call",
+                    false => "this call may not be made more often",
+                }
+            );
+        }
+    }
+
+    /// Notes that a call failed, and waits before the next try; the outcome where there is none.
+    pub(super) async fn pause(
+        &self,
+        error: &ApiError,
+        patience: &mut Patience,
+    ) -> Result<(), Unsent> {
+        let (method, channel) = (&*error.method, error.channel.as_deref());
+        let Some(pause) = patience.failed(error) else {
+            return Err(patience.exhausted("that is what send-timeout below [slack] allows"));
+        };
+        if patience.is_enough_alone() && self.fails_alone(error).await {
+            return Err(patience.exhausted("other calls of Slack succeed meanwhile"));
+        }
+        // Of the first limit it has been spoken already.
+        let is_told = patience.tries == 1 && matches!(error.class(), Class::RateLimited { .. });
+        if patience.speaks() && !is_told {
+            let (tries, left) = (patience.tries, patience.left());
+            tracing::warn!(
+                method,
+                channel,
+                tries,
+                given_up_in_s = left.as_secs(),
+                "{error}; it is tried again, and what is to follow it in its conversation waits"
+            );
+        }
+        self.wait(tokio::time::sleep(pause)).await
+    }
+
+    /// Whether others succeed where this call fails. If none was made of late, one is, which asks who we are.
+    async fn fails_alone(&self, error: &ApiError) -> bool {
+        let is_there = |at: Instant| at.elapsed() < OF_LATE;
+        error.may_be_the_calls()
+            && (self.api.last_success().is_some_and(is_there) || self.api.auth_test().await.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use djangobot_slack::api::Failure;
+
+    use super::*;
+
+    fn error() -> ApiError {
+        ApiError {
+            method: "chat.update".into(),
+            channel: Some("C1".into()),
+            failure: Failure::Status(500),
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_end_with_the_limit() {
+        let mut patience = Patience::new(Duration::from_secs(3600));
+        let pauses: Vec<_> = (0..20).map_while(|_| patience.failed(&error())).collect();
+        assert_eq!(pauses.len(), 20);
+        assert!(pauses[0] <= Duration::from_millis(500) && pauses[19] >= Duration::from_secs(15));
+        let mut patience = Patience::new(Duration::from_millis(10));
+        assert!(patience.failed(&error()).is_some_and(|pause| pause <= Duration::from_millis(10)));
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(patience.failed(&error()), None);
+        let Unsent::Refused(refusal) = patience.exhausted("it is late") else {
+            panic!("it is an outcome");
+        };
+        assert_eq!(refusal.error, "http_status");
+        assert!(refusal.detail.contains("2 times") && refusal.detail.ends_with("it is late."));
+    }
+
+    #[test]
+    fn tries_are_bounded_whatever_the_limit() {
+        let mut patience = Patience::new(Duration::from_secs(1 << 40));
+        let tries = (0..2 * TRIES).take_while(|_| patience.failed(&error()).is_some());
+        assert_eq!(tries.count() as u32, TRIES - 1);
+    }
+
+    #[test]
+    fn a_call_that_fails_alone_is_tried_some_times() {
+        let mut patience = Patience::new(Duration::from_secs(3600));
+        for _ in 1..ALONE {
+            patience.failed(&error());
+            assert!(!patience.is_enough_alone());
+        }
+        patience.failed(&error());
+        assert!(patience.is_enough_alone());
+    }
+
+    #[test]
+    fn it_is_spoken_of_at_first_and_then_now_and_then() {
+        let mut patience = Patience::new(Duration::from_secs(3600));
+        assert!(patience.speaks() && !patience.speaks());
+    }
+}

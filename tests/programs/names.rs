@@ -1,0 +1,191 @@
+//! Names on the way out: what an app writes for a channel or a person, whatever the list at the start had.
+
+use djangobot_tests::Redis;
+use local_slack::{Answer, Control, LocalSlack, Options};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::app::App;
+use crate::bridge::{Bridge, slack_with};
+
+/// A bridge, and an app. No event tells of what the tests change in the workspace.
+struct World {
+    _bridge: Bridge,
+    app: App,
+    control: Control,
+    _folder: TempDir,
+    _slack: LocalSlack,
+    _redis: Redis,
+}
+
+impl World {
+    async fn new(options: Options) -> World {
+        let redis = Redis::start();
+        let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
+        let slack = slack_with(options).await;
+        let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+        World {
+            _bridge: bridge,
+            app,
+            control: slack.control(),
+            _folder: folder,
+            _slack: slack,
+            _redis: redis,
+        }
+    }
+
+    /// Sends a text to `channel`, and gives the app's answer.
+    async fn send(&mut self, channel: Value) -> Value {
+        let reply = self.app.new_channel().await;
+        let message = json!({"text": "hi", "channel": channel, "reply_channel": reply});
+        self.app.send("slack.send", &message).await;
+        self.app.next(&reply).await
+    }
+}
+
+#[tokio::test]
+async fn what_came_about_after_the_start_is_found_by_its_name() {
+    let mut world = World::new(Options::default()).await;
+    let control = world.control.clone();
+    let made = control.add_channel("newchan");
+    let renamed = control.channel_id("random").unwrap();
+    control.rename_channel("random", "renamed").unwrap();
+    let zoe = control.add_user("zoe", "Zoe Zimmer");
+    for (channel, expect) in [("newchan", &made), ("#renamed", &renamed), ("newchan", &made)] {
+        let told = world.send(json!(channel)).await;
+        assert_eq!(
+            (&told["type"], &told["channel"]),
+            (&json!("slack.sent"), &json!(expect)),
+            "{channel}: {told}"
+        );
+    }
+    for channel in ["@zoe", "@Zoe Zimmer"] {
+        let told = world.send(json!(channel)).await;
+        assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
+    }
+    let opened = control.calls(Some("conversations.open"));
+    assert_eq!(opened[0].arguments, json!({"users": zoe}));
+    // Where a method takes no name, too.
+    let made = control.add_channel("newer");
+    let reply = world.app.new_channel().await;
+    let message = json!({"method": "reactions.add", "channel": "newer", "timestamp": "1.000001", "name": "eyes", "reply_channel": reply});
+    world.app.send("slack.send", &message).await;
+    assert_eq!(world.app.next(&reply).await["error"], "message_not_found");
+    let calls = control.calls(Some("reactions.add"));
+    assert_eq!(calls[0].arguments["channel"], json!(made));
+}
+
+#[tokio::test]
+async fn what_slack_writes_for_a_place_is_one() {
+    let mut world = World::new(Options::default()).await;
+    let general = world.control.channel_id("general").unwrap();
+    let alice = world.control.user_id("alice").unwrap();
+    for channel in [
+        json!(format!("<#{general}|general>")),
+        json!(format!("<#{general}>")),
+        json!(format!("https://local-slack.slack.com/archives/{general}")),
+        json!(format!(" https://local-slack.slack.com/archives/{general}/p1234567890123456 ")),
+        json!(format!("https://app.slack.com/client/T0LOCAL0001/{general}")),
+        json!({"id": general, "name": "general"}),
+        json!(" #general\n"),
+        json!("General"),
+    ] {
+        let told = world.send(channel.clone()).await;
+        assert_eq!(
+            (&told["type"], &told["channel"]),
+            (&json!("slack.sent"), &json!(general)),
+            "{channel}: {told}"
+        );
+    }
+    let dm = world.send(json!("@alice")).await["channel"].clone();
+    for channel in [
+        format!("<@{alice}>"),
+        format!("<@{alice}|alice>"),
+        format!("https://local-slack.slack.com/team/{alice}"),
+        " @alice ".to_owned(),
+    ] {
+        let told = world.send(json!(channel)).await;
+        assert_eq!(told["channel"], dm, "{channel}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_goes_before_what_only_looks_like_an_id() {
+    let mut world = World::new(Options::default()).await;
+    let dev = world.control.add_channel("dev");
+    let told = world.send(json!("DEV")).await;
+    assert_eq!(told["channel"], json!(dev), "{told}");
+    // An id that is known is no name.
+    let general = world.control.channel_id("general").unwrap();
+    world.control.add_channel(&general.to_lowercase());
+    let told = world.send(json!(general)).await;
+    assert_eq!(told["channel"], json!(general), "{told}");
+    assert_eq!(
+        world.send(json!("DOES")).await["error"],
+        "channel_not_found"
+    );
+}
+
+#[tokio::test]
+async fn people_of_one_name_are_all_named_and_who_left_stands_back() {
+    let mut world = World::new(Options::default()).await;
+    let control = world.control.clone();
+    control.add_user("boss", "The Boss");
+    control.deactivate_user("boss").unwrap();
+    let heir = control.add_user("heir", "boss");
+    let told = world.send(json!("@boss")).await;
+    assert_eq!(told["type"], "slack.sent", "{told}");
+    let opened = control.calls(Some("conversations.open"));
+    assert_eq!(opened[0].arguments, json!({"users": heir}));
+
+    control.add_user("twin.one", "Twin");
+    control.add_user("twin.two", "Twin");
+    let told = world.send(json!("@twin")).await;
+    assert_eq!(told["error"], "ambiguous_name", "{told}");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("@twin.one") && detail.contains("@twin.two"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_of_an_organisation_knows_names() {
+    let mut world = World::new(Options {
+        org_wide: true,
+        ..Options::default()
+    })
+    .await;
+    for channel in ["general", "@alice"] {
+        let told = world.send(json!(channel)).await;
+        assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_slack_does_not_give_refuses_no_name() {
+    let slack = slack_with(Options::default()).await;
+    let refused = Answer {
+        error: Some("team_access_not_granted".into()),
+        times: 1_000,
+        ..Answer::default()
+    };
+    slack.control().answer("conversations.list", refused);
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let mut app = App::start(&redis.url());
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let reply = app.new_channel().await;
+    for channel in ["general", "@alice"] {
+        let message = json!({"text": "hi", "channel": channel, "reply_channel": reply});
+        app.send("slack.send", &message).await;
+        let told = app.next(&reply).await;
+        assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
+    }
+    assert!(
+        !bridge.logs("conversations can't be listed").is_empty(),
+        "{}",
+        bridge.output()
+    );
+    let posts = slack.control().calls(Some("chat.postMessage"));
+    assert_eq!(posts[0].arguments["channel"], json!("#general"));
+}
