@@ -18,7 +18,7 @@ const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
 
 /// How Slack reaches the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     SocketMode,
     Http,
 }
@@ -26,7 +26,7 @@ enum Way {
 const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
 
 /// A Slack that gives again soon what was not acknowledged.
-async fn app_slack() -> LocalSlack {
+pub(crate) async fn app_slack() -> LocalSlack {
     slack_with(Options {
         app_token: Some(APP_TOKEN.into()),
         retry_delays: [
@@ -40,7 +40,12 @@ async fn app_slack() -> LocalSlack {
 }
 
 /// A bridge on `way`, with its config and state in `folder`.
-async fn start(way: Way, folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+pub(crate) async fn start(
+    way: Way,
+    folder: &Path,
+    slack: &LocalSlack,
+    arguments: &[&str],
+) -> Bridge {
     let mut command = djangobot(folder, arguments);
     command
         .args(["--listen", "127.0.0.1:0"])
@@ -65,7 +70,7 @@ async fn start(way: Way, folder: &Path, slack: &LocalSlack, arguments: &[&str]) 
 }
 
 /// A delivery that has come to its end.
-async fn settled(control: &Control, number: u64) -> Delivery {
+pub(crate) async fn settled(control: &Control, number: u64) -> Delivery {
     timeout(DEADLINE, control.settled(number))
         .await
         .unwrap_or_else(|_| panic!("{number} is not settled: {:#?}", control.deliveries()))
@@ -170,8 +175,10 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
             app.send(&reply, &json!({"text": format!("done {n}")}))
                 .await;
         }
-        bridge.line("an answer is lost: Slack takes five").await;
-        assert!(bridge.metric(LATE).await >= late + 5.0);
+        bridge
+            .line("an answer to Slack is lost: Slack takes five")
+            .await;
+        bridge.metric_is(LATE, late + 5.0).await;
 
         // One that the app does not answer is acknowledged all the same, after its time.
         let number = control.slash("alice", "general", "/ignored", "").unwrap();
@@ -222,13 +229,9 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
             bridge.line("an answer to Slack is lost").await;
         }
 
-        // A click takes no answer: it is acknowledged at once.
+        // A click takes no answer in its acknowledgement: that comes at once.
         let click = json!({"type": "block_actions", "actions": [{"action_id": "a"}]});
         let number = control.interact("alice", Some("general"), &click).unwrap();
-        assert_eq!(
-            app.next("slack.block_actions").await["reply_channel"],
-            "slack.send"
-        );
         settled(&control, number).await;
     }
 }

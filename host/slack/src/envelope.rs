@@ -7,6 +7,7 @@ use std::{borrow::Cow, io::Write};
 use bytes::Bytes;
 use djangobot_event::{Event, Value};
 
+use crate::respond::ResponseUrl;
 use crate::transport::Origin;
 
 /// Keys of an event's wrapper that are not handed on: tokens, and what has a place of its own.
@@ -54,6 +55,7 @@ impl Wrapping {
             Wrapping::SlashCommand => {
                 let (event, mut origin) = flat(payload);
                 origin.kind = Some(Cow::Borrowed("slash_commands"));
+                origin.response_urls = ResponseUrl::all_of(&event);
                 origin.answerable = true;
                 (event, origin)
             }
@@ -62,6 +64,7 @@ impl Wrapping {
                 origin.answerable = event
                     .text("/type")
                     .is_some_and(|kind| ANSWERABLE.contains(&&*kind));
+                origin.response_urls = ResponseUrl::all_of(&event);
                 (event, origin)
             }
             Wrapping::Other(kind) => {

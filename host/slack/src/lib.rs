@@ -32,6 +32,7 @@ pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, method};
 pub use backoff::Backoff;
 pub use history::History;
 pub use pacing::Pacer;
+pub use respond::ResponseUrl;
 pub use roster::Roster;
 pub use rotation::Rotation;
 pub use token::{RefreshToken, Token, TokenError, TokenKind};

@@ -7,6 +7,8 @@ use djangobot_event::Event;
 use djangobot_slack::method;
 use serde_json::{Map, Value};
 
+use crate::config::is_allowed;
+
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
 const MAX_TEXT: usize = 40_000;
 /// What is called where a message names no method.
@@ -33,6 +35,40 @@ pub(crate) struct Reply {
     pub(crate) request: Value,
     /// The method, as far as it is known.
     pub(crate) method: String,
+}
+
+impl Reply {
+    /// That of a message of which nothing can be read.
+    pub(crate) fn unreadable() -> Self {
+        Self::default()
+    }
+
+    /// Reads it, and takes `id` and `reply_channel` out of the message. The error says why there is no channel in spite
+    /// of the key.
+    pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
+        let mut reply = Self {
+            request: keys.remove("id").unwrap_or(Value::Null),
+            ..Self::default()
+        };
+        let channel = match keys.remove("reply_channel") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) => ChannelName::new(&name)
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            Some(other) => Err(format!("it is {}", kind(&other))),
+        };
+        let read = match channel {
+            Ok(channel) => {
+                reply.channel = channel;
+                Ok(())
+            }
+            Err(why) => Err(Refusal::new(
+                "invalid_reply_channel",
+                format!("`reply_channel` must be a channel's name: {why}."),
+            )),
+        };
+        (reply, read)
+    }
 }
 
 /// Why something was not sent: Slack's error code or one of its kind, and a sentence.
@@ -90,44 +126,12 @@ pub(crate) struct Rules {
 impl Rules {
     /// Reads a message of `slack.send`. The reply's address is read first, so that a refusal finds its way too.
     pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, Refusal>) {
-        let mut json = Vec::new();
-        message.write_json(&mut json);
-        let mut keys: Map<String, Value> = match serde_json::from_slice(&json) {
+        let mut keys = match keys_of(message) {
             Ok(keys) => keys,
-            Err(error) => {
-                return (
-                    Reply::default(),
-                    Err(Refusal::new(
-                        "invalid_message",
-                        format!("The message can't be read: {error}."),
-                    )),
-                );
-            }
+            Err(refusal) => return (Reply::unreadable(), Err(refusal)),
         };
-        let mut reply = Reply {
-            request: keys.remove("id").unwrap_or(Value::Null),
-            ..Reply::default()
-        };
-        let address = match keys.remove("reply_channel") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) => ChannelName::new(&name)
-                .map(Some)
-                .map_err(|error| error.to_string()),
-            Some(other) => Err(format!("it is {}", kind(&other))),
-        };
-        match address {
-            Ok(channel) => reply.channel = channel,
-            Err(why) => {
-                return (
-                    reply,
-                    Err(Refusal::new(
-                        "invalid_reply_channel",
-                        format!("`reply_channel` must be a channel's name: {why}."),
-                    )),
-                );
-            }
-        }
-        let request = self.request(keys, &mut reply);
+        let (mut reply, read) = Reply::take(&mut keys);
+        let request = read.and_then(|()| self.request(keys, &mut reply));
         (reply, request)
     }
 
@@ -152,6 +156,7 @@ impl Rules {
                 ));
             }
         };
+        check_of_answers(&keys)?;
         let mut request = Request {
             method,
             arguments: keys,
@@ -183,11 +188,7 @@ impl Rules {
                 format!("Slack's Web API has no method {name:.80?}."),
             ));
         };
-        let allowed = |glob: &String| match glob.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => *glob == name,
-        };
-        if !self.methods.iter().any(allowed) {
+        if !is_allowed(&self.methods, &name) {
             let detail = format!(
                 "{name} is not among the methods that slack.send may call ({}); `methods` below [slack] in djangobot.toml lists them.",
                 self.methods.join(", ")
@@ -198,8 +199,60 @@ impl Rules {
     }
 }
 
+/// What only an answer to a command or an interaction has, and what does it in a message.
+const OF_ANSWERS: &[(&str, &str)] = &[
+    (
+        "replace_original",
+        "To change a message that was posted, call chat.update with its `channel` and `ts`",
+    ),
+    (
+        "delete_original",
+        "To delete a message that was posted, call chat.delete with its `channel` and `ts`",
+    ),
+    (
+        "response_type",
+        "To show a message to one person only, call chat.postEphemeral with `user`",
+    ),
+    (
+        "response_url",
+        "That channel is where djangobot posts to the response_url",
+    ),
+];
+
+/// Slack would take no notice of them, and show to all what was meant for one place.
+fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    let is_there = |key: &str| arguments.get(key).is_some_and(|value| !value.is_null());
+    match OF_ANSWERS.iter().find(|(key, _)| is_there(key)) {
+        Some((key, otherwise)) => Err(Refusal::new(
+            "invalid_arguments",
+            format!(
+                "`{key}` is of an answer to a command or a click, and this is a call of Slack's Web API. Answers go to the event's own `reply_channel`, not to slack.send. {otherwise}."
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What Slack would refuse or cut of a post, said before it is sent.
 fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    check_text(arguments)?;
+    let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    });
+    if has_body {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "no_text",
+        "The message has no `text` (nor `blocks`, `attachments` or `markdown_text`).",
+    ))
+}
+
+/// What Slack would refuse or cut of a text.
+pub(crate) fn check_text(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     match arguments.get("text") {
         Some(Value::String(text)) => {
             let length = text.chars().count();
@@ -220,22 +273,25 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
             ));
         }
     }
-    let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
-        None | Some(Value::Null) => false,
-        Some(Value::String(text)) => !text.trim().is_empty(),
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(_) => true,
-    });
-    if has_body {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        "no_text",
-        "The message has no `text` (nor `blocks`, `attachments` or `markdown_text`).",
-    ))
+    Ok(())
 }
 
-fn kind(value: &Value) -> &'static str {
+/// The keys of a message and their values.
+pub(crate) fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
+    let mut json = Vec::new();
+    message.write_json(&mut json);
+    serde_json::from_slice(&json).map_err(|error| {
+        let detail = format!("The message can't be read: {error}.");
+        Refusal::new("invalid_message", detail)
+    })
+}
+
+/// Whether a value says no more than if its key were not there: Python's `None`, an empty text.
+pub(crate) fn is_absent(value: &Value) -> bool {
+    matches!(value, Value::Null) || matches!(value, Value::String(text) if text.is_empty())
+}
+
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -288,6 +344,14 @@ mod tests {
         check(r#"{"blocks":[]}"#, "no_text");
         check(r#"{"text":5}"#, "invalid_text");
         check(r#"{"text":"x","channel":5}"#, "invalid_channel");
+        for (key, _) in OF_ANSWERS {
+            check(
+                &format!(r#"{{"text":"x","{key}":true}}"#),
+                "invalid_arguments",
+            );
+            let update = format!(r#"{{"method":"chat.update","{key}":"x"}}"#);
+            check(&update, "invalid_arguments");
+        }
         check(r#"{"text":"x","method":"no.such"}"#, "unknown_method");
         check(r#"{"method":"admin.users.list"}"#, "method_not_allowed");
         check(
