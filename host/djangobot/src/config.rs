@@ -21,7 +21,7 @@ use crate::address::ListenAddress;
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
 pub(crate) use misplaced::{Misplaced, Setting};
 use slack::SlackSection;
-pub(crate) use slack::{HistorySettings, RotationSettings, SlackSettings, Transport};
+pub(crate) use slack::{HistorySettings, RotationSettings, SlackSettings, Transport, is_allowed};
 
 /// The config file that is read when none is named and it is there.
 pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
@@ -552,4 +552,4 @@ fn suggestion(message: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
