@@ -8,6 +8,7 @@ use djangobot_slack::method;
 use serde_json::{Map, Value};
 
 use super::arguments;
+use crate::config::is_allowed;
 
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
 const MAX_TEXT: usize = 40_000;
@@ -66,7 +67,7 @@ impl Reply {
 
     /// Reads it, and takes `id` and `reply_channel` out of the message. The error says why there is no channel in spite
     /// of the key.
-    fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
+    pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
         let mut reply = Self {
             request: keys.remove("id").unwrap_or(Value::Null),
             ..Self::default()
@@ -206,6 +207,7 @@ impl Rules {
                 ));
             }
         };
+        check_of_answers(&keys)?;
         let mut request = Request {
             method,
             arguments: arguments::convert(method, keys)?,
@@ -238,11 +240,7 @@ impl Rules {
             }
             return Err(Refusal::new("unknown_method", detail));
         };
-        let allowed = |glob: &String| match glob.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => *glob == name,
-        };
-        if !self.methods.iter().any(allowed) {
+        if !is_allowed(&self.methods, &name) {
             let detail = format!(
                 "{name} is not among the methods that slack.send may call ({}); `methods` below [slack] in djangobot.toml lists them.",
                 self.methods.join(", ")
@@ -253,19 +251,43 @@ impl Rules {
     }
 }
 
+/// What only an answer to a command or an interaction has, and what does it in a message.
+const OF_ANSWERS: &[(&str, &str)] = &[
+    (
+        "replace_original",
+        "To change a message that was posted, call chat.update with its `channel` and `ts`",
+    ),
+    (
+        "delete_original",
+        "To delete a message that was posted, call chat.delete with its `channel` and `ts`",
+    ),
+    (
+        "response_type",
+        "To show a message to one person only, call chat.postEphemeral with `user`",
+    ),
+    (
+        "response_url",
+        "That channel is where djangobot posts to the response_url",
+    ),
+];
+
+/// Slack would take no notice of them, and show to all what was meant for one place.
+fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    let is_there = |key: &str| arguments.get(key).is_some_and(|value| !value.is_null());
+    match OF_ANSWERS.iter().find(|(key, _)| is_there(key)) {
+        Some((key, otherwise)) => Err(Refusal::new(
+            "invalid_arguments",
+            format!(
+                "`{key}` is of an answer to a command or a click, and this is a call of Slack's Web API. Answers go to the event's own `reply_channel`, not to slack.send. {otherwise}."
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What Slack would refuse or cut of a post, said before it is sent.
 fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
-    if let Some(Value::String(text)) = arguments.get("text") {
-        let length = text.chars().count();
-        if length > MAX_TEXT {
-            return Err(Refusal::new(
-                "msg_too_long",
-                format!(
-                    "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
-                ),
-            ));
-        }
-    }
+    check_text(arguments)?;
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
         None => false,
         Some(Value::String(text)) => !text.trim().is_empty(),
@@ -281,8 +303,31 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     ))
 }
 
+/// What Slack would refuse or cut of a text.
+pub(crate) fn check_text(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    match arguments.get("text") {
+        Some(Value::String(text)) => {
+            let length = text.chars().count();
+            if length > MAX_TEXT {
+                return Err(Refusal::new(
+                    "msg_too_long",
+                    format!(
+                        "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
+                    ),
+                ));
+            }
+            Ok(())
+        }
+        None | Some(Value::Null) => Ok(()),
+        Some(other) => Err(Refusal::new(
+            "invalid_text",
+            format!("`text` must be a text; it is {}.", kind(other)),
+        )),
+    }
+}
+
 /// The keys of a message and their values.
-fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
+pub(crate) fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
     let mut json = Vec::new();
     message.write_json(&mut json);
     serde_json::from_slice(&json).map_err(|error| {
@@ -292,7 +337,7 @@ fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
 }
 
 /// Whether a value says no more than if its key were not there: Python's `None`, an empty text.
-fn is_absent(value: &Value) -> bool {
+pub(crate) fn is_absent(value: &Value) -> bool {
     matches!(value, Value::Null) || matches!(value, Value::String(text) if text.is_empty())
 }
 
@@ -302,7 +347,7 @@ fn id_in(place: &Map<String, Value>) -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "None",
         Value::Bool(_) => "a boolean",
@@ -370,6 +415,14 @@ mod tests {
         check(r#"{"text":"x","channel":{"id":5}}"#, "invalid_channel");
         check(r#"{"text":"x","channel":{"id":" "}}"#, "invalid_channel");
         check(r#"{"text":"x","channel":{}}"#, "invalid_channel");
+        for (key, _) in OF_ANSWERS {
+            check(
+                &format!(r#"{{"text":"x","{key}":true}}"#),
+                "invalid_arguments",
+            );
+            let update = format!(r#"{{"method":"chat.update","{key}":"x"}}"#);
+            check(&update, "invalid_arguments");
+        }
         check(r#"{"text":"x","method":"no.such"}"#, "unknown_method");
         check(r#"{"method":"admin.users.list"}"#, "method_not_allowed");
         check(
