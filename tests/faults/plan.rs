@@ -224,7 +224,10 @@ impl fmt::Display for Fault {
                 conversation,
                 method,
                 how,
-            } => write!(f, "{kind} of {method} in conversation {conversation}: {how:?}"),
+            } => write!(
+                f,
+                "{kind} of {method} in conversation {conversation}: {how:?}"
+            ),
             Self::Calls { method, how, times } => {
                 write!(f, "{kind} of {method}: {how:?} x {times}")
             }

@@ -29,7 +29,12 @@ pub(crate) async fn all(plan: &Plan, stage: &Stage) {
 pub(crate) fn lift(plan: &Plan, stage: &Stage) {
     stage.control.clear_answers();
     for (number, step) in plan.steps.iter().enumerate() {
-        if let Fault::PoisonCall { conversation, method, how } = &step.fault {
+        if let Fault::PoisonCall {
+            conversation,
+            method,
+            how,
+        } = &step.fault
+        {
             prescribe_poison(stage, *conversation, number, method, *how);
         }
     }

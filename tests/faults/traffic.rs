@@ -96,7 +96,8 @@ fn wished(wish: Wish, number: u64) -> Value {
             method,
             label,
         } => {
-            let message = json!({"method": method, "channel": conversation, "ts": "1.000000", "text": label});
+            let message =
+                json!({"method": method, "channel": conversation, "ts": "1.000000", "text": label});
             (message, label)
         }
     };

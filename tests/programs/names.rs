@@ -51,7 +51,11 @@ async fn what_came_about_after_the_start_is_found_by_its_name() {
     let renamed = control.channel_id("random").unwrap();
     control.rename_channel("random", "renamed").unwrap();
     let zoe = control.add_user("zoe", "Zoe Zimmer");
-    for (channel, expect) in [("newchan", &made), ("#renamed", &renamed), ("newchan", &made)] {
+    for (channel, expect) in [
+        ("newchan", &made),
+        ("#renamed", &renamed),
+        ("newchan", &made),
+    ] {
         let told = world.send(json!(channel)).await;
         assert_eq!(
             (&told["type"], &told["channel"]),
@@ -84,8 +88,12 @@ async fn what_slack_writes_for_a_place_is_one() {
         json!(format!("<#{general}|general>")),
         json!(format!("<#{general}>")),
         json!(format!("https://local-slack.slack.com/archives/{general}")),
-        json!(format!(" https://local-slack.slack.com/archives/{general}/p1234567890123456 ")),
-        json!(format!("https://app.slack.com/client/T0LOCAL0001/{general}")),
+        json!(format!(
+            " https://local-slack.slack.com/archives/{general}/p1234567890123456 "
+        )),
+        json!(format!(
+            "https://app.slack.com/client/T0LOCAL0001/{general}"
+        )),
         json!({"id": general, "name": "general"}),
         json!(" #general\n"),
         json!("General"),
@@ -173,7 +181,7 @@ async fn a_list_that_slack_does_not_give_refuses_no_name() {
     slack.control().answer("conversations.list", refused);
     let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
     let mut app = App::start(&redis.url());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
     let reply = app.new_channel().await;
     for channel in ["general", "@alice"] {
         let message = json!({"text": "hi", "channel": channel, "reply_channel": reply});

@@ -29,7 +29,11 @@ fn broken(status: u16, text: &str) -> Answer {
 async fn hasty(world: &World, seconds: u32) -> Bridge {
     let path = world.folder.path().join("djangobot.toml");
     let toml = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("{toml}\n[slack]\nsend-timeout = {seconds}\n")).unwrap();
+    std::fs::write(
+        &path,
+        format!("{toml}\n[slack]\nsend-timeout = {seconds}\n"),
+    )
+    .unwrap();
     world.bridge().await
 }
 
@@ -40,9 +44,17 @@ async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
     let mut app = world.app();
     let mut replies = Vec::new();
     for (n, channel, message) in [
-        (0, "general", json!({"method": "chat.update", "ts": "1.000001"})),
+        (
+            0,
+            "general",
+            json!({"method": "chat.update", "ts": "1.000001"}),
+        ),
         (1, "random", json!({"method": "chat.postMessage"})),
-        (2, "core-team", json!({"method": "chat.delete", "ts": "1.000001"})),
+        (
+            2,
+            "core-team",
+            json!({"method": "chat.delete", "ts": "1.000001"}),
+        ),
     ] {
         let method = message["method"].as_str().unwrap();
         let answer = match n {
@@ -91,16 +103,31 @@ async fn nothing_is_tried_for_longer_than_the_config_allows() {
     });
     for (method, answer, message, error) in [
         ("*", broken(503, ""), json!({"text": "away"}), "http_status"),
-        ("*", broken(500, ""), json!({"text": "away, and who knows"}), "http_status"),
+        (
+            "*",
+            broken(500, ""),
+            json!({"text": "away, and who knows"}),
+            "http_status",
+        ),
         (
             "conversations.open",
             broken(500, ""),
             json!({"text": "not opened", "channel": "@carol"}),
             "http_status",
         ),
-        ("chat.postMessage", limited, json!({"text": "limited"}), "ratelimited"),
+        (
+            "chat.postMessage",
+            limited,
+            json!({"text": "limited"}),
+            "ratelimited",
+        ),
         // The pause that Slack asked for holds this one, too.
-        ("none", Answer::default(), json!({"text": "limited still"}), "ratelimited"),
+        (
+            "none",
+            Answer::default(),
+            json!({"text": "limited still"}),
+            "ratelimited",
+        ),
     ] {
         world.control.answer(method, answer);
         let reply = app.new_channel().await;
@@ -148,6 +175,9 @@ async fn a_retry_after_of_0_is_no_hot_loop() {
         .await;
         let calls = world.control.calls(Some(method));
         let pauses: Vec<f64> = calls.windows(2).map(|it| it[1].at - it[0].at).collect();
-        assert!(pauses.iter().all(|pause| *pause >= 0.9), "{method}: {pauses:?}");
+        assert!(
+            pauses.iter().all(|pause| *pause >= 0.9),
+            "{method}: {pauses:?}"
+        );
     }
 }

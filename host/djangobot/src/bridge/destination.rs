@@ -142,7 +142,13 @@ mod tests {
     #[test]
     fn names_and_ids_are_told_apart() {
         check(
-            &["general", "#general", " #general ", "# general", "<#general>"],
+            &[
+                "general",
+                "#general",
+                " #general ",
+                "# general",
+                "<#general>",
+            ],
             &Name("general".into()),
         );
         check(

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::BodyFormat;
-use crate::config::Settings;
+use crate::config::{Settings, Transport};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;

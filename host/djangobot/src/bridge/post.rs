@@ -160,7 +160,9 @@ impl Post {
                 }
                 Class::Ambiguous => {
                     record.is_repeat = true;
-                    if let Some(answer) = self.doubted(&error, call, record, since, patience).await? {
+                    if let Some(answer) =
+                        self.doubted(&error, call, record, since, patience).await?
+                    {
                         return Ok(answer);
                     }
                 }

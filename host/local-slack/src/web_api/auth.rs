@@ -36,7 +36,10 @@ pub(super) fn test(request: &mut Request<'_>) -> Result<Body, Refusal> {
         ("user", json!(user.name)),
         ("team_id", json!(workspace.team.id)),
         ("user_id", json!(user.id)),
-        ("is_enterprise_install", json!(lock(&request.core.access).org_wide)),
+        (
+            "is_enterprise_install",
+            json!(lock(&request.core.access).org_wide),
+        ),
     ]);
     if let Some((bot_id, _)) = user.bot() {
         body.insert("bot_id".to_owned(), json!(bot_id));

@@ -16,12 +16,16 @@ async fn channels_and_users_come_about_and_change_without_an_event() {
     assert_eq!(status, 200, "{made}");
     let (_, zoe) = post("user", json!({"name": "zoe", "real_name": "Zoe Zimmer"})).await;
     assert_eq!(
-        post("rename", json!({"channel": "random", "name": "other"})).await.0,
+        post("rename", json!({"channel": "random", "name": "other"}))
+            .await
+            .0,
         200
     );
     assert_eq!(post("deactivate", json!({"user": "bob"})).await.0, 200);
     assert_eq!(
-        post("rename", json!({"channel": "random", "name": "x"})).await.0,
+        post("rename", json!({"channel": "random", "name": "x"}))
+            .await
+            .0,
         404
     );
     assert_eq!(post("deactivate", json!({"user": "nobody"})).await.0, 404);

@@ -25,8 +25,16 @@ const PAGE: u32 = 999;
 
 /// The kinds of conversations: as `conversations.list` names them, and as people do.
 const KINDS: [(ConversationKind, &str, &str); 4] = [
-    (ConversationKind::Channel, "public_channel", "public channels"),
-    (ConversationKind::Private, "private_channel", "private channels"),
+    (
+        ConversationKind::Channel,
+        "public_channel",
+        "public channels",
+    ),
+    (
+        ConversationKind::Private,
+        "private_channel",
+        "private channels",
+    ),
     (ConversationKind::Im, "im", "direct messages"),
     (ConversationKind::Mpim, "mpim", "group messages"),
 ];

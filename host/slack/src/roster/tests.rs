@@ -176,7 +176,11 @@ fn names_are_found_with_their_marks_and_in_any_case() {
 fn an_active_account_goes_before_one_that_left_and_then_a_handle_before_other_names() {
     let roster = small();
     let found = |name| roster.find_user(name).map(|user| user.id().to_owned());
-    assert_eq!(found("alice").as_deref(), Some("U1"), "bob is shown as alice");
+    assert_eq!(
+        found("alice").as_deref(),
+        Some("U1"),
+        "bob is shown as alice"
+    );
     apply(
         &roster,
         json!({"type": "user_change", "user": {"id": "U1", "deleted": true}}),

@@ -365,7 +365,10 @@ impl Drop for Lane {
 fn time_of(incoming: &Incoming) -> Option<u64> {
     match incoming {
         Incoming::Frame(frame) => ts::micros(&frame.event.as_ref().ok()?.text("/event_ts")?),
-        Incoming::Expected(_) | Incoming::Connected(_) | Incoming::Disconnected { .. } => None,
+        Incoming::Expected(_)
+        | Incoming::Connected(_)
+        | Incoming::Deaf
+        | Incoming::Disconnected { .. } => None,
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use djangobot_slack::Roster;
 use djangobot_slack::method::{self, Method};
 use djangobot_slack::roster::{Conversation, List, User};
-use djangobot_slack::Roster;
 use serde_json::{Map, Value};
 
 use super::call::{Call, Record};
@@ -102,7 +102,9 @@ impl Post {
         let roster = self.roster.roster();
         let found = roster.conversations_named(name);
         if found.len() > 1 {
-            let named = list(&found, |it: &Conversation| format!("{} (#{})", it.id(), it.name()));
+            let named = list(&found, |it: &Conversation| {
+                format!("{} (#{})", it.id(), it.name())
+            });
             return Err(ambiguous(&format!("#{name}"), "channels", &named).into());
         }
         match why {

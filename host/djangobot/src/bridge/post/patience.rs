@@ -184,7 +184,11 @@ mod tests {
         assert_eq!(pauses.len(), 20);
         assert!(pauses[0] <= Duration::from_millis(500) && pauses[19] >= Duration::from_secs(15));
         let mut patience = Patience::new(Duration::from_millis(10));
-        assert!(patience.failed(&error()).is_some_and(|pause| pause <= Duration::from_millis(10)));
+        assert!(
+            patience
+                .failed(&error())
+                .is_some_and(|pause| pause <= Duration::from_millis(10))
+        );
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(patience.failed(&error()), None);
         let Unsent::Refused(refusal) = patience.exhausted("it is late") else {

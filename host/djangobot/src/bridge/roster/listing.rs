@@ -116,12 +116,7 @@ impl Listing {
     }
 
     /// A load that began at `began` has ended.
-    pub(super) fn ended(
-        &mut self,
-        list: List,
-        began: Instant,
-        loaded: Result<Loaded, ApiError>,
-    ) {
+    pub(super) fn ended(&mut self, list: List, began: Instant, loaded: Result<Loaded, ApiError>) {
         let is_first = !self.has_ended();
         self.last = Some((began, began.elapsed()));
         self.is_stale = false;
@@ -166,7 +161,10 @@ mod tests {
     #[test]
     fn a_list_is_due_sooner_the_better_the_reason() {
         let mut listing = Listing::default();
-        assert!(listing.due(&pauses()) <= Instant::now(), "at first, at once");
+        assert!(
+            listing.due(&pauses()) <= Instant::now(),
+            "at first, at once"
+        );
         let began = Instant::now();
         listing.ended(List::Users, began, Ok(Loaded::default()));
         let after = |listing: &Listing| (listing.due(&pauses()) - began).as_secs();

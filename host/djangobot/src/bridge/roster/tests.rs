@@ -103,10 +103,7 @@ impl RosterKeeper {
     }
 
     async fn search_channel(&self, name: &str) -> Search<djangobot_slack::roster::Conversation> {
-        soon(self.search(List::Conversations, |roster| {
-            roster.find_conversation(name)
-        }))
-        .await
+        soon(self.search(List::Conversations, |roster| roster.find_conversation(name))).await
     }
 }
 
@@ -138,7 +135,13 @@ async fn a_stop_lets_go_of_all_who_wait_for_the_roster() {
         );
         if connects {
             upkeep.connect();
-            soon(upkeep.slack.control().wait_for_calls("conversations.list", 1)).await;
+            soon(
+                upkeep
+                    .slack
+                    .control()
+                    .wait_for_calls("conversations.list", 1),
+            )
+            .await;
         }
         upkeep.stop.cancel();
         let search = upkeep.keeper.search_user("nobody");
@@ -247,7 +250,11 @@ async fn many_who_miss_names_share_one_load() {
     }
     let lists = control.calls(Some("conversations.list")).len();
     assert!(lists <= 3, "50 searches made {lists} calls");
-    assert_eq!(control.calls(Some("users.list")).len(), 1, "no user is missed");
+    assert_eq!(
+        control.calls(Some("users.list")).len(),
+        1,
+        "no user is missed"
+    );
 }
 
 #[tokio::test]
@@ -277,11 +284,18 @@ async fn ids_of_events_that_are_not_known_are_asked_for() {
     let control = upkeep.slack.control();
     upkeep.connect();
     upkeep.keeper.loaded().await;
-    let (channel, user) = (control.add_channel("newchan"), control.add_user("zoe", "Zoe"));
+    let (channel, user) = (
+        control.add_channel("newchan"),
+        control.add_user("zoe", "Zoe"),
+    );
     let message = json!({"type": "message", "channel": channel, "user": user, "text": "hi"});
     upkeep.keeper.apply(&Event::from_value(&message).unwrap());
     soon(async {
-        while upkeep.keeper.roster().find_conversation("newchan").is_none()
+        while upkeep
+            .keeper
+            .roster()
+            .find_conversation("newchan")
+            .is_none()
             || upkeep.keeper.roster().find_user("zoe").is_none()
         {
             tokio::time::sleep(Duration::from_millis(1)).await;

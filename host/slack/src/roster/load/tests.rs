@@ -340,12 +340,26 @@ async fn an_odd_entry_costs_itself_and_not_its_list() {
         json!(all)
     };
     for (method, key, good) in [
-        ("conversations.list", "channels", json!({"id": "C1", "name": "general", "is_channel": true})),
+        (
+            "conversations.list",
+            "channels",
+            json!({"id": "C1", "name": "general", "is_channel": true}),
+        ),
         ("users.list", "members", user("U1", "alice", "")),
-        ("usergroups.list", "usergroups", json!({"id": "S1", "handle": "ops", "name": "Operators"})),
+        (
+            "usergroups.list",
+            "usergroups",
+            json!({"id": "S1", "handle": "ops", "name": "Operators"}),
+        ),
     ] {
         let body = Some(json!({"ok": true, key: among(good)}));
-        control.answer(method, Answer { body, ..Answer::default() });
+        control.answer(
+            method,
+            Answer {
+                body,
+                ..Answer::default()
+            },
+        );
     }
     let roster = Roster::new();
     soon(load_all(&roster, &api, &Pacer::default(), &|_| {}))
@@ -391,8 +405,14 @@ async fn where_workspaces_are_not_listed_the_one_of_the_token_is_named() {
     .await;
     let control = slack.control();
     for answer in [
-        Answer { error: Some("unknown_method".into()), ..Answer::default() },
-        Answer { body: Some(json!({"ok": true, "teams": []})), ..Answer::default() },
+        Answer {
+            error: Some("unknown_method".into()),
+            ..Answer::default()
+        },
+        Answer {
+            body: Some(json!({"ok": true, "teams": []})),
+            ..Answer::default()
+        },
     ] {
         control.answer("auth.teams.list", answer);
         let roster = Roster::new();
