@@ -33,4 +33,5 @@ mod refusals;
 mod sending;
 mod stops;
 mod transports;
+mod unread;
 mod worker;

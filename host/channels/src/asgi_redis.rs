@@ -125,8 +125,17 @@ return #left
 /// Ends what was taken: out of the processing key, and the payload with it.
 pub(crate) const FINISH: &str = "for _, key in ipairs(ARGV) do redis.call('ZREM', KEYS[1], key); redis.call('DEL', key) end return #ARGV";
 
-/// Takes back what was appended and not yet read.
-pub(crate) const WITHDRAW: &str = "for _, key in ipairs(ARGV) do if redis.call('LREM', KEYS[1], -1, key) > 0 then redis.call('DEL', key) end end return #ARGV";
+/// Takes back what was appended and not yet read; answers how many that were.
+pub(crate) const WITHDRAW: &str = r"
+local removed = 0
+for _, key in ipairs(ARGV) do
+    if redis.call('LREM', KEYS[1], -1, key) > 0 then
+        redis.call('DEL', key)
+        removed = removed + 1
+    end
+end
+return removed
+";
 
 static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {

@@ -99,6 +99,16 @@ pub trait ChannelLayer: Send + Sync + 'static {
         id: &ReceiverId,
     ) -> Result<Arc<dyn Receiver>, LayerError>;
 
+    /// How long a message waits on a channel before it is lost; `None` where the layer keeps none.
+    fn expiry(&self) -> Option<Duration>;
+
+    /// Takes back those of `members` that lie on `channel` still; says of each whether it did. Nobody reads them then.
+    async fn withdraw(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<Vec<bool>, LayerError>;
+
     /// How many messages wait on `channel`, where the layer keeps any.
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError>;
 

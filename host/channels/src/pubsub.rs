@@ -244,6 +244,19 @@ impl ChannelLayer for PubSub {
         Ok(reader)
     }
 
+    fn expiry(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Nothing lies here.
+    async fn withdraw(
+        &self,
+        _channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<Vec<bool>, LayerError> {
+        Ok(vec![false; members.len()])
+    }
+
     async fn depth(&self, _channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         Ok(None)
     }

@@ -132,8 +132,6 @@ impl<D: Dialect> Queues<D> {
         }
         let mut failure = None;
         let mut sum = Appended::default();
-        // What waits on each host, as it said last.
-        let mut waiting = vec![0; servers.len()];
         loop {
             let round = deal.round();
             if round.is_empty() {
@@ -151,7 +149,6 @@ impl<D: Dialect> Queues<D> {
                     Ok(appended) => {
                         deal.took(*host, appended.accepted);
                         sum.expired += appended.expired;
-                        waiting[*host] = appended.waiting;
                         if appended.accepted < members.len() {
                             out.push(*host);
                         }
@@ -179,11 +176,7 @@ impl<D: Dialect> Queues<D> {
         }
         match (deal.accepted(), failure) {
             (0, Some(error)) if !whole.members.is_empty() => Err(error),
-            (accepted, _) => Ok(Appended {
-                accepted,
-                waiting: waiting.iter().sum(),
-                ..sum
-            }),
+            (accepted, _) => Ok(Appended { accepted, ..sum }),
         }
     }
 
@@ -349,12 +342,23 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             // Nothing is sent; the servers say whether they would take something.
             servers if members.is_empty() => {
                 let asked = servers.iter().map(|server| self.append(server, &whole));
-                let mut answers = join_all(asked).await;
-                answers.sort_by_key(Result::is_err);
-                answers
-                    .into_iter()
-                    .next()
-                    .unwrap_or(Ok(Appended::default()))?
+                let answers = join_all(asked).await;
+                let mut sum = None;
+                let mut failure = None;
+                for answer in answers {
+                    match answer {
+                        Ok(it) => {
+                            let all = sum.get_or_insert_with(Appended::default);
+                            all.expired += it.expired;
+                            all.waiting += it.waiting;
+                        }
+                        Err(error) => failure = Some(error),
+                    }
+                }
+                match (sum, failure) {
+                    (None, Some(error)) => return Err(error),
+                    (sum, _) => sum.unwrap_or_default(),
+                }
             }
             [server] => self.append(server, &whole).await?,
             _ => self.spread(&whole).await?,
@@ -363,7 +367,8 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             accepted: appended.accepted,
             receivers: None,
             expired: appended.expired,
-            waiting: Some(appended.waiting),
+            // Those that were passed over were not asked.
+            waiting: (servers.len() == 1 || members.is_empty()).then_some(appended.waiting),
         })
     }
 
@@ -456,6 +461,39 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         };
         // Channels_redis's own senders hash the full name, so replies may lie on any host: all are read.
         Ok(self.local.receiver(channel, &settings, open))
+    }
+
+    fn expiry(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.shared.config.expiry))
+    }
+
+    async fn withdraw(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<Vec<bool>, LayerError> {
+        let queue = format!("{}{}", self.shared.config.prefix, channel.queue());
+        let mut pipeline = redis::Pipeline::with_capacity(members.len());
+        for member in members {
+            pipeline.add_command(D::withdraw(&Append {
+                config: &self.shared.config,
+                queue: &queue,
+                name: channel.queue(),
+                capacity: 0,
+                now: 0,
+                scores: &[],
+                members: &[member],
+            }));
+        }
+        // Which host has one is not known.
+        let servers = self.servers(channel);
+        let answers = try_join_all(servers.iter().map(|server| server.pipeline(&pipeline))).await?;
+        let was_there = |nth: usize| {
+            answers
+                .iter()
+                .any(|host| matches!(host.get(nth), Some(Value::Int(1..))))
+        };
+        Ok((0..members.len()).map(was_there).collect())
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {

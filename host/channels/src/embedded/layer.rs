@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -352,6 +353,26 @@ impl ChannelLayer for EmbeddedLayer {
             closed: &self.queues.closed,
         };
         Ok(self.local.receiver(channel, &settings, open))
+    }
+
+    fn expiry(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.queues.options.expiry))
+    }
+
+    async fn withdraw(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<Vec<bool>, LayerError> {
+        let key = self.queues.key(channel);
+        let removed = self.queues.with(|keyspace| {
+            keyspace.edit(&key, Absent::Leave, |set: &mut SortedSet| {
+                let removed = members.iter().map(|Member(it)| set.remove(it).is_some());
+                removed.collect()
+            })
+        })?;
+        let removed: Option<Vec<bool>> = removed.map_err(|refusal| self.queues.refused(refusal))?;
+        Ok(removed.unwrap_or_else(|| vec![false; members.len()]))
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {

@@ -8,11 +8,13 @@
 //! disk has it.
 
 mod courier;
+mod lying;
 mod portion;
 mod queue;
 mod spiller;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -123,6 +125,7 @@ impl Deliveries {
     pub(crate) async fn drain(mut self, limit: Duration) -> usize {
         for queue in self.queues.values() {
             queue.lock().closed = true;
+            queue.closing.cancel();
             queue.filled.notify_one();
             queue.pressed.notify_one();
         }

@@ -198,6 +198,32 @@ impl Spool {
         self.judge(buried)
     }
 
+    /// Forgets the events of `channel` with the numbers `seqs`; gives how many there were.
+    pub(crate) async fn remove(&self, channel: &str, seqs: Vec<u64>) -> Result<u64, JournalError> {
+        if seqs.is_empty() {
+            return Ok(0);
+        }
+        let (shared, channel) = (self.shared.clone(), channel.to_owned());
+        let removed = self
+            .journal
+            .write(move |database| {
+                let mut delete = database
+                    .prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING length(member)")?;
+                let (mut count, mut bytes) = (0, 0);
+                for seq in seqs {
+                    let size: Option<u64> = delete.query_row([seq], |row| row.get(0)).optional()?;
+                    count += u64::from(size.is_some());
+                    bytes += size.map_or(0, |size| size + ROW);
+                }
+                if let Some(all) = shared.sizes().by_channel.get_mut(channel.as_str()) {
+                    *all = all.saturating_sub(bytes);
+                }
+                Ok(count)
+            })
+            .await;
+        self.judge(removed)
+    }
+
     /// A write that failed was undone, and our figures were not.
     fn judge<T>(&self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
         if outcome.is_err() {

@@ -7,8 +7,10 @@ use djangobot_channels::{ChannelLayer, LayerError, Member, Sent, Wire};
 use djangobot_slack::Backoff;
 use metrics::{Counter, Gauge, Histogram};
 
+use super::lying::Outgoing;
 use super::portion::Portion;
 use super::queue::{Held, Queue};
+use super::unread::Reading;
 use crate::bridge::spool::{Entry, Spool};
 use crate::config::Unread;
 use crate::listener::Readiness;
@@ -59,6 +61,19 @@ enum Stuck {
     Refused,
 }
 
+/// What a courier does next.
+enum Next {
+    /// The queue is closed and empty.
+    End,
+    /// The queue is closed and stuck, and its policy is to keep nothing.
+    Abandon,
+    /// Nobody reads the channel, so that only as many events as this may lie there.
+    Unread(usize),
+    /// Events behind this number are on the disk.
+    Disk(u64),
+    Idle,
+}
+
 /// What keeps the layer from taking a batch.
 enum Fault {
     /// The layer, or the whole channel: nothing is taken just now.
@@ -67,8 +82,8 @@ enum Fault {
     Batch(LayerError),
 }
 
-/// Events with their numbers, as they go to the layer.
-type Batch = Vec<(u64, Member)>;
+/// Events as they go to the layer.
+pub(super) type Batch = Vec<Outgoing>;
 
 impl Courier {
     pub(super) async fn run(self) {
@@ -81,8 +96,9 @@ impl Courier {
         let mut portion = Portion::new();
         // How often the event at the front was refused alone.
         let mut alone = (0, 0);
-        while let Some(batch) = self.front(limit, portion.bytes()).await {
-            let members: Vec<Member> = batch.iter().map(|(_, member)| member.clone()).collect();
+        let mut reading = Reading::new();
+        while let Some(batch) = self.front(&mut reading, (limit, portion.bytes())).await {
+            let members: Vec<Member> = batch.iter().map(|event| event.member.clone()).collect();
             let outcome = match self.send(&members).await {
                 Ok(sent) => Ok(sent),
                 Err(error) => Err(self.blame(error).await),
@@ -97,10 +113,10 @@ impl Courier {
                 }
             }
             let (accepted, now_stuck) = judge(&outcome, batch.len());
-            let left = match accepted.checked_sub(1).and_then(|last| batch.get(last)) {
-                Some((upto, _)) => self.delivered(*upto, accepted).await,
-                None => self.queue.lock().left(),
-            };
+            let lies = outcome.as_ref().ok().and_then(|sent| sent.waiting);
+            let taken = batch.get(..accepted).unwrap_or(&batch);
+            self.put(&mut reading, taken, lies).await;
+            let left = self.queue.lock().left();
             // Of several events a broadcast says only that one of them reached nobody; of one it says all.
             limit = if now_stuck == Some(Stuck::Nobody) {
                 1
@@ -111,7 +127,7 @@ impl Courier {
             if let Err(Fault::Batch(error)) = &outcome {
                 self.errors.increment(1);
                 match &batch[..] {
-                    [(seq, member)] => {
+                    [Outgoing { seq, member, .. }] => {
                         alone = if alone.0 == *seq {
                             (*seq, alone.1 + 1)
                         } else {
@@ -122,7 +138,9 @@ impl Courier {
                         } else {
                             TRIES_CUT
                         };
-                        if alone.1 >= tries && self.bury(*seq, member, error, alone.1).await {
+                        if alone.1 >= tries
+                            && self.bury(&reading, (*seq, member), error, alone.1).await
+                        {
                             portion.blamed_on_one();
                             refused.succeeded();
                             continue;
@@ -141,7 +159,7 @@ impl Courier {
             }
             self.queue.set_stuck(now_stuck.is_some());
             let Some(reason) = now_stuck else {
-                if stuck.take().is_some() {
+                if stuck.take().is_some() && !reading.is_unread() {
                     tracing::info!(channel = %self.queue.channel, waiting = left, "the channel takes events again");
                 }
                 away.succeeded();
@@ -178,7 +196,7 @@ impl Courier {
     }
 
     /// One call of the layer. What had expired there is counted and told of.
-    async fn send(&self, members: &[Member]) -> Result<Sent, LayerError> {
+    pub(super) async fn send(&self, members: &[Member]) -> Result<Sent, LayerError> {
         let sent = self.layer.send(&self.queue.channel, members).await?;
         if sent.expired > 0 {
             self.expired.increment(sent.expired);
@@ -211,7 +229,13 @@ impl Courier {
     }
 
     /// Makes an event that the layer does not take a dead letter; says whether the disk has it.
-    async fn bury(&self, seq: u64, member: &Member, error: &LayerError, tries: u32) -> bool {
+    async fn bury(
+        &self,
+        reading: &Reading,
+        (seq, member): (u64, &Member),
+        error: &LayerError,
+        tries: u32,
+    ) -> bool {
         let channel = self.queue.channel.as_str();
         let size = member.0.len();
         let detail = match error.refusal() {
@@ -248,56 +272,84 @@ impl Courier {
             dead_letter = id,
             "an event was not put on the channel layer: {detail} Kept as dead letter {id} (djangobot dead-letters shows it)."
         );
-        self.settled(seq).await;
+        // Of an unread channel, what lies before it in the layer stays on the disk until it is read.
+        if !reading.is_unread() {
+            self.settled(seq).await;
+        }
         true
     }
 
     /// The oldest events, once there are any; `None` when the queue is closed and nothing of it is in memory.
-    async fn front(&self, limit: usize, bytes: usize) -> Option<Batch> {
+    async fn front(&self, reading: &mut Reading, (limit, bytes): (usize, usize)) -> Option<Batch> {
         let queue = &self.queue;
         loop {
-            let behind = {
+            if !reading.is_unread() && self.due(reading).is_some_and(|rest| rest.is_zero()) {
+                self.look(reading).await;
+            }
+            let next = {
                 let mut waiting = queue.lock();
                 if waiting.closed && waiting.events.is_empty() {
+                    Next::End
+                } else if waiting.closed && waiting.stuck && queue.unread != Unread::Hold {
+                    Next::Abandon
+                } else if let Some(window) = reading.window {
+                    Next::Unread(window)
+                } else if waiting.is_spooling() {
+                    Next::Disk(waiting.settled)
+                } else if waiting.events.is_empty() {
+                    Next::Idle
+                } else {
+                    let freshen = |event: &mut Held| self.freshen(event);
+                    return Some(Queue::front(&mut waiting, (limit, bytes), freshen));
+                }
+            };
+            let batch = match next {
+                Next::End => {
+                    self.leave(reading).await;
                     return None;
                 }
-                if waiting.closed && waiting.stuck && queue.unread != Unread::Hold {
-                    drop(waiting);
+                Next::Abandon => {
                     queue.abandon();
                     return None;
                 }
-                if !waiting.is_spooling() && !waiting.events.is_empty() {
-                    return Some(Queue::front(&mut waiting, (limit, bytes), |event| {
-                        self.freshen(event)
-                    }));
+                Next::Unread(window) => self.front_unread(reading, window, (limit, bytes)).await,
+                Next::Disk(after) => self.read_back(after, (limit, bytes), true).await,
+                Next::Idle => {
+                    self.idle(reading).await;
+                    None
                 }
-                waiting.is_spooling().then_some(waiting.settled)
             };
-            match behind {
-                None => self.idle().await,
-                Some(after) => {
-                    if let Some(batch) = self.read_back(after, (limit, bytes)).await {
-                        return Some(batch);
-                    }
-                }
+            if batch.is_some() {
+                return batch;
             }
         }
     }
 
-    /// Waits for something to do. What the disk would not let go of is tried again meanwhile.
-    async fn idle(&self) {
+    /// Waits for something to do. What the disk would not let go of is tried again meanwhile, and what lies in the layer is
+    /// looked at in time.
+    async fn idle(&self, reading: &Reading) {
         let filled = self.queue.filled.notified();
         let unforgotten = self.queue.lock().unforgotten;
-        let Some(upto) = unforgotten else {
+        let rest = unforgotten.map(|_| FORGET_AGAIN);
+        let rest = rest.into_iter().chain(self.due(reading)).min();
+        let Some(rest) = rest else {
             return filled.await;
         };
-        if tokio::time::timeout(FORGET_AGAIN, filled).await.is_err() {
+        if tokio::time::timeout(rest, filled).await.is_err()
+            && let Some(upto) = unforgotten
+        {
             forget(&self.spool, &self.queue, upto).await;
         }
     }
 
-    /// The oldest events on the disk; `None` to look anew.
-    async fn read_back(&self, after: u64, (limit, bytes): (usize, usize)) -> Option<Batch> {
+    /// The oldest events on the disk behind number `after`; `None` to look anew. Where all up to `after` is `settled`, so is
+    /// what can't be delivered.
+    pub(super) async fn read_back(
+        &self,
+        after: u64,
+        (limit, bytes): (usize, usize),
+        settled: bool,
+    ) -> Option<Batch> {
         let channel = self.queue.channel.as_str();
         let newest = self.queue.lock().newest_on_disk;
         let entries = match self.spool.read(channel, after, limit, bytes).await {
@@ -309,8 +361,10 @@ impl Courier {
             }
         };
         let Some(last) = entries.last().map(|entry| entry.seq) else {
-            // They made room for others.
-            self.settled(newest).await;
+            if settled {
+                // They made room for others.
+                self.settled(newest).await;
+            }
             return None;
         };
         let wire = self.layer.wire();
@@ -318,20 +372,24 @@ impl Courier {
             .iter()
             .filter_map(|entry| self.member(entry, wire))
             .collect();
-        if batch.is_empty() {
+        if batch.is_empty() && settled {
             self.settled(last).await;
-            return None;
         }
-        Some(batch)
+        (!batch.is_empty()).then_some(batch)
     }
 
     /// An event of the disk as the layer's readers take it: as it lay there, or made anew where the layer is another one
     /// or the member is too old.
-    fn member(&self, entry: &Entry, wire: Wire) -> Option<(u64, Member)> {
+    fn member(&self, entry: &Entry, wire: Wire) -> Option<Outgoing> {
+        let outgoing = |member| Outgoing {
+            seq: entry.seq,
+            id: entry.id.clone(),
+            member,
+        };
         let layer = &*self.layer;
         let written = entry.wire.parse::<Wire>().ok();
         if written == Some(wire) && layer.seal_lifetime().is_none() {
-            return Some((entry.seq, entry.member.clone()));
+            return Some(outgoing(entry.member.clone()));
         }
         let payload = match written {
             Some(written) if written == wire => layer.unseal(&entry.member).ok(),
@@ -356,7 +414,7 @@ impl Courier {
                 "an event in the spool can't be opened, and is given up: it was written for another channel layer, with an encryption key that this one does not have"
             );
         }
-        Some((entry.seq, member?))
+        member.map(outgoing)
     }
 
     /// Makes a member anew where readers would soon refuse it for its age.
@@ -370,13 +428,8 @@ impl Courier {
         }
     }
 
-    async fn delivered(&self, upto: u64, count: usize) -> u64 {
-        self.delivered.increment(count as u64);
-        self.settled(upto).await
-    }
-
     /// All events up to number `upto` are done with; gives how many are left.
-    async fn settled(&self, upto: u64) -> u64 {
+    pub(super) async fn settled(&self, upto: u64) -> u64 {
         let settled = self.queue.settle(upto);
         for mut event in settled.gone {
             self.latency.record(event.arrived.elapsed().as_secs_f64());

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use djangobot_channels::{ChannelName, Member};
 use metrics::{Counter, Gauge};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use super::lying::Outgoing;
 use crate::bridge::custody::Custody;
 use crate::config::Unread;
 
@@ -31,6 +33,8 @@ pub(super) struct Queue {
     pub(super) pressed: Notify,
     /// Told when there may be room again, or none can be hoped for.
     pub(super) room: Notify,
+    /// Cancelled when no more events come.
+    pub(super) closing: CancellationToken,
     pub(super) held: Gauge,
     pub(super) discarded: Counter,
 }
@@ -107,6 +111,7 @@ impl Queue {
             filled: Notify::new(),
             pressed: Notify::new(),
             room: Notify::new(),
+            closing: CancellationToken::new(),
             held,
             discarded,
         }
@@ -215,7 +220,7 @@ impl Queue {
         waiting: &mut Waiting,
         (limit, most): (usize, usize),
         freshen: impl Fn(&mut Held),
-    ) -> Vec<(u64, Member)> {
+    ) -> Vec<Outgoing> {
         let mut bytes = 0;
         let batch: Vec<_> = waiting
             .events
@@ -228,7 +233,11 @@ impl Queue {
             })
             .map(|event| {
                 freshen(event);
-                (event.seq, event.member.clone())
+                Outgoing {
+                    seq: event.seq,
+                    id: event.id.clone(),
+                    member: event.member.clone(),
+                }
             })
             .collect();
         waiting.sending = batch.len();
@@ -265,6 +274,20 @@ impl Queue {
         self.room.notify_one();
         self.filled.notify_one();
         (gone, settled)
+    }
+
+    /// Notes that `count` events with the numbers from `first` to `last`, which had gone to the layer, are on the disk
+    /// again, before all that waits.
+    pub(super) fn take_back(&self, first: u64, last: u64, count: u64) {
+        let mut waiting = self.lock();
+        let before = first.saturating_sub(1);
+        waiting.settled = waiting.settled.min(before);
+        waiting.forgotten = waiting.forgotten.min(before);
+        waiting.handed = waiting.handed.max(last);
+        waiting.newest_on_disk = waiting.newest_on_disk.max(last);
+        waiting.on_disk += count;
+        drop(waiting);
+        self.pressed.notify_one();
     }
 
     /// Notes that the disk took nothing.

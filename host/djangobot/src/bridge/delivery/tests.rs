@@ -82,6 +82,16 @@ impl ChannelLayer for Switched {
     ) -> Result<Arc<dyn Receiver>, LayerError> {
         self.layer.receiver(channel, id).await
     }
+    fn expiry(&self) -> Option<Duration> {
+        self.layer.expiry()
+    }
+    async fn withdraw(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<Vec<bool>, LayerError> {
+        self.layer.withdraw(channel, members).await
+    }
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         self.layer.depth(channel).await
     }
@@ -100,6 +110,8 @@ struct Bench {
     folder: tempfile::TempDir,
     mood: Arc<AtomicU8>,
     capacity: usize,
+    /// Seconds.
+    expiry: u64,
 }
 
 /// A run on a bench.
@@ -119,12 +131,14 @@ impl Bench {
             folder: tempfile::tempdir().unwrap(),
             mood: Arc::default(),
             capacity,
+            expiry: 60,
         }
     }
 
     fn layer(&self) -> EmbeddedLayer {
         self.server.layer_with(LayerOptions {
             capacities: djangobot_channels::capacity::Capacities::new(self.capacity),
+            expiry: self.expiry,
             ..LayerOptions::default()
         })
     }
@@ -353,4 +367,72 @@ async fn what_was_delivered_and_could_not_be_forgotten_is_as_soon_as_the_disk_le
         .await
         .unwrap();
     assert_eq!(run.drain().await, 0);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_waits_on_the_disk_longer_than_the_layer_keeps_it() {
+    let mut bench = Bench::new(1000).await;
+    bench.expiry = 2;
+    let mut run = bench.run(&[], 100).await;
+    for n in 0..40 {
+        is_safe(run.push("slack.message", n).await).await;
+    }
+    let depth = async || bench.layer().depth(&name("slack.message")).await.unwrap();
+    assert_eq!(depth().await, Some(40));
+    // Two and a half times the expiry, with more coming meanwhile.
+    for n in 40..60 {
+        is_safe(run.push("slack.message", n).await).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(depth().await <= Some(1), "one shows whether a reader comes");
+    let expect: Vec<i64> = (0..60).collect();
+    assert_eq!(bench.take("slack.message", 60).await, expect);
+    assert_eq!(depth().await, Some(0));
+    // Read, it is a channel like any other.
+    for n in 60..80 {
+        is_safe(run.push("slack.message", n).await).await;
+    }
+    assert_eq!(
+        bench.take("slack.message", 20).await,
+        (60..80).collect::<Vec<_>>()
+    );
+    assert_eq!(run.drain().await, 0);
+}
+
+#[tokio::test]
+async fn a_slow_reader_loses_nothing_and_gets_nothing_twice() {
+    let mut bench = Bench::new(1000).await;
+    bench.expiry = 2;
+    let mut run = bench.run(&[], 100).await;
+    for n in 0..30 {
+        is_safe(run.push("slack.message", n).await).await;
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..30 {
+        numbers.extend(bench.take("slack.message", 1).await);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert_eq!(numbers, (0..30).collect::<Vec<_>>());
+    assert_eq!(run.drain().await, 0);
+}
+
+#[tokio::test]
+async fn what_nobody_read_before_a_stop_comes_after_the_next_start_once() {
+    let mut bench = Bench::new(1000).await;
+    bench.expiry = 2;
+    let mut run = bench.run(&[], 100).await;
+    for n in 0..10 {
+        is_safe(run.push("slack.message", n).await).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(run.drain().await, 0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let run = bench.run(&[], 100).await;
+    assert_eq!(
+        bench.take("slack.message", 10).await,
+        (0..10).collect::<Vec<_>>()
+    );
+    assert_eq!(run.drain().await, 0);
+    let left = bench.layer().depth(&name("slack.message")).await.unwrap();
+    assert_eq!(left, Some(0));
 }

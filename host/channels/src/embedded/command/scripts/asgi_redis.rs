@@ -139,15 +139,17 @@ pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Re
     let [queue] = call.keys else {
         return Err(BAD_ARGUMENTS);
     };
+    let mut count = 0;
     for key in call.arguments {
         let removed = keyspace.edit(queue, Absent::Leave, |list: &mut List| {
             list.remove_last(key)
         })?;
         if removed.unwrap_or(false) {
             keyspace.remove(key);
+            count += 1;
         }
     }
-    Ok(Reply::count(call.arguments.len()))
+    Ok(Reply::count(count))
 }
 
 /// Counts `more` for a channel, for an hour, and for all of them, for a day.

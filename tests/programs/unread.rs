@@ -1,0 +1,109 @@
+//! A worker that is away for longer than the layer keeps messages gets all of them when it comes back.
+
+use std::time::Duration;
+
+use djangobot_tests::Redis;
+use serde_json::{Value, json};
+
+use crate::app::{App, host};
+use crate::bridge::{Bridge, slack};
+use crate::faults::emit;
+
+const CORE: &str = "channels_redis.core.RedisChannelLayer";
+const CHANNELS1: &str = "asgi_redis.RedisChannelLayer";
+
+/// A config file for a layer that keeps messages for 4 seconds.
+fn config(backend: &str, options: &str, redis: &Redis) -> String {
+    format!(
+        "[layer]\nbackend = \"{backend}\"\nformat = \"flat\"\nconfig = {{ hosts = [\"{}\"], expiry = 4, capacity = 1000{options} }}\n",
+        redis.url()
+    )
+}
+
+/// The numbers in `count` messages of `slack.numbered`.
+async fn numbers(app: &mut App, count: usize) -> Vec<u64> {
+    let messages = app.take("slack.numbered", count).await;
+    messages
+        .iter()
+        .map(|message: &Value| message["n"].as_u64().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_worker_that_was_away_for_longer_than_the_expiry_reads_everything() {
+    for (backend, options) in [
+        (CORE, ""),
+        (CORE, ", symmetric_encryption_keys = [\"a key\"]"),
+        (CHANNELS1, ""),
+    ] {
+        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("djangobot.toml");
+        std::fs::write(file, config(backend, options, &redis)).unwrap();
+        let control = slack.control();
+        let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+        emit(&control, "numbered", 0..150);
+        bridge.line("no worker reads the channel").await;
+        // Twice the expiry, with more on the way.
+        for n in 150..170 {
+            emit(&control, "numbered", n..n + 1);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        let mut app = match backend {
+            CORE => {
+                let mut config = json!({"hosts": [host(&redis.url())], "expiry": 4});
+                if !options.is_empty() {
+                    config["symmetric_encryption_keys"] = json!(["a key"]);
+                }
+                App::with_config(&config)
+            }
+            _ => App::channels1(&redis.url()),
+        };
+        app.receive(&["slack.numbered"]).await;
+        assert_eq!(
+            numbers(&mut app, 170).await,
+            (0..170).collect::<Vec<_>>(),
+            "{backend}{options}"
+        );
+        emit(&control, "numbered", 170..180);
+        assert_eq!(numbers(&mut app, 10).await, (170..180).collect::<Vec<_>>());
+        let expired = "djangobot_expired_total{channel=\"slack.numbered\"}";
+        assert_eq!(bridge.metric(expired).await, 0.0);
+        assert!(app.left("slack.numbered").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn neither_does_a_kill_of_the_bridge_lose_what_nobody_read() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("djangobot.toml");
+    std::fs::write(file, config(CORE, "", &redis)).unwrap();
+    let control = slack.control();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    emit(&control, "numbered", 0..30);
+    bridge.line("no worker reads the channel").await;
+    bridge.kill().await;
+    drop(bridge);
+    // All that lay in the layer has expired.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(redis.cli(&["exists", "asgislack.numbered"]), "0");
+    let _bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    let mut app = App::with_config(&json!({"hosts": [host(&redis.url())], "expiry": 4}));
+    app.receive(&["slack.numbered"]).await;
+    assert_eq!(numbers(&mut app, 30).await, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_expires_all_the_same_is_counted_and_told() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("djangobot.toml");
+    std::fs::write(file, config(CORE, "", &redis)).unwrap();
+    // Another program left it there.
+    redis.cli(&["zadd", "asgislack.numbered", "1000", "123456789012old"]);
+    let control = slack.control();
+    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    emit(&control, "numbered", 0..1);
+    bridge.line("for longer than its expiry").await;
+    bridge
+        .metric_is("djangobot_expired_total{channel=\"slack.numbered\"}", 1.0)
+        .await;
+}
