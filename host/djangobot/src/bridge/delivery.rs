@@ -11,6 +11,7 @@ mod courier;
 mod lying;
 mod portion;
 mod queue;
+mod refused;
 mod spiller;
 #[cfg(test)]
 mod tests;

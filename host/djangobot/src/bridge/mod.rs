@@ -39,6 +39,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::BodyFormat;
 use crate::config::{Settings, Transport};
+use crate::cure;
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;
@@ -380,11 +381,12 @@ async fn watch_layer(
         };
         match (&answer, &last) {
             (Ok(()), Some(Err(_))) => tracing::info!("the channel layer does its work again"),
-            (Err(error), None | Some(Ok(()))) => {
-                tracing::error!("{error}; what the app sends waits there until it does")
-            }
-            (Err(error), Some(Err(before))) if error.refusal() != before.refusal() => {
-                tracing::error!("{error}; what the app sends waits there until it does")
+            (Err(error), before) => {
+                let before = before.as_ref().and_then(|it| it.as_ref().err());
+                if before.is_none_or(|before| before.refusal() != error.refusal()) {
+                    let cure = cure::of_layer(error);
+                    tracing::error!(%cure, "{error}; what the app sends waits there until it does");
+                }
             }
             _ => {}
         }

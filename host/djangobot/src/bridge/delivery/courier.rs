@@ -8,30 +8,23 @@ use djangobot_slack::Backoff;
 use metrics::{Counter, Gauge, Histogram};
 
 use super::lying::Outgoing;
-use super::portion::Portion;
 use super::queue::{Held, Queue};
+use super::refused::{Fault, Trial};
 use super::unread::Reading;
 use crate::bridge::spool::{Entry, Spool};
 use crate::config::Unread;
+use crate::cure;
 use crate::listener::Readiness;
-use crate::state::DeadLetter;
 
 /// Events that go to the layer in one call, at most.
 const BATCH: usize = 512;
 /// The first pause of a courier whose channel takes nothing.
-const FIRST: Duration = Duration::from_millis(20);
+pub(super) const FIRST: Duration = Duration::from_millis(20);
 /// How often a channel that stays full or away is spoken of again.
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// The longest pause of a courier whose layer refuses what it is given.
-const REFUSED: Duration = Duration::from_secs(5);
-/// How often an event is sent alone that the layer refuses by name, and one at which the connection ends each time,
-/// before it becomes a dead letter.
-const TRIES_REFUSED: u32 = 2;
-const TRIES_CUT: u32 = 10;
-/// The error of an event that became a dead letter.
-const REFUSED_BY_LAYER: &str = "refused_by_layer";
-
+pub(super) const REFUSED: Duration = Duration::from_secs(5);
 /// How often a disk that would not let go of events is asked again.
 const FORGET_AGAIN: Duration = Duration::from_secs(1);
 
@@ -74,14 +67,6 @@ enum Next {
     Idle,
 }
 
-/// What keeps the layer from taking a batch.
-enum Fault {
-    /// The layer, or the whole channel: nothing is taken just now.
-    Channel(LayerError),
-    /// Something in the batch, as the channel itself takes a call.
-    Batch(LayerError),
-}
-
 /// Events as they go to the layer.
 pub(super) type Batch = Vec<Outgoing>;
 
@@ -93,11 +78,12 @@ impl Courier {
         let mut refused = Backoff::new(FIRST, REFUSED);
         let mut stuck: Option<(Stuck, Instant)> = None;
         let mut limit = BATCH;
-        let mut portion = Portion::new();
-        // How often the event at the front was refused alone.
-        let mut alone = (0, 0);
+        let mut trial = Trial::new();
         let mut reading = Reading::new();
-        while let Some(batch) = self.front(&mut reading, (limit, portion.bytes())).await {
+        while let Some(batch) = self
+            .front(&mut reading, (limit, trial.portion.bytes()))
+            .await
+        {
             let members: Vec<Member> = batch.iter().map(|event| event.member.clone()).collect();
             let outcome = match self.send(&members).await {
                 Ok(sent) => Ok(sent),
@@ -125,36 +111,7 @@ impl Courier {
             };
             self.queue.held.set(left as f64);
             if let Err(Fault::Batch(error)) = &outcome {
-                self.errors.increment(1);
-                match &batch[..] {
-                    [Outgoing { seq, member, .. }] => {
-                        alone = if alone.0 == *seq {
-                            (*seq, alone.1 + 1)
-                        } else {
-                            (*seq, 1)
-                        };
-                        let tries = if error.refusal().is_some() {
-                            TRIES_REFUSED
-                        } else {
-                            TRIES_CUT
-                        };
-                        if alone.1 >= tries
-                            && self.bury(&reading, (*seq, member), error, alone.1).await
-                        {
-                            portion.blamed_on_one();
-                            refused.succeeded();
-                            continue;
-                        }
-                        // It holds the others up: they are safe on the disk meanwhile.
-                        self.queue.set_stuck(true);
-                        refused.wait().await;
-                    }
-                    _ => {
-                        let bytes = members.iter().map(|member| member.0.len()).sum();
-                        tracing::debug!(channel = %self.queue.channel, events = batch.len(), bytes, "{error}; trying half of them");
-                        portion.refused(bytes);
-                    }
-                }
+                self.try_parts(&batch, error, &mut trial, &reading).await;
                 continue;
             }
             self.queue.set_stuck(now_stuck.is_some());
@@ -165,7 +122,7 @@ impl Courier {
                 away.succeeded();
                 full.succeeded();
                 refused.succeeded();
-                portion.succeeded();
+                trial.succeeded();
                 continue;
             };
             match reason {
@@ -213,70 +170,6 @@ impl Courier {
             }
         }
         Ok(sent)
-    }
-
-    /// Finds out whether the layer failed or refused a batch for what is in it: then the channel takes an empty call.
-    async fn blame(&self, error: LayerError) -> Fault {
-        let may_be_content = match error.refusal() {
-            Some(kind) => kind.is_about_content(),
-            // A server or proxy that finds a request too large may just end the connection.
-            None => matches!(error, LayerError::Unavailable { .. }),
-        };
-        if may_be_content && self.send(&[]).await.is_ok() {
-            return Fault::Batch(error);
-        }
-        Fault::Channel(error)
-    }
-
-    /// Makes an event that the layer does not take a dead letter; says whether the disk has it.
-    async fn bury(
-        &self,
-        reading: &Reading,
-        (seq, member): (u64, &Member),
-        error: &LayerError,
-        tries: u32,
-    ) -> bool {
-        let channel = self.queue.channel.as_str();
-        let size = member.0.len();
-        let detail = match error.refusal() {
-            Some(_) => format!("{error}. It has {size} bytes."),
-            None => format!(
-                "{error}. So it was {tries} times while the channel took other calls: does the server, or a proxy before it, limit the size of a request? It has {size} bytes."
-            ),
-        };
-        let payload = self
-            .layer
-            .unseal(member)
-            .unwrap_or_else(|_| member.0.clone());
-        let letter = DeadLetter {
-            serializer: Some(self.layer.serializer()),
-            ..DeadLetter::new(channel, REFUSED_BY_LAYER, &detail, &payload)
-        };
-        let (id, gone) = match self.spool.bury(seq, letter).await {
-            Ok(buried) => buried,
-            Err(error) => {
-                tracing::error!(
-                    channel,
-                    "an event that the channel layer refuses can't be made a dead letter: {error}"
-                );
-                return false;
-            }
-        };
-        {
-            let mut waiting = self.queue.lock();
-            waiting.on_disk = waiting.on_disk.saturating_sub(gone);
-        }
-        self.letters.increment(1.0);
-        tracing::error!(
-            channel,
-            dead_letter = id,
-            "an event was not put on the channel layer: {detail} Kept as dead letter {id} (djangobot dead-letters shows it)."
-        );
-        // Of an unread channel, what lies before it in the layer stays on the disk until it is read.
-        if !reading.is_unread() {
-            self.settled(seq).await;
-        }
-        true
     }
 
     /// The oldest events, once there are any; `None` when the queue is closed and nothing of it is in memory.
@@ -451,7 +344,8 @@ impl Courier {
         };
         match (reason, fault) {
             (Stuck::Away | Stuck::Refused, Some(Fault::Channel(error) | Fault::Batch(error))) => {
-                tracing::error!(%channel, waiting, "{error}; {fate} until it takes them");
+                let cure = cure::of_layer(error);
+                tracing::error!(%channel, waiting, %cure, "{error}; {fate} until it takes them");
             }
             (Stuck::Nobody, _) => tracing::warn!(
                 %channel, waiting,
