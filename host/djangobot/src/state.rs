@@ -61,6 +61,10 @@ const MIGRATIONS: &[&str] = &[
     -- `message` says.
     ALTER TABLE dead_letters ADD COLUMN serializer TEXT;
 ",
+    "
+    -- When an event was spooled, in Unix seconds; null for those of older versions.
+    ALTER TABLE spool ADD COLUMN at REAL;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.

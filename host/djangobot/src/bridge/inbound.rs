@@ -413,6 +413,7 @@ impl Inbound {
 
     /// Counts an event from Slack by its type; what makes up ever more types is counted as one.
     fn count(&mut self, kind: &str) {
+        self.metrics.saw_event();
         if let Some(counter) = self.counters.get(kind) {
             return counter.increment(1);
         }

@@ -1,6 +1,7 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
 mod activity;
+mod ages;
 mod answers;
 mod arguments;
 mod custody;
@@ -37,6 +38,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::BodyFormat;
 use crate::config::Settings;
+use crate::cure;
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;
@@ -164,6 +166,15 @@ impl Bridge {
             all_safe.clone(),
         )));
         let names = spawn(roster.clone().run(session, stop.clone()), &stop);
+        let ages = spawn(
+            ages::watch(
+                self.state.journal().map_err(Failure::failed)?,
+                self.layer.clone(),
+                send_channel.clone(),
+                self.metrics.clone(),
+            ),
+            &stop,
+        );
         let watching = spawn(
             watch_layer(
                 self.layer.clone(),
@@ -189,7 +200,7 @@ impl Bridge {
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
-        drop(watching);
+        drop((watching, ages));
         self.layer.close().await;
         if left > 0 {
             tracing::error!(
@@ -357,10 +368,16 @@ async fn watch_layer(
         match (&answer, &last) {
             (Ok(()), Some(Err(_))) => tracing::info!("the channel layer does its work again"),
             (Err(error), None | Some(Ok(()))) => {
-                tracing::error!("{error}; what the app sends waits there until it does")
+                tracing::error!(
+                    cure = cure::of_layer(error),
+                    "{error}; what the app sends waits there until it does"
+                )
             }
             (Err(error), Some(Err(before))) if error.refusal() != before.refusal() => {
-                tracing::error!("{error}; what the app sends waits there until it does")
+                tracing::error!(
+                    cure = cure::of_layer(error),
+                    "{error}; what the app sends waits there until it does"
+                )
             }
             _ => {}
         }
