@@ -168,6 +168,111 @@ async fn check_tells_what_is_wrong_and_the_cure() {
     );
 }
 
+#[tokio::test]
+async fn each_kind_of_layer_error_has_its_own_cure() {
+    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let check = async |target: &str, parts: &[&str]| {
+        let command = djangobot(folder.path(), &["check", "--json", target]);
+        let (code, found) = findings(with_slack(command, &slack)).await;
+        assert_eq!(code, Some(1), "{target}: {found:#?}");
+        check_finding(&found, "layer", "error", parts);
+        assert!(
+            !format!("{found:?}").contains("djangobot check tells"),
+            "{found:#?}"
+        );
+    };
+    let locked = Redis::with_args(&["--requirepass", "s3cret"]);
+    check(
+        &locked.url(),
+        &["NOAUTH", "redis://USER:PASSWORD@HOST:PORT"],
+    )
+    .await;
+    let own = |name: &str| {
+        let root = env!("CARGO_MANIFEST_DIR");
+        format!("{root}/../host/channels/tests/tls/{name}")
+    };
+    let port = free_port();
+    let _secure = Redis::with_args(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &own("self.pem"),
+        "--tls-key-file",
+        &own("self.key"),
+        "--tls-auth-clients",
+        "no",
+        "--tls-ca-cert-file",
+        &own("ca.pem"),
+    ]);
+    let url = format!("rediss://localhost:{port}");
+    check(&url, &["CN=localhost", "ssl_ca_certs"]).await;
+    check("unix:///nowhere/redis.sock", &["unixsocket"]).await;
+    check(
+        "redis://no-such-host.invalid:6379",
+        &["name has no address"],
+    )
+    .await;
+    check("redis://h:port", &["%3A"]).await;
+}
+
+#[tokio::test]
+async fn a_project_is_found_by_djangos_own_variable_and_what_was_meant_is_said() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "manage.py",
+        "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n",
+    );
+    write("shop/__init__.py", "");
+    write(
+        "shop/urls.py",
+        "from django.conf import settings\nif settings.DEBUG: pass\n",
+    );
+    write(
+        "shop/layers.py",
+        "from channels_redis.core import RedisChannelLayer\nclass Ours(RedisChannelLayer):\n    async def send(self, channel, message):\n        await super().send(channel, message)\n",
+    );
+    let layers = format!(
+        "INSTALLED_APPS = []\nCHANNEL_LAYERS = {{'default': {{'BACKEND': 'shop.layers.Ours', 'CONFIG': {{'hosts': [{{'address': {:?}, 'socket_timeout': None}}]}}}}}}\n",
+        redis.url()
+    );
+    write("shop/settings.py", &layers);
+    let check = async |arguments: &[&str], variable: Option<&str>| {
+        let command = djangobot(folder.path(), &[&["check", "--json"], arguments].concat());
+        let mut command = with_slack(command, &slack);
+        command.arg("--python").arg(python());
+        if let Some(variable) = variable {
+            command.env("DJANGO_SETTINGS_MODULE", variable);
+        }
+        findings(command).await
+    };
+    let (code, found) = check(&[], Some("shop.settings")).await;
+    assert_eq!(code, Some(0), "{found:#?}");
+    check_finding(&found, "layer", "ok", &[&redis.url()]);
+    check_finding(
+        &found,
+        "project",
+        "warning",
+        &["shop.layers.Ours", "Ours.send"],
+    );
+    for word in ["manage.py", "shop.urls", "shop", "shop/"] {
+        let (code, found) = check(&[word], None).await;
+        assert_eq!(code, Some(1), "{word}: {found:#?}");
+        check_finding(&found, "layer", "error", &["shop.settings"]);
+    }
+    let (_, found) = check(&["shop.settings", "--import-timeout", "0.01"], None).await;
+    check_finding(
+        &found,
+        "layer",
+        "error",
+        &["after 0.01 s", "--import-timeout"],
+    );
+}
+
 /// A Django project of one settings file, with this layer.
 pub(crate) fn project(folder: &Path, backend: &str, config: &Value) {
     let layers = json!({"default": {"BACKEND": backend, "CONFIG": config}}).to_string();

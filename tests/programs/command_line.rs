@@ -76,6 +76,11 @@ async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
         &["neither a command nor a module", "djangobot check"],
     );
     check_end(
+        &run(&["localhost:6379"]).await,
+        1,
+        &["names no Python module", "write redis://localhost:6379"],
+    );
+    check_end(
         &run(&["plugn", "add", "x", "--yes"]).await,
         2,
         &["neither a command nor a module", "djangobot plugin"],
@@ -360,6 +365,14 @@ async fn the_listener_tells_health_readiness_and_metrics() {
         "djangobot_roster_size{kind=\"users\"} 47",
         "djangobot_delivery_seconds_count 3",
         "djangobot_send_seconds_count 1",
+        "djangobot_build_info{version=",
+        "\ndjangobot_last_event_seconds ",
+        "\ndjangobot_spool_oldest_seconds 0\n",
+        "\ndjangobot_outbox_oldest_seconds 0\n",
+        "\ndjangobot_layer_oldest_seconds{channel=\"slack.send\"} 0\n",
+        "# TYPE djangobot_discarded_total counter",
+        "\nprocess_open_fds ",
+        "\nprocess_resident_memory_bytes ",
         "# TYPE djangobot_events_total counter",
     ] {
         assert!(page.contains(part), "{part} is not in {page}");

@@ -47,6 +47,11 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Asks how many messages wait on `queue`.
     fn depth(queue: &str) -> Cmd;
 
+    /// Asks for a queue's first member and its score, where scores are times.
+    fn oldest(_queue: &str) -> Option<Cmd> {
+        None
+    }
+
     /// A new process-local name's part before the `!`, and one behind it.
     fn local_name() -> (String, String);
 }

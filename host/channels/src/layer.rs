@@ -128,6 +128,13 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// [`ChannelLayer::ping`] may refuse any of that; the error says which.
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError>;
 
+    /// When the message that has waited longest on `channel` was put there, in Unix seconds by its sender's clock, where
+    /// the layer keeps that.
+    async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
+        let _ = channel;
+        Ok(None)
+    }
+
     /// Asks each server whether it is there.
     async fn ping(&self) -> Result<(), LayerError>;
 

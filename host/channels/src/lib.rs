@@ -35,6 +35,8 @@ mod tls;
 pub mod fuzzing {
     pub use crate::embedded::conversation::{answers, requests};
     pub use crate::probe::read_answer;
+    pub use crate::stream::readable;
+    pub use crate::tls::judged;
 }
 
 pub use config::{ConfigError, LayerConfig, open};

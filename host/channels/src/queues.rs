@@ -528,6 +528,20 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         Ok(())
     }
 
+    async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
+        let queue = format!("{}{}", self.shared.config.prefix, channel.queue());
+        let Some(cmd) = D::oldest(&queue) else {
+            return Ok(None);
+        };
+        let servers = self.servers(channel).iter();
+        let answers = try_join_all(servers.map(|server| server.command(&cmd))).await?;
+        let scores = answers.into_iter().filter_map(|answer| {
+            let members: Vec<(Vec<u8>, f64)> = redis::from_redis_value(answer).ok()?;
+            Some(members.first()?.1)
+        });
+        Ok(scores.reduce(f64::min))
+    }
+
     async fn ping(&self) -> Result<(), LayerError> {
         try_join_all(self.shared.servers.iter().map(|server| server.ping()))
             .await

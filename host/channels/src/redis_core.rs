@@ -172,6 +172,12 @@ impl Dialect for Core {
         cmd
     }
 
+    fn oldest(queue: &str) -> Option<Cmd> {
+        let mut cmd = redis::cmd("ZRANGE");
+        cmd.arg(queue).arg(0).arg(0).arg("WITHSCORES");
+        Some(cmd)
+    }
+
     fn local_name() -> (String, String) {
         let hex = || uuid::Uuid::new_v4().simple().to_string();
         (format!("specific.{}!", hex()), hex())

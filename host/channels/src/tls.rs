@@ -14,7 +14,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpStream;
@@ -52,6 +52,26 @@ pub(crate) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<TlsS
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await
+}
+
+/// What is thought of a chain of certificates in PEM, of which the last is trusted: for the fuzz targets.
+pub fn judged(pem: &[u8]) -> String {
+    let Ok(chain) = certificates(Path::new(""), pem) else {
+        return "it is not PEM".to_owned();
+    };
+    let (Some(leaf), Some(last)) = (chain.first(), chain.last()) else {
+        return "it is empty".to_owned();
+    };
+    let verdict = chain::judge(leaf, &chain, std::slice::from_ref(last), UnixTime::now());
+    let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    format!(
+        "{} {:?} {} {} {}",
+        chain::described(leaf),
+        verdict.is_ok(),
+        chain::is_beyond_rustls(leaf),
+        chain::is_for(leaf, &name),
+        chain::public_key(leaf).is_some()
+    )
 }
 
 fn client_config(tls: &Tls) -> io::Result<ClientConfig> {

@@ -158,6 +158,10 @@ async fn capacity_takes_from_the_front_and_sending_again_fills_up_without_double
     assert_eq!(accepted(&small, &members[3..]).await, 0);
     assert_eq!(accepted(&big, &members).await, 5);
     assert_eq!(layer.depth(&small).await.unwrap(), Some(3));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let age = now.unwrap().as_secs_f64() - layer.oldest(&small).await.unwrap().unwrap();
+    assert!((-60.0..3600.0).contains(&age), "{age}");
+    assert_eq!(layer.oldest(&channel("nowhere")).await.unwrap(), None);
     let receiver = layer.receiver(&small, &id("r")).await.unwrap();
     assert_eq!(drain(&layer, &receiver, 3).await, [0, 1, 2]);
     assert_eq!(accepted(&small, &members[3..]).await, 2);

@@ -67,7 +67,7 @@ fn of_refusal(kind: RefusalKind) -> String {
         RefusalKind::Permission => "the server's ACL keeps something from this user: allow what channels_redis itself needs, on keys and channels that begin with the layer's prefix (ACL LOG on the server names what was refused)",
         RefusalKind::UnknownCommand => "a command is renamed or switched off there, or this is no Redis: see `rename-command` in its configuration; for Sentinels write {\"sentinels\": [(HOST, 26379)], \"master_name\": NAME} in place of a URL",
         RefusalKind::ReadOnly => "this is a replica: name the master, or the Sentinels that know it",
-        RefusalKind::Cluster => "this is a member of a cluster: the channel layer needs a server, or several as shards, that hold all its keys",
+        RefusalKind::Cluster => "this is a member of a cluster of several shards, and a channel layer's keys have to lie in one place: name a server of its own, or several as shards in hosts",
         RefusalKind::Replicas => "the server waits for its replicas: see that they are connected, or lower its `min-replicas-to-write`",
         RefusalKind::Memory => "the server's memory is full: raise `maxmemory`, or find out what fills it (redis-cli --bigkeys)",
         RefusalKind::Disk => "the server can't write its own disk, and takes no writes: see its log, and its disk's free space",

@@ -6,6 +6,8 @@ mod process;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -26,6 +28,9 @@ const METADATA: Metadata<'static> =
 pub(crate) struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    /// When the last event came, in milliseconds after `started`.
+    last_event: Arc<AtomicU64>,
+    started: Instant,
 }
 
 macro_rules! counters {
@@ -92,6 +97,8 @@ impl Metrics {
         let metrics = Self {
             handle: recorder.handle(),
             recorder: Arc::new(recorder),
+            last_event: Arc::default(),
+            started: Instant::now(),
         };
         metrics.describe_counters();
         metrics.describe_gauges();
@@ -109,6 +116,9 @@ impl Metrics {
     /// The metrics in Prometheus's text format. Each family has its lines of help and type from the start on, so that
     /// dashboards and alerts find its name before there is a figure; beside them stand the process's own.
     pub(crate) fn render(&self) -> String {
+        let last = Duration::from_millis(self.last_event.load(Ordering::Relaxed));
+        let age = self.started.elapsed().saturating_sub(last);
+        self.last_event().set(age.as_secs_f64());
         let mut text = self.handle.render();
         let known: HashSet<&str> = text
             .lines()
@@ -126,6 +136,12 @@ impl Metrics {
         text.push_str(&silent);
         text.push_str(&process::figures());
         text
+    }
+
+    /// Notes that an event came now.
+    pub(crate) fn saw_event(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_event.store(now, Ordering::Relaxed);
     }
 
     /// Folds what the histograms gathered; without this they grow for as long as nobody reads `/metrics`.
@@ -195,6 +211,14 @@ impl Metrics {
         history_unread() = "djangobot_history_conversations_waiting", "Conversations whose history is still to be read after an outage";
         /// Events that wait for a channel of the layer.
         held(channel) = "djangobot_held_events", "Events that wait for the channel layer, in memory and on the disk, by channel";
+        /// How long the oldest event waits on the disk.
+        spool_oldest() = "djangobot_spool_oldest_seconds", "How long the oldest event on the disk has waited there, in seconds; 0 where none does";
+        /// How long the oldest message for Slack waits on the disk.
+        outbox_oldest() = "djangobot_outbox_oldest_seconds", "How long ago the oldest message for Slack that is not finished was taken, in seconds; 0 where there is none";
+        /// How long the oldest message waits in the layer.
+        layer_oldest(channel) = "djangobot_layer_oldest_seconds", "How long the oldest message has waited in a channel of the layer, in seconds; 0 where none does";
+        /// How long ago the last event came.
+        last_event() = "djangobot_last_event_seconds", "How long ago the last event from Slack came, in seconds; until one came, since the start";
         /// Bytes on the disk.
         spool_bytes() = "djangobot_spool_bytes", "Bytes of the events that wait on the disk";
         /// Messages that wait in the layer.

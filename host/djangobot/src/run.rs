@@ -37,6 +37,9 @@ pub(crate) async fn run(
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
+    if let Some(target) = &settings.layer.target {
+        target::look_at_form(target).map_err(Failure::from)?;
+    }
     if let Some(lack) = settings.slack.lack(settings.listen.is_some()) {
         return Err(Failure::usage(lack));
     }

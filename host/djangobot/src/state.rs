@@ -71,6 +71,10 @@ const MIGRATIONS: &[&str] = &[
         addresses BLOB NOT NULL    -- JSON: the response URLs, and which answers were begun at each
     ) WITHOUT ROWID;
 ",
+    "
+    -- When an event was spooled, in Unix seconds; null for those of older versions.
+    ALTER TABLE spool ADD COLUMN at REAL;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.

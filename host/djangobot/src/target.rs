@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, probe};
+use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, look_at_target, probe};
 use djangobot_channels::{BindError, ChannelLayer, ConfigError, EmbeddedServer, LayerConfig};
 use miette::Diagnostic;
 use thiserror::Error;
@@ -42,6 +42,16 @@ pub(crate) enum TargetError {
     #[error("embedded:// does not say where the layer of the running bridge is")]
     #[diagnostic(help("give the address that the bridge logged at its start: redis://HOST:PORT"))]
     NoAddress,
+}
+
+/// Refuses what can be no TARGET by its form alone: who writes a program's name is not helped by hearing of tokens first.
+pub(crate) fn look_at_form(target: &Target) -> Result<(), TargetError> {
+    match target {
+        Target::Project { target, directory } => {
+            look_at_target(target, directory).map_err(TargetError::from)
+        }
+        Target::Urls(_) | Target::Inline { .. } => Ok(()),
+    }
 }
 
 /// Makes the layer that `settings` name.
@@ -183,10 +193,14 @@ async fn ask(
         timeout: settings.import_timeout,
         alias: settings.alias.clone(),
     };
-    probe(target, &options)
-        .await
-        .map_err(|error| TargetError::Probe {
+    Ok(probe(target, &options).await?)
+}
+
+impl From<ProbeError> for TargetError {
+    fn from(error: ProbeError) -> Self {
+        Self::Probe {
             help: error.help(),
             error,
-        })
+        }
+    }
 }

@@ -45,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     targets::roster::TARGET,
     targets::mrkdwn::TARGET,
     targets::resp::TARGET,
+    targets::servers::TARGET,
     targets::settings::TARGET,
     targets::urls::TARGET,
     targets::names::TARGET,

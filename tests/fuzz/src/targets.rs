@@ -19,5 +19,6 @@ pub(crate) mod requests;
 pub(crate) mod resp;
 pub(crate) mod roster;
 pub(crate) mod schema;
+pub(crate) mod servers;
 pub(crate) mod settings;
 pub(crate) mod urls;

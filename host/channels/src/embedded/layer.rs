@@ -394,6 +394,16 @@ impl ChannelLayer for EmbeddedLayer {
         Ok(())
     }
 
+    async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
+        let key = self.queues.key(channel);
+        self.queues.with(|keyspace| {
+            let set = keyspace
+                .collection::<SortedSet>(&key)
+                .map_err(|refusal| self.queues.refused(refusal))?;
+            Ok(set.and_then(|set| set.iter().next().map(|(_, score)| score)))
+        })?
+    }
+
     async fn ping(&self) -> Result<(), LayerError> {
         self.queues.with(|_| ())
     }

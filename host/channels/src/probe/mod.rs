@@ -192,6 +192,14 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, Probe
     }
 }
 
+/// Whether `target` has the form of one, before any Python is asked.
+///
+/// # Errors
+/// [`ProbeError::BadTarget`] says what was probably meant, as files in `directory` show it.
+pub fn look_at_target(target: &str, directory: &Path) -> Result<(), ProbeError> {
+    Target::parse(target, directory).map(drop)
+}
+
 /// What the script has answered, without its mark; `None` where that is no answer.
 pub fn read_answer(
     line: &str,

@@ -418,6 +418,7 @@ impl Inbound {
 
     /// Counts an event from Slack by its type; odd types beyond the first are counted as one.
     fn count(&mut self, kind: &str) {
+        self.metrics.saw_event();
         if let Some(counter) = self.counters.get(kind) {
             return counter.increment(1);
         }

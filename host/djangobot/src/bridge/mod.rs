@@ -1,6 +1,7 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
 mod activity;
+mod ages;
 mod answers;
 mod arguments;
 mod custody;
@@ -169,6 +170,15 @@ impl Bridge {
             all_safe.clone(),
         )));
         let names = spawn(roster.clone().run(session, stop.clone()), &stop);
+        let ages = spawn(
+            ages::watch(
+                self.state.journal().map_err(Failure::failed)?,
+                self.layer.clone(),
+                send_channel.clone(),
+                self.metrics.clone(),
+            ),
+            &stop,
+        );
         let watching = spawn(
             watch_layer(
                 self.layer.clone(),
@@ -205,7 +215,7 @@ impl Bridge {
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
-        drop((watching, asking));
+        drop((watching, asking, ages));
         self.layer.close().await;
         if left > 0 {
             tracing::error!(

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use djangobot_channels::Member;
@@ -273,15 +274,18 @@ impl Shared {
             }
         }
         let mut insert = database.prepare_cached(
-            "INSERT OR REPLACE INTO spool (seq, channel, id, wire, member) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO spool (seq, channel, id, wire, member, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at = now.map_or(0.0, |now| now.as_secs_f64());
         for entry in entries {
             insert.execute(params![
                 entry.seq,
                 channel,
                 entry.id,
                 entry.wire,
-                &entry.member.0[..]
+                &entry.member.0[..],
+                at
             ])?;
         }
         *by_channel.entry(channel.clone()).or_default() += new;
