@@ -23,6 +23,7 @@ mod gaps;
 #[path = "../plugins/guest.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod guest;
+mod hosts;
 mod lanes;
 mod local;
 mod outbox;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 
+use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
@@ -106,6 +107,15 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// gives it back, takes and finishes it. Then asks whether `channels` would take something. A server that answers to
     /// [`ChannelLayer::ping`] may refuse any of that; the error says which.
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError>;
+
+    /// Takes a lease, or renews it, and says who holds it now.
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError>;
+
+    /// Gives the lease `name` up, where `holder` has it.
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError>;
+
+    /// Who holds the lease `name`.
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError>;
 
     /// Asks each server whether it is there.
     async fn ping(&self) -> Result<(), LayerError>;

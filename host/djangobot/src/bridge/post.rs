@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
+use super::host_lease::HostLease;
 use super::outbox::Outbox;
 use super::request::{Refusal, Request};
 use super::roster::RosterKeeper;
@@ -40,6 +41,8 @@ pub(crate) struct Post {
     pub(crate) roster: Arc<RosterKeeper>,
     pub(crate) team: Team,
     pub(crate) outbox: Outbox,
+    /// Says whether this host may call.
+    pub(crate) lease: Arc<HostLease>,
     pub(crate) metrics: Metrics,
     /// Ends all waiting; a call that is under way is not cut, since Slack may carry it out.
     pub(crate) stop: CancellationToken,
@@ -105,6 +108,7 @@ impl Post {
         loop {
             let (method, channel) = (call.method.name, call.channel.as_deref());
             self.wait(self.pacer.ready(method, channel)).await?;
+            self.wait(self.lease.may_send()).await?;
             if let Some(answer) = self.settle(call, record).await? {
                 return Ok(answer);
             }

@@ -12,6 +12,17 @@ use djangobot_slack::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::host_lease::{HostLease, HostLeaseError};
+
+/// Why no more events come.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error(transparent)]
+    Lease(#[from] HostLeaseError),
+}
+
 /// The way to Slack's events.
 pub(crate) enum Source {
     /// The bot's own token opens the connection.
@@ -41,24 +52,32 @@ impl Source {
         api: WebApi,
         rotation: Option<Rotation>,
         out: mpsc::Sender<Incoming>,
-        cancel: CancellationToken,
-    ) -> Result<(), Fatal> {
+        (lease, cancel): (Arc<HostLease>, CancellationToken),
+    ) -> Result<(), SourceError> {
         if let Some(rotation) = &rotation {
             match cancel.run_until_cancelled(rotation.ready()).await {
                 Some(Ok(())) => {}
-                Some(Err(Unrenewed::Refused(error))) => return Err(Fatal(error)),
+                Some(Err(Unrenewed::Refused(error))) => return Err(Fatal(error).into()),
                 Some(Err(Unrenewed::Stopped)) | None => return Ok(()),
             }
         }
         match self {
-            Self::Rtm => loop {
-                let seen = api.token_version();
-                let config = rtm::Config::default();
-                match rtm::run(api.clone(), config, out.clone(), cancel.clone()).await {
-                    Err(Fatal(error)) if renewed(&error, rotation.as_ref(), seen).await => {}
-                    outcome => return outcome,
+            Self::Rtm => {
+                let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
+                    return Ok(());
+                };
+                if lease.acquire(&session, &cancel).await?.is_none() {
+                    return Ok(());
                 }
-            },
+                loop {
+                    let seen = api.token_version();
+                    let config = rtm::Config::default();
+                    match rtm::run(api.clone(), config, out.clone(), cancel.clone()).await {
+                        Err(Fatal(error)) if renewed(&error, rotation.as_ref(), seen).await => {}
+                        outcome => return Ok(outcome?),
+                    }
+                }
+            }
             Self::SocketMode {
                 app,
                 connections,
@@ -67,17 +86,23 @@ impl Source {
                 let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
+                if lease.acquire(&session, &cancel).await?.is_none() {
+                    return Ok(());
+                }
                 let config = socket_mode::Config {
                     connections,
                     health,
                     ..socket_mode::Config::default()
                 };
-                socket_mode::run(app, session, config, out, cancel).await
+                Ok(socket_mode::run(app, session, config, out, cancel).await?)
             }
             Self::Http(mut requests) => {
                 let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
+                if lease.acquire(&session, &cancel).await?.is_none() {
+                    return Ok(());
+                }
                 tracing::info!(
                     team = session.team_name,
                     user = session.self_name,
