@@ -24,6 +24,7 @@ mod gaps;
 #[path = "../plugins/guest.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod guest;
+mod hosts;
 mod http;
 mod lanes;
 mod local;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 
+use crate::lease::{Claim, Holder, Lease};
 use crate::local::addressees;
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
@@ -134,6 +135,15 @@ pub trait ChannelLayer: Send + Sync + 'static {
         let _ = channel;
         Ok(None)
     }
+
+    /// Takes a lease, or renews it, and says who holds it now.
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError>;
+
+    /// Gives the lease `name` up, where `holder` has it.
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError>;
+
+    /// Who holds the lease `name`.
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError>;
 
     /// Asks each server whether it is there.
     async fn ping(&self) -> Result<(), LayerError>;

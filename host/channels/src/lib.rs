@@ -15,6 +15,7 @@ mod connection;
 mod dialect;
 mod embedded;
 pub mod layer;
+mod lease;
 mod local;
 pub mod name;
 mod placement;
@@ -45,6 +46,7 @@ pub use layer::{
     ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver,
     ReceiverId, Sent, Serializer, UnknownWire, Wire,
 };
+pub use lease::{Claim, Holder, Lease};
 pub use name::{ChannelName, GroupName, NameError};
 pub use refusal::RefusalKind;
 pub use tls::TlsFailure;

@@ -23,6 +23,7 @@ use crate::connection::Server;
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
+use crate::lease::{self, Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
 use crate::sharding::consistent_hash;
 use subscription::Subscription;
@@ -271,6 +272,18 @@ impl ChannelLayer for PubSub {
         try_join_all(self.servers.iter().map(|server| self.listen_once(server)))
             .await
             .map(drop)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
+        lease::claim(&self.servers, &self.config.prefix, claim).await
+    }
+
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
+        lease::release(&self.servers, &self.config.prefix, name, holder).await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
+        lease::look(&self.servers, &self.config.prefix, name).await
     }
 
     async fn ping(&self) -> Result<(), LayerError> {

@@ -20,6 +20,7 @@ use crate::dialect::{Append, Dialect};
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
+use crate::lease::{self, Claim, Holder, Lease};
 use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::placement::{Deal, Turns};
@@ -540,6 +541,24 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             Some(members.first()?.1)
         });
         Ok(scores.reduce(f64::min))
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
+        lease::claim(&self.shared.servers, &self.shared.config.prefix, claim).await
+    }
+
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
+        lease::release(
+            &self.shared.servers,
+            &self.shared.config.prefix,
+            name,
+            holder,
+        )
+        .await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
+        lease::look(&self.shared.servers, &self.shared.config.prefix, name).await
     }
 
     async fn ping(&self) -> Result<(), LayerError> {

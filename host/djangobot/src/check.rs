@@ -5,7 +5,7 @@ mod slack;
 
 use std::io::Write;
 
-use djangobot_channels::{ChannelName, probe};
+use djangobot_channels::{ChannelLayer, ChannelName, probe};
 use djangobot_plugins::{Components, LoadError, Unready};
 use serde::Serialize;
 
@@ -104,8 +104,9 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
     }
     look_at_state(&settings, &mut findings);
     look_at_plugins(&settings, &mut findings).await;
-    slack::look(&settings, &mut findings).await;
-    look_at_layer(&settings, &mut findings).await;
+    let mut lease = None;
+    slack::look(&settings, &mut findings, &mut lease).await;
+    look_at_layer(&settings, &mut findings, lease).await;
     show(&findings.0, args.json)?;
     match findings
         .0
@@ -176,7 +177,7 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
 /// Channels that most apps read, and that another program may have used for something else.
 const COMMON: [&str; 3] = ["slack.message", "slack.app_mention", "slack.hello"];
 
-async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
+async fn look_at_layer(settings: &Settings, findings: &mut Findings, lease: Option<String>) {
     let target = match settings.layer.target() {
         Ok(target) => target,
         Err(error) => return findings.diagnostic("layer", &error),
@@ -238,9 +239,27 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings) {
             findings.error("layer", error.to_string(), Some(cure::of_layer(&error)));
         }
     }
+    if let Some(name) = lease {
+        look_at_lease(&*open.layer, &name, findings).await;
+    }
     open.layer.close().await;
     if let Some(server) = open.embedded {
         server.shutdown().await;
+    }
+}
+
+/// Which host serves the app. Where the layer can't be asked, that was said already.
+async fn look_at_lease(layer: &dyn ChannelLayer, name: &str, findings: &mut Findings) {
+    match layer.lease(name).await {
+        Ok(Some(lease)) => findings.ok(
+            "host",
+            format!(
+                "the host {} serves this app; another one would stand by",
+                lease.holder
+            ),
+        ),
+        Ok(None) => findings.ok("host", "no host serves this app just now"),
+        Err(_) => {}
     }
 }
 

@@ -128,6 +128,9 @@ pub(crate) struct RunArgs {
     pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) slack: SlackArgs,
+    /// End where another host serves the same app. Without this, stand by until that one is gone.
+    #[arg(long)]
+    pub(crate) no_standby: bool,
     #[command(flatten)]
     pub(crate) host: HostArgs,
 }

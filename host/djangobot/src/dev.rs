@@ -106,6 +106,7 @@ pub(crate) async fn dev(
             origin: None,
             tap: Some(screen.clone()),
             plugins,
+            no_standby: false,
         },
         cancel.clone(),
     );

@@ -11,6 +11,8 @@ use crate::target::TargetError;
 pub(crate) struct Failure {
     pub(crate) report: Report,
     code: u8,
+    /// Whether the process is to start again: it waits then for what it has not now.
+    pub(crate) starts_again: bool,
 }
 
 impl Failure {
@@ -19,6 +21,7 @@ impl Failure {
         Self {
             report: Report::new(error),
             code: 2,
+            starts_again: false,
         }
     }
 
@@ -27,6 +30,15 @@ impl Failure {
         Self {
             report: Report::new(error),
             code: 1,
+            starts_again: false,
+        }
+    }
+
+    /// Another host has taken over: this one stands by from a fresh start, or ends with exit code 1.
+    pub(crate) fn deposed(error: impl std::error::Error) -> Self {
+        Self {
+            starts_again: true,
+            ..Self::plain(error)
         }
     }
 
@@ -35,6 +47,7 @@ impl Failure {
         Self {
             report: miette::miette!("{error}"),
             code: 1,
+            starts_again: false,
         }
     }
 
@@ -43,6 +56,7 @@ impl Failure {
         Self {
             report: miette::miette!("{error}"),
             code: 2,
+            starts_again: false,
         }
     }
 

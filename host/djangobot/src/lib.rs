@@ -148,12 +148,30 @@ async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
     }
 }
 
+/// Puts a fresh start of the same command in the place of this process; returns where the system has none.
+fn start_again() {
+    use std::os::unix::process::CommandExt as _;
+    if std::env::args_os().any(|argument| argument == "--no-standby") {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    let error = std::process::Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    tracing::error!(%error, "djangobot could not start again by itself");
+}
+
 /// Says what went wrong, where the logs go, and gives the exit code.
 fn conclude(terminal: &Terminal, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal.report(&failure.report);
+            if failure.starts_again {
+                start_again();
+            }
             failure.exit_code()
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Readiness {
     pub(crate) layer: AtomicBool,
     /// What those who send to the layer and read it saw last.
     pub(crate) layer_use: LayerUse,
+    /// The host that serves the app, where it is another one.
+    other_host: Mutex<Option<String>>,
 }
 
 /// How the layer serves those who use it: a server that answers to questions may refuse their calls all the same.
@@ -77,6 +79,19 @@ impl LayerUse {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Failing>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Readiness {
+    /// Notes which other host serves the app, if any does.
+    pub(crate) fn set_host(&self, other: Option<String>) {
+        *self.other_host() = other;
+    }
+
+    fn other_host(&self) -> MutexGuard<'_, Option<String>> {
+        self.other_host
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,6 +194,7 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
         readiness.slack.load(Ordering::Relaxed) && !readiness.web_api_away.load(Ordering::Relaxed);
     let failure = readiness.layer_use.failure();
     let layer = readiness.layer.load(Ordering::Relaxed) && failure.is_none();
+    let other_host = readiness.other_host().clone();
     let word = |up| if up { "up" } else { "down" };
     let status = if slack && layer {
         StatusCode::OK
@@ -186,6 +202,9 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut page = format!("slack: {}\nlayer: {}\n", word(slack), word(layer));
+    if let Some(other) = other_host {
+        page.push_str(&format!("standing by: the host {other} serves this app\n"));
+    }
     // One that is away is down and no more; one that refuses says why.
     if let Some(refused) = failure.filter(|error| error.refusal().is_some()) {
         page.push_str(&format!("{refused}\n"));

@@ -149,6 +149,14 @@ impl Metrics {
         self.handle.run_upkeep();
     }
 
+    /// Shows `holder` as the host that serves the app, and `before` no more.
+    pub(crate) fn lease_holder(&self, holder: &str, before: Option<&str>) {
+        if let Some(before) = before.filter(|before| !before.is_empty() && *before != holder) {
+            self.lease_of(before).set(0.0);
+        }
+        self.lease_of(holder).set(1.0);
+    }
+
     counters! {
         /// Events from Slack, by Slack's type.
         events(r#type) = "djangobot_events_total", "Events received from Slack, by type";
@@ -233,6 +241,12 @@ impl Metrics {
         outbox_bytes() = "djangobot_outbox_bytes", "What the messages for Slack that are not finished take up on the disk, in bytes";
         /// What the roster knows.
         roster(kind) = "djangobot_roster_size", "Users and conversations that the roster knows";
+        /// Whether this host serves the app.
+        lease_held() = "djangobot_lease_held", "1 while this host has the lease of its app, 0 while another one has it";
+        /// The lease's number.
+        lease_number() = "djangobot_lease_number", "The number of the app's lease, which grows with each host that takes it";
+        /// Whether a host serves the app.
+        lease_of(holder) = "djangobot_lease_holder", "1 for the host that has the lease of the app";
         /// Dead letters that are kept.
         dead_letters() = "djangobot_dead_letters", "Messages that could not be sent to Slack, and events that the channel layer refuses, which are kept";
     }

@@ -56,6 +56,7 @@ pub(crate) async fn run(
             slack: args.slack,
             host: args.host,
         }),
+        no_standby: args.no_standby,
         ..Beside::default()
     };
     bridge(settings, open, terminal, beside, cancel).await
@@ -127,6 +128,8 @@ pub(crate) struct Beside {
     pub(crate) origin: Option<Origin>,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) plugins: Option<DevPlugins>,
+    /// Ends where another host serves the app, rather than to wait.
+    pub(crate) no_standby: bool,
 }
 
 /// Runs a bridge on an open layer until `cancel`.
@@ -205,6 +208,7 @@ pub(crate) async fn bridge(
         readiness: readiness.clone(),
         terminal,
         tap: beside.tap,
+        standby: !beside.no_standby,
     };
     // No token that can be had ends the bridge; and the bridge's end, the care for tokens.
     let stop = cancel.child_token();

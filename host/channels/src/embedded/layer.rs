@@ -11,8 +11,12 @@ use djangobot_event::{Event, NewValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::command::scripts;
+use super::number::parse_double;
 use super::reader::QueueReader;
 use super::refusal::Refusal;
+use super::resp::Reply;
+use super::script::Script;
 use super::sorted_set::{MEMBER_OVERHEAD, SortedSet};
 use super::state::{Shared, State};
 use super::store::{Absent, Keyspace, Millis};
@@ -21,6 +25,7 @@ use crate::codec::Codec;
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
+use crate::lease::{self, Claim, Holder, Lease};
 use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
@@ -97,6 +102,15 @@ impl EmbeddedLayer {
 
     fn group_key(&self, group: &GroupName) -> String {
         format!("{}:group:{group}", self.queues.options.prefix)
+    }
+
+    /// Runs one of the scripts for leases, as a client of the server would.
+    fn run(&self, script: Script, name: &str, arguments: &[Bytes]) -> Result<Reply, LayerError> {
+        let key = Bytes::from(lease::key(&self.queues.options.prefix, name));
+        let answer = self
+            .queues
+            .with(|keyspace| scripts::run_on(keyspace, script, &[key], arguments))?;
+        answer.map_err(|refusal| self.queues.refused(refusal))
     }
 
     /// Seals `message` with the names of the channels it is for.
@@ -401,6 +415,41 @@ impl ChannelLayer for EmbeddedLayer {
                 .collection::<SortedSet>(&key)
                 .map_err(|refusal| self.queues.refused(refusal))?;
             Ok(set.and_then(|set| set.iter().next().map(|(_, score)| score)))
+        })?
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
+        let arguments = lease::claim_arguments(claim, score::now()).map(Bytes::from);
+        let answer = self.run(Script::ClaimLease, &claim.name, &arguments)?;
+        let Reply::Array(answer) = answer else {
+            return Err(self
+                .queues
+                .refused(Refusal::Other("ERR a lease has no holder")));
+        };
+        match &answer[..] {
+            [Reply::Bulk(member), Reply::Bulk(number)] => {
+                let number = parse_double(number).unwrap_or_default();
+                Ok(lease::read(member, number, &claim.holder.id))
+            }
+            _ => Err(self
+                .queues
+                .refused(Refusal::Other("ERR a lease has no holder"))),
+        }
+    }
+
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
+        let id = Bytes::copy_from_slice(holder.id.as_bytes());
+        self.run(Script::ReleaseLease, name, &[id]).map(drop)
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
+        let key = lease::key(&self.queues.options.prefix, name);
+        self.queues.with(|keyspace| {
+            let set = keyspace
+                .collection::<SortedSet>(key.as_bytes())
+                .map_err(|refusal| self.queues.refused(refusal))?;
+            let held = set.and_then(|set| set.iter().next());
+            Ok(held.map(|(member, number)| lease::read(member, number, "")))
         })?
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use sha1::{Digest, Sha1};
 
-use crate::{asgi_redis, redis_core};
+use crate::{asgi_redis, lease, redis_core};
 
 /// What a script does. Each is written in Rust in `command/scripts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub(super) enum Script {
     ListGiveBack,
     ListFinish,
     ListWithdraw,
+    /// Ours, on any layer: [`lease::CLAIM`] and [`lease::RELEASE`].
+    ClaimLease,
+    ReleaseLease,
 }
 
 impl Script {
@@ -60,6 +63,8 @@ const OURS: &[(&str, Script)] = &[
     (asgi_redis::GIVE_BACK, Script::ListGiveBack),
     (asgi_redis::FINISH, Script::ListFinish),
     (asgi_redis::WITHDRAW, Script::ListWithdraw),
+    (lease::CLAIM, Script::ClaimLease),
+    (lease::RELEASE, Script::ReleaseLease),
 ];
 
 /// The digests of the scripts of Python's libraries.
@@ -219,7 +224,8 @@ mod tests {
 
     #[test]
     fn every_script_of_our_own_layers_is_known() {
-        let texts = [texts::<Core>(), texts::<AsgiRedis>()].concat();
+        let of_leases = [lease::CLAIM, lease::RELEASE].map(str::to_owned).to_vec();
+        let texts = [texts::<Core>(), texts::<AsgiRedis>(), of_leases].concat();
         let mut cache = ScriptCache::default();
         for text in &texts {
             assert!(

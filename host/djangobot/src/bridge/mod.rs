@@ -10,6 +10,7 @@ mod destination;
 mod envelope;
 pub(crate) mod fuzzing;
 mod gaps;
+mod host_lease;
 mod inbound;
 mod lanes;
 mod outbound;
@@ -55,6 +56,8 @@ use delivery::Deliveries;
 use envelope::Envelope;
 pub(crate) use envelope::fingerprint;
 use gaps::Gaps;
+pub(crate) use host_lease::name_of;
+use host_lease::{HostLease, LeasedLayer};
 use inbound::Inbound;
 use outbound::Outbound;
 use outbox::Outbox;
@@ -103,6 +106,8 @@ pub(crate) struct Bridge {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) terminal: Terminal,
     pub(crate) tap: Option<Arc<dyn Tap>>,
+    /// Whether it waits where another host serves the app.
+    pub(crate) standby: bool,
 }
 
 impl Bridge {
@@ -115,7 +120,18 @@ impl Bridge {
         let roster = Arc::new(RosterKeeper::new(&self, pacer.clone()));
         let send_channel =
             ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
-        let reader = ReceiverId(self.state.host_id().map_err(Failure::failed)?.into());
+        let host_id = self.state.host_id().map_err(Failure::failed)?;
+        let lease = HostLease::new(
+            self.layer.clone(),
+            &host_id,
+            self.standby,
+            (self.readiness.clone(), self.metrics.clone()),
+        );
+        self.layer = Arc::new(LeasedLayer {
+            layer: self.layer,
+            lease: lease.clone(),
+        });
+        let reader = ReceiverId(host_id.into());
         let session = self.team.session();
         let (frames, incoming) = mpsc::channel(FRAMES);
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
@@ -142,6 +158,7 @@ impl Bridge {
             pacer,
             messages,
             outbox,
+            lease.clone(),
         );
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
@@ -152,10 +169,11 @@ impl Bridge {
                 self.rotation.clone(),
                 self.state.clone(),
                 frames,
-                stop.clone(),
+                (lease.clone(), stop.clone()),
             ),
             &stop,
         );
+        let keeping = spawn(lease.clone().keep(stop.clone()), &stop);
         let way_in = spawn(inbound.run(incoming, DRAIN), &stop);
         let answering = spawn(desk.run(), &stop);
         let way_out = spawn(
@@ -215,6 +233,8 @@ impl Bridge {
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
+        let kept = keeping.await.map_err(Failure::plain)?;
+        lease.give_back().await;
         drop((watching, asking, ages));
         self.layer.close().await;
         if left > 0 {
@@ -224,6 +244,7 @@ impl Bridge {
             );
         }
         transport.map_err(Failure::plain)?;
+        kept.map_err(Failure::deposed)?;
         barred.map_err(Failure::plain)
     }
 
@@ -302,6 +323,7 @@ impl Bridge {
         pacer: Pacer,
         messages: mpsc::Sender<djangobot_plugins::Message>,
         (outbox, left): (Outbox, outbox::Left),
+        lease: Arc<HostLease>,
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {
@@ -322,6 +344,7 @@ impl Bridge {
                 roster: roster.clone(),
                 team: self.team.clone(),
                 outbox: outbox.clone(),
+                lease,
                 state: self.state.clone(),
                 metrics: self.metrics.clone(),
                 send_timeout: slack.send_timeout,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
+use super::host_lease::HostLease;
 use super::outbox::Outbox;
 use super::request::{Refusal, Request};
 use super::roster::RosterKeeper;
@@ -39,6 +40,8 @@ pub(crate) struct Post {
     pub(crate) roster: Arc<RosterKeeper>,
     pub(crate) team: Team,
     pub(crate) outbox: Outbox,
+    /// Says whether this host may call.
+    pub(crate) lease: Arc<HostLease>,
     pub(crate) metrics: Metrics,
     /// How long a message is tried, from its first failure on.
     pub(crate) send_timeout: Duration,
@@ -114,6 +117,7 @@ impl Post {
         loop {
             let (method, channel) = (call.method.name, call.channel.as_deref());
             self.turn(method, channel, patience).await?;
+            self.wait(self.lease.may_send()).await?;
             if let Some(answer) = self.settle(call, record, patience).await? {
                 return Ok(answer);
             }

@@ -12,8 +12,18 @@ use djangobot_slack::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::host_lease::{HostLease, HostLeaseError};
 use crate::metrics::Metrics;
 use crate::state::State;
+
+/// Why no more events come.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error(transparent)]
+    Lease(#[from] HostLeaseError),
+}
 
 /// The way to Slack's events.
 pub(crate) enum Source {
@@ -79,24 +89,32 @@ impl Source {
         rotation: Option<Rotation>,
         state: State,
         out: mpsc::Sender<Incoming>,
-        cancel: CancellationToken,
-    ) -> Result<(), Fatal> {
+        (lease, cancel): (Arc<HostLease>, CancellationToken),
+    ) -> Result<(), SourceError> {
         if let Some(rotation) = &rotation {
             match cancel.run_until_cancelled(rotation.ready()).await {
                 Some(Ok(())) => {}
-                Some(Err(Unrenewed::Refused(error))) => return Err(Fatal(error)),
+                Some(Err(Unrenewed::Refused(error))) => return Err(Fatal(error).into()),
                 Some(Err(Unrenewed::Stopped)) | None => return Ok(()),
             }
         }
         match self {
-            Self::Rtm => loop {
-                let seen = api.token_version();
-                let config = rtm::Config::default();
-                match rtm::run(api.clone(), config, out.clone(), cancel.clone()).await {
-                    Err(Fatal(error)) if renewed(&error, rotation.as_ref(), seen).await => {}
-                    outcome => return outcome,
+            Self::Rtm => {
+                let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
+                    return Ok(());
+                };
+                if lease.acquire(&session, &cancel).await?.is_none() {
+                    return Ok(());
                 }
-            },
+                loop {
+                    let seen = api.token_version();
+                    let config = rtm::Config::default();
+                    match rtm::run(api.clone(), config, out.clone(), cancel.clone()).await {
+                        Err(Fatal(error)) if renewed(&error, rotation.as_ref(), seen).await => {}
+                        outcome => return Ok(outcome?),
+                    }
+                }
+            }
             Self::SocketMode {
                 app,
                 connections,
@@ -105,12 +123,15 @@ impl Source {
                 let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
+                if lease.acquire(&session, &cancel).await?.is_none() {
+                    return Ok(());
+                }
                 let config = socket_mode::Config {
                     connections,
                     health,
                     ..socket_mode::Config::default()
                 };
-                socket_mode::run(app, session, config, out, cancel).await
+                Ok(socket_mode::run(app, session, config, out, cancel).await?)
             }
             Self::Http {
                 mut requests, fact, ..
@@ -139,6 +160,9 @@ impl Source {
                     return Ok(());
                 };
                 keep_session(&state, &fact, &session);
+                if lease.acquire(&session, &cancel).await?.is_none() {
+                    return Ok(());
+                }
                 tracing::info!(
                     team = session.team_name,
                     user = session.self_name,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Findings;
 use super::scopes::{self, Missing};
+use crate::bridge;
 use crate::config::{ConfigError, Setting, Settings, SlackSettings, Transport};
 use crate::run::web_api;
 use crate::state::State;
@@ -17,7 +18,9 @@ use crate::tokens;
 const COPY_TOKEN: &str = "copy the Bot User OAuth Token (xoxb-...) again from the app's OAuth & Permissions page into DJANGOBOT_TOKEN";
 
 /// Looks at the token, what it may do, and whether events can come.
-pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
+///
+/// `lease` becomes the name of the lease that the app's host has.
+pub(super) async fn look(settings: &Settings, findings: &mut Findings, lease: &mut Option<String>) {
     let slack = &settings.slack;
     let misplaced = slack.misplaced();
     for wrong in &misplaced {
@@ -73,6 +76,7 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
             identity.team_id
         ),
     );
+    *lease = Some(bridge::name_of(&identity.team_id, &identity.user_id));
     look_at_scopes(slack, &identity, findings);
     if !is_wrong(Setting::RefreshToken) {
         look_at_rotation(slack, &api, findings);

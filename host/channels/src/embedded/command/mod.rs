@@ -4,7 +4,7 @@ mod connection;
 mod keys;
 mod lists;
 mod pubsub;
-mod scripts;
+pub(super) mod scripts;
 mod server;
 mod sorted_sets;
 mod strings;

@@ -2,6 +2,7 @@
 
 mod asgi_redis;
 mod core;
+mod lease;
 mod libraries;
 mod reader;
 
@@ -115,6 +116,23 @@ fn run(
         Script::ListGiveBack => asgi_redis::give_back(keyspace, call),
         Script::ListFinish => asgi_redis::finish(keyspace, call),
         Script::ListWithdraw => asgi_redis::withdraw(keyspace, call),
+        Script::ClaimLease => lease::claim(keyspace, call),
+        Script::ReleaseLease => lease::release(keyspace, call),
+    }
+}
+
+/// Runs a script that needs no patterns, for who is inside the process.
+pub(in crate::embedded) fn run_on(
+    keyspace: &mut Keyspace<'_>,
+    script: Script,
+    keys: &[Bytes],
+    arguments: &[Bytes],
+) -> Result<Reply, Refusal> {
+    let call = Call { keys, arguments };
+    match script {
+        Script::ClaimLease => lease::claim(keyspace, call),
+        Script::ReleaseLease => lease::release(keyspace, call),
+        _ => Err(BAD_ARGUMENTS),
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use djangobot_channels::{
-    EmbeddedLayer, EmbeddedServer, GroupName, LayerError, LayerOptions, Member, OpenError,
-    Receiver, ReceiverId, Sent, Serializer, Wire,
+    Claim, EmbeddedLayer, EmbeddedServer, GroupName, Holder, LayerError, LayerOptions, Lease,
+    Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
 use djangobot_event::Event;
 
@@ -97,6 +97,15 @@ impl ChannelLayer for Switched {
     }
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
         self.layer.rehearse(channels).await
+    }
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
+        self.layer.claim(claim).await
+    }
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
+        self.layer.release(name, holder).await
+    }
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
+        self.layer.lease(name).await
     }
     async fn ping(&self) -> Result<(), LayerError> {
         self.layer.ping().await

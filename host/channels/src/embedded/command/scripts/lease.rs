@@ -1,0 +1,56 @@
+//! What the Lua of [`crate::lease`] does, step for step.
+
+use bytes::Bytes;
+
+use super::{BAD_ARGUMENTS, Call, add, expire, members};
+use crate::embedded::command::integer;
+use crate::embedded::number::{parse_double, write_double};
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+use crate::embedded::store::Keyspace;
+
+/// [`crate::lease::CLAIM`]
+pub(super) fn claim(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let ([key], [id, own_host, name, number, seconds]) = (call.keys, call.arguments) else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let mut number = parse_double(number).ok_or(Refusal::NotDouble)?;
+    let seconds = integer(seconds)?;
+    if let Some((held, old)) = members(keyspace, key)?.into_iter().next() {
+        let holder = holder(&held);
+        if holder == id {
+            number = old;
+        } else if !own_host.is_empty() && holder.starts_with(own_host) {
+            number = number.max(old + 1.0);
+        } else {
+            return Ok(answer(held, old));
+        }
+    }
+    let member = Bytes::from([id, &b" "[..], name].concat());
+    keyspace.remove(key);
+    add(keyspace, key, number, &member)?;
+    expire(keyspace, key, seconds)?;
+    Ok(answer(member, number))
+}
+
+/// [`crate::lease::RELEASE`]
+pub(super) fn release(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+    let ([key], [id]) = (call.keys, call.arguments) else {
+        return Err(BAD_ARGUMENTS);
+    };
+    let held = members(keyspace, key)?.into_iter().next();
+    let is_theirs = held.is_some_and(|(held, _)| holder(&held) == id);
+    if is_theirs {
+        keyspace.remove(key);
+    }
+    Ok(Reply::Integer(i64::from(is_theirs)))
+}
+
+fn holder(member: &[u8]) -> &[u8] {
+    let end = member.iter().position(|byte| *byte == b' ');
+    &member[..end.unwrap_or(member.len())]
+}
+
+fn answer(member: Bytes, number: f64) -> Reply {
+    Reply::Array(vec![Reply::Bulk(member), Reply::text(write_double(number))])
+}

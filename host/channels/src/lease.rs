@@ -1,0 +1,187 @@
+//! A lease in the layer's own Redis: one holder at a time, until it gives it up or is not heard of for a while.
+//!
+//! It is a sorted set of one member, which says who holds it; the score is a number that grows with each holder. No
+//! command is used but those that channels_redis uses itself, on one key below the layer's prefix.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use redis::Value;
+
+use crate::connection::{Script, Server};
+use crate::layer::LayerError;
+use crate::sharding::consistent_hash;
+
+/// Takes the lease, or renews it; answers who holds it then, and the number.
+/// Arguments: the claimant's id, the part of an id whose lease it may take over (or nothing), its name, the number
+/// that a new lease has at least, seconds.
+pub(crate) const CLAIM: &str = r"
+local held = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local number = tonumber(ARGV[4])
+if #held > 0 then
+    local id, old = string.match(held[1], '^[^ ]*'), tonumber(held[2])
+    if id == ARGV[1] then
+        number = old
+    elseif ARGV[2] ~= '' and string.sub(id, 1, #ARGV[2]) == ARGV[2] then
+        number = math.max(number, old + 1)
+    else
+        return held
+    end
+end
+redis.call('DEL', KEYS[1])
+local member, score = ARGV[1] .. ' ' .. ARGV[3], string.format('%.0f', number)
+redis.call('ZADD', KEYS[1], score, member)
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return {member, score}
+";
+
+/// Gives the lease up where the id is its holder's.
+pub(crate) const RELEASE: &str = r"
+local held = redis.call('ZRANGE', KEYS[1], 0, -1)
+if #held > 0 and string.match(held[1], '^[^ ]*') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+";
+
+static CLAIM_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLAIM));
+static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
+
+/// Who claims a lease.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// `HOST/PROCESS`: what does not change over restarts, and what is this process's alone. No spaces.
+    pub id: Arc<str>,
+    /// Its name for people.
+    pub name: Arc<str>,
+}
+
+impl Holder {
+    /// The part of the id that outlives the process.
+    fn host(&self) -> &str {
+        let end = self.id.find('/').map_or(0, |slash| slash + 1);
+        &self.id[..end]
+    }
+}
+
+/// A wish to hold a lease.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// What the lease is for, as it is in the key: letters, digits and `:`.
+    pub name: String,
+    /// Who wants it.
+    pub holder: Holder,
+    /// How long it lasts when it is not renewed; whole seconds.
+    pub time: Duration,
+    /// An earlier process of the same host held it and is gone.
+    pub takes_over: bool,
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Whether the claimant does.
+    pub is_ours: bool,
+    /// The holder's name for people.
+    pub holder: String,
+    /// Larger than that of each earlier lease of this name.
+    pub number: u64,
+}
+
+/// The key of the lease `name`: below the layer's prefix, as all that channels_redis writes.
+pub(crate) fn key(prefix: &str, name: &str) -> String {
+    format!("{prefix}djangobot:lease:{name}")
+}
+
+/// The words of [`CLAIM`] behind its key.
+pub(crate) fn claim_arguments(claim: &Claim, now: f64) -> [String; 5] {
+    let own_host = if claim.takes_over {
+        claim.holder.host()
+    } else {
+        ""
+    };
+    [
+        claim.holder.id.to_string(),
+        own_host.to_owned(),
+        claim.holder.name.to_string(),
+        // Milliseconds since 1970: also larger than before where the key had gone.
+        format!("{:.0}", now * 1000.0),
+        claim.time.as_secs().max(1).to_string(),
+    ]
+}
+
+/// What a lease's member and score say.
+pub(crate) fn read(member: &[u8], number: f64, id: &str) -> Lease {
+    let member = String::from_utf8_lossy(member);
+    let (holder, name) = member.split_once(' ').unwrap_or((&member, &member));
+    Lease {
+        is_ours: holder == id,
+        holder: name.to_owned(),
+        number: number as u64,
+    }
+}
+
+/// Claims a lease on the server that its name belongs to.
+pub(crate) async fn claim(
+    servers: &[Arc<Server>],
+    prefix: &str,
+    claim: &Claim,
+) -> Result<Lease, LayerError> {
+    let server = server_of(servers, &claim.name);
+    let arguments = claim_arguments(claim, server.now().await?);
+    let key = key(prefix, &claim.name);
+    let fill = |cmd: &mut redis::Cmd| {
+        cmd.arg(1).arg(&key).arg(&arguments);
+    };
+    let answer = server.script(&CLAIM_SCRIPT, &fill).await?;
+    lease(server, answer, &claim.holder.id)?
+        .ok_or_else(|| server.unavailable("it named no holder of a lease".into()))
+}
+
+/// Gives a lease up, where `holder` has it.
+pub(crate) async fn release(
+    servers: &[Arc<Server>],
+    prefix: &str,
+    name: &str,
+    holder: &Holder,
+) -> Result<(), LayerError> {
+    let key = key(prefix, name);
+    let fill = |cmd: &mut redis::Cmd| {
+        cmd.arg(1).arg(&key).arg(&*holder.id);
+    };
+    let released = server_of(servers, name).script(&RELEASE_SCRIPT, &fill);
+    released.await.map(drop)
+}
+
+/// Who holds a lease now.
+pub(crate) async fn look(
+    servers: &[Arc<Server>],
+    prefix: &str,
+    name: &str,
+) -> Result<Option<Lease>, LayerError> {
+    let server = server_of(servers, name);
+    let mut cmd = redis::cmd("ZRANGE");
+    cmd.arg(key(prefix, name)).arg(0).arg(-1).arg("WITHSCORES");
+    lease(server, server.command(&cmd).await?, "")
+}
+
+fn server_of<'a>(servers: &'a [Arc<Server>], name: &str) -> &'a Server {
+    &servers[consistent_hash(name, servers.len())]
+}
+
+/// Reads member and score, flat or, as RESP3 has them, in a pair.
+fn lease(server: &Server, answer: Value, id: &str) -> Result<Option<Lease>, LayerError> {
+    let answer = match answer {
+        Value::Array(mut items) if matches!(items.first(), Some(Value::Array(_))) => {
+            items.swap_remove(0)
+        }
+        answer => answer,
+    };
+    let items: Result<Vec<Value>, _> = redis::from_redis_value(answer);
+    let odd = |error: redis::ParsingError| server.unavailable(error.to_string());
+    let mut items = items.map_err(odd)?.into_iter();
+    let (Some(member), Some(number)) = (items.next(), items.next()) else {
+        return Ok(None);
+    };
+    let member: Vec<u8> = redis::from_redis_value(member).map_err(odd)?;
+    let number: f64 = redis::from_redis_value(number).map_err(odd)?;
+    Ok(Some(read(&member, number, id)))
+}

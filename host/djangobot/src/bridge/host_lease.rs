@@ -1,0 +1,396 @@
+//! One host at a time serves an app: the lease in the channel layer that says which, and what waits for it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use djangobot_channels::{
+    ChannelLayer, ChannelName, Claim, GroupName, Holder, LayerError, Lease, Member, OpenError,
+    Receiver, ReceiverId, Sent, Serializer, Wire,
+};
+use djangobot_event::Event;
+use djangobot_slack::Session;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::listener::Readiness;
+use crate::metrics::Metrics;
+
+/// How long a lease lasts that is not renewed: so long a host that was killed keeps the next one waiting.
+const LASTS: Duration = Duration::from_secs(15);
+/// How often it is renewed.
+const RENEWED: Duration = Duration::from_secs(4);
+/// How often a host that stands by, or that could not ask, asks again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long giving it back may take at a stop.
+const GIVEN_BACK: Duration = Duration::from_secs(2);
+
+/// The name of the lease of an app in a team: the bot's user is the app's own, and every transport knows it before
+/// events flow.
+pub(crate) fn name_of(team_id: &str, user_id: &str) -> String {
+    format!("{team_id}:{user_id}")
+}
+
+/// Another host serves the app.
+#[derive(Debug, Clone, Error)]
+pub(crate) enum HostLeaseError {
+    /// And this one was told not to wait.
+    #[error("the host {0} serves this app already, and --no-standby says not to wait for its end")]
+    Held(String),
+    /// It took the lease while this one was not heard of.
+    #[error(
+        "the host {0} serves this app now: this one had not renewed its lease in time, so it has stopped forwarding and sending"
+    )]
+    Lost(String),
+}
+
+/// Whether this host may forward and send.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// Nobody knows yet which app it is.
+    Unnamed,
+    /// Since then at least, unless the lease ended.
+    Ours(Instant),
+    /// The layer has no leases for us, so nobody is kept away.
+    Free,
+    /// The layer can't be asked.
+    Away(LayerError),
+    Theirs(String),
+}
+
+/// This host's part in the lease of its app.
+pub(crate) struct HostLease {
+    layer: Arc<dyn ChannelLayer>,
+    holder: Holder,
+    standby: bool,
+    name: OnceLock<String>,
+    named: Notify,
+    /// Asks for a renewal at once.
+    renew: Notify,
+    standing: watch::Sender<Standing>,
+    readiness: Arc<Readiness>,
+    metrics: Metrics,
+}
+
+impl HostLease {
+    /// Not asked for yet. `host_id` is what outlives the process.
+    pub(crate) fn new(
+        layer: Arc<dyn ChannelLayer>,
+        host_id: &str,
+        standby: bool,
+        (readiness, metrics): (Arc<Readiness>, Metrics),
+    ) -> Arc<Self> {
+        let process = std::process::id();
+        let unique = uuid::Uuid::new_v4().simple();
+        Arc::new(Self {
+            layer,
+            holder: Holder {
+                id: format!("{host_id}/{unique}").into(),
+                name: format!("{} (process {process})", host_name()).into(),
+            },
+            standby,
+            name: OnceLock::new(),
+            named: Notify::new(),
+            renew: Notify::new(),
+            standing: watch::Sender::new(Standing::Unnamed),
+            readiness,
+            metrics,
+        })
+    }
+
+    /// Waits until this host may serve the app of `session`. `None` when that is no longer wanted.
+    pub(crate) async fn acquire(
+        &self,
+        session: &Session,
+        cancel: &CancellationToken,
+    ) -> Result<Option<()>, HostLeaseError> {
+        let name = name_of(&session.team_id, &session.self_id);
+        // Where it is known already, this is the same app, connected again.
+        let _ = self.name.set(name);
+        self.named.notify_one();
+        let mut standing = self.standing.subscribe();
+        let mut told = false;
+        loop {
+            match &*standing.borrow_and_update() {
+                Standing::Ours(_) | Standing::Free => return Ok(Some(())),
+                // Events are kept on the disk until it can be asked; nothing goes to the layer meanwhile.
+                Standing::Away(_) => return Ok(Some(())),
+                Standing::Theirs(holder) if !self.standby => {
+                    return Err(HostLeaseError::Held(holder.clone()));
+                }
+                Standing::Theirs(holder) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!(
+                        %holder,
+                        "the host {holder} serves this app already; this one stands by until it is gone"
+                    );
+                }
+                Standing::Theirs(_) | Standing::Unnamed => {}
+            }
+            match cancel.run_until_cancelled(standing.changed()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes the lease and renews it, until `stop`; fails when it is lost. Gives it back at the end.
+    pub(crate) async fn keep(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> Result<(), HostLeaseError> {
+        let Some(()) = stop.run_until_cancelled(self.named.notified()).await else {
+            return Ok(());
+        };
+        let mut takes_over = true;
+        let mut held = false;
+        loop {
+            let asked = Instant::now();
+            let claim = Claim {
+                name: self.name.get().cloned().unwrap_or_default(),
+                holder: self.holder.clone(),
+                time: LASTS,
+                takes_over,
+            };
+            match self.layer.claim(&claim).await {
+                Ok(lease) => {
+                    takes_over = false;
+                    if self.heard(&lease, asked, held) {
+                        return Err(HostLeaseError::Lost(lease.holder));
+                    }
+                    held |= lease.is_ours;
+                }
+                Err(error) if error.is_temporary() => self.not_heard(error),
+                Err(LayerError::Closed) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(
+                        "{error}; so no lease can say which host serves this app: see to it that only one runs"
+                    );
+                    self.standing.send_replace(Standing::Free);
+                    self.readiness.set_host(None);
+                    stop.cancelled().await;
+                    return Ok(());
+                }
+            }
+            let pause = match &*self.standing.borrow() {
+                Standing::Ours(_) => RENEWED,
+                _ => AGAIN,
+            };
+            // A wish for a renewal that came meanwhile is of before the answer.
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+                () = self.renew.notified() => {}
+            }
+        }
+    }
+
+    /// Gives the lease back, so that the next host need not wait for its end.
+    pub(crate) async fn give_back(&self) {
+        let (Some(name), Standing::Ours(_)) = (self.name.get(), &*self.standing.borrow()) else {
+            return;
+        };
+        let released = self.layer.release(name, &self.holder);
+        match tokio::time::timeout(GIVEN_BACK, released).await {
+            Ok(Ok(())) => tracing::debug!("the lease is given back"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the lease could not be given back; it ends by itself")
+            }
+            Err(_) => {
+                tracing::debug!("the lease could not be given back in time; it ends by itself")
+            }
+        }
+    }
+
+    /// Takes note of an answer; says whether a lease that was ours is lost.
+    fn heard(&self, lease: &Lease, asked: Instant, held: bool) -> bool {
+        let was = match &*self.standing.borrow() {
+            Standing::Ours(_) => None,
+            Standing::Theirs(holder) => Some(holder.clone()),
+            _ => Some(String::new()),
+        };
+        let standing = match lease.is_ours {
+            true => Standing::Ours(asked),
+            false => Standing::Theirs(lease.holder.clone()),
+        };
+        if let (true, Some(before)) = (lease.is_ours, &was) {
+            match before.is_empty() {
+                true => tracing::info!(number = lease.number, "this host serves the app"),
+                false => tracing::info!(
+                    number = lease.number,
+                    "the host {before} is gone; this one serves the app now"
+                ),
+            }
+        }
+        self.standing.send_replace(standing);
+        let other = (!lease.is_ours).then(|| lease.holder.clone());
+        self.readiness.set_host(other);
+        self.metrics.lease_held().set(f64::from(lease.is_ours));
+        self.metrics.lease_number().set(lease.number as f64);
+        self.metrics.lease_holder(&lease.holder, was.as_deref());
+        held && !lease.is_ours
+    }
+
+    /// Nobody can take a lease that did not end; after that it is not known to be ours.
+    fn not_heard(&self, error: LayerError) {
+        self.standing.send_if_modified(|standing| {
+            let is_sure = matches!(standing, Standing::Ours(since) if since.elapsed() < LASTS);
+            if !is_sure && !matches!(standing, Standing::Theirs(_)) {
+                *standing = Standing::Away(error);
+                return true;
+            }
+            false
+        });
+    }
+
+    /// Whether this host may put something on the layer now: it asks first where it has not for long, as after
+    /// its machine stood still.
+    async fn may_forward(&self) -> Result<(), LayerError> {
+        let mut standing = self.standing.subscribe();
+        loop {
+            match &*standing.borrow_and_update() {
+                Standing::Free => return Ok(()),
+                Standing::Ours(since) if since.elapsed() < LASTS => return Ok(()),
+                Standing::Away(error) => return Err(error.clone()),
+                Standing::Theirs(holder) => {
+                    return Err(LayerError::Unavailable {
+                        address: self.layer.describe(),
+                        reason: format!("the host {holder} has the lease of this app"),
+                    });
+                }
+                Standing::Ours(_) => self.renew.notify_one(),
+                Standing::Unnamed => {}
+            }
+            if standing.changed().await.is_err() {
+                return Err(LayerError::Closed);
+            }
+        }
+    }
+
+    /// Waits until this host may call Slack for the app. While the layer can't be asked it may: what it has taken is in
+    /// its own outbox alone.
+    pub(crate) async fn may_send(&self) {
+        match self.may_forward().await {
+            Ok(()) => {}
+            Err(_) if matches!(&*self.standing.borrow(), Standing::Away(_)) => {}
+            // It was lost, and the stop that follows ends all waiting.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// What this machine is called.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok());
+    let name = name.unwrap_or_default();
+    match name.trim() {
+        "" => "unnamed".to_owned(),
+        name => name
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(64)
+            .collect(),
+    }
+}
+
+/// A layer that takes messages from the host that has the lease, and from no other.
+pub(crate) struct LeasedLayer {
+    pub(crate) layer: Arc<dyn ChannelLayer>,
+    pub(crate) lease: Arc<HostLease>,
+}
+
+#[async_trait]
+impl ChannelLayer for LeasedLayer {
+    fn describe(&self) -> String {
+        self.layer.describe()
+    }
+
+    fn serializer(&self) -> Serializer {
+        self.layer.serializer()
+    }
+
+    fn seal(&self, payload: &[u8]) -> Member {
+        self.layer.seal(payload)
+    }
+
+    fn seal_lifetime(&self) -> Option<Duration> {
+        self.layer.seal_lifetime()
+    }
+
+    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError> {
+        self.layer.unseal(member)
+    }
+
+    fn wire(&self) -> Wire {
+        self.layer.wire()
+    }
+
+    fn encode(&self, channel: &ChannelName, message: &Event) -> Member {
+        self.layer.encode(channel, message)
+    }
+
+    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+        self.lease.may_forward().await?;
+        self.layer.send(channel, members).await
+    }
+
+    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
+        self.lease.may_forward().await?;
+        self.layer.group_send(group, message).await
+    }
+
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.layer.group_add(group, channel).await
+    }
+
+    async fn group_discard(
+        &self,
+        group: &GroupName,
+        channel: &ChannelName,
+    ) -> Result<(), LayerError> {
+        self.layer.group_discard(group, channel).await
+    }
+
+    fn new_channel(&self) -> ChannelName {
+        self.layer.new_channel()
+    }
+
+    async fn receiver(
+        &self,
+        channel: &ChannelName,
+        id: &ReceiverId,
+    ) -> Result<Arc<dyn Receiver>, LayerError> {
+        self.layer.receiver(channel, id).await
+    }
+
+    async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
+        self.layer.depth(channel).await
+    }
+
+    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
+        self.layer.rehearse(channels).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
+        self.layer.claim(claim).await
+    }
+
+    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
+        self.layer.release(name, holder).await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
+        self.layer.lease(name).await
+    }
+
+    async fn ping(&self) -> Result<(), LayerError> {
+        self.layer.ping().await
+    }
+
+    async fn close(&self) {
+        self.layer.close().await;
+    }
+}

@@ -1,0 +1,102 @@
+//! Two hosts on one app: one serves it, and the other stands by.
+
+use std::path::Path;
+
+use djangobot_tests::{Redis, eventually};
+use local_slack::LocalSlack;
+use serde_json::json;
+
+use crate::app::App;
+use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
+use crate::command_line::{check_end, with_slack};
+
+/// What the one that stands by says.
+const STANDS_BY: &str = "serves this app already; this one stands by until it is gone";
+/// What it says when the other one is gone.
+const TAKES_OVER: &str = "is gone; this one serves the app now";
+
+/// A host that finds the app served.
+async fn second(folder: &Path, slack: &LocalSlack, url: &str) -> Bridge {
+    let mut second = Bridge::start(folder, slack, &[url]).await;
+    second.line(STANDS_BY).await;
+    second
+}
+
+#[tokio::test]
+async fn the_second_host_stands_by_and_takes_over_when_the_first_stops() {
+    let (slack, redis) = (slack().await, Redis::start());
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for kind in ["redis", "redis+pubsub", "asgi-redis"] {
+        let url = format!("{kind}://127.0.0.1:{}", redis.port());
+        let mut first = Bridge::connected(one.path(), &slack, &[&url]).await;
+        let mut standby = second(two.path(), &slack, &url).await;
+        let (status, page) = standby.get("/readyz").await;
+        assert_eq!(status, 503);
+        let named = format!("(process {}) serves this app", first.pid());
+        assert!(page.contains(&named), "{page}");
+        standby.metric_is("djangobot_lease_held", 0.0).await;
+        first.metric_is("djangobot_lease_held", 1.0).await;
+        assert_eq!(first.terminate().await.code(), Some(0));
+        standby.line(TAKES_OVER).await;
+        standby.line("the roster is loaded").await;
+        standby.metric_is("djangobot_lease_held", 1.0).await;
+        assert_eq!(standby.terminate().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_second_host_that_is_not_to_wait_ends_and_names_the_first() {
+    let (slack, redis) = (slack().await, Redis::start());
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = Bridge::connected(one.path(), &slack, &[&redis.url()]).await;
+    let command = djangobot(two.path(), &[&redis.url(), "--no-standby"]);
+    let ended = Djangobot::run(with_slack(command, &slack)).await;
+    let named = format!("(process {}) serves this app already", first.pid());
+    check_end(&ended, 1, &[&named]);
+    let command = djangobot(two.path(), &["check", &redis.url()]);
+    let checked = Djangobot::run(with_slack(command, &slack)).await;
+    assert!(
+        checked
+            .stdout
+            .contains(&format!("(process {}) serves this app", first.pid())),
+        "{checked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_stood_still_for_longer_than_its_lease_stands_by() {
+    let (slack, redis) = (slack().await, Redis::start());
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut first = Bridge::connected(one.path(), &slack, &[&redis.url()]).await;
+    let mut standby = second(two.path(), &slack, &redis.url()).await;
+    first.freeze();
+    standby.line(TAKES_OVER).await;
+    standby.line("the roster is loaded").await;
+    first.thaw();
+    first
+        .line("this one had not renewed its lease in time")
+        .await;
+    first.line(STANDS_BY).await;
+    // What is sent now goes out once.
+    let mut app = App::start(&redis.url());
+    app.send("slack.send", &json!({"text": "once"})).await;
+    calls(&slack.control(), "chat.postMessage", 1).await;
+    assert_eq!(standby.terminate().await.code(), Some(0));
+    first.line(TAKES_OVER).await;
+    assert_eq!(slack.control().calls(Some("chat.postMessage")).len(), 1);
+}
+
+#[tokio::test]
+async fn a_lease_that_was_flushed_away_is_taken_again() {
+    let (slack, redis) = (slack().await, Redis::start());
+    let folder = tempfile::tempdir().unwrap();
+    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    assert_eq!(redis.cli(&["FLUSHALL"]), "OK");
+    eventually("the lease is there again", async || {
+        let keys = redis.cli(&["KEYS", "asgidjangobot:lease:*"]);
+        (!keys.is_empty()).then_some(())
+    })
+    .await;
+    bridge.metric_is("djangobot_lease_held", 1.0).await;
+    assert_eq!(bridge.get("/readyz").await.0, 200);
+}
