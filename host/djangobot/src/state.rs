@@ -61,6 +61,10 @@ const MIGRATIONS: &[&str] = &[
     -- `message` says.
     ALTER TABLE dead_letters ADD COLUMN serializer TEXT;
 ",
+    "
+    -- With `begun`: the ids of the files that the call shares, with commas.
+    ALTER TABLE outbox ADD COLUMN files TEXT;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.

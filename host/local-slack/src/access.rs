@@ -15,13 +15,15 @@ pub(crate) mod rotation;
 use rotation::Rotation;
 
 /// Scopes that a token has at first: all that the methods here need.
-const SCOPES: [&str; 20] = [
+const SCOPES: [&str; 22] = [
     "channels:history",
     "channels:manage",
     "channels:read",
     "chat:write",
     "chat:write.customize",
     "chat:write.public",
+    "files:read",
+    "files:write",
     "groups:history",
     "groups:read",
     "groups:write",

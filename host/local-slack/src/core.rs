@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::access::Access;
 use crate::delivery::{Deliveries, Tally, wrapper};
+use crate::files::Files;
 use crate::journal::Journal;
 use crate::response_url::ResponseUrls;
 use crate::socket::{Protocol, Sockets, Ticket};
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     /// What is given to the app through Socket Mode or HTTP.
     pub(crate) deliveries: Deliveries,
     pub(crate) response_urls: Mutex<ResponseUrls>,
+    pub(crate) files: Mutex<Files>,
     /// Every event, for the terminal.
     pub(crate) feed: broadcast::Sender<Value>,
 }
@@ -54,6 +56,7 @@ impl Core {
             tickets: Mutex::default(),
             deliveries: Deliveries::new(&options),
             response_urls: Mutex::default(),
+            files: Mutex::default(),
             feed: broadcast::Sender::new(1024),
             options,
         }

@@ -1,8 +1,10 @@
 //! One request to Slack: its destination looked up, its pace kept, tried again where that is safe.
 
 mod call;
+mod identifiers;
 mod lookup;
 mod repeat;
+mod upload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -91,7 +93,12 @@ impl Post {
             Some(named) => Some(self.find(named).await?),
             None => None,
         };
+        let channel = channel.map(|id| (request.channel_key, id));
         let mut call = Call::new(request.method, channel, request.arguments);
+        self.identify(call.method, &mut call.arguments).await?;
+        if !request.files.is_empty() {
+            return self.share(call, request.files, record).await;
+        }
         if !self.unmarked().load(Ordering::Relaxed) {
             call.mark(record.key);
         }
@@ -113,7 +120,7 @@ impl Post {
             }
             let since = match call.repeat {
                 Repeat::Harmless => 0.0,
-                Repeat::Visible | Repeat::Unknown => record.begin(self.api.slack_time()).await,
+                Repeat::Visible | Repeat::Unknown => record.begin(call, self.api.slack_time()).await,
             };
             let seen = self.api.token_version();
             let error = match self.api.call(method, &call.arguments).await {

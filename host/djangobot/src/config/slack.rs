@@ -23,6 +23,8 @@ const METHODS: &[&str] = &[
 ];
 /// How long an app has to answer a slash command and the like; Slack waits for 3 seconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
+/// What the files of a message may have, in MiB.
+const MAX_FILE_MIB: u64 = 16;
 /// Socket Mode connections: one can go while the other stays.
 const CONNECTIONS: u8 = 2;
 
@@ -52,6 +54,8 @@ pub(crate) struct SlackSettings {
     pub(crate) answer_wait: Duration,
     /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
     pub(crate) max_age: Option<Duration>,
+    /// How many MiB the files of a message may have.
+    pub(crate) max_file_mib: u64,
     /// What is asked of Slack's history after a gap.
     pub(crate) history: HistorySettings,
 }
@@ -164,6 +168,7 @@ pub(super) struct SlackSection {
     roster_wait: Option<Seconds>,
     answer_wait: Option<Seconds>,
     max_age: Option<Seconds>,
+    max_file_mib: Option<FileMib>,
     history: HistorySection,
 }
 
@@ -188,6 +193,22 @@ impl TryFrom<u8> for Connections {
         match count {
             1..=10 => Ok(Self(count)),
             _ => Err(format!("{count} connections: Slack allows 1 to 10")),
+        }
+    }
+}
+
+/// What the files of a message may have: it lies in memory, and in one row of the state.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+struct FileMib(u64);
+
+impl TryFrom<u64> for FileMib {
+    type Error = String;
+
+    fn try_from(mib: u64) -> Result<Self, String> {
+        match mib {
+            0..=256 => Ok(Self(mib)),
+            _ => Err(format!("{mib} MiB for the files of a message: 256 are the most")),
         }
     }
 }
@@ -281,6 +302,7 @@ impl SlackSection {
                 .map_or(Duration::from_secs(10), |wait| wait.0),
             answer_wait: self.answer_wait.map_or(ANSWER_WAIT, |wait| wait.0),
             max_age: self.max_age.map(|age| age.0),
+            max_file_mib: self.max_file_mib.map_or(MAX_FILE_MIB, |most| most.0),
             history: HistorySettings {
                 when: self.history.when,
                 events: self.history.events,
