@@ -75,6 +75,10 @@ const MIGRATIONS: &[&str] = &[
     -- When an event was spooled, in Unix seconds; null for those of older versions.
     ALTER TABLE spool ADD COLUMN at REAL;
 ",
+    "
+    -- With `begun`: the ids of the files that the call shares, with commas.
+    ALTER TABLE outbox ADD COLUMN files TEXT;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.

@@ -366,8 +366,25 @@ impl ChannelLayer for LeasedLayer {
         self.layer.receiver(channel, id).await
     }
 
+    fn expiry(&self) -> Option<Duration> {
+        self.layer.expiry()
+    }
+
+    async fn withdraw(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<Vec<bool>, LayerError> {
+        self.lease.may_forward().await?;
+        self.layer.withdraw(channel, members).await
+    }
+
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         self.layer.depth(channel).await
+    }
+
+    async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
+        self.layer.oldest(channel).await
     }
 
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
