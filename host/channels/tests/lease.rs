@@ -1,5 +1,11 @@
 //! Leases: one holder at a time, on each kind of layer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails panics"
+)]
+
 #[macro_use]
 mod support;
 

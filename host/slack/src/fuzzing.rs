@@ -9,6 +9,10 @@ use crate::{envelope, rtm};
 
 /// What a frame is to a connection.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of them lives at a time, in a fuzz target"
+)]
 pub enum Said {
     /// For the connection itself.
     Own,

@@ -325,10 +325,14 @@ impl AnswerDesk {
             Ok(message) => message,
             Err(error) => {
                 let detail = format!("The answer can't be read: {error}.");
+                let reply =
+                    delivery.payload.as_ref().ok().map(|payload| {
+                        Reply::from(&self.parts.layer.salvage(payload, Reply::KEYS))
+                    });
                 let taken = Taken {
                     delivery,
                     key,
-                    reply: Reply::unreadable(),
+                    reply: reply.unwrap_or_else(Reply::unreadable),
                 };
                 return self.end(taken, Err(Refusal::new("undecodable", detail)), work);
             }

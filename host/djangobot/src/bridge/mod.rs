@@ -156,10 +156,9 @@ impl Bridge {
             &roster,
             send_channel.clone(),
             reader,
-            pacer,
+            (pacer, lease.clone()),
             messages,
             outbox,
-            lease.clone(),
         );
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
@@ -321,10 +320,9 @@ impl Bridge {
         roster: &Arc<RosterKeeper>,
         channel: ChannelName,
         reader: ReceiverId,
-        pacer: Pacer,
+        (pacer, lease): (Pacer, Arc<HostLease>),
         messages: mpsc::Sender<djangobot_plugins::Message>,
         (outbox, left): (Outbox, outbox::Left),
-        lease: Arc<HostLease>,
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {

@@ -326,7 +326,7 @@ fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), Refusal> {
 
 /// What Slack would refuse or cut of a post, said before it is sent.
 fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
-    check_text(arguments)?;
+    check_length(arguments)?;
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
         None => false,
         Some(Value::String(text)) => !text.trim().is_empty(),
@@ -342,27 +342,19 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     ))
 }
 
-/// What Slack would refuse or cut of a text.
-pub(crate) fn check_text(arguments: &Map<String, Value>) -> Result<(), Refusal> {
-    match arguments.get("text") {
-        Some(Value::String(text)) => {
-            let length = text.chars().count();
-            if length > MAX_TEXT {
-                return Err(Refusal::new(
-                    "msg_too_long",
-                    format!(
-                        "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
-                    ),
-                ));
-            }
-            Ok(())
-        }
-        None | Some(Value::Null) => Ok(()),
-        Some(other) => Err(Refusal::new(
-            "invalid_text",
-            format!("`text` must be a text; it is {}.", kind(other)),
-        )),
+/// What Slack would cut of a text.
+pub(super) fn check_length(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    let text = arguments.get("text").and_then(Value::as_str);
+    let length = text.map_or(0, |text| text.chars().count());
+    if length > MAX_TEXT {
+        return Err(Refusal::new(
+            "msg_too_long",
+            format!(
+                "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
+            ),
+        ));
     }
+    Ok(())
 }
 
 /// The keys of a message and their values.

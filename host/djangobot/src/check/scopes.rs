@@ -83,7 +83,7 @@ pub(super) fn missing(slack: &SlackSettings, given: &[String]) -> Vec<Missing> {
     for method in method::all() {
         let is_named = slack.methods.iter().any(|glob| glob == method.name);
         let is_wanted = is_named || (slack.allows(method.name) && !is_of_a_feature(method));
-        if is_wanted && !method.scopes.is_empty() && !method.scopes.iter().any(|it| has(it)) {
+        if is_wanted && !method.scopes.is_empty() && !method.scopes.iter().any(&has) {
             of_methods
                 .entry(&method.scopes)
                 .or_default()

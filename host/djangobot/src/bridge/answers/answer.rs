@@ -3,10 +3,13 @@
 
 use bytes::Bytes;
 use djangobot_event::Event;
-use djangobot_slack::ResponseUrl;
+use djangobot_slack::{ResponseUrl, method};
 use serde_json::{Map, Value};
 
-use crate::bridge::request::{Refusal, Reply, check_text, is_absent, keys_of, kind};
+use crate::bridge::arguments;
+use crate::bridge::request::{
+    DEFAULT_METHOD, Refusal, Reply, check_length, is_absent, keys_of, kind,
+};
 
 /// What makes an answer a message, or a change of the one that was clicked, and not a word for a dialog.
 const MESSAGE: &[&str] = &[
@@ -80,10 +83,6 @@ impl Answer {
             );
             return Err(Refusal::new("method_not_allowed", detail));
         }
-        if keys.contains_key("token") {
-            let detail = "`token` is nothing that an answer has: djangobot has the token.";
-            return Err(Refusal::new("invalid_arguments", detail));
-        }
         let mut text = |key: &str| match keys.remove(key) {
             None => Ok(None),
             Some(Value::String(text)) if !text.trim().is_empty() => {
@@ -93,12 +92,14 @@ impl Answer {
         };
         let (channel, block_id, action_id) =
             (text("channel")?, text("block_id")?, text("action_id")?);
-        for key in ["thread_ts", "response_type"] {
-            if let Some(other) = keys.get(key).filter(|value| !value.is_string()) {
-                return Err(not_a_text(key, other));
-            }
+        if let Some(other) = keys.get("response_type").filter(|value| !value.is_string()) {
+            return Err(not_a_text("response_type", other));
         }
-        check_text(&keys)?;
+        // What an answer has in common with a post is of the same types.
+        if let Some(post) = method::get(DEFAULT_METHOD) {
+            keys = arguments::convert(post, keys)?;
+        }
+        check_length(&keys)?;
         Ok(Self {
             body: keys,
             channel,
@@ -340,10 +341,8 @@ mod tests {
             r#"{"text":"x","method":"chat.update"}"#,
             "method_not_allowed",
         );
-        check(
-            r#"{"text":"x","thread_ts":1602251441.0017}"#,
-            "invalid_arguments",
-        );
+        check(r#"{"text":"x","thread_ts":true}"#, "invalid_arguments");
+        check(r#"{"text":"x","response_type":5}"#, "invalid_arguments");
         check(r#"{"text":"x","channel":""}"#, "invalid_arguments");
         check(r#"{"text":"x","token":"xoxb-1"}"#, "invalid_arguments");
         check(r#"{"text":5}"#, "invalid_text");

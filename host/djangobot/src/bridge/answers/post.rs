@@ -135,7 +135,7 @@ impl Parts {
             }
         };
         match &reply.channel {
-            None => lost("the answer named no reply_channel of its own"),
+            None => lost(reply.silence),
             Some(channel) => {
                 let message = match &outcome {
                     Ok(()) => outcome::sent(&reply, json!({})),
