@@ -9,6 +9,7 @@
     reason = "a test that can't have what it needs fails with a sentence; one that is passed over says so"
 )]
 
+mod answers;
 mod app;
 mod arguments;
 mod bad_events;

@@ -26,7 +26,7 @@ pub(crate) enum Way {
 pub(crate) const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
 
 /// A Slack that gives again soon what was not acknowledged.
-async fn app_slack() -> LocalSlack {
+pub(crate) async fn app_slack() -> LocalSlack {
     slack_with(Options {
         app_token: Some(APP_TOKEN.into()),
         retry_delays: [
@@ -175,8 +175,10 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
             app.send(&reply, &json!({"text": format!("done {n}")}))
                 .await;
         }
-        bridge.line("an answer is lost: Slack takes five").await;
-        assert!(bridge.metric(LATE).await >= late + 5.0);
+        bridge
+            .line("an answer to Slack is lost: Slack takes five")
+            .await;
+        bridge.metric_is(LATE, late + 5.0).await;
 
         // One that the app does not answer is acknowledged all the same, after its time.
         let number = control.slash("alice", "general", "/ignored", "").unwrap();
@@ -227,13 +229,9 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
             bridge.line("an answer to Slack is lost").await;
         }
 
-        // A click takes no answer: it is acknowledged at once.
+        // A click takes no answer in its acknowledgement: that comes at once.
         let click = json!({"type": "block_actions", "actions": [{"action_id": "a"}]});
         let number = control.interact("alice", Some("general"), &click).unwrap();
-        assert_eq!(
-            app.next("slack.block_actions").await["reply_channel"],
-            "slack.send"
-        );
         settled(&control, number).await;
     }
 }

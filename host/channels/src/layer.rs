@@ -1,5 +1,6 @@
 //! The one trait that every channel layer implements, and the values that pass through it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 
+use crate::local::addressees;
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
@@ -68,6 +70,14 @@ pub trait ChannelLayer: Send + Sync + 'static {
         }
     }
 
+    /// The process-local channels that a message is for; empty where it names none.
+    fn addressees(&self, delivery: &Delivery) -> HashSet<String> {
+        match &delivery.channel {
+            Some(channel) => HashSet::from([channel.to_string()]),
+            None => addressees(delivery, self.serializer()),
+        }
+    }
+
     /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
     ///
     /// Without members it says whether the channel takes anything: the server is asked all the same.
@@ -89,7 +99,8 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// A new process-local name that [`ChannelLayer::receiver`] of this layer can read.
     fn new_channel(&self) -> ChannelName;
 
-    /// Opens a reader of `channel`.
+    /// Opens a reader of `channel`. One that ends with `!` stands for all names that begin with it: the reader gets the
+    /// messages of all, and [`ChannelLayer::addressees`] says whose each is.
     ///
     /// `id` names the reader across restarts, and one reader at a time: what it had taken and not finished when it ended
     /// comes again to the next reader of that id at once, and to any other after the lease.
@@ -145,6 +156,8 @@ pub struct Delivery {
     pub place: Place,
     /// Whether an earlier reader had taken it already and may have acted on it.
     pub redelivered: bool,
+    /// The channel that it was published on, where the layer tells that instead of the message.
+    pub channel: Option<Arc<str>>,
 }
 
 /// Where a delivery lay: which host, and its score or sequence there.

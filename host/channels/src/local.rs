@@ -101,7 +101,7 @@ impl LocalQueue {
     /// Puts a message into the boxes of the names that it is for. One that names nobody goes to
     /// `asking`. Answers what has to leave: a box that nobody empties keeps the newest.
     fn sort(&self, delivery: Delivery, asking: &ChannelName) -> Vec<Delivery> {
-        let mut names = self.names(&delivery);
+        let mut names = addressees(&delivery, self.serializer);
         if names.is_empty() {
             names.insert(asking.as_str().to_owned());
         }
@@ -123,23 +123,23 @@ impl LocalQueue {
         leaving
     }
 
-    /// The full names in a message: a text from `send`, a list from `group_send`.
-    fn names(&self, delivery: &Delivery) -> HashSet<String> {
-        let Ok(payload) = &delivery.payload else {
-            return HashSet::new();
-        };
-        let Ok(message) = self.serializer.read(payload) else {
-            return HashSet::new();
-        };
-        match message.field(CHANNEL_KEY) {
-            Some(Value::Text(name)) => HashSet::from([name.into_owned()]),
-            Some(Value::Json(list)) => serde_json::from_str(list.as_ref()).unwrap_or_default(),
-            _ => HashSet::new(),
-        }
-    }
-
     fn boxes(&self) -> MutexGuard<'_, Boxes> {
         self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The full names in a message of a queue: a text from `send`, a list from `group_send`.
+pub(crate) fn addressees(delivery: &Delivery, serializer: Serializer) -> HashSet<String> {
+    let Ok(payload) = &delivery.payload else {
+        return HashSet::new();
+    };
+    let Ok(message) = serializer.read(payload) else {
+        return HashSet::new();
+    };
+    match message.field(CHANNEL_KEY) {
+        Some(Value::Text(name)) => HashSet::from([name.into_owned()]),
+        Some(Value::Json(list)) => serde_json::from_str(list.as_ref()).unwrap_or_default(),
+        _ => HashSet::new(),
     }
 }
 

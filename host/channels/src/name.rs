@@ -58,6 +58,17 @@ impl ChannelName {
         self.0.contains('!')
     }
 
+    /// Whether it ends with its `!`, and so stands for all names of one process's queue: a reader of it gets the messages
+    /// of all of them.
+    pub fn is_whole_queue(&self) -> bool {
+        self.0.ends_with('!')
+    }
+
+    /// The name `local` in this queue, which ends with `!`.
+    pub fn join(&self, local: &str) -> Result<Self, NameError> {
+        Self::new(&format!("{}{local}", self.queue()))
+    }
+
     /// The queue that carries it: the name up to and with its `!`, or all of it.
     pub fn queue(&self) -> &str {
         self.0.find('!').map_or(&self.0, |bang| &self.0[..=bang])

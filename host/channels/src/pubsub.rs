@@ -229,9 +229,15 @@ impl ChannelLayer for PubSub {
             self.codec.clone(),
             self.closed.child_token(),
         ));
-        reader
-            .subscribe(self.host(channel.as_str()), channel.as_str())
-            .await?;
+        if channel.is_whole_queue() {
+            // Its names are on any host.
+            let hosts = 0..self.servers.len();
+            try_join_all(hosts.map(|host| reader.subscribe(host, channel.as_str()))).await?;
+        } else {
+            reader
+                .subscribe(self.host(channel.as_str()), channel.as_str())
+                .await?;
+        }
         let mut readers = self.readers();
         readers.retain(|_, readers| {
             readers.retain(|reader| reader.strong_count() > 0);

@@ -445,7 +445,7 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
             let shared = self.shared.clone();
             Arc::new(QueueReceiver::<D>::open(shared, channel.queue(), id))
         };
-        if !channel.is_process_local() {
+        if !channel.is_process_local() || channel.is_whole_queue() {
             return Ok(open());
         }
         let config = &self.shared.config;

@@ -30,7 +30,7 @@ mod tokens;
 /// Ways for the fuzz targets to what has no other way in; no part of the interface.
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::bridge::fuzzing::{Asked, channel_of, request};
+    pub use crate::bridge::fuzzing::{Asked, answer, channel_of, request};
     pub use crate::config::fuzzing::config;
 }
 

@@ -151,7 +151,7 @@ impl Metrics {
         /// Messages that expired in the layer.
         expired(channel) = "djangobot_expired_total", "Messages that lay in a channel of the layer for longer than its expiry and are lost, as nobody read them, by channel";
         /// Events that an app could answer while Slack waited, by what came of it.
-        answers(outcome) = "djangobot_answers_total", "Events that Slack waits on, by outcome: in_time, none, late, too_late, refused";
+        answers(outcome) = "djangobot_answers_total", "Answers of the app to commands and interactions, by outcome: in_time (in Slack's acknowledgement), late (at a response_url), refused, too_late; none: the acknowledgement was empty; forgotten: too many events took answers at once";
         /// Messages read from history.
         history() = "djangobot_history_messages_total", "Messages that came only from Slack's history, after a gap";
         /// Events that Slack gave again.
@@ -195,6 +195,8 @@ impl Metrics {
         spool_bytes() = "djangobot_spool_bytes", "Bytes of the events that wait on the disk";
         /// Messages that wait in the layer.
         depth(channel) = "djangobot_layer_depth", "Messages that wait in a channel of the layer";
+        /// Events that take answers.
+        reply_channels() = "djangobot_reply_channels", "Commands and interactions of the last half hour, which take answers on channels of their own";
         /// Messages for Slack that were taken and are not finished.
         sending() = "djangobot_sends_in_flight", "Messages taken from slack.send that are not finished";
         /// Messages for Slack that are on the disk.

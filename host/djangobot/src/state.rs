@@ -61,6 +61,16 @@ const MIGRATIONS: &[&str] = &[
     -- `message` says.
     ALTER TABLE dead_letters ADD COLUMN serializer TEXT;
 ",
+    "
+    -- Where answers to commands and interactions go, for the half hour in which Slack takes them.
+    CREATE TABLE answers (
+        token TEXT PRIMARY KEY,    -- ends the name of the event's reply channel
+        at REAL NOT NULL,          -- when the event came, Unix seconds
+        event TEXT NOT NULL,       -- djangobot.id
+        dialog INTEGER NOT NULL,   -- whether it is a dialog that was submitted
+        addresses BLOB NOT NULL    -- JSON: the response URLs, and which answers were begun at each
+    ) WITHOUT ROWID;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.

@@ -409,7 +409,7 @@ fn form(args: &Map<String, Value>) -> Vec<(&str, Cow<'_, str>)> {
 }
 
 /// Tells an answer that says `"ok": true` from all others.
-fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
+pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
     let envelope = serde_json::from_slice::<Envelope<'_>>(body);
     let is_limited = status == StatusCode::TOO_MANY_REQUESTS;
     let code = envelope

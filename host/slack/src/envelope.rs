@@ -7,6 +7,7 @@ use std::{borrow::Cow, io::Write};
 use bytes::Bytes;
 use djangobot_event::{Event, Value};
 
+use crate::respond::ResponseUrl;
 use crate::token::BotAccessToken;
 use crate::transport::Origin;
 
@@ -58,6 +59,7 @@ impl Wrapping {
             Wrapping::SlashCommand => {
                 let (event, mut origin) = flat(payload);
                 origin.kind = Some(Cow::Borrowed("slash_commands"));
+                origin.response_urls = ResponseUrl::all_of(&event);
                 origin.answerable = true;
                 (event, origin)
             }
@@ -66,6 +68,7 @@ impl Wrapping {
                 origin.answerable = event
                     .text("/type")
                     .is_some_and(|kind| ANSWERABLE.contains(&&*kind));
+                origin.response_urls = ResponseUrl::all_of(&event);
                 (event, origin)
             }
             Wrapping::Other(kind) => {

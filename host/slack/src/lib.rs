@@ -33,6 +33,7 @@ pub use backoff::Backoff;
 pub use envelope::BOT_ACCESS_TOKEN;
 pub use history::History;
 pub use pacing::Pacer;
+pub use respond::ResponseUrl;
 pub use roster::Roster;
 pub use rotation::Rotation;
 pub use token::{BotAccessToken, RefreshToken, Token, TokenError, TokenKind};

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use djangobot_event::{Event, ParseError};
 
 use crate::api::ApiError;
+use crate::respond::ResponseUrl;
 use crate::token::BotAccessToken;
 
 pub use ack::{Ack, AnswerError, Given, SOCKET_MODE_LIMIT, Waiting};
@@ -89,6 +90,8 @@ pub struct Origin {
     /// Slack takes an answer in the acknowledgement, and the event is of a kind that wants one: a slash command, a menu
     /// that asks for its options, a dialog that was submitted.
     pub answerable: bool,
+    /// Where Slack takes answers later: the addresses of a command or an interaction.
+    pub response_urls: Vec<ResponseUrl>,
     /// What stood beside the event: a JSON object of `authorizations`, `event_time` and the like. Never a token.
     pub beside: Option<Bytes>,
     /// The token with which the app answers as one of its functions, which stood in the event.
@@ -106,6 +109,7 @@ impl Default for Origin {
             team_id: None,
             kind: None,
             answerable: false,
+            response_urls: Vec::new(),
             beside: None,
             bot_access_token: None,
         }

@@ -343,7 +343,7 @@ impl ChannelLayer for EmbeddedLayer {
             let key = self.queues.key(channel);
             Arc::new(QueueReader::new(self.queues.clone(), key))
         };
-        if !channel.is_process_local() {
+        if !channel.is_process_local() || channel.is_whole_queue() {
             return Ok(open());
         }
         let settings = Settings {

@@ -70,6 +70,7 @@ impl QueueReader {
                 score: standing.score,
             },
             redelivered: standing.returned,
+            channel: None,
         };
         self.unfinished().insert(member.clone(), taken);
         Some(delivery)

@@ -180,10 +180,16 @@ impl Listener {
             let wanted = self.wanted.borrow_and_update().clone();
             // What is answered while the stream is not read waits in it.
             for name in wanted.difference(&names) {
-                server.answered(sink.subscribe(name)).await?;
+                match pattern(name) {
+                    Some(pattern) => server.answered(sink.psubscribe(pattern)).await?,
+                    None => server.answered(sink.subscribe(name)).await?,
+                };
             }
             for name in names.difference(&wanted) {
-                server.answered(sink.unsubscribe(name)).await?;
+                match pattern(name) {
+                    Some(pattern) => server.answered(sink.punsubscribe(pattern)).await?,
+                    None => server.answered(sink.unsubscribe(name)).await?,
+                };
             }
             *pause = PAUSE.0;
             if wanted.is_empty() {
@@ -201,7 +207,7 @@ impl Listener {
                         Err(_) => return Ok(()),
                     },
                     message = stream.next() => match message {
-                        Some(message) => self.hand_on(message.get_payload_bytes()),
+                        Some(message) => self.hand_on(&message),
                         None => return Err(server.unavailable("it closed the connection".into())),
                     },
                     () = tokio::time::sleep(PING) => match server.answered(sink.ping::<redis::Value>()).await {
@@ -214,8 +220,8 @@ impl Listener {
         }
     }
 
-    fn hand_on(&self, payload: &[u8]) {
-        let member = Bytes::copy_from_slice(payload);
+    fn hand_on(&self, message: &redis::Msg) {
+        let member = Bytes::copy_from_slice(message.get_payload_bytes());
         let payload = self.codec.open(&member);
         let place = Place {
             host: self.host,
@@ -226,6 +232,7 @@ impl Listener {
             payload,
             place,
             redelivered: false,
+            channel: Some(message.get_channel_name().into()),
         };
         if self.out.try_send(Ok(delivery)).is_err() {
             warn!(
@@ -234,4 +241,9 @@ impl Listener {
             );
         }
     }
+}
+
+/// What a name that stands for all names beginning with it is to Redis: no character of a name has a meaning in a pattern.
+fn pattern(name: &str) -> Option<String> {
+    name.ends_with('!').then(|| format!("{name}*"))
 }

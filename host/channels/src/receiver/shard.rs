@@ -335,6 +335,7 @@ impl<D: Dialect> Shard<D> {
                 payload,
                 place,
                 redelivered,
+                channel: None,
             };
             self.backlog().push_back(Taken { round, delivery });
         }

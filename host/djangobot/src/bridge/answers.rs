@@ -1,82 +1,139 @@
-//! Answers that an app gives while Slack waits: to a slash command, a menu that asks for its options, a submitted dialog.
+//! Answers to what people do: slash commands, clicks, shortcuts, dialogs.
 //!
-//! Such an event carries a `reply_channel` of its own. What the app puts there before the deadline is the answer in the
-//! acknowledgement; without one the acknowledgement is empty. What comes later goes to the event's `response_url`.
+//! Such an event carries a `reply_channel` of its own. Where Slack takes an answer while it waits, what the app puts there
+//! before the deadline goes into the acknowledgement; without it the acknowledgement is empty. All else goes to the
+//! event's `response_url`: five times, for half an hour, across restarts, in order.
+//!
+//! All reply channels are names of one queue, `slack.answers.<host>!`, which one reader empties: [`AnswerDesk`] is one task
+//! that knows by its [`Questions`] whose each answer is. An answer leaves the layer when its outcome is told; that it was
+//! begun is noted in the state before, so that none is shown twice.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod answer;
+mod post;
+mod questions;
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use djangobot_channels::{ChannelLayer, ChannelName, LayerError, Receiver, ReceiverId};
+use djangobot_channels::{ChannelLayer, ChannelName, Delivery, ReceiverId};
 use djangobot_event::Event;
-use djangobot_slack::{Ack, Backoff, Class, WebApi};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinSet;
+use djangobot_slack::{Ack, AnswerError, Backoff, ResponseUrl, WebApi};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::Tap;
+use super::custody::Custody;
+use super::outbox::Key;
+use super::request::{Refusal, Reply};
+use super::roster::RosterKeeper;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
+use answer::{Answer, Kind};
+use post::{Parts, Pending, Posted, Taken};
+use questions::{Address, LIFETIME, Question, Questions, Row, Token, USES};
 
-/// How long Slack takes answers at a `response_url`, and how many.
-const LATE: Duration = Duration::from_secs(30 * 60);
-const LATE_ANSWERS: u32 = 5;
-/// How long answers are still heard that have nowhere to go, so that somebody is told.
-const TOO_LATE: Duration = Duration::from_secs(10);
-/// Reply channels that are heard after their acknowledgement, at most.
-const HEARD: usize = 1_000;
-/// How often an answer is offered to a `response_url`.
-const TRIES: u32 = 4;
+/// What an answer that went to an address is called in its outcome.
+const RESPONSE_URL: &str = "response_url";
+/// What one that went into the acknowledgement is called.
+const ACKNOWLEDGEMENT: &str = "acknowledgement";
+/// Events that may wait for the task.
+const ASKED: usize = 1_024;
+/// Answers that may be under way or wait for others of their event; the rest waits in the layer.
+const UNDER_WAY: usize = 256;
+/// How often rows whose time is over are taken away.
+const TIDY: Duration = Duration::from_secs(60);
+/// How long a stop waits for posts that are under way: longer than the Web API's own limit.
+const LAST_POSTS: Duration = Duration::from_secs(35);
 
-/// Gives events their reply channels, and Slack the answers.
+/// Gives events their reply channels.
 pub(crate) struct Answers {
-    layer: Arc<dyn ChannelLayer>,
-    reader: ReceiverId,
+    /// The queue of all of them, which ends with `!`.
+    queue: ChannelName,
     /// How long the app has; zero: Slack is never kept waiting.
     wait: Duration,
-    parts: Parts,
-    heard: Arc<Semaphore>,
-    tasks: JoinSet<()>,
-    /// Kept so that the queue that all reply channels share stays open.
-    _open: Option<Arc<dyn Receiver>>,
+    asked: mpsc::Sender<Asked>,
 }
 
-#[derive(Clone)]
-struct Parts {
-    layer: Arc<dyn ChannelLayer>,
-    api: WebApi,
-    metrics: Metrics,
-    tap: Option<Arc<dyn Tap>>,
+/// The task that gives Slack the answers.
+pub(crate) struct AnswerDesk {
+    queue: ChannelName,
+    reader: ReceiverId,
+    /// Whether events that take answers can come at all.
+    is_wanted: bool,
+    asked: mpsc::Receiver<Asked>,
+    questions: Questions,
+    /// Answers that wait for others of their event.
+    behind: usize,
+    /// Events that were forgotten and are still in the state.
+    forgotten: Vec<Token>,
+    tidied: Instant,
+    parts: Arc<Parts>,
 }
 
-/// One event that waits for its answer.
-struct Question {
-    channel: ChannelName,
-    receiver: Arc<dyn Receiver>,
-    response_url: Option<String>,
-    parts: Parts,
+/// An event that takes answers, on its way to the task.
+struct Asked {
+    token: Token,
+    question: Question,
+    /// When Slack gets its acknowledgement in any case.
+    deadline: Option<Instant>,
+    /// The part of the event that is safe once the state knows its addresses.
+    part: Option<Custody>,
 }
+
+/// What Slack gets of an answer, as JSON.
+pub(super) fn body_of(message: &Event) -> Result<Bytes, Refusal> {
+    Answer::read(message).1.map(|answer| answer.json())
+}
+
+type Work = FuturesUnordered<BoxFuture<'static, Option<Posted>>>;
 
 impl Answers {
-    pub(crate) fn new(
+    /// The two ends: for the way in, and the task that has to run beside it. `reader` is the host's name, under which
+    /// answers are found after a restart; `has_interactions` says whether the transport brings what can be answered.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the bridge, given once"
+    )]
+    pub(crate) async fn open(
         layer: Arc<dyn ChannelLayer>,
         reader: ReceiverId,
         wait: Duration,
-        (api, metrics): (WebApi, Metrics),
+        has_interactions: bool,
+        (api, roster): (WebApi, Arc<RosterKeeper>),
+        journal: Journal,
+        metrics: Metrics,
         tap: Option<Arc<dyn Tap>>,
-    ) -> Self {
-        Self {
-            parts: Parts {
-                layer: layer.clone(),
+    ) -> Result<(Self, AnswerDesk), AnswersError> {
+        let queue = ChannelName::new(&format!("slack.answers.{}!", reader.0))?;
+        let questions = Questions::open(&journal, now()).await?;
+        let (asked, hear) = mpsc::channel(ASKED);
+        let desk = AnswerDesk {
+            queue: queue.clone(),
+            reader,
+            is_wanted: has_interactions || questions.len() > 0,
+            asked: hear,
+            questions,
+            behind: 0,
+            forgotten: Vec::new(),
+            tidied: Instant::now(),
+            parts: Arc::new(Parts {
+                layer,
                 api,
+                journal,
+                roster,
                 metrics,
                 tap,
-            },
-            layer,
-            reader,
-            wait,
-            heard: Arc::new(Semaphore::new(HEARD)),
-            tasks: JoinSet::new(),
-            _open: None,
-        }
+                receiver: OnceLock::new(),
+                stop: CancellationToken::new(),
+            }),
+        };
+        Ok((Self { queue, wait, asked }, desk))
     }
 
     /// Whether the acknowledgement of an event like this waits for an answer.
@@ -84,182 +141,396 @@ impl Answers {
         !self.wait.is_zero() && ack.accepts_payload()
     }
 
-    /// A reply channel for `event`, and from now on the one that gives `ack`, once the event is `safe`. `None` where the
-    /// layer can't have one: the acknowledgement is empty then.
+    /// A reply channel for the event `id` of Slack's type `kind`, if it takes answers: in its acknowledgement, which is
+    /// given by us then, or at `addresses`.
     pub(crate) async fn expect(
-        &mut self,
-        event: &Event,
-        ack: Ack,
-        safe: oneshot::Receiver<()>,
+        &self,
+        (id, kind): (&str, &str),
+        ack: Option<Ack>,
+        addresses: &[ResponseUrl],
+        custody: &Custody,
     ) -> Option<ChannelName> {
-        while self.tasks.try_join_next().is_some() {}
-        let opened = self.open().await;
-        let Some(question) = opened.map(|(channel, receiver)| Question {
-            channel,
-            receiver,
-            response_url: event.text("/response_url").map(|url| url.into_owned()),
-            parts: self.parts.clone(),
-        }) else {
-            self.tasks.spawn(confirm(ack, safe));
+        if ack.is_none() && addresses.is_empty() {
             return None;
-        };
-        let channel = question.channel.clone();
-        let deadline = ack.deadline().min(Instant::now() + self.wait);
-        let heard = self.heard.clone();
-        self.tasks.spawn(async move {
-            question.answer(ack, deadline, safe).await;
-            if let Ok(permit) = heard.try_acquire_owned() {
-                question.late(permit).await;
-            }
-        });
-        Some(channel)
-    }
-
-    async fn open(&mut self) -> Option<(ChannelName, Arc<dyn Receiver>)> {
-        let channel = self.layer.new_channel();
-        match self.layer.receiver(&channel, &self.reader).await {
-            Ok(receiver) => {
-                if self._open.is_none() {
-                    let first = self.layer.new_channel();
-                    self._open = self.layer.receiver(&first, &self.reader).await.ok();
-                }
-                Some((channel, receiver))
-            }
-            Err(error) => {
-                tracing::warn!("an event gets no reply channel: {error}");
-                None
-            }
         }
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let channel = self.queue.join(&token).ok()?;
+        let address = |url: &ResponseUrl| Address {
+            url: url.clone(),
+            begun: Vec::new(),
+        };
+        let addresses: Vec<_> = addresses.iter().map(address).collect();
+        let asked = Asked {
+            token,
+            deadline: ack
+                .as_ref()
+                .map(|ack| ack.deadline().min(Instant::now() + self.wait)),
+            part: (!addresses.is_empty()).then(|| custody.part()),
+            question: Question {
+                kind: Kind::of(kind),
+                id: id.into(),
+                at: now(),
+                ack: ack.map(|ack| (ack, custody.signal())),
+                addresses,
+                waiting: VecDeque::new(),
+                is_busy: false,
+            },
+        };
+        // The task ends with the bridge alone, and Slack gives the event again then.
+        self.asked.send(asked).await.ok()?;
+        Some(channel)
     }
 }
 
-impl Question {
-    /// Acknowledges with the app's answer, or without one at the deadline.
-    async fn answer(&self, ack: Ack, deadline: Instant, safe: oneshot::Receiver<()>) {
-        let given = tokio::time::timeout_at(deadline.into(), self.next()).await;
-        let Ok(Some(payload)) = given else {
-            self.parts.metrics.answers("none").increment(1);
-            return confirm(ack, safe).await;
-        };
-        match ack.answer(payload.clone()) {
-            Ok(()) => self.parts.metrics.answers("in_time").increment(1),
-            Err(error) if self.response_url.is_some() => {
-                tracing::debug!(channel = %self.channel, "{error}; it goes to the response_url");
-                self.respond(payload).await;
-            }
-            Err(error) => {
-                self.parts.metrics.answers("refused").increment(1);
-                tracing::error!(channel = %self.channel, "an answer to Slack is lost: {error}");
-            }
-        }
-    }
+/// Why answers can't be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswersError {
+    #[error(transparent)]
+    Name(#[from] djangobot_channels::NameError),
+    #[error(transparent)]
+    State(#[from] JournalError),
+}
 
-    /// Hears what comes after the acknowledgement.
-    async fn late(&self, _permit: OwnedSemaphorePermit) {
-        let limit = match self.response_url {
-            Some(_) => LATE,
-            None => TOO_LATE,
-        };
-        let mut until = tokio::time::Instant::now() + limit;
-        let mut answers = 0;
-        while let Ok(Some(payload)) = tokio::time::timeout_at(until, self.next()).await {
-            if self.response_url.is_some() && answers < LATE_ANSWERS {
-                answers += 1;
-                if answers == LATE_ANSWERS {
-                    until = until.min(tokio::time::Instant::now() + TOO_LATE);
-                }
-                self.respond(payload).await;
-                continue;
-            }
-            self.parts.metrics.answers("too_late").increment(1);
-            let why = match self.response_url {
-                Some(_) => {
-                    "Slack takes five answers after the acknowledgement, and this is one more"
-                }
-                None => "it came after Slack's deadline, and the event has no response_url",
-            };
-            tracing::warn!(
-                channel = %self.channel,
-                "an answer is lost: {why}. Answer within [slack] answer-wait, or call Slack's Web API through slack.send"
-            );
-        }
-        if let Err(error) = self.receiver.close().await {
-            tracing::debug!(%error, "a reply channel could not be closed");
-        }
-    }
-
-    /// The next answer of the app, as JSON; `None` when the layer has ended.
-    async fn next(&self) -> Option<Bytes> {
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+impl AnswerDesk {
+    /// Answers until the way in has ended, and sees to the end what Slack may be taking just then.
+    pub(crate) async fn run(mut self) {
+        let deliveries = deliveries(
+            self.parts.clone(),
+            self.queue.clone(),
+            self.reader.clone(),
+            self.is_wanted,
+        );
+        let mut deliveries = pin!(deliveries);
+        let mut work = Work::new();
         loop {
-            let delivery = match self.receiver.next().await {
-                Ok(delivery) => delivery,
-                Err(LayerError::Closed) => return None,
-                // Away or refused: the receiver goes on trying, and the caller has a deadline.
-                Err(error) => {
-                    tracing::debug!(channel = %self.channel, "no answer can be read now: {error}");
-                    backoff.wait().await;
+            self.parts
+                .metrics
+                .reply_channels()
+                .set(self.questions.len() as f64);
+            let due = self
+                .questions
+                .next_due()
+                .map(tokio::time::Instant::from_std);
+            let has_room = work.len() + self.behind < UNDER_WAY;
+            tokio::select! {
+                asked = self.asked.recv() => match asked {
+                    Some(asked) => self.admit(asked, &mut work),
+                    None => break,
+                },
+                Some(delivery) = deliveries.next(), if has_room => self.hear(delivery, &mut work),
+                Some(posted) = work.next() => {
+                    if let Some(posted) = posted {
+                        self.posted(posted, &mut work);
+                    }
+                }
+                () = sleep_until(due) => self.tick(&mut work),
+            }
+        }
+        // Whoever waits gives up; what waits here goes back to the layer.
+        self.parts.stop.cancel();
+        let last = async {
+            while let Some(posted) = work.next().await {
+                let Some(Posted {
+                    token,
+                    pending,
+                    outcome,
+                    ..
+                }) = posted
+                else {
                     continue;
+                };
+                match outcome {
+                    Some(outcome) => self.parts.clone().tell(pending.taken, outcome).await,
+                    None => {
+                        if let Some(row) = self.not_begun(&token, &pending) {
+                            self.parts.write(row).await;
+                        }
+                    }
                 }
-            };
-            let message = delivery
-                .payload
-                .clone()
-                .map_err(|error| error.to_string())
-                .and_then(|payload| {
-                    self.parts
-                        .layer
-                        .decode(&payload)
-                        .map_err(|error| error.to_string())
+            }
+        };
+        let _ = tokio::time::timeout(LAST_POSTS, last).await;
+        if let Some(receiver) = self.parts.receiver.get()
+            && let Err(error) = receiver.close().await
+        {
+            tracing::debug!(%error, "answers that were not finished come again at the next start");
+        }
+    }
+
+    fn admit(&mut self, asked: Asked, work: &mut Work) {
+        let Asked {
+            token,
+            question,
+            deadline,
+            part,
+        } = asked;
+        if let Some(part) = part {
+            let (row, parts) = (Row::of(&token, &question), self.parts.clone());
+            work.push(nothing(async move {
+                parts.write(row).await;
+                part.safe();
+            }));
+        }
+        let forgotten = self.questions.insert(token, question, LIFETIME, deadline);
+        for (token, question) in forgotten {
+            self.parts.metrics.answers("forgotten").increment(1);
+            tracing::warn!(
+                event = question.id,
+                "an event takes no answers any more, before its half hour was over: too many others came since"
+            );
+            self.forgotten.push(token);
+            if let Some((ack, safe)) = question.ack {
+                work.push(nothing(confirm(ack, safe)));
+            }
+        }
+    }
+
+    /// Acknowledges what nobody answered, and forgets what can't be answered any more.
+    fn tick(&mut self, work: &mut Work) {
+        let now = Instant::now();
+        for (ack, safe) in self.questions.due(now) {
+            self.parts.metrics.answers("none").increment(1);
+            work.push(nothing(confirm(ack, safe)));
+        }
+        self.questions.expire(now);
+        if now - self.tidied < TIDY {
+            return;
+        }
+        self.tidied = now;
+        let (tokens, parts) = (std::mem::take(&mut self.forgotten), self.parts.clone());
+        let oldest = self::now() - LIFETIME.as_secs_f64();
+        work.push(nothing(async move {
+            let written = parts
+                .journal
+                .write(move |it| questions::forget(it, oldest, &tokens));
+            if let Err(error) = written.await {
+                tracing::debug!(%error, "old addresses for answers stay in the state");
+            }
+        }));
+    }
+
+    /// One answer of the app, to its end or to its place among those of its event.
+    fn hear(&mut self, delivery: Delivery, work: &mut Work) {
+        let names = self.parts.layer.addressees(&delivery);
+        let key = Key::of(&delivery, self.parts.layer.wire());
+        let message = delivery
+            .payload
+            .clone()
+            .map_err(|error| error.to_string())
+            .and_then(|payload| {
+                let decoded = self.parts.layer.decode(&payload);
+                decoded.map_err(|error| error.to_string())
+            });
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                let detail = format!("The answer can't be read: {error}.");
+                let reply = delivery.payload.as_ref().ok().map(|payload| {
+                    Reply::from(&self.parts.layer.salvage(payload, Reply::KEYS))
                 });
-            if let Err(error) = self.receiver.done(&delivery).await {
-                tracing::debug!(%error, "an answer stays on the layer until that answers again");
+                let taken = Taken {
+                    delivery,
+                    key,
+                    reply: reply.unwrap_or_else(Reply::unreadable),
+                };
+                return self.end(taken, Err(Refusal::new("undecodable", detail)), work);
             }
-            match message.and_then(|message| self.payload(message)) {
-                Ok(payload) => return Some(payload),
+        };
+        // One, but where a group has several of them.
+        let queue = self.queue.clone();
+        for (name, token) in names
+            .iter()
+            .filter_map(|name| Some((name, name.strip_prefix(queue.as_str())?)))
+        {
+            if let (Some(tap), Ok(channel)) = (&self.parts.tap, ChannelName::new(name)) {
+                tap.send(&channel, &message);
+            }
+            let (reply, answer) = Answer::read(&message);
+            let taken = Taken {
+                delivery: delivery.clone(),
+                key,
+                reply,
+            };
+            match answer {
+                Ok(answer) => self.answer(token, answer, taken, work),
+                Err(refusal) => self.end(taken, Err(refusal), work),
+            }
+        }
+        if names.is_empty() {
+            tracing::warn!("an answer names no event, and goes nowhere");
+            let parts = self.parts.clone();
+            work.push(nothing(async move { parts.done(&delivery).await }));
+        }
+    }
+
+    fn answer(&mut self, token: &str, answer: Answer, mut taken: Taken, work: &mut Work) {
+        let Some(question) = self.questions.get_mut(token) else {
+            let detail = "The event that it answers is not known any more: Slack takes answers for half an hour. Post through slack.send.";
+            return self.end(taken, Err(Refusal::new("expired_url", detail)), work);
+        };
+        let mut too_large = None;
+        if answer.is_for_acknowledgement(question.kind)
+            && let Some((ack, _safe)) = question.ack.take()
+        {
+            // The app has the event, and with it the layer: it is safe.
+            match ack.answer(answer.json()) {
+                Ok(()) => {
+                    ACKNOWLEDGEMENT.clone_into(&mut taken.reply.method);
+                    return self.end(taken, Ok(()), work);
+                }
                 Err(error) => {
-                    tracing::warn!(channel = %self.channel, "an answer can't be read: {error}");
+                    tracing::debug!(event = question.id, "{error}");
+                    too_large = Some(error);
                 }
             }
         }
-    }
-
-    /// The answer without the keys that are the layer's and ours.
-    fn payload(&self, mut message: Event) -> Result<Bytes, String> {
-        if let Some(tap) = &self.parts.tap {
-            tap.send(&self.channel, &message);
-        }
-        for key in ["type", "djangobot"] {
-            if message.field(key).is_some() {
-                message
-                    .remove(&format!("/{key}"))
-                    .map_err(|error| error.to_string())?;
+        let urls: Vec<_> = question.addresses.iter().map(|it| &it.url).collect();
+        let roster = self.parts.roster.roster();
+        let name = |id: &str| roster.conversation(id).map(|it| it.name().to_owned());
+        let address = match answer.address(question.kind, &urls, name) {
+            Ok(address) => address,
+            Err(mut refusal) => {
+                if let Some(error @ AnswerError::TooLarge { .. }) = too_large {
+                    refusal = Refusal::new("too_large", format!("Slack does not get it: {error}."));
+                }
+                return self.end(taken, Err(refusal), work);
             }
+        };
+        let waiting = question.waiting.iter().filter(|it| it.address == address);
+        let waiting = waiting.count();
+        let begun = question.addresses.get(address).map(|it| &it.begun);
+        let refusal = match begun {
+            // It was begun by an earlier run, which did not come to its end.
+            Some(begun) if begun.contains(&taken.key) => Some(Refusal::new(
+                "interrupted",
+                "djangobot was ended while it gave this answer to Slack, which may have taken it, so it was not given again.",
+            )),
+            Some(begun) if begun.len() + waiting >= USES => Some(Refusal::new(
+                "used_url",
+                "Slack takes five answers at one response_url, and this is one more. Post through slack.send, or change what is there with chat.update.",
+            )),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.end(taken, Err(refusal), work);
         }
-        let mut json = Vec::new();
-        message.write_json(&mut json);
-        Ok(json.into())
+        question.waiting.push_back(Pending {
+            taken,
+            body: answer.json(),
+            address,
+        });
+        self.behind += 1;
+        self.go_on(token, work);
     }
 
-    async fn respond(&self, payload: Bytes) {
-        let Some(url) = &self.response_url else {
+    /// Posts the next answer of an event, if none is under way.
+    fn go_on(&mut self, token: &str, work: &mut Work) {
+        let Some(question) = self.questions.get_mut(token) else {
             return;
         };
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
-        for attempt in 1..=TRIES {
-            let error = match self.parts.api.respond(url, payload.clone()).await {
-                Ok(()) => return self.parts.metrics.answers("late").increment(1),
-                Err(error) => error,
-            };
-            // Shown twice is worse than not shown: only what surely did not arrive is sent again.
-            let again = matches!(error.class(), Class::Retry) && attempt < TRIES;
-            if !again {
-                self.parts.metrics.answers("refused").increment(1);
-                tracing::error!(channel = %self.channel, "an answer to Slack is lost: {error}");
-                return;
-            }
-            backoff.wait().await;
+        if question.is_busy {
+            return;
         }
+        let Some(pending) = question.waiting.pop_front() else {
+            return;
+        };
+        self.behind -= 1;
+        question.is_busy = true;
+        let mut url = String::new();
+        if let Some(address) = question.addresses.get_mut(pending.address) {
+            address.begun.push(pending.taken.key);
+            url.clone_from(&address.url.url);
+        }
+        let row = Row::of(token, question);
+        let post = self.parts.clone().post(token.to_owned(), row, url, pending);
+        work.push(post.map(Some).boxed());
+    }
+
+    fn posted(&mut self, posted: Posted, work: &mut Work) {
+        let Posted {
+            token,
+            pending,
+            outcome,
+            is_unused,
+        } = posted;
+        if is_unused && let Some(row) = self.not_begun(&token, &pending) {
+            let parts = self.parts.clone();
+            work.push(nothing(async move { parts.write(row).await }));
+        }
+        if let Some(question) = self.questions.get_mut(&token) {
+            question.is_busy = false;
+        }
+        if let Some(outcome) = outcome {
+            self.end(pending.taken, outcome, work);
+        }
+        self.go_on(&token, work);
+    }
+
+    /// Slack did not take an answer: it is not one of the five.
+    fn not_begun(&mut self, token: &str, pending: &Pending) -> Option<Row> {
+        let question = self.questions.get_mut(token)?;
+        let address = question.addresses.get_mut(pending.address)?;
+        address.begun.retain(|key| *key != pending.taken.key);
+        Some(Row::of(token, question))
+    }
+
+    fn end(&self, taken: Taken, outcome: Result<(), Refusal>, work: &mut Work) {
+        work.push(nothing(self.parts.clone().tell(taken, outcome)));
+    }
+}
+
+/// What the app answers. Ends with the layer; what goes wrong on the way is waited out.
+fn deliveries(
+    parts: Arc<Parts>,
+    queue: ChannelName,
+    reader: ReceiverId,
+    is_wanted: bool,
+) -> impl Stream<Item = Delivery> {
+    let backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+    let next = move |mut backoff: Backoff| {
+        let (parts, queue, reader) = (parts.clone(), queue.clone(), reader.clone());
+        async move {
+            if !is_wanted {
+                return None;
+            }
+            loop {
+                let read = match parts.receiver.get() {
+                    Some(receiver) => receiver.next().await,
+                    None => match parts.layer.receiver(&queue, &reader).await {
+                        Ok(receiver) => parts.receiver.get_or_init(|| receiver).next().await,
+                        Err(error) => Err(error),
+                    },
+                };
+                match read {
+                    Ok(delivery) => {
+                        backoff.succeeded();
+                        return Some((delivery, backoff));
+                    }
+                    Err(djangobot_channels::LayerError::Closed) => return None,
+                    Err(error) => {
+                        if backoff.is_fresh() {
+                            tracing::warn!(
+                                "answers of the app can't be read: {error}; trying again"
+                            );
+                        }
+                        backoff.wait().await;
+                    }
+                }
+            }
+        }
+    };
+    stream::unfold(backoff, next)
+}
+
+/// Something that has no outcome.
+fn nothing(work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, Option<Posted>> {
+    work.map(|()| None).boxed()
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -268,4 +539,12 @@ async fn confirm(ack: Ack, safe: oneshot::Receiver<()>) {
     if safe.await.is_ok() {
         ack.confirm();
     }
+}
+
+/// Unix seconds.
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }

@@ -59,6 +59,14 @@ impl Envelope {
         team_id.clone_into(&mut self.team_id);
     }
 
+    /// Whether the app is told where it may answer.
+    pub(crate) fn has_reply_channel(&self) -> bool {
+        match self.format {
+            BodyFormat::Flat => true,
+            BodyFormat::V01 => false,
+        }
+    }
+
     /// The message for `event`, which is of Slack's type `kind` and goes to `channel`.
     pub(crate) async fn wrap(
         &self,

@@ -1,11 +1,12 @@
 //! For the fuzz targets: what a message asks for, and where an event goes.
 
+use bytes::Bytes;
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
 
 use super::request::Rules;
-use super::routing;
+use super::{answers, routing};
 
 /// A call of the Web API: method, arguments, and the conversation as it was named.
 pub type Asked = (&'static str, Value, Option<String>);
@@ -22,6 +23,11 @@ pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, 
         .map(|it| (it.method.name, Value::Object(it.arguments), it.channel))
         .map_err(|refusal| (refusal.error, refusal.detail));
     (reply.channel, asked)
+}
+
+/// What Slack gets of an answer to a command or a click, as JSON, or the code and the sentence with which it is refused.
+pub fn answer(message: &Event) -> Result<Bytes, (String, String)> {
+    answers::body_of(message).map_err(|refusal| (refusal.error, refusal.detail))
 }
 
 /// The channel of a Slack type where the app sends through `send_channel`.

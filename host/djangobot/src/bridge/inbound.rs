@@ -205,8 +205,9 @@ impl Inbound {
             self.count(&kind);
         }
 
-        let wants_answer =
-            origin.answerable && ack.as_ref().is_some_and(|ack| self.answers.wants(ack));
+        let wants_answer = origin.answerable
+            && self.envelope.has_reply_channel()
+            && ack.as_ref().is_some_and(|ack| self.answers.wants(ack));
         let (question, ack) = if wants_answer {
             (ack, None)
         } else {
@@ -246,10 +247,15 @@ impl Inbound {
             self.activity.note(&kind, &event, self.roster.roster());
             self.gaps.came_late(receipt.origin.attempt);
         }
-        // The app may answer what Slack waits for, on a channel of its own.
-        let reply_channel = match question {
-            Some(ack) => self.answers.expect(&event, ack, custody.signal()).await,
-            None => None,
+        // The app may answer what somebody did, on a channel of its own.
+        let reply_channel = match self.envelope.has_reply_channel() {
+            true => {
+                let addresses = &receipt.origin.response_urls;
+                self.answers
+                    .expect((&id, &kind), question, addresses, &custody)
+                    .await
+            }
+            false => None,
         };
         self.roster.apply(&event);
         tracing::debug!(%id, r#type = kind, "event received");

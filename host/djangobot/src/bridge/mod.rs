@@ -13,6 +13,7 @@ mod inbound;
 mod lanes;
 mod outbound;
 mod outbox;
+mod outcome;
 mod passage;
 mod post;
 mod request;
@@ -45,7 +46,7 @@ use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
 use activity::Activity;
-use answers::Answers;
+use answers::{AnswerDesk, Answers};
 use custody::Ledger;
 use delivery::Deliveries;
 use envelope::Envelope;
@@ -118,7 +119,7 @@ impl Bridge {
 
         let journal = self.state.journal().map_err(Failure::failed)?;
         let (ledger, activity) = Ledger::open(&journal).await.map_err(Failure::failed)?;
-        let inbound = self
+        let (inbound, desk) = self
             .inbound(
                 &roster,
                 of_plugins,
@@ -152,6 +153,7 @@ impl Bridge {
             &stop,
         );
         let way_in = spawn(inbound.run(incoming, DRAIN), &stop);
+        let answering = spawn(desk.run(), &stop);
         let way_out = spawn(
             once_connected(session.clone(), stop.clone(), outbound),
             &stop,
@@ -186,6 +188,8 @@ impl Bridge {
             left.map_err(Failure::plain)?,
             barred.map_err(Failure::plain)?,
         );
+        // It ends with the way in, which alone brings what can be answered.
+        answering.await.map_err(Failure::plain)?;
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
@@ -209,13 +213,25 @@ impl Bridge {
         pacer: Pacer,
         reader: ReceiverId,
         stop: CancellationToken,
-    ) -> Result<Inbound, Failure> {
+    ) -> Result<(Inbound, AnswerDesk), Failure> {
         let layer = &self.settings.layer;
         let send_channel = ChannelName::new(&layer.send_channel).map_err(Failure::plain)?;
         let spool = Spool::open(journal.clone(), layer.spool_bytes)
             .await
             .map_err(Failure::failed)?;
-        Ok(Inbound {
+        let (answers, desk) = Answers::open(
+            self.layer.clone(),
+            reader,
+            self.settings.slack.answer_wait,
+            self.settings.slack.transport != Transport::Rtm,
+            (self.api.clone(), roster.clone()),
+            journal.clone(),
+            self.metrics.clone(),
+            self.tap.clone(),
+        )
+        .await
+        .map_err(Failure::plain)?;
+        let inbound = Inbound {
             envelope: Envelope::new(
                 self.format,
                 layer.send_channel.clone(),
@@ -228,13 +244,7 @@ impl Bridge {
                 (layer.unread.clone(), layer.hold),
                 stop,
             ),
-            answers: Answers::new(
-                self.layer.clone(),
-                reader,
-                self.settings.slack.answer_wait,
-                (self.api.clone(), self.metrics.clone()),
-                self.tap.clone(),
-            ),
+            answers,
             gaps: Gaps::new(
                 History::new(self.api.clone(), pacer),
                 (
@@ -257,7 +267,8 @@ impl Bridge {
             routes: Default::default(),
             counters: Default::default(),
             told: Default::default(),
-        })
+        };
+        Ok((inbound, desk))
     }
 
     fn outbound(

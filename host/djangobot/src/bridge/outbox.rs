@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use djangobot_channels::{Delivery, Wire};
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::journal::{Journal, JournalError};
@@ -85,7 +86,7 @@ pub(crate) enum Kept {
 }
 
 /// What a message is known by: the same whenever the layer gives it, and other than that of any other message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Key([u8; 16]);
 
 impl Key {

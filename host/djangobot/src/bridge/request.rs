@@ -8,6 +8,7 @@ use djangobot_slack::method;
 use serde_json::{Map, Value};
 
 use super::arguments;
+use crate::config::is_allowed;
 
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
 const MAX_TEXT: usize = 40_000;
@@ -66,7 +67,7 @@ impl Reply {
 
     /// Reads it, and takes `id` and `reply_channel` out of the message. The error says why there is no channel in spite
     /// of the key.
-    fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
+    pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
         let mut reply = Self {
             request: keys.remove("id").unwrap_or(Value::Null),
             ..Self::default()
@@ -204,6 +205,7 @@ impl Rules {
                 ));
             }
         };
+        check_of_answers(&keys)?;
         let mut request = Request {
             method,
             arguments: arguments::convert(method, keys)?,
@@ -236,11 +238,7 @@ impl Rules {
             }
             return Err(Refusal::new("unknown_method", detail));
         };
-        let allowed = |glob: &String| match glob.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => *glob == name,
-        };
-        if !self.methods.iter().any(allowed) {
+        if !is_allowed(&self.methods, &name) {
             let detail = format!(
                 "{name} is not among the methods that slack.send may call ({}); `methods` below [slack] in djangobot.toml lists them.",
                 self.methods.join(", ")
@@ -251,19 +249,43 @@ impl Rules {
     }
 }
 
+/// What only an answer to a command or an interaction has, and what does it in a message.
+const OF_ANSWERS: &[(&str, &str)] = &[
+    (
+        "replace_original",
+        "To change a message that was posted, call chat.update with its `channel` and `ts`",
+    ),
+    (
+        "delete_original",
+        "To delete a message that was posted, call chat.delete with its `channel` and `ts`",
+    ),
+    (
+        "response_type",
+        "To show a message to one person only, call chat.postEphemeral with `user`",
+    ),
+    (
+        "response_url",
+        "That channel is where djangobot posts to the response_url",
+    ),
+];
+
+/// Slack would take no notice of them, and show to all what was meant for one place.
+fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    let is_there = |key: &str| arguments.get(key).is_some_and(|value| !value.is_null());
+    match OF_ANSWERS.iter().find(|(key, _)| is_there(key)) {
+        Some((key, otherwise)) => Err(Refusal::new(
+            "invalid_arguments",
+            format!(
+                "`{key}` is of an answer to a command or a click, and this is a call of Slack's Web API. Answers go to the event's own `reply_channel`, not to slack.send. {otherwise}."
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What Slack would refuse or cut of a post, said before it is sent.
 fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
-    if let Some(Value::String(text)) = arguments.get("text") {
-        let length = text.chars().count();
-        if length > MAX_TEXT {
-            return Err(Refusal::new(
-                "msg_too_long",
-                format!(
-                    "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
-                ),
-            ));
-        }
-    }
+    check_length(arguments)?;
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
         None => false,
         Some(Value::String(text)) => !text.trim().is_empty(),
@@ -279,8 +301,23 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     ))
 }
 
+/// What Slack would cut of a text.
+pub(super) fn check_length(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    let text = arguments.get("text").and_then(Value::as_str);
+    let length = text.map_or(0, |text| text.chars().count());
+    if length > MAX_TEXT {
+        return Err(Refusal::new(
+            "msg_too_long",
+            format!(
+                "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// The keys of a message and their values.
-fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
     let mut json = Vec::new();
     message.write_json(&mut json);
     serde_json::from_slice(&json).map_err(|error| {
@@ -290,7 +327,7 @@ fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
 }
 
 /// Whether a value says no more than if its key were not there: Python's `None`, an empty text.
-fn is_absent(value: &Value) -> bool {
+pub(super) fn is_absent(value: &Value) -> bool {
     matches!(value, Value::Null) || matches!(value, Value::String(text) if text.is_empty())
 }
 
@@ -347,6 +384,14 @@ mod tests {
         check(r#"{"blocks":[]}"#, "no_text");
         check(r#"{"text":5}"#, "invalid_text");
         check(r#"{"text":"x","channel":5}"#, "invalid_channel");
+        for (key, _) in OF_ANSWERS {
+            check(
+                &format!(r#"{{"text":"x","{key}":true}}"#),
+                "invalid_arguments",
+            );
+            let update = format!(r#"{{"method":"chat.update","{key}":"x"}}"#);
+            check(&update, "invalid_arguments");
+        }
         for absent in ["null", "\"\"", "\"  \"", "false", "[]"] {
             for method in ["chat.postMessage", "chat.update"] {
                 let message = format!(r#"{{"text":"x","method":"{method}","channel":{absent}}}"#);

@@ -89,7 +89,8 @@ impl Control {
 
     /// Lets a user click, submit or look something up: `payload` has the interaction's `type`, such as `block_actions`,
     /// and what it is about. What all interactions have is added where it is missing: the user, the team, a trigger,
-    /// and with a conversation its id and a response URL.
+    /// and with a conversation its id and a response URL. The `response_urls` of a submitted view get their URLs, each
+    /// for the conversation of its `channel_id`.
     ///
     /// # Errors
     /// When there is no such user or conversation, or `payload` is no object.
@@ -102,6 +103,7 @@ impl Control {
         let given = payload.as_object().ok_or(ControlError::Payload)?;
         let message = payload["container"]["message_ts"].as_str();
         let message = message.or_else(|| payload["message"]["ts"].as_str());
+        let message = message.or_else(|| payload["message_ts"].as_str());
         let (user, place) = match channel {
             Some(channel) => {
                 let place = Place {
@@ -117,11 +119,26 @@ impl Control {
             .as_deref()
             .map(|id| response_url::address(&self.core, id));
         let trigger = self.core.deliveries.trigger();
-        let payload = {
+        let mut payload = {
             let workspace = lock(&self.core.workspace);
             let where_ = (user, place.map(|place| place.conversation));
             wrapper::interaction(&workspace, where_, (url.as_deref(), &trigger), given)
         };
+        for chosen in payload["response_urls"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
+            let channel = chosen["channel_id"].as_str().unwrap_or_default();
+            let conversation = find_conversation(&mut lock(&self.core.workspace), user, channel)?;
+            let place = Place {
+                user,
+                conversation,
+                message: None,
+            };
+            let id = response_url::make(&self.core, place);
+            chosen["response_url"] = json!(response_url::address(&self.core, &id));
+        }
         let kind = payload["type"].as_str().unwrap_or_default();
         let answerer = Answerer {
             what: kind.to_owned(),

@@ -134,6 +134,23 @@ fn the_token_of_a_function_is_kept_apart_for_the_app() {
 }
 
 #[test]
+fn commands_and_interactions_have_addresses_for_answers_and_events_have_none() {
+    let payload = json!({"type": "block_actions", "response_url": "https://hooks.slack.com/1", "channel": {"id": "C1"},
+        "event": {"type": "message", "response_url": "https://hooks.slack.com/2"}});
+    let check = |wrapping, expect: usize| {
+        assert_eq!(
+            opened(wrapping, &payload).1.response_urls.len(),
+            expect,
+            "{wrapping}"
+        );
+    };
+    check("slash_commands", 1);
+    check("interactive", 1);
+    check("events_api", 0);
+    check("a_new_one", 0);
+}
+
+#[test]
 fn the_id_of_a_broken_envelope_is_found_where_it_can_be() {
     let check = |frame: &[u8], expect: Option<&str>| {
         assert_eq!(

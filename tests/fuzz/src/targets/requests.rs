@@ -2,7 +2,7 @@
 //!
 //! An input is the name that the app sends through, a line break, and a message in JSON.
 
-use djangobot::fuzzing::{channel_of, request};
+use djangobot::fuzzing::{answer, channel_of, request};
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
@@ -40,6 +40,7 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"method":"admin.users.list","text":5,"channel":null}"#,
         r#"{"type":"send","blocks":[{"type":"divider"}],"channel":"  "}"#,
         r#"{"type":"a b!c/d","text":"   "}"#,
+        r#"{"text":"x","replace_original":true,"thread_ts":1.5,"block_id":"b","action_id":""}"#,
     ];
     let with_channel = messages.map(|message| format!("slack.send\n{message}"));
     // The longest name that there may be, and a type that would be made that name.
@@ -66,6 +67,24 @@ fn check(input: &[u8]) {
     {
         assert!(channel.as_str().starts_with("slack.") && !channel.is_process_local());
         assert_ne!(channel, send_channel, "{kind:?}");
+    }
+
+    // An answer to a click, say: what Slack gets has nothing of the layer's or of ours.
+    match proportion::bounded(input, 512, || answer(&message)) {
+        Ok(body) => {
+            let body: Value = serde_json::from_slice(&body).expect("it is JSON");
+            for ours in [
+                "type",
+                "djangobot",
+                "id",
+                "reply_channel",
+                "channel",
+                "token",
+            ] {
+                assert!(body.get(ours).is_none(), "{body}");
+            }
+        }
+        Err((_, detail)) => assert!(detail.ends_with('.'), "{detail}"),
     }
 
     // The table of methods is made once, and is no input's doing.

@@ -3,27 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use djangobot_channels::{Delivery, LayerError, Receiver, RefusalKind};
-use djangobot_event::Event;
+use djangobot_channels::{Delivery, Receiver};
 use djangobot_slack::Backoff;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::job::{Held, Outcome, Untold, outcome_text};
 use super::{Ended, Outbound};
 use crate::bridge::outbox::RowId;
+use crate::bridge::outcome::{self, Unheard};
 use crate::bridge::request::{DROPPED, Refusal, Reply};
 use crate::state::DeadLetter;
-
-/// How often an answer is offered to a reply channel that is full or away.
-const REPLY_TRIES: u32 = 8;
-
-/// Why the app has not heard.
-enum Unheard {
-    /// It can't be told.
-    Never(String),
-    /// We stop.
-    Stopped,
-}
 
 impl Outbound {
     /// Tells the app; a failure that nobody hears of becomes a dead letter.
@@ -57,8 +46,8 @@ impl Outbound {
             Held::Outbox(_) | Held::Layer(..) | Held::Nowhere => {}
         }
         let (answer, ts) = match &outcome {
-            Ok(answer) => (sent(&reply, answer.clone()), ts(answer)),
-            Err(refusal) => (failed(&reply, refusal), None),
+            Ok(answer) => (outcome::sent(&reply, answer.clone()), ts(answer)),
+            Err(refusal) => (outcome::failed(&reply, refusal), None),
         };
         match (self.answer(&reply, answer).await, outcome) {
             (Ok(()), Ok(_)) => {
@@ -88,39 +77,8 @@ impl Outbound {
         let Some(channel) = &reply.channel else {
             return Ok(());
         };
-        let never = |why: String| Unheard::Never(why);
-        let text = serde_json::to_vec(&answer).map_err(|error| never(error.to_string()))?;
-        let message = Event::parse(text).map_err(|error| never(error.to_string()))?;
-        if let Some(tap) = &self.tap {
-            tap.answer(channel, &message);
-        }
-        let member = self.layer.encode(channel, &message);
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        let mut why = String::new();
-        for _ in 0..REPLY_TRIES {
-            match self
-                .layer
-                .send(channel, std::slice::from_ref(&member))
-                .await
-            {
-                Ok(sent) if sent.receivers == Some(0) => {
-                    why = format!("nobody is subscribed to {channel}")
-                }
-                Ok(sent) if sent.accepted == 0 => why = format!("{channel} is full"),
-                Ok(_) => return Ok(()),
-                // An answer that is too large is refused however often it is offered.
-                Err(error) if error.refusal().is_some_and(RefusalKind::is_about_content) => {
-                    return Err(never(error.to_string()));
-                }
-                Err(LayerError::Closed) => return Err(Unheard::Stopped),
-                Err(error) => why = error.to_string(),
-            }
-            let waited = self.post.stop.run_until_cancelled(backoff.wait()).await;
-            if waited.is_none() {
-                return Err(Unheard::Stopped);
-            }
-        }
-        Err(never(why))
+        let (tap, stop) = (self.tap.as_deref(), &self.post.stop);
+        outcome::tell(&*self.layer, tap, channel, answer, stop).await
     }
 
     /// Nobody is told of a failure: it is kept, unless it was a plugin's will.
@@ -161,8 +119,9 @@ impl Outbound {
                 tracing::error!(
                     error = refusal.error,
                     dead_letter = id,
-                    "a message was not sent to Slack: {} Kept as dead letter {id} (djangobot dead-letters shows it), since {why}.",
-                    refusal.detail
+                    "a message was not sent to Slack: {} Kept as dead letter {id} (djangobot dead-letters show {id} --state-dir {} prints it), since {why}.",
+                    refusal.detail,
+                    self.state.folder().display()
                 );
             }
             // What is held stays where it is, and comes again with the next start.
@@ -234,37 +193,7 @@ impl Outbound {
     }
 }
 
-impl Unheard {
-    fn why(&self) -> &str {
-        match self {
-            Self::Never(why) => why,
-            Self::Stopped => "djangobot stops",
-        }
-    }
-}
-
 /// What Slack calls a message that it posted.
 fn ts(answer: &Value) -> Option<String> {
     answer["ts"].as_str().map(str::to_owned)
-}
-
-/// `slack.sent`: Slack's own answer, flat, and the caller's id.
-fn sent(reply: &Reply, response: Value) -> Value {
-    let mut answer = match response {
-        Value::Object(answer) => answer,
-        other => Map::from_iter([("response".to_owned(), other)]),
-    };
-    answer.insert("type".into(), "slack.sent".into());
-    answer.insert("ok".into(), true.into());
-    answer.insert("method".into(), reply.method.as_str().into());
-    answer.insert("request".into(), reply.request.clone());
-    Value::Object(answer)
-}
-
-/// `slack.failed`: Slack's error code or ours, a sentence, and the caller's id.
-fn failed(reply: &Reply, refusal: &Refusal) -> Value {
-    json!({
-        "type": "slack.failed", "ok": false, "error": refusal.error, "detail": refusal.detail,
-        "method": reply.method, "request": reply.request,
-    })
 }

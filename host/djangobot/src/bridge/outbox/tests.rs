@@ -233,6 +233,7 @@ fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different(
         payload: Ok(Bytes::new()),
         place: Place { host, score },
         redelivered: false,
+        channel: None,
     };
     let given = delivery("a", 0, 1.5);
     let key = Key::of(&given, wire(12, false));
