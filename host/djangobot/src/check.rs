@@ -1,5 +1,6 @@
 //! `djangobot check`: what is wrong with a set-up, each line with its cure.
 
+mod scopes;
 mod slack;
 
 use std::io::Write;

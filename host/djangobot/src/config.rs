@@ -23,6 +23,7 @@ pub(crate) use misplaced::{Misplaced, Setting};
 use slack::SlackSection;
 pub(crate) use slack::{
     HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, Transport,
+    is_allowed,
 };
 
 /// The config file that is read when none is named and it is there.
@@ -554,4 +555,4 @@ fn suggestion(message: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,13 +15,16 @@ pub(crate) mod rotation;
 use rotation::Rotation;
 
 /// Scopes that a token has at first: all that the methods here need.
-const SCOPES: [&str; 20] = [
+const SCOPES: [&str; 24] = [
     "channels:history",
     "channels:manage",
     "channels:read",
     "chat:write",
     "chat:write.customize",
     "chat:write.public",
+    "commands",
+    "files:read",
+    "files:write",
     "groups:history",
     "groups:read",
     "groups:write",
@@ -35,6 +38,7 @@ const SCOPES: [&str; 20] = [
     "reactions:write",
     "rtm:stream",
     "team:read",
+    "usergroups:read",
     "users:read",
 ];
 

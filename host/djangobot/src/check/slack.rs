@@ -8,49 +8,13 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use super::Findings;
+use super::scopes::{self, Missing};
 use crate::config::{ConfigError, Setting, Settings, SlackSettings, Transport};
 use crate::run::web_api;
 use crate::state::State;
 use crate::tokens;
 
 const COPY_TOKEN: &str = "copy the Bot User OAuth Token (xoxb-...) again from the app's OAuth & Permissions page into DJANGOBOT_TOKEN";
-
-/// A scope that the bridge uses, and what is missing without it.
-const SCOPES: &[(&str, &str)] = &[
-    ("chat:write", "nothing can be posted"),
-    (
-        "users:read",
-        "@names can't be found, and events keep user ids only",
-    ),
-    (
-        "channels:read",
-        "channels can't be found by name, and events keep channel ids only",
-    ),
-    ("groups:read", "private channels can't be found by name"),
-    ("im:read", "DMs that are open already are opened again"),
-    ("im:write", "no DM can be opened for a message to a user"),
-];
-
-/// What is read from history after an outage, and what is lost without it. A message that may have been sent is looked up with the
-/// same scopes.
-const HISTORY_SCOPES: &[(&str, &str)] = &[
-    (
-        "channels:history",
-        "messages of public channels that came while djangobot was away are not read from history",
-    ),
-    (
-        "groups:history",
-        "messages of private channels that came while djangobot was away are not read from history",
-    ),
-    (
-        "im:history",
-        "direct messages that came while djangobot was away are not read from history",
-    ),
-    (
-        "mpim:history",
-        "messages of group conversations that came while djangobot was away are not read from history",
-    ),
-];
 
 /// Looks at the token, what it may do, and whether events can come.
 pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
@@ -247,26 +211,24 @@ fn look_at_scopes(slack: &SlackSettings, identity: &Identity, findings: &mut Fin
         );
         return;
     }
-    let of_history: &[(&str, &str)] = match slack.history.is_on() {
-        true => HISTORY_SCOPES,
-        false => &[],
-    };
-    let wanted = SCOPES.iter().chain(of_history);
-    let missing: Vec<_> = wanted.filter(|(scope, _)| !has(scope)).collect();
+    let missing = scopes::missing(slack, &identity.scopes);
     if missing.is_empty() {
         findings.ok("scopes", identity.scopes.join(", "));
     }
-    for (scope, loss) in missing {
+    for Missing {
+        scopes,
+        loss,
+        is_fatal,
+    } in missing
+    {
+        let scopes = scopes.join(" or ");
+        let detail = format!("the token lacks {scopes}: {loss}");
         let cure = format!(
-            "add {scope} below OAuth & Permissions of the app, then install it to the workspace again"
+            "add {scopes} below OAuth & Permissions of the app, then install it to the workspace again"
         );
-        match *scope {
-            "chat:write" => findings.error(
-                "scopes",
-                format!("the token lacks {scope}: {loss}"),
-                Some(cure),
-            ),
-            _ => findings.warning("scopes", format!("the token lacks {scope}: {loss}"), cure),
+        match is_fatal {
+            true => findings.error("scopes", detail, Some(cure)),
+            false => findings.warning("scopes", detail, cure),
         }
     }
 }

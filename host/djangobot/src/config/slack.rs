@@ -295,7 +295,20 @@ impl SlackSection {
     }
 }
 
+/// Whether a method is among those that `globs`, with `*` at the end, stand for.
+pub(crate) fn is_allowed(globs: &[String], method: &str) -> bool {
+    globs.iter().any(|glob| match glob.strip_suffix('*') {
+        Some(start) => method.starts_with(start),
+        None => glob == method,
+    })
+}
+
 impl SlackSettings {
+    /// Whether the app may call a method through `slack.send`.
+    pub(crate) fn allows(&self, method: &str) -> bool {
+        is_allowed(&self.methods, method)
+    }
+
     /// How fast Slack may be called, against its documented rates; a local Slack has none.
     pub(crate) fn speed(&self) -> f64 {
         if self.api_url.host_str().is_some_and(is_loopback) {

@@ -22,6 +22,11 @@ fn host(config: PathBuf) -> HostArgs {
     })
 }
 
+/// What a file says below `[slack]`.
+pub(crate) fn slack_settings(text: &str) -> SlackSettings {
+    read(&format!("[slack]\n{text}\n"), &[]).unwrap().slack
+}
+
 fn refused(text: &str) -> (String, Option<String>) {
     match read(text, &[]).unwrap_err() {
         ConfigError::Wrong { message, help } => (message, help),

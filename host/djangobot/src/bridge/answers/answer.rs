@@ -344,7 +344,7 @@ mod tests {
             r#"{"text":"x","method":"chat.update"}"#,
             "method_not_allowed",
         );
-        check(r#"{"text":"x","thread_ts":1602251441}"#, "invalid_arguments");
+        check(r#"{"text":"x","thread_ts":true}"#, "invalid_arguments");
         check(r#"{"text":"x","response_type":5}"#, "invalid_arguments");
         check(r#"{"text":"x","channel":""}"#, "invalid_arguments");
         check(r#"{"text":"x","token":"xoxb-1"}"#, "invalid_arguments");

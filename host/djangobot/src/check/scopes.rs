@@ -1,0 +1,236 @@
+//! Which scopes a set-up wants, and what fails without each: they follow from what the bridge itself does, from how events
+//! come, and from the methods that the app may call.
+
+use std::collections::BTreeMap;
+
+use djangobot_slack::method::{self, Method};
+
+use crate::config::{SlackSettings, Transport};
+
+/// What the bridge itself does, whatever the settings say.
+const OWN: &[(&str, &str)] = &[
+    (
+        "users:read",
+        "@names can't be found, and events keep user ids only",
+    ),
+    (
+        "channels:read",
+        "channels can't be found by name, and events keep channel ids only",
+    ),
+    ("groups:read", "private channels can't be found by name"),
+    ("im:read", "DMs that are open already are opened again"),
+    ("mpim:read", "group conversations can't be found"),
+    ("im:write", "no DM can be opened for a message to a user"),
+    ("usergroups:read", "names of user groups are not known"),
+    (
+        "channels:history",
+        "messages of public channels that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+    ),
+    (
+        "groups:history",
+        "messages of private channels that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+    ),
+    (
+        "im:history",
+        "direct messages that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+    ),
+    (
+        "mpim:history",
+        "messages of group conversations that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+    ),
+];
+
+/// What only Socket Mode and HTTP bring.
+const OF_INTERACTIONS: &[(&str, &str)] = &[("commands", "slash commands and shortcuts don't come")];
+
+/// Scopes of features that most apps don't have, and that Slack gives only with these features. They are missed where a
+/// method is named that wants them, and not where it is only among those that a pattern allows.
+const OF_FEATURES: &[&str] = &[
+    "assistant:write",
+    "links:write",
+    "search:read.files",
+    "search:read.public",
+    "search:read.users",
+];
+
+/// A scope that is wanted and missing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Any of these will do.
+    pub(super) scopes: Vec<&'static str>,
+    /// What fails without it.
+    pub(super) loss: String,
+    /// Nothing can be posted without it.
+    pub(super) is_fatal: bool,
+}
+
+/// What is missing among `given`.
+pub(super) fn missing(slack: &SlackSettings, given: &[String]) -> Vec<Missing> {
+    let has = |scope: &&str| given.iter().any(|it| it == scope);
+    let of_transport = match slack.transport {
+        Transport::Rtm => &[],
+        Transport::SocketMode | Transport::Http => OF_INTERACTIONS,
+    };
+    let own = OWN.iter().chain(of_transport);
+    let own = own
+        .filter(|(scope, _)| !has(scope))
+        .map(|(scope, loss)| Missing {
+            scopes: vec![scope],
+            loss: (*loss).to_owned(),
+            is_fatal: false,
+        });
+    let mut of_methods: BTreeMap<&[&'static str], Vec<&str>> = BTreeMap::new();
+    for method in method::all() {
+        let is_named = slack.methods.iter().any(|glob| glob == method.name);
+        let is_wanted = is_named || (slack.allows(method.name) && !is_of_a_feature(method));
+        if is_wanted && !method.scopes.is_empty() && !method.scopes.iter().any(|it| has(it)) {
+            of_methods
+                .entry(&method.scopes)
+                .or_default()
+                .push(method.name);
+        }
+    }
+    let mut missing: Vec<_> = own.collect();
+    for (scopes, methods) in of_methods {
+        // What the bridge wants for itself is told already.
+        if scopes
+            .iter()
+            .any(|it| missing.iter().any(|told| told.scopes == [*it]))
+        {
+            continue;
+        }
+        let is_fatal = methods.contains(&crate::bridge::DEFAULT_METHOD);
+        missing.push(Missing {
+            scopes: scopes.to_vec(),
+            loss: match is_fatal {
+                true => "nothing can be posted".to_owned(),
+                false => format!(
+                    "Slack refuses {}, which `methods` below [slack] lets the app call",
+                    in_words(&methods)
+                ),
+            },
+            is_fatal,
+        });
+    }
+    missing
+}
+
+fn is_of_a_feature(method: &Method) -> bool {
+    method.scopes.iter().all(|it| OF_FEATURES.contains(it))
+}
+
+/// A few of them, and how many more.
+fn in_words(methods: &[&str]) -> String {
+    match methods {
+        [one] => (*one).to_owned(),
+        [first, second] => format!("{first} and {second}"),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more", rest.len()),
+        [] => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::slack_settings;
+
+    /// What stands in the README's manifest below a key, and the events in its one line.
+    fn of_manifest(readme: &str) -> (Vec<String>, Vec<String>) {
+        let manifest = readme.split("display_information:").nth(1).unwrap();
+        let manifest = manifest.split("```").next().unwrap();
+        let items = |from: &str, to: &str| -> Vec<String> {
+            let part = manifest
+                .split(from)
+                .nth(1)
+                .unwrap()
+                .split(to)
+                .next()
+                .unwrap();
+            let lines = part
+                .lines()
+                .map(|line| line.split('#').next().unwrap().trim());
+            lines
+                .filter_map(|line| line.strip_prefix("- "))
+                .map(|it| it.trim().to_owned())
+                .collect()
+        };
+        (
+            items("bot:\n", "settings:"),
+            items("bot_events:", "interactivity:"),
+        )
+    }
+
+    #[test]
+    fn the_manifest_of_the_readme_has_each_scope_that_check_wants_and_the_events_that_keep_names_current()
+     {
+        let readme = include_str!("../../../../README.md");
+        let (scopes, events) = of_manifest(readme);
+        for transport in ["rtm", "socket-mode", "http"] {
+            let settings = slack_settings(&format!("transport = {transport:?}"));
+            assert_eq!(missing(&settings, &scopes), [], "{transport}");
+        }
+        for event in [
+            "channel_archive",
+            "channel_created",
+            "channel_deleted",
+            "channel_id_changed",
+            "channel_left",
+            "channel_rename",
+            "channel_unarchive",
+            "group_archive",
+            "group_deleted",
+            "group_left",
+            "group_rename",
+            "group_unarchive",
+            "im_created",
+            "member_joined_channel",
+            "member_left_channel",
+            "team_join",
+            "user_change",
+        ] {
+            assert!(
+                events.iter().any(|it| it == event),
+                "{event} is not in {events:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn scopes_follow_from_methods_and_transport() {
+        let check = |config: &str, without: &str, expect: Option<&str>| {
+            let settings = slack_settings(config);
+            let given: Vec<String> = of_manifest(include_str!("../../../../README.md")).0;
+            let given: Vec<String> = given.into_iter().filter(|it| it != without).collect();
+            let missing = missing(&settings, &given);
+            let found = missing.iter().find(|it| it.scopes.contains(&without));
+            let loss = found.map(|it| it.loss.as_str());
+            match expect {
+                Some(part) => assert!(loss.is_some_and(|loss| loss.contains(part)), "{missing:?}"),
+                None => assert_eq!(missing, [], "{config}"),
+            }
+        };
+        check(
+            "",
+            "reactions:write",
+            Some("reactions.add and reactions.remove"),
+        );
+        check("", "files:write", Some("files.completeUploadExternal"));
+        check("", "chat:write", Some("nothing can be posted"));
+        check("", "im:write", Some("no DM"));
+        check("methods = [\"chat.postMessage\"]", "reactions:write", None);
+        check("methods = [\"pins.*\"]", "pins:write", Some("pins.add"));
+        check("methods = [\"reactions.add\"]", "chat:write", None);
+        check("methods = [\"chat.*\"]", "links:write", None);
+        check(
+            "methods = [\"chat.unfurl\"]",
+            "links:write",
+            Some("chat.unfurl"),
+        );
+        check(
+            "transport = \"socket-mode\"",
+            "commands",
+            Some("slash commands"),
+        );
+        check("transport = \"rtm\"", "commands", None);
+    }
+}
