@@ -46,9 +46,128 @@ async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_w
     dev.line("That is no JSON object").await;
     dev.write_line("/help").await;
     dev.line("what a Django app would put on slack.send").await;
+    // Nothing of what an earlier one left is elsewhere than dev looks.
+    dev.write_line("/send   ").await;
+    dev.line("What is to be sent?").await;
+    dev.write_line(r##"/send {"text": "x", "channel": "nowhere"}"##)
+        .await;
+    let line = dev.line("Kept as dead letter 1 ").await;
+    let state = line.split("--state-dir ").nth(1).unwrap();
+    let state = state.split(" prints it").next().unwrap();
+    let show = ["dead-letters", "show", "1", "--state-dir", state];
+    let ended = Djangobot::run(djangobot(folder.path(), &show)).await;
+    assert!(ended.stdout.contains("nowhere"), "{ended:?}");
     // The end of a pipe is no end of the bridge.
     dev.close_stdin();
     assert_eq!(dev.interrupt().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn devs_prompt_can_do_what_people_do_in_slack() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Djangobot::start(djangobot(
+        folder.path(),
+        &[
+            "dev",
+            "--layer-listen",
+            "127.0.0.1:0",
+            "--transport",
+            "socket-mode",
+        ],
+    ));
+    dev.line("Type a message and press Enter").await;
+    // A command of the app may begin with one of ours.
+    dev.write_line("/sendmail bob").await;
+    dev.line("--> slack.slash_commands").await;
+    dev.line("\"command\": \"/sendmail\"").await;
+    assert!(!dev.stdout().contains("mail bob\n"), "{}", dev.stdout());
+
+    let buttons = json!({"text": "Deploy?", "blocks": [{"type": "actions", "elements": [
+        {"type": "button", "action_id": "approve", "text": {"type": "plain_text", "text": "Go on"}, "value": "7"},
+        {"type": "button", "action_id": "refuse", "text": {"type": "plain_text", "text": "No"}}]}]});
+    dev.write_line(&format!("/send {buttons}")).await;
+    dev.line("[/click approve, refuse]").await;
+    dev.write_line("/click").await;
+    dev.line("click what? approve, refuse").await;
+    dev.write_line("/click go on").await;
+    dev.line("--> slack.block_actions").await;
+    dev.line("\"value\": \"7\"").await;
+    let line = dev.line("\"reply_channel\": \"slack.answers.").await;
+    let reply = line.split('"').nth(3).unwrap().to_owned();
+    let answer = json!({"to": reply, "text": "Deployed.", "replace_original": true});
+    dev.write_line(&format!("/send {answer}")).await;
+    dev.line("djangobot: (changed) Deployed.").await;
+
+    dev.write_line("a frist try").await;
+    dev.line("\"text\": \"a frist try\"").await;
+    dev.write_line("/edit a first try").await;
+    dev.line("\"text\": \"a first try\"").await;
+    dev.write_line("/react eyes").await;
+    dev.line("--> slack.reaction_added").await;
+    dev.write_line("/react -eyes").await;
+    dev.line("--> slack.reaction_removed").await;
+    dev.write_line("/menu tidy_up").await;
+    dev.line("--> slack.message_action").await;
+    dev.write_line("/shortcut new_order").await;
+    dev.line("--> slack.shortcut").await;
+    dev.write_line("/delete").await;
+    dev.line("\"subtype\": \"message_deleted\"").await;
+    dev.write_line("/submit x").await;
+    dev.line("no dialog is open").await;
+
+    // A trigger is good for three seconds, which a busy machine may miss.
+    let view = json!({"type": "modal", "title": {"type": "plain_text", "text": "Order"}, "blocks": [
+        {"type": "input", "block_id": "what", "label": {"type": "plain_text", "text": "What"},
+            "element": {"type": "plain_text_input", "action_id": "what"}},
+        {"type": "input", "block_id": "where", "label": {"type": "plain_text", "text": "Where"},
+            "element": {"type": "conversations_select", "action_id": "where", "response_url_enabled": true}}]});
+    eventually("the dialog opens", async || {
+        dev.write_line("//edit order").await;
+        dev.line("--> slack.slash_commands").await;
+        let line = dev.line("\"trigger_id\": ").await;
+        let trigger = line.split('"').nth(3).unwrap();
+        let open = json!({"method": "views.open", "trigger_id": trigger, "view": view});
+        dev.write_line(&format!("/send {open}")).await;
+        let line = dev.line("The dialog \"Order\" is open");
+        let opened = tokio::time::timeout(std::time::Duration::from_secs(5), line).await;
+        opened.ok().map(drop)
+    })
+    .await;
+    dev.write_line("/submit what=tea").await;
+    dev.line("\"where\" is missing").await;
+    dev.write_line("/submit what=tea; where=random").await;
+    dev.line("--> slack.view_submission").await;
+    let line = dev.line("\"reply_channel\": \"slack.answers.").await;
+    let reply = line.split('"').nth(3).unwrap().to_owned();
+    let answer = json!({"to": reply, "text": "Tea is on its way.", "response_type": "in_channel"});
+    dev.write_line(&format!("/send {answer}")).await;
+    dev.line("#random djangobot: Tea is on its way.").await;
+    dev.line("The dialog is closed").await;
+
+    dev.write_line("/help").await;
+    for word in ["/edit", "/react", "/click", "/shortcut", "/submit", "/send"] {
+        dev.line(word).await;
+    }
+    assert_eq!(dev.interrupt().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn dev_says_that_a_port_is_taken_before_it_builds_and_with_a_flag_that_it_has() {
+    let (folder, taken) = (
+        tempfile::tempdir().unwrap(),
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    let address = taken.local_addr().unwrap().to_string();
+    for flag in ["--layer-listen", "--slack-listen", "--listen"] {
+        let mut arguments = vec!["dev", flag, &address, "--plugin", "."];
+        if flag != "--layer-listen" {
+            arguments.extend(["--layer-listen", "127.0.0.1:0"]);
+        }
+        let ended = Djangobot::run(djangobot(folder.path(), &arguments)).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(flag), "{ended:?}");
+        assert!(!ended.stderr.contains("building the plugin"), "{ended:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
-use djangobot_channels::{ChannelLayer, ChannelName};
+use djangobot_channels::{BindError, ChannelLayer, ChannelName};
 use djangobot_event::Event;
 use djangobot_plugins::source::Source;
-use local_slack::{LocalSlack, Options};
+use local_slack::{LocalSlack, Options, StartError};
+use miette::Diagnostic;
 use secrecy::SecretString;
+use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
@@ -18,17 +20,15 @@ use crate::config::{Settings, Target, Transport};
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::masking;
+use crate::target::TargetError;
 use crate::telemetry::Terminal;
 use crate::{run, target};
 
+/// What can be typed beside what the local Slack takes.
 const HELP: &str = "\
-What you type is posted into #general as alice.
-  #random good morning     into another channel
-  @bob good morning        by bob, to the bot in a DM
-  /deploy now              a slash command, where djangobot dev was started with --transport socket-mode
-  /send good morning       what a Django app would put on slack.send: {\"text\": \"good morning\"}
-  /send {\"text\": \"hi\", \"channel\": \"random\"}
-  /help                    this
+/send text            is what a Django app would put on slack.send: {\"text\": \"text\"}
+/send {\"text\": \"hi\", \"channel\": \"random\"}   any other message; with {\"to\": CHANNEL, ...} it goes to that channel,
+                      such as the reply_channel of a click
 ";
 
 /// Runs until stopped.
@@ -55,7 +55,9 @@ pub(crate) async fn dev(
         users: args.users,
         ..Options::default()
     };
-    let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
+    let slack = LocalSlack::start(options)
+        .await
+        .map_err(|error| Failure::failed(Taken::Slack(error)))?;
     settings.slack.token = Some(SecretString::from(slack.token().to_owned()));
     settings.slack.app_token = Some(SecretString::from(slack.app_token().to_owned()));
     if settings.slack.transport == Transport::Http {
@@ -80,9 +82,12 @@ pub(crate) async fn dev(
         slack.shutdown().await;
         return Ok(());
     };
-    let open = open.map_err(Failure::from)?;
+    let open = open.map_err(|error| match error {
+        TargetError::Embedded(error) if own_layer => Failure::failed(Taken::Layer(error)),
+        error => Failure::from(error),
+    })?;
 
-    greet(&slack, &open, own_layer);
+    greet(&slack, &open);
     let screen = Arc::new(Screen { color: color() });
     let send_channel = ChannelName::new(&settings.layer.send_channel).map_err(Failure::plain)?;
     let typing = type_lines(
@@ -90,6 +95,7 @@ pub(crate) async fn dev(
         open.layer.clone(),
         send_channel,
         screen.clone(),
+        own_layer,
         cancel.clone(),
     );
     let bridge = run::bridge(
@@ -111,6 +117,21 @@ pub(crate) async fn dev(
     outcome
 }
 
+/// An address that is taken, or may not be used, and the flag that names another.
+#[derive(Debug, Error, Diagnostic)]
+enum Taken {
+    #[error(transparent)]
+    #[diagnostic(help(
+        "name another address with --layer-listen, such as --layer-listen 127.0.0.1:0 for any free port, and the same one in the app's settings; or give the TARGET of a layer that is there already"
+    ))]
+    Layer(BindError),
+    #[error(transparent)]
+    #[diagnostic(help(
+        "name another address with --slack-listen, or leave it out for any free port"
+    ))]
+    Slack(StartError),
+}
+
 /// The plugins under construction that were named.
 fn plugins_of(words: &[String], settings: &Settings) -> Result<Option<DevPlugins>, Failure> {
     let here = std::env::current_dir().map_err(Failure::plain)?;
@@ -122,7 +143,7 @@ fn plugins_of(words: &[String], settings: &Settings) -> Result<Option<DevPlugins
     Ok((!sources.is_empty()).then(|| DevPlugins::new(sources, settings.plugins.clone())))
 }
 
-fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {
+fn greet(slack: &LocalSlack, open: &target::OpenLayer) {
     let mut text = format!(
         "A local Slack is at {} (token {}).\n",
         slack.api_url(),
@@ -144,10 +165,6 @@ fn greet(slack: &LocalSlack, open: &target::OpenLayer, own_layer: bool) {
             open.layer.describe()
         )),
     }
-    if own_layer {
-        text.push_str("No app is needed to look around: /send TEXT does what an app would.\n");
-    }
-    text.push_str("Type a message and press Enter. /help shows more, Ctrl-C ends.\n");
     print(&text);
 }
 
@@ -157,18 +174,28 @@ async fn type_lines(
     layer: Arc<dyn ChannelLayer>,
     send_channel: ChannelName,
     screen: Arc<Screen>,
+    own_layer: bool,
     cancel: CancellationToken,
 ) -> Infallible {
     let (mut to_slack, lines_for_slack) = tokio::io::duplex(64 * 1024);
     let ours = async {
-        // RTM does not repeat what was said before we came.
+        // Plugins may take minutes to build, and RTM does not repeat what was said before we came.
         slack.control().wait_for_connections(1).await;
+        if own_layer {
+            print("No app is needed to look around: /send TEXT does what an app would.\n");
+        }
+        print("Type a message and press Enter. /help shows more, Ctrl-C ends.\n");
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            if line.trim() == "/help" {
+            let (first, rest) = line
+                .trim()
+                .split_once(char::is_whitespace)
+                .unwrap_or((line.trim(), ""));
+            if first == "/help" {
+                print(local_slack::HELP);
                 print(HELP);
-            } else if let Some(message) = line.strip_prefix("/send") {
-                if let Err(why) = send(&*layer, &send_channel, message.trim()).await {
+            } else if first == "/send" {
+                if let Err(why) = send(&*layer, &send_channel, rest.trim()).await {
                     print(&format!("{}\n", screen.paint(Color::Red, &why)));
                 }
             } else if to_slack
@@ -197,20 +224,35 @@ async fn type_lines(
     std::future::pending().await
 }
 
-/// Puts a message on `slack.send`, as an app would: JSON as it is, anything else as its text.
+/// Puts a message on `slack.send`, or on the channel that `to` names, as an app would: JSON as it is, anything else as
+/// its text.
 async fn send(
     layer: &dyn ChannelLayer,
     channel: &ChannelName,
     message: &str,
 ) -> Result<(), String> {
-    let event = if message.starts_with('{') {
+    if message.is_empty() {
+        return Err("What is to be sent? /send TEXT, or /send {\"text\": ...}".to_owned());
+    }
+    let mut event = if message.starts_with('{') {
         Event::parse(message.to_owned())
             .map_err(|error| format!("That is no JSON object: {error}."))?
     } else {
         Event::from_value(&serde_json::json!({ "text": message }))
             .map_err(|error| error.to_string())?
     };
-    match layer.send(channel, &[layer.encode(channel, &event)]).await {
+    let to = event.text("/to").map(|to| ChannelName::new(&to));
+    let channel = match to {
+        None => channel.clone(),
+        Some(to) => {
+            event.remove("/to").map_err(|error| error.to_string())?;
+            to.map_err(|error| format!("`to` is no channel: {error}."))?
+        }
+    };
+    match layer
+        .send(&channel, &[layer.encode(&channel, &event)])
+        .await
+    {
         Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full.")),
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),

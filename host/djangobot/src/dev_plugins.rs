@@ -61,7 +61,11 @@ impl DevPlugins {
                 Artifact::read(&bytes).map_err(|error| error.to_string())?
             }
             Source::Folder(path) => {
-                let told = |line: &str| tracing::info!(folder = %path.display(), "{line}");
+                tracing::info!(
+                    "building the plugin in {}: the first time takes minutes (--log debug shows each step)",
+                    path.display()
+                );
+                let told = |line: &str| tracing::debug!(folder = %path.display(), "{line}");
                 recipe::build(path, &told)
                     .await
                     .map_err(|error| error.to_string())?

@@ -140,6 +140,11 @@ pub(crate) async fn bridge(
         tracing::info!("{note}");
     }
     let team = Team::new();
+    // An address that is taken is told before minutes go by.
+    let listener = match settings.listen {
+        Some(address) => Some(Listener::bind(address).await.map_err(Failure::failed)?),
+        None => None,
+    };
     // Compiling may take its time; nothing is under way yet, so a stop is a clean one.
     let loading = Plugins::open(&settings, &team, &metrics, beside.plugins);
     let Some(plugins) = cancel.run_until_cancelled(loading).await else {
@@ -147,10 +152,6 @@ pub(crate) async fn bridge(
     };
     let plugins = Arc::new(plugins?);
     let control = Server::bind(&settings.state_dir).map_err(Failure::failed)?;
-    let listener = match settings.listen {
-        Some(address) => Some(Listener::bind(address).await.map_err(Failure::failed)?),
-        None => None,
-    };
     tracing::info!(
         layer = open.layer.describe(),
         "forwarding Slack's events to slack.<type>, sending what comes on {}",

@@ -343,13 +343,13 @@ impl Control {
     }
 }
 
-fn find_user(workspace: &Workspace, user: &str) -> Result<usize, ControlError> {
+pub(crate) fn find_user(workspace: &Workspace, user: &str) -> Result<usize, ControlError> {
     let name = user.strip_prefix('@').unwrap_or(user);
     let found = workspace.user(user).or_else(|| workspace.user_named(name));
     found.ok_or_else(|| ControlError::User(user.to_owned()))
 }
 
-fn find_conversation(
+pub(crate) fn find_conversation(
     workspace: &mut Workspace,
     user: usize,
     channel: &str,

@@ -12,6 +12,7 @@ use crate::delivery::{Deliveries, Tally, wrapper};
 use crate::journal::Journal;
 use crate::response_url::ResponseUrls;
 use crate::socket::{Protocol, Sockets, Ticket};
+use crate::web_api::views::Views;
 use crate::workspace::{Audience, Event, Workspace};
 use crate::{Options, lock, roster};
 
@@ -29,6 +30,8 @@ pub(crate) struct Core {
     /// What is given to the app through Socket Mode or HTTP.
     pub(crate) deliveries: Deliveries,
     pub(crate) response_urls: Mutex<ResponseUrls>,
+    /// Dialogs that the app opened.
+    pub(crate) views: Mutex<Views>,
     /// Every event, for the terminal.
     pub(crate) feed: broadcast::Sender<Value>,
 }
@@ -54,6 +57,7 @@ impl Core {
             tickets: Mutex::default(),
             deliveries: Deliveries::new(&options),
             response_urls: Mutex::default(),
+            views: Mutex::default(),
             feed: broadcast::Sender::new(1024),
             options,
         }

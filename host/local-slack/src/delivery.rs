@@ -471,7 +471,7 @@ impl Deliveries {
 pub(crate) const NOTE: &str = "local_slack.note";
 
 /// A note for the terminal.
-fn note(core: &Core, text: &str) {
+pub(crate) fn note(core: &Core, text: &str) {
     // Without a terminal nobody listens, which is fine.
     core.feed.send(json!({"type": NOTE, "text": text})).ok();
 }

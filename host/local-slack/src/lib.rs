@@ -57,7 +57,7 @@ pub use crate::delivery::{Attempt, Delivery, Outcome};
 pub use crate::fault::{Fault, Happening, Reason};
 pub use crate::journal::{Call, ReceivedFrame};
 pub use crate::socket::ConnectionId;
-pub use crate::terminal::terminal;
+pub use crate::terminal::{HELP, terminal};
 
 /// The owner of a running workspace. Dropping it ends the server and cuts all connections.
 #[derive(Debug)]

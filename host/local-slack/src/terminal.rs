@@ -1,5 +1,7 @@
 //! The workspace in a terminal: typed lines are posted as a user, and what the bot posts is shown.
 
+mod person;
+
 use std::io;
 use std::iter::Peekable;
 use std::str::Chars;
@@ -7,28 +9,39 @@ use std::str::Chars;
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::delivery::NOTE;
 use crate::workspace::Ts;
 use crate::{Control, LocalSlack, lock};
+use person::{Done, Person};
 
 /// Whom lines are posted as, where they do not say.
 const SPEAKER: &str = "alice";
 
-const HELP: &str = "\
-text            is posted to #general as alice
-#channel text   is posted to that channel as alice
-@user text      is a direct message from that user to the bot
-/name text      is a slash command of the app, typed in #general as alice
-/help           shows this
+/// What can be typed, as `/help` shows it.
+pub const HELP: &str = "\
+text                  is posted to #general as alice
+#channel text         is posted to that channel as alice
+@user text            is a direct message from that user to the bot
+/name text            is a slash command of the app, typed as alice
+/edit text            changes the last message of whoever wrote last
+/delete               deletes it
+/react eyes           reacts to the last message there; /react -eyes takes it back
+/click [name]         clicks the button of that name (or text) in the last message that has any; name=choice chooses from a menu
+/shortcut id          is a shortcut of the app, by its callback_id; /menu id is one in the menu of the last message
+/submit [name=text; ...]  submits the dialog that the app opened; /close closes it
+//name text           is the slash command /name, where /name is one of these
+/help                 shows this
 ";
 
 /// Posts each line of `input` as a user and shows on `output` what the bot does, until either ends or `cancel`.
 ///
 /// A plain line goes to #general as alice, `#channel text` to a channel, `@user text` is a direct message from that
-/// user to the bot, `/name text` is a slash command of the app, and `/help` says so. Escape sequences in what is shown are taken out.
+/// user to the bot, `/name text` is a slash command of the app; [`HELP`] says what else there is. Escape sequences in
+/// what is shown are taken out.
 ///
 /// # Errors
 /// When `input` cannot be read or `output` cannot be written.
@@ -40,13 +53,25 @@ pub async fn terminal(
 ) -> io::Result<()> {
     let mut events = slack.core.feed.subscribe();
     let mut lines = input.lines();
+    let (control, mut person) = (slack.control(), Person::new());
+    let mut submitted = JoinSet::new();
     loop {
         let shown = tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             line = lines.next_line() => match line? {
-                Some(line) => typed(&slack.control(), &line),
+                Some(line) => match typed(&control, &mut person, &line) {
+                    Ok(Done::Silent) => None,
+                    Ok(Done::Shown(text)) => Some(text),
+                    Ok(Done::Submitted(number)) => {
+                        let control = control.clone();
+                        submitted.spawn(async move { control.settled(number).await });
+                        None
+                    }
+                    Err(why) => Some(format!("{}\n", why.trim_end())),
+                },
                 None => return Ok(()),
             },
+            Some(Ok(delivery)) = submitted.join_next() => person::answered(&slack.core, &delivery),
             event = events.recv() => match event {
                 Ok(event) => seen(&slack.core, &event).map(|line| line + "\n"),
                 Err(RecvError::Lagged(count)) => Some(format!("({count} events went by too fast to be shown)\n")),
@@ -60,31 +85,34 @@ pub async fn terminal(
     }
 }
 
-/// Does what a line says; what there is to show for it.
-fn typed(control: &Control, line: &str) -> Option<String> {
+/// Does what a line says.
+fn typed(control: &Control, person: &mut Person, line: &str) -> Result<Done, String> {
     let line = line.trim();
     let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim_start();
-    let said = if line.is_empty() {
-        return None;
-    } else if first == "/help" {
-        return Some(HELP.to_owned());
-    } else if first.len() > 1 && first.starts_with('/') {
-        if !control.core.deliveries.has_app() {
-            return Some(format!(
-                "{first} goes nowhere: slash commands reach an app in Socket Mode, or at its URL for events, and there is none\n"
-            ));
-        }
-        let number = control.slash(SPEAKER, "general", first, rest);
-        number.map(|number| number.to_string())
-    } else if let Some(user) = first.strip_prefix('@').filter(|_| !rest.is_empty()) {
-        control.say(user, user, rest)
-    } else if let Some(channel) = first.strip_prefix('#').filter(|_| !rest.is_empty()) {
-        control.say(SPEAKER, channel, rest)
-    } else {
-        control.say(SPEAKER, "general", line)
+    if line.is_empty() {
+        return Ok(Done::Silent);
+    }
+    if first == "/help" {
+        return Ok(Done::Shown(HELP.to_owned()));
+    }
+    if let Some(user) = first.strip_prefix('@').filter(|_| !rest.is_empty()) {
+        return person.say(control, (user, user), rest);
+    }
+    if let Some(channel) = first.strip_prefix('#').filter(|_| !rest.is_empty()) {
+        return person.say(control, (SPEAKER, channel), rest);
+    }
+    if first.len() < 2 || !first.starts_with('/') {
+        return person.say(control, (SPEAKER, "general"), line);
+    }
+    if let Some(done) = person.act(control, first, rest) {
+        return done;
+    }
+    let command = match first.strip_prefix('/') {
+        Some(escaped) if escaped.starts_with('/') => escaped,
+        _ => first,
     };
-    said.err().map(|error| format!("{error}\n"))
+    person.command(control, command, rest)
 }
 
 /// The line for an event, if the bot caused it.
@@ -127,9 +155,18 @@ fn seen(core: &Core, event: &Value) -> Option<String> {
                     Some("") | None => "(a message of blocks or attachments)",
                     Some(_) => "",
                 };
+                let buttons = match event.as_object().map(person::clickable) {
+                    Some(names) if !names.is_empty() => {
+                        format!("  [/click {}]", plain(&names.join(", ")))
+                    }
+                    _ => String::new(),
+                };
                 (
                     event,
-                    format!("{thread}{ephemeral}{}{blocks}", text(&event["text"])),
+                    format!(
+                        "{thread}{ephemeral}{}{blocks}{buttons}",
+                        text(&event["text"])
+                    ),
                 )
             }
         },

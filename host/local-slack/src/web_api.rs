@@ -26,7 +26,7 @@ mod oauth;
 mod reactions;
 mod rtm;
 mod users;
-mod views;
+pub(crate) mod views;
 
 use arguments::Arguments;
 
@@ -130,6 +130,8 @@ const METHODS: &[Method] = &[
         reactions::remove,
     ),
     method("views.open", 100, &[], views::open),
+    method("views.push", 100, &[], views::push),
+    method("views.update", 100, &[], views::update),
 ];
 
 const fn method(

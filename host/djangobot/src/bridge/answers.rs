@@ -325,9 +325,10 @@ impl AnswerDesk {
             Ok(message) => message,
             Err(error) => {
                 let detail = format!("The answer can't be read: {error}.");
-                let reply = delivery.payload.as_ref().ok().map(|payload| {
-                    Reply::from(&self.parts.layer.salvage(payload, Reply::KEYS))
-                });
+                let reply =
+                    delivery.payload.as_ref().ok().map(|payload| {
+                        Reply::from(&self.parts.layer.salvage(payload, Reply::KEYS))
+                    });
                 let taken = Taken {
                     delivery,
                     key,

@@ -92,10 +92,7 @@ impl Answer {
         };
         let (channel, block_id, action_id) =
             (text("channel")?, text("block_id")?, text("action_id")?);
-        if let Some(other) = keys
-            .get("response_type")
-            .filter(|value| !value.is_string())
-        {
+        if let Some(other) = keys.get("response_type").filter(|value| !value.is_string()) {
             return Err(not_a_text("response_type", other));
         }
         // What an answer has in common with a post is of the same types.

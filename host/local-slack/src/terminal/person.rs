@@ -1,0 +1,525 @@
+//! What a person does at the prompt beside writing: edits, reactions, clicks, shortcuts, dialogs.
+
+use serde_json::{Map, Value, json};
+
+use super::SPEAKER;
+use crate::control::{find_conversation, find_user};
+use crate::core::Core;
+use crate::delivery::Delivery;
+use crate::web_api::views::{described, dressed, inputs};
+use crate::workspace::{Message, Ts};
+use crate::{Control, ControlError, lock};
+
+/// Elements of a block that can be clicked or chosen from.
+const CLICKABLE: &[&str] = &[
+    "button",
+    "static_select",
+    "users_select",
+    "conversations_select",
+    "channels_select",
+    "external_select",
+    "overflow",
+    "radio_buttons",
+    "checkboxes",
+    "datepicker",
+    "timepicker",
+    "workflow_button",
+];
+
+/// Who types, and where the last line went: that is where messages are edited, clicked and reacted to.
+pub(super) struct Person {
+    user: String,
+    channel: String,
+}
+
+/// What came of a command.
+pub(super) enum Done {
+    /// There is nothing to show: what it causes shows itself.
+    Silent,
+    Shown(String),
+    /// A dialog was submitted: what the app answers to this delivery concerns it.
+    Submitted(u64),
+}
+
+/// Something in a message that can be clicked.
+struct Element {
+    block: Value,
+    element: Value,
+    /// The attachment that it stands in, where it is an action of old.
+    attachment: Option<Value>,
+}
+
+impl Person {
+    pub(super) fn new() -> Self {
+        Self {
+            user: SPEAKER.to_owned(),
+            channel: "general".to_owned(),
+        }
+    }
+
+    /// Posts.
+    pub(super) fn say(
+        &mut self,
+        control: &Control,
+        (user, channel): (&str, &str),
+        text: &str,
+    ) -> Result<Done, String> {
+        control.say(user, channel, text).map_err(in_words)?;
+        (self.user, self.channel) = (user.to_owned(), channel.to_owned());
+        Ok(Done::Silent)
+    }
+
+    /// Types a slash command of the app.
+    pub(super) fn command(
+        &self,
+        control: &Control,
+        command: &str,
+        text: &str,
+    ) -> Result<Done, String> {
+        has_app(control, command)?;
+        let done = control.slash(&self.user, &self.channel, command, text);
+        done.map(|_| Done::Silent).map_err(in_words)
+    }
+
+    /// Does what a command of the prompt says; `None` where it is none.
+    pub(super) fn act(
+        &mut self,
+        control: &Control,
+        command: &str,
+        rest: &str,
+    ) -> Option<Result<Done, String>> {
+        Some(match command {
+            "/edit" => self.edit(control, rest),
+            "/delete" => self.delete(control),
+            "/react" => self.react(control, rest),
+            "/click" => self.click(control, rest),
+            "/shortcut" => self.shortcut(control, rest, false),
+            "/menu" => self.shortcut(control, rest, true),
+            "/submit" => self.submit(control, rest),
+            "/close" => self.close(control),
+            _ => return None,
+        })
+    }
+
+    /// The person's number and that of the conversation.
+    fn place(&self, core: &Core) -> Result<(usize, usize), ControlError> {
+        let workspace = &mut *lock(&core.workspace);
+        let user = find_user(workspace, &self.user)?;
+        Ok((user, find_conversation(workspace, user, &self.channel)?))
+    }
+
+    /// The newest message there that is `wanted`.
+    fn newest(
+        &self,
+        core: &Core,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> Result<Option<(Ts, Message)>, String> {
+        let (_, place) = self.place(core).map_err(in_words)?;
+        let workspace = lock(&core.workspace);
+        let mut messages = workspace.conversations[place].messages.iter().rev();
+        let found = messages.find(|(_, message)| wanted(message));
+        Ok(found.map(|(ts, message)| (*ts, message.clone())))
+    }
+
+    fn own(&self, core: &Core) -> Result<Ts, String> {
+        let (user, _) = self.place(core).map_err(in_words)?;
+        let id = lock(&core.workspace).users[user].id.clone();
+        let own = self.newest(core, |message| message.get("user") == Some(&json!(id)))?;
+        let own = own.ok_or_else(|| format!("{} has no message in {}", self.user, self.shown()))?;
+        Ok(own.0)
+    }
+
+    fn edit(&self, control: &Control, text: &str) -> Result<Done, String> {
+        if text.is_empty() {
+            return Err("what is the new text? /edit TEXT".to_owned());
+        }
+        let core = &control.core;
+        let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
+        let fields = Map::from_iter([("text".to_owned(), json!(text))]);
+        let edited = core.change(|workspace| workspace.update(user, place, ts, fields));
+        edited.map(|_| Done::Silent).map_err(|it| it.to_string())
+    }
+
+    fn delete(&self, control: &Control) -> Result<Done, String> {
+        let core = &control.core;
+        let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
+        let deleted = core.change(|workspace| workspace.delete(user, place, ts));
+        deleted.map(|()| Done::Silent).map_err(|it| it.to_string())
+    }
+
+    fn react(&self, control: &Control, name: &str) -> Result<Done, String> {
+        let (name, add) = match name.strip_prefix('-') {
+            Some(name) => (name, false),
+            None => (name, true),
+        };
+        let name = name.trim_matches(':');
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err("with what? /react eyes, and /react -eyes takes it back".to_owned());
+        }
+        let core = &control.core;
+        let (ts, _) = self
+            .newest(core, |_| true)?
+            .ok_or_else(|| format!("there is no message in {}", self.shown()))?;
+        let (user, place) = self.place(core).map_err(in_words)?;
+        let reacted = core.change(|workspace| workspace.react(user, place, ts, name, add));
+        reacted.map(|()| Done::Silent).map_err(|it| it.to_string())
+    }
+
+    /// `/click`, `/click NAME`, `/click NAME=CHOICE`.
+    fn click(&self, control: &Control, what: &str) -> Result<Done, String> {
+        let clickable = |message: &Message| !elements(message).is_empty();
+        let (ts, message) = self
+            .newest(&control.core, clickable)?
+            .ok_or_else(|| format!("no message in {} has anything to click", self.shown()))?;
+        let (name, choice) = match what.split_once('=') {
+            Some((name, choice)) => (name.trim(), Some(choice.trim())),
+            None => (what, None),
+        };
+        let elements = elements(&message);
+        let named: Vec<_> = elements.iter().filter(|it| it.is_called(name)).collect();
+        let element = match named.as_slice() {
+            [one] => one,
+            _ => {
+                let names: Vec<_> = elements.iter().map(Element::shown).collect();
+                return Err(format!("click what? {}", names.join(", ")));
+            }
+        };
+        let payload = element.clicked(ts, &message, choice)?;
+        self.interact(control, &payload)
+    }
+
+    /// A shortcut from the menu of all of Slack, or from that of the newest message.
+    fn shortcut(&self, control: &Control, id: &str, of_message: bool) -> Result<Done, String> {
+        if id.is_empty() {
+            return Err("which one? Give its callback_id".to_owned());
+        }
+        if !of_message {
+            let payload = json!({"type": "shortcut", "callback_id": id});
+            return interact(control, &self.user, None, &payload);
+        }
+        let (ts, message) = self
+            .newest(&control.core, |_| true)?
+            .ok_or_else(|| format!("there is no message in {}", self.shown()))?;
+        let payload = json!({"type": "message_action", "callback_id": id, "message_ts": ts.to_string(),
+            "message": message});
+        self.interact(control, &payload)
+    }
+
+    fn interact(&self, control: &Control, payload: &Value) -> Result<Done, String> {
+        interact(control, &self.user, Some(&self.channel), payload)
+    }
+
+    /// `/submit`, `/submit TEXT` where there is one field, `/submit NAME=TEXT; NAME=TEXT`.
+    fn submit(&self, control: &Control, given: &str) -> Result<Done, String> {
+        let mut view = lock(&control.core.views).last().cloned().ok_or(NO_DIALOG)?;
+        let fields: Vec<_> = inputs(&view).collect();
+        let mut values: Vec<(&str, &str)> = Vec::new();
+        for part in given.split(';').map(str::trim).filter(|it| !it.is_empty()) {
+            match (part.split_once('='), fields.as_slice()) {
+                (Some((name, text)), _) => values.push((name.trim(), text.trim())),
+                (None, [(_, element)]) => {
+                    values.push((element["action_id"].as_str().unwrap_or_default(), part));
+                }
+                (None, _) => return Err(format!("{part:?} goes where? {}", described(&view))),
+            }
+        }
+        let mut state = json!({});
+        let mut chosen = Vec::new();
+        for (block, element) in fields {
+            let (id, action) = (&block["block_id"], &element["action_id"]);
+            let is_meant =
+                |name: &str| id == name || action == name || block["label"]["text"] == name;
+            let at = values.iter().position(|(name, _)| is_meant(name));
+            let given = at.map(|at| values.swap_remove(at).1);
+            if given.is_none() && block["optional"] != true && default_of(element).is_none() {
+                return Err(format!("{} is missing. {}", action, described(&view)));
+            }
+            let value = self.value(control, element, given)?;
+            if element["response_url_enabled"] == true
+                && let Some(channel) = ["selected_conversation", "selected_channel"]
+                    .iter()
+                    .find_map(|key| value[*key].as_str())
+            {
+                chosen.push(json!({"block_id": id, "action_id": action, "channel_id": channel}));
+            }
+            if let (Some(id), Some(action)) = (id.as_str(), action.as_str()) {
+                state[id] = json!({ action: value });
+            }
+        }
+        if let [(name, _), ..] = values.as_slice() {
+            return Err(format!("there is no field {name:?}. {}", described(&view)));
+        }
+        view["state"] = json!({ "values": state });
+        let payload = json!({"type": "view_submission", "view": view, "response_urls": chosen});
+        let number = control.interact(&self.user, None, &payload);
+        number.map(Done::Submitted).map_err(in_words)
+    }
+
+    /// What a field holds, in the shape that its kind has.
+    fn value(
+        &self,
+        control: &Control,
+        element: &Value,
+        given: Option<&str>,
+    ) -> Result<Value, String> {
+        let kind = element["type"].as_str().unwrap_or_default();
+        let Some(given) = given else {
+            let mut value = json!({ "type": kind });
+            if let Some((key, default)) = default_of(element) {
+                value[key] = default;
+            }
+            return Ok(value);
+        };
+        let workspace = &mut *lock(&control.core.workspace);
+        let user = || find_user(workspace, given).map(|it| json!(workspace.users[it].id));
+        let (key, value) = match kind {
+            "users_select" => ("selected_user", user().map_err(in_words)?),
+            "conversations_select" | "channels_select" => {
+                let me = find_user(workspace, &self.user).map_err(in_words)?;
+                let place = find_conversation(workspace, me, given).map_err(in_words)?;
+                let key = match kind {
+                    "channels_select" => "selected_channel",
+                    _ => "selected_conversation",
+                };
+                (key, json!(workspace.conversations[place].id))
+            }
+            "datepicker" => ("selected_date", json!(given)),
+            "timepicker" => ("selected_time", json!(given)),
+            "static_select" | "radio_buttons" | "external_select" => {
+                ("selected_option", option_of(element, given)?)
+            }
+            "checkboxes" | "multi_static_select" => {
+                let options = given.split(',').map(|it| option_of(element, it.trim()));
+                ("selected_options", options.collect::<Result<_, _>>()?)
+            }
+            _ => ("value", json!(given)),
+        };
+        Ok(json!({"type": kind, key: value}))
+    }
+
+    fn close(&self, control: &Control) -> Result<Done, String> {
+        let view = lock(&control.core.views).pop().ok_or(NO_DIALOG)?;
+        if view["notify_on_close"] != true {
+            return Ok(Done::Shown(
+                "closed; the app wants no word of it".to_owned(),
+            ));
+        }
+        let payload = json!({"type": "view_closed", "view": view, "is_cleared": false});
+        interact(control, &self.user, None, &payload)
+    }
+
+    fn shown(&self) -> String {
+        format!("#{}", self.channel.trim_start_matches('#'))
+    }
+}
+
+const NO_DIALOG: &str = "no dialog is open: the app opens one with views.open";
+
+/// Does to the open dialog what the app's answer to its submission says; what there is to show of it.
+pub(super) fn answered(core: &Core, delivery: &Delivery) -> Option<String> {
+    let answer = delivery.attempts.iter().find_map(|it| it.response.clone());
+    let answer = answer.unwrap_or(Value::Null);
+    let mut views = lock(&core.views);
+    match answer["response_action"].as_str() {
+        Some("errors") => {
+            let errors = answer["errors"].as_object().into_iter().flatten();
+            let errors: Vec<_> = errors
+                .map(|(block, error)| format!("{block}: {}", error.as_str().unwrap_or_default()))
+                .collect();
+            Some(format!("The dialog stays open: {}\n", errors.join("; ")))
+        }
+        Some("update" | "push") => {
+            let old = match answer["response_action"] == "update" {
+                true => views.pop(),
+                false => None,
+            };
+            let id = old.as_ref().map(|view| &view["id"]);
+            let view = dressed(core, answer["view"].clone(), id);
+            let shown = described(&view);
+            views.push(view);
+            Some(shown)
+        }
+        Some("clear") => {
+            views.clear();
+            Some("The dialog is closed, and all below it.\n".to_owned())
+        }
+        _ => {
+            views.pop();
+            Some("The dialog is closed.\n".to_owned())
+        }
+    }
+}
+
+/// Commands and interactions go nowhere without one.
+fn has_app(control: &Control, what: &str) -> Result<(), String> {
+    match control.core.deliveries.has_app() {
+        true => Ok(()),
+        false => Err(format!(
+            "{what} goes nowhere: commands, clicks and dialogs reach an app in Socket Mode, or at its URL for events, and there is none"
+        )),
+    }
+}
+
+fn interact(
+    control: &Control,
+    user: &str,
+    channel: Option<&str>,
+    payload: &Value,
+) -> Result<Done, String> {
+    has_app(control, payload["type"].as_str().unwrap_or_default())?;
+    let done = control.interact(user, channel, payload);
+    done.map(|_| Done::Silent).map_err(in_words)
+}
+
+/// The names of what can be clicked in a message.
+pub(super) fn clickable(message: &Message) -> Vec<String> {
+    elements(message).iter().map(Element::shown).collect()
+}
+
+/// What can be clicked in a message: its blocks' elements, or the actions of its attachments.
+fn elements(message: &Message) -> Vec<Element> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut found = Vec::new();
+    let attachments = list(message.get("attachments"));
+    let inner = attachments.iter().flat_map(|it| list(it.get("blocks")));
+    for (nth, mut block) in list(message.get("blocks"))
+        .into_iter()
+        .chain(inner)
+        .enumerate()
+    {
+        if block.is_object() && !block["block_id"].is_string() {
+            block["block_id"] = json!(format!("b{nth}"));
+        }
+        let elements = list(block.get("elements")).into_iter();
+        for element in elements.chain(block.get("accessory").cloned()) {
+            let kind = element["type"].as_str().unwrap_or_default();
+            if CLICKABLE.contains(&kind) {
+                found.push(Element {
+                    block: block.clone(),
+                    element,
+                    attachment: None,
+                });
+            }
+        }
+    }
+    for attachment in attachments {
+        for element in list(attachment.get("actions")) {
+            found.push(Element {
+                block: Value::Null,
+                element,
+                attachment: Some(attachment.clone()),
+            });
+        }
+    }
+    found
+}
+
+impl Element {
+    /// What the app knows it by, and what people read on it.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let element = &self.element;
+        let names = [
+            &element["action_id"],
+            &element["name"],
+            &element["value"],
+            &element["text"]["text"],
+            &element["text"],
+            &element["placeholder"]["text"],
+        ];
+        names.into_iter().filter_map(Value::as_str)
+    }
+
+    /// Any is, where nothing is said.
+    fn is_called(&self, name: &str) -> bool {
+        name.is_empty() || self.names().any(|it| it.eq_ignore_ascii_case(name))
+    }
+
+    fn shown(&self) -> String {
+        let name = self.names().next().unwrap_or("one without a name");
+        let choices = options(&self.element);
+        match choices.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}={}", choices.join("|")),
+        }
+    }
+
+    /// What Slack tells the app of a click (<https://docs.slack.dev/reference/interaction-payloads>).
+    fn clicked(&self, ts: Ts, message: &Message, choice: Option<&str>) -> Result<Value, String> {
+        let element = &self.element;
+        let kind = element["type"].as_str().unwrap_or("button");
+        if let Some(attachment) = &self.attachment {
+            let mut action = json!({"name": element["name"], "type": kind});
+            match choice {
+                Some(choice) => action["selected_options"] = json!([{ "value": choice }]),
+                None => action["value"] = element["value"].clone(),
+            }
+            return Ok(json!({"type": "interactive_message", "actions": [action],
+                "callback_id": attachment["callback_id"], "message_ts": ts.to_string(),
+                "attachment_id": "1", "action_ts": ts.to_string(), "original_message": message}));
+        }
+        let mut action = json!({"type": kind, "action_id": element["action_id"],
+            "block_id": self.block["block_id"], "action_ts": ts.to_string()});
+        for key in ["text", "value"] {
+            if let Some(value) = element.get(key) {
+                action[key] = value.clone();
+            }
+        }
+        if kind != "button" {
+            let choice = choice.ok_or_else(|| format!("choose: /click {}", self.shown()))?;
+            let (key, value) = match kind {
+                "datepicker" => ("selected_date", json!(choice)),
+                "timepicker" => ("selected_time", json!(choice)),
+                "users_select" => ("selected_user", json!(choice)),
+                "channels_select" => ("selected_channel", json!(choice)),
+                "conversations_select" => ("selected_conversation", json!(choice)),
+                "checkboxes" => ("selected_options", json!([option_of(element, choice)?])),
+                _ => ("selected_option", option_of(element, choice)?),
+            };
+            action[key] = value;
+        }
+        Ok(
+            json!({"type": "block_actions", "actions": [action], "message": message,
+            "container": {"type": "message", "message_ts": ts.to_string(), "is_ephemeral": false},
+            "state": {"values": {}}}),
+        )
+    }
+}
+
+/// The values of a menu's options.
+fn options(element: &Value) -> Vec<&str> {
+    let options = element["options"].as_array().into_iter().flatten();
+    options.filter_map(|it| it["value"].as_str()).collect()
+}
+
+/// An option by its value or its text. A menu whose options the app gives takes any.
+fn option_of(element: &Value, name: &str) -> Result<Value, String> {
+    if element["type"] == "external_select" {
+        return Ok(json!({"text": {"type": "plain_text", "text": name}, "value": name}));
+    }
+    let mut list = element["options"].as_array().into_iter().flatten();
+    let found = list.find(|it| it["value"] == name || it["text"]["text"] == name);
+    found.cloned().ok_or_else(|| {
+        let choices = options(element).join(", ");
+        format!("{name:?} is none of its choices: {choices}")
+    })
+}
+
+/// What a field holds before anybody touches it.
+fn default_of(element: &Value) -> Option<(&'static str, Value)> {
+    const DEFAULTS: &[(&str, &str)] = &[
+        ("initial_value", "value"),
+        ("initial_option", "selected_option"),
+        ("initial_options", "selected_options"),
+        ("initial_conversation", "selected_conversation"),
+        ("initial_channel", "selected_channel"),
+        ("initial_user", "selected_user"),
+        ("initial_date", "selected_date"),
+        ("initial_time", "selected_time"),
+    ];
+    let default = |(from, to): &(&str, &'static str)| Some((*to, element.get(*from)?.clone()));
+    DEFAULTS.iter().find_map(default)
+}
+
+fn in_words(error: ControlError) -> String {
+    error.to_string()
+}
