@@ -92,7 +92,6 @@ async fn a_message_that_can_not_be_decoded_whole_is_answered_all_the_same() {
     for broken in [
         r#"{"text": "hi", "blocks": [{"n": float("nan")}], "id": 7}"#,
         r#"{"text": "hi", "metadata": {1: "an int key"}, "id": 7}"#,
-        r#"{"id": 7, "method": "chat.postMessage", "text": b"\xff"}"#,
         r#"{"id": 7, "at": __import__("msgpack").Timestamp(0)}"#,
     ] {
         let answer = world.ask_python(broken).await;
@@ -123,4 +122,29 @@ async fn a_message_that_can_not_be_decoded_whole_is_answered_all_the_same() {
     let line = world.bridge.line("Kept as dead letter 2 ").await;
     assert!(line.contains("no reply_channel can be read"), "{line}");
     world.still_serves().await;
+}
+
+#[tokio::test]
+async fn names_are_resolved_in_every_argument_that_is_an_id() {
+    let mut world = World::new().await;
+    let [alice, bob] = ["alice", "bob"].map(|name| world.control.user_id(name).unwrap());
+    let general = world.channel("general");
+    for (message, name, expect) in [
+        (r##"{"method": "chat.postEphemeral", "channel": "#general", "user": "@alice", "text": "psst"}"##, "channel", &general),
+        (r#"{"method": "chat.postEphemeral", "channel": "general", "user": "alice", "text": "psst"}"#, "user", &alice),
+        (r#"{"method": "conversations.open", "users": ("@alice", "bob")}"#, "users", &format!("{alice},{bob}")),
+        (r#"{"method": "conversations.open", "users": "alice,@bob"}"#, "users", &format!("{alice},{bob}")),
+        (r#"{"method": "assistant.threads.setStatus", "channel_id": "general", "thread_ts": "1.2", "status": ""}"#, "channel_id", &general),
+        (r#"{"method": "views.publish", "user_id": "@bob", "view": {}}"#, "user_id", &bob),
+    ] {
+        world.control.clear_calls();
+        world.ask_python(message).await;
+        let method = message.split('"').nth(3).unwrap();
+        let call = world.control.calls(Some(method)).pop().unwrap();
+        assert_eq!(call.arguments[name], json!(expect), "{message}");
+    }
+    let answer = world
+        .ask_python(r#"{"method": "conversations.open", "users": ["alice", "nobody-such"]}"#)
+        .await;
+    assert_eq!(answer["error"], "user_not_found", "{answer}");
 }

@@ -19,6 +19,7 @@ mod check;
 mod command_line;
 mod events;
 mod faults;
+mod files;
 mod forwarding;
 mod gaps;
 #[path = "../plugins/guest.rs"]

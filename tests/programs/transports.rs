@@ -480,3 +480,35 @@ async fn a_token_in_a_file_is_read_again_on_a_hang_up() {
     bridge.line("can't be read again").await;
     assert_eq!(bridge.get("/readyz").await.0, 200);
 }
+
+#[tokio::test]
+async fn the_token_of_a_function_reaches_the_app_and_shows_itself_nowhere_else() {
+    for way in BOTH {
+        let (slack, redis, folder) = (
+            app_slack().await,
+            Redis::start(),
+            tempfile::tempdir().unwrap(),
+        );
+        let control = slack.control();
+        let arguments = ["--log", "debug", &redis.url()];
+        let bridge = start(way, folder.path(), &slack, &arguments).await;
+        let executed = json!({"type": "function_executed", "function": {"callback_id": "greet"}, "event_ts": "1.000001",
+            "function_execution_id": "Fx1", "bot_access_token": "xwfp-hush"});
+        settled(&control, control.event(&executed)).await;
+        let mut app = App::start(&redis.url());
+        app.receive(&["slack.function_executed"]).await;
+        let event = app.next("slack.function_executed").await;
+        assert_eq!(event["bot_access_token"], "xwfp-hush");
+        assert_eq!(event["function"], executed["function"]);
+
+        let reply = app.new_channel().await;
+        let mut done = json!({"method": "functions.completeSuccess", "function_execution_id": "Fx1", "outputs": {"n": null},
+            "reply_channel": reply});
+        app.send("slack.send", &done).await;
+        assert_eq!(app.next(&reply).await["type"], "slack.sent");
+        done["token"] = event["bot_access_token"].clone();
+        app.send("slack.send", &done).await;
+        assert_eq!(app.next(&reply).await["error"], "invalid_arguments");
+        assert!(bridge.logs("").iter().all(|line| !line.to_string().contains("hush")));
+    }
+}

@@ -55,11 +55,15 @@ pub trait ChannelLayer: Send + Sync + 'static {
 
     /// Reads a payload that was received, without the `__asgi_channel__` that layers add.
     fn decode(&self, payload: &[u8]) -> Result<Event, DecodeError> {
-        let mut message = self.serializer().read(payload)?;
-        if message.field(CHANNEL_KEY).is_some() {
-            message.remove(&format!("/{CHANNEL_KEY}"))?;
-        }
-        Ok(message)
+        without_channel(self.serializer().read(payload)?)
+    }
+
+    /// As [`ChannelLayer::decode`], but bytes that are not UTF-8 are kept, as [`Event::from_msgpack_with_bytes`] does.
+    fn decode_with_bytes(&self, payload: &[u8]) -> Result<Event, DecodeError> {
+        without_channel(match self.serializer() {
+            Serializer::Msgpack => Event::from_msgpack_with_bytes(payload)?,
+            Serializer::Json => Event::parse(payload.to_vec())?,
+        })
     }
 
     /// The members among `wanted` of a payload that [`ChannelLayer::decode`] refuses, where they can be read.
@@ -134,6 +138,14 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// Gives connections back and stops background work. Close the receivers first: one that is open
     /// now ends as if it had been killed.
     async fn close(&self);
+}
+
+/// A message without the key that tells readers which process-local channel it is for.
+fn without_channel(mut message: Event) -> Result<Event, DecodeError> {
+    if message.field(CHANNEL_KEY).is_some() {
+        message.remove(&format!("/{CHANNEL_KEY}"))?;
+    }
+    Ok(message)
 }
 
 /// One reader of one channel.

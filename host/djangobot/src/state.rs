@@ -71,6 +71,10 @@ const MIGRATIONS: &[&str] = &[
         addresses BLOB NOT NULL    -- JSON: the response URLs, and which answers were begun at each
     ) WITHOUT ROWID;
 ",
+    "
+    -- With `begun`: the ids of the files that the call shares, with commas.
+    ALTER TABLE outbox ADD COLUMN files TEXT;
+",
 ];
 
 /// How many dead letters are kept; the oldest go first.

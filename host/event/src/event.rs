@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::document::{Document, Place};
-use crate::msgpack_reader::{self, MsgpackError};
+use crate::msgpack_reader::{self, Binary, MsgpackError};
 use crate::overlay::EditError;
 use crate::parser::{self, ParseError};
 use crate::value::{Edit, NewValue, Value};
@@ -50,7 +50,16 @@ impl Event {
     /// A [`MsgpackError`] for what is no map, or holds what JSON has not (extension types, other keys than text,
     /// infinities, NaN), is truncated, goes on after its end, or is nested deeper than [`crate::MAX_DEPTH`].
     pub fn from_msgpack(payload: &[u8]) -> Result<Event, MsgpackError> {
-        let text = msgpack_reader::to_json(payload)?;
+        let text = msgpack_reader::to_json(payload, Binary::Refused)?;
+        Event::parse(text).map_err(MsgpackError::NotAnEvent)
+    }
+
+    /// As [`Event::from_msgpack`], but bytes that are not UTF-8 are kept: as an object with [`crate::BYTES_KEY`] alone.
+    ///
+    /// # Errors
+    /// Those of [`Event::from_msgpack`].
+    pub fn from_msgpack_with_bytes(payload: &[u8]) -> Result<Event, MsgpackError> {
+        let text = msgpack_reader::to_json(payload, Binary::Base64)?;
         Event::parse(text).map_err(MsgpackError::NotAnEvent)
     }
 

@@ -55,7 +55,7 @@ mod tape;
 mod value;
 
 pub use event::{Event, Notes};
-pub use msgpack_reader::MsgpackError;
+pub use msgpack_reader::{BYTES_KEY, MsgpackError};
 pub use number::MAX_INTEGER_DIGITS;
 pub use overlay::EditError;
 pub use parser::{MAX_DEPTH, ParseError};

@@ -5,6 +5,9 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::parser::{MAX_DEPTH, ParseError};
 use crate::salvage::Salvaged;
 use crate::string;
@@ -84,8 +87,19 @@ fn place(key: &str) -> &str {
     if key.is_empty() { "the message" } else { key }
 }
 
+/// The one key of the object that stands for bytes which are not UTF-8, where they are kept; its value is base64.
+pub const BYTES_KEY: &str = "$bytes";
+
+/// What becomes of bytes that are not UTF-8, which JSON has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binary {
+    Refused,
+    /// An object with [`BYTES_KEY`] stands for them.
+    Base64,
+}
+
 /// The JSON text of a msgpack map.
-pub(crate) fn to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
+pub(crate) fn to_json(payload: &[u8], binary: Binary) -> Result<Vec<u8>, MsgpackError> {
     let marker = *payload.first().ok_or(MsgpackError::Truncated {
         key: String::new(),
         offset: 0,
@@ -95,12 +109,13 @@ pub(crate) fn to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
             found: name(marker),
         });
     }
-    value_to_json(payload)
+    value_to_json(payload, binary)
 }
 
 /// The JSON text of a msgpack value of any kind.
-fn value_to_json(payload: &[u8]) -> Result<Vec<u8>, MsgpackError> {
+fn value_to_json(payload: &[u8], binary: Binary) -> Result<Vec<u8>, MsgpackError> {
     let mut reader = Reader::new(payload);
+    reader.binary = binary;
     reader.out.reserve(payload.len() * 5 / 4 + 16);
     reader.value()?;
     while let Some(container) = reader.open.last_mut() {
@@ -136,7 +151,7 @@ pub(crate) fn salvage(payload: &[u8], wanted: &[&str]) -> Vec<u8> {
         };
         let key = Reader::new(key).key_text().unwrap_or_default();
         if wanted.contains(&key)
-            && let Ok(value) = value_to_json(value)
+            && let Ok(value) = value_to_json(value, Binary::Refused)
         {
             found.member(key, &value);
         }
@@ -232,6 +247,7 @@ struct Reader<'a> {
     at: usize,
     out: Vec<u8>,
     open: Vec<Container<'a>>,
+    binary: Binary,
 }
 
 impl<'a> Reader<'a> {
@@ -241,6 +257,7 @@ impl<'a> Reader<'a> {
             at: 0,
             out: Vec::new(),
             open: Vec::new(),
+            binary: Binary::Refused,
         }
     }
 
@@ -252,6 +269,13 @@ impl<'a> Reader<'a> {
             0x00..=0x7f => self.integer(marker),
             0x80..=0x8f => self.open(true, u32::from(marker & 15), offset)?,
             0x90..=0x9f => self.open(false, u32::from(marker & 15), offset)?,
+            0xc4..=0xc6 if self.binary == Binary::Base64 => {
+                let bytes = self.bytes(marker)?;
+                match str::from_utf8(bytes) {
+                    Ok(text) => string::write_json(text, &mut self.out),
+                    Err(_) => self.base64(bytes),
+                }
+            }
             0xa0..=0xbf | 0xc4..=0xc6 | 0xd9..=0xdb => {
                 let text = self.text(marker, offset)?;
                 string::write_json(text, &mut self.out);
@@ -359,19 +383,31 @@ impl<'a> Reader<'a> {
 
     /// The text, or bytes, whose marker was read.
     fn text(&mut self, marker: u8, offset: usize) -> Result<&'a str, MsgpackError> {
+        let bytes = self.bytes(marker)?;
+        str::from_utf8(bytes).map_err(|_| MsgpackError::NotUtf8 {
+            key: self.pointer(),
+            offset,
+            found: name(marker),
+        })
+    }
+
+    fn bytes(&mut self, marker: u8) -> Result<&'a [u8], MsgpackError> {
         let length = match marker {
             0xc4 | 0xd9 => u32::from(u8::from_be_bytes(self.array()?)),
             0xc5 | 0xda => u32::from(u16::from_be_bytes(self.array()?)),
             0xc6 | 0xdb => u32::from_be_bytes(self.array()?),
             _ => u32::from(marker & 31),
         };
-        let bytes = self.take(length as usize)?;
-        let found = name(marker);
-        str::from_utf8(bytes).map_err(|_| MsgpackError::NotUtf8 {
-            key: self.pointer(),
-            offset,
-            found,
-        })
+        self.take(length as usize)
+    }
+
+    fn base64(&mut self, bytes: &[u8]) {
+        self.out.push(b'{');
+        string::write_json(BYTES_KEY, &mut self.out);
+        self.out.extend_from_slice(b":\"");
+        self.out
+            .extend_from_slice(STANDARD.encode(bytes).as_bytes());
+        self.out.extend_from_slice(b"\"}");
     }
 
     fn integer(&mut self, value: impl itoa::Integer) {

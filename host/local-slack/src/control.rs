@@ -306,13 +306,18 @@ impl Control {
         self.core.journal.wait(look).await
     }
 
+    /// The content of a file that was uploaded.
+    pub fn file(&self, id: &str) -> Option<Bytes> {
+        lock(&self.core.files).get(id)?.content.clone()
+    }
+
     /// Forgets the calls that have come.
     pub fn clear_calls(&self) {
         self.core.journal.clear_calls();
     }
 
-    /// Prescribes how the next calls of a method are answered; `*` stands for all methods, and `websocket` for the
-    /// handshake of a socket. What was prescribed before comes first.
+    /// Prescribes how the next calls of a method are answered; `*` stands for all methods, `websocket` for the
+    /// handshake of a socket, and `upload` for the upload of a file's content. What was prescribed before comes first.
     pub fn answer(&self, method: &str, answer: Answer) {
         lock(&self.core.access).answer(method, answer);
     }

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::access::Access;
 use crate::delivery::{Deliveries, Tally, wrapper};
+use crate::files::Files;
 use crate::journal::Journal;
 use crate::response_url::ResponseUrls;
 use crate::socket::{Protocol, Sockets, Ticket};
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) response_urls: Mutex<ResponseUrls>,
     /// Dialogs that the app opened.
     pub(crate) views: Mutex<Views>,
+    pub(crate) files: Mutex<Files>,
     /// Every event, for the terminal.
     pub(crate) feed: broadcast::Sender<Value>,
 }
@@ -58,6 +60,7 @@ impl Core {
             deliveries: Deliveries::new(&options),
             response_urls: Mutex::default(),
             views: Mutex::default(),
+            files: Mutex::default(),
             feed: broadcast::Sender::new(1024),
             options,
         }

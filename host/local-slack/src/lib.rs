@@ -37,6 +37,7 @@ mod control;
 mod core;
 mod delivery;
 mod fault;
+mod files;
 mod journal;
 mod response_url;
 mod roster;

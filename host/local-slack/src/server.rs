@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::socket::{self, Protocol, Ticket};
-use crate::{control, delivery, lock, response_url, rtm, socket_mode, web_api};
+use crate::{control, delivery, files, lock, response_url, rtm, socket_mode, web_api};
 
 mod payload;
 
@@ -115,10 +115,14 @@ async fn answer(core: &Arc<Core>, upgrade: &Upgrade, request: Request<Incoming>)
         Ok(control::http::answer(core, operation, asked).await)
     } else if let Some(id) = path.strip_prefix("/response/") {
         Ok(response_url::answer(core, id, &asked.body))
+    } else if let Some(place) = path.strip_prefix("/upload/v1/") {
+        files::upload(core, place, asked).await
+    } else if let Some(id) = path.strip_prefix("/files-pri/") {
+        Ok(files::download(core, id, &asked))
     } else {
         Ok(plain(
             StatusCode::NOT_FOUND,
-            "the local Slack has /api/, /response/ and /control/",
+            "the local Slack has /api/, /response/, /upload/, /files-pri/ and /control/",
         ))
     }
 }

@@ -151,9 +151,13 @@ fn seen(core: &Core, event: &Value) -> Option<String> {
                 } else {
                     ""
                 };
+                let files = event["files"].as_array().into_iter().flatten();
+                let files: String = files
+                    .map(|file| format!(" [file {}, {} bytes]", text(&file["name"]), file["size"]))
+                    .collect();
                 let blocks = match event["text"].as_str() {
-                    Some("") | None => "(a message of blocks or attachments)",
-                    Some(_) => "",
+                    Some("") | None if files.is_empty() => "(a message of blocks or attachments)",
+                    _ => &files,
                 };
                 let buttons = match event.as_object().map(person::clickable) {
                     Some(names) if !names.is_empty() => {

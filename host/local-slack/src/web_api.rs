@@ -21,6 +21,8 @@ mod auth;
 mod chat;
 mod conversations;
 mod cursor;
+mod files;
+mod functions;
 mod messages;
 mod oauth;
 mod reactions;
@@ -133,6 +135,32 @@ const METHODS: &[Method] = &[
     method("views.open", 100, &[], views::open),
     method("views.push", 100, &[], views::push),
     method("views.update", 100, &[], views::update),
+    method(
+        "files.getUploadURLExternal",
+        100,
+        &["files:write"],
+        files::get_upload_url,
+    ),
+    method(
+        "files.completeUploadExternal",
+        100,
+        &["files:write"],
+        files::complete_upload,
+    ),
+    method(
+        "functions.completeSuccess",
+        50,
+        &[],
+        functions::complete_success,
+    ),
+    method(
+        "functions.completeError",
+        50,
+        &[],
+        functions::complete_error,
+    ),
+    method("files.info", 100, &["files:read"], files::info),
+    method("files.delete", 50, &["files:write"], files::delete),
 ];
 
 const fn method(

@@ -40,6 +40,10 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The shortest wait after a 429: where Slack says 0, it is called as fast as it answers else.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long an upload may take, beyond what its content takes at the slowest.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes a second; who uploads more slowly than that is not waited for.
+const SLOWEST_UPLOAD: u64 = 32 << 10;
 
 /// The longest wait that is believed: what asks for more is broken, or means us ill.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -314,6 +318,40 @@ impl WebApi {
         }
         let opened: Opened = self.call_as("apps.connections.open", &Map::new()).await?;
         Ok(opened.url)
+    }
+
+    /// Uploads the content of a file to the place that `files.getUploadURLExternal` gave for it, in one attempt.
+    ///
+    /// The place has a secret of its own, and gets no token. One that is on another machine has to be reached by TLS.
+    pub async fn upload(&self, place: &str, content: Bytes) -> Result<(), ApiError> {
+        let fail = |failure| error("file upload", &Map::new(), failure);
+        let is_fit = |url: &Url| match url.scheme() {
+            "https" => true,
+            "http" => is_loopback(url) && is_loopback(&self.shared.base),
+            _ => false,
+        };
+        let url = Url::parse(place).ok().filter(is_fit).ok_or_else(|| {
+            let why = "the place that Slack gave for the file is not an https:// URL";
+            fail(Failure::Unreadable(why.into()))
+        })?;
+        let length = content.len() as u64;
+        let response = self
+            .shared
+            .http
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .timeout(UPLOAD_PATIENCE + Duration::from_secs(length / SLOWEST_UPLOAD))
+            .body(content)
+            .send()
+            .await
+            .map_err(|why| fail(not_sent(&why)))?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::TOO_MANY_REQUESTS => Err(fail(Failure::RateLimited {
+                retry_after: DEFAULT_RETRY_AFTER,
+            })),
+            status => Err(fail(Failure::Status(status.as_u16()))),
+        }
     }
 
     /// The HTTP client, for what shares its proxy and certificates: the WebSocket handshake.

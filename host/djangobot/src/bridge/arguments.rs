@@ -1,6 +1,7 @@
 //! Arguments as Python has them, made into those that Slack takes: `None` is left out, lists get commas, timestamps stay
 //! texts. What can't be made into the argument's type is refused with a sentence.
 
+use djangobot_event::BYTES_KEY;
 use djangobot_slack::argument::{self, Argument, ArgumentType};
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value};
@@ -27,6 +28,12 @@ pub(super) fn convert(
             return Err(Refusal::new(
                 "invalid_arguments",
                 "`token` is not taken from messages: djangobot calls Slack with its own. Leave it out.",
+            ));
+        }
+        if holds_bytes(&value) {
+            return Err(Refusal::new(
+                "invalid_arguments",
+                format!("`{name}` has bytes in it that are not UTF-8, which Slack does not take; send them as a file, or as base64 text."),
             ));
         }
         // What people read is never a number by intent.
@@ -58,8 +65,14 @@ fn is_absent(value: &Value, known: Option<Argument>) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty() && !keeps_empty,
+        // A layout may have no blocks, and says so.
+        Value::Array(items) => items.is_empty() && !keeps_empty && known.is_some_and(is_list),
         _ => false,
     }
+}
+
+fn is_list(argument: Argument) -> bool {
+    matches!(argument.kind, ArgumentType::Channels | ArgumentType::Users)
 }
 
 /// The value as Slack takes it, or why it is none of the type.
@@ -70,7 +83,9 @@ fn of_type(wanted: ArgumentType, value: Value) -> Result<Value, String> {
         ArgumentType::Time => moment(value),
         ArgumentType::Int => integer(value),
         ArgumentType::Bool => boolean(value),
-        ArgumentType::List | ArgumentType::Channels | ArgumentType::Users => joined(value),
+        ArgumentType::List => list(value).map(|texts| texts.join(",").into()),
+        // They get their commas when they are ids.
+        ArgumentType::Channels | ArgumentType::Users => list(value).map(Value::from),
         ArgumentType::Layout => structure(value).map(without_nulls),
         ArgumentType::Json => structure(value),
     }
@@ -159,12 +174,12 @@ fn boolean(value: Value) -> Result<Value, String> {
     found.map(Value::from).ok_or_else(why)
 }
 
-/// Texts with commas between them.
-fn joined(value: Value) -> Result<Value, String> {
+/// The texts of a list, or of one text with commas.
+fn list(value: Value) -> Result<Vec<String>, String> {
     let items = match value {
         Value::Array(items) => items,
-        Value::String(_) => return Ok(value),
-        Value::Number(_) => return text(value),
+        Value::String(text) => text.split(',').map(Value::from).collect(),
+        number @ Value::Number(_) => vec![number],
         other => {
             return Err(format!(
                 "must be a list of texts, or one text with commas; it is {}",
@@ -187,7 +202,7 @@ fn joined(value: Value) -> Result<Value, String> {
             }
         }
     }
-    Ok(texts.join(",").into())
+    Ok(texts)
 }
 
 /// A dict or a list, or the JSON text of one, as `json.dumps` gives it.
@@ -201,6 +216,18 @@ fn structure(value: Value) -> Result<Value, String> {
             }
         },
         other => Err(format!("must be a list or a dict; it is {}", kind(&other))),
+    }
+}
+
+/// Whether bytes stand in a value, as they are kept.
+fn holds_bytes(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(holds_bytes),
+        Value::Object(fields) => {
+            let is_bytes = fields.len() == 1 && fields.contains_key(BYTES_KEY);
+            is_bytes || fields.values().any(holds_bytes)
+        }
+        _ => false,
     }
 }
 

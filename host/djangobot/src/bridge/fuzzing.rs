@@ -15,9 +15,10 @@ pub type Asked = (&'static str, Value, Option<String>);
 /// What a message of the app asks for, or the code and the sentence with which it is refused; and where that goes.
 pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, String)>) {
     let rules = Rules {
-        methods: vec!["chat.*".into(), "conversations.open".into()],
+        methods: vec!["chat.*".into(), "conversations.open".into(), "files.*".into()],
         default_channel: "general".into(),
         max_age: None,
+        max_file_bytes: 1 << 20,
     };
     let (reply, request) = rules.read(message);
     let asked = request

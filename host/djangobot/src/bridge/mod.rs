@@ -7,6 +7,7 @@ mod custody;
 mod delivery;
 mod destination;
 mod envelope;
+mod files;
 pub(crate) mod fuzzing;
 mod gaps;
 mod inbound;
@@ -301,6 +302,7 @@ impl Bridge {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
                 max_age: slack.max_age,
+                max_file_bytes: slack.max_file_mib << 20,
             },
             plugins: self.plugins.clone(),
             messages,

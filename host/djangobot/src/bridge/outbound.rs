@@ -122,8 +122,9 @@ struct Flow<'a> {
     work: FuturesUnordered<BoxFuture<'a, Ended>>,
     /// Outcomes that are being told.
     telling: usize,
-    /// Messages on their way to the disk, in order.
+    /// Messages on their way to the disk, in order, and their bytes.
     keeping: FuturesOrdered<BoxFuture<'a, Kept>>,
+    keeping_bytes: usize,
     tide: Tide,
     /// Messages that the disk could not take, in their place among those that wait on it.
     late: VecDeque<Message>,
@@ -147,8 +148,10 @@ impl Outbound {
         let outcome = loop {
             self.take_up(&mut flow);
             self.measure(&flow);
-            let has_place =
-                flow.keeping.len() < KEEPING && flow.is_in_order() && self.outbox.bytes() < ON_DISK;
+            let has_place = flow.keeping.len() < KEEPING
+                && flow.keeping_bytes < BEHIND_BYTES
+                && flow.is_in_order()
+                && self.outbox.bytes() < ON_DISK;
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
                 Some(ended) = flow.work.next() => {
@@ -162,6 +165,7 @@ impl Outbound {
                     if let Some(delivery) = taken {
                         let message = self.read(delivery);
                         let behind = flow.behind(&message);
+                        flow.keeping_bytes += message.size();
                         flow.keeping.push_back(self.keep(message, behind).boxed());
                     }
                 }
@@ -260,7 +264,7 @@ impl Outbound {
                 });
             }
         };
-        self.layer.decode(payload).map_err(|error| Undecodable {
+        self.layer.decode_with_bytes(payload).map_err(|error| Undecodable {
             refusal: refusal(format!(
                 "The message is not a dict that a channel layer may carry: {error}."
             )),
@@ -270,6 +274,7 @@ impl Outbound {
 
     /// A message is in the outbox: it leaves the layer, and goes on when those before it have.
     fn kept<'a>(&'a self, kept: Kept, flow: &mut Flow<'a>) {
+        flow.keeping_bytes -= kept.message.size();
         let stored = match &kept.stored {
             Stored::There(row) => Some(row.number()),
             Stored::Known | Stored::Not => None,
@@ -504,6 +509,7 @@ impl<'a> Flow<'a> {
             work: FuturesUnordered::new(),
             telling: 0,
             keeping: FuturesOrdered::new(),
+            keeping_bytes: 0,
             tide: Tide::new(newest),
             late: VecDeque::new(),
             in_layer: Staying::default(),

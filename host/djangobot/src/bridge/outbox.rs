@@ -145,6 +145,8 @@ pub(crate) struct Entry {
     pub(crate) passed: bool,
     /// A call of Slack was begun and its outcome is not known: Slack's time before it, 0 where that is not known.
     pub(crate) begun: Option<f64>,
+    /// The ids of the files that this call shares.
+    pub(crate) files: Vec<String>,
     /// What [`Outbox::decided`] was told.
     pub(crate) outcome: Option<Bytes>,
 }
@@ -280,9 +282,20 @@ impl Outbox {
             .await
     }
 
-    /// Notes that a call of Slack is about to be made, after the moment `since` of Slack's clock.
-    pub(crate) async fn begun(&self, id: RowId, since: f64) -> Result<(), JournalError> {
-        self.change("UPDATE outbox SET begun = ?2 WHERE id = ?1", id, since)
+    /// Notes that a call of Slack is about to be made, after the moment `since` of Slack's clock, that shares `files`.
+    pub(crate) async fn begun(
+        &self,
+        id: RowId,
+        since: f64,
+        files: &[String],
+    ) -> Result<(), JournalError> {
+        let files = (!files.is_empty()).then(|| files.join(","));
+        self.journal
+            .write(move |database| {
+                let mut update = database
+                    .prepare_cached("UPDATE outbox SET begun = ?2, files = ?3 WHERE id = ?1")?;
+                update.execute(params![id.0, since, files]).map(drop)
+            })
             .await
     }
 
@@ -451,7 +464,7 @@ fn read(
     bytes: usize,
 ) -> rusqlite::Result<Page> {
     let mut query = database.prepare_cached(
-        "SELECT id, key, at, coalesce(passed, message), passed IS NOT NULL, begun, outcome FROM outbox
+        "SELECT id, key, at, coalesce(passed, message), passed IS NOT NULL, begun, outcome, files FROM outbox
          WHERE id >= ?1 AND id < ?2 AND message IS NOT NULL ORDER BY id",
     )?;
     let range = [after, upto].map(|number| RowId::first(number + 1).0);
@@ -480,6 +493,9 @@ fn read(
             passed: row.get(4)?,
             begun: row.get(5)?,
             outcome: row.get::<_, Option<Vec<u8>>>(6)?.map(Bytes::from),
+            files: row.get::<_, Option<String>>(7)?.map_or_else(Vec::new, |files| {
+                files.split(',').map(str::to_owned).collect()
+            }),
         });
     }
     Ok(page)
@@ -518,7 +534,7 @@ fn finish(database: &Connection, id: RowId, ts: Option<String>) -> rusqlite::Res
         .optional()?
         .flatten();
     let mut update = database.prepare_cached(
-        "UPDATE outbox SET message = NULL, passed = NULL, begun = NULL, outcome = NULL, ts = coalesce(?2, ts) WHERE id = ?1",
+        "UPDATE outbox SET message = NULL, passed = NULL, begun = NULL, files = NULL, outcome = NULL, ts = coalesce(?2, ts) WHERE id = ?1",
     )?;
     update.execute(params![id.0, ts])?;
     Ok(size)

@@ -2,9 +2,11 @@
 
 mod call;
 mod find;
+mod identifiers;
 mod lookup;
 mod patience;
 mod repeat;
+mod upload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -97,7 +99,15 @@ impl Post {
             }
             None => None,
         };
+        let channel = channel.map(|id| (request.channel_key, id));
         let mut call = Call::new(request.method, channel, request.arguments);
+        self.identify(call.method, &mut call.arguments, &mut patience)
+            .await?;
+        if !request.files.is_empty() {
+            return self
+                .share(call, request.files, record, &mut patience)
+                .await;
+        }
         if !self.unmarked().load(Ordering::Relaxed) {
             call.mark(record.key);
         }
@@ -122,7 +132,7 @@ impl Post {
             }
             let since = match call.repeat {
                 Repeat::Harmless => 0.0,
-                Repeat::Visible | Repeat::Unknown => record.begin(self.api.slack_time()).await,
+                Repeat::Visible | Repeat::Unknown => record.begin(call, self.api.slack_time()).await,
             };
             let seen = self.api.token_version();
             let error = match self.api.call(method, &call.arguments).await {

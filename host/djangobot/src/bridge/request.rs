@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use djangobot_channels::ChannelName;
-use djangobot_event::Event;
+use djangobot_event::{BYTES_KEY, Event};
 use djangobot_slack::method;
 use serde_json::{Map, Value};
 
 use super::arguments;
+use super::files::{self, NewFile};
 use crate::config::is_allowed;
 
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
@@ -24,10 +25,13 @@ const BODIES: &[&str] = &["text", "blocks", "attachments", "markdown_text"];
 pub(crate) struct Request {
     /// The Web API method.
     pub(crate) method: &'static method::Method,
-    /// Its arguments, without `channel` where that has still to be looked up.
+    /// Its arguments, without that of the conversation, which has still to be looked up.
     pub(crate) arguments: Map<String, Value>,
-    /// The conversation as the app named it.
+    /// The conversation as the app named it, and which argument that is.
     pub(crate) channel: Option<String>,
+    pub(crate) channel_key: &'static str,
+    /// What is uploaded before the call, which shares it.
+    pub(crate) files: Vec<NewFile>,
 }
 
 /// Where an outcome goes, and what the app calls its request.
@@ -166,6 +170,8 @@ pub(crate) struct Rules {
     pub(crate) default_channel: String,
     /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
     pub(crate) max_age: Option<Duration>,
+    /// How many bytes the files of a message may have.
+    pub(crate) max_file_bytes: u64,
 }
 
 impl Rules {
@@ -175,8 +181,11 @@ impl Rules {
             Ok(keys) => keys,
             Err(refusal) => return (Reply::unreadable(), Err(refusal)),
         };
-        let (reply, read) = Reply::take(&mut keys);
+        let (mut reply, read) = Reply::take(&mut keys);
         let request = read.and_then(|()| self.request(keys));
+        if let Ok(request) = &request {
+            request.method.name.clone_into(&mut reply.method);
+        }
         (reply, request)
     }
 
@@ -184,42 +193,66 @@ impl Rules {
         keys.remove("type");
         // Ours: who made the message. Slack would take it for an argument.
         keys.remove("djangobot");
-        let method = self.method(keys.remove("method"))?;
-        let channel = match keys.remove("channel") {
-            None => None,
+        let mut method = self.method(keys.remove("method"))?;
+        check_of_answers(&keys)?;
+        // Other methods have arguments of these names.
+        let files = match method.name == DEFAULT_METHOD {
+            true => files::take(&mut keys, self.max_file_bytes)?,
+            false => Vec::new(),
+        };
+        if !files.is_empty() {
+            method = self.method(Some(files::SHARE.into()))?;
+            files::take_text(&mut keys)?;
+        }
+        let is_post = matches!(method.name, "chat.postMessage" | "chat.postEphemeral");
+        let has_channel = keys.contains_key("channel");
+        let mut channel = self.channel(keys.remove("channel"))?;
+        let mut arguments = arguments::convert(method, keys)?;
+        let channel_key = match has_channel || is_post {
+            true if files.is_empty() => "channel",
+            _ => "channel_id",
+        };
+        if channel_key == "channel_id"
+            && channel.is_none()
+            && let Some(Value::String(named)) = arguments.remove(channel_key)
+        {
+            channel = Some(named);
+        }
+        if is_post {
+            check_post(&arguments)?;
+        }
+        if is_post || !files.is_empty() {
+            channel.get_or_insert_with(|| self.default_channel.clone());
+        }
+        Ok(Request {
+            method,
+            arguments,
+            channel,
+            channel_key,
+            files,
+        })
+    }
+
+    /// The conversation that a message names. An app whose field is not set must not publish in the default channel
+    /// what was meant for one place.
+    fn channel(&self, named: Option<Value>) -> Result<Option<String>, Refusal> {
+        let found = match named {
+            None => return Ok(None),
             Some(Value::String(channel)) if !channel.trim().is_empty() => {
-                Some(channel.trim().to_owned())
+                return Ok(Some(channel.trim().to_owned()));
             }
             // As interactions and some events have it.
-            Some(Value::Object(place)) if id_in(&place).is_some() => id_in(&place),
-            // An app whose field is not set must not publish in the default channel what was meant for one place.
-            Some(other) => {
-                let found = match other {
-                    Value::String(_) => "an empty text",
-                    _ => kind(&other),
-                };
-                return Err(Refusal::new(
-                    "invalid_channel",
-                    format!(
-                        "`channel` must be a text, a name or an id; it is {found}. Leave it out to post into #{}.",
-                        self.default_channel.trim_start_matches('#')
-                    ),
-                ));
-            }
+            Some(Value::Object(place)) if id_in(&place).is_some() => return Ok(id_in(&place)),
+            Some(Value::String(_)) => "an empty text",
+            Some(other) => kind(&other),
         };
-        check_of_answers(&keys)?;
-        let mut request = Request {
-            method,
-            arguments: arguments::convert(method, keys)?,
-            channel,
-        };
-        if matches!(method.name, "chat.postMessage" | "chat.postEphemeral") {
-            check_post(&request.arguments)?;
-            request
-                .channel
-                .get_or_insert_with(|| self.default_channel.clone());
-        }
-        Ok(request)
+        Err(Refusal::new(
+            "invalid_channel",
+            format!(
+                "`channel` must be a text, a name or an id; it is {found}. Only a post without the key goes to #{}.",
+                self.default_channel.trim_start_matches('#')
+            ),
+        ))
     }
 
     fn method(&self, named: Option<Value>) -> Result<&'static method::Method, Refusal> {
@@ -233,6 +266,12 @@ impl Rules {
                 ));
             }
         };
+        if name.replace('_', ".").starts_with("files.upload") {
+            return Err(Refusal::new(
+                "method_deprecated",
+                "Slack has retired files.upload. Leave `method` out, and send the file as {\"file\": {\"name\": ..., \"content\": ...}}.",
+            ));
+        }
         let Some(method) = method::get(&name) else {
             let mut detail = format!("Slack's Web API has no method {name:.80?}.");
             if let Some(near) = method::nearest(&name) {
@@ -354,6 +393,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::Number(_) => "a number",
         Value::String(_) => "a text",
         Value::Array(_) => "a list",
+        Value::Object(fields) if fields.contains_key(BYTES_KEY) => "bytes that are not UTF-8",
         Value::Object(_) => "a dict",
     }
 }
@@ -364,9 +404,10 @@ mod tests {
 
     fn read(json: &str) -> (Reply, Result<Request, Refusal>) {
         let rules = Rules {
-            methods: vec!["chat.*".into(), "conversations.open".into()],
+            methods: ["chat.*", "conversations.open", "files.*", "assistant.*"].map(String::from).to_vec(),
             default_channel: "general".into(),
             max_age: None,
+            max_file_bytes: 1 << 20,
         };
         rules.read(&Event::parse(json.to_owned()).unwrap())
     }
@@ -433,6 +474,43 @@ mod tests {
             &format!(r#"{{"text":"{}"}}"#, "x".repeat(40_001)),
             "msg_too_long",
         );
+    }
+
+    #[test]
+    fn a_message_with_files_is_an_upload_into_its_conversation() {
+        let (reply, request) = read(
+            r#"{"file": {"name": "a.txt", "content": "hi"}, "text": "look", "thread_ts": "1.2", "icon_emoji": null}"#,
+        );
+        let request = request.unwrap();
+        assert_eq!(request.method.name, "files.completeUploadExternal");
+        assert_eq!(reply.method, request.method.name);
+        let place = (request.channel.as_deref(), request.channel_key);
+        assert_eq!(place, (Some("general"), "channel_id"));
+        assert_eq!(
+            Value::Object(request.arguments),
+            serde_json::json!({"initial_comment": "look", "thread_ts": "1.2"})
+        );
+        assert_eq!(request.files.len(), 1);
+
+        let check = |json: &str, error: &str| assert_eq!(read(json).1.unwrap_err().error, error);
+        let with = |more: &str| format!(r#"{{"file": {{"name": "a", "content": "x"}}, {more}}}"#);
+        check(&with(r#""channel": null"#), "invalid_channel");
+        check(&with(r#""metadata": {}"#), "invalid_arguments");
+        check(&with(r#""text": 5"#), "invalid_text");
+        check(r#"{"method": "files.upload", "file": "x"}"#, "method_deprecated");
+        // Of other methods, `file` is an argument.
+        let (_, request) = read(r#"{"method": "files.info", "file": "F1"}"#);
+        assert_eq!(request.unwrap().arguments["file"], "F1");
+    }
+
+    #[test]
+    fn a_conversation_may_stand_under_channel_id() {
+        let (_, request) = read(
+            r##"{"method": "assistant.threads.setStatus", "channel_id": "#general", "thread_ts": "1.2", "status": ""}"##,
+        );
+        let request = request.unwrap();
+        assert_eq!((request.channel.as_deref(), request.channel_key), (Some("#general"), "channel_id"));
+        assert_eq!(request.arguments["status"], "");
     }
 
     #[test]

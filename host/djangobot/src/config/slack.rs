@@ -27,6 +27,8 @@ const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
 const SEND_TIMEOUT: Duration = Duration::from_secs(600);
 /// Socket Mode connections. One keeps Slack's order, and is replaced before it ends.
 const CONNECTIONS: u8 = 1;
+/// What the files of a message may have, in MiB.
+const MAX_FILE_MIB: u64 = 16;
 
 /// How to reach Slack, and what may be asked of it.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub(crate) struct SlackSettings {
     pub(crate) max_age: Option<Duration>,
     /// How long a message is tried, from its first failure on.
     pub(crate) send_timeout: Duration,
+    /// How many MiB the files of a message may have.
+    pub(crate) max_file_mib: u64,
     /// What is asked of Slack's history after a gap.
     pub(crate) history: HistorySettings,
 }
@@ -169,6 +173,7 @@ pub(super) struct SlackSection {
     answer_wait: Option<Seconds>,
     max_age: Option<Seconds>,
     send_timeout: Option<Seconds>,
+    max_file_mib: Option<FileMib>,
     history: HistorySection,
 }
 
@@ -193,6 +198,22 @@ impl TryFrom<u8> for Connections {
         match count {
             1..=10 => Ok(Self(count)),
             _ => Err(format!("{count} connections: Slack allows 1 to 10")),
+        }
+    }
+}
+
+/// What the files of a message may have: it lies in memory, and in one row of the state.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+struct FileMib(u64);
+
+impl TryFrom<u64> for FileMib {
+    type Error = String;
+
+    fn try_from(mib: u64) -> Result<Self, String> {
+        match mib {
+            0..=256 => Ok(Self(mib)),
+            _ => Err(format!("{mib} MiB for the files of a message: 256 are the most")),
         }
     }
 }
@@ -287,6 +308,7 @@ impl SlackSection {
             answer_wait: self.answer_wait.map_or(ANSWER_WAIT, |wait| wait.0),
             max_age: self.max_age.map(|age| age.0),
             send_timeout: self.send_timeout.map_or(SEND_TIMEOUT, |time| time.0),
+            max_file_mib: self.max_file_mib.map_or(MAX_FILE_MIB, |most| most.0),
             history: HistorySettings {
                 when: self.history.when,
                 events: self.history.events,

@@ -20,7 +20,7 @@ fn map(members: &[(&str, Value)]) -> Value {
 }
 
 fn json(payload: &[u8]) -> String {
-    String::from_utf8(to_json(payload).unwrap()).unwrap()
+    String::from_utf8(to_json(payload, Binary::Refused).unwrap()).unwrap()
 }
 
 #[test]
@@ -267,4 +267,18 @@ fn what_is_wanted_of_a_broken_message_is_read_whatever_stands_beside_it() {
     ] {
         check(nothing, "{}");
     }
+}
+
+#[test]
+fn bytes_that_are_not_a_text_are_kept_as_base64_where_that_is_asked_for() {
+    let message = map(&[
+        ("text", Value::Binary(b"hi".to_vec())),
+        ("file", map(&[("content", Value::Binary(vec![0, 255, 128]))])),
+    ]);
+    let event = Event::from_msgpack_with_bytes(&packed(&message)).unwrap();
+    let expect = r#"{"text":"hi","file":{"content":{"$bytes":"AP+A"}}}"#;
+    assert_eq!(format!("{event:?}"), expect);
+    // What says that it is a text has to be one.
+    assert!(Event::from_msgpack_with_bytes(b"\x81\xa1a\xa1\xff").is_err());
+    assert!(Event::from_msgpack(&packed(&message)).is_err());
 }

@@ -9,12 +9,14 @@ use super::Refusal;
 use crate::server::Asked;
 
 /// Arguments that a form carries as JSON in a string.
-const STRUCTURED: [&str; 6] = [
+const STRUCTURED: [&str; 8] = [
     "blocks",
     "attachments",
     "metadata",
     "icons",
+    "outputs",
     "file_ids",
+    "files",
     "view",
 ];
 

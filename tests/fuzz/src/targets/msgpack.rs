@@ -1,6 +1,6 @@
 //! A channel layer's msgpack message, beside `rmpv`.
 
-use djangobot_event::{Event, MAX_DEPTH, MsgpackError};
+use djangobot_event::{BYTES_KEY, Event, MAX_DEPTH, MsgpackError};
 
 use crate::{Target, json, proportion, samples};
 
@@ -39,6 +39,12 @@ const WANTED: &[&str] = &["type", "channel", "reply_channel"];
 fn check(input: &[u8]) {
     let ours = proportion::bounded(input, 96, || Event::from_msgpack(input));
     let salvaged = proportion::bounded(input, 96, || Event::salvage_msgpack(input, WANTED));
+    // Bytes are the only thing that may be read more.
+    match proportion::bounded(input, 96, || Event::from_msgpack_with_bytes(input)) {
+        Ok(event) if ours.is_ok() => assert_eq!(ours.as_ref().map(json::text), Ok(json::text(&event))),
+        Ok(event) => assert!(json::text(&event).contains(BYTES_KEY)),
+        Err(error) => assert_eq!(ours.as_ref().err(), Some(&error)),
+    }
     if let Ok(event) = &ours {
         for key in WANTED {
             assert_eq!(salvaged.field(key), event.field(key), "{key}");

@@ -89,36 +89,20 @@ fn a_moment_may_be_a_number() {
 
 #[test]
 fn lists_get_commas_where_slack_takes_one_text() {
-    let check = |method, name, value, expect: Option<&str>| {
-        becomes(method, name, value, expect.map(Value::from));
+    let check = |value, expect: Option<&str>| {
+        becomes("files.list", "types", value, expect.map(Value::from));
     };
-    check(
-        "conversations.open",
-        "users",
-        json!(["U1", "U2"]),
-        Some("U1,U2"),
-    );
-    check(
-        "conversations.invite",
-        "users",
-        json!("U1,U2"),
-        Some("U1,U2"),
-    );
-    check(
-        "conversations.invite",
-        "users",
-        json!([" U1", null, "", "U2"]),
-        Some("U1,U2"),
-    );
-    check(
-        "users.conversations",
-        "types",
-        json!(["im", "mpim"]),
-        Some("im,mpim"),
-    );
-    check("usergroups.create", "channels", json!(["C1"]), Some("C1"));
+    check(json!(["images", "pdfs"]), Some("images,pdfs"));
+    check(json!("images, pdfs"), Some("images,pdfs"));
+    check(json!([" images", null, "", "pdfs"]), Some("images,pdfs"));
+    check(json!([]), None);
+    // Those of ids get theirs when names have become ids.
+    let check = |method, name, value, expect: Option<Value>| becomes(method, name, value, expect);
+    let users = json!(["U1", "U2"]);
+    check("conversations.open", "users", users.clone(), Some(users.clone()));
+    check("conversations.invite", "users", json!("U1, U2"), Some(users));
     check("conversations.open", "users", json!([]), None);
-    check("usergroups.update", "channels", json!([]), Some(""));
+    check("usergroups.update", "channels", json!([]), Some(json!([])));
     is_refused("conversations.open", "users", json!(["U1", ["U2"]]));
     is_refused("conversations.open", "users", json!({"U1": 1}));
     is_refused("conversations.open", "users", json!(true));
@@ -207,6 +191,14 @@ fn an_empty_text_is_absent_where_slack_has_no_use_for_one() {
         json!([1, null]),
     );
     becomes("chat.postMessage", "brand_new", json!(null), None);
+}
+
+#[test]
+fn bytes_are_refused_wherever_they_stand() {
+    let bytes = json!({"$bytes": "/w=="});
+    is_refused("chat.postMessage", "username", bytes.clone());
+    is_refused("chat.postMessage", "blocks", json!([{"type": "section", "text": bytes}]));
+    is_refused("chat.postMessage", "brand_new", bytes);
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub(super) struct Message {
     /// It has been through the plugins.
     pub(super) is_passed: bool,
     pub(super) doubt: Doubt,
+    /// The ids of the files that an earlier run was about to share.
+    pub(super) files: Vec<String>,
     /// It may have been called before, in an earlier life.
     pub(super) is_repeat: bool,
     /// How long ago it was taken.
@@ -120,6 +122,7 @@ impl Message {
                 true => Doubt::Faint { since: 0.0 },
                 false => Doubt::None,
             },
+            files: Vec::new(),
             is_repeat: delivery.redelivered,
             age: Duration::ZERO,
             outcome: None,
@@ -149,6 +152,7 @@ impl Message {
                 None if is_left && left.is_in_doubt => Doubt::Faint { since: 0.0 },
                 None => Doubt::None,
             },
+            files: entry.files,
             is_repeat: is_left,
             age: Duration::try_from_secs_f64(age).unwrap_or_default(),
             outcome: entry.outcome.and_then(|json| outcome_of(&json)),
@@ -171,6 +175,7 @@ impl Message {
             },
             key: self.key,
             doubt: self.doubt.clone(),
+            files: self.files.clone(),
             is_repeat: self.is_repeat,
             deadline: left.and_then(|left| Instant::now().checked_add(left)),
         }

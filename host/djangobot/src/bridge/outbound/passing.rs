@@ -145,6 +145,7 @@ impl Outbound {
         let (Reply { method, .. }, task) = self.task(event);
         let mut record = of.record.clone();
         (record.key, record.doubt, record.is_repeat) = (key, Doubt::None, false);
+        record.files.clear();
         record.row = match held {
             Held::Outbox(row) => Some(row),
             Held::Layer(..) | Held::Nowhere => None,

@@ -56,7 +56,8 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
             outbox.keep(Key::new(), text(name), None).await.unwrap(),
         ));
     }
-    outbox.begun(rows[1], 12.5).await.unwrap();
+    let files = ["F1".to_owned(), "F2".to_owned()];
+    outbox.begun(rows[1], 12.5, &files).await.unwrap();
     outbox
         .decided(rows[2], text("{}"), Some("1.2".into()))
         .await
@@ -77,6 +78,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
         seen,
         [(&b"b"[..], Some(12.5), false), (&b"c"[..], None, true)]
     );
+    assert_eq!(page.entries[0].files, files);
     assert_eq!((page.last, page.is_end), (3, true));
     let page = outbox.read(0, 2, 10, 1 << 20).await.unwrap();
     assert_eq!((page.entries.len(), page.last, page.is_end), (1, 2, true));

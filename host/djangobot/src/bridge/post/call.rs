@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::repeat::Repeat;
 use crate::bridge::outbox::{Key, Outbox, RowId};
-use crate::bridge::request::Refusal;
+use crate::bridge::files::SHARE;
+use crate::bridge::request::{DEFAULT_METHOD, Refusal};
 
 /// The `event_type` of the metadata that a post carries, so that it can be found again.
 pub(super) const MARK: &str = "djangobot_send";
@@ -21,23 +22,42 @@ pub(super) struct Call {
     pub(super) channel: Option<String>,
     pub(super) arguments: Map<String, Value>,
     pub(super) repeat: Repeat,
+    /// The ids of the files that it shares.
+    pub(super) files: Vec<String>,
 }
 
 impl Call {
+    /// A call with the id of its conversation, under the name of that argument.
     pub(super) fn new(
         method: &'static Method,
-        channel: Option<String>,
+        channel: Option<(&str, String)>,
         mut arguments: Map<String, Value>,
     ) -> Self {
-        if let Some(id) = &channel {
-            arguments.insert("channel".into(), id.as_str().into());
+        if let Some((key, id)) = &channel {
+            arguments.insert((*key).to_owned(), id.as_str().into());
         }
+        let repeat = match Repeat::of(method) {
+            // There is no conversation in which it could be seen.
+            Repeat::Visible if channel.is_none() => Repeat::Unknown,
+            other => other,
+        };
         Self {
+            files: match method.name == SHARE {
+                true => ids_of(arguments.get("files")),
+                false => Vec::new(),
+            },
             method,
-            channel,
+            channel: channel.map(|(_, id)| id),
             arguments,
-            repeat: Repeat::of(method),
+            repeat,
         }
+    }
+
+    /// Names the files that it shares, which have been uploaded.
+    pub(super) fn set_files(&mut self, files: Vec<Value>) {
+        let files = Value::from(files);
+        self.files = ids_of(Some(&files));
+        self.arguments.insert("files".into(), files);
     }
 
     /// The thread that it posts in.
@@ -51,7 +71,7 @@ impl Call {
             .arguments
             .get("metadata")
             .is_some_and(|it| !it.is_null());
-        if self.repeat == Repeat::Visible && !has_own {
+        if self.method.name == DEFAULT_METHOD && !has_own {
             let mark = json!({"event_type": MARK, "event_payload": {"id": key.to_string()}});
             self.arguments.insert("metadata".into(), mark);
         }
@@ -69,6 +89,12 @@ impl Call {
             self.arguments.remove("metadata");
         }
     }
+}
+
+fn ids_of(files: Option<&Value>) -> Vec<String> {
+    let files = files.and_then(Value::as_array).into_iter().flatten();
+    let ids = files.filter_map(|file| file["id"].as_str());
+    ids.map(str::to_owned).collect()
 }
 
 /// Whether a call was made before of which nobody knows whether it had its effect.
@@ -92,6 +118,8 @@ pub(crate) struct Record {
     pub(crate) row: Option<RowId>,
     pub(crate) key: Key,
     pub(crate) doubt: Doubt,
+    /// The ids of the files that an earlier run was about to share.
+    pub(crate) files: Vec<String>,
     /// Whether an earlier call may have had its effect already.
     pub(crate) is_repeat: bool,
     /// From when on it is too late.
@@ -106,6 +134,7 @@ impl Record {
             row: None,
             key: Key::new(),
             doubt: Doubt::None,
+            files: Vec::new(),
             is_repeat: false,
             deadline: None,
         }
@@ -119,10 +148,10 @@ impl Record {
     /// Notes that a call is about to be made; the time of Slack's after which it will have had its effect.
     ///
     /// Where the disk can't take the note, the call is made all the same, and the next start is told that a note is missing.
-    pub(super) async fn begin(&mut self, now: Option<f64>) -> f64 {
+    pub(super) async fn begin(&mut self, call: &Call, now: Option<f64>) -> f64 {
         let since = now.map_or(0.0, |now| (now - MARGIN).max(0.0));
         if let Some(row) = self.row
-            && let Err(error) = self.outbox.begun(row, since).await
+            && let Err(error) = self.outbox.begun(row, since, &call.files).await
         {
             tracing::debug!("a call of Slack is made without a note on the disk: {error}");
             self.outbox.note_gap();

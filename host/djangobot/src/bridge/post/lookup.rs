@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::call::{Call, MARK, Record};
 use super::patience::Patience;
 use super::{Post, Unsent, refused};
+use crate::bridge::files::SHARE;
 use crate::bridge::request::Refusal;
 
 /// Slack recommends no more messages to a page.
@@ -197,6 +198,14 @@ enum Likeness {
 }
 
 fn compare(call: &Call, key: &str, message: &Value) -> Likeness {
+    if call.method.name == SHARE {
+        let shown = message["files"].as_array().into_iter().flatten();
+        let mut shown = shown.filter_map(|file| file["id"].as_str());
+        return match shown.any(|id| call.files.iter().any(|it| it == id)) {
+            true => Likeness::Same,
+            false => Likeness::Other,
+        };
+    }
     let metadata = &message["metadata"];
     if metadata["event_type"] == MARK {
         return match call.is_marked() && metadata["event_payload"]["id"] == key {
@@ -300,7 +309,7 @@ mod tests {
             arguments.insert("metadata".into(), mark);
         }
         let method = method::get("chat.postMessage").unwrap();
-        Call::new(method, Some("C1".into()), arguments)
+        Call::new(method, Some(("channel", "C1".into())), arguments)
     }
 
     #[test]
@@ -316,6 +325,17 @@ mod tests {
             compare(&call, "k1", &json!({"text": "hi"})),
             Likeness::Other
         );
+    }
+
+    #[test]
+    fn shared_files_are_known_by_the_ids_that_slack_gave_them() {
+        let method = method::get(SHARE).unwrap();
+        let mut call = Call::new(method, Some(("channel_id", "C1".into())), Map::new());
+        call.set_files(vec![json!({"id": "F1", "title": "a"})]);
+        let check = |message: Value, expect| assert_eq!(compare(&call, "k", &message), expect);
+        check(json!({"text": "", "files": [{"id": "F1"}]}), Likeness::Same);
+        check(json!({"text": "", "files": [{"id": "F2"}]}), Likeness::Other);
+        check(json!({"text": ""}), Likeness::Other);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use djangobot_slack::method::Method;
 
+use crate::bridge::files::SHARE;
+use crate::bridge::request::DEFAULT_METHOD;
+
 /// What a second call of a method does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -51,7 +54,7 @@ impl Repeat {
             false => method.name == *name,
         };
         match method.name {
-            "chat.postMessage" => Self::Visible,
+            DEFAULT_METHOD | SHARE => Self::Visible,
             _ if method.get || HARMLESS.iter().any(is_named) => Self::Harmless,
             _ => Self::Unknown,
         }
@@ -83,6 +86,7 @@ mod tests {
             assert_eq!(Repeat::of(method::get(name).unwrap()), expect, "{name}");
         };
         check("chat.postMessage", Repeat::Visible);
+        check("files.completeUploadExternal", Repeat::Visible);
         for name in [
             "chat.update",
             "chat.delete",
@@ -100,7 +104,6 @@ mod tests {
             "chat.postEphemeral",
             "chat.meMessage",
             "chat.scheduleMessage",
-            "files.completeUploadExternal",
             "views.open",
             "conversations.create",
         ] {

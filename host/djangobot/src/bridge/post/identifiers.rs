@@ -1,0 +1,40 @@
+//! Names in arguments that are ids: Slack gets the ids, whatever the method.
+
+use djangobot_slack::argument::{self, ArgumentType};
+use djangobot_slack::method::Method;
+use serde_json::{Map, Value};
+
+use super::patience::Patience;
+use super::{Post, Unsent};
+
+impl Post {
+    /// Puts ids in the place of names, in all arguments of `method` that are ids of conversations or users.
+    pub(super) async fn identify(
+        &self,
+        method: &Method,
+        arguments: &mut Map<String, Value>,
+        patience: &mut Patience,
+    ) -> Result<(), Unsent> {
+        for (name, value) in arguments {
+            let is_conversation = match argument::get(method.name, name).map(|it| it.kind) {
+                Some(ArgumentType::Channel | ArgumentType::Channels) => true,
+                Some(ArgumentType::User | ArgumentType::Users) => false,
+                _ => continue,
+            };
+            let named = match &*value {
+                Value::Array(named) => named.iter().filter_map(Value::as_str).collect(),
+                Value::String(named) if !named.is_empty() => vec![named.as_str()],
+                _ => continue,
+            };
+            let mut ids = Vec::with_capacity(named.len());
+            for named in named {
+                ids.push(match is_conversation {
+                    true => self.find_conversation(named, method, patience).await?,
+                    false => self.find_user(named).await?,
+                });
+            }
+            *value = ids.join(",").into();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Files: uploaded to Slack one after the other, and then shared in their conversation, which is the call that people see.
+
+use djangobot_slack::{Class, method};
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, Record};
+use super::patience::Patience;
+use super::{Post, Unsent, refused, too_old};
+use crate::bridge::files::NewFile;
+use crate::bridge::request::Refusal;
+
+/// What asks for the place of an upload.
+const ANNOUNCE: &str = "files.getUploadURLExternal";
+
+impl Post {
+    /// Uploads `files` and makes `call`, which shares them.
+    ///
+    /// Up to that call nobody sees anything of them, so that an upload may begin again at any time. What an earlier run
+    /// may have shared is looked for by the ids that Slack gave its files.
+    pub(super) async fn share(
+        &self,
+        mut call: Call,
+        files: Vec<NewFile>,
+        record: &mut Record,
+        patience: &mut Patience,
+    ) -> Result<Value, Unsent> {
+        call.files.clone_from(&record.files);
+        if let Some(answer) = self.settle(&call, record, patience).await? {
+            return Ok(answer);
+        }
+        let mut uploaded = Vec::with_capacity(files.len());
+        for file in files {
+            if record.is_late() {
+                return Err(too_old().into());
+            }
+            let id = self.upload(&file, patience).await?;
+            let title = file.title.unwrap_or(file.name);
+            uploaded.push(json!({ "id": id, "title": title }));
+        }
+        call.set_files(uploaded);
+        self.attempts(&mut call, record, patience).await
+    }
+
+    /// Uploads a file; its id.
+    async fn upload(&self, file: &NewFile, patience: &mut Patience) -> Result<String, Unsent> {
+        loop {
+            let (url, id) = self.announce(file, patience).await?;
+            let uploaded = self.api.upload(&url, file.content.clone());
+            let error = match self.wait(uploaded).await? {
+                Ok(()) => return Ok(id),
+                Err(error) => error,
+            };
+            if error.class() == Class::Permanent {
+                return Err(refused(&error).into());
+            }
+            self.pause(&error, patience).await?;
+        }
+    }
+
+    /// Asks where a file may be uploaded to, and what its id will be.
+    async fn announce(
+        &self,
+        file: &NewFile,
+        patience: &mut Patience,
+    ) -> Result<(String, String), Unsent> {
+        let unreadable = || {
+            let detail = format!("Slack's {ANNOUNCE} gave no place for the file {:?}.", file.name);
+            Refusal::new("unreadable_answer", detail)
+        };
+        let method = method::get(ANNOUNCE).ok_or_else(unreadable)?;
+        let mut arguments = Map::from_iter([
+            ("filename".to_owned(), Value::from(&*file.name)),
+            ("length".to_owned(), file.content.len().into()),
+        ]);
+        for (key, value) in [("alt_txt", &file.alt_text), ("snippet_type", &file.snippet_type)] {
+            if let Some(value) = value {
+                arguments.insert(key.to_owned(), value.as_str().into());
+            }
+        }
+        let mut call = Call::new(method, None, arguments);
+        let mut record = Record::none(&self.outbox);
+        let answer = Box::pin(self.attempts(&mut call, &mut record, patience)).await?;
+        let text = |key: &str| answer[key].as_str().map(str::to_owned);
+        let (url, id) = text("upload_url").zip(text("file_id")).ok_or_else(unreadable)?;
+        Ok((url, id))
+    }
+}

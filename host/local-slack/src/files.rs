@@ -1,0 +1,182 @@
+//! Files: announced, uploaded, shared; kept in memory up to a bound, the newest longest.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::core::Core;
+use crate::lock;
+use crate::server::{Answered, Asked, Payload, plain, with_body};
+use crate::web_api;
+use crate::workspace::{Workspace, now_micros};
+
+/// The most that all files together may hold, in bytes; the oldest go first.
+const MOST_BYTES: usize = 256 << 20;
+/// The most files that are kept.
+const MOST_FILES: usize = 1_000;
+/// The name under which uploads stand among the calls, and under which answers to them are prescribed.
+const METHOD: &str = "upload";
+
+/// A file, from when it is announced.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct File {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) alt_text: Option<String>,
+    pub(crate) snippet_type: Option<String>,
+    /// As it was announced.
+    pub(crate) length: usize,
+    /// Once it was uploaded.
+    pub(crate) content: Option<Bytes>,
+    /// Who announced it.
+    pub(crate) user: usize,
+    /// Unix seconds.
+    pub(crate) created: u64,
+    /// Whether the upload was completed: before that nobody sees it.
+    pub(crate) is_complete: bool,
+    /// The messages that show it, by conversation.
+    pub(crate) shares: BTreeMap<String, Vec<String>>,
+}
+
+/// All files, by their ids, which grow.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    by_id: BTreeMap<String, File>,
+    /// Where they are uploaded to: the last part of the path.
+    upload_urls: HashMap<String, String>,
+    bytes: usize,
+}
+
+impl Files {
+    /// Announces a file: its id, and the last part of the path for its content.
+    pub(crate) fn announce(&mut self, number: u64, file: File) -> (String, String) {
+        let id = format!("F{number:011X}");
+        let path = format!("{:032x}", rand::random::<u128>());
+        self.upload_urls.insert(path.clone(), id.clone());
+        self.by_id.insert(id.clone(), file);
+        self.forget();
+        (id, path)
+    }
+
+    /// Takes a file's content, at the place that it was announced for.
+    fn upload(&mut self, path: &str, content: Bytes) -> Result<String, &'static str> {
+        let id = self.upload_urls.get(path).ok_or("no such upload")?.clone();
+        let file = self.by_id.get_mut(&id).ok_or("no such upload")?;
+        if file.length != content.len() {
+            return Err("the content is not as long as was announced");
+        }
+        self.bytes += content.len();
+        if let Some(before) = file.content.replace(content) {
+            self.bytes -= before.len();
+        }
+        self.forget();
+        Ok(id)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&File> {
+        self.by_id.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut File> {
+        self.by_id.get_mut(id)
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> Option<File> {
+        let file = self.by_id.remove(id)?;
+        self.bytes -= file.content.as_ref().map_or(0, Bytes::len);
+        self.upload_urls.retain(|_, of| of != id);
+        Some(file)
+    }
+
+    fn forget(&mut self) {
+        while (self.by_id.len() > MOST_FILES || self.bytes > MOST_BYTES)
+            && let Some(oldest) = self.by_id.keys().next().cloned()
+        {
+            self.remove(&oldest);
+        }
+    }
+}
+
+impl File {
+    /// A file as Slack shows it (<https://docs.slack.dev/reference/objects/file-object>).
+    pub(crate) fn to_json(&self, core: &Core, workspace: &Workspace, id: &str) -> Value {
+        let suffix = self.name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+        let (filetype, mimetype) = match suffix.to_ascii_lowercase().as_str() {
+            "txt" | "log" => ("text", "text/plain"),
+            "csv" => ("csv", "text/csv"),
+            "json" => ("json", "application/json"),
+            "png" => ("png", "image/png"),
+            "jpg" | "jpeg" => ("jpg", "image/jpeg"),
+            "gif" => ("gif", "image/gif"),
+            "pdf" => ("pdf", "application/pdf"),
+            _ => ("binary", "application/octet-stream"),
+        };
+        let url = core.url("http", &format!("/files-pri/{id}"));
+        let mut file = json!({
+            "id": id, "created": self.created, "timestamp": self.created, "name": self.name, "title": self.title,
+            "mimetype": mimetype, "filetype": self.snippet_type.as_deref().unwrap_or(filetype),
+            "pretty_type": filetype.to_ascii_uppercase(), "user": workspace.users[self.user].id,
+            "user_team": workspace.team.id, "editable": self.snippet_type.is_some(), "size": self.length,
+            "mode": if self.snippet_type.is_some() { "snippet" } else { "hosted" }, "is_external": false,
+            "external_type": "", "is_public": !self.shares.is_empty(), "public_url_shared": false,
+            "display_as_bot": false, "username": "", "url_private": url, "url_private_download": url,
+            "permalink": url, "file_access": "visible",
+        });
+        if let Some(alt_text) = &self.alt_text {
+            file["alt_txt"] = json!(alt_text);
+        }
+        file
+    }
+}
+
+/// Answers what comes to the address of an upload.
+pub(crate) async fn upload(core: &Core, path: &str, asked: Asked) -> Answered {
+    let number = core
+        .journal
+        .called(METHOD, json!({"length": asked.body.len()}));
+    let prescribed = web_api::prescribed(core, METHOD).await;
+    let response = match prescribed {
+        Ok(Some(response)) => response,
+        Ok(None) => {
+            let length = asked.body.len();
+            let done = match asked.head.method {
+                Method::POST => lock(&core.files).upload(path, asked.body),
+                _ => Err("files are posted"),
+            };
+            match done {
+                Ok(_) => plain(StatusCode::OK, &format!("OK - {length}")),
+                Err(why) => plain(StatusCode::BAD_REQUEST, why),
+            }
+        }
+        Err(hang_up) => {
+            core.journal.answered(number, 0, Value::Null);
+            return Err(hang_up);
+        }
+    };
+    core.journal
+        .answered(number, response.status().as_u16(), json!("upload"));
+    Ok(response)
+}
+
+/// Gives a file's content to who has a token, as `url_private` does.
+pub(crate) fn download(core: &Core, id: &str, asked: &Asked) -> Response<Payload> {
+    let authorization = asked.head.headers.get(hyper::header::AUTHORIZATION);
+    let token = authorization
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    if lock(&core.access).admit(token).is_err() {
+        return plain(StatusCode::FORBIDDEN, "a token is wanted");
+    }
+    let content = lock(&core.files).get(id).and_then(|it| it.content.clone());
+    match content {
+        Some(content) => with_body(StatusCode::OK, "application/octet-stream", content),
+        None => plain(StatusCode::NOT_FOUND, "there is no such file"),
+    }
+}
+
+/// The time as files have it.
+pub(crate) fn now() -> u64 {
+    now_micros() / 1_000_000
+}
