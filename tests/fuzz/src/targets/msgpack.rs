@@ -43,7 +43,7 @@ fn check(input: &[u8]) {
     match proportion::bounded(input, 96, || Event::from_msgpack_with_bytes(input)) {
         Ok(event) if ours.is_ok() => assert_eq!(ours.as_ref().map(json::text), Ok(json::text(&event))),
         Ok(event) => assert!(json::text(&event).contains(BYTES_KEY)),
-        Err(error) => assert_eq!(ours.as_ref().err(), Some(&error)),
+        Err(_) => assert!(ours.is_err()),
     }
     if let Ok(event) = &ours {
         for key in WANTED {
