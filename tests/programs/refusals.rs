@@ -278,7 +278,8 @@ async fn check_and_readiness_see_what_a_ping_does_not() {
     assert_eq!(layer["status"], "error");
     let detail = layer["detail"].as_str().unwrap();
     assert!(detail.contains("unknown command"), "{detail}");
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    // It is told at the start, before anything is loaded.
+    let mut bridge = Bridge::start(folder.path(), &slack, &[&redis.url()]).await;
     bridge.line("unknown command").await;
     let (status, _) = bridge.get("/readyz").await;
     assert_eq!(status, 503);
