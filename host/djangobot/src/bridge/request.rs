@@ -216,7 +216,7 @@ impl Rules {
             && channel.is_none()
             && let Some(Value::String(named)) = arguments.remove(channel_key)
         {
-            channel = Some(named);
+            channel = Some(named.trim().to_owned()).filter(|named| !named.is_empty());
         }
         if is_post {
             check_post(&arguments)?;
