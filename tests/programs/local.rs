@@ -1,10 +1,11 @@
 //! `djangobot dev`, `local-slack` and `layer`: what needs nothing else, driven as a person would.
 
-use djangobot_tests::eventually;
+use djangobot_tests::{eventually, redis_cli};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::bridge::{Bridge, Djangobot, TOKEN, djangobot};
+use crate::command_line::check_end;
 
 #[tokio::test]
 async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_would() {
@@ -240,4 +241,36 @@ async fn a_local_slack_alone_serves_a_bridge_of_its_own() {
     assert_eq!(slack.terminate().await.code(), Some(0));
     bridge.line("disconnected from Slack").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_layer_alone_serves_other_machines_where_it_has_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Djangobot::run(djangobot(
+        folder.path(),
+        &["layer", "--listen", "0.0.0.0:0"],
+    ))
+    .await;
+    check_end(&ended, 1, &["--password-file"]);
+    std::fs::write(folder.path().join("password"), "s3cret\n").unwrap();
+    let arguments = [
+        "layer",
+        "--listen",
+        "0.0.0.0:0",
+        "--password-file",
+        "password",
+    ];
+    let mut layer = Djangobot::start(djangobot(folder.path(), &arguments));
+    let line = layer
+        .line("The embedded channel layer is at redis://")
+        .await;
+    let (_, address) = line.split_once("redis://").unwrap();
+    let (address, _) = address.split_once(';').unwrap();
+    let port = address.rsplit(':').next().unwrap().parse().unwrap();
+    assert!(redis_cli(port, &["PING"]).contains("NOAUTH"));
+    let mut app = App::start(&format!("redis://:s3cret@127.0.0.1:{port}"));
+    app.receive(&["a.channel"]).await;
+    app.send("a.channel", &json!({"type": "a.message"})).await;
+    assert_eq!(app.take("a.channel", 1).await.len(), 1);
+    assert!(!layer.output().contains("s3cret"));
 }

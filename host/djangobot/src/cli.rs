@@ -292,6 +292,9 @@ pub(crate) struct LayerArgs {
     /// Where it listens.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
     pub(crate) listen: ListenAddress,
+    /// The file that holds the password which clients must give; needed to listen on more than this machine.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) password_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -23,7 +23,7 @@ pub(crate) use misplaced::{Misplaced, Setting};
 use slack::SlackSection;
 pub(crate) use slack::{
     HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, Transport,
-    is_allowed,
+    is_allowed, secret_file,
 };
 
 /// The config file that is read when none is named and it is there.

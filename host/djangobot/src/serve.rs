@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
-use djangobot_channels::EmbeddedServer;
+use djangobot_channels::{EmbeddedServer, ServerOptions};
 use local_slack::{LocalSlack, Options};
+use secrecy::ExposeSecret;
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{LayerArgs, LocalSlackArgs, LogArgs};
+use crate::config::secret_file;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
@@ -65,13 +67,24 @@ pub(crate) async fn layer(
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     start_logs(terminal, &args.log)?;
-    let server = EmbeddedServer::bind(args.listen.0)
+    let password = args
+        .password_file
+        .map(|path| secret_file("the layer's password", path))
+        .transpose()
+        .map_err(Failure::usage)?;
+    // It is written where people read along, and so never shown.
+    let shown = if password.is_some() { ":PASSWORD@" } else { "" };
+    let options = ServerOptions {
+        password: password.map(|password| password.expose_secret().to_owned()),
+        ..ServerOptions::default()
+    };
+    let server = EmbeddedServer::bind_with(args.listen.0, options)
         .await
         .map_err(Failure::plain)?;
     say(&format!(
         "The embedded channel layer is at redis://{address}; it keeps everything in memory. Ctrl-C ends.\n\
          In Django's settings: CHANNEL_LAYERS = {{\"default\": {{\"BACKEND\": \"channels_redis.core.RedisChannelLayer\", \
-         \"CONFIG\": {{\"hosts\": [{{\"address\": \"redis://{address}\", \"socket_timeout\": None}}]}}}}}}\n",
+         \"CONFIG\": {{\"hosts\": [{{\"address\": \"redis://{shown}{address}\", \"socket_timeout\": None}}]}}}}}}\n",
         address = server.addr(),
     ))?;
     cancel.cancelled().await;

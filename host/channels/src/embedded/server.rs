@@ -68,7 +68,7 @@ pub enum BindError {
     /// It would be open to the network.
     #[error(
         "the embedded channel layer does not listen on {address} without a password, since all who reach it could read \
-         and write messages: listen on 127.0.0.1, set a password, or use a Redis server"
+         and write messages: listen on 127.0.0.1, give the layer alone a password (djangobot layer --password-file), or use a Redis server"
     )]
     Open {
         /// Where it was to listen.

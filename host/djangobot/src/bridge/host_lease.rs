@@ -1,5 +1,6 @@
 //! One host at a time serves an app: the lease in the channel layer that says which, and what waits for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,8 @@ pub(crate) struct HostLease {
     standby: bool,
     name: OnceLock<String>,
     named: Notify,
+    /// Whether events may have come to us since we were let in.
+    serves: AtomicBool,
     /// Asks for a renewal at once.
     renew: Notify,
     standing: watch::Sender<Standing>,
@@ -93,6 +96,7 @@ impl HostLease {
             standby,
             name: OnceLock::new(),
             named: Notify::new(),
+            serves: AtomicBool::new(false),
             renew: Notify::new(),
             standing: watch::Sender::new(Standing::Unnamed),
             readiness,
@@ -114,9 +118,11 @@ impl HostLease {
         let mut told = false;
         loop {
             match &*standing.borrow_and_update() {
-                Standing::Ours(_) | Standing::Free => return Ok(Some(())),
-                // Events are kept on the disk until it can be asked; nothing goes to the layer meanwhile.
-                Standing::Away(_) => return Ok(Some(())),
+                // While it can't be asked, events are kept on the disk, and nothing goes to the layer.
+                Standing::Ours(_) | Standing::Free | Standing::Away(_) => {
+                    self.serves.store(true, Ordering::Relaxed);
+                    return Ok(Some(()));
+                }
                 Standing::Theirs(holder) if !self.standby => {
                     return Err(HostLeaseError::Held(holder.clone()));
                 }
@@ -144,7 +150,6 @@ impl HostLease {
             return Ok(());
         };
         let mut takes_over = true;
-        let mut held = false;
         loop {
             let asked = Instant::now();
             let claim = Claim {
@@ -156,10 +161,10 @@ impl HostLease {
             match self.layer.claim(&claim).await {
                 Ok(lease) => {
                     takes_over = false;
-                    if self.heard(&lease, asked, held) {
+                    self.heard(&lease, asked);
+                    if !lease.is_ours && self.serves.load(Ordering::Relaxed) {
                         return Err(HostLeaseError::Lost(lease.holder));
                     }
-                    held |= lease.is_ours;
                 }
                 Err(error) if error.is_temporary() => self.not_heard(error),
                 Err(LayerError::Closed) => return Ok(()),
@@ -203,8 +208,8 @@ impl HostLease {
         }
     }
 
-    /// Takes note of an answer; says whether a lease that was ours is lost.
-    fn heard(&self, lease: &Lease, asked: Instant, held: bool) -> bool {
+    /// Takes note of an answer.
+    fn heard(&self, lease: &Lease, asked: Instant) {
         let was = match &*self.standing.borrow() {
             Standing::Ours(_) => None,
             Standing::Theirs(holder) => Some(holder.clone()),
@@ -229,7 +234,6 @@ impl HostLease {
         self.metrics.lease_held().set(f64::from(lease.is_ours));
         self.metrics.lease_number().set(lease.number as f64);
         self.metrics.lease_holder(&lease.holder, was.as_deref());
-        held && !lease.is_ours
     }
 
     /// Nobody can take a lease that did not end; after that it is not known to be ours.
@@ -244,38 +248,38 @@ impl HostLease {
         });
     }
 
-    /// Whether this host may put something on the layer now: it asks first where it has not for long, as after
-    /// its machine stood still.
-    async fn may_forward(&self) -> Result<(), LayerError> {
+    /// How it stands now. Where the server has not been asked for long, as after this machine stood still, it is asked
+    /// first.
+    async fn settled(&self) -> Standing {
         let mut standing = self.standing.subscribe();
         loop {
             match &*standing.borrow_and_update() {
-                Standing::Free => return Ok(()),
-                Standing::Ours(since) if since.elapsed() < LASTS => return Ok(()),
-                Standing::Away(error) => return Err(error.clone()),
-                Standing::Theirs(holder) => {
-                    return Err(LayerError::Unavailable {
-                        address: self.layer.describe(),
-                        reason: format!("the host {holder} has the lease of this app"),
-                    });
-                }
-                Standing::Ours(_) => self.renew.notify_one(),
                 Standing::Unnamed => {}
+                Standing::Ours(since) if since.elapsed() >= LASTS => self.renew.notify_one(),
+                known => return known.clone(),
             }
-            if standing.changed().await.is_err() {
-                return Err(LayerError::Closed);
-            }
+            // The sender is ours, and so is there.
+            let _ = standing.changed().await;
+        }
+    }
+
+    /// Whether this host may put something on the layer now.
+    async fn may_forward(&self) -> Result<(), LayerError> {
+        match self.settled().await {
+            Standing::Away(error) => Err(error),
+            Standing::Theirs(holder) => Err(LayerError::Unavailable {
+                address: self.layer.describe(),
+                reason: format!("the host {holder} has the lease of this app"),
+            }),
+            Standing::Unnamed | Standing::Ours(_) | Standing::Free => Ok(()),
         }
     }
 
     /// Waits until this host may call Slack for the app. While the layer can't be asked it may: what it has taken is in
-    /// its own outbox alone.
+    /// its own outbox alone. Where the lease is lost, the stop that follows ends all waiting.
     pub(crate) async fn may_send(&self) {
-        match self.may_forward().await {
-            Ok(()) => {}
-            Err(_) if matches!(&*self.standing.borrow(), Standing::Away(_)) => {}
-            // It was lost, and the stop that follows ends all waiting.
-            Err(_) => std::future::pending().await,
+        if let Standing::Theirs(_) = self.settled().await {
+            std::future::pending().await
         }
     }
 }

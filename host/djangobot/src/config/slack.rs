@@ -391,17 +391,17 @@ fn secret<const N: usize>(
             return Ok(Some(value.clone()));
         }
         if let Some(path) = file {
-            let text =
-                std::fs::read_to_string(&path).map_err(|reason| ConfigError::SecretFile {
-                    what,
-                    path: path.clone(),
-                    reason,
-                })?;
-            return match text.trim() {
-                "" => Err(ConfigError::EmptySecretFile { what, path }),
-                text => Ok(Some(SecretString::from(text.to_owned()))),
-            };
+            return secret_file(what, path).map(Some);
         }
     }
     Ok(None)
+}
+
+/// Reads a secret from the file that holds it alone.
+pub(crate) fn secret_file(what: &'static str, path: PathBuf) -> Result<SecretString, ConfigError> {
+    match std::fs::read_to_string(&path) {
+        Err(reason) => Err(ConfigError::SecretFile { what, path, reason }),
+        Ok(text) if text.trim().is_empty() => Err(ConfigError::EmptySecretFile { what, path }),
+        Ok(text) => Ok(SecretString::from(text.trim().to_owned())),
+    }
 }
