@@ -107,6 +107,12 @@ async fn devs_prompt_can_do_what_people_do_in_slack() {
     dev.line("--> slack.reaction_added").await;
     dev.write_line("/react -eyes").await;
     dev.line("--> slack.reaction_removed").await;
+    let file = folder.path().join("notes.txt");
+    std::fs::write(&file, "twelve bytes").unwrap();
+    dev.write_line(&format!("/file {} for you", file.display()))
+        .await;
+    dev.line("--> slack.message").await;
+    dev.line("\"name\": \"notes.txt\"").await;
     dev.write_line("/menu tidy_up").await;
     dev.line("--> slack.message_action").await;
     dev.write_line("/shortcut new_order").await;

@@ -153,7 +153,7 @@ pub(crate) struct DevArgs {
         hide_default_value = true
     )]
     pub(crate) slack_listen: ListenAddress,
-    /// How events come [default: the config's, or rtm]. Commands, clicks and dialogs come with socket-mode; http is taken for it.
+    /// How events come [default: the config's, or socket-mode]. Over rtm no commands, clicks and dialogs come; http is taken for socket-mode.
     #[arg(long, hide_possible_values = true)]
     pub(crate) transport: Option<Transport>,
     /// How many users the local Slack has.

@@ -39,6 +39,8 @@ pub(crate) async fn dev(
 ) -> Result<(), Failure> {
     let slack_args = SlackArgs {
         token: Some(SecretString::from("xoxb-local")),
+        // As an app of today has it: commands, clicks and dialogs come in Socket Mode alone.
+        app_token: Some(SecretString::from("xapp-local")),
         transport: args.transport,
         ..Default::default()
     };

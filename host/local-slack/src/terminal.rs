@@ -1,6 +1,7 @@
 //! The workspace in a terminal: typed lines are posted as a user, and what the bot posts is shown.
 
 mod person;
+mod upload;
 
 use std::io;
 use std::iter::Peekable;
@@ -29,6 +30,7 @@ text                  is posted to #general as alice
 /name text            is a slash command of the app, typed as alice
 /edit text            changes the last message of whoever wrote last
 /delete               deletes it
+/file path [comment]  shares a file of this machine: its name and size, not what is in it
 /react eyes           reacts to the last message there; /react -eyes takes it back
 /click [name]         clicks the button of that name (or text) in the last message that has any; name=choice chooses from a menu
 /shortcut id          is a shortcut of the app, by its callback_id; /menu id is one in the menu of the last message

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::SPEAKER;
+use super::{SPEAKER, upload};
 use crate::control::{find_conversation, find_user};
 use crate::core::Core;
 use crate::delivery::Delivery;
@@ -91,6 +91,7 @@ impl Person {
         Some(match command {
             "/edit" => self.edit(control, rest),
             "/delete" => self.delete(control),
+            "/file" => self.file(control, rest),
             "/react" => self.react(control, rest),
             "/click" => self.click(control, rest),
             "/shortcut" => self.shortcut(control, rest, false),
@@ -145,6 +146,16 @@ impl Person {
         let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
         let deleted = core.change(|workspace| workspace.delete(user, place, ts));
         deleted.map(|()| Done::Silent).map_err(|it| it.to_string())
+    }
+
+    fn file(&self, control: &Control, what: &str) -> Result<Done, String> {
+        let (path, comment) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
+        if path.is_empty() {
+            return Err("which file? /file PATH, and a comment if you want".to_owned());
+        }
+        let place = self.place(&control.core).map_err(in_words)?;
+        upload::share(&control.core, place, path, comment.trim())?;
+        Ok(Done::Silent)
     }
 
     fn react(&self, control: &Control, name: &str) -> Result<Done, String> {
