@@ -1,6 +1,7 @@
 //! Two hosts on one app: one serves it, and the other stands by.
 
 use std::path::Path;
+use std::time::Duration;
 
 use djangobot_tests::{Redis, eventually};
 use local_slack::LocalSlack;
@@ -99,4 +100,27 @@ async fn a_lease_that_was_flushed_away_is_taken_again() {
     .await;
     bridge.metric_is("djangobot_lease_held", 1.0).await;
     assert_eq!(bridge.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn what_the_other_host_forwarded_is_not_read_from_history_at_a_takeover() {
+    let (slack, redis) = (slack().await, Redis::start());
+    let control = slack.control();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // The second host has served before: its state knows how long ago.
+    let mut earlier = Bridge::connected(two.path(), &slack, &[&redis.url()]).await;
+    assert_eq!(earlier.terminate().await.code(), Some(0));
+    let mut first = Bridge::connected(one.path(), &slack, &[&redis.url()]).await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.message"]).await;
+    control.say("alice", "general", "forwarded").unwrap();
+    assert_eq!(app.next("slack.message").await["text"], "forwarded");
+    let mut standby = second(two.path(), &slack, &redis.url()).await;
+    // Longer than a lease lasts.
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(first.terminate().await.code(), Some(0));
+    standby.line(TAKES_OVER).await;
+    standby.line("the roster is loaded").await;
+    control.say("alice", "general", "after").unwrap();
+    assert_eq!(app.next("slack.message").await["text"], "after");
 }

@@ -307,7 +307,7 @@ impl Ledger {
         entries.heard = entries.heard.max(now);
     }
 
-    /// We listen for the first time: nothing is missed before `now`.
+    /// We listen for the first time, or in the place of another host: nothing is missed before `now`.
     pub(crate) fn begin(&self, now: Micros) {
         let mut entries = self.entries();
         (entries.began, entries.heard) = (now, now);

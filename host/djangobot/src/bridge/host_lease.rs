@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::custody::{Ledger, Micros};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 
@@ -73,6 +74,8 @@ pub(crate) struct HostLease {
     /// Asks for a renewal at once.
     renew: Notify,
     standing: watch::Sender<Standing>,
+    /// Knows up to when the app's events were listened to.
+    ledger: Ledger,
     readiness: Arc<Readiness>,
     metrics: Metrics,
 }
@@ -83,6 +86,7 @@ impl HostLease {
         layer: Arc<dyn ChannelLayer>,
         host_id: &str,
         standby: bool,
+        ledger: Ledger,
         (readiness, metrics): (Arc<Readiness>, Metrics),
     ) -> Arc<Self> {
         let process = std::process::id();
@@ -99,6 +103,7 @@ impl HostLease {
             serves: AtomicBool::new(false),
             renew: Notify::new(),
             standing: watch::Sender::new(Standing::Unnamed),
+            ledger,
             readiness,
             metrics,
         })
@@ -120,6 +125,12 @@ impl HostLease {
             match &*standing.borrow_and_update() {
                 // While it can't be asked, events are kept on the disk, and nothing goes to the layer.
                 Standing::Ours(_) | Standing::Free | Standing::Away(_) => {
+                    if told {
+                        // The other host listened until its lease was not renewed any more: what it forwarded is not
+                        // read from history a second time.
+                        self.ledger
+                            .begin(micros_now().saturating_sub(LASTS.as_micros() as Micros));
+                    }
                     self.serves.store(true, Ordering::Relaxed);
                     return Ok(Some(()));
                 }
@@ -298,6 +309,11 @@ fn host_name() -> String {
             .take(64)
             .collect(),
     }
+}
+
+fn micros_now() -> Micros {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_micros() as Micros
 }
 
 /// A layer that takes messages from the host that has the lease, and from no other.

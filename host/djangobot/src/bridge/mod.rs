@@ -122,10 +122,13 @@ impl Bridge {
         let send_channel =
             ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
         let host_id = self.state.host_id().map_err(Failure::failed)?;
+        let journal = self.state.journal().map_err(Failure::failed)?;
+        let (ledger, activity) = Ledger::open(&journal).await.map_err(Failure::failed)?;
         let lease = HostLease::new(
             self.layer.clone(),
             &host_id,
             self.standby,
+            ledger.clone(),
             (self.readiness.clone(), self.metrics.clone()),
         );
         self.layer = Arc::new(LeasedLayer {
@@ -136,9 +139,6 @@ impl Bridge {
         let session = self.team.session();
         let (frames, incoming) = mpsc::channel(FRAMES);
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
-
-        let journal = self.state.journal().map_err(Failure::failed)?;
-        let (ledger, activity) = Ledger::open(&journal).await.map_err(Failure::failed)?;
         let (inbound, desk) = self
             .inbound(
                 &roster,
