@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use djangobot_tests::{eventually, redis_cli};
+use djangobot_tests::{Redis, eventually, redis_cli};
 use local_slack::LocalSlack;
 use serde_json::{Value, json};
 
@@ -190,6 +190,20 @@ async fn the_layer_alone_compares_its_clients_with_the_projects_settings() {
         says(&layer, expected).await;
     }
     assert!(!layer.output().contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn a_password_for_another_layer_is_said_to_be_passed_over() {
+    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let arguments = ["run", &redis.url(), "--password-file", "password"];
+    let config = "config = { prefix = \"shop\" }";
+    let bridge = bridge(folder.path(), &slack, config, &arguments).await;
+    assert_eq!(
+        bridge.logs("password-file is for the embedded layer").len(),
+        1
+    );
+    let config = json!({ "hosts": [host(&redis.url())], "prefix": "shop" });
+    check_passage(&slack, &config).await;
 }
 
 #[tokio::test]

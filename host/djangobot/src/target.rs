@@ -169,13 +169,26 @@ impl Resolved {
             LayerConfig::AsgiRedis(_) => BodyFormat::V01,
             _ => BodyFormat::Flat,
         });
+        let mut warnings = self.config.warnings().to_vec();
+        if settings.password.is_some() && !matches!(self.config, LayerConfig::Embedded(_)) {
+            warnings.push(
+                "password-file is for the embedded layer and was passed over: this layer's server has its password in the \
+                 URL or in the project's settings"
+                    .into(),
+            );
+        }
+        if self.probed.is_some() && !settings.config.is_null() {
+            warnings.push(
+                "config below [layer] was passed over: the project's own CHANNEL_LAYERS say how its layer is".into(),
+            );
+        }
         OpenLayer {
             layer,
             format,
             embedded,
             notes: self.probed.as_ref().map(notes).unwrap_or_default(),
             probed: self.probed,
-            warnings: self.config.warnings().to_vec(),
+            warnings,
         }
     }
 }
