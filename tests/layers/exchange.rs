@@ -50,9 +50,6 @@ async fn check(ground: Ground, interpreter: PathBuf, hosts: usize) {
     let servers = Servers::start(ground, hosts).await;
     let mut python = Peer::on(interpreter, CORE, &servers.config(&json!({}))).await;
     for (way, sender, receiver) in ways() {
-        if ground == Ground::Embedded && way != "plain" {
-            continue;
-        }
         // A prefix for each way, so that none reads what another left.
         let config = |options: &Value| {
             let mut config = servers.config(options);
@@ -130,10 +127,10 @@ async fn on_the_embedded_layer_with_redis_py_7() {
 }
 
 tests! {
-    each ground:;
-    servers:
+    each ground:
         random_prefixes_of_all_lengths_agree,
-        a_message_under_another_key_is_told_and_the_next_one_is_served
+        a_message_under_another_key_is_told_and_the_next_one_is_served;
+    servers:
 }
 
 async fn random_prefixes_of_all_lengths_agree(ground: Ground) {

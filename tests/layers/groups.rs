@@ -8,9 +8,9 @@ tests! {
     each ground:
         rust_sends_to_pythons_group,
         python_sends_to_rusts_group,
-        a_full_channel_of_a_group_is_passed_over;
+        a_full_channel_of_a_group_is_passed_over,
+        a_group_is_sealed_as_a_message_is;
     servers:
-        a_group_is_sealed_as_a_message_is
 }
 
 async fn rust_sends_to_pythons_group(ground: Ground) {

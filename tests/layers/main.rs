@@ -9,7 +9,7 @@
 )]
 
 /// Makes tests of functions that take a ground: on each ground, or on those alone that are servers, since
-/// the embedded layer has no such setting.
+/// the embedded layer has no shards.
 macro_rules! tests {
     (each ground: $($each:ident),*; servers: $($server:ident),*) => {
         tests!(@ redis, Redis, $($each,)* $($server,)*);

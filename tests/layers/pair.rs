@@ -24,7 +24,7 @@ pub(crate) enum Ground {
     Redis,
     /// Embedded servers, which Rust too talks to by sockets.
     EmbeddedServer,
-    /// An embedded server, with Rust inside: one host, msgpack, no encryption.
+    /// An embedded server, with Rust inside: one host.
     Embedded,
 }
 
@@ -73,14 +73,7 @@ impl Servers {
         let config = LayerConfig::from_settings(CORE, config).unwrap();
         match (ground, self, &config) {
             (Ground::Embedded, Self::Embedded(servers), LayerConfig::Redis(config)) => {
-                let (prefix, capacities) = (config.prefix.clone(), config.capacities.clone());
-                let options = LayerOptions {
-                    prefix,
-                    expiry: config.expiry,
-                    group_expiry: config.group_expiry,
-                    capacities,
-                };
-                Arc::new(servers[0].layer_with(options))
+                Arc::new(servers[0].layer_with(LayerOptions::from(config)))
             }
             _ => open(config).unwrap(),
         }

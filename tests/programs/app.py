@@ -49,6 +49,9 @@ async def main(backend, config):
             case {"send": channel, "expression": expression}:
                 # What JSON has not: bytes, tuples, NaN, keys that are no texts.
                 await layer.send(channel, eval(expression))
+            case {"group": group, "channel": channel, "message": message}:
+                await layer.group_add(group, channel)
+                await layer.group_send(group, message)
             case {"put": key, "member": member, "score": score}:
                 # What no channel layer would write.
                 server = redis.asyncio.from_url(config["hosts"][0]["address"])

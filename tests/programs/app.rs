@@ -69,6 +69,12 @@ impl App {
             .await;
     }
 
+    /// Puts a channel into a group, and a message on all channels of it.
+    pub(crate) async fn group_send(&mut self, group: &str, channel: &str, message: &Value) {
+        self.tell(&json!({ "group": group, "channel": channel, "message": message }))
+            .await;
+    }
+
     /// Sends what a Python expression gives.
     pub(crate) async fn send_python(&mut self, channel: &str, expression: &str) {
         self.tell(&json!({ "send": channel, "expression": expression }))

@@ -17,6 +17,7 @@ mod bridge;
 mod catch_up;
 mod check;
 mod command_line;
+mod embedded;
 mod events;
 mod faults;
 mod files;

@@ -13,6 +13,7 @@ pub use hosts::{Endpoint, Host, Tls};
 use crate::asgi_redis::AsgiRedis;
 use crate::capacity::Capacities;
 use crate::codec::Key;
+use crate::embedded::{LayerOptions, ServerOptions};
 use crate::layer::Serializer;
 use crate::pubsub::PubSub;
 use crate::queues::Queues;
@@ -65,6 +66,32 @@ pub struct RedisConfig {
 pub struct EmbeddedConfig {
     /// Where its server listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The settings that its clients have: those of a core layer whose one host is this server, with its password.
+    pub layer: RedisConfig,
+}
+
+impl EmbeddedConfig {
+    /// What clients must send as the password, where they must.
+    pub fn password(&self) -> Option<&str> {
+        let host = self.layer.hosts.first()?;
+        host.password.as_deref().filter(|it| !it.is_empty())
+    }
+
+    /// Asks clients for `password`.
+    pub fn set_password(&mut self, password: String) {
+        if let Some(host) = self.layer.hosts.first_mut() {
+            host.password = Some(password);
+        }
+    }
+
+    /// What [`crate::EmbeddedServer::bind_with`] takes for this layer.
+    pub fn server_options(&self) -> ServerOptions {
+        ServerOptions {
+            password: self.password().map(str::to_owned),
+            layer: Some(LayerOptions::from(&self.layer)),
+            ..ServerOptions::default()
+        }
+    }
 }
 
 /// Why no layer can be made of some settings.
@@ -114,24 +141,30 @@ impl LayerConfig {
     /// `embedded://[host:port]` the layer inside this process. The part behind `?` takes the
     /// options that redis-py takes there.
     pub fn from_urls(urls: &[String]) -> Result<Self, ConfigError> {
+        Self::from_urls_with(urls, &serde_json::Value::Null)
+    }
+
+    /// Reads layer URLs as [`LayerConfig::from_urls`] does, with the options of a Django project's CONFIG; its `hosts` and
+    /// `connection_kwargs` are passed over, since the URLs say where the layer is.
+    pub fn from_urls_with(
+        urls: &[String],
+        options: &serde_json::Value,
+    ) -> Result<Self, ConfigError> {
         let Some(first) = urls.first() else {
             return Err(ConfigError::Mixed(
                 "no layer's URL was given; the simplest is redis://localhost:6379".into(),
             ));
         };
-        if let Some(listen) = first.strip_prefix("embedded://") {
+        if let Some(address) = first.strip_prefix("embedded://") {
             if urls.len() > 1 {
                 return Err(ConfigError::Mixed(
                     "the embedded layer is one: give its URL alone".into(),
                 ));
             }
-            return embedded(first, listen.trim_end_matches('/'));
+            return embedded(address, options);
         }
         let kind = kind_of(first);
-        let mut config = match kind {
-            Kind::AsgiRedis => RedisConfig::asgi_redis(Vec::new()),
-            Kind::Core | Kind::PubSub => RedisConfig::core(Vec::new()),
-        };
+        let mut config = settings::read_options(kind, options)?;
         for url in urls {
             if kind_of(url) != kind {
                 return Err(ConfigError::Mixed("the URLs name layers of different kinds; shards of one layer have the same kind".into()));
@@ -159,7 +192,7 @@ impl LayerConfig {
             Self::Redis(config) | Self::PubSub(config) | Self::AsgiRedis(config) => {
                 &config.warnings
             }
-            Self::Embedded(_) => &[],
+            Self::Embedded(config) => &config.layer.warnings,
         }
     }
 }
@@ -239,13 +272,53 @@ fn kind_of(url: &str) -> Kind {
     }
 }
 
-fn embedded(url: &str, listen: &str) -> Result<LayerConfig, ConfigError> {
-    let listen = match listen {
+/// Reads what stands behind `embedded://`.
+fn embedded(address: &str, options: &serde_json::Value) -> Result<LayerConfig, ConfigError> {
+    let refused = |reason: String| ConfigError::Url {
+        url: format!("embedded://{}", without_secrets(address)),
+        reason,
+    };
+    let (credentials, listen) = match address.rsplit_once('@') {
+        Some((credentials, listen)) => (format!("{credentials}@"), listen),
+        None => (String::new(), address),
+    };
+    let listen = match listen.trim_end_matches('/') {
         "" => EMBEDDED_DEFAULT,
-        _ => listen.replacen("localhost:", "127.0.0.1:", 1).parse().map_err(|_| ConfigError::Url {
-            url: url.to_owned(),
-            reason: "behind embedded:// stands nothing, or an IP address and a port, such as 127.0.0.1:6379".into(),
+        listen => listen.replacen("localhost:", "127.0.0.1:", 1).parse().map_err(|_| {
+            refused("behind embedded:// stands nothing, or an IP address and a port, such as 127.0.0.1:6379, with :PASSWORD@ before it where clients must give a password".into())
         })?,
     };
-    Ok(LayerConfig::Embedded(EmbeddedConfig { listen }))
+    let mut layer = settings::read_options(Kind::Core, options)?;
+    let url = format!("redis://{credentials}{listen}");
+    let host = hosts::from_url(&url, &mut layer.warnings).map_err(refused)?;
+    if host
+        .username
+        .as_deref()
+        .is_some_and(|user| !matches!(user, "" | "default"))
+    {
+        return Err(refused("the embedded layer has one user, which has no name: write embedded://:PASSWORD@HOST:PORT".into()));
+    }
+    layer.hosts.push(host);
+    Ok(LayerConfig::Embedded(EmbeddedConfig { listen, layer }))
+}
+
+/// An address as it was written; dots where a part of it may be a password whose `@` is missing.
+fn without_secrets(address: &str) -> &str {
+    let is_name = |text: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-/".contains(c))
+    };
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let is_plain = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && is_name(host),
+    };
+    if is_plain && port.chars().all(|c| c.is_ascii_digit() || c == '/') {
+        address
+    } else {
+        "..."
+    }
 }

@@ -292,9 +292,14 @@ pub(crate) struct LayerArgs {
     /// Where it listens.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
     pub(crate) listen: ListenAddress,
-    /// The file that holds the password which clients must give; needed to listen on more than this machine.
-    #[arg(long, value_name = "PATH")]
+    /// The file that holds the password which clients must give; needed to listen on more than this machine
+    /// [default: the config's `layer.password-file`].
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_LAYER_PASSWORD_FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// The config file [default: djangobot.toml, where there is one]. Below `[layer]`, `config` is CONFIG of the project's
+    /// CHANNEL_LAYERS (prefix, capacity, expiry, serializer_format, keys): a client whose settings differ is named in the log.
+    #[arg(short, long, value_name = "FILE", env = "DJANGOBOT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -316,7 +321,7 @@ pub(crate) struct TargetArgs {
     pub(crate) format: Option<BodyFormat>,
 }
 
-/// How a Django project's settings are read.
+/// How a Django project's settings are read, and what the embedded layer asks of its clients.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ProjectArgs {
     /// The Python that the Django project runs with [default: $VIRTUAL_ENV; .venv, venv or env here or in a folder
@@ -329,6 +334,10 @@ pub(crate) struct ProjectArgs {
     /// How many seconds the project may take to be imported [default: 30].
     #[arg(long, value_name = "SECONDS", env = "DJANGOBOT_IMPORT_TIMEOUT")]
     pub(crate) import_timeout: Option<Seconds>,
+    /// The file that holds the password of the embedded layer, where TARGET is embedded://; needed to listen on more than
+    /// this machine.
+    #[arg(long, value_name = "PATH", env = "DJANGOBOT_LAYER_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// How to reach Slack.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use djangobot_plugins::source::Source;
 use djangobot_plugins::{PluginConfig, manifest};
 use miette::Diagnostic;
+use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
@@ -20,11 +21,11 @@ use url::Url;
 use crate::address::ListenAddress;
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
 pub(crate) use misplaced::{Misplaced, Setting};
-use slack::SlackSection;
 pub(crate) use slack::{
     HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, Transport,
-    is_allowed, secret_file,
+    is_allowed,
 };
+use slack::{SlackSection, secret_file};
 
 /// The config file that is read when none is named and it is there.
 pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
@@ -68,6 +69,10 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct LayerSettings {
     pub(crate) target: Option<Target>,
+    /// The project's CONFIG for a TARGET of URLs, which say where the layer is and no more.
+    pub(crate) config: serde_json::Value,
+    /// What clients of the embedded layer must give.
+    pub(crate) password: Option<SecretString>,
     /// Which entry of CHANNEL_LAYERS.
     pub(crate) alias: Option<String>,
     pub(crate) python: Option<PathBuf>,
@@ -86,6 +91,12 @@ pub(crate) struct LayerSettings {
 }
 
 impl LayerSettings {
+    /// Reads what the config file says of the layer, and nothing else of it, and lays `args` over it.
+    pub(crate) fn read(args: &TargetArgs, config: Option<&Path>) -> Result<Self, ConfigError> {
+        let (file, path) = File::find(config)?;
+        file.layer.settings(args, &home(path.as_deref()))
+    }
+
     /// The TARGET; where none is given, the project whose settings Django's own variable names.
     pub(crate) fn target(&self) -> Result<Target, ConfigError> {
         let of_django = || {
@@ -256,6 +267,7 @@ struct LayerSection {
     target: Option<OneOrMany>,
     backend: Option<String>,
     config: Option<serde_json::Value>,
+    password_file: Option<PathBuf>,
     alias: Option<String>,
     python: Option<PathBuf>,
     import_timeout: Option<Seconds>,
@@ -325,17 +337,7 @@ impl Settings {
         host: &HostArgs,
     ) -> Result<Self, ConfigError> {
         let (file, path) = File::find(host.files.config.as_deref())?;
-        // What the file names is meant from where the file is, what flags name from here.
-        let home = path
-            .as_deref()
-            .and_then(Path::parent)
-            .map(Path::to_owned)
-            .unwrap_or_default();
-        let given = target_of(&target.target, PathBuf::new())?;
-        let layer_target = match given {
-            Some(target) => Some(target),
-            None => file.layer.target(&home)?,
-        };
+        let home = home(path.as_deref());
         let files = &host.files;
         let state_dir = files
             .state_dir
@@ -344,28 +346,7 @@ impl Settings {
             .unwrap_or_else(|| home.join(".djangobot"));
         Ok(Self {
             slack: file.slack.settings(slack, &home)?,
-            layer: LayerSettings {
-                target: layer_target,
-                alias: target.project.alias.clone().or(file.layer.alias),
-                python: target
-                    .project
-                    .python
-                    .clone()
-                    .or(file.layer.python.map(|python| home.join(python))),
-                import_timeout: target
-                    .project
-                    .import_timeout
-                    .or(file.layer.import_timeout)
-                    .map_or(IMPORT_TIMEOUT, |limit| limit.0),
-                format: target.format.or(file.layer.format),
-                send_channel: file
-                    .layer
-                    .send_channel
-                    .map_or_else(|| "slack.send".into(), |name| name.0),
-                hold: file.layer.hold.unwrap_or(10_000),
-                unread: UnreadRules(file.layer.unread),
-                spool_bytes: file.layer.spool_mib.unwrap_or(SPOOL_MIB) << 20,
-            },
+            layer: file.layer.settings(target, &home)?,
             plugins: file.plugin.into_iter().map(Spanned::into_inner).collect(),
             plugin_host: PluginHostSettings {
                 kept: state_dir.clone(),
@@ -447,7 +428,51 @@ impl File {
     }
 }
 
+/// What the file names is meant from where the file is, what flags name from here.
+fn home(file: Option<&Path>) -> PathBuf {
+    file.and_then(Path::parent)
+        .map(Path::to_owned)
+        .unwrap_or_default()
+}
+
 impl LayerSection {
+    /// Lays `args` over the file's words, which are meant from `home`.
+    fn settings(self, args: &TargetArgs, home: &Path) -> Result<LayerSettings, ConfigError> {
+        let given = target_of(&args.target, PathBuf::new())?;
+        let target = match given {
+            Some(target) => Some(target),
+            None => self.target(home)?,
+        };
+        let project = &args.project;
+        let from_file = |path: Option<PathBuf>| path.map(|path| home.join(path));
+        let password_file = project.password_file.clone();
+        Ok(LayerSettings {
+            target,
+            // Together with a BACKEND it describes another layer than the URLs.
+            config: match self.backend {
+                Some(_) => serde_json::Value::Null,
+                None => self.config.unwrap_or_default(),
+            },
+            password: password_file
+                .or_else(|| from_file(self.password_file))
+                .map(|path| secret_file("the layer's password", path))
+                .transpose()?,
+            alias: project.alias.clone().or(self.alias),
+            python: project.python.clone().or_else(|| from_file(self.python)),
+            import_timeout: project
+                .import_timeout
+                .or(self.import_timeout)
+                .map_or(IMPORT_TIMEOUT, |limit| limit.0),
+            format: args.format.or(self.format),
+            send_channel: self
+                .send_channel
+                .map_or_else(|| "slack.send".into(), |name| name.0),
+            hold: self.hold.unwrap_or(10_000),
+            unread: UnreadRules(self.unread),
+            spool_bytes: self.spool_mib.unwrap_or(SPOOL_MIB) << 20,
+        })
+    }
+
     fn target(&self, home: &Path) -> Result<Option<Target>, ConfigError> {
         if let Some(backend) = &self.backend {
             let config = self.config.clone().unwrap_or_else(|| serde_json::json!({}));

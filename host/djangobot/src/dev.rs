@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
 use crate::cli::{DevArgs, SlackArgs};
-use crate::config::{Settings, Target, Transport};
+use crate::config::{LayerSettings, Settings, Target, Transport};
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::masking;
@@ -89,7 +89,7 @@ pub(crate) async fn dev(
         error => Failure::from(error),
     })?;
 
-    greet(&slack, &open);
+    greet(&slack, &settings.layer, &open);
     let screen = Arc::new(Screen { color: color() });
     let send_channel = ChannelName::new(&settings.layer.send_channel).map_err(Failure::plain)?;
     let typing = type_lines(
@@ -146,7 +146,7 @@ fn plugins_of(words: &[String], settings: &Settings) -> Result<Option<DevPlugins
     Ok((!sources.is_empty()).then(|| DevPlugins::new(sources, settings.plugins.clone())))
 }
 
-fn greet(slack: &LocalSlack, open: &target::OpenLayer) {
+fn greet(slack: &LocalSlack, settings: &LayerSettings, open: &target::OpenLayer) {
     let mut text = format!(
         "A local Slack is at {} (token {}).\n",
         slack.api_url(),
@@ -159,8 +159,9 @@ fn greet(slack: &LocalSlack, open: &target::OpenLayer) {
                 "The embedded channel layer is at redis://{address}. For a Django app, in its settings:\n\n\
                  \x20   CHANNEL_LAYERS = {{\"default\": {{\n\
                  \x20       \"BACKEND\": \"channels_redis.core.RedisChannelLayer\",\n\
-                 \x20       \"CONFIG\": {{\"hosts\": [{{\"address\": \"redis://{address}\", \"socket_timeout\": None}}]}},\n\
-                 \x20   }}}}\n\n"
+                 \x20       \"CONFIG\": {config},\n\
+                 \x20   }}}}\n\n",
+                config = target::django_config(settings, server),
             ));
         }
         None => text.push_str(&format!(

@@ -2,15 +2,15 @@
 
 use std::io::Write;
 
-use djangobot_channels::{EmbeddedServer, ServerOptions};
+use djangobot_channels::EmbeddedServer;
 use local_slack::{LocalSlack, Options};
-use secrecy::ExposeSecret;
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{LayerArgs, LocalSlackArgs, LogArgs};
-use crate::config::secret_file;
+use crate::cli::{LayerArgs, LocalSlackArgs, LogArgs, ProjectArgs, TargetArgs};
+use crate::config::LayerSettings;
 use crate::failure::Failure;
+use crate::target;
 use crate::telemetry::Terminal;
 
 /// A local Slack, until stopped.
@@ -67,25 +67,26 @@ pub(crate) async fn layer(
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     start_logs(terminal, &args.log)?;
-    let password = args
-        .password_file
-        .map(|path| secret_file("the layer's password", path))
-        .transpose()
-        .map_err(Failure::usage)?;
-    // It is written where people read along, and so never shown.
-    let shown = if password.is_some() { ":PASSWORD@" } else { "" };
-    let options = ServerOptions {
-        password: password.map(|password| password.expose_secret().to_owned()),
-        ..ServerOptions::default()
+    let listen = args.listen.0;
+    let target = TargetArgs {
+        target: vec![format!("embedded://{listen}")],
+        project: ProjectArgs {
+            password_file: args.password_file,
+            ..ProjectArgs::default()
+        },
+        format: None,
     };
-    let server = EmbeddedServer::bind_with(args.listen.0, options)
+    let settings = LayerSettings::read(&target, args.config.as_deref()).map_err(Failure::usage)?;
+    let options = target::embedded_options(&settings, &target.target)?;
+    let server = EmbeddedServer::bind_with(listen, options)
         .await
         .map_err(Failure::plain)?;
     say(&format!(
         "The embedded channel layer is at redis://{address}; it keeps everything in memory. Ctrl-C ends.\n\
          In Django's settings: CHANNEL_LAYERS = {{\"default\": {{\"BACKEND\": \"channels_redis.core.RedisChannelLayer\", \
-         \"CONFIG\": {{\"hosts\": [{{\"address\": \"redis://{shown}{address}\", \"socket_timeout\": None}}]}}}}}}\n",
+         \"CONFIG\": {config}}}}}\n",
         address = server.addr(),
+        config = target::django_config(&settings, &server),
     ))?;
     cancel.cancelled().await;
     server.shutdown().await;

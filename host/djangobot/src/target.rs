@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, look_at_target, probe};
-use djangobot_channels::{BindError, ChannelLayer, ConfigError, EmbeddedServer, LayerConfig};
+use djangobot_channels::{
+    BindError, ChannelLayer, ConfigError, EmbeddedServer, LayerConfig, ServerOptions,
+};
 use miette::Diagnostic;
+use secrecy::ExposeSecret;
 use thiserror::Error;
 
 use crate::cli::BodyFormat;
@@ -37,7 +40,9 @@ pub(crate) enum TargetError {
     #[diagnostic(help("{}", cure::of_config(error)))]
     Config { place: String, error: ConfigError },
     #[error(transparent)]
-    #[diagnostic(help("give another address: embedded://127.0.0.1:PORT"))]
+    #[diagnostic(help(
+        "give another address: embedded://127.0.0.1:PORT; for other machines: embedded://0.0.0.0:PORT --password-file PATH"
+    ))]
     Embedded(#[from] BindError),
     #[error("embedded:// does not say where the layer of the running bridge is")]
     #[diagnostic(help("give the address that the bridge logged at its start: redis://HOST:PORT"))]
@@ -62,7 +67,7 @@ pub(crate) async fn open(
     let resolved = resolve(settings, target).await?;
     let (layer, embedded) = match resolved.config.clone() {
         LayerConfig::Embedded(config) => {
-            let server = EmbeddedServer::bind(config.listen).await?;
+            let server = EmbeddedServer::bind_with(config.listen, config.server_options()).await?;
             let layer = Arc::new(server.layer()) as Arc<dyn ChannelLayer>;
             (layer, Some(server))
         }
@@ -81,14 +86,56 @@ pub(crate) async fn join(
         LayerConfig::Embedded(config) if config.listen.port() == 0 => {
             return Err(TargetError::NoAddress);
         }
-        LayerConfig::Embedded(config) => {
-            LayerConfig::from_urls(&[format!("redis://{}", config.listen)])
-                .map_err(|error| resolved.unusable(error))?
-        }
+        LayerConfig::Embedded(config) => LayerConfig::Redis(config.layer),
         config => config,
     };
     let layer = resolved.connect(config)?;
     Ok(resolved.opened(settings, layer, None))
+}
+
+/// What the embedded layer's server takes where it runs alone. Clients are compared where it is known what they should have.
+pub(crate) fn embedded_options(
+    settings: &LayerSettings,
+    urls: &[String],
+) -> Result<ServerOptions, TargetError> {
+    let mut options = match read_urls(settings, urls) {
+        Ok(LayerConfig::Embedded(config)) => {
+            for warning in &config.layer.warnings {
+                tracing::warn!("{warning}");
+            }
+            config.server_options()
+        }
+        Ok(_) => ServerOptions::default(),
+        Err(error) => {
+            let place = "the embedded layer".to_owned();
+            return Err(TargetError::Config { place, error });
+        }
+    };
+    if settings.config.is_null() {
+        options.layer = None;
+    }
+    Ok(options)
+}
+
+/// CONFIG for the settings of a Django app on the embedded layer of `server`, in Python's words. Secrets are not shown.
+pub(crate) fn django_config(settings: &LayerSettings, server: &EmbeddedServer) -> String {
+    let address = server.addr();
+    let password = if server.has_password() {
+        ":PASSWORD@"
+    } else {
+        ""
+    };
+    let mut config = format!(
+        "{{\"hosts\": [{{\"address\": \"redis://{password}{address}\", \"socket_timeout\": None}}]"
+    );
+    for (name, value) in settings.config.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "hosts" => {}
+            "symmetric_encryption_keys" => config.push_str(&format!(", {name:?}: [\"KEY\"]")),
+            _ => config.push_str(&format!(", {name:?}: {value}")),
+        }
+    }
+    config + "}"
 }
 
 /// What a TARGET turned out to name.
@@ -122,20 +169,33 @@ impl Resolved {
             LayerConfig::AsgiRedis(_) => BodyFormat::V01,
             _ => BodyFormat::Flat,
         });
+        let mut warnings = self.config.warnings().to_vec();
+        if settings.password.is_some() && !matches!(self.config, LayerConfig::Embedded(_)) {
+            warnings.push(
+                "password-file is for the embedded layer and was passed over: this layer's server has its password in the \
+                 URL or in the project's settings"
+                    .into(),
+            );
+        }
+        if self.probed.is_some() && !settings.config.is_null() {
+            warnings.push(
+                "config below [layer] was passed over: the project's own CHANNEL_LAYERS say how its layer is".into(),
+            );
+        }
         OpenLayer {
             layer,
             format,
             embedded,
             notes: self.probed.as_ref().map(notes).unwrap_or_default(),
             probed: self.probed,
-            warnings: self.config.warnings().to_vec(),
+            warnings,
         }
     }
 }
 
 async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, TargetError> {
     let (config, probed, place) = match target {
-        Target::Urls(urls) => (LayerConfig::from_urls(urls), None, "the TARGET".to_owned()),
+        Target::Urls(urls) => (read_urls(settings, urls), None, "the TARGET".to_owned()),
         Target::Inline { backend, config } => (
             LayerConfig::from_settings(backend, config),
             None,
@@ -155,6 +215,14 @@ async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, 
         }),
         Err(error) => Err(TargetError::Config { place, error }),
     }
+}
+
+fn read_urls(settings: &LayerSettings, urls: &[String]) -> Result<LayerConfig, ConfigError> {
+    let mut config = LayerConfig::from_urls_with(urls, &settings.config)?;
+    if let (LayerConfig::Embedded(config), Some(password)) = (&mut config, &settings.password) {
+        config.set_password(password.expose_secret().to_owned());
+    }
+    Ok(config)
 }
 
 /// What should be known of classes that a layer's settings name.

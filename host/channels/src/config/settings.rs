@@ -19,18 +19,8 @@ const MAX_RANDOM_PREFIX: i64 = 65_536;
 pub(super) fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigError> {
     let kind = kind(backend)?;
     let empty = Map::new();
-    let options = match config {
-        Value::Null => &empty,
-        Value::Object(options) => options,
-        _ => return Err(option("CONFIG", "it should be a dict")),
-    };
-    let mut read = Reader {
-        kind,
-        config: match kind {
-            Kind::AsgiRedis => RedisConfig::asgi_redis(Vec::new()),
-            Kind::Core | Kind::PubSub => RedisConfig::core(Vec::new()),
-        },
-    };
+    let options = dict(config, &empty)?;
+    let mut read = Reader::new(kind);
     read.hosts(options.get("hosts").unwrap_or(&Value::Null))?;
     // asgi_redis takes one set of connection keywords for all hosts.
     if let Some(kwargs) = options
@@ -39,17 +29,27 @@ pub(super) fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigE
     {
         read.connection_kwargs(kwargs)?;
     }
-    if let Some(capacity) = options.get("capacity") {
-        read.config.capacities = Capacities::new(count(r#"CONFIG["capacity"]"#, capacity)?);
-    }
-    for (name, value) in options {
-        read.option(name, value)?;
-    }
-    if kind == Kind::PubSub {
-        // Nothing is stored, so nothing needs telling apart.
-        read.config.random_prefix_length = 0;
-    }
+    read.options(options)?;
     Ok(kind.with(read.config))
+}
+
+/// Reads all of CONFIG but where the layer is.
+pub(super) fn read_options(kind: Kind, config: &Value) -> Result<RedisConfig, ConfigError> {
+    let empty = Map::new();
+    let mut read = Reader::new(kind);
+    read.options(dict(config, &empty)?)?;
+    Ok(read.config)
+}
+
+fn dict<'a>(
+    config: &'a Value,
+    empty: &'a Map<String, Value>,
+) -> Result<&'a Map<String, Value>, ConfigError> {
+    match config {
+        Value::Null => Ok(empty),
+        Value::Object(options) => Ok(options),
+        _ => Err(option("CONFIG", "it should be a dict")),
+    }
 }
 
 fn kind(backend: &str) -> Result<Kind, ConfigError> {
@@ -84,6 +84,28 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(kind: Kind) -> Self {
+        let config = match kind {
+            Kind::AsgiRedis => RedisConfig::asgi_redis(Vec::new()),
+            Kind::Core | Kind::PubSub => RedisConfig::core(Vec::new()),
+        };
+        Self { kind, config }
+    }
+
+    fn options(&mut self, options: &Map<String, Value>) -> Result<(), ConfigError> {
+        if let Some(capacity) = options.get("capacity") {
+            self.config.capacities = Capacities::new(count(r#"CONFIG["capacity"]"#, capacity)?);
+        }
+        for (name, value) in options {
+            self.option(name, value)?;
+        }
+        if self.kind == Kind::PubSub {
+            // Nothing is stored, so nothing needs telling apart.
+            self.config.random_prefix_length = 0;
+        }
+        Ok(())
+    }
+
     fn option(&mut self, name: &str, value: &Value) -> Result<(), ConfigError> {
         let path = format!("CONFIG[{name:?}]");
         refuse_unsupported(&path, value)?;

@@ -402,6 +402,90 @@ fn urls_make_layers() {
 }
 
 #[test]
+fn the_embedded_layer_has_the_options_of_a_core_layer_and_a_password() {
+    let embedded = |url: &str, options: &Value| match LayerConfig::from_urls_with(
+        &[url.to_owned()],
+        options,
+    ) {
+        Ok(LayerConfig::Embedded(config)) => Ok(config),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.to_string()),
+    };
+    let options = json!({
+        "hosts": ["redis://elsewhere"], "prefix": "shop", "expiry": 30, "group_expiry": 600, "capacity": 7,
+        "channel_capacity": {"slack.*": 9}, "serializer_format": "json", "symmetric_encryption_keys": ["k"],
+    });
+    let config = embedded("embedded://:p%40ss@0.0.0.0:7", &options).unwrap();
+    assert_eq!(config.listen, ([0, 0, 0, 0], 7).into());
+    assert_eq!(config.password(), Some("p@ss"));
+    let layer = &config.layer;
+    assert_eq!(layer.hosts.len(), 1);
+    assert_eq!(
+        (&*layer.prefix, layer.expiry, layer.group_expiry),
+        ("shop", 30, 600)
+    );
+    assert_eq!(
+        (layer.capacities.of("a"), layer.capacities.of("slack.x")),
+        (7, 9)
+    );
+    assert_eq!((layer.serializer, layer.keys.len()), (Serializer::Json, 1));
+    for url in [
+        "embedded://",
+        "embedded://localhost:7/",
+        "embedded://[::1]:7",
+        "embedded://:@127.0.0.1:7",
+    ] {
+        assert_eq!(
+            embedded(url, &Value::Null).unwrap().password(),
+            None,
+            "{url}"
+        );
+    }
+    assert!(
+        embedded("embedded://", &json!({"capacity": "many"}))
+            .unwrap_err()
+            .contains("capacity")
+    );
+    assert!(
+        embedded("embedded://nowhere", &Value::Null)
+            .unwrap_err()
+            .contains("embedded://nowhere")
+    );
+    for wrong in [
+        "embedded://:secret@nowhere",
+        "embedded://:secret@",
+        "embedded://:secret:127.0.0.1:7",
+        "embedded://me:secret@127.0.0.1:7",
+        "embedded://:secret@x@127.0.0.1",
+        "embedded://:secret",
+        "embedded://secret#@h:1",
+        "embedded://:secret%@h:1",
+    ] {
+        if let Err(error) = embedded(wrong, &Value::Null) {
+            assert!(!error.contains("secret"), "{error}");
+        } else {
+            assert_eq!(wrong, "embedded://:secret@");
+        }
+    }
+}
+
+#[test]
+fn the_options_of_a_project_go_with_urls_of_its_layer() {
+    let options = json!({"prefix": "shop", "expiry": 30});
+    for url in ["redis://a", "redis+pubsub://a", "asgi-redis://a"] {
+        let read = LayerConfig::from_urls_with(&[url.to_owned()], &options).unwrap();
+        let (LayerConfig::Redis(config)
+        | LayerConfig::PubSub(config)
+        | LayerConfig::AsgiRedis(config)) = read
+        else {
+            panic!("{url}");
+        };
+        assert_eq!((&*config.prefix, config.expiry), ("shop", 30), "{url}");
+        assert_eq!(config.hosts, [Host::tcp("a", 6379)]);
+    }
+}
+
+#[test]
 fn a_number_as_a_password_is_its_digits() {
     for number in [0, 1, 12345] {
         let config = redis(&json!({"hosts": [{"host": "h", "password": number}]}));

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
 use super::command::{self, Session};
+use super::layer::LayerOptions;
 use super::resp::{Reply, RequestReader};
+use super::server::ServerOptions;
 use super::state::Shared;
 
 /// The requests in what a client sends, which comes in pieces of `piece` bytes; and why there are no more, if what
@@ -32,7 +34,13 @@ pub fn requests(sent: &[u8], piece: usize, trusted: bool) -> (Vec<Vec<Bytes>>, O
 /// All that a server answers, which may hold about `memory` bytes. Who would wait for an item is told that there is none.
 pub fn answers(sent: &[u8], memory: usize, password: Option<&str>) -> Bytes {
     let clients = Clients::new(1, memory);
-    let shared = Shared::new(memory, password.map(str::to_owned), clients);
+    let options = ServerOptions {
+        memory_limit: memory,
+        password: password.map(str::to_owned),
+        layer: Some(LayerOptions::default()),
+        ..ServerOptions::default()
+    };
+    let shared = Shared::new(&options, clients);
     let mut state = shared.lock();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let kill = CancellationToken::new();

@@ -21,7 +21,8 @@ use super::sorted_set::{MEMBER_OVERHEAD, SortedSet};
 use super::state::{Shared, State};
 use super::store::{Absent, Keyspace, Millis};
 use crate::capacity::Capacities;
-use crate::codec::Codec;
+use crate::codec::{Codec, Key};
+use crate::config::RedisConfig;
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
@@ -34,8 +35,8 @@ use crate::score;
 
 /// The database that the layer is on: the one that a URL without a number means.
 pub(super) const DATABASE: usize = 0;
-/// channels_redis's `random_prefix_length`.
-const RANDOM_PREFIX: usize = 12;
+/// For how many seconds more than a message waits its encryption can be opened, as channels_redis has it.
+const READ_GRACE: u64 = 10;
 
 /// The options that `CHANNEL_LAYERS` has for the same, with the same defaults.
 #[derive(Debug, Clone)]
@@ -48,22 +49,37 @@ pub struct LayerOptions {
     pub group_expiry: u64,
     /// How many messages wait on a channel.
     pub capacities: Capacities,
+    /// The first encrypts, all decrypt; none: no encryption.
+    pub keys: Vec<Key>,
+    /// Random bytes before each payload.
+    pub random_prefix_length: usize,
+    /// How payloads are written.
+    pub serializer: Serializer,
 }
 
 impl Default for LayerOptions {
     fn default() -> Self {
+        Self::from(&RedisConfig::core(Vec::new()))
+    }
+}
+
+impl From<&RedisConfig> for LayerOptions {
+    fn from(config: &RedisConfig) -> Self {
         Self {
-            prefix: "asgi".to_owned(),
-            expiry: 60,
-            group_expiry: 86_400,
-            capacities: Capacities::new(100),
+            prefix: config.prefix.clone(),
+            expiry: config.expiry,
+            group_expiry: config.group_expiry,
+            capacities: config.capacities.clone(),
+            keys: config.keys.clone(),
+            random_prefix_length: config.random_prefix_length,
+            serializer: config.serializer,
         }
     }
 }
 
 /// A channel layer on an [`EmbeddedServer`](super::EmbeddedServer)'s store; see its `layer`.
 ///
-/// Keys and members are those of channels_redis's core layer (msgpack, no encryption), so that Python reads what is
+/// Keys and members are those of channels_redis's core layer, so that Python reads what is
 /// sent here and the reverse. Both wake each other at once. Readers keep what they took until it is done, and give
 /// it back when they are closed or dropped; [`ReceiverId`] has no meaning here, since nothing outlives the process.
 #[derive(Debug)]
@@ -86,11 +102,16 @@ pub(super) struct Queues {
 
 impl EmbeddedLayer {
     pub(super) fn new(shared: Arc<Shared>, address: SocketAddr, options: LayerOptions) -> Self {
+        let codec = Codec::new(
+            options.random_prefix_length,
+            options.keys.clone(),
+            Some(options.expiry.saturating_add(READ_GRACE)),
+        );
         let queues = Queues {
             shared,
             address,
             options: Arc::new(options),
-            codec: Codec::new(RANDOM_PREFIX, Vec::new(), None),
+            codec,
             closed: CancellationToken::new(),
         };
         Self {
@@ -125,7 +146,7 @@ impl EmbeddedLayer {
 
     fn seal_event(&self, message: &Event) -> Member {
         let mut payload = Vec::with_capacity(message.raw().len());
-        message.write_msgpack(&mut payload);
+        self.serializer().write(message, &mut payload);
         self.seal(&payload)
     }
 }
@@ -244,7 +265,11 @@ impl ChannelLayer for EmbeddedLayer {
     }
 
     fn serializer(&self) -> Serializer {
-        Serializer::Msgpack
+        self.queues.options.serializer
+    }
+
+    fn seal_lifetime(&self) -> Option<Duration> {
+        self.queues.codec.lifetime()
     }
 
     fn seal(&self, payload: &[u8]) -> Member {

@@ -12,6 +12,7 @@
 mod clients;
 mod command;
 pub(crate) mod conversation;
+mod differences;
 mod glob;
 mod layer;
 mod number;

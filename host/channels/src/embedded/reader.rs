@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::differences;
 use super::layer::{DATABASE, Queues, keyspace};
 use super::waiting::{From, Item, Taken, Ticket, Wanted};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
@@ -62,9 +63,15 @@ impl QueueReader {
         let Item::Member(member, standing) = &taken.item else {
             return None;
         };
+        let payload = self.queues.codec.open(member);
+        if let Some(difference) = differences::of_payload(&payload, &self.queues.options)
+            && let Some(differences) = &mut self.queues.shared.lock().differences
+        {
+            differences.tell(difference);
+        }
         let delivery = Delivery {
             member: member.clone(),
-            payload: self.queues.codec.open(member),
+            payload,
             place: Place {
                 host: 0,
                 score: standing.score,

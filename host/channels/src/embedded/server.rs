@@ -30,6 +30,9 @@ pub struct ServerOptions {
     pub subscriber_limit: usize,
     /// What clients must send with `AUTH`; needed to listen on more than this machine.
     pub password: Option<String>,
+    /// The settings of [`EmbeddedServer::layer`]. Where a client's differ, that is logged once for each of them; without
+    /// any, clients are not compared, and the layer has channels_redis's own defaults.
+    pub layer: Option<LayerOptions>,
 }
 
 impl Default for ServerOptions {
@@ -39,6 +42,7 @@ impl Default for ServerOptions {
             max_clients: 1000,
             subscriber_limit: 32 * 1024 * 1024,
             password: None,
+            layer: None,
         }
     }
 }
@@ -68,7 +72,7 @@ pub enum BindError {
     /// It would be open to the network.
     #[error(
         "the embedded channel layer does not listen on {address} without a password, since all who reach it could read \
-         and write messages: listen on 127.0.0.1, give the layer alone a password (djangobot layer --password-file), or use a Redis server"
+         and write messages: listen on 127.0.0.1, give it a password (--password-file), or use a Redis server"
     )]
     Open {
         /// Where it was to listen.
@@ -97,6 +101,7 @@ pub enum BindError {
 pub struct EmbeddedServer {
     shared: Arc<Shared>,
     address: SocketAddr,
+    layer: LayerOptions,
     stop: DropGuard,
     task: JoinHandle<()>,
 }
@@ -122,12 +127,13 @@ impl EmbeddedServer {
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let clients = Clients::new(options.max_clients, options.subscriber_limit);
-        let shared = Arc::new(Shared::new(options.memory_limit, options.password, clients));
+        let shared = Arc::new(Shared::new(&options, clients));
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(Arc::clone(&shared), listener, stop.clone()));
         Ok(Self {
             shared,
             address,
+            layer: options.layer.unwrap_or_default(),
             stop: stop.drop_guard(),
             task,
         })
@@ -138,9 +144,14 @@ impl EmbeddedServer {
         self.address
     }
 
-    /// A layer on the same store, with channels_redis's own defaults.
+    /// Whether clients must give a password.
+    pub fn has_password(&self) -> bool {
+        self.shared.lock().password.is_some()
+    }
+
+    /// A layer on the same store, with the settings that the server was given.
     pub fn layer(&self) -> EmbeddedLayer {
-        self.layer_with(LayerOptions::default())
+        self.layer_with(self.layer.clone())
     }
 
     /// A layer on the same store.

@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::clients::Clients;
+use super::differences::Differences;
 use super::script::ScriptCache;
+use super::server::ServerOptions;
 use super::store::{Millis, Store};
 use super::subscriptions::Subscriptions;
 use super::waiting::{Taken, Waiting};
@@ -25,6 +27,8 @@ pub(super) struct State {
     pub(super) subscriptions: Subscriptions,
     pub(super) scripts: ScriptCache,
     pub(super) password: Option<String>,
+    /// What clients show of their settings, where it is known how these should be.
+    pub(super) differences: Option<Differences>,
     /// Whether it was logged that a client speaks HTTP.
     pub(super) http_was_logged: bool,
     clock: Clock,
@@ -39,19 +43,20 @@ struct Clock {
 }
 
 impl Shared {
-    /// An empty store of about `memory_limit` bytes.
-    pub(super) fn new(memory_limit: usize, password: Option<String>, clients: Clients) -> Self {
+    /// An empty store.
+    pub(super) fn new(options: &ServerOptions, clients: Clients) -> Self {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Self {
             state: Mutex::new(State {
-                store: Store::new(memory_limit),
+                store: Store::new(options.memory_limit),
                 waiting: Waiting::default(),
                 clients,
                 subscriptions: Subscriptions::default(),
                 scripts: ScriptCache::default(),
-                password,
+                password: options.password.clone(),
+                differences: options.layer.clone().map(Differences::new),
                 http_was_logged: false,
                 clock: Clock {
                     started: Instant::now(),

@@ -398,7 +398,7 @@ fn secret<const N: usize>(
 }
 
 /// Reads a secret from the file that holds it alone.
-pub(crate) fn secret_file(what: &'static str, path: PathBuf) -> Result<SecretString, ConfigError> {
+pub(super) fn secret_file(what: &'static str, path: PathBuf) -> Result<SecretString, ConfigError> {
     match std::fs::read_to_string(&path) {
         Err(reason) => Err(ConfigError::SecretFile { what, path, reason }),
         Ok(text) if text.trim().is_empty() => Err(ConfigError::EmptySecretFile { what, path }),

@@ -302,6 +302,9 @@ fn dispatch(context: &mut Context<'_>, request: &Request) -> Result<Reply, Refus
             InTransaction::AtOnce => {}
         }
     }
+    if let Some(differences) = &mut context.state.differences {
+        differences.look_at(context.session.database, command.name, arguments);
+    }
     (command.run)(context, arguments)
 }
 

@@ -96,6 +96,9 @@ fn run(
     arguments: &[Bytes],
 ) -> Result<Reply, Refusal> {
     check_memory(context, script, keys, arguments)?;
+    if let Some(differences) = &mut context.state.differences {
+        differences.look_at_script(context.session.database, script, keys, arguments);
+    }
     let call = Call { keys, arguments };
     let now = context.state.now();
     let keyspace = &mut context.state.store.at(context.session.database, now);
