@@ -298,7 +298,7 @@ async fn answers_find_their_address_after_a_restart_and_a_layer_that_publishes_h
             true => url.replace("redis://", "redis+pubsub://"),
             false => url.clone(),
         };
-        let bridge = start(
+        let mut bridge = start(
             Way::SocketMode,
             stage.folder.path(),
             &stage.slack,
@@ -333,7 +333,7 @@ async fn answers_find_their_address_after_a_restart_and_a_layer_that_publishes_h
         })
         .await;
         let late = bridge.metric(LATE).await as usize;
-        drop(bridge);
+        bridge.kill().await;
         let bridge = start(
             Way::SocketMode,
             stage.folder.path(),

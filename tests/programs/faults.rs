@@ -372,7 +372,7 @@ async fn a_slack_that_is_not_there_at_the_start_is_waited_for() {
     App::start(&redis.url())
         .send_and_finish("slack.send", &json!({"text": "early"}))
         .await;
-    bridge.line("disconnected from Slack").await;
+    bridge.line("Slack can't be asked who we are").await;
     assert_eq!(bridge.get("/healthz").await.0, 200);
     eventually("the layer is up", async || {
         (bridge.get("/readyz").await == (503, "slack: down\nlayer: up\n".to_owned())).then_some(())

@@ -23,6 +23,12 @@ async fn what_was_said_while_the_bridge_was_away_comes_first_once_and_marked() {
     control.say("alice", "general", "before").unwrap();
     let before = app.next("slack.message").await;
     assert_eq!(said(&before), ("before".into(), 1));
+    let database = rusqlite::Connection::open(folder.path().join(".djangobot/state.db")).unwrap();
+    eventually("it is on the disk that the host listens", async || {
+        let query = "SELECT 1 FROM facts WHERE key = 'events_listened_until'";
+        database.query_row(query, [], |_| Ok(())).ok()
+    })
+    .await;
     // Killed before it can say what it has.
     kill_process(
         Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap(),

@@ -238,8 +238,13 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
     world.called("chat.postMessage", 3).await;
     world.layer_is_empty().await;
     bridge.kill().await;
-    let mut bridge = world.bridge().await;
-    let line = bridge.line("Kept as dead letter 2 ").await;
+    let bridge = world.bridge().await;
+    // It may come before the bridge says that it has the roster.
+    let line = eventually("the failure is told", async || {
+        bridge.logs("Kept as dead letter 2 ").pop()
+    })
+    .await;
+    let line = line["message"].as_str().unwrap();
     assert!(
         line.contains("was ended while it called") && line.contains("channels:history"),
         "{line}"

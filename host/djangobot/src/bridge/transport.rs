@@ -138,10 +138,13 @@ impl Source {
             } => {
                 let known = known_session(&state, &fact);
                 let is_known = known.is_some();
-                if let Some(known) = known
-                    && out.send(Incoming::Expected(known)).await.is_err()
-                {
-                    return Ok(());
+                if let Some(known) = known {
+                    if lease.acquire(&known, &cancel).await?.is_none() {
+                        return Ok(());
+                    }
+                    if out.send(Incoming::Expected(known)).await.is_err() {
+                        return Ok(());
+                    }
                 }
                 let asking = session(&api, rotation.as_ref(), &out, &cancel);
                 tokio::pin!(asking);
