@@ -217,7 +217,13 @@ impl AnswerDesk {
                     Some(asked) => self.admit(asked, &mut work),
                     None => break,
                 },
-                Some(delivery) = deliveries.next(), if has_room => self.hear(delivery, &mut work),
+                Some(delivery) = deliveries.next(), if has_room => {
+                    // Its question was asked before an app could answer it, and may wait here still.
+                    while let Ok(asked) = self.asked.try_recv() {
+                        self.admit(asked, &mut work);
+                    }
+                    self.hear(delivery, &mut work);
+                }
                 Some(posted) = work.next() => {
                     if let Some(posted) = posted {
                         self.posted(posted, &mut work);
