@@ -68,6 +68,8 @@ fn check(input: &[u8]) {
         [scheme, user, before, after, rest]
             if ![user, before, after].iter().any(|part| part.contains('='))
                 && !scheme.is_empty()
+                // There it would be a part of the socket's path.
+                && !(scheme.starts_with("unix") && [user, before, after].iter().any(|part| part.contains('/')))
                 && scheme
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'+' || byte == b'-') =>
