@@ -124,11 +124,9 @@ impl Control {
             let where_ = (user, place.map(|place| place.conversation));
             wrapper::interaction(&workspace, where_, (url.as_deref(), &trigger), given)
         };
-        for chosen in payload["response_urls"]
-            .as_array_mut()
-            .into_iter()
-            .flatten()
-        {
+        // An index would put a null where there is no such key, and Bolt ends at one.
+        let chosen = payload.get_mut("response_urls");
+        for chosen in chosen.and_then(Value::as_array_mut).into_iter().flatten() {
             let channel = chosen["channel_id"].as_str().unwrap_or_default();
             let conversation = find_conversation(&mut lock(&self.core.workspace), user, channel)?;
             let place = Place {
