@@ -66,10 +66,10 @@ fn check(input: &[u8]) {
     let secret = match lines.as_slice() {
         // With a `=` it would be an option that has a value.
         [scheme, user, before, after, rest]
-            if ![user, before, after].iter().any(|part| part.contains('='))
+            if ![user, before, after]
+                .iter()
+                .any(|part| part.contains('=') || is_path(scheme, part))
                 && !scheme.is_empty()
-                // There it would be a part of the socket's path.
-                && !(scheme.starts_with("unix") && [user, before, after].iter().any(|part| part.contains('/')))
                 && scheme
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'+' || byte == b'-') =>
@@ -96,4 +96,9 @@ fn check(input: &[u8]) {
     if secret.is_some() {
         assert!(!shown.contains(PASSWORD), "{urls:?}: {shown}");
     }
+}
+
+/// Whether a part of a URL before its `@` would belong to a socket's path, and so be shown.
+fn is_path(scheme: &str, part: &str) -> bool {
+    scheme.starts_with("unix") && part.contains('/')
 }
