@@ -70,6 +70,14 @@ pub(crate) struct Ledger(Arc<Mutex<Entries>>);
 /// A moment in Slack's time: microseconds since 1970, as its `ts` has them.
 pub(crate) type Micros = u64;
 
+/// This moment by our own clock.
+pub(crate) fn micros_now() -> Micros {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    now.as_micros() as Micros
+}
+
 #[derive(Debug, Default)]
 struct Entries {
     /// With the moment up to which we had listened when it came: all from before it is safe, or in custody too.

@@ -9,7 +9,7 @@ mod filling;
 mod reader;
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use djangobot_slack::Frame;
 use djangobot_slack::history::History;
@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::activity::Activity;
-use super::custody::{Ledger, Micros, RETRIES};
+use super::custody::{Ledger, Micros, RETRIES, micros_now};
 use super::passage;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
@@ -432,11 +432,4 @@ fn between(from: Micros, until: Micros) -> Duration {
 fn now_of(history: &History) -> Micros {
     let slacks = history.slack_time();
     slacks.map_or_else(micros_now, |seconds| (seconds * 1e6) as Micros)
-}
-
-fn micros_now() -> Micros {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    now.as_micros() as Micros
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::custody::{Ledger, Micros};
+use super::custody::{Ledger, Micros, micros_now};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 
@@ -309,11 +309,6 @@ fn host_name() -> String {
             .take(64)
             .collect(),
     }
-}
-
-fn micros_now() -> Micros {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_micros() as Micros
 }
 
 /// A layer that takes messages from the host that has the lease, and from no other.
