@@ -38,6 +38,7 @@ mod projects;
 mod refusals;
 mod sending;
 mod sessions;
+mod state;
 mod stops;
 mod temporary;
 mod transports;

@@ -84,7 +84,8 @@ impl Findings {
 /// Looks at all there is to look at; fails where something would keep the bridge from its work.
 pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Failure> {
     let run = &args.run;
-    let settings = Settings::read(&run.target, &run.slack, &run.host).map_err(Failure::usage)?;
+    let mut settings =
+        Settings::read(&run.target, &run.slack, &run.host).map_err(Failure::usage)?;
     // Findings are the output; logs are for whoever asks for them.
     let log = run.host.files.log.log.as_deref().unwrap_or("error");
     terminal
@@ -102,7 +103,7 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
             ),
         ),
     }
-    look_at_state(&settings, &mut findings);
+    look_at_state(&mut settings, &mut findings);
     look_at_plugins(&settings, &mut findings).await;
     let mut lease = None;
     slack::look(&settings, &mut findings, &mut lease).await;
@@ -122,7 +123,10 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
     }
 }
 
-fn look_at_state(settings: &Settings, findings: &mut Findings) {
+fn look_at_state(settings: &mut Settings, findings: &mut Findings) {
+    if let Err(error) = settings.open_state() {
+        return findings.diagnostic("state", &error);
+    }
     let folder = settings.state_dir.display();
     match State::open(&settings.state_dir) {
         Ok(state) => match state.dead_letter_count() {

@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::address::ListenAddress;
 use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::state::folder::{self, FolderError};
 pub(crate) use misplaced::{Misplaced, Setting};
 pub(crate) use slack::{
     HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, Transport,
@@ -364,6 +365,13 @@ impl Settings {
             log_format: files.log.log_format.or(file.log_format),
             file: path,
         })
+    }
+
+    /// Opens the state folder, making it where it is missing: from here on, the settings name the one that is in use.
+    pub(crate) fn open_state(&mut self) -> Result<(), FolderError> {
+        self.state_dir = folder::open(&self.state_dir)?;
+        self.plugin_host.kept = self.state_dir.clone();
+        Ok(())
     }
 
     /// The config file, whether it is there or would be made.

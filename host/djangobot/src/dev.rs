@@ -20,6 +20,7 @@ use crate::config::{LayerSettings, Settings, Target, Transport};
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
 use crate::masking;
+use crate::state::folder;
 use crate::target::TargetError;
 use crate::telemetry::Terminal;
 use crate::{run, target};
@@ -49,7 +50,8 @@ pub(crate) async fn dev(
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
-    settings.state_dir = settings.state_dir.join("dev");
+    settings.open_state().map_err(Failure::failed)?;
+    settings.state_dir = folder::open(&settings.state_dir.join("dev")).map_err(Failure::failed)?;
     let plugins = plugins_of(&args.plugin, &settings)?;
 
     let options = Options {

@@ -70,7 +70,6 @@ impl Plugins {
         dev: Option<DevPlugins>,
     ) -> Result<Self, Failure> {
         let (state, kept) = (&settings.state_dir, &settings.plugin_host.kept);
-        std::fs::create_dir_all(state).map_err(Failure::plain)?;
         let host = PluginHost::new(Parts {
             engine: Engine::new().map_err(Failure::plain)?,
             compiler: Compiler::new(

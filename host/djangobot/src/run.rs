@@ -33,7 +33,8 @@ pub(crate) async fn run(
     terminal: Terminal,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
-    let settings = Settings::read(&args.target, &args.slack, &args.host).map_err(Failure::usage)?;
+    let mut settings =
+        Settings::read(&args.target, &args.slack, &args.host).map_err(Failure::usage)?;
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
@@ -44,6 +45,7 @@ pub(crate) async fn run(
         return Err(Failure::usage(lack));
     }
     let target = settings.layer.target().map_err(Failure::usage)?;
+    settings.open_state().map_err(Failure::failed)?;
     // A project's Python may take its time; nothing is under way yet, so a stop is a clean one.
     let opening = target::open(&settings.layer, &target);
     let Some(open) = cancel.run_until_cancelled(opening).await else {

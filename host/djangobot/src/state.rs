@@ -1,18 +1,26 @@
 //! What outlives the process: the state folder with its SQLite file, and the lock that keeps it ours.
 
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use djangobot_channels::Serializer;
+use djangobot_plugins::private;
 use miette::Diagnostic;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
 use crate::journal::Journal;
 use crate::masking;
+
+pub(crate) mod folder;
+mod waiting;
+
+#[cfg(test)]
+mod tests;
+
+use folder::FolderError;
 
 /// Each step brings the file from one version to the next; what has been released is never edited.
 const MIGRATIONS: &[&str] = &[
@@ -128,26 +136,30 @@ pub(crate) struct DeadLetter {
 /// Why the state can't be used.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum StateError {
-    #[error("the state folder {} can't be used: {reason}", path.display())]
-    #[diagnostic(help(
-        "choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"
-    ))]
-    Folder {
-        path: PathBuf,
-        reason: std::io::Error,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Folder(#[from] FolderError),
     #[error("another djangobot is running on the state folder {}", path.display())]
     #[diagnostic(help("stop it, or give this one a folder of its own with --state-dir"))]
     InUse { path: PathBuf },
     #[error("the state file {} can't be used: {reason}", path.display())]
-    #[diagnostic(help(
-        "is the disk full? If the file is damaged, move it away: a new one is made, and what waited in it is lost"
-    ))]
     Database {
         path: PathBuf,
         reason: rusqlite::Error,
+        #[help]
+        help: String,
     },
-    #[error("the state file {} is of a newer djangobot (version {found}, this one knows {known})", path.display())]
+    #[error("the state file {} is damaged ({reason}); {waiting}", path.display())]
+    #[diagnostic(help(
+        "{0} -readonly {1} .recover may show more of it; move the file away, with {1}-wal and {1}-shm, and a new one is made, without what waited in it",
+        "sqlite3", path.display()
+    ))]
+    Damaged {
+        path: PathBuf,
+        reason: rusqlite::Error,
+        waiting: String,
+    },
+    #[error("the state file {} is of a newer djangobot (version {found}, this one knows {known}); {waiting}", path.display())]
     #[diagnostic(help(
         "run the newer djangobot, or give this one a folder of its own with --state-dir"
     ))]
@@ -155,41 +167,57 @@ pub(crate) enum StateError {
         path: PathBuf,
         found: usize,
         known: usize,
+        waiting: String,
     },
+}
+
+impl StateError {
+    /// What SQLite says of the file at `path`, with the cure that fits.
+    fn of(path: &Path, reason: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::*;
+        let help = match reason.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => {
+                return Self::Damaged {
+                    path: path.to_owned(),
+                    waiting: waiting::describe(path),
+                    reason,
+                };
+            }
+            Some(DiskFull) => "make room on its disk; nothing in the file is lost".to_owned(),
+            Some(DatabaseBusy | DatabaseLocked) => {
+                "another program holds it; end that, and try again".to_owned()
+            }
+            _ => format!(
+                "{}. Is the disk full, or read-only? --state-dir names another folder for the state",
+                folder::owner_of(path)
+            ),
+        };
+        Self::Database {
+            path: path.to_owned(),
+            reason,
+            help,
+        }
+    }
 }
 
 impl State {
     /// Opens the state in `folder`, making both where they are missing. One process at a time.
     pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
-        let unusable = |reason| StateError::Folder {
-            path: folder.to_owned(),
-            reason,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(unusable)?;
-        let lock = File::create(folder.join("lock")).map_err(unusable)?;
+        let folder = folder::open(folder)?;
+        let path = folder.join("lock");
+        let unusable = |reason| FolderError::of(&path, reason);
+        let lock = private::open_file(&path).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StateError::InUse {
-                    path: folder.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
+            Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path: folder }),
+            Err(TryLockError::Error(reason)) => return Err(unusable(reason).into()),
         }
-        Self::with_lock(folder, Some(lock))
+        Self::with_lock(&folder, Some(lock))
     }
 
     /// Opens the state in `folder` beside a host that may be running on it: for commands that look at it.
     pub(crate) fn beside(folder: &Path) -> Result<Self, StateError> {
-        std::fs::metadata(folder).map_err(|reason| StateError::Folder {
-            path: folder.to_owned(),
-            reason,
-        })?;
-        Self::with_lock(folder, None)
+        Self::with_lock(&folder::find(folder)?, None)
     }
 
     fn with_lock(folder: &Path, lock: Option<File>) -> Result<Self, StateError> {
@@ -215,14 +243,9 @@ impl State {
         // In WAL mode, commits reach the disk itself only so.
         database
             .pragma_update(None, "synchronous", "FULL")
-            .map_err(|reason| StateError::Database {
-                path: path.clone(),
-                reason,
-            })?;
-        let journal = Journal::start(database, path).map_err(|reason| StateError::Folder {
-            path: path.clone(),
-            reason,
-        })?;
+            .map_err(|reason| StateError::of(path, reason))?;
+        let journal =
+            Journal::start(database, path).map_err(|reason| FolderError::of(path, reason))?;
         Ok(self.inner.journal.get_or_init(|| journal).clone())
     }
 
@@ -320,10 +343,7 @@ impl State {
             .database
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        work(&database).map_err(|reason| StateError::Database {
-            path: self.inner.path.clone(),
-            reason,
-        })
+        work(&database).map_err(|reason| StateError::of(&self.inner.path, reason))
     }
 }
 
@@ -393,17 +413,9 @@ pub(crate) fn put_fact(database: &Connection, key: &str, value: &[u8]) -> rusqli
 }
 
 fn open_database(path: &Path) -> Result<Connection, StateError> {
-    let broken = |reason| StateError::Database {
-        path: path.to_owned(),
-        reason,
-    };
-    // Messages and rotating tokens lie in it; SQLite gives the files beside it the same rights. Where it can't be made,
-    // SQLite says so.
-    let _ = File::options()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path);
+    let broken = |reason| StateError::of(path, reason);
+    // Messages and rotating tokens lie in it; SQLite gives the files beside it the same mode, and follows no links there.
+    private::open_file(path).map_err(|reason| FolderError::of(path, reason))?;
     let mut database = Connection::open(path).map_err(broken)?;
     database
         .busy_timeout(Duration::from_secs(5))
@@ -422,6 +434,7 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
             path: path.to_owned(),
             found: version,
             known: MIGRATIONS.len(),
+            waiting: waiting::describe(path),
         });
     }
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
@@ -433,83 +446,4 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
         migration.commit().map_err(broken)?;
     }
     Ok(database)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn facts_and_the_host_id_outlive_the_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path()).unwrap();
-        let id = state.host_id().unwrap();
-        state.set_fact("k", b"v").unwrap();
-        drop(state);
-        let state = State::open(folder.path()).unwrap();
-        assert_eq!(state.host_id().unwrap(), id);
-        assert_eq!(state.fact("k").unwrap().as_deref(), Some(&b"v"[..]));
-    }
-
-    #[test]
-    fn what_is_kept_is_for_its_owner_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("state");
-        State::open(&folder).unwrap().set_fact("k", b"v").unwrap();
-        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&folder), 0o700);
-        assert_eq!(mode(&folder.join("state.db")), 0o600);
-    }
-
-    #[test]
-    fn one_host_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = State::open(folder.path()).unwrap();
-        assert!(matches!(
-            State::open(folder.path()),
-            Err(StateError::InUse { .. })
-        ));
-    }
-
-    #[test]
-    fn a_newer_or_damaged_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(State::open(folder.path()).unwrap());
-        let path = folder.path().join("state.db");
-        Connection::open(&path)
-            .unwrap()
-            .pragma_update(None, "user_version", 99)
-            .unwrap();
-        assert!(matches!(
-            State::open(folder.path()),
-            Err(StateError::Newer { found: 99, .. })
-        ));
-        std::fs::write(&path, b"not a database, by far not one at all").unwrap();
-        for more in ["state.db-wal", "state.db-shm"] {
-            let _ = std::fs::remove_file(folder.path().join(more));
-        }
-        assert!(matches!(
-            State::open(folder.path()),
-            Err(StateError::Database { .. })
-        ));
-    }
-
-    #[test]
-    fn dead_letters_are_kept_and_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path()).unwrap();
-        let letter = DeadLetter::new("slack.send", "no_text", "It has no text.", b"{}");
-        assert_eq!(state.bury(&letter).unwrap(), 1);
-        assert_eq!(state.bury(&letter).unwrap(), 2);
-        assert_eq!(state.dead_letter_count().unwrap(), 2);
-        let beside = State::beside(folder.path()).unwrap();
-        beside.unbury(1).unwrap();
-        assert!(state.dead_letter(1).unwrap().is_none());
-        let left = state.dead_letters().unwrap();
-        assert_eq!(
-            (left.len(), left[0].id, left[0].error.as_str()),
-            (1, 2, "no_text")
-        );
-    }
 }

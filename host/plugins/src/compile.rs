@@ -14,6 +14,7 @@ use wasmtime::component::Component;
 
 use crate::digest::Digest;
 use crate::engine::{self, Engine};
+use crate::private;
 
 /// The subcommand that the child is started with: `compile-plugin COMPONENT OUT`.
 pub const SUBCOMMAND: &str = "compile-plugin";
@@ -93,7 +94,7 @@ impl Compiler {
             path: path.to_owned(),
             reason,
         };
-        std::fs::create_dir_all(&self.cache).map_err(unusable)?;
+        private::make_folder(&self.cache).map_err(unusable)?;
         // Beside its final name, so that renaming is one step, and removed however this ends.
         let unfinished = tempfile::Builder::new()
             .prefix("compiling-")

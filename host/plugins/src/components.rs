@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::file;
+use crate::private;
 
 /// The folder. Cheap to make; its files are made with the first component.
 #[derive(Clone, Debug)]
@@ -72,8 +72,8 @@ impl Components {
             path: path.clone(),
             reason,
         };
-        std::fs::create_dir_all(&self.folder).map_err(unwritten)?;
-        file::replace(&path, component).map_err(unwritten)?;
+        private::make_folder(&self.folder).map_err(unwritten)?;
+        private::replace(&path, component).map_err(unwritten)?;
         Ok(digest)
     }
 

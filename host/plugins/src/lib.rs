@@ -25,6 +25,7 @@ pub mod manifest;
 mod meter;
 mod pipeline;
 mod plugin;
+pub mod private;
 pub mod recipe;
 pub mod roster;
 pub mod schema;

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::private;
+
 mod checkpoint;
 mod scratch;
 
@@ -117,6 +119,7 @@ impl Store {
                 path.display()
             ))
         };
+        private::open_file(path).map_err(|error| at(error.to_string()))?;
         let database = Connection::open(path).map_err(|error| at(error.to_string()))?;
         let store = Self::over(database).map_err(|error| at(error.to_string()))?;
         store.shelves().checkpointer = Some(Checkpointer::start(path).map_err(at)?);

@@ -4,7 +4,6 @@
 //! again, and it is known then; and what a lookup in Slack's history finds is known as a message of its own.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use djangobot_channels::{Delivery, Wire};
+use djangobot_plugins::private;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -223,7 +223,7 @@ impl Outbox {
         let shared = &self.shared;
         if shared.messages.load(Ordering::Relaxed) == 0
             && !shared.is_complete.load(Ordering::Relaxed)
-            && File::create(&shared.complete).is_ok()
+            && private::open_file(&shared.complete).is_ok()
         {
             shared.is_complete.store(true, Ordering::Relaxed);
         }

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::shown::plain;
 use crate::failure::Failure;
+use crate::state::folder::FolderError;
 use crate::telemetry::Terminal;
 
 /// What stops a command, with its cure. Started wrongly: exit code 2; gone wrong: 1.
@@ -94,6 +95,9 @@ pub(super) enum PluginError {
     },
     #[error("{} is no folder of the Rust SDK: there is no package djangobot-plugin in it", .0.display())]
     NoSdk(PathBuf),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    State(FolderError),
     /// From below, with all that is to be said.
     #[error("{0}")]
     Below(String),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use djangobot_plugins::private;
 use djangobot_plugins::source::ObtainError;
 use djangobot_plugins::{Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source};
 
@@ -11,7 +12,7 @@ use super::shown::line;
 use crate::cli::{FilesArgs, HostArgs, LogFormat, SlackArgs, TargetArgs};
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::state::State;
+use crate::state::{State, folder};
 use crate::telemetry::Terminal;
 
 /// The files of one host.
@@ -31,12 +32,15 @@ impl Place {
     /// Finds them as `run` would, and starts logging.
     pub(super) fn open(files: &FilesArgs, terminal: &Terminal) -> Result<Self, Failure> {
         let host = HostArgs::of(files);
-        let settings = Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host)
+        let mut settings = Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host)
             .map_err(Failure::usage)?;
         let format = settings.log_format.or(Some(LogFormat::Human));
         terminal
             .start_logs(&settings.log, format)
             .map_err(Failure::usage)?;
+        if settings.state_dir.exists() {
+            settings.open_state().map_err(Failure::failed)?;
+        }
         let config = settings.config_file().to_owned();
         Ok(Self {
             lock: Lock::beside(&config),
@@ -80,13 +84,14 @@ impl Place {
 
     /// Waits until no other command changes the files, and keeps others from it.
     pub(super) fn turn(&self) -> Result<Turn, PluginError> {
-        let folder = self.state.join("plugins");
+        let state = folder::open(&self.state).map_err(PluginError::State)?;
+        let folder = state.join("plugins");
         let unwritten = |reason| PluginError::Unwritten {
             path: folder.clone(),
             reason,
         };
-        std::fs::create_dir_all(&folder).map_err(unwritten)?;
-        let file = File::create(folder.join("lock")).map_err(unwritten)?;
+        private::make_folder(&folder).map_err(unwritten)?;
+        let file = private::open_file(&folder.join("lock")).map_err(unwritten)?;
         file.lock().map_err(unwritten)?;
         Ok(Turn(file))
     }

@@ -21,6 +21,7 @@ use super::shown::{line, plain, print};
 use crate::bridge::DEFAULT_METHOD;
 use crate::cli::TestArgs;
 use crate::failure::Failure;
+use crate::state::folder;
 use crate::team::Team;
 use crate::telemetry::Terminal;
 
@@ -157,7 +158,9 @@ async fn load(
         engine: Engine::new().map_err(PluginError::below)?,
         compiler: Compiler::new(
             std::env::current_exe().map_err(PluginError::below)?,
-            place.state.join("cache"),
+            folder::open(&place.state)
+                .map_err(PluginError::State)?
+                .join("cache"),
         ),
         roster: Arc::new(team),
         store: Store::in_memory().map_err(PluginError::below)?,
