@@ -1,10 +1,13 @@
 //! Calls that fail however often they are tried: each has its outcome, and what is behind it goes.
 
+use std::time::{Duration, Instant};
+
 use djangobot_tests::eventually;
-use local_slack::Answer;
-use serde_json::json;
+use local_slack::{Answer, OAuth};
+use serde_json::{Value, json};
 
 use super::World;
+use crate::app::App;
 use crate::bridge::Bridge;
 
 /// So without end.
@@ -180,4 +183,172 @@ async fn a_retry_after_of_0_is_no_hot_loop() {
             "{method}: {pauses:?}"
         );
     }
+}
+
+/// Sends a message, and what is to follow it in its conversation; the channels on which the outcomes come.
+async fn both(app: &mut App, first: Value, behind: Value) -> (String, String) {
+    let mut replies = Vec::new();
+    for message in [first, behind] {
+        let reply = app.new_channel().await;
+        let mut message = message;
+        message["reply_channel"] = reply.as_str().into();
+        app.send("slack.send", &message).await;
+        replies.push(reply);
+    }
+    (replies.remove(0), replies.remove(0))
+}
+
+#[tokio::test]
+async fn names_in_a_list_that_never_comes_have_an_outcome_and_what_is_behind_them_goes() {
+    let world = World::new().await;
+    let _bridge = hasty(&world, 4).await;
+    for list in ["users.list", "conversations.list"] {
+        world.control.answer(list, broken(500, ""));
+    }
+    let mut app = world.app();
+    // What sees the list fail is told of that within a minute and a half, which is too late.
+    let (began, soon) = (Instant::now(), Duration::from_secs(60));
+    for (message, error) in [
+        // What looks like an id is for Slack to judge.
+        (
+            json!({"method": "chat.postEphemeral", "channel": "general", "user": "nobody", "text": "hi"}),
+            "user_not_found",
+        ),
+        (
+            json!({"method": "chat.postEphemeral", "channel": "general", "user": "UNOBODY", "text": "hi"}),
+            "user_not_in_channel",
+        ),
+    ] {
+        let behind = json!({"text": "behind it", "channel": "general"});
+        let (first, behind) = both(&mut app, message.clone(), behind).await;
+        let told = app.next(&first).await;
+        assert_eq!(
+            (&told["type"], &told["error"]),
+            (&json!("slack.failed"), &json!(error)),
+            "{message}: {told}"
+        );
+        assert_eq!(app.next(&behind).await["type"], "slack.sent", "{message}");
+    }
+    let message =
+        json!({"method": "chat.update", "channel": "nowhere", "ts": "1.000001", "text": "x"});
+    let (first, _) = both(&mut app, message, json!({"text": "another"})).await;
+    let told = app.next(&first).await;
+    assert_eq!(told["error"], "channel_not_found", "{told}");
+    assert!(
+        told["detail"].as_str().unwrap().contains("is not whole"),
+        "{told}"
+    );
+    assert!(began.elapsed() < soon, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_direct_message_that_can_not_be_opened_has_an_outcome_and_what_is_behind_it_goes() {
+    let world = World::new().await;
+    let _bridge = hasty(&world, 4).await;
+    world.control.answer("conversations.open", broken(500, ""));
+    let mut app = world.app();
+    let message = |text: &str| json!({"text": text, "channel": "@carol"});
+    let (first, behind) = both(&mut app, message("first"), message("behind it")).await;
+    let told = app.next(&first).await;
+    assert_eq!(
+        (&told["type"], &told["error"]),
+        (&json!("slack.failed"), &json!("http_status")),
+        "{told}"
+    );
+    world.control.clear_answers();
+    let told = app.next(&behind).await;
+    assert_eq!(told["type"], "slack.sent", "{told}");
+}
+
+#[tokio::test]
+async fn a_lookup_that_fails_for_ever_ends_and_what_is_behind_it_goes() {
+    let world = World::new().await;
+    let _bridge = hasty(&world, 4).await;
+    world
+        .control
+        .answer("conversations.history", broken(500, ""));
+    let mut app = world.app();
+    for perform in [true, false] {
+        let cut = Answer {
+            hang_up: true,
+            perform,
+            ..Answer::default()
+        };
+        world.control.answer("chat.postMessage", cut);
+        let message = |text: &str| json!({"text": text, "channel": "random"});
+        let (first, behind) = both(&mut app, message("first"), message("behind it")).await;
+        let told = app.next(&first).await;
+        assert_eq!(
+            (&told["type"], &told["error"]),
+            (&json!("slack.failed"), &json!("interrupted")),
+            "{told}"
+        );
+        let detail = told["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("can't be looked up") && detail.contains("conversations.history"),
+            "{detail}"
+        );
+        assert_eq!(app.next(&behind).await["type"], "slack.sent");
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_goes_on_while_slack_is_away_and_the_message_is_posted_when_it_is_back() {
+    let world = World::new().await;
+    let bridge = world.bridge().await;
+    world.control.answer("*", broken(500, ""));
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    let message = json!({"text": "late", "reply_channel": reply});
+    app.send("slack.send", &message).await;
+    // For longer than a lookup waits where Slack limits it.
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    assert!(bridge.logs("was given up").is_empty());
+    assert!(app.left(&reply).is_empty());
+    world.control.clear_answers();
+    let told = app.next(&reply).await;
+    assert_eq!(told["type"], "slack.sent", "{told}");
+    assert_eq!(world.texts("general").await, ["late"]);
+}
+
+#[tokio::test]
+async fn a_token_that_can_not_be_renewed_holds_a_message_no_longer_than_the_config_allows() {
+    const LIMIT: u32 = 20;
+    let world = World::new().await;
+    let path = world.folder.path().join("djangobot.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    let oauth = OAuth::default();
+    let rotation = format!(
+        "{toml}\n[slack]\nsend-timeout = {LIMIT}\nclient-id = {:?}\nclient-secret = {:?}\nrefresh-token = {:?}\n",
+        oauth.client_id, oauth.client_secret, oauth.refresh_token
+    );
+    std::fs::write(&path, rotation).unwrap();
+    let bridge = world.bridge().await;
+    let refreshed = async |times: usize| {
+        eventually("the token is refreshed", async || {
+            (bridge.logs("token was refreshed").len() >= times).then_some(())
+        })
+        .await;
+    };
+    refreshed(1).await;
+    world.control.answer("oauth.v2.access", broken(500, ""));
+    world.control.expire_tokens();
+    let mut app = world.app();
+    let message = |text: &str| json!({"text": text});
+    let (first, behind) = both(&mut app, message("first"), message("behind it")).await;
+    let began = Instant::now();
+    let told = app.next(&first).await;
+    let (took, limit) = (began.elapsed(), Duration::from_secs(LIMIT.into()));
+    assert_eq!(
+        (&told["type"], &told["error"]),
+        (&json!("slack.failed"), &json!("token_expired")),
+        "{told}"
+    );
+    assert!(took < limit * 7 / 4, "{took:?}");
+    world.control.clear_answers();
+    // It may have its outcome before the next refresh is tried.
+    app.next(&behind).await;
+    refreshed(2).await;
+    let (last, _) = both(&mut app, message("at last"), message("and then")).await;
+    assert_eq!(app.next(&last).await["type"], "slack.sent");
 }

@@ -276,7 +276,7 @@ impl Post {
     ) -> Result<(), Unsent> {
         if self.api.token_version() == seen {
             let renewed = renewed(error, self.rotation.as_ref(), seen);
-            let renewed = tokio::time::timeout(self.send_timeout, renewed);
+            let renewed = tokio::time::timeout(patience.left(), renewed);
             if let Ok(false) = self.wait(renewed).await? {
                 return Err(Unsent::Barred(refused(error)));
             }

@@ -1,7 +1,7 @@
 //! Names and ids of conversations and users, as an app wrote them, become Slack's ids. Before a name is refused, Slack is
 //! asked for its list.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use djangobot_slack::Roster;
 use djangobot_slack::method::{self, Method};
@@ -47,7 +47,10 @@ impl Post {
                 if !is_certain(id) {
                     let look = |roster: &Roster| known(roster, &destination);
                     let wait = self.roster.patience();
-                    if let Search::Found(id) = self.search(List::Conversations, wait, look).await? {
+                    if let Search::Found(id) = self
+                        .search(List::Conversations, wait, look, patience)
+                        .await?
+                    {
                         return Ok(id);
                     }
                 }
@@ -57,9 +60,9 @@ impl Post {
                     false => Ok(id.clone()),
                 }
             }
-            Destination::Name(name) => self.find_channel(name, method).await,
+            Destination::Name(name) => self.find_channel(name, method, patience).await,
             Destination::Handle(_) => {
-                let user = self.find_user(named).await?;
+                let user = self.find_user(named, patience).await?;
                 match known(self.roster.roster(), &Destination::User(user.clone())) {
                     Some(im) => Ok(im),
                     None => self.open(&user, patience).await,
@@ -69,17 +72,23 @@ impl Post {
     }
 
     /// The id of the user whom an app named.
-    pub(crate) async fn find_user(&self, named: &str) -> Result<String, Unsent> {
+    pub(crate) async fn find_user(
+        &self,
+        named: &str,
+        patience: &mut Patience,
+    ) -> Result<String, Unsent> {
         match Destination::read(named) {
             Destination::User(id) => Ok(id),
             Destination::Either(text) => {
                 let roster = self.roster.roster();
                 match (is_certain(&text), roster.user(&text)) {
                     (true, _) | (false, Some(_)) => Ok(text),
-                    (false, None) => self.find_by_handle(&text).await,
+                    (false, None) => self.find_by_handle(&text, patience).await,
                 }
             }
-            Destination::Name(name) | Destination::Handle(name) => self.find_by_handle(&name).await,
+            Destination::Name(name) | Destination::Handle(name) => {
+                self.find_by_handle(&name, patience).await
+            }
             Destination::Conversation(id) => Err(Refusal::new(
                 "user_not_found",
                 format!("{id} is the id of a conversation, and not of a user."),
@@ -88,13 +97,19 @@ impl Post {
         }
     }
 
-    async fn find_channel(&self, name: &str, method: &Method) -> Result<String, Unsent> {
+    async fn find_channel(
+        &self,
+        name: &str,
+        method: &Method,
+        patience: &mut Patience,
+    ) -> Result<String, Unsent> {
         let (takes_names, wait) = match takes_names(method) {
             true => (true, self.roster.patience()),
             false => (false, LIST_WAIT),
         };
         let look = |roster: &Roster| roster.find_conversation(name);
-        let why = match self.search(List::Conversations, wait, look).await? {
+        let searched = self.search(List::Conversations, wait, look, patience);
+        let why = match searched.await? {
             Search::Found(found) => return Ok(found.id().to_owned()),
             Search::Absent => None,
             Search::Unlisted(why) => Some(why),
@@ -126,9 +141,14 @@ impl Post {
         }
     }
 
-    async fn find_by_handle(&self, handle: &str) -> Result<String, Unsent> {
+    async fn find_by_handle(
+        &self,
+        handle: &str,
+        patience: &mut Patience,
+    ) -> Result<String, Unsent> {
         let look = |roster: &Roster| roster.user(handle).or_else(|| roster.find_user(handle));
-        let why = match self.search(List::Users, LIST_WAIT, look).await? {
+        let searched = self.search(List::Users, LIST_WAIT, look, patience);
+        let why = match searched.await? {
             Search::Found(user) => return Ok(user.id().to_owned()),
             Search::Absent => None,
             Search::Unlisted(why) => Some(why),
@@ -161,14 +181,15 @@ impl Post {
         Err(Refusal::new("user_not_found", detail).into())
     }
 
-    /// Searches the roster, for no longer than `wait`.
+    /// Searches the roster, for no longer than `wait` and than the message may still take.
     async fn search<T>(
         &self,
         list: List,
         wait: Duration,
         look: impl Fn(&Roster) -> Option<T>,
+        patience: &mut Patience,
     ) -> Result<Search<T>, Unsent> {
-        let wait = wait.min(self.send_timeout);
+        let (began, wait) = (Instant::now(), wait.min(patience.rest()));
         let search = tokio::time::timeout(wait, self.roster.search(list, look));
         let mut search = std::pin::pin!(search);
         let soon = tokio::time::timeout(SLOW, &mut search);
@@ -183,8 +204,9 @@ impl Post {
                 self.wait(search).await?
             }
         };
+        patience.waited(began);
         Ok(searched.unwrap_or_else(|_| {
-            let seconds = wait.as_secs();
+            let seconds = began.elapsed().as_secs();
             Search::Unlisted(format!("it has not come within {seconds} s"))
         }))
     }

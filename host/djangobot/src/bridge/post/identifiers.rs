@@ -30,7 +30,7 @@ impl Post {
             for named in named {
                 ids.push(match is_conversation {
                     true => self.find_conversation(named, method, patience).await?,
-                    false => self.find_user(named).await?,
+                    false => self.find_user(named, patience).await?,
                 });
             }
             *value = ids.join(",").into();

@@ -20,9 +20,19 @@ const PAGES: usize = 50;
 const PAGES_WITHOUT_TIME: usize = 5;
 /// What was posted a moment ago may not be in the history yet, so that this much later it is looked at again.
 const LAG: Duration = Duration::from_secs(2);
-/// How long a lookup may wait for its turns, while its conversation waits for it: where Slack lets an app read history
-/// once a minute, for one.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// How long a lookup may wait for its turns in all, while its conversation waits for it: where Slack lets an app read
+/// history once a minute, for one.
+const TURNS: Duration = Duration::from_secs(75);
+/// How long a lookup may take where the message's own time is over: its last call may have had its effect.
+const LAST: Duration = Duration::from_secs(60);
+
+/// How long a lookup goes on.
+struct Bounds {
+    /// What is left of [`TURNS`].
+    turns: Duration,
+    /// No page is asked for later.
+    until: Instant,
+}
 
 /// Why nobody can say whether it is there.
 pub(super) enum Blind {
@@ -51,17 +61,22 @@ impl Post {
         (since, is_faint): (f64, bool),
         patience: &mut Patience,
     ) -> Result<Option<Value>, Blind> {
-        let until = Instant::now() + PATIENCE;
+        let mut bounds = Bounds {
+            turns: TURNS,
+            until: Instant::now() + patience.rest().max(LAST),
+        };
         // Where looking twice takes minutes, once must do, a little later.
         let looks_once = self.pacer.history_every().is_some_and(|every| every > LAG);
         if !looks_once {
-            let found = self.look_once(call, record, since, until, patience).await?;
+            let looked = self.look_once(call, record, since, &mut bounds, patience);
+            let found = looked.await?;
             if found.is_some() || is_faint {
                 return Ok(found);
             }
         }
         self.wait(tokio::time::sleep(LAG)).await?;
-        self.look_once(call, record, since, until, patience).await
+        self.look_once(call, record, since, &mut bounds, patience)
+            .await
     }
 
     async fn look_once(
@@ -69,7 +84,7 @@ impl Post {
         call: &Call,
         record: &Record,
         since: f64,
-        until: Instant,
+        bounds: &mut Bounds,
         patience: &mut Patience,
     ) -> Result<Option<Value>, Blind> {
         let mut arguments = Map::from_iter([
@@ -92,7 +107,7 @@ impl Post {
         };
         let me = self.team.me();
         for _ in 0..pages {
-            let page = match self.page(method, &arguments, until, patience).await {
+            let page = match self.page(method, &arguments, bounds, patience).await {
                 Ok(page) => page,
                 // There is no such thread, so that nothing is in it.
                 Err(Blind::Refused(refusal)) if refusal.error == "thread_not_found" => {
@@ -138,20 +153,25 @@ impl Post {
         )))
     }
 
-    /// One page; what may work later is tried for as long as that makes sense, but the turn for a call has to come by
-    /// `until`.
+    /// One page, within `bounds`; what may work later is tried for as long as the message may take.
     async fn page(
         &self,
         method: &str,
         arguments: &Map<String, Value>,
-        until: Instant,
+        bounds: &mut Bounds,
         patience: &mut Patience,
     ) -> Result<Value, Blind> {
         loop {
-            if Instant::now() + self.pacer.wait(method, None) > until {
+            if self.pacer.wait(method, None) > bounds.turns {
                 return Err(Blind::Refused(self.limited_history(method)));
             }
+            // Pages that come, but slowly, are no failures: they end here.
+            if Instant::now() > bounds.until {
+                return Err(patience.timed_out().into());
+            }
+            let waits = Instant::now();
             self.turn(method, None, patience).await?;
+            bounds.turns = bounds.turns.saturating_sub(waits.elapsed());
             let seen = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
                 Ok(page) => return Ok(page),

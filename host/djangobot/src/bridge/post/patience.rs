@@ -22,6 +22,8 @@ const REMINDER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Patience {
     limit: Duration,
+    /// What it waited before its clock started, for Slack's lists.
+    waited: Duration,
     backoff: Backoff,
     since: Option<Instant>,
     tries: u32,
@@ -34,6 +36,7 @@ impl Patience {
     pub(crate) fn new(limit: Duration) -> Self {
         Self {
             limit,
+            waited: Duration::ZERO,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
             since: None,
             tries: 0,
@@ -43,9 +46,26 @@ impl Patience {
     }
 
     /// Starts the clock, if it does not run yet, and gives what is left.
-    fn left(&mut self) -> Duration {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        self.limit.saturating_sub(since.elapsed())
+    pub(super) fn left(&mut self) -> Duration {
+        self.since.get_or_insert_with(Instant::now);
+        self.rest()
+    }
+
+    /// What is left, whether the clock runs or not.
+    pub(super) fn rest(&self) -> Duration {
+        self.limit.saturating_sub(self.took())
+    }
+
+    /// Whether the clock runs, and nothing is left.
+    fn is_over(&self) -> bool {
+        self.since.is_some() && self.rest().is_zero()
+    }
+
+    /// Counts what was waited for one of Slack's lists since `began`.
+    pub(super) fn waited(&mut self, began: Instant) {
+        if self.since.is_none() {
+            self.waited += began.elapsed();
+        }
     }
 
     /// Notes a failure; what is to be waited before the next try, or `None` where there is none.
@@ -58,7 +78,8 @@ impl Patience {
     }
 
     fn took(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+        let running = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.waited + running
     }
 
     /// Whether a call that fails by itself has been tried enough.
@@ -73,6 +94,11 @@ impl Patience {
             self.spoken = Some(Instant::now());
         }
         is_due
+    }
+
+    /// The outcome of a message whose time is over.
+    pub(super) fn timed_out(&self) -> Unsent {
+        self.exhausted("that is what send-timeout below [slack] allows")
     }
 
     /// The outcome of a message that is not tried any more.
@@ -108,7 +134,7 @@ impl Post {
             if self.wait(came).await?.is_ok() {
                 return Ok(());
             }
-            if patience.since.is_some() && patience.left().is_zero() {
+            if patience.is_over() {
                 let limit = patience.limit.as_secs();
                 let why = format!(
                     "Slack lets {method} not be called again before {limit} s are over, which is what send-timeout below [slack] allows"
@@ -135,7 +161,7 @@ impl Post {
     ) -> Result<(), Unsent> {
         let (method, channel) = (&*error.method, error.channel.as_deref());
         let Some(pause) = patience.failed(error) else {
-            return Err(patience.exhausted("that is what send-timeout below [slack] allows"));
+            return Err(patience.timed_out());
         };
         if patience.is_enough_alone() && self.fails_alone(error).await {
             return Err(patience.exhausted("other calls of Slack succeed meanwhile"));
@@ -214,6 +240,22 @@ mod tests {
         }
         patience.failed(&error());
         assert!(patience.is_enough_alone());
+    }
+
+    #[test]
+    fn waiting_for_a_list_counts_once() {
+        let began = Instant::now() - Duration::from_secs(30);
+        let mut patience = Patience::new(Duration::from_secs(100));
+        patience.waited(began);
+        assert!(!patience.is_over() && patience.rest() <= Duration::from_secs(70));
+        assert!(patience.left() > Duration::from_secs(60));
+        // The clock runs, and counts by itself.
+        patience.waited(began);
+        assert!(patience.rest() > Duration::from_secs(60));
+        let mut patience = Patience::new(Duration::from_secs(20));
+        patience.waited(began);
+        assert_eq!(patience.failed(&error()), None);
+        assert!(patience.is_over());
     }
 
     #[test]
