@@ -30,7 +30,9 @@ mod tokens;
 /// Ways for the fuzz targets to what has no other way in; no part of the interface.
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::bridge::fuzzing::{Asked, answer, channel_of, destination, request};
+    pub use crate::bridge::fuzzing::{
+        Asked, answer, channel_of, destination, events_of_history, merged_with_history, request,
+    };
     pub use crate::config::fuzzing::config;
 }
 

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use djangobot_event::Event;
 
+use crate::history::{self, Gap};
+use crate::roster::ConversationKind;
 use crate::socket_mode::message::{self, Message};
 use crate::transport::{BadFrame, Origin};
 use crate::{envelope, rtm};
@@ -58,4 +60,14 @@ pub fn envelope_id(frame: &[u8]) -> Option<String> {
 /// Whether a frame of RTM is for the connection alone.
 pub fn is_own(event: &Event) -> bool {
     matches!(rtm::meaning(event), rtm::Meaning::Ours)
+}
+
+/// What an answer of `conversations.history` says of a gap, and the threads that it names; `None` where it is none.
+pub fn messages_of_history(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<String>)> {
+    history::fuzzed_messages(page, gap)
+}
+
+/// The conversations that an answer of `users.conversations` lists; `None` where it is none.
+pub fn conversations_of_list(page: &[u8]) -> Option<Vec<(String, ConversationKind)>> {
+    history::fuzzed_conversations(page)
 }

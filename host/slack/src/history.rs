@@ -2,7 +2,11 @@
 //!
 //! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
 
-use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use djangobot_event::Event;
 use serde::Deserialize;
@@ -13,6 +17,7 @@ use crate::{
     pacing::Pacer,
     reading,
     roster::ConversationKind,
+    ts,
 };
 
 /// Messages, or conversations, in a page: what Slack recommends at most.
@@ -89,6 +94,67 @@ struct Messages {
     response_metadata: Option<Metadata>,
 }
 
+impl Messages {
+    /// Gives `each` the messages of a page, of its first `most` entries; how many entries these were, and where the next
+    /// page is. What is no message, or has no time, costs itself.
+    fn read(self, most: usize, each: &mut impl FnMut(Event, Ts)) -> (usize, Option<String>) {
+        let mut read = 0;
+        for raw in self.messages.into_iter().take(most) {
+            read += 1;
+            if let Ok(message) = Event::parse(raw.get().to_owned())
+                && message.text("/type").is_none_or(|it| it == "message")
+                && let Some(ts) = message.text("/ts")
+                && ts::micros(&ts).is_some()
+            {
+                let ts = Ts(ts.into_owned());
+                each(message, ts);
+            }
+        }
+        let cursor = self.response_metadata.and_then(|it| it.next_cursor);
+        (read, cursor)
+    }
+}
+
+/// What was found of a gap so far.
+struct Found<'a> {
+    gap: &'a Gap<'a>,
+    said: ByTime,
+    /// Threads in which something may have been said within the gap, by their first messages.
+    threads: BTreeSet<Ts>,
+}
+
+impl<'a> Found<'a> {
+    fn new(gap: &'a Gap<'a>) -> Self {
+        Self {
+            gap,
+            said: ByTime::new(),
+            threads: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in a message of the conversation's history.
+    fn message(&mut self, message: Event, ts: Ts) {
+        if begins_thread(&message, &ts, self.gap) {
+            self.threads.insert(ts.clone());
+        }
+        self.reply(message, ts);
+    }
+
+    /// Takes in a message of a thread.
+    fn reply(&mut self, message: Event, ts: Ts) {
+        if self.gap.has(&ts) {
+            self.said.insert(ts, message);
+        }
+    }
+
+    /// All of them as RTM would have sent them, oldest first.
+    fn messages(self) -> Vec<Event> {
+        let said = self.said.into_iter();
+        said.filter_map(|(ts, message)| as_sent(message, self.gap.channel, &ts))
+            .collect()
+    }
+}
+
 /// A page that was read: whether there is another one, and if so how many messages this one had; an empty one counts too.
 enum Page {
     Last,
@@ -152,16 +218,14 @@ impl History {
     /// # Errors
     /// A [`HistoryError`]; what was read before it is lost.
     pub async fn fill(&self, gap: &Gap<'_>) -> Result<Filled, HistoryError> {
-        let mut said = ByTime::new();
-        let mut threads = Vec::new();
+        let mut found = Found::new(gap);
         let mut args = arguments(gap.channel, gap.after);
         if let Some(until) = gap.until {
             args.insert("latest".into(), until.into());
         }
         let mut is_whole = self
             .pages(HISTORY, args, gap.at_most, |message, ts| {
-                threads.extend(thread_of(&message, &ts, gap));
-                said.insert(ts, message);
+                found.message(message, ts);
             })
             .await?;
         if let Some(since) = gap.threads_since
@@ -173,8 +237,7 @@ impl History {
             let mut left = gap.at_most;
             // Where Slack limits the calls, they are for what was said.
             while left > 0 && !self.is_slow() {
-                let mut looked =
-                    |message: Event, ts: Ts| threads.extend(thread_of(&message, &ts, gap));
+                let mut looked = |message: Event, ts: Ts| found.message(message, ts);
                 match self.page(HISTORY, &mut args, left, &mut looked).await? {
                     Page::Last => break,
                     Page::More(read) => left = left.saturating_sub(read),
@@ -182,26 +245,23 @@ impl History {
             }
             is_whole &= left > 0;
         }
-        for thread in threads {
+        for thread in std::mem::take(&mut found.threads) {
             let mut args = arguments(gap.channel, gap.after);
-            args.insert("ts".into(), thread.as_str().into());
+            args.insert("ts".into(), thread.0.as_str().into());
             if let Some(until) = gap.until {
                 args.insert("latest".into(), until.into());
             }
-            let left = gap.at_most.saturating_sub(said.len());
+            let left = gap.at_most.saturating_sub(found.said.len());
             // The thread's first message leads its first page, wherever the gap is.
             is_whole &= self
                 .pages(REPLIES, args, left.saturating_add(1), |message, ts| {
-                    if ts.0 != thread && gap.has(&ts) {
-                        said.insert(ts, message);
+                    if ts != thread {
+                        found.reply(message, ts);
                     }
                 })
                 .await?;
         }
-        let messages = said
-            .into_iter()
-            .filter_map(|(ts, message)| as_sent(message, gap.channel, &ts))
-            .collect();
+        let messages = found.messages();
         Ok(Filled { messages, is_whole })
     }
 
@@ -249,17 +309,7 @@ impl History {
     ) -> Result<Page, HistoryError> {
         args.insert("limit".into(), PAGE.min(most).into());
         let page: Messages = reading::read(&self.api, &self.pacer, method, args, |_| {}).await?;
-        let mut read = 0;
-        for raw in page.messages.into_iter().take(most) {
-            read += 1;
-            if let Ok(message) = Event::parse(raw.get().to_owned())
-                && let Some(ts) = message.text("/ts")
-            {
-                let ts = Ts(ts.into_owned());
-                each(message, ts);
-            }
-        }
-        let cursor = page.response_metadata.and_then(|it| it.next_cursor);
+        let (read, cursor) = page.read(most, each);
         Ok(match reading::turn_page(method, args, cursor)? {
             true => Page::More(read.max(1)),
             false => Page::Last,
@@ -293,7 +343,7 @@ fn name_of(kind: ConversationKind) -> &'static str {
 
 /// The id and kind of a conversation in a list.
 fn conversation(listed: &Value) -> Option<(String, ConversationKind)> {
-    let id = listed["id"].as_str()?;
+    let id = listed["id"].as_str().filter(|id| !id.is_empty())?;
     let is = |key: &str| listed[key] == true;
     let kind = if is("is_im") || id.starts_with('D') {
         ConversationKind::Im
@@ -307,8 +357,8 @@ fn conversation(listed: &Value) -> Option<(String, ConversationKind)> {
     Some((id.to_owned(), kind))
 }
 
-/// The thread that a message began, if a reply in it may have come within the gap.
-fn thread_of(message: &Event, ts: &Ts, gap: &Gap<'_>) -> Option<String> {
+/// Whether a message began a thread in which a reply may have come within the gap.
+fn begins_thread(message: &Event, ts: &Ts, gap: &Gap<'_>) -> bool {
     let has_replies = message
         .get("/reply_count")
         .and_then(|count| count.as_i64())
@@ -318,14 +368,12 @@ fn thread_of(message: &Event, ts: &Ts, gap: &Gap<'_>) -> Option<String> {
     let is_late = message
         .text("/latest_reply")
         .is_none_or(|latest| order(&latest, gap.after) == Ordering::Greater);
-    (has_replies && is_first && is_late).then(|| ts.0.clone())
+    has_replies && is_first && is_late
 }
 
 /// A message of a history as RTM would have sent it: there the conversation is in it.
 fn as_sent(mut message: Event, channel: &str, ts: &Ts) -> Option<Event> {
-    if message.field("type").is_none() {
-        message.set("/type", "message").ok()?;
-    }
+    message.set("/type", "message").ok()?;
     message.set("/channel", channel).ok()?;
     message.set("/event_ts", ts.0.as_str()).ok()?;
     let mut text = Vec::new();
@@ -377,6 +425,21 @@ impl From<ApiError> for HistoryError {
             | Class::Ambiguous => HistoryError::Failed(error),
         }
     }
+}
+
+/// For the fuzz targets: what an answer of `conversations.history` says of a gap, and the threads that it names.
+pub(crate) fn fuzzed_messages(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<String>)> {
+    let page: Messages = serde_json::from_slice(page).ok()?;
+    let mut found = Found::new(gap);
+    page.read(gap.at_most, &mut |message, ts| found.message(message, ts));
+    let threads = std::mem::take(&mut found.threads).into_iter();
+    Some((found.messages(), threads.map(|it| it.0).collect()))
+}
+
+/// For the fuzz targets: the conversations that an answer of `users.conversations` lists.
+pub(crate) fn fuzzed_conversations(page: &[u8]) -> Option<Vec<(String, ConversationKind)>> {
+    let (entries, _) = reading::entries::<Value>(page)?;
+    Some(entries.iter().filter_map(conversation).collect())
 }
 
 #[cfg(test)]

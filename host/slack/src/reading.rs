@@ -11,6 +11,9 @@ use crate::{
     pacing::Pacer,
 };
 
+/// A list of more pages has no end: cursors that go round. It is a million of entries.
+const MAX_PAGES: u32 = 5_000;
+
 /// So many failures one after the other end it.
 const MAX_FAILURES: u32 = 8;
 
@@ -142,23 +145,12 @@ async fn teams(
     Ok(teams)
 }
 
-/// Reads all pages of a list. A page may be short, or empty: only an empty cursor ends it.
-async fn pages<T: DeserializeOwned>(
-    api: &WebApi,
-    pacer: &Pacer,
-    method: &str,
-    mut args: Map<String, Value>,
-    page: &mut impl FnMut(Vec<T>),
-    waiting: &impl Fn(Duration),
-) -> Result<(), ApiError> {
-    let (mut odd, mut first) = (0_u64, None);
-    loop {
-        let Page {
-            entries,
-            response_metadata,
-        } = read(api, pacer, method, &args, waiting).await?;
-        let mut readable = Vec::with_capacity(entries.len());
-        for entry in entries {
+impl Page {
+    /// The entries that can be read, how many can't, and what is wrong with the first of these.
+    fn read<T: DeserializeOwned>(&self) -> (Vec<T>, u64, Option<serde_json::Error>) {
+        let (mut odd, mut first) = (0, None);
+        let mut readable = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
             match serde_json::from_str(entry.get()) {
                 Ok(entry) => readable.push(entry),
                 Err(error) => {
@@ -167,10 +159,41 @@ async fn pages<T: DeserializeOwned>(
                 }
             }
         }
+        (readable, odd, first)
+    }
+}
+
+/// For the fuzz targets: the readable entries of a page, and how many are not.
+pub(crate) fn entries<T: DeserializeOwned>(page: &[u8]) -> Option<(Vec<T>, u64)> {
+    let page: Page = serde_json::from_slice(page).ok()?;
+    let (readable, odd, _) = page.read();
+    Some((readable, odd))
+}
+
+/// Reads all pages of a list. A page may be short, or empty: only an empty cursor ends it, or too many pages.
+async fn pages<T: DeserializeOwned>(
+    api: &WebApi,
+    pacer: &Pacer,
+    method: &str,
+    mut args: Map<String, Value>,
+    page: &mut impl FnMut(Vec<T>),
+    waiting: &impl Fn(Duration),
+) -> Result<(), ApiError> {
+    let (mut odd, mut first) = (0, None);
+    for number in 1.. {
+        let answer: Page = read(api, pacer, method, &args, waiting).await?;
+        let (readable, unreadable, error) = answer.read();
+        odd += unreadable;
+        first = first.or(error);
         page(readable);
-        let cursor = response_metadata.and_then(|metadata| metadata.next_cursor);
+        let cursor = answer
+            .response_metadata
+            .and_then(|metadata| metadata.next_cursor);
         if !turn_page(method, &mut args, cursor)? {
             break;
+        }
+        if number == MAX_PAGES {
+            return Err(endless(method, "it has too many pages"));
         }
     }
     if let Some(first) = first {
@@ -181,6 +204,14 @@ async fn pages<T: DeserializeOwned>(
         );
     }
     Ok(())
+}
+
+fn endless(method: &str, why: &str) -> ApiError {
+    ApiError {
+        method: method.to_owned(),
+        channel: None,
+        failure: Failure::Unreadable(why.to_owned()),
+    }
 }
 
 /// Asks for the next page in `args`; false when there is none. A page may be short, or empty: only an empty cursor ends a
@@ -195,11 +226,7 @@ pub(crate) fn turn_page(
     };
     let cursor = Value::from(cursor);
     if args.get("cursor") == Some(&cursor) {
-        return Err(ApiError {
-            method: method.to_owned(),
-            channel: None,
-            failure: Failure::Unreadable("its next page is the page itself".into()),
-        });
+        return Err(endless(method, "its next page is the page itself"));
     }
     args.insert("cursor".to_owned(), cursor);
     Ok(true)

@@ -43,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     targets::edits::TARGET,
     targets::msgpack::TARGET,
     targets::roster::TARGET,
+    targets::history::TARGET,
     targets::mrkdwn::TARGET,
     targets::resp::TARGET,
     targets::servers::TARGET,

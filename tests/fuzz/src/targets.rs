@@ -7,6 +7,7 @@ pub(crate) mod edits;
 pub(crate) mod envelopes;
 pub(crate) mod event;
 pub(crate) mod frames;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod lock;
 pub(crate) mod logs;

@@ -6,8 +6,11 @@ use djangobot_event::Event;
 use serde_json::Value;
 
 use super::destination::Destination;
+use super::gaps::filling;
+use super::gaps::forms::Forms;
 use super::request::Rules;
 use super::{answers, routing};
+use crate::config::HistoryEvent;
 
 /// A call of the Web API: method, arguments, and the conversation as it was named.
 pub type Asked = (&'static str, Value, Option<String>);
@@ -45,4 +48,23 @@ pub fn channel_of(kind: &str, send_channel: &ChannelName) -> Option<ChannelName>
 /// The one text for all the ways in which a conversation or a user is written.
 pub fn destination(text: &str) -> String {
     Destination::read(text).key()
+}
+
+/// What would have come live of messages of a history, where the app is given messages and mentions of this bot.
+pub fn events_of_history(messages: Vec<Event>, me: &str) -> Vec<Event> {
+    let forms = Forms {
+        events: vec![HistoryEvent::Channels, HistoryEvent::Mention],
+        has_channel_type: true,
+        me: me.to_owned(),
+    };
+    forms.events(messages, HistoryEvent::Channels)
+}
+
+/// What a history has and what came live meanwhile, in one order, and which of it is the history's.
+pub fn merged_with_history(history: Vec<Event>, live: Vec<Event>) -> Vec<(Event, bool)> {
+    let live = live.into_iter().map(filling::old).collect();
+    let merged = filling::merge(history, live).into_iter();
+    merged
+        .filter_map(|(frame, is_old)| Some((frame.event.ok()?, is_old)))
+        .collect()
 }

@@ -5,7 +5,8 @@
 //! to which all is known to be safe. For a while, what comes live in a conversation waits until it is read, so that the
 //! order within it is kept; one in which something waits is read before others.
 
-mod filling;
+pub(crate) mod filling;
+pub(crate) mod forms;
 mod reader;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use super::passage;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
 use filling::{Filling, merge, said_in};
+use forms::Forms;
 use reader::{Read, Reader};
 
 /// Events that may wait for their conversation's history; beyond it they go on, order or not.
@@ -97,6 +99,8 @@ impl Gaps {
     pub(crate) fn connected(&mut self, user: &str) {
         let now = self.now();
         self.listening.as_user = Some(user.to_owned());
+        // A silence may begin with the session.
+        self.listening.arrived.get_or_insert((Instant::now(), now));
         let was_deaf = std::mem::take(&mut self.listening.was_deaf);
         let heard = self.ledger.heard();
         if heard == 0 {
@@ -209,12 +213,16 @@ impl Gaps {
         let reader = Reader {
             history: self.history.clone(),
             settings: self.settings.clone(),
-            events,
-            has_channel_type: self.transport != Transport::Rtm,
-            mention: format!("<@{user}"),
+            forms: Forms {
+                events,
+                has_channel_type: self.transport != Transport::Rtm,
+                me: user,
+            },
             active: self.activity.conversations(),
             since,
             done: done.clone(),
+            read: HashSet::new(),
+            failed: Vec::new(),
             unread: self.metrics.history_unread(),
             has_told_limit: false,
             wanted,

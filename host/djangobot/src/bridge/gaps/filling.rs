@@ -61,7 +61,7 @@ impl Filling {
 
 /// What history has of a conversation and what came live in it meanwhile, in one order. What was said since a connection
 /// was made is in both; and where there was more than one, what history has lies between what came live.
-pub(super) fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Found> {
+pub(crate) fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Found> {
     let came: HashSet<_> = live.iter().filter_map(said_in).collect();
     let found = messages
         .into_iter()
@@ -82,7 +82,7 @@ pub(super) fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Found> {
 }
 
 /// A message of history as a frame that came just now.
-fn old(event: Event) -> Frame {
+pub(crate) fn old(event: Event) -> Frame {
     Frame {
         event: Ok(event),
         origin: Origin {

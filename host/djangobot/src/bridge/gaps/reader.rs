@@ -11,6 +11,7 @@ use djangobot_slack::roster::ConversationKind;
 use metrics::Gauge;
 use tokio::sync::mpsc;
 
+use super::forms::Forms;
 use super::{Micros, ts_of};
 use crate::bridge::activity::event_of;
 use crate::config::{HistoryEvent, HistorySettings};
@@ -31,16 +32,16 @@ pub(super) struct Reader {
     pub(super) history: History,
     pub(super) settings: HistorySettings,
     /// What is made of what is read.
-    pub(super) events: Vec<HistoryEvent>,
-    /// Messages come live with a `channel_type`.
-    pub(super) has_channel_type: bool,
-    /// How the bot is mentioned.
-    pub(super) mention: String,
+    pub(super) forms: Forms,
     /// The conversations in which something came, the latest first.
     pub(super) active: Vec<(String, HistoryEvent, u64)>,
     pub(super) since: Micros,
     /// Conversations that are read already, and up to when.
     pub(super) done: HashMap<String, Micros>,
+    /// Those of them that this reader has read.
+    pub(super) read: HashSet<String>,
+    /// Those that failed, which come last.
+    pub(super) failed: Vec<String>,
     /// How many are still to be read.
     pub(super) unread: Gauge,
     pub(super) has_told_limit: bool,
@@ -107,7 +108,7 @@ impl Reader {
         let ids = conversations.iter().map(|(id, _)| id.clone()).collect();
         self.tell(Read::Joined(ids)).await?;
         let mut waiting: VecDeque<Conversation> = conversations.into();
-        let mut unreadable = 0;
+        let (mut unreadable, mut failure, mut failed_before) = (0, not_listed, false);
         while !waiting.is_empty() {
             while let Ok(wanted) = self.wanted.try_recv() {
                 if let Some(at) = waiting.iter().position(|(id, _)| *id == wanted) {
@@ -128,7 +129,7 @@ impl Reader {
                             "more was said while nobody listened than is read; messages below [slack.history] allows more"
                         );
                     }
-                    self.events(filled.messages, kind)
+                    self.forms.events(filled.messages, kind)
                 }
                 Err(HistoryError::NotPossible(error)) => {
                     if unreadable == 0 {
@@ -137,8 +138,25 @@ impl Reader {
                     unreadable += 1;
                     Vec::new()
                 }
-                Err(HistoryError::Failed(error)) => return Err(Stop::Failed(error)),
+                // One that fails by itself holds up no other; where two do, Slack can't be asked.
+                Err(HistoryError::Failed(error)) => {
+                    if !self.failed.contains(&channel) {
+                        self.failed.push(channel.clone());
+                    }
+                    if std::mem::replace(&mut failed_before, true) {
+                        return Err(Stop::Failed(error));
+                    }
+                    tracing::warn!(
+                        channel,
+                        "a conversation's history can't be read now; the others go on, and it is tried again behind them: {error}"
+                    );
+                    failure.get_or_insert(error);
+                    continue;
+                }
             };
+            failed_before = false;
+            self.failed.retain(|it| *it != channel);
+            self.read.insert(channel.clone());
             self.done.insert(channel.clone(), upto);
             self.tell(Read::Conversation {
                 id: channel,
@@ -148,7 +166,7 @@ impl Reader {
             .await?;
         }
         self.unread.set(0.0);
-        not_listed.map_or(Ok(()), |error| Err(Stop::Failed(error)))
+        failure.map_or(Ok(()), |error| Err(Stop::Failed(error)))
     }
 
     /// What is to be read, in its order; and why Slack can't list all now, where it can't. Then those are read in which
@@ -175,28 +193,27 @@ impl Reader {
                 let known = known.map(|(id, kind, _)| (id.clone(), *kind)).collect();
                 match error {
                     HistoryError::NotPossible(_) => (known, None),
-                    // Once these are read, they need not be read again until there is a list.
-                    HistoryError::Failed(error) => {
-                        let mut known: Vec<Conversation> = known;
-                        known.retain(|(id, _)| !self.done.contains_key(id));
-                        (known, Some(error))
-                    }
+                    HistoryError::Failed(error) => (known, Some(error)),
                 }
             }
         };
         let mut conversations = self.in_order(listed);
-        if conversations.len() > self.settings.conversations {
-            tracing::warn!(
-                conversations = conversations.len(),
-                read = self.settings.conversations,
-                "the bot is in more conversations than are read after a gap; conversations below [slack.history] allows more"
-            );
-            conversations.truncate(self.settings.conversations);
+        let most = self.settings.conversations.saturating_sub(self.read.len());
+        if conversations.len() > most {
+            if self.read.is_empty() {
+                tracing::warn!(
+                    conversations = conversations.len(),
+                    read = most,
+                    "the bot is in more conversations than are read after a gap; conversations below [slack.history] allows more"
+                );
+            }
+            conversations.truncate(most);
         }
         (conversations, failed)
     }
 
-    /// Direct messages first, then conversations in which something came of late, each the latest first, then the rest.
+    /// Direct messages first, then conversations in which something came of late, each the latest first, then the rest, and
+    /// at the end those that failed.
     fn in_order(&self, conversations: Vec<Conversation>) -> Vec<Conversation> {
         let newest = self.active.first().map_or(0, |(_, _, at)| *at);
         let places: HashMap<&str, (usize, u64)> = self
@@ -208,12 +225,16 @@ impl Reader {
         let mut seen = HashSet::new();
         let mut conversations: Vec<Conversation> = conversations
             .into_iter()
-            .filter(|(id, kind)| self.wants(*kind) && seen.insert(id.clone()))
+            .filter(|(id, kind)| {
+                // What this reader has read need not be read again.
+                self.forms.wants(*kind) && !self.read.contains(id) && seen.insert(id.clone())
+            })
             .collect();
         conversations.sort_by_key(|(id, kind)| {
             let place = places.get(&**id);
             let is_late = place.is_some_and(|(_, at)| newest - at <= LATELY);
             let rank = match kind {
+                _ if self.failed.contains(id) => 3,
                 HistoryEvent::Im | HistoryEvent::Mpim => 0,
                 _ if is_late => 1,
                 _ => 2,
@@ -274,37 +295,9 @@ impl Reader {
             ConversationKind::Private,
         ];
         let kinds = kinds.into_iter();
-        kinds.filter(|kind| self.wants(event_of(*kind))).collect()
-    }
-
-    /// Whether a conversation, whose messages come as `kind`, has something that is wanted.
-    fn wants(&self, kind: HistoryEvent) -> bool {
-        self.events.contains(&kind) || self.makes_mentions(kind)
-    }
-
-    /// Slack makes no `app_mention` in a direct message.
-    fn makes_mentions(&self, kind: HistoryEvent) -> bool {
-        kind != HistoryEvent::Im && self.events.contains(&HistoryEvent::Mention)
-    }
-
-    /// What would have come live of these messages, in their order.
-    fn events(&self, messages: Vec<Event>, kind: HistoryEvent) -> Vec<Event> {
-        let (has_messages, has_mentions) = (self.events.contains(&kind), self.makes_mentions(kind));
-        let mut events = Vec::with_capacity(messages.len());
-        for message in messages {
-            let mention = has_mentions && is_mention(&message, &self.mention);
-            if mention && let Some(mention) = with(&message, "/type", "app_mention") {
-                events.push(mention);
-            }
-            if has_messages {
-                let whole = match self.has_channel_type {
-                    true => with(&message, "/channel_type", channel_type(kind)),
-                    false => None,
-                };
-                events.push(whole.unwrap_or(message));
-            }
-        }
-        events
+        kinds
+            .filter(|kind| self.forms.wants(event_of(*kind)))
+            .collect()
     }
 
     async fn tell(&self, read: Read) -> Result<(), Stop> {
@@ -312,74 +305,10 @@ impl Reader {
     }
 }
 
-/// Whether Slack makes an `app_mention` of a message: somebody said it, and it names the bot. That a bot joined names it
-/// too.
-fn is_mention(message: &Event, mention: &str) -> bool {
-    let is_said = match message.text("/subtype").as_deref() {
-        None => true,
-        Some(subtype) => [
-            "bot_message",
-            "file_share",
-            "me_message",
-            "thread_broadcast",
-        ]
-        .contains(&subtype),
-    };
-    let user = message.text("/user");
-    let is_own =
-        user.is_some_and(|user| mention.get(2..).is_some_and(|it| it == format!("{user}>")));
-    let names = |text: &str| {
-        let unclosed = mention.strip_suffix('>').unwrap_or(mention);
-        text.contains(mention) || text.contains(&format!("{unclosed}|"))
-    };
-    is_said && !is_own && message.text("/text").is_some_and(|text| names(&text))
-}
-
-fn channel_type(kind: HistoryEvent) -> &'static str {
-    match kind {
-        HistoryEvent::Groups => "group",
-        HistoryEvent::Im => "im",
-        HistoryEvent::Mpim => "mpim",
-        HistoryEvent::Channels | HistoryEvent::Mention => "channel",
-    }
-}
-
-/// The event with another value in one place.
-fn with(event: &Event, pointer: &str, value: &str) -> Option<Event> {
-    let mut event = event.clone();
-    event.set(pointer, value).ok()?;
-    let mut text = Vec::new();
-    event.write_json(&mut text);
-    Event::parse(text).ok()
-}
-
 fn for_people(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} minutes", seconds.div_ceil(60)),
         _ => format!("{} hours", seconds.div_ceil(3600)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mention_is_what_somebody_said_to_the_bot() {
-        let check = |message: &'static str, expect| {
-            let event = Event::parse(message).unwrap();
-            assert_eq!(is_mention(&event, "<@U1>"), expect, "{message}");
-        };
-        check(r#"{"text":"hi <@U1>","user":"U2"}"#, true);
-        check(r#"{"text":"<@U1|djangobot>: hi","user":"U2"}"#, true);
-        check(r#"{"text":"hi <@U12>","user":"U2"}"#, false);
-        check(r#"{"text":"I am <@U1>","user":"U1"}"#, false);
-        check(
-            r#"{"text":"<@U1> has joined","subtype":"channel_join"}"#,
-            false,
-        );
-        check(r#"{"text":"<@U1> look","subtype":"file_share"}"#, true);
-        check(r#"{"blocks":[]}"#, false);
     }
 }
