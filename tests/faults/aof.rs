@@ -10,7 +10,7 @@ use memchr::memmem;
 /// What came onto the channels.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// Messages by `djangobot.id`, reactions by name.
+    /// Messages and mentions by `djangobot.id`, reactions by name.
     pub(crate) events: BTreeMap<String, Placed>,
     /// Those that were thrown away as too old, and did not come again.
     pub(crate) expired: BTreeSet<String>,
@@ -65,7 +65,10 @@ impl Told {
         let [name, key, arguments @ ..] = command else {
             return;
         };
-        let is_events = matches!(*key, b"asgislack.message" | b"asgislack.reaction_added");
+        let is_events = matches!(
+            *key,
+            b"asgislack.message" | b"asgislack.app_mention" | b"asgislack.reaction_added"
+        );
         if !is_events && *key != b"asgislack.send" {
             return;
         }

@@ -49,7 +49,7 @@ class Consumer:
             }
         )
         text = message.get("text", "")
-        if text.startswith("in ") and about["id"] not in self.seen:
+        if message["type"] == "slack.message" and text.startswith("in ") and about["id"] not in self.seen:
             number = int(text.split()[1])
             if number % ANSWERED == 0:
                 await self.answer(message["channel"], number)
@@ -95,6 +95,7 @@ async def main():
         print("ready", flush=True)
         await asyncio.gather(
             consumer.read("slack.message", consumer.event),
+            consumer.read("slack.app_mention", consumer.event),
             consumer.read("slack.reaction_added", consumer.event),
             consumer.read("faults.outcome", consumer.outcome),
         )

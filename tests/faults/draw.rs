@@ -5,8 +5,32 @@ use std::time::Duration;
 use local_slack::{Happening, Reason};
 
 use crate::dice::Dice;
-use crate::plan::{Answered, Fault, Transport};
+use crate::plan::{Answered, Fault, Rights, Transport};
 use crate::stage::CONVERSATIONS;
+
+/// What apps subscribe to: with or without private channels, or to be spoken to.
+const SUBSCRIPTIONS: [&[&str]; 5] = [
+    &["message.channels", "message.groups", "reaction_added"],
+    &["message.channels", "reaction_added"],
+    &["app_mention", "reaction_added"],
+    &["message.groups", "app_mention", "reaction_added"],
+    &["message.channels", "app_mention"],
+];
+
+/// Slack's limit for apps outside of its Marketplace, made quicker: a run has hours of its time.
+const HISTORY_PER_MINUTE: u32 = 90;
+
+/// Draws what Slack lets the app have. Who is connected through RTM is given everything.
+pub(crate) fn rights(dice: &mut Dice, transport: Transport) -> Rights {
+    let (some, names, limited) = (dice.chance(40), dice.chance(50), dice.chance(15));
+    let subscriptions = dice.pick(&SUBSCRIPTIONS);
+    let is_app = transport != Transport::Rtm;
+    Rights {
+        subscriptions: (some && is_app).then_some(subscriptions),
+        names_events: names || !is_app,
+        history_per_minute: limited.then_some(HISTORY_PER_MINUTE),
+    }
+}
 
 /// Draws a fault that makes sense on `transport`.
 pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) -> Fault {

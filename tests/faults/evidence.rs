@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::aof::Told;
 use crate::host::Life;
+use crate::plan::Rights;
 use crate::stage::{Stage, TEAM};
 use crate::traffic::Written;
 
@@ -29,10 +30,19 @@ impl Handled {
     /// What Redis's log knows the event by.
     pub(crate) fn name(&self) -> &str {
         match &*self.channel {
-            "slack.message" => &self.id,
-            _ => &self.text,
+            "slack.reaction_added" => &self.text,
+            _ => &self.id,
         }
     }
+}
+
+/// The channel of an event, its conversation, and its `ts` or name.
+pub(crate) type Key<'a> = (&'a str, &'a str, &'a str);
+
+/// What `djangobot.id` of a message or a mention ends with.
+pub(crate) fn end_of_id((channel, conversation, ts): &Key<'_>) -> String {
+    let kind = channel.strip_prefix("slack.").unwrap_or(channel);
+    format!("{kind}.{conversation}.{ts}")
 }
 
 /// What the app wrote down.
@@ -66,8 +76,13 @@ pub(crate) struct Pending {
 }
 
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Evidence {
+    pub(crate) rights: Rights,
+    /// Conversations that are private channels.
+    private: HashSet<String>,
+    /// How the bot is mentioned.
+    mention: String,
     pub(crate) written: Written,
     /// Reactions that Slack gave up.
     pub(crate) given_up: HashSet<String>,
@@ -116,12 +131,14 @@ impl Evidence {
     /// What there is by now, but for the host's logs; `told` is what was read of Redis's log before.
     pub(crate) async fn gather(stage: &Stage, written: &Written, mut told: Told) -> Evidence {
         told.read_on(&stage.redis_folder);
-        let history = stage.history().await;
         Evidence {
+            rights: stage.rights,
+            private: stage.private.clone(),
+            mention: stage.mention.clone(),
             written: written.clone(),
             given_up: stage.given_up.lock().await.clone(),
             notes: Notes::read(&stage.folder.join("handled.jsonl")),
-            history: posted(&stage.conversations, &history),
+            history: posted(stage),
             told,
             letters: letters(&stage.folder.join("state/state.db")),
             lives: Vec::new(),
@@ -139,28 +156,44 @@ impl Evidence {
         ]
     }
 
-    /// Events by what they are, and where each is to be handled: channel, conversation, and `ts` or name.
-    pub(crate) fn expected(&self) -> Vec<(&'static str, &str, &str)> {
+    /// Whether the app is given events of this channel and conversation.
+    pub(crate) fn is_given(&self, channel: &str, conversation: &str) -> bool {
+        self.rights.has(match channel {
+            "slack.message" if self.private.contains(conversation) => "message.groups",
+            "slack.message" => "message.channels",
+            other => other.strip_prefix("slack.").unwrap_or(other),
+        })
+    }
+
+    /// Events by what they are, and where each is to be handled.
+    pub(crate) fn expected(&self) -> Vec<Key<'_>> {
         let messages = self
             .history
             .iter()
             .map(|it| ("slack.message", &*it.conversation, &*it.ts));
+        let mentions = self
+            .history
+            .iter()
+            .filter(|it| it.text.contains(&self.mention))
+            .map(|it| ("slack.app_mention", &*it.conversation, &*it.ts));
         let reactions = self
             .written
             .reactions
             .iter()
             .filter(|(_, name)| !self.given_up.contains(name))
             .map(|(conversation, name)| ("slack.reaction_added", &**conversation, &**name));
-        messages.chain(reactions).collect()
+        let all = messages.chain(mentions).chain(reactions);
+        all.filter(|(channel, conversation, _)| self.is_given(channel, conversation))
+            .collect()
     }
 
     /// Handled events by the same.
-    pub(crate) fn handled(&self) -> HashMap<(&str, &str, &str), Vec<&Handled>> {
+    pub(crate) fn handled(&self) -> HashMap<Key<'_>, Vec<&Handled>> {
         let mut all: HashMap<_, Vec<_>> = HashMap::new();
         for one in &self.notes.handled {
             let name = match &*one.channel {
-                "slack.message" => &one.ts,
-                _ => &one.text,
+                "slack.reaction_added" => &one.text,
+                _ => &one.ts,
             };
             let key = (&*one.channel, &*one.conversation, &**name);
             all.entry(key).or_default().push(one);
@@ -184,10 +217,10 @@ impl Evidence {
     }
 
     /// Whether the layer was given an event, and did not throw it away as too old.
-    pub(crate) fn was_told(&self, (channel, conversation, name): &(&str, &str, &str)) -> bool {
-        let name = match *channel {
-            "slack.message" => format!("{TEAM}.message.{conversation}.{name}"),
-            _ => (*name).to_owned(),
+    pub(crate) fn was_told(&self, key: &Key<'_>) -> bool {
+        let name = match *key {
+            ("slack.reaction_added", _, name) => name.to_owned(),
+            _ => format!("{TEAM}.{}", end_of_id(key)),
         };
         self.told.events.contains_key(&name) && !self.told.expired.contains(&name)
     }
@@ -216,10 +249,11 @@ impl Evidence {
     }
 }
 
-fn posted(conversations: &[String], history: &HashMap<String, Vec<Value>>) -> Vec<Posted> {
+fn posted(stage: &Stage) -> Vec<Posted> {
     let mut all = Vec::new();
-    for conversation in conversations {
-        for message in history.get(conversation).into_iter().flatten() {
+    for conversation in &stage.conversations {
+        let messages = stage.control.messages(conversation);
+        for message in messages.into_iter().flatten() {
             let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
             // Joins and the like are no messages of ours.
             if message.get("subtype").is_none_or(|it| it == "bot_message") {
@@ -232,6 +266,18 @@ fn posted(conversations: &[String], history: &HashMap<String, Vec<Value>>) -> Ve
         }
     }
     all
+}
+
+/// The kinds of events that the host remembers to have come live.
+pub(crate) fn kinds_seen(path: &Path) -> Vec<String> {
+    let seen = || -> rusqlite::Result<Vec<u8>> {
+        let query = "SELECT value FROM facts WHERE key = 'activity'";
+        look(path)?.query_row(query, [], |row| row.get(0))
+    };
+    // It has not seen any before there is such a row.
+    let seen: Value = serde_json::from_slice(&seen().unwrap_or_default()).unwrap_or_default();
+    let kinds = seen["kinds"].as_object().into_iter().flatten();
+    kinds.map(|(kind, _)| kind.clone()).collect()
 }
 
 fn letters(path: &Path) -> Vec<(String, String)> {

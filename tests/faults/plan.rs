@@ -33,6 +33,34 @@ impl Transport {
     }
 }
 
+/// What Slack lets the app have in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// What it is subscribed to; `None`: to all that its bot may see, but for mentions.
+    pub(crate) subscriptions: Option<&'static [&'static str]>,
+    /// Whether the host's config names what may be read from history; otherwise that is what came live before.
+    pub(crate) names_events: bool,
+    /// How often a minute each method that reads history may be called, for 15 messages; `None`: as often as one likes.
+    pub(crate) history_per_minute: Option<u32>,
+}
+
+impl Rights {
+    /// Whether the app is given this kind of event.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self.subscriptions {
+            None => name != "app_mention",
+            Some(subscriptions) => subscriptions.contains(&name),
+        }
+    }
+
+    /// The kinds that a history has, too.
+    pub(crate) fn in_history(&self) -> Vec<&'static str> {
+        let mut kinds = vec!["message.channels", "message.groups", "app_mention"];
+        kinds.retain(|kind| self.has(kind));
+        kinds
+    }
+}
+
 /// A run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -42,6 +70,7 @@ pub(crate) struct Plan {
     pub(crate) length: Duration,
     /// Whether the host's clock can be moved: its process needs a library for that.
     pub(crate) moves_clock: bool,
+    pub(crate) rights: Rights,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -149,6 +178,7 @@ impl Plan {
             transport,
             length,
             moves_clock,
+            rights: draw::rights(&mut Dice::for_purpose(seed, "rights"), transport),
             steps,
         }
     }
@@ -235,6 +265,25 @@ impl fmt::Display for Fault {
     }
 }
 
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subscriptions {
+            None => write!(f, "the app gets all that its bot sees")?,
+            Some(names) => write!(f, "the app is subscribed to {}", names.join(", "))?,
+        }
+        if !self.names_events {
+            write!(f, "; from history comes what came live before")?;
+        }
+        match self.history_per_minute {
+            None => Ok(()),
+            Some(calls) => write!(
+                f,
+                "; history is read {calls} times a minute, 15 messages each"
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -249,6 +298,7 @@ impl fmt::Display for Plan {
                 ""
             }
         )?;
+        writeln!(f, "  {}", self.rights)?;
         for step in &self.steps {
             writeln!(f, "  {:>7.3} s  {}", step.at.as_secs_f64(), step.fault)?;
         }

@@ -95,6 +95,13 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
         for (error, count) in &outcome.verdict.reported {
             *reported.entry(error).or_default() += count;
         }
+        let rights = outcome.plan.rights;
+        for (kind, is_so) in [
+            ("some subscriptions", rights.subscriptions.is_some()),
+            ("history limited", rights.history_per_minute.is_some()),
+        ] {
+            *faults.entry(kind).or_default() += usize::from(is_so);
+        }
         for step in &outcome.plan.steps {
             *faults.entry(step.fault.kind()).or_default() += 1;
         }

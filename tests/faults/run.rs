@@ -69,7 +69,7 @@ async fn play(plan: &Plan, folder: &Path) -> Verdict {
         traffic::sends(plan, &stage),
         strike::all(plan, &stage)
     );
-    strike::lift(plan, &stage);
+    strike::lift(&stage);
     let (came_to_rest, told) = rest(&stage, &written).await;
     stage.close().await;
     let mut evidence = Evidence::gather(&stage, &written, told).await;
@@ -118,6 +118,7 @@ async fn queued(stage: &Stage) -> Vec<String> {
     let stays = |key: &&str| *key != "asgislack.send{asgislack.send}$djangobot";
     let ours = [
         "asgislack.message",
+        "asgislack.app_mention",
         "asgislack.reaction_added",
         "asgislack.send",
         "asgifaults.outcome",

@@ -1,14 +1,14 @@
 //! All that takes part in a run: a local Slack, a Redis, the host, a worker and a sender of the app.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use djangobot_tests::environment::clock_library;
-use djangobot_tests::{Program, Redis, free_port, python};
+use djangobot_tests::{DEADLINE, Program, Redis, free_port, python};
 use local_slack::{Control, LocalSlack, Options};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::evidence::{Notes, kinds_seen};
 use crate::host::{Host, Setting};
-use crate::plan::{Plan, Transport};
+use crate::plan::{Plan, Rights, Transport};
 
 /// The local Slack's workspace.
 pub(crate) const TEAM: &str = "T0LOCAL0001";
@@ -33,7 +34,7 @@ const RESTART: Duration = Duration::from_millis(300);
 
 /// What takes part.
 pub(crate) struct Stage {
-    pub(crate) slack: LocalSlack,
+    _slack: LocalSlack,
     pub(crate) control: Control,
     pub(crate) redis: Arc<Mutex<Redis>>,
     pub(crate) redis_folder: PathBuf,
@@ -44,6 +45,11 @@ pub(crate) struct Stage {
     pub(crate) given_up: Arc<Mutex<HashSet<String>>>,
     /// The ids of the conversations with traffic.
     pub(crate) conversations: Vec<String>,
+    /// Those of them that are private channels.
+    pub(crate) private: HashSet<String>,
+    /// How the bot is mentioned.
+    pub(crate) mention: String,
+    pub(crate) rights: Rights,
     /// What faults want of the app, until it does it.
     pub(crate) wishes: std::sync::Mutex<Vec<Wish>>,
     /// Where all lies that a run leaves.
@@ -89,7 +95,8 @@ impl Stage {
         let redis_folder = folder.join("redis");
         fs::create_dir(&redis_folder).expect("there is room for a folder");
         let redis = lasting_redis(&redis_folder);
-        let conversations = conversations(&slack).await;
+        let (conversations, private) = conversations(&slack).await;
+        let bot = control.user_id("djangobot").expect("the app has a bot");
         let clock = plan.moves_clock.then(|| {
             let library = clock_library();
             let missing = "there is no libfaketimeMT.so.1: run `cargo xtask setup`, or install it (Debian's package faketime)";
@@ -100,7 +107,7 @@ impl Stage {
         }
         fs::write(
             folder.join("djangobot.toml"),
-            config(plan.transport, port, &redis.url()),
+            config(plan, port, &redis.url()),
         )
         .expect("the folder can be written");
         let mut host = Host::new(Setting {
@@ -116,8 +123,8 @@ impl Stage {
         host.start_and_connect().await;
         let host = Arc::new(Mutex::new(host));
         let supervisor = tokio::spawn(supervise(host.clone()));
-        Stage {
-            slack,
+        let stage = Stage {
+            _slack: slack,
             control,
             redis: Arc::new(Mutex::new(redis)),
             redis_folder,
@@ -126,10 +133,38 @@ impl Stage {
             sender: Arc::new(Mutex::new(sender)),
             given_up: Arc::default(),
             conversations,
+            private,
+            mention: format!("<@{bot}>"),
+            rights: plan.rights,
             wishes: std::sync::Mutex::default(),
             folder: folder.to_owned(),
             supervisor,
+        };
+        if !plan.rights.names_events {
+            stage.warm_up().await;
         }
+        stage
+    }
+
+    /// Has each kind of event come live once, and waits until the host's disk knows of it.
+    async fn warm_up(&self) {
+        for conversation in &self.conversations {
+            let said = format!("at first {}", self.mention);
+            let said = self.control.say("alice", conversation, &said);
+            said.expect("alice may write in all conversations");
+        }
+        let kinds = self.rights.in_history();
+        let state = self.folder.join("state/state.db");
+        until("the host has seen each kind of event", || {
+            let seen = kinds_seen(&state);
+            kinds.iter().all(|kind| seen.iter().any(|it| it == kind))
+        })
+        .await;
+        let notes = self.folder.join("handled.jsonl");
+        until("the worker has handled an event", || {
+            !Notes::read(&notes).handled.is_empty()
+        })
+        .await;
     }
 
     /// Ends the host as an operator does; the rest stays.
@@ -137,30 +172,17 @@ impl Stage {
         self.supervisor.abort();
         self.host.lock().await.stop().await;
     }
+}
 
-    /// All messages of the conversations with traffic, the oldest first, as Slack's history has them.
-    pub(crate) async fn history(&self) -> HashMap<String, Vec<Value>> {
-        let mut all = HashMap::new();
-        for conversation in &self.conversations {
-            let (mut messages, mut cursor) = (Vec::new(), String::new());
-            loop {
-                let query = format!("channel={conversation}&limit=999&cursor={cursor}");
-                let mut page = call(&self.slack, "conversations.history", &query).await;
-                if let Value::Array(more) = page["messages"].take() {
-                    messages.extend(more);
-                }
-                cursor = page["response_metadata"]["next_cursor"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .replace('=', "%3D");
-                if cursor.is_empty() {
-                    break;
-                }
-            }
-            messages.reverse();
-            all.insert(conversation.clone(), messages);
-        }
-        all
+/// Waits until something is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not so after {DEADLINE:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -195,6 +217,11 @@ fn options(plan: &Plan, port: u16) -> Options {
             plan.length + SLOW_STOP,
         ],
         warning_time: Duration::from_secs(2),
+        subscriptions: plan
+            .rights
+            .subscriptions
+            .map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        history_per_minute: plan.rights.history_per_minute,
         users: 20,
         keep: 200_000,
         ..Options::default()
@@ -217,12 +244,16 @@ fn lasting_redis(folder: &Path) -> Redis {
     ])
 }
 
-fn config(transport: Transport, port: u16, redis: &str) -> String {
-    let transport = transport.name();
+fn config(plan: &Plan, port: u16, redis: &str) -> String {
+    let transport = plan.transport.name();
+    let history = match plan.rights.names_events {
+        true => format!("[slack.history]\nevents = {:?}\n", plan.rights.in_history()),
+        false => String::new(),
+    };
     format!(
         "state-dir = \"state\"\nlisten = \"127.0.0.1:{port}\"\nlog = \"info,djangobot::bridge::inbound=debug,djangobot::bridge::delivery=debug\"\nlog-format = \"json\"\n\
          [slack]\ntransport = \"{transport}\"\n\
-         [slack.history]\nevents = [\"message.channels\", \"message.groups\"]\n\
+         {history}\
          [layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{redis}\"], capacity = {CAPACITY} }}\n"
     )
 }
@@ -253,17 +284,22 @@ fn app(script: &str, redis: &Redis, records: Option<&Path>) -> Program {
     Program::start(command)
 }
 
-/// The ids of some conversations that the bot is in.
-async fn conversations(slack: &LocalSlack) -> Vec<String> {
+/// The ids of some conversations that the bot is in, and those of them that are private.
+async fn conversations(slack: &LocalSlack) -> (Vec<String>, HashSet<String>) {
     let query = "types=public_channel,private_channel&exclude_archived=true&limit=200";
     let list = call(slack, "users.conversations", query).await;
-    let ids = list["channels"].as_array().into_iter().flatten();
-    let ids: Vec<String> = ids
-        .filter_map(|it| Some(it["id"].as_str()?.to_owned()))
-        .take(CONVERSATIONS)
-        .collect();
+    let all = list["channels"].as_array().into_iter().flatten();
+    let (mut ids, mut private) = (Vec::new(), HashSet::new());
+    for conversation in all.take(CONVERSATIONS) {
+        let id = conversation["id"].as_str().unwrap_or_default().to_owned();
+        if conversation["is_private"] == true {
+            private.insert(id.clone());
+        }
+        ids.push(id);
+    }
     assert_eq!(ids.len(), CONVERSATIONS, "{list}");
-    ids
+    assert!(!private.is_empty() && private.len() < ids.len(), "{list}");
+    (ids, private)
 }
 
 /// Calls a method of the Web API, as the bot, with form fields.

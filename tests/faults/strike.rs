@@ -14,6 +14,9 @@ use crate::stage::{Stage, Wish};
 /// What stays of a worker's or a socket's rate when nothing holds it back.
 const NO_LIMIT: Option<u32> = None;
 
+/// How the labels of poison begin.
+const POISON: &str = "~p/";
+
 /// Longer than Slack gives anything again.
 const LONG: Duration = Duration::from_secs(400);
 
@@ -26,18 +29,10 @@ pub(crate) async fn all(plan: &Plan, stage: &Stage) {
 }
 
 /// Takes back what has no end of its own. Poison stays: what it is in has to have its outcome all the same.
-pub(crate) fn lift(plan: &Plan, stage: &Stage) {
-    stage.control.clear_answers();
-    for (number, step) in plan.steps.iter().enumerate() {
-        if let Fault::PoisonCall {
-            conversation,
-            method,
-            how,
-        } = &step.fault
-        {
-            prescribe_poison(stage, *conversation, number, method, *how);
-        }
-    }
+pub(crate) fn lift(stage: &Stage) {
+    stage
+        .control
+        .keep_answers(|answer| answer.contains.starts_with(POISON));
     stage.control.clear_faults();
     stage.control.thaw(None);
     stage.control.read_slowly(None, NO_LIMIT);
@@ -181,7 +176,7 @@ fn prescribe_poison(
     method: &str,
     how: Answered,
 ) -> String {
-    let label = format!("~p/{}/{number}~", stage.conversations[conversation]);
+    let label = format!("{POISON}{}/{number}~", stage.conversations[conversation]);
     let without_end = Answer {
         contains: label.clone(),
         probability: Some(1.0),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_slack::Control;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -13,6 +12,8 @@ use crate::stage::{Stage, Wish};
 
 /// Of so many events, one is no message, where there is a transport that gives it again.
 const OTHER: u64 = 10;
+/// Of so many messages, one mentions the bot, where the app wants to hear of that.
+const MENTION: u64 = 3;
 
 /// What happened in Slack by people's hands.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +33,9 @@ pub(crate) async fn people(plan: &Plan, stage: &Stage) -> Written {
         let (burst, pause) = burst(&mut dice);
         for _ in 0..burst {
             let conversation = dice.pick(&stage.conversations);
-            if plan.transport != Transport::Rtm && number % OTHER == 7 {
+            let gets_others =
+                plan.transport != Transport::Rtm && stage.rights.has("reaction_added");
+            if gets_others && number % OTHER == 7 {
                 let name = format!("n{number}");
                 stage.control.event(&json!({
                     "type": "reaction_added", "user": "U1", "reaction": name, "event_ts": format!("{number}.000000"),
@@ -40,7 +43,7 @@ pub(crate) async fn people(plan: &Plan, stage: &Stage) -> Written {
                 }));
                 written.reactions.push((conversation, name));
             } else {
-                let ts = say(&stage.control, &conversation, number);
+                let ts = say(stage, &conversation, number);
                 written.messages.push((conversation, ts));
             }
             number += 1;
@@ -121,7 +124,11 @@ fn burst(dice: &mut Dice) -> (u64, Duration) {
     }
 }
 
-fn say(control: &Control, conversation: &str, number: u64) -> String {
-    let said = control.say("alice", conversation, &format!("in {number}"));
+fn say(stage: &Stage, conversation: &str, number: u64) -> String {
+    let mut text = format!("in {number}");
+    if stage.rights.has("app_mention") && number.is_multiple_of(MENTION) {
+        text.push_str(&format!(" {}", stage.mention));
+    }
+    let said = stage.control.say("alice", conversation, &text);
     said.expect("alice may write in all conversations")
 }

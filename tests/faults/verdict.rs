@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::evidence::{Evidence, Handled};
+use crate::evidence::{Evidence, Handled, end_of_id};
 use crate::host::End;
 use crate::plan::{Plan, Transport};
 
@@ -65,15 +65,23 @@ impl Verdict {
                 self.handled += 1;
                 continue;
             }
-            let (_, conversation, name) = key;
             if evidence.was_told(key) {
                 self.lost_by_reader += 1;
             } else {
-                let id = format!("message.{conversation}.{name}");
-                lost.push(format!("{name} in {conversation}{}", arrivals.of(&id)));
+                let (channel, conversation, name) = key;
+                let place = arrivals.of(&end_of_id(key));
+                lost.push(format!("{name} of {channel} in {conversation}{place}"));
             }
         }
         self.name("events were never handled", &lost);
+        let uninvited: Vec<String> = evidence
+            .notes
+            .handled
+            .iter()
+            .filter(|it| !evidence.is_given(&it.channel, &it.conversation))
+            .map(|it| it.id.clone())
+            .collect();
+        self.name("events came that the app is not subscribed to", &uninvited);
         let expired: Vec<String> = evidence.told.expired.iter().cloned().collect();
         self.name("events were thrown away by the layer as too old", &expired);
     }

@@ -218,8 +218,11 @@ impl Access {
             .push(Prescribed { answer, dice });
     }
 
-    pub(crate) fn clear_answers(&mut self) {
-        self.answers.clear();
+    /// Takes back the prescribed answers that `keep` does not want.
+    pub(crate) fn keep_answers(&mut self, keep: impl Fn(&Answer) -> bool) {
+        for queue in self.answers.values_mut() {
+            queue.retain(|prescribed| keep(&prescribed.answer));
+        }
     }
 
     /// The prescribed answer for a call that came now, with these arguments: one for this method, or else one for all.
@@ -344,6 +347,23 @@ mod tests {
         );
         assert_eq!(access.prescribed("a", "{\"text\": \"fine\"}"), None);
         assert!(access.prescribed("a", "{\"text\": \"poison\"}").is_some());
+    }
+
+    #[test]
+    fn some_answers_can_be_taken_back() {
+        let mut access = access(None);
+        for contains in ["", "poison"] {
+            access.answer(
+                "a",
+                Answer {
+                    contains: contains.to_owned(),
+                    ..Answer::default()
+                },
+            );
+        }
+        access.keep_answers(|answer| !answer.contains.is_empty());
+        assert_eq!(access.prescribed("a", "fine"), None);
+        assert!(access.prescribed("a", "poison").is_some());
     }
 
     #[test]

@@ -187,6 +187,14 @@ impl Control {
         let index = workspace.conversation_named(name)?;
         Some(workspace.conversations[index].id.clone())
     }
+
+    /// All messages of a conversation, by its id, the oldest first, as an app reads them where Slack does not limit that.
+    pub fn messages(&self, channel: &str) -> Option<Vec<Value>> {
+        let workspace = lock(&self.core.workspace);
+        let index = workspace.conversation(channel)?;
+        let messages = workspace.conversations[index].messages.values();
+        Some(messages.cloned().map(Value::Object).collect())
+    }
 }
 
 /// Sockets.
@@ -324,7 +332,12 @@ impl Control {
 
     /// Takes back all prescribed answers.
     pub fn clear_answers(&self) {
-        lock(&self.core.access).clear_answers();
+        self.keep_answers(|_| false);
+    }
+
+    /// Takes back the prescribed answers that `keep` does not want; no call falls between.
+    pub fn keep_answers(&self, keep: impl Fn(&Answer) -> bool) {
+        lock(&self.core.access).keep_answers(keep);
     }
 
     /// Sets the scopes that all tokens of the workspace have, as the `x-oauth-scopes` header gives them.
