@@ -165,7 +165,7 @@ impl Reader {
             })
             .await?;
         }
-        self.unread.set(0.0);
+        self.unread.set(self.failed.len() as f64);
         failure.map_or(Ok(()), |error| Err(Stop::Failed(error)))
     }
 
