@@ -1,10 +1,11 @@
 //! A Redis server of the test's own: on a free port of 127.0.0.1, with nothing kept, ended with the test.
 //!
-//! It is the `redis-server` on `PATH`, or the program that `DJANGOBOT_TEST_REDIS_SERVER` names.
+//! It is the `redis-server` on `PATH`, or the program that `DJANGOBOT_TEST_REDIS_SERVER` names. Where that one was built
+//! without TLS, as those of Python's wheels are, tests of TLS have the one on `PATH`.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::patience::{DEADLINE, free_port};
 /// Starting and stopping block for some milliseconds.
 #[derive(Debug)]
 pub struct Redis {
+    program: PathBuf,
     port: u16,
     arguments: Vec<String>,
     directory: TempDir,
@@ -43,6 +45,7 @@ impl Redis {
     /// As [`Redis::start`].
     pub fn with_args(arguments: &[&str]) -> Self {
         let mut redis = Self {
+            program: redis_server(),
             port: 0,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             directory: tempfile::tempdir().expect("there is room for a folder"),
@@ -53,6 +56,9 @@ impl Redis {
             redis.port = free_port();
             if redis.try_start() {
                 return redis;
+            }
+            if redis.lacks_tls() {
+                redis.program = program("redis-server", "redis-server");
             }
         }
         panic!("redis-server {arguments:?} does not start: {}", redis.log());
@@ -142,13 +148,19 @@ impl Redis {
     }
 
     /// Whether it came up; `false` when it ended at once, as it does when the port is taken.
+    /// Whether the server that did not start was asked for TLS, and is not the one on `PATH`.
+    fn lacks_tls(&self) -> bool {
+        let wants_tls = self.arguments.iter().any(|word| word == "--tls-port");
+        wants_tls && self.program != program("redis-server", "redis-server")
+    }
+
     fn try_start(&mut self) -> bool {
         let (file, rest) = match self.arguments.split_first() {
             Some((file, rest)) if !file.starts_with('-') => (Some(file), rest),
             _ => (None, &self.arguments[..]),
         };
         let sentinel = rest.iter().any(|argument| argument == "--sentinel");
-        let mut command = Command::new(redis_server());
+        let mut command = Command::new(&self.program);
         command.args(file).args([
             "--port",
             &self.port.to_string(),

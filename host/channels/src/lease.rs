@@ -1,7 +1,8 @@
 //! A lease in the layer's own Redis: one holder at a time, until it gives it up or is not heard of for a while.
 //!
-//! It is a sorted set of one member, which says who holds it; the score is a number that grows with each holder. No
-//! command is used but those that channels_redis uses itself, on one key below the layer's prefix.
+//! It is a sorted set of one member, which says who holds it; the score is a number that grows with each holder. A
+//! lease that was given up leaves a member without an id behind for a day, so that the next number is larger whatever
+//! the clocks say. No command is used but those that channels_redis uses itself, on one key below the layer's prefix.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -22,6 +23,8 @@ if #held > 0 then
     local id, old = string.match(held[1], '^[^ ]*'), tonumber(held[2])
     if id == ARGV[1] then
         number = old
+    elseif id == '' then
+        number = math.max(number, old + 1)
     elseif ARGV[2] ~= '' and string.sub(id, 1, #ARGV[2]) == ARGV[2] then
         number = math.max(number, old + 1)
     else
@@ -35,12 +38,19 @@ redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {member, score}
 ";
 
-/// Gives the lease up where the id is its holder's.
+/// Gives the lease up where the id is its holder's, and keeps its number.
+/// Arguments: the id, the seconds that the number is kept.
 pub(crate) const RELEASE: &str = r"
-local held = redis.call('ZRANGE', KEYS[1], 0, -1)
-if #held > 0 and string.match(held[1], '^[^ ]*') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+local held = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+if #held == 0 or string.match(held[1], '^[^ ]*') ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('ZADD', KEYS[1], held[2], ' ')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
 ";
+
+/// How long the number of a lease that was given up is kept: a day, in seconds.
+const NUMBER_KEPT: u32 = 24 * 60 * 60;
 
 static CLAIM_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLAIM));
 static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
@@ -108,15 +118,20 @@ pub(crate) fn claim_arguments(claim: &Claim, now: f64) -> [String; 5] {
     ]
 }
 
-/// What a lease's member and score say.
-pub(crate) fn read(member: &[u8], number: f64, id: &str) -> Lease {
+/// The words of [`RELEASE`] behind its key.
+pub(crate) fn release_arguments(holder: &Holder) -> [String; 2] {
+    [holder.id.to_string(), NUMBER_KEPT.to_string()]
+}
+
+/// What a lease's member and score say to the process `id`; nothing where the lease was given up.
+pub(crate) fn read(member: &[u8], number: f64, id: &str) -> Option<Lease> {
     let member = String::from_utf8_lossy(member);
     let (holder, name) = member.split_once(' ').unwrap_or((&member, &member));
-    Lease {
+    (!holder.is_empty()).then(|| Lease {
         is_ours: holder == id,
         holder: name.to_owned(),
         number: number as u64,
-    }
+    })
 }
 
 /// Claims a lease on the server that its name belongs to.
@@ -145,7 +160,7 @@ pub(crate) async fn release(
 ) -> Result<(), LayerError> {
     let key = key(prefix, name);
     let fill = |cmd: &mut redis::Cmd| {
-        cmd.arg(1).arg(&key).arg(&*holder.id);
+        cmd.arg(1).arg(&key).arg(&release_arguments(holder));
     };
     let released = server_of(servers, name).script(&RELEASE_SCRIPT, &fill);
     released.await.map(drop)
@@ -183,5 +198,5 @@ fn lease(server: &Server, answer: Value, id: &str) -> Result<Option<Lease>, Laye
     };
     let member: Vec<u8> = redis::from_redis_value(member).map_err(odd)?;
     let number: f64 = redis::from_redis_value(number).map_err(odd)?;
-    Ok(Some(read(&member, number, id)))
+    Ok(read(&member, number, id))
 }

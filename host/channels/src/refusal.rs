@@ -98,15 +98,29 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
 }
 
 /// The first word of a server's error.
-///
-/// Before Redis 7 an error inside a script came as an `ERR` that quotes it: `Error running script
-/// (call to f_…): @user_script:2: @user_script: 2: -READONLY You can't write …`.
 fn code(error: &RedisError) -> Option<&str> {
-    let quoting = error
-        .detail()
-        .filter(|detail| detail.starts_with("Error running script"));
-    let quoted = quoting.and_then(|detail| detail.split_once(": -")?.1.split(' ').next());
+    let quoted = error.detail().and_then(code_in_script);
     quoted.or_else(|| error.code())
+}
+
+/// The code of an error that a script met, where `detail` quotes it.
+///
+/// Before Redis 7 such an error came as an `ERR` of the script: `Error running script (call to f_…): @user_script:2:
+/// @user_script: 2: -READONLY You can't write …`, and from some commands `@user_script:3: WRONGTYPE Operation …`.
+fn code_in_script(detail: &str) -> Option<&str> {
+    let (_, mut words) = detail
+        .strip_prefix("Error running script")?
+        .split_once("): ")?;
+    while let Some(place) = words.strip_prefix("@user_script:") {
+        let line = place
+            .trim_start()
+            .trim_start_matches(|letter: char| letter.is_ascii_digit());
+        words = line.strip_prefix(": ")?;
+    }
+    let code = words.trim_start_matches('-').split(' ').next()?;
+    code.bytes()
+        .all(|byte| byte.is_ascii_uppercase())
+        .then_some(code)
 }
 
 #[cfg(test)]
@@ -163,7 +177,10 @@ mod tests {
                 false,
             ),
         ] {
-            for told in [wrapped(error), sent(error)] {
+            let bare = sent(&format!(
+                "ERR Error running script (call to f_e0e1f9): @user_script:3: {error}"
+            ));
+            for told in [wrapped(error), bare, sent(error)] {
                 assert_eq!(
                     (RefusalKind::of(&told), ends_connection(&told)),
                     (Some(kind), ends),

@@ -67,6 +67,16 @@ async fn one_holder_at_a_time_and_the_number_grows(server: Server) {
         layer.release(&alpha.name, &alpha.holder).await.unwrap();
         let second = layer.claim(&beta).await.unwrap();
         assert!(second.is_ours && second.number > first.number, "{second:?}");
+        // However quickly it goes from hand to hand.
+        let mut number = second.number;
+        layer.release(&beta.name, &beta.holder).await.unwrap();
+        for next in [&alpha, &beta].into_iter().cycle().take(20) {
+            assert_eq!(layer.lease(&next.name).await.unwrap(), None);
+            let lease = layer.claim(next).await.unwrap();
+            assert!(lease.is_ours && lease.number > number, "{lease:?}");
+            number = lease.number;
+            layer.release(&next.name, &next.holder).await.unwrap();
+        }
         // Another app's is another.
         let apart = Claim {
             name: "T1:U2".to_owned(),

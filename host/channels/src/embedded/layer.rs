@@ -446,25 +446,25 @@ impl ChannelLayer for EmbeddedLayer {
     async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
         let arguments = lease::claim_arguments(claim, score::now()).map(Bytes::from);
         let answer = self.run(Script::ClaimLease, &claim.name, &arguments)?;
-        let Reply::Array(answer) = answer else {
-            return Err(self
-                .queues
-                .refused(Refusal::Other("ERR a lease has no holder")));
+        let held = match &answer {
+            Reply::Array(answer) => match &answer[..] {
+                [Reply::Bulk(member), Reply::Bulk(number)] => {
+                    let number = parse_double(number).unwrap_or_default();
+                    lease::read(member, number, &claim.holder.id)
+                }
+                _ => None,
+            },
+            _ => None,
         };
-        match &answer[..] {
-            [Reply::Bulk(member), Reply::Bulk(number)] => {
-                let number = parse_double(number).unwrap_or_default();
-                Ok(lease::read(member, number, &claim.holder.id))
-            }
-            _ => Err(self
-                .queues
-                .refused(Refusal::Other("ERR a lease has no holder"))),
-        }
+        held.ok_or_else(|| {
+            self.queues
+                .refused(Refusal::Other("ERR a lease has no holder"))
+        })
     }
 
     async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
-        let id = Bytes::copy_from_slice(holder.id.as_bytes());
-        self.run(Script::ReleaseLease, name, &[id]).map(drop)
+        let arguments = lease::release_arguments(holder).map(Bytes::from);
+        self.run(Script::ReleaseLease, name, &arguments).map(drop)
     }
 
     async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
@@ -474,7 +474,7 @@ impl ChannelLayer for EmbeddedLayer {
                 .collection::<SortedSet>(key.as_bytes())
                 .map_err(|refusal| self.queues.refused(refusal))?;
             let held = set.and_then(|set| set.iter().next());
-            Ok(held.map(|(member, number)| lease::read(member, number, "")))
+            Ok(held.and_then(|(member, number)| lease::read(member, number, "")))
         })?
     }
 

@@ -20,7 +20,7 @@ pub(super) fn claim(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply
         let holder = holder(&held);
         if holder == id {
             number = old;
-        } else if !own_host.is_empty() && holder.starts_with(own_host) {
+        } else if holder.is_empty() || (!own_host.is_empty() && holder.starts_with(own_host)) {
             number = number.max(old + 1.0);
         } else {
             return Ok(answer(held, old));
@@ -35,15 +35,18 @@ pub(super) fn claim(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply
 
 /// [`crate::lease::RELEASE`]
 pub(super) fn release(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
-    let ([key], [id]) = (call.keys, call.arguments) else {
+    let ([key], [id, seconds]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
+    let seconds = integer(seconds)?;
     let held = members(keyspace, key)?.into_iter().next();
-    let is_theirs = held.is_some_and(|(held, _)| holder(&held) == id);
-    if is_theirs {
-        keyspace.remove(key);
-    }
-    Ok(Reply::Integer(i64::from(is_theirs)))
+    let Some((_, number)) = held.filter(|(held, _)| holder(held) == id) else {
+        return Ok(Reply::Integer(0));
+    };
+    keyspace.remove(key);
+    add(keyspace, key, number, &Bytes::from_static(b" "))?;
+    expire(keyspace, key, seconds)?;
+    Ok(Reply::Integer(1))
 }
 
 fn holder(member: &[u8]) -> &[u8] {
