@@ -101,7 +101,7 @@ async fn an_answer_without_bound_is_refused() {
         assert_eq!(out["x"], Value::Null, "{name}");
         let status = stage.status(name);
         assert_eq!(status.modified, 0, "{name}: {status:?}");
-        assert_eq!(status.errors + status.traps, 1, "{name}: {status:?}");
+        assert_eq!(status.failures(), 1, "{name}: {status:?}");
     }
 }
 
@@ -123,7 +123,7 @@ async fn events_that_a_plugin_makes_are_of_kinds_that_its_manifest_lists() {
         let stage = Stage::with(&[role]).await;
         let out = only(&stage.message("hi").await);
         assert_eq!(out["text"], "hi", "{kind:.20}");
-        assert_eq!(stage.status("forges").errors, 1, "{kind:.20}");
+        assert_eq!(stage.status("forges").bad_answers, 1, "{kind:.20}");
     }
     let guest = Guest::new()
         .answers(|data| data.replaces(&[("standup", r#"{"a":1}"#), ("standup", r#"{"a":2}"#)]));

@@ -28,6 +28,7 @@ pub(crate) struct Guest {
 pub(crate) struct Data(Vec<u8>);
 
 /// What an edit puts somewhere.
+#[derive(Clone, Copy)]
 pub(crate) enum Put<'a> {
     Text(&'a str),
     Json(&'a str),
@@ -146,7 +147,7 @@ impl Data {
         DATA + at.expect("they were put down")
     }
 
-    fn words(&mut self, words: &[usize]) -> usize {
+    pub(crate) fn words(&mut self, words: &[usize]) -> usize {
         let bytes: Vec<u8> = words
             .iter()
             .flat_map(|word| (*word as u32).to_le_bytes())

@@ -9,6 +9,7 @@
 
 mod abi;
 mod answers;
+mod budget;
 mod effects;
 mod guest;
 mod hostile;

@@ -8,16 +8,34 @@ use crate::guest::{Guest, Put};
 use crate::stage::{Role, Stage, only};
 
 /// What these guests import of WASI 0.2, as its WIT has it, cut to that.
-const CLI: &str = "package wasi:cli@0.2.0; interface environment { get-environment: func() -> list<tuple<string, string>>; get-arguments: func() -> list<string>; }";
-const IO: &str = "package wasi:io@0.2.0; interface poll { resource pollable { block: func(); } }";
+const IO: &str = "package wasi:io@0.2.0;
+    interface poll { resource pollable { block: func(); } poll: func(in: list<borrow<pollable>>) -> list<u32>; }
+    interface error { resource error; }
+    interface streams {
+        use error.{error};
+        variant stream-error { last-operation-failed(error), closed }
+        resource output-stream { blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>; }
+    }";
+const CLI: &str = "package wasi:cli@0.2.0;
+    interface environment { get-environment: func() -> list<tuple<string, string>>; get-arguments: func() -> list<string>; }
+    interface stdout { use wasi:io/streams@0.2.0.{output-stream}; get-stdout: func() -> output-stream; }";
 const CLOCKS: &str = "package wasi:clocks@0.2.0; interface monotonic-clock { use wasi:io/poll@0.2.0.{pollable}; now: func() -> u64; subscribe-duration: func(when: u64) -> pollable; }";
-const WORLD: &str = "package test:wasi; world guest { import wasi:cli/environment@0.2.0; import wasi:clocks/monotonic-clock@0.2.0; include djangobot:plugin/plugin@1.0.0; }";
+const RANDOM: &str =
+    "package wasi:random@0.2.0; interface random { get-random-bytes: func(len: u64) -> list<u8>; }";
+const WORLD: &str = "package test:wasi; world guest { import wasi:cli/environment@0.2.0; import wasi:cli/stdout@0.2.0; import wasi:clocks/monotonic-clock@0.2.0; import wasi:io/poll@0.2.0; import wasi:io/streams@0.2.0; import wasi:random/random@0.2.0; include djangobot:plugin/plugin@1.0.0; }";
 
 /// A component of a guest that imports WASI.
 fn component(guest: &Guest) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let mut world = None;
-    for text in [djangobot_plugins::component::WIT, CLI, IO, CLOCKS, WORLD] {
+    for text in [
+        djangobot_plugins::component::WIT,
+        IO,
+        CLI,
+        CLOCKS,
+        RANDOM,
+        WORLD,
+    ] {
         let package = resolve.push_str("guest.wit", text).unwrap();
         world = resolve.packages[package].worlds.get("guest").copied();
     }
@@ -80,4 +98,117 @@ async fn a_plugin_that_sleeps_is_woken_by_its_limit() {
             .unwrap()
             .contains("more than 100 ms with all that it waited for")
     );
+}
+
+/// Does `call` so many times, and keeps the event.
+fn times(count: u32, call: &str) -> String {
+    format!(
+        "(local.set $n (i32.const {count}))
+         (loop $again {call}
+           (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+         (i32.const 16)"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_wasi_are_charged_for_as_all_calls_of_the_host_are() {
+    // All that the host hands over lies in one place.
+    let base = |imports: &str, on_event: &str| {
+        let mut guest = Guest::new()
+            .imports(imports)
+            .fields("(func $start (drop (memory.grow (i32.const 16)))) (start $start)")
+            .on_event(on_event);
+        guest.realloc = "(i32.const 400000)".into();
+        guest
+    };
+    let cases = [
+        (
+            "random",
+            base(
+                r#"(import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))"#,
+                "(call $random (i64.const 50000000) (i32.const 64)) (i32.const 16)",
+            ),
+            "(limits.time-ms)",
+        ),
+        (
+            "some-random",
+            base(
+                r#"(import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))"#,
+                &times(900, "(call $random (i64.const 100000) (i32.const 64))"),
+            ),
+            "(limits.time-ms)",
+        ),
+        (
+            "clock",
+            base(
+                r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))"#,
+                &times(1_500, "(drop (call $now))"),
+            ),
+            "more than 1000 times",
+        ),
+        (
+            "stdout",
+            base(
+                r#"(import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
+                   (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))
+                   (global $out (mut i32) (i32.const 0))"#,
+                &format!(
+                    "(global.set $out (call $stdout)) {}",
+                    times(
+                        1_500,
+                        "(call $write (global.get $out) (i32.const 65536) (i32.const 4096) (i32.const 64))"
+                    )
+                ),
+            ),
+            "more than 1000 times",
+        ),
+        (
+            "poll",
+            base(
+                r#"(import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $in (param i64) (result i32)))
+                   (import "wasi:io/poll@0.2.0" "poll" (func $poll (param i32 i32 i32)))
+                   (global $ready (mut i32) (i32.const 0))"#,
+                &format!(
+                    "(global.set $ready (call $in (i64.const 0)))
+                     (local.set $n (i32.const 4000))
+                     (loop $fill
+                       (local.set $n (i32.sub (local.get $n) (i32.const 4)))
+                       (i32.store (i32.add (i32.const 65536) (local.get $n)) (global.get $ready))
+                       (br_if $fill (local.get $n)))
+                     {}",
+                    times(
+                        900,
+                        "(call $poll (i32.const 65536) (i32.const 1000) (i32.const 64))"
+                    )
+                ),
+            ),
+            "(limits.time-ms)",
+        ),
+    ];
+    for (name, guest, expect) in cases {
+        let mut role = Role::of(name, component(&guest));
+        role.limits.wait_ms = Some(60_000);
+        let stage = Stage::with(&[role, Role::new("beside", &Guest::marks("beside", "yes"))]).await;
+        assert_eq!(
+            stage.status(name).state,
+            State::Running,
+            "{name}: {:?}",
+            stage.status(name).why
+        );
+        for _ in 0..3 {
+            assert_eq!(only(&stage.message("hi").await)["beside"], "yes", "{name}");
+        }
+        let status = stage.status(name);
+        assert_eq!(
+            (status.state, status.over_budget + status.timeouts),
+            (State::Quarantined, 3),
+            "{name}: {status:?}"
+        );
+        // On a slow machine the guest's own time may be up first.
+        let why = status.why.unwrap();
+        assert!(
+            why.contains(expect) || why.contains("computed for more than"),
+            "{name}: {why}"
+        );
+    }
 }

@@ -4,9 +4,10 @@ mod scopes;
 mod slack;
 
 use std::io::Write;
+use std::path::Path;
 
 use djangobot_channels::{ChannelLayer, ChannelName, probe};
-use djangobot_plugins::{Components, LoadError, Unready};
+use djangobot_plugins::{Components, LoadError, Unready, Wanted};
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, LogFormat};
@@ -154,17 +155,21 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
             Ok(wanted) => wanted,
             Err(why) => return findings.error(CHECK, why, None),
         };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return findings.error(CHECK, error.to_string(), None),
+    };
     for wanted in wanted {
         match wanted {
-            Ok(wanted) => match LoadError::not_granted(&wanted.config, &wanted.manifest) {
-                None => findings.ok(
+            Ok(wanted) => match can_be_loaded(&wanted, &program).await {
+                Ok(()) => findings.ok(
                     CHECK,
                     format!(
                         "{} {} can be loaded",
                         wanted.config.name, wanted.manifest.version
                     ),
                 ),
-                Some(error) => {
+                Err(error) => {
                     findings.error(CHECK, format!("{}: {error}", wanted.config.name), None)
                 }
             },
@@ -175,6 +180,13 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
                 findings.error(CHECK, format!("{}: {why}", config.name), None)
             }
         }
+    }
+}
+
+async fn can_be_loaded(wanted: &Wanted, program: &Path) -> Result<(), LoadError> {
+    match LoadError::not_granted(&wanted.config, &wanted.manifest) {
+        Some(error) => Err(error),
+        None => wanted.check_config(program).await,
     }
 }
 

@@ -114,6 +114,9 @@ pub(crate) enum Command {
         /// Where the machine code goes.
         output: PathBuf,
     },
+    /// Check a plugin's config against its schema: what the host starts a child for.
+    #[command(name = djangobot_plugins::schema::SUBCOMMAND, hide = true)]
+    CheckPluginConfig,
     /// Print the completion script of a shell.
     Completions {
         /// The shell.

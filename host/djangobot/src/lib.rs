@@ -58,6 +58,9 @@ pub fn main() -> ExitCode {
     if let Some(Command::CompilePlugin { component, output }) = &cli.command {
         return compile_plugin(component, output);
     }
+    if let Some(Command::CheckPluginConfig) = cli.command {
+        return check_plugin_config();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -91,7 +94,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
         // `main` has done it, without a runtime: its threads would count against the limits of the child.
-        Command::CompilePlugin { .. } => Ok(()),
+        Command::CompilePlugin { .. } | Command::CheckPluginConfig => Ok(()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "djangobot", &mut script);
@@ -107,6 +110,20 @@ fn compile_plugin(component: &Path, output: &Path) -> ExitCode {
         Err(error) => {
             let _ = std::io::stderr().write_all(error.as_bytes());
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The child that checks a plugin's config, likewise.
+fn check_plugin_config() -> ExitCode {
+    match djangobot_plugins::schema::child() {
+        Ok(answer) => match std::io::stdout().write_all(&answer) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err((code, error)) => {
+            let _ = std::io::stderr().write_all(error.as_bytes());
+            ExitCode::from(code)
         }
     }
 }

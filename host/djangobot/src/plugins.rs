@@ -15,7 +15,6 @@ use djangobot_plugins::store::Store;
 use djangobot_plugins::watch::Watcher;
 use djangobot_plugins::{
     Compiler, Engine, OnError, Parts, PluginConfig, PluginHost, State, Status, Unready, Wanted,
-    schema,
 };
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -223,6 +222,8 @@ impl Plugins {
                 ("error", status.errors),
                 ("trap", status.traps),
                 ("timeout", status.timeouts),
+                ("bad-answer", status.bad_answers),
+                ("over-budget", status.over_budget),
                 ("bypassed", status.bypassed),
             ] {
                 self.metrics.plugin_calls(name, outcome).absolute(count);
@@ -248,29 +249,12 @@ pub(crate) async fn resolve(
         components,
     };
     let wanted = set::resolve(configs, &lock, &places).await;
-    let text = std::fs::read_to_string(config).unwrap_or_default();
-    let fitting = wanted
-        .into_iter()
-        .map(|wanted| fits(wanted?, config, &text));
-    Ok(fitting.collect())
-}
-
-/// Says of a plugin's config that does not fit its schema in which line of the file.
-fn fits(wanted: Wanted, config: &Path, text: &str) -> Result<Wanted, Unready> {
-    let problems = schema::check(&wanted.manifest, &wanted.config.config);
-    if problems.is_empty() {
-        return Ok(wanted);
-    }
-    let sentences = problems.iter().map(|problem| {
-        match schema::line_of(text, &wanted.config.name, &problem.pointer) {
-            Some(line) => format!("{} line {line}: {problem}", config.display()),
-            None => problem.to_string(),
-        }
+    let placed = wanted.into_iter().map(|wanted| {
+        let mut wanted = wanted?;
+        wanted.config_file = Some(config.to_owned());
+        Ok(wanted)
     });
-    Err(Unready {
-        why: sentences.collect::<Vec<_>>().join("; "),
-        config: wanted.config,
-    })
+    Ok(placed.collect())
 }
 
 fn home_of(config: &Path) -> &Path {

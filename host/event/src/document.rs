@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::budget::{Budget, OverBudget};
 use crate::event::Notes;
 use crate::number::{self, Integer};
 use crate::overlay::{Added, Change, Extension, Overlay, Replacement};
@@ -126,47 +127,82 @@ impl Document {
     }
 
     /// The value at a pointer.
-    pub(crate) fn get(&self, pointer: &str) -> Option<Place<'_>> {
-        pointer::tokens(pointer)?.try_fold(Place::Read(self, self.root), |place, token| {
-            place.step(&token)
-        })
+    pub(crate) fn get(
+        &self,
+        pointer: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<Place<'_>>, OverBudget> {
+        let Some(tokens) = pointer::tokens(pointer) else {
+            return Ok(None);
+        };
+        let mut place = Place::Read(self, self.root);
+        for token in tokens {
+            match place.step(&token, budget)? {
+                Some(inner) => place = inner,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(place))
     }
 
     /// The member or element of `container` that a reference token names.
-    pub(crate) fn locate(&self, container: u32, token: &str) -> Option<Found> {
+    pub(crate) fn locate(
+        &self,
+        container: u32,
+        token: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<Found>, OverBudget> {
         match self.node(container).kind {
-            Kind::Object => self.locate_member(container, token),
-            Kind::Array => self.locate_element(container, pointer::index(token)?),
-            _ => None,
+            Kind::Object => self.locate_member(container, token, budget),
+            Kind::Array => match pointer::index(token) {
+                Some(index) => self.locate_element(container, index, budget),
+                None => Ok(None),
+            },
+            _ => Ok(None),
         }
     }
 
-    fn locate_member(&self, object: u32, key: &str) -> Option<Found> {
+    fn locate_member(
+        &self,
+        object: u32,
+        key: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<Found>, OverBudget> {
         let hash = tape::hash(key.as_bytes());
         let end = self.node(object).next;
         let mut entry = object + 1;
         while entry < end {
+            budget.spend(1)?;
             let node = self.node(entry);
-            if node.extra == hash && node.kind != Kind::SupersededKey && self.is_key(node, key) {
-                match self.overlay.change(entry) {
-                    Some((change, Change::Replaced(_))) => return Some(Found::Replaced(change)),
-                    // It may have been added anew.
-                    Some((_, Change::Removed)) => break,
-                    _ => {
-                        return Some(Found::Read {
-                            entry,
-                            value: entry + 1,
-                        });
+            if node.extra == hash && node.kind != Kind::SupersededKey {
+                // Many long keys may be made to have one hash.
+                budget.spend_bytes((node.end - node.start) as usize)?;
+                if self.is_key(node, key) {
+                    match self.overlay.change(entry) {
+                        Some((change, Change::Replaced(_))) => {
+                            return Ok(Some(Found::Replaced(change)));
+                        }
+                        // It may have been added anew.
+                        Some((_, Change::Removed)) => break,
+                        _ => {
+                            return Ok(Some(Found::Read {
+                                entry,
+                                value: entry + 1,
+                            }));
+                        }
                     }
                 }
             }
             entry = self.node(entry + 1).next;
         }
-        let (extension, Extension { added, .. }) = self.overlay.extension(object)?;
+        let Some((extension, Extension { added, .. })) = self.overlay.extension(object) else {
+            return Ok(None);
+        };
+        budget.spend(added.len() as u64)?;
         let member = added
             .iter()
-            .position(|added| added.key.as_deref() == Some(key))?;
-        Some(Found::Added { extension, member })
+            .position(|added| added.key.as_deref() == Some(key));
+        Ok(member.map(|member| Found::Added { extension, member }))
     }
 
     fn is_key(&self, node: &Node, key: &str) -> bool {
@@ -176,31 +212,41 @@ impl Document {
         }
     }
 
-    fn locate_element(&self, array: u32, index: usize) -> Option<Found> {
+    fn locate_element(
+        &self,
+        array: u32,
+        index: usize,
+        budget: &mut Budget,
+    ) -> Result<Option<Found>, OverBudget> {
         let end = self.node(array).next;
         let mut value = array + 1;
         let mut left = index;
+        // Each element of an edited document is looked up among the changes.
+        let cost = 1 + u64::from(self.overlay.changes().len().checked_ilog2().unwrap_or(0));
         while value < end {
+            budget.spend(cost)?;
             let change = self.overlay.change(value);
             if !matches!(change, Some((_, Change::Removed))) {
                 if left == 0 {
-                    return Some(match change {
+                    return Ok(Some(match change {
                         Some((change, Change::Replaced(_))) => Found::Replaced(change),
                         _ => Found::Read {
                             entry: value,
                             value,
                         },
-                    });
+                    }));
                 }
                 left -= 1;
             }
             value = self.node(value).next;
         }
-        let (extension, Extension { added, .. }) = self.overlay.extension(array)?;
-        (left < added.len()).then_some(Found::Added {
+        let Some((extension, Extension { added, .. })) = self.overlay.extension(array) else {
+            return Ok(None);
+        };
+        Ok((left < added.len()).then_some(Found::Added {
             extension,
             member: left,
-        })
+        }))
     }
 
     /// How many members or elements a container has, as edited.
@@ -238,6 +284,17 @@ impl Document {
         self.overlay.any_within(node, self.node(node).next)
     }
 
+    /// Steps that writing the value at a node takes where something in it was edited: each entry is looked up among the
+    /// edits, and what was put in is written too.
+    pub(crate) fn writing_cost(&self, node: u32) -> u64 {
+        let edits = self.overlay.changes().len() + self.overlay.extensions().len();
+        let lookup = 2 + u64::from(edits.checked_ilog2().unwrap_or(0));
+        let nodes = u64::from(self.node(node).next - node);
+        nodes
+            .saturating_mul(lookup)
+            .saturating_add(self.overlay.cost())
+    }
+
     /// The value at a node as a document of its own, which shares text and tape where nothing in it was edited.
     pub(crate) fn subtree(&self, root: u32) -> Option<Document> {
         if self.is_edited(root) {
@@ -269,18 +326,34 @@ impl<'a> Place<'a> {
     }
 
     /// The member or element of this value that a reference token names.
-    pub(crate) fn step(self, token: &str) -> Option<Self> {
+    pub(crate) fn step(self, token: &str, budget: &mut Budget) -> Result<Option<Self>, OverBudget> {
         let Place::Read(document, container) = self else {
-            return None;
+            return Ok(None);
         };
-        let place = match document.locate(container, token)? {
-            Found::Read { value, .. } => Place::Read(document, value),
-            Found::Replaced(change) => Place::of(document.overlay.replacement(change)?),
+        let found = document.locate(container, token, budget)?;
+        Ok(found.and_then(|found| match found {
+            Found::Read { value, .. } => Some(Place::Read(document, value)),
+            Found::Replaced(change) => document.overlay.replacement(change).map(Place::of),
             Found::Added { extension, member } => {
-                Place::of(document.overlay.added(extension, member)?)
+                document.overlay.added(extension, member).map(Place::of)
             }
+        }))
+    }
+
+    /// Takes what [`Place::value`] is going to cost: the text of a container that was edited is written for it.
+    pub(crate) fn charge(self, budget: &mut Budget) -> Result<(), OverBudget> {
+        let (document, index) = match self {
+            Place::Read(document, index) => (document, index),
+            Place::Set(Replacement::Document(document)) => (&**document, document.root),
+            Place::Set(Replacement::Text(text)) => return budget.spend_bytes(text.len()),
+            Place::Set(_) => return Ok(()),
         };
-        Some(place)
+        let node = document.node(index);
+        budget.spend_bytes((node.end - node.start) as usize)?;
+        match document.is_edited(index) {
+            true => budget.spend(document.writing_cost(index)),
+            false => Ok(()),
+        }
     }
 
     /// The value, decoded if it is a scalar.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::budget::{Budget, OverBudget};
 use crate::document::{Document, Place};
 use crate::msgpack_reader::{self, Binary, MsgpackError};
 use crate::overlay::EditError;
@@ -104,7 +105,39 @@ impl Event {
 
     /// The value at an RFC 6901 pointer, as edited; of duplicate keys, the last. `""` is the whole event.
     pub fn get(&self, pointer: &str) -> Option<Value<'_>> {
-        self.document.get(pointer).map(Place::value)
+        self.place(pointer).map(Place::value)
+    }
+
+    /// As [`Event::get`], for somebody whose work is charged.
+    ///
+    /// # Errors
+    /// The budget does not suffice for the way there and the value.
+    pub fn get_within(
+        &self,
+        pointer: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<Value<'_>>, OverBudget> {
+        budget.spend_bytes(pointer.len())?;
+        let Some(place) = self.document.get(pointer, budget)? else {
+            return Ok(None);
+        };
+        place.charge(budget)?;
+        Ok(Some(place.value()))
+    }
+
+    /// Whether a pointer leads to something, for somebody whose work is charged.
+    ///
+    /// # Errors
+    /// The budget does not suffice for the way there.
+    pub fn has_within(&self, pointer: &str, budget: &mut Budget) -> Result<bool, OverBudget> {
+        Ok(self.document.get(pointer, budget)?.is_some())
+    }
+
+    fn place(&self, pointer: &str) -> Option<Place<'_>> {
+        self.document
+            .get(pointer, &mut Budget::unlimited())
+            .ok()
+            .flatten()
     }
 
     /// The string at a pointer; `None` for any other value, too.
@@ -115,7 +148,9 @@ impl Event {
     /// The value of a member of the event itself: as [`Event::get`], but with the key as it is.
     pub fn field(&self, key: &str) -> Option<Value<'_>> {
         Place::Read(&self.document, self.document.root)
-            .step(key)
+            .step(key, &mut Budget::unlimited())
+            .ok()
+            .flatten()
             .map(Place::value)
     }
 
@@ -123,7 +158,7 @@ impl Event {
     ///
     /// It shares the text and its index, unless something within it was edited.
     pub fn subtree(&self, pointer: &str) -> Option<Event> {
-        match self.document.get(pointer)? {
+        match self.place(pointer)? {
             Place::Read(document, root) => Event::new(document.subtree(root)?).ok(),
             Place::Set(_) => None,
         }
@@ -134,7 +169,7 @@ impl Event {
         &self,
         pointer: &str,
     ) -> Option<impl Iterator<Item = (Cow<'_, str>, Value<'_>)>> {
-        match self.document.get(pointer)? {
+        match self.place(pointer)? {
             place @ Place::Read(document, object) if place.is_object() => Some(
                 document
                     .entries(object)
@@ -152,7 +187,8 @@ impl Event {
     /// # Errors
     /// An [`EditError`] that says why; the event is as it was.
     pub fn set(&mut self, pointer: &str, value: impl Into<NewValue>) -> Result<(), EditError> {
-        self.document.set(pointer, value.into())
+        self.document
+            .set(pointer, value.into(), &mut Budget::unlimited())
     }
 
     /// Takes the member or element at a pointer out, all of them where the key is there more than once. The elements
@@ -161,7 +197,7 @@ impl Event {
     /// # Errors
     /// An [`EditError`] that says why; the event is as it was.
     pub fn remove(&mut self, pointer: &str) -> Result<(), EditError> {
-        self.document.remove(pointer)
+        self.document.remove(pointer, &mut Budget::unlimited())
     }
 
     /// Makes edits, in order, all or none.
@@ -169,14 +205,29 @@ impl Event {
     /// # Errors
     /// The [`EditError`] of the first edit that can't be made; the event is as it was before the first.
     pub fn apply(&mut self, edits: &[Edit]) -> Result<(), EditError> {
-        let mut edited = self.clone();
+        self.apply_within(edits, &mut Budget::unlimited())
+    }
+
+    /// As [`Event::apply`], for somebody whose work is charged.
+    ///
+    /// # Errors
+    /// As [`Event::apply`], and [`EditError::OverBudget`].
+    pub fn apply_within(&mut self, edits: &[Edit], budget: &mut Budget) -> Result<(), EditError> {
+        budget.spend(self.document.overlay.cost())?;
+        let mut edited = self.document.clone();
         for edit in edits {
             match edit {
-                Edit::Set { pointer, value } => edited.set(pointer, value.clone())?,
-                Edit::Remove { pointer } => edited.remove(pointer)?,
+                Edit::Set { pointer, value } => {
+                    budget.spend_bytes(pointer.len() + value.len())?;
+                    edited.set(pointer, value.clone(), budget)?;
+                }
+                Edit::Remove { pointer } => {
+                    budget.spend_bytes(pointer.len())?;
+                    edited.remove(pointer, budget)?;
+                }
             }
         }
-        *self = edited;
+        self.document = edited;
         Ok(())
     }
 
@@ -197,6 +248,17 @@ impl Event {
         } else {
             out.extend_from_slice(self.raw());
         }
+    }
+
+    /// The event as JSON text, for somebody whose work is charged.
+    ///
+    /// # Errors
+    /// The budget does not suffice.
+    pub fn json_within(&self, budget: &mut Budget) -> Result<Vec<u8>, OverBudget> {
+        Place::Read(&self.document, self.document.root).charge(budget)?;
+        let mut text = Vec::with_capacity(self.raw().len() + 64);
+        self.write_json(&mut text);
+        Ok(text)
     }
 
     /// Appends the event as msgpack, as edited: a map that Python's `msgpack.unpackb` reads to what `json.loads`

@@ -40,6 +40,7 @@
 //! | containers in containers | to [`MAX_DEPTH`] levels |
 //! | size | to `u32::MAX` bytes |
 
+mod budget;
 mod document;
 mod event;
 mod json_writer;
@@ -54,6 +55,7 @@ mod string;
 mod tape;
 mod value;
 
+pub use budget::{Budget, OverBudget};
 pub use event::{Event, Notes};
 pub use msgpack_reader::{BYTES_KEY, MsgpackError};
 pub use number::MAX_INTEGER_DIGITS;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::budget::{Budget, OverBudget};
 use crate::document::{Document, Found};
 use crate::parser::{MAX_DEPTH, ParseError};
 use crate::pointer;
@@ -116,6 +117,11 @@ pub enum EditError {
         /// Where in the new value.
         source: ParseError,
     },
+    /// There are too many edits, or too much to pass on the way to their places.
+    #[error(
+        "the edits take more work than is allowed: fewer of them, or a smaller event, would do"
+    )]
+    OverBudget,
     /// A [`NewValue::Text`] of over `u32::MAX` bytes.
     #[error("{pointer}: a text of {length} bytes is too long")]
     TooLong {
@@ -125,6 +131,15 @@ pub enum EditError {
         length: usize,
     },
 }
+
+impl From<OverBudget> for EditError {
+    fn from(_: OverBudget) -> Self {
+        Self::OverBudget
+    }
+}
+
+/// Items of a list that are moved in one step, to make room for another.
+const MOVED_A_STEP: usize = 4;
 
 impl Overlay {
     #[inline]
@@ -140,6 +155,18 @@ impl Overlay {
     /// All extensions, in the order of their nodes.
     pub(crate) fn extensions(&self) -> &[(u32, Extension)] {
         &self.extensions
+    }
+
+    /// Steps that copying or writing all edits takes.
+    pub(crate) fn cost(&self) -> u64 {
+        let changes = self.changes.iter().map(|(_, change)| match change {
+            Change::Replaced(replacement) => replacement.cost(),
+            Change::Removed => 1,
+        });
+        let added = self.extensions.iter().flat_map(|(_, it)| &it.added);
+        changes
+            .chain(added.map(|added| 1 + added.value.cost()))
+            .fold(0, u64::saturating_add)
     }
 
     /// The change about an entry, and its index.
@@ -176,13 +203,33 @@ impl Overlay {
     }
 
     /// Makes `change` the only one about the nodes from `entry` to before `end`.
-    fn cover(&mut self, entry: u32, end: u32, change: Change) {
-        let within = range(&self.changes, entry, end);
-        self.changes.splice(within, [(entry, change)]);
-        self.extensions.drain(range(&self.extensions, entry, end));
+    fn cover(
+        &mut self,
+        entry: u32,
+        end: u32,
+        change: Change,
+        budget: &mut Budget,
+    ) -> Result<(), OverBudget> {
+        let (changes, extensions) = (
+            range(&self.changes, entry, end),
+            range(&self.extensions, entry, end),
+        );
+        // What lies behind moves, where the number changes.
+        let mut moved = self.changes.len() - changes.start;
+        if !extensions.is_empty() {
+            moved += self.extensions.len() - extensions.start;
+        }
+        budget.spend((moved / MOVED_A_STEP) as u64)?;
+        self.changes.splice(changes, [(entry, change)]);
+        self.extensions.drain(extensions);
+        Ok(())
     }
 
-    fn extend(&mut self, container: u32) -> &mut Extension {
+    fn extend(
+        &mut self,
+        container: u32,
+        budget: &mut Budget,
+    ) -> Result<&mut Extension, OverBudget> {
         let index = self
             .extensions
             .partition_point(|extension| extension.0 < container);
@@ -191,10 +238,11 @@ impl Overlay {
             .get(index)
             .is_none_or(|extension| extension.0 != container)
         {
+            budget.spend(((self.extensions.len() - index) / MOVED_A_STEP) as u64)?;
             self.extensions
                 .insert(index, (container, Extension::default()));
         }
-        &mut self.extensions[index].1
+        Ok(&mut self.extensions[index].1)
     }
 }
 
@@ -219,22 +267,27 @@ fn range<T>(items: &[(u32, T)], start: u32, end: u32) -> std::ops::Range<usize> 
 
 impl Document {
     /// See [`crate::Event::set`].
-    pub(crate) fn set(&mut self, pointer: &str, value: NewValue) -> Result<(), EditError> {
-        let target = Target::find(self, pointer)?;
+    pub(crate) fn set(
+        &mut self,
+        pointer: &str,
+        value: NewValue,
+        budget: &mut Budget,
+    ) -> Result<(), EditError> {
+        let target = Target::find(self, pointer, budget)?;
         // The value is in as many containers as the pointer has tokens.
         let replacement = Replacement::new(value, MAX_DEPTH.saturating_sub(target.depth), pointer)?;
         let notes = match &replacement {
             Replacement::Document(document) => document.notes,
             _ => Default::default(),
         };
-        target.put(pointer, replacement)?;
+        target.put(pointer, replacement, budget)?;
         self.notes = self.notes.and(notes);
         Ok(())
     }
 
     /// See [`crate::Event::remove`].
-    pub(crate) fn remove(&mut self, pointer: &str) -> Result<(), EditError> {
-        Target::find(self, pointer)?.remove(pointer)
+    pub(crate) fn remove(&mut self, pointer: &str, budget: &mut Budget) -> Result<(), EditError> {
+        Target::find(self, pointer, budget)?.remove(pointer, budget)
     }
 
     /// The document within this one that was set where `found` says.
@@ -277,14 +330,18 @@ struct Target<'d, 'p> {
 }
 
 impl<'d, 'p> Target<'d, 'p> {
-    fn find(mut document: &'d mut Document, pointer: &'p str) -> Result<Self, EditError> {
+    fn find(
+        mut document: &'d mut Document,
+        pointer: &'p str,
+        budget: &mut Budget,
+    ) -> Result<Self, EditError> {
         let tokens = pointer::tokens(pointer).ok_or_else(|| EditError::BadPointer {
             pointer: pointer.to_owned(),
         })?;
         let mut tokens = tokens.enumerate().peekable();
         let mut container = document.root;
         while let Some((depth, token)) = tokens.next() {
-            let found = document.locate(container, &token);
+            let found = document.locate(container, &token, budget)?;
             if tokens.peek().is_none() {
                 return Ok(Target {
                     document,
@@ -318,7 +375,7 @@ impl<'d, 'p> Target<'d, 'p> {
         Err(EditError::Root)
     }
 
-    fn put(self, pointer: &str, value: Replacement) -> Result<(), EditError> {
+    fn put(self, pointer: &str, value: Replacement, budget: &mut Budget) -> Result<(), EditError> {
         let Target {
             document,
             container,
@@ -329,7 +386,8 @@ impl<'d, 'p> Target<'d, 'p> {
         match found {
             Some(Found::Read { entry, value: node }) => {
                 let end = document.node(node).next;
-                document.overlay.cover(entry, end, Change::Replaced(value));
+                let change = Change::Replaced(value);
+                document.overlay.cover(entry, end, change, budget)?;
             }
             Some(Found::Replaced(change)) => {
                 document.overlay.changes[change].1 = Change::Replaced(value)
@@ -353,17 +411,14 @@ impl<'d, 'p> Target<'d, 'p> {
                         None
                     }
                 };
-                document
-                    .overlay
-                    .extend(container)
-                    .added
-                    .push(Added { key, value });
+                let extension = document.overlay.extend(container, budget)?;
+                extension.added.push(Added { key, value });
             }
         }
         Ok(())
     }
 
-    fn remove(self, pointer: &str) -> Result<(), EditError> {
+    fn remove(self, pointer: &str, budget: &mut Budget) -> Result<(), EditError> {
         let Target {
             document,
             container,
@@ -373,18 +428,20 @@ impl<'d, 'p> Target<'d, 'p> {
         match found {
             Some(Found::Read { entry, value }) => {
                 let end = document.node(value).next;
-                document.overlay.cover(entry, end, Change::Removed);
-                document.overlay.extend(container).removed += 1;
+                let overlay = &mut document.overlay;
+                // First what may fail: the two must go together.
+                overlay.extend(container, budget)?;
+                overlay.cover(entry, end, Change::Removed, budget)?;
+                overlay.extend(container, budget)?.removed += 1;
             }
             Some(Found::Replaced(change)) => {
+                document.overlay.extend(container, budget)?.removed += 1;
                 document.overlay.changes[change].1 = Change::Removed;
-                document.overlay.extend(container).removed += 1;
             }
             Some(Found::Added { extension, member }) => {
-                document.overlay.extensions[extension]
-                    .1
-                    .added
-                    .remove(member);
+                let added = &mut document.overlay.extensions[extension].1.added;
+                budget.spend(((added.len() - member) / MOVED_A_STEP) as u64)?;
+                added.remove(member);
             }
             None => {
                 return Err(EditError::NotFound {
@@ -397,6 +454,17 @@ impl<'d, 'p> Target<'d, 'p> {
 }
 
 impl Replacement {
+    /// Steps that copying or writing it takes.
+    fn cost(&self) -> u64 {
+        1 + match self {
+            Replacement::Text(text) => text.len() as u64 / 16,
+            Replacement::Document(document) => {
+                u64::from(document.node(document.root).next) + document.overlay.cost()
+            }
+            _ => 0,
+        }
+    }
+
     /// A value to go where `max_depth` more containers may be opened.
     fn new(value: NewValue, max_depth: usize, pointer: &str) -> Result<Self, EditError> {
         let pointer = || pointer.to_owned();

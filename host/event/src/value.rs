@@ -76,6 +76,17 @@ pub enum NewValue {
     Json(Vec<u8>),
 }
 
+impl NewValue {
+    /// The length of its text, in bytes; 0 where it has none.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            NewValue::Text(text) => text.len(),
+            NewValue::Json(text) => text.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl From<Value<'_>> for NewValue {
     fn from(value: Value<'_>) -> Self {
         match value {

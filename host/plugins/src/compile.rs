@@ -67,6 +67,11 @@ impl Compiler {
         Self { cache, program }
     }
 
+    /// The program that children are started from.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The component in the file `source`, whose digest is `digest`, as machine code.
     pub(crate) async fn component(
         &self,
@@ -147,21 +152,7 @@ fn why(status: ExitStatus, said: &[u8]) -> CompileError {
 /// # Errors
 /// A sentence, for the parent.
 pub fn child(source: &Path, output: &Path) -> Result<(), String> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let limit = |resource, amount| {
-        let amount = Some(amount);
-        setrlimit(
-            resource,
-            Rlimit {
-                current: amount,
-                maximum: amount,
-            },
-        )
-        .map_err(|error| error.to_string())
-    };
-    limit(Resource::As, MAX_MEMORY)?;
-    limit(Resource::Cpu, MAX_CPU)?;
-    limit(Resource::Core, 0)?;
+    crate::child::limit(MAX_MEMORY, MAX_CPU)?;
     let bytes = std::fs::read(source).map_err(|error| error.to_string())?;
     let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
     let compiled = engine

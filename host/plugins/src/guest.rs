@@ -1,8 +1,9 @@
 //! What the host knows of a running instance: whose it is, what it may use up, and the event that it is called for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use djangobot_event::Event;
+use djangobot_event::{Budget, Event, OverBudget};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -14,7 +15,7 @@ use crate::store::PluginStore;
 use crate::verdict::{Effects, Emission, Failure};
 
 /// Entries of all tables of an instance together: enough for the function pointers of an interpreter.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// Core instances in one component: adapters and libraries are instances too.
 const MAX_INSTANCES: usize = 64;
 /// Handles that a guest may hold at once. It gets one, and WASI's streams.
@@ -23,6 +24,15 @@ pub(crate) const MAX_HANDLES: usize = 1_024;
 const MAX_EMISSIONS: usize = 64;
 /// Messages to Slack of one call.
 const MAX_SENDS: usize = 16;
+
+/// Steps of a [`Budget`] that pass in a millisecond.
+const STEPS_A_MS: u64 = 100_000;
+/// Steps of one tick of the epoch.
+const TICK_STEPS: u64 = STEPS_A_MS * TICK.as_millis() as u64;
+/// What a call of the host costs beside what it does.
+const HOST_CALL_STEPS: u64 = 10;
+/// What a call of the store costs beside its bytes: some tens of microseconds.
+pub(crate) const STORE_STEPS: u64 = 3_000;
 
 /// The data of a store.
 pub(crate) struct Guest {
@@ -34,8 +44,8 @@ pub(crate) struct Guest {
     /// What a rehearsal sees as its store: it reads the real one and writes to memory.
     pub(crate) shadow_store: Option<PluginStore>,
     pub(crate) memory: MemoryLimit,
-    /// Ticks of the epoch that the call may still compute for.
-    ticks_left: u32,
+    /// What the call may still cost: the guest's computing and the host's work for it together.
+    pub(crate) budget: Budget,
     /// Why the call was ended by the host, where a trap's own words would not tell.
     pub(crate) ended: Option<Failure>,
     /// Calls of the host that this call may still make.
@@ -73,9 +83,9 @@ impl Guest {
                 limit,
                 in_use: 0,
                 tables: 0,
-                refused: false,
+                refused: None,
             },
-            ticks_left: 0,
+            budget: Budget::new(0),
             ended: None,
             host_calls_left: 0,
             wasi: None,
@@ -86,10 +96,10 @@ impl Guest {
     pub(crate) fn begin(&mut self) {
         let limits = &self.owner.limits;
         // The tick under way is not a whole one.
-        self.ticks_left = (limits.time.as_millis() / TICK.as_millis()) as u32 + 1;
+        self.budget = Budget::new(steps(limits.time) + TICK_STEPS);
         self.host_calls_left = limits.host_calls;
         self.ended = None;
-        self.memory.refused = false;
+        self.memory.refused = None;
     }
 
     /// At each tick of the epoch while a guest computes: its time runs, and others get the thread.
@@ -97,20 +107,22 @@ impl Guest {
     /// Ticks are counted, not the clock: a machine that stood still has not computed.
     pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = store.data_mut();
-        match guest.ticks_left.checked_sub(1) {
-            Some(left) => {
-                guest.ticks_left = left;
-                Ok(UpdateDeadline::YieldCustom(
-                    1,
-                    Box::pin(tokio::task::yield_now()),
-                ))
-            }
-            None => {
-                let failure = Failure::Time(guest.owner.limits.time);
-                guest.ended = Some(failure.clone());
-                Err(wasmtime::Error::new(failure))
+        if guest.ended.is_none() {
+            match guest.budget.spend(TICK_STEPS) {
+                Ok(()) => {
+                    return Ok(UpdateDeadline::YieldCustom(
+                        1,
+                        Box::pin(tokio::task::yield_now()),
+                    ));
+                }
+                Err(OverBudget) => guest.ended = Some(Failure::Time(guest.owner.limits.time)),
             }
         }
+        let failure = guest.ended.clone();
+        Err(failure.map_or_else(
+            || wasmtime::Error::msg("its time is up"),
+            wasmtime::Error::new,
+        ))
     }
 
     /// Counts a call of the host; the one too many traps.
@@ -118,21 +130,67 @@ impl Guest {
         match self.host_calls_left.checked_sub(1) {
             Some(left) => {
                 self.host_calls_left = left;
-                Ok(())
+                self.charge(HOST_CALL_STEPS)
             }
-            None => Err(wasmtime::Error::msg(format!(
+            None => Err(self.over(Failure::Budget(format!(
                 "one call of it called the host more than {} times (limits.host-calls)",
                 self.owner.limits.host_calls
-            ))),
+            )))),
+        }
+    }
+
+    /// Takes what the host does for the call out of its budget; where there is not as much left, this traps.
+    pub(crate) fn charge(&mut self, steps: u64) -> wasmtime::Result<()> {
+        let spent = self.budget.spend(steps);
+        self.within_budget(spent)
+    }
+
+    /// As [`Guest::charge`], for bytes that are read or copied.
+    pub(crate) fn charge_bytes(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        let spent = self.budget.spend_bytes(bytes);
+        self.within_budget(spent)
+    }
+
+    /// What came of work within the budget; over it, a trap.
+    pub(crate) fn within_budget<T>(
+        &mut self,
+        outcome: Result<T, OverBudget>,
+    ) -> wasmtime::Result<T> {
+        outcome.map_err(|OverBudget| {
+            let limit = self.owner.limits.time;
+            self.over(Failure::over_budget(limit))
+        })
+    }
+
+    /// Ends the call with a failure that is told as it is, whatever becomes of the trap.
+    pub(crate) fn over(&mut self, failure: Failure) -> wasmtime::Error {
+        self.ended = Some(failure.clone());
+        wasmtime::Error::new(failure)
+    }
+
+    /// The event of the call, and what may be spent on it.
+    pub(crate) fn event(&mut self) -> wasmtime::Result<(&Event, &mut Budget)> {
+        match &self.call {
+            Some(call) => Ok((&call.event, &mut self.budget)),
+            None => Err(no_call()),
         }
     }
 
     /// The call at hand; there is none during `init` and the like.
     pub(crate) fn call(&mut self) -> wasmtime::Result<&mut Call> {
-        self.call
-            .as_mut()
-            .ok_or_else(|| wasmtime::Error::msg("there is no event at hand: events are read and emitted, and messages sent, during on-event only"))
+        self.call.as_mut().ok_or_else(no_call)
     }
+}
+
+fn no_call() -> wasmtime::Error {
+    wasmtime::Error::msg(
+        "there is no event at hand: events are read and emitted, and messages sent, during on-event only",
+    )
+}
+
+/// What computing for so long costs.
+fn steps(time: Duration) -> u64 {
+    STEPS_A_MS.saturating_mul(time.as_millis() as u64)
 }
 
 impl Call {
@@ -191,8 +249,15 @@ pub(crate) struct MemoryLimit {
     /// Bytes of all linear memories.
     pub(crate) in_use: usize,
     tables: usize,
-    /// It was refused more during the call at hand, so that a trap is likely one of memory.
-    pub(crate) refused: bool,
+    /// What it was refused during the call at hand, so that a trap is likely one for want of it.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// What an instance wanted more of than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Memory,
+    Table,
 }
 
 impl ResourceLimiter for MemoryLimit {
@@ -206,7 +271,7 @@ impl ResourceLimiter for MemoryLimit {
         let fits = in_use <= self.limit;
         match fits {
             true => self.in_use = in_use,
-            false => self.refused = true,
+            false => self.refused = Some(Refused::Memory),
         }
         Ok(fits)
     }
@@ -221,7 +286,7 @@ impl ResourceLimiter for MemoryLimit {
         let fits = elements <= MAX_TABLE_ELEMENTS;
         match fits {
             true => self.tables = elements,
-            false => self.refused = true,
+            false => self.refused = Some(Refused::Table),
         }
         Ok(fits)
     }
@@ -239,12 +304,25 @@ impl ResourceLimiter for MemoryLimit {
     }
 }
 
+/// Each call of WASI passes here: it counts as any call of the host. One too many can't be refused here; the next tick
+/// ends the guest, or the end of the call makes a failure of it.
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        if self.ended.is_none() {
+            let _counted_or_ended = self.count();
+        }
+        let (ctx, table) = self.wasi_parts();
+        WasiCtxView { ctx, table }
+    }
+}
+
+impl Guest {
+    /// What WASI keeps for this instance.
+    pub(crate) fn wasi_parts(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
         let owner = &self.owner;
         let (ctx, table) = &mut **self
             .wasi
             .get_or_insert_with(|| Box::new(crate::wasi::empty_context(owner)));
-        WasiCtxView { ctx, table }
+        (ctx, table)
     }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use djangobot_event::EditError;
 use wasmtime::component::{self, InstancePre, TypedFunc};
 use wasmtime::{Store, Trap};
 
 use crate::abi::v1;
 use crate::engine::Engine;
-use crate::guest::{Call, Guest, MAX_HANDLES};
+use crate::guest::{Call, Guest, MAX_HANDLES, MAX_TABLE_ELEMENTS, Refused};
 use crate::plugin::Owner;
 use crate::verdict::{Failure, Verdict};
 
@@ -81,7 +82,8 @@ impl Prepared {
             .djangobot_plugin_handler()
             .call_init(&mut instance.store, config);
         let outcome = within(limit, init).await;
-        instance.flatten(outcome)?.map_err(Failure::Error)?;
+        let ready = instance.flatten(outcome)?;
+        ready.map_err(|why| Failure::Error(cut(&why)))?;
         Ok(instance)
     }
 }
@@ -96,7 +98,8 @@ pub(crate) struct Instance {
 type TimedOut = tokio::time::error::Elapsed;
 
 impl Instance {
-    /// Hands an event over. The call comes back with the event and with what was done, whatever became of it.
+    /// Hands an event over. The call comes back with the event, edited where that is the verdict, and with what was done,
+    /// whatever became of it.
     pub(crate) async fn on_event(
         &mut self,
         call: Call,
@@ -110,7 +113,10 @@ impl Instance {
             .call_on_event(&mut self.store, v1::event_handle());
         let outcome = within(limit, answer).await;
         let verdict = match self.flatten(outcome) {
-            Ok(Ok(answer)) => v1::verdict(self.store.data_mut(), answer),
+            Ok(Ok(answer)) => {
+                let guest = self.store.data_mut();
+                v1::verdict(guest, answer).and_then(|verdict| edited(guest, verdict))
+            }
             Ok(Err(why)) => Err(Failure::Error(cut(&why))),
             Err(failure) => Err(failure),
         };
@@ -186,11 +192,29 @@ impl Instance {
 
     fn flatten<T>(&mut self, outcome: Result<wasmtime::Result<T>, TimedOut>) -> Result<T, Failure> {
         match outcome {
-            Ok(Ok(value)) => Ok(value),
+            // What WASI did too much of shows here at the latest.
+            Ok(Ok(value)) => match self.store.data_mut().ended.take() {
+                Some(ended) => Err(ended),
+                None => Ok(value),
+            },
             Ok(Err(error)) => Err(failure(&mut self.store, &error)),
             Err(_) => Err(Failure::Wait(self.store_limit())),
         }
     }
+}
+
+/// Makes the edits of a verdict, which may be refused yet.
+fn edited(guest: &mut Guest, verdict: Verdict) -> Result<Verdict, Failure> {
+    if let (Verdict::Modify(edits), Some(call)) = (&verdict, &mut guest.call) {
+        match call.event.apply_within(edits, &mut guest.budget) {
+            Ok(()) => {}
+            Err(EditError::OverBudget) => {
+                return Err(Failure::over_budget(guest.owner.limits.time));
+            }
+            Err(error) => return Err(Failure::Answer(error.to_string())),
+        }
+    }
+    Ok(verdict)
 }
 
 /// Waits for `work`, for no longer than `limit`. Most calls end at once: for them no clock is read.
@@ -221,8 +245,10 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
     }
     let trap = error.downcast_ref::<Trap>();
     let is_plain = trap.is_none() || matches!(trap, Some(Trap::UnreachableCodeReached));
-    if guest.memory.refused && is_plain {
-        return Failure::Memory(guest.owner.limits.memory);
+    match guest.memory.refused {
+        Some(Refused::Memory) if is_plain => return Failure::Memory(guest.owner.limits.memory),
+        Some(Refused::Table) if is_plain => return Failure::Table(MAX_TABLE_ELEMENTS),
+        _ => {}
     }
     let cause = error.root_cause().to_string();
     Failure::Trap(cut(cause.trim_start_matches("wasm trap: ")))
@@ -232,6 +258,6 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
 const MAX_TEXT: usize = 500;
 
 /// Guests' texts may be long, and may hold what steers a terminal.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     crate::meter::sanitize_log(text, MAX_TEXT).into_owned()
 }

@@ -5,6 +5,7 @@
 
 mod abi;
 mod breaker;
+mod child;
 pub mod compile;
 pub mod component;
 pub mod components;

@@ -1,6 +1,6 @@
 //! From what the operator wants to a plugin that events may meet: grants, config, compiled, linked, tried.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use semver::Version;
@@ -8,6 +8,7 @@ use wasmtime::component::Linker;
 
 use crate::abi::v1;
 use crate::compile::{CompileError, Compiler};
+use crate::component::Artifact;
 use crate::config::{Limits, PluginConfig};
 use crate::digest::Digest;
 use crate::engine::Engine;
@@ -21,10 +22,11 @@ use crate::meter::Meter;
 use crate::pipeline::Passing;
 use crate::plugin::{Owner, Plugin, Services};
 use crate::roster::{Direction, Roster};
-use crate::schema::{self, ConfigProblem};
+use crate::schema::{self, SchemaError};
 use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::verdict::{Effects, Failure};
+use crate::wasi;
 
 /// Instances of a plugin that may wait for others, unless the operator says how many.
 const WAITING_INSTANCES: usize = 8;
@@ -58,6 +60,8 @@ pub struct Wanted {
     pub digest: Digest,
     /// The file that holds the component.
     pub path: PathBuf,
+    /// The config file, if there is one that holds its config.
+    pub config_file: Option<PathBuf>,
     /// Its imports let it wait: for time to pass, by WASI.
     pub may_sleep: bool,
     /// It imports the roster.
@@ -76,9 +80,12 @@ pub enum LoadError {
         /// What of it.
         missing: Vec<Capability>,
     },
-    /// Its config does not fit its schema.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Config(Vec<ConfigProblem>),
+    /// Its config does not fit its schema: sentences, with the lines of the config file where they are known.
+    #[error("{}", .0.join("; "))]
+    Config(Vec<String>),
+    /// Whether its config fits is not known.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// It has no machine code.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -109,6 +116,44 @@ pub enum LoadError {
     /// Waiting for its instances.
     #[error("instances must be from 1 to {MAX_INSTANCES}, not {0}")]
     Instances(usize),
+}
+
+impl Wanted {
+    /// Checks its config against its schema, in a child that is started from `program`.
+    ///
+    /// # Errors
+    /// [`LoadError::Config`] or [`LoadError::Schema`].
+    pub async fn check_config(&self, program: &Path) -> Result<(), LoadError> {
+        let config = &self.config.config;
+        let problems = schema::check_in_child(program, &self.manifest, config).await?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let file = self.config_file.as_ref();
+        let text = file.and_then(|path| std::fs::read_to_string(path).ok());
+        let sentences = problems.iter().map(|problem| {
+            let text = text.as_deref().unwrap_or_default();
+            let line = schema::line_of(text, &self.config.name, &problem.pointer);
+            match (file, line) {
+                (Some(path), Some(line)) => format!("{} line {line}: {problem}", path.display()),
+                _ => problem.to_string(),
+            }
+        });
+        Err(LoadError::Config(sentences.collect()))
+    }
+}
+
+impl Artifact {
+    /// Checks that its schema is one which can be used, in a child that is started from `program`: on an empty config, of
+    /// which it may say what it wants.
+    ///
+    /// # Errors
+    /// It is none, or takes too much.
+    pub async fn check_schema(&self, program: &Path) -> Result<(), SchemaError> {
+        let config = serde_json::json!({});
+        let found = schema::check_in_child(program, &self.manifest, &config).await;
+        found.map(|_| ())
+    }
 }
 
 impl LoadError {
@@ -171,10 +216,7 @@ impl Parts {
         if let Some(error) = LoadError::not_granted(config, manifest) {
             return Err(error);
         }
-        let problems = schema::check(manifest, &config.config);
-        if !problems.is_empty() {
-            return Err(LoadError::Config(problems));
-        }
+        wanted.check_config(self.compiler.program()).await?;
         // What was granted and not asked for is not given either.
         let grants = manifest.capabilities.clone();
         let http_grants: Vec<_> = grants
@@ -216,7 +258,7 @@ impl Parts {
         });
         let unfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}"));
         let mut linker: Linker<Guest> = Linker::new(self.engine.wasmtime());
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(unfit)?;
+        wasi::link(&mut linker).map_err(unfit)?;
         v1::link(&mut linker, &owner.grants).map_err(unfit)?;
         let linked = linker.instantiate_pre(&component).map_err(unfit)?;
         Ok(Candidate {

@@ -38,12 +38,13 @@ impl PluginLog {
     /// Writes a line, or drops and counts it.
     pub(crate) fn write(&self, level: Level, message: &str) {
         let plugin = self.plugin.as_str();
-        let line = sanitize_log(message, MAX_LINE);
         // An empty line costs something too, or a million of them would cost nothing.
-        if self.allowance.try_take(line.len() as u64 + 16).is_err() {
+        let bytes = message.len().min(MAX_LINE) as u64 + 16;
+        if self.allowance.try_take(bytes).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let line = sanitize_log(message, MAX_LINE);
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(target: "plugin", plugin, dropped, "log lines were dropped: more than limits.log-kib in a minute");

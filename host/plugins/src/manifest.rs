@@ -1,7 +1,7 @@
 //! `plugin.toml`: what a plugin is called, what it wants to see and what it asks for. The build puts it into the
 //! component, as a custom section.
 
-use djangobot_event::Event;
+use djangobot_event::{Budget, Event};
 use semver::Version;
 use serde::Deserialize;
 
@@ -17,6 +17,18 @@ pub const SECTION: &str = "djangobot:plugin";
 const MAX_NAME: usize = 64;
 /// The longest kind of an event, in bytes: `slack.` and a kind make a channel's name, which has fewer than 100.
 const MAX_KIND: usize = 90;
+
+/// The longest text of a manifest, in bytes.
+const MAX_TEXT: usize = 256 << 10;
+/// Filters of each direction, and kinds that may be emitted.
+const MAX_LISTED: usize = 100;
+/// Pointers of one filter.
+const MAX_POINTERS: usize = 16;
+/// The longest pointer of a filter, in bytes.
+const MAX_POINTER: usize = 256;
+/// Steps that all filters together may take on one event, about a millisecond: they are asked of each event, before any
+/// call whose work is charged.
+const FILTER_STEPS: u64 = 100_000;
 
 /// What a plugin says of itself.
 #[derive(Clone, Debug, Deserialize)]
@@ -111,6 +123,9 @@ pub enum ManifestError {
         /// A clause.
         message: String,
     },
+    /// More than anybody writes.
+    #[error("plugin.toml has more than {} KiB", MAX_TEXT >> 10)]
+    TooLong,
     /// TOML, but what it says can't be.
     #[error("plugin.toml: {key}: {message}")]
     Wrong {
@@ -127,6 +142,9 @@ impl Manifest {
     /// # Errors
     /// A [`ManifestError`] that names the line or key.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > MAX_TEXT {
+            return Err(ManifestError::TooLong);
+        }
         let manifest: Self = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
             ManifestError::Toml {
@@ -156,20 +174,26 @@ impl Manifest {
         if self.summary.chars().any(char::is_control) {
             return wrong("summary", "it must be one line".into());
         }
-        for filter in self
-            .subscribe
-            .inbound
-            .iter()
-            .chain(&self.subscribe.outbound)
-        {
-            for pointer in filter.has.iter().chain(&filter.lacks) {
-                if !pointer.starts_with('/') {
-                    return wrong(
-                        "subscribe",
-                        format!("{pointer:?} is no JSON pointer, such as \"/text\""),
-                    );
-                }
+        for filters in [&self.subscribe.inbound, &self.subscribe.outbound] {
+            if filters.len() > MAX_LISTED {
+                let message = format!(
+                    "{} filters are more than {MAX_LISTED}; `*` stands for any kind",
+                    filters.len()
+                );
+                return wrong("subscribe", message);
             }
+            for filter in filters {
+                filter.check().map_err(|message| ManifestError::Wrong {
+                    key: "subscribe",
+                    message,
+                })?;
+            }
+        }
+        if self.emits.len() > MAX_LISTED {
+            return wrong(
+                "emits",
+                format!("{} kinds are more than {MAX_LISTED}", self.emits.len()),
+            );
         }
         for kind in &self.emits {
             if !is_kind(kind) {
@@ -181,11 +205,6 @@ impl Manifest {
                 );
             }
         }
-        if let Some(schema) = &self.config_schema
-            && let Err(error) = jsonschema::validator_for(schema)
-        {
-            return wrong("config-schema", format!("it is no JSON Schema: {error}"));
-        }
         Ok(())
     }
 
@@ -195,7 +214,10 @@ impl Manifest {
             Direction::Inbound => &self.subscribe.inbound,
             Direction::Outbound => &self.subscribe.outbound,
         };
-        filters.iter().any(|filter| filter.matches(kind, event))
+        let mut budget = Budget::new(FILTER_STEPS);
+        filters
+            .iter()
+            .any(|filter| filter.matches(kind, event, &mut budget))
     }
 
     /// Whether the manifest lists `kind` among those that it may emit.
@@ -205,17 +227,44 @@ impl Manifest {
 }
 
 impl Filter {
-    fn matches(&self, kind: &str, event: &Event) -> bool {
+    fn check(&self) -> Result<(), String> {
+        let pointers = self.has.len() + self.lacks.len();
+        if pointers > MAX_POINTERS {
+            return Err(format!(
+                "the filter of {:?} has {pointers} pointers; {MAX_POINTERS} are the most",
+                self.kind
+            ));
+        }
+        for pointer in self.has.iter().chain(&self.lacks) {
+            if pointer.len() > MAX_POINTER {
+                return Err(format!(
+                    "a pointer of {} bytes is too long: {MAX_POINTER} are the most",
+                    pointer.len()
+                ));
+            }
+            if !pointer.starts_with('/') {
+                return Err(format!("{pointer:?} is no JSON pointer, such as \"/text\""));
+            }
+        }
+        Ok(())
+    }
+
+    /// An event in which finding the fields takes too long is given to the plugin: it may be a guard.
+    fn matches(&self, kind: &str, event: &Event, budget: &mut Budget) -> bool {
         let kind_fits = match self.kind.strip_suffix('*') {
             Some(start) => kind.starts_with(start),
             None => kind == self.kind,
         };
+        let mut leads = |pointer: &String| event.has_within(pointer, budget);
         kind_fits
-            && self.has.iter().all(|pointer| event.get(pointer).is_some())
+            && self
+                .has
+                .iter()
+                .all(|pointer| leads(pointer).unwrap_or(true))
             && self
                 .lacks
                 .iter()
-                .all(|pointer| event.get(pointer).is_none())
+                .all(|pointer| !leads(pointer).unwrap_or(false))
     }
 }
 
@@ -317,6 +366,35 @@ memory-mib = 32
     }
 
     #[test]
+    fn a_manifest_that_is_nested_deep_is_refused_and_not_followed() {
+        for text in [
+            format!("config-schema{} = 1", ".a".repeat(50_000)),
+            format!("[config-schema{}]", ".a".repeat(50_000)),
+            format!("config-schema = {}", "[".repeat(50_000)),
+            format!("config-schema = {}", "{a=".repeat(50_000)),
+        ] {
+            let text = format!("name = \"a\"\nversion = \"1.0.0\"\n{text}\n");
+            let error = Manifest::parse(&text).unwrap_err();
+            assert!(error.to_string().contains("line 3"), "{error}");
+        }
+    }
+
+    #[test]
+    fn filters_take_a_bounded_time_and_then_let_the_plugin_see_the_event() {
+        let manifest = Manifest::parse(
+            "name = \"a\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [{ kind = \"m\", has = [\"/a/199999\"], lacks = [\"/b\"] }]",
+        )
+        .unwrap();
+        let event = |count: usize| {
+            let list = vec!["0"; count].join(",");
+            Event::parse(format!("{{\"a\":[{list}]}}")).unwrap()
+        };
+        let wants = |count| manifest.wants(Direction::Inbound, "m", &event(count));
+        assert!(!wants(1_000));
+        assert!(wants(200_000));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let check = |text: &str, expect: &str| {
             let error = Manifest::parse(text).unwrap_err().to_string();
@@ -339,9 +417,33 @@ memory-mib = 32
             "name = \"a\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [\"a*b\"]",
             "a*b",
         );
+        let many = |list: String| format!("name = \"a\"\nversion = \"1.0.0\"\n{list}");
         check(
-            "name = \"a\"\nversion = \"1.0.0\"\n[config-schema]\ntype = \"nonsense\"",
-            "config-schema",
+            &many(format!("emits = [{}]", "\"a\",".repeat(101))),
+            "101 kinds",
+        );
+        let filters = "\"a\",".repeat(101);
+        check(
+            &many(format!("[subscribe]\ninbound = [{filters}]")),
+            "101 filters",
+        );
+        let pointers = "\"/a\",".repeat(17);
+        check(
+            &many(format!(
+                "[subscribe]\ninbound = [{{ kind = \"a\", has = [{pointers}] }}]"
+            )),
+            "17 pointers",
+        );
+        check(
+            &many(format!(
+                "[subscribe]\ninbound = [{{ kind = \"a\", lacks = [\"/{}\"] }}]",
+                "a".repeat(256)
+            )),
+            "257 bytes",
+        );
+        check(
+            &many(format!("summary = \"{}\"", "a".repeat(MAX_TEXT))),
+            "256 KiB",
         );
     }
 }

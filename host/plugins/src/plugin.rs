@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use djangobot_event::Event;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
@@ -285,15 +286,11 @@ impl Plugin {
         }
         // A stop may end this at any time it waits; then the breaker must not wait for a decision that never comes.
         let mut trial = Trial(Some(self));
-        let (effects, outcome) = self.ask(slot, &passing, direction).await;
+        let (effects, edited, outcome) = self.ask(slot, &passing, direction).await;
         trial.0 = None;
-        let outcome = outcome.and_then(|verdict| {
-            if let Verdict::Modify(edits) = &verdict {
-                let edited = passing.event.apply(edits);
-                edited.map_err(|error| Failure::Answer(error.to_string()))?;
-            }
-            Ok(verdict)
-        });
+        if let (Ok(Verdict::Modify(_)), Some(edited)) = (&outcome, edited) {
+            passing.event = edited;
+        }
         self.stats.ended(&outcome, started.elapsed());
         self.account(slot);
         match outcome {
@@ -325,19 +322,19 @@ impl Plugin {
         }
     }
 
-    /// Calls the instance, after starting one where there is none.
+    /// Calls the instance, after starting one where there is none. Gives the event as the verdict edits it, too.
     async fn ask(
         &self,
         slot: &mut Slot,
         passing: &Passing,
         direction: Direction,
-    ) -> (Effects, Result<Verdict, Failure>) {
+    ) -> (Effects, Option<Event>, Result<Verdict, Failure>) {
         // Out of its place while it is called: a call that is cut off leaves an instance that can't be called again.
         let mut instance = match slot.instance.take() {
             Some(instance) => instance,
             None => match self.prepared.start(false).await {
                 Ok(instance) => instance,
-                Err(failure) => return (Effects::default(), Err(failure)),
+                Err(failure) => return (Effects::default(), None, Err(failure)),
             },
         };
         let call = Call {
@@ -353,8 +350,11 @@ impl Plugin {
         if !outcome.as_ref().is_err_and(Failure::costs_the_instance) {
             slot.instance = Some(instance);
         }
-        let effects = call.map(|call| call.effects).unwrap_or_default();
-        (effects, outcome)
+        let (effects, event) = match call {
+            Some(call) => (call.effects, Some(call.event)),
+            None => (Effects::default(), None),
+        };
+        (effects, event, outcome)
     }
 
     /// Keeps the books on memory; an instance that failed is gone.

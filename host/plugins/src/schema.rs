@@ -1,11 +1,17 @@
 //! A plugin's config against the schema in its manifest, before the plugin sees it.
 
+mod child;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::manifest::Manifest;
 
+pub(crate) use self::child::check as check_in_child;
+pub use self::child::{SUBCOMMAND, SchemaError, child};
+
 /// What is wrong with a config.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("its config is not what its schema asks for: {}{message}", place(.pointer))]
 pub struct ConfigProblem {
     /// Where in the config: an RFC 6901 pointer, empty for the config as a whole.
@@ -14,6 +20,9 @@ pub struct ConfigProblem {
     pub message: String,
 }
 
+/// Problems of one config that are told.
+const MAX_PROBLEMS: usize = 20;
+
 fn place(pointer: &str) -> String {
     match pointer.strip_prefix('/') {
         Some(key) => format!("config.{}: ", key.replace('/', ".")),
@@ -21,28 +30,40 @@ fn place(pointer: &str) -> String {
     }
 }
 
-/// Checks `config`, and gives all that is wrong with it.
-pub fn check(manifest: &Manifest, config: &Value) -> Vec<ConfigProblem> {
-    let Some(schema) = &manifest.config_schema else {
-        let is_empty = config.as_object().is_some_and(|config| config.is_empty());
-        let message = "the plugin takes no config".to_owned();
-        return match is_empty {
-            true => Vec::new(),
-            false => vec![ConfigProblem {
-                pointer: String::new(),
-                message,
-            }],
-        };
-    };
-    let Ok(validator) = jsonschema::validator_for(schema) else {
-        // The manifest was read, so that its schema is one.
-        return Vec::new();
-    };
+/// Checks `config` and gives what is wrong with it, in this process: how long that takes is up to the schema. The host
+/// has a child do it.
+///
+/// # Errors
+/// The manifest's schema is not one.
+pub fn check(manifest: &Manifest, config: &Value) -> Result<Vec<ConfigProblem>, String> {
+    match &manifest.config_schema {
+        Some(schema) => problems(schema, config),
+        None => Ok(without_schema(config)),
+    }
+}
+
+fn problems(schema: &Value, config: &Value) -> Result<Vec<ConfigProblem>, String> {
+    let validator = jsonschema::validator_for(schema).map_err(|error| error.to_string())?;
     let problem = |error: jsonschema::ValidationError<'_>| ConfigProblem {
         pointer: error.instance_path().to_string(),
-        message: error.to_string(),
+        // It has the value in it, which may be large.
+        message: crate::instance::cut(&error.to_string()),
     };
-    validator.iter_errors(config).map(problem).collect()
+    let found = validator.iter_errors(config);
+    Ok(found.take(MAX_PROBLEMS).map(problem).collect())
+}
+
+/// What is wrong with the config of a plugin that has no schema.
+fn without_schema(config: &Value) -> Vec<ConfigProblem> {
+    let is_empty = config.as_object().is_some_and(|config| config.is_empty());
+    let message = "the plugin takes no config".to_owned();
+    match is_empty {
+        true => Vec::new(),
+        false => vec![ConfigProblem {
+            pointer: String::new(),
+            message,
+        }],
+    }
 }
 
 /// The line of `text`, a `djangobot.toml`, on which plugin `name` has the config value at `pointer`, or the nearest that
@@ -88,6 +109,7 @@ mod tests {
         );
         let check = |config: serde_json::Value, expect: &[&str]| {
             let found: Vec<String> = check(&manifest, &config)
+                .unwrap()
                 .iter()
                 .map(ToString::to_string)
                 .collect();
@@ -105,8 +127,8 @@ mod tests {
     #[test]
     fn without_a_schema_there_is_no_config() {
         let manifest = manifest("");
-        assert_eq!(check(&manifest, &json!({})), []);
-        assert_eq!(check(&manifest, &json!({"a": 1})).len(), 1);
+        assert_eq!(check(&manifest, &json!({})), Ok(Vec::new()));
+        assert_eq!(check(&manifest, &json!({"a": 1})).unwrap().len(), 1);
     }
 
     #[test]

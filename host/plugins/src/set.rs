@@ -109,6 +109,7 @@ pub fn wanted(
         config: config.clone(),
         digest: Digest::of(component),
         path,
+        config_file: None,
         may_sleep: artifact
             .wasi
             .iter()

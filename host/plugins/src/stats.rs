@@ -17,6 +17,8 @@ pub(crate) struct Stats {
     pub(crate) errors: AtomicU64,
     pub(crate) traps: AtomicU64,
     pub(crate) timeouts: AtomicU64,
+    pub(crate) bad_answers: AtomicU64,
+    pub(crate) over_budget: AtomicU64,
     /// Events that it was not called for, since it was quarantined.
     pub(crate) bypassed: AtomicU64,
     /// Bytes of memory of all instances.
@@ -33,16 +35,27 @@ impl Stats {
             Ok(Verdict::Modify(_)) => &self.modified,
             Ok(Verdict::Drop(_)) => &self.dropped,
             Ok(Verdict::Replace(_)) => &self.replaced,
-            Err(Failure::Trap(_) | Failure::Memory(_)) => &self.traps,
+            Err(Failure::Trap(_)) => &self.traps,
             Err(Failure::Time(_) | Failure::Wait(_)) => &self.timeouts,
-            Err(Failure::Error(_) | Failure::Answer(_)) => &self.errors,
+            Err(Failure::Error(_)) => &self.errors,
+            Err(Failure::Answer(_)) => &self.bad_answers,
+            Err(Failure::Budget(_) | Failure::Memory(_) | Failure::Table(_)) => &self.over_budget,
         };
         counter.fetch_add(1, Relaxed);
     }
 
     /// Calls that came to nothing.
     pub(crate) fn failures(&self) -> u64 {
-        self.errors.load(Relaxed) + self.traps.load(Relaxed) + self.timeouts.load(Relaxed)
+        [
+            &self.errors,
+            &self.traps,
+            &self.timeouts,
+            &self.bad_answers,
+            &self.over_budget,
+        ]
+        .iter()
+        .map(|count| count.load(Relaxed))
+        .sum()
     }
 }
 

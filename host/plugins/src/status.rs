@@ -33,12 +33,16 @@ pub struct Status {
     pub replaced: u64,
     /// Events that it made beside the one at hand.
     pub emitted: u64,
-    /// Calls that returned an error, or an answer that is none.
+    /// Calls that returned an error.
     pub errors: u64,
     /// Calls that trapped.
     pub traps: u64,
     /// Calls that took too long.
     pub timeouts: u64,
+    /// Calls whose answer was refused.
+    pub bad_answers: u64,
+    /// Calls that went over a limit: memory, calls of the host, what the host has to do for them.
+    pub over_budget: u64,
     /// Events that it was not called for, since it was quarantined.
     pub bypassed: u64,
     /// Half of the calls took less, in microseconds.
@@ -84,6 +88,11 @@ impl State {
 }
 
 impl Status {
+    /// Calls that came to nothing, of whatever kind.
+    pub fn failures(&self) -> u64 {
+        self.errors + self.traps + self.timeouts + self.bad_answers + self.over_budget
+    }
+
     /// The status of a plugin that nothing is known of.
     pub fn new(name: &str, source: &str, state: State) -> Self {
         Self {
@@ -102,6 +111,8 @@ impl Status {
             errors: 0,
             traps: 0,
             timeouts: 0,
+            bad_answers: 0,
+            over_budget: 0,
             bypassed: 0,
             p50_us: None,
             p99_us: None,
@@ -153,6 +164,8 @@ impl Status {
             errors: stats.errors.load(Relaxed),
             traps: stats.traps.load(Relaxed),
             timeouts: stats.timeouts.load(Relaxed),
+            bad_answers: stats.bad_answers.load(Relaxed),
+            over_budget: stats.over_budget.load(Relaxed),
             bypassed: stats.bypassed.load(Relaxed),
             p50_us: micros(0.5),
             p99_us: micros(0.99),

@@ -58,6 +58,12 @@ pub enum Failure {
     /// It wanted more memory than it may have, and did not get by without.
     #[error("it wanted more than {} MiB of memory", .0 >> 20)]
     Memory(usize),
+    /// It wanted larger tables than it may have, and did not get by without.
+    #[error("it wanted tables of more than {0} entries in all")]
+    Table(usize),
+    /// It called the host too often, or had it do too much.
+    #[error("{0}")]
+    Budget(String),
     /// It said that it failed.
     #[error("it returned an error: {0}")]
     Error(String),
@@ -67,6 +73,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What the host did for one call, with its computing, came to more than `limit`.
+    pub(crate) fn over_budget(limit: Duration) -> Self {
+        Self::Budget(format!(
+            "what the host had to do for one call of it takes, with its computing, more than {} ms (limits.time-ms)",
+            limit.as_millis()
+        ))
+    }
+
     /// Whether the instance can't be called again.
     pub(crate) fn costs_the_instance(&self) -> bool {
         // Who returns an error has put its own house in order, and may have state that is worth keeping.
@@ -78,7 +92,8 @@ impl Failure {
         match self {
             Self::Trap(_) => "trap",
             Self::Time(_) | Self::Wait(_) => "timeout",
-            Self::Memory(_) => "memory",
+            Self::Memory(_) | Self::Table(_) => "memory",
+            Self::Budget(_) => "budget",
             Self::Error(_) => "error",
             Self::Answer(_) => "answer",
         }

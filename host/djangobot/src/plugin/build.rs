@@ -7,6 +7,7 @@ use djangobot_plugins::recipe;
 use indicatif::HumanBytes;
 
 use super::error::PluginError;
+use super::place::check_schema;
 use super::shown::{description, line, print};
 use crate::cli::{BuildArgs, LogFormat};
 use crate::failure::Failure;
@@ -28,6 +29,7 @@ pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Fa
         built
     };
     let artifact = artifact.map_err(|error| PluginError::recipe(error, terminal))?;
+    check_schema(&artifact).await?;
     let output = args
         .output
         .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", artifact.manifest.name)));

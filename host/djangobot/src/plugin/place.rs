@@ -143,9 +143,18 @@ impl Place {
             })
             .await;
         bar.finish_and_clear();
-        obtained.map_err(|error| match error {
+        let artifact = obtained.map_err(|error| match error {
             ObtainError::Recipe(error) => PluginError::recipe(error, terminal),
             error => PluginError::below(error),
-        })
+        })?;
+        check_schema(&artifact).await?;
+        Ok(artifact)
     }
+}
+
+/// Whether a plugin's schema is one that can be used: asked before anything is written down.
+pub(super) async fn check_schema(artifact: &Artifact) -> Result<(), PluginError> {
+    let program = std::env::current_exe().map_err(PluginError::below)?;
+    let checked = artifact.check_schema(&program).await;
+    checked.map_err(PluginError::below)
 }

@@ -29,6 +29,12 @@ mod bindings {
         world: "djangobot:plugin/plugin",
         imports: {
             "djangobot:plugin/http.fetch": async | trappable,
+            // The disk answers when it will.
+            "djangobot:plugin/store.get": async | trappable,
+            "djangobot:plugin/store.set": async | trappable,
+            "djangobot:plugin/store.delete": async | trappable,
+            "djangobot:plugin/store.increment": async | trappable,
+            "djangobot:plugin/secrets.get": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -127,6 +133,8 @@ pub(crate) fn verdict(
 const MAX_REASON: usize = 1024;
 /// Events that one may be replaced by.
 const MAX_REPLACEMENTS: usize = 64;
+/// What a header of a request costs beside its texts, in bytes.
+const HEADER_COST: usize = 64;
 /// What an edit costs of the allowance beside its texts: a million empty edits are no small answer.
 const EDIT_COST: usize = 32;
 
@@ -218,7 +226,11 @@ impl wit::events::HostEvent for Guest {
         pointer: String,
     ) -> wasmtime::Result<Option<types::Value>> {
         self.count()?;
-        Ok(self.call()?.event.get(&pointer).map(value_of))
+        let (event, budget) = self.event()?;
+        let value = event
+            .get_within(&pointer, budget)
+            .map(|value| value.map(value_of));
+        self.within_budget(value)
     }
 
     fn select(
@@ -227,26 +239,27 @@ impl wit::events::HostEvent for Guest {
         pointers: Vec<String>,
     ) -> wasmtime::Result<Vec<Option<types::Value>>> {
         self.count()?;
-        let limit = self.owner.limits.select();
-        if pointers.len() > limit {
-            return Err(wasmtime::Error::msg(format!(
-                "it selected {} fields in one call; {limit} are the most",
-                pointers.len()
-            )));
-        }
-        let event = &self.call()?.event;
-        // Each value may be as large as the event: what is asked for ten thousand times is not copied as often.
-        let mut bytes = 0;
+        self.many("selected", "fields", pointers.len())?;
+        let (event, budget) = self.event()?;
         let mut values = Vec::with_capacity(pointers.len());
+        // Each value may be as large as the event: what is asked for ten thousand times is not held as often.
+        let mut bytes = 0;
         for pointer in &pointers {
-            let value = event.get(pointer).map(value_of);
+            let value = budget
+                .spend(SELECT_STEPS)
+                .and_then(|()| event.get_within(pointer, budget))
+                .map(|value| value.map(value_of));
+            let value = match value {
+                Ok(value) => value,
+                Err(over) => return self.within_budget(Err(over)),
+            };
             if let Some(types::Value::Text(text) | types::Value::Json(text)) = &value {
                 bytes += text.len();
             }
             if bytes > MAX_SELECTED {
-                return Err(wasmtime::Error::msg(
-                    "it selected more than 16 MiB in one call",
-                ));
+                return Err(self.over(Failure::Budget(
+                    "it selected more than 16 MiB in one call of the host".into(),
+                )));
             }
             values.push(value);
         }
@@ -255,9 +268,9 @@ impl wit::events::HostEvent for Guest {
 
     fn json(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
         self.count()?;
-        let event = &self.call()?.event;
-        let mut text = Vec::with_capacity(event.raw().len() + 64);
-        event.write_json(&mut text);
+        let (event, budget) = self.event()?;
+        let text = event.json_within(budget);
+        let text = self.within_budget(text)?;
         String::from_utf8(text).map_err(wasmtime::Error::new)
     }
 
@@ -266,6 +279,23 @@ impl wit::events::HostEvent for Guest {
     }
 }
 
+impl Guest {
+    /// Whether one call of the host may ask for so many things.
+    fn many(&mut self, did: &str, what: &str, count: usize) -> wasmtime::Result<()> {
+        let limit = self.owner.limits.select();
+        match count > limit {
+            true => Err(self.over(Failure::Budget(format!(
+                "it {did} {count} {what} in one call of the host; {limit} are the most (limits.host-calls)"
+            )))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What each pointer of a `select` costs beside its way.
+const SELECT_STEPS: u64 = 5;
+/// What a user, a channel and the like cost that the roster is asked for.
+const ROSTER_STEPS: u64 = 50;
 /// Bytes of values that one `select` may give.
 const MAX_SELECTED: usize = 16 << 20;
 
@@ -292,6 +322,15 @@ impl From<roster::Conversation> for wit::roster::Conversation {
     }
 }
 
+impl Guest {
+    /// Counts a question to the roster.
+    fn asked(&mut self, about: &str) -> wasmtime::Result<()> {
+        self.count()?;
+        self.charge(ROSTER_STEPS)?;
+        self.charge_bytes(about.len())
+    }
+}
+
 impl wit::roster::Host for Guest {
     fn me(&mut self) -> wasmtime::Result<Option<wit::roster::Identity>> {
         self.count()?;
@@ -309,18 +348,16 @@ impl wit::roster::Host for Guest {
     }
 
     fn get_user(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::User>> {
-        self.count()?;
+        self.asked(&id)?;
         Ok(self.owner.services.roster.user(&id).map(Into::into))
     }
 
     fn get_users(&mut self, ids: Vec<String>) -> wasmtime::Result<Vec<Option<wit::roster::User>>> {
         self.count()?;
-        let limit = self.owner.limits.select();
-        if ids.len() > limit {
-            return Err(wasmtime::Error::msg(format!(
-                "it asked for {} users in one call; {limit} are the most",
-                ids.len()
-            )));
+        self.many("asked for", "users", ids.len())?;
+        for id in &ids {
+            self.charge(ROSTER_STEPS)?;
+            self.charge_bytes(id.len())?;
         }
         let roster = &self.owner.services.roster;
         Ok(ids
@@ -333,12 +370,12 @@ impl wit::roster::Host for Guest {
         &mut self,
         id: String,
     ) -> wasmtime::Result<Option<wit::roster::Conversation>> {
-        self.count()?;
+        self.asked(&id)?;
         Ok(self.owner.services.roster.conversation(&id).map(Into::into))
     }
 
     fn get_usergroup(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::Usergroup>> {
-        self.count()?;
+        self.asked(&id)?;
         let found = self.owner.services.roster.usergroup(&id);
         Ok(found.map(|it| wit::roster::Usergroup {
             id: it.id,
@@ -348,7 +385,7 @@ impl wit::roster::Host for Guest {
     }
 
     fn get_bot(&mut self, id: String) -> wasmtime::Result<Option<wit::roster::Bot>> {
-        self.count()?;
+        self.asked(&id)?;
         let found = self.owner.services.roster.bot(&id);
         Ok(found.map(|it| wit::roster::Bot {
             id: it.id,
@@ -357,7 +394,7 @@ impl wit::roster::Host for Guest {
     }
 
     fn find_user(&mut self, name: String) -> wasmtime::Result<Option<wit::roster::User>> {
-        self.count()?;
+        self.asked(&name)?;
         Ok(self.owner.services.roster.find_user(&name).map(Into::into))
     }
 
@@ -365,7 +402,7 @@ impl wit::roster::Host for Guest {
         &mut self,
         name: String,
     ) -> wasmtime::Result<Option<wit::roster::Conversation>> {
-        self.count()?;
+        self.asked(&name)?;
         Ok(self
             .owner
             .services
@@ -378,6 +415,7 @@ impl wit::roster::Host for Guest {
 impl wit::log::Host for Guest {
     fn write(&mut self, level: wit::log::Level, message: String) -> wasmtime::Result<()> {
         self.count()?;
+        self.charge_bytes(message.len())?;
         let level = match level {
             wit::log::Level::Trace => Level::Trace,
             wit::log::Level::Debug => Level::Debug,
@@ -407,6 +445,7 @@ impl wit::emitter::Host for Guest {
     ) -> wasmtime::Result<Result<(), wit::emitter::EmitError>> {
         use wit::emitter::EmitError;
         self.count()?;
+        self.charge_bytes(emission.kind.len() + emission.body.len())?;
         let owner = self.owner.clone();
         let limit = owner.limits.output;
         let call = self.call()?;
@@ -433,6 +472,7 @@ impl wit::slack::Host for Guest {
     fn send(&mut self, message: String) -> wasmtime::Result<Result<(), wit::slack::SendError>> {
         use wit::slack::SendError;
         self.count()?;
+        self.charge_bytes(message.len())?;
         let (owner, is_shadow) = (self.owner.clone(), self.shadow);
         let call = self.call()?;
         if !call.may_send() {
@@ -472,51 +512,81 @@ impl From<store::StoreError> for wit::store::StoreError {
 }
 
 impl Guest {
-    /// The store as this call sees it: a rehearsal's writes are its own.
-    fn store(&mut self) -> wasmtime::Result<&store::PluginStore> {
+    /// Does something with the store as this call sees it: a rehearsal's writes are its own. Not on the thread of events,
+    /// since a disk may take any time; the call's limits go on counting.
+    async fn in_store<T: Send + 'static>(
+        &mut self,
+        bytes: usize,
+        work: impl FnOnce(&store::PluginStore) -> Result<T, store::StoreError> + Send + 'static,
+    ) -> wasmtime::Result<Result<T, wit::store::StoreError>> {
         self.count()?;
+        self.charge(guest::STORE_STEPS)?;
+        // They are written to a log and later to their place.
+        self.charge_bytes(bytes.saturating_mul(4))?;
         let store = match &self.shadow_store {
             Some(shadow) => Some(shadow),
             None => self.owner.services.store.as_ref(),
         };
-        store.ok_or_else(|| wasmtime::Error::msg("the grant `store` is missing"))
+        let store = store.cloned();
+        let store = store.ok_or_else(|| wasmtime::Error::msg("the grant `store` is missing"))?;
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        Ok(done.map_err(wasmtime::Error::new)?.map_err(Into::into))
     }
 }
 
 impl wit::store::Host for Guest {
-    fn get(
+    async fn get(
         &mut self,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::store::StoreError>> {
-        Ok(self.store()?.get(&key).map_err(Into::into))
+        let found = self
+            .in_store(key.len(), move |store| store.get(&key))
+            .await?;
+        if let Ok(Some(value)) = &found {
+            self.charge_bytes(value.len())?;
+        }
+        Ok(found)
     }
 
-    fn set(
+    async fn set(
         &mut self,
         key: String,
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
-        Ok(self.store()?.set(&key, &value, ttl_ms).map_err(Into::into))
+        let bytes = key.len() + value.len();
+        self.in_store(bytes, move |store| store.set(&key, &value, ttl_ms))
+            .await
     }
 
-    fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
-        Ok(self.store()?.delete(&key).map_err(Into::into))
+    async fn delete(
+        &mut self,
+        key: String,
+    ) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
+        self.in_store(key.len(), move |store| store.delete(&key))
+            .await
     }
 
-    fn increment(
+    async fn increment(
         &mut self,
         key: String,
         by: i64,
     ) -> wasmtime::Result<Result<i64, wit::store::StoreError>> {
-        Ok(self.store()?.increment(&key, by).map_err(Into::into))
+        self.in_store(key.len(), move |store| store.increment(&key, by))
+            .await
     }
 }
 
 impl wit::secrets::Host for Guest {
-    fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+    async fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
         self.count()?;
-        Ok(self.owner.secret(&name))
+        self.charge(guest::STORE_STEPS)?;
+        self.charge_bytes(name.len())?;
+        // It may be a file, of a folder that is anywhere.
+        let owner = self.owner.clone();
+        tokio::task::spawn_blocking(move || owner.secret(&name))
+            .await
+            .map_err(wasmtime::Error::new)
     }
 }
 
@@ -535,6 +605,10 @@ impl wit::http::Host for Guest {
                 "this is a rehearsal; nothing is fetched".into(),
             )));
         }
+        let headers = request.headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + value.len() + HEADER_COST);
+        let bytes = request.url.len() + headers.sum::<usize>();
+        self.charge_bytes(bytes + request.body.len())?;
         let request = http::Request {
             method: request.method,
             url: request.url,
@@ -550,6 +624,9 @@ impl wit::http::Host for Guest {
             .http
             .fetch(&owner.http_grants, request, budget)
             .await;
+        if let Ok(response) = &fetched {
+            self.charge_bytes(response.body.len())?;
+        }
         Ok(match fetched {
             Ok(response) => Ok(wit::http::Response {
                 status: response.status,

@@ -1,0 +1,89 @@
+//! Children of this program that do for it what may take any time and memory: each limits itself before it begins, and is
+//! waited for no longer than its work may take.
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+/// How much of what a child says is read, in bytes.
+const MAX_ANSWER: u64 = 256 << 10;
+
+/// What a child left.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Starts `program` with `arguments` and an empty environment, gives it `input`, and waits for its end. `None`: it was
+/// still at it after `patience`, and was ended.
+pub(crate) async fn run(
+    program: &Path,
+    arguments: &[&str],
+    input: &[u8],
+    patience: Duration,
+) -> std::io::Result<Option<Ended>> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // A child that was ended early reads no more; how it ended says why.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let read = async |pipe: Option<&mut (dyn tokio::io::AsyncRead + Send + Unpin)>| {
+        let mut said = Vec::new();
+        if let Some(pipe) = pipe {
+            pipe.take(MAX_ANSWER).read_to_end(&mut said).await?;
+        }
+        Ok::<_, std::io::Error>(said)
+    };
+    let (mut stdout, mut stderr) = (stdout, stderr);
+    let work = async {
+        let ((), stdout, stderr) = tokio::join!(
+            write,
+            read(stdout.as_mut().map(|pipe| pipe as _)),
+            read(stderr.as_mut().map(|pipe| pipe as _)),
+        );
+        Ok::<_, std::io::Error>(Ended {
+            stdout: stdout?,
+            stderr: stderr?,
+            status: child.wait().await?,
+        })
+    };
+    match tokio::time::timeout(patience, work).await {
+        Ok(ended) => ended.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Limits this process, which is such a child, to `memory` bytes of address space and `cpu` seconds of a processor.
+///
+/// # Errors
+/// The system's word.
+pub(crate) fn limit(memory: u64, cpu: u64) -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    for (resource, amount) in [
+        (Resource::As, memory),
+        (Resource::Cpu, cpu),
+        (Resource::Core, 0),
+    ] {
+        let amount = Some(amount);
+        let limit = Rlimit {
+            current: amount,
+            maximum: amount,
+        };
+        setrlimit(resource, limit).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
