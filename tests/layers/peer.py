@@ -42,6 +42,8 @@ class Peer:
         try:
             return await asyncio.wait_for(self.layer.receive(channel), seconds)
         except asyncio.TimeoutError:
+            # The connection that waited is closed in the loop's next round; until then the server may give it a message.
+            await asyncio.sleep(0)
             return None
 
     async def forget_connections(self):
