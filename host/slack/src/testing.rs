@@ -23,7 +23,7 @@ pub(crate) fn client(slack: &LocalSlack) -> WebApi {
 
 /// Waits for what must come, and fails the test rather than hang it.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what)
+    tokio::time::timeout(Duration::from_secs(180), what)
         .await
-        .expect("it comes within a minute")
+        .expect("it comes within three minutes")
 }
