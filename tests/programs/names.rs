@@ -135,6 +135,55 @@ async fn a_name_goes_before_what_only_looks_like_an_id() {
 }
 
 #[tokio::test]
+async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
+    let mut world = World::new(Options::default()).await;
+    let control = world.control.clone();
+    let lists = || {
+        let of = |method| control.calls(Some(method)).len();
+        (of("conversations.list"), of("users.list"))
+    };
+    let before = lists();
+    // What Slack has and the roster does not.
+    let unknown = control.add_channel("unknown");
+    let user = control.add_user("unknown", "Unknown");
+    for channel in [unknown.clone(), user, format!("<#{unknown}>")] {
+        let told = world.send(json!(channel)).await;
+        assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
+    }
+    assert_eq!(lists(), before);
+
+    for (name, written) in [
+        ("campaign2026", "CAMPAIGN2026"),
+        ("general2024", "#GENERAL2024"),
+        ("usergroup1", "USERGROUP1"),
+        ("dev", "DEV"),
+    ] {
+        let made = control.add_channel(name);
+        let told = world.send(json!(written)).await;
+        assert_eq!(told["channel"], json!(made), "{written}: {told}");
+    }
+    let made = control.add_channel("campaign2027");
+    let reply = world.app.new_channel().await;
+    let message = json!({"method": "reactions.add", "channel": "CAMPAIGN2027", "timestamp": "1.000001", "name": "eyes", "reply_channel": reply});
+    world.app.send("slack.send", &message).await;
+    assert_eq!(world.app.next(&reply).await["error"], "message_not_found");
+    let reacted = control.calls(Some("reactions.add"));
+    assert_eq!(reacted.last().unwrap().arguments["channel"], json!(made));
+
+    let wolfgang = control.add_user("wolfgang2", "Wolfgang");
+    let told = world.send(json!("@WOLFGANG2")).await;
+    assert_eq!(told["type"], "slack.sent", "{told}");
+    let opened = control.calls(Some("conversations.open"));
+    assert_eq!(opened.last().unwrap().arguments["users"], json!(wolfgang));
+
+    for channel in ["CAMPAIGN1999", "USERGROUP9", "@USERGROUP9"] {
+        let told = world.send(json!(channel)).await;
+        let error = told["error"].as_str().unwrap_or_default();
+        assert!(error.ends_with("_not_found"), "{channel}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn people_of_one_name_are_all_named_and_who_left_stands_back() {
     let mut world = World::new(Options::default()).await;
     let control = world.control.clone();

@@ -8,7 +8,7 @@ use local_slack::{LocalSlack, Options, Reason};
 use serde_json::json;
 
 use crate::app::App;
-use crate::bridge::{Bridge, TOKEN, djangobot, slack_with};
+use crate::bridge::{Bridge, TOKEN, calls, djangobot, slack_with};
 use crate::faults::{roomy, take_numbers};
 
 const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
@@ -77,6 +77,24 @@ async fn each_session_begins_with_a_hello_over_every_transport() {
         }
         drop(bridge);
     }
+}
+
+/// A list is read again for a new session 20 s after it was read last, at the earliest.
+#[tokio::test]
+async fn a_connection_in_the_place_of_another_brings_new_lists() {
+    let of = async |way: &str| {
+        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+        let control = slack.control();
+        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+        match way {
+            "rtm" => control.drop_connections(None),
+            _ => control.disconnect(None, Reason::RefreshRequested),
+        };
+        for list in ["conversations.list", "users.list", "usergroups.list"] {
+            calls(&control, list, 2).await;
+        }
+    };
+    tokio::join!(of("rtm"), of("socket-mode"));
 }
 
 #[tokio::test]

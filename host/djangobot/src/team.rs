@@ -1,7 +1,7 @@
 //! The team that the bridge works for: its roster and whom we speak as, also in the words that plugins know.
 
 use djangobot_plugins::roster::{Bot, Conversation, Identity, User, Usergroup};
-use djangobot_slack::roster::ConversationKind;
+use djangobot_slack::roster::{ConversationKind, List};
 use djangobot_slack::{Roster, Session};
 use tokio::sync::watch;
 
@@ -17,8 +17,13 @@ pub(crate) struct Team {
 impl Team {
     /// A team of which nothing is known yet.
     pub(crate) fn new() -> Self {
+        Self::of(Roster::new())
+    }
+
+    /// The team that a roster is of.
+    pub(crate) fn of(roster: Roster) -> Self {
         Self {
-            roster: Roster::new(),
+            roster,
             session: watch::Sender::new(None),
             expected: watch::Sender::new(None),
         }
@@ -75,7 +80,11 @@ impl djangobot_plugins::Roster for Team {
     }
 
     fn usergroup(&self, id: &str) -> Option<Usergroup> {
-        self.roster.usergroup(id).map(|found| Usergroup {
+        let found = self.roster.usergroup(id);
+        if found.is_none() {
+            self.roster.lacks(List::Usergroups);
+        }
+        found.map(|found| Usergroup {
             id: found.id().to_owned(),
             handle: found.handle().to_owned(),
             name: found.name().to_owned(),
@@ -94,14 +103,19 @@ impl djangobot_plugins::Roster for Team {
     }
 
     fn find_user(&self, name: &str) -> Option<User> {
-        self.roster.find_user(name).as_ref().map(user)
+        let found = self.roster.find_user(name);
+        if found.is_none() {
+            self.roster.lacks(List::Users);
+        }
+        found.as_ref().map(user)
     }
 
     fn find_conversation(&self, name: &str) -> Option<Conversation> {
-        self.roster
-            .find_conversation(name)
-            .as_ref()
-            .map(conversation)
+        let found = self.roster.find_conversation(name);
+        if found.is_none() {
+            self.roster.lacks(List::Conversations);
+        }
+        found.as_ref().map(conversation)
     }
 }
 

@@ -92,7 +92,7 @@ pub trait Roster: Send + Sync {
     fn usergroup(&self, id: &str) -> Option<Usergroup>;
     /// The bot with an id.
     fn bot(&self, id: &str) -> Option<Bot>;
-    /// The user with a handle or display name.
+    /// The one user whom a name means: a handle, a display name or a real name.
     fn find_user(&self, name: &str) -> Option<User>;
     /// The channel with a name.
     fn find_conversation(&self, name: &str) -> Option<Conversation>;

@@ -1,8 +1,8 @@
 //! Who and what is in the workspace: users, conversations, user groups, bots; by id and by name, from memory.
 //!
 //! A lookup never touches the network. [`Roster::load`] reads its lists in the background, [`Roster::apply`] keeps it
-//! current from events, and [`Roster::want`] asks for what turns out to be missing. [`Roster::snapshot`] lets a restart
-//! have it at once.
+//! current from events, [`Roster::want`] asks for what turns out to be missing, and [`Roster::lacks`] for a list.
+//! [`Roster::snapshot`] lets a restart have it at once.
 
 mod changes;
 mod directory;
@@ -16,7 +16,11 @@ use std::{
     cmp::Ordering,
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
+
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 pub use load::{List, Loaded, Progress, Warning};
@@ -24,6 +28,9 @@ pub use snapshot::SnapshotError;
 
 use directory::Directory;
 use missing::Missing;
+
+/// How often it is noted that a list lacks something.
+const LACKS_EVERY: Duration = Duration::from_millis(100);
 
 /// Who and what is in one workspace. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +42,8 @@ pub struct Roster {
 struct Shared {
     tables: RwLock<Tables>,
     missing: Missing,
+    /// When each list, in the order of [`List::ALL`], last lacked what somebody looked for.
+    lacking: watch::Sender<[Option<Instant>; 3]>,
     /// Held while a load runs: two at once would double the calls and win nothing.
     loading: tokio::sync::Mutex<()>,
 }
@@ -146,6 +155,26 @@ impl Roster {
             .map(|(_, it)| it)
             .next()
             .cloned()
+    }
+
+    /// Notes that a list lacks what somebody looked for, who does not wait for it. Returns at once; whoever loads lists
+    /// is told through [`Roster::lacking`].
+    pub fn lacks(&self, list: List) {
+        let now = Instant::now();
+        self.shared.lacking.send_if_modified(|lacking| {
+            let last = &mut lacking[list as usize];
+            // Who looks for something with each event wakes nobody each time.
+            let is_new = last.is_none_or(|last| now >= last + LACKS_EVERY);
+            if is_new {
+                *last = Some(now);
+            }
+            is_new
+        });
+    }
+
+    /// When each list, in the order of [`List::ALL`], last lacked what somebody looked for.
+    pub fn lacking(&self) -> watch::Receiver<[Option<Instant>; 3]> {
+        self.shared.lacking.subscribe()
     }
 
     /// How much is known.

@@ -74,7 +74,8 @@ impl Default for Config {
 /// Keeps Socket Mode's connections, and tells `out` all that comes on them.
 ///
 /// `app` has the app-level token; `session` is whom the bot's own token speaks as. [`Incoming::Connected`] comes with the
-/// first connection, [`Incoming::Disconnected`] when none is left, or none can be made.
+/// first connection, [`Incoming::Refreshed`] with one beside others, [`Incoming::Disconnected`] when none is left, or none
+/// can be made.
 ///
 /// `Ok` when `cancel` fired (what is handed out may still be acknowledged for a moment, then the sockets are closed
 /// properly) or nobody listens to `out` any more; `Err` on what can't be retried. All else is retried for ever.

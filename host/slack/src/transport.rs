@@ -29,6 +29,9 @@ pub enum Incoming {
     Expected(Session),
     /// Slack is there: it has said hello on a connection, or can reach us. What it says comes next, on RTM with the hello.
     Connected(Session),
+    /// One more connection of the session is there, which most likely stands in the place of another one. Slack does not
+    /// tell a new connection what happened before it, beyond the events themselves.
+    Refreshed,
     /// Something that Slack sent, and that is not the transport's own business.
     Frame(Frame),
     /// A connection said nothing for so long that it was given up. Slack may have given events to it that nobody has.

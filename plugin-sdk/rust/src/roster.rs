@@ -1,5 +1,5 @@
-//! The team, from the host's memory. An id that the host does not know is asked for in the background, so that a later
-//! call may find it.
+//! The team, from the host's memory. An id or a name that the host does not know is asked for in the background, so
+//! that a later call may find it.
 
 use crate::host;
 
@@ -37,7 +37,8 @@ pub fn bot(id: &str) -> Option<Bot> {
     host::roster::get_bot(id)
 }
 
-/// By handle or display name, with or without the `@`, in any case.
+/// By handle, display name or real name, with or without the `@`, in any case: active users go before those that were
+/// deactivated, then a handle before a display name, and that before a real name. `None` where a name means several users.
 pub fn find_user(name: &str) -> Option<User> {
     host::roster::find_user(name)
 }

@@ -13,7 +13,7 @@ pub(crate) enum Destination {
     Either(String),
     /// A conversation's name, without `#`.
     Name(String),
-    /// A user's handle or other name, without `@`.
+    /// A user's handle or other name, without `@`; or an id, which apps write so too.
     Handle(String),
 }
 
@@ -39,10 +39,7 @@ impl Destination {
             return found;
         }
         if let Some(handle) = text.strip_prefix('@') {
-            return match handle.trim() {
-                id if is_certain(id) && is_user(id) => Self::User(id.to_owned()),
-                handle => Self::Handle(handle.to_owned()),
-            };
+            return Self::Handle(handle.trim().to_owned());
         }
         match text.strip_prefix('#').unwrap_or(text).trim() {
             id if is_conversation(id) || is_user(id) => Self::Either(id.to_owned()),
@@ -55,6 +52,7 @@ impl Destination {
         match self {
             Self::Conversation(id) | Self::User(id) | Self::Either(id) => id.clone(),
             Self::Name(name) => name.to_lowercase(),
+            Self::Handle(id) if is_user(id) && is_certain(id) => id.clone(),
             Self::Handle(handle) => format!("@{}", handle.to_lowercase()),
         }
     }
@@ -158,7 +156,7 @@ mod tests {
         check(&["D024BE91L"], &Either("D024BE91L".into()));
         check(&["U023BECGF"], &Either("U023BECGF".into()));
         check(&["DEV"], &Either("DEV".into()));
-        check(&["@U023BECGF"], &User("U023BECGF".into()));
+        check(&["@U023BECGF"], &Handle("U023BECGF".into()));
         check(
             &["@alice", "@ alice", "\t@alice", "<@alice>"],
             &Handle("alice".into()),
@@ -214,7 +212,6 @@ mod tests {
             &[
                 "<@U023BECGF>",
                 "<@U023BECGF|bob>",
-                "@U023BECGF",
                 "https://team.slack.com/team/U023BECGF",
                 "slack://user?team=T024BE7LD&id=U023BECGF",
                 "https://app.slack.com/client/T024BE7LD/user_profile/U023BECGF",

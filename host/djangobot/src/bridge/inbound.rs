@@ -155,6 +155,7 @@ impl Inbound {
                 self.team.expect(session);
             }
             Incoming::Connected(session) => self.connected(session),
+            Incoming::Refreshed => self.roster.session_began(),
             Incoming::Frame(frame) => {
                 for frame in self.gaps.hold(frame) {
                     self.frame(frame, false, lanes, work).await;
@@ -433,6 +434,7 @@ impl Inbound {
         self.gaps.connected(&session.self_id);
         self.readiness.slack.store(true, Ordering::Relaxed);
         self.metrics.connected().set(1.0);
+        self.roster.session_began();
         self.team.connected(session);
     }
 

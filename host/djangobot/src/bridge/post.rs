@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
+use super::files::NewFile;
 use super::host_lease::HostLease;
 use super::outbox::Outbox;
 use super::request::{Refusal, Request};
@@ -29,6 +30,7 @@ use crate::state::State;
 use crate::team::Team;
 use call::Call;
 pub(crate) use call::{Doubt, Record};
+use find::{Finder, Unknown, is_about_id};
 use lookup::Blind;
 use patience::Patience;
 use repeat::{Repeat, was_done};
@@ -94,25 +96,70 @@ impl Post {
         request: Request,
         record: &mut Record,
     ) -> Result<Value, Unsent> {
-        let mut patience = Patience::new(self.send_timeout);
+        let patience = &mut Patience::new(self.send_timeout);
+        let mut finder = Finder::new(match record.doubt {
+            Doubt::None => Unknown::Ids,
+            // What an earlier call posted is looked for where it went.
+            Doubt::Faint { .. } | Doubt::Begun { .. } => Unknown::Listed,
+        });
+        let outcome = match self.find(&request, &mut finder, patience).await {
+            Ok(call) => {
+                let files = request.files.clone();
+                self.carry_out(call, files, record, patience).await
+            }
+            Err(unsent) => Err(unsent),
+        };
+        let refusal = match outcome {
+            Err(Unsent::Refused(refusal)) if finder.has_guessed && is_about_id(&refusal.error) => {
+                refusal
+            }
+            outcome => return outcome,
+        };
+        // What was taken for an id is a name, then, if it is anything.
+        record.not_begun().await;
+        let mut finder = Finder::new(Unknown::Names);
+        let call = self.find(&request, &mut finder, patience).await?;
+        match finder.has_learnt {
+            true => self.carry_out(call, request.files, record, patience).await,
+            false => Err(refusal.into()),
+        }
+    }
+
+    /// The call that `request` asks for, with ids in the place of names.
+    async fn find(
+        &self,
+        request: &Request,
+        finder: &mut Finder,
+        patience: &mut Patience,
+    ) -> Result<Call, Unsent> {
+        let method = request.method;
         let channel = match &request.channel {
             Some(named) => {
-                let found = self.find_conversation(named, request.method, &mut patience);
-                Some(found.await?)
+                let found = self.find_conversation(named, method, finder, patience);
+                Some((request.channel_key, found.await?))
             }
             None => None,
         };
-        let channel = channel.map(|id| (request.channel_key, id));
-        let mut call = Call::new(request.method, channel, request.arguments);
-        self.identify(call.method, &mut call.arguments, &mut patience)
+        let mut call = Call::new(method, channel, request.arguments.clone());
+        self.identify(method, &mut call.arguments, finder, patience)
             .await?;
-        if !request.files.is_empty() {
-            return self.share(call, request.files, record, &mut patience).await;
+        Ok(call)
+    }
+
+    async fn carry_out(
+        &self,
+        mut call: Call,
+        files: Vec<NewFile>,
+        record: &mut Record,
+        patience: &mut Patience,
+    ) -> Result<Value, Unsent> {
+        if !files.is_empty() {
+            return self.share(call, files, record, patience).await;
         }
         if !self.unmarked().load(Ordering::Relaxed) {
             call.mark(record.key);
         }
-        self.attempts(&mut call, record, &mut patience).await
+        self.attempts(&mut call, record, patience).await
     }
 
     /// Calls until there is an outcome.

@@ -92,12 +92,20 @@ impl RosterKeeper {
             (List::Conversations, &CONVERSATIONS_AT[..]),
             (List::Users, &USERS_AT[..]),
         ] {
-            if listings[place(list)].is_whole() {
+            if listings[list as usize].is_whole() {
                 for id in pointers.iter().filter_map(|pointer| event.text(pointer)) {
                     self.roster.want(&id);
                 }
             }
         }
+    }
+
+    /// A session began, or a connection took the place of another one.
+    pub(crate) fn session_began(&self) {
+        let now = Instant::now();
+        self.listings.send_modify(|listings| {
+            listings.iter_mut().for_each(|it| it.session_began(now));
+        });
     }
 
     /// Waits until there is a roster, for no longer than the config allows, and only on a first start.
@@ -129,9 +137,9 @@ impl RosterKeeper {
             return Search::Found(found);
         }
         self.listings
-            .send_modify(|listings| listings[place(list)].want(asked));
+            .send_modify(|listings| listings[list as usize].want(asked));
         loop {
-            let answer = listings.borrow_and_update()[place(list)].answer(asked);
+            let answer = listings.borrow_and_update()[list as usize].answer(asked);
             if let Some(found) = look(&self.roster) {
                 return Search::Found(found);
             }
@@ -170,7 +178,7 @@ impl RosterKeeper {
         self.restore(&key);
         tokio::join!(
             async {
-                self.keep(&key, session, &stop).await;
+                self.keep(&key, &stop).await;
                 self.gauges();
                 self.save(&key);
             },
@@ -179,12 +187,8 @@ impl RosterKeeper {
     }
 
     /// The one place that loads lists. Brings what changed to the state now and then.
-    async fn keep(
-        &self,
-        key: &str,
-        mut session: watch::Receiver<Option<Session>>,
-        stop: &CancellationToken,
-    ) {
+    async fn keep(&self, key: &str, stop: &CancellationToken) {
+        let mut lacking = self.roster.lacking();
         let mut listings = self.listings.subscribe();
         let mut saves = interval_at(Instant::now() + SAVE, SAVE);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -193,10 +197,14 @@ impl RosterKeeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                // What happened between two sessions, Slack does not tell.
-                Ok(()) = session.changed() => self.listings.send_modify(|listings| {
-                    listings.iter_mut().for_each(Listing::session_began);
-                }),
+                Ok(()) = lacking.changed() => {
+                    let lacking = *lacking.borrow_and_update();
+                    self.listings.send_modify(|listings| {
+                        for (listing, at) in listings.iter_mut().zip(lacking) {
+                            at.into_iter().for_each(|at| listing.lacked(at));
+                        }
+                    });
+                }
                 Ok(()) = listings.changed() => {}
                 () = sleep_until(due) => {
                     if stop.run_until_cancelled(self.load(list)).await.is_none() {
@@ -213,7 +221,7 @@ impl RosterKeeper {
 
     /// The list that is to be loaded next, and when.
     fn next(&self, listings: &[Listing; 3]) -> (List, Instant) {
-        let due = |list| (listings[place(list)].due(&self.pauses), list);
+        let due = |list| (listings[list as usize].due(&self.pauses), list);
         let [first, others @ ..] = List::ALL;
         let (mut at, mut next) = due(first);
         for (other, list) in others.map(due) {
@@ -248,7 +256,7 @@ impl RosterKeeper {
     /// Loads one list. The others do not wait for one that fails: it is tried again later.
     async fn load(&self, list: List) {
         let began = Instant::now();
-        let is_first = !self.listings.borrow()[place(list)].has_ended();
+        let is_first = !self.listings.borrow()[list as usize].has_ended();
         let bar = is_first.then(|| self.terminal.bar("roster"));
         let progress = |progress: Progress| {
             if let Some(bar) = &bar {
@@ -263,7 +271,7 @@ impl RosterKeeper {
             bar.finish_and_clear();
         }
         self.listings
-            .send_modify(|listings| listings[place(list)].ended(list, began, loaded));
+            .send_modify(|listings| listings[list as usize].ended(list, began, loaded));
         self.changed.store(true, Ordering::Relaxed);
         self.gauges();
         let listings = self.listings.borrow().clone();
@@ -278,7 +286,7 @@ impl RosterKeeper {
         let known = self.roster.len();
         let missing = List::ALL
             .into_iter()
-            .filter(|list| !listings[place(*list)].is_whole())
+            .filter(|list| !listings[*list as usize].is_whole())
             .map(List::name);
         let missing = missing.collect::<Vec<_>>().join(", ");
         if missing.is_empty() {
@@ -329,15 +337,6 @@ impl RosterKeeper {
         if let Ok(letters) = self.state.dead_letter_count() {
             self.metrics.dead_letters().set(letters as f64);
         }
-    }
-}
-
-/// Where a list's [`Listing`] is.
-fn place(list: List) -> usize {
-    match list {
-        List::Conversations => 0,
-        List::Users => 1,
-        List::Usergroups => 2,
     }
 }
 

@@ -51,7 +51,7 @@ pub enum List {
 }
 
 impl List {
-    /// All lists, the most wanted first.
+    /// All lists, the most wanted first. As a number, each is its place here.
     pub const ALL: [List; 3] = [List::Conversations, List::Users, List::Usergroups];
 
     /// What is in it, for people.

@@ -52,7 +52,10 @@ impl Rtm {
             match self.next().await {
                 Incoming::Connected(session) => return (session, why),
                 Incoming::Disconnected { reason, .. } => why = reason,
-                Incoming::Frame(_) | Incoming::Deaf | Incoming::Expected(_) => {}
+                Incoming::Frame(_)
+                | Incoming::Deaf
+                | Incoming::Expected(_)
+                | Incoming::Refreshed => {}
             }
         }
     }

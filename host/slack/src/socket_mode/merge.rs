@@ -367,6 +367,7 @@ fn time_of(incoming: &Incoming) -> Option<u64> {
         Incoming::Frame(frame) => ts::micros(&frame.event.as_ref().ok()?.text("/event_ts")?),
         Incoming::Expected(_)
         | Incoming::Connected(_)
+        | Incoming::Refreshed
         | Incoming::Deaf
         | Incoming::Disconnected { .. } => None,
     }

@@ -33,7 +33,7 @@ impl Presence {
     }
 
     /// One more, on which Slack said `hello`; false when that is no longer wanted. With the first one a session begins,
-    /// and the hello is handed out.
+    /// and the hello is handed out; of one beside others, only that it has arrived.
     pub(super) async fn arrived(&self, hello: Frame) -> bool {
         let mut count = self.count.lock().await;
         if *count == 0 {
@@ -47,6 +47,8 @@ impl Presence {
             {
                 return false;
             }
+        } else if !self.tell(Incoming::Refreshed).await {
+            return false;
         }
         *count += 1;
         true

@@ -115,7 +115,7 @@ async fn take_all(mut incoming: mpsc::Receiver<Incoming>) -> Taken {
             Incoming::Frame(frame) => taken.take(frame),
             Incoming::Expected(_) => {}
             Incoming::Connected(_) => taken.connected += 1,
-            Incoming::Deaf => {}
+            Incoming::Deaf | Incoming::Refreshed => {}
             Incoming::Disconnected { .. } => taken.disconnected += 1,
         }
     }

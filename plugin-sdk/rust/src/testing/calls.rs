@@ -144,10 +144,15 @@ pub(crate) mod roster {
     pub(crate) fn find_user(name: &str) -> Option<User> {
         let name = name.trim_start_matches('@').to_lowercase();
         answer("roster.find-user", |host| {
-            let fits = |user: &&User| {
-                user.name.to_lowercase() == name || user.display_name.to_lowercase() == name
+            // As the host ranks them.
+            let rank = |user: &User| {
+                let names = [&user.name, &user.display_name, &user.real_name];
+                let which = names.iter().position(|it| it.to_lowercase() == name)?;
+                Some((user.deleted, which))
             };
-            host.users.iter().find(fits).cloned()
+            let best = host.users.iter().filter_map(rank).min()?;
+            let mut found = host.users.iter().filter(|user| rank(user) == Some(best));
+            found.next().filter(|_| found.next().is_none()).cloned()
         })
     }
 

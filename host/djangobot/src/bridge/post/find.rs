@@ -19,8 +19,46 @@ use crate::bridge::roster::Search;
 const LIST_WAIT: Duration = Duration::from_secs(120);
 /// After this time the log says that a list is waited for.
 const SLOW: Duration = Duration::from_secs(15);
+/// The error where there is no such channel.
+const NO_CHANNEL: &str = "channel_not_found";
 /// So many are named where a name means several.
 const NAMED: usize = 5;
+
+/// How texts are taken that look like ids, and that the roster knows neither as ids nor as names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// For ids: Slack says whether it has them.
+    Ids,
+    /// For names, if Slack's list has them, or else for ids.
+    Listed,
+    /// For names: Slack has no such ids.
+    Names,
+}
+
+/// The search for what an app named in one request.
+#[derive(Debug)]
+pub(super) struct Finder {
+    pub(super) unknown: Unknown,
+    /// Something was taken for an id that may be a name.
+    pub(super) has_guessed: bool,
+    /// Something turned out to be a name that looks like an id.
+    pub(super) has_learnt: bool,
+}
+
+impl Finder {
+    pub(super) fn new(unknown: Unknown) -> Self {
+        Self {
+            unknown,
+            has_guessed: false,
+            has_learnt: false,
+        }
+    }
+
+    fn guess(&mut self, id: &str) -> String {
+        self.has_guessed = true;
+        id.to_owned()
+    }
+}
 
 impl Post {
     /// The id of a conversation, of which the roster knows it.
@@ -30,10 +68,11 @@ impl Post {
 
     /// The id of the conversation that an app named, for a call of `method`. A direct message that is not open yet is
     /// opened.
-    pub(crate) async fn find_conversation(
+    pub(super) async fn find_conversation(
         &self,
         named: &str,
         method: &Method,
+        finder: &mut Finder,
         patience: &mut Patience,
     ) -> Result<String, Unsent> {
         let destination = Destination::read(named);
@@ -43,26 +82,23 @@ impl Post {
         match &destination {
             Destination::Conversation(id) => Ok(id.clone()),
             Destination::User(id) => self.open(id, patience).await,
-            Destination::Either(id) => {
-                if !is_certain(id) {
-                    let look = |roster: &Roster| known(roster, &destination);
-                    let wait = self.roster.patience();
-                    if let Search::Found(id) = self
-                        .search(List::Conversations, wait, look, patience)
-                        .await?
-                    {
-                        return Ok(id);
-                    }
+            Destination::Either(id) if is_user(id) && self.roster.roster().user(id).is_some() => {
+                self.open(id, patience).await
+            }
+            Destination::Either(text) => {
+                if let Some(id) = self.look_for(text, method, finder, patience).await? {
+                    finder.has_learnt = true;
+                    return Ok(id);
                 }
-                // Slack says whether it has such an id.
-                match is_user(id) {
-                    true => self.open(id, patience).await,
-                    false => Ok(id.clone()),
+                let id = finder.guess(text);
+                match is_user(&id) {
+                    true => self.open(&id, patience).await,
+                    false => Ok(id),
                 }
             }
             Destination::Name(name) => self.find_channel(name, method, patience).await,
             Destination::Handle(_) => {
-                let user = self.find_user(named, patience).await?;
+                let user = self.find_user(named, finder, patience).await?;
                 match known(self.roster.roster(), &Destination::User(user.clone())) {
                     Some(im) => Ok(im),
                     None => self.open(&user, patience).await,
@@ -71,23 +107,55 @@ impl Post {
         }
     }
 
+    /// Looks for the channel of a name that looks like an id and that the roster does not know.
+    async fn look_for(
+        &self,
+        name: &str,
+        method: &Method,
+        finder: &Finder,
+        patience: &mut Patience,
+    ) -> Result<Option<String>, Unsent> {
+        let wait = match finder.unknown {
+            Unknown::Ids if is_certain(name) => return Ok(None),
+            Unknown::Ids => self.roster.patience(),
+            Unknown::Listed => LIST_WAIT,
+            Unknown::Names => {
+                let found = self.find_channel(name, method, patience).await;
+                return match found {
+                    Ok(id) => Ok(Some(id)),
+                    // What Slack says of it as an id says more.
+                    Err(Unsent::Refused(refusal)) if refusal.error == NO_CHANNEL => Ok(None),
+                    Err(unsent) => Err(unsent),
+                };
+            }
+        };
+        let look = |roster: &Roster| roster.find_conversation(name).map(|it| it.id().to_owned());
+        let searched = self.search(List::Conversations, wait, look, patience);
+        match searched.await? {
+            Search::Found(id) => Ok(Some(id)),
+            Search::Absent | Search::Unlisted(_) => Ok(None),
+        }
+    }
+
     /// The id of the user whom an app named.
-    pub(crate) async fn find_user(
+    pub(super) async fn find_user(
         &self,
         named: &str,
+        finder: &mut Finder,
         patience: &mut Patience,
     ) -> Result<String, Unsent> {
         match Destination::read(named) {
             Destination::User(id) => Ok(id),
-            Destination::Either(text) => {
-                let roster = self.roster.roster();
-                match (is_certain(&text), roster.user(&text)) {
-                    (true, _) | (false, Some(_)) => Ok(text),
-                    (false, None) => self.find_by_handle(&text, patience).await,
+            Destination::Either(text) | Destination::Name(text) | Destination::Handle(text) => {
+                if let Some(user) = user_known(self.roster.roster(), &text) {
+                    return Ok(user.id().to_owned());
                 }
-            }
-            Destination::Name(name) | Destination::Handle(name) => {
-                self.find_by_handle(&name, patience).await
+                if finder.unknown == Unknown::Ids && is_user(&text) && is_certain(&text) {
+                    return Ok(finder.guess(&text));
+                }
+                let id = self.find_by_handle(&text, patience).await?;
+                finder.has_learnt |= is_user(&text) && id != text;
+                Ok(id)
             }
             Destination::Conversation(id) => Err(Refusal::new(
                 "user_not_found",
@@ -126,12 +194,12 @@ impl Post {
             // What is not in our list, Slack can be asked for by name.
             Some(_) if takes_names => Ok(format!("#{name}")),
             Some(why) => Err(Refusal::new(
-                "channel_not_found",
+                NO_CHANNEL,
                 format!("djangobot knows of no channel #{name}, and Slack's list is not whole: {why}. Use the channel's id."),
             )
             .into()),
             None => Err(Refusal::new(
-                "channel_not_found",
+                NO_CHANNEL,
                 format!(
                     "There is no channel #{name} among the {} that the bot sees, by a list that Slack gave just now. Private channels are seen once the bot is invited.",
                     roster.len().conversations
@@ -146,7 +214,7 @@ impl Post {
         handle: &str,
         patience: &mut Patience,
     ) -> Result<String, Unsent> {
-        let look = |roster: &Roster| roster.user(handle).or_else(|| roster.find_user(handle));
+        let look = |roster: &Roster| user_known(roster, handle);
         let searched = self.search(List::Users, LIST_WAIT, look, patience);
         let why = match searched.await? {
             Search::Found(user) => return Ok(user.id().to_owned()),
@@ -244,11 +312,20 @@ fn known(roster: &Roster, destination: &Destination) -> Option<String> {
         }
         Destination::Either(id) if is_user(id) && roster.user(id).is_some() => im(id),
         Destination::Either(name) | Destination::Name(name) => named(name),
-        Destination::Handle(handle) => roster
-            .user(handle)
-            .or_else(|| roster.find_user(handle))
-            .and_then(|user| im(user.id())),
+        Destination::Handle(handle) => user_known(roster, handle).and_then(|user| im(user.id())),
     }
+}
+
+/// A user whom the roster knows, by id or by name.
+fn user_known(roster: &Roster, named: &str) -> Option<User> {
+    roster.user(named).or_else(|| roster.find_user(named))
+}
+
+/// Whether Slack may mean with `error` that it has no conversation or user of an id that it was given.
+pub(super) fn is_about_id(error: &str) -> bool {
+    let is_about_it = ["channel", "user"].iter().any(|it| error.contains(it));
+    let says_no = ["not_found", "invalid", "no_"];
+    error == "invalid_arguments" || is_about_it && says_no.iter().any(|it| error.contains(it))
 }
 
 /// Whether a method takes the name of a channel in the place of its id.

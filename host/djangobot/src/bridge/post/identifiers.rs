@@ -4,6 +4,7 @@ use djangobot_slack::argument::{self, ArgumentType};
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value};
 
+use super::find::Finder;
 use super::patience::Patience;
 use super::{Post, Unsent};
 
@@ -13,6 +14,7 @@ impl Post {
         &self,
         method: &Method,
         arguments: &mut Map<String, Value>,
+        finder: &mut Finder,
         patience: &mut Patience,
     ) -> Result<(), Unsent> {
         for (name, value) in arguments {
@@ -29,8 +31,11 @@ impl Post {
             let mut ids = Vec::with_capacity(named.len());
             for named in named {
                 ids.push(match is_conversation {
-                    true => self.find_conversation(named, method, patience).await?,
-                    false => self.find_user(named, patience).await?,
+                    true => {
+                        let found = self.find_conversation(named, method, finder, patience);
+                        found.await?
+                    }
+                    false => self.find_user(named, finder, patience).await?,
                 });
             }
             *value = ids.join(",").into();

@@ -21,10 +21,10 @@ pub(crate) enum Search<T> {
 /// The times between two loads of a list, counted from the beginning of one to that of the next.
 #[derive(Debug, Clone)]
 pub(super) struct Pauses {
-    /// After a name was not found.
+    /// After a name was not found for which somebody waits.
     pub(super) asked: Duration,
-    /// After a new session began.
-    pub(super) session: Duration,
+    /// After a new session began, or a name was not found for which nobody waits.
+    pub(super) stale: Duration,
     /// Without any reason.
     pub(super) regular: Duration,
 }
@@ -33,7 +33,7 @@ impl Default for Pauses {
     fn default() -> Self {
         Self {
             asked: Duration::from_secs(5),
-            session: Duration::from_secs(300),
+            stale: Duration::from_secs(20),
             regular: Duration::from_secs(1800),
         }
     }
@@ -44,8 +44,8 @@ impl Default for Pauses {
 pub(super) struct Listing {
     /// When somebody last missed a name.
     wanted: Option<Instant>,
-    /// A session began since the list was read.
-    is_stale: bool,
+    /// Since when it may lack something, for which nobody waits.
+    stale: Option<Instant>,
     /// When the last load that has ended began, and how long it took.
     last: Option<(Instant, Duration)>,
     /// Why it is not whole, after its last load.
@@ -59,7 +59,7 @@ impl Default for Listing {
     fn default() -> Self {
         Self {
             wanted: None,
-            is_stale: false,
+            stale: None,
             last: None,
             lacks: None,
             retry_at: None,
@@ -74,8 +74,16 @@ impl Listing {
         self.wanted = self.wanted.max(Some(at));
     }
 
-    pub(super) fn session_began(&mut self) {
-        self.is_stale = true;
+    /// What happened between two sessions, Slack does not tell.
+    pub(super) fn session_began(&mut self, at: Instant) {
+        self.stale = self.stale.max(Some(at));
+    }
+
+    /// It lacked something at this time. While it was being read, that says nothing.
+    pub(super) fn lacked(&mut self, at: Instant) {
+        if self.last.is_some_and(|(began, took)| at > began + took) {
+            self.stale = self.stale.max(Some(at));
+        }
     }
 
     /// Whether a load has ended, well or badly.
@@ -101,16 +109,16 @@ impl Listing {
             return Instant::now();
         };
         // A list that takes long to read is not read all the time.
-        let asked = began + pauses.asked.max(took * 2);
+        let is_later = |at: Option<Instant>| at.is_some_and(|at| at > began);
         let mut due = began + pauses.regular;
-        if self.is_stale {
-            due = due.min(began + pauses.session);
+        if is_later(self.stale) {
+            due = due.min(began + pauses.stale.max(took * 10));
         }
         if let Some(retry_at) = self.retry_at {
             due = due.min(retry_at);
         }
-        if self.wanted.is_some_and(|wanted| wanted > began) {
-            due = due.min(asked);
+        if is_later(self.wanted) {
+            due = due.min(began + pauses.asked.max(took * 2));
         }
         due
     }
@@ -119,7 +127,6 @@ impl Listing {
     pub(super) fn ended(&mut self, list: List, began: Instant, loaded: Result<Loaded, ApiError>) {
         let is_first = !self.has_ended();
         self.last = Some((began, began.elapsed()));
-        self.is_stale = false;
         self.retry_at = None;
         let what = list.name();
         let lacks = match loaded {
@@ -153,7 +160,7 @@ mod tests {
     fn pauses() -> Pauses {
         Pauses {
             asked: Duration::from_secs(5),
-            session: Duration::from_secs(300),
+            stale: Duration::from_secs(20),
             regular: Duration::from_secs(1800),
         }
     }
@@ -169,21 +176,28 @@ mod tests {
         listing.ended(List::Users, began, Ok(Loaded::default()));
         let after = |listing: &Listing| (listing.due(&pauses()) - began).as_secs();
         assert_eq!(after(&listing), 1800);
-        listing.session_began();
-        assert_eq!(after(&listing), 300);
+        listing.lacked(began);
+        listing.session_began(began);
+        assert_eq!(after(&listing), 1800, "it was read since");
+        listing.session_began(began + Duration::from_millis(1));
+        assert_eq!(after(&listing), 20);
         listing.want(began);
-        assert_eq!(after(&listing), 300, "it was read since");
+        assert_eq!(after(&listing), 20, "it was read since");
         listing.want(began + Duration::from_millis(1));
         assert_eq!(after(&listing), 5);
     }
 
     #[test]
-    fn a_list_that_takes_long_is_read_for_half_of_the_time_at_most() {
+    fn a_list_that_takes_long_is_not_read_all_the_time() {
         let mut listing = Listing::default();
         let began = Instant::now() - Duration::from_secs(40);
         listing.ended(List::Users, began, Ok(Loaded::default()));
+        listing.lacked(began + Duration::from_secs(1));
+        assert_eq!((listing.due(&pauses()) - began).as_secs(), 1800);
+        listing.lacked(Instant::now());
+        assert!((400..500).contains(&(listing.due(&pauses()) - began).as_secs()));
         listing.want(Instant::now());
-        assert!((listing.due(&pauses()) - began).as_secs() >= 80);
+        assert!((80..90).contains(&(listing.due(&pauses()) - began).as_secs()));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::team::Team;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -57,6 +58,7 @@ impl Upkeep {
             team_id: "T1".into(),
             ..Session::default()
         };
+        self.keeper.session_began();
         self.sessions.send_replace(Some(session));
     }
 
@@ -84,7 +86,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 fn rarely() -> Pauses {
     Pauses {
         asked: Duration::from_millis(50),
-        session: HOUR,
+        stale: HOUR,
         regular: HOUR,
     }
 }
@@ -154,7 +156,7 @@ async fn a_stop_lets_go_of_all_who_wait_for_the_roster() {
 #[tokio::test]
 async fn a_later_session_loads_what_came_about_before_it() {
     let upkeep = Upkeep::start(Pauses {
-        session: Duration::ZERO,
+        stale: Duration::ZERO,
         ..rarely()
     })
     .await;
@@ -168,6 +170,32 @@ async fn a_later_session_loads_what_came_about_before_it() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_name_that_a_plugin_misses_is_there_for_a_later_call() {
+    use djangobot_plugins::Roster as _;
+    let upkeep = Upkeep::start(Pauses {
+        stale: Duration::ZERO,
+        ..rarely()
+    })
+    .await;
+    let control = upkeep.slack.control();
+    let team = Team::of(upkeep.keeper.roster().clone());
+    upkeep.connect();
+    upkeep.keeper.loaded().await;
+    control.add_channel("newchan");
+    control.add_user("zoe", "Zoe Zimmer");
+    soon(async {
+        while team.find_conversation("#newchan").is_none() || team.find_user("@zoe").is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let calls = || control.calls(Some("usergroups.list")).len();
+    assert_eq!(calls(), 1, "no user group was missed");
+    assert!(team.usergroup("S0NOBODY1").is_none());
+    soon(control.wait_for_calls("usergroups.list", 2)).await;
 }
 
 #[tokio::test]
