@@ -145,6 +145,50 @@ async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_h
     }
 }
 
+/// Buttons in an attachment, as apps made them before blocks.
+#[tokio::test]
+async fn an_answer_to_a_legacy_button_goes_to_its_address() {
+    for way in [Way::SocketMode, Way::Http] {
+        let stage = Stage::new().await;
+        let control = stage.slack.control();
+        let bridge = stage.bridge(way).await;
+        let mut app = stage
+            .app(&["slack.interactive_message", "slack.message"])
+            .await;
+        let outcomes = app.new_channel().await;
+        let buttons = json!({"text": "Deploy?", "reply_channel": outcomes, "attachments": [{"callback_id": "deploy",
+            "fallback": "Deploy?", "actions": [{"name": "yes", "type": "button", "text": "Yes", "value": "1"}]}]});
+        app.send("slack.send", &buttons).await;
+        let ts = app.next(&outcomes).await["ts"].as_str().unwrap().to_owned();
+        let click = json!({"type": "interactive_message", "callback_id": "deploy", "message_ts": ts, "attachment_id": "1",
+            "actions": [{"name": "yes", "type": "button", "value": "1"}]});
+        let number = control.interact("alice", Some("general"), &click).unwrap();
+        let delivery = settled(&control, number).await;
+        assert_eq!(delivery.attempts.len(), 1, "{delivery:#?}");
+        let event = app.next("slack.interactive_message").await;
+        assert_eq!(event["actions"][0]["value"], "1", "{event:#}");
+        let reply = event["reply_channel"].as_str().unwrap();
+        assert_ne!(reply, "slack.send");
+        bridge.metric_is("djangobot_reply_channels", 1.0).await;
+        let answer =
+            json!({"text": "Deployed.", "replace_original": true, "reply_channel": outcomes});
+        app.send(reply, &answer).await;
+        assert_eq!(
+            app.next(&outcomes).await,
+            json!({"type": "slack.sent", "ok": true, "method": "response_url"})
+        );
+        let change = changed(&mut app, "message_changed").await;
+        assert_eq!(
+            (&change["message"]["ts"], &change["message"]["text"]),
+            (&json!(ts), &json!("Deployed."))
+        );
+        assert_eq!(
+            posted(&control, 1).await,
+            [json!({"text": "Deployed.", "replace_original": true})]
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
     let stage = Stage::new().await;
