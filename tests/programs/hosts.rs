@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use djangobot_tests::{Redis, eventually};
-use local_slack::LocalSlack;
+use local_slack::{Answer, LocalSlack};
 use serde_json::json;
 
 use crate::app::App;
@@ -123,4 +123,77 @@ async fn what_the_other_host_forwarded_is_not_read_from_history_at_a_takeover() 
     standby.line("the roster is loaded").await;
     control.say("alice", "general", "after").unwrap();
     assert_eq!(app.next("slack.message").await["text"], "after");
+}
+
+#[tokio::test]
+async fn a_host_that_starts_while_the_layer_is_away_waits_for_its_lease() {
+    let (slack, mut redis) = (slack().await, Redis::start());
+    let control = slack.control();
+    let folder = tempfile::tempdir().unwrap();
+    // An earlier run left a message in the outbox: Slack said to come again later.
+    let limited = Answer {
+        retry_after: Some(3_600),
+        ..Answer::default()
+    };
+    control.answer("chat.postMessage", limited);
+    let mut earlier = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let app = App::start(&redis.url());
+    app.send_and_finish("slack.send", &json!({"text": "left"}))
+        .await;
+    calls(&control, "chat.postMessage", 1).await;
+    earlier.metric_is("djangobot_outbox_messages", 1.0).await;
+    assert_eq!(earlier.terminate().await.code(), Some(0));
+    control.clear_answers();
+    control.clear_calls();
+    redis.stop();
+
+    let mut bridge = Bridge::start(folder.path(), &slack, &[&redis.url()]).await;
+    bridge.line("connected to Slack").await;
+    control.say("alice", "general", "meanwhile").unwrap();
+    eventually("the page says that the layer is away", async || {
+        let (status, page) = bridge.get("/readyz").await;
+        (status == 503 && page.contains("layer: down")).then_some(())
+    })
+    .await;
+    eventually("the event is on the disk", async || {
+        (bridge.metric("djangobot_spool_bytes").await > 0.0).then_some(())
+    })
+    .await;
+    bridge.metric_is("djangobot_outbox_messages", 1.0).await;
+    let command = djangobot(folder.path(), &["check", &redis.url()]);
+    let checked = Djangobot::run(with_slack(command, &slack)).await;
+    assert!(
+        checked.stdout.contains("does not answer") && checked.code == Some(1),
+        "{checked:?}"
+    );
+    // Longer than several attempts at the lease take.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(
+        control.calls(Some("chat.postMessage")).is_empty(),
+        "it has no lease"
+    );
+    bridge.metric_is("djangobot_lease_held", 0.0).await;
+
+    redis.restart();
+    bridge.line("this host serves the app").await;
+    let mut app = App::start(&redis.url());
+    app.receive(&["slack.message"]).await;
+    assert_eq!(app.next("slack.message").await["text"], "meanwhile");
+    let posts = calls(&control, "chat.postMessage", 1).await;
+    assert_eq!(posts[0].arguments["text"], "left");
+    bridge.metric_is("djangobot_lease_held", 1.0).await;
+    eventually("it is ready", async || {
+        (bridge.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    let command = djangobot(folder.path(), &["check", &redis.url()]);
+    let checked = Djangobot::run(with_slack(command, &slack)).await;
+    assert!(
+        checked
+            .stdout
+            .contains(&format!("(process {})", bridge.pid())),
+        "{checked:?}"
+    );
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    assert_eq!(control.calls(Some("chat.postMessage")).len(), 1);
 }

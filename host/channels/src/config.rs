@@ -6,6 +6,7 @@ mod settings;
 mod tests;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use hosts::{Endpoint, Host, Tls};
@@ -13,6 +14,8 @@ pub use hosts::{Endpoint, Host, Tls};
 use crate::asgi_redis::AsgiRedis;
 use crate::capacity::Capacities;
 use crate::codec::Key;
+use crate::connection::Server;
+use crate::credentials::Credentials;
 use crate::embedded::{LayerOptions, ServerOptions};
 use crate::layer::Serializer;
 use crate::pubsub::PubSub;
@@ -59,6 +62,8 @@ pub struct RedisConfig {
     pub lease: Duration,
     /// Options that were passed over, as sentences.
     pub warnings: Vec<String>,
+    /// Who is asked when a server refuses the hosts' user and password.
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 /// The settings of the embedded layer.
@@ -186,6 +191,16 @@ impl LayerConfig {
         settings::read(backend, config)
     }
 
+    /// Sets who is asked when a server refuses the user and password that these settings name.
+    pub fn set_credentials(&mut self, credentials: Arc<Credentials>) {
+        match self {
+            Self::Redis(config) | Self::PubSub(config) | Self::AsgiRedis(config) => {
+                config.credentials = Some(credentials);
+            }
+            Self::Embedded(_) => {}
+        }
+    }
+
     /// Options that were passed over, as sentences for the user.
     pub fn warnings(&self) -> &[String] {
         match self {
@@ -211,6 +226,17 @@ pub fn open(config: LayerConfig) -> Result<std::sync::Arc<dyn crate::ChannelLaye
 }
 
 impl RedisConfig {
+    /// The servers, none of them connected to yet.
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
+        let hosts = self.hosts.iter().enumerate();
+        hosts
+            .map(|(nth, host)| {
+                let credentials = self.credentials.clone().map(|it| (nth, it));
+                Arc::new(Server::new(host.clone(), credentials))
+            })
+            .collect()
+    }
+
     /// channels_redis's defaults (4.3), on `hosts`.
     pub fn core(hosts: Vec<Host>) -> Self {
         Self {
@@ -224,6 +250,7 @@ impl RedisConfig {
             serializer: Serializer::Msgpack,
             lease: Duration::from_secs(30),
             warnings: Vec::new(),
+            credentials: None,
         }
     }
 

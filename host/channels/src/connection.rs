@@ -12,6 +12,7 @@ use redis::{
 };
 
 use crate::config::{Endpoint, Host};
+use crate::credentials::{Credentials, Login};
 use crate::layer::LayerError;
 use crate::refusal::{RefusalKind, ends_connection};
 use crate::stream::Stream;
@@ -31,6 +32,8 @@ const LONG_REST: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     host: Host,
     address: String,
+    /// Whom to ask for credentials, and as which of the layer's hosts.
+    credentials: Option<(usize, Arc<Credentials>)>,
     link: Mutex<Link>,
     /// Held by the one caller that connects; the others wait for what it finds.
     connecting: tokio::sync::Mutex<()>,
@@ -52,6 +55,8 @@ struct Link {
     /// How many times in a row it did not answer in time; 0 where it failed in another way or works.
     hangs: u32,
     closed: bool,
+    /// What took the place of the host's own user and password.
+    login: Option<Login>,
 }
 
 impl Link {
@@ -92,10 +97,11 @@ impl Script {
 }
 
 impl Server {
-    pub(crate) fn new(host: Host) -> Self {
+    pub(crate) fn new(host: Host, credentials: Option<(usize, Arc<Credentials>)>) -> Self {
         Self {
             address: host.to_string(),
             host,
+            credentials,
             link: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             clock: Mutex::default(),
@@ -321,6 +327,36 @@ impl Server {
         &self,
         push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<(MultiplexedConnection, bool), LayerError> {
+        let push = Arc::new(push);
+        self.logged_in(|| self.connect_once(push.clone())).await
+    }
+
+    /// Connects, and where the server refuses our credentials and there are newer ones, once more.
+    async fn logged_in<T, F: Future<Output = Result<T, LayerError>>>(
+        &self,
+        connect: impl Fn() -> F,
+    ) -> Result<T, LayerError> {
+        let began = Instant::now();
+        let error = match connect().await {
+            Err(error) if error.refusal() == Some(RefusalKind::Credentials) => error,
+            made => return made,
+        };
+        let Some((nth, credentials)) = &self.credentials else {
+            return Err(error);
+        };
+        match credentials.newer(*nth, began).await {
+            Some(login) => {
+                self.link().login = Some(login);
+                connect().await
+            }
+            None => Err(error),
+        }
+    }
+
+    async fn connect_once(
+        &self,
+        push: Arc<impl Fn(PushInfo) + Send + Sync + 'static>,
+    ) -> Result<(MultiplexedConnection, bool), LayerError> {
         let host = self.target().await?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(host.connect_timeout))
@@ -345,10 +381,16 @@ impl Server {
 
     /// Opens a connection that only listens to subscriptions.
     pub(crate) async fn subscriber(&self) -> Result<redis::aio::PubSub, LayerError> {
+        self.logged_in(|| self.subscriber_once()).await
+    }
+
+    async fn subscriber_once(&self) -> Result<redis::aio::PubSub, LayerError> {
         let host = self.target().await?;
         let made = within(host.connect_timeout, async {
             let stream = Stream::connect(&host).await?;
-            redis::aio::PubSub::new(&settings(&host, ProtocolVersion::RESP2), stream).await
+            let settings = settings(&host, ProtocolVersion::RESP2);
+            let made = redis::aio::PubSub::new(&settings, stream).await;
+            tls::instead_of_plain(&host, made).await
         });
         made.await.map_err(|error| self.explain(&error))
     }
@@ -368,16 +410,20 @@ impl Server {
 
     /// The server to connect to: as configured, or the master that the Sentinels name now.
     async fn target(&self) -> Result<Host, LayerError> {
+        let host = match &self.link().login {
+            Some(login) => login.at(&self.host),
+            None => self.host.clone(),
+        };
         match &self.host.endpoint {
             Endpoint::Sentinel { sentinels, master } => {
                 let found = sentinel::master(sentinels, master).await;
                 let (name, port) = found.map_err(|reason| self.unavailable(reason))?;
                 Ok(Host {
                     endpoint: Endpoint::Tcp(name, port),
-                    ..self.host.clone()
+                    ..host
                 })
             }
-            _ => Ok(self.host.clone()),
+            _ => Ok(host),
         }
     }
 
@@ -441,8 +487,8 @@ pub(crate) async fn multiplexed(
     within(limit, async {
         let stream = Stream::connect(host).await?;
         let settings = settings(host, protocol);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await?;
+        let made = MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await;
+        let (connection, driver) = tls::instead_of_plain(host, made).await?;
         // It ends with the last handle of the connection.
         tokio::spawn(driver);
         Ok(connection)
@@ -483,7 +529,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_quotes_bytes_is_shown_and_breaks_no_connection() {
         let redis = djangobot_tests::Redis::start();
-        let server = Server::new(Host::tcp("127.0.0.1", redis.port()));
+        let server = Server::new(Host::tcp("127.0.0.1", redis.port()), None);
         server.ping().await.unwrap();
         let before = server.link().generation;
         let mut odd = redis::cmd("NOSUCH");

@@ -399,8 +399,8 @@ pub enum LayerError {
         kind: RefusalKind,
     },
     /// There is no TLS with the server: one side does not accept the other's certificate, or they do not understand each
-    /// other. Trying again helps where somebody mends it.
-    #[error("the channel layer at {address} can't be reached over TLS: {reason}")]
+    /// other, or one of them speaks none. Trying again helps where somebody mends it.
+    #[error("the channel layer at {address} can't be reached: {reason}")]
     Tls {
         /// The server's address, without a password.
         address: String,

@@ -12,8 +12,10 @@ pub mod capacity;
 pub mod codec;
 pub mod config;
 mod connection;
+mod credentials;
 mod dialect;
 mod embedded;
+mod guarded;
 pub mod layer;
 mod lease;
 mod local;
@@ -41,7 +43,9 @@ pub mod fuzzing {
 }
 
 pub use config::{ConfigError, LayerConfig, open};
+pub use credentials::Credentials;
 pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
+pub use guarded::{Guard, Guarded};
 pub use layer::{
     ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver,
     ReceiverId, Sent, Serializer, UnknownWire, Wire,

@@ -46,11 +46,7 @@ pub(crate) struct PubSub {
 impl PubSub {
     pub(crate) fn new(config: RedisConfig) -> Self {
         Self {
-            servers: config
-                .hosts
-                .iter()
-                .map(|host| Arc::new(Server::new(host.clone())))
-                .collect(),
+            servers: config.servers(),
             // There is no random prefix, and no limit to a token's age.
             codec: Codec::new(0, config.keys.clone(), None),
             readers: Mutex::default(),

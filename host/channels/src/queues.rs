@@ -65,11 +65,7 @@ pub(crate) struct Shared {
 
 impl<D: Dialect> Queues<D> {
     pub(crate) fn new(config: RedisConfig) -> Self {
-        let servers = config
-            .hosts
-            .iter()
-            .map(|host| Arc::new(Server::new(host.clone())))
-            .collect();
+        let servers = config.servers();
         let shared = Arc::new(Shared {
             codec: D::codec(&config),
             servers,

@@ -91,10 +91,11 @@ impl RefusalKind {
     }
 }
 
-/// Whether the connection is of no more use: it broke, is stuck, or leads to a server that is no master any more.
+/// Whether the connection is of no more use: it broke, is stuck, is not logged in any more, or leads to a server that is no
+/// master any more.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
-        || matches!(code(error), Some("READONLY" | "MASTERDOWN"))
+        || matches!(code(error), Some("READONLY" | "MASTERDOWN" | "NOAUTH"))
 }
 
 /// The first word of a server's error.

@@ -2,12 +2,14 @@
 
 mod chain;
 mod failure;
+mod mismatch;
 mod verifier;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::client::ResolvesClientCert;
@@ -24,10 +26,20 @@ use tokio_rustls::client::TlsStream;
 use crate::config::Tls;
 pub use failure::TlsFailure;
 pub(crate) use failure::{failure, unreadable};
+use mismatch::answers_without;
+pub(crate) use mismatch::instead_of_plain;
 use verifier::Verifier;
 
-/// Connects to a server and shakes hands with it.
-pub(crate) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<TlsStream<TcpStream>> {
+/// How long a handshake may take before the server is asked without TLS.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connects to a server and shakes hands with it. One that says nothing for a part of `limit` is asked without TLS
+/// whether it speaks any: it waits for the end of a line, which a handshake need not have.
+pub(crate) async fn connect(
+    (host, port): (&str, u16),
+    tls: &Tls,
+    limit: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
     let config = {
         let tls = tls.clone();
         // Files are read, and the system's authorities may be many.
@@ -49,9 +61,16 @@ pub(crate) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<TlsS
     };
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
+    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let mut handshake = std::pin::pin!(handshake);
+    let patience = (limit / 4).min(PATIENCE);
+    match tokio::time::timeout(patience, &mut handshake).await {
+        Ok(shaken) => shaken,
+        Err(_) if answers_without((host, port), patience).await => {
+            Err(failure::mismatch(TlsFailure::NotSpoken))
+        }
+        Err(_) => handshake.await,
+    }
 }
 
 /// What is thought of a chain of certificates in PEM, of which the last is trusted: for the fuzz targets.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use djangobot_channels::{Claim, Holder, LayerError};
 use djangobot_tests::{Redis, eventually};
 
-use support::{Layer, Server, layer};
+use support::{Layer, Replicated, Server, keys, layer, layer_with};
 
 on_each_server![
     one_holder_at_a_time_and_the_number_grows,
@@ -119,6 +119,93 @@ async fn a_host_that_comes_back_takes_its_own_lease_over(server: Server) {
         ..claim("alph", 3)
     };
     assert!(!layer.claim(&stranger).await.unwrap().is_ours);
+}
+
+#[tokio::test]
+async fn a_lease_outlives_a_failover_by_sentinel() {
+    for backend in [
+        "channels_redis.core.RedisChannelLayer",
+        "channels_redis.pubsub.RedisPubSubChannelLayer",
+    ] {
+        let mut servers = Replicated::start().await;
+        let (alpha, beta) = (claim("alpha", 1), claim("beta", 2));
+        let (one, two) = (servers.layer(backend), servers.layer(backend));
+        let first = one.claim(&alpha).await.unwrap();
+        assert!(first.is_ours);
+        assert!(!two.claim(&beta).await.unwrap().is_ours);
+        eventually("the replica has the lease", async || {
+            (!keys(servers.replica.port()).is_empty()).then_some(())
+        })
+        .await;
+        servers.master.stop();
+        // Until there is a new master nobody gets the lease, and then it is whose it was.
+        let seen = eventually("the new master is asked", async || {
+            two.claim(&beta).await.ok()
+        })
+        .await;
+        assert_eq!(
+            (seen.is_ours, &*seen.holder, seen.number),
+            (false, "alpha, process 1", first.number)
+        );
+        let renewed = eventually("the lease is renewed there", async || {
+            one.claim(&alpha).await.ok()
+        })
+        .await;
+        assert_eq!(renewed, first);
+        one.release(&alpha.name, &alpha.holder).await.unwrap();
+        let second = two.claim(&beta).await.unwrap();
+        assert!(second.is_ours && second.number > first.number, "{second:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_lies_on_one_of_several_hosts() {
+    for scheme in ["redis", "redis+pubsub", "asgi-redis"] {
+        let mut servers = [Redis::start(), Redis::start(), Redis::start()];
+        let urls: Vec<String> = servers
+            .iter()
+            .map(|it| it.url().replace("redis", scheme))
+            .collect();
+        let urls: Vec<&str> = urls.iter().map(|it| &**it).collect();
+        let (one, two) = (layer_with(&urls, |_| {}), layer_with(&urls, |_| {}));
+        let of = |app: u32, host: &str| Claim {
+            name: format!("T1:U{app}"),
+            ..claim(host, 1)
+        };
+        for app in 0..30 {
+            let first = one.claim(&of(app, "alpha")).await.unwrap();
+            assert!(first.is_ours);
+            let other = two.claim(&of(app, "beta")).await.unwrap();
+            assert_eq!((other.is_ours, other.number), (false, first.number));
+            let seen = two.lease(&of(app, "").name).await.unwrap().unwrap();
+            assert_eq!(seen, other);
+        }
+        let at = |server: &Redis| {
+            let keys = keys(server.port()).into_iter();
+            keys.filter(|key| key.contains("lease")).count()
+        };
+        let counts = servers.each_ref().map(at);
+        assert_eq!(counts.iter().sum::<usize>(), 30, "{counts:?}");
+        assert!(!counts.contains(&0), "{counts:?}");
+
+        // One that is away takes its own leases with it, and no other.
+        servers[1].stop();
+        let mut away = 0;
+        for app in 0..30 {
+            match two.claim(&of(app, "beta")).await {
+                Ok(lease) => assert!(!lease.is_ours, "{app}"),
+                Err(error) => {
+                    assert!(error.is_temporary(), "{error}");
+                    away += 1;
+                }
+            }
+        }
+        assert_eq!(away, counts[1]);
+        let error = one.release(&of(0, "").name, &of(0, "alpha").holder).await;
+        if error.is_ok() {
+            assert!(two.claim(&of(0, "beta")).await.unwrap().is_ours);
+        }
+    }
 }
 
 #[tokio::test]

@@ -200,48 +200,27 @@ async fn tls_checks_the_server_and_shows_our_certificate() {
 
 #[tokio::test]
 async fn a_failover_by_sentinel_is_followed() {
-    let mut master = Redis::start();
-    let replica = Redis::with_args(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
-    eventually("the replica is in step", async || {
-        replica
-            .cli(&["info", "replication"])
-            .contains("master_link_status:up")
-            .then_some(())
-    })
-    .await;
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("sentinel.conf");
-    let text = format!(
-        "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
-        master.port()
-    );
-    std::fs::write(&config, text).unwrap();
-    let sentinel = Redis::with_args(&[config.to_str().unwrap(), "--sentinel"]);
-    let hosts = json!([{"sentinels": [["127.0.0.1", 1], ["127.0.0.1", sentinel.port()]], "master_name": "main"}]);
-    let layer = layer_of(CORE, json!({"hosts": hosts}));
-    eventually("the Sentinel knows the replica", async || {
-        sentinel
-            .cli(&["sentinel", "replicas", "main"])
-            .contains(&replica.port().to_string())
-            .then_some(())
-    })
-    .await;
+    let mut servers = Replicated::start().await;
+    let layer = servers.layer(CORE);
     check(&layer).await;
     send(&layer, "c", 0..3).await;
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     assert_eq!(drain(&layer, &receiver, 1).await, [0]);
     eventually("the replica has what the master has", async || {
-        (replica.cli(&["zcard", "asgic{asgic}$djangobot.r"]) == "2").then_some(())
+        (servers.replica.cli(&["zcard", "asgic{asgic}$djangobot.r"]) == "2").then_some(())
     })
     .await;
-    master.stop();
+    servers.master.stop();
     let to = channel("c");
     let members = numbered(&layer, &to, 3..5);
     eventually("the new master is found", async || {
         layer.send(&to, &members).await.ok()
     })
     .await;
-    assert_eq!(replica.cli(&["role"]).lines().next(), Some("master"));
+    assert_eq!(
+        servers.replica.cli(&["role"]).lines().next(),
+        Some("master")
+    );
     let mut numbers = Vec::new();
     for _ in 0..4 {
         let delivery = next(&receiver).await;
@@ -252,7 +231,7 @@ async fn a_failover_by_sentinel_is_followed() {
     assert_eq!(numbers, [1, 2, 3, 4]);
     let nobody = layer_of(
         CORE,
-        json!({"hosts": [{"sentinels": [["127.0.0.1", sentinel.port()]], "master_name": "other"}]}),
+        json!({"hosts": [{"sentinels": [["127.0.0.1", servers.sentinel.port()]], "master_name": "other"}]}),
     );
     let error = tokio::time::timeout(Duration::from_secs(20), nobody.ping())
         .await

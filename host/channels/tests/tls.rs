@@ -184,3 +184,33 @@ async fn a_refused_certificate_is_described() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn who_speaks_tls_to_who_does_not_is_told_so() {
+    let plain = Redis::start();
+    let url = format!("rediss://127.0.0.1:{}?ssl_cert_reqs=none", plain.port());
+    check(&url, Some(TlsFailure::NotSpoken)).await;
+    let error = ping(&url).await.unwrap_err().to_string();
+    assert!(
+        error.contains("does not speak TLS") && error.contains("redis://"),
+        "{error}"
+    );
+
+    for wants_certificates in [false, true] {
+        let (port, _redis) = redis("version3", wants_certificates);
+        for scheme in ["redis", "redis+pubsub", "asgi-redis"] {
+            let url = format!("{scheme}://127.0.0.1:{port}");
+            let error = ping(&url).await.unwrap_err();
+            assert!(
+                matches!(
+                    &error,
+                    LayerError::Tls {
+                        kind: TlsFailure::Wanted,
+                        ..
+                    }
+                ) && error.to_string().contains("rediss://"),
+                "{error}"
+            );
+        }
+    }
+}

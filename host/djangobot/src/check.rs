@@ -242,7 +242,7 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings, lease: Opti
         findings.warning(
             "project",
             note,
-            "none is needed where messages on the layer keep the known class's keys and form, and credentials last",
+            "none is needed where messages on the layer keep the known class's keys and form",
         );
     }
     let channels = std::iter::once(&*settings.layer.send_channel).chain(COMMON);

@@ -46,8 +46,6 @@ fn of_absence(address: &str, reason: &str) -> String {
         "this user may not use the socket: see the server's `unixsocketperm`, or run djangobot in its group".into()
     } else if has("lookup address") || has("Name or service") || has("resolve") {
         "the host's name has no address here: check how it is written; in a container it is the name of the server's service".into()
-    } else if has("no connection within") && address.starts_with("rediss://") {
-        "nothing answers to TLS here: a server that speaks none at this port says nothing at all (write redis://, or use its `tls-port`); else is the address right, and does a firewall stand between?".into()
     } else if has("no connection within") || has("timed out") || has("unreachable") {
         "nothing answers at this address: is it the right one, does a firewall stand between, is the server stuck? Another time limit: socket_connect_timeout".into()
     } else if has("end of file")
@@ -55,7 +53,7 @@ fn of_absence(address: &str, reason: &str) -> String {
         || has("Broken pipe")
         || has("multiplexed connection")
     {
-        "the server closes the connection: does it want TLS (rediss:// in place of redis://), has it reached `maxclients`, or is it something else than a Redis?".into()
+        "the server closes the connection: has it reached `maxclients`, or is it something else than a Redis?".into()
     } else {
         "is the server running and reachable from here, and is it a Redis? redis-cli -u URL PING tries the same".into()
     }
@@ -86,7 +84,8 @@ fn of_tls(kind: TlsFailure) -> String {
         TlsFailure::Time => "renew the server's certificate; where it is new, look at the clocks of both machines",
         TlsFailure::Form => "have another certificate made for the server: what is wrong with this one stands above",
         TlsFailure::OwnCertificate => "the server wants a certificate of ours that its authority (`tls-ca-cert-file`) has signed: name it with ssl_certfile and ssl_keyfile",
-        TlsFailure::NotSpoken => "the server speaks no TLS at this port: write redis:// in place of rediss://, or use its `tls-port`",
+        TlsFailure::NotSpoken => "write redis:// in place of rediss://, or use its `tls-port`",
+        TlsFailure::Wanted => "write rediss:// in place of redis://, or use the port on which the server speaks no TLS",
         TlsFailure::Settings => "mend this file or setting of ours: the server was not asked. Paths are meant from the project's folder; djangobot has to be able to read them",
         TlsFailure::Protocol => "see the server's log, and its `tls-protocols` and `tls-ciphers`: TLS 1.2 or 1.3 has to be among them",
     }
@@ -114,7 +113,7 @@ mod tests {
                 "name has no address",
             ),
             ("no connection within 5s", "firewall"),
-            ("unexpected end of file", "rediss://"),
+            ("unexpected end of file", "maxclients"),
             ("something else", "redis-cli"),
         ] {
             assert!(
@@ -145,6 +144,7 @@ mod tests {
             TlsFailure::Form,
             TlsFailure::OwnCertificate,
             TlsFailure::NotSpoken,
+            TlsFailure::Wanted,
             TlsFailure::Settings,
             TlsFailure::Protocol,
         ];

@@ -61,7 +61,7 @@ pub(crate) async fn dev(
     };
     let slack = LocalSlack::start(options)
         .await
-        .map_err(|error| Failure::failed(Taken::Slack(error)))?;
+        .map_err(|error| Failure::failed(AddressError::Slack(error)))?;
     settings.slack.token = Some(SecretString::from(slack.token().to_owned()));
     settings.slack.app_token = Some(SecretString::from(slack.app_token().to_owned()));
     if settings.slack.transport == Transport::Http {
@@ -87,7 +87,7 @@ pub(crate) async fn dev(
         return Ok(());
     };
     let open = open.map_err(|error| match error {
-        TargetError::Embedded(error) if own_layer => Failure::failed(Taken::Layer(error)),
+        TargetError::Embedded(error) if own_layer => Failure::failed(AddressError::Layer(error)),
         error => Failure::from(error),
     })?;
 
@@ -124,7 +124,7 @@ pub(crate) async fn dev(
 
 /// An address that is taken, or may not be used, and the flag that names another.
 #[derive(Debug, Error, Diagnostic)]
-enum Taken {
+enum AddressError {
     #[error(transparent)]
     #[diagnostic(help(
         "name another address with --layer-listen, such as --layer-listen 127.0.0.1:0 for any free port, and the same one in the app's settings; or give the TARGET of a layer that is there already"

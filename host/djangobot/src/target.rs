@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, look_at_target, probe};
 use djangobot_channels::{
-    BindError, ChannelLayer, ConfigError, EmbeddedServer, LayerConfig, ServerOptions,
+    BindError, ChannelLayer, ConfigError, Credentials, EmbeddedServer, LayerConfig, ServerOptions,
 };
 use miette::Diagnostic;
 use secrecy::ExposeSecret;
@@ -202,8 +202,12 @@ async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, 
             "[layer] in the config file".to_owned(),
         ),
         Target::Project { target, directory } => {
-            let probed = ask(settings, target, directory).await?;
-            let config = LayerConfig::from_settings(&probed.backend, &probed.config);
+            let options = options(settings, directory);
+            let probed = probe(target, &options).await?;
+            let mut config = LayerConfig::from_settings(&probed.backend, &probed.config);
+            if let (Ok(config), false) = (&mut config, probed.providers.is_empty()) {
+                config.set_credentials(Credentials::new(target, options));
+            }
             (config, Some(probed), format!("{target} (CHANNEL_LAYERS)"))
         }
     };
@@ -238,20 +242,16 @@ fn notes(probed: &Probed) -> Vec<String> {
     }
     if !probed.providers.is_empty() {
         notes.push(format!(
-            "the server's user and password are what {} answered now; where that changes, start djangobot again",
+            "the server's user and password are what {} answered now; it is asked again when the server refuses them",
             probed.providers.join(" and ")
         ));
     }
     notes
 }
 
-async fn ask(
-    settings: &LayerSettings,
-    target: &str,
-    directory: &std::path::Path,
-) -> Result<Probed, TargetError> {
+fn options(settings: &LayerSettings, directory: &std::path::Path) -> ProbeOptions {
     let here = PathBuf::from(".");
-    let options = ProbeOptions {
+    ProbeOptions {
         python: settings.python.clone(),
         directory: if directory.as_os_str().is_empty() {
             here
@@ -260,8 +260,7 @@ async fn ask(
         },
         timeout: settings.import_timeout,
         alias: settings.alias.clone(),
-    };
-    Ok(probe(target, &options).await?)
+    }
 }
 
 impl From<ProbeError> for TargetError {

@@ -305,7 +305,7 @@ impl Host {
         let url = Parts::of(text)?;
         if url.fragment.contains('@') {
             return Err(
-                "what stands behind the # has no meaning; write # in a password as %23".into(),
+                "the part behind the # has no meaning; write # in a password as %23".into(),
             );
         }
         match url.scheme.as_str() {
@@ -362,7 +362,7 @@ impl Host {
             match self.set(&name, Setting::Url(&value)) {
                 Ok(Known::Yes) => {}
                 Ok(Known::No) if has_at_behind_host(text) => {
-                    return Err("what stands behind the ? is no option that is known here; write ? in a password as %3F".into());
+                    return Err("the part behind the ? is not an option that is known here; write ? in a password as %3F".into());
                 }
                 Ok(Known::No) => warnings.push(format!(
                     "{}: the option {name} is not known here and was passed over",
@@ -432,7 +432,7 @@ impl<'a> Parts<'a> {
             port => match port.parse() {
                 Ok(0) => Ok(None),
                 Ok(port) => Ok(Some(port)),
-                Err(_) => Err("what stands behind the host's : is no port; write : / ? # @ in a password as %3A %2F %3F %23 %40".into()),
+                Err(_) => Err("the part behind the host's : is not a port; write : / ? # @ in a password as %3A %2F %3F %23 %40".into()),
             },
         }
     }
@@ -441,7 +441,7 @@ impl<'a> Parts<'a> {
 /// What lies behind the host is shown only where it can be no part of a password.
 fn no_database(text: &str, path: &str) -> String {
     if has_at_behind_host(text) {
-        "what stands behind the first / is no number of a database; write a / or # in a password as %2F or %23".into()
+        "the part behind the first / is not the number of a database; write a / or # in a password as %2F or %23".into()
     } else {
         format!("{path:?} is no number of a database")
     }

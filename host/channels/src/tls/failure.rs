@@ -23,6 +23,8 @@ pub enum TlsFailure {
     OwnCertificate,
     /// The server does not speak TLS at this port.
     NotSpoken,
+    /// The server speaks TLS at this port, and we do not.
+    Wanted,
     /// A file of ours can't be used.
     Settings,
     /// The two sides have no version or cipher in common, or one of them broke the protocol.
@@ -44,6 +46,14 @@ pub(crate) fn unreadable(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, Unreadable(reason))
 }
 
+/// One side speaks TLS, and the other does not.
+#[derive(Debug)]
+struct Mismatch(TlsFailure);
+
+pub(super) fn mismatch(kind: TlsFailure) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Mismatch(kind))
+}
+
 /// Why TLS failed, in which words; `None` where an error is about something else.
 pub(crate) fn failure(error: &RedisError) -> Option<(TlsFailure, String)> {
     let source = error.source()?;
@@ -55,10 +65,13 @@ pub(crate) fn failure(error: &RedisError) -> Option<(TlsFailure, String)> {
     of_io(cause?)
 }
 
-fn of_io(error: &io::Error) -> Option<(TlsFailure, String)> {
+pub(super) fn of_io(error: &io::Error) -> Option<(TlsFailure, String)> {
     let inner = error.get_ref()?;
     if let Some(error) = inner.downcast_ref::<Unreadable>() {
         return Some((TlsFailure::Settings, error.0.clone()));
+    }
+    if let Some(error) = inner.downcast_ref::<Mismatch>() {
+        return Some((error.0, error.to_string()));
     }
     if let Some(error) = inner.downcast_ref::<io::Error>() {
         return of_io(error);
@@ -75,7 +88,10 @@ fn of_io(error: &io::Error) -> Option<(TlsFailure, String)> {
         }
         Error::InvalidCertificate(_) => (TlsFailure::Form, words),
         Error::AlertReceived(alert) => (of_alert(*alert), words),
-        Error::InvalidMessage(_) => (TlsFailure::NotSpoken, words),
+        Error::InvalidMessage(_) => {
+            let kind = TlsFailure::NotSpoken;
+            (kind, Mismatch(kind).to_string())
+        }
         _ => (TlsFailure::Protocol, words),
     })
 }
@@ -133,6 +149,19 @@ impl fmt::Display for RefusedCertificate {
 }
 
 impl std::error::Error for RefusedCertificate {}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            TlsFailure::Wanted => {
+                "the server speaks TLS at this port, and it was spoken to without: is it rediss:// ?"
+            }
+            _ => "the server does not speak TLS at this port: is it redis:// ?",
+        })
+    }
+}
+
+impl std::error::Error for Mismatch {}
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

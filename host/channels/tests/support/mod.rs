@@ -17,7 +17,7 @@ use djangobot_channels::{
     open,
 };
 use djangobot_event::Event;
-use djangobot_tests::{Redis, redis_cli};
+use djangobot_tests::{Redis, eventually, redis_cli};
 use tokio::sync::oneshot;
 
 /// Makes tests of functions that take a [`Server`]: on Redis and on the embedded server.
@@ -109,6 +109,55 @@ impl Drop for Embedded {
             drop(end);
             thread.join().unwrap();
         }
+    }
+}
+
+/// A master and its replica, watched by a Sentinel under the name `main`.
+pub(crate) struct Replicated {
+    pub(crate) master: Redis,
+    pub(crate) replica: Redis,
+    pub(crate) sentinel: Redis,
+    _folder: tempfile::TempDir,
+}
+
+impl Replicated {
+    pub(crate) async fn start() -> Self {
+        let master = Redis::start();
+        let replica = Redis::with_args(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+        eventually("the replica is in step", async || {
+            replica
+                .cli(&["info", "replication"])
+                .contains("master_link_status:up")
+                .then_some(())
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("sentinel.conf");
+        let text = format!(
+            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+            master.port()
+        );
+        std::fs::write(&config, text).unwrap();
+        let sentinel = Redis::with_args(&[config.to_str().unwrap(), "--sentinel"]);
+        eventually("the Sentinel knows the replica", async || {
+            sentinel
+                .cli(&["sentinel", "replicas", "main"])
+                .contains(&replica.port().to_string())
+                .then_some(())
+        })
+        .await;
+        Self {
+            master,
+            replica,
+            sentinel,
+            _folder: folder,
+        }
+    }
+
+    /// A layer whose first Sentinel is away.
+    pub(crate) fn layer(&self, backend: &str) -> Layer {
+        let hosts = serde_json::json!([{"sentinels": [["127.0.0.1", 1], ["127.0.0.1", self.sentinel.port()]], "master_name": "main"}]);
+        layer_of(backend, serde_json::json!({ "hosts": hosts }))
     }
 }
 

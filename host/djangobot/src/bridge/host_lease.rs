@@ -5,12 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use djangobot_channels::{
-    ChannelLayer, ChannelName, Claim, GroupName, Holder, LayerError, Lease, Member, OpenError,
-    Receiver, ReceiverId, Sent, Serializer, Wire,
+    ChannelLayer, ChannelName, Claim, Guard, Holder, LayerError, Lease, Member,
 };
-use djangobot_event::Event;
 use djangobot_slack::Session;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -71,6 +68,8 @@ pub(crate) struct HostLease {
     named: Notify,
     /// Whether events may have come to us since we were let in.
     serves: AtomicBool,
+    /// Whether this process has had the lease.
+    has_held: AtomicBool,
     /// Asks for a renewal at once.
     renew: Notify,
     standing: watch::Sender<Standing>,
@@ -101,6 +100,7 @@ impl HostLease {
             name: OnceLock::new(),
             named: Notify::new(),
             serves: AtomicBool::new(false),
+            has_held: AtomicBool::new(false),
             renew: Notify::new(),
             standing: watch::Sender::new(Standing::Unnamed),
             ledger,
@@ -230,6 +230,7 @@ impl HostLease {
             true => Standing::Ours(asked),
             false => Standing::Theirs(lease.holder.clone()),
         };
+        self.has_held.fetch_or(lease.is_ours, Ordering::Relaxed);
         if let (true, Some(before)) = (lease.is_ours, &was) {
             match before.is_empty() {
                 true => tracing::info!(number = lease.number, "this host serves the app"),
@@ -286,11 +287,19 @@ impl HostLease {
         }
     }
 
-    /// Waits until this host may call Slack for the app. While the layer can't be asked it may: what it has taken is in
-    /// its own outbox alone. Where the lease is lost, the stop that follows ends all waiting.
+    /// Waits until this host may call Slack for the app. Where the layer can't be asked any more, a host that had the lease
+    /// goes on: what it has taken is in its own outbox alone. Where the lease is lost, the stop that follows ends all waiting.
     pub(crate) async fn may_send(&self) {
-        if let Standing::Theirs(_) = self.settled().await {
-            std::future::pending().await
+        let mut standing = self.standing.subscribe();
+        loop {
+            standing.mark_unchanged();
+            match self.settled().await {
+                Standing::Unnamed | Standing::Ours(_) | Standing::Free => return,
+                Standing::Away(_) if self.has_held.load(Ordering::Relaxed) => return,
+                Standing::Away(_) | Standing::Theirs(_) => {}
+            }
+            // The sender is ours, and so is there.
+            let _ = standing.changed().await;
         }
     }
 }
@@ -311,118 +320,14 @@ fn host_name() -> String {
     }
 }
 
-/// A layer that takes messages from the host that has the lease, and from no other.
-pub(crate) struct LeasedLayer {
-    pub(crate) layer: Arc<dyn ChannelLayer>,
-    pub(crate) lease: Arc<HostLease>,
-}
-
+/// The layer takes messages from the host that has the lease, and from no other.
 #[async_trait]
-impl ChannelLayer for LeasedLayer {
-    fn describe(&self) -> String {
-        self.layer.describe()
+impl Guard for HostLease {
+    async fn admit(&self, _: &ChannelName, _: &[Member]) -> Result<(), LayerError> {
+        self.may_forward().await
     }
 
-    fn serializer(&self) -> Serializer {
-        self.layer.serializer()
-    }
-
-    fn seal(&self, payload: &[u8]) -> Member {
-        self.layer.seal(payload)
-    }
-
-    fn seal_lifetime(&self) -> Option<Duration> {
-        self.layer.seal_lifetime()
-    }
-
-    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError> {
-        self.layer.unseal(member)
-    }
-
-    fn wire(&self) -> Wire {
-        self.layer.wire()
-    }
-
-    fn encode(&self, channel: &ChannelName, message: &Event) -> Member {
-        self.layer.encode(channel, message)
-    }
-
-    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
-        self.lease.may_forward().await?;
-        self.layer.send(channel, members).await
-    }
-
-    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
-        self.lease.may_forward().await?;
-        self.layer.group_send(group, message).await
-    }
-
-    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        self.layer.group_add(group, channel).await
-    }
-
-    async fn group_discard(
-        &self,
-        group: &GroupName,
-        channel: &ChannelName,
-    ) -> Result<(), LayerError> {
-        self.layer.group_discard(group, channel).await
-    }
-
-    fn new_channel(&self) -> ChannelName {
-        self.layer.new_channel()
-    }
-
-    async fn receiver(
-        &self,
-        channel: &ChannelName,
-        id: &ReceiverId,
-    ) -> Result<Arc<dyn Receiver>, LayerError> {
-        self.layer.receiver(channel, id).await
-    }
-
-    fn expiry(&self) -> Option<Duration> {
-        self.layer.expiry()
-    }
-
-    async fn withdraw(
-        &self,
-        channel: &ChannelName,
-        members: &[Member],
-    ) -> Result<Vec<bool>, LayerError> {
-        self.lease.may_forward().await?;
-        self.layer.withdraw(channel, members).await
-    }
-
-    async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
-        self.layer.depth(channel).await
-    }
-
-    async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
-        self.layer.oldest(channel).await
-    }
-
-    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
-        self.layer.rehearse(channels).await
-    }
-
-    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
-        self.layer.claim(claim).await
-    }
-
-    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
-        self.layer.release(name, holder).await
-    }
-
-    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
-        self.layer.lease(name).await
-    }
-
-    async fn ping(&self) -> Result<(), LayerError> {
-        self.layer.ping().await
-    }
-
-    async fn close(&self) {
-        self.layer.close().await;
+    async fn admit_others(&self) -> Result<(), LayerError> {
+        self.may_forward().await
     }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use djangobot_channels::{ChannelLayer, ChannelName, LayerError, ReceiverId};
+use djangobot_channels::{ChannelLayer, ChannelName, Guarded, LayerError, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
 use djangobot_slack::history::History;
@@ -57,8 +57,8 @@ use delivery::Deliveries;
 use envelope::Envelope;
 pub(crate) use envelope::fingerprint;
 use gaps::Gaps;
+use host_lease::HostLease;
 pub(crate) use host_lease::name_of;
-use host_lease::{HostLease, LeasedLayer};
 use inbound::Inbound;
 use outbound::Outbound;
 use outbox::Outbox;
@@ -131,9 +131,9 @@ impl Bridge {
             ledger.clone(),
             (self.readiness.clone(), self.metrics.clone()),
         );
-        self.layer = Arc::new(LeasedLayer {
+        self.layer = Arc::new(Guarded {
             layer: self.layer,
-            lease: lease.clone(),
+            guard: lease.clone(),
         });
         let reader = ReceiverId(host_id.into());
         let session = self.team.session();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Endpoint, Host, RedisConfig, Tls};
-use crate::{LayerConfig, layer::Serializer};
+use crate::{Credentials, LayerConfig, layer::Serializer};
 
 /// What a project's settings say, whose `CHANNEL_LAYERS["default"]` is a layer of this class with this CONFIG; `before`
 /// stands above it.
@@ -93,6 +93,103 @@ async fn a_raw_percent_and_a_number_are_the_password_that_python_sends() {
         .map(|it| it.password.as_deref())
         .collect();
     assert_eq!(passwords, [Some("1%"), Some("12")]);
+}
+
+#[tokio::test]
+async fn a_credential_provider_is_asked_again_when_the_server_refuses_what_it_said() {
+    let redis = djangobot_tests::Redis::start();
+    let user = |password: &str| {
+        let rule = [
+            "acl",
+            "setuser",
+            "app",
+            "on",
+            "resetpass",
+            password,
+            "~*",
+            "&*",
+            "+@all",
+        ];
+        assert_eq!(redis.cli(&rule), "OK");
+        // Who is logged in stays so.
+        redis.cli(&["client", "kill", "user", "app"]);
+    };
+    let settings = format!(
+        "
+from pathlib import Path
+from redis.credentials import CredentialProvider
+INSTALLED_APPS = ['channels']
+class Rotating(CredentialProvider):
+    def get_credentials(self):
+        with open('asked', 'a') as asked:
+            asked.write('.')
+        return 'app', Path('password').read_text()
+CHANNEL_LAYERS = {{'default': {{'BACKEND': 'channels_redis.core.RedisChannelLayer', 'CONFIG': {{'hosts': [
+    {{'address': '{}', 'credential_provider': Rotating()}},
+]}}}}}}
+",
+        redis.url()
+    );
+    let folder = project(&[("myapp/settings.py", &*settings), ("password", "one")]);
+    let provides = |password: &str| fs::write(folder.path().join("password"), password).unwrap();
+    let asked = || fs::read(folder.path().join("asked")).unwrap().len();
+    let options = options(folder.path());
+    user(">one");
+    let probed = probe("myapp.settings", &options).await.unwrap();
+    let mut config = LayerConfig::from_settings(&probed.backend, &probed.config).unwrap();
+    config.set_credentials(Credentials::new("myapp.settings", options));
+    let layer = crate::open(config).unwrap();
+    let channel = crate::ChannelName::new("c").unwrap();
+    let receiver = layer
+        .receiver(&channel, &crate::ReceiverId("r".into()))
+        .await
+        .unwrap();
+    layer.ping().await.unwrap();
+    assert_eq!(asked(), 1);
+
+    // What reads and what writes have connections of their own, and share one answer.
+    provides("two");
+    user(">two");
+    let sent = async {
+        loop {
+            let member = layer.encode(&channel, &djangobot_event::Event::parse("{}").unwrap());
+            match layer.send(&channel, &[member]).await {
+                Ok(sent) => return sent,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let read = async {
+        loop {
+            match receiver.next().await {
+                Ok(delivery) => return delivery,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let both = async { tokio::join!(sent, read) };
+    let (sent, _) = tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .unwrap();
+    assert_eq!((sent.accepted, asked()), (1, 2));
+
+    // Where that does not help, Python is left alone for a while.
+    user(">three");
+    for _ in 0..20 {
+        let error = layer.ping().await.unwrap_err();
+        assert!(!error.to_string().contains("two"), "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(asked() <= 4, "it was asked {} times", asked());
+    provides("three");
+    let again = async {
+        while layer.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), again)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

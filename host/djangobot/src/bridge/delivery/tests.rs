@@ -3,10 +3,8 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use djangobot_channels::{
-    Claim, EmbeddedLayer, EmbeddedServer, GroupName, Holder, LayerError, LayerOptions, Lease,
-    Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
+    EmbeddedLayer, EmbeddedServer, Guard, Guarded, LayerError, LayerOptions, Member, ReceiverId,
 };
 use djangobot_event::Event;
 
@@ -20,33 +18,15 @@ const AWAY: u8 = 1;
 /// Takes what it is given and never says so.
 const SILENT: u8 = 2;
 
-/// The embedded layer, with a switch in its `send`.
-struct Switched {
-    layer: EmbeddedLayer,
+/// A switch before the embedded layer.
+struct Switch {
+    layer: Arc<EmbeddedLayer>,
     mood: Arc<AtomicU8>,
 }
 
 #[async_trait]
-impl ChannelLayer for Switched {
-    fn describe(&self) -> String {
-        self.layer.describe()
-    }
-    fn serializer(&self) -> Serializer {
-        self.layer.serializer()
-    }
-    fn seal(&self, payload: &[u8]) -> Member {
-        self.layer.seal(payload)
-    }
-    fn unseal(&self, member: &Member) -> Result<Bytes, OpenError> {
-        self.layer.unseal(member)
-    }
-    fn wire(&self) -> Wire {
-        self.layer.wire()
-    }
-    fn encode(&self, channel: &ChannelName, message: &Event) -> Member {
-        self.layer.encode(channel, message)
-    }
-    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+impl Guard for Switch {
+    async fn admit(&self, channel: &ChannelName, members: &[Member]) -> Result<(), LayerError> {
         match self.mood.load(Ordering::SeqCst) {
             AWAY => Err(LayerError::Unavailable {
                 address: "here".into(),
@@ -56,61 +36,13 @@ impl ChannelLayer for Switched {
                 self.layer.send(channel, members).await?;
                 std::future::pending().await
             }
-            _ => self.layer.send(channel, members).await,
+            _ => Ok(()),
         }
     }
-    async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
-        self.layer.group_send(group, message).await
+
+    async fn admit_others(&self) -> Result<(), LayerError> {
+        Ok(())
     }
-    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        self.layer.group_add(group, channel).await
-    }
-    async fn group_discard(
-        &self,
-        group: &GroupName,
-        channel: &ChannelName,
-    ) -> Result<(), LayerError> {
-        self.layer.group_discard(group, channel).await
-    }
-    fn new_channel(&self) -> ChannelName {
-        self.layer.new_channel()
-    }
-    async fn receiver(
-        &self,
-        channel: &ChannelName,
-        id: &ReceiverId,
-    ) -> Result<Arc<dyn Receiver>, LayerError> {
-        self.layer.receiver(channel, id).await
-    }
-    fn expiry(&self) -> Option<Duration> {
-        self.layer.expiry()
-    }
-    async fn withdraw(
-        &self,
-        channel: &ChannelName,
-        members: &[Member],
-    ) -> Result<Vec<bool>, LayerError> {
-        self.layer.withdraw(channel, members).await
-    }
-    async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
-        self.layer.depth(channel).await
-    }
-    async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
-        self.layer.rehearse(channels).await
-    }
-    async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
-        self.layer.claim(claim).await
-    }
-    async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError> {
-        self.layer.release(name, holder).await
-    }
-    async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
-        self.layer.lease(name).await
-    }
-    async fn ping(&self) -> Result<(), LayerError> {
-        self.layer.ping().await
-    }
-    async fn close(&self) {}
 }
 
 /// A layer and a state folder, which outlive the deliveries of a run.
@@ -155,16 +87,17 @@ impl Bench {
     async fn run(&self, rules: &[(&str, Unread)], hold: usize) -> Run {
         let state = State::open(self.folder.path()).unwrap();
         let journal = state.journal().unwrap();
-        let layer = Switched {
-            layer: self.layer(),
+        let layer = Arc::new(self.layer());
+        let guard = Arc::new(Switch {
+            layer: layer.clone(),
             mood: self.mood.clone(),
-        };
+        });
         let rules = rules
             .iter()
             .map(|(channel, rule)| ((*channel).to_owned(), *rule));
         Run {
             deliveries: Deliveries::new(
-                Arc::new(layer),
+                Arc::new(Guarded { layer, guard }),
                 Spool::open(journal.clone(), 64 << 20).await.unwrap(),
                 (Metrics::new(), Arc::default()),
                 (UnreadRules::new(rules), hold),

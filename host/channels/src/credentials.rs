@@ -1,0 +1,101 @@
+//! Users and passwords that change while we run: the project's Python is asked for them again when a server refuses ours.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use crate::config::{Host, LayerConfig};
+use crate::probe::{ProbeOptions, probe};
+
+/// How long Python is left alone after it was asked.
+const FLOOR: Duration = Duration::from_secs(5);
+
+/// The credential providers of a project's layer. Its hosts share what they answer.
+#[derive(Debug)]
+pub struct Credentials {
+    target: String,
+    options: ProbeOptions,
+    /// When they were asked last, and the hosts with what they answered; none where that failed.
+    asked: Mutex<Option<(Instant, Vec<Host>)>>,
+}
+
+impl Credentials {
+    /// Those of the layer that [`probe`] finds for `target`.
+    pub fn new(target: &str, options: ProbeOptions) -> Arc<Self> {
+        Arc::new(Self {
+            target: target.to_owned(),
+            options,
+            asked: Mutex::default(),
+        })
+    }
+
+    /// The user and password of the layer's `nth` host, answered after `since`; `None` where there are none, or it is too
+    /// early to ask again.
+    pub(crate) async fn newer(&self, nth: usize, since: Instant) -> Option<Login> {
+        let mut asked = self.asked.lock().await;
+        if asked.as_ref().is_none_or(|(at, _)| *at <= since) {
+            let is_early = asked.as_ref().is_some_and(|(at, _)| at.elapsed() < FLOOR);
+            if is_early {
+                return None;
+            }
+            let now = Instant::now();
+            let hosts = self.ask().await.unwrap_or_else(|why| {
+                tracing::warn!("the project's credential provider can't be asked again: {why}");
+                Vec::new()
+            });
+            *asked = Some((now, hosts));
+        }
+        let (_, hosts) = asked.as_ref()?;
+        hosts.get(nth).map(Login::of)
+    }
+
+    async fn ask(&self) -> Result<Vec<Host>, String> {
+        let probed = probe(&self.target, &self.options)
+            .await
+            .map_err(|error| error.to_string())?;
+        let config = LayerConfig::from_settings(&probed.backend, &probed.config)
+            .map_err(|error| error.to_string())?;
+        tracing::info!(
+            "the channel layer refused djangobot's credentials; the project's credential provider has been asked again"
+        );
+        Ok(match config {
+            LayerConfig::Redis(config)
+            | LayerConfig::PubSub(config)
+            | LayerConfig::AsgiRedis(config) => config.hosts,
+            LayerConfig::Embedded(_) => Vec::new(),
+        })
+    }
+}
+
+/// Whom we log in as.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    username: Option<String>,
+    password: Option<String>,
+}
+
+impl Login {
+    pub(crate) fn of(host: &Host) -> Self {
+        Self {
+            username: host.username.clone(),
+            password: host.password.clone(),
+        }
+    }
+
+    /// `host`, with this user and password.
+    pub(crate) fn at(&self, host: &Host) -> Host {
+        Host {
+            username: self.username.clone(),
+            password: self.password.clone(),
+            ..host.clone()
+        }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").finish_non_exhaustive()
+    }
+}

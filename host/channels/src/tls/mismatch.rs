@@ -1,0 +1,54 @@
+//! Finds out that one side speaks TLS and the other does not, where that shows as silence or as the end of a connection.
+
+use std::io;
+use std::time::Duration;
+
+use redis::{RedisError, RedisResult};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{TlsFailure, connect, failure};
+use crate::config::{Endpoint, Host, Tls};
+
+/// The first byte of an answer in RESP to a command that every server knows.
+const ANSWERS: [u8; 2] = [b'+', b'-'];
+
+/// Whether the server answers a command without TLS.
+pub(super) async fn answers_without((host, port): (&str, u16), limit: Duration) -> bool {
+    let asking = async {
+        let mut stream = TcpStream::connect((host, port)).await?;
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
+        stream.read_u8().await
+    };
+    let answer = tokio::time::timeout(limit, asking).await;
+    matches!(answer, Ok(Ok(byte)) if ANSWERS.contains(&byte))
+}
+
+/// Says of a plain connection that the server ended whether it wants TLS.
+pub(crate) async fn instead_of_plain<T>(host: &Host, made: RedisResult<T>) -> RedisResult<T> {
+    let (Err(error), Endpoint::Tcp(name, port), None) = (&made, &host.endpoint, &host.tls) else {
+        return made;
+    };
+    if !error.is_connection_dropped() && !error.is_unrecoverable_error() {
+        return made;
+    }
+    match is_spoken((name, *port), host.connect_timeout).await {
+        true => Err(RedisError::from(failure::mismatch(TlsFailure::Wanted))),
+        false => made,
+    }
+}
+
+/// Whether the server speaks TLS, whatever it thinks of us.
+async fn is_spoken(at: (&str, u16), limit: Duration) -> bool {
+    let tls = Tls {
+        accept_any: true,
+        ..Tls::default()
+    };
+    let shaken: io::Result<_> = connect(at, &tls, limit).await;
+    match shaken {
+        Ok(_) => true,
+        Err(error) => failure::of_io(&error).is_some_and(|(kind, _)| {
+            matches!(kind, TlsFailure::OwnCertificate | TlsFailure::Protocol)
+        }),
+    }
+}
