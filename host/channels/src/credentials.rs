@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use crate::config::{Host, LayerConfig};
 use crate::probe::{ProbeOptions, probe};
 
-/// How long Python is left alone after it was asked.
+/// How long Python is left alone after it has answered.
 const FLOOR: Duration = Duration::from_secs(5);
 
 /// The credential providers of a project's layer. Its hosts share what they answer.
@@ -17,8 +17,16 @@ const FLOOR: Duration = Duration::from_secs(5);
 pub struct Credentials {
     target: String,
     options: ProbeOptions,
-    /// When they were asked last, and the hosts with what they answered; none where that failed.
-    asked: Mutex<Option<(Instant, Vec<Host>)>>,
+    asked: Mutex<Option<Asked>>,
+}
+
+/// The last time that they were asked.
+#[derive(Debug)]
+struct Asked {
+    began: Instant,
+    ended: Instant,
+    /// The layer's hosts with what was answered; none where that failed.
+    hosts: Vec<Host>,
 }
 
 impl Credentials {
@@ -35,20 +43,26 @@ impl Credentials {
     /// early to ask again.
     pub(crate) async fn newer(&self, nth: usize, since: Instant) -> Option<Login> {
         let mut asked = self.asked.lock().await;
-        if asked.as_ref().is_none_or(|(at, _)| *at <= since) {
-            let is_early = asked.as_ref().is_some_and(|(at, _)| at.elapsed() < FLOOR);
-            if is_early {
+        if asked.as_ref().is_none_or(|last| last.began <= since) {
+            if asked
+                .as_ref()
+                .is_some_and(|last| last.ended.elapsed() < FLOOR)
+            {
                 return None;
             }
-            let now = Instant::now();
+            let began = Instant::now();
             let hosts = self.ask().await.unwrap_or_else(|why| {
                 tracing::warn!("the project's credential provider can't be asked again: {why}");
                 Vec::new()
             });
-            *asked = Some((now, hosts));
+            let ended = Instant::now();
+            *asked = Some(Asked {
+                began,
+                ended,
+                hosts,
+            });
         }
-        let (_, hosts) = asked.as_ref()?;
-        hosts.get(nth).map(Login::of)
+        asked.as_ref()?.hosts.get(nth).map(Login::of)
     }
 
     async fn ask(&self) -> Result<Vec<Host>, String> {
