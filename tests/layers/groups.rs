@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::pair::{Ground, Pair, event, group, name};
+use crate::pair::{Ground, Pair, event, group, name, own_name};
 
 tests! {
     each ground:
@@ -74,7 +74,7 @@ async fn python_sends_to_rusts_group(ground: Ground) {
             continue;
         }
         let mut pair = Pair::new(ground, hosts, json!({})).await;
-        let local = pair.rust.new_channel();
+        let local = own_name();
         let general = name("slack.send");
         for channel in [&local, &general] {
             pair.rust.group_add(&group("ops"), channel).await.unwrap();

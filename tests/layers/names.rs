@@ -3,7 +3,7 @@
 use djangobot_channels::ChannelName;
 use serde_json::json;
 
-use crate::pair::{Ground, Pair};
+use crate::pair::{Ground, Pair, own_name};
 
 tests! {
     each ground:
@@ -15,7 +15,7 @@ tests! {
 
 async fn python_answers_on_rusts_own_channel(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({})).await;
-    let (mine, other) = (pair.rust.new_channel(), pair.rust.new_channel());
+    let (mine, other) = (own_name(), own_name());
     assert!(mine.is_process_local());
     let (reader, others) = (
         pair.reader(mine.as_str()).await,
@@ -69,7 +69,7 @@ async fn python_answers_on_rusts_own_channel_over_shards(ground: Ground) {
     let mut pair = Pair::new(ground, 3, json!({})).await;
     for n in 0..10 {
         // channels_redis picks the shard by the whole name here, where its readers go by the part up to "!".
-        let channel = pair.rust.new_channel();
+        let channel = own_name();
         let reader = pair.reader(channel.as_str()).await;
         pair.python_sends(channel.as_str(), &[json!({"n": n})])
             .await;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use djangobot_channels::{
@@ -206,6 +207,13 @@ impl Reader {
     pub(crate) async fn close(self) {
         self.receiver.close().await.unwrap();
     }
+}
+
+/// A name that only one process reads, as Channels makes them; each call makes another one.
+pub(crate) fn own_name() -> ChannelName {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    name(&format!("specific.{:032x}!{number:032x}", number + 1))
 }
 
 pub(crate) fn name(channel: &str) -> ChannelName {

@@ -4,7 +4,7 @@ use djangobot_channels::{LayerConfig, open};
 use djangobot_tests::eventually;
 use serde_json::{Value, json};
 
-use crate::pair::{Ground, Reader, Servers, event, group, name};
+use crate::pair::{Ground, Reader, Servers, event, group, name, own_name};
 use crate::peer::Peer;
 
 const PUBSUB: &str = "channels_redis.pubsub.RedisPubSubChannelLayer";
@@ -36,7 +36,7 @@ async fn check(ground: Ground, hosts: usize, options: Value) {
         "{ground:?}, {options}"
     );
 
-    let to_rust = rust.new_channel();
+    let to_rust = own_name();
     let reader = Reader::open(&rust, to_rust.as_str(), "tests").await;
     python
         .call("send", [json!(to_rust.as_str()), message.clone()])

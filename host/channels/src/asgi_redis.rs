@@ -213,11 +213,6 @@ impl Dialect for AsgiRedis {
         cmd.arg(queue);
         cmd
     }
-
-    fn local_name() -> (String, String) {
-        let hex = || uuid::Uuid::new_v4().simple().to_string();
-        (format!("specific.{}!", &hex()[..8]), hex()[..12].to_owned())
-    }
 }
 
 /// The key of a member's payload, and the payload.

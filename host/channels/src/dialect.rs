@@ -51,9 +51,6 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn oldest(_queue: &str) -> Option<Cmd> {
         None
     }
-
-    /// A new process-local name's part before the `!`, and one behind it.
-    fn local_name() -> (String, String);
 }
 
 /// Members for one queue on one host.

@@ -83,10 +83,6 @@ impl<L: ChannelLayer + ?Sized, G: Guard + ?Sized> ChannelLayer for Guarded<L, G>
         self.layer.group_discard(group, channel).await
     }
 
-    fn new_channel(&self) -> ChannelName {
-        self.layer.new_channel()
-    }
-
     async fn receiver(
         &self,
         channel: &ChannelName,

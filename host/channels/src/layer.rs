@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use djangobot_event::{EditError, Event, MsgpackError, ParseError};
+use djangobot_event::{EditError, Event, MsgpackError, ParseError, Value};
 
 use crate::lease::{Claim, Holder, Lease};
-use crate::local::addressees;
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
@@ -101,11 +100,9 @@ pub trait ChannelLayer: Send + Sync + 'static {
         channel: &ChannelName,
     ) -> Result<(), LayerError>;
 
-    /// A new process-local name that [`ChannelLayer::receiver`] of this layer can read.
-    fn new_channel(&self) -> ChannelName;
-
     /// Opens a reader of `channel`. One that ends with `!` stands for all names that begin with it: the reader gets the
-    /// messages of all, and [`ChannelLayer::addressees`] says whose each is.
+    /// messages of all, and [`ChannelLayer::addressees`] says whose each is. So it is with any other process-local name
+    /// where the layer keeps queues.
     ///
     /// `id` names the reader across restarts, and one reader at a time: what it had taken and not finished when it ended
     /// comes again to the next reader of that id at once, and to any other after the lease.
@@ -155,6 +152,21 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// Gives connections back and stops background work. Close the receivers first: one that is open
     /// now ends as if it had been killed.
     async fn close(&self);
+}
+
+/// The full names in a message of a queue: a text from `send`, a list from `group_send`.
+fn addressees(delivery: &Delivery, serializer: Serializer) -> HashSet<String> {
+    let Ok(payload) = &delivery.payload else {
+        return HashSet::new();
+    };
+    let Ok(message) = serializer.read(payload) else {
+        return HashSet::new();
+    };
+    match message.field(CHANNEL_KEY) {
+        Some(Value::Text(name)) => HashSet::from([name.into_owned()]),
+        Some(Value::Json(list)) => serde_json::from_str(list.as_ref()).unwrap_or_default(),
+        _ => HashSet::new(),
+    }
 }
 
 /// A message without the key that tells readers which process-local channel it is for.

@@ -18,7 +18,6 @@ mod embedded;
 mod guarded;
 pub mod layer;
 mod lease;
-mod local;
 pub mod name;
 mod placement;
 pub mod probe;

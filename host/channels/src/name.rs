@@ -43,11 +43,6 @@ impl ChannelName {
         Ok(Self(name.into()))
     }
 
-    /// A name of this process alone: `queue`, which ends with `!`, and `local`, both made by a layer.
-    pub(crate) fn local(queue: &str, local: &str) -> Self {
-        Self(format!("{queue}{local}").into())
-    }
-
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

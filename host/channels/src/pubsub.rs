@@ -205,13 +205,6 @@ impl ChannelLayer for PubSub {
         Ok(())
     }
 
-    fn new_channel(&self) -> ChannelName {
-        let hex = uuid::Uuid::new_v4().simple();
-        // A prefix that no channel's name may have stays away; names need not have it.
-        ChannelName::new(&format!("{}specific.{hex}", self.config.prefix))
-            .unwrap_or_else(|_| ChannelName::local("", &format!("specific.{hex}")))
-    }
-
     /// Listens from when this returns. The reader's id makes no difference: nothing is kept.
     async fn receiver(
         &self,

@@ -21,7 +21,6 @@ use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
 use crate::lease::{self, Claim, Holder, Lease};
-use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::placement::{Deal, Turns};
 use crate::receiver::QueueReceiver;
@@ -37,9 +36,6 @@ pub(crate) struct Queues<D: Dialect> {
     shared: Arc<Shared>,
     scores: Scores,
     turns: Turns,
-    local: LocalQueues,
-    /// What stands before the `!` in this layer's process-local names, and makes it ours alone.
-    local_queue: String,
     dialect: PhantomData<D>,
 }
 
@@ -75,8 +71,6 @@ impl<D: Dialect> Queues<D> {
         Self {
             scores: Scores::default(),
             turns: Turns::default(),
-            local: LocalQueues::default(),
-            local_queue: D::local_name().0,
             dialect: PhantomData,
             shared,
         }
@@ -431,10 +425,6 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         self.group_server(group).command(&cmd).await.map(drop)
     }
 
-    fn new_channel(&self) -> ChannelName {
-        ChannelName::local(&self.local_queue, &D::local_name().1)
-    }
-
     async fn receiver(
         &self,
         channel: &ChannelName,
@@ -443,21 +433,13 @@ impl<D: Dialect> ChannelLayer for Queues<D> {
         if self.shared.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
-        let open = || -> Arc<dyn Receiver> {
-            let shared = self.shared.clone();
-            Arc::new(QueueReceiver::<D>::open(shared, channel.queue(), id))
-        };
-        if !channel.is_process_local() || channel.is_whole_queue() {
-            return Ok(open());
-        }
-        let config = &self.shared.config;
-        let settings = Settings {
-            serializer: config.serializer,
-            capacity: config.capacities.of(channel.as_str()),
-            closed: &self.shared.closed,
-        };
+        let shared = self.shared.clone();
         // Channels_redis's own senders hash the full name, so replies may lie on any host: all are read.
-        Ok(self.local.receiver(channel, &settings, open))
+        Ok(Arc::new(QueueReceiver::<D>::open(
+            shared,
+            channel.queue(),
+            id,
+        )))
     }
 
     fn expiry(&self) -> Option<Duration> {

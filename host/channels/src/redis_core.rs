@@ -177,9 +177,4 @@ impl Dialect for Core {
         cmd.arg(queue).arg(0).arg(0).arg("WITHSCORES");
         Some(cmd)
     }
-
-    fn local_name() -> (String, String) {
-        let hex = || uuid::Uuid::new_v4().simple().to_string();
-        (format!("specific.{}!", hex()), hex())
-    }
 }

@@ -24,9 +24,7 @@ on_each_server! {
     all_serializers_prefixes_and_keys_come_back,
     what_cannot_be_opened_is_delivered_with_the_reason_and_once,
     what_was_taken_in_time_opens_however_long_ago_that_was,
-    a_process_local_channel_gets_its_own_messages_and_leaves_the_others,
     a_process_local_message_names_its_channel,
-    what_a_process_local_reader_leaves_is_its_names_next_reader_s,
     groups_reach_their_members_and_pass_over_full_ones,
     over_several_hosts_everything_arrives,
     a_script_that_the_server_has_forgotten_is_sent_again,
@@ -276,53 +274,6 @@ async fn what_was_taken_in_time_opens_however_long_ago_that_was(redis: Server) {
     );
 }
 
-async fn a_process_local_channel_gets_its_own_messages_and_leaves_the_others(redis: Server) {
-    let (here, there) = (layer(&redis.url()), layer(&redis.url()));
-    let (one, two) = (here.new_channel(), here.new_channel());
-    assert_eq!((one.queue(), one.as_str().len()), (two.queue(), 74));
-    for (to, numbers) in [(&two, 0..2), (&one, 2..4)] {
-        let members = numbered(&there, to, numbers);
-        assert_eq!(there.send(to, &members).await.unwrap().accepted, 2);
-    }
-    let (first, second) = (
-        here.receiver(&one, &id("r")).await.unwrap(),
-        here.receiver(&two, &id("r")).await.unwrap(),
-    );
-    assert_eq!(drain(&here, &first, 2).await, [2, 3]);
-    assert_eq!(drain(&here, &second, 2).await, [0, 1]);
-    first.close().await.unwrap();
-    second.close().await.unwrap();
-    assert_eq!(keys(redis.port()), Vec::<String>::new());
-}
-
-async fn what_a_process_local_reader_leaves_is_its_names_next_reader_s(redis: Server) {
-    let layer = layer(&redis.url());
-    let (one, two) = (layer.new_channel(), layer.new_channel());
-    let members = numbered(&layer, &one, 0..2);
-    layer.send(&one, &members).await.unwrap();
-    let open = async |name| layer.receiver(name, &id("r")).await.unwrap();
-    let other = open(&two).await;
-    let dropped = open(&one).await;
-    let unfinished = next(&dropped).await;
-    drop(dropped);
-    // The queue is still read, for the other name.
-    let closed = open(&one).await;
-    let again = next(&closed).await;
-    assert_eq!(
-        (&again.member, again.redelivered),
-        (&unfinished.member, true)
-    );
-    closed.close().await.unwrap();
-    other.close().await.unwrap();
-    assert_eq!(layer.depth(&one).await.unwrap(), Some(2));
-    // Those that are closed may live on; the queue is read anew.
-    let last = open(&one).await;
-    assert_eq!(drain(&layer, &last, 2).await, [0, 1]);
-    assert!(matches!(closed.next().await, Err(LayerError::Closed)));
-    last.close().await.unwrap();
-    assert_eq!(keys(redis.port()), Vec::<String>::new());
-}
-
 async fn a_process_local_message_names_its_channel(redis: Server) {
     let layer = layer(&redis.url());
     let to = channel("specific.3af3beeb461e49feabc3b40d0411dec0!da1680daf4a943ee88cb7d8cd011d01d");
@@ -347,7 +298,7 @@ async fn groups_reach_their_members_and_pass_over_full_ones(redis: Server) {
         json!({"hosts": [redis.url()], "channel_capacity": {"full": 1}}),
     );
     let group = GroupName::new("ops").unwrap();
-    let local = layer.new_channel();
+    let local = local_channel();
     let (general, full, gone) = (channel("general"), channel("full"), channel("gone"));
     for member in [&local, &general, &full, &gone] {
         layer.group_add(&group, member).await.unwrap();
@@ -398,7 +349,7 @@ async fn over_several_hosts_everything_arrives(redis: Server) {
         let mut numbers = drain(&layer, &receiver, 95).await;
         numbers.sort_unstable();
         assert!(numbers.into_iter().eq(0..95));
-        let local = layer.new_channel();
+        let local = local_channel();
         let members = numbered(&layer, &local, 0..3);
         assert_eq!(layer.send(&local, &members).await.unwrap().accepted, 3);
         let receiver = layer.receiver(&local, &id("r")).await.unwrap();

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use djangobot_event::{Event, NewValue};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::command::scripts;
 use super::number::parse_double;
@@ -27,7 +26,6 @@ use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
 use crate::lease::{self, Claim, Holder, Lease};
-use crate::local::{LocalQueues, Settings};
 use crate::name::{ChannelName, GroupName};
 use crate::queues::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
@@ -85,9 +83,6 @@ impl From<&RedisConfig> for LayerOptions {
 #[derive(Debug)]
 pub struct EmbeddedLayer {
     pub(super) queues: Queues,
-    local: LocalQueues,
-    /// The part of a process-local name that is this layer's.
-    local_prefix: String,
 }
 
 /// What the layer and its readers share.
@@ -114,11 +109,7 @@ impl EmbeddedLayer {
             codec,
             closed: CancellationToken::new(),
         };
-        Self {
-            queues,
-            local: LocalQueues::default(),
-            local_prefix: format!("specific.{}!", Uuid::new_v4().simple()),
-        }
+        Self { queues }
     }
 
     fn group_key(&self, group: &GroupName) -> String {
@@ -367,10 +358,6 @@ impl ChannelLayer for EmbeddedLayer {
         })?
     }
 
-    fn new_channel(&self) -> ChannelName {
-        ChannelName::local(&self.local_prefix, &Uuid::new_v4().simple().to_string())
-    }
-
     async fn receiver(
         &self,
         channel: &ChannelName,
@@ -379,19 +366,8 @@ impl ChannelLayer for EmbeddedLayer {
         if self.queues.closed.is_cancelled() {
             return Err(LayerError::Closed);
         }
-        let open = || -> Arc<dyn Receiver> {
-            let key = self.queues.key(channel);
-            Arc::new(QueueReader::new(self.queues.clone(), key))
-        };
-        if !channel.is_process_local() || channel.is_whole_queue() {
-            return Ok(open());
-        }
-        let settings = Settings {
-            serializer: self.serializer(),
-            capacity: self.queues.options.capacities.of(channel.as_str()),
-            closed: &self.queues.closed,
-        };
-        Ok(self.local.receiver(channel, &settings, open))
+        let key = self.queues.key(channel);
+        Ok(Arc::new(QueueReader::new(self.queues.clone(), key)))
     }
 
     fn expiry(&self) -> Option<Duration> {

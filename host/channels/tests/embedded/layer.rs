@@ -185,43 +185,6 @@ async fn clients_of_the_server_and_the_layer_wake_each_other() {
 }
 
 #[tokio::test]
-async fn process_local_readers_get_their_own_messages() {
-    let server = server().await;
-    let layer = server.layer();
-    let (one, two) = (layer.new_channel(), layer.new_channel());
-    let message = |text: &str| Event::parse(format!(r#"{{"type":"x","text":"{text}"}}"#)).unwrap();
-    let (first, second) = (receiver(&layer, &one).await, receiver(&layer, &two).await);
-    for (to, text) in [(&two, "to two"), (&one, "to one")] {
-        layer
-            .send(to, &[layer.encode(to, &message(text))])
-            .await
-            .unwrap();
-    }
-    let text = async |reader: &Arc<dyn Receiver>| {
-        let payload = reader.next().await.unwrap().payload.unwrap();
-        Event::from_msgpack(&payload)
-            .unwrap()
-            .text("/text")
-            .unwrap()
-            .into_owned()
-    };
-    assert_eq!(text(&first).await, "to one");
-    assert_eq!(text(&second).await, "to two");
-    let group = GroupName::new("g").unwrap();
-    layer.group_add(&group, &one).await.unwrap();
-    layer.group_add(&group, &two).await.unwrap();
-    layer.group_send(&group, &message("to all")).await.unwrap();
-    assert_eq!(
-        (text(&first).await, text(&second).await),
-        ("to all".to_owned(), "to all".to_owned())
-    );
-    // A reader that ends leaves what it did not finish to the next of its name.
-    drop(first);
-    let again = receiver(&layer, &one).await;
-    assert_eq!(text(&again).await, "to one");
-}
-
-#[tokio::test]
 async fn a_group_passes_over_a_full_channel() {
     let server = server().await;
     let layer = server.layer_with(LayerOptions {

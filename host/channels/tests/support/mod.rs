@@ -190,6 +190,12 @@ pub(crate) fn channel(name: &str) -> ChannelName {
     ChannelName::new(name).unwrap()
 }
 
+/// A name that only one process reads, as Channels makes them.
+pub(crate) fn local_channel() -> ChannelName {
+    let hex = || uuid::Uuid::new_v4().simple();
+    channel(&format!("specific.{}!{}", hex(), hex()))
+}
+
 pub(crate) fn id(name: &str) -> ReceiverId {
     ReceiverId(name.into())
 }
