@@ -175,7 +175,7 @@ async fn an_answer_to_a_legacy_button_goes_to_its_address() {
         app.send(reply, &answer).await;
         assert_eq!(
             app.next(&outcomes).await,
-            json!({"type": "slack.sent", "ok": true, "method": "response_url"})
+            json!({"type": "slack.sent", "ok": true, "method": "response_url", "request": null})
         );
         let change = changed(&mut app, "message_changed").await;
         assert_eq!(
