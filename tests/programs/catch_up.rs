@@ -444,6 +444,7 @@ async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: b
     say("late");
     assert_eq!(said(&app.next("slack.message").await), ("late".into(), 3));
     if silence_begins_with_the_session {
+        // The hello is what came last.
         bridge.terminate().await;
         bridge = world.bridge().await;
     }

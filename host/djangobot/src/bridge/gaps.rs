@@ -99,8 +99,6 @@ impl Gaps {
     pub(crate) fn connected(&mut self, user: &str) {
         let now = self.now();
         self.listening.as_user = Some(user.to_owned());
-        // A silence may begin with the session.
-        self.listening.arrived.get_or_insert((Instant::now(), now));
         let was_deaf = std::mem::take(&mut self.listening.was_deaf);
         let heard = self.ledger.heard();
         if heard == 0 {
