@@ -1,0 +1,151 @@
+//! Outages of a host that runs: a connection that went deaf, a process that stood still, a silence before a late event.
+
+use std::time::Duration;
+
+use local_slack::Options;
+
+use super::{World, logged, said};
+use crate::transports::Way;
+
+/// A Slack that soon holds an event for unacknowledged.
+fn hasty() -> Options {
+    Options {
+        ack_timeout: Duration::from_secs(1),
+        ..Options::default()
+    }
+}
+
+async fn goes_deaf(way: Option<Way>) {
+    let world = World::new(way, hasty()).await;
+    let control = &world.control;
+    let mut app = world.app(&["slack.message"]).await;
+    let bridge = world.bridge().await;
+    control.say("alice", "general", "before").unwrap();
+    assert_eq!(said(&app.next("slack.message").await).0, "before");
+    assert_eq!(control.freeze(None), 1, "{way:?}");
+    for n in 0..5 {
+        control.say("alice", "general", &n.to_string()).unwrap();
+    }
+    // The deaf connection is given up after up to 25 s, which is later than Slack gives anything again here.
+    for n in 0..5 {
+        let event = app.next("slack.message").await;
+        assert_eq!(said(&event), (n.to_string(), 2), "{way:?}");
+        assert_eq!(event["djangobot"]["retry_reason"], "history");
+    }
+    logged(&bridge, "Slack's history was read").await;
+    control.say("alice", "general", "after").unwrap();
+    assert_eq!(
+        said(&app.next("slack.message").await),
+        ("after".into(), 1),
+        "{way:?}"
+    );
+    assert!(app.left("slack.message").is_empty());
+}
+
+#[tokio::test]
+async fn what_was_said_on_a_connection_that_went_deaf_is_read_once_and_in_order() {
+    tokio::join!(goes_deaf(None), goes_deaf(Some(Way::SocketMode)));
+}
+
+/// A little more than the minute from which on a time is an outage.
+const OUTAGE: Duration = Duration::from_secs(62);
+
+async fn stands_still(way: Option<Way>) {
+    let world = World::new(way, hasty()).await;
+    let control = &world.control;
+    let mut app = world.app(&["slack.message"]).await;
+    let bridge = world.bridge().await;
+    control.say("alice", "general", "before").unwrap();
+    assert_eq!(said(&app.next("slack.message").await).0, "before");
+    bridge.freeze();
+    // What waits in the kernel's buffers meanwhile would come live when it goes on.
+    world.lose(5 * 4);
+    for n in 0..5 {
+        control.say("alice", "general", &n.to_string()).unwrap();
+    }
+    tokio::time::sleep(OUTAGE).await;
+    world.nothing_is_given_again().await;
+    bridge.thaw();
+    for n in 0..5 {
+        let event = app.next("slack.message").await;
+        let (text, attempt) = said(&event);
+        assert_eq!(text, n.to_string(), "{way:?}");
+        // RTM's socket has it all still.
+        if way.is_some() {
+            assert_eq!(attempt, 2, "{way:?}");
+        }
+    }
+    let line = logged(&bridge, "nobody listened to Slack for").await;
+    assert!(line["seconds"].as_u64().unwrap() >= 60, "{line}");
+    logged(&bridge, "Slack's history was read").await;
+    control.say("alice", "general", "after").unwrap();
+    // A socket that stood still is made once more, and this may be said meanwhile.
+    let (text, attempt) = said(&app.next("slack.message").await);
+    assert_eq!(text, "after", "{way:?}");
+    assert!(attempt == 1 || way != Some(Way::Http), "{way:?}");
+    assert!(app.left("slack.message").is_empty());
+}
+
+#[tokio::test]
+async fn what_was_said_while_the_host_stood_still_is_read_once_and_in_order() {
+    // No clock that a test can set makes a process believe that it stood still.
+    tokio::join!(
+        stands_still(None),
+        stands_still(Some(Way::SocketMode)),
+        stands_still(Some(Way::Http))
+    );
+}
+
+/// Nothing comes for more than a minute, and then an event at Slack's third attempt: what was given up meanwhile is read.
+async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: bool) {
+    let world = World::new(way, hasty()).await;
+    let control = &world.control;
+    let mut app = world.app(&["slack.message"]).await;
+    let mut bridge = world.bridge().await;
+    let say = |text: &str| control.say("alice", "general", text).unwrap();
+    say("before");
+    assert_eq!(said(&app.next("slack.message").await).0, "before");
+    // Late alone is no outage, nor is silence.
+    world.lose(2);
+    say("late");
+    assert_eq!(said(&app.next("slack.message").await), ("late".into(), 3));
+    if silence_begins_with_the_session {
+        // The hello is what came last.
+        bridge.terminate().await;
+        bridge = world.bridge().await;
+    }
+    tokio::time::sleep(OUTAGE).await;
+    if !silence_begins_with_the_session {
+        say("quiet");
+        assert_eq!(said(&app.next("slack.message").await), ("quiet".into(), 1));
+    }
+    assert!(!world.history_was_read(), "{way:?}");
+    world.lose(2 * 4);
+    say("lost 1");
+    say("lost 2");
+    world.nothing_is_given_again().await;
+    assert!(!world.history_was_read(), "{way:?}");
+    world.lose(2);
+    say("late again");
+    for expect in [("late again", 3), ("lost 1", 2), ("lost 2", 2)] {
+        let (text, attempt) = said(&app.next("slack.message").await);
+        assert_eq!((&*text, attempt), expect, "{way:?}");
+    }
+    logged(&bridge, "nobody listened to Slack for").await;
+    logged(&bridge, "Slack's history was read").await;
+    say("after");
+    assert_eq!(
+        said(&app.next("slack.message").await),
+        ("after".into(), 1),
+        "{way:?}"
+    );
+    assert!(app.left("slack.message").is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_comes_late_after_a_silence_shows_an_outage() {
+    tokio::join!(
+        comes_late_after_a_silence(Way::SocketMode, false),
+        comes_late_after_a_silence(Way::Http, true)
+    );
+}
