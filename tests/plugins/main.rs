@@ -11,6 +11,7 @@ mod abi;
 mod answers;
 mod budget;
 mod effects;
+mod guards;
 mod guest;
 mod hostile;
 mod policy;

@@ -96,7 +96,7 @@ async fn a_version_that_turns_out_worse_is_rolled_back() {
     let host = stage.host.clone();
     let watching = tokio::spawn({
         let cancel = cancel.clone();
-        async move { host.run(cancel).await }
+        async move { host.run(cancel, |_| ()).await }
     });
     stage.message("hi").await;
     // It does well on what came before, and fails on what has a thread.

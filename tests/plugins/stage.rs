@@ -7,9 +7,9 @@ use djangobot_event::Event;
 use djangobot_plugins::http::Fetcher;
 use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
+pub(crate) use djangobot_plugins::Passed;
 use djangobot_plugins::{
-    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passed,
-    Passing, PluginConfig, PluginHost, Status, Unready, Wanted, set,
+    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passing, PluginConfig, PluginHost, Status, Unready, Wanted, set,
 };
 use djangobot_tests::binary;
 use serde_json::{Value, json};
@@ -68,20 +68,13 @@ impl Role {
         self
     }
 
-    fn config(&self) -> PluginConfig {
+    pub(crate) fn config(&self) -> PluginConfig {
+        let grants = self.grants.iter().map(|grant| grant.parse().unwrap());
         PluginConfig {
-            name: self.name.clone(),
-            source: format!("file:{}.wasm", self.name),
-            enabled: true,
             on_error: self.on_error,
-            grants: self
-                .grants
-                .iter()
-                .map(|grant| grant.parse().unwrap())
-                .collect(),
-            instances: None,
+            grants: grants.collect(),
             limits: self.limits,
-            config: json!({}),
+            ..PluginConfig::new(&self.name, &format!("file:{}.wasm", self.name))
         }
     }
 }
@@ -141,7 +134,7 @@ impl Stage {
             .await;
     }
 
-    fn wanted(&self, role: &Role) -> Result<Wanted, Unready> {
+    pub(crate) fn wanted(&self, role: &Role) -> Result<Wanted, Unready> {
         let manifest = format!(
             "name = \"{}\"\nversion = \"{}\"\n{}\n[subscribe]\ninbound = [\"message\"]\noutbound = [\"*\"]\n",
             role.name, role.version, role.manifest

@@ -23,6 +23,7 @@ mod faults;
 mod files;
 mod forwarding;
 mod gaps;
+mod guards;
 #[path = "../plugins/guest.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod guest;

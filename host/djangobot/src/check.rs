@@ -151,10 +151,7 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "plugins";
     let components = Components::of(&settings.plugin_host.kept);
     let wanted =
-        match plugins::resolve(settings.config_file(), &components, &settings.plugins).await {
-            Ok(wanted) => wanted,
-            Err(why) => return findings.error(CHECK, why, None),
-        };
+        plugins::resolve_now(settings.config_file(), &components, &settings.plugins).await;
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return findings.error(CHECK, error.to_string(), None),

@@ -2,20 +2,21 @@
 
 pub(crate) mod fuzzing;
 mod misplaced;
+mod plugin_tables;
 mod slack;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use djangobot_plugins::source::Source;
-use djangobot_plugins::{PluginConfig, manifest};
+use djangobot_plugins::{PluginConfig, file};
 use miette::Diagnostic;
 use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
-use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
 use url::Url;
 
 use crate::address::ListenAddress;
@@ -30,6 +31,8 @@ use slack::{SlackSection, secret_file};
 
 /// The config file that is read when none is named and it is there.
 pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
+/// The longest config file that a running host reads again, in bytes.
+const LONGEST: usize = 4 << 20;
 /// Slack's Web API.
 const SLACK_API: &str = "https://slack.com/api/";
 
@@ -254,7 +257,9 @@ pub(crate) enum ConfigError {
 struct File {
     slack: SlackSection,
     layer: LayerSection,
-    plugin: Vec<Spanned<PluginConfig>>,
+    /// Each is read for itself.
+    #[serde(skip)]
+    plugin: Vec<PluginConfig>,
     plugins: PluginsSection,
     state_dir: Option<PathBuf>,
     listen: Option<ListenAddress>,
@@ -348,7 +353,7 @@ impl Settings {
         Ok(Self {
             slack: file.slack.settings(slack, &home)?,
             layer: file.layer.settings(target, &home)?,
-            plugins: file.plugin.into_iter().map(Spanned::into_inner).collect(),
+            plugins: file.plugin,
             plugin_host: PluginHostSettings {
                 kept: state_dir.clone(),
                 allow_private_http: file.plugins.allow_private_http,
@@ -396,43 +401,34 @@ impl File {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let wrong = |at: Option<usize>, message: String, help| {
-            let line = at.map(|at| text[..at.min(text.len())].matches('\n').count() + 1);
+        let wrong = |error: &toml::de::Error| {
+            let message = without_strings(error.message());
             ConfigError::Wrong {
-                help,
-                message: match line {
-                    Some(line) => format!("{} line {line}: {message}", path.display()),
-                    None => format!("{}: {message}", path.display()),
-                },
+                help: suggestion(&message),
+                message: located(path, text, error.span(), &message),
             }
         };
-        let file: Self = toml::from_str(text).map_err(|error| {
-            let message = without_strings(error.message());
-            let help = suggestion(&message);
-            wrong(error.span().map(|span| span.start), message, help)
+        let mut tables = DeTable::parse(text).map_err(|error| wrong(&error))?;
+        let plugins = plugin_tables::read(path, text, tables.get_mut()).map_err(|message| {
+            let help = None;
+            ConfigError::Wrong { message, help }
         })?;
-        for (at, plugin) in file.plugin.iter().enumerate() {
-            let start = plugin.span().start;
-            let name = &plugin.get_ref().name;
-            if !manifest::is_name(name) {
-                let message =
-                    format!("{name:?} is no plugin's name: lower-case letters, digits, -");
-                return Err(wrong(Some(start), message, None));
-            }
-            if file.plugin[..at]
-                .iter()
-                .any(|one| one.get_ref().name == *name)
-            {
-                let message = format!("there is a second plugin {name:?}");
-                let help = "give each [[plugin]] a name of its own".to_owned();
-                return Err(wrong(Some(start), message, Some(help)));
-            }
-            if let Err(error) = plugin.get_ref().source.parse::<Source>() {
-                let message = format!("the plugin {name:?}: {error}");
-                return Err(wrong(Some(start), message, None));
-            }
+        let file = Self::deserialize(Deserializer::from(tables)).map_err(|error| wrong(&error))?;
+        Ok(Self {
+            plugin: plugins,
+            ..file
+        })
+    }
+}
+
+/// `djangobot.toml line 3: ...`.
+fn located(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> String {
+    match span {
+        Some(span) => {
+            let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+            format!("{} line {line}: {message}", path.display())
         }
-        Ok(file)
+        None => format!("{}: {message}", path.display()),
     }
 }
 
@@ -499,8 +495,15 @@ impl LayerSection {
 
 /// The plugins that the config file at `path` names now, for a host that runs.
 pub(crate) fn plugins_of(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
-    let (file, _) = File::find(Some(path))?;
-    Ok(file.plugin.into_iter().map(Spanned::into_inner).collect())
+    let unreadable = |reason| ConfigError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = file::read_text(path, LONGEST).map_err(unreadable)?;
+    if text.trim().is_empty() {
+        return Err(unreadable(std::io::Error::other("it is empty")));
+    }
+    Ok(File::parse(path, &text)?.plugin)
 }
 
 /// What the words of a TARGET mean; a module is looked for in `directory`.

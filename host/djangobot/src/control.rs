@@ -17,7 +17,7 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use miette::Diagnostic;
@@ -41,6 +41,9 @@ pub(crate) trait Control: Send + Sync {
     /// Follows config and lock as they are now, and says when that is done:
     /// `{"plugins": [...], "error": null | "sentence"}`.
     async fn reload(&self) -> Value;
+    /// Tries what a lock would pin for one plugin, and has it serve where it can: `{"refused": null | "sentence"}`. The
+    /// files are the caller's to write.
+    async fn propose(&self, proposal: Value) -> Value;
 }
 
 /// Why a running host could not be asked.
@@ -91,6 +94,14 @@ impl Server {
                 "/plugins/reload",
                 post(async |State(control): State<Arc<dyn Control>>| Json(control.reload().await)),
             )
+            .route(
+                "/plugins/propose",
+                post(
+                    async |State(control): State<Arc<dyn Control>>, Json(proposal): Json<Value>| {
+                        Json(control.propose(proposal).await)
+                    },
+                ),
+            )
             .with_state(control);
         let serving = axum::serve(self.listener, app).into_future();
         // An answer that is under way is not waited for: the one who asked sees that the host ends.
@@ -110,7 +121,13 @@ fn hosts(state: &Path) -> [PathBuf; 2] {
 /// How the plugins of the host that runs on `state` are; `None` where none runs.
 pub(crate) async fn plugins(state: &Path) -> Result<Option<Value>, ControlError> {
     for state in hosts(state) {
-        let answer = ask(&state, Method::GET, "/plugins", Duration::from_secs(5)).await?;
+        let ask = Question {
+            method: Method::GET,
+            path: "/plugins",
+            body: String::new(),
+            patience: Duration::from_secs(5),
+        };
+        let answer = ask.put_to(&state).await?;
         if answer.is_some() {
             return Ok(answer);
         }
@@ -120,82 +137,121 @@ pub(crate) async fn plugins(state: &Path) -> Result<Option<Value>, ControlError>
 
 /// Has the host that runs on `state` read config and lock anew; `None` where none runs.
 pub(crate) async fn reload(state: &Path) -> Result<Option<Value>, ControlError> {
-    // Plugins in languages with large runtimes take a while to compile.
-    let patience = Duration::from_secs(180);
     let mut first = None;
     for state in hosts(state) {
-        let answer = ask(&state, Method::POST, "/plugins/reload", patience).await?;
+        let ask = Question {
+            method: Method::POST,
+            path: "/plugins/reload",
+            body: String::new(),
+            // Plugins in languages with large runtimes take a while to compile.
+            patience: Duration::from_secs(180),
+        };
+        let answer = ask.put_to(&state).await?;
         first = first.or(answer);
     }
     Ok(first)
 }
 
-async fn ask(
+/// Has each host that runs on `state` try `proposal`, and gives the first refusal; `None` where none runs.
+pub(crate) async fn propose(
     state: &Path,
-    method: Method,
-    what: &str,
-    patience: Duration,
+    proposal: &Value,
 ) -> Result<Option<Value>, ControlError> {
-    let path = state.join(SOCKET);
-    let mute = |reason: String| ControlError::Mute {
-        path: path.clone(),
-        reason,
-    };
-    let connected = match at_short_path(&path, |path| std::os::unix::net::UnixStream::connect(path))
-    {
-        Ok(stream) => stream
-            .set_nonblocking(true)
-            .and_then(|()| UnixStream::from_std(stream)),
-        // No host, or the socket of one that was killed.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
+    let mut answer = None;
+    for state in hosts(state) {
+        let ask = Question {
+            method: Method::POST,
+            path: "/plugins/propose",
+            body: proposal.to_string(),
+            // As long as compiling may take, and the compiling of others before it.
+            patience: Duration::from_secs(600),
+        };
+        let Some(said) = ask.put_to(&state).await? else {
+            continue;
+        };
+        let is_refused = !said["refused"].is_null();
+        answer = Some(said);
+        if is_refused {
+            break;
         }
-        Err(error) => Err(error),
-    };
-    let stream = connected.map_err(|error| mute(error.to_string()))?;
-    let asking = exchange(stream, method, what);
-    match tokio::time::timeout(patience, asking).await {
-        Ok(Ok(answer)) => Ok(Some(answer)),
-        Ok(Err(error)) => Err(mute(error.to_string())),
-        Err(_) => Err(mute(format!("{} s have passed", patience.as_secs()))),
+    }
+    Ok(answer)
+}
+
+/// What a command asks of a running host.
+struct Question {
+    method: Method,
+    path: &'static str,
+    /// JSON, or nothing.
+    body: String,
+    patience: Duration,
+}
+
+impl Question {
+    /// The answer of the host that runs on `state` itself; `None` where none does.
+    async fn put_to(self, state: &Path) -> Result<Option<Value>, ControlError> {
+        let path = state.join(SOCKET);
+        let mute = |reason: String| ControlError::Mute {
+            path: path.clone(),
+            reason,
+        };
+        let connected =
+            match at_short_path(&path, |path| std::os::unix::net::UnixStream::connect(path)) {
+                Ok(stream) => stream
+                    .set_nonblocking(true)
+                    .and_then(|()| UnixStream::from_std(stream)),
+                // No host, or the socket of one that was killed.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    ) =>
+                {
+                    return Ok(None);
+                }
+                Err(error) => Err(error),
+            };
+        let stream = connected.map_err(|error| mute(error.to_string()))?;
+        let patience = self.patience;
+        match tokio::time::timeout(patience, self.exchange(stream)).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(error)) => Err(mute(error.to_string())),
+            Err(_) => Err(mute(format!("{} s have passed", patience.as_secs()))),
+        }
+    }
+
+    /// One request and its answer.
+    async fn exchange(self, stream: UnixStream) -> Result<Value, AnyError> {
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .header("host", "djangobot")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(self.body)))?;
+        let asking = async {
+            let answer = sender.send_request(request).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER).collect().await?;
+            if !status.is_success() {
+                return Err(format!("it said {status}").into());
+            }
+            Ok(serde_json::from_slice(&body.to_bytes())?)
+        };
+        // The connection is driven here, beside the request, and ends with it.
+        tokio::pin!(connection);
+        tokio::select! {
+            answer = asking => answer,
+            ended = &mut connection => Err(match ended {
+                Ok(()) => "it hung up".into(),
+                Err(error) => error.into(),
+            }),
+        }
     }
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
-/// One request and its answer.
-async fn exchange(stream: UnixStream, method: Method, what: &str) -> Result<Value, AnyError> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .method(method)
-        .uri(what)
-        .header("host", "djangobot")
-        .body(Empty::<Bytes>::new())?;
-    let asking = async {
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER).collect().await?;
-        if !status.is_success() {
-            return Err(format!("it said {status}").into());
-        }
-        Ok(serde_json::from_slice(&body.to_bytes())?)
-    };
-    // The connection is driven here, beside the request, and ends with it.
-    tokio::pin!(connection);
-    tokio::select! {
-        answer = asking => answer,
-        ended = &mut connection => Err(match ended {
-            Ok(()) => "it hung up".into(),
-            Err(error) => error.into(),
-        }),
-    }
-}
 
 /// Calls `open` with `path`, or with a short name for it where it is longer than a socket's address may be.
 fn at_short_path<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {

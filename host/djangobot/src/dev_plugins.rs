@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use djangobot_plugins::component::Artifact;
 use djangobot_plugins::components::Components;
 use djangobot_plugins::source::Source;
-use djangobot_plugins::{OnError, PluginConfig, Unready, Wanted, recipe, set};
+use djangobot_plugins::{PluginConfig, Unready, Wanted, recipe, set};
 
 /// Files in a plugin's folder that are watched, at most.
 const MAX_FILES: usize = 1_000;
@@ -93,16 +93,9 @@ impl DevPlugins {
         PluginConfig {
             source: source.to_string(),
             enabled: true,
-            ..given.cloned().unwrap_or_else(|| PluginConfig {
-                name: name.to_owned(),
-                source: String::new(),
-                enabled: true,
-                on_error: OnError::Pass,
-                grants: Vec::new(),
-                instances: None,
-                limits: Default::default(),
-                config: serde_json::json!({}),
-            })
+            ..given
+                .cloned()
+                .unwrap_or_else(|| PluginConfig::new(name, ""))
         }
     }
 

@@ -123,6 +123,9 @@ fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
     Ok((source, routes, holders))
 }
 
+/// How long a start waits for plugins before it connects to Slack without them.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// What `djangobot dev` has beside a bridge.
 #[derive(Default)]
 pub(crate) struct Beside {
@@ -160,12 +163,27 @@ pub(crate) async fn bridge(
         Some(address) => Some(Listener::bind(address).await.map_err(Failure::failed)?),
         None => None,
     };
-    // Compiling may take its time; nothing is under way yet, so a stop is a clean one.
-    let loading = Plugins::open(&settings, &team, &metrics, beside.plugins);
-    let Some(plugins) = cancel.run_until_cancelled(loading).await else {
+    let plugins = Plugins::open(&settings, &team, &metrics, beside.plugins).await?;
+    let plugins = Arc::new(plugins);
+    // What has machine code is loaded in no time, and a plugin under construction is what its author waits for. What takes
+    // longer to compile does not keep Slack waiting: its events wait.
+    let configs = settings.plugins.clone();
+    let mut loading = Box::pin(plugins.load(&configs));
+    let first = async {
+        match plugins.builds() {
+            true => Some(loading.as_mut().await),
+            false => tokio::time::timeout(AT_ONCE, loading.as_mut()).await.ok(),
+        }
+    };
+    // Nothing is under way yet, so a stop is a clean one.
+    let Some(loaded) = cancel.run_until_cancelled(first).await else {
         return Ok(());
     };
-    let plugins = Arc::new(plugins?);
+    let is_loaded = loaded.is_some();
+    match loaded {
+        Some(outcome) => outcome?,
+        None => tracing::info!("plugins are being compiled; events wait for them"),
+    }
     let control = Server::bind(&settings.state_dir).map_err(Failure::failed)?;
     tracing::info!(
         layer = open.layer.describe(),
@@ -224,9 +242,21 @@ pub(crate) async fn bridge(
         stop.cancel();
         outcome.map_err(Failure::plain)
     };
-    let (outcome, renewed, (), (), ()) = tokio::join!(
+    let loading = async {
+        if is_loaded {
+            return Ok(());
+        }
+        // A plugin that nothing may pass without ends the bridge where it can't be loaded.
+        let loaded = ended.run_until_cancelled(loading).await.unwrap_or(Ok(()));
+        if loaded.is_err() {
+            stop.cancel();
+        }
+        loaded
+    };
+    let (outcome, renewed, loaded, (), (), ()) = tokio::join!(
         bridging,
         renewing,
+        loading,
         listening,
         plugins.run(ended.clone()),
         control.serve(plugins.clone(), ended.clone())
@@ -234,5 +264,5 @@ pub(crate) async fn bridge(
     if let Some(server) = embedded {
         server.shutdown().await;
     }
-    renewed.and(outcome)
+    loaded.and(renewed).and(outcome)
 }

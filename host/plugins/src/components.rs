@@ -1,9 +1,11 @@
 //! Components by digest: the folder `plugins` of the state. What the lock names lies here.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::component::MAX_SIZE;
 use crate::digest::Digest;
 use crate::private;
 
@@ -12,6 +14,11 @@ use crate::private;
 pub struct Components {
     folder: PathBuf,
 }
+
+/// Held while config, lock and what the state says of plugins are changed: two programs at once would undo each other's
+/// changes.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "it is held, not looked at")] File);
 
 /// Why a component can't be had or kept.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +59,27 @@ impl Components {
         }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until nobody else changes the plugins' files, and keeps others from it.
+    ///
+    /// # Errors
+    /// The folder can't be written to.
+    pub fn turn(&self) -> Result<Turn, ComponentsError> {
+        let path = self.folder.join("lock");
+        let unwritten = |reason| ComponentsError::Disk {
+            what: "written",
+            path: path.clone(),
+            reason,
+        };
+        private::make_folder(&self.folder).map_err(unwritten)?;
+        let file = private::open_file(&path).map_err(unwritten)?;
+        file.lock().map_err(unwritten)?;
+        Ok(Turn(file))
+    }
+
     /// Where the component with `digest` is, if it is there.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(format!("{digest}.wasm"))
@@ -83,7 +111,7 @@ impl Components {
     /// It is not there, or not what it was.
     pub fn get(&self, digest: &Digest) -> Result<Vec<u8>, ComponentsError> {
         let path = self.path(digest);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match file::read(&path, MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(ComponentsError::Missing { path });

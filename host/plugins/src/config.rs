@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::grant::Capability;
-use crate::manifest::AskedLimits;
+use crate::manifest::{self, AskedLimits};
 
 /// One `[[plugin]]`. Their order in the file is the order of events inbound, and the reverse of it outbound.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PluginConfig {
     /// As in the manifest.
@@ -33,6 +34,42 @@ pub struct PluginConfig {
     /// Its own config, of which its manifest has the schema.
     #[serde(default = "empty_object")]
     pub config: serde_json::Value,
+    /// Why the table can't be used as it is written, in a sentence. The other fields then hold what could be read of it.
+    #[serde(skip)]
+    pub mistake: Option<String>,
+}
+
+impl PluginConfig {
+    /// A table that says no more than what must be there.
+    pub fn new(name: &str, source: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: source.to_owned(),
+            enabled: true,
+            on_error: OnError::default(),
+            grants: Vec::new(),
+            instances: None,
+            limits: LimitsConfig::default(),
+            config: empty_object(),
+            mistake: None,
+        }
+    }
+
+    /// Whether nothing may pass without it.
+    pub fn is_guard(&self) -> bool {
+        self.enabled && self.on_error != OnError::Pass
+    }
+
+    /// Whether the table's name can be read. One that can't may be any plugin's.
+    pub fn is_named(&self) -> bool {
+        manifest::is_name(&self.name)
+    }
+
+    /// Tells two tables apart, also after a restart.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        // A config is made of texts, numbers and lists; there is none that JSON could not say.
+        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
 }
 
 /// What becomes of an event that a plugin fails on.
@@ -49,6 +86,13 @@ pub enum OnError {
 }
 
 impl OnError {
+    /// The mode that is written so in the config.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Pass, Self::Drop, Self::Hold]
+            .into_iter()
+            .find(|mode| mode.name() == name)
+    }
+
     /// As it is written in the config.
     pub fn name(self) -> &'static str {
         match self {
@@ -60,7 +104,7 @@ impl OnError {
 }
 
 /// The operator's word on limits; what is not said is the manifest's, or else the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct LimitsConfig {
     /// Mebibytes of memory of one instance.

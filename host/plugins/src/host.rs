@@ -3,20 +3,28 @@
 //! A change is prepared beside what runs: compiled in a child, started, tried on recent events. Only then the pipeline is
 //! swapped, between two events, and the state handed over. What fails on the way changes nothing. A version that
 //! is new is on trial for a while: should it fail where the one before did not, that one comes back.
+//!
+//! A plugin that is wanted and does not serve has a vacancy in the pipeline, unless its operator lets events pass without it:
+//! what is decided is decided by what is wanted, not by what could be loaded.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
 use crate::load::{LoadError, Parts, Sample, Wanted};
-use crate::pipeline::{Passed, Passing, Pipeline};
+use crate::lock::Locked;
+use crate::manifest::Manifest;
+use crate::pipeline::{Passed, Passing, Pipeline, Seat};
 use crate::plugin::{Fate, Plugin};
 use crate::roster::Direction;
 use crate::status::Status;
+use crate::vacancy::{Outlook, Standing, Vacancy};
+use crate::versions::RollBack;
 
 /// Events of late that are kept for rehearsals.
 const SAMPLES: usize = 32;
@@ -44,6 +52,8 @@ struct Shared {
     entries: Mutex<Vec<Entry>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Plugins were loaded once: from then on, those that are added hold up no event that may pass without them.
+    has_begun: AtomicBool,
     seen: AtomicU64,
     samples: Mutex<VecDeque<Sample>>,
 }
@@ -56,24 +66,23 @@ pub(crate) struct Entry {
     pub(crate) enabled: bool,
     /// The one that events meet.
     pub(crate) serving: Option<Arc<Plugin>>,
+    /// Where the events of one that is wanted and does not serve come to.
+    pub(crate) vacancy: Option<Arc<Vacancy>>,
     /// Why what is wanted is not what serves.
     pub(crate) problem: Option<String>,
     /// The one before, for as long as the new one is on trial.
-    pub(crate) trial: Option<Trial>,
-    /// The component that was rolled back, which is not tried again unless the operator changes something.
-    pub(crate) rejected: Option<Rejected>,
+    pub(crate) before: Option<Arc<Plugin>>,
+    /// When the one that serves is past its trial.
+    settles: Option<Instant>,
 }
 
-#[derive(Clone)]
-pub(crate) struct Trial {
-    before: Arc<Plugin>,
-    until: Instant,
-}
-
-#[derive(Clone)]
-pub(crate) struct Rejected {
-    digest: Digest,
-    config: crate::PluginConfig,
+/// What became of a trial.
+#[derive(Clone, Debug)]
+pub enum Ruling {
+    /// The version before serves again.
+    RolledBack(RollBack),
+    /// The version with this component stays.
+    Settled(String, Digest),
 }
 
 /// A `[[plugin]]` that can't even be tried.
@@ -94,6 +103,7 @@ impl PluginHost {
                 pipeline: RwLock::default(),
                 entries: Mutex::default(),
                 changing: tokio::sync::Mutex::default(),
+                has_begun: AtomicBool::new(false),
                 seen: AtomicU64::new(0),
                 samples: Mutex::default(),
             }),
@@ -119,7 +129,7 @@ impl PluginHost {
         self.pipeline().may_wait(direction, passing)
     }
 
-    /// Whether a plugin is called for an event.
+    /// Whether an event comes to a plugin, or to the place of one.
     pub fn wants(&self, direction: Direction, passing: &Passing) -> bool {
         !self.pipeline().is_idle(direction, passing)
     }
@@ -134,38 +144,83 @@ impl PluginHost {
         self.entries().iter().map(Status::of).collect()
     }
 
+    /// Whether the component with `digest` serves under a name, with this config.
+    pub fn serves(&self, digest: &Digest, config: &PluginConfig) -> bool {
+        self.entries().iter().any(|entry| {
+            entry.name == config.name
+                && entry
+                    .serving
+                    .as_ref()
+                    .is_some_and(|it| it.digest == *digest && it.config == *config)
+        })
+    }
+
+    /// Makes places for plugins that are wanted and about to be loaded. Events wait there; those of a plugin that they may
+    /// pass without wait only at the start.
+    pub async fn expect(&self, configs: &[PluginConfig]) {
+        let _one_at_a_time = self.shared.changing.lock().await;
+        let is_start = !self.shared.has_begun.load(Relaxed);
+        let before = self.entries().clone();
+        let mut entries = Vec::with_capacity(configs.len());
+        for config in configs {
+            let mut entry = match before.iter().find(|entry| entry.name == config.name) {
+                Some(old) => old.clone(),
+                None => Entry::new(config),
+            };
+            if let Some(serving) = &entry.serving {
+                serving.follow(config);
+            } else if entry.vacancy.is_none() && config.enabled && (is_start || config.is_guard()) {
+                entry.vacancy = Some(Arc::new(Vacancy::new(
+                    &config.name,
+                    Standing {
+                        subscribe: None,
+                        uses_roster: false,
+                        outlook: Outlook::Loading,
+                    },
+                )));
+            }
+            entries.push(entry);
+        }
+        // What is to be removed stays where it is until then.
+        for (at, old) in before.into_iter().enumerate() {
+            if configs.iter().all(|config| config.name != old.name) {
+                entries.insert(at.min(entries.len()), old);
+            }
+        }
+        *self.entries() = entries.clone();
+        self.install(&entries);
+    }
+
     /// Makes the plugins those that are wanted, in that order. Returns when all is in place; [`PluginHost::statuses`]
-    /// tells what became of each.
-    pub async fn apply(&self, wanted: Vec<Result<Wanted, Unready>>) {
+    /// tells what became of each. Gives what was replaced by another component.
+    pub async fn apply(&self, wanted: Vec<Result<Wanted, Unready>>) -> Vec<Locked> {
+        let configs: Vec<_> = wanted.iter().map(|it| config_of(it).clone()).collect();
+        self.expect(&configs).await;
         let _one_at_a_time = self.shared.changing.lock().await;
         let before = self.entries().clone();
         let samples: Vec<Sample> = lock(&self.shared.samples).iter().cloned().collect();
         let mut entries = Vec::with_capacity(wanted.len());
         let mut changes = Vec::new();
-        for wanted in wanted {
-            let config = match &wanted {
-                Ok(wanted) => &wanted.config,
-                Err(unready) => &unready.config,
+        for (config, wanted) in configs.iter().zip(wanted) {
+            let mut entry = match before.iter().find(|entry| entry.name == config.name) {
+                Some(old) => old.clone(),
+                None => Entry::new(config),
             };
-            let old = before.iter().find(|entry| entry.name == config.name);
-            let mut entry = Entry {
-                name: config.name.clone(),
-                source: config.source.clone(),
-                enabled: config.enabled,
-                serving: old.and_then(|old| old.serving.clone()),
-                problem: None,
-                trial: old.and_then(|old| old.trial.clone()),
-                rejected: old.and_then(|old| old.rejected.clone()),
-            };
-            if !config.enabled {
-                (entry.serving, entry.trial) = (None, None);
-            } else {
+            entry.source.clone_from(&config.source);
+            entry.enabled = config.enabled;
+            entry.problem = None;
+            if config.enabled {
                 self.change(&mut entry, wanted, &samples, &mut changes)
                     .await;
+            } else {
+                entry = Entry::new(config);
             }
             entries.push(entry);
         }
-        self.swap(before, entries, changes).await;
+        keep_what_may_be_meant(&configs, &before, &mut entries);
+        let replaced = self.swap(before, entries, changes).await;
+        self.shared.has_begun.store(true, Relaxed);
+        replaced
     }
 
     /// Prepares what is to change about one plugin.
@@ -178,8 +233,8 @@ impl PluginHost {
     ) {
         let wanted = match wanted {
             Ok(wanted) => wanted,
-            Err(unready) => {
-                self.refuse(entry, None, unready.why);
+            Err(Unready { config, why }) => {
+                self.refuse(entry, &config, None, why);
                 return;
             }
         };
@@ -187,27 +242,22 @@ impl PluginHost {
             && serving.digest == wanted.digest
             && serving.config == wanted.config
         {
+            entry.problem = wanted.note;
             return;
         }
-        if let Some(rejected) = &entry.rejected
-            && rejected.digest == wanted.digest
-            && rejected.config == wanted.config
-        {
-            entry.problem = Some(format!(
-                "version {} was rolled back and is not tried again; mend it, or change its config",
-                wanted.manifest.version
-            ));
-            return;
+        if let Some(vacancy) = &entry.vacancy {
+            vacancy.becomes(Standing::loading(&wanted));
         }
-        entry.rejected = None;
-        let version = wanted.manifest.version.to_string();
+        let (config, manifest) = (wanted.config.clone(), wanted.manifest.clone());
+        let note = wanted.note.clone();
         match self.prepare(entry, wanted, samples).await {
             Ok(plugin) => changes.push(Change {
                 name: entry.name.clone(),
                 old: entry.serving.clone(),
                 new: Arc::new(plugin),
+                note,
             }),
-            Err(error) => self.refuse(entry, Some(&version), error.to_string()),
+            Err(error) => self.refuse(entry, &config, Some(&manifest), error.to_string()),
         }
     }
 
@@ -231,24 +281,61 @@ impl PluginHost {
         Ok(candidate.into_plugin(instances))
     }
 
-    fn refuse(&self, entry: &mut Entry, version: Option<&str>, why: String) {
+    /// What is wanted can't be had: what serves goes on, and where nothing does, events go by the operator's word.
+    fn refuse(
+        &self,
+        entry: &mut Entry,
+        config: &PluginConfig,
+        manifest: Option<&Manifest>,
+        why: String,
+    ) {
         let plugin = &entry.name;
-        let which = version.map_or_else(String::new, |version| format!("version {version}: "));
-        match &entry.serving {
-            Some(serving) => {
+        let which = manifest.map_or_else(String::new, |it| format!("version {}: ", it.version));
+        let why = format!("{which}{why}");
+        match (&entry.serving, config.on_error) {
+            (Some(serving), _) => {
                 let serves = &serving.owner.manifest.version;
                 tracing::error!(
                     plugin,
-                    "the change of the plugin is refused, and version {serves} serves on: {which}{why}"
+                    "the change of the plugin is refused, and version {serves} serves on: {why}"
                 );
             }
-            None => tracing::error!(plugin, "the plugin is not loaded: {which}{why}"),
+            (None, OnError::Pass) => {
+                tracing::error!(plugin, "the plugin is not loaded: {why}");
+            }
+            (None, on_error) => {
+                tracing::error!(
+                    plugin,
+                    "the plugin is not loaded, and its events {}: {why}",
+                    match on_error {
+                        OnError::Hold => "wait for it (on-error = \"hold\")",
+                        _ => "are dropped (on-error = \"drop\")",
+                    }
+                );
+                let standing = Standing {
+                    subscribe: manifest.map(|it| it.subscribe.clone()),
+                    uses_roster: false,
+                    outlook: Outlook::Refused(on_error, why.clone()),
+                };
+                match &entry.vacancy {
+                    Some(vacancy) => vacancy.becomes(standing),
+                    None => entry.vacancy = Some(Arc::new(Vacancy::new(plugin, standing))),
+                }
+            }
         }
-        entry.problem = Some(format!("{which}{why}"));
+        if config.on_error == OnError::Pass {
+            entry.vacancy = None;
+        }
+        entry.problem = Some(why);
     }
 
-    /// Puts the new pipeline in place of the old, between two events, and hands states over.
-    async fn swap(&self, before: Vec<Entry>, mut entries: Vec<Entry>, changes: Vec<Change>) {
+    /// Puts the new pipeline in place of the old, between two events, and hands states over. Gives what was replaced.
+    async fn swap(
+        &self,
+        before: Vec<Entry>,
+        mut entries: Vec<Entry>,
+        changes: Vec<Change>,
+    ) -> Vec<Locked> {
         let mut made = Vec::new();
         for change in &changes {
             let Some(entry) = entries.iter_mut().find(|entry| entry.name == change.name) else {
@@ -263,22 +350,26 @@ impl PluginHost {
             if let Some(slots) = &mut held
                 && let Err(failure) = change.new.take_over(slots).await
             {
-                self.refuse(entry, None, LoadError::Restore(failure).to_string());
+                let why = LoadError::Restore(failure).to_string();
+                let new = &change.new;
+                self.refuse(entry, &new.config, Some(&new.owner.manifest), why);
                 continue;
             }
-            entry.trial = change.old.clone().map(|before| Trial {
-                before,
-                until: Instant::now() + TRIAL,
-            });
+            entry.before.clone_from(&change.old);
+            entry.settles = Some(Instant::now() + TRIAL);
             entry.serving = Some(change.new.clone());
-            entry.problem = None;
+            (entry.vacancy, entry.problem) = (None, change.note.clone());
             made.push((change, held));
         }
         *self.entries() = entries.clone();
         self.install(&entries);
+        let mut replaced = Vec::new();
         for (change, held) in made {
             if let Some(old) = &change.old {
                 old.fate.send_replace(Fate::Replaced(change.new.clone()));
+                if old.digest != change.new.digest {
+                    replaced.push(old.locked());
+                }
             }
             drop(held);
             let (plugin, version) = (&change.name, &change.new.owner.manifest.version);
@@ -290,22 +381,24 @@ impl PluginHost {
             }
         }
         for gone in &before {
-            let stays = entries
-                .iter()
-                .any(|entry| entry.name == gone.name && entry.serving.is_some());
-            if let (Some(plugin), false) = (&gone.serving, stays) {
+            let now = entries.iter().find(|entry| entry.name == gone.name);
+            let serving = now.and_then(|entry| entry.serving.clone());
+            if let Some(vacancy) = &gone.vacancy
+                && now.is_none_or(|entry| entry.vacancy.is_none())
+            {
+                vacancy.ends(serving.clone());
+            }
+            if let (Some(plugin), None) = (&gone.serving, serving) {
                 plugin.fate.send_replace(Fate::Removed);
                 tracing::info!(plugin = gone.name, "the plugin is removed");
             }
         }
+        replaced
     }
 
     fn install(&self, entries: &[Entry]) {
-        let plugins = entries
-            .iter()
-            .filter_map(|entry| entry.serving.clone())
-            .collect();
-        let pipeline = Arc::new(Pipeline { plugins });
+        let seats = entries.iter().filter_map(Entry::seat).collect();
+        let pipeline = Arc::new(Pipeline { seats });
         *self
             .shared
             .pipeline
@@ -313,48 +406,57 @@ impl PluginHost {
             .unwrap_or_else(PoisonError::into_inner) = pipeline;
     }
 
-    /// Watches new versions for as long as they are on trial, until `cancel`.
-    pub async fn run(&self, cancel: CancellationToken) {
+    /// Watches new versions for as long as they are on trial, until `cancel`, and gives `told` what becomes of them.
+    pub async fn run(&self, cancel: CancellationToken, told: impl Fn(Ruling)) {
         let watch = async {
             loop {
                 tokio::time::sleep(LOOK).await;
-                self.judge().await;
+                self.judge().await.into_iter().for_each(&told);
             }
         };
         cancel.run_until_cancelled(watch).await;
     }
 
     /// Rolls back what fails on trial, and ends trials.
-    async fn judge(&self) {
-        if !self.entries().iter().any(|entry| entry.trial.is_some()) {
-            return;
+    async fn judge(&self) -> Vec<Ruling> {
+        if !self.entries().iter().any(|entry| entry.settles.is_some()) {
+            return Vec::new();
         }
         let _one_at_a_time = self.shared.changing.lock().await;
         let mut entries = self.entries().clone();
-        let mut rolled_back = Vec::new();
+        let (mut rolled_back, mut rulings) = (Vec::new(), Vec::new());
         for entry in &mut entries {
-            let (Some(trial), Some(serving)) = (&entry.trial, &entry.serving) else {
+            let (Some(until), Some(serving)) = (entry.settles, entry.serving.clone()) else {
                 continue;
             };
-            if let Some(why) = worse(serving, &trial.before) {
-                let (bad, good) = (serving.clone(), trial.before.clone());
-                let version = &bad.owner.manifest.version;
+            let failing = entry
+                .before
+                .clone()
+                .and_then(|before| Some((worse(&serving, &before)?, before)));
+            if let Some((why, good)) = failing {
+                let version = &serving.owner.manifest.version;
                 tracing::error!(
                     plugin = entry.name, %version,
                     "the plugin is rolled back to version {}: {why}", good.owner.manifest.version
                 );
                 entry.problem = Some(format!("version {version} was rolled back: {why}"));
-                entry.rejected = Some(Rejected {
-                    digest: bad.digest,
-                    config: bad.config.clone(),
-                });
+                good.on_error_of(&serving);
                 // It serves again, and whoever waits for its successor is sent back.
                 good.fate.send_replace(Fate::Serving);
                 entry.serving = Some(good.clone());
-                entry.trial = None;
-                rolled_back.push((bad, good));
-            } else if Instant::now() >= trial.until {
-                entry.trial = None;
+                (entry.before, entry.settles) = (None, None);
+                rulings.push(Ruling::RolledBack(RollBack {
+                    name: entry.name.clone(),
+                    bad: serving.digest,
+                    version: version.clone(),
+                    config: serving.config.clone(),
+                    good: good.locked(),
+                    why,
+                }));
+                rolled_back.push((serving, good));
+            } else if Instant::now() >= until {
+                (entry.before, entry.settles) = (None, None);
+                rulings.push(Ruling::Settled(entry.name.clone(), serving.digest));
             }
         }
         *self.entries() = entries.clone();
@@ -364,6 +466,7 @@ impl PluginHost {
         for (bad, good) in rolled_back {
             bad.fate.send_replace(Fate::Replaced(good));
         }
+        rulings
     }
 
     /// Keeps an event for rehearsals, now and then.
@@ -402,6 +505,73 @@ struct Change {
     name: String,
     old: Option<Arc<Plugin>>,
     new: Arc<Plugin>,
+    /// Why it is not what was asked for.
+    note: Option<String>,
+}
+
+impl Entry {
+    fn new(config: &PluginConfig) -> Self {
+        Self {
+            name: config.name.clone(),
+            source: config.source.clone(),
+            enabled: config.enabled,
+            serving: None,
+            vacancy: None,
+            problem: None,
+            before: None,
+            settles: None,
+        }
+    }
+
+    fn seat(&self) -> Option<Seat> {
+        let taken = self.serving.clone().map(Seat::Taken);
+        taken.or_else(|| self.vacancy.clone().map(Seat::Vacant))
+    }
+}
+
+impl Standing {
+    fn loading(wanted: &Wanted) -> Self {
+        Self {
+            subscribe: Some(wanted.manifest.subscribe.clone()),
+            uses_roster: wanted.uses_roster,
+            outlook: Outlook::Loading,
+        }
+    }
+}
+
+fn config_of(wanted: &Result<Wanted, Unready>) -> &PluginConfig {
+    match wanted {
+        Ok(wanted) => &wanted.config,
+        Err(unready) => &unready.config,
+    }
+}
+
+/// Where the name of a `[[plugin]]` can't be read, it may be that of any plugin which the config does not name any more: so
+/// they all serve on, and no place is kept for the one without a name.
+fn keep_what_may_be_meant(configs: &[PluginConfig], before: &[Entry], entries: &mut Vec<Entry>) {
+    let Some(nameless) = configs.iter().find(|config| !config.is_named()) else {
+        return;
+    };
+    let why = nameless.mistake.clone().unwrap_or_default();
+    let mut any = false;
+    for (at, old) in before.iter().enumerate() {
+        if old.serving.is_some() && entries.iter().all(|entry| entry.name != old.name) {
+            let mut old = old.clone();
+            old.problem = Some(format!(
+                "the config does not name it any more, and it serves on, since a [[plugin]] there has no name that can be read: {why}"
+            ));
+            entries.insert(at.min(entries.len()), old);
+            any = true;
+        }
+    }
+    if any {
+        for entry in entries.iter_mut() {
+            let is_nameless = |config: &&PluginConfig| config.name == entry.name && !config.is_named();
+            if configs.iter().any(|config| is_nameless(&config)) {
+                entry.vacancy = None;
+            }
+        }
+    }
 }
 
 /// The state of one instance, for a rehearsal.

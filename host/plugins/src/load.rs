@@ -66,6 +66,8 @@ pub struct Wanted {
     pub may_sleep: bool,
     /// It imports the roster.
     pub uses_roster: bool,
+    /// Why it is not what was asked for: a sentence.
+    pub note: Option<String>,
 }
 
 /// Why a plugin can't be loaded. Shown behind its name.

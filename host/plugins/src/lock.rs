@@ -15,6 +15,8 @@ use crate::grant::Capability;
 pub const LOCK_FILE: &str = "djangobot.lock";
 /// The form of the file that is read and written.
 const VERSION: u32 = 1;
+/// The longest file that is read, in bytes.
+const LONGEST: usize = 4 << 20;
 const HEAD: &str =
     "# Written by `djangobot plugin`. Keep it with djangobot.toml in version control.\n";
 
@@ -70,7 +72,7 @@ pub enum LockError {
         reason: io::Error,
     },
     /// It is there, and not as we wrote it.
-    #[error("{} line {line}: {message}; `djangobot plugin update` writes it anew when it is deleted", path.display())]
+    #[error("{} line {line}: {message}; take the file from version control, or delete it, and `djangobot plugin update` writes it again", path.display())]
     Wrong {
         /// Which file.
         path: PathBuf,
@@ -80,7 +82,7 @@ pub enum LockError {
         message: String,
     },
     /// A later djangobot wrote it.
-    #[error("{} has the form {found}, and this djangobot knows {VERSION}: run the later djangobot that wrote it", path.display())]
+    #[error("{} has the form {found}, and this djangobot knows {VERSION}: run the later djangobot that wrote it, or take the file from version control", path.display())]
     Newer {
         /// Which file.
         path: PathBuf,
@@ -100,7 +102,7 @@ impl Lock {
     /// # Errors
     /// A [`LockError`] that names the line.
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        match std::fs::read_to_string(path) {
+        match file::read_text(path, LONGEST) {
             Ok(text) => Self::parse(path, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(reason) => Err(LockError::Disk {

@@ -210,19 +210,26 @@ impl Manifest {
 
     /// Whether the plugin is to be called for an event of `kind`.
     pub fn wants(&self, direction: Direction, kind: &str, event: &Event) -> bool {
-        let filters = match direction {
-            Direction::Inbound => &self.subscribe.inbound,
-            Direction::Outbound => &self.subscribe.outbound,
-        };
-        let mut budget = Budget::new(FILTER_STEPS);
-        filters
-            .iter()
-            .any(|filter| filter.matches(kind, event, &mut budget))
+        self.subscribe.covers(direction, kind, event)
     }
 
     /// Whether the manifest lists `kind` among those that it may emit.
     pub fn may_emit(&self, kind: &str) -> bool {
         self.emits.iter().any(|listed| listed == kind)
+    }
+}
+
+impl Subscribe {
+    /// Whether an event of `kind` is among them.
+    pub(crate) fn covers(&self, direction: Direction, kind: &str, event: &Event) -> bool {
+        let filters = match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        };
+        let mut budget = Budget::new(FILTER_STEPS);
+        filters
+            .iter()
+            .any(|filter| filter.matches(kind, event, &mut budget))
     }
 }
 

@@ -8,6 +8,7 @@ use djangobot_event::Event;
 use crate::config::OnError;
 use crate::plugin::{Fate, Handled, Plugin};
 use crate::roster::Direction;
+use crate::vacancy::{Admitted, Vacancy};
 use crate::verdict::{Effects, Emission};
 
 /// Events that may come of one, in all.
@@ -18,7 +19,15 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The plugins that events meet just now. A change makes a new one; what is under way goes on in the old.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
-    pub(crate) plugins: Vec<Arc<Plugin>>,
+    pub(crate) seats: Vec<Seat>,
+}
+
+/// A place in the pipeline.
+#[derive(Clone, Debug)]
+pub(crate) enum Seat {
+    Taken(Arc<Plugin>),
+    /// One is wanted here, and does not serve.
+    Vacant(Arc<Vacancy>),
 }
 
 /// An event on its way through the plugins.
@@ -83,34 +92,36 @@ impl Passing {
 }
 
 impl Pipeline {
-    /// The plugins that an event would be given to, by what it is now.
+    /// The places that an event would come to, by what it is now.
     fn wanting<'a>(
         &'a self,
         direction: Direction,
         passing: &'a Passing,
-    ) -> impl Iterator<Item = &'a Arc<Plugin>> {
-        self.plugins
+    ) -> impl Iterator<Item = &'a Seat> {
+        self.seats
             .iter()
-            .filter(move |plugin| plugin.wants(direction, passing))
+            .filter(move |seat| seat.wants(direction, passing))
     }
 
     /// Whether an event's way may take time, so that other conversations must not stand behind it.
     pub(crate) fn may_wait(&self, direction: Direction, passing: &Passing) -> bool {
         // What the first plugins emit may be for any of the others.
         let mut wanted = false;
-        self.plugins.iter().any(|plugin| {
-            wanted |= plugin.wants(direction, passing);
-            wanted && plugin.may_hold_up()
+        self.seats.iter().any(|seat| {
+            wanted |= seat.wants(direction, passing);
+            wanted && seat.may_hold_up()
         })
     }
 
     /// Whether a plugin that asks for names may be called for an event.
     pub(crate) fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
-        self.wanting(direction, passing)
-            .any(|plugin| plugin.uses_roster)
+        self.wanting(direction, passing).any(|seat| match seat {
+            Seat::Taken(plugin) => plugin.uses_roster,
+            Seat::Vacant(vacancy) => vacancy.uses_roster(),
+        })
     }
 
-    /// Whether no plugin is called for an event.
+    /// Whether an event comes to no place at all.
     pub(crate) fn is_idle(&self, direction: Direction, passing: &Passing) -> bool {
         self.wanting(direction, passing).next().is_none()
     }
@@ -150,19 +161,34 @@ impl Pipeline {
         passed: &mut Passed,
     ) -> Way {
         let mut more = Vec::new();
-        for at in from..self.plugins.len() {
+        for at in from..self.seats.len() {
             let position = match direction {
                 Direction::Inbound => at,
-                Direction::Outbound => self.plugins.len() - 1 - at,
+                Direction::Outbound => self.seats.len() - 1 - at,
             };
-            let Some(plugin) = self.plugins.get(position) else {
+            let Some(seat) = self.seats.get(position) else {
                 break;
             };
-            if !plugin.wants(direction, &passing) {
+            if !seat.wants(direction, &passing) {
                 continue;
             }
+            let plugin = match seat {
+                Seat::Taken(plugin) => plugin.clone(),
+                Seat::Vacant(vacancy) => match vacancy.admit(direction, &passing).await {
+                    Admitted::To(plugin) if plugin.wants(direction, &passing) => plugin,
+                    Admitted::To(_) | Admitted::Past => continue,
+                    Admitted::Nowhere(reason) => {
+                        let dropped = Dropped {
+                            plugin: vacancy.name().to_owned(),
+                            reason,
+                            failed: true,
+                        };
+                        return Way::Ended(Some(dropped), more);
+                    }
+                },
+            };
             let (id, hops, emitted) = (passing.id.clone(), passing.hops, passing.emitted);
-            let (plugin, handled) = ask(plugin, passing, direction, lane).await;
+            let (plugin, handled) = ask(&plugin, passing, direction, lane).await;
             match handled {
                 Handled::On(on, effects) => {
                     passing = on;
@@ -187,7 +213,7 @@ impl Pipeline {
                     more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
                     return Way::Ended(Some(dropped(&plugin, reason)), more);
                 }
-                Handled::Failed(failed, why) => match plugin.config.on_error {
+                Handled::Failed(failed, why) => match plugin.on_error() {
                     OnError::Pass => passing = failed,
                     OnError::Drop | OnError::Hold => {
                         let failed = true;
@@ -198,6 +224,22 @@ impl Pipeline {
             }
         }
         Way::Through(passing, more)
+    }
+}
+
+impl Seat {
+    fn wants(&self, direction: Direction, passing: &Passing) -> bool {
+        match self {
+            Self::Taken(plugin) => plugin.wants(direction, passing),
+            Self::Vacant(vacancy) => vacancy.wants(direction, passing),
+        }
+    }
+
+    fn may_hold_up(&self) -> bool {
+        match self {
+            Self::Taken(plugin) => plugin.may_hold_up(),
+            Self::Vacant(_) => true,
+        }
     }
 }
 
@@ -231,7 +273,7 @@ async fn ask(
     let (mut asked, mut handled) = plugin.handle(passing, direction, lane).await;
     loop {
         match handled {
-            Handled::Failed(passing, _) if asked.config.on_error == OnError::Hold => {
+            Handled::Failed(passing, _) if asked.on_error() == OnError::Hold => {
                 let again = asked
                     .quarantined_until()
                     .unwrap_or_else(|| Instant::now() + TRY_AGAIN);

@@ -1,7 +1,7 @@
 //! One loaded plugin: its instances, how it is doing, and what it makes of an event.
 
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::guest::Call;
 use crate::http::Fetcher;
 use crate::instance::{Instance, Prepared};
 use crate::load::{self, Sample};
+use crate::lock::Locked;
 use crate::log::PluginLog;
 use crate::manifest::Manifest;
 use crate::meter::Meter;
@@ -64,8 +65,10 @@ impl Owner {
 /// A plugin that events can meet.
 pub(crate) struct Plugin {
     pub(crate) owner: Arc<Owner>,
-    /// As the operator wrote it.
+    /// As the operator wrote it when it was loaded.
     pub(crate) config: PluginConfig,
+    /// What the operator says now of events that it fails on, also where a change of its config is refused.
+    on_error: AtomicU8,
     /// Of the component.
     pub(crate) digest: Digest,
     /// Calls may wait for something outside, so that they must not hold up other conversations.
@@ -145,6 +148,7 @@ impl Plugin {
         Self {
             slots: slots.collect(),
             owner,
+            on_error: AtomicU8::new(config.on_error as u8),
             config,
             digest,
             may_wait,
@@ -168,9 +172,42 @@ impl Plugin {
             .wants(direction, &passing.kind, &passing.event)
     }
 
+    /// What becomes of an event that it fails on.
+    pub(crate) fn on_error(&self) -> OnError {
+        match self.on_error.load(Relaxed) {
+            mode if mode == OnError::Drop as u8 => OnError::Drop,
+            mode if mode == OnError::Hold as u8 => OnError::Hold,
+            _ => OnError::Pass,
+        }
+    }
+
+    /// Takes the operator's word on that.
+    pub(crate) fn follow(&self, config: &PluginConfig) {
+        // Where the config is mistaken, what it does not say is no word for letting events pass.
+        if config.mistake.is_none() || config.on_error != OnError::Pass {
+            self.on_error.store(config.on_error as u8, Relaxed);
+        }
+    }
+
+    /// Takes over what the operator said of another one.
+    pub(crate) fn on_error_of(&self, other: &Self) {
+        self.on_error.store(other.on_error() as u8, Relaxed);
+    }
+
+    /// What a lock would pin it as.
+    pub(crate) fn locked(&self) -> Locked {
+        Locked {
+            name: self.config.name.clone(),
+            source: self.config.source.clone(),
+            version: self.owner.manifest.version.clone(),
+            sha256: self.digest,
+            grants: self.config.grants.clone(),
+        }
+    }
+
     /// Whether an event of this plugin may have to wait.
     pub(crate) fn may_hold_up(&self) -> bool {
-        self.may_wait || self.config.on_error == OnError::Hold
+        self.may_wait || self.on_error() == OnError::Hold
     }
 
     /// All slots, in order, for whoever hands the state over; events wait as long.
@@ -385,7 +422,7 @@ impl Plugin {
                 r#type = kind,
                 "the plugin keeps failing ({failure}); it is quarantined for {} s, and its events {}",
                 pause.as_secs(),
-                match self.config.on_error {
+                match self.on_error() {
                     OnError::Pass => "go on without it",
                     OnError::Drop => "are dropped (on-error = \"drop\")",
                     OnError::Hold => "wait (on-error = \"hold\")",

@@ -8,8 +8,9 @@ use crate::config::PluginConfig;
 use crate::digest::Digest;
 use crate::host::Unready;
 use crate::load::Wanted;
-use crate::lock::{Lock, Locked};
-use crate::source::{Downloader, Source};
+use crate::lock::{Lock, LockError, Locked};
+use crate::source::{Downloader, Source, read_file};
+use crate::versions::Versions;
 
 /// Where the parts of a set are.
 pub struct Places<'a> {
@@ -20,16 +21,21 @@ pub struct Places<'a> {
 }
 
 /// What is wanted, in the order of the config; what can't be had is told with its name.
+///
+/// A lock that can't be read pins nothing; its error stands for each plugin.
 pub async fn resolve(
     configs: &[PluginConfig],
-    lock: &Lock,
+    lock: &Result<Lock, LockError>,
+    versions: &Versions,
     places: &Places<'_>,
 ) -> Vec<Result<Wanted, Unready>> {
     let mut wanted = Vec::with_capacity(configs.len());
     for config in configs {
-        let found = match config.enabled {
-            true => one(config, lock, places).await,
-            false => Err("it is disabled".into()),
+        let found = match (&config.mistake, config.enabled, lock) {
+            (_, false, _) => Err("it is disabled".into()),
+            (Some(mistake), ..) => Err(mistake.clone()),
+            (.., Err(error)) => Err(error.to_string()),
+            (.., Ok(lock)) => one(config, lock, versions, places).await,
         };
         wanted.push(found.map_err(|why| Unready {
             config: config.clone(),
@@ -39,7 +45,22 @@ pub async fn resolve(
     wanted
 }
 
-async fn one(config: &PluginConfig, lock: &Lock, places: &Places<'_>) -> Result<Wanted, String> {
+/// Deletes the components that neither the lock nor the state's memory of versions names, and gives how many that were.
+///
+/// # Errors
+/// The folder can't be listed, or a file can't be deleted.
+pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsError> {
+    let mut kept = lock.digests();
+    kept.extend(Versions::read(components).digests());
+    components.keep_only(&kept)
+}
+
+async fn one(
+    config: &PluginConfig,
+    lock: &Lock,
+    versions: &Versions,
+    places: &Places<'_>,
+) -> Result<Wanted, String> {
     let name = &config.name;
     let cure = format!("`djangobot plugin update {name}` takes it as it is now");
     let Some(locked) = lock.get(name) else {
@@ -51,9 +72,14 @@ async fn one(config: &PluginConfig, lock: &Lock, places: &Places<'_>) -> Result<
             config.source, locked.source
         ));
     }
+    let (locked, note) = match versions.instead_of(locked, config) {
+        Some((instead, why)) => (instead.unwrap_or(locked), Some(why)),
+        None => (locked, None),
+    };
     let component = component(locked, places).await?;
-    wanted(config, &component, places.components.path(&locked.sha256))
-        .map_err(|why| format!("{why}; {cure}"))
+    let wanted = wanted(config, &component, places.components.path(&locked.sha256))
+        .map_err(|why| format!("{why}; {cure}"))?;
+    Ok(Wanted { note, ..wanted })
 }
 
 /// The component that is pinned: kept here, or got again where it came from.
@@ -66,8 +92,9 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<Vec<u8>, Stri
     }
     let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
     let bytes = match source.resolved(places.home) {
-        Source::File(path) => std::fs::read(&path)
-            .map_err(|reason| format!("its file {} can't be read: {reason}", path.display()))?,
+        Source::File(path) => {
+            read_file(&path).map_err(|error| format!("its file {error}"))?
+        }
         Source::Https(url) => Downloader::new()
             .map_err(|error| error.to_string())?
             .get(&url, Some(locked.sha256), &mut |_, _| {})
@@ -116,5 +143,6 @@ pub fn wanted(
             .any(|name| name.starts_with("wasi:io/poll@")),
         uses_roster: artifact.imports.contains("roster"),
         manifest: artifact.manifest,
+        note: None,
     })
 }

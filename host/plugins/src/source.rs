@@ -14,6 +14,7 @@ pub use self::obtain::ObtainError;
 
 use crate::component::MAX_SIZE;
 use crate::digest::{BadDigest, Digest};
+use crate::file;
 
 /// What separates the address from its sha256, where both are given as one word.
 const FRAGMENT: &str = "sha256=";
@@ -219,13 +220,10 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
         path: path.to_owned(),
         reason,
     };
-    let file = std::fs::File::open(path).map_err(unread)?;
-    // A pipe or a device may never end.
-    if !file.metadata().map_err(unread)?.is_file() {
-        return Err(unread(std::io::Error::other("it is no file")));
-    }
     let mut bytes = Vec::new();
-    file.take(MAX_SIZE as u64 + 1)
+    file::open(path)
+        .map_err(unread)?
+        .take(MAX_SIZE as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(unread)?;
     Ok(bytes)

@@ -65,6 +65,8 @@ pub enum State {
     OnTrial,
     /// It keeps failing, and is left alone for a while.
     Quarantined,
+    /// It is being loaded, and its events wait for it.
+    Loading,
     /// It could not be loaded.
     Refused,
     /// The operator switched it off.
@@ -74,12 +76,18 @@ pub enum State {
 }
 
 impl State {
+    /// Whether events meet the plugin.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Running | Self::OnTrial | Self::Quarantined)
+    }
+
     /// As `--json` has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::OnTrial => "on-trial",
             Self::Quarantined => "quarantined",
+            Self::Loading => "loading",
             Self::Refused => "refused",
             Self::Disabled => "disabled",
             Self::Unknown => "unknown",
@@ -122,17 +130,18 @@ impl Status {
     }
 
     pub(crate) fn of(entry: &Entry) -> Self {
-        let state = if entry.enabled {
-            State::Refused
-        } else {
-            State::Disabled
+        let is_loading = entry.vacancy.as_ref().is_some_and(|it| it.is_loading());
+        let state = match (entry.enabled, is_loading) {
+            (false, _) => State::Disabled,
+            (true, true) => State::Loading,
+            (true, false) => State::Refused,
         };
         let mut status = Self::new(&entry.name, &entry.source, state);
         status.why.clone_from(&entry.problem);
         let Some(plugin) = &entry.serving else {
             return status;
         };
-        status.state = match (plugin.quarantined_until(), &entry.trial) {
+        status.state = match (plugin.quarantined_until(), &entry.before) {
             (Some(_), _) => State::Quarantined,
             (None, Some(_)) => State::OnTrial,
             (None, None) => State::Running,

@@ -1,5 +1,7 @@
 //! The config file: what it means, and what is said when it is wrong.
 
+use djangobot_plugins::OnError;
+
 use super::*;
 use crate::cli::FilesArgs;
 
@@ -179,29 +181,77 @@ fn plugins_come_in_the_order_of_the_file() {
 }
 
 #[test]
-fn a_plugin_that_is_written_wrongly_is_named_with_its_line() {
-    let check = |plugin: &str, expect: &str| {
-        let (message, _) = refused(&format!(
-            "[slack]\n\n[[plugin]]\nname = \"a\"\nsource = \"file:a\"\n\n{plugin}"
-        ));
-        assert!(message.contains(expect), "{message} / {expect}");
+fn a_mistake_in_one_plugin_holds_back_that_one_and_is_named_with_its_line() {
+    let check = |plugin: &str, name: &str, on_error: OnError, expect: &str| {
+        let good = "[slack]\n\n[[plugin]]\nname = \"a\"\nsource = \"file:a\"\n\n";
+        let plugins = read(&format!("{good}{plugin}"), &[]).unwrap().plugins;
+        assert_eq!(plugins[0], PluginConfig::new("a", "file:a"));
+        let (wrong, mistake) = (&plugins[1], plugins[1].mistake.clone().unwrap());
+        assert!(mistake.contains(expect), "{mistake} / {expect}");
+        assert_eq!((&*wrong.name, wrong.on_error), (name, on_error), "{mistake}");
     };
     let named = |name: &str| format!("[[plugin]]\nname = \"{name}\"\nsource = \"file:b\"\n");
-    check(&named("a"), "line 7: there is a second plugin \"a\"");
-    check(&named("A b"), "line 7: \"A b\" is no plugin's name");
+    let guard = |name: &str| named(name) + "on-error = \"drop\"\n";
+    let nameless = "the [[plugin]] of line 7";
     check(
-        &format!("{}[plugin.limits]\nmemory = 1\n", named("b")),
-        "line 11: unknown field `memory`",
+        &guard("a"),
+        "a of line 7",
+        OnError::Drop,
+        "line 7: there is a second plugin \"a\"",
     );
-    check(&format!("{}grants = [\"files\"]\n", named("b")), "line 10");
+    check(
+        &guard("A b"),
+        nameless,
+        OnError::Drop,
+        "line 7: \"A b\" is not a plugin's name",
+    );
+    check(
+        &format!("{}[plugin.limits]\nmemory = 1\n", guard("b")),
+        "b",
+        OnError::Drop,
+        "line 12: unknown field `memory`",
+    );
+    check(
+        &format!("{}grants = [\"files\"]\n", named("b")),
+        "b",
+        OnError::Pass,
+        "line 10",
+    );
     check(
         "[[plugin]]\nname = \"b\"\n",
+        "b",
+        OnError::Pass,
         "line 7: missing field `source`",
     );
     check(
+        "[[plugin]]\nnmae = \"b\"\nsource = \"file:b\"\n",
+        nameless,
+        OnError::Pass,
+        "line 8: unknown field `nmae`",
+    );
+    check(
         "[[plugin]]\nname = \"b\"\nsource = \"http://x/y\"\n",
+        "b",
+        OnError::Pass,
         "line 7: the plugin \"b\": \"http://x/y\" is plain http",
     );
+    // What can't be read is no word for letting events pass.
+    for (key, value, expect) in [
+        ("on-error", "\"dorp\"", OnError::Hold),
+        ("on-error", "1", OnError::Hold),
+        ("on_error", "\"drop\"", OnError::Drop),
+        ("onerror", "\"hold\"", OnError::Hold),
+        ("on-eror", "\"pass\"", OnError::Pass),
+    ] {
+        check(
+            &format!("{}{key} = {value}\n", named("b")),
+            "b",
+            expect,
+            "line 10",
+        );
+    }
+    let (message, _) = refused("[plugin]\nname = \"a\"\n");
+    assert!(message.contains("line 1: plugins are written as [[plugin]]"), "{message}");
 }
 
 /// The config file that README has as its reference.

@@ -15,6 +15,10 @@ impl Control for Host {
     async fn reload(&self) -> Value {
         json!({"plugins": [], "error": "no"})
     }
+
+    async fn propose(&self, proposal: Value) -> Value {
+        json!({ "refused": proposal["name"] })
+    }
 }
 
 /// Serves [`Host`] on `state` while `asking` goes on.
@@ -41,6 +45,9 @@ async fn a_running_host_is_asked_and_its_socket_is_for_its_owner_and_goes_with_i
         );
         let said = reload(state.path()).await.unwrap().unwrap();
         assert_eq!(said["error"], "no");
+        let proposal = json!({"name": "sample"});
+        let said = propose(state.path(), &proposal).await.unwrap().unwrap();
+        assert_eq!(said["refused"], "sample");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     })

@@ -13,7 +13,7 @@ pub(super) async fn remove(args: NameArgs, terminal: &Terminal) -> Result<(), Fa
     let place = Place::open(&args.files, terminal)?;
     place.plugin(&args.name)?;
     {
-        let _turn = place.turn()?;
+        let turn = place.turn()?;
         let mut lock = place.read_lock()?;
         let mut config = place.open_config()?;
         config.remove(&args.name).map_err(PluginError::below)?;
@@ -21,6 +21,7 @@ pub(super) async fn remove(args: NameArgs, terminal: &Terminal) -> Result<(), Fa
         if lock.remove(&args.name).is_some() {
             lock.write(&place.lock).map_err(PluginError::below)?;
         }
+        place.remember(&turn, |versions| versions.forget(&args.name))?;
         place.tidy(&lock);
     }
     print(&format!(

@@ -62,6 +62,15 @@ pub(super) enum PluginError {
     OneOnly(&'static str),
     #[error("{0} of {1} plugins could not be updated")]
     NotAll(usize, usize),
+    #[error("the running djangobot refuses {name} {version}: {why}")]
+    #[diagnostic(help(
+        "nothing was changed: what ran before goes on, and djangobot.lock pins what it did"
+    ))]
+    Refused {
+        name: String,
+        version: String,
+        why: String,
+    },
     #[error("{0} was written, and the running djangobot did not take it: {1}")]
     #[diagnostic(help("what ran before goes on; djangobot plugin list shows what runs"))]
     NotTaken(String, String),

@@ -1,5 +1,6 @@
 //! The host that is running, if one is: told of a change, and asked how its plugins are.
 
+use djangobot_plugins::Locked;
 use serde::Deserialize;
 
 use super::error::PluginError;
@@ -47,6 +48,34 @@ pub(super) async fn statuses(place: &Place) -> Result<Option<Vec<Status>>, Failu
     };
     let statuses = serde_json::from_value(said).map_err(PluginError::below)?;
     Ok(Some(statuses))
+}
+
+/// Has the running host try what is to be pinned, and says why it does not serve; where no host runs, the next one to start
+/// has the word.
+pub(super) async fn propose(
+    place: &Place,
+    locked: &Locked,
+    terminal: &Terminal,
+) -> Result<(), PluginError> {
+    let proposal = serde_json::to_value(locked).map_err(PluginError::below)?;
+    let bar = terminal.work("loading");
+    let said = control::propose(&place.state, &proposal).await;
+    bar.finish_and_clear();
+    let Some(why) = said
+        .map_err(PluginError::below)?
+        .and_then(|said| said["refused"].as_str().map(line))
+    else {
+        return Ok(());
+    };
+    // Another host on this state may have taken it up before one refused.
+    control::reload(&place.state)
+        .await
+        .map_err(PluginError::below)?;
+    Err(PluginError::Refused {
+        name: locked.name.clone(),
+        version: locked.version.to_string(),
+        why,
+    })
 }
 
 /// Has the running host take what was written, and says what became of the plugins of `names`.

@@ -62,6 +62,7 @@ pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>
     }
     let (state, why) = match (plugin.enabled, locked, live) {
         (false, ..) => ("disabled", None),
+        _ if plugin.mistake.is_some() => ("refused", plugin.mistake.clone()),
         (_, None, _) => (
             "not locked",
             Some(format!(

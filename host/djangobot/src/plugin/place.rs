@@ -1,11 +1,12 @@
 //! Where plugins are written down: config, lock and state, and how a source is turned into a plugin there.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use djangobot_plugins::private;
+use djangobot_plugins::components::Turn;
 use djangobot_plugins::source::ObtainError;
-use djangobot_plugins::{Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source};
+use djangobot_plugins::{
+    Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source, Versions, set,
+};
 
 use super::error::PluginError;
 use super::shown::line;
@@ -24,9 +25,6 @@ pub(super) struct Place {
     /// As the config has them.
     pub(super) plugins: Vec<PluginConfig>,
 }
-
-/// Held while the files are changed: two commands at once would undo each other's changes.
-pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not looked at")] File);
 
 impl Place {
     /// Finds them as `run` would, and starts logging.
@@ -82,18 +80,10 @@ impl Place {
         }
     }
 
-    /// Waits until no other command changes the files, and keeps others from it.
+    /// Waits until no other program changes the files, and keeps others from it.
     pub(super) fn turn(&self) -> Result<Turn, PluginError> {
-        let state = folder::open(&self.state).map_err(PluginError::State)?;
-        let folder = state.join("plugins");
-        let unwritten = |reason| PluginError::Unwritten {
-            path: folder.clone(),
-            reason,
-        };
-        private::make_folder(&folder).map_err(unwritten)?;
-        let file = private::open_file(&folder.join("lock")).map_err(unwritten)?;
-        file.lock().map_err(unwritten)?;
-        Ok(Turn(file))
+        folder::open(&self.state).map_err(PluginError::State)?;
+        self.components.turn().map_err(PluginError::below)
     }
 
     /// The lock as it is now.
@@ -114,9 +104,18 @@ impl Place {
             .find_map(|state| State::beside(state).ok()?.last_roster().ok()?)
     }
 
-    /// Deletes the components that no lock entry names any more. That it can't is no reason to fail.
+    /// Changes what the state remembers of versions.
+    pub(super) fn remember(
+        &self,
+        turn: &Turn,
+        change: impl FnOnce(&mut Versions),
+    ) -> Result<(), PluginError> {
+        Versions::change(&self.components, turn, change).map_err(PluginError::below)
+    }
+
+    /// Deletes the components that nothing names any more. That it can't is no reason to fail.
     pub(super) fn tidy(&self, lock: &Lock) {
-        if let Err(error) = self.components.keep_only(&lock.digests()) {
+        if let Err(error) = set::tidy(&self.components, lock) {
             tracing::warn!("components that are not needed any more are still there: {error}");
         }
     }

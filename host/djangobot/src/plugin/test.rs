@@ -138,15 +138,11 @@ async fn load(
         .put(&artifact.component)
         .map_err(PluginError::below)?;
     let config = PluginConfig {
-        name: artifact.manifest.name.clone(),
-        source: source.to_string(),
-        enabled: true,
         // So that a failure shows, instead of the event as it was.
         on_error: OnError::Drop,
         grants: artifact.manifest.capabilities.clone(),
-        instances: None,
-        limits: Default::default(),
         config,
+        ..PluginConfig::new(&artifact.manifest.name, &source.to_string())
     };
     let wanted = set::wanted(&config, &artifact.component, components.path(&digest))
         .map_err(PluginError::Below)?;

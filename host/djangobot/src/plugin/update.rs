@@ -5,7 +5,7 @@ use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Sour
 use super::add::given;
 use super::error::PluginError;
 use super::place::Place;
-use super::shown::{description, line, print};
+use super::shown::{description, line, plain, print};
 use super::{consent, host};
 use crate::cli::{ConsentArgs, UpdateArgs};
 use crate::failure::Failure;
@@ -74,6 +74,9 @@ async fn one(
     terminal: &Terminal,
 ) -> Result<bool, PluginError> {
     let name = &plugin.name;
+    if let Some(mistake) = &plugin.mistake {
+        return Err(PluginError::Below(plain(mistake)));
+    }
     let origin = origin(plugin, args)?;
     let artifact = place
         .obtain(&origin.source, origin.promised, terminal)
@@ -109,7 +112,31 @@ async fn one(
     drop_note(plugin, &artifact)?;
     let grants = consented(plugin, &artifact, &args.consent).await?;
     let was = old.map(|old| format!("{} ({})", old.version, old.sha256.short()));
-    write(place, plugin, &origin, &artifact, &grants)?;
+    let source = match origin.moved {
+        true => origin.source.written_from(place.home()).to_string(),
+        false => plugin.source.clone(),
+    };
+    let locked = Locked {
+        name: name.clone(),
+        source,
+        version: artifact.manifest.version.clone(),
+        sha256: artifact.digest,
+        grants: [plugin.grants.as_slice(), &grants].concat(),
+    };
+    {
+        let _turn = place.turn()?;
+        place
+            .components
+            .put(&artifact.component)
+            .map_err(PluginError::below)?;
+    }
+    // The lock says what serves, so the host has its word first.
+    if let Err(refused) = host::propose(place, &locked, terminal).await {
+        let _turn = place.turn()?;
+        place.tidy(&place.read_lock()?);
+        return Err(refused);
+    }
+    write(place, &grants, locked)?;
     print(&match was {
         Some(was) => format!(
             "{name} {was} becomes {} ({}).\n",
@@ -178,40 +205,28 @@ fn drop_note(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginErr
     }
 }
 
-/// Component, config, lock, in this order: whenever this is cut short, the old one can still run.
-fn write(
-    place: &Place,
-    plugin: &PluginConfig,
-    origin: &Origin,
-    artifact: &Artifact,
-    grants: &[Capability],
-) -> Result<(), PluginError> {
-    let name = &plugin.name;
-    let _turn = place.turn()?;
+/// Config and lock, in this order: whenever this is cut short, the old one can still run. The component of the one before
+/// is kept.
+fn write(place: &Place, grants: &[Capability], locked: Locked) -> Result<(), PluginError> {
+    let turn = place.turn()?;
     let mut lock = place.read_lock()?;
-    place
-        .components
-        .put(&artifact.component)
-        .map_err(PluginError::below)?;
-    let source = match origin.moved {
-        true => origin.source.written_from(place.home()).to_string(),
-        false => plugin.source.clone(),
-    };
-    if origin.moved || !grants.is_empty() {
-        let mut config = place.open_config()?;
-        config
-            .set_source(name, &source)
-            .and_then(|()| config.grant(name, grants))
-            .and_then(|()| config.save())
-            .map_err(PluginError::below)?;
+    let before = lock
+        .get(&locked.name)
+        .filter(|before| before.sha256 != locked.sha256)
+        .cloned();
+    if let Some(before) = before {
+        place.remember(&turn, |it| it.replaced(&locked.name, Some(before)))?;
     }
-    lock.set(Locked {
-        name: name.clone(),
-        source,
-        version: artifact.manifest.version.clone(),
-        sha256: artifact.digest,
-        grants: [plugin.grants.as_slice(), grants].concat(),
-    });
+    let mut config = place.open_config()?;
+    let was = config.text();
+    config
+        .set_source(&locked.name, &locked.source)
+        .and_then(|()| config.grant(&locked.name, grants))
+        .map_err(PluginError::below)?;
+    if config.text() != was {
+        config.save().map_err(PluginError::below)?;
+    }
+    lock.set(locked);
     lock.write(&place.lock).map_err(PluginError::below)?;
     place.tidy(&lock);
     Ok(())
