@@ -84,7 +84,10 @@ async fn a_held_event_goes_on_when_the_guard_is_disabled_removed_or_no_guard_any
     let why = "it is disabled".to_owned();
     let ends = [
         vec![],
-        vec![Err(Unready { config: disabled, why })],
+        vec![Err(Unready {
+            config: disabled,
+            why,
+        })],
         vec![Err(unready(OnError::Pass))],
     ];
     for end in ends {

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use djangobot_event::Event;
+pub(crate) use djangobot_plugins::Passed;
 use djangobot_plugins::http::Fetcher;
 use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
-pub(crate) use djangobot_plugins::Passed;
 use djangobot_plugins::{
-    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passing, PluginConfig, PluginHost, Status, Unready, Wanted, set,
+    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passing,
+    PluginConfig, PluginHost, Status, Unready, Wanted, set,
 };
 use djangobot_tests::binary;
 use serde_json::{Value, json};

@@ -33,7 +33,9 @@ impl Office {
     /// One whose guard marks what it saw, and drops what it fails on.
     async fn guarded() -> Self {
         let office = Self::new().await;
-        office.pack("guard", "1.0.0", &Guest::marks("seen", "yes")).await;
+        office
+            .pack("guard", "1.0.0", &Guest::marks("seen", "yes"))
+            .await;
         office.does(&["add", "guard.wasm"]).await;
         office.write("djangobot.toml", &office.guarding(""));
         office
@@ -116,7 +118,10 @@ impl Office {
     async fn is_guarded(&self, app: &mut App, text: &str) {
         self.say(text);
         let message = app.next("slack.message").await;
-        assert_eq!((&message["text"], &message["seen"]), (&json!(text), &json!("yes")));
+        assert_eq!(
+            (&message["text"], &message["seen"]),
+            (&json!(text), &json!("yes"))
+        );
     }
 
     fn components(&self) -> usize {
@@ -181,14 +186,24 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
     std::fs::remove_dir_all(office.path(".djangobot/plugins")).unwrap();
     std::fs::rename(office.path("guard.wasm"), office.path("away.wasm")).unwrap();
     let ended = office.start().await;
-    check_end(&ended, 1, &["the plugin guard is not loaded", "guard.wasm can't be read"]);
+    check_end(
+        &ended,
+        1,
+        &["the plugin guard is not loaded", "guard.wasm can't be read"],
+    );
     std::fs::rename(office.path("away.wasm"), office.path("guard.wasm")).unwrap();
 
     // A mistake in its own table, and in one whose name nobody can tell.
     for (config, expect) in [
         (office.guarding("onerror = 1\n"), "unknown field `onerror`"),
-        (office.guarding("").replace("name", "nmae"), "unknown field `nmae`"),
-        (office.guarding("").replace("\"drop\"", "\"dorp\""), "line 4"),
+        (
+            office.guarding("").replace("name", "nmae"),
+            "unknown field `nmae`",
+        ),
+        (
+            office.guarding("").replace("\"drop\"", "\"dorp\""),
+            "line 4",
+        ),
     ] {
         office.write("djangobot.toml", &config);
         check_end(&office.start().await, 1, &["is not loaded", expect]);
@@ -200,14 +215,19 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
             None => std::fs::remove_file(office.path("djangobot.toml")).unwrap(),
         }
         let ended = office.start().await;
-        check_end(&ended, 1, &["djangobot.lock has plugins", "missing or empty"]);
+        check_end(
+            &ended,
+            1,
+            &["djangobot.lock has plugins", "missing or empty"],
+        );
     }
     let said = office.slack.control().calls(Some("apps.connections.open"));
     assert!(said.is_empty(), "nothing was connected: {said:?}");
 }
 
 #[tokio::test]
-async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_added_meanwhile_guards() {
+async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_added_meanwhile_guards()
+{
     let office = Office::guarded().await;
     let mut bridge = office.bridge().await;
     let mut app = office.app().await;
@@ -244,7 +264,9 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
     assert_eq!(app.next("slack.message").await["seen"], Value::Null);
     spoil(&lock, "conflict");
     office.write("djangobot.toml", &office.guarding(""));
-    bridge.line("the plugin is not loaded, and its events are dropped").await;
+    bridge
+        .line("the plugin is not loaded, and its events are dropped")
+        .await;
     office.say("while nobody guards");
     bridge
         .metric_is(
@@ -254,7 +276,9 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
         .await;
     office.write("djangobot.lock", &good);
     bridge.line("the plugin is loaded").await;
-    office.is_guarded(&mut app, "and this is the next that comes").await;
+    office
+        .is_guarded(&mut app, "and this is the next that comes")
+        .await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }
 
@@ -284,7 +308,9 @@ async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_
     office.is_guarded(&mut app, "one again").await;
 
     // One that is better than it looks is taken, and the one before kept for its trial.
-    office.pack("guard", "3.0.0", &Guest::marks("seen", "yes")).await;
+    office
+        .pack("guard", "3.0.0", &Guest::marks("seen", "yes"))
+        .await;
     office.does(&["update"]).await;
     assert_eq!(office.components(), 2);
     assert!(office.text("djangobot.lock").contains("3.0.0"));
@@ -298,14 +324,18 @@ async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
     let mut bridge = office.bridge().await;
     let lock = office.text("djangobot.lock");
     // Nothing has come yet that it could be shown, so it is found out on trial.
-    office.pack("guard", "2.0.0", &Guest::new().on_event("unreachable")).await;
+    office
+        .pack("guard", "2.0.0", &Guest::new().on_event("unreachable"))
+        .await;
     office.does(&["update"]).await;
     let bad = office.text("djangobot.lock");
     assert!(bad.contains("2.0.0"), "{bad}");
     for n in 0..3 {
         office.say(&n.to_string());
     }
-    bridge.line("the plugin is rolled back to version 1.0.0").await;
+    bridge
+        .line("the plugin is rolled back to version 1.0.0")
+        .await;
     eventually("the lock says what serves", async || {
         (office.text("djangobot.lock") == lock).then_some(())
     })
@@ -319,16 +349,24 @@ async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
     let mut bridge = office.bridge().await;
     office.is_guarded(&mut app, "one again").await;
     let status = office.status().await;
-    assert_eq!((&status["state"], &status["version"]), (&json!("running"), &json!("1.0.0")));
+    assert_eq!(
+        (&status["state"], &status["version"]),
+        (&json!("running"), &json!("1.0.0"))
+    );
     let why = status["why"].as_str().unwrap();
-    assert!(why.contains("version 2.0.0 was rolled back") && why.contains("plugin update guard"), "{why}");
+    assert!(
+        why.contains("version 2.0.0 was rolled back") && why.contains("plugin update guard"),
+        "{why}"
+    );
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }
 
 #[tokio::test]
 async fn a_mistake_in_one_plugin_holds_back_that_one_alone() {
     let office = Office::guarded().await;
-    office.pack("other", "1.0.0", &Guest::marks("other", "yes")).await;
+    office
+        .pack("other", "1.0.0", &Guest::marks("other", "yes"))
+        .await;
     office.does(&["add", "other.wasm"]).await;
     let good = office.text("djangobot.toml");
     office.write("djangobot.toml", &format!("{good}limts = 3\n"));
@@ -339,7 +377,10 @@ async fn a_mistake_in_one_plugin_holds_back_that_one_alone() {
     office.write("djangobot.toml", &good);
     bridge.line("the plugin is loaded").await;
     // A mistake in the first does not keep the second from following its config.
-    let other = good.replace("source = \"file:guard.wasm\"", "sauce = \"file:guard.wasm\"");
+    let other = good.replace(
+        "source = \"file:guard.wasm\"",
+        "sauce = \"file:guard.wasm\"",
+    );
     office.write("djangobot.toml", &format!("{other}instances = 2\n"));
     bridge.line("the plugin was replaced").await;
     office.is_guarded(&mut app, "with a mistake").await;

@@ -153,10 +153,7 @@ pub(crate) async fn reload(state: &Path) -> Result<Option<Value>, ControlError> 
 }
 
 /// Has each host that runs on `state` try `proposal`, and gives the first refusal; `None` where none runs.
-pub(crate) async fn propose(
-    state: &Path,
-    proposal: &Value,
-) -> Result<Option<Value>, ControlError> {
+pub(crate) async fn propose(state: &Path, proposal: &Value) -> Result<Option<Value>, ControlError> {
     let mut answer = None;
     for state in hosts(state) {
         let ask = Question {

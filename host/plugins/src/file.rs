@@ -175,7 +175,11 @@ mod tests {
         assert!(made.unwrap().success());
         for path in [folder.path(), &socket, &pipe, Path::new("/dev/zero")] {
             let error = read(path, 4).unwrap_err().to_string();
-            assert!(error.contains("it is no file"), "{}: {error}", path.display());
+            assert!(
+                error.contains("it is no file"),
+                "{}: {error}",
+                path.display()
+            );
         }
         assert_eq!(read(&long, 5).unwrap(), b"12345");
         let error = read(&long, 4).unwrap_err().to_string();

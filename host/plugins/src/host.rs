@@ -566,7 +566,8 @@ fn keep_what_may_be_meant(configs: &[PluginConfig], before: &[Entry], entries: &
     }
     if any {
         for entry in entries.iter_mut() {
-            let is_nameless = |config: &&PluginConfig| config.name == entry.name && !config.is_named();
+            let is_nameless =
+                |config: &&PluginConfig| config.name == entry.name && !config.is_named();
             if configs.iter().any(|config| is_nameless(&config)) {
                 entry.vacancy = None;
             }

@@ -92,9 +92,7 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<Vec<u8>, Stri
     }
     let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
     let bytes = match source.resolved(places.home) {
-        Source::File(path) => {
-            read_file(&path).map_err(|error| format!("its file {error}"))?
-        }
+        Source::File(path) => read_file(&path).map_err(|error| format!("its file {error}"))?,
         Source::Https(url) => Downloader::new()
             .map_err(|error| error.to_string())?
             .get(&url, Some(locked.sha256), &mut |_, _| {})

@@ -208,17 +208,33 @@ mod tests {
         };
         let (instead, why) = of(&read(), "two", &config).unwrap();
         assert_eq!(instead, Some(Digest::of(b"one")));
-        assert!(why.contains("version 2.0.0 was rolled back: it failed on 3"), "{why}");
+        assert!(
+            why.contains("version 2.0.0 was rolled back: it failed on 3"),
+            "{why}"
+        );
         // What serves instead says why too, once the lock pins it.
         assert_eq!(of(&read(), "one", &config).unwrap().0, None);
         assert_eq!(of(&read(), "three", &config), None);
-        let other = PluginConfig { instances: Some(2), ..config.clone() };
-        assert_eq!(of(&read(), "two", &other), None, "another config is another try");
+        let other = PluginConfig {
+            instances: Some(2),
+            ..config.clone()
+        };
+        assert_eq!(
+            of(&read(), "two", &other),
+            None,
+            "another config is another try"
+        );
         assert_eq!(read().digests(), BTreeSet::from([Digest::of(b"one")]));
-        Versions::change(&components, &turn, |it| it.replaced("guard", Some(locked("one")))).unwrap();
+        Versions::change(&components, &turn, |it| {
+            it.replaced("guard", Some(locked("one")))
+        })
+        .unwrap();
         assert_eq!(of(&read(), "two", &config), None);
         assert_eq!(read().digests(), BTreeSet::from([Digest::of(b"one")]));
-        Versions::change(&components, &turn, |it| it.settled("guard", Digest::of(b"two"))).unwrap();
+        Versions::change(&components, &turn, |it| {
+            it.settled("guard", Digest::of(b"two"))
+        })
+        .unwrap();
         assert_eq!(read(), Versions::default());
     }
 

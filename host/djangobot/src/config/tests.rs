@@ -188,7 +188,11 @@ fn a_mistake_in_one_plugin_holds_back_that_one_and_is_named_with_its_line() {
         assert_eq!(plugins[0], PluginConfig::new("a", "file:a"));
         let (wrong, mistake) = (&plugins[1], plugins[1].mistake.clone().unwrap());
         assert!(mistake.contains(expect), "{mistake} / {expect}");
-        assert_eq!((&*wrong.name, wrong.on_error), (name, on_error), "{mistake}");
+        assert_eq!(
+            (&*wrong.name, wrong.on_error),
+            (name, on_error),
+            "{mistake}"
+        );
     };
     let named = |name: &str| format!("[[plugin]]\nname = \"{name}\"\nsource = \"file:b\"\n");
     let guard = |name: &str| named(name) + "on-error = \"drop\"\n";
@@ -251,7 +255,10 @@ fn a_mistake_in_one_plugin_holds_back_that_one_and_is_named_with_its_line() {
         );
     }
     let (message, _) = refused("[plugin]\nname = \"a\"\n");
-    assert!(message.contains("line 1: plugins are written as [[plugin]]"), "{message}");
+    assert!(
+        message.contains("line 1: plugins are written as [[plugin]]"),
+        "{message}"
+    );
 }
 
 /// The config file that README has as its reference.
