@@ -462,7 +462,8 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
         &desk.text("djangobot.lock"),
         &["version = \"1.3.0\"", "grants = [\"store\", \"slack\"]"],
     );
-    assert_eq!(desk.kept(), 1);
+    // The one before, too, until the new one has served for a while.
+    assert_eq!(desk.kept(), 2);
 
     // What asks for less keeps what it was given, and that is said.
     desk.pack("sample.wasm", module("third"), MANIFEST).await;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::component::MAX_SIZE;
 use crate::digest::Digest;
-use crate::private;
+use crate::{file, private};
 
 /// The folder. Cheap to make; its files are made with the first component.
 #[derive(Clone, Debug)]

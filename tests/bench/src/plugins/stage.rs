@@ -8,7 +8,7 @@ use djangobot_plugins::http::Fetcher;
 use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::{
-    Artifact, Compiler, Components, Engine, OnError, Parts, PluginConfig, PluginHost, recipe, set,
+    Artifact, Compiler, Components, Engine, Parts, PluginConfig, PluginHost, recipe, set,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -105,14 +105,8 @@ fn config(name: &str, mode: Mode) -> PluginConfig {
         Mode::Trap => "trap",
     };
     PluginConfig {
-        name: name.into(),
-        source: "file:bench.wasm".into(),
-        enabled: true,
-        on_error: OnError::Pass,
-        grants: Vec::new(),
-        instances: None,
-        limits: Default::default(),
         config: json!({ "mode": mode }),
+        ..PluginConfig::new(name, "file:bench.wasm")
     }
 }
 
