@@ -150,8 +150,7 @@ fn look_at_state(settings: &mut Settings, findings: &mut Findings) {
 async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "plugins";
     let components = Components::of(&settings.plugin_host.kept);
-    let wanted =
-        plugins::resolve_now(settings.config_file(), &components, &settings.plugins).await;
+    let wanted = plugins::resolve_now(settings.config_file(), &components, &settings.plugins).await;
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return findings.error(CHECK, error.to_string(), None),

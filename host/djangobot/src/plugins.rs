@@ -241,7 +241,10 @@ impl Plugins {
             Ruling::Settled(name, digest) => self.settle(name, *digest),
         };
         if let Err(error) = written {
-            tracing::error!(plugin = name, "the end of the plugin's trial is not written down: {error}");
+            tracing::error!(
+                plugin = name,
+                "the end of the plugin's trial is not written down: {error}"
+            );
         }
     }
 
@@ -274,7 +277,9 @@ impl Plugins {
 
     fn settle(&self, name: &str, digest: Digest) -> Result<(), ComponentsError> {
         let turn = self.components.turn()?;
-        Versions::change(&self.components, &turn, |versions| versions.settled(name, digest))?;
+        Versions::change(&self.components, &turn, |versions| {
+            versions.settled(name, digest)
+        })?;
         // Those under construction are in no lock.
         if self.dev.is_none()
             && let Ok(lock) = Lock::read(&Lock::beside(&self.config))
@@ -299,7 +304,8 @@ impl Plugins {
         config.grants.clone_from(&locked.grants);
         let config = config.clone();
         let digest = locked.sha256;
-        let mut lock = Lock::read(&Lock::beside(&self.config)).map_err(|error| error.to_string())?;
+        let mut lock =
+            Lock::read(&Lock::beside(&self.config)).map_err(|error| error.to_string())?;
         let mut versions = Versions::read(&self.components);
         // The operator's word ends an earlier verdict.
         versions.replaced(&locked.name, lock.get(&locked.name).cloned());

@@ -10,6 +10,10 @@ use crate::grant::Capability;
 
 /// The key of the `[[plugin]]` tables.
 const KEY: &str = "plugin";
+/// The longest file that is edited, in bytes.
+const LONGEST: usize = 4 << 20;
+/// What a file says that has nothing to say.
+const EMPTY: &str = "# djangobot has no settings here.\n";
 
 /// The config file, open for edits that [`ConfigFile::save`] makes.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ impl ConfigFile {
     /// # Errors
     /// A [`ConfigFileError`] that names the line.
     pub fn open(path: &Path) -> Result<Self, ConfigFileError> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match file::read_text(path, LONGEST) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(reason) => {
@@ -113,7 +117,12 @@ impl ConfigFile {
     /// # Errors
     /// It can't be written.
     pub fn save(&self) -> Result<(), ConfigFileError> {
-        file::replace(&self.path, self.text().as_bytes()).map_err(|reason| ConfigFileError::Disk {
+        let mut text = self.text();
+        // A host that runs takes an empty file for one that is about to be written.
+        if text.trim().is_empty() {
+            text = EMPTY.into();
+        }
+        file::replace(&self.path, text.as_bytes()).map_err(|reason| ConfigFileError::Disk {
             what: "written",
             path: self.path.clone(),
             reason,
