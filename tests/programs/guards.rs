@@ -270,7 +270,7 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
     office.say("while nobody guards");
     bridge
         .metric_is(
-            "djangobot_plugin_drops_total{plugin=\"guard\",direction=\"inbound\"}",
+            "djangobot_plugin_dropped_total{plugin=\"guard\",direction=\"inbound\"}",
             1.0,
         )
         .await;
