@@ -18,3 +18,4 @@ mod policy;
 mod reload;
 mod stage;
 mod wasi;
+mod words;

@@ -490,3 +490,35 @@ async fn logs_are_json_where_there_is_no_terminal_and_debug_follows_an_event_by_
     let mut human = Djangobot::start(human);
     assert!(serde_json::from_str::<Value>(&human.line("connected to Slack").await).is_err());
 }
+
+#[tokio::test]
+async fn a_token_on_the_command_line_is_warned_of_and_one_in_the_environment_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |arguments: &[&str], variable: Option<&str>, expect: bool| {
+        let all = [
+            &[
+                "check",
+                "embedded://",
+                "--slack-api-url",
+                "http://127.0.0.1:9/api/",
+            ],
+            arguments,
+        ]
+        .concat();
+        let mut command = djangobot(folder.path(), &all);
+        if let Some(token) = variable {
+            command.env("DJANGOBOT_TOKEN", token);
+        }
+        let ended = Djangobot::run(command).await;
+        assert_eq!(
+            ended.stdout.contains("--token stands on the command line"),
+            expect,
+            "{ended:?}"
+        );
+        assert!(!format!("{ended:?}").contains("xoxb-1-hush"), "{ended:?}");
+    };
+    check(&["--token", "xoxb-1-hush"], None, true).await;
+    check(&["-t", "xoxb-1-hush"], Some("xoxb-1-hush"), true).await;
+    check(&["--token=xoxb-1-hush"], None, true).await;
+    check(&[], Some("xoxb-1-hush"), false).await;
+}

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use djangobot_channels::{ChannelLayer, ChannelName, probe};
+use djangobot_event::CleanText;
 use djangobot_plugins::{Components, LoadError, Unready, Wanted};
 use serde::Serialize;
 
@@ -83,7 +84,11 @@ impl Findings {
 }
 
 /// Looks at all there is to look at; fails where something would keep the bridge from its work.
-pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Failure> {
+pub(crate) async fn check(
+    args: CheckArgs,
+    open_secrets: &[&str],
+    terminal: Terminal,
+) -> Result<(), Failure> {
     let run = &args.run;
     let mut settings =
         Settings::read(&run.target, &run.slack, &run.host).map_err(Failure::usage)?;
@@ -103,6 +108,11 @@ pub(crate) async fn check(args: CheckArgs, terminal: Terminal) -> Result<(), Fai
                 crate::config::CONFIG_FILE
             ),
         ),
+    }
+    for option in open_secrets {
+        let wrong = crate::run::seen_by_all(option);
+        let (detail, cure) = wrong.split_once(": ").unwrap_or((&wrong, ""));
+        findings.warning("command line", detail, cure);
     }
     look_at_state(&mut settings, &mut findings);
     look_at_plugins(&settings, &mut findings).await;
@@ -285,9 +295,12 @@ fn show(findings: &[Finding], as_json: bool) -> Result<(), Failure> {
         findings.iter().map(line).collect()
     };
     std::io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(CleanText::json(&text).as_bytes())
         .map_err(Failure::plain)
 }
+
+/// The longest detail that is shown, in bytes.
+const MAX_DETAIL: usize = 2_000;
 
 fn line(finding: &Finding) -> String {
     let word = match finding.status {
@@ -295,9 +308,11 @@ fn line(finding: &Finding) -> String {
         Status::Warning => "WARNING",
         Status::Error => "ERROR  ",
     };
-    let mut line = format!("{word}  {}: {}\n", finding.check, finding.detail);
+    // Names and words of Slack's, of servers and of plugins stand in it.
+    let detail = CleanText::within(&finding.detail, MAX_DETAIL);
+    let mut line = format!("{word}  {}: {detail}\n", finding.check);
     if let Some(cure) = &finding.cure {
-        let cure = cure.replace('\n', "\n               ");
+        let cure = CleanText::lines(cure).replace('\n', "\n               ");
         line.push_str(&format!("         cure: {cure}\n"));
     }
     line

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
@@ -33,6 +34,9 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// The options with secrets that stand on the command line itself.
+    #[arg(skip)]
+    pub(crate) open_secrets: Vec<&'static str>,
 }
 
 impl Cli {
@@ -42,7 +46,11 @@ impl Cli {
         let mut command = without_empty_variables(Self::command());
         let read = command
             .try_get_matches_from_mut(&arguments)
-            .and_then(|matches| Self::from_arg_matches(&matches));
+            .and_then(|matches| {
+                let mut cli = Self::from_arg_matches(&matches)?;
+                cli.open_secrets = open_secrets(&matches);
+                Ok(cli)
+            });
         let word = match &read {
             Ok(cli) if cli.command.is_some() => None,
             Ok(cli) => cli.run.target.target.first().map(String::as_str),
@@ -57,6 +65,23 @@ impl Cli {
         }
         read.unwrap_or_else(|error| error.format(&mut command).exit())
     }
+}
+
+/// The options that put a secret where every user of the machine can see it.
+fn open_secrets(matches: &clap::ArgMatches) -> Vec<&'static str> {
+    let matches = match matches.subcommand() {
+        Some(("run" | "check", inner)) => inner,
+        Some(_) => return Vec::new(),
+        None => matches,
+    };
+    const OPTIONS: [(&str, &str); 3] = [
+        ("token", "--token"),
+        ("app_token", "--app-token"),
+        ("signing_secret", "--signing-secret"),
+    ];
+    let is_open = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let open = OPTIONS.into_iter().filter(|(id, _)| is_open(id));
+    open.map(|(_, option)| option).collect()
 }
 
 /// The command that was meant, where the first word looks like no TARGET: a lone word near to a command's name.
@@ -166,6 +191,9 @@ pub(crate) struct DevArgs {
     /// it asks for is granted. May be given several times.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) plugin: Vec<String>,
+    /// Install what building the plugins needs and this machine lacks, without being asked.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// What `check` takes.

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use djangobot_channels::ChannelName;
-use djangobot_event::Event;
+use djangobot_event::{CleanText, Event};
 use miette::Diagnostic;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -12,12 +12,15 @@ use thiserror::Error;
 use crate::cli::{DeadLettersCommand, HostArgs, LettersArgs, LogFormat, SlackArgs, TargetArgs};
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::masking;
 use crate::state::{DeadLetter, State};
 use crate::target::{self, OpenLayer};
 use crate::telemetry::Terminal;
 
 /// How much of a message's text a line shows, in characters.
 const TEXT: usize = 40;
+/// The longest line of the list, in bytes.
+const LINE: usize = 2_000;
 /// How much of the place that it was meant for.
 const PLACE: usize = 30;
 
@@ -128,7 +131,7 @@ fn line(letter: &DeadLetter) -> String {
         ),
     };
     let mut what = match text("text").filter(|text| !text.is_empty()) {
-        Some(text) => format!("{method} {:?}", shortened(text, TEXT)),
+        Some(text) => format!("{method} \"{}\"", shortened(text, TEXT)),
         None if message.get("undecodable").is_none() => method.to_owned(),
         None => "undecodable message".to_owned(),
     };
@@ -137,8 +140,8 @@ fn line(letter: &DeadLetter) -> String {
         "{:>6}  {}  {:<16} {}\n",
         letter.id,
         time(letter.at),
-        one_line(&shortened(place, PLACE)),
-        one_line(&what)
+        shortened(place, PLACE),
+        CleanText::within(&what, LINE)
     )
 }
 
@@ -165,19 +168,12 @@ fn time(at: f64) -> String {
 }
 
 fn shortened(text: &str, limit: usize) -> String {
+    // A character has four bytes at most.
+    let text = CleanText::within(text, 4 * limit + 8);
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+        None => text.into(),
     }
-}
-
-/// What a message holds must neither break a line nor command a terminal.
-fn one_line(text: &str) -> String {
-    let visible = |it: char| match it.is_control() {
-        true => ' ',
-        false => it,
-    };
-    text.chars().map(visible).collect()
 }
 
 fn show(letter: &DeadLetter) -> Result<(), Failure> {
@@ -223,11 +219,17 @@ async fn retry_all(state: &State, settings: &Settings, ids: &[i64]) -> Result<()
 }
 
 async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterError> {
-    let unreadable = |reason: String| LetterError::NotTaken { id, reason };
+    let unreadable = |reason: String| LetterError::NotTaken {
+        id,
+        reason: CleanText::new(&reason).into(),
+    };
     let found = state.dead_letter(id);
     let found = found.map_err(|error| unreadable(error.to_string()))?;
     let letter = found.ok_or(LetterError::Missing(id))?;
-    let unsendable = |reason: String| LetterError::Unsendable { id, reason };
+    let unsendable = |reason: String| LetterError::Unsendable {
+        id,
+        reason: CleanText::new(&reason).into(),
+    };
     let channel =
         ChannelName::new(&letter.channel).map_err(|error| unsendable(error.to_string()))?;
     let member = match letter.serializer {
@@ -251,7 +253,7 @@ async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterErr
     // Forgotten before anything else is waited for: an interruption then does not send it twice.
     taken
         .and_then(|()| state.unbury(id).map_err(|error| error.to_string()))
-        .map_err(|reason| LetterError::NotTaken { id, reason })?;
+        .map_err(unreadable)?;
     let told = print(&format!("Dead letter {id} is on {channel} again.\n"));
     if told.is_err() {
         tracing::debug!("nobody reads what is printed");
@@ -288,6 +290,8 @@ fn in_json(letter: &DeadLetter) -> serde_json::Value {
             .collect();
         json!({ "undecodable": hex })
     });
+    let mut message = message;
+    masking::mask_tokens(&mut message);
     json!({
         "id": letter.id, "at": letter.at, "channel": letter.channel,
         "for": if letter.serializer.is_some() { "channel layer" } else { "Slack" }, "error": letter.error,
@@ -295,9 +299,10 @@ fn in_json(letter: &DeadLetter) -> serde_json::Value {
     })
 }
 
+/// What a message holds must not command a terminal.
 fn print(text: &str) -> Result<(), Failure> {
     std::io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(CleanText::json(text).as_bytes())
         .map_err(Failure::plain)
 }
 
@@ -319,11 +324,11 @@ mod tests {
         let line = |message: &[u8]| line(&letter(message));
         assert_eq!(
             line(br#"{"text": "hi\nthere", "channel": "ops"}"#),
-            "     7  2026-09-21 14:13:20Z  ops              chat.postMessage \"hi\\nthere\": channel_not_found (There is no channel #ops. Ask)\n"
+            "     7  2026-09-21 14:13:20Z  ops              chat.postMessage \"hi\\nthere\": channel_not_found (There is no channel #ops.\\nAsk)\n"
         );
         let pins = line(br#"{"method": "pins.add", "channel": "C1\u001b[2J"}"#);
         assert!(
-            pins.contains("C1 [2J") && pins.contains("pins.add: channel_not_found"),
+            pins.contains("  C1  ") && pins.contains("pins.add: channel_not_found"),
             "{pins}"
         );
         let odd = line(b"\xc1");

@@ -5,7 +5,8 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use djangobot_channels::{BindError, ChannelLayer, ChannelName};
-use djangobot_event::Event;
+use djangobot_event::{CleanText, Event};
+use djangobot_plugins::recipe::{self, Installs};
 use djangobot_plugins::source::Source;
 use local_slack::{LocalSlack, Options, StartError};
 use miette::Diagnostic;
@@ -23,7 +24,7 @@ use crate::masking;
 use crate::state::folder;
 use crate::target::TargetError;
 use crate::telemetry::Terminal;
-use crate::{run, target};
+use crate::{plugin, run, target};
 
 /// What can be typed beside what the local Slack takes.
 const HELP: &str = "\
@@ -52,7 +53,7 @@ pub(crate) async fn dev(
         .map_err(Failure::usage)?;
     settings.open_state().map_err(Failure::failed)?;
     settings.state_dir = folder::open(&settings.state_dir.join("dev")).map_err(Failure::failed)?;
-    let plugins = plugins_of(&args.plugin, &settings)?;
+    let plugins = plugins_of(&args, &settings).await?;
 
     let options = Options {
         listen: args.slack_listen.0,
@@ -138,14 +139,28 @@ enum AddressError {
 }
 
 /// The plugins under construction that were named.
-fn plugins_of(words: &[String], settings: &Settings) -> Result<Option<DevPlugins>, Failure> {
+async fn plugins_of(args: &DevArgs, settings: &Settings) -> Result<Option<DevPlugins>, Failure> {
     let here = std::env::current_dir().map_err(Failure::plain)?;
-    let sources = words.iter().map(|word| match Source::given(word, &here) {
-        Ok((source, _)) => Ok(source),
-        Err(error) => Err(Failure::plain_usage(error)),
-    });
+    let sources = args
+        .plugin
+        .iter()
+        .map(|word| match Source::given(word, &here) {
+            Ok((source, _)) => Ok(source),
+            Err(error) => Err(Failure::plain_usage(error)),
+        });
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
-    Ok((!sources.is_empty()).then(|| DevPlugins::new(sources, settings.plugins.clone())))
+    let mut installs = Installs::Refused;
+    for source in &sources {
+        // One answer is for all: they need the same.
+        if let (Source::Folder(folder), Installs::Refused) = (source, installs)
+            && let Some(what) = recipe::lacks(folder).await
+        {
+            plugin::agree_to_install(&what, args.yes).await?;
+            installs = Installs::Allowed;
+        }
+    }
+    let configs = settings.plugins.clone();
+    Ok((!sources.is_empty()).then(|| DevPlugins::new(sources, configs, installs)))
 }
 
 fn greet(slack: &LocalSlack, settings: &LayerSettings, open: &target::OpenLayer) {
@@ -288,7 +303,6 @@ impl Screen {
     fn show(&self, color: Color, heading: &str, message: &Event) {
         let mut json = Vec::new();
         message.write_json(&mut json);
-        // Escapes of a terminal are control characters, which JSON text spells out, so nothing here can steer the terminal.
         let text = serde_json::from_slice::<serde_json::Value>(&json)
             .and_then(|mut value| {
                 masking::mask_tokens(&mut value);
@@ -296,7 +310,9 @@ impl Screen {
                 serde_json::to_string_pretty(&value)
             })
             .unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
-        print(&format!("{}\n{text}\n", self.paint(color, heading)));
+        // All that could steer the terminal is spelled out.
+        let (heading, text) = (CleanText::new(heading), CleanText::json(&text));
+        print(&format!("{}\n{text}\n", self.paint(color, &heading)));
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::PoisonError;
 
 use djangobot_plugins::component::Artifact;
 use djangobot_plugins::components::Components;
+use djangobot_plugins::recipe::{self, Installs};
 use djangobot_plugins::source::Source;
-use djangobot_plugins::{PluginConfig, Unready, Wanted, recipe, set};
+use djangobot_plugins::{PluginConfig, Unready, Wanted, set};
 
 /// Files in a plugin's folder that are watched, at most.
 const MAX_FILES: usize = 1_000;
@@ -20,6 +21,8 @@ pub(crate) struct DevPlugins {
     sources: Vec<DevSource>,
     /// What the config file says of plugins of the same names.
     configs: Vec<PluginConfig>,
+    /// Whether what their builds need may be installed.
+    installs: Installs,
 }
 
 struct DevSource {
@@ -29,7 +32,11 @@ struct DevSource {
 }
 
 impl DevPlugins {
-    pub(crate) fn new(sources: Vec<Source>, configs: Vec<PluginConfig>) -> Self {
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        configs: Vec<PluginConfig>,
+        installs: Installs,
+    ) -> Self {
         let sources = sources.into_iter().map(|source| DevSource {
             name: Mutex::new(name_of(&source)),
             source,
@@ -37,6 +44,7 @@ impl DevPlugins {
         Self {
             sources: sources.collect(),
             configs,
+            installs,
         }
     }
 
@@ -66,7 +74,7 @@ impl DevPlugins {
                     path.display()
                 );
                 let told = |line: &str| tracing::debug!(folder = %path.display(), "{line}");
-                recipe::build(path, &told)
+                recipe::build(path, self.installs, &told)
                     .await
                     .map_err(|error| error.to_string())?
             }

@@ -81,10 +81,13 @@ pub fn main() -> ExitCode {
 }
 
 async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
+    let open_secrets = cli.open_secrets;
     match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => run::run(args, terminal, cancel).await,
+        Command::Run(args) => run::run(args, &open_secrets, terminal, cancel).await,
         Command::Dev(args) => dev::dev(args, terminal, cancel).await,
-        Command::Check(args) => unless_stopped(&cancel, check::check(args, terminal)).await,
+        Command::Check(args) => {
+            unless_stopped(&cancel, check::check(args, &open_secrets, terminal)).await
+        }
         Command::DeadLetters(args) => {
             unless_stopped(&cancel, dead_letters::dead_letters(args, terminal)).await
         }

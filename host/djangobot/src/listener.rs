@@ -14,6 +14,7 @@ use axum::middleware::map_request;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use djangobot_channels::LayerError;
+use djangobot_event::CleanText;
 use miette::Diagnostic;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -203,10 +204,12 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
     };
     let mut page = format!("slack: {}\nlayer: {}\n", word(slack), word(layer));
     if let Some(other) = other_host {
+        let other = CleanText::new(&other);
         page.push_str(&format!("standing by: the host {other} serves this app\n"));
     }
     // One that is away is down and no more; one that refuses says why.
     if let Some(refused) = failure.filter(|error| error.refusal().is_some()) {
+        let refused = CleanText::new(&refused.to_string());
         page.push_str(&format!("{refused}\n"));
     }
     (status, page)

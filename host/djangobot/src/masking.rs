@@ -8,6 +8,10 @@ use serde_json::Value;
 const MASK: &str = "(a token)";
 /// How the tokens of Slack begin: `xoxb-`, `xoxe.xoxp-`, `xapp-`, and `xwfp-` for those that come with an event.
 const PREFIXES: &[&str] = &["xox", "xapp-", "xwfp-"];
+/// What a key is called, or ends with, whose value is a secret.
+const SECRET_KEYS: &[&str] = &["token", "secret", "password", "authorization"];
+/// Fewer signs than that make no token, where it stands within a text.
+const SHORTEST: usize = 12;
 /// Characters of a file's content that are shown.
 const LONGEST_CONTENT: usize = 200;
 
@@ -30,16 +34,24 @@ pub(crate) fn mask_tokens(value: &mut Value) -> bool {
             *value = MASK.into();
             true
         }
+        Value::String(text) => {
+            let masked = match in_text(text) {
+                Cow::Owned(masked) => Some(masked),
+                Cow::Borrowed(_) => None,
+            };
+            let is_masked = masked.is_some();
+            if let Some(masked) = masked {
+                *text = masked;
+            }
+            is_masked
+        }
         Value::Array(items) => {
             let masked = items.iter_mut().map(mask_tokens);
             masked.fold(false, |any, one| any | one)
         }
         Value::Object(fields) => {
             let masked = fields.iter_mut().map(|(key, value)| match value {
-                Value::String(text) if is_named_token(key) && !text.is_empty() => {
-                    *value = MASK.into();
-                    true
-                }
+                secret if is_secret(key) => mask_secret(secret),
                 other => mask_tokens(other),
             });
             masked.fold(false, |any, one| any | one)
@@ -48,8 +60,56 @@ pub(crate) fn mask_tokens(value: &mut Value) -> bool {
     }
 }
 
-fn is_named_token(key: &str) -> bool {
-    key == "token" || key.ends_with("_token")
+/// Masks what stands under a key that says that it is a secret. An object there keeps its form, since somebody reads it.
+fn mask_secret(value: &mut Value) -> bool {
+    match value {
+        // Nothing, and a yes or no, are no secrets.
+        Value::Null | Value::Bool(_) => false,
+        Value::String(text) if text.is_empty() => false,
+        Value::String(_) | Value::Number(_) => {
+            *value = MASK.into();
+            true
+        }
+        Value::Array(items) => {
+            let masked = items.iter_mut().map(mask_secret);
+            masked.fold(false, |any, one| any | one)
+        }
+        object @ Value::Object(_) => mask_tokens(object),
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_KEYS.iter().any(|secret| {
+        key.strip_suffix(secret)
+            .is_some_and(|before| before.is_empty() || before.ends_with(['_', '-']))
+    })
+}
+
+/// A text without the tokens of Slack that stand in it among other words.
+pub(crate) fn in_text(text: &str) -> Cow<'_, str> {
+    let mut masked = String::new();
+    let mut kept = 0;
+    let words = text.split(|c: char| !(c.is_ascii() && is_of_token(c as u8)));
+    for word in words {
+        let is_token = word.len() >= SHORTEST
+            && is_token(word)
+            && word.bytes().any(|byte| byte.is_ascii_digit());
+        if is_token {
+            // The word is a part of the text, so that this is where it begins.
+            let start = word.as_ptr() as usize - text.as_ptr() as usize;
+            masked.push_str(&text[kept..start]);
+            masked.push_str(MASK);
+            kept = start + word.len();
+        }
+    }
+    match kept {
+        0 => Cow::Borrowed(text),
+        kept => {
+            masked.push_str(&text[kept..]);
+            Cow::Owned(masked)
+        }
+    }
 }
 
 fn is_token(text: &str) -> bool {
@@ -125,7 +185,11 @@ mod tests {
             json!({"token": "hush", "event": {"bot_access_token": "xwfp-1-a", "n": 1}, "list": ["xoxb-1-2-abc"]}),
             json!({"token": MASK, "event": {"bot_access_token": MASK, "n": 1}, "list": [MASK]}),
         );
-        let harmless = json!({"text": "xoxb- is how tokens begin", "token": null, "x": "xoxo"});
+        check(
+            json!({"text": "use xoxb-12-abcdefgh, or Bearer xapp-1-A2-3456789.", "client_secret": "s", "Authorization": ["b"], "token": {"a": 1}}),
+            json!({"text": "use (a token), or Bearer (a token)", "client_secret": MASK, "Authorization": [MASK], "token": {"a": 1}}),
+        );
+        let harmless = json!({"text": "xoxb- is how tokens begin, or xoxb-..., not xoxo-xoxo-xoxo", "token": null, "x": "xoxo", "is_token": true, "next_cursor": "abc"});
         check(harmless.clone(), harmless.clone());
         let text = harmless.to_string();
         assert!(matches!(without_tokens(text.as_bytes()), Cow::Borrowed(_)));

@@ -33,3 +33,8 @@ pub(crate) async fn plugin(command: PluginCommand, terminal: Terminal) -> Result
         PluginCommand::Test(args) => test::test(args, &terminal).await,
     }
 }
+
+/// Asks whether `what`, which building a plugin needs, may be installed; `yes` is the command line's word.
+pub(crate) async fn agree_to_install(what: &str, yes: bool) -> Result<(), Failure> {
+    Ok(consent::to_install(what, yes).await?)
+}

@@ -30,6 +30,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Runs until stopped.
 pub(crate) async fn run(
     args: RunArgs,
+    open_secrets: &[&str],
     terminal: Terminal,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
@@ -38,6 +39,9 @@ pub(crate) async fn run(
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
+    for option in open_secrets {
+        tracing::warn!("{}", seen_by_all(option));
+    }
     if let Some(target) = &settings.layer.target {
         target::look_at_form(target).map_err(Failure::from)?;
     }
@@ -62,6 +66,17 @@ pub(crate) async fn run(
         ..Beside::default()
     };
     bridge(settings, open, terminal, beside, cancel).await
+}
+
+/// What is wrong with a secret on the command line.
+pub(crate) fn seen_by_all(option: &str) -> String {
+    let variable = option
+        .trim_start_matches('-')
+        .replace('-', "_")
+        .to_uppercase();
+    format!(
+        "{option} stands on the command line, which every user of this machine can read (ps) and which shells keep in their history: put it into the environment, as DJANGOBOT_{variable}, or into a file, which {option}-file names"
+    )
 }
 
 /// The client for `settings`'s token.

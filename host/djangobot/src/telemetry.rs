@@ -1,6 +1,8 @@
 //! Logs: what is written to stderr, and how it shares the terminal with progress bars.
 
+mod line;
 mod pace;
+mod plugin_levels;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -10,19 +12,25 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use miette::{Diagnostic, Report};
 use thiserror::Error;
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::cli::LogFormat;
+use crate::masking;
 use pace::Pace;
+use plugin_levels::PluginLevels;
+
+/// The most lines of a report.
+const MAX_REPORT: usize = 500;
 
 /// The filter of the logs is none.
 #[derive(Debug, Error, Diagnostic)]
 #[error("{filter:?} is no log filter: {reason}")]
 #[diagnostic(help(
-    "use a level (error, warn, info, debug, trace) or, say, info,djangobot_slack=debug"
+    "use a level (error, warn, info, debug, trace) or, say, info,djangobot_slack=debug; a plugin goes by its name"
 ))]
 pub(crate) struct FilterError {
     filter: String,
@@ -58,6 +66,8 @@ impl Terminal {
             ),
             Err(_) => filter.to_owned(),
         };
+        let levels = PluginLevels::of(filter);
+        let directives = format!("{directives},{}", levels.directive());
         let filter = EnvFilter::try_new(directives).map_err(|reason| FilterError {
             filter: filter.to_owned(),
             reason,
@@ -70,13 +80,15 @@ impl Terminal {
                     .with_target(false)
                     .with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none());
                 registry
-                    .with(layer.compact().with_filter(self.pace.clone()))
+                    .with(layer.compact().with_filter(self.pace.clone().and(levels)))
                     .init();
             }
             LogFormat::Json => {
-                let layer = layer.json().flatten_event(true);
-                registry.with(layer.with_filter(self.pace.clone())).init();
                 self.json.store(true, Ordering::Relaxed);
+                let layer = layer.json().flatten_event(true);
+                registry
+                    .with(layer.with_filter(self.pace.clone().and(levels)))
+                    .init();
             }
         }
         Ok(())
@@ -99,8 +111,12 @@ impl Terminal {
             let help = report.help().map(|help| help.to_string());
             tracing::error!(help, "{report}");
         } else {
+            // Its sentences may quote what came from outside; the lines and colours are its own.
+            let text = format!("{report:?}");
+            let text = masking::in_text(&text);
+            let lines: String = text.lines().take(MAX_REPORT).map(line::human).collect();
             self.bars.suspend(|| {
-                let _ = writeln!(io::stderr(), "{report:?}");
+                let _ = io::stderr().write_all(lines.as_bytes());
             });
         }
     }
@@ -149,11 +165,20 @@ impl Terminal {
 /// Writes one log line between the bars, so that neither tears the other.
 pub(crate) struct Line {
     bars: MultiProgress,
+    json: bool,
 }
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bars.suspend(|| io::stderr().lock().write_all(bytes))?;
+        // It comes whole: whatever words from outside stand in it, they make no second line and show no token.
+        let text = String::from_utf8_lossy(bytes);
+        let text = masking::in_text(&text);
+        let line = match self.json {
+            true => line::json(&text),
+            false => line::human(&text).into(),
+        };
+        self.bars
+            .suspend(|| io::stderr().lock().write_all(line.as_bytes()))?;
         Ok(bytes.len())
     }
 
@@ -168,6 +193,7 @@ impl<'a> MakeWriter<'a> for Terminal {
     fn make_writer(&'a self) -> Line {
         Line {
             bars: self.bars.clone(),
+            json: self.json.load(Ordering::Relaxed),
         }
     }
 }

@@ -41,6 +41,7 @@
 //! | size | to `u32::MAX` bytes |
 
 mod budget;
+mod clean_text;
 mod document;
 mod event;
 mod json_writer;
@@ -56,6 +57,7 @@ mod tape;
 mod value;
 
 pub use budget::{Budget, OverBudget};
+pub use clean_text::CleanText;
 pub use event::{Event, Notes};
 pub use msgpack_reader::{BYTES_KEY, MsgpackError};
 pub use number::MAX_INTEGER_DIGITS;

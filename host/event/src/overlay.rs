@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::budget::{Budget, OverBudget};
+use crate::clean_text::CleanText;
 use crate::document::{Document, Found};
 use crate::parser::{MAX_DEPTH, ParseError};
 use crate::pointer;
@@ -63,8 +64,8 @@ pub enum EditError {
         "{pointer:?} is no JSON pointer: it begins with `/`, and `~` is written `~0`, `/` in a key `~1`"
     )]
     BadPointer {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
     },
     /// The whole event can be neither replaced nor removed.
     #[error("an edit needs the pointer of a member or element, not that of the whole event")]
@@ -72,48 +73,48 @@ pub enum EditError {
     /// What should hold the value is not there.
     #[error("{pointer}: there is no {token:?} to look into; set its parents first")]
     NoParent {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
         /// The first part of it that names nothing.
-        token: String,
+        token: CleanText,
     },
     /// What should hold the value is neither an object nor an array.
     #[error("{pointer}: {token:?} is neither an object nor an array, and can't hold it")]
     NotAContainer {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
         /// The part of it that names that.
-        token: String,
+        token: CleanText,
     },
     /// Not an index of the array, nor `-` or its length, which append.
     #[error("{pointer}: {token:?} is no index of an array of {length}; `-` appends")]
     NoElement {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
         /// Its last part.
-        token: String,
+        token: CleanText,
         /// How many elements the array has.
         length: u32,
     },
     /// There is nothing to remove.
     #[error("{pointer}: there is nothing to remove")]
     NotFound {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
     },
     /// JSON has no infinities and no NaN.
     #[error("{pointer}: {value} is no JSON number")]
     NotFinite {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
         /// `inf`, `-inf` or `NaN`.
-        value: String,
+        value: CleanText,
     },
     /// A [`NewValue::Json`] that is not JSON, or nested too deep for the place where it should go.
     #[error("{pointer}: the new value is not JSON: {source}")]
     NotJson {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
         /// Where in the new value.
         source: ParseError,
     },
@@ -125,8 +126,8 @@ pub enum EditError {
     /// A [`NewValue::Text`] of over `u32::MAX` bytes.
     #[error("{pointer}: a text of {length} bytes is too long")]
     TooLong {
-        /// As it was given.
-        pointer: String,
+        /// As it was given, or its beginning.
+        pointer: CleanText,
         /// In bytes.
         length: usize,
     },
@@ -136,6 +137,11 @@ impl From<OverBudget> for EditError {
     fn from(_: OverBudget) -> Self {
         Self::OverBudget
     }
+}
+
+/// The beginning of a pointer, as an error shows it.
+fn shown(pointer: &str) -> CleanText {
+    CleanText::within(pointer, 200)
 }
 
 /// Items of a list that are moved in one step, to make room for another.
@@ -336,7 +342,7 @@ impl<'d, 'p> Target<'d, 'p> {
         budget: &mut Budget,
     ) -> Result<Self, EditError> {
         let tokens = pointer::tokens(pointer).ok_or_else(|| EditError::BadPointer {
-            pointer: pointer.to_owned(),
+            pointer: shown(pointer),
         })?;
         let mut tokens = tokens.enumerate().peekable();
         let mut container = document.root;
@@ -351,7 +357,7 @@ impl<'d, 'p> Target<'d, 'p> {
                     depth: depth + 1,
                 });
             }
-            let owned = || (pointer.to_owned(), token.to_string());
+            let owned = || (shown(pointer), shown(&token));
             match found {
                 Some(Found::Read { value, .. }) => container = value,
                 Some(found) => {
@@ -401,7 +407,7 @@ impl<'d, 'p> Target<'d, 'p> {
                     _ => {
                         let length = document.length(container);
                         if token != "-" && pointer::index(&token) != Some(length as usize) {
-                            let (pointer, token) = (pointer.to_owned(), token.into_owned());
+                            let (pointer, token) = (shown(pointer), shown(&token));
                             return Err(EditError::NoElement {
                                 pointer,
                                 token,
@@ -445,7 +451,7 @@ impl<'d, 'p> Target<'d, 'p> {
             }
             None => {
                 return Err(EditError::NotFound {
-                    pointer: pointer.to_owned(),
+                    pointer: shown(pointer),
                 });
             }
         }
@@ -467,7 +473,7 @@ impl Replacement {
 
     /// A value to go where `max_depth` more containers may be opened.
     fn new(value: NewValue, max_depth: usize, pointer: &str) -> Result<Self, EditError> {
-        let pointer = || pointer.to_owned();
+        let pointer = || shown(pointer);
         Ok(match value {
             NewValue::Null => Replacement::Null,
             NewValue::Bool(value) => Replacement::Bool(value),
@@ -476,7 +482,7 @@ impl Replacement {
             NewValue::Float(value) if !value.is_finite() => {
                 return Err(EditError::NotFinite {
                     pointer: pointer(),
-                    value: value.to_string(),
+                    value: CleanText::new(&value.to_string()),
                 });
             }
             NewValue::Float(value) => Replacement::Float(value),

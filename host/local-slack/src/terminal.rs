@@ -244,7 +244,17 @@ fn plain(text: &str) -> String {
             (None, '\n') => out.push_str("\n    "),
             (None, '\t') => out.push(' '),
             // These change the order in which a line is shown.
-            (None, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {}
+            (
+                None,
+                '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}',
+            ) => {}
             (None, char) if char.is_control() => {}
             (None, char) => out.push(char),
         }

@@ -1,5 +1,5 @@
-//! Children of this program that do for it what may take any time and memory: each limits itself before it begins, and is
-//! waited for no longer than its work may take.
+//! Children of this process: what they must not see, and this same program as a child that does what may take any time
+//! and memory. That one limits itself before it begins, and is waited for no longer than its work may take.
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -10,6 +10,16 @@ use tokio::process::Command;
 
 /// How much of what a child says is read, in bytes.
 const MAX_ANSWER: u64 = 256 << 10;
+
+/// Keeps the host's own settings, its tokens and the plugins' secrets from a child: what a build runs is the code of
+/// whoever wrote the plugin.
+pub(crate) fn without_secrets(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"DJANGOBOT_") {
+            command.env_remove(name);
+        }
+    }
+}
 
 /// What a child left.
 pub(crate) struct Ended {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use djangobot_event::CleanText;
 use tokio::process::Command;
 use wasmtime::component::Component;
 
@@ -57,7 +58,7 @@ pub enum CompileError {
     Exhausted,
     /// The compiler refused the component.
     #[error("it can't be compiled: {0}")]
-    Refused(String),
+    Refused(CleanText),
 }
 
 impl Compiler {
@@ -91,7 +92,8 @@ impl Compiler {
             }
         }
         self.compile(source, &path).await?;
-        map(engine, &path).map_err(|error| CompileError::Refused(format!("{error:#}")))
+        map(engine, &path)
+            .map_err(|error| CompileError::Refused(CleanText::new(&format!("{error:#}"))))
     }
 
     async fn compile(&self, source: &Path, path: &Path) -> Result<(), CompileError> {
@@ -144,7 +146,7 @@ fn why(status: ExitStatus, said: &[u8]) -> CompileError {
     if status.code().is_none() || said.contains("memory allocation of") {
         return CompileError::Exhausted;
     }
-    CompileError::Refused(crate::meter::sanitize_log(said, 2_000).into_owned())
+    CompileError::Refused(CleanText::within(said, 2_000))
 }
 
 /// What the child does: compiles the component in the file `source` into the file `output`, within its limits.

@@ -298,5 +298,5 @@ fn embed_world(module: &mut Vec<u8>, world: &str) -> Result<(), ArtifactError> {
 
 /// `error` with all its causes in one line.
 fn not_made(error: impl std::fmt::Display) -> ArtifactError {
-    ArtifactError::NotMade(format!("{error:#}"))
+    ArtifactError::NotMade(format!("{error:#}").into())
 }

@@ -83,7 +83,7 @@ impl Prepared {
             .call_init(&mut instance.store, config);
         let outcome = within(limit, init).await;
         let ready = instance.flatten(outcome)?;
-        ready.map_err(|why| Failure::Error(cut(&why)))?;
+        ready.map_err(|why| Failure::Error(why.into()))?;
         Ok(instance)
     }
 }
@@ -117,7 +117,7 @@ impl Instance {
                 let guest = self.store.data_mut();
                 v1::verdict(guest, answer).and_then(|verdict| edited(guest, verdict))
             }
-            Ok(Err(why)) => Err(Failure::Error(cut(&why))),
+            Ok(Err(why)) => Err(Failure::Error(why.into())),
             Err(failure) => Err(failure),
         };
         (self.store.data_mut().call.take(), verdict)
@@ -129,7 +129,7 @@ impl Instance {
             return Ok(());
         };
         let (outcome,) = self.call_lifecycle(health, ()).await?;
-        outcome.map_err(|why| Failure::Error(cut(&why)))
+        outcome.map_err(|why| Failure::Error(why.into()))
     }
 
     /// Its state, where it hands one on.
@@ -147,7 +147,7 @@ impl Instance {
             return Ok(());
         };
         let (outcome,) = self.call_lifecycle(restore, (state.to_owned(),)).await?;
-        outcome.map_err(|why| Failure::Error(cut(&why)))
+        outcome.map_err(|why| Failure::Error(why.into()))
     }
 
     /// Bytes of its memory.
@@ -211,7 +211,7 @@ fn edited(guest: &mut Guest, verdict: Verdict) -> Result<Verdict, Failure> {
             Err(EditError::OverBudget) => {
                 return Err(Failure::over_budget(guest.owner.limits.time));
             }
-            Err(error) => return Err(Failure::Answer(error.to_string())),
+            Err(error) => return Err(Failure::Answer(error.to_string().into())),
         }
     }
     Ok(verdict)
@@ -251,13 +251,5 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
         _ => {}
     }
     let cause = error.root_cause().to_string();
-    Failure::Trap(cut(cause.trim_start_matches("wasm trap: ")))
-}
-
-/// The length that is enough for a line, in bytes.
-const MAX_TEXT: usize = 500;
-
-/// Guests' texts may be long, and may hold what steers a terminal.
-pub(crate) fn cut(text: &str) -> String {
-    crate::meter::sanitize_log(text, MAX_TEXT).into_owned()
+    Failure::Trap(cause.trim_start_matches("wasm trap: ").into())
 }

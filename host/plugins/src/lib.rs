@@ -46,7 +46,6 @@ pub mod watch;
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::abi::v1::check_place;
-    pub use crate::meter::sanitize_log;
 }
 
 pub use compile::Compiler;

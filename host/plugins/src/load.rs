@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use djangobot_event::CleanText;
 use semver::Version;
 use wasmtime::component::Linker;
 
@@ -93,7 +94,7 @@ pub enum LoadError {
     Compile(#[from] CompileError),
     /// Its imports or exports are not those of a plugin.
     #[error("it does not fit this host: {0}")]
-    Link(String),
+    Link(CleanText),
     /// It did not start.
     #[error("it did not start: {0}")]
     Start(Failure),
@@ -109,9 +110,9 @@ pub enum LoadError {
     )]
     Rehearsal {
         /// The event.
-        id: String,
+        id: CleanText,
         /// The event's.
-        kind: String,
+        kind: CleanText,
         /// How.
         failure: Failure,
     },
@@ -258,7 +259,7 @@ impl Parts {
             manifest: manifest.clone(),
             grants,
         });
-        let unfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}"));
+        let unfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}").into());
         let mut linker: Linker<Guest> = Linker::new(self.engine.wasmtime());
         wasi::link(&mut linker).map_err(unfit)?;
         v1::link(&mut linker, &owner.grants).map_err(unfit)?;
@@ -300,8 +301,8 @@ impl Candidate {
                 continue;
             }
             return Err(LoadError::Rehearsal {
-                id: sample.passing.id.to_string(),
-                kind: sample.passing.kind.to_string(),
+                id: CleanText::new(&sample.passing.id),
+                kind: CleanText::new(&sample.passing.kind),
                 failure,
             });
         }

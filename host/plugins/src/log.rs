@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::meter::{Meter, sanitize_log};
+use djangobot_event::CleanText;
+
+use crate::meter::Meter;
 
 /// The longest line, in bytes.
 const MAX_LINE: usize = 1024;
@@ -38,13 +40,22 @@ impl PluginLog {
     /// Writes a line, or drops and counts it.
     pub(crate) fn write(&self, level: Level, message: &str) {
         let plugin = self.plugin.as_str();
+        let is_shown = match level {
+            Level::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+            Level::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+            Level::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
+            Level::Warn | Level::Error => true,
+        };
+        if !is_shown {
+            return;
+        }
         // An empty line costs something too, or a million of them would cost nothing.
         let bytes = message.len().min(MAX_LINE) as u64 + 16;
         if self.allowance.try_take(bytes).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let line = sanitize_log(message, MAX_LINE);
+        let line = CleanText::line(message, MAX_LINE);
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(target: "plugin", plugin, dropped, "log lines were dropped: more than limits.log-kib in a minute");

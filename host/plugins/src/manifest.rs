@@ -1,7 +1,7 @@
 //! `plugin.toml`: what a plugin is called, what it wants to see and what it asks for. The build puts it into the
 //! component, as a custom section.
 
-use djangobot_event::{Budget, Event};
+use djangobot_event::{Budget, CleanText, Event};
 use semver::Version;
 use serde::Deserialize;
 
@@ -121,7 +121,7 @@ pub enum ManifestError {
         /// From 1.
         line: usize,
         /// A clause.
-        message: String,
+        message: CleanText,
     },
     /// More than anybody writes.
     #[error("plugin.toml has more than {} KiB", MAX_TEXT >> 10)]
@@ -132,7 +132,7 @@ pub enum ManifestError {
         /// Which key.
         key: &'static str,
         /// A clause.
-        message: String,
+        message: CleanText,
     },
 }
 
@@ -153,7 +153,7 @@ impl Manifest {
                     .filter(|&&byte| byte == b'\n')
                     .count()
                     + 1,
-                message: error.message().to_owned(),
+                message: error.message().into(),
             }
         })?;
         manifest.check()?;
@@ -161,7 +161,10 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), ManifestError> {
-        let wrong = |key, message: String| Err(ManifestError::Wrong { key, message });
+        let wrong = |key, message: String| {
+            let message = message.into();
+            Err(ManifestError::Wrong { key, message })
+        };
         if !is_name(&self.name) {
             return wrong(
                 "name",
@@ -185,7 +188,7 @@ impl Manifest {
             for filter in filters {
                 filter.check().map_err(|message| ManifestError::Wrong {
                     key: "subscribe",
-                    message,
+                    message: message.into(),
                 })?;
             }
         }

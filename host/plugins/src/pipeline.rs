@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use djangobot_event::Event;
+use djangobot_event::{CleanText, Event};
 
 use crate::config::OnError;
 use crate::plugin::{Fate, Handled, Plugin};
@@ -73,7 +73,7 @@ pub struct Dropped {
     /// Which plugin.
     pub plugin: String,
     /// Its own words, or how it failed.
-    pub reason: String,
+    pub reason: CleanText,
     /// It was not the plugin's decision: it failed, and its `on-error` lets nothing pass.
     pub failed: bool,
 }
@@ -180,7 +180,7 @@ impl Pipeline {
                     Admitted::Nowhere(reason) => {
                         let dropped = Dropped {
                             plugin: vacancy.name().to_owned(),
-                            reason,
+                            reason: reason.into(),
                             failed: true,
                         };
                         return Way::Ended(Some(dropped), more);
@@ -289,7 +289,7 @@ async fn ask(
     }
 }
 
-fn dropped(plugin: &Plugin, reason: String) -> Dropped {
+fn dropped(plugin: &Plugin, reason: CleanText) -> Dropped {
     Dropped {
         plugin: plugin.name().to_owned(),
         reason,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use djangobot_event::Event;
+use djangobot_event::{CleanText, Event};
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
@@ -110,11 +110,11 @@ pub(crate) enum Handled {
     /// It goes on, perhaps edited, with what the plugin did beside that.
     On(Passing, Effects),
     /// It ends here.
-    Dropped(String, Effects),
+    Dropped(CleanText, Effects),
     /// These go on in its place.
     Replaced(Vec<crate::verdict::Emission>, Effects),
     /// The plugin failed, or is quarantined; the event is as it was.
-    Failed(Passing, String),
+    Failed(Passing, CleanText),
 }
 
 /// How much was said of failures lately: a plugin that fails at each event must not fill the log.
@@ -278,7 +278,7 @@ impl Plugin {
         let mut asked = self.clone();
         loop {
             let Some(slot) = asked.slots.get(lane as usize % asked.slots.len().max(1)) else {
-                let why = "it has no instances".to_owned();
+                let why = "it has no instances".into();
                 return (asked, Handled::Failed(passing, why));
             };
             let mut slot = slot.lock().await;
@@ -354,7 +354,7 @@ impl Plugin {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
                 self.tell(&failure, &passing, &judgement);
-                Handled::Failed(passing, failure.to_string())
+                Handled::Failed(passing, failure.to_string().into())
             }
         }
     }

@@ -17,6 +17,15 @@ use crate::manifest::{MANIFEST_FILE, Manifest};
 /// Is told what is being done, a line at a time, for people.
 pub type Told<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
+/// Whether what a build needs and this machine lacks may be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installs {
+    /// A person agreed to it.
+    Allowed,
+    /// Nobody was asked. What is lacking is an error that says so.
+    Refused,
+}
+
 /// A language that plugins are built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
@@ -80,17 +89,41 @@ impl Language {
 ///
 /// # Errors
 /// A [`RecipeError`]; of a failed compilation, with all that the compiler said.
-pub async fn build(folder: &Path, told: &Told<'_>) -> Result<Artifact, RecipeError> {
+pub async fn build(
+    folder: &Path,
+    installs: Installs,
+    told: &Told<'_>,
+) -> Result<Artifact, RecipeError> {
     let language = Language::of(folder)?;
     let manifest = manifest(&folder.join(MANIFEST_FILE))?;
     let file = match language {
-        Language::Rust => rust::build(folder, told).await?,
+        Language::Rust => rust::build(folder, installs, told).await?,
     };
     let bytes = crate::source::read_file(&file).map_err(RecipeError::NoOutput)?;
     Artifact::with_manifest(&bytes, &manifest).map_err(|reason| RecipeError::NotAPlugin {
         file,
         reason: Box::new(reason),
     })
+}
+
+/// What the plugin in `folder` says of itself, before anything of it is run.
+///
+/// # Errors
+/// There is nothing that can be built, or its manifest is wrong.
+pub fn manifest_of(folder: &Path) -> Result<Manifest, RecipeError> {
+    Language::of(folder)?;
+    let text = manifest(&folder.join(MANIFEST_FILE))?;
+    Manifest::parse(&text).map_err(|reason| RecipeError::Manifest {
+        folder: folder.to_owned(),
+        reason,
+    })
+}
+
+/// What would have to be installed on this machine to build the plugin in `folder`, if that can be.
+pub async fn lacks(folder: &Path) -> Option<String> {
+    match Language::of(folder).ok()? {
+        Language::Rust => toolchain::Toolchain::lacks(folder).await,
+    }
 }
 
 /// Puts the manifest in `manifest` into the component, or core module, in `file`, whatever built it.

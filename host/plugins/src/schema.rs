@@ -2,6 +2,7 @@
 
 mod child;
 
+use djangobot_event::CleanText;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,7 +48,7 @@ fn problems(schema: &Value, config: &Value) -> Result<Vec<ConfigProblem>, String
     let problem = |error: jsonschema::ValidationError<'_>| ConfigProblem {
         pointer: error.instance_path().to_string(),
         // It has the value in it, which may be large.
-        message: crate::instance::cut(&error.to_string()),
+        message: CleanText::new(&error.to_string()).into(),
     };
     let found = validator.iter_errors(config);
     Ok(found.take(MAX_PROBLEMS).map(problem).collect())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use djangobot_event::{Edit, Event};
+use djangobot_event::{CleanText, Edit, Event};
 
 /// What becomes of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub enum Verdict {
     /// It goes on with these edits, made in order, all or none.
     Modify(Vec<Edit>),
     /// It ends here, for this reason.
-    Drop(String),
+    Drop(CleanText),
     /// These go on in its place.
     Replace(Vec<Emission>),
 }
@@ -48,7 +48,7 @@ pub(crate) struct Effects {
 pub enum Failure {
     /// It did something that WebAssembly or the host forbids, or gave up by itself: a Rust panic is one.
     #[error("it trapped: {0}")]
-    Trap(String),
+    Trap(CleanText),
     /// It computed for longer than it may.
     #[error("it computed for more than {} ms", .0.as_millis())]
     Time(Duration),
@@ -66,10 +66,10 @@ pub enum Failure {
     Budget(String),
     /// It said that it failed.
     #[error("it returned an error: {0}")]
-    Error(String),
+    Error(CleanText),
     /// Its answer is none.
     #[error("its answer is refused: {0}")]
-    Answer(String),
+    Answer(CleanText),
 }
 
 impl Failure {

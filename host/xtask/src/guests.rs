@@ -39,7 +39,7 @@ pub(crate) fn build() -> Result<(), StepError> {
             .into_owned();
         let mut command = Command::new(programs.join("djangobot"));
         command
-            .args(["plugin", "build"])
+            .args(["plugin", "build", "--yes"])
             .arg(&plugin)
             .arg("-o")
             .arg(folder.join(format!("{name}.wasm")));

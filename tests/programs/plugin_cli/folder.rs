@@ -9,6 +9,17 @@ use super::*;
 /// A first build has the standard library and the SDK to build, beside other tests.
 const BUILD: Duration = Duration::from_secs(900);
 
+/// Writes down which of the host's variables it sees.
+const BUILD_SCRIPT: &str = r#"
+fn main() {
+    let seen: Vec<String> = std::env::vars()
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("DJANGOBOT_"))
+        .collect();
+    std::fs::write("ran", seen.join(" ")).unwrap();
+}
+"#;
+
 /// As [`Desk::run`], with the patience that a build needs; what is built goes where the workspace's own things go.
 async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
     let mut command = desk.command(arguments);
@@ -16,6 +27,9 @@ async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
     command.env("CARGO_TARGET_DIR", target.ancestors().nth(2).unwrap());
     // What an outer cargo or a habit may say is not meant for plugins.
     command.env("RUSTFLAGS", "--cfg=outer -Clink-arg=-nonsense");
+    // What a build must not see.
+    command.env("DJANGOBOT_TOKEN", "xoxb-1-secret");
+    command.env("DJANGOBOT_SECRET_KEY", "secret");
     let mut program = Program::start(command);
     program.close_stdin();
     let code = program.exit_within(BUILD).await.code();
@@ -49,8 +63,24 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
         &["can't be a plugin's name"],
     );
 
+    // Its code runs when it is built: not before somebody agreed, and not with our secrets.
+    desk.write("greeter/build.rs", BUILD_SCRIPT);
+    let ended = run(&desk, &["add", "greeter"]).await;
+    check_end(
+        &ended,
+        2,
+        &[
+            "building it runs its code on this machine",
+            "djangobot plugin add greeter --build",
+        ],
+    );
+    check_said(&ended.stdout, &["greeter 0.1.0", "from Slack: message"]);
+    assert!(!desk.file("greeter/ran").exists());
+    assert!(!desk.file("djangobot.toml").exists());
+
     let ended = run(&desk, &["build", "greeter"]).await;
     check_end(&ended, 0, &[]);
+    assert_eq!(desk.text("greeter/ran"), "");
     check_said(
         &ended.stdout,
         &[
@@ -66,7 +96,7 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
         0,
         &[],
     );
-    let ended = run(&desk, &["add", "greeter"]).await;
+    let ended = run(&desk, &["add", "greeter", "--build"]).await;
     check_end(&ended, 0, &[]);
     check_said(
         &desk.text("djangobot.toml"),
@@ -105,7 +135,7 @@ async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
     let desk = Desk::new();
     std::fs::create_dir(desk.file("code")).unwrap();
     let check = async |expect: &[&str]| {
-        check_end(&run(&desk, &["add", "code"]).await, 1, expect);
+        check_end(&run(&desk, &["add", "code", "--build"]).await, 1, expect);
         assert!(!desk.file("djangobot.toml").exists());
     };
     check(&["no recipe", "Cargo.toml are built"]).await;

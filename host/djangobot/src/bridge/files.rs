@@ -167,7 +167,7 @@ fn bytes(content: Value) -> Result<Bytes, Refusal> {
     }
 }
 
-fn invalid(detail: impl Into<String>) -> Refusal {
+fn invalid(detail: impl AsRef<str>) -> Refusal {
     Refusal::new("invalid_file", detail)
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Tap;
 use super::request::{Refusal, Reply};
+use crate::masking;
 
 /// How often an outcome is offered to a reply channel that is full or away.
 const TRIES: u32 = 8;
@@ -71,7 +72,9 @@ pub(crate) async fn tell(
 }
 
 /// `slack.sent`: Slack's own answer, flat, and the caller's id.
-pub(crate) fn sent(reply: &Reply, response: Value) -> Value {
+pub(crate) fn sent(reply: &Reply, mut response: Value) -> Value {
+    // Some methods answer with tokens, which pass through a layer that others read, too.
+    masking::mask_tokens(&mut response);
     let mut answer = match response {
         Value::Object(answer) => answer,
         other => Map::from_iter([("response".to_owned(), other)]),

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use djangobot_channels::ChannelName;
-use djangobot_event::{BYTES_KEY, Event};
+use djangobot_event::{BYTES_KEY, CleanText, Event};
 use djangobot_slack::method;
 use serde_json::{Map, Value};
 
 use super::arguments;
 use super::files::{self, NewFile};
 use crate::config::is_allowed;
+use crate::masking;
 
 /// Slack cuts a longer text of `chat.postMessage`, in characters.
 const MAX_TEXT: usize = 40_000;
@@ -120,6 +121,11 @@ impl From<&Event> for Reply {
     }
 }
 
+/// The longest code of an error that is passed on, in bytes.
+const MAX_CODE: usize = 100;
+/// The longest sentence about it.
+const MAX_DETAIL: usize = 2_000;
+
 /// Why something was not sent: Slack's error code or one of its kind, and a sentence.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{detail}")]
@@ -129,10 +135,11 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(error: &str, detail: impl Into<String>) -> Self {
+    /// Both may have words of Slack's, of the app's or of a plugin's in them.
+    pub(crate) fn new(error: &str, detail: impl AsRef<str>) -> Self {
         Self {
-            error: error.to_owned(),
-            detail: detail.into(),
+            error: CleanText::within(error, MAX_CODE).into(),
+            detail: CleanText::within(&masking::in_text(detail.as_ref()), MAX_DETAIL).into(),
         }
     }
 

@@ -35,9 +35,12 @@ pub(crate) enum PluginCommand {
 /// What may be agreed to without being asked.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ConsentArgs {
-    /// Grant all that the plugin asks for.
+    /// Grant all that the plugin asks for, build it where it is a folder, and install what that needs.
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Build it where it is a folder, which runs its code on this machine.
+    #[arg(long)]
+    pub(crate) build: bool,
     /// Grant this, such as `store` or `http:api.example.com`; may be given several times.
     #[arg(long, value_name = "CAP")]
     pub(crate) grant: Vec<Capability>,
@@ -127,6 +130,9 @@ pub(crate) struct BuildArgs {
     /// The manifest to put into a component that is built [default: plugin.toml beside it].
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
+    /// Install what building needs and this machine lacks, without being asked.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// What `new` takes.
@@ -155,6 +161,9 @@ pub(crate) struct TestArgs {
     /// The plugin's config, as JSON [default: the config's, or none].
     #[arg(long, value_name = "JSON")]
     pub(crate) plugin_config: Option<String>,
+    /// Install what building needs and this machine lacks, without being asked.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Print what came out as JSON on stdout.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,13 +1,15 @@
 //! `djangobot plugin add`.
 
-use djangobot_plugins::manifest::{self, MANIFEST_FILE, Manifest};
-use djangobot_plugins::{Artifact, Capability, Digest, Locked, Source};
+use std::path::Path;
+
+use djangobot_plugins::manifest::{self, Manifest};
+use djangobot_plugins::{Artifact, Capability, Digest, Locked, Source, recipe};
 
 use super::error::PluginError;
 use super::place::Place;
 use super::shown::{description, print};
 use super::{consent, host};
-use crate::cli::AddArgs;
+use crate::cli::{AddArgs, ConsentArgs};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
@@ -15,18 +17,24 @@ use crate::telemetry::Terminal;
 pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let (source, promised) = given(&args.source, args.sha256)?;
-    // Before a build that may take minutes.
-    if let Some(name) = args.name.clone().or_else(|| foretold(&source)) {
-        free(&place, &name)?;
+    if let Source::Folder(folder) = &source {
+        // Before a build, which may take minutes and runs the code of whoever wrote it.
+        let manifest = manifest_of(folder, terminal)?;
+        free(&place, args.name.as_deref().unwrap_or(&manifest.name))?;
+        agree_to_build(folder, &args.consent, terminal).await?;
     }
-    let artifact = place.obtain(&source, promised, terminal).await?;
+    let artifact = place
+        .obtain(&source, promised, args.consent.yes, terminal)
+        .await?;
     let name = args
         .name
         .as_deref()
         .unwrap_or(&artifact.manifest.name)
         .to_owned();
     free(&place, &name)?;
-    print(&description(&artifact))?;
+    if !matches!(source, Source::Folder(_)) {
+        print(&description(&artifact.manifest))?;
+    }
     let asked = &artifact.manifest.capabilities;
     let grants = consent::granted(&name, asked, &[], &args.consent).await?;
     let source = source.written_from(place.home()).to_string();
@@ -60,13 +68,20 @@ pub(super) fn given(
     }
 }
 
-/// The name that a folder's plugin will have; what is wrong there is for the build to say.
-fn foretold(source: &Source) -> Option<String> {
-    let Source::Folder(folder) = source else {
-        return None;
-    };
-    let text = std::fs::read_to_string(folder.join(MANIFEST_FILE)).ok()?;
-    Some(Manifest::parse(&text).ok()?.name)
+/// What the plugin in `folder` says of itself.
+fn manifest_of(folder: &Path, terminal: &Terminal) -> Result<Manifest, PluginError> {
+    recipe::manifest_of(folder).map_err(|error| PluginError::recipe(error, terminal))
+}
+
+/// Shows the plugin in `folder`, and asks whether it may be built.
+pub(super) async fn agree_to_build(
+    folder: &Path,
+    consent: &ConsentArgs,
+    terminal: &Terminal,
+) -> Result<(), PluginError> {
+    let manifest = manifest_of(folder, terminal)?;
+    print(&description(&manifest))?;
+    consent::to_build(folder, &manifest.capabilities, consent).await
 }
 
 fn free(place: &Place, name: &str) -> Result<(), PluginError> {

@@ -7,8 +7,8 @@ use djangobot_plugins::recipe;
 use indicatif::HumanBytes;
 
 use super::error::PluginError;
-use super::place::check_schema;
-use super::shown::{description, line, print};
+use super::place::{build_folder, check_schema};
+use super::shown::{description, print};
 use crate::cli::{BuildArgs, LogFormat};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
@@ -21,14 +21,10 @@ pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Fa
     let artifact = if args.path.is_file() {
         let beside = args.path.parent().unwrap_or(Path::new(""));
         let manifest = args.manifest.unwrap_or_else(|| beside.join(MANIFEST_FILE));
-        recipe::pack(&args.path, &manifest)
+        recipe::pack(&args.path, &manifest).map_err(|error| PluginError::recipe(error, terminal))?
     } else {
-        let bar = terminal.work("building");
-        let built = recipe::build(&args.path, &|said| bar.set_message(line(said))).await;
-        bar.finish_and_clear();
-        built
+        build_folder(&args.path, args.yes, terminal).await?
     };
-    let artifact = artifact.map_err(|error| PluginError::recipe(error, terminal))?;
     check_schema(&artifact).await?;
     let output = args
         .output
@@ -39,7 +35,7 @@ pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Fa
     })?;
     print(&format!(
         "{}{}: {}, sha256 {}\n",
-        description(&artifact),
+        description(&artifact.manifest),
         output.display(),
         HumanBytes(artifact.component.len() as u64),
         artifact.digest

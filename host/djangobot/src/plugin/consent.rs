@@ -1,12 +1,65 @@
 //! What a plugin may do is agreed to by a person: asked on a terminal, or said on the command line.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 
 use djangobot_plugins::{Capability, grant};
 
 use super::error::PluginError;
 use super::shown::asks;
 use crate::cli::ConsentArgs;
+
+/// Asks before a folder is built, whose build scripts and macros run with all that the user may do. Grants that are open
+/// are asked for later; without a terminal all is said at once.
+pub(super) async fn to_build(
+    folder: &Path,
+    asked: &[Capability],
+    consent: &ConsentArgs,
+) -> Result<(), PluginError> {
+    if consent.yes || consent.build {
+        return Ok(());
+    }
+    let what = format!(
+        "building it runs its code on this machine ({})",
+        folder.display()
+    );
+    if !is_terminal() {
+        let open = answer(asked, &[], consent)?.open;
+        let command = again(std::env::args().skip(1), &["--build"], &open);
+        return Err(PluginError::NotAgreed { what, command });
+    }
+    match ask(format!("{}. Build it? [y/N] ", sentence(&what))).await? {
+        true => Ok(()),
+        false => Err(PluginError::Disagreed),
+    }
+}
+
+/// Asks whether `what`, which a build needs, may be installed.
+pub(super) async fn to_install(what: &str, yes: bool) -> Result<(), PluginError> {
+    if yes {
+        return Ok(());
+    }
+    let what = format!("building a plugin needs {what}, which is not installed here");
+    if !is_terminal() {
+        let command = again(std::env::args().skip(1), &["--yes"], &[]);
+        return Err(PluginError::NotAgreed { what, command });
+    }
+    match ask(format!("{}. Install it? [y/N] ", sentence(&what))).await? {
+        true => Ok(()),
+        false => Err(PluginError::Disagreed),
+    }
+}
+
+/// With a capital letter.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
+fn is_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
 
 /// What is granted beyond `held`, so that `name` has all that it asks for.
 pub(super) async fn granted(
@@ -19,8 +72,8 @@ pub(super) async fn granted(
     if said.open.is_empty() {
         return Ok(said.granted);
     }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        let command = again(std::env::args().skip(1), &said.open);
+    if !is_terminal() {
+        let command = again(std::env::args().skip(1), &[], &said.open);
         return Err(PluginError::NotGranted {
             missing: said.open,
             command,
@@ -76,10 +129,11 @@ fn answer(
     Ok(Answer { granted, open })
 }
 
-/// The same command line, with what is open granted.
-fn again(arguments: impl Iterator<Item = String>, open: &[Capability]) -> String {
+/// The same command line with `options`, and with what is open granted.
+fn again(arguments: impl Iterator<Item = String>, options: &[&str], open: &[Capability]) -> String {
     let mut words = vec!["djangobot".to_owned()];
     words.extend(arguments.map(|word| quoted(&word)));
+    words.extend(options.iter().map(ToString::to_string));
     for open in open {
         words.push("--grant".into());
         words.push(quoted(&open.to_string()));
@@ -128,6 +182,7 @@ mod tests {
             |asked: &[&str], held: &[&str], yes, grant: &[&str], expect: (&[&str], &[&str])| {
                 let consent = ConsentArgs {
                     yes,
+                    build: false,
                     grant: list(grant),
                 };
                 let answer = answer(&list(asked), &list(held), &consent).unwrap();
@@ -163,6 +218,7 @@ mod tests {
         );
         let consent = ConsentArgs {
             yes: true,
+            build: false,
             grant: list(&["slack"]),
         };
         let error = answer(&list(&["store"]), &[], &consent).unwrap_err();
@@ -173,7 +229,7 @@ mod tests {
     fn the_command_to_run_can_be_pasted() {
         let words = ["plugin", "add", "it's mine.wasm"].map(ToString::to_string);
         assert_eq!(
-            again(words.into_iter(), &list(&["store", "http:*.a.com"])),
+            again(words.into_iter(), &[], &list(&["store", "http:*.a.com"])),
             r"djangobot plugin add 'it'\''s mine.wasm' --grant store --grant 'http:*.a.com'"
         );
     }

@@ -43,6 +43,11 @@ pub(super) enum PluginError {
         missing: Vec<Capability>,
         command: String,
     },
+    #[error("{what}, and there is no terminal to ask on")]
+    #[diagnostic(help("if you agree: {command}"))]
+    NotAgreed { what: String, command: String },
+    #[error("nothing was done, since you did not agree")]
+    Disagreed,
     #[error("nothing was done: {} was not granted", words(.0))]
     Declined(Vec<Capability>),
     #[error("it does not ask for {0}")]
@@ -138,6 +143,7 @@ impl PluginError {
                 | Self::NoDigest(_)
                 | Self::DigestOfFolder
                 | Self::NotGranted { .. }
+                | Self::NotAgreed { .. }
                 | Self::NotAsked(..)
                 | Self::OneOnly(_)
                 | Self::Exists(_)

@@ -24,10 +24,29 @@ pub(super) struct Status {
     pub(super) errors: Option<u64>,
     pub(super) traps: Option<u64>,
     pub(super) timeouts: Option<u64>,
+    pub(super) bad_answers: Option<u64>,
+    pub(super) over_budget: Option<u64>,
     pub(super) p50_us: Option<f64>,
     pub(super) p99_us: Option<f64>,
     pub(super) memory_bytes: Option<u64>,
     pub(super) instances: Option<u64>,
+}
+
+impl Status {
+    /// Calls that came to nothing, by kind, in the words of a sentence; only kinds that there are.
+    pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
+        let kinds = [
+            ("trapped", self.traps),
+            ("took too long", self.timeouts),
+            ("returned an error", self.errors),
+            ("gave a bad answer", self.bad_answers),
+            ("went over a limit", self.over_budget),
+        ];
+        let counted = kinds
+            .into_iter()
+            .filter_map(|(kind, count)| Some((kind, count?)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
 }
 
 /// The answer to a reload.

@@ -6,7 +6,7 @@ use djangobot_plugins::{Artifact, Capability, Locked, PluginConfig};
 use indicatif::HumanBytes;
 
 use super::host::{self, Status};
-use super::list::{in_json, micros, print_json, status};
+use super::list::{in_json, kinds, micros, print_json, status};
 use super::place::Place;
 use super::shown::{description, line, print};
 use crate::cli::InfoArgs;
@@ -61,7 +61,7 @@ fn of_component(place: &Place, locked: &Locked) -> String {
         .map_err(|error| error.to_string())
         .and_then(|bytes| Artifact::read(&bytes).map_err(|error| error.to_string()));
     match artifact {
-        Ok(artifact) => description(&artifact),
+        Ok(artifact) => description(&artifact.manifest),
         Err(error) => {
             let mut text = format!("{} {}\n", locked.name, locked.version);
             say(&mut text, "component", &error);
@@ -82,17 +82,12 @@ fn state(status: &Status, live: bool) -> String {
 }
 
 fn figures(status: &Status) -> Vec<(&'static str, String)> {
-    let counts = [
-        ("calls", status.calls),
-        ("errors", status.errors),
-        ("traps", status.traps),
-        ("timeouts", status.timeouts),
-        ("instances", status.instances),
-    ];
+    let counts = [("calls", status.calls), ("instances", status.instances)];
     let mut figures: Vec<_> = counts
         .into_iter()
         .filter_map(|(what, count)| Some((what, count?.to_string())))
         .collect();
+    figures.push(("failed", kinds(status)));
     let times = [("p50", status.p50_us), ("p99", status.p99_us)];
     figures.extend(
         times

@@ -93,7 +93,8 @@ pub(super) fn in_json(plugin: &PluginConfig, status: &Status, live: bool) -> Val
     json!({
         "name": status.name, "version": status.version, "state": status.state, "why": status.why,
         "sha256": status.sha256, "calls": status.calls, "errors": status.errors, "traps": status.traps,
-        "timeouts": status.timeouts, "p50_us": status.p50_us, "p99_us": status.p99_us,
+        "timeouts": status.timeouts, "bad_answers": status.bad_answers, "over_budget": status.over_budget,
+        "p50_us": status.p50_us, "p99_us": status.p99_us,
         "memory_bytes": status.memory_bytes, "instances": status.instances,
         "source": plugin.source, "enabled": plugin.enabled, "grants": plugin.grants,
         "on_error": plugin.on_error, "live": live,
@@ -110,7 +111,7 @@ fn table(statuses: &[Status], live: bool) -> String {
     table.load_style(comfy_table::presets::NOTHING);
     let mut header = vec!["name", "version", "state"];
     if live {
-        header.extend(["calls", "errors", "p50", "p99", "memory"]);
+        header.extend(["calls", "failed", "p50", "p99", "memory"]);
     }
     table.set_header(header);
     for status in statuses {
@@ -136,6 +137,10 @@ fn table(statuses: &[Status], live: bool) -> String {
         text.push('\n');
     }
     for status in statuses {
+        if !status.failures().is_empty() {
+            let name = line(&status.name);
+            text.push_str(&format!("{name}: of its calls {}\n", kinds(status)));
+        }
         if let Some(why) = &status.why {
             text.push_str(&format!("{}: {}\n", line(&status.name), line(why)));
         }
@@ -143,13 +148,29 @@ fn table(statuses: &[Status], live: bool) -> String {
     plain(&text)
 }
 
+/// `3 trapped, 2 returned an error`.
+pub(super) fn kinds(status: &Status) -> String {
+    let kinds = status.failures().into_iter();
+    let kinds: Vec<_> = kinds
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    match kinds.is_empty() {
+        true => "none".into(),
+        false => kinds.join(", "),
+    }
+}
+
 fn figures(status: &Status) -> [String; 5] {
     let count = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
+    let failed = status.calls.map(|_| {
+        let failures = status.failures();
+        failures.iter().map(|(_, count)| count).sum()
+    });
     let time = |time: Option<f64>| time.map_or("-".into(), micros);
     let size = |bytes: Option<u64>| bytes.map_or("-".into(), |bytes| HumanBytes(bytes).to_string());
     [
         count(status.calls),
-        count(status.errors),
+        count(failed),
         time(status.p50_us),
         time(status.p99_us),
         size(status.memory_bytes),
@@ -174,7 +195,7 @@ mod tests {
     #[test]
     fn a_table_shows_what_the_host_says() {
         let running: Status = serde_json::from_value(json!({
-            "name": "resolve-names", "version": "1.2.0", "state": "running", "calls": 1200, "errors": 2,
+            "name": "resolve-names", "version": "1.2.0", "state": "running", "calls": 1200, "errors": 2, "traps": 3,
             "p50_us": 1.61, "p99_us": 3400, "memory_bytes": 1_179_648, "instances": 1, "later": [],
         }))
         .unwrap();
@@ -184,10 +205,11 @@ mod tests {
         .unwrap();
         assert_eq!(
             table(&[running, refused], true),
-            "name           version  state    calls  errors     p50     p99    memory\n\
-             resolve-names  1.2.0    running   1200       2  1.6 us  3.4 ms  1.12 MiB\n\
+            "name           version  state    calls  failed     p50     p99    memory\n\
+             resolve-names  1.2.0    running   1200       5  1.6 us  3.4 ms  1.12 MiB\n\
              b              -        refused      -       -       -       -         -\n\
-             b: it \\u{1b}[2J lies\n"
+             resolve-names: of its calls 3 trapped, 2 returned an error\n\
+             b: it  lies\n"
         );
     }
 

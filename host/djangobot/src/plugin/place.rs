@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use djangobot_plugins::components::Turn;
-use djangobot_plugins::source::ObtainError;
+use djangobot_plugins::recipe::{self, Installs};
 use djangobot_plugins::{
     Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source, Versions, set,
 };
 
+use super::consent;
 use super::error::PluginError;
 use super::shown::line;
 use crate::cli::{FilesArgs, HostArgs, LogFormat, SlackArgs, TargetArgs};
@@ -120,21 +121,35 @@ impl Place {
         }
     }
 
-    /// Reads, builds or downloads, with progress shown on a terminal.
+    /// Reads, builds or downloads, with progress shown on a terminal. `installs` says that what a build needs may be
+    /// installed.
     pub(super) async fn obtain(
+        &self,
+        source: &Source,
+        promised: Option<Digest>,
+        installs: bool,
+        terminal: &Terminal,
+    ) -> Result<Artifact, PluginError> {
+        let artifact = match source.resolved(self.home()) {
+            Source::Folder(folder) => build_folder(&folder, installs, terminal).await?,
+            _ => self.fetch(source, promised, terminal).await?,
+        };
+        check_schema(&artifact).await?;
+        Ok(artifact)
+    }
+
+    async fn fetch(
         &self,
         source: &Source,
         promised: Option<Digest>,
         terminal: &Terminal,
     ) -> Result<Artifact, PluginError> {
         let bar = terminal.work(match source {
-            Source::Folder(_) => "building",
-            Source::File(_) => "reading",
             Source::Https(_) => "downloading",
+            _ => "reading",
         });
-        let told = |said: &str| bar.set_message(line(said));
         let obtained = source
-            .obtain(self.home(), promised, &told, &mut |received, expected| {
+            .obtain(self.home(), promised, &mut |received, expected| {
                 if let Some(expected) = expected {
                     terminal.measure(&bar, expected);
                 }
@@ -142,13 +157,26 @@ impl Place {
             })
             .await;
         bar.finish_and_clear();
-        let artifact = obtained.map_err(|error| match error {
-            ObtainError::Recipe(error) => PluginError::recipe(error, terminal),
-            error => PluginError::below(error),
-        })?;
-        check_schema(&artifact).await?;
-        Ok(artifact)
+        obtained.map_err(PluginError::below)
     }
+}
+
+/// Builds a plugin's folder, with progress shown on a terminal. What is lacking for that is installed where `installs` or
+/// a person says so.
+pub(super) async fn build_folder(
+    folder: &Path,
+    installs: bool,
+    terminal: &Terminal,
+) -> Result<Artifact, PluginError> {
+    let mut allowed = Installs::Refused;
+    if let Some(what) = recipe::lacks(folder).await {
+        consent::to_install(&what, installs).await?;
+        allowed = Installs::Allowed;
+    }
+    let bar = terminal.work("building");
+    let built = recipe::build(folder, allowed, &|said| bar.set_message(line(said))).await;
+    bar.finish_and_clear();
+    built.map_err(|error| PluginError::recipe(error, terminal))
 }
 
 /// Whether a plugin's schema is one that can be used: asked before anything is written down.

@@ -3,35 +3,30 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use djangobot_event::CleanText;
+use djangobot_plugins::Capability;
 use djangobot_plugins::manifest::{Filter, Manifest};
-use djangobot_plugins::{Artifact, Capability};
 
 use super::error::PluginError;
 
-/// `text` with all that a terminal would act on, and all that turns the order of letters, as escapes; lines stay lines.
+/// The longest line that is shown of a plugin, in bytes.
+const MAX_LINE: usize = 2_000;
+
+/// `text` in its own lines, with nothing that a terminal would act on.
 pub(super) fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        match c {
-            '\n' | '\t' => shown.push(c),
-            c if c.is_control() || turns => shown.extend(c.escape_unicode()),
-            c => shown.push(c),
-        }
-    }
-    shown
+    CleanText::lines(text)
 }
 
 /// As [`plain`], in one line.
 pub(super) fn line(text: &str) -> String {
-    plain(text).replace(['\n', '\t'], " ")
+    CleanText::within(text, MAX_LINE).into()
 }
 
 /// Writes to stdout. Whoever reads it may have gone.
 pub(super) fn print(text: &str) -> Result<(), PluginError> {
     let mut stdout = std::io::stdout().lock();
     match stdout
-        .write_all(text.as_bytes())
+        .write_all(CleanText::json(text).as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(PluginError::Below(
@@ -42,8 +37,7 @@ pub(super) fn print(text: &str) -> Result<(), PluginError> {
 }
 
 /// Name, version and summary in a line, and below it what the plugin sees, emits, asks for and can be told.
-pub(super) fn description(artifact: &Artifact) -> String {
-    let manifest = &artifact.manifest;
+pub(super) fn description(manifest: &Manifest) -> String {
     let mut text = title(manifest);
     text.push('\n');
     let mut say = |what: &str, said: &str| {
@@ -141,16 +135,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_acts_on_is_left() {
-        let check = |text: &str, expect: &str| assert_eq!(plain(text), expect);
-        check("a\nb\tc é 日", "a\nb\tc é 日");
-        check("\u{1b}[2Jx\r\u{7}", "\\u{1b}[2Jx\\u{d}\\u{7}");
-        check("\u{9b}31m", "\\u{9b}31m");
-        check("a\u{202e}b", "a\\u{202e}b");
-        assert_eq!(line("a\nb"), "a b");
-    }
-
-    #[test]
     fn a_manifest_is_described_for_the_one_who_is_asked() {
         let manifest = Manifest::parse(
             "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"Sums\"\nemits = [\"standup\"]\n\
@@ -160,20 +144,11 @@ mod tests {
              [config-schema]\nrequired = [\"key\"]\n[config-schema.properties]\nkey = {}\nstyle = {}\n",
         )
         .unwrap();
-        let artifact = Artifact {
-            component: Vec::new(),
-            digest: djangobot_plugins::Digest::of(b""),
-            manifest,
-            interface: djangobot_plugins::component::INTERFACE,
-            imports: Default::default(),
-            wasi: Default::default(),
-            lifecycle: false,
-        };
         assert_eq!(
-            description(&artifact),
+            description(&manifest),
             "a 1.0.0: Sums\n\
              \x20 sees      from Slack: reaction_*, message with /text without /bot_id\n\
-             \x20 sees      to Slack: chat.\\u{1b}post\n\
+             \x20 sees      to Slack: chat.ost\n\
              \x20 emits     standup\n\
              \x20 asks for  store, to keep data of its own on this machine\n\
              \x20 asks for  http:*.example.com, to call *.example.com over HTTP\n\

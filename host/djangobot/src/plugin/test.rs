@@ -10,13 +10,13 @@ use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::{
     Compiler, Components, Direction, Engine, OnError, Parts, Passed, Passing, PluginConfig,
-    PluginHost, Source, State, recipe, set,
+    PluginHost, Source, State, set,
 };
 use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::error::PluginError;
-use super::place::Place;
+use super::place::{Place, build_folder};
 use super::shown::{line, plain, print};
 use crate::bridge::DEFAULT_METHOD;
 use crate::cli::TestArgs;
@@ -125,13 +125,8 @@ async fn load(
         None => config,
     };
     let artifact = match source.resolved(place.home()) {
-        Source::Folder(folder) => {
-            let bar = terminal.work("building");
-            let built = recipe::build(&folder, &|said| bar.set_message(line(said))).await;
-            bar.finish_and_clear();
-            built.map_err(PluginError::below)?
-        }
-        source => place.obtain(&source, None, terminal).await?,
+        Source::Folder(folder) => build_folder(&folder, args.yes, terminal).await?,
+        source => place.obtain(&source, None, args.yes, terminal).await?,
     };
     let components = Components::of(scratch);
     let digest = components
@@ -232,7 +227,7 @@ impl Outcome {
             "before": value(&self.event),
             "after": events.collect::<Vec<_>>(),
             "messages": messages.collect::<Vec<_>>(),
-            "dropped": self.passed.dropped.as_ref().map(|dropped| &dropped.reason),
+            "dropped": self.passed.dropped.as_ref().map(|dropped| dropped.reason.as_str()),
             "failed": self.passed.dropped.as_ref().is_some_and(|dropped| dropped.failed),
         })
     }

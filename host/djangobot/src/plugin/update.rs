@@ -2,7 +2,7 @@
 
 use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Source, grant};
 
-use super::add::given;
+use super::add::{agree_to_build, given};
 use super::error::PluginError;
 use super::place::Place;
 use super::shown::{description, line, plain, print};
@@ -78,8 +78,11 @@ async fn one(
         return Err(PluginError::Below(plain(mistake)));
     }
     let origin = origin(plugin, args)?;
+    if let (true, Source::Folder(folder)) = (origin.moved, &origin.source) {
+        agree_to_build(folder, &args.consent, terminal).await?;
+    }
     let artifact = place
-        .obtain(&origin.source, origin.promised, terminal)
+        .obtain(&origin.source, origin.promised, args.consent.yes, terminal)
         .await?;
     let lock = place.read_lock()?;
     let old = lock.get(name);
@@ -108,7 +111,7 @@ async fn one(
             None => PluginError::NoDigest(origin.source.to_string()),
         });
     }
-    print(&description(&artifact))?;
+    print(&description(&artifact.manifest))?;
     drop_note(plugin, &artifact)?;
     let grants = consented(plugin, &artifact, &args.consent).await?;
     let was = old.map(|old| format!("{} ({})", old.version, old.sha256.short()));
@@ -177,6 +180,7 @@ async fn consented(
     // A grant on the command line may be meant for another of several plugins.
     let own = ConsentArgs {
         yes: consent.yes,
+        build: consent.build,
         grant: consent
             .grant
             .iter()

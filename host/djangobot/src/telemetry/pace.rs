@@ -8,6 +8,8 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
+use super::plugin_levels;
+
 /// Lines that a place may write in each window.
 const LINES: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -56,8 +58,8 @@ impl<S: Subscriber> Filter<S> for Pace {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Who asks for more than that wants all of it.
-        if *metadata.level() > Level::INFO {
+        // Who asks for more than that wants all of it; and each plugin has an allowance of its own.
+        if *metadata.level() > Level::INFO || metadata.target() == plugin_levels::TARGET {
             return true;
         }
         let mut windows = self.windows();

@@ -273,7 +273,7 @@ fn a_bad_edit_says_why_and_changes_nothing() {
     );
     for missing in ["/nope", "/l/1", "/l/-", "/o/x"] {
         let expect = EditError::NotFound {
-            pointer: missing.to_owned(),
+            pointer: missing.into(),
         };
         assert_eq!(event.remove(missing).unwrap_err(), expect);
     }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use djangobot_event::{Edit, Event, NewValue, Value};
+use djangobot_event::{CleanText, Edit, Event, NewValue, Value};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::grant::Capability;
@@ -92,8 +92,8 @@ pub(crate) fn verdict(
     };
     match answer {
         types::Verdict::Keep => Ok(verdict::Verdict::Keep),
-        types::Verdict::Drop(mut reason) => {
-            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        types::Verdict::Drop(reason) => {
+            let reason = CleanText::within(&reason, MAX_REASON);
             Ok(verdict::Verdict::Drop(reason))
         }
         types::Verdict::Modify(edits) => {
@@ -106,7 +106,7 @@ pub(crate) fn verdict(
             edits
                 .collect::<Result<_, String>>()
                 .map(verdict::Verdict::Modify)
-                .map_err(Failure::Answer)
+                .map_err(|why| Failure::Answer(why.into()))
         }
         types::Verdict::Replace(emissions) => {
             if emissions.len() > MAX_REPLACEMENTS || call.hops >= guest::MAX_HOPS {
@@ -114,7 +114,7 @@ pub(crate) fn verdict(
                     "it replaces one event by {}, or after too many others ({MAX_REPLACEMENTS} and {} are the most)",
                     emissions.len(),
                     guest::MAX_HOPS
-                )));
+                ).into()));
             }
             let emissions = emissions.into_iter().map(|emission| {
                 call.take_output(emission.kind.len() + emission.body.len(), limit)?;
@@ -124,7 +124,7 @@ pub(crate) fn verdict(
             emissions
                 .collect::<Result<_, String>>()
                 .map(verdict::Verdict::Replace)
-                .map_err(Failure::Answer)
+                .map_err(|why| Failure::Answer(why.into()))
         }
     }
 }

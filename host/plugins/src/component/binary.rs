@@ -87,7 +87,10 @@ fn broken(error: &BinaryReaderError, bytes: &[u8]) -> ArtifactError {
     // At the very end it misses a section that an earlier one announced.
     match message.contains("unexpected end") || offset >= bytes.len() {
         true => ArtifactError::CutOff { offset },
-        false => ArtifactError::Malformed { offset, message },
+        false => ArtifactError::Malformed {
+            offset,
+            message: message.into(),
+        },
     }
 }
 

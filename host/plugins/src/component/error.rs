@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use djangobot_event::CleanText;
 use semver::Version;
 
 use super::{INTERFACE, MAX_SIZE, PACKAGE};
@@ -12,7 +13,7 @@ const NAMES: usize = 8;
 
 /// Why a file is no plugin that this host can run.
 ///
-/// Names in these sentences come from the file; they are quoted with their control characters escaped.
+/// Names in these sentences come from the file; they are quoted, and clean.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// There is nothing in it.
@@ -36,12 +37,12 @@ pub enum ArtifactError {
         offset: usize,
     },
     /// It begins as WebAssembly and goes on otherwise.
-    #[error("it is damaged at byte {offset}: {}", message.escape_debug())]
+    #[error("it is damaged at byte {offset}: {message}")]
     Malformed {
         /// In bytes.
         offset: usize,
         /// The parser's.
-        message: String,
+        message: CleanText,
     },
     /// A core module that only WASI's first version can run.
     #[error(
@@ -61,8 +62,8 @@ pub enum ArtifactError {
         exports: Vec<String>,
     },
     /// A core module from which no component can be made.
-    #[error("it is a core module from which no component can be made: {}", .0.escape_debug())]
-    NotMade(String),
+    #[error("it is a core module from which no component can be made: {0}")]
+    NotMade(CleanText),
     /// It is for some other host.
     #[error(
         "it is a component of another world: it exports {} and imports {}; a plugin exports \
@@ -157,12 +158,12 @@ impl ArtifactError {
     }
 }
 
-/// The first few, quoted, with their control characters escaped.
+/// The first few, quoted and clean.
 fn names(names: &[String]) -> String {
     let mut list = String::new();
     for (at, name) in names.iter().take(NAMES).enumerate() {
         let comma = if at > 0 { ", " } else { "" };
-        let shown: String = name.chars().take(100).collect();
+        let shown = CleanText::within(name, 100);
         let _ = write!(list, "{comma}{shown:?}");
     }
     match names.len() {

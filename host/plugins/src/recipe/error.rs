@@ -50,6 +50,9 @@ pub enum RecipeError {
         /// A clause.
         cure: &'static str,
     },
+    /// It could be installed, and nobody was asked.
+    #[error("building it needs {0}, which is not installed here")]
+    NotInstalled(String),
     /// Nothing on this machine builds for WebAssembly.
     #[error("no toolchain here builds Rust for wasm32-unknown-unknown\n{}", list(.0))]
     NoToolchain(Vec<String>),

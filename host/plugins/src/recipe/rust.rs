@@ -6,19 +6,23 @@ use serde::Deserialize;
 
 use super::command::{Ended, run};
 use super::toolchain::{Toolchain, plain};
-use super::{RecipeError, Told};
+use super::{Installs, RecipeError, Told};
 
 /// The folder below cargo's own target folder.
 const GUESTS: &str = "wasm-guests";
 const NO_CARGO: &str = "https://rustup.rs installs Rust";
 
 /// Builds the package in `folder`, and gives the file.
-pub(super) async fn build(folder: &Path, told: &Told<'_>) -> Result<PathBuf, RecipeError> {
+pub(super) async fn build(
+    folder: &Path,
+    installs: Installs,
+    told: &Told<'_>,
+) -> Result<PathBuf, RecipeError> {
     // Cargo names files by their real paths.
     let folder = folder
         .canonicalize()
         .map_err(|_| RecipeError::NoFolder(folder.to_owned()))?;
-    let toolchain = Toolchain::find(&folder, told).await?;
+    let toolchain = Toolchain::find(&folder, installs, told).await?;
     let target = target_folder(&folder).await?;
     let mut cargo = toolchain.cargo_build(&folder);
     cargo

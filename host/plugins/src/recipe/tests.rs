@@ -7,7 +7,10 @@ async fn refused(files: &[(&str, &str)]) -> String {
     for (name, text) in files {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
-    build(folder.path(), &|_| {}).await.unwrap_err().to_string()
+    build(folder.path(), Installs::Refused, &|_| {})
+        .await
+        .unwrap_err()
+        .to_string()
 }
 
 #[tokio::test]
@@ -22,7 +25,9 @@ async fn a_folder_without_a_recipe_hears_what_to_do() {
     check(&[], "Cargo.toml are built (Rust)").await;
     check(&[("package.json", "{}")], "seems to be JavaScript").await;
     check(&[("plugin.py", "")], "seems to be Python").await;
-    let error = build(Path::new("/nowhere"), &|_| {}).await.unwrap_err();
+    let error = build(Path::new("/nowhere"), Installs::Refused, &|_| {})
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("no folder /nowhere"), "{error}");
 }
 

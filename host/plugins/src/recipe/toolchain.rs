@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::command::run;
-use super::{RecipeError, Told};
+use super::{Installs, RecipeError, Told};
+use crate::child::without_secrets;
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's compiler for the web, its cargo, and the standard library's source.
@@ -74,11 +75,15 @@ struct Rustc {
 }
 
 impl Toolchain {
-    /// Finds one, and installs what is missing where that is possible.
+    /// Finds one, and installs what is missing where that is allowed and possible.
     ///
     /// # Errors
-    /// All that was tried, and what to do.
-    pub(super) async fn find(folder: &Path, told: &Told<'_>) -> Result<Self, RecipeError> {
+    /// What could be installed, or all that was tried and what to do.
+    pub(super) async fn find(
+        folder: &Path,
+        installs: Installs,
+        told: &Told<'_>,
+    ) -> Result<Self, RecipeError> {
         let mut tried = Vec::new();
         let active = Rustc::ask("rustc", folder).await;
         let component = active
@@ -92,12 +97,21 @@ impl Toolchain {
         if active.as_ref().is_some_and(Rustc::has_target) {
             return Ok(installed);
         }
+        if installs == Installs::Refused
+            && let Some(what) = Self::lacks(folder).await
+        {
+            return Err(RecipeError::NotInstalled(what));
+        }
         match &active {
             Some(rustc) => tried.push(format!(
                 "rustc has no {TARGET} in {}",
                 rustc.sysroot.display()
             )),
             None => tried.push("there is no rustc on PATH: https://rustup.rs installs Rust".into()),
+        }
+        // What is here is used before anything else is installed.
+        if let Some(debian) = Self::debian(component.clone()).await {
+            return Ok(debian);
         }
         match add_target(folder, told).await {
             // What rustup says is checked: another rustc may stand before its own on PATH.
@@ -109,9 +123,6 @@ impl Toolchain {
             },
             Err(why) => tried.push(why),
         }
-        if let Some(debian) = Self::debian(component.clone()).await {
-            return Ok(debian);
-        }
         match install_debian(component.is_none(), told).await {
             Ok(()) => match Self::debian(component).await {
                 Some(debian) => return Ok(debian),
@@ -122,6 +133,38 @@ impl Toolchain {
             Err(why) => tried.push(why),
         }
         Err(RecipeError::NoToolchain(tried))
+    }
+
+    /// What [`Toolchain::find`] would install, where it would and can.
+    pub(super) async fn lacks(folder: &Path) -> Option<String> {
+        let active = Rustc::ask("rustc", folder).await;
+        if active.as_ref().is_some_and(Rustc::has_target) {
+            return None;
+        }
+        let component = active
+            .as_ref()
+            .and_then(Rustc::linker)
+            .map(Linker::Component);
+        if Self::debian(component.clone()).await.is_some() {
+            return None;
+        }
+        let mut ways = Vec::new();
+        if is_on_path("rustup") {
+            ways.push(format!("`rustup target add {TARGET}`"));
+        }
+        if can_install_debian().is_ok() {
+            let packages = debian_packages(component.is_none()).join(" ");
+            ways.push(format!(
+                "`apt-get install {packages}`, as root and from Debian's servers"
+            ));
+        }
+        match ways.as_slice() {
+            [] => None,
+            ways => Some(format!(
+                "Rust's WebAssembly target ({})",
+                ways.join(", or where that can't be had ")
+            )),
+        }
     }
 
     /// Debian's compiler, where it is here with the source of its standard library and something that links.
@@ -183,13 +226,14 @@ impl Toolchain {
     }
 }
 
-/// `program` in `folder`, without what an outer cargo may have put into the environment.
+/// `program` in `folder`, without what an outer cargo may have put into the environment, and without our secrets.
 pub(super) fn plain(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);
     for name in SCRUBBED {
         command.env_remove(name);
     }
+    without_secrets(&mut command);
     command
 }
 
@@ -264,17 +308,34 @@ fn plain_linker() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Installs Debian's packages, or says why not and what to run.
-async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn debian_packages(linker: bool) -> Vec<&'static str> {
     let mut packages = DEBIAN.to_vec();
     packages.extend(linker.then_some(DEBIAN_LINKER));
+    packages
+}
+
+/// Whether this process may install packages, or why not.
+fn can_install_debian() -> Result<(), &'static str> {
     if !Path::new("/usr/bin/apt-get").is_file() {
-        return Err("this is no Debian, whose packages would do".into());
+        return Err("this is no Debian, whose packages would do");
     }
-    if !rustix::process::geteuid().is_root() {
+    match rustix::process::geteuid().is_root() {
+        true => Ok(()),
+        false => Err("Debian's packages would do, and root can install them"),
+    }
+}
+
+/// Installs Debian's packages, or says why not and what to run.
+async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
+    let packages = debian_packages(linker);
+    if let Err(why) = can_install_debian() {
         return Err(format!(
-            "Debian's packages would do, and root can install them: apt-get update && apt-get install -y \
-             --no-install-recommends {}",
+            "{why}: apt-get update && apt-get install -y --no-install-recommends {}",
             packages.join(" ")
         ));
     }
@@ -285,6 +346,7 @@ async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
         let mut apt = Command::new("/usr/bin/apt-get");
         apt.args(&arguments)
             .env("DEBIAN_FRONTEND", "noninteractive");
+        without_secrets(&mut apt);
         let ended = run(apt, told)
             .await
             .map_err(|error| format!("apt-get can't be started: {error}"))?;

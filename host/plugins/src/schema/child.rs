@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use djangobot_event::CleanText;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ struct Question<V> {
 pub enum SchemaError {
     /// The manifest's `config-schema` is not a JSON Schema.
     #[error("its config-schema is not a JSON Schema: {0}")]
-    NotASchema(String),
+    NotASchema(CleanText),
     /// The child was ended.
     #[error(
         "checking its config against its config-schema takes more than {MAX_CPU} s of a processor or {} GiB of memory, and was given up; the schema must be made simpler",
@@ -76,10 +77,10 @@ pub(crate) async fn check(
     match ended.status.code() {
         Some(0) => serde_json::from_slice(&ended.stdout)
             .map_err(|error| SchemaError::Child(error.to_string())),
-        Some(NOT_A_SCHEMA) => Err(SchemaError::NotASchema(crate::instance::cut(&said))),
+        Some(NOT_A_SCHEMA) => Err(SchemaError::NotASchema(CleanText::new(&said))),
         // Out of time is a signal, and out of memory or stack an abort.
         None => Err(SchemaError::Exhausted),
-        Some(_) => Err(SchemaError::Child(crate::instance::cut(&said))),
+        Some(_) => Err(SchemaError::Child(CleanText::new(&said).into())),
     }
 }
 

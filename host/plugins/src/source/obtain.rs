@@ -5,7 +5,6 @@ use std::path::Path;
 use super::{BadSource, DownloadError, Downloader, Progress, ReadError, Source, read_file};
 use crate::component::{Artifact, ArtifactError};
 use crate::digest::Digest;
-use crate::recipe::{self, RecipeError, Told};
 
 /// Why a source gives no plugin.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +18,9 @@ pub enum ObtainError {
     /// Its file can't be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// Its folder can't be built.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
+    /// It is a folder, which is built first.
+    #[error("{} is a folder, which has to be built first", .0.display())]
+    Folder(std::path::PathBuf),
     /// Its file is another than was promised.
     #[error("{} is not the file that was promised: its sha256 is {found}, not {promised}", path.display())]
     OtherFile {
@@ -43,9 +42,9 @@ pub enum ObtainError {
 }
 
 impl Source {
-    /// Reads, builds or downloads the plugin. Paths are meant from `home`, the config file's folder.
+    /// Reads or downloads the plugin; a folder is built by its recipe. Paths are meant from `home`, the config file's folder.
     ///
-    /// `promised` is the sha256 of the file as it is there or comes; what is built can have none.
+    /// `promised` is the sha256 of the file as it is there or comes.
     ///
     /// # Errors
     /// An [`ObtainError`], whose sentence names the source.
@@ -53,7 +52,6 @@ impl Source {
         &self,
         home: &Path,
         promised: Option<Digest>,
-        told: &Told<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<Artifact, ObtainError> {
         let not_a_plugin = |reason| ObtainError::NotAPlugin {
@@ -61,7 +59,7 @@ impl Source {
             reason: Box::new(reason),
         };
         match self.resolved(home) {
-            Self::Folder(folder) => Ok(recipe::build(&folder, told).await?),
+            Self::Folder(folder) => Err(ObtainError::Folder(folder)),
             Self::File(path) => {
                 let bytes = read_file(&path)?;
                 let found = Digest::of(&bytes);

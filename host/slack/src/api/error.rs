@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use djangobot_event::CleanText;
+
 use super::fatal;
 use crate::respond;
 
@@ -175,8 +177,12 @@ impl ApiError {
                  HTTP transport".into()
             }
             "not_allowed_token_type" => "this method does not take a token of this kind".into(),
-            "missing_scope" => match (&refusal.needed, &refusal.provided) {
+            "missing_scope" => match (
+                refusal.needed.as_deref().map(CleanText::new),
+                refusal.provided.as_deref().map(CleanText::new),
+            ) {
                 (Some(needed), Some(provided)) => format!(
+
                     "the token lacks the scope {needed} (it has: {provided}): add it to the app and install it again"
                 ),
                 (Some(needed), None) => {
@@ -214,16 +220,16 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Slack's {}", self.method)?;
         if let Some(channel) = &self.channel {
-            write!(f, " (channel {channel})")?;
+            write!(f, " (channel {})", CleanText::within(channel, 100))?;
         }
         match &self.failure {
             Failure::Refused(refusal) => {
-                write!(f, " answered {}", refusal.code)?;
+                write!(f, " answered {}", CleanText::within(&refusal.code, 100))?;
                 if let Some(cure) = self.cure(refusal) {
                     write!(f, ": {cure}")?;
                 }
                 if !refusal.messages.is_empty() {
-                    write!(f, " ({})", refusal.messages.join("; "))?;
+                    write!(f, " ({})", CleanText::new(&refusal.messages.join("; ")))?;
                 }
                 Ok(())
             }
@@ -241,14 +247,22 @@ impl fmt::Display for ApiError {
             ),
             Failure::Unreachable(why) => write!(
                 f,
-                " can't be reached: {why}: check the network, the proxy and the URL"
+                " can't be reached: {}: check the network, the proxy and the URL",
+                CleanText::new(why)
             ),
             Failure::Interrupted(why) => write!(
                 f,
-                " gave no whole answer, and may have done its work: {why}"
+                " gave no whole answer, and may have done its work: {}",
+                CleanText::new(why)
             ),
-            Failure::Unreadable(why) => write!(f, " gave an answer that can't be read: {why}"),
-            Failure::Unsendable(why) => write!(f, " can't be called so: {why}"),
+            Failure::Unreadable(why) => {
+                write!(
+                    f,
+                    " gave an answer that can't be read: {}",
+                    CleanText::new(why)
+                )
+            }
+            Failure::Unsendable(why) => write!(f, " can't be called so: {}", CleanText::new(why)),
         }
     }
 }
@@ -340,6 +354,21 @@ mod tests {
             Failure::RateLimited { retry_after: wait },
             Class::RateLimited { retry_after: wait },
         );
+    }
+
+    #[test]
+    fn slacks_words_are_one_clean_line() {
+        let mut error = refused("chat.postMessage", "bad\nFORGED \u{1b}[2J\u{202e}");
+        error.channel = Some("C1\n".into());
+        if let Failure::Refused(refusal) = &mut error.failure {
+            refusal.messages = vec!["x\ny".repeat(100_000)];
+        }
+        let text = error.to_string();
+        assert!(
+            !text.chars().any(|c| c.is_control() || c == '\u{202e}'),
+            "{text}"
+        );
+        assert!(text.len() < 1_000, "{}", text.len());
     }
 
     #[test]

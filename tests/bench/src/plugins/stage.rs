@@ -31,7 +31,12 @@ pub(crate) struct Stage {
 /// The guest, built as a user builds a plugin.
 pub(crate) fn guest() -> Artifact {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guest");
-    let build = async { recipe::build(&folder, &|line| eprintln!("{line}")).await };
+    let build = async {
+        recipe::build(&folder, recipe::Installs::Refused, &|line| {
+            eprintln!("{line}")
+        })
+        .await
+    };
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(build))
         .expect("the guest is built")
 }

@@ -1,6 +1,6 @@
 //! A plugin's words, which stand in the host's log and on a terminal.
 
-use djangobot_plugins::fuzzing::sanitize_log;
+use djangobot_event::CleanText;
 
 use crate::{Target, pieces, proportion};
 
@@ -44,7 +44,7 @@ fn check(input: &[u8]) {
     let Ok(text) = str::from_utf8(rest) else {
         return;
     };
-    let line = proportion::bounded(input, 16, || sanitize_log(text, most));
+    let line = proportion::bounded(input, 16, || CleanText::line(text, most));
     assert!(
         line.len() <= most,
         "{} bytes, and {most} are the most",
@@ -57,8 +57,15 @@ fn check(input: &[u8]) {
         "{line:?}"
     );
     assert_eq!(
-        sanitize_log(&line, most),
+        CleanText::line(&line, most),
         line,
         "what is clean stays as it is"
     );
+    let quoted = serde_json::Value::from(text).to_string();
+    let shown = CleanText::json(&quoted);
+    assert_eq!(
+        serde_json::from_str::<String>(&shown).expect("it is JSON as before"),
+        text
+    );
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
 }
