@@ -16,9 +16,9 @@ use crate::app::App;
 use crate::bridge::{Bridge, TOKEN, djangobot, slack};
 
 const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
-fn command(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Command {
+pub(crate) fn command(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Command {
     let mut command = djangobot(folder, arguments);
     command
         .args(["--listen", "127.0.0.1:0", "--transport", "http"])
@@ -28,14 +28,14 @@ fn command(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Command {
     command
 }
 
-async fn start(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+pub(crate) async fn start(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
     let mut bridge = Bridge::of(command(folder, slack, arguments)).await;
     bridge.line("the roster is loaded").await;
     bridge
 }
 
 /// A request that Slack signed, as it goes over the wire.
-fn signed(slack: &LocalSlack, path: &str, kind: &str, body: &str) -> String {
+pub(crate) fn signed(slack: &LocalSlack, path: &str, kind: &str, body: &str) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
@@ -51,7 +51,7 @@ fn signed(slack: &LocalSlack, path: &str, kind: &str, body: &str) -> String {
 }
 
 /// Sends a request and gives the answer's status and body.
-async fn send(bridge: &Bridge, request: &str) -> (u16, String) {
+pub(crate) async fn send(bridge: &Bridge, request: &str) -> (u16, String) {
     let address = bridge.url("").replace("http://", "");
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -63,7 +63,7 @@ async fn send(bridge: &Bridge, request: &str) -> (u16, String) {
 }
 
 /// What Slack posts for an event.
-fn event(id: &str, event: &Value) -> String {
+pub(crate) fn event(id: &str, event: &Value) -> String {
     json!({"type": "event_callback", "team_id": "T0LOCAL0001", "event_id": id, "event": event})
         .to_string()
 }

@@ -428,6 +428,9 @@ pub(crate) struct HostArgs {
     /// Serve /healthz, /readyz and /metrics here, and /slack/events where events come over HTTP.
     #[arg(long, value_name = "ADDR", env = "DJANGOBOT_LISTEN")]
     pub(crate) listen: Option<ListenAddress>,
+    /// Serve /readyz and /metrics here, and not where --listen says.
+    #[arg(long, value_name = "ADDR", env = "DJANGOBOT_ADMIN_LISTEN")]
+    pub(crate) admin_listen: Option<ListenAddress>,
 }
 
 impl HostArgs {
@@ -436,6 +439,7 @@ impl HostArgs {
         Self {
             files: files.clone(),
             listen: None,
+            admin_listen: None,
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     /// Where health and metrics are served, if anywhere.
     pub(crate) listen: Option<SocketAddr>,
+    /// Where operators' pages are, if not there.
+    pub(crate) admin_listen: Option<SocketAddr>,
     /// What is logged: a tracing filter.
     pub(crate) log: String,
     /// How; `None`: human on a terminal, JSON elsewhere.
@@ -263,6 +265,7 @@ struct File {
     plugins: PluginsSection,
     state_dir: Option<PathBuf>,
     listen: Option<ListenAddress>,
+    admin_listen: Option<ListenAddress>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -361,6 +364,7 @@ impl Settings {
             },
             state_dir,
             listen: host.listen.or(file.listen).map(|it| it.0),
+            admin_listen: host.admin_listen.or(file.admin_listen).map(|it| it.0),
             log: files
                 .log
                 .log

@@ -61,6 +61,7 @@ pub fn main() -> ExitCode {
     if let Some(Command::CheckPluginConfig) = cli.command {
         return check_plugin_config();
     }
+    listener::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

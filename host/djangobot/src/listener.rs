@@ -1,4 +1,6 @@
-//! `--listen`: health, readiness and metrics over HTTP, and Slack's requests where events come so.
+//! `--listen` and `--admin-listen`: health, readiness and metrics over HTTP, and Slack's requests where events come so.
+
+mod server;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,15 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, StatusCode, Uri, header};
-use axum::middleware::map_request;
-use axum::response::IntoResponse;
+use axum::middleware::{Next, from_fn, map_request};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use djangobot_channels::LayerError;
 use djangobot_event::CleanText;
+use local_slack::browser;
 use miette::Diagnostic;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -99,11 +104,17 @@ impl Readiness {
 /// Nothing can listen at the address.
 #[derive(Debug, Error, Diagnostic)]
 #[error("nothing can listen on {address}: {reason}")]
-#[diagnostic(help("choose another address for --listen; is another djangobot running?"))]
+#[diagnostic(help("choose another address for {flag}; is another djangobot running?"))]
 pub(crate) struct ListenError {
     address: SocketAddr,
+    flag: &'static str,
     reason: std::io::Error,
 }
+
+/// Connections that may be open, where the limit of open files allows it.
+const CONNECTIONS: usize = 4096;
+/// Open files that are left for all else: Redis, Slack, plugins, the state.
+const OTHER_FILES: usize = 256;
 
 /// The listener, bound; [`Listener::serve`] answers.
 pub(crate) struct Listener {
@@ -112,9 +123,13 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Takes the address.
-    pub(crate) async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
-        let refused = |reason| ListenError { address, reason };
+    /// Takes the address that `flag` named.
+    pub(crate) async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, ListenError> {
+        let refused = |reason| ListenError {
+            address,
+            flag,
+            reason,
+        };
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
         Ok(Self { socket, address })
@@ -125,31 +140,69 @@ impl Listener {
         self.address
     }
 
-    /// Answers until `cancel`; `routes` are the transport's own.
-    pub(crate) async fn serve(
-        self,
-        routes: Router,
-        metrics: Metrics,
-        readiness: Arc<Readiness>,
-        cancel: CancellationToken,
-    ) {
-        let app = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(readyz))
-            .with_state(readiness)
-            .route("/metrics", get(metrics_page).with_state(metrics))
-            .merge(routes);
+    /// Answers with `routes` until `cancel`.
+    pub(crate) async fn serve(self, routes: Router, metrics: Metrics, cancel: CancellationToken) {
         // A slash too many is no other page: who writes Django ends paths with one.
         let app = Router::new()
-            .fallback_service(app)
+            .fallback_service(routes)
             .layer(map_request(with_single_slashes));
-        let served = axum::serve(self.socket, app)
-            .with_graceful_shutdown(cancel.cancelled_owned())
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the HTTP listener ended");
-        }
+        let limits = server::Limits {
+            connections: connections(),
+            timers: server::Timers::default(),
+        };
+        server::serve(self.socket, app, limits, metrics, cancel).await;
     }
+}
+
+/// What operators ask for: `/healthz`, `/readyz` and `/metrics`.
+pub(crate) fn admin(metrics: Metrics, readiness: Arc<Readiness>) -> Router {
+    Router::new()
+        .route("/readyz", get(readyz))
+        .with_state(readiness)
+        .route("/metrics", get(metrics_page).with_state(metrics))
+        .layer(from_fn(not_for_web_pages))
+        .merge(health())
+}
+
+/// `/healthz` alone, which says nothing but that the process lives.
+pub(crate) fn health() -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .layer(from_fn(not_for_web_pages))
+}
+
+/// Refuses what a page in a browser on this machine asks for. What comes from elsewhere may name us as it likes: those who
+/// watch us do, and nobody's browser is behind the names of a container.
+async fn not_for_web_pages(request: Request<Body>, next: Next) -> Response {
+    let arrival = request.extensions().get::<server::Arrival>();
+    let came_from_here = arrival
+        .and_then(|arrival| arrival.0)
+        .is_none_or(|address| address.ip().to_canonical().is_loopback());
+    let mut headers = request.headers().clone();
+    if !came_from_here {
+        headers.remove(header::HOST);
+    }
+    match browser::refusal(&headers) {
+        Some(why) => (StatusCode::FORBIDDEN, format!("{why}\n")).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// How many connections a listener may have: the files that the system gives us are for other things too.
+fn connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok());
+    files.map_or(CONNECTIONS, |files| {
+        files.saturating_sub(OTHER_FILES).clamp(16, CONNECTIONS)
+    })
+}
+
+/// Raises the limit of open files as far as we may: each connection is one.
+pub(crate) fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that can't be (macOS has a limit below the one that it names), there is room for fewer connections.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// The same request without slashes that say nothing: at its path's end, or several in a row.
@@ -176,9 +229,9 @@ async fn with_single_slashes<B>(mut request: Request<B>) -> Request<B> {
 }
 
 /// What is answered, and logged, where the listener takes no requests of Slack's.
-pub(crate) async fn nowhere(request: Request<axum::body::Body>) -> impl IntoResponse {
+pub(crate) async fn nowhere(request: Request<Body>) -> impl IntoResponse {
     let sentence = format!(
-        "nothing is at {} {:.200}: there are /healthz, /readyz and /metrics",
+        "nothing is at {} {:.200}: there are /healthz, and /readyz and /metrics unless --admin-listen serves them",
         request.method(),
         request.uri().path(),
     );

@@ -196,6 +196,8 @@ impl Metrics {
         outbox_errors() = "djangobot_outbox_errors_total", "Writes of messages for Slack to the disk that failed";
         /// Requests over HTTP, by what became of them.
         http_requests(outcome) = "djangobot_http_requests_total", "Requests of the HTTP transport, by outcome: taken, unsigned, refused (a wrong signature or an old one), unreadable, too_large, unanswered (Slack gives the event again), unknown_path";
+        /// Connections over HTTP that were closed for others.
+        http_connections_given_up() = "djangobot_http_connections_given_up_total", "Connections over HTTP that were closed because there were too many: the one that did nothing for longest, or the new one";
         /// Slack connections that ended.
         reconnects() = "djangobot_reconnects_total", "Connections to Slack that ended, and attempts at one that failed";
     }
@@ -209,6 +211,8 @@ impl Metrics {
         plugin_up(plugin) = "djangobot_plugin_up", "1 while events meet a plugin, 0 while it is quarantined, refused or disabled";
         /// 1 while connected to Slack.
         connected() = "djangobot_slack_connected", "1 while there is a connection to Slack";
+        /// Connections over HTTP.
+        http_connections() = "djangobot_http_connections", "Connections over HTTP that are open";
         /// Whether calls of Slack are served.
         web_api() = "djangobot_slack_web_api_up", "1 while Slack's Web API serves calls, 0 while auth.test fails too after a call failed";
         /// Connections of Socket Mode.

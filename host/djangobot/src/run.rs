@@ -174,10 +174,14 @@ pub(crate) async fn bridge(
     }
     let team = Team::new();
     // An address that is taken is told before minutes go by.
-    let listener = match settings.listen {
-        Some(address) => Some(Listener::bind(address).await.map_err(Failure::failed)?),
-        None => None,
+    let bind = async |address, flag| match address {
+        Some(address) => Listener::bind(address, flag).await.map(Some),
+        None => Ok(None),
     };
+    let listener = bind(settings.listen, "--listen").await;
+    let listener = listener.map_err(Failure::failed)?;
+    let admin_listener = bind(settings.admin_listen, "--admin-listen").await;
+    let admin_listener = admin_listener.map_err(Failure::failed)?;
     let plugins = Plugins::open(&settings, &team, &metrics, beside.plugins).await?;
     let plugins = Arc::new(plugins);
     // What has machine code is loaded in no time, and a plugin under construction is what its author waits for. What takes
@@ -209,17 +213,34 @@ pub(crate) async fn bridge(
     let ended = CancellationToken::new();
     let is_connecting = settings.slack.transport != Transport::Http;
     let listening = async {
-        let Some(listener) = listener else { return };
-        tracing::info!(address = %listener.address(), "serving /healthz, /readyz and /metrics");
-        if !is_connecting {
-            tracing::info!(address = %listener.address(), "taking Slack's requests at {}", http_events::PATHS.join(", "));
-        }
+        let admin = listener::admin(metrics.clone(), readiness.clone());
+        // Operators' pages are where Slack's requests come, unless they have an address of their own.
+        let (pages, others) = match &admin_listener {
+            None => ("/healthz, /readyz and /metrics", admin.clone()),
+            Some(_) => ("/healthz", listener::health()),
+        };
+        let main = async {
+            let Some(listener) = listener else { return };
+            tracing::info!(address = %listener.address(), "serving {pages}");
+            if !is_connecting {
+                tracing::info!(address = %listener.address(), "taking Slack's requests at {}", http_events::PATHS.join(", "));
+            }
+            let routes = others.merge(routes);
+            listener.serve(routes, metrics.clone(), ended.clone()).await;
+        };
+        let apart = async {
+            let Some(listener) = admin_listener else {
+                return;
+            };
+            tracing::info!(address = %listener.address(), "serving /healthz, /readyz and /metrics for operators");
+            listener.serve(admin, metrics.clone(), ended.clone()).await;
+        };
         let last_answers = async {
             ended.cancelled().await;
             tokio::time::sleep(LAST_ANSWERS).await;
         };
         tokio::select! {
-            () = listener.serve(routes, metrics.clone(), readiness.clone(), ended.clone()) => {}
+            ((), ()) = async { tokio::join!(main, apart) } => {}
             () = last_answers => {}
         }
     };

@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 mod access;
+pub mod browser;
 mod control;
 mod core;
 mod delivery;

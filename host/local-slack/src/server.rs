@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::socket::{self, Protocol, Ticket};
-use crate::{control, delivery, files, lock, response_url, rtm, socket_mode, web_api};
+use crate::{browser, control, delivery, files, lock, response_url, rtm, socket_mode, web_api};
 
 mod payload;
 
@@ -92,6 +92,10 @@ type Upgrade = Mutex<Option<Option<Ticket>>>;
 
 async fn answer(core: &Arc<Core>, upgrade: &Upgrade, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
+    if let Some(why) = browser::refusal(&head.headers) {
+        tracing::warn!("refused {} {:.200}: {why}", head.method, head.uri.path());
+        return Ok(plain(StatusCode::FORBIDDEN, why));
+    }
     if head.uri.path() == "/link/" {
         return match web_api::prescribed(core, "websocket").await? {
             Some(prescribed) => Ok(prescribed),

@@ -1,14 +1,17 @@
 //! Slack's requests over HTTP: the Events API, slash commands, interactivity.
 //!
-//! One handler takes them all, on whichever path they come: what a request is, its body says. It is read within a bound,
-//! its signature is checked, it is handed out, and the answer waits for its [`Ack`]: 200 once it is given, 503 otherwise,
-//! so that Slack gives the event again. Nothing is handed out that Slack did not sign.
+//! One handler takes them all, on whichever path they come: what a request is, its body says. A request that its headers
+//! show not to be Slack's is refused before its body is read. Else the body is read within a bound, its signature is
+//! checked, it is handed out, and the answer waits for its [`Ack`]: 200 once it is given, 503 otherwise, so that Slack
+//! gives the event again. Nothing is handed out that Slack did not sign.
 
 mod body;
 mod counts;
+mod room;
 mod signature;
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -24,11 +27,12 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use djangobot_event::Event;
 use http_body_util::BodyExt;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::transport::{Ack, BadFrame, Frame, Given, Incoming, Origin};
 use body::Asked;
 pub use counts::{Counts, Outcome};
+use room::{Denied, Place, Room};
 pub use signature::SigningSecrets;
 
 /// Where the handler answers.
@@ -42,7 +46,8 @@ pub struct Config {
     /// Longer bodies are refused; in bytes. A message has up to 40,000 characters, twice (text and blocks), and escaped as
     /// JSON and as a form one makes eight bytes.
     pub max_body_bytes: usize,
-    /// What all bodies together may take in memory; in bytes. Beyond it Slack is asked to come again.
+    /// What all bodies together may take in memory; in bytes. Beyond it the oldest gives way that is still being read,
+    /// and where there is none, Slack is asked to come again.
     pub max_waiting_bytes: usize,
     /// How long after its arrival an event is to be acknowledged.
     pub ack_within: Duration,
@@ -73,8 +78,32 @@ impl Default for Config {
 struct Handler {
     config: Config,
     out: mpsc::Sender<Incoming>,
-    /// A permit for each KiB.
-    room: Semaphore,
+    room: Room,
+}
+
+/// The longest form that is read although Slack did not sign it: one in which it only looks at the certificate.
+const SSL_CHECK_BYTES: usize = 1024;
+
+/// What is done once a request turns out to be Slack's. Who serves the connection puts it into the request's extensions.
+#[derive(Clone)]
+pub struct OnSigned(Arc<dyn Fn() + Send + Sync>);
+
+impl OnSigned {
+    /// Calls `then`.
+    pub fn new(then: impl Fn() + Send + Sync + 'static) -> OnSigned {
+        OnSigned(Arc::new(then))
+    }
+
+    /// The request is Slack's.
+    pub fn tell(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for OnSigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnSigned").finish_non_exhaustive()
+    }
 }
 
 /// What is answered instead of an acknowledgement.
@@ -87,9 +116,8 @@ struct Refusal {
 /// A router with the handler at all [`PATHS`], to be merged with others. It hands all that Slack sends to `out`, and says
 /// in the log what was asked for at other paths.
 pub fn router(config: Config, out: mpsc::Sender<Incoming>) -> Router {
-    let permits = config.max_waiting_bytes / 1024;
     let handler = Arc::new(Handler {
-        room: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
+        room: Room::new(config.max_waiting_bytes),
         config,
         out,
     });
@@ -140,20 +168,36 @@ impl Handler {
                 ))
             };
         }
-        let (body, _room) = self.read(&head.headers, body, began).await?;
+        let claim = signature::claim(&self.config, &head.headers, SystemTime::now());
+        let length = announced(&head.headers);
+        let limit = match &claim {
+            Ok(_) => self.config.max_body_bytes,
+            // Slack checks a certificate with a small form that it does not sign.
+            Err(_)
+                if body::is_form(&head.headers)
+                    && length.is_some_and(|it| it <= SSL_CHECK_BYTES) =>
+            {
+                SSL_CHECK_BYTES
+            }
+            Err(why) => return Err(self.refused(why)),
+        };
+        if length.is_some_and(|length| length > limit) {
+            return Err(self.too_large());
+        }
+        let (body, place) = self.read(body, limit, began).await?;
         let (arrived, received) = (Instant::now(), SystemTime::now());
 
-        let signature = match signature::check(&self.config, &head.headers, &body, received) {
+        let signature = match claim.and_then(|claim| claim.verify(&self.config, &body)) {
             Ok(signature) => signature,
-            // Slack checks a certificate with a request that it does not sign.
             Err(_) if body::is_form(&head.headers) && body::is_ssl_check(&body) => {
                 return Ok(StatusCode::OK.into_response());
             }
-            Err(why) => {
-                self.config.counts.add(why.outcome, &why.sentence);
-                return Err(refuse(StatusCode::UNAUTHORIZED, why.sentence));
-            }
+            Err(why) => return Err(self.refused(&why)),
         };
+        let _place = place.keep();
+        if let Some(on_signed) = head.extensions.get::<OnSigned>() {
+            on_signed.tell();
+        }
         let (event, origin, accepts_payload) = match body::read(&head.headers, body) {
             Asked::Event {
                 event,
@@ -208,54 +252,68 @@ impl Handler {
         }
     }
 
-    /// Reads a body within the limits of time and memory; it keeps its room for as long as it is held.
+    /// Reads a body of `limit` bytes at most within the limits of time and memory; it keeps its place for as long as that
+    /// is held.
     async fn read(
         &self,
-        headers: &HeaderMap,
         mut body: Body,
+        limit: usize,
         began: Instant,
-    ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
-        let limit = self.config.max_body_bytes;
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > limit) {
-            return Err(self.too_large());
-        }
-        let full = || self.unanswered("more requests are waiting than there is room for");
-        let mut room = self.room.try_acquire_many(0).map_err(|_| full())?;
+    ) -> Result<(Bytes, Place<'_>), Refusal> {
+        let mut place = self.room.enter();
+        let given_up = self.room.given_up(place.number());
         let read_by = tokio::time::Instant::from_std(began + self.config.answer_within);
         let mut read = BytesMut::new();
-        loop {
-            let frame = match tokio::time::timeout_at(read_by, body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(None) => return Ok((read.freeze(), room)),
-                Ok(Some(Err(why))) => {
-                    let sentence = format!("the request broke off: {why}");
-                    self.config.counts.add(Outcome::Unreadable, &sentence);
-                    return Err(refuse(StatusCode::BAD_REQUEST, sentence));
+        let reading = async {
+            loop {
+                let frame = match body.frame().await {
+                    Some(Ok(frame)) => frame,
+                    None => return Ok(()),
+                    Some(Err(why)) => {
+                        let sentence = format!("the request broke off: {why}");
+                        self.config.counts.add(Outcome::Unreadable, &sentence);
+                        return Err(refuse(StatusCode::BAD_REQUEST, sentence));
+                    }
+                };
+                let Ok(data) = frame.into_data() else {
+                    continue;
+                };
+                let length = read.len() + data.len();
+                if length > limit {
+                    return Err(self.too_large());
                 }
-                Err(_) => {
-                    let sentence = "the request did not come within 3 seconds";
-                    self.config.counts.add(Outcome::Unreadable, sentence);
-                    return Err(refuse(StatusCode::REQUEST_TIMEOUT, sentence));
-                }
-            };
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            let length = read.len() + data.len();
-            if length > limit {
-                return Err(self.too_large());
+                // Room is taken for what came, not for what was announced: that anybody could do.
+                place
+                    .grow(length)
+                    .await
+                    .map_err(|denied| self.denied(denied))?;
+                read.extend_from_slice(&data);
             }
-            // Room is taken for what came, not for what was announced: that anybody could do.
-            let more = length.div_ceil(1024) - room.num_permits();
-            let more = self
-                .room
-                .try_acquire_many(u32::try_from(more).unwrap_or(u32::MAX));
-            room.merge(more.map_err(|_| full())?);
-            read.extend_from_slice(&data);
+        };
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout_at(read_by, reading) => outcome,
+            () = given_up => Ok(Err(self.denied(Denied::GaveWay))),
+        };
+        match outcome {
+            Ok(outcome) => outcome.map(|()| (read.freeze(), place)),
+            Err(_) => {
+                let sentence = "the request did not come within 3 seconds";
+                self.config.counts.add(Outcome::Unreadable, sentence);
+                Err(refuse(StatusCode::REQUEST_TIMEOUT, sentence))
+            }
         }
+    }
+
+    fn denied(&self, denied: Denied) -> Refusal {
+        self.unanswered(match denied {
+            Denied::Full => "more requests are waiting than there is room for",
+            Denied::GaveWay => "the body came too slowly, and its room was needed for another one",
+        })
+    }
+
+    fn refused(&self, why: &signature::Refused) -> Refusal {
+        self.config.counts.add(why.outcome, &why.sentence);
+        refuse(StatusCode::UNAUTHORIZED, why.sentence.clone())
     }
 
     /// Slack is to come again.
@@ -275,6 +333,12 @@ impl Handler {
         self.config.counts.add(Outcome::TooLarge, &sentence);
         refuse(StatusCode::PAYLOAD_TOO_LARGE, sentence)
     }
+}
+
+/// How long the body is to be, as the headers say.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// What the headers say of a request that Slack made before.

@@ -60,7 +60,7 @@ enum Chore {
     Lint,
     /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
     Bench {
-        /// What to measure (original, limit, layers, latency, start, event, plugins); without a name, all of it.
+        /// What to measure (original, limit, layers, latency, start, event, plugins, ack, spool, recovery, listener); without a name, all of it.
         names: Vec<String>,
         /// Put the tables into BENCHMARKS.md.
         #[arg(long)]

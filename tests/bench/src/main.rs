@@ -15,6 +15,7 @@ mod event;
 mod latency;
 mod layers;
 mod limit;
+mod listener;
 mod original;
 mod peers;
 mod plugins;
@@ -66,6 +67,8 @@ enum Name {
     Spool,
     /// From a fault's end to the first event delivered again, beside slack_bolt.
     Recovery,
+    /// Signed requests over HTTP, alone and among 10,000 connections of strangers.
+    Listener,
 }
 
 fn main() {
@@ -107,6 +110,7 @@ async fn measure(name: Name) -> String {
         Name::Ack => ack::measure().await,
         Name::Spool => spool::measure().await,
         Name::Recovery => recovery::measure().await,
+        Name::Listener => listener::measure().await,
     }
 }
 

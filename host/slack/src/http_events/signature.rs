@@ -41,13 +41,20 @@ pub(super) struct Refused {
     pub(super) sentence: String,
 }
 
-/// Checks a request's signature and its time, and gives the signature: it names the request, however often it comes.
-pub(super) fn check(
+/// What a request's headers say: that Slack signed it, at a time of late. Whether that is so, the body decides.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    time: &'a str,
+    digits: &'a str,
+    signature: [u8; 32],
+}
+
+/// Reads the headers; one that is missing, malformed or of another time shows that Slack did not send this.
+pub(super) fn claim<'a>(
     config: &Config,
-    headers: &HeaderMap,
-    body: &[u8],
+    headers: &'a HeaderMap,
     now: SystemTime,
-) -> Result<String, Refused> {
+) -> Result<Claim<'a>, Refused> {
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.ok_or_else(|| Refused {
@@ -59,49 +66,53 @@ pub(super) fn check(
         header("x-slack-request-timestamp")?,
         header("x-slack-signature")?,
     );
-    verify(config, time, signature, body, now).map_err(|sentence| Refused {
+    let refused = |sentence: String| Refused {
         outcome: Outcome::Refused,
         sentence,
+    };
+    let seconds = time
+        .parse::<u64>()
+        .map_err(|_| refused("the request's time is no number".to_owned()))?;
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| refused("this machine's clock stands before 1970".to_owned()))?;
+    if now.as_secs().abs_diff(seconds) > config.max_age.as_secs() {
+        return Err(refused(format!(
+            "the request's time is more than {} s from this machine's: it is an old one, or a clock is wrong",
+            config.max_age.as_secs()
+        )));
+    }
+    let digits = signature.strip_prefix("v0=").unwrap_or_default();
+    let signature = unhex(digits)
+        .ok_or_else(|| refused("the request's signature is not of the kind v0".to_owned()))?;
+    Ok(Claim {
+        time,
+        digits,
+        signature,
     })
 }
 
-fn verify(
-    config: &Config,
-    time: &str,
-    signature: &str,
-    body: &[u8],
-    now: SystemTime,
-) -> Result<String, String> {
-    let seconds = time
-        .parse::<u64>()
-        .map_err(|_| "the request's time is no number".to_owned())?;
-    let now = now
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| "this machine's clock stands before 1970".to_owned())?;
-    if now.as_secs().abs_diff(seconds) > config.max_age.as_secs() {
-        return Err(format!(
-            "the request's time is more than {} s from this machine's: it is an old one, or a clock is wrong",
-            config.max_age.as_secs()
-        ));
-    }
-
-    let digits = signature.strip_prefix("v0=").unwrap_or_default();
-    let signature = unhex(digits).ok_or("the request's signature is not of the kind v0")?;
-    let is_slacks = config.signing_secrets.any(|secret| {
-        Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
-            mac.chain_update(b"v0:")
-                .chain_update(time)
-                .chain_update(b":")
-                .chain_update(body)
-                // In constant time.
-                .verify_slice(&signature)
-                .is_ok()
-        })
-    });
-    if is_slacks {
-        Ok(digits.to_ascii_lowercase())
-    } else {
-        Err("the request's signature is wrong: it is not from Slack, or the signing secret is another app's".into())
+impl Claim<'_> {
+    /// Checks the signature, and gives it: it names the request, however often it comes.
+    pub(super) fn verify(&self, config: &Config, body: &[u8]) -> Result<String, Refused> {
+        let is_slacks = config.signing_secrets.any(|secret| {
+            Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
+                mac.chain_update(b"v0:")
+                    .chain_update(self.time)
+                    .chain_update(b":")
+                    .chain_update(body)
+                    // In constant time.
+                    .verify_slice(&self.signature)
+                    .is_ok()
+            })
+        });
+        match is_slacks {
+            true => Ok(self.digits.to_ascii_lowercase()),
+            false => Err(Refused {
+                outcome: Outcome::Refused,
+                sentence: "the request's signature is wrong: it is not from Slack, or the signing secret is another app's".into(),
+            }),
+        }
     }
 }
 
@@ -146,12 +157,8 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        check(
-            &config,
-            &headers,
-            body.as_bytes(),
-            UNIX_EPOCH + Duration::from_secs(now),
-        )
+        claim(&config, &headers, UNIX_EPOCH + Duration::from_secs(now))?
+            .verify(&config, body.as_bytes())
     }
 
     #[test]

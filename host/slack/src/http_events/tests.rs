@@ -99,6 +99,24 @@ impl Http {
     }
 }
 
+/// The head of a request whose headers could be Slack's, with `more` in it.
+fn forged(more: &str) -> String {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let digits = "0".repeat(64);
+    format!(
+        "POST /slack/events HTTP/1.1\r\nhost: x\r\nx-slack-request-timestamp: {now}\r\nx-slack-signature: v0={digits}\r\n{more}\r\n\r\n"
+    )
+}
+
+/// Sends `bytes` on a connection of its own, and gives that with the first line of the answer.
+async fn exchanged(http: &Http, bytes: &[u8]) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(http.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = [0; 12];
+    soon(stream.read_exact(&mut answer)).await.unwrap();
+    (stream, String::from_utf8(answer.to_vec()).unwrap())
+}
+
 fn event() -> String {
     json!({"type": "event_callback", "event_id": "Ev1", "event": {"type": "message"}}).to_string()
 }
@@ -277,16 +295,9 @@ async fn a_body_has_a_limit_whether_its_length_is_said_or_not() {
         (413, "the body is longer than 1000 bytes\n")
     );
 
-    let mut stream = TcpStream::connect(http.address).await.unwrap();
-    let head = "POST /slack/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream
-        .write_all(format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len()).as_bytes())
-        .await
-        .unwrap();
-    let mut answer = [0; 12];
-    soon(stream.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 413");
+    let head = forged("transfer-encoding: chunked");
+    let chunked = format!("{head}{:x}\r\n{long}\r\n0\r\n\r\n", long.len());
+    assert_eq!(exchanged(&http, chunked.as_bytes()).await.1, "HTTP/1.1 413");
 }
 
 #[tokio::test]
@@ -297,12 +308,8 @@ async fn bodies_that_never_come_take_no_room_and_those_that_wait_do() {
         ..config()
     })
     .await;
-    let mut stalled = TcpStream::connect(http.address).await.unwrap();
-    let head = "POST /slack/events HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n{";
-    stalled.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    soon(stalled.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 408");
+    let stalled = format!("{}{{", forged("content-length: 4000000"));
+    assert_eq!(exchanged(&http, stalled.as_bytes()).await.1, "HTTP/1.1 408");
 
     // One that waits for its acknowledgement takes all the room that there is.
     let wide = format!("{}{}", event(), " ".repeat(3 << 10));
@@ -351,5 +358,71 @@ async fn a_request_is_named_by_its_signature() {
     let request = http.signed(PATHS[0], FORM, &format!("{closed}&x=1"));
     let (_, frame) = http.ask(request, confirm).await;
     assert_ne!(frame.origin.signature.unwrap(), named[0]);
+    assert_eq!(http.counts.of(Outcome::Taken), 3);
+}
+
+#[tokio::test]
+async fn what_its_headers_show_not_to_be_slacks_is_refused_before_its_body_comes() {
+    let http = Http::start(config()).await;
+    let old = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 301;
+    let unsigned =
+        "POST /slack/events HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n".to_owned();
+    let whole = forged("content-length: 4000000\r\nexpect: 100-continue");
+    let without = |part: &str| whole.replace(part, "x-other");
+    let time = whole
+        .lines()
+        .find(|line| line.contains("timestamp"))
+        .unwrap();
+    for (status, head) in [
+        (401, unsigned.clone()),
+        (
+            401,
+            unsigned.replace("content-length: 4000000", "transfer-encoding: chunked"),
+        ),
+        (
+            401,
+            unsigned.replace("host", &format!("content-type: {FORM}\r\nhost")),
+        ),
+        (401, without("x-slack-signature")),
+        (401, without("x-slack-request-timestamp")),
+        (401, whole.replace("v0=", "v1=")),
+        (401, whole.replace("v0=0", "v0=")),
+        (
+            401,
+            whole.replace(time, &format!("x-slack-request-timestamp: {old}")),
+        ),
+        (401, whole.replace(time, "x-slack-request-timestamp: soon")),
+        (413, whole.replace("4000000", "4194305")),
+        (413, whole.replace("4000000", "99999999999")),
+    ] {
+        let (_, answer) = exchanged(&http, head.as_bytes()).await;
+        assert_eq!(answer, format!("HTTP/1.1 {status}"), "{head}");
+    }
+    // One that could be Slack's is asked for its body.
+    assert_eq!(exchanged(&http, whole.as_bytes()).await.1, "HTTP/1.1 100");
+}
+
+#[tokio::test]
+async fn bodies_that_come_slowly_give_way_to_those_of_slack() {
+    let mut http = Http::start(Config {
+        max_waiting_bytes: 16 << 10,
+        ..config()
+    })
+    .await;
+    let mut stalled = Vec::new();
+    for _ in 0..16 {
+        let mut stream = TcpStream::connect(http.address).await.unwrap();
+        let head = forged("content-length: 4000000");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Without an answer: it is not whole.
+        stream.write_all(&[b'x'; 4 << 10]).await.unwrap();
+        stalled.push(stream);
+    }
+    for _ in 0..3 {
+        let wide = format!("{}{}", event(), " ".repeat(10 << 10));
+        let request = http.signed(PATHS[0], JSON, &wide);
+        let (response, _) = http.ask(request, confirm).await;
+        assert_eq!(response.status(), 200);
+    }
     assert_eq!(http.counts.of(Outcome::Taken), 3);
 }
