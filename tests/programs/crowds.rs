@@ -129,7 +129,7 @@ async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
         answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
     };
     let arguments = [&redis.url(), "--admin-listen", "127.0.0.1:0"];
-    let mut bridge = start(folder.path(), &slack, &[]).await;
+    let mut bridge = start(folder.path(), &slack, &[&redis.url()]).await;
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_ne!(bridge.get(path).await.0, 404, "{path}");
     }

@@ -15,6 +15,7 @@ mod arguments;
 mod bad_events;
 mod bridge;
 mod browsers;
+mod built;
 mod catch_up;
 mod check;
 mod command_line;

@@ -142,6 +142,8 @@ pub(crate) enum Command {
     /// Check a plugin's config against its schema: what the host starts a child for.
     #[command(name = djangobot_plugins::schema::SUBCOMMAND, hide = true)]
     CheckPluginConfig,
+    /// Print what the program is made of: crates, their versions and licences.
+    Licences,
     /// Print the completion script of a shell.
     Completions {
         /// The shell.

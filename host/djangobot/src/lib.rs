@@ -14,6 +14,7 @@ mod dev;
 mod dev_plugins;
 mod failure;
 mod journal;
+mod licences;
 mod listener;
 mod masking;
 mod metrics;
@@ -99,6 +100,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
         // `main` has done it, without a runtime: its threads would count against the limits of the child.
         Command::CompilePlugin { .. } | Command::CheckPluginConfig => Ok(()),
+        Command::Licences => licences::licences(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "djangobot", &mut script);

@@ -7,6 +7,7 @@ use djangobot_tests::environment;
 use crate::guests;
 use crate::setup::setup;
 use crate::step::{StepError, cargo, output, programs, shown};
+use crate::supply;
 
 /// Sets up, builds the programs that tests run, and runs all tests, whichever of them fail.
 pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
@@ -70,7 +71,7 @@ pub(crate) fn guests() -> Result<(), StepError> {
     guests::build()
 }
 
-/// What no test sees: format, lints, documentation.
+/// What no test sees: format, lints, documentation, dependencies.
 pub(crate) fn lint() -> Result<(), StepError> {
     shown("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     shown(
@@ -85,6 +86,7 @@ pub(crate) fn lint() -> Result<(), StepError> {
         ]),
     )?;
     guests::check()?;
+    supply::check()?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

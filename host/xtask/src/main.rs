@@ -13,6 +13,7 @@ mod guests;
 mod instrument;
 mod setup;
 mod step;
+mod supply;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ enum Chore {
         #[arg(long)]
         input: Option<PathBuf>,
     },
-    /// Look at what no test sees: format, lints, documentation.
+    /// Look at what no test sees: format, lints, documentation, and where dependencies come from.
     Lint,
     /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
     Bench {

@@ -32,6 +32,9 @@ pub(crate) enum StepError {
     /// A fuzz target failed.
     #[error("{0}")]
     Fuzz(String),
+    /// Dependencies are not as `deny.toml` wants them.
+    #[error("{0}")]
+    Supply(String),
     /// A file or folder can't be read.
     #[error("{path} can't be read: {reason}")]
     Read {

@@ -11,8 +11,6 @@ use crate::failure::Failure;
 
 /// The SDK's folder in a checkout of this workspace.
 const SDK: &str = "plugin-sdk/rust";
-/// The checkout that this program was built from.
-const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
@@ -79,12 +77,25 @@ fn is_sdk(folder: &Path) -> bool {
         .is_ok_and(|text| text.contains("name = \"djangobot-plugin\""))
 }
 
-/// The SDK of the checkout that this program lies in, or else was built from, where that is still there.
+/// The SDK of a checkout: one that this program lies in, that it was installed from, or that we are in.
 fn beside_us() -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
-    let folders = program.iter().flat_map(|program| program.ancestors());
+    let here = std::env::current_dir().ok();
+    let source = program.as_deref().and_then(installed_from);
+    let around = [program, here, source];
+    let folders = around.iter().flatten().flat_map(|path| path.ancestors());
     folders
-        .chain([Path::new(CHECKOUT)])
         .map(|folder| folder.join(SDK))
         .find(|folder| is_sdk(folder))
+}
+
+/// The folder of the package that `cargo install` made `program` of: cargo notes it beside the folder of programs.
+fn installed_from(program: &Path) -> Option<PathBuf> {
+    let notes = program.parent()?.parent()?.join(".crates.toml");
+    let notes = std::fs::read_to_string(notes).ok()?;
+    let ours = notes
+        .lines()
+        .find(|line| line.starts_with("\"djangobot "))?;
+    let url = ours.split_once("(path+")?.1.split(')').next()?;
+    url::Url::parse(url).ok()?.to_file_path().ok()
 }
