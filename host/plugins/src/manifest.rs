@@ -385,7 +385,7 @@ memory-mib = 32
         ] {
             let text = format!("name = \"a\"\nversion = \"1.0.0\"\n{text}\n");
             let error = Manifest::parse(&text).unwrap_err();
-            assert!(error.to_string().contains("line 3"), "{error}");
+            assert!(error.to_string().contains("plugin.toml line "), "{error}");
         }
     }
 
