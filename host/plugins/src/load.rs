@@ -244,6 +244,8 @@ impl Parts {
             .await?;
         let limits = Limits::of(&config.limits, &manifest.limits, may_wait);
         let store = grants.contains(&Capability::Store);
+        // A disk answers when it will, though mostly at once: what it keeps waiting is one conversation.
+        let asks_disk = store || grants.iter().any(|it| matches!(it, Capability::Secret(_)));
         let owner = Arc::new(Owner {
             limits,
             config: config.config.to_string(),
@@ -268,7 +270,7 @@ impl Parts {
             prepared: Prepared::new(self.engine.clone(), linked, owner.clone()).map_err(unfit)?,
             owner,
             wanted,
-            may_wait,
+            may_wait: may_wait || asks_disk,
             instances,
         })
     }
