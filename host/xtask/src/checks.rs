@@ -74,6 +74,7 @@ pub(crate) fn guests() -> Result<(), StepError> {
 /// What no test sees: format, lints, documentation, dependencies.
 pub(crate) fn lint() -> Result<(), StepError> {
     shown("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    supply::check()?;
     shown(
         "lints",
         &mut cargo(&[
@@ -86,7 +87,6 @@ pub(crate) fn lint() -> Result<(), StepError> {
         ]),
     )?;
     guests::check()?;
-    supply::check()?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
