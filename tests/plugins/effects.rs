@@ -58,6 +58,24 @@ async fn messages_are_sent_when_the_call_ended_well_and_no_more_than_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_answered_on_the_channel_of_the_event_at_hand_or_nowhere() {
+    let check = async |named: &str, own: &str, is_sent| {
+        let text = format!(r#"{{"text":"hi","reply_channel":{named}}}"#);
+        let stage = Stage::with(&[with_slack(&sends(&text, "(i32.const 16)"))]).await;
+        let mut message = json!({"text": "go"});
+        if !own.is_empty() {
+            message["reply_channel"] = json!(own);
+        }
+        let sent = stage.outbound(message, 0).await.messages;
+        assert_eq!(sent.len(), usize::from(is_sent), "{named} {own}");
+    };
+    check("\"specific.a!b\"", "specific.a!b", true).await;
+    check("\"specific.a!b\"", "specific.a!c", false).await;
+    check("\"slack.message\"", "", false).await;
+    check("[1]", "", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_plugins_send_because_of_plugins_ends() {
     let stage = Stage::with(&[with_slack(&sends(r#"{"text":"again"}"#, "(i32.const 16)"))]).await;
     let mut hops = 0;

@@ -362,6 +362,60 @@ async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
 }
 
 #[tokio::test]
+async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
+    let office = Office::guarded().await;
+    let start = async |expect: &str| {
+        let mut bridge = office.bridge().await;
+        let mut app = office.app().await;
+        office.is_guarded(&mut app, expect).await;
+        let said = bridge.logs("compiled again");
+        assert_eq!(said.len(), usize::from(!expect.is_empty()), "{said:?}");
+        assert!(
+            said.iter()
+                .all(|it| it["message"].as_str().unwrap().contains(expect))
+        );
+        assert_eq!(bridge.terminate().await.code(), Some(0));
+    };
+    start("").await;
+    let cache = office.path(".djangobot/cache");
+    let files = std::fs::read_dir(&cache)
+        .unwrap()
+        .map(|it| it.unwrap().path());
+    let code = files
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|it| it == "code"))
+        .unwrap();
+    // What a loss of power leaves of a file that was not brought to the disk.
+    let good = std::fs::read(&code).unwrap();
+    let mut zeroed = good.clone();
+    zeroed[4096..8192].fill(0);
+    std::fs::write(&code, zeroed).unwrap();
+    start("not what this host wrote").await;
+    std::fs::write(&code, &good[..good.len() / 2]).unwrap();
+    start("not what this host wrote").await;
+    std::fs::write(&code, "").unwrap();
+    start("cut short").await;
+    start("").await;
+}
+
+#[tokio::test]
+async fn a_store_goes_with_its_plugin_unless_it_is_to_be_kept() {
+    let office = Office::guarded().await;
+    let path = office.path(".djangobot/plugins.db");
+    let name = "guard file:guard.wasm";
+    for (keep, expect) in [(true, Some(b"v".to_vec())), (false, None)] {
+        let store = djangobot_plugins::store::Store::open(&path)
+            .unwrap()
+            .of(name, 1 << 20);
+        store.set("k", b"v", None).unwrap();
+        let arguments = ["remove", "guard", "--keep-store"];
+        office.does(&arguments[..2 + usize::from(keep)]).await;
+        assert_eq!(store.get("k").unwrap(), expect);
+        office.does(&["add", "guard.wasm"]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_mistake_in_one_plugin_holds_back_that_one_alone() {
     let office = Office::guarded().await;
     office

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use djangobot_channels::{ChannelLayer, ChannelName, probe};
 use djangobot_event::CleanText;
-use djangobot_plugins::{Components, LoadError, Unready, Wanted};
+use djangobot_plugins::{Components, LoadError, Unready, Wanted, own_program};
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, LogFormat};
@@ -161,7 +161,7 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "plugins";
     let components = Components::of(&settings.plugin_host.kept);
     let wanted = plugins::resolve_now(settings.config_file(), &components, &settings.plugins).await;
-    let program = match std::env::current_exe() {
+    let program = match own_program() {
         Ok(program) => program,
         Err(error) => return findings.error(CHECK, error.to_string(), None),
     };

@@ -16,7 +16,7 @@ use crate::config::{Seconds, Transport};
 
 pub(crate) use self::plugin::{
     AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
-    TestArgs, UpdateArgs,
+    RemoveArgs, TestArgs, UpdateArgs,
 };
 
 /// Bridges Slack and Django Channels apps.
@@ -133,12 +133,7 @@ pub(crate) enum Command {
     Layer(LayerArgs),
     /// Compile a plugin's component: what the host starts a child for.
     #[command(name = djangobot_plugins::compile::SUBCOMMAND, hide = true)]
-    CompilePlugin {
-        /// The component's file.
-        component: PathBuf,
-        /// Where the machine code goes.
-        output: PathBuf,
-    },
+    CompilePlugin,
     /// Check a plugin's config against its schema: what the host starts a child for.
     #[command(name = djangobot_plugins::schema::SUBCOMMAND, hide = true)]
     CheckPluginConfig,

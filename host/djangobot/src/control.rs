@@ -144,7 +144,7 @@ pub(crate) async fn reload(state: &Path) -> Result<Option<Value>, ControlError> 
             path: "/plugins/reload",
             body: String::new(),
             // Plugins in languages with large runtimes take a while to compile.
-            patience: Duration::from_secs(180),
+            patience: Duration::from_secs(600),
         };
         let answer = ask.put_to(&state).await?;
         first = first.or(answer);

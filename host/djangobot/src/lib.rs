@@ -38,7 +38,6 @@ pub mod fuzzing {
 }
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -56,8 +55,8 @@ const SAME_STOP: Duration = Duration::from_millis(500);
 pub fn main() -> ExitCode {
     let cli = Cli::read();
     let terminal = Terminal::default();
-    if let Some(Command::CompilePlugin { component, output }) = &cli.command {
-        return compile_plugin(component, output);
+    if let Some(Command::CompilePlugin) = cli.command {
+        return compile_plugin();
     }
     if let Some(Command::CheckPluginConfig) = cli.command {
         return check_plugin_config();
@@ -99,7 +98,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
         // `main` has done it, without a runtime: its threads would count against the limits of the child.
-        Command::CompilePlugin { .. } | Command::CheckPluginConfig => Ok(()),
+        Command::CompilePlugin | Command::CheckPluginConfig => Ok(()),
         Command::Licences => licences::licences(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -110,8 +109,8 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
 }
 
 /// The child that compiles a plugin: what it says goes to the host, which says it to people.
-fn compile_plugin(component: &Path, output: &Path) -> ExitCode {
-    match djangobot_plugins::compile::child(component, output) {
+fn compile_plugin() -> ExitCode {
+    match djangobot_plugins::compile::child() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = std::io::stderr().write_all(error.as_bytes());

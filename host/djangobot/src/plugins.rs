@@ -16,7 +16,7 @@ use djangobot_plugins::store::Store;
 use djangobot_plugins::watch::Watcher;
 use djangobot_plugins::{
     Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, RollBack, Ruling, State, Status,
-    Unready, Versions, Wanted, file, manifest,
+    Unready, Versions, Wanted, file, manifest, own_program,
 };
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -87,12 +87,10 @@ impl Plugins {
         if settings.plugins.is_empty() {
             refuse_a_lost_config(&config)?;
         }
+        let components = Components::of(kept);
         let host = PluginHost::new(Parts {
             engine: Engine::new().map_err(Failure::plain)?,
-            compiler: Compiler::new(
-                std::env::current_exe().map_err(Failure::plain)?,
-                kept.join("cache"),
-            ),
+            compiler: Compiler::new(own_program().map_err(Failure::plain)?, components.cache()),
             roster: Arc::new(team.clone()),
             store: Store::open(&state.join("plugins.db")).map_err(Failure::plain)?,
             http: Fetcher::new(settings.plugin_host.allow_private_http),
@@ -105,7 +103,7 @@ impl Plugins {
         Ok(Self {
             host,
             config,
-            components: Components::of(kept),
+            components,
             metrics: metrics.clone(),
             dev,
             turn: tokio::sync::Mutex::new(()),

@@ -1,15 +1,17 @@
 //! Children of this process: what they must not see, and this same program as a child that does what may take any time
 //! and memory. That one limits itself before it begins, and is waited for no longer than its work may take.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-/// How much of what a child says is read, in bytes.
-const MAX_ANSWER: u64 = 256 << 10;
+/// How much of what a child says beside its answer is read, in bytes.
+const MAX_SAID: u64 = 256 << 10;
+/// This program as it runs, also after another one was put in its place on the disk.
+const SELF: &str = "/proc/self/exe";
 
 /// Keeps the host's own settings, its tokens and the plugins' secrets from a child: what a build runs is the code of
 /// whoever wrote the plugin.
@@ -28,13 +30,26 @@ pub(crate) struct Ended {
     pub(crate) stderr: Vec<u8>,
 }
 
+/// The program to start children from: this one, as it runs.
+///
+/// # Errors
+/// The system does not say which it is.
+pub fn own_program() -> std::io::Result<PathBuf> {
+    match Path::new(SELF).exists() {
+        true => Ok(SELF.into()),
+        // A system without /proc.
+        false => std::env::current_exe(),
+    }
+}
+
 /// Starts `program` with `arguments` and an empty environment, gives it `input`, and waits for its end. `None`: it was
-/// still at it after `patience`, and was ended.
+/// still at it after `patience`, and was ended. Of its answer, no more than `longest` bytes are read.
 pub(crate) async fn run(
     program: &Path,
     arguments: &[&str],
     input: &[u8],
     patience: Duration,
+    longest: u64,
 ) -> std::io::Result<Option<Ended>> {
     let mut child = Command::new(program)
         .args(arguments)
@@ -51,10 +66,10 @@ pub(crate) async fn run(
             let _ = stdin.write_all(input).await;
         }
     };
-    let read = async |pipe: Option<&mut (dyn tokio::io::AsyncRead + Send + Unpin)>| {
+    let read = async |pipe: Option<&mut (dyn tokio::io::AsyncRead + Send + Unpin)>, longest| {
         let mut said = Vec::new();
         if let Some(pipe) = pipe {
-            pipe.take(MAX_ANSWER).read_to_end(&mut said).await?;
+            pipe.take(longest).read_to_end(&mut said).await?;
         }
         Ok::<_, std::io::Error>(said)
     };
@@ -62,8 +77,8 @@ pub(crate) async fn run(
     let work = async {
         let ((), stdout, stderr) = tokio::join!(
             write,
-            read(stdout.as_mut().map(|pipe| pipe as _)),
-            read(stderr.as_mut().map(|pipe| pipe as _)),
+            read(stdout.as_mut().map(|pipe| pipe as _), longest),
+            read(stderr.as_mut().map(|pipe| pipe as _), MAX_SAID),
         );
         Ok::<_, std::io::Error>(Ended {
             stdout: stdout?,

@@ -1,23 +1,28 @@
 //! From a component to machine code: in a child process with limits of its own, once, and then from a cache.
 //!
 //! wasmtime promises nothing of how much memory or time a hostile component takes to compile, and compiling leaves hundreds
-//! of megabytes behind. So a child does it, this same program under another word, and this process only maps what came
-//! out. The cache belongs to the state folder and is trusted as that is; what comes from outside is always compiled here.
+//! of megabytes behind. So a child does it, this same program under another word: it is given the component and gives the
+//! code, and touches no file. What lies in the cache is taken only where its MAC says that it came out of such a child.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use djangobot_event::CleanText;
-use tokio::process::Command;
+use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
+use crate::cache::{Cache, Code, Key};
+use crate::child;
+use crate::component::MAX_SIZE;
 use crate::digest::Digest;
 use crate::engine::{self, Engine};
-use crate::private;
+use crate::file;
 
-/// The subcommand that the child is started with: `compile-plugin COMPONENT OUT`.
+/// The subcommand that the child is started with. It reads the component from stdin and writes the code to stdout.
 pub const SUBCOMMAND: &str = "compile-plugin";
 
 /// Address space of the child, in bytes.
@@ -25,33 +30,45 @@ const MAX_MEMORY: u64 = 4 << 30;
 /// Processor seconds of the child.
 const MAX_CPU: u64 = 300;
 /// How long the child is waited for.
-const MAX_TIME: Duration = Duration::from_secs(300);
+const MAX_TIME: Duration = Duration::from_secs(600);
+/// The largest code that is taken, in bytes.
+const MAX_CODE: u64 = 512 << 20;
+/// How much the child gives way to everything else on the machine: events go on while it works.
+const NICENESS: i32 = 10;
 
 /// Compiles components, and remembers.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    cache: PathBuf,
+    cache: Cache,
     program: PathBuf,
 }
 
 /// Why a component has no machine code.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The folder of the cache can't be used.
-    #[error("the cache {} can't be used: {reason}", path.display())]
-    Cache {
-        /// Which file or folder.
+    /// Its file can't be read.
+    #[error("{} can't be read: {reason}", path.display())]
+    Unread {
+        /// Which file.
         path: PathBuf,
         /// The system's word.
-        reason: std::io::Error,
+        reason: io::Error,
     },
-    /// The child can't be started.
-    #[error("{} can't be started to compile the plugin: {reason}", program.display())]
+    /// Its file is not what it was.
+    #[error("{} was changed: its sha256 is {found}", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+        /// Of the bytes that are there.
+        found: Digest,
+    },
+    /// The child can't be started, or gave nothing.
+    #[error("{} can't compile the plugin: {reason}", program.display())]
     Child {
         /// Which program.
         program: PathBuf,
-        /// The system's word.
-        reason: std::io::Error,
+        /// The system's word, or a clause.
+        reason: io::Error,
     },
     /// The child was ended.
     #[error("compiling it took more than {} s or {} GiB, and was given up", MAX_CPU, MAX_MEMORY >> 30)]
@@ -65,6 +82,7 @@ impl Compiler {
     /// A compiler whose child is `program`, which must hand [`SUBCOMMAND`] to [`child`], and that keeps what it made in
     /// `cache`.
     pub fn new(program: PathBuf, cache: PathBuf) -> Self {
+        let cache = Cache::of(cache);
         Self { cache, program }
     }
 
@@ -80,63 +98,80 @@ impl Compiler {
         source: &Path,
         digest: &Digest,
     ) -> Result<Component, CompileError> {
-        let path = self
-            .cache
-            .join(format!("{digest}-{:016x}.cwasm", fingerprint(engine)));
-        if path.exists() {
-            match map(engine, &path) {
+        let key = Key {
+            engine: fingerprint(engine),
+            component: *digest,
+        };
+        // Reading and checking tens of megabytes is nothing for a thread on which events go by.
+        let cache = self.cache.clone();
+        let kept = tokio::task::spawn_blocking(move || cache.get(&key)).await;
+        let kept = kept.unwrap_or_else(|error| Err(error.to_string()));
+        let why = match kept {
+            Ok(Some(code)) => match load(engine, &code) {
                 Ok(component) => return Ok(component),
-                Err(error) => {
-                    tracing::info!(%error, path = %path.display(), "a compiled plugin is of no use any more; it is compiled anew")
-                }
-            }
+                Err(error) => Some(format!("{error:#}")),
+            },
+            Ok(None) => None,
+            Err(why) => Some(why),
+        };
+        if let Some(why) = why {
+            let component = digest.short();
+            tracing::warn!(
+                component,
+                "a compiled plugin is not used, and compiled again: {why}"
+            );
         }
-        self.compile(source, &path).await?;
-        map(engine, &path)
-            .map_err(|error| CompileError::Refused(CleanText::new(&format!("{error:#}"))))
+        let code = self.compile(source, digest).await?;
+        let component =
+            load(engine, &code).map_err(|error| {
+                CompileError::Refused(CleanText::new(&format!("{error:#}")))
+            })?;
+        // Only what can be loaded is kept.
+        let cache = self.cache.clone();
+        let kept = tokio::task::spawn_blocking(move || cache.put(&key, &code)).await;
+        if let Err(error) = kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            tracing::warn!(
+                "a compiled plugin can't be kept, and the next start compiles it again: {error}"
+            );
+        }
+        Ok(component)
     }
 
-    async fn compile(&self, source: &Path, path: &Path) -> Result<(), CompileError> {
-        let unusable = |reason| CompileError::Cache {
-            path: path.to_owned(),
-            reason,
-        };
-        private::make_folder(&self.cache).map_err(unusable)?;
-        // Beside its final name, so that renaming is one step, and removed however this ends.
-        let unfinished = tempfile::Builder::new()
-            .prefix("compiling-")
-            .tempfile_in(&self.cache)
-            .map_err(unusable)?;
-        let mut child = Command::new(&self.program);
-        child
-            .arg(SUBCOMMAND)
-            .arg(source)
-            .arg(unfinished.path())
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let child = child.spawn().map_err(|reason| CompileError::Child {
-            program: self.program.clone(),
+    async fn compile(&self, source: &Path, digest: &Digest) -> Result<Code, CompileError> {
+        let bytes = file::read(source, MAX_SIZE).map_err(|reason| CompileError::Unread {
+            path: source.to_owned(),
             reason,
         })?;
-        let ended = tokio::time::timeout(MAX_TIME, child.wait_with_output()).await;
-        let Ok(ended) = ended else {
+        // What is compiled is what was checked, whatever becomes of the file.
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            let path = source.to_owned();
+            return Err(CompileError::Changed { path, found });
+        }
+        let no_child = |reason| CompileError::Child {
+            program: self.program.clone(),
+            reason,
+        };
+        let ended = child::run(&self.program, &[SUBCOMMAND], &bytes, MAX_TIME, MAX_CODE).await;
+        let Some(ended) = ended.map_err(no_child)? else {
             return Err(CompileError::Exhausted);
         };
-        let output = ended.map_err(|reason| CompileError::Child {
-            program: self.program.clone(),
-            reason,
-        })?;
-        if !output.status.success() {
-            return Err(why(output.status, &output.stderr));
+        if !ended.status.success() {
+            return Err(why(ended.status, &ended.stderr));
         }
-        unfinished
-            .persist(path)
-            .map_err(|error| unusable(error.error))?;
-        Ok(())
+        if ended.stdout.is_empty() {
+            return Err(no_child(io::Error::other("it gave no code")));
+        }
+        Ok(Code::compiled(ended.stdout))
     }
+}
+
+/// Deletes the compiled code in `cache` that is of none of the components `kept`.
+///
+/// # Errors
+/// The folder can't be listed, or a file can't be deleted.
+pub fn tidy(cache: &Path, kept: &BTreeSet<Digest>) -> io::Result<()> {
+    Cache::of(cache.to_owned()).keep_only(kept)
 }
 
 fn why(status: ExitStatus, said: &[u8]) -> CompileError {
@@ -149,34 +184,59 @@ fn why(status: ExitStatus, said: &[u8]) -> CompileError {
     CompileError::Refused(CleanText::within(said, 2_000))
 }
 
-/// What the child does: compiles the component in the file `source` into the file `output`, within its limits.
+/// What the child does: compiles the component that stdin gives, within its limits, and writes the code to stdout.
 ///
 /// # Errors
 /// A sentence, for the parent.
-pub fn child(source: &Path, output: &Path) -> Result<(), String> {
+pub fn child() -> Result<(), String> {
     crate::child::limit(MAX_MEMORY, MAX_CPU)?;
-    let bytes = std::fs::read(source).map_err(|error| error.to_string())?;
-    let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
+    // Where it can't, it works as quickly as anybody.
+    let _ = rustix::process::nice(NICENESS);
+    let mut bytes = Vec::new();
+    io::stdin()
+        .take(MAX_SIZE as u64)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    let mut config = engine::config();
+    // The other processors are those of whoever waits for events.
+    config.parallel_compilation(false);
+    let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let compiled = engine
         .precompile_component(&bytes)
         .map_err(|error| format!("{error:#}"))?;
-    std::fs::write(output, compiled).map_err(|error| error.to_string())
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(&compiled)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| error.to_string())
 }
 
-/// Maps compiled code. The one place in the project that must be trusted with a file.
+/// Takes code as what it is. The one place in the project that must be trusted with a file.
 #[allow(unsafe_code, reason = "machine code can't be checked before it runs")]
-fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the file lies in the cache of the state folder, under a name that this module made, and was written there
-    // by `compile` out of a component; nothing from outside is ever put there.
-    unsafe { Component::deserialize_file(engine.wasmtime(), path) }
+fn load(engine: &Engine, code: &Code) -> wasmtime::Result<Component> {
+    // SAFETY: `Code` is made in two places alone: of what a child of this host compiled just now, and of bytes whose MAC
+    // says that they are what such a child gave, for this engine and component. It lies in this process's memory, where
+    // no file's change reaches it.
+    unsafe { Component::deserialize(engine.wasmtime(), code.bytes()) }
 }
 
 /// Stands for this version of wasmtime, its settings and this kind of processor.
-fn fingerprint(engine: &Engine) -> u64 {
-    let mut hasher = DefaultHasher::new();
+fn fingerprint(engine: &Engine) -> Digest {
+    /// Hashes with SHA-256, so that it is the same in the next process and on the next compiler.
+    struct Counting(Sha256);
+    impl Hasher for Counting {
+        fn finish(&self) -> u64 {
+            0
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+    }
+    let mut hasher = Counting(Sha256::new());
     engine
         .wasmtime()
         .precompile_compatibility_hash()
         .hash(&mut hasher);
-    hasher.finish()
+    Digest::finish(hasher.0)
 }

@@ -63,6 +63,11 @@ impl Components {
         &self.folder
     }
 
+    /// Where the compiled code of these components is kept.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.with_file_name("cache")
+    }
+
     /// Waits until nobody else changes the plugins' files, and keeps others from it.
     ///
     /// # Errors

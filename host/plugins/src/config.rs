@@ -65,6 +65,11 @@ impl PluginConfig {
         manifest::is_name(&self.name)
     }
 
+    /// Whose store is meant: another plugin that comes under this name from elsewhere has one of its own.
+    pub fn store_name(&self) -> String {
+        store_name(&self.name, &self.source)
+    }
+
     /// Tells two tables apart, also after a restart.
     pub(crate) fn fingerprint(&self) -> Digest {
         // A config is made of texts, numbers and lists; there is none that JSON could not say.
@@ -182,6 +187,11 @@ impl Limits {
     pub(crate) fn host_call_bytes(&self) -> usize {
         (4 * self.output).max(8 * MIB)
     }
+}
+
+/// The name of the store of a plugin that comes from `source`. No plugin's own name has a space.
+pub fn store_name(name: &str, source: &str) -> String {
+    format!("{name} {source}")
 }
 
 fn yes() -> bool {

@@ -27,6 +27,10 @@ impl Digest {
         Self(counted.finalize().into())
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Its first 12 digits, for people.
     pub fn short(&self) -> String {
         let mut text = self.to_string();

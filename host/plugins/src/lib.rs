@@ -5,6 +5,7 @@
 
 mod abi;
 mod breaker;
+mod cache;
 mod child;
 pub mod compile;
 pub mod component;
@@ -48,6 +49,7 @@ pub mod fuzzing {
     pub use crate::abi::v1::check_place;
 }
 
+pub use child::own_program;
 pub use compile::Compiler;
 pub use component::Artifact;
 pub use components::Components;

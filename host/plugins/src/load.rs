@@ -25,7 +25,7 @@ use crate::plugin::{Owner, Plugin, Services};
 use crate::roster::{Direction, Roster};
 use crate::schema::{self, SchemaError};
 use crate::secrets::Secrets;
-use crate::store::Store;
+use crate::store::{PluginStore, Store, StoreError};
 use crate::verdict::{Effects, Failure};
 use crate::wasi;
 
@@ -116,6 +116,9 @@ pub enum LoadError {
         /// How.
         failure: Failure,
     },
+    /// Its store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Waiting for its instances.
     #[error("instances must be from 1 to {MAX_INSTANCES}, not {0}")]
     Instances(usize),
@@ -211,6 +214,13 @@ pub(crate) struct Candidate {
 }
 
 impl Parts {
+    /// A plugin's store. One that was made when stores were known by the plugin's name alone is its own.
+    fn store_of(&self, config: &PluginConfig, quota: u64) -> Result<PluginStore, LoadError> {
+        let name = config.store_name();
+        self.store.rename(&config.name, &name)?;
+        Ok(self.store.of(&name, quota))
+    }
+
     /// Checks, compiles and links what is wanted.
     pub(crate) async fn candidate(&self, wanted: Wanted) -> Result<Candidate, LoadError> {
         let Wanted {
@@ -253,7 +263,10 @@ impl Parts {
             sends: Meter::new(u64::from(limits.sends)),
             services: Services {
                 roster: self.roster.clone(),
-                store: store.then(|| self.store.of(&config.name, limits.store)),
+                store: match store {
+                    true => Some(self.store_of(config, limits.store)?),
+                    false => None,
+                },
                 http: self.http.clone(),
                 secrets: self.secrets.clone(),
             },

@@ -1,12 +1,16 @@
 //! `plugin.toml`: what a plugin is called, what it wants to see and what it asks for. The build puts it into the
 //! component, as a custom section.
 
-use djangobot_event::{Budget, CleanText, Event};
+mod mistake;
+
+use djangobot_event::{Budget, Event};
 use semver::Version;
 use serde::Deserialize;
 
 use crate::grant::Capability;
 use crate::roster::Direction;
+
+pub use mistake::{ManifestError, Mistake};
 
 /// The file in a plugin's folder.
 pub const MANIFEST_FILE: &str = "plugin.toml";
@@ -112,70 +116,21 @@ pub struct AskedLimits {
     pub time_ms: Option<u32>,
 }
 
-/// Why a text is no manifest.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Not TOML, or a key that is unknown, missing or of another type.
-    #[error("plugin.toml line {line}: {message}")]
-    Toml {
-        /// From 1.
-        line: usize,
-        /// A clause.
-        message: CleanText,
-    },
-    /// More than anybody writes.
-    #[error("plugin.toml has more than {} KiB", MAX_TEXT >> 10)]
-    TooLong,
-    /// TOML, but what it says can't be.
-    #[error("plugin.toml: {key}: {message}")]
-    Wrong {
-        /// Which key.
-        key: &'static str,
-        /// A clause.
-        message: CleanText,
-    },
-}
-
 impl Manifest {
-    /// Reads a manifest.
-    ///
-    /// # Errors
-    /// A [`ManifestError`] that names the line or key.
-    pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        if text.len() > MAX_TEXT {
-            return Err(ManifestError::TooLong);
-        }
-        let manifest: Self = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            ManifestError::Toml {
-                line: text.as_bytes()[..start]
-                    .iter()
-                    .filter(|&&byte| byte == b'\n')
-                    .count()
-                    + 1,
-                message: error.message().into(),
-            }
-        })?;
-        manifest.check()?;
-        Ok(manifest)
-    }
-
-    fn check(&self) -> Result<(), ManifestError> {
-        let wrong = |key, message: String| {
-            let message = message.into();
-            Err(ManifestError::Wrong { key, message })
-        };
+    /// What it says that can't be: keys, each with a clause.
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
         if !is_name(&self.name) {
-            return wrong(
+            wrong.push((
                 "name",
                 format!(
                     "{:?} must be lower-case letters, digits and hyphens, at most {MAX_NAME}",
                     self.name
                 ),
-            );
+            ));
         }
         if self.summary.chars().any(char::is_control) {
-            return wrong("summary", "it must be one line".into());
+            wrong.push(("summary", "it must be one line".into()));
         }
         for filters in [&self.subscribe.inbound, &self.subscribe.outbound] {
             if filters.len() > MAX_LISTED {
@@ -183,32 +138,22 @@ impl Manifest {
                     "{} filters are more than {MAX_LISTED}; `*` stands for any kind",
                     filters.len()
                 );
-                return wrong("subscribe", message);
+                wrong.push(("subscribe", message));
             }
-            for filter in filters {
-                filter.check().map_err(|message| ManifestError::Wrong {
-                    key: "subscribe",
-                    message: message.into(),
-                })?;
-            }
+            let mistakes = filters.iter().filter_map(|filter| filter.check().err());
+            wrong.extend(mistakes.map(|message| ("subscribe", message)));
         }
         if self.emits.len() > MAX_LISTED {
-            return wrong(
-                "emits",
-                format!("{} kinds are more than {MAX_LISTED}", self.emits.len()),
+            let message = format!("{} kinds are more than {MAX_LISTED}", self.emits.len());
+            wrong.push(("emits", message));
+        }
+        for kind in self.emits.iter().filter(|kind| !is_kind(kind)) {
+            let message = format!(
+                "{kind:?} is no kind: letters, digits, `_`, `.` and `-`, at most {MAX_KIND}"
             );
+            wrong.push(("emits", message));
         }
-        for kind in &self.emits {
-            if !is_kind(kind) {
-                return wrong(
-                    "emits",
-                    format!(
-                        "{kind:?} is no kind: letters, digits, `_`, `.` and `-`, at most {MAX_KIND}"
-                    ),
-                );
-            }
-        }
-        Ok(())
+        wrong
     }
 
     /// Whether the plugin is to be called for an event of `kind`.

@@ -156,7 +156,7 @@ fn manifest(path: &Path) -> Result<String, RecipeError> {
     match Manifest::parse(&text) {
         Ok(_) => Ok(text),
         Err(reason) => Err(RecipeError::Manifest {
-            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            path: path.to_owned(),
             reason,
         }),
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::compile;
 use crate::component::Artifact;
 use crate::components::{Components, ComponentsError};
 use crate::config::PluginConfig;
@@ -45,13 +46,20 @@ pub async fn resolve(
     wanted
 }
 
-/// Deletes the components that neither the lock nor the state's memory of versions names, and gives how many that were.
+/// Deletes the components that neither the lock nor the state's memory of versions names, with what was compiled of them,
+/// and gives how many that were.
 ///
 /// # Errors
 /// The folder can't be listed, or a file can't be deleted.
 pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsError> {
     let mut kept = lock.digests();
     kept.extend(Versions::read(components).digests());
+    let cache = components.cache();
+    compile::tidy(&cache, &kept).map_err(|reason| ComponentsError::Disk {
+        what: "tidied",
+        path: cache,
+        reason,
+    })?;
     components.keep_only(&kept)
 }
 

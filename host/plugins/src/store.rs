@@ -152,6 +152,20 @@ impl Store {
         Ok(())
     }
 
+    /// Gives what is kept under one name to another. What is kept there already stays as it is.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let mut shelves = self.shelves();
+        shelves.sums.remove(from);
+        shelves.sums.remove(to);
+        let moved = shelves.database.execute(
+            "UPDATE OR IGNORE items SET plugin = ?2 WHERE plugin = ?1",
+            [from, to],
+        );
+        moved.map_err(unavailable)?;
+        drop(shelves);
+        self.forget(from)
+    }
+
     /// How many bytes of its quota `plugin` uses; expired items count until they are swept.
     pub fn usage(&self, plugin: &str) -> Result<u64, StoreError> {
         self.shelves().sum(&plugin.into())

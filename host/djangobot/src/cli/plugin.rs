@@ -17,7 +17,7 @@ pub(crate) enum PluginCommand {
     /// Show all about one plugin.
     Info(InfoArgs),
     /// Take a plugin out of the config, and out of the host that is running.
-    Remove(NameArgs),
+    Remove(RemoveArgs),
     /// Let events meet a plugin again.
     Enable(NameArgs),
     /// Let events pass a plugin by; it stays in the config.
@@ -96,6 +96,19 @@ pub(crate) struct NameArgs {
     /// As `list` shows it.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
+}
+
+/// What `remove` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RemoveArgs {
+    /// As `list` shows it.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Keep what the plugin stored, for the day when it is added again from the same source.
+    #[arg(long)]
+    pub(crate) keep_store: bool,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }

@@ -4,14 +4,14 @@ use super::error::PluginError;
 use super::host;
 use super::place::Place;
 use super::shown::print;
-use crate::cli::NameArgs;
+use crate::cli::{NameArgs, RemoveArgs};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
 /// Takes a plugin out. The config goes first: what it does not name is not loaded.
-pub(super) async fn remove(args: NameArgs, terminal: &Terminal) -> Result<(), Failure> {
+pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
-    place.plugin(&args.name)?;
+    let store = place.plugin(&args.name)?.store_name();
     {
         let turn = place.turn()?;
         let mut lock = place.read_lock()?;
@@ -29,7 +29,12 @@ pub(super) async fn remove(args: NameArgs, terminal: &Terminal) -> Result<(), Fa
         args.name,
         place.config.display()
     ))?;
-    host::take_up(&place, &[&args.name], terminal).await
+    host::take_up(&place, &[&args.name], terminal).await?;
+    // Only now does nobody write to it any more.
+    if !args.keep_store {
+        place.with_stores(|stores| stores.forget(&store))?;
+    }
+    Ok(())
 }
 
 /// Switches a plugin on or off.

@@ -84,13 +84,13 @@ pub(super) enum PluginError {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{}: event {number}: {reason}", path.display())]
+    #[error("{}: {place}: {reason}", path.display())]
     #[diagnostic(help(
         "it holds a JSON object such as {{\"type\": \"message\", \"text\": \"hi\"}}, an array of them, or one a line"
     ))]
     NoEvent {
         path: PathBuf,
-        number: usize,
+        place: String,
         reason: String,
     },
     #[error("--plugin-config is no JSON: {0}")]

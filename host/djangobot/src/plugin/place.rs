@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use djangobot_plugins::components::Turn;
 use djangobot_plugins::recipe::{self, Installs};
+use djangobot_plugins::store::{Store, StoreError};
 use djangobot_plugins::{
-    Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source, Versions, set,
+    Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source, Versions, own_program,
+    set,
 };
 
 use super::consent;
@@ -97,6 +99,21 @@ impl Place {
         ConfigFile::open(&self.config).map_err(PluginError::below)
     }
 
+    /// Does something with the stores of plugins, as far as there are any: those of a bridge and those of `dev`.
+    pub(super) fn with_stores(
+        &self,
+        act: impl Fn(&Store) -> Result<(), StoreError>,
+    ) -> Result<(), PluginError> {
+        for state in [self.state.clone(), self.state.join("dev")] {
+            let path = state.join("plugins.db");
+            if path.exists() {
+                let store = Store::open(&path).map_err(PluginError::below)?;
+                act(&store).map_err(PluginError::below)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The roster of the last run, for plugins that are tried.
     pub(super) fn roster(&self) -> Option<Vec<u8>> {
         [self.state.clone(), self.state.join("dev")]
@@ -181,7 +198,7 @@ pub(super) async fn build_folder(
 
 /// Whether a plugin's schema is one that can be used: asked before anything is written down.
 pub(super) async fn check_schema(artifact: &Artifact) -> Result<(), PluginError> {
-    let program = std::env::current_exe().map_err(PluginError::below)?;
+    let program = own_program().map_err(PluginError::below)?;
     let checked = artifact.check_schema(&program).await;
     checked.map_err(PluginError::below)
 }

@@ -10,7 +10,7 @@ use djangobot_plugins::secrets::Secrets;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::{
     Compiler, Components, Direction, Engine, OnError, Parts, Passed, Passing, PluginConfig,
-    PluginHost, Source, State, set,
+    PluginHost, Source, State, own_program, set,
 };
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -52,7 +52,7 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
         let Some(kind) = kind else {
             return Err(PluginError::NoEvent {
                 path: args.events,
-                number: n + 1,
+                place: format!("event {}", n + 1),
                 reason: "it has no \"type\"".into(),
             }
             .into());
@@ -148,7 +148,7 @@ async fn load(
     let host = PluginHost::new(Parts {
         engine: Engine::new().map_err(PluginError::below)?,
         compiler: Compiler::new(
-            std::env::current_exe().map_err(PluginError::below)?,
+            own_program().map_err(PluginError::below)?,
             folder::open(&place.state)
                 .map_err(PluginError::State)?
                 .join("cache"),
@@ -174,31 +174,39 @@ fn events(path: &PathBuf) -> Result<Vec<Event>, PluginError> {
         path: path.clone(),
         reason,
     })?;
-    let wrong = |number: usize, reason: String| PluginError::NoEvent {
+    let wrong = |place: String, reason: String| PluginError::NoEvent {
         path: path.clone(),
-        number,
+        place,
         reason,
     };
     let values: Vec<Value> = match serde_json::from_str(&text) {
         Ok(Value::Array(events)) => events,
         Ok(event) => vec![event],
         Err(whole) => {
-            let lines: Vec<&str> = text
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .collect();
-            let events: Result<Vec<Value>, _> = lines
-                .iter()
-                .map(|line| serde_json::from_str(line))
-                .collect();
-            match events {
-                Ok(events) if lines.len() > 1 => events,
-                _ => return Err(wrong(1, whole.to_string())),
+            let lines = text.lines().enumerate();
+            let mut lines = lines.filter(|(_, line)| !line.trim().is_empty()).peekable();
+            // One event a line, where the first line is one; else one JSON text that goes over many.
+            let is_by_line = lines
+                .peek()
+                .is_some_and(|(_, line)| serde_json::from_str::<Value>(line).is_ok());
+            if !is_by_line {
+                return Err(wrong("JSON".into(), whole.to_string()));
             }
+            let mut events = Vec::new();
+            for (at, line) in lines {
+                let event = serde_json::from_str(line).map_err(|error| {
+                    // Its own line is 1; ours is that of the file.
+                    let reason = error.to_string().replace(" at line 1 column", " at column");
+                    wrong(format!("line {}", at + 1), reason)
+                })?;
+                events.push(event);
+            }
+            events
         }
     };
     let events = values.iter().enumerate().map(|(n, value)| {
-        Event::from_value(value).map_err(|error| wrong(n + 1, error.to_string()))
+        Event::from_value(value)
+            .map_err(|error| wrong(format!("event {}", n + 1), error.to_string()))
     });
     events.collect()
 }

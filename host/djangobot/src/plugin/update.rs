@@ -1,5 +1,6 @@
 //! `djangobot plugin update`.
 
+use djangobot_plugins::config::store_name;
 use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Source, grant};
 
 use super::add::{agree_to_build, given};
@@ -139,7 +140,11 @@ async fn one(
         place.tidy(&place.read_lock()?);
         return Err(refused);
     }
+    let store = store_name(name, &locked.source);
     write(place, &grants, locked)?;
+    if origin.moved {
+        place.with_stores(|stores| stores.rename(&plugin.store_name(), &store))?;
+    }
     print(&match was {
         Some(was) => format!(
             "{name} {was} becomes {} ({}).\n",

@@ -487,6 +487,16 @@ impl wit::slack::Host for Guest {
             Ok(message) => message,
             Err(error) => return Ok(Err(SendError::Invalid(format!("no JSON object: {error}")))),
         };
+        // Who hears what becomes of a message is whoever waits for the event at hand, or nobody: any other channel of the
+        // layer is the app's own.
+        let named = message.text("/reply_channel");
+        if message.get("/reply_channel").is_some()
+            && (named.is_none() || named != call.event.text("/reply_channel"))
+        {
+            return Ok(Err(SendError::Invalid(
+                "a message's reply_channel may be that of the event at hand, or left out".into(),
+            )));
+        }
         if is_shadow {
             call.effects.withheld = true;
             return Ok(Ok(()));

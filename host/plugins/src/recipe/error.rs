@@ -33,11 +33,11 @@ pub enum RecipeError {
     )]
     NoManifest(PathBuf),
     /// What it says of itself is wrong.
-    #[error("in {}: {reason}", folder.display())]
+    #[error("{}", reason.in_file(path))]
     Manifest {
-        /// Which folder.
-        folder: PathBuf,
-        /// With its line or key.
+        /// Which file.
+        path: PathBuf,
+        /// All mistakes, with their lines.
         reason: ManifestError,
     },
     /// A program that a recipe needs.

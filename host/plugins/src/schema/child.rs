@@ -22,6 +22,8 @@ const MAX_MEMORY: u64 = 1 << 30;
 const MAX_CPU: u64 = 2;
 /// How long the child is waited for; longer than its processor time, since the machine may have other work.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of its answer.
+const MAX_ANSWER: u64 = 256 << 10;
 /// Bytes of schema and config together.
 const MAX_QUESTION: u64 = 4 << 20;
 
@@ -66,7 +68,7 @@ pub(crate) async fn check(
     if question.len() as u64 > MAX_QUESTION {
         return Err(SchemaError::Exhausted);
     }
-    let ended = child::run(program, &[SUBCOMMAND], &question, PATIENCE).await;
+    let ended = child::run(program, &[SUBCOMMAND], &question, PATIENCE, MAX_ANSWER).await;
     let ended = ended.map_err(|reason| {
         SchemaError::Child(format!("{} can't be started: {reason}", program.display()))
     })?;

@@ -69,6 +69,19 @@ fn a_plugin_sees_its_own_keys_alone() {
 }
 
 #[test]
+fn a_store_is_moved_whole_and_overwrites_nothing() {
+    let store = memory();
+    let (old, new) = (store.of("a file:a", ROOMY), store.of("a file:b", ROOMY));
+    old.set("k", b"old", None).unwrap();
+    old.set("both", b"old", None).unwrap();
+    new.set("both", b"new", None).unwrap();
+    store.rename("a file:a", "a file:b").unwrap();
+    assert_eq!(text(&new, "k").as_deref(), Some("old"));
+    assert_eq!(text(&new, "both").as_deref(), Some("new"));
+    assert_eq!((text(&old, "k"), text(&old, "both")), (None, None));
+}
+
+#[test]
 fn what_has_expired_is_not_there() {
     let store = memory().of("one", ROOMY);
     store.set("now", b"v", Some(0)).unwrap();

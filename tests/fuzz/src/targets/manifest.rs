@@ -81,9 +81,11 @@ fn check(input: &[u8]) {
         }
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            if let ManifestError::Toml { line, .. } = error {
+            if let ManifestError::Mistakes(mistakes) = &error {
+                let lines = 1..=text.matches('\n').count() + 1;
+                assert!(!mistakes.is_empty());
                 assert!(
-                    (1..=text.matches('\n').count() + 1).contains(&line),
+                    mistakes.iter().all(|it| lines.contains(&it.line)),
                     "{error}"
                 );
             }
