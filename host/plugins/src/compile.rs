@@ -122,10 +122,8 @@ impl Compiler {
             );
         }
         let code = self.compile(source, digest).await?;
-        let component =
-            load(engine, &code).map_err(|error| {
-                CompileError::Refused(CleanText::new(&format!("{error:#}")))
-            })?;
+        let component = load(engine, &code)
+            .map_err(|error| CompileError::Refused(CleanText::new(&format!("{error:#}"))))?;
         // Only what can be loaded is kept.
         let cache = self.cache.clone();
         let kept = tokio::task::spawn_blocking(move || cache.put(&key, &code)).await;

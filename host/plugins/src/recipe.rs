@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub use self::error::RecipeError;
 
-use crate::component::Artifact;
+use crate::component::{Artifact, MAX_SIZE};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// Is told what is being done, a line at a time, for people.
@@ -112,11 +112,9 @@ pub async fn build(
 /// There is nothing that can be built, or its manifest is wrong.
 pub fn manifest_of(folder: &Path) -> Result<Manifest, RecipeError> {
     Language::of(folder)?;
-    let text = manifest(&folder.join(MANIFEST_FILE))?;
-    Manifest::parse(&text).map_err(|reason| RecipeError::Manifest {
-        folder: folder.to_owned(),
-        reason,
-    })
+    let path = folder.join(MANIFEST_FILE);
+    let text = manifest(&path)?;
+    Manifest::parse(&text).map_err(|reason| RecipeError::Manifest { path, reason })
 }
 
 /// What would have to be installed on this machine to build the plugin in `folder`, if that can be.
@@ -141,7 +139,7 @@ pub fn pack(file: &Path, manifest: &Path) -> Result<Artifact, RecipeError> {
 
 /// The manifest's text, once it is known to be one: before a build, which may take minutes.
 fn manifest(path: &Path) -> Result<String, RecipeError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match crate::file::read_text(path, MAX_SIZE) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(RecipeError::NoManifest(path.to_owned()));

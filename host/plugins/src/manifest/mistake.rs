@@ -188,10 +188,9 @@ mod tests {
                 panic!("{text} is taken");
             };
             let is_so = found.len() == expect.len()
-                && found
-                    .iter()
-                    .zip(expect)
-                    .all(|(it, (line, part))| it.line == *line && it.message.to_string().contains(part));
+                && found.iter().zip(expect).all(|(it, (line, part))| {
+                    it.line == *line && it.message.to_string().contains(part)
+                });
             assert!(is_so, "{text}: {found:?} / {expect:?}");
         };
         check(
