@@ -230,7 +230,10 @@ impl Plugins {
 
     /// Writes down what became of a trial.
     fn write_down(&self, ruling: &Ruling) {
-        let (Ruling::RolledBack(RollBack { name, .. }) | Ruling::Settled(name, _)) = ruling;
+        let name = match ruling {
+            Ruling::RolledBack(it) => &it.name,
+            Ruling::Settled(name, _) => name,
+        };
         if self.is_of_dev(name) {
             return;
         }

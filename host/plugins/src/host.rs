@@ -80,7 +80,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug)]
 pub enum Ruling {
     /// The version before serves again.
-    RolledBack(RollBack),
+    RolledBack(Box<RollBack>),
     /// The version with this component stays.
     Settled(String, Digest),
 }
@@ -445,14 +445,14 @@ impl PluginHost {
                 good.fate.send_replace(Fate::Serving);
                 entry.serving = Some(good.clone());
                 (entry.before, entry.settles) = (None, None);
-                rulings.push(Ruling::RolledBack(RollBack {
+                rulings.push(Ruling::RolledBack(Box::new(RollBack {
                     name: entry.name.clone(),
                     bad: serving.digest,
                     version: version.clone(),
                     config: serving.config.clone(),
                     good: good.locked(),
                     why,
-                }));
+                })));
                 rolled_back.push((serving, good));
             } else if Instant::now() >= until {
                 (entry.before, entry.settles) = (None, None);
