@@ -6,10 +6,12 @@ use std::path::Path;
 
 use djangobot_event::CleanText;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
 
-use super::{MANIFEST_FILE, MAX_TEXT, Manifest};
+use super::{Filter, MANIFEST_FILE, MAX_TEXT, Manifest};
+use crate::grant::Capability;
 
 /// So many mistakes are told of one file.
 const MOST: usize = 16;
@@ -95,6 +97,17 @@ fn read<'a>(
             put(tables.get_mut(), key, stand_in);
         }
     }
+    // The reader of TOML places what is wrong in a list at the list alone.
+    if let Some(capabilities) = tables.get_mut().get_mut("capabilities") {
+        check_items::<Capability>(text, capabilities.get_mut(), mistakes);
+    }
+    if let Some(subscribe) = tables.get_mut().get_mut("subscribe")
+        && let DeValue::Table(subscribe) = subscribe.get_mut()
+    {
+        for (_, filters) in subscribe.iter_mut() {
+            check_items::<Filter>(text, filters.get_mut(), mistakes);
+        }
+    }
     while mistakes.len() < MOST {
         let error = match Manifest::deserialize(Deserializer::from(tables.clone())) {
             Ok(manifest) => return Some(manifest),
@@ -114,6 +127,28 @@ fn read<'a>(
     None
 }
 
+/// Notes each item of a list that can't be read, and takes it out.
+fn check_items<T: DeserializeOwned>(
+    text: &str,
+    list: &mut DeValue<'_>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let DeValue::Array(items) = list else { return };
+    let good = items.iter().filter(|item| {
+        match T::deserialize(ValueDeserializer::from((*item).clone())) {
+            Ok(_) => true,
+            Err(error) => {
+                mistakes.push(Mistake {
+                    line: line(text, Some(item.span())),
+                    message: error.message().into(),
+                });
+                false
+            }
+        }
+    });
+    *items = good.cloned().collect();
+}
+
 fn put<'a>(table: &mut DeTable<'a>, key: &'a str, value: &'a str) {
     let value = DeValue::String(value.into());
     table.insert(Spanned::new(0..0, key.into()), Spanned::new(0..0, value));
@@ -130,12 +165,6 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
         let is_done = !is_key
             && match value.get_mut() {
                 DeValue::Table(below) => take_out(below, span),
-                DeValue::Array(items) => {
-                    let before = items.len();
-                    let others = items.iter().filter(|item| !holds(&item.span()));
-                    *items = others.cloned().collect();
-                    items.len() < before
-                }
                 _ => false,
             };
         Some((key.get_ref().to_string(), is_done))
