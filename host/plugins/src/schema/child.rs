@@ -13,7 +13,7 @@ use super::{ConfigProblem, problems};
 use crate::child;
 use crate::manifest::Manifest;
 
-/// The subcommand that the child is started with. It reads a [`Question`] from stdin.
+/// The subcommand that the child is started with. It reads a question from stdin.
 pub const SUBCOMMAND: &str = "check-plugin-config";
 
 /// Address space of the child, in bytes.
