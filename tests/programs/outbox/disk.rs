@@ -50,6 +50,16 @@ async fn flood(world: &World, app: &mut App, messages: usize) {
     }
 }
 
+/// Somebody makes room on that disk.
+fn make_room(bridge: &Bridge) {
+    let room = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap());
+    prlimit(process, Resource::Fsize, room).unwrap();
+}
+
 async fn numbers_of(world: &World, channel: &str, count: usize) -> Vec<String> {
     let texts = world.has(channel, count).await;
     let number = |text: &String| text.split_once(' ').unwrap().0.to_owned();
@@ -70,13 +80,7 @@ async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
         assert_eq!(posted, numbers(0..MESSAGES / 2), "{channel}");
     }
     assert!(bridge.metric("djangobot_outbox_errors_total").await > 1.0);
-    // Somebody makes room.
-    let room = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap());
-    prlimit(process, Resource::Fsize, room).unwrap();
+    make_room(&bridge);
     let more = json!({"text": "more", "channel": "ops"});
     app.send("slack.send", &more).await;
     world.has("ops", 1).await;
@@ -91,6 +95,32 @@ async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
         "{told:?} {over:?}"
     );
     assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_stays_in_the_layer_for_long_holds_up_nothing_else() {
+    let world = World::new().await;
+    let mut bridge = cramped(&world).await;
+    let mut app = world.app();
+    let limit = Answer {
+        retry_after: Some(3600),
+        times: u64::MAX,
+        contains: world.control.channel_id("general").unwrap(),
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", limit);
+    for n in 0..80 {
+        let text = format!("{n} {}", "x".repeat(8_000));
+        let message = json!({"text": text, "channel": "general"});
+        app.send("slack.send", &message).await;
+    }
+    bridge.line("stays in the channel layer").await;
+    make_room(&bridge);
+    for n in 0..50 {
+        let message = json!({"text": n.to_string(), "channel": "ops"});
+        app.send("slack.send", &message).await;
+    }
+    assert_eq!(world.has("ops", 50).await, numbers(0..50));
 }
 
 #[tokio::test]

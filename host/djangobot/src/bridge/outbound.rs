@@ -48,6 +48,8 @@ const ON_DISK: u64 = 1 << 30;
 /// What is read from the disk at once.
 const PAGE: usize = 256;
 const PAGE_BYTES: usize = 4 << 20;
+/// How often it is looked whether messages can be taken again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a disk that can't be read is left alone.
 const UNREADABLE: Duration = Duration::from_secs(1);
 /// How long a stop waits for calls that are under way: longer than the Web API's own limit.
@@ -99,6 +101,16 @@ enum Ended {
     Left,
 }
 
+/// Where the next message may be kept until it is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Disk,
+    /// In the layer alone.
+    Layer,
+    /// Nowhere: it is not taken yet.
+    None,
+}
+
 /// What became of the attempt to put a message into the outbox.
 struct Kept {
     message: Message,
@@ -128,6 +140,7 @@ struct Flow<'a> {
     tide: Tide,
     /// Messages that the disk could not take, in their place among those that wait on it.
     late: VecDeque<Message>,
+    late_bytes: usize,
     /// Counts these until they are finished.
     in_layer: Staying,
     /// The disk could not take one of those that are on their way to it, and so takes none of those behind it.
@@ -148,10 +161,7 @@ impl Outbound {
         let outcome = loop {
             self.take_up(&mut flow);
             self.measure(&flow);
-            let has_place = flow.keeping.len() < KEEPING
-                && flow.keeping_bytes < BEHIND_BYTES
-                && flow.is_in_order()
-                && self.outbox.bytes() < ON_DISK;
+            let place = flow.place(self.outbox.bytes());
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
                 Some(ended) = flow.work.next() => {
@@ -161,14 +171,18 @@ impl Outbound {
                 }
                 Some(kept) = flow.keeping.next() => self.kept(kept, &mut flow),
                 // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
-                taken = self.take(&*receiver, &mut reading), if has_place => {
-                    if let Some(delivery) = taken {
-                        let message = self.read(delivery);
-                        let behind = flow.behind(&message);
-                        flow.keeping_bytes += message.size();
-                        flow.keeping.push_back(self.keep(message, behind).boxed());
+                taken = self.take(&*receiver, &mut reading), if place != Place::None => {
+                    match taken.map(|delivery| self.read(delivery)) {
+                        Some(message) if place == Place::Disk => {
+                            let behind = flow.behind(&message);
+                            flow.keeping_bytes += message.size();
+                            flow.keeping.push_back(self.keep(message, behind).boxed());
+                        }
+                        Some(message) => flow.stay(message),
+                        None => {}
                     }
                 }
+                () = tokio::time::sleep(LOOK_AGAIN), if place != Place::Disk => {}
             }
         };
         // Whoever waits gives up; what Slack may be carrying out just now is seen to its end.
@@ -289,9 +303,8 @@ impl Outbound {
             Some(number) if flow.tide.kept(number, has_room) => self.begin(message, flow),
             Some(_) => {}
             None => {
-                flow.tide.bar();
                 flow.is_broken |= message.content.is_ok();
-                flow.late.push_back(flow.in_layer.mark(message));
+                flow.stay(message);
             }
         }
     }
@@ -344,6 +357,7 @@ impl Outbound {
             && flow.has_room()
             && let Some(message) = flow.late.pop_front()
         {
+            flow.late_bytes -= message.size();
             self.begin(message, flow);
             if flow.late.is_empty() {
                 flow.tide.lift();
@@ -514,17 +528,38 @@ impl<'a> Flow<'a> {
             keeping_bytes: 0,
             tide: Tide::new(newest),
             late: VecDeque::new(),
+            late_bytes: 0,
             in_layer: Staying::default(),
             is_broken: false,
             newest: None,
         }
     }
 
-    /// Whether another message may go to the disk: none that came before it is in the layer alone. After a restart, what
-    /// the disk has goes before what the layer gives.
-    fn is_in_order(&mut self) -> bool {
+    /// Where the next message may be kept, with so many bytes on the disk.
+    ///
+    /// It goes to the disk where none that came before it is in the layer alone: after a restart, what the disk has goes
+    /// before what the layer gives. Where those stay for long, it joins them.
+    fn place(&mut self, on_disk: u64) -> Place {
         self.is_broken &= !self.keeping.is_empty();
-        !self.is_broken && self.late.is_empty() && self.in_layer.is_over()
+        let is_in_order = !self.is_broken && self.late.is_empty() && self.in_layer.is_over();
+        if is_in_order {
+            let has_room = self.keeping.len() < KEEPING
+                && self.keeping_bytes < BEHIND_BYTES
+                && on_disk < ON_DISK;
+            return if has_room { Place::Disk } else { Place::None };
+        }
+        let joins = self.in_layer.lasts(Instant::now())
+            && self.keeping.is_empty()
+            && self.late.len() < BEHIND
+            && self.late_bytes < BEHIND_BYTES;
+        if joins { Place::Layer } else { Place::None }
+    }
+
+    /// Lets a message stay in the layer until it is sent, in its place among those on the disk.
+    fn stay(&mut self, message: Message) {
+        self.tide.bar();
+        self.late_bytes += message.size();
+        self.late.push_back(self.in_layer.mark(message));
     }
 
     /// Which message the disk has to have before it takes this one.

@@ -22,9 +22,18 @@ pub(super) enum Held {
     Nowhere,
 }
 
-/// How many messages stay in the layer until they are sent.
+/// How long nothing is taken while messages stay in the layer: mostly, all are sent by then, and the disk has what follows.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The messages that stay in the layer until they are sent.
 #[derive(Debug, Default)]
-pub(super) struct Staying(Counted);
+pub(super) struct Staying {
+    newer: Counted,
+    /// Those that were there when it was found that some stay for long.
+    older: Counted,
+    /// When some were there first, with none of the older ones.
+    since: Option<Instant>,
+}
 
 /// One of them, for as long as this lives.
 type Counted = Arc<()>;
@@ -33,15 +42,41 @@ impl Staying {
     /// Counts a message, if the layer has it.
     pub(super) fn mark(&self, mut message: Message) -> Message {
         if let Held::Layer(_, counted) = &mut message.held {
-            *counted = Some(self.0.clone());
+            *counted = Some(self.newer.clone());
         }
         message
     }
 
     /// Whether all of them are finished.
-    pub(super) fn is_over(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+    pub(super) fn is_over(&mut self) -> bool {
+        let is_over = is_single(&self.newer) && is_single(&self.older);
+        if is_over {
+            self.since = None;
+        }
+        is_over
     }
+
+    /// Whether others have to join them, lest these expire on their channel: some have been there for longer than
+    /// [`PATIENCE`], as those do that follow a call which fails for minutes.
+    pub(super) fn lasts(&mut self, now: Instant) -> bool {
+        if !is_single(&self.older) {
+            return true;
+        }
+        if self.is_over() {
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) < PATIENCE {
+            return false;
+        }
+        self.older = std::mem::take(&mut self.newer);
+        self.since = None;
+        true
+    }
+}
+
+fn is_single(counted: &Counted) -> bool {
+    Arc::strong_count(counted) == 1
 }
 
 /// A message that was taken, before anybody looked what it asks for.
@@ -221,5 +256,25 @@ mod tests {
         }
         assert_eq!(outcome_of(b"{}"), None);
         assert_eq!(outcome_of(b"nonsense"), None);
+    }
+    #[test]
+    fn those_that_stay_for_long_are_joined_until_they_are_finished() {
+        let (mut staying, start) = (Staying::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(staying.is_over() && !staying.lasts(at(0)));
+        let first = staying.newer.clone();
+        assert!(!staying.is_over());
+        assert!(!staying.lasts(at(0)) && !staying.lasts(at(9)));
+        assert!(staying.lasts(at(10)));
+        let second = staying.newer.clone();
+        assert!(staying.lasts(at(11)));
+        drop(first);
+        // What joined it has its own time to be sent.
+        assert!(!staying.is_over() && !staying.lasts(at(12)));
+        drop(second);
+        assert!(staying.is_over());
+        // The next ones have their own, too.
+        let _third = staying.newer.clone();
+        assert!(!staying.lasts(at(100)) && staying.lasts(at(110)));
     }
 }
