@@ -200,16 +200,8 @@ async fn a_rehearsal_finds_what_a_ping_does_not() {
     redis.cli(&["acl", "setuser", "default", "+@all", "-@scripting"]);
     check(&redis, Kind::Permission, "run").await;
 
-    let master = Redis::start();
-    let replica = Redis::with_args(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
-    eventually("the replica is in step", async || {
-        replica
-            .cli(&["info", "replication"])
-            .contains("master_link_status:up")
-            .then_some(())
-    })
-    .await;
-    check(&replica, Kind::ReadOnly, "read only").await;
+    let replicated = Replicated::start().await;
+    check(&replicated.replica, Kind::ReadOnly, "read only").await;
 
     let member = Redis::with_args(&["--cluster-enabled", "yes"]);
     let (found, error) = refused(&member.url()).await;
@@ -240,12 +232,8 @@ async fn a_rehearsal_finds_what_a_ping_does_not() {
         assert_eq!(found, Some(Kind::WrongType), "{error}");
     }
 
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("sentinel.conf");
-    let text = format!("sentinel monitor main 127.0.0.1 {} 1\n", master.port());
-    std::fs::write(&config, text).unwrap();
-    let sentinel = Redis::with_args(&[config.to_str().unwrap(), "--sentinel"]);
-    check(&sentinel, Kind::UnknownCommand, "unknown command").await;
+    let sentinel = &replicated.sentinel;
+    check(sentinel, Kind::UnknownCommand, "unknown command").await;
     let (found, error) = refused(&sentinel.url().replace("redis", "redis+pubsub")).await;
     assert_eq!(found, Some(Kind::UnknownCommand), "{error}");
 }

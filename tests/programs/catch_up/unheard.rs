@@ -5,6 +5,7 @@ use std::time::Duration;
 use local_slack::Options;
 
 use super::{World, logged, said};
+use crate::app::App;
 use crate::transports::Way;
 
 /// A Slack that soon holds an event for unacknowledged.
@@ -13,6 +14,17 @@ fn hasty() -> Options {
         ack_timeout: Duration::from_secs(1),
         ..Options::default()
     }
+}
+
+/// The message `after` comes live and once, and no other comes.
+async fn after_comes_live(app: &mut App, way: impl Into<Option<Way>>) {
+    let way = way.into();
+    assert_eq!(
+        said(&app.next("slack.message").await),
+        ("after".into(), 1),
+        "{way:?}"
+    );
+    assert!(app.left("slack.message").is_empty());
 }
 
 async fn goes_deaf(way: Option<Way>) {
@@ -34,12 +46,7 @@ async fn goes_deaf(way: Option<Way>) {
     }
     logged(&bridge, "Slack's history was read").await;
     control.say("alice", "general", "after").unwrap();
-    assert_eq!(
-        said(&app.next("slack.message").await),
-        ("after".into(), 1),
-        "{way:?}"
-    );
-    assert!(app.left("slack.message").is_empty());
+    after_comes_live(&mut app, way).await;
 }
 
 #[tokio::test]
@@ -134,12 +141,7 @@ async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: b
     logged(&bridge, "nobody listened to Slack for").await;
     logged(&bridge, "Slack's history was read").await;
     say("after");
-    assert_eq!(
-        said(&app.next("slack.message").await),
-        ("after".into(), 1),
-        "{way:?}"
-    );
-    assert!(app.left("slack.message").is_empty());
+    after_comes_live(&mut app, way).await;
 }
 
 #[tokio::test]
