@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use local_slack::Options;
+use local_slack::{Connection, Options};
 
 use super::{World, logged, said};
 use crate::app::App;
@@ -45,6 +45,13 @@ async fn goes_deaf(way: Option<Way>) {
         assert_eq!(event["djangobot"]["retry_reason"], "history");
     }
     logged(&bridge, "Slack's history was read").await;
+    // Slack notices by now that nobody is at the other end: until then it may give the next event there first.
+    let connections = control.connections();
+    for deaf in connections.iter().filter(|connection| connection.frozen) {
+        control.drop_connections(Some(deaf.id));
+    }
+    let are_gone = |connections: &[Connection]| connections.iter().all(|it| !it.frozen);
+    control.wait_until(are_gone).await;
     control.say("alice", "general", "after").unwrap();
     after_comes_live(&mut app, way).await;
 }
