@@ -220,6 +220,9 @@ async fn what_no_event_is_at_fault_for_makes_none_a_dead_letter() {
         ),
     ] {
         let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+        if words == "NOREPLICAS" && !redis.holds_scripts_to_replicas() {
+            continue;
+        }
         let control = slack.control();
         let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
         eventually("it is ready", async || {

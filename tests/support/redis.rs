@@ -142,6 +142,14 @@ impl Redis {
         redis_cli(self.port, arguments)
     }
 
+    /// Whether `min-replicas-to-write` keeps scripts from writing, as it does from Redis 7 on.
+    ///
+    /// # Panics
+    /// As [`Redis::cli`].
+    pub fn holds_scripts_to_replicas(&self) -> bool {
+        !self.cli(&["info", "server"]).contains("redis_version:6.")
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
