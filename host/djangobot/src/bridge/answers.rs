@@ -27,11 +27,11 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Tap;
-use super::custody::Custody;
-use super::outbox::Key;
-use super::request::{Refusal, Reply};
-use super::roster::RosterKeeper;
+use crate::bridge::Tap;
+use crate::bridge::custody::Custody;
+use crate::bridge::outbox::Key;
+use crate::bridge::request::{Refusal, Reply};
+use crate::bridge::roster::RosterKeeper;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use answer::{Answer, Kind};

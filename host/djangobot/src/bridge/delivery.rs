@@ -25,10 +25,10 @@ use djangobot_channels::{ChannelLayer, ChannelName};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::custody::Custody;
-use super::envelope::Message;
-use super::spool::{Left, Spool};
-use super::types::{Labels, MAX_ODD, is_documented};
+use crate::bridge::custody::Custody;
+use crate::bridge::envelope::Message;
+use crate::bridge::spool::{Left, Spool};
+use crate::bridge::types::{Labels, MAX_ODD, is_documented};
 use crate::config::{Unread, UnreadRules};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;

@@ -9,7 +9,7 @@ use djangobot_channels::{ChannelLayer, ChannelName, Member, Serializer};
 use djangobot_event::{EditError, Event};
 use djangobot_slack::{Origin, Roster};
 
-use super::roster::RosterKeeper;
+use crate::bridge::roster::RosterKeeper;
 use crate::cli::BodyFormat;
 
 /// Wraps the events of one connection.

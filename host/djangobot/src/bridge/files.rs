@@ -6,7 +6,7 @@ use bytes::Bytes;
 use djangobot_event::BYTES_KEY;
 use serde_json::{Map, Value};
 
-use super::request::{Refusal, kind};
+use crate::bridge::request::{Refusal, kind};
 
 /// The method that shares what was uploaded.
 pub(crate) const SHARE: &str = "files.completeUploadExternal";

@@ -5,10 +5,10 @@ use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
 
-use super::destination::Destination;
-use super::gaps::filling;
-use super::gaps::forms::Forms;
-use super::request::Rules;
+use crate::bridge::destination::Destination;
+use crate::bridge::gaps::filling;
+use crate::bridge::gaps::forms::Forms;
+use crate::bridge::request::Rules;
 use super::{answers, routing};
 use crate::config::HistoryEvent;
 

@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::activity::Activity;
-use super::custody::{Ledger, Micros, RETRIES, micros_now};
-use super::passage;
+use crate::bridge::activity::Activity;
+use crate::bridge::custody::{Ledger, Micros, RETRIES, micros_now};
+use crate::bridge::passage;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
 use filling::{Filling, merge, said_in};

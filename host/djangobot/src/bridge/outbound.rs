@@ -19,11 +19,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Tap;
-use super::lanes::Lanes;
-use super::outbox::{self, Key, Left, Outbox, Page, RowId};
-use super::post::{Post, Unsent};
-use super::request::{Refusal, Reply, Rules};
+use crate::bridge::Tap;
+use crate::bridge::lanes::Lanes;
+use crate::bridge::outbox::{self, Key, Left, Outbox, Page, RowId};
+use crate::bridge::post::{Post, Unsent};
+use crate::bridge::request::{Refusal, Reply, Rules};
 use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;

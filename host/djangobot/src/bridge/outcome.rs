@@ -8,8 +8,8 @@ use djangobot_slack::Backoff;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Tap;
-use super::request::{Refusal, Reply};
+use crate::bridge::Tap;
+use crate::bridge::request::{Refusal, Reply};
 use crate::masking;
 
 /// How often an outcome is offered to a reply channel that is full or away.

@@ -7,8 +7,8 @@ use djangobot_event::{BYTES_KEY, CleanText, Event};
 use djangobot_slack::method;
 use serde_json::{Map, Value};
 
-use super::arguments;
-use super::files::{self, NewFile};
+use crate::bridge::arguments;
+use crate::bridge::files::{self, NewFile};
 use crate::config::is_allowed;
 use crate::masking;
 

@@ -12,7 +12,7 @@ use djangobot_slack::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::host_lease::{HostLease, HostLeaseError};
+use crate::bridge::host_lease::{HostLease, HostLeaseError};
 use crate::metrics::Metrics;
 use crate::state::State;
 
