@@ -64,7 +64,7 @@ mod tests {
     use djangobot_channels::Member;
 
     use super::*;
-    use crate::bridge::spool::{Entry, Spool};
+    use crate::bridge::inbound::delivery::spool::{Entry, Spool};
     use crate::state::State;
 
     #[tokio::test]

@@ -5,11 +5,11 @@ use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
 
-use crate::bridge::destination::Destination;
-use crate::bridge::gaps::filling;
-use crate::bridge::gaps::forms::Forms;
-use crate::bridge::request::Rules;
-use super::{answers, routing};
+use crate::bridge::inbound::gaps::filling;
+use crate::bridge::inbound::gaps::forms::Forms;
+use crate::bridge::inbound::{answers, routing};
+use crate::bridge::outbound::post::destination::Destination;
+use crate::bridge::outbound::request::Rules;
 use crate::config::HistoryEvent;
 
 /// A call of the Web API: method, arguments, and the conversation as it was named.

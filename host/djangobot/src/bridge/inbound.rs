@@ -1,5 +1,14 @@
 //! The way in, whole: a frame from Slack becomes a message on the app's channel `slack.<type>`.
 
+pub(crate) mod activity;
+pub(crate) mod answers;
+pub(crate) mod custody;
+pub(crate) mod delivery;
+pub(crate) mod envelope;
+pub(crate) mod gaps;
+pub(crate) mod routing;
+pub(crate) mod types;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,20 +26,20 @@ use metrics::Counter;
 use tokio::sync::mpsc;
 
 use crate::bridge::Tap;
-use crate::bridge::activity::Activity;
-use crate::bridge::answers::Answers;
-use crate::bridge::custody::{Admission, Custody, EventId, Ledger};
-use crate::bridge::delivery::Deliveries;
-use crate::bridge::envelope::{Address, Envelope, Message, Receipt};
-use crate::bridge::gaps::Gaps;
 use crate::bridge::lanes::{Lanes, lane_number};
 use crate::bridge::passage;
 use crate::bridge::roster::RosterKeeper;
-use crate::bridge::routing::{Unfit, channel_for, fit};
-use crate::bridge::types::{Labels, MAX_ODD, is_documented};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::team::Team;
+use activity::Activity;
+use answers::Answers;
+use custody::{Admission, Custody, EventId, Ledger};
+use delivery::Deliveries;
+use envelope::{Address, Envelope, Message, Receipt};
+use gaps::Gaps;
+use routing::{Unfit, channel_for, fit};
+use types::{Labels, MAX_ODD, is_documented};
 
 /// What is taken from the transport at once, at most.
 const TOGETHER: usize = 256;

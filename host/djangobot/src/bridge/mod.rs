@@ -1,30 +1,16 @@
 //! The bridge: its parts made, run side by side, and ended in order.
 
-mod activity;
 mod ages;
-mod answers;
 mod arguments;
-mod custody;
-mod delivery;
-mod destination;
-mod envelope;
-mod files;
 pub(crate) mod fuzzing;
-mod gaps;
 mod host_lease;
 mod inbound;
 mod lanes;
 mod outbound;
-mod outbox;
 mod outcome;
 mod passage;
-mod post;
-mod request;
 mod roster;
-mod routing;
-mod spool;
 mod transport;
-mod types;
 mod web_api;
 
 use std::sync::Arc;
@@ -50,23 +36,23 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
-use activity::Activity;
-use answers::{AnswerDesk, Answers};
-use custody::Ledger;
-use delivery::Deliveries;
-use envelope::Envelope;
-pub(crate) use envelope::fingerprint;
-use gaps::Gaps;
 use host_lease::HostLease;
 pub(crate) use host_lease::name_of;
 use inbound::Inbound;
+use inbound::activity::Activity;
+use inbound::answers::{AnswerDesk, Answers};
+use inbound::custody::Ledger;
+use inbound::delivery::Deliveries;
+use inbound::delivery::spool::Spool;
+use inbound::envelope::Envelope;
+pub(crate) use inbound::envelope::fingerprint;
+use inbound::gaps::Gaps;
 use outbound::Outbound;
-use outbox::Outbox;
-use post::Post;
-pub(crate) use request::DEFAULT_METHOD;
-use request::{Refusal, Rules};
+use outbound::outbox::Outbox;
+use outbound::post::Post;
+pub(crate) use outbound::request::DEFAULT_METHOD;
+use outbound::request::{Refusal, Rules};
 use roster::RosterKeeper;
-use spool::Spool;
 pub(crate) use transport::{Source, SourceCounts};
 
 /// Frames that may wait between the transport and the way in.
@@ -322,7 +308,7 @@ impl Bridge {
         reader: ReceiverId,
         (pacer, lease): (Pacer, Arc<HostLease>),
         messages: mpsc::Sender<djangobot_plugins::Message>,
-        (outbox, left): (Outbox, outbox::Left),
+        (outbox, left): (Outbox, outbound::outbox::Left),
     ) -> Outbound {
         let slack = &self.settings.slack;
         Outbound {

@@ -1,8 +1,12 @@
 //! The way out, whole: a message that the app put on `slack.send` becomes a call of Slack's Web API, and its outcome an answer.
 
+pub(crate) mod files;
 mod job;
+pub(crate) mod outbox;
 mod passing;
+pub(crate) mod post;
 mod reading;
+pub(crate) mod request;
 mod telling;
 mod tide;
 
@@ -21,17 +25,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
 use crate::bridge::lanes::Lanes;
-use crate::bridge::outbox::{self, Key, Left, Outbox, Page, RowId};
-use crate::bridge::post::{Post, Unsent};
-use crate::bridge::request::{Refusal, Reply, Rules};
 use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
 use job::{Held, Job, Message, Staying, Taken, Task, Undecodable, Untold, text};
+use outbox::{Key, Left, Outbox, Page, RowId};
 use passing::passing;
+use post::{Post, Unsent};
 use reading::Reading;
 pub(crate) use reading::Writing;
+use request::{Refusal, Reply, Rules};
 use tide::Tide;
 
 /// Calls that may be under way, each in a lane of its own.

@@ -8,9 +8,9 @@ use djangobot_channels::{Delivery, Wire};
 use djangobot_event::Event;
 use serde_json::{Value, json};
 
-use crate::bridge::outbox::{Entry, Key, Left, Outbox, RowId};
-use crate::bridge::post::{Doubt, Record};
-use crate::bridge::request::{Refusal, Reply, Request};
+use crate::bridge::outbound::outbox::{Entry, Key, Left, Outbox, RowId};
+use crate::bridge::outbound::post::{Doubt, Record};
+use crate::bridge::outbound::request::{Refusal, Reply, Request};
 
 /// Where a message is kept until it is finished.
 #[derive(Debug)]

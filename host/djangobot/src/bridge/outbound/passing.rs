@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::job::{Held, Job, Outcome, Taken, Task, Untold, outcome_text, text};
 use super::{Ended, Outbound};
 use crate::bridge::lanes::lane_number;
-use crate::bridge::outbox::{Key, Passed};
+use crate::bridge::outbound::outbox::{Key, Passed};
+use crate::bridge::outbound::post::Doubt;
+use crate::bridge::outbound::request::{DEFAULT_METHOD, Refusal, Reply};
 use crate::bridge::passage;
-use crate::bridge::post::Doubt;
-use crate::bridge::request::{DEFAULT_METHOD, Refusal, Reply};
 
 /// What came out of the plugins, ready to be kept.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use djangobot_slack::method::Method;
 
-use crate::bridge::files::SHARE;
-use crate::bridge::request::DEFAULT_METHOD;
+use crate::bridge::outbound::files::SHARE;
+use crate::bridge::outbound::request::DEFAULT_METHOD;
 
 /// What a second call of a method does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::lying::Outgoing;
 use super::queue::{Held, Queue};
 use super::refused::{Fault, Trial};
 use super::unread::Reading;
-use crate::bridge::spool::{Entry, Spool};
+use crate::bridge::inbound::delivery::spool::{Entry, Spool};
 use crate::config::Unread;
 use crate::cure;
 use crate::listener::Readiness;

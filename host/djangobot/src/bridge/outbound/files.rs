@@ -6,7 +6,7 @@ use bytes::Bytes;
 use djangobot_event::BYTES_KEY;
 use serde_json::{Map, Value};
 
-use crate::bridge::request::{Refusal, kind};
+use crate::bridge::outbound::request::{Refusal, kind};
 
 /// The method that shares what was uploaded.
 pub(crate) const SHARE: &str = "files.completeUploadExternal";
@@ -42,7 +42,7 @@ impl std::fmt::Debug for NewFile {
 }
 
 /// Takes the files out of a message's keys. Their contents together may have `most` bytes.
-pub(super) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFile>, Refusal> {
+pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFile>, Refusal> {
     let mut given = Vec::new();
     for key in ["file", "files"] {
         match keys.remove(key) {
@@ -72,7 +72,7 @@ pub(super) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFi
 }
 
 /// Makes the other keys of a message with files into arguments of [`SHARE`], which takes fewer than a post.
-pub(super) fn take_text(keys: &mut Map<String, Value>) -> Result<(), Refusal> {
+pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), Refusal> {
     const TAKEN: &[&str] = &[
         "blocks",
         "channel",

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::call::{Call, MARK, Record};
 use super::patience::Patience;
 use super::{Post, Unsent, refused};
-use crate::bridge::files::SHARE;
-use crate::bridge::request::Refusal;
+use crate::bridge::outbound::files::SHARE;
+use crate::bridge::outbound::request::Refusal;
 
 /// Slack recommends no more messages to a page.
 const PAGE: u64 = 200;

@@ -8,7 +8,7 @@ use djangobot_slack::method;
 use serde_json::{Map, Value};
 
 use crate::bridge::arguments;
-use crate::bridge::files::{self, NewFile};
+use crate::bridge::outbound::files::{self, NewFile};
 use crate::config::is_allowed;
 use crate::masking;
 
@@ -350,7 +350,7 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
 }
 
 /// What Slack would cut of a text.
-pub(super) fn check_length(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     let text = arguments.get("text").and_then(Value::as_str);
     let length = text.map_or(0, |text| text.chars().count());
     if length > MAX_TEXT {

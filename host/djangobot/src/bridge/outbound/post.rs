@@ -1,6 +1,7 @@
 //! One request to Slack: its destination looked up, its pace kept, tried again where that is safe.
 
 mod call;
+pub(crate) mod destination;
 mod find;
 mod identifiers;
 mod lookup;
@@ -18,11 +19,10 @@ use djangobot_slack::{ApiError, Class, Pacer, Rotation, WebApi};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::destination::Destination;
-use crate::bridge::files::NewFile;
 use crate::bridge::host_lease::HostLease;
-use crate::bridge::outbox::Outbox;
-use crate::bridge::request::{Refusal, Request};
+use crate::bridge::outbound::files::NewFile;
+use crate::bridge::outbound::outbox::Outbox;
+use crate::bridge::outbound::request::{Refusal, Request};
 use crate::bridge::roster::RosterKeeper;
 use crate::bridge::transport::renewed;
 use crate::metrics::Metrics;
@@ -30,6 +30,7 @@ use crate::state::State;
 use crate::team::Team;
 use call::Call;
 pub(crate) use call::{Doubt, Record};
+use destination::Destination;
 use find::{Finder, Unknown, is_about_id};
 use lookup::Blind;
 use patience::Patience;

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::questions::{Row, Token};
 use crate::bridge::Tap;
-use crate::bridge::outbox::Key;
+use crate::bridge::outbound::outbox::Key;
+use crate::bridge::outbound::request::{Refusal, Reply};
 use crate::bridge::outcome;
-use crate::bridge::request::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
 use crate::journal::Journal;
 use crate::metrics::Metrics;

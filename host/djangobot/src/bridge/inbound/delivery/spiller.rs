@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::courier::forget;
 use super::queue::Queue;
-use crate::bridge::spool::{Entry, Spool};
+use crate::bridge::inbound::delivery::spool::{Entry, Spool};
 use crate::metrics::Metrics;
 
 /// How long an event may be in memory alone: Slack waits 3 seconds for its acknowledgement.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::forms::Forms;
 use super::{Micros, ts_of};
-use crate::bridge::activity::event_of;
+use crate::bridge::inbound::activity::event_of;
 use crate::config::{HistoryEvent, HistorySettings};
 
 /// Conversations in which something came within so many seconds before the last event are read before the others.

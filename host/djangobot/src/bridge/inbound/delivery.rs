@@ -13,6 +13,7 @@ mod portion;
 mod queue;
 mod refused;
 mod spiller;
+pub(crate) mod spool;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -25,16 +26,16 @@ use djangobot_channels::{ChannelLayer, ChannelName};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::custody::Custody;
-use crate::bridge::envelope::Message;
-use crate::bridge::spool::{Left, Spool};
-use crate::bridge::types::{Labels, MAX_ODD, is_documented};
+use crate::bridge::inbound::custody::Custody;
+use crate::bridge::inbound::envelope::Message;
+use crate::bridge::inbound::types::{Labels, MAX_ODD, is_documented};
 use crate::config::{Unread, UnreadRules};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use courier::Courier;
 use queue::{Held, Queue};
 use spiller::Spiller;
+use spool::{Left, Spool};
 
 /// How often a stop looks whether all is safe, and how long it then waits for the layer's answers.
 const LOOK: Duration = Duration::from_millis(20);

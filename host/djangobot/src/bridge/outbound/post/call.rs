@@ -6,9 +6,9 @@ use djangobot_slack::method::Method;
 use serde_json::{Map, Value, json};
 
 use super::repeat::Repeat;
-use crate::bridge::files::SHARE;
-use crate::bridge::outbox::{Key, Outbox, RowId};
-use crate::bridge::request::{DEFAULT_METHOD, Refusal};
+use crate::bridge::outbound::files::SHARE;
+use crate::bridge::outbound::outbox::{Key, Outbox, RowId};
+use crate::bridge::outbound::request::{DEFAULT_METHOD, Refusal};
 
 /// The `event_type` of the metadata that a post carries, so that it can be found again.
 pub(super) const MARK: &str = "djangobot_send";

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::lying::Outgoing;
-use crate::bridge::custody::Custody;
+use crate::bridge::inbound::custody::Custody;
 use crate::config::Unread;
 
 /// Bytes that go to the layer in one call, unless a single event has more: half of the smallest limit on requests that

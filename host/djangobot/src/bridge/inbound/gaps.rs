@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bridge::activity::Activity;
-use crate::bridge::custody::{Ledger, Micros, RETRIES, micros_now};
+use crate::bridge::inbound::activity::Activity;
+use crate::bridge::inbound::custody::{Ledger, Micros, RETRIES, micros_now};
 use crate::bridge::passage;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;

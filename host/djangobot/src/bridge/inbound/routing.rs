@@ -6,14 +6,14 @@ use djangobot_event::Event;
 use djangobot_slack::{BadFrame, Origin};
 
 /// Why a frame was not forwarded. The word is a label of a metric, the sentence is logged.
-pub(super) struct Unfit {
-    pub(super) reason: &'static str,
-    pub(super) sentence: String,
+pub(crate) struct Unfit {
+    pub(crate) reason: &'static str,
+    pub(crate) sentence: String,
 }
 
 /// An event and the type that it is routed by; no longer than a channel's name can be: it is a metric's label and a key of
 /// ours.
-pub(super) fn fit(
+pub(crate) fn fit(
     event: Result<Event, BadFrame>,
     origin: &Origin,
 ) -> Result<(String, Event), Unfit> {
@@ -36,7 +36,7 @@ pub(super) fn fit(
 
 /// The channel of a Slack type, and whether it is the type's own name: what no channel may be called is made fit, and
 /// what the app sends to Slack through is kept clear of events.
-pub(super) fn channel_for(
+pub(crate) fn channel_for(
     kind: &str,
     send_channel: &ChannelName,
 ) -> Result<(ChannelName, bool), Unfit> {

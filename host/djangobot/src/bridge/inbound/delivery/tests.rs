@@ -9,7 +9,7 @@ use djangobot_channels::{
 use djangobot_event::Event;
 
 use super::*;
-use crate::bridge::custody::{Admission, EventId, Ledger};
+use crate::bridge::inbound::custody::{Admission, EventId, Ledger};
 use crate::journal::Journal;
 use crate::state::State;
 

@@ -28,9 +28,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
-use crate::bridge::custody::Custody;
-use crate::bridge::outbox::Key;
-use crate::bridge::request::{Refusal, Reply};
+use crate::bridge::inbound::custody::Custody;
+use crate::bridge::outbound::outbox::Key;
+use crate::bridge::outbound::request::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
@@ -87,7 +87,7 @@ struct Asked {
 }
 
 /// What Slack gets of an answer, as JSON.
-pub(super) fn body_of(message: &Event) -> Result<Bytes, Refusal> {
+pub(crate) fn body_of(message: &Event) -> Result<Bytes, Refusal> {
     Answer::read(message).1.map(|answer| answer.json())
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::call::{Call, Record};
 use super::patience::Patience;
 use super::{Post, Unsent, refused, too_old};
-use crate::bridge::files::NewFile;
-use crate::bridge::request::Refusal;
+use crate::bridge::outbound::files::NewFile;
+use crate::bridge::outbound::request::Refusal;
 
 /// What asks for the place of an upload.
 const ANNOUNCE: &str = "files.getUploadURLExternal";

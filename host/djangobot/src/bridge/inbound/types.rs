@@ -7,26 +7,26 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 /// Odd types that something may be kept for at the same time.
-pub(super) const MAX_ODD: usize = 1_000;
+pub(crate) const MAX_ODD: usize = 1_000;
 
 /// From Slack's reference of events, 2016 to 2026, and of interactions.
 static DOCUMENTED: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("types.txt").lines().collect());
 
 /// Whether Slack documents this type.
-pub(super) fn is_documented(kind: &str) -> bool {
+pub(crate) fn is_documented(kind: &str) -> bool {
     DOCUMENTED.contains(kind)
 }
 
 /// Names as labels of metrics, which are never forgotten: odd ones beyond the first are one.
 #[derive(Default)]
-pub(super) struct Labels {
+pub(crate) struct Labels {
     odd: HashSet<Box<str>>,
 }
 
 impl Labels {
     /// The label for what is named `name` and belongs to events of type `kind`.
-    pub(super) fn of<'a>(&mut self, name: &'a str, kind: &str) -> &'a str {
+    pub(crate) fn of<'a>(&mut self, name: &'a str, kind: &str) -> &'a str {
         if is_documented(kind) || self.odd.contains(name) {
             return name;
         }

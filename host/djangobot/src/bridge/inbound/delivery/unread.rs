@@ -11,7 +11,7 @@ use djangobot_slack::Backoff;
 
 use super::courier::{Batch, Courier};
 use super::lying::{Lying, Outgoing};
-use crate::bridge::spool::Entry;
+use crate::bridge::inbound::delivery::spool::Entry;
 use crate::config::Unread;
 
 /// As many events as go to a channel in one call: who takes so many is as good as any reader.

@@ -15,8 +15,8 @@ use rusqlite::{OptionalExtension, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::activity::Activity;
-use crate::bridge::envelope::fingerprint;
+use crate::bridge::inbound::activity::Activity;
+use crate::bridge::inbound::envelope::fingerprint;
 use crate::journal::{Journal, JournalError};
 use crate::state::put_fact;
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::answer::Kind;
 use super::post::Pending;
-use crate::bridge::outbox::Key;
+use crate::bridge::outbound::outbox::Key;
 use crate::journal::{Journal, JournalError};
 
 /// How long Slack takes answers at an address.

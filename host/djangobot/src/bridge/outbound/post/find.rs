@@ -11,8 +11,10 @@ use serde_json::{Map, Value};
 use super::call::{Call, Record};
 use super::patience::Patience;
 use super::{Post, Unsent};
-use crate::bridge::destination::{Destination, is_certain, is_conversation, is_user};
-use crate::bridge::request::Refusal;
+use crate::bridge::outbound::post::destination::{
+    Destination, is_certain, is_conversation, is_user,
+};
+use crate::bridge::outbound::request::Refusal;
 use crate::bridge::roster::Search;
 
 /// How long a list of Slack's is waited for, where nothing goes without it.
