@@ -6,7 +6,7 @@ use djangobot_slack::argument::{self, Argument, ArgumentType};
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value};
 
-use crate::bridge::outbound::request::{Refusal, kind};
+use crate::bridge::reply::{Refusal, kind};
 
 /// Up to here, a double tells all moments of six decimals apart.
 const LAST_EXACT: f64 = 4_294_967_296.0;

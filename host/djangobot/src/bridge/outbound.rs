@@ -25,17 +25,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
 use crate::bridge::lanes::Lanes;
+use crate::bridge::message_key::MessageKey;
+use crate::bridge::reply::{Refusal, Reply};
 use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
 use job::{Held, Job, Message, Staying, Taken, Task, Undecodable, Untold, text};
-use outbox::{Key, Left, Outbox, Page, RowId};
+use outbox::{Left, Outbox, Page, RowId};
 use passing::passing;
 use post::{Post, Unsent};
 use reading::Reading;
 pub(crate) use reading::Writing;
-use request::{Refusal, Reply, Rules};
+use request::Rules;
 use tide::Tide;
 
 /// Calls that may be under way, each in a lane of its own.
@@ -150,7 +152,7 @@ struct Flow<'a> {
     /// The disk could not take one of those that are on their way to it, and so takes none of those behind it.
     is_broken: bool,
     /// The last one that was given to the disk.
-    newest: Option<Key>,
+    newest: Option<MessageKey>,
 }
 
 impl Outbound {
@@ -250,7 +252,7 @@ impl Outbound {
 
     /// Puts a message into the outbox, behind another one. What can't be read stays in the layer until it is a dead
     /// letter.
-    async fn keep(&self, message: Message, behind: Option<Key>) -> Kept {
+    async fn keep(&self, message: Message, behind: Option<MessageKey>) -> Kept {
         let stored = match &message.content {
             Ok(event) => match self.outbox.keep(message.key, text(event), behind).await {
                 Ok(kept) => {
@@ -567,7 +569,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Which message the disk has to have before it takes this one.
-    fn behind(&mut self, message: &Message) -> Option<Key> {
+    fn behind(&mut self, message: &Message) -> Option<MessageKey> {
         let on_their_way = !self.keeping.is_empty();
         match message.content {
             Ok(_) => self.newest.replace(message.key).filter(|_| on_their_way),

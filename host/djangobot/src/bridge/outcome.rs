@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
-use crate::bridge::outbound::request::{Refusal, Reply};
+use crate::bridge::reply::{Refusal, Reply};
 use crate::masking;
 
 /// How often an outcome is offered to a reply channel that is full or away.

@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Tap;
 use crate::bridge::inbound::custody::Custody;
-use crate::bridge::outbound::outbox::Key;
-use crate::bridge::outbound::request::{Refusal, Reply};
+use crate::bridge::message_key::MessageKey;
+use crate::bridge::reply::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
@@ -318,7 +318,7 @@ impl AnswerDesk {
     /// One answer of the app, to its end or to its place among those of its event.
     fn hear(&mut self, delivery: Delivery, work: &mut Work) {
         let names = self.parts.layer.addressees(&delivery);
-        let key = Key::of(&delivery, self.parts.layer.wire());
+        let key = MessageKey::of(&delivery, self.parts.layer.wire());
         let message = delivery
             .payload
             .clone()

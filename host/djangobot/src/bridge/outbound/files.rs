@@ -6,7 +6,7 @@ use bytes::Bytes;
 use djangobot_event::BYTES_KEY;
 use serde_json::{Map, Value};
 
-use crate::bridge::outbound::request::{Refusal, kind};
+use crate::bridge::reply::{Refusal, kind};
 
 /// The method that shares what was uploaded.
 pub(crate) const SHARE: &str = "files.completeUploadExternal";

@@ -8,9 +8,11 @@ use djangobot_channels::{Delivery, Wire};
 use djangobot_event::Event;
 use serde_json::{Value, json};
 
-use crate::bridge::outbound::outbox::{Entry, Key, Left, Outbox, RowId};
+use crate::bridge::message_key::MessageKey;
+use crate::bridge::outbound::outbox::{Entry, Left, Outbox, RowId};
 use crate::bridge::outbound::post::{Doubt, Record};
-use crate::bridge::outbound::request::{Refusal, Reply, Request};
+use crate::bridge::outbound::request::Request;
+use crate::bridge::reply::{Refusal, Reply};
 
 /// Where a message is kept until it is finished.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ fn is_single(counted: &Counted) -> bool {
 /// A message that was taken, before anybody looked what it asks for.
 pub(super) struct Message {
     pub(super) held: Held,
-    pub(super) key: Key,
+    pub(super) key: MessageKey,
     pub(super) content: Result<Event, Undecodable>,
     /// It has been through the plugins.
     pub(super) is_passed: bool,
@@ -150,7 +152,7 @@ impl Message {
         wire: Wire,
     ) -> Self {
         Self {
-            key: Key::of(&delivery, wire),
+            key: MessageKey::of(&delivery, wire),
             content,
             is_passed: false,
             doubt: match delivery.redelivered {

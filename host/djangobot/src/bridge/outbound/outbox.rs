@@ -3,19 +3,16 @@
 //! A message that is finished leaves its key here for a while. A layer that lost the word that it was finished gives it
 //! again, and it is known then; and what a lookup in Slack's history finds is known as a message of its own.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use djangobot_channels::{Delivery, Wire};
 use djangobot_plugins::private;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::bridge::message_key::MessageKey;
 use crate::journal::{Journal, JournalError};
 use crate::state::DeadLetter;
 
@@ -25,8 +22,6 @@ const ROW: u64 = 160;
 const REMEMBERED: u64 = 20_000;
 /// How many are finished between two times that the oldest are forgotten.
 const FORGET_EVERY: u64 = 512;
-/// Random bytes before a payload from which on no two members are the same.
-const RANDOM_HEAD: usize = 8;
 
 /// An empty file that says that the disk has taken every note. It is deleted when it does not, which takes no room.
 const COMPLETE: &str = "outbox.complete";
@@ -85,58 +80,11 @@ pub(crate) enum Kept {
     Gap,
 }
 
-/// What a message is known by: the same whenever the layer gives it, and other than that of any other message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Key([u8; 16]);
-
-impl Key {
-    /// The key of what a layer whose members are written as `wire` gave.
-    pub(crate) fn of(delivery: &Delivery, wire: Wire) -> Self {
-        let place = delivery.place;
-        let is_unique = wire.sealed || wire.head >= RANDOM_HEAD || place.score != 0.0;
-        if !is_unique {
-            // A broadcast gives the same bytes for the same text, and gives nothing twice.
-            return Self::new();
-        }
-        Self::hash(&[
-            &delivery.member,
-            &place.host.to_le_bytes(),
-            &place.score.to_bits().to_le_bytes(),
-        ])
-    }
-
-    /// The key of something that no layer gave.
-    pub(crate) fn new() -> Self {
-        Self(*uuid::Uuid::new_v4().as_bytes())
-    }
-
-    /// The key of what plugins put beside a message, by its place.
-    pub(crate) fn beside(self, place: usize) -> Self {
-        Self::hash(&[&self.0, &place.to_le_bytes()])
-    }
-
-    fn hash(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update(part);
-        }
-        let (mut key, hash) = ([0; 16], hash.finalize());
-        key.copy_from_slice(&hash[..16]);
-        Self(key)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 /// A message as an earlier run left it, or as it waited on the disk.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: RowId,
-    pub(crate) key: Key,
+    pub(crate) key: MessageKey,
     /// When it was taken, in Unix seconds.
     pub(crate) at: f64,
     /// JSON: as it came out of the plugins, or as the app sent it.
@@ -168,7 +116,7 @@ pub(crate) struct Passed {
     pub(crate) message: Option<Bytes>,
     pub(crate) outcome: Option<Bytes>,
     /// What goes to Slack behind it, in its lane.
-    pub(crate) beside: Vec<(Key, Bytes)>,
+    pub(crate) beside: Vec<(MessageKey, Bytes)>,
     /// Messages of their own, behind all others.
     pub(crate) messages: Vec<Bytes>,
 }
@@ -253,9 +201,9 @@ impl Outbox {
     /// that, it takes neither this one. Those that are brought one after the other get growing numbers.
     pub(crate) async fn keep(
         &self,
-        key: Key,
+        key: MessageKey,
         message: Bytes,
-        behind: Option<Key>,
+        behind: Option<MessageKey>,
     ) -> Result<Kept, JournalError> {
         let size = message.len() as u64;
         let kept = self
@@ -430,9 +378,9 @@ fn now() -> f64 {
 /// As [`append`], where the message with the key `behind` is there.
 fn append_behind(
     database: &Connection,
-    key: Key,
+    key: MessageKey,
     message: &[u8],
-    behind: Option<Key>,
+    behind: Option<MessageKey>,
 ) -> rusqlite::Result<Kept> {
     if let Some(behind) = behind {
         let mut query = database.prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?;
@@ -444,7 +392,11 @@ fn append_behind(
     Ok(append(database, key, message)?.map_or(Kept::Known, Kept::There))
 }
 
-fn append(database: &Connection, key: Key, message: &[u8]) -> rusqlite::Result<Option<RowId>> {
+fn append(
+    database: &Connection,
+    key: MessageKey,
+    message: &[u8],
+) -> rusqlite::Result<Option<RowId>> {
     // The newest are never forgotten, so that numbers only grow.
     let mut newest = database.prepare_cached("SELECT coalesce(max(id), 0) FROM outbox")?;
     let newest = RowId(newest.query_row([], |row| row.get(0))?);
@@ -487,7 +439,7 @@ fn read(
         size += message.len();
         page.entries.push(Entry {
             id,
-            key: Key(row.get(1)?),
+            key: MessageKey(row.get(1)?),
             at: row.get(2)?,
             message,
             passed: row.get(4)?,
@@ -521,7 +473,7 @@ fn write_passed(database: &Connection, id: RowId, passed: &Passed) -> rusqlite::
         places.beside.push(beside);
     }
     for message in &passed.messages {
-        places.newest = append(database, Key::new(), message)?;
+        places.newest = append(database, MessageKey::new(), message)?;
     }
     Ok(places)
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::job::{Held, Job, Outcome, Taken, Task, Untold, outcome_text, text};
 use super::{Ended, Outbound};
 use crate::bridge::lanes::lane_number;
-use crate::bridge::outbound::outbox::{Key, Passed};
+use crate::bridge::message_key::MessageKey;
+use crate::bridge::outbound::outbox::Passed;
 use crate::bridge::outbound::post::Doubt;
-use crate::bridge::outbound::request::{DEFAULT_METHOD, Refusal, Reply};
 use crate::bridge::passage;
+use crate::bridge::reply::{DEFAULT_METHOD, Refusal, Reply};
 
 /// What came out of the plugins, ready to be kept.
 #[derive(Default)]
@@ -18,7 +19,7 @@ struct Parts {
     /// The message itself, and how it is sent or why not.
     own: Option<(Event, Task)>,
     dropped: Option<Refusal>,
-    beside: Vec<(Key, Event)>,
+    beside: Vec<(MessageKey, Event)>,
     messages: Vec<(djangobot_plugins::Message, Event)>,
 }
 
@@ -141,7 +142,7 @@ impl Outbound {
     }
 
     /// What a plugin put beside a message: nobody is told of it, and a failure is a dead letter.
-    fn beside(&self, key: Key, event: &Event, held: Held, of: &Taken) -> Job {
+    fn beside(&self, key: MessageKey, event: &Event, held: Held, of: &Taken) -> Job {
         let (Reply { method, .. }, task) = self.task(event);
         let mut record = of.record.clone();
         (record.key, record.doubt, record.is_repeat) = (key, Doubt::None, false);
@@ -182,7 +183,7 @@ impl Outbound {
 }
 
 /// A message as plugins see it: by its Web API method, with an id that is the same should the layer give it again.
-pub(super) fn passing(key: Key, message: Event) -> Passing {
+pub(super) fn passing(key: MessageKey, message: Event) -> Passing {
     let method = message.text("/method").map_or_else(
         || DEFAULT_METHOD.to_owned(),
         |it| it.chars().take(80).collect(),

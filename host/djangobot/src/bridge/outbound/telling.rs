@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::job::{Held, Outcome, Untold, outcome_text};
 use super::{Ended, Outbound};
 use crate::bridge::outbound::outbox::RowId;
-use crate::bridge::outbound::request::{DROPPED, Refusal, Reply};
 use crate::bridge::outcome::{self, Unheard};
+use crate::bridge::reply::{DROPPED, Refusal, Reply};
 use crate::state::DeadLetter;
 
 impl Outbound {

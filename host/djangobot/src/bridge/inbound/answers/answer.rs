@@ -7,7 +7,7 @@ use djangobot_slack::{ResponseUrl, method};
 use serde_json::{Map, Value};
 
 use crate::bridge::arguments;
-use crate::bridge::outbound::request::{
+use crate::bridge::reply::{
     DEFAULT_METHOD, Refusal, Reply, check_length, is_absent, keys_of, kind,
 };
 

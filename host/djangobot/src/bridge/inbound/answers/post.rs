@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::questions::{Row, Token};
 use crate::bridge::Tap;
-use crate::bridge::outbound::outbox::Key;
-use crate::bridge::outbound::request::{Refusal, Reply};
+use crate::bridge::message_key::MessageKey;
 use crate::bridge::outcome;
+use crate::bridge::reply::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -40,7 +40,7 @@ pub(super) struct Parts {
 /// An answer that was taken off the layer, and where the app hears of it.
 pub(super) struct Taken {
     pub(super) delivery: Delivery,
-    pub(super) key: Key,
+    pub(super) key: MessageKey,
     pub(super) reply: Reply,
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::answer::Kind;
 use super::post::Pending;
-use crate::bridge::outbound::outbox::Key;
+use crate::bridge::message_key::MessageKey;
 use crate::journal::{Journal, JournalError};
 
 /// How long Slack takes answers at an address.
@@ -45,7 +45,7 @@ pub(super) struct Address {
     #[serde(flatten)]
     pub(super) url: ResponseUrl,
     /// The answers that were begun, by their keys: Slack may have them.
-    pub(super) begun: Vec<Key>,
+    pub(super) begun: Vec<MessageKey>,
 }
 
 /// All events that take answers.
@@ -229,7 +229,7 @@ mod tests {
                     channel: Some("C1".into()),
                     ..ResponseUrl::default()
                 },
-                begun: vec![Key::new()],
+                begun: vec![MessageKey::new()],
             }],
             waiting: VecDeque::new(),
             is_busy: false,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::state::State;
-use djangobot_channels::{Place, Serializer};
+use djangobot_channels::{Delivery, Place, Serializer, Wire};
 use std::path::Path;
 
 struct Opened {
@@ -53,7 +53,10 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     let mut rows = Vec::new();
     for name in ["a", "b", "c"] {
         rows.push(there(
-            outbox.keep(Key::new(), text(name), None).await.unwrap(),
+            outbox
+                .keep(MessageKey::new(), text(name), None)
+                .await
+                .unwrap(),
         ));
     }
     let files = ["F1".to_owned(), "F2".to_owned()];
@@ -88,7 +91,12 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
         outbox.read(1, 1 << 40, 1, 1).await.unwrap().entries[0].begun,
         None
     );
-    let next = there(outbox.keep(Key::new(), text("d"), None).await.unwrap());
+    let next = there(
+        outbox
+            .keep(MessageKey::new(), text("d"), None)
+            .await
+            .unwrap(),
+    );
     assert_eq!(next.number(), 4);
 }
 
@@ -96,7 +104,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
 async fn a_message_is_known_again_also_when_it_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, .. } = open(folder.path()).await;
-    let key = Key::new();
+    let key = MessageKey::new();
     let row = there(outbox.keep(key, text("a"), None).await.unwrap());
     assert_eq!(
         outbox.keep(key, text("a"), None).await.unwrap(),
@@ -117,9 +125,9 @@ async fn a_message_is_known_again_also_when_it_is_finished() {
 async fn only_the_newest_of_what_is_finished_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, state, .. } = open(folder.path()).await;
-    let (oldest, newest) = (Key::new(), Key::new());
+    let (oldest, newest) = (MessageKey::new(), MessageKey::new());
     outbox
-        .keep(Key::new(), text("waiting"), None)
+        .keep(MessageKey::new(), text("waiting"), None)
         .await
         .unwrap();
     let row = there(outbox.keep(oldest, text("x"), None).await.unwrap());
@@ -136,7 +144,7 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
         Kept::Known
     );
     for n in 0..FORGET_EVERY {
-        let key = if n == 0 { newest } else { Key::new() };
+        let key = if n == 0 { newest } else { MessageKey::new() };
         let row = there(outbox.keep(key, text("x"), None).await.unwrap());
         outbox.finish(row, None).await.unwrap();
     }
@@ -152,7 +160,7 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
 async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, state, .. } = open(folder.path()).await;
-    let (key, other) = (Key::new(), Key::new());
+    let (key, other) = (MessageKey::new(), MessageKey::new());
     let first = there(outbox.keep(key, text("1"), None).await.unwrap());
     there(outbox.keep(other, text("2"), None).await.unwrap());
     let passed = Passed {
@@ -203,7 +211,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
 async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { outbox, .. } = open(folder.path()).await;
-    let key = Key::new();
+    let key = MessageKey::new();
     let row = there(outbox.keep(key, text("1"), None).await.unwrap());
     let passed = Passed {
         outcome: Some(text("dropped")),
@@ -238,18 +246,18 @@ fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different(
         channel: None,
     };
     let given = delivery("a", 0, 1.5);
-    let key = Key::of(&given, wire(12, false));
-    assert_eq!(key, Key::of(&delivery("a", 0, 1.5), wire(12, false)));
+    let key = MessageKey::of(&given, wire(12, false));
+    assert_eq!(key, MessageKey::of(&delivery("a", 0, 1.5), wire(12, false)));
     for other in [
         delivery("b", 0, 1.5),
         delivery("a", 1, 1.5),
         delivery("a", 0, 2.5),
     ] {
-        assert_ne!(key, Key::of(&other, wire(12, false)));
+        assert_ne!(key, MessageKey::of(&other, wire(12, false)));
     }
     let broadcast = delivery("a", 0, 0.0);
     let check = |wire, is_same| {
-        let same = Key::of(&broadcast, wire) == Key::of(&broadcast, wire);
+        let same = MessageKey::of(&broadcast, wire) == MessageKey::of(&broadcast, wire);
         assert_eq!(same, is_same, "{wire}");
     };
     check(wire(0, false), false);
@@ -266,7 +274,7 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     assert!(!opened.is_in_doubt);
     let row = opened
         .outbox
-        .keep(Key::new(), text("a"), None)
+        .keep(MessageKey::new(), text("a"), None)
         .await
         .unwrap();
     drop(opened);
@@ -283,7 +291,7 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     opened.outbox.finish(there(row), None).await.unwrap();
     opened
         .outbox
-        .keep(Key::new(), text("b"), None)
+        .keep(MessageKey::new(), text("b"), None)
         .await
         .unwrap();
     drop(opened);
@@ -295,7 +303,7 @@ async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open(folder.path()).await;
     let (outbox, journal) = (&opened.outbox, opened.state.journal().unwrap());
-    let keys = [(); 4].map(|()| Key::new());
+    let keys = [(); 4].map(|()| MessageKey::new());
     let keep =
         |at: usize, name| outbox.keep(keys[at], text(name), at.checked_sub(1).map(|it| keys[it]));
     there(keep(0, "a").await.unwrap());

@@ -6,9 +6,10 @@ use djangobot_slack::method::Method;
 use serde_json::{Map, Value, json};
 
 use super::repeat::Repeat;
+use crate::bridge::message_key::MessageKey;
 use crate::bridge::outbound::files::SHARE;
-use crate::bridge::outbound::outbox::{Key, Outbox, RowId};
-use crate::bridge::outbound::request::{DEFAULT_METHOD, Refusal};
+use crate::bridge::outbound::outbox::{Outbox, RowId};
+use crate::bridge::reply::{DEFAULT_METHOD, Refusal};
 
 /// The `event_type` of the metadata that a post carries, so that it can be found again.
 pub(super) const MARK: &str = "djangobot_send";
@@ -66,7 +67,7 @@ impl Call {
     }
 
     /// Puts our mark on a post that has no metadata of the app's.
-    pub(super) fn mark(&mut self, key: Key) {
+    pub(super) fn mark(&mut self, key: MessageKey) {
         let has_own = self
             .arguments
             .get("metadata")
@@ -116,7 +117,7 @@ pub(crate) struct Record {
     pub(crate) outbox: Outbox,
     /// Where the disk has it, if it does.
     pub(crate) row: Option<RowId>,
-    pub(crate) key: Key,
+    pub(crate) key: MessageKey,
     pub(crate) doubt: Doubt,
     /// The ids of the files that an earlier run was about to share.
     pub(crate) files: Vec<String>,
@@ -132,7 +133,7 @@ impl Record {
         Self {
             outbox: outbox.clone(),
             row: None,
-            key: Key::new(),
+            key: MessageKey::new(),
             doubt: Doubt::None,
             files: Vec::new(),
             is_repeat: false,

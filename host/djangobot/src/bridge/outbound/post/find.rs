@@ -14,7 +14,7 @@ use super::{Post, Unsent};
 use crate::bridge::outbound::post::destination::{
     Destination, is_certain, is_conversation, is_user,
 };
-use crate::bridge::outbound::request::Refusal;
+use crate::bridge::reply::Refusal;
 use crate::bridge::roster::Search;
 
 /// How long a list of Slack's is waited for, where nothing goes without it.

@@ -10,7 +10,7 @@ use super::call::{Call, MARK, Record};
 use super::patience::Patience;
 use super::{Post, Unsent, refused};
 use crate::bridge::outbound::files::SHARE;
-use crate::bridge::outbound::request::Refusal;
+use crate::bridge::reply::Refusal;
 
 /// Slack recommends no more messages to a page.
 const PAGE: u64 = 200;

@@ -3,7 +3,7 @@
 use djangobot_slack::method::Method;
 
 use crate::bridge::outbound::files::SHARE;
-use crate::bridge::outbound::request::DEFAULT_METHOD;
+use crate::bridge::reply::DEFAULT_METHOD;
 
 /// What a second call of a method does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::call::{Call, Record};
 use super::patience::Patience;
 use super::{Post, Unsent, refused, too_old};
 use crate::bridge::outbound::files::NewFile;
-use crate::bridge::outbound::request::Refusal;
+use crate::bridge::reply::Refusal;
 
 /// What asks for the place of an upload.
 const ANNOUNCE: &str = "files.getUploadURLExternal";
