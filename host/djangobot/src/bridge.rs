@@ -6,21 +6,21 @@ pub(crate) mod fuzzing;
 mod host_lease;
 mod inbound;
 mod lanes;
+mod layer_watch;
 mod message_key;
 mod outbound;
 mod outcome;
 mod passage;
 mod reply;
 mod roster;
+pub(crate) mod tap;
 mod transport;
 mod web_api;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use djangobot_channels::{ChannelLayer, ChannelName, Guarded, LayerError, ReceiverId};
-use djangobot_event::Event;
+use djangobot_channels::{ChannelLayer, ChannelName, Guarded, ReceiverId};
 use djangobot_plugins::PluginHost;
 use djangobot_slack::history::History;
 use djangobot_slack::{Pacer, Rotation, Session, WebApi};
@@ -31,7 +31,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::bridge::reply::Refusal;
 use crate::cli::BodyFormat;
 use crate::config::{Settings, Transport};
-use crate::cure;
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::listener::Readiness;
@@ -48,15 +47,16 @@ use inbound::custody::Ledger;
 use inbound::delivery::Deliveries;
 use inbound::delivery::spool::Spool;
 use inbound::envelope::Envelope;
-pub(crate) use inbound::envelope::fingerprint;
 use inbound::gaps::Gaps;
+use layer_watch::watch_layer;
 use outbound::Outbound;
 use outbound::outbox::Outbox;
 use outbound::post::Post;
 use outbound::request::Rules;
 pub(crate) use reply::DEFAULT_METHOD;
 use roster::RosterKeeper;
-pub(crate) use transport::{Source, SourceCounts};
+use tap::Tap;
+pub(crate) use transport::Source;
 
 /// Frames that may wait between the transport and the way in.
 const FRAMES: usize = 4096;
@@ -64,21 +64,6 @@ const FRAMES: usize = 4096;
 const MESSAGES: usize = 1024;
 /// How long a stop may take, for what came in and for what goes out.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Who reads the app's messages, in [`crate::listener::LayerUse`].
-const READER: &str = "reader";
-/// How often the layer is asked how it is.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// Sees what passes, as the app sees it: `djangobot dev` shows it.
-pub(crate) trait Tap: Send + Sync {
-    /// An event on its way to `channel`.
-    fn event(&self, channel: &ChannelName, message: &Event);
-    /// A message that the app put on `channel`, for Slack.
-    fn send(&self, channel: &ChannelName, message: &Event);
-    /// An outcome on its way to the app's reply channel.
-    fn answer(&self, channel: &ChannelName, message: &Event);
-}
-
 /// All that a bridge is made of.
 pub(crate) struct Bridge {
     pub(crate) settings: Settings,
@@ -107,7 +92,15 @@ impl Bridge {
         let letters = self.state.dead_letter_count().map_err(Failure::failed)?;
         self.metrics.dead_letters().set(letters as f64);
         let pacer = Pacer::new(self.settings.slack.speed());
-        let roster = Arc::new(RosterKeeper::new(&self, pacer.clone()));
+        let roster = Arc::new(RosterKeeper::new(
+            &self.team,
+            self.api.clone(),
+            pacer.clone(),
+            self.state.clone(),
+            self.metrics.clone(),
+            self.terminal.clone(),
+            self.settings.slack.roster_wait,
+        ));
         let send_channel =
             ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
         let host_id = self.state.host_id().map_err(Failure::failed)?;
@@ -377,53 +370,5 @@ async fn once_connected(
     match connected {
         true => outbound.run(stop).await,
         false => Ok(()),
-    }
-}
-
-/// Asks the layer how it is: for readiness, for the gauges that nobody else sets, and to tell when it goes and comes.
-async fn watch_layer(
-    layer: Arc<dyn ChannelLayer>,
-    send_channel: ChannelName,
-    metrics: Metrics,
-    readiness: Arc<Readiness>,
-    counts: SourceCounts,
-    terminal: Terminal,
-) {
-    let depth = metrics.depth(send_channel.as_str());
-    let channels = [send_channel.clone()];
-    let mut last: Option<Result<(), LayerError>> = None;
-    loop {
-        let began = Instant::now();
-        let is_sound = matches!(last, Some(Ok(()))) && readiness.layer_use.failure().is_none();
-        // At the start, and when somebody found something amiss, all that a bridge does is tried.
-        let answer = if is_sound {
-            layer.ping().await
-        } else {
-            layer.rehearse(&channels).await
-        };
-        match (&answer, &last) {
-            (Ok(()), Some(Err(_))) => tracing::info!("the channel layer does its work again"),
-            (Err(error), before) => {
-                let before = before.as_ref().and_then(|it| it.as_ref().err());
-                if before.is_none_or(|before| before.refusal() != error.refusal()) {
-                    let cure = cure::of_layer(error);
-                    tracing::error!(%cure, "{error}; what the app sends waits there until it does");
-                }
-            }
-            _ => {}
-        }
-        if answer.is_ok() && !is_sound {
-            // A reader says nothing until a message comes.
-            readiness.layer_use.rehearsed(READER, began);
-        }
-        readiness.layer.store(answer.is_ok(), Ordering::Relaxed);
-        last = Some(answer);
-        if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
-            depth.set(waiting as f64);
-        }
-        counts.show(&metrics);
-        metrics.fold();
-        terminal.tell_left_out();
-        tokio::time::sleep(LOOK).await;
     }
 }

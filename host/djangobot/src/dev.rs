@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::Tap;
+use crate::bridge::tap::Tap;
 use crate::cli::{DevArgs, SlackArgs};
 use crate::config::{LayerSettings, Settings, Target, Transport};
 use crate::dev_plugins::DevPlugins;

@@ -13,6 +13,7 @@ mod dead_letters;
 mod dev;
 mod dev_plugins;
 mod failure;
+mod fingerprint;
 mod journal;
 mod licences;
 mod listener;

@@ -9,12 +9,14 @@ use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{Bridge, Source, Tap, fingerprint};
+use crate::bridge::tap::Tap;
+use crate::bridge::{Bridge, Source};
 use crate::cli::RunArgs;
 use crate::config::{ConfigError, Settings, Transport};
 use crate::control::Server;
 use crate::dev_plugins::DevPlugins;
 use crate::failure::Failure;
+use crate::fingerprint::fingerprint;
 use crate::listener::{self, Listener, Readiness};
 use crate::metrics::Metrics;
 use crate::plugins::Plugins;

@@ -10,10 +10,10 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::fingerprint;
 use crate::cli::{HostArgs, SlackArgs, TargetArgs};
 use crate::config::{ConfigError, RotationSettings, Settings};
 use crate::failure::Failure;
+use crate::fingerprint::fingerprint;
 use crate::state::{State, StateError};
 
 /// Where settings came from, to read them again.

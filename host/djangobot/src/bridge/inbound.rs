@@ -25,10 +25,10 @@ use futures_util::stream::FuturesUnordered;
 use metrics::Counter;
 use tokio::sync::mpsc;
 
-use crate::bridge::Tap;
 use crate::bridge::lanes::{Lanes, lane_number};
 use crate::bridge::passage;
 use crate::bridge::roster::RosterKeeper;
+use crate::bridge::tap::Tap;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::team::Team;

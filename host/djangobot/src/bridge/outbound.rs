@@ -23,10 +23,10 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::Tap;
 use crate::bridge::lanes::Lanes;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::reply::{Refusal, Reply};
+use crate::bridge::tap::Tap;
 use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;

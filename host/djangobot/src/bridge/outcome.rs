@@ -8,8 +8,8 @@ use djangobot_slack::Backoff;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::Tap;
 use crate::bridge::reply::{Refusal, Reply};
+use crate::bridge::tap::Tap;
 use crate::masking;
 
 /// How often an outcome is offered to a reply channel that is full or away.

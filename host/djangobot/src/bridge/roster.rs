@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Bridge;
 use crate::metrics::Metrics;
 use crate::state::State;
+use crate::team::Team;
 use crate::telemetry::Terminal;
 pub(crate) use listing::Search;
 use listing::{Listing, Pauses};
@@ -55,15 +55,23 @@ pub(crate) struct RosterKeeper {
 }
 
 impl RosterKeeper {
-    pub(crate) fn new(bridge: &Bridge, pacer: Pacer) -> Self {
+    pub(crate) fn new(
+        team: &Team,
+        api: WebApi,
+        pacer: Pacer,
+        state: State,
+        metrics: Metrics,
+        terminal: Terminal,
+        wait: Duration,
+    ) -> Self {
         Self {
-            roster: bridge.team.roster().clone(),
-            api: bridge.api.clone(),
+            roster: team.roster().clone(),
+            api,
             pacer,
-            state: bridge.state.clone(),
-            metrics: bridge.metrics.clone(),
-            terminal: bridge.terminal.clone(),
-            wait: bridge.settings.slack.roster_wait,
+            state,
+            metrics,
+            terminal,
+            wait,
             pauses: Pauses::default(),
             ready: watch::Sender::new(false),
             listings: watch::Sender::default(),

@@ -27,11 +27,11 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::Tap;
 use crate::bridge::inbound::custody::Custody;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::reply::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
+use crate::bridge::tap::Tap;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use answer::{Answer, Kind};

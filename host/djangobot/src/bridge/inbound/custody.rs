@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::activity::Activity;
-use crate::bridge::inbound::envelope::fingerprint;
+use crate::fingerprint::fingerprint;
 use crate::journal::{Journal, JournalError};
 use crate::state::put_fact;
 

@@ -1,7 +1,6 @@
 //! What the app gets: Slack's object with the channel's name as `type`, where to answer, and what djangobot knows of it.
 
 use std::borrow::Cow;
-use std::hash::Hasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use djangobot_slack::{Origin, Roster};
 
 use crate::bridge::roster::RosterKeeper;
 use crate::cli::BodyFormat;
+use crate::fingerprint::fingerprint;
 
 /// Wraps the events of one connection.
 pub(crate) struct Envelope {
@@ -319,31 +319,6 @@ fn micros(time: SystemTime) -> u128 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_micros()
-}
-
-/// 64 bits of FNV-1a over 8-byte words: stable between versions and machines, and not for security.
-pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
-    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    hash.write(bytes);
-    hash.finish()
-}
-
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(8) {
-            let mut padded = [0; 8];
-            padded[..word.len()].copy_from_slice(word);
-            self.0 = (self.0 ^ u64::from_le_bytes(padded)).wrapping_mul(0x0100_0000_01b3);
-            self.0 ^= self.0 >> 29;
-        }
-        self.0 = (self.0 ^ bytes.len() as u64).wrapping_mul(0x0100_0000_01b3);
-    }
 }
 
 #[cfg(test)]

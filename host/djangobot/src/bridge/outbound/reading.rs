@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use djangobot_channels::LayerError;
 use djangobot_slack::Backoff;
 
-use crate::bridge::READER;
+use crate::bridge::layer_watch::READER;
 use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;

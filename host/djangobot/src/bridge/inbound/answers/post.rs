@@ -10,11 +10,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::questions::{Row, Token};
-use crate::bridge::Tap;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::outcome;
 use crate::bridge::reply::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
+use crate::bridge::tap::Tap;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 
