@@ -23,9 +23,13 @@ async fn a_component_of_1_0_0_runs() {
 
 #[test]
 fn a_component_of_a_later_interface_is_refused_with_both_versions() {
-    let component = wat::parse_str(V1_0_0.replace("@1.0.0", "@1.3.0")).unwrap();
-    let error = Artifact::with_manifest(&component, "name = \"a\"\nversion = \"1.0.0\"")
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("1.3") && error.contains("1.0"), "{error}");
+    for version in ["1.3.0", "1.0.7"] {
+        let component = V1_0_0.replace("@1.0.0", &format!("@{version}"));
+        let component = wat::parse_str(component).unwrap();
+        let error = Artifact::with_manifest(&component, "name = \"a\"\nversion = \"1.0.0\"")
+            .unwrap_err()
+            .to_string();
+        let expect = format!("built for djangobot:plugin {version}, and this host serves 1.0.0");
+        assert!(error.contains(&expect), "{error}");
+    }
 }

@@ -232,3 +232,91 @@ async fn a_bomb_for_the_compiler_is_given_up_or_loaded_and_the_host_goes_on() {
     assert_eq!(only(&stage.message("hi").await)["beside"], "yes");
     assert!(stage.folder().exists());
 }
+
+const TAG: &str = "(tag $e (param i32))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_may_throw_and_catch_and_keep_its_objects_in_the_engines_heap() {
+    let deep = "(func $deep (param i32)
+        (if (local.get 0) (then (call $deep (i32.sub (local.get 0) (i32.const 1)))) (else (throw $e (i32.const 16)))))";
+    let catches = "(block $caught (result i32)
+        (try_table (catch $e $caught) (call $deep (i32.const 100)))
+        unreachable)";
+    // 100 times a list of objects of 100 KB in all, of which each takes the place of the one before.
+    let types = "(type $bytes (array (mut i8)))
+        (type $node (struct (field (ref null $node)) (field (ref $bytes))))
+        (global $list (mut (ref null $node)) (ref.null $node))";
+    let garbage = "(global.set $list (struct.new $node (ref.null $node) (array.new_default $bytes (i32.const 100000))))";
+    let guests = [
+        (
+            "throws",
+            Guest::new().fields(TAG).fields(deep).on_event(catches),
+        ),
+        (
+            "allocates",
+            Guest::new().fields(types).on_event(&times(100, garbage)),
+        ),
+    ];
+    for (name, guest) in guests {
+        let stage = Stage::with(&[Role::new(name, &guest)]).await;
+        for _ in 0..50 {
+            only(&stage.message("hi").await);
+        }
+        let status = stage.status(name);
+        let figures = (status.state, status.kept, status.failures());
+        assert_eq!(figures, (State::Running, 50, 0), "{name}: {:?}", status.why);
+        assert!(status.memory_bytes <= 16 << 20, "{name}: {status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_thrown_and_not_caught_and_a_heap_that_only_grows_cost_the_instance_alone() {
+    let for_ever = "(loop $again
+          (drop (block $caught (result i32) (try_table (catch $e $caught) (throw $e (i32.const 16))) unreachable))
+          (br $again))
+        unreachable";
+    let types = "(type $bytes (array (mut i8)))
+        (type $node (struct (field (ref null $node)) (field (ref $bytes))))
+        (global $list (mut (ref null $node)) (ref.null $node))";
+    let grows = "(loop $more
+          (global.set $list (struct.new $node (global.get $list) (array.new_default $bytes (i32.const 1000000))))
+          (br $more))
+        unreachable";
+    let huge = "(drop (array.new_default $bytes (i32.const -1))) unreachable";
+    let throwing = Guest::new().fields(TAG);
+    let growing = Guest::new().fields(types);
+    let cases = [
+        (
+            "uncaught",
+            throwing.clone().on_event("(throw $e (i32.const 1))"),
+            "exception",
+        ),
+        (
+            "throws-for-ever",
+            throwing.clone().on_event(for_ever),
+            "computed for more than 50 ms",
+        ),
+        ("grows", growing.clone().on_event(grows), "more than 16 MiB"),
+        ("huge", growing.on_event(huge), ""),
+    ];
+    for (name, guest, expect) in cases {
+        let beside = Role::new("beside", &Guest::marks("beside", "yes"));
+        let stage = Stage::with(&[Role::new(name, &guest), beside]).await;
+        let status = stage.status(name);
+        assert_eq!(status.state, State::Running, "{name}: {:?}", status.why);
+        for _ in 0..5 {
+            assert_eq!(only(&stage.message("hi").await)["beside"], "yes", "{name}");
+        }
+        let status = stage.status(name);
+        assert_eq!(status.state, State::Quarantined, "{name}: {status:?}");
+        let why = status.why.unwrap();
+        assert!(why.contains(expect), "{name}: {why}");
+    }
+    let thrown = throwing.init("(throw $e (i32.const 1))");
+    let stage = Stage::with(&[Role::new("init", &thrown)]).await;
+    let why = stage.status("init").why.unwrap();
+    assert!(
+        why.contains("did not start") && why.contains("exception"),
+        "{why}"
+    );
+}

@@ -251,7 +251,12 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     .await;
     check(
         &component("djangobot:plugin/handler@1.3.0", ""),
-        &["needs djangobot:plugin 1.3, this host has 1.0"],
+        &["built for djangobot:plugin 1.3.0, and this host serves 1.0.0"],
+    )
+    .await;
+    check(
+        &component("djangobot:plugin/handler@1.0.7", ""),
+        &["built for djangobot:plugin 1.0.7", "update djangobot"],
     )
     .await;
     let handler = "djangobot:plugin/handler@1.0.0";

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use djangobot_plugins::component::Artifact;
 use djangobot_plugins::components::Components;
+use djangobot_plugins::progress::Progress;
 use djangobot_plugins::recipe::{self, Installs};
 use djangobot_plugins::source::Source;
 use djangobot_plugins::{PluginConfig, Unready, Wanted, set};
@@ -73,7 +74,11 @@ impl DevPlugins {
                     "building the plugin in {}: the first time takes minutes (--log debug shows each step)",
                     path.display()
                 );
-                let told = |line: &str| tracing::debug!(folder = %path.display(), "{line}");
+                let progress = Progress::of(format!("building the plugin in {}", path.display()));
+                let told = |line: &str| {
+                    tracing::debug!(folder = %path.display(), "{line}");
+                    progress.say(line);
+                };
                 recipe::build(path, self.installs, &told)
                     .await
                     .map_err(|error| error.to_string())?

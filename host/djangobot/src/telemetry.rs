@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use djangobot_plugins::progress::Progress;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use miette::{Diagnostic, Report};
 use thiserror::Error;
 use tracing_subscriber::filter::FilterExt as _;
@@ -128,26 +129,15 @@ impl Terminal {
         });
     }
 
-    /// A line that shows that something is being done, and what; hidden where stderr is no terminal.
-    pub(crate) fn work(&self, what: &'static str) -> ProgressBar {
+    /// Shows that something is being done, and what: a line with a spinner on a terminal, a log line now and then elsewhere.
+    pub(crate) fn work(&self, what: &'static str) -> Work {
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style);
         let bar = self.bars.add(bar.with_prefix(what));
         bar.enable_steady_tick(Duration::from_millis(100));
-        bar
-    }
-
-    /// Makes of a line of [`Terminal::work`] a bar of so many bytes.
-    pub(crate) fn measure(&self, bar: &ProgressBar, bytes: u64) {
-        if bar.length() == Some(bytes) {
-            return;
-        }
-        let style = ProgressStyle::with_template(
-            "{spinner} {prefix} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}",
-        );
-        bar.set_length(bytes);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let told = (!io::stderr().is_terminal()).then(|| Progress::of(what));
+        Work { bar, told }
     }
 
     /// A bar that counts towards a total that may not be known yet; hidden where stderr is no terminal.
@@ -159,6 +149,45 @@ impl Terminal {
                 .with_style(style)
                 .with_message(what),
         )
+    }
+}
+
+/// Something that is being done. It is shown until it is dropped.
+pub(crate) struct Work {
+    bar: ProgressBar,
+    told: Option<Progress>,
+}
+
+impl Work {
+    /// Says which part of it is being done.
+    pub(crate) fn say(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        if let Some(told) = &self.told {
+            told.say(what);
+        }
+    }
+
+    /// So many bytes of `expected` are there.
+    pub(crate) fn received(&self, bytes: u64, expected: Option<u64>) {
+        if let Some(expected) = expected.filter(|bytes| self.bar.length() != Some(*bytes)) {
+            let style = ProgressStyle::with_template(
+                "{spinner} {prefix} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}",
+            );
+            self.bar.set_length(expected);
+            self.bar
+                .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        self.bar.set_position(bytes);
+        if let Some(told) = &self.told {
+            let of = expected.map_or_else(String::new, |all| format!(" of {}", HumanBytes(all)));
+            told.say(&format!("{}{of}", HumanBytes(bytes)));
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

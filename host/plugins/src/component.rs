@@ -166,18 +166,33 @@ fn our_interface(name: &str) -> Option<(&str, Option<Version>)> {
     Some((interface, version.parse().ok()))
 }
 
+/// As [`our_interface`], of a core module's name: `djangobot:plugin/handler@1.0.0#init`, or in the mangling that has no more
+/// than the major version, `cm32p2|djangobot:plugin/handler@1|init`.
+fn core_interface(name: &str) -> Option<(&str, Option<Version>)> {
+    let Some(name) = name.strip_prefix("cm32p2|") else {
+        return our_interface(name.split('#').next().unwrap_or(name));
+    };
+    let name = name.split('|').next().unwrap_or(name);
+    let (interface, version) = our_interface(name)?;
+    let major = || {
+        let (_, major) = name.split_once('@')?;
+        Some(Version::new(major.parse().ok()?, 0, 0))
+    };
+    Some((interface, version.or_else(major)))
+}
+
 fn is_wasi(name: &str) -> bool {
     let version = name.split_once('@').map_or("", |(_, version)| version);
     WASI.iter().any(|package| name.starts_with(package)) && version.starts_with("0.2.")
 }
 
-/// Patches change no interface.
+/// Judged here, since whatever links or encodes components would say it in words of its own.
 fn check_version(needs: &Version) -> Result<(), ArtifactError> {
     if needs.major != INTERFACE.major || !needs.pre.is_empty() {
         Err(ArtifactError::OtherMajor {
             needs: needs.clone(),
         })
-    } else if needs.minor > INTERFACE.minor {
+    } else if (needs.minor, needs.patch) > (INTERFACE.minor, INTERFACE.patch) {
         Err(ArtifactError::Newer {
             needs: needs.clone(),
         })
@@ -228,13 +243,9 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     {
         return Err(ArtifactError::Preview1);
     }
-    // What is of a later version has no place in our world, and the encoder would say so in words of its own.
-    let named = module
-        .exports
-        .iter()
-        .map(|name| name.split('#').next().unwrap_or(name));
-    for name in named.chain(module.imports.iter().map(String::as_str)) {
-        if let Some((_, Some(needs))) = our_interface(name) {
+    // What is of a later version has no place in our world.
+    for name in module.exports.iter().chain(&module.imports) {
+        if let Some((_, Some(needs))) = core_interface(name) {
             check_version(&needs)?;
         }
     }

@@ -58,6 +58,10 @@ pub(crate) fn config() -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(GUEST_STACK)
         .async_stack_size(CALL_STACK)
+        // Languages throw (C++), and some have their objects in wasmtime's heap (Kotlin, Dart). An instance's heap counts
+        // against its memory.
+        .wasm_exceptions(true)
+        .wasm_gc(true)
         // No plugin needs these, and each is one more thing that could go wrong.
         .wasm_memory64(false)
         .wasm_multi_memory(false)

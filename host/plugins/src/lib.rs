@@ -28,6 +28,7 @@ mod meter;
 mod pipeline;
 mod plugin;
 pub mod private;
+pub mod progress;
 pub mod recipe;
 pub mod roster;
 pub mod schema;

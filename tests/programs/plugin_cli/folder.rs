@@ -9,7 +9,7 @@ use super::*;
 /// A first build has the standard library and the SDK to build, beside other tests.
 const BUILD: Duration = Duration::from_secs(900);
 
-/// Writes down which of the host's variables it sees.
+/// Writes down which of the host's variables it sees, and takes its time where it is told to.
 const BUILD_SCRIPT: &str = r#"
 fn main() {
     let seen: Vec<String> = std::env::vars()
@@ -17,6 +17,9 @@ fn main() {
         .filter(|name| name.starts_with("DJANGOBOT_"))
         .collect();
     std::fs::write("ran", seen.join(" ")).unwrap();
+    if std::path::Path::new("slow").exists() {
+        std::thread::sleep(std::time::Duration::from_secs(12));
+    }
 }
 "#;
 
@@ -78,8 +81,18 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
     assert!(!desk.file("greeter/ran").exists());
     assert!(!desk.file("djangobot.toml").exists());
 
+    // Without a terminal it says what it does, and goes on saying it.
+    desk.write("greeter/slow", "");
     let ended = run(&desk, &["build", "greeter"]).await;
-    check_end(&ended, 0, &[]);
+    check_end(
+        &ended,
+        0,
+        &[
+            "building the plugin in greeter; the first time takes minutes",
+            "building the plugin, for 10 s now: Compiling",
+        ],
+    );
+    std::fs::remove_file(desk.file("greeter/slow")).unwrap();
     assert_eq!(desk.text("greeter/ran"), "");
     check_said(
         &ended.stdout,

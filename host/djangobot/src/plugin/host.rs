@@ -77,9 +77,9 @@ pub(super) async fn propose(
     terminal: &Terminal,
 ) -> Result<(), PluginError> {
     let proposal = serde_json::to_value(locked).map_err(PluginError::below)?;
-    let bar = terminal.work("loading");
+    let work = terminal.work("loading the plugin");
     let said = control::propose(&place.state, &proposal).await;
-    bar.finish_and_clear();
+    drop(work);
     let Some(why) = said
         .map_err(PluginError::below)?
         .and_then(|said| said["refused"].as_str().map(line))
@@ -103,9 +103,9 @@ pub(super) async fn take_up(
     names: &[&str],
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let bar = terminal.work("loading");
+    let work = terminal.work("loading the plugins");
     let said = control::reload(&place.state).await;
-    bar.finish_and_clear();
+    drop(work);
     let Some(said) = said.map_err(Failure::failed)? else {
         print("No djangobot is running here; the next one to start takes it up.\n")?;
         return Ok(());

@@ -138,7 +138,7 @@ impl Place {
         }
     }
 
-    /// Reads, builds or downloads, with progress shown on a terminal. `installs` says that what a build needs may be
+    /// Reads, builds or downloads, with progress shown. `installs` says that what a build needs may be
     /// installed.
     pub(super) async fn obtain(
         &self,
@@ -161,24 +161,20 @@ impl Place {
         promised: Option<Digest>,
         terminal: &Terminal,
     ) -> Result<Artifact, PluginError> {
-        let bar = terminal.work(match source {
-            Source::Https(_) => "downloading",
-            _ => "reading",
+        let work = terminal.work(match source {
+            Source::Https(_) => "downloading the plugin",
+            _ => "reading the plugin",
         });
         let obtained = source
             .obtain(self.home(), promised, &mut |received, expected| {
-                if let Some(expected) = expected {
-                    terminal.measure(&bar, expected);
-                }
-                bar.set_position(received);
+                work.received(received, expected);
             })
             .await;
-        bar.finish_and_clear();
         obtained.map_err(PluginError::below)
     }
 }
 
-/// Builds a plugin's folder, with progress shown on a terminal. What is lacking for that is installed where `installs` or
+/// Builds a plugin's folder, with progress shown. What is lacking for that is installed where `installs` or
 /// a person says so.
 pub(super) async fn build_folder(
     folder: &Path,
@@ -190,9 +186,13 @@ pub(super) async fn build_folder(
         consent::to_install(&what, installs).await?;
         allowed = Installs::Allowed;
     }
-    let bar = terminal.work("building");
-    let built = recipe::build(folder, allowed, &|said| bar.set_message(line(said))).await;
-    bar.finish_and_clear();
+    // Off a terminal, these lines are all that one sees of minutes.
+    tracing::info!(
+        "building the plugin in {}; the first time takes minutes, since what it is made with is built, too",
+        folder.display()
+    );
+    let work = terminal.work("building the plugin");
+    let built = recipe::build(folder, allowed, &|said| work.say(&line(said))).await;
     built.map_err(|error| PluginError::recipe(error, terminal))
 }
 

@@ -79,9 +79,9 @@ pub enum ArtifactError {
     },
     /// It was built for a later host.
     #[error(
-        "it needs djangobot:plugin {}.{}, this host has {}.{}: update djangobot, or take a version of the plugin that was \
-         built for {}.{}",
-        needs.major, needs.minor, INTERFACE.major, INTERFACE.minor, INTERFACE.major, INTERFACE.minor
+        "it was built for djangobot:plugin {needs}, and this host serves {}: update djangobot, or build the plugin again with \
+         the wit/plugin.wit, or the SDK, of a release that has {INTERFACE}",
+        served()
     )]
     Newer {
         /// The version that it was built for.
@@ -89,8 +89,9 @@ pub enum ArtifactError {
     },
     /// It was built for an interface that is not ours, earlier or later.
     #[error(
-        "it was built for djangobot:plugin {needs}, and this host has {INTERFACE}: build it with the wit/plugin.wit of this \
-         host's version"
+        "it was built for djangobot:plugin {needs}, and this host serves {}: build the plugin again with the \
+         wit/plugin.wit, or the SDK, of a release that has {INTERFACE}",
+        served()
     )]
     OtherMajor {
         /// The version that it was built for.
@@ -155,6 +156,14 @@ impl ArtifactError {
             }
             _ => Self::NotWasm("it does not begin with the four bytes of WebAssembly, \\0asm"),
         }
+    }
+}
+
+/// The versions of the interface that plugins may be built for.
+fn served() -> String {
+    match (INTERFACE.minor, INTERFACE.patch) {
+        (0, 0) => format!("{INTERFACE}"),
+        _ => format!("{}.0.0 to {INTERFACE}", INTERFACE.major),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use semver::Version;
 use tokio::process::Command;
 
 use super::command::run;
@@ -10,6 +11,8 @@ use super::{Installs, RecipeError, Told};
 use crate::child::without_secrets;
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+/// The oldest Rust that plugins are built with: the SDK's.
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 /// Debian's compiler for the web, its cargo, and the standard library's source.
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -72,6 +75,7 @@ enum Kind {
 struct Rustc {
     sysroot: PathBuf,
     host: String,
+    release: Version,
 }
 
 impl Toolchain {
@@ -86,6 +90,8 @@ impl Toolchain {
     ) -> Result<Self, RecipeError> {
         let mut tried = Vec::new();
         let active = Rustc::ask("rustc", folder).await;
+        let old = active.as_ref().and_then(Rustc::too_old);
+        let active = active.filter(|_| old.is_none());
         let component = active
             .as_ref()
             .and_then(Rustc::linker)
@@ -102,18 +108,18 @@ impl Toolchain {
         {
             return Err(RecipeError::NotInstalled(what));
         }
-        match &active {
-            Some(rustc) => tried.push(format!(
-                "rustc has no {TARGET} in {}",
-                rustc.sysroot.display()
-            )),
-            None => tried.push("there is no rustc on PATH: https://rustup.rs installs Rust".into()),
-        }
+        tried.push(match (&active, &old) {
+            (Some(rustc), _) => format!("rustc has no {TARGET} in {}", rustc.sysroot.display()),
+            (None, Some(old)) => old.clone(),
+            (None, None) => "there is no rustc on PATH: https://rustup.rs installs Rust".into(),
+        });
         // What is here is used before anything else is installed.
-        if let Some(debian) = Self::debian(component.clone()).await {
-            return Ok(debian);
+        match Self::debian(component.clone()).await {
+            Some(Ok(debian)) => return Ok(debian),
+            Some(Err(old)) if !tried.contains(&old) => tried.push(old),
+            _ => {}
         }
-        match add_target(folder, told).await {
+        match add_target(folder, old.is_some(), told).await {
             // What rustup says is checked: another rustc may stand before its own on PATH.
             Ok(()) => match Rustc::ask("rustc", folder).await {
                 Some(rustc) if rustc.has_target() => return Ok(installed),
@@ -125,7 +131,8 @@ impl Toolchain {
         }
         match install_debian(component.is_none(), told).await {
             Ok(()) => match Self::debian(component).await {
-                Some(debian) => return Ok(debian),
+                Some(Ok(debian)) => return Ok(debian),
+                Some(Err(old)) => tried.push(old),
                 None => tried.push(
                     "Debian's packages were installed, and their compiler or linker is not where it should be".into(),
                 ),
@@ -138,6 +145,8 @@ impl Toolchain {
     /// What [`Toolchain::find`] would install, where it would and can.
     pub(super) async fn lacks(folder: &Path) -> Option<String> {
         let active = Rustc::ask("rustc", folder).await;
+        let is_old = active.as_ref().and_then(Rustc::too_old).is_some();
+        let active = active.filter(|_| !is_old);
         if active.as_ref().is_some_and(Rustc::has_target) {
             return None;
         }
@@ -145,11 +154,11 @@ impl Toolchain {
             .as_ref()
             .and_then(Rustc::linker)
             .map(Linker::Component);
-        if Self::debian(component.clone()).await.is_some() {
+        if let Some(Ok(_)) = Self::debian(component.clone()).await {
             return None;
         }
         let mut ways = Vec::new();
-        if is_on_path("rustup") {
+        if is_on_path("rustup") && !is_old {
             ways.push(format!("`rustup target add {TARGET}`"));
         }
         if can_install_debian().is_ok() {
@@ -167,15 +176,19 @@ impl Toolchain {
         }
     }
 
-    /// Debian's compiler, where it is here with the source of its standard library and something that links.
-    async fn debian(component: Option<Linker>) -> Option<Self> {
+    /// Debian's compiler, where it is here with the source of its standard library and something that links; an error that
+    /// says so where it is too old.
+    async fn debian(component: Option<Linker>) -> Option<Result<Self, String>> {
         let rustc = Rustc::ask(DEBIAN_RUSTC, Path::new("/")).await?;
         let is_whole = Path::new(DEBIAN_CARGO).is_file()
             && rustc.rustlib().join("src/rust/library/std").is_dir();
         let linker = component.or_else(|| plain_linker().map(Linker::Plain))?;
-        is_whole.then_some(Self {
-            kind: Kind::Debian,
-            linker,
+        is_whole.then(|| match rustc.too_old() {
+            Some(old) => Err(old),
+            None => Ok(Self {
+                kind: Kind::Debian,
+                linker,
+            }),
         })
     }
 
@@ -247,12 +260,31 @@ impl Rustc {
         };
         let sysroot = PathBuf::from(say(&["--print", "sysroot"]).await?.trim());
         let version = say(&["-vV"]).await?;
-        let host = version
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))?
-            .trim()
-            .to_owned();
-        Some(Self { sysroot, host })
+        Self::read(sysroot, &version)
+    }
+
+    /// What `rustc -vV` says.
+    fn read(sysroot: PathBuf, version: &str) -> Option<Self> {
+        let said = |key: &str| {
+            let mut lines = version.lines();
+            lines.find_map(|line| Some(line.strip_prefix(key)?.trim()))
+        };
+        Some(Self {
+            sysroot,
+            host: said("host: ")?.to_owned(),
+            release: said("release: ")?.parse().ok()?,
+        })
+    }
+
+    /// Says that it is older than plugins need, and what to do, if it is.
+    fn too_old(&self) -> Option<String> {
+        let (release, sysroot) = (&self.release, self.sysroot.display());
+        is_too_old(release).then(|| {
+            format!(
+                "the Rust {release} in {sysroot} is too old: plugins need {OLDEST} or later, which `rustup update` gets, and \
+                 https://rustup.rs where there is no rustup"
+            )
+        })
     }
 
     fn rustlib(&self) -> PathBuf {
@@ -270,8 +302,19 @@ impl Rustc {
     }
 }
 
+/// A release before [`OLDEST`]. What leads to it, as in nightlies, counts as it.
+fn is_too_old(release: &Version) -> bool {
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+    let mut parts = OLDEST.split('.');
+    let oldest = (number(parts.next()), number(parts.next()));
+    (Some(release.major), Some(release.minor)) < oldest
+}
+
 /// Gets the target from rustup, or says why not.
-async fn add_target(folder: &Path, told: &Told<'_>) -> Result<(), String> {
+async fn add_target(folder: &Path, is_old: bool, told: &Told<'_>) -> Result<(), String> {
+    if is_old {
+        return Err(format!("rustup adds no {TARGET} to a Rust that is too old"));
+    }
     let mut rustup = plain("rustup", folder);
     rustup.args(["target", "add", TARGET]);
     told("rustup target add wasm32-unknown-unknown");
@@ -359,6 +402,70 @@ async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
                 .to_owned();
             return Err(format!("apt-get {}: {said}", arguments.join(" ")));
         }
+        // What Debian has is known once its lists are new, and half a gigabyte need not come for nothing.
+        if let Some(release) = debians_release().await.filter(is_too_old) {
+            return Err(format!(
+                "Debian's {} is {release} here, and plugins need Rust {OLDEST} or later: https://rustup.rs installs it",
+                DEBIAN[0]
+            ));
+        }
     }
     Ok(())
+}
+
+/// Which Rust Debian's packages would install.
+async fn debians_release() -> Option<Version> {
+    let mut apt = Command::new("/usr/bin/apt-cache");
+    apt.args(["policy", DEBIAN[0]]).env("LC_ALL", "C");
+    without_secrets(&mut apt);
+    candidate(&run(apt, &|_| {}).await.ok()?.stdout)
+}
+
+/// `1.85.0`, of what `apt-cache policy` says: `Candidate: 1.85.0+dfsg3-1~deb12u2`.
+fn candidate(said: &str) -> Option<Version> {
+    let mut lines = said.lines();
+    let version = lines.find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    let end = version.find(|c: char| !c.is_ascii_digit() && c != '.');
+    version[..end.unwrap_or(version.len())].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rust_that_is_too_old_is_named_with_the_cure() {
+        let check = |release: &str, is_old: bool| {
+            let said = format!(
+                "rustc {release} (2026)\nhost: x86_64-unknown-linux-gnu\nrelease: {release}\n"
+            );
+            let rustc = Rustc::read("/usr".into(), &said).unwrap();
+            let old = rustc.too_old();
+            assert_eq!(old.is_some(), is_old, "{old:?}");
+            let part =
+                format!("the Rust {release} in /usr is too old: plugins need {OLDEST} or later");
+            assert!(old.is_none_or(|old| old.contains(&part) && old.contains("rustup")));
+        };
+        check("1.85.0", true);
+        check("1.63.0", true);
+        check("0.9.0", true);
+        check(&format!("{OLDEST}.0"), false);
+        check(&format!("{OLDEST}.0-nightly"), false);
+        check("2.0.0", false);
+    }
+
+    #[test]
+    fn what_debian_would_install_is_read() {
+        let check = |said: &str, expect: Option<&str>| {
+            let release = candidate(said).map(|release| release.to_string());
+            assert_eq!(release.as_deref(), expect, "{said}");
+        };
+        check(
+            "rustc-web:\n  Installed: (none)\n  Candidate: 1.85.0+dfsg3-1~deb12u2\n",
+            Some("1.85.0"),
+        );
+        check("rustc-web:\n  Candidate: 1.96.0\n", Some("1.96.0"));
+        check("rustc-web:\n  Candidate: (none)\n", None);
+        check("", None);
+    }
 }

@@ -1,0 +1,65 @@
+//! Work that takes a while, told of in the log now and then: who reads a log has no bar to look at.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+/// How long nothing is said.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Says what is being done and for how long, in intervals, until it is dropped.
+#[derive(Debug)]
+pub struct Progress {
+    last: Arc<Mutex<String>>,
+    task: JoinHandle<()>,
+}
+
+impl Progress {
+    /// Begins with `what`: `building the plugin in /code`. To be called within a runtime of tokio.
+    pub fn of(what: impl Into<String>) -> Self {
+        let (what, began) = (what.into(), Instant::now());
+        let last = Arc::new(Mutex::new(String::new()));
+        let said = last.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                let detail = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let colon = if detail.is_empty() { "" } else { ": " };
+                tracing::info!("{what}, for {} now{colon}{detail}", time(began.elapsed()));
+            }
+        });
+        Self { last, task }
+    }
+
+    /// What is being done of it, which the next line has.
+    pub fn say(&self, detail: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        detail.clone_into(&mut last);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// `45 s`, `3 min 5 s`.
+fn time(time: Duration) -> String {
+    match (time.as_secs() / 60, time.as_secs() % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        assert_eq!(time(Duration::from_millis(4_900)), "4 s");
+        assert_eq!(time(Duration::from_secs(185)), "3 min 5 s");
+    }
+}
