@@ -198,9 +198,17 @@ async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_key
     let status = stage.status("keeper");
     assert_eq!((status.kept, status.traps), (1, 0), "{status:?}");
     assert_eq!(stage.store.usage("keeper").unwrap(), 0);
-    let other = stage.store.of("other", 1 << 20);
+    let other = stage.store.of("other", 1 << 20).unwrap();
     other.set("key1", b"theirs", None).unwrap();
-    assert_eq!(stage.store.of("keeper", 1 << 20).get("key1").unwrap(), None);
+    assert_eq!(
+        stage
+            .store
+            .of("keeper", 1 << 20)
+            .unwrap()
+            .get("key1")
+            .unwrap(),
+        None
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,15 +62,16 @@ impl Office {
 
     /// Makes `name.wasm` of a guest.
     async fn pack(&self, name: &str, version: &str, guest: &Guest) {
+        let manifest = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        self.make(&format!("{name}.wasm"), &manifest, guest).await;
+    }
+
+    /// Makes `file` of a guest that wants messages and has this manifest otherwise.
+    async fn make(&self, file: &str, manifest: &str, guest: &Guest) {
         std::fs::write(self.path("module.wasm"), guest.wasm()).unwrap();
-        self.write(
-            "plugin.toml",
-            &format!(
-                "name = \"{name}\"\nversion = \"{version}\"\n[subscribe]\ninbound = [\"message\"]\n"
-            ),
-        );
-        let output = format!("{name}.wasm");
-        self.does(&["build", "module.wasm", "-o", &output]).await;
+        let manifest = format!("{manifest}[subscribe]\ninbound = [\"message\"]\n");
+        self.write("plugin.toml", &manifest);
+        self.does(&["build", "module.wasm", "-o", file]).await;
     }
 
     async fn plugin(&self, arguments: &[&str]) -> Ended {
@@ -362,6 +363,51 @@ async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
 }
 
 #[tokio::test]
+async fn a_restart_on_trial_does_not_end_the_trial() {
+    let office = Office::guarded().await;
+    let mut bridge = office.bridge().await;
+    let lock = office.text("djangobot.lock");
+    // Nothing has come yet that it could be shown, so it is found out on trial.
+    let bad = Guest::new().on_event("unreachable");
+    office.pack("guard", "2.0.0", &bad).await;
+    office.does(&["update"]).await;
+    bridge.kill().await;
+    let mut bridge = office.bridge().await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let mut bridge = office.bridge().await;
+    let status = office.status().await;
+    assert_eq!(
+        (&status["state"], &status["version"]),
+        (&json!("on-trial"), &json!("2.0.0"))
+    );
+    for n in 0..3 {
+        office.say(&n.to_string());
+    }
+    bridge
+        .line("the plugin is rolled back to version 1.0.0")
+        .await;
+    eventually("the lock says what serves", async || {
+        (office.text("djangobot.lock") == lock).then_some(())
+    })
+    .await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "one").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+
+    // One that was updated while no host ran is on trial from the first start. The version before it is gone, which is said.
+    office.pack("guard", "3.0.0", &bad).await;
+    office.does(&["update"]).await;
+    let before = office.text(".djangobot/plugins/versions.json");
+    let before: Value = serde_json::from_str(&before).unwrap();
+    let digest = before["guard"]["before"]["sha256"].as_str().unwrap();
+    std::fs::remove_file(office.path(&format!(".djangobot/plugins/{digest}.wasm"))).unwrap();
+    let mut bridge = office.bridge().await;
+    assert_eq!(bridge.logs("version 1.0.0 can't come back").len(), 1);
+    assert_eq!(office.status().await["version"], "3.0.0");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
     let office = Office::guarded().await;
     let start = async |expect: &str| {
@@ -398,6 +444,99 @@ async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
     start("").await;
 }
 
+/// A guest that starts only where its store has `key1`, and that marks what it sees.
+fn remembers(on_event: Option<&str>) -> Guest {
+    let import =
+        r#"(import "djangobot:plugin/store@1.0.0" "get" (func $stored (param i32 i32 i32)))"#;
+    let mut guest = Guest::marks("seen", "yes").imports(import);
+    let key = guest.data.put(b"key1");
+    let is_there = format!(
+        "(call $stored (i32.const {key}) (i32.const 4) (i32.const 64))
+         (if (i32.or (i32.load8_u (i32.const 64)) (i32.eqz (i32.load8_u (i32.const 68)))) (then unreachable))"
+    );
+    guest.before_drop = is_there.clone();
+    guest.init = format!("{is_there} (i32.const 16)");
+    match on_event {
+        Some(on_event) => guest.on_event(on_event),
+        None => guest,
+    }
+}
+
+#[tokio::test]
+async fn the_store_of_a_plugin_that_is_updated_from_another_source_is_there_all_the_time() {
+    let office = Office::new().await;
+    let manifest = |version: &str| {
+        format!("name = \"guard\"\nversion = \"{version}\"\ncapabilities = [\"store\"]\n")
+    };
+    office
+        .make(
+            "guard.wasm",
+            &manifest("1.0.0"),
+            &Guest::marks("seen", "yes"),
+        )
+        .await;
+    office.does(&["add", "guard.wasm", "--yes"]).await;
+    let config = office.text("djangobot.toml");
+    office.write("djangobot.toml", &format!("{config}on-error = \"drop\"\n"));
+    let path = office.path(".djangobot/plugins.db");
+    let stores = djangobot_plugins::store::Store::open(&path).unwrap();
+    let of = |file: &str| {
+        let store = stores.of(&format!("guard file:{file}"), 1 << 20).unwrap();
+        store.get("key1").unwrap()
+    };
+    let store = stores.of("guard file:guard.wasm", 1 << 20).unwrap();
+    store.set("key1", b"v", None).unwrap();
+    let mut bridge = office.bridge().await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "one").await;
+
+    // One that is refused, for it fails on what came.
+    office
+        .make(
+            "bad.wasm",
+            &manifest("2.0.0"),
+            &remembers(Some("unreachable")),
+        )
+        .await;
+    let ended = office
+        .plugin(&["update", "guard", "--source", "bad.wasm"])
+        .await;
+    check_end(&ended, 1, &["refuses guard 2.0.0"]);
+    assert_eq!(
+        (of("guard.wasm").as_deref(), of("bad.wasm")),
+        (Some(&b"v"[..]), None)
+    );
+    office.is_guarded(&mut app, "still one").await;
+
+    office
+        .make("good.wasm", &manifest("3.0.0"), &remembers(None))
+        .await;
+    office
+        .does(&["update", "guard", "--source", "good.wasm"])
+        .await;
+    office.is_guarded(&mut app, "three").await;
+    assert_eq!(
+        (of("guard.wasm"), of("good.wasm").as_deref()),
+        (None, Some(&b"v"[..]))
+    );
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+
+    // Without a host, and cut short after the config was written: the store is found at the next start.
+    stores
+        .announce_move("guard file:good.wasm", "guard file:moved.wasm")
+        .unwrap();
+    std::fs::rename(office.path("good.wasm"), office.path("moved.wasm")).unwrap();
+    for file in ["djangobot.toml", "djangobot.lock"] {
+        let text = office.text(file);
+        office.write(file, &text.replace("good.wasm", "moved.wasm"));
+    }
+    let mut bridge = office.bridge().await;
+    office.is_guarded(&mut app, "after a restart").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    office.does(&["remove", "guard"]).await;
+    assert_eq!((of("good.wasm"), of("moved.wasm")), (None, None));
+}
+
 #[tokio::test]
 async fn a_store_goes_with_its_plugin_unless_it_is_to_be_kept() {
     let office = Office::guarded().await;
@@ -406,7 +545,8 @@ async fn a_store_goes_with_its_plugin_unless_it_is_to_be_kept() {
     for (keep, expect) in [(true, Some(b"v".to_vec())), (false, None)] {
         let store = djangobot_plugins::store::Store::open(&path)
             .unwrap()
-            .of(name, 1 << 20);
+            .of(name, 1 << 20)
+            .unwrap();
         store.set("k", b"v", None).unwrap();
         let arguments = ["remove", "guard", "--keep-store"];
         office.does(&arguments[..2 + usize::from(keep)]).await;

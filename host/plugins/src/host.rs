@@ -71,9 +71,18 @@ pub(crate) struct Entry {
     /// Why what is wanted is not what serves.
     pub(crate) problem: Option<String>,
     /// The one before, for as long as the new one is on trial.
-    pub(crate) before: Option<Arc<Plugin>>,
+    pub(crate) before: Option<Before>,
     /// When the one that serves is past its trial.
     settles: Option<Instant>,
+}
+
+/// The version that comes back, should the one on trial fail.
+#[derive(Clone)]
+pub(crate) enum Before {
+    /// It served until then.
+    Served(Arc<Plugin>),
+    /// It served in a process before this one, and is not loaded here unless it is needed.
+    Pinned(Box<Wanted>),
 }
 
 /// What became of a trial.
@@ -231,7 +240,7 @@ impl PluginHost {
         samples: &[Sample],
         changes: &mut Vec<Change>,
     ) {
-        let wanted = match wanted {
+        let mut wanted = match wanted {
             Ok(wanted) => wanted,
             Err(Unready { config, why }) => {
                 self.refuse(entry, &config, None, why);
@@ -250,11 +259,14 @@ impl PluginHost {
         }
         let (config, manifest) = (wanted.config.clone(), wanted.manifest.clone());
         let note = wanted.note.clone();
+        let pinned = wanted.before.take().map(Before::Pinned);
+        let before = entry.serving.clone().map(Before::Served).or(pinned);
         match self.prepare(entry, wanted, samples).await {
             Ok(plugin) => changes.push(Change {
                 name: entry.name.clone(),
                 old: entry.serving.clone(),
                 new: Arc::new(plugin),
+                before,
                 note,
             }),
             Err(error) => self.refuse(entry, &config, Some(&manifest), error.to_string()),
@@ -355,7 +367,7 @@ impl PluginHost {
                 self.refuse(entry, &new.config, Some(&new.owner.manifest), why);
                 continue;
             }
-            entry.before.clone_from(&change.old);
+            entry.before.clone_from(&change.before);
             entry.settles = Some(Instant::now() + TRIAL);
             entry.serving = Some(change.new.clone());
             (entry.vacancy, entry.problem) = (None, change.note.clone());
@@ -373,9 +385,12 @@ impl PluginHost {
             }
             drop(held);
             let (plugin, version) = (&change.name, &change.new.owner.manifest.version);
-            match &change.old {
-                Some(old) => {
+            match &change.before {
+                Some(Before::Served(old)) => {
                     tracing::info!(plugin, %version, before = %old.owner.manifest.version, "the plugin was replaced")
+                }
+                Some(Before::Pinned(old)) => {
+                    tracing::info!(plugin, %version, before = %old.manifest.version, "the plugin is loaded, and its trial begins again")
                 }
                 None => tracing::info!(plugin, %version, "the plugin is loaded"),
             }
@@ -433,8 +448,20 @@ impl PluginHost {
                 .before
                 .clone()
                 .and_then(|before| Some((worse(&serving, &before)?, before)));
-            if let Some((why, good)) = failing {
+            if let Some((why, before)) = failing {
                 let version = &serving.owner.manifest.version;
+                let good = match self.bring_back(before).await {
+                    Ok(good) => good,
+                    Err(error) => {
+                        let problem = format!(
+                            "version {version} fails on trial, and the version before can't come back: {error}; it failed so: {why}"
+                        );
+                        tracing::error!(plugin = entry.name, "the plugin's {problem}");
+                        entry.problem = Some(problem);
+                        (entry.before, entry.settles) = (None, None);
+                        continue;
+                    }
+                };
                 tracing::error!(
                     plugin = entry.name, %version,
                     "the plugin is rolled back to version {}: {why}", good.owner.manifest.version
@@ -467,6 +494,17 @@ impl PluginHost {
             bad.fate.send_replace(Fate::Replaced(good));
         }
         rulings
+    }
+
+    async fn bring_back(&self, before: Before) -> Result<Arc<Plugin>, LoadError> {
+        let wanted = match before {
+            Before::Served(plugin) => return Ok(plugin),
+            Before::Pinned(wanted) => wanted,
+        };
+        let candidate = self.shared.parts.candidate(*wanted).await?;
+        candidate.rehearse(None, &[], None).await?;
+        let instances = candidate.start().await?;
+        Ok(Arc::new(candidate.into_plugin(instances)))
     }
 
     /// Keeps an event for rehearsals, now and then.
@@ -505,6 +543,7 @@ struct Change {
     name: String,
     old: Option<Arc<Plugin>>,
     new: Arc<Plugin>,
+    before: Option<Before>,
     /// Why it is not what was asked for.
     note: Option<String>,
 }
@@ -584,14 +623,19 @@ async fn state_of(plugin: &Plugin, slot: usize) -> Option<Vec<u8>> {
     slots.get_mut(slot)?.snapshot().await.ok()?
 }
 
-/// Why a new version is worse than the one before, if it is.
-fn worse(new: &Plugin, before: &Plugin) -> Option<String> {
+/// Why a new version is worse than the one before, if it is. Of one that served in an earlier process nothing is known, and
+/// the best is thought.
+fn worse(new: &Plugin, before: &Before) -> Option<String> {
     let rate = |plugin: &Plugin| {
         let calls = plugin.stats.calls.load(Relaxed).max(1);
         plugin.stats.failures() as f64 / calls as f64
     };
+    let rate_before = match before {
+        Before::Served(plugin) => rate(plugin),
+        Before::Pinned(_) => 0.0,
+    };
     let (failures, calls) = (new.stats.failures(), new.stats.calls.load(Relaxed));
-    let is_worse = failures >= TRIAL_FAILURES && rate(new) > (2.0 * rate(before)).max(0.1);
+    let is_worse = failures >= TRIAL_FAILURES && rate(new) > (2.0 * rate_before).max(0.1);
     is_worse.then(|| {
         let last = new.last_failure().unwrap_or_default();
         format!("it failed on {failures} of {calls} events, the last time since {last}")

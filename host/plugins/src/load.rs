@@ -69,6 +69,8 @@ pub struct Wanted {
     pub uses_roster: bool,
     /// Why it is not what was asked for: a sentence.
     pub note: Option<String>,
+    /// The version before, where this one is not past its trial.
+    pub before: Option<Box<Wanted>>,
 }
 
 /// Why a plugin can't be loaded. Shown behind its name.
@@ -217,8 +219,8 @@ impl Parts {
     /// A plugin's store. One that was made when stores were known by the plugin's name alone is its own.
     fn store_of(&self, config: &PluginConfig, quota: u64) -> Result<PluginStore, LoadError> {
         let name = config.store_name();
-        self.store.rename(&config.name, &name)?;
-        Ok(self.store.of(&name, quota))
+        self.store.adopt(&config.name, &name)?;
+        Ok(self.store.of(&name, quota)?)
     }
 
     /// Checks, compiles and links what is wanted.

@@ -87,7 +87,37 @@ async fn one(
     let component = component(locked, places).await?;
     let wanted = wanted(config, &component, places.components.path(&locked.sha256))
         .map_err(|why| format!("{why}; {cure}"))?;
-    Ok(Wanted { note, ..wanted })
+    let before = match versions.before(locked) {
+        Some(before) => before_trial(config, before, places).await,
+        None => None,
+    };
+    Ok(Wanted {
+        note,
+        before,
+        ..wanted
+    })
+}
+
+/// The version before one that is on trial.
+async fn before_trial(
+    config: &PluginConfig,
+    before: &Locked,
+    places: &Places<'_>,
+) -> Option<Box<Wanted>> {
+    let found = component(before, places)
+        .await
+        .and_then(|component| wanted(config, &component, places.components.path(&before.sha256)));
+    match found {
+        Ok(wanted) => Some(Box::new(wanted)),
+        Err(why) => {
+            let (plugin, version) = (&config.name, &before.version);
+            tracing::warn!(
+                plugin,
+                "the plugin's version {version} can't come back, should the one on trial fail: {why}"
+            );
+            None
+        }
+    }
 }
 
 /// The component that is pinned: kept here, or got again where it came from.
@@ -150,5 +180,6 @@ pub fn wanted(
         uses_roster: artifact.imports.contains("roster"),
         manifest: artifact.manifest,
         note: None,
+        before: None,
     })
 }

@@ -14,6 +14,7 @@ use crate::private;
 
 mod checkpoint;
 mod scratch;
+mod shelf;
 
 use checkpoint::{Checkpointer, LAST_RESORT_PAGES};
 use scratch::Scratch;
@@ -33,6 +34,11 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (plugin, key)
     ) WITHOUT ROWID;
     CREATE INDEX expiry ON items (plugin, until) WHERE until IS NOT NULL;
+", "
+    -- `items.plugin` is a shelf. A name that is not in here has the shelf that is called as it is.
+    CREATE TABLE shelves (name TEXT PRIMARY KEY, shelf TEXT NOT NULL) WITHOUT ROWID;
+    -- Stores that are about to get another name: until that is settled, both names mean the shelf of the old one.
+    CREATE TABLE moves (new TEXT PRIMARY KEY, old TEXT NOT NULL) WITHOUT ROWID;
 "];
 
 const BUSY: Duration = Duration::from_secs(1);
@@ -80,6 +86,7 @@ struct Shelves {
 #[derive(Clone)]
 pub struct PluginStore {
     store: Store,
+    /// Its shelf.
     plugin: Arc<str>,
     quota: u64,
     /// Where writes go instead, in a shadow run.
@@ -131,44 +138,21 @@ impl Store {
         Self::over(Connection::open_in_memory().map_err(unavailable)?)
     }
 
-    /// The store of `plugin`, which may hold `quota` bytes: keys, values and 32 for each item.
-    pub fn of(&self, plugin: &str, quota: u64) -> PluginStore {
-        PluginStore {
+    /// The store called `name`, which may hold `quota` bytes: keys, values and 32 for each item. It stays the same one
+    /// when it gets another name.
+    pub fn of(&self, name: &str, quota: u64) -> Result<PluginStore, StoreError> {
+        Ok(PluginStore {
             store: self.clone(),
-            plugin: plugin.into(),
+            plugin: self.shelf(name)?,
             quota,
             scratch: None,
-        }
+        })
     }
 
-    /// Forgets all that `plugin` kept, for good.
-    pub fn forget(&self, plugin: &str) -> Result<(), StoreError> {
-        let mut shelves = self.shelves();
-        shelves.sums.remove(plugin);
-        shelves
-            .database
-            .execute("DELETE FROM items WHERE plugin = ?1", [plugin])
-            .map_err(unavailable)?;
-        Ok(())
-    }
-
-    /// Gives what is kept under one name to another. What is kept there already stays as it is.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let mut shelves = self.shelves();
-        shelves.sums.remove(from);
-        shelves.sums.remove(to);
-        let moved = shelves.database.execute(
-            "UPDATE OR IGNORE items SET plugin = ?2 WHERE plugin = ?1",
-            [from, to],
-        );
-        moved.map_err(unavailable)?;
-        drop(shelves);
-        self.forget(from)
-    }
-
-    /// How many bytes of its quota `plugin` uses; expired items count until they are swept.
-    pub fn usage(&self, plugin: &str) -> Result<u64, StoreError> {
-        self.shelves().sum(&plugin.into())
+    /// How many bytes of its quota the store called `name` uses; expired items count until they are swept.
+    pub fn usage(&self, name: &str) -> Result<u64, StoreError> {
+        let shelf = self.shelf(name)?;
+        self.shelves().sum(&shelf)
     }
 
     fn over(mut database: Connection) -> Result<Self, StoreError> {

@@ -156,6 +156,13 @@ impl Versions {
         (before.sha256 == pinned.sha256).then_some((None, why))
     }
 
+    /// What comes back should `pinned` fail, for as long as that is not past its trial, in whichever process that began.
+    pub(crate) fn before(&self, pinned: &Locked) -> Option<&Locked> {
+        let past = self.0.get(&pinned.name)?;
+        let before = past.before.as_ref()?;
+        (past.rejected.is_none() && before.sha256 != pinned.sha256).then_some(before)
+    }
+
     /// The components that it names.
     pub fn digests(&self) -> BTreeSet<Digest> {
         self.0
@@ -231,6 +238,8 @@ mod tests {
         .unwrap();
         assert_eq!(of(&read(), "two", &config), None);
         assert_eq!(read().digests(), BTreeSet::from([Digest::of(b"one")]));
+        assert_eq!(read().before(&locked("two")), Some(&locked("one")));
+        assert_eq!(read().before(&locked("one")), None);
         Versions::change(&components, &turn, |it| {
             it.settled("guard", Digest::of(b"two"))
         })

@@ -31,9 +31,10 @@ pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), 
     ))?;
     host::take_up(&place, &[&args.name], terminal).await?;
     // Only now does nobody write to it any more.
-    if !args.keep_store {
-        place.with_stores(|stores| stores.forget(&store))?;
-    }
+    place.with_stores(|stores| match args.keep_store {
+        true => stores.settle_name(&store),
+        false => stores.forget(&store),
+    })?;
     Ok(())
 }
 

@@ -134,16 +134,23 @@ async fn one(
             .put(&artifact.component)
             .map_err(PluginError::below)?;
     }
+    // Both names mean the store, until config and lock have the new one: whatever comes between, it is not lost.
+    let (store, new_store) = (plugin.store_name(), store_name(name, &locked.source));
+    if origin.moved {
+        place.with_stores(|stores| stores.announce_move(&store, &new_store))?;
+    }
     // The lock says what serves, so the host has its word first.
     if let Err(refused) = host::propose(place, &locked, terminal).await {
         let _turn = place.turn()?;
         place.tidy(&place.read_lock()?);
+        if origin.moved {
+            place.with_stores(|stores| stores.withdraw_move(&store, &new_store))?;
+        }
         return Err(refused);
     }
-    let store = store_name(name, &locked.source);
     write(place, &grants, locked)?;
     if origin.moved {
-        place.with_stores(|stores| stores.rename(&plugin.store_name(), &store))?;
+        place.with_stores(|stores| stores.settle_name(&new_store))?;
     }
     print(&match was {
         Some(was) => format!(
