@@ -8,6 +8,7 @@ mod inbound;
 mod lanes;
 mod layer_watch;
 mod message_key;
+mod moment;
 mod outbound;
 mod outcome;
 mod passage;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bridge::reply::Refusal;
-use crate::cli::BodyFormat;
+use crate::config::values::BodyFormat;
 use crate::config::{Settings, Transport};
 use crate::failure::Failure;
 use crate::journal::Journal;

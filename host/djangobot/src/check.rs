@@ -11,8 +11,9 @@ use djangobot_event::CleanText;
 use djangobot_plugins::{Components, LoadError, Unready, Wanted, own_program};
 use serde::Serialize;
 
-use crate::cli::{CheckArgs, LogFormat};
+use crate::cli::CheckArgs;
 use crate::config::Settings;
+use crate::config::values::LogFormat;
 use crate::cure;
 use crate::failure::Failure;
 use crate::plugins;

@@ -1,9 +1,12 @@
 //! The settings of a run: the config file, then the environment, then flags, each beating the one before.
 
+mod api_url;
+mod error;
 pub(crate) mod fuzzing;
 mod misplaced;
 mod plugin_tables;
 mod slack;
+pub(crate) mod values;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,30 +15,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use djangobot_plugins::{PluginConfig, file};
-use miette::Diagnostic;
 use secrecy::SecretString;
 use serde::Deserialize;
-use thiserror::Error;
 use toml::de::{DeTable, Deserializer};
-use url::Url;
 
 use crate::address::ListenAddress;
-use crate::cli::{BodyFormat, HostArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::cli::args::{HostArgs, SlackArgs, TargetArgs};
 use crate::state::folder::{self, FolderError};
-pub(crate) use misplaced::{Misplaced, Setting};
+pub(crate) use error::ConfigError;
+pub(crate) use misplaced::Setting;
 pub(crate) use slack::{
-    HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, Transport,
-    is_allowed,
+    HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, is_allowed,
 };
 use slack::{SlackSection, secret_file};
+use values::Seconds;
+pub(crate) use values::{BodyFormat, CONFIG_FILE, LogFormat, Transport};
 
-/// The config file that is read when none is named and it is there.
-pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
 /// The longest config file that a running host reads again, in bytes.
 const LONGEST: usize = 4 << 20;
-/// Slack's Web API.
-const SLACK_API: &str = "https://slack.com/api/";
-
 /// What nobody wants to hear of later.
 const OF_THE_MOMENT: &[&str] = &[
     "slack.hello",
@@ -177,82 +174,6 @@ pub(crate) enum Target {
     },
 }
 
-/// Why there are no settings. All of these are usage errors: exit code 2.
-#[derive(Debug, Error, Diagnostic)]
-pub(crate) enum ConfigError {
-    #[error("the config file {} can't be read: {reason}", path.display())]
-    #[diagnostic(help(
-        "--config and DJANGOBOT_CONFIG name it; without them {CONFIG_FILE} of this folder is read, where there is one"
-    ))]
-    Unreadable {
-        path: PathBuf,
-        reason: std::io::Error,
-    },
-    // No snippet of the file: the token may stand beside the mistake.
-    #[error("{message}")]
-    Wrong {
-        message: String,
-        #[help]
-        help: Option<String>,
-    },
-    #[error("there is no Slack token")]
-    #[diagnostic(help(
-        "set DJANGOBOT_TOKEN, give --token, or write token = \"xoxb-...\" below [slack] in {CONFIG_FILE};\n\
-         to try djangobot without a Slack workspace: djangobot dev"
-    ))]
-    NoToken,
-    #[error("there is no app-level token, and Socket Mode needs one")]
-    #[diagnostic(help(
-        "set DJANGOBOT_APP_TOKEN to the token that begins with xapp-: the app's page \"Basic Information\", \"App-Level Tokens\", scope connections:write;\n\
-         without Socket Mode: transport = \"rtm\" for a classic app, \"http\" for the Events API"
-    ))]
-    NoAppToken,
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Misplaced(#[from] Misplaced),
-    #[error("there is no signing secret, and events over HTTP can't be trusted without it")]
-    #[diagnostic(help(
-        "set DJANGOBOT_SIGNING_SECRET: the app's page \"Basic Information\", \"App Credentials\", \"Signing Secret\""
-    ))]
-    NoSigningSecret,
-    #[error("no address is given to take Slack's requests at")]
-    #[diagnostic(help(
-        "give --listen 0.0.0.0:8080 or another address that Slack's requests reach through your proxy, and name https://YOUR-HOST/slack/events as the app's request URL"
-    ))]
-    NoListen,
-    #[error("token rotation needs client-id, client-secret and refresh-token together")]
-    #[diagnostic(help(
-        "write all three below [slack], or none: the app's page \"Basic Information\" has the first two, \"OAuth & Permissions\" the third, which begins with xoxe-"
-    ))]
-    HalfRotation,
-    #[error("{what} can't be read from {}: {reason}", path.display())]
-    #[diagnostic(help(
-        "it holds the secret alone; whoever runs djangobot must be able to read it"
-    ))]
-    SecretFile {
-        what: &'static str,
-        path: PathBuf,
-        reason: std::io::Error,
-    },
-    #[error("{what} is missing: {} is empty", path.display())]
-    #[diagnostic(help("write the secret alone into it"))]
-    EmptySecretFile { what: &'static str, path: PathBuf },
-    #[error("no channel layer is named")]
-    #[diagnostic(help(
-        "give a TARGET such as myapp.asgi:channel_layer or redis://127.0.0.1:6379, set DJANGO_SETTINGS_MODULE, or write target = \"...\" below [layer] in {CONFIG_FILE};\n\
-         without Redis: djangobot run embedded://"
-    ))]
-    NoTarget,
-    #[error(
-        "{0:?} is no TARGET together with the others: several are shards, and each must be a URL"
-    )]
-    #[diagnostic(help("give one module, or only URLs"))]
-    MixedTargets(String),
-    #[error("{value:?} is no URL of a Web API: {reason}")]
-    #[diagnostic(help("Slack's is {SLACK_API}; a local Slack prints its own at its start"))]
-    ApiUrl { value: String, reason: &'static str },
-}
-
 /// The config file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -299,31 +220,6 @@ struct PluginsSection {
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
-}
-
-/// A time span as settings have it.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(try_from = "f64")]
-pub(crate) struct Seconds(Duration);
-
-impl std::str::FromStr for Seconds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let seconds: f64 = text
-            .parse()
-            .map_err(|_| format!("{text:?} is not a number of seconds"))?;
-        Self::try_from(seconds)
-    }
-}
-
-impl TryFrom<f64> for Seconds {
-    type Error = String;
-    fn try_from(seconds: f64) -> Result<Self, String> {
-        Duration::try_from_secs_f64(seconds)
-            .map(Self)
-            .map_err(|_| format!("{seconds} is no number of seconds"))
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -523,46 +419,6 @@ fn target_of(words: &[String], directory: PathBuf) -> Result<Option<Target>, Con
             None => Ok(Some(Target::Urls(urls.to_vec()))),
         },
     }
-}
-
-/// The base of the Web API, with the slash at its end that joining a method's name needs.
-fn api_url(given: Option<Url>) -> Result<Url, ConfigError> {
-    let mut url = match given {
-        Some(url) => url,
-        None => {
-            return Url::parse(SLACK_API).map_err(|_| ConfigError::ApiUrl {
-                value: SLACK_API.into(),
-                reason: "no URL",
-            });
-        }
-    };
-    let wrong = |reason| ConfigError::ApiUrl {
-        value: url.to_string(),
-        reason,
-    };
-    match url.scheme() {
-        "https" => {}
-        "http" if url.host_str().is_some_and(is_loopback) => {}
-        "http" => {
-            return Err(wrong(
-                "plain http would show the token to the network; only loopback may use it",
-            ));
-        }
-        _ => return Err(wrong("its scheme is neither https nor http")),
-    }
-    if !url.path().ends_with('/') {
-        let path = format!("{}/", url.path());
-        url.set_path(&path);
-    }
-    Ok(url)
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A value that does not fit is quoted (`invalid type: string "xoxb-1", expected ...`), and it may be the token.

@@ -9,8 +9,9 @@ use miette::Diagnostic;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::cli::{DeadLettersCommand, HostArgs, LettersArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::cli::{DeadLettersCommand, HostArgs, LettersArgs, SlackArgs, TargetArgs};
 use crate::config::Settings;
+use crate::config::values::LogFormat;
 use crate::failure::Failure;
 use crate::masking;
 use crate::state::{DeadLetter, State};

@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
-use crate::cli::BodyFormat;
+use crate::config::values::BodyFormat;
 use crate::config::{LayerSettings, Target};
 use crate::cure;
 

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::cli::LogFormat;
+use crate::config::values::LogFormat;
 use crate::masking;
 use pace::Pace;
 use plugin_levels::PluginLevels;

@@ -13,7 +13,8 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::inbound::custody::{Ledger, Micros, micros_now};
+use crate::bridge::inbound::custody::Ledger;
+use crate::bridge::moment::{Micros, micros_now};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use djangobot_channels::ChannelName;
 use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
-pub(crate) use djangobot_slack::ts::micros as micros_of;
 use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use djangobot_plugins::{Capability, Digest};
 
-use super::FilesArgs;
+use crate::cli::args::FilesArgs;
 
 /// What can be done with plugins.
 #[derive(Debug, Clone, Subcommand)]

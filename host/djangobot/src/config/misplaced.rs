@@ -6,8 +6,6 @@ use miette::Diagnostic;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use super::SlackSettings;
-
 /// A secret that is of another kind than the setting takes. The text itself is shown nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Diagnostic)]
 #[error("{setting} {found}")]
@@ -57,30 +55,19 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-impl SlackSettings {
-    /// The secrets that stand where another kind belongs.
-    pub(crate) fn misplaced(&self) -> Vec<Misplaced> {
-        let rotation = self.rotation.as_ref();
-        let given = [
-            (Setting::Token, self.token.as_ref()),
-            (Setting::AppToken, self.app_token.as_ref()),
-            (Setting::SigningSecret, self.signing_secret.as_ref()),
-            (
-                Setting::ClientSecret,
-                rotation.map(|rotation| &rotation.client_secret),
-            ),
-            (
-                Setting::RefreshToken,
-                rotation.map(|rotation| &rotation.refresh_token),
-            ),
-        ];
-        let kinds = given.map(|(setting, secret)| (setting, secret.map(kind_of_secret)));
+impl Misplaced {
+    /// The secrets among `given` that stand where another kind belongs.
+    pub(super) fn among(given: &[(Setting, Option<&SecretString>)]) -> Vec<Self> {
+        let kinds: Vec<_> = given
+            .iter()
+            .map(|(setting, secret)| (*setting, secret.map(kind_of_secret)))
+            .collect();
         let wrong = kinds.iter().filter_map(|(setting, found)| {
             let found = (*found).filter(|found| !setting.takes(*found))?;
             let also = kinds.iter().find_map(|(other, kind)| {
                 (other != setting && setting.takes_surely((*kind)?)).then_some(*other)
             });
-            Some(Misplaced {
+            Some(Self {
                 setting: *setting,
                 found,
                 also,

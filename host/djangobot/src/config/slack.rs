@@ -7,8 +7,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{ConfigError, Seconds, api_url, is_loopback};
-use crate::cli::SlackArgs;
+use crate::cli::args::SlackArgs;
+use crate::config::api_url::{api_url, is_loopback};
+use crate::config::error::ConfigError;
+use crate::config::misplaced::{Misplaced, Setting};
+use crate::config::values::{Seconds, Transport};
 
 /// What `slack.send` may call unless `slack.methods` says otherwise.
 const METHODS: &[&str] = &[
@@ -124,29 +127,6 @@ pub(crate) enum HistoryEvent {
 impl HistoryEvent {
     /// All messages, whatever kind of conversation they are in.
     pub(crate) const MESSAGES: [Self; 4] = [Self::Channels, Self::Groups, Self::Im, Self::Mpim];
-}
-
-/// The ways to Slack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Transport {
-    /// The Real-Time Messaging API, for classic apps: a bot token alone.
-    Rtm,
-    /// A WebSocket that the app opens: a bot token and an app-level token.
-    SocketMode,
-    /// The Events API: Slack calls us.
-    Http,
-}
-
-impl Transport {
-    /// Its name in `djangobot.transport` of each event.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Rtm => "rtm",
-            Self::SocketMode => "socket-mode",
-            Self::Http => "http",
-        }
-    }
 }
 
 /// `[slack]` of the config file.
@@ -331,6 +311,27 @@ pub(crate) fn is_allowed(globs: &[String], method: &str) -> bool {
         Some(start) => method.starts_with(start),
         None => glob == method,
     })
+}
+
+impl SlackSettings {
+    /// The secrets that stand where another kind belongs.
+    pub(crate) fn misplaced(&self) -> Vec<Misplaced> {
+        let rotation = self.rotation.as_ref();
+        let given = [
+            (Setting::Token, self.token.as_ref()),
+            (Setting::AppToken, self.app_token.as_ref()),
+            (Setting::SigningSecret, self.signing_secret.as_ref()),
+            (
+                Setting::ClientSecret,
+                rotation.map(|rotation| &rotation.client_secret),
+            ),
+            (
+                Setting::RefreshToken,
+                rotation.map(|rotation| &rotation.refresh_token),
+            ),
+        ];
+        Misplaced::among(&given)
+    }
 }
 
 impl SlackSettings {

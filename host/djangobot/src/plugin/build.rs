@@ -9,7 +9,8 @@ use indicatif::HumanBytes;
 use super::error::PluginError;
 use super::place::{build_folder, check_schema};
 use super::shown::{description, print};
-use crate::cli::{BuildArgs, LogFormat};
+use crate::cli::BuildArgs;
+use crate::config::values::LogFormat;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 

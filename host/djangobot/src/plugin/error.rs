@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use djangobot_event::CleanText;
 use djangobot_plugins::Capability;
 use djangobot_plugins::recipe::RecipeError;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::shown::plain;
 use crate::failure::Failure;
 use crate::state::folder::FolderError;
 use crate::telemetry::Terminal;
@@ -120,7 +120,7 @@ pub(super) enum PluginError {
 impl PluginError {
     /// What went wrong below, its text made fit for a terminal: some of it may come from a plugin.
     pub(super) fn below(error: impl std::error::Error) -> Self {
-        Self::Below(plain(&error.to_string()))
+        Self::Below(CleanText::lines(&error.to_string()))
     }
 
     /// As [`PluginError::below`]; what a compiler said is shown at once, in its own lines.
@@ -130,7 +130,7 @@ impl PluginError {
             RecipeError::Cargo { folder, said } => (folder, said, "can't be read by cargo"),
             error => return Self::below(error),
         };
-        terminal.quote(&plain(&said));
+        terminal.quote(&CleanText::lines(&said));
         Self::Below(format!("{} {what}; nothing was changed", folder.display()))
     }
 

@@ -13,8 +13,9 @@ use djangobot_plugins::{
 use super::consent;
 use super::error::PluginError;
 use super::shown::line;
-use crate::cli::{FilesArgs, HostArgs, LogFormat, SlackArgs, TargetArgs};
+use crate::cli::{FilesArgs, HostArgs, SlackArgs, TargetArgs};
 use crate::config::Settings;
+use crate::config::values::LogFormat;
 use crate::failure::Failure;
 use crate::state::{State, folder};
 use crate::telemetry::Terminal;

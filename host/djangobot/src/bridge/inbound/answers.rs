@@ -9,6 +9,7 @@
 //! begun is noted in the state before, so that none is shown twice.
 
 mod answer;
+mod pending;
 mod post;
 mod questions;
 
@@ -34,14 +35,11 @@ use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
-use answer::{Answer, Kind};
-use post::{Parts, Pending, Posted, Taken};
+use answer::{ACKNOWLEDGEMENT, Answer, Kind};
+use pending::{Pending, Taken};
+use post::{Parts, Posted};
 use questions::{Address, LIFETIME, Question, Questions, Row, Token, USES};
 
-/// What an answer that went to an address is called in its outcome.
-const RESPONSE_URL: &str = "response_url";
-/// What one that went into the acknowledgement is called.
-const ACKNOWLEDGEMENT: &str = "acknowledgement";
 /// Events that may wait for the task.
 const ASKED: usize = 1_024;
 /// Answers that may be under way or wait for others of their event; the rest waits in the layer.

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::activity::Activity;
+use crate::bridge::moment::Micros;
 use crate::fingerprint::fingerprint;
 use crate::journal::{Journal, JournalError};
 use crate::state::put_fact;
@@ -66,17 +67,6 @@ enum Waiter {
 /// The events of late: those in custody, and the ids of those that became safe. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Entries>>);
-
-/// A moment in Slack's time: microseconds since 1970, as its `ts` has them.
-pub(crate) type Micros = u64;
-
-/// This moment by our own clock.
-pub(crate) fn micros_now() -> Micros {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    now.as_micros() as Micros
-}
 
 #[derive(Debug, Default)]
 struct Entries {

@@ -8,6 +8,7 @@
 //! disk has it.
 
 mod courier;
+mod courier_loop;
 mod lying;
 mod portion;
 mod queue;

@@ -9,7 +9,7 @@ use djangobot_event::{EditError, Event};
 use djangobot_slack::{Origin, Roster};
 
 use crate::bridge::roster::RosterKeeper;
-use crate::cli::BodyFormat;
+use crate::config::values::BodyFormat;
 use crate::fingerprint::fingerprint;
 
 /// Wraps the events of one connection.

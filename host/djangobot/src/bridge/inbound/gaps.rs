@@ -10,7 +10,7 @@ pub(crate) mod forms;
 mod reader;
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use djangobot_slack::Frame;
 use djangobot_slack::history::History;
@@ -19,11 +19,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bridge::inbound::activity::Activity;
-use crate::bridge::inbound::custody::{Ledger, Micros, RETRIES, micros_now};
+use crate::bridge::inbound::custody::{Ledger, RETRIES};
+use crate::bridge::moment::{Micros, between, now_of, time_of};
 use crate::bridge::passage;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
-use filling::{Filling, merge, said_in};
+use filling::{Filling, Found, merge, said_in};
 use forms::Forms;
 use reader::{Read, Reader};
 
@@ -64,9 +65,6 @@ struct Listening {
     /// The begin of the last time in which nothing came for long, and when it ended.
     silence: Option<(Micros, Instant)>,
 }
-
-/// A frame, and whether it is from history.
-pub(crate) type Found = (Frame, bool);
 
 impl Gaps {
     pub(crate) fn new(
@@ -418,24 +416,4 @@ impl Gaps {
 
 fn live(frames: impl IntoIterator<Item = Frame>) -> Vec<Found> {
     frames.into_iter().map(|frame| (frame, false)).collect()
-}
-
-/// A moment as Slack writes it.
-fn ts_of(micros: Micros) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
-}
-
-/// A moment for people.
-fn time_of(micros: Micros) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_micros(micros))
-}
-
-fn between(from: Micros, until: Micros) -> Duration {
-    Duration::from_micros(until.saturating_sub(from))
-}
-
-/// The time, in Slack's words where it has told it: what is looked for lies in its history.
-fn now_of(history: &History) -> Micros {
-    let slacks = history.slack_time();
-    slacks.map_or_else(micros_now, |seconds| (seconds * 1e6) as Micros)
 }

@@ -23,6 +23,11 @@ const MESSAGE: &[&str] = &[
 /// What a message may show.
 const BODIES: &[&str] = &["text", "blocks", "attachments"];
 
+/// What an answer that went to an address is called in its outcome.
+pub(super) const RESPONSE_URL: &str = "response_url";
+/// What one that went into the acknowledgement is called.
+pub(super) const ACKNOWLEDGEMENT: &str = "acknowledgement";
+
 /// How Slack takes answers to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -67,7 +72,7 @@ impl Answer {
             Err(refusal) => return (Reply::unreadable(), Err(refusal)),
         };
         let (mut reply, read) = Reply::take(&mut keys);
-        super::RESPONSE_URL.clone_into(&mut reply.method);
+        RESPONSE_URL.clone_into(&mut reply.method);
         (reply, read.and_then(|()| Self::of(keys)))
     }
 

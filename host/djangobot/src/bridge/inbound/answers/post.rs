@@ -9,8 +9,9 @@ use djangobot_slack::{ApiError, Backoff, Class, WebApi};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::ACKNOWLEDGEMENT;
+use super::pending::{Pending, Taken};
 use super::questions::{Row, Token};
-use crate::bridge::message_key::MessageKey;
 use crate::bridge::outcome;
 use crate::bridge::reply::{Refusal, Reply};
 use crate::bridge::roster::RosterKeeper;
@@ -35,21 +36,6 @@ pub(super) struct Parts {
     pub(super) receiver: OnceLock<Arc<dyn Receiver>>,
     /// Ends all waiting.
     pub(super) stop: CancellationToken,
-}
-
-/// An answer that was taken off the layer, and where the app hears of it.
-pub(super) struct Taken {
-    pub(super) delivery: Delivery,
-    pub(super) key: MessageKey,
-    pub(super) reply: Reply,
-}
-
-/// An answer that waits for its turn at an address.
-pub(super) struct Pending {
-    pub(super) taken: Taken,
-    pub(super) body: Bytes,
-    /// Which one of the event's.
-    pub(super) address: usize,
 }
 
 /// What became of a post.
@@ -170,7 +156,7 @@ impl Parts {
 
     fn count(&self, reply: &Reply, outcome: &Result<(), Refusal>) {
         let label = match outcome {
-            Ok(()) if reply.method == super::ACKNOWLEDGEMENT => "in_time",
+            Ok(()) if reply.method == ACKNOWLEDGEMENT => "in_time",
             Ok(()) => "late",
             Err(refusal) => match &*refusal.error {
                 "too_late" | "used_url" | "expired_url" | "no_response_url" => "too_late",

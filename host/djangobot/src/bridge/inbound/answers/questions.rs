@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::answer::Kind;
-use super::post::Pending;
+use super::pending::Pending;
 use crate::bridge::message_key::MessageKey;
 use crate::journal::{Journal, JournalError};
 

@@ -5,13 +5,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use djangobot_event::Event;
+use djangobot_slack::ts::micros as micros_of;
 use djangobot_slack::{Frame, Origin};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::reader::Read;
-use super::{Found, Micros};
-use crate::bridge::inbound::micros_of;
+use crate::bridge::moment::Micros;
+
+/// A frame, and whether it is from history.
+pub(crate) type Found = (Frame, bool);
 
 /// A gap that is being filled.
 pub(super) struct Filling {

@@ -12,8 +12,8 @@ use metrics::Gauge;
 use tokio::sync::mpsc;
 
 use super::forms::Forms;
-use super::{Micros, ts_of};
 use crate::bridge::inbound::activity::event_of;
+use crate::bridge::moment::{Micros, now_of, ts_of};
 use crate::config::{HistoryEvent, HistorySettings};
 
 /// Conversations in which something came within so many seconds before the last event are read before the others.
@@ -119,7 +119,7 @@ impl Reader {
             let Some((channel, kind)) = waiting.pop_front() else {
                 break;
             };
-            let upto = super::now_of(&self.history);
+            let upto = now_of(&self.history);
             let messages = match self.fill(&channel, waiting.len()).await {
                 Ok(filled) => {
                     if !filled.is_whole {
