@@ -28,6 +28,7 @@ pub use error::{ApiError, Class, Failure, Refusal};
 
 use crate::clock::SlackClock;
 use crate::token::{Token, TokenKind};
+use crate::ts::Ts;
 
 /// Where Slack's Web API is.
 pub const SLACK_API_URL: &str = "https://slack.com/api/";
@@ -249,9 +250,9 @@ impl WebApi {
         &self.shared.base
     }
 
-    /// A moment of Slack's clock, in Unix seconds, that lies before anything that begins now; `None` as long as no
+    /// A moment of Slack's clock that lies before anything that begins now; `None` as long as no
     /// answer has told one. Jumps of this machine's clock do not show in it.
-    pub fn slack_time(&self) -> Option<f64> {
+    pub fn slack_time(&self) -> Option<Ts> {
         self.shared.clock.now()
     }
 

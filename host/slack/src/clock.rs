@@ -4,16 +4,25 @@
 //! the one that measures how long something takes does not.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{self, HeaderMap};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::ts::Ts;
+
 /// What is known of Slack's time.
 #[derive(Debug, Default)]
 pub(crate) struct SlackClock {
-    /// The time that the last answer told, since 1970, and when that answer came.
-    seen: Mutex<Option<(Duration, Duration)>>,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What the last answer said.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    date: SystemTime,
+    /// The machine's uptime when it came.
+    uptime: Duration,
 }
 
 impl SlackClock {
@@ -21,19 +30,20 @@ impl SlackClock {
     pub(crate) fn note(&self, headers: &HeaderMap) {
         let date = headers
             .get(header::DATE)
-            .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok())
-            .and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+            .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         if let Some(date) = date {
-            // A whole pair is written at once, so that a poisoned lock is as good as a sound one.
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, uptime()));
+            let uptime = uptime();
+            // It is replaced as a whole, so that a poisoned lock is as good as a sound one.
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { date, uptime });
         }
     }
 
-    /// Slack's time in Unix seconds, late by as long as that answer was under way and by what its `Date` leaves off a
+    /// Slack's time, late by as long as that answer was under way and by what its `Date` leaves off a
     /// second.
-    pub(crate) fn now(&self) -> Option<f64> {
-        let (date, came) = (*self.seen.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Some((date + uptime().saturating_sub(came)).as_secs_f64())
+    pub(crate) fn now(&self) -> Option<Ts> {
+        let seen = (*self.seen.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let passed = uptime().saturating_sub(seen.uptime);
+        Some(Ts::from(seen.date.checked_add(passed)?))
     }
 }
 
@@ -58,7 +68,7 @@ mod tests {
         assert_eq!(clock.now(), None);
         clock.note(&answered("Sun, 06 Nov 1994 08:49:37 GMT"));
         let first = clock.now().unwrap();
-        assert!(first >= 784_111_777.0, "{first}");
+        assert!(first >= Ts::from_micros(784_111_777_000_000), "{first}");
         assert!(clock.now().unwrap() >= first);
         clock.note(&answered("the day before yesterday"));
         clock.note(&HeaderMap::new());

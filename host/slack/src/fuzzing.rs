@@ -7,6 +7,7 @@ use crate::history::{self, Gap};
 use crate::roster::ConversationKind;
 use crate::socket_mode::message::{self, Message};
 use crate::transport::{BadFrame, Origin};
+use crate::ts::Ts;
 use crate::{envelope, rtm};
 
 /// What a frame is to a connection.
@@ -63,7 +64,7 @@ pub fn is_own(event: &Event) -> bool {
 }
 
 /// What an answer of `conversations.history` says of a gap, and the threads that it names; `None` where it is none.
-pub fn messages_of_history(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<String>)> {
+pub fn messages_of_history(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<Ts>)> {
     history::fuzzed_messages(page, gap)
 }
 

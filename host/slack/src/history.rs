@@ -3,7 +3,6 @@
 //! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
 
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use crate::{
     pacing::Pacer,
     reading,
     roster::ConversationKind,
-    ts,
+    ts::Ts,
 };
 
 /// Messages, or conversations, in a page: what Slack recommends at most.
@@ -57,18 +56,18 @@ pub struct Joined {
     pub not_listed: Vec<(&'static str, ApiError)>,
 }
 
-/// A time in a conversation of which it is not known what was said in it. The times are Slack's `ts`.
+/// A time in a conversation of which it is not known what was said in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap<'a> {
     /// The conversation's id.
     pub channel: &'a str,
     /// The last message that is known.
-    pub after: &'a str,
+    pub after: Ts,
     /// The first message that is known again, if there is one.
-    pub until: Option<&'a str>,
+    pub until: Option<Ts>,
     /// Threads that began from here on are looked through for replies that came within the gap; `None`: only those that
     /// began within it are. It costs more calls.
-    pub threads_since: Option<&'a str>,
+    pub threads_since: Option<Ts>,
     /// So many messages are read at most, and so many are looked at beside them for their threads.
     pub at_most: usize,
 }
@@ -103,10 +102,8 @@ impl Messages {
             read += 1;
             if let Ok(message) = Event::parse(raw.get().to_owned())
                 && message.text("/type").is_none_or(|it| it == "message")
-                && let Some(ts) = message.text("/ts")
-                && ts::micros(&ts).is_some()
+                && let Some(ts) = ts_of(&message, "/ts")
             {
-                let ts = Ts(ts.into_owned());
                 each(message, ts);
             }
         }
@@ -134,23 +131,23 @@ impl<'a> Found<'a> {
 
     /// Takes in a message of the conversation's history.
     fn message(&mut self, message: Event, ts: Ts) {
-        if begins_thread(&message, &ts, self.gap) {
-            self.threads.insert(ts.clone());
+        if begins_thread(&message, ts, self.gap) {
+            self.threads.insert(ts);
         }
         self.reply(message, ts);
     }
 
     /// Takes in a message of a thread.
     fn reply(&mut self, message: Event, ts: Ts) {
-        if self.gap.has(&ts) {
+        if self.gap.has(ts) {
             self.said.insert(ts, message);
         }
     }
 
     /// All of them as RTM would have sent them, oldest first.
     fn messages(self) -> Vec<Event> {
-        let said = self.said.into_iter();
-        said.filter_map(|(ts, message)| as_sent(message, self.gap.channel, &ts))
+        let said = self.said.into_values();
+        said.filter_map(|message| as_sent(message, self.gap.channel))
             .collect()
     }
 }
@@ -164,18 +161,14 @@ enum Page {
 /// Messages by their time; each is there once, though a reply that was sent to all stands in two lists.
 type ByTime = BTreeMap<Ts, Event>;
 
-/// A `ts`, in the order of time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Ts(String);
-
 impl History {
     /// A reader with this token and pace.
     pub fn new(api: WebApi, pacer: Pacer) -> History {
         History { api, pacer }
     }
 
-    /// Slack's time in Unix seconds, as [`WebApi::slack_time`] knows it.
-    pub fn slack_time(&self) -> Option<f64> {
+    /// Slack's time, as [`WebApi::slack_time`] knows it.
+    pub fn slack_time(&self) -> Option<Ts> {
         self.api.slack_time()
     }
 
@@ -221,7 +214,7 @@ impl History {
         let mut found = Found::new(gap);
         let mut args = arguments(gap.channel, gap.after);
         if let Some(until) = gap.until {
-            args.insert("latest".into(), until.into());
+            args.insert("latest".into(), until.to_string().into());
         }
         let mut is_whole = self
             .pages(HISTORY, args, gap.at_most, |message, ts| {
@@ -229,10 +222,10 @@ impl History {
             })
             .await?;
         if let Some(since) = gap.threads_since
-            && order(since, gap.after) == Ordering::Less
+            && since < gap.after
         {
             let mut args = arguments(gap.channel, since);
-            args.insert("latest".into(), gap.after.into());
+            args.insert("latest".into(), gap.after.to_string().into());
             args.insert("inclusive".into(), true.into());
             let mut left = gap.at_most;
             // Where Slack limits the calls, they are for what was said.
@@ -247,9 +240,9 @@ impl History {
         }
         for thread in std::mem::take(&mut found.threads) {
             let mut args = arguments(gap.channel, gap.after);
-            args.insert("ts".into(), thread.0.as_str().into());
+            args.insert("ts".into(), thread.to_string().into());
             if let Some(until) = gap.until {
-                args.insert("latest".into(), until.into());
+                args.insert("latest".into(), until.to_string().into());
             }
             let left = gap.at_most.saturating_sub(found.said.len());
             // The thread's first message leads its first page, wherever the gap is.
@@ -323,11 +316,8 @@ impl History {
 }
 
 impl Gap<'_> {
-    fn has(&self, ts: &Ts) -> bool {
-        order(&ts.0, self.after) == Ordering::Greater
-            && self
-                .until
-                .is_none_or(|until| order(&ts.0, until) == Ordering::Less)
+    fn has(&self, ts: Ts) -> bool {
+        ts > self.after && self.until.is_none_or(|until| ts < until)
     }
 }
 
@@ -358,60 +348,38 @@ fn conversation(listed: &Value) -> Option<(String, ConversationKind)> {
 }
 
 /// Whether a message began a thread in which a reply may have come within the gap.
-fn begins_thread(message: &Event, ts: &Ts, gap: &Gap<'_>) -> bool {
+fn begins_thread(message: &Event, ts: Ts, gap: &Gap<'_>) -> bool {
     let has_replies = message
         .get("/reply_count")
         .and_then(|count| count.as_i64())
         .is_some_and(|count| count > 0);
-    let is_first = message.text("/thread_ts").is_some_and(|it| *it == ts.0);
+    let is_first = ts_of(message, "/thread_ts") == Some(ts);
     // Where Slack does not say when the last reply came, it may have.
-    let is_late = message
-        .text("/latest_reply")
-        .is_none_or(|latest| order(&latest, gap.after) == Ordering::Greater);
+    let is_late = ts_of(message, "/latest_reply").is_none_or(|latest| latest > gap.after);
     has_replies && is_first && is_late
 }
 
 /// A message of a history as RTM would have sent it: there the conversation is in it.
-fn as_sent(mut message: Event, channel: &str, ts: &Ts) -> Option<Event> {
+fn as_sent(mut message: Event, channel: &str) -> Option<Event> {
+    let ts = message.text("/ts")?.into_owned();
     message.set("/type", "message").ok()?;
     message.set("/channel", channel).ok()?;
-    message.set("/event_ts", ts.0.as_str()).ok()?;
+    message.set("/event_ts", ts).ok()?;
     let mut text = Vec::new();
     message.write_json(&mut text);
     Event::parse(text).ok()
 }
 
-fn arguments(channel: &str, after: &str) -> Map<String, Value> {
+/// The timestamp that is the text at `pointer`.
+fn ts_of(message: &Event, pointer: &str) -> Option<Ts> {
+    Ts::parse(&message.text(pointer)?)
+}
+
+fn arguments(channel: &str, after: Ts) -> Map<String, Value> {
     Map::from_iter([
         ("channel".to_owned(), channel.into()),
-        ("oldest".to_owned(), after.into()),
+        ("oldest".to_owned(), after.to_string().into()),
     ])
-}
-
-/// The order of two `ts` in time: by seconds, then by the digits behind the point.
-fn order(a: &str, b: &str) -> Ordering {
-    let parts = |ts: &str| {
-        let (seconds, rest) = ts.split_once('.').unwrap_or((ts, ""));
-        let seconds = seconds.trim_start_matches('0').to_owned();
-        (
-            seconds.len(),
-            seconds,
-            rest.trim_end_matches('0').to_owned(),
-        )
-    };
-    parts(a).cmp(&parts(b))
-}
-
-impl Ord for Ts {
-    fn cmp(&self, other: &Ts) -> Ordering {
-        order(&self.0, &other.0).then_with(|| self.0.cmp(&other.0))
-    }
-}
-
-impl PartialOrd for Ts {
-    fn partial_cmp(&self, other: &Ts) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 impl From<ApiError> for HistoryError {
@@ -428,12 +396,12 @@ impl From<ApiError> for HistoryError {
 }
 
 /// For the fuzz targets: what an answer of `conversations.history` says of a gap, and the threads that it names.
-pub(crate) fn fuzzed_messages(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<String>)> {
+pub(crate) fn fuzzed_messages(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<Ts>)> {
     let page: Messages = serde_json::from_slice(page).ok()?;
     let mut found = Found::new(gap);
     page.read(gap.at_most, &mut |message, ts| found.message(message, ts));
     let threads = std::mem::take(&mut found.threads).into_iter();
-    Some((found.messages(), threads.map(|it| it.0).collect()))
+    Some((found.messages(), threads.collect()))
 }
 
 /// For the fuzz targets: the conversations that an answer of `users.conversations` lists.

@@ -26,7 +26,7 @@ pub mod rtm;
 pub mod socket_mode;
 pub mod token;
 pub mod transport;
-pub mod ts;
+mod ts;
 pub mod ws;
 
 pub use api::{ApiError, Class, Identity, SLACK_API_URL, WebApi, argument, method};
@@ -39,6 +39,7 @@ pub use roster::Roster;
 pub use rotation::Rotation;
 pub use token::{BotAccessToken, RefreshToken, Token, TokenError, TokenKind};
 pub use transport::{Ack, AnswerError, BadFrame, Fatal, Frame, Incoming, Origin, Session};
+pub use ts::Ts;
 
 #[cfg(test)]
 mod testing;

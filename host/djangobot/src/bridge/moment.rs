@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use djangobot_slack::Ts;
 use djangobot_slack::history::History;
 
 /// A moment in Slack's time: microseconds since 1970, as its `ts` has them.
@@ -13,11 +14,6 @@ pub(crate) fn micros_now() -> Micros {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     now.as_micros() as Micros
-}
-
-/// A moment as Slack writes it.
-pub(crate) fn ts_of(micros: Micros) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// A moment for people.
@@ -32,5 +28,5 @@ pub(crate) fn between(from: Micros, until: Micros) -> Duration {
 /// The time, in Slack's words where it has told it: what is looked for lies in its history.
 pub(crate) fn now_of(history: &History) -> Micros {
     let slacks = history.slack_time();
-    slacks.map_or_else(micros_now, |seconds| (seconds * 1e6) as Micros)
+    slacks.map_or_else(micros_now, Ts::micros)
 }

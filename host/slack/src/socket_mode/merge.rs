@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{transport::Incoming, ts};
+use crate::{transport::Incoming, ts::Ts};
 
 /// While events wait to go on, a connection reads until this much of its own waits, in bytes, so that a little traffic
 /// does not keep it from answering pings.
@@ -58,8 +58,8 @@ struct Queues {
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
-    /// The time of the newest event, in microseconds. What has no time of its own has that of what came before it.
-    newest: u64,
+    /// The time of the newest event. What has no time of its own has that of what came before it.
+    newest: Ts,
     /// The last round in which it has read all that waited.
     round: u64,
     /// It left something unread in that round, for want of room.
@@ -79,7 +79,7 @@ enum State {
 
 #[derive(Debug)]
 struct Item {
-    at: u64,
+    at: Ts,
     read: Instant,
     bytes: usize,
     incoming: Incoming,
@@ -116,7 +116,7 @@ impl Merger {
             Queue {
                 items: VecDeque::new(),
                 bytes: 0,
-                newest: 0,
+                newest: Ts::default(),
                 round: 0,
                 leaves_some: false,
                 state: State::Arriving,
@@ -152,7 +152,7 @@ impl Merger {
                 self.shared.changed.notified().await;
                 continue;
             };
-            let mut horizon = u64::MAX;
+            let mut horizon = Ts::MAX;
             if self.is_merging() {
                 let due = oldest + LINGER;
                 tokio::time::sleep_until(due).await;
@@ -186,13 +186,13 @@ impl Merger {
     }
 
     /// The newest time of what was read by the moment `by`.
-    fn newest_of(&self, by: Instant) -> u64 {
+    fn newest_of(&self, by: Instant) -> Ts {
         let queues = self.queues();
         let last = |queue: &Queue| {
             let count = queue.items.partition_point(|item| item.read <= by);
             Some(queue.items.get(count.checked_sub(1)?)?.at)
         };
-        queues.going().filter_map(last).max().unwrap_or(0)
+        queues.going().filter_map(last).max().unwrap_or_default()
     }
 
     /// Whether there is more than one queue that something may come from.
@@ -222,13 +222,13 @@ impl Queues {
     }
 
     /// How much of what is no newer than `newest` may go on: nothing that is newer than what a connection left unread.
-    fn readable(&self, newest: u64) -> u64 {
+    fn readable(&self, newest: Ts) -> Ts {
         let unread = self.going().filter(|queue| queue.leaves_some);
-        unread.map(|queue| queue.newest).fold(newest, u64::min)
+        unread.map(|queue| queue.newest).fold(newest, Ts::min)
     }
 
     /// Takes the first of all that waits and that is no newer than `horizon`.
-    fn first(&mut self, horizon: u64) -> Option<Incoming> {
+    fn first(&mut self, horizon: Ts) -> Option<Incoming> {
         let first = self
             .of
             .iter_mut()
@@ -278,7 +278,7 @@ impl Lane {
         } else {
             incoming
         };
-        queue.newest = queue.newest.max(time_of(&incoming).unwrap_or(0));
+        queue.newest = queue.newest.max(time_of(&incoming).unwrap_or_default());
         queue.bytes += bytes;
         queue.items.push_back(Item {
             at: queue.newest,
@@ -361,10 +361,10 @@ impl Drop for Lane {
     }
 }
 
-/// When Slack says that it happened, in microseconds.
-fn time_of(incoming: &Incoming) -> Option<u64> {
+/// When Slack says that it happened.
+fn time_of(incoming: &Incoming) -> Option<Ts> {
     match incoming {
-        Incoming::Frame(frame) => ts::micros(&frame.event.as_ref().ok()?.text("/event_ts")?),
+        Incoming::Frame(frame) => Ts::parse(&frame.event.as_ref().ok()?.text("/event_ts")?),
         Incoming::Expected(_)
         | Incoming::Connected(_)
         | Incoming::Refreshed

@@ -5,9 +5,9 @@
 
 use djangobot::fuzzing::{events_of_history, merged_with_history};
 use djangobot_event::Event;
+use djangobot_slack::Ts;
 use djangobot_slack::fuzzing::{conversations_of_list, messages_of_history};
 use djangobot_slack::history::Gap;
-use djangobot_slack::ts;
 
 use crate::{Target, json, pieces, proportion};
 
@@ -41,8 +41,8 @@ pub(crate) const TARGET: Target = Target {
 const ME: &str = "U1";
 const GAP: Gap<'_> = Gap {
     channel: "C024BE91L",
-    after: "1355517500.000000",
-    until: Some("1355517600.000000"),
+    after: Ts::from_micros(1_355_517_500_000_000),
+    until: Some(Ts::from_micros(1_355_517_600_000_000)),
     threads_since: None,
     at_most: 8,
 };
@@ -105,7 +105,7 @@ fn check(input: &[u8]) {
         old.map(|(event, _)| json::text(event))
             .eq(history.iter().filter(|it| !is_live(it)).map(json::text))
     );
-    assert!(merged.is_sorted_by_key(|(event, _)| micros(event)));
+    assert!(merged.is_sorted_by_key(|(event, _)| ts_of(event)));
 }
 
 /// The messages of a page: of this conversation and this gap, each once, the oldest first.
@@ -113,20 +113,16 @@ fn messages(page: &[u8]) -> Option<Vec<Event>> {
     let read = || messages_of_history(page, &GAP);
     let (messages, threads) = proportion::bounded(page, 512, read)?;
     assert!(messages.len() <= GAP.at_most && threads.len() <= GAP.at_most);
-    let [after, until] = [Some(GAP.after), GAP.until].map(|ts| ts.and_then(ts::micros));
     for message in &messages {
         assert_eq!(message.text("/type").as_deref(), Some("message"));
         assert_eq!(message.text("/channel").as_deref(), Some(GAP.channel));
         assert_eq!(message.text("/event_ts"), message.text("/ts"));
-        assert!(micros(message) > after && micros(message) < until);
+        assert!(ts_of(message) > Some(GAP.after) && ts_of(message) < GAP.until);
     }
-    assert!(messages.is_sorted_by(|a, b| micros(a) < micros(b)));
-    for thread in &threads {
-        assert!(ts::micros(thread).is_some(), "{thread}");
-    }
+    assert!(messages.is_sorted_by(|a, b| ts_of(a) < ts_of(b)));
     Some(messages)
 }
 
-fn micros(event: &Event) -> Option<u64> {
-    event.text("/ts").and_then(|ts| ts::micros(&ts))
+fn ts_of(event: &Event) -> Option<Ts> {
+    event.text("/ts").and_then(|ts| Ts::parse(&ts))
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use djangobot_plugins::Roster as _;
 use djangobot_slack::api::Failure;
-use djangobot_slack::{ApiError, Class, Pacer, Rotation, WebApi};
+use djangobot_slack::{ApiError, Class, Pacer, Rotation, Ts, WebApi};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -184,7 +184,8 @@ impl Post {
             let since = match call.repeat {
                 Repeat::Harmless => 0.0,
                 Repeat::Visible | Repeat::Unknown => {
-                    record.begin(call, self.api.slack_time()).await
+                    let now = self.api.slack_time().map(Ts::as_secs_f64);
+                    record.begin(call, now).await
                 }
             };
             let seen = self.api.token_version();

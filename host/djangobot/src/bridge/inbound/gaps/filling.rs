@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use djangobot_event::Event;
-use djangobot_slack::ts::micros as micros_of;
-use djangobot_slack::{Frame, Origin};
+use djangobot_slack::{Frame, Origin, Ts};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -74,10 +73,10 @@ pub(crate) fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Found> {
         .chain(live.into_iter().map(|frame| (frame, false)))
         .collect();
     // What is no message stays behind what came before it.
-    let mut last = 0;
+    let mut last = Ts::default();
     all.sort_by_cached_key(|(frame, _)| {
         last = said_in(frame)
-            .and_then(|(_, ts)| micros_of(&ts))
+            .and_then(|(_, ts)| Ts::parse(&ts))
             .unwrap_or(last);
         last
     });

@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use djangobot_event::Event;
-use djangobot_slack::Backoff;
 use djangobot_slack::api::ApiError;
 use djangobot_slack::history::{Filled, Gap, History, HistoryError};
 use djangobot_slack::roster::ConversationKind;
+use djangobot_slack::{Backoff, Ts};
 use metrics::Gauge;
 use tokio::sync::mpsc;
 
 use super::forms::Forms;
 use crate::bridge::inbound::activity::event_of;
-use crate::bridge::moment::{Micros, now_of, ts_of};
+use crate::bridge::moment::{Micros, now_of};
 use crate::config::{HistoryEvent, HistorySettings};
 
 /// Conversations in which something came within so many seconds before the last event are read before the others.
@@ -250,13 +250,12 @@ impl Reader {
         let since = self
             .since
             .max(read.saturating_sub(OVERLAP.as_micros() as Micros));
-        let reach = self.settings.reach.as_micros() as Micros;
-        let (after, threads_since) = (ts_of(since), ts_of(since.saturating_sub(reach)));
+        let since = Ts::from_micros(since);
         let gap = Gap {
             channel,
-            after: &after,
+            after: since,
             until: None,
-            threads_since: Some(&threads_since),
+            threads_since: Some(since.saturating_sub(self.settings.reach)),
             at_most: self.settings.messages,
         };
         let history = self.history.clone();
