@@ -11,16 +11,16 @@ use std::time::Duration;
 
 pub use hosts::{Endpoint, Host, Tls};
 
-use crate::asgi_redis::AsgiRedis;
 use crate::capacity::Capacities;
 use crate::codec::Key;
-use crate::connection::Server;
 use crate::credentials::Credentials;
 use crate::embedded::{LayerOptions, ServerOptions};
 use crate::layer::Serializer;
-use crate::pubsub::PubSub;
-use crate::queues::Queues;
-use crate::redis_core::Core;
+use crate::redis::dialect::asgi::AsgiRedis;
+use crate::redis::dialect::core::Core;
+use crate::redis::pubsub_layer::PubSub;
+use crate::redis::queue_layer::Queues;
+use crate::redis::server::Server;
 
 /// Where the embedded layer listens when the URL does not say: a free port of this machine.
 const EMBEDDED_DEFAULT: SocketAddr =

@@ -11,7 +11,7 @@ use djangobot_event::{EditError, Event, MsgpackError, ParseError, Value};
 
 use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
-use crate::queues::CHANNEL_KEY;
+use crate::redis::queue_layer::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
 use crate::tls::TlsFailure;
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::connection::{Script, Server};
 use crate::layer::LayerError;
-use crate::sharding::consistent_hash;
+use crate::redis::server::{Script, Server};
+use crate::redis::sharding::consistent_hash;
 
 /// Takes the lease, or renews it; answers who holds it then, and the number.
 /// Arguments: the claimant's id, the part of an id whose lease it may take over (or nothing), its name, the number

@@ -4,31 +4,22 @@
 //!
 //! # Where things are
 //! [`LayerConfig`] and [`open`] make a [`ChannelLayer`]; its [`Receiver`]s read. [`codec`] and [`capacity`] are the parts of
-//! the format that stand alone. A message on its way out passes `queues` (the layer), `placement` (which host),
-//! `redis_core` or `asgi_redis` (the scripts) and `connection`; on its way in `receiver`.
+//! the format that stand alone. In `redis`, a message on its way out passes `queue_layer`, `placement` (which
+//! host), `dialect` (the scripts) and `server`; on its way in `receiver`.
 
-mod asgi_redis;
 pub mod capacity;
 pub mod codec;
 pub mod config;
-mod connection;
 mod credentials;
-mod dialect;
 mod embedded;
 mod guarded;
 pub mod layer;
 mod lease;
 pub mod name;
-mod placement;
 pub mod probe;
-mod pubsub;
-mod queues;
-mod receiver;
-mod redis_core;
+mod redis;
 mod refusal;
 mod score;
-mod sentinel;
-mod sharding;
 mod stream;
 mod tls;
 

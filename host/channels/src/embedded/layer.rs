@@ -27,7 +27,7 @@ use crate::layer::{
 };
 use crate::lease::{self, Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
-use crate::queues::CHANNEL_KEY;
+use crate::redis::queue_layer::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
 use crate::score;
 

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use sha1::{Digest, Sha1};
 
-use crate::{asgi_redis, lease, redis_core};
+use crate::lease;
+use crate::redis::dialect::{asgi, core};
 
 /// What a script does. Each is written in Rust in `command/scripts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +23,12 @@ pub(super) enum Script {
     Count,
     /// asgi_redis: an item of the first queue that has any.
     PopAny,
-    /// Ours, on channels_redis's queues: [`redis_core::APPEND`] and those behind it.
+    /// Ours, on channels_redis's queues: [`core::APPEND`] and those behind it.
     Append,
     Take,
     Keep,
     GiveBack,
-    /// Ours, on asgi_redis's queues: [`asgi_redis::APPEND`] and those behind it.
+    /// Ours, on asgi_redis's queues: [`asgi::APPEND`] and those behind it.
     ListAppend,
     ListTake,
     ListKeep,
@@ -53,16 +54,16 @@ impl Script {
 
 /// The scripts of our own layers, as those send them.
 const OURS: &[(&str, Script)] = &[
-    (redis_core::APPEND, Script::Append),
-    (redis_core::TAKE, Script::Take),
-    (redis_core::KEEP, Script::Keep),
-    (redis_core::GIVE_BACK, Script::GiveBack),
-    (asgi_redis::APPEND, Script::ListAppend),
-    (asgi_redis::TAKE, Script::ListTake),
-    (asgi_redis::KEEP, Script::ListKeep),
-    (asgi_redis::GIVE_BACK, Script::ListGiveBack),
-    (asgi_redis::FINISH, Script::ListFinish),
-    (asgi_redis::WITHDRAW, Script::ListWithdraw),
+    (core::APPEND, Script::Append),
+    (core::TAKE, Script::Take),
+    (core::KEEP, Script::Keep),
+    (core::GIVE_BACK, Script::GiveBack),
+    (asgi::APPEND, Script::ListAppend),
+    (asgi::TAKE, Script::ListTake),
+    (asgi::KEEP, Script::ListKeep),
+    (asgi::GIVE_BACK, Script::ListGiveBack),
+    (asgi::FINISH, Script::ListFinish),
+    (asgi::WITHDRAW, Script::ListWithdraw),
     (lease::CLAIM, Script::ClaimLease),
     (lease::RELEASE, Script::ReleaseLease),
 ];
@@ -159,10 +160,10 @@ mod tests {
     use redis::Arg;
 
     use super::*;
-    use crate::asgi_redis::AsgiRedis;
     use crate::config::LayerConfig;
-    use crate::dialect::{Append, Dialect, Scripts};
-    use crate::redis_core::Core;
+    use crate::redis::dialect::asgi::AsgiRedis;
+    use crate::redis::dialect::core::Core;
+    use crate::redis::dialect::{Append, Dialect, Scripts};
 
     #[test]
     fn a_digest_is_redis_s_own() {

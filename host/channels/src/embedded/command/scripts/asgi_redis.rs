@@ -1,4 +1,4 @@
-//! What the Lua of [`crate::asgi_redis`] does, step for step.
+//! What the Lua of [`crate::redis::dialect::asgi`] does, step for step.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::embedded::store::{Absent, End, Keyspace, List};
 /// Seconds for which a channel's counters stay.
 const HOUR: i64 = 3600;
 
-/// [`crate::asgi_redis::APPEND`]
+/// [`crate::redis::dialect::asgi::APPEND`]
 pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let ([queue, sent, all_sent, full, all_full], [expiry, capacity, entries @ ..]) =
         (call.keys, call.arguments)
@@ -58,7 +58,7 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
     Ok(Reply::Array(numbers.into()))
 }
 
-/// [`crate::asgi_redis::TAKE`]
+/// [`crate::redis::dialect::asgi::TAKE`]
 pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
     let [until, most, now] = reader.arguments else {
@@ -88,7 +88,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
     Ok(Reply::Array(answer))
 }
 
-/// [`crate::asgi_redis::KEEP`]
+/// [`crate::redis::dialect::asgi::KEEP`]
 pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let mut answer = Vec::new();
     for (key, score) in Reader::of(call)?.keep(keyspace)? {
@@ -98,7 +98,7 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
     Ok(Reply::Array(answer))
 }
 
-/// [`crate::asgi_redis::GIVE_BACK`]
+/// [`crate::redis::dialect::asgi::GIVE_BACK`]
 pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
     reader.stay(keyspace)?;
@@ -122,7 +122,7 @@ pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<R
     Ok(Reply::count(left.len()))
 }
 
-/// [`crate::asgi_redis::FINISH`]
+/// [`crate::redis::dialect::asgi::FINISH`]
 pub(super) fn finish(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let [own] = call.keys else {
         return Err(BAD_ARGUMENTS);
@@ -134,7 +134,7 @@ pub(super) fn finish(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
     Ok(Reply::count(call.arguments.len()))
 }
 
-/// [`crate::asgi_redis::WITHDRAW`]
+/// [`crate::redis::dialect::asgi::WITHDRAW`]
 pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let [queue] = call.keys else {
         return Err(BAD_ARGUMENTS);

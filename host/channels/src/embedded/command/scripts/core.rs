@@ -1,4 +1,4 @@
-//! What the Lua of [`crate::redis_core`] does, step for step.
+//! What the Lua of [`crate::redis::dialect::core`] does, step for step.
 
 use std::ops::Bound;
 
@@ -13,7 +13,7 @@ use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
 use crate::embedded::store::{Absent, Keyspace};
 
-/// [`crate::redis_core::APPEND`]
+/// [`crate::redis::dialect::core::APPEND`]
 pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let ([queue], [oldest, capacity, expiry, entries @ ..]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
@@ -50,7 +50,7 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
     Ok(Reply::Array(numbers.into()))
 }
 
-/// [`crate::redis_core::TAKE`]
+/// [`crate::redis::dialect::core::TAKE`]
 pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
     let [until, count, _now] = reader.arguments else {
@@ -77,7 +77,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
     Ok(Reply::Array(answer))
 }
 
-/// [`crate::redis_core::KEEP`]
+/// [`crate::redis::dialect::core::KEEP`]
 pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let found = Reader::of(call)?.keep(keyspace)?;
     let answer = found
@@ -86,7 +86,7 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
     Ok(Reply::Array(answer.collect()))
 }
 
-/// [`crate::redis_core::GIVE_BACK`]
+/// [`crate::redis::dialect::core::GIVE_BACK`]
 pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
     let reader = Reader::of(call)?;
     reader.stay(keyspace)?;

@@ -12,7 +12,7 @@ use crate::embedded::store::{Absent, Keyspace};
 /// Seconds for which readers' own keys stay.
 pub(super) const DAY: i64 = 86_400;
 
-/// The call of a reader's script; see [`crate::dialect::Scripts`].
+/// The call of a reader's script; see [`crate::redis::dialect::Scripts`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) queue: &'a [u8],

@@ -7,9 +7,9 @@ use proptest::test_runner::{Config, TestRunner};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use crate::asgi_redis;
 use crate::embedded::EmbeddedServer;
-use crate::redis_core;
+use crate::redis::dialect::asgi;
+use crate::redis::dialect::core;
 
 /// Calls, as a script or command and words of which some stand for others, see [`choices`].
 const CORE: &[&str] = &[
@@ -75,16 +75,16 @@ fn choices(word: &str) -> &[&str] {
         }
         "OWN" => &["q$djangobot.a", "q$djangobot.b"],
         "KEY" => &["q", "q$djangobot.a", "q$djangobot", "q$djangobot!again"],
-        "APPEND" => &[redis_core::APPEND],
-        "TAKE" => &[redis_core::TAKE],
-        "KEEP" => &[redis_core::KEEP],
-        "GIVE_BACK" => &[redis_core::GIVE_BACK],
-        "LIST_APPEND" => &[asgi_redis::APPEND],
-        "LIST_TAKE" => &[asgi_redis::TAKE],
-        "LIST_KEEP" => &[asgi_redis::KEEP],
-        "LIST_GIVE_BACK" => &[asgi_redis::GIVE_BACK],
-        "LIST_FINISH" => &[asgi_redis::FINISH],
-        "LIST_WITHDRAW" => &[asgi_redis::WITHDRAW],
+        "APPEND" => &[core::APPEND],
+        "TAKE" => &[core::TAKE],
+        "KEEP" => &[core::KEEP],
+        "GIVE_BACK" => &[core::GIVE_BACK],
+        "LIST_APPEND" => &[asgi::APPEND],
+        "LIST_TAKE" => &[asgi::TAKE],
+        "LIST_KEEP" => &[asgi::KEEP],
+        "LIST_GIVE_BACK" => &[asgi::GIVE_BACK],
+        "LIST_FINISH" => &[asgi::FINISH],
+        "LIST_WITHDRAW" => &[asgi::WITHDRAW],
         _ => &[],
     }
 }

@@ -7,9 +7,9 @@ use redis::Cmd;
 
 use crate::codec::Codec;
 use crate::config::RedisConfig;
-use crate::connection::Script;
-use crate::dialect::{Append, Dialect, Scripts};
 use crate::layer::{Member, OpenError};
+use crate::redis::dialect::{Append, Dialect, Scripts};
+use crate::redis::server::Script;
 
 /// Bytes of the id that a payload's key ends with.
 const ID: usize = 16;
@@ -76,7 +76,7 @@ end
 return answer
 ";
 
-/// Begins as [`crate::redis_core::KEEP`] does, and so does [`GIVE_BACK`].
+/// Begins as [`crate::redis::dialect::core::KEEP`] does, and so does [`GIVE_BACK`].
 pub(crate) const KEEP: &str = r"
 redis.call('EXPIRE', KEYS[3], 86400)
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])

@@ -14,10 +14,10 @@ use tracing::debug;
 
 use super::shelf::Shelf;
 use super::{BATCH, POLL, UNTRACKED};
-use crate::connection::{Script, Server, command};
-use crate::dialect::Dialect;
 use crate::layer::{Delivery, LayerError, Place};
-use crate::queues::Shared;
+use crate::redis::dialect::Dialect;
+use crate::redis::queue_layer::Shared;
+use crate::redis::server::{Script, Server, command};
 
 /// The pause after a connection failed, the first time and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

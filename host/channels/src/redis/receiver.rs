@@ -25,9 +25,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::dialect::Dialect;
 use crate::layer::{Delivery, LayerError, Receiver, ReceiverId};
-use crate::queues::Shared;
+use crate::redis::dialect::Dialect;
+use crate::redis::queue_layer::Shared;
 use shard::{Shard, Taken};
 use shelf::Shelf;
 
@@ -139,7 +139,7 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
         let finish = D::finish(&shelf.own, std::slice::from_ref(&delivery.member));
         match shelf.connection() {
             Some(mut connection) => {
-                let answer = crate::connection::command(&mut connection, &finish).await;
+                let answer = crate::redis::server::command(&mut connection, &finish).await;
                 answer.map_err(|error| server.explain(&error))?;
             }
             // The task connects again by itself, and sends what could not be sent meanwhile.

@@ -7,15 +7,15 @@ use redis::Cmd;
 
 use crate::codec::Codec;
 use crate::config::RedisConfig;
-use crate::connection::Script;
-use crate::dialect::{Append, Dialect, Scripts};
 use crate::layer::{Member, OpenError};
+use crate::redis::dialect::{Append, Dialect, Scripts};
+use crate::redis::server::Script;
 
 /// channels_redis drops what is expired, counts, adds and sets the key's expiry in four commands;
 /// this is the same in one. A member that is there already was sent before and its answer lost:
 /// it keeps its place and counts as accepted. Answers how many were accepted, how many were expired and are gone, and how
 /// many wait.
-pub(crate) const APPEND: &str = include_str!("redis_core/append.lua");
+pub(crate) const APPEND: &str = include_str!("append.lua");
 
 /// Commands that channels_redis does not use are none of ours either: who is allowed to run those alone must be able to run
 /// the bridge. So the time is an argument, sets are sorted ones, and keys are all declared.

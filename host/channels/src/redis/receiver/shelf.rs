@@ -72,7 +72,7 @@ impl Shelf {
         }
     }
 
-    /// Writes what each of [`crate::dialect::Scripts`] begins with: the keys, those of `others` among them, and the
+    /// Writes what each of [`crate::redis::dialect::Scripts`] begins with: the keys, those of `others` among them, and the
     /// reader's id.
     pub(super) fn write_keys(&self, cmd: &mut Cmd, others: &[String]) {
         cmd.arg(4 + others.len())

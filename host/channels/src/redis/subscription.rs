@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::codec::Codec;
-use crate::connection::{Server, is_barred};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
+use crate::redis::server::{Server, is_barred};
 
 /// How many messages wait for a slow reader before newer ones are dropped: a broadcast waits for nobody.
 const WAITING: usize = 10_000;

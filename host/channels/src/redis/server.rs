@@ -14,9 +14,10 @@ use redis::{
 use crate::config::{Endpoint, Host};
 use crate::credentials::{Credentials, Login};
 use crate::layer::LayerError;
+use crate::redis::sentinel;
 use crate::refusal::{RefusalKind, ends_connection};
 use crate::stream::Stream;
-use crate::{score, sentinel, tls};
+use crate::{score, tls};
 
 /// How long a server that failed is passed over where another can be used instead. One that hangs
 /// costs the caller who asks it again a whole timeout: so it rests twice as long each time, at most [`LONG_REST`].

@@ -30,7 +30,10 @@ use group::Group;
 use target::Target;
 pub use trap::worker_trap;
 
-const SCRIPT: &str = concat!(include_str!("layer.py"), include_str!("probe.py"));
+const SCRIPT: &str = concat!(
+    include_str!("probe/layer.py"),
+    include_str!("probe/probe.py")
+);
 /// Begins the line of the answer; with our process's id, so that a project can't print it by chance.
 const MARK: &str = "djangobot-probe";
 /// How much of what the project printed is kept, for the message when it fails.

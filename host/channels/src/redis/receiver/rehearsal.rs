@@ -6,10 +6,10 @@ use redis::{Cmd, Value};
 
 use super::shard::{lapsed, millis};
 use super::shelf::{Shelf, beside};
-use crate::connection::{Script, Server};
-use crate::dialect::{Append, Dialect};
 use crate::layer::{LayerError, ReceiverId};
-use crate::queues::Shared;
+use crate::redis::dialect::{Append, Dialect};
+use crate::redis::queue_layer::Shared;
+use crate::redis::server::{Script, Server};
 
 /// Seconds for which keys stay that a rehearsal could not take away.
 const EXPIRY: u64 = 60;

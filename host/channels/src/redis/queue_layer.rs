@@ -1,4 +1,4 @@
-//! The layers that keep queues in Redis: sending, groups, and the readers of [`crate::receiver`].
+//! The layers that keep queues in Redis: sending, groups, and the readers of [`crate::redis::receiver`].
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -15,18 +15,18 @@ use tracing::debug;
 
 use crate::codec::Codec;
 use crate::config::RedisConfig;
-use crate::connection::Server;
-use crate::dialect::{Append, Dialect};
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
 use crate::lease::{self, Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
-use crate::placement::{Deal, Turns};
-use crate::receiver::QueueReceiver;
-use crate::receiver::rehearsal::{look_at_keys, rehearse};
+use crate::redis::dialect::{Append, Dialect};
+use crate::redis::placement::{Deal, Turns};
+use crate::redis::receiver::QueueReceiver;
+use crate::redis::receiver::rehearsal::{look_at_keys, rehearse};
+use crate::redis::server::Server;
+use crate::redis::sharding::consistent_hash;
 use crate::score::{self, Scores};
-use crate::sharding::consistent_hash;
 
 /// The key of a message that says which process-local channels, or members of a group, it is for.
 pub(crate) const CHANNEL_KEY: &str = "__asgi_channel__";

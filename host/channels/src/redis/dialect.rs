@@ -1,12 +1,15 @@
 //! What the two layers that keep queues in Redis, core and asgi_redis, do differently.
 
+pub(crate) mod asgi;
+pub(crate) mod core;
+
 use bytes::Bytes;
 use redis::Cmd;
 
 use crate::codec::Codec;
 use crate::config::RedisConfig;
-use crate::connection::Script;
 use crate::layer::{Member, OpenError};
+use crate::redis::server::Script;
 
 /// The commands of one kind of queue. No state: the layer and its readers hold that.
 pub(crate) trait Dialect: Send + Sync + 'static {

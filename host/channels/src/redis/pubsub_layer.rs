@@ -4,8 +4,6 @@
 //! listens is gone; [`Sent::receivers`] tells. A reader that lost its connection subscribes again
 //! by itself, and has missed what was sent meanwhile.
 
-mod subscription;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -19,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::codec::Codec;
 use crate::config::RedisConfig;
-use crate::connection::Server;
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
 use crate::lease::{self, Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
-use crate::sharding::consistent_hash;
-use subscription::Subscription;
+use crate::redis::server::Server;
+use crate::redis::sharding::consistent_hash;
+use crate::redis::subscription::Subscription;
 
 /// How long what a rehearsal publishes may take to come back.
 const REHEARSAL: Duration = Duration::from_secs(5);
