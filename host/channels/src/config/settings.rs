@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::hosts::{self, Known, Setting};
-use super::{ConfigError, Endpoint, Host, Kind, LayerConfig, RedisConfig};
 use crate::capacity::{Capacities, Pattern};
 use crate::codec::Key;
+use crate::config::hosts::{self, Known, Setting};
+use crate::config::{ConfigError, Endpoint, Host, Kind, LayerConfig, RedisConfig};
 use crate::layer::Serializer;
 
 const SUPPORTED: &str = "supported are channels_redis.core.RedisChannelLayer, channels_redis.pubsub.RedisPubSubChannelLayer, \

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::resp::{Protocol, Reply};
+use crate::embedded::resp::{Protocol, Reply};
 
 /// All clients that are connected, by id.
 #[derive(Debug)]

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::glob::Matcher;
-use super::number;
-use super::refusal::Refusal;
-use super::resp::{Protocol, Reply, Request};
-use super::state::State;
-use super::store::Keyspace;
-use super::waiting::{Taken, Wanted};
+use crate::embedded::glob::Matcher;
+use crate::embedded::number;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::{Protocol, Reply, Request};
+use crate::embedded::state::State;
+use crate::embedded::store::Keyspace;
+use crate::embedded::waiting::{Taken, Wanted};
 pub(super) use lists::taken_reply;
 use transaction::Transaction;
 

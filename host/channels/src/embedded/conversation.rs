@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::{Bytes, BytesMut};
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Clients;
-use super::command::{self, Session};
-use super::layer::LayerOptions;
-use super::resp::{Reply, RequestReader};
-use super::server::ServerOptions;
-use super::state::Shared;
+use crate::embedded::clients::Clients;
+use crate::embedded::command::{self, Session};
+use crate::embedded::layer::LayerOptions;
+use crate::embedded::resp::{Reply, RequestReader};
+use crate::embedded::server::ServerOptions;
+use crate::embedded::state::Shared;
 
 /// The requests in what a client sends, which comes in pieces of `piece` bytes; and why there are no more, if what
 /// follows is none.

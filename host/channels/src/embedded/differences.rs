@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::layer::{DATABASE, LayerOptions};
-use super::script::Script;
+use crate::embedded::layer::{DATABASE, LayerOptions};
+use crate::embedded::script::Script;
 use crate::layer::{OpenError, Serializer};
 use crate::name::{ChannelName, GroupName};
 

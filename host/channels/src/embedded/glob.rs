@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::refusal::Refusal;
+use crate::embedded::refusal::Refusal;
 
 /// How many steps all patterns and texts of one command or transaction may take together: some tenths of a second under the lock.
 const STEPS: usize = 50_000_000;

@@ -10,18 +10,18 @@ use bytes::Bytes;
 use djangobot_event::{Event, NewValue};
 use tokio_util::sync::CancellationToken;
 
-use super::command::scripts;
-use super::number::parse_double;
-use super::reader::QueueReader;
-use super::refusal::Refusal;
-use super::resp::Reply;
-use super::script::Script;
-use super::sorted_set::{MEMBER_OVERHEAD, SortedSet};
-use super::state::{Shared, State};
-use super::store::{Absent, Keyspace, Millis};
 use crate::capacity::Capacities;
 use crate::codec::{Codec, Key};
 use crate::config::RedisConfig;
+use crate::embedded::command::scripts;
+use crate::embedded::number::parse_double;
+use crate::embedded::reader::QueueReader;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
+use crate::embedded::script::Script;
+use crate::embedded::sorted_set::{MEMBER_OVERHEAD, SortedSet};
+use crate::embedded::state::{Shared, State};
+use crate::embedded::store::{Absent, Keyspace, Millis};
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::differences;
-use super::layer::{DATABASE, Queues, keyspace};
-use super::waiting::{From, Item, Taken, Ticket, Wanted};
+use crate::embedded::differences;
+use crate::embedded::layer::{DATABASE, Queues, keyspace};
+use crate::embedded::waiting::{From, Item, Taken, Ticket, Wanted};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
 
 /// A reader of one queue. Dropped, it gives back what it took and did not finish.

@@ -1,6 +1,6 @@
 //! Why a command is refused: Redis's own words, since clients know errors by them.
 
-use super::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
+use crate::embedded::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
 
 /// Longest name of a channel, pattern, client or prefix, in bytes: the server keeps them beside its bounded memory.
 pub(super) const MAX_NAME: usize = 1024;

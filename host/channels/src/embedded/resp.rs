@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::number;
+use crate::embedded::number;
 
 /// Most arguments that one request may have.
 const MAX_ARGUMENTS: usize = 128 * 1024;

@@ -9,10 +9,10 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::clients::Clients;
-use super::layer::{EmbeddedLayer, LayerOptions};
-use super::session;
-use super::state::Shared;
+use crate::embedded::clients::Clients;
+use crate::embedded::layer::{EmbeddedLayer, LayerOptions};
+use crate::embedded::session;
+use crate::embedded::state::Shared;
 
 /// How often keys whose time has come are forgotten, if nobody asks for them.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -14,11 +14,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Line;
-use super::command::{self, Session, taken_reply};
-use super::resp::{MAX_OUTPUT, Reply, Request, RequestReader};
-use super::state::Shared;
-use super::waiting::{Taken, Ticket};
+use crate::embedded::clients::Line;
+use crate::embedded::command::{self, Session, taken_reply};
+use crate::embedded::resp::{MAX_OUTPUT, Reply, Request, RequestReader};
+use crate::embedded::state::Shared;
+use crate::embedded::waiting::{Taken, Ticket};
 
 /// How much a client may send while it waits for an item, before no more is read.
 const INPUT_LIMIT: usize = 1024 * 1024;

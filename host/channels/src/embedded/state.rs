@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::clients::Clients;
-use super::differences::Differences;
-use super::script::ScriptCache;
-use super::server::ServerOptions;
-use super::store::{Millis, Store};
-use super::subscriptions::Subscriptions;
-use super::waiting::{Taken, Waiting};
+use crate::embedded::clients::Clients;
+use crate::embedded::differences::Differences;
+use crate::embedded::script::ScriptCache;
+use crate::embedded::server::ServerOptions;
+use crate::embedded::store::{Millis, Store};
+use crate::embedded::subscriptions::Subscriptions;
+use crate::embedded::waiting::{Taken, Waiting};
 
 /// The state, shared by connections and layers. The lock is never held across an await.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::refusal::Refusal;
-use super::sorted_set::SortedSet;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::sorted_set::SortedSet;
 
 /// How many databases there are, as in Redis's default configuration.
 pub(super) const DATABASES: usize = 16;

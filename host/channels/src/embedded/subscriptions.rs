@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::clients::Clients;
-use super::glob::Matcher;
-use super::refusal::Refusal;
-use super::resp::Reply;
+use crate::embedded::clients::Clients;
+use crate::embedded::glob::Matcher;
+use crate::embedded::refusal::Refusal;
+use crate::embedded::resp::Reply;
 
 /// Most channels and patterns that one client may listen to.
 const MAX_SUBSCRIPTIONS: usize = 100_000;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::refusal::Refusal;
-use super::sorted_set::{SortedSet, Standing};
-use super::state::Shared;
-use super::store::{Absent, End, Keyspace, List, Millis, Store};
+use crate::embedded::refusal::Refusal;
+use crate::embedded::sorted_set::{SortedSet, Standing};
+use crate::embedded::state::Shared;
+use crate::embedded::store::{Absent, End, Keyspace, List, Millis, Store};
 
 /// The waiters, each queue's in the order in which they came.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::ProbeError;
+use crate::probe::ProbeError;
 
 /// A target whose form is right; whether it exists only Python can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

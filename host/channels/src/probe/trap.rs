@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::Probed;
+use crate::probe::Probed;
 
 /// How long `channels_redis.core.RedisChannelLayer` blocks (`brpop_timeout`), in seconds.
 const BLOCKS: f64 = 5.0;

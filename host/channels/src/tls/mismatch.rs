@@ -7,8 +7,8 @@ use redis::{RedisError, RedisResult};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{TlsFailure, connect, failure};
 use crate::config::{Endpoint, Host, Tls};
+use crate::tls::{TlsFailure, connect, failure};
 
 /// The first byte of an answer in RESP to a command that every server knows.
 const ANSWERS: [u8; 2] = [b'+', b'-'];

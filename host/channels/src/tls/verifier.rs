@@ -11,9 +11,9 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::chain;
-use super::failure::RefusedCertificate;
 use crate::config::Tls;
+use crate::tls::chain;
+use crate::tls::failure::RefusedCertificate;
 
 /// Checks a server's certificate.
 ///

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Context, integer};
+use crate::embedded::command::{Context, integer};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::Value;

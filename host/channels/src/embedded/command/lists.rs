@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Context, Wait, index_range, integer, wait_limit};
+use crate::embedded::command::{Context, Wait, index_range, integer, wait_limit};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::{Absent, End, List};

@@ -8,7 +8,7 @@ mod reader;
 
 use bytes::Bytes;
 
-use super::{Context, integer, is};
+use crate::embedded::command::{Context, integer, is};
 use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

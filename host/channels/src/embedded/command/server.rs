@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
-use super::{COMMANDS, Context, is};
+use crate::embedded::command::{COMMANDS, Context, is};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Context, integer, is};
+use crate::embedded::command::{Context, integer, is};
 use crate::embedded::number;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Command, Context};
+use crate::embedded::command::{Command, Context};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
 

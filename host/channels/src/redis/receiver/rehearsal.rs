@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use redis::{Cmd, Value};
 
-use super::shard::{lapsed, millis};
-use super::shelf::{Shelf, beside};
 use crate::layer::{LayerError, ReceiverId};
 use crate::redis::dialect::{Append, Dialect};
 use crate::redis::queue_layer::Shared;
+use crate::redis::receiver::shard::{lapsed, millis};
+use crate::redis::receiver::shelf::{Shelf, beside};
 use crate::redis::server::{Script, Server};
 
 /// Seconds for which keys stay that a rehearsal could not take away.

@@ -12,11 +12,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::shelf::Shelf;
-use super::{BATCH, POLL, UNTRACKED};
 use crate::layer::{Delivery, LayerError, Place};
 use crate::redis::dialect::Dialect;
 use crate::redis::queue_layer::Shared;
+use crate::redis::receiver::shelf::Shelf;
+use crate::redis::receiver::{BATCH, POLL, UNTRACKED};
 use crate::redis::server::{Script, Server, command};
 
 /// The pause after a connection failed, the first time and at most.

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 
-use super::super::strings::increase;
-use super::reader::{DAY, Reader, message};
-use super::{BAD_ARGUMENTS, Call, add, expire, members, number, remove};
 use crate::embedded::command::integer;
+use crate::embedded::command::scripts::reader::{DAY, Reader, message};
+use crate::embedded::command::scripts::{
+    BAD_ARGUMENTS, Call, add, expire, members, number, remove,
+};
+use crate::embedded::command::strings::increase;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::{Absent, End, Keyspace, List};

@@ -4,9 +4,11 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::reader::{DAY, Reader, message};
-use super::{BAD_ARGUMENTS, Call, add, expire, members, number, remove};
 use crate::embedded::command::integer;
+use crate::embedded::command::scripts::reader::{DAY, Reader, message};
+use crate::embedded::command::scripts::{
+    BAD_ARGUMENTS, Call, add, expire, members, number, remove,
+};
 use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -1,8 +1,8 @@
 //! The scripts of Python's `channels_redis` and `asgi_redis`.
 
-use super::super::strings::increase;
-use super::{BAD_ARGUMENTS, Call, add, expire, members};
 use crate::embedded::command::integer;
+use crate::embedded::command::scripts::{BAD_ARGUMENTS, Call, add, expire, members};
+use crate::embedded::command::strings::increase;
 use crate::embedded::glob::Matcher;
 use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;

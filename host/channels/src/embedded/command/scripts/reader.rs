@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{BAD_ARGUMENTS, Call, add, expire, members, number, remove};
+use crate::embedded::command::scripts::{
+    BAD_ARGUMENTS, Call, add, expire, members, number, remove,
+};
 use crate::embedded::number::write_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
