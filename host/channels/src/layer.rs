@@ -10,8 +10,8 @@ use bytes::Bytes;
 use djangobot_event::{EditError, Event, MsgpackError, ParseError, Value};
 
 use crate::lease::{Claim, Holder, Lease};
+use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
-use crate::redis::queue_layer::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
 use crate::tls::TlsFailure;
 

@@ -4,14 +4,8 @@
 //! lease that was given up leaves a member without an id behind for a day, so that the next number is larger whatever
 //! the clocks say. No command is used but those that channels_redis uses itself, on one key below the layer's prefix.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
-
-use redis::Value;
-
-use crate::layer::LayerError;
-use crate::redis::server::{Script, Server};
-use crate::redis::sharding::consistent_hash;
 
 /// Takes the lease, or renews it; answers who holds it then, and the number.
 /// Arguments: the claimant's id, the part of an id whose lease it may take over (or nothing), its name, the number
@@ -51,9 +45,6 @@ return 1
 
 /// How long the number of a lease that was given up is kept: a day, in seconds.
 const NUMBER_KEPT: u32 = 24 * 60 * 60;
-
-static CLAIM_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLAIM));
-static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
 
 /// Who claims a lease.
 #[derive(Debug, Clone)]
@@ -132,71 +123,4 @@ pub(crate) fn read(member: &[u8], number: f64, id: &str) -> Option<Lease> {
         holder: name.to_owned(),
         number: number as u64,
     })
-}
-
-/// Claims a lease on the server that its name belongs to.
-pub(crate) async fn claim(
-    servers: &[Arc<Server>],
-    prefix: &str,
-    claim: &Claim,
-) -> Result<Lease, LayerError> {
-    let server = server_of(servers, &claim.name);
-    let arguments = claim_arguments(claim, server.now().await?);
-    let key = key(prefix, &claim.name);
-    let fill = |cmd: &mut redis::Cmd| {
-        cmd.arg(1).arg(&key).arg(&arguments);
-    };
-    let answer = server.script(&CLAIM_SCRIPT, &fill).await?;
-    lease(server, answer, &claim.holder.id)?
-        .ok_or_else(|| server.unavailable("it named no holder of a lease".into()))
-}
-
-/// Gives a lease up, where `holder` has it.
-pub(crate) async fn release(
-    servers: &[Arc<Server>],
-    prefix: &str,
-    name: &str,
-    holder: &Holder,
-) -> Result<(), LayerError> {
-    let key = key(prefix, name);
-    let fill = |cmd: &mut redis::Cmd| {
-        cmd.arg(1).arg(&key).arg(&release_arguments(holder));
-    };
-    let released = server_of(servers, name).script(&RELEASE_SCRIPT, &fill);
-    released.await.map(drop)
-}
-
-/// Who holds a lease now.
-pub(crate) async fn look(
-    servers: &[Arc<Server>],
-    prefix: &str,
-    name: &str,
-) -> Result<Option<Lease>, LayerError> {
-    let server = server_of(servers, name);
-    let mut cmd = redis::cmd("ZRANGE");
-    cmd.arg(key(prefix, name)).arg(0).arg(-1).arg("WITHSCORES");
-    lease(server, server.command(&cmd).await?, "")
-}
-
-fn server_of<'a>(servers: &'a [Arc<Server>], name: &str) -> &'a Server {
-    &servers[consistent_hash(name, servers.len())]
-}
-
-/// Reads member and score, flat or, as RESP3 has them, in a pair.
-fn lease(server: &Server, answer: Value, id: &str) -> Result<Option<Lease>, LayerError> {
-    let answer = match answer {
-        Value::Array(mut items) if matches!(items.first(), Some(Value::Array(_))) => {
-            items.swap_remove(0)
-        }
-        answer => answer,
-    };
-    let items: Result<Vec<Value>, _> = redis::from_redis_value(answer);
-    let odd = |error: redis::ParsingError| server.unavailable(error.to_string());
-    let mut items = items.map_err(odd)?.into_iter();
-    let (Some(member), Some(number)) = (items.next(), items.next()) else {
-        return Ok(None);
-    };
-    let member: Vec<u8> = redis::from_redis_value(member).map_err(odd)?;
-    let number: f64 = redis::from_redis_value(number).map_err(odd)?;
-    Ok(read(&member, number, id))
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 /// Longest name that Channels accepts, in characters (`BaseChannelLayer.MAX_NAME_LENGTH` is exclusive).
 pub const MAX_NAME_LENGTH: usize = 99;
 
+/// The key of a message that says which process-local channels, or members of a group, it is for.
+pub(crate) const CHANNEL_KEY: &str = "__asgi_channel__";
+
 /// A channel's name: ASCII letters, digits, `-`, `_` and `.`, fewer than 100 characters.
 ///
 /// A process-local name has one `!`: what stands before it (with the `!`) is the queue that one

@@ -26,8 +26,8 @@ use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
 use crate::lease::{self, Claim, Holder, Lease};
+use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
-use crate::redis::queue_layer::CHANNEL_KEY;
 use crate::refusal::RefusalKind;
 use crate::score;
 

@@ -9,7 +9,7 @@ use redis::Cmd;
 use crate::codec::Codec;
 use crate::config::RedisConfig;
 use crate::layer::{Member, OpenError};
-use crate::redis::server::Script;
+use crate::redis::script::Script;
 
 /// The commands of one kind of queue. No state: the layer and its readers hold that.
 pub(crate) trait Dialect: Send + Sync + 'static {

@@ -20,8 +20,9 @@ use crate::config::RedisConfig;
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
-use crate::lease::{self, Claim, Holder, Lease};
+use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
+use crate::redis::lease;
 use crate::redis::server::Server;
 use crate::redis::sharding::consistent_hash;
 use crate::redis::subscription::Subscription;

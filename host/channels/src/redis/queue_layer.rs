@@ -18,18 +18,18 @@ use crate::config::RedisConfig;
 use crate::layer::{
     ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
 };
-use crate::lease::{self, Claim, Holder, Lease};
+use crate::lease::{Claim, Holder, Lease};
+use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
+use crate::redis::cluster::Shared;
 use crate::redis::dialect::{Append, Dialect};
+use crate::redis::lease;
 use crate::redis::placement::{Deal, Turns};
 use crate::redis::receiver::QueueReceiver;
 use crate::redis::receiver::rehearsal::{look_at_keys, rehearse};
 use crate::redis::server::Server;
 use crate::redis::sharding::consistent_hash;
 use crate::score::{self, Scores};
-
-/// The key of a message that says which process-local channels, or members of a group, it is for.
-pub(crate) const CHANNEL_KEY: &str = "__asgi_channel__";
 
 /// A layer of queues in Redis, on one host or several.
 pub(crate) struct Queues<D: Dialect> {
@@ -47,16 +47,6 @@ struct Appended {
     expired: u64,
     /// Messages that wait now.
     waiting: u64,
-}
-
-/// What a layer and its readers share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: RedisConfig,
-    pub(crate) servers: Vec<Arc<Server>>,
-    pub(crate) codec: Codec,
-    /// Cancelled when the layer is closed.
-    pub(crate) closed: CancellationToken,
 }
 
 impl<D: Dialect> Queues<D> {

@@ -26,21 +26,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::layer::{Delivery, LayerError, Receiver, ReceiverId};
+use crate::redis::cluster::Shared;
 use crate::redis::dialect::Dialect;
-use crate::redis::queue_layer::Shared;
 use shard::{Shard, Taken};
 use shelf::Shelf;
-
-/// How many messages are taken from one host at once: enough to hide the way there and back, few
-/// enough to leave some for another reader.
-const BATCH: usize = 16;
-
-/// How often a queue is looked at though the server said nothing.
-const POLL: Duration = Duration::from_secs(1);
-
-/// How soon a queue is looked at again where the server says nothing at all: the first time after a message, and at most
-/// when none comes for long.
-const UNTRACKED: (Duration, Duration) = (Duration::from_millis(50), POLL);
 
 /// One reader of one queue, on all hosts.
 pub(crate) struct QueueReceiver<D: Dialect> {
@@ -139,7 +128,7 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
         let finish = D::finish(&shelf.own, std::slice::from_ref(&delivery.member));
         match shelf.connection() {
             Some(mut connection) => {
-                let answer = crate::redis::server::command(&mut connection, &finish).await;
+                let answer = crate::redis::client::command(&mut connection, &finish).await;
                 answer.map_err(|error| server.explain(&error))?;
             }
             // The task connects again by itself, and sends what could not be sent meanwhile.

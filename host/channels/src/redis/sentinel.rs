@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisResult, Value};
 
 use crate::config::Host;
-use crate::redis::server::{command, multiplexed};
+use crate::redis::client::{command, multiplexed};
 
 /// How long one Sentinel may take before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,21 +1,23 @@
 //! Connections to one Redis server: made when needed, shared by all callers, replaced when they break.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
+    RedisResult, ServerErrorKind, Value,
 };
 
 use crate::config::{Endpoint, Host};
 use crate::credentials::{Credentials, Login};
 use crate::layer::LayerError;
+use crate::redis::client::{command, is_barred, multiplexed, settings, within};
+use crate::redis::refusal::{ends_connection, kind_of};
+use crate::redis::script::Script;
 use crate::redis::sentinel;
-use crate::refusal::{RefusalKind, ends_connection};
+use crate::refusal::RefusalKind;
 use crate::stream::Stream;
 use crate::{score, tls};
 
@@ -73,28 +75,6 @@ impl Link {
 /// How long a server rests that hung so many times in a row.
 fn rest(hangs: u32) -> Duration {
     (REST * 2_u32.saturating_pow(hangs.min(16))).min(LONG_REST)
-}
-
-/// A Lua script, run by its hash and sent whole when the server has forgotten it.
-#[derive(Debug)]
-pub(crate) struct Script {
-    text: &'static str,
-    hash: String,
-}
-
-impl Script {
-    pub(crate) fn new(text: &'static str) -> Self {
-        Self {
-            text,
-            hash: redis::Script::new(text).get_hash().to_owned(),
-        }
-    }
-
-    /// What it says.
-    #[cfg(test)]
-    pub(crate) fn text(&self) -> &'static str {
-        self.text
-    }
 }
 
 impl Server {
@@ -174,14 +154,14 @@ impl Server {
     ) -> RedisResult<Value> {
         if !self.only_whole_scripts.load(Ordering::Relaxed) {
             let mut cmd = redis::cmd("EVALSHA");
-            fill(cmd.arg(&script.hash));
+            fill(cmd.arg(script.hash()));
             let error = match command(connection, &cmd).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let is_forgotten = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
             let may_be_barred = matches!(
-                RefusalKind::of(&error),
+                kind_of(&error),
                 Some(RefusalKind::Permission | RefusalKind::UnknownCommand)
             );
             if !is_forgotten && !may_be_barred {
@@ -189,7 +169,7 @@ impl Server {
             }
             // channels_redis sends its scripts whole, so that alone has to be allowed.
             let mut cmd = redis::cmd("EVAL");
-            fill(cmd.arg(script.text));
+            fill(cmd.arg(script.text()));
             let answer = command(connection, &cmd).await;
             if may_be_barred && answer.is_ok() {
                 self.only_whole_scripts.store(true, Ordering::Relaxed);
@@ -197,7 +177,7 @@ impl Server {
             return answer;
         }
         let mut cmd = redis::cmd("EVAL");
-        fill(cmd.arg(script.text));
+        fill(cmd.arg(script.text()));
         command(connection, &cmd).await
     }
 
@@ -446,7 +426,7 @@ impl Server {
             };
         }
         let reason = error.to_string();
-        match RefusalKind::of(error) {
+        match kind_of(error) {
             Some(kind) => LayerError::Refused {
                 address,
                 reason,
@@ -460,67 +440,6 @@ impl Server {
         // No code that can panic runs under this lock.
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a server has no objection but that a command is not for us.
-pub(crate) fn is_barred(error: &LayerError) -> bool {
-    matches!(
-        error.refusal(),
-        Some(RefusalKind::Permission | RefusalKind::UnknownCommand)
-    )
-}
-
-/// Sends one command; an error that the server answers is an error.
-pub(crate) async fn command(
-    connection: &mut MultiplexedConnection,
-    cmd: &Cmd,
-) -> RedisResult<Value> {
-    connection.send_packed_command(cmd).await?.extract_error()
-}
-
-/// Connects to `host`, which is no Sentinel endpoint, within `limit`; many callers may share the connection.
-pub(crate) async fn multiplexed(
-    host: &Host,
-    protocol: ProtocolVersion,
-    config: &AsyncConnectionConfig,
-    limit: Duration,
-) -> RedisResult<MultiplexedConnection> {
-    within(limit, async {
-        let stream = Stream::connect(host).await?;
-        let settings = settings(host, protocol);
-        let made = MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await;
-        let (connection, driver) = tls::instead_of_plain(host, made).await?;
-        // It ends with the last handle of the connection.
-        tokio::spawn(driver);
-        Ok(connection)
-    })
-    .await
-}
-
-async fn within<T>(
-    limit: Duration,
-    connecting: impl Future<Output = RedisResult<T>>,
-) -> RedisResult<T> {
-    let made = tokio::time::timeout(limit, connecting).await;
-    made.unwrap_or_else(|_| {
-        let reason = format!("no connection within {limit:?}");
-        Err(io::Error::new(io::ErrorKind::TimedOut, reason).into())
-    })
-}
-
-/// How to log in, and which database to use.
-fn settings(host: &Host, protocol: ProtocolVersion) -> RedisConnectionInfo {
-    let mut settings = RedisConnectionInfo::default()
-        .set_db(host.database)
-        .set_protocol(protocol)
-        .set_skip_set_lib_name();
-    if let Some(username) = &host.username {
-        settings = settings.set_username(username);
-    }
-    if let Some(password) = &host.password {
-        settings = settings.set_password(password);
-    }
-    settings
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use tracing::{debug, warn};
 
 use crate::codec::Codec;
 use crate::layer::{Delivery, LayerError, Place, Receiver};
-use crate::redis::server::{Server, is_barred};
+use crate::redis::client::is_barred;
+use crate::redis::server::Server;
 
 /// How many messages wait for a slow reader before newer ones are dropped: a broadcast waits for nobody.
 const WAITING: usize = 10_000;

@@ -9,7 +9,7 @@ use crate::codec::Codec;
 use crate::config::RedisConfig;
 use crate::layer::{Member, OpenError};
 use crate::redis::dialect::{Append, Dialect, Scripts};
-use crate::redis::server::Script;
+use crate::redis::script::Script;
 
 /// Bytes of the id that a payload's key ends with.
 const ID: usize = 16;

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use crate::layer::{LayerError, ReceiverId};
+use crate::redis::cluster::Shared;
 use crate::redis::dialect::{Append, Dialect};
-use crate::redis::queue_layer::Shared;
 use crate::redis::receiver::shard::{lapsed, millis};
 use crate::redis::receiver::shelf::{Shelf, beside};
-use crate::redis::server::{Script, Server};
+use crate::redis::script::Script;
+use crate::redis::server::Server;
 
 /// Seconds for which keys stay that a rehearsal could not take away.
 const EXPIRY: u64 = 60;

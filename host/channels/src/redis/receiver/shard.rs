@@ -13,11 +13,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::layer::{Delivery, LayerError, Place};
+use crate::redis::client::command;
+use crate::redis::cluster::Shared;
 use crate::redis::dialect::Dialect;
-use crate::redis::queue_layer::Shared;
 use crate::redis::receiver::shelf::Shelf;
-use crate::redis::receiver::{BATCH, POLL, UNTRACKED};
-use crate::redis::server::{Script, Server, command};
+use crate::redis::script::Script;
+use crate::redis::server::Server;
+
+/// How many messages are taken from one host at once: enough to hide the way there and back, few
+/// enough to leave some for another reader.
+const BATCH: usize = 16;
+
+/// How often a queue is looked at though the server said nothing.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How soon a queue is looked at again where the server says nothing at all: the first time after a message, and at most
+/// when none comes for long.
+const UNTRACKED: (Duration, Duration) = (Duration::from_millis(50), POLL);
 
 /// The pause after a connection failed, the first time and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

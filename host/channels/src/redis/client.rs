@@ -1,0 +1,74 @@
+//! One connection to a server, as the client library makes it and speaks over it.
+
+use std::io;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
+
+use crate::config::Host;
+use crate::layer::LayerError;
+use crate::refusal::RefusalKind;
+use crate::stream::Stream;
+use crate::tls;
+
+/// Whether a server has no objection but that a command is not for us.
+pub(crate) fn is_barred(error: &LayerError) -> bool {
+    matches!(
+        error.refusal(),
+        Some(RefusalKind::Permission | RefusalKind::UnknownCommand)
+    )
+}
+
+/// Sends one command; an error that the server answers is an error.
+pub(crate) async fn command(
+    connection: &mut MultiplexedConnection,
+    cmd: &Cmd,
+) -> RedisResult<Value> {
+    connection.send_packed_command(cmd).await?.extract_error()
+}
+
+/// Connects to `host`, which is no Sentinel endpoint, within `limit`; many callers may share the connection.
+pub(crate) async fn multiplexed(
+    host: &Host,
+    protocol: ProtocolVersion,
+    config: &AsyncConnectionConfig,
+    limit: Duration,
+) -> RedisResult<MultiplexedConnection> {
+    within(limit, async {
+        let stream = Stream::connect(host).await?;
+        let settings = settings(host, protocol);
+        let made = MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await;
+        let (connection, driver) = tls::instead_of_plain(host, made).await?;
+        // It ends with the last handle of the connection.
+        tokio::spawn(driver);
+        Ok(connection)
+    })
+    .await
+}
+
+pub(crate) async fn within<T>(
+    limit: Duration,
+    connecting: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    let made = tokio::time::timeout(limit, connecting).await;
+    made.unwrap_or_else(|_| {
+        let reason = format!("no connection within {limit:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, reason).into())
+    })
+}
+
+/// How to log in, and which database to use.
+pub(crate) fn settings(host: &Host, protocol: ProtocolVersion) -> RedisConnectionInfo {
+    let mut settings = RedisConnectionInfo::default()
+        .set_db(host.database)
+        .set_protocol(protocol)
+        .set_skip_set_lib_name();
+    if let Some(username) = &host.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &host.password {
+        settings = settings.set_password(password);
+    }
+    settings
+}
