@@ -1,12 +1,12 @@
 //! Users and passwords that change while we run: the project's Python is asked for them again when a server refuses ours.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::config::{Host, LayerConfig};
+use crate::config::{Host, LayerConfig, Login, LoginSource};
 use crate::probe::{ProbeOptions, probe};
 
 /// How long Python is left alone after it has answered.
@@ -39,9 +39,29 @@ impl Credentials {
         })
     }
 
+    async fn ask(&self) -> Result<Vec<Host>, String> {
+        let probed = probe(&self.target, &self.options)
+            .await
+            .map_err(|error| error.to_string())?;
+        let config = LayerConfig::from_settings(&probed.backend, &probed.config)
+            .map_err(|error| error.to_string())?;
+        tracing::info!(
+            "the channel layer refused djangobot's credentials; the project's credential provider has been asked again"
+        );
+        Ok(match config {
+            LayerConfig::Redis(config)
+            | LayerConfig::PubSub(config)
+            | LayerConfig::AsgiRedis(config) => config.hosts,
+            LayerConfig::Embedded(_) => Vec::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl LoginSource for Credentials {
     /// The user and password of the layer's `nth` host, answered after `since`; `None` where there are none, or it is too
     /// early to ask again.
-    pub(crate) async fn newer(&self, nth: usize, since: Instant) -> Option<Login> {
+    async fn newer(&self, nth: usize, since: Instant) -> Option<Login> {
         let mut asked = self.asked.lock().await;
         if asked.as_ref().is_none_or(|last| last.began <= since) {
             if asked
@@ -63,53 +83,5 @@ impl Credentials {
             });
         }
         asked.as_ref()?.hosts.get(nth).map(Login::of)
-    }
-
-    async fn ask(&self) -> Result<Vec<Host>, String> {
-        let probed = probe(&self.target, &self.options)
-            .await
-            .map_err(|error| error.to_string())?;
-        let config = LayerConfig::from_settings(&probed.backend, &probed.config)
-            .map_err(|error| error.to_string())?;
-        tracing::info!(
-            "the channel layer refused djangobot's credentials; the project's credential provider has been asked again"
-        );
-        Ok(match config {
-            LayerConfig::Redis(config)
-            | LayerConfig::PubSub(config)
-            | LayerConfig::AsgiRedis(config) => config.hosts,
-            LayerConfig::Embedded(_) => Vec::new(),
-        })
-    }
-}
-
-/// Whom we log in as.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    username: Option<String>,
-    password: Option<String>,
-}
-
-impl Login {
-    pub(crate) fn of(host: &Host) -> Self {
-        Self {
-            username: host.username.clone(),
-            password: host.password.clone(),
-        }
-    }
-
-    /// `host`, with this user and password.
-    pub(crate) fn at(&self, host: &Host) -> Host {
-        Host {
-            username: self.username.clone(),
-            password: self.password.clone(),
-            ..host.clone()
-        }
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").finish_non_exhaustive()
     }
 }

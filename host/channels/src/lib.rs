@@ -16,6 +16,7 @@ mod guarded;
 pub mod layer;
 mod lease;
 pub mod name;
+mod open;
 pub mod probe;
 mod redis;
 mod refusal;
@@ -32,7 +33,7 @@ pub mod fuzzing {
     pub use crate::tls::judged;
 }
 
-pub use config::{ConfigError, LayerConfig, open};
+pub use config::{ConfigError, LayerConfig};
 pub use credentials::Credentials;
 pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
 pub use guarded::{Guard, Guarded};
@@ -42,5 +43,6 @@ pub use layer::{
 };
 pub use lease::{Claim, Holder, Lease};
 pub use name::{ChannelName, GroupName, NameError};
+pub use open::open;
 pub use refusal::RefusalKind;
 pub use tls::TlsFailure;

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::capacity::{Capacities, Pattern};
 use crate::codec::Key;
-use crate::config::hosts::{self, Known, Setting};
-use crate::config::{ConfigError, Endpoint, Host, Kind, LayerConfig, RedisConfig};
+use crate::config::keywords::{Known, Setting};
+use crate::config::{ConfigError, Endpoint, Host, Kind, LayerConfig, RedisConfig, host_url};
 use crate::layer::Serializer;
 
 const SUPPORTED: &str = "supported are channels_redis.core.RedisChannelLayer, channels_redis.pubsub.RedisPubSubChannelLayer, \
@@ -16,7 +16,17 @@ const SUPPORTED: &str = "supported are channels_redis.core.RedisChannelLayer, ch
 /// The longest random prefix that is made for each message; channels_redis has 12 bytes.
 const MAX_RANDOM_PREFIX: i64 = 65_536;
 
-pub(super) fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigError> {
+impl LayerConfig {
+    /// Reads an entry of Django's `CHANNEL_LAYERS`: its BACKEND, and its CONFIG as JSON.
+    ///
+    /// What JSON can't hold comes marked: `{"__regex__": "..."}`, `{"__bytes__": "<base64>"}`,
+    /// `{"__unsupported__": "<type>"}`.
+    pub fn from_settings(backend: &str, config: &serde_json::Value) -> Result<Self, ConfigError> {
+        read(backend, config)
+    }
+}
+
+fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigError> {
     let kind = kind(backend)?;
     let empty = Map::new();
     let options = dict(config, &empty)?;
@@ -270,8 +280,9 @@ fn host(path: &str, entry: &Value, warnings: &mut Vec<String>) -> Result<Host, C
             if !address.is_array() {
                 // What the URL says wins over the keywords.
                 let url = text(&at, address)?;
-                host.read_url(url, warnings)
-                    .map_err(|reason| option(&at, &format!("{}: {reason}", hosts::redact(url))))?;
+                host.read_url(url, warnings).map_err(|reason| {
+                    option(&at, &format!("{}: {reason}", host_url::redact(url)))
+                })?;
             }
             Ok(host)
         }
@@ -334,8 +345,8 @@ fn sentinel(
 }
 
 fn from_url(path: &str, url: &str, warnings: &mut Vec<String>) -> Result<Host, ConfigError> {
-    hosts::from_url(url, warnings)
-        .map_err(|reason| option(path, &format!("{}: {reason}", hosts::redact(url))))
+    host_url::from_url(url, warnings)
+        .map_err(|reason| option(path, &format!("{}: {reason}", host_url::redact(url))))
 }
 
 fn pair(path: &str, value: &Value) -> Result<Host, ConfigError> {

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::embedded::clients::Clients;
 use crate::embedded::command::{self, Session};
-use crate::embedded::layer::LayerOptions;
+use crate::embedded::options::LayerOptions;
+use crate::embedded::options::ServerOptions;
 use crate::embedded::resp::{Reply, RequestReader};
-use crate::embedded::server::ServerOptions;
 use crate::embedded::state::Shared;
 
 /// The requests in what a client sends, which comes in pieces of `piece` bytes; and why there are no more, if what

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::embedded::layer::{DATABASE, LayerOptions};
+use crate::embedded::options::{DATABASE, LayerOptions};
 use crate::embedded::script::Script;
 use crate::layer::{OpenError, Serializer};
 use crate::name::{ChannelName, GroupName};

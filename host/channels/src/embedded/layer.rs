@@ -31,49 +31,8 @@ use crate::name::{ChannelName, GroupName};
 use crate::refusal::RefusalKind;
 use crate::score;
 
-/// The database that the layer is on: the one that a URL without a number means.
-pub(super) const DATABASE: usize = 0;
 /// For how many seconds more than a message waits its encryption can be opened, as channels_redis has it.
 const READ_GRACE: u64 = 10;
-
-/// The options that `CHANNEL_LAYERS` has for the same, with the same defaults.
-#[derive(Debug, Clone)]
-pub struct LayerOptions {
-    /// Begins every key.
-    pub prefix: String,
-    /// Seconds for which a message waits.
-    pub expiry: u64,
-    /// Seconds for which a channel stays in a group.
-    pub group_expiry: u64,
-    /// How many messages wait on a channel.
-    pub capacities: Capacities,
-    /// The first encrypts, all decrypt; none: no encryption.
-    pub keys: Vec<Key>,
-    /// Random bytes before each payload.
-    pub random_prefix_length: usize,
-    /// How payloads are written.
-    pub serializer: Serializer,
-}
-
-impl Default for LayerOptions {
-    fn default() -> Self {
-        Self::from(&RedisConfig::core(Vec::new()))
-    }
-}
-
-impl From<&RedisConfig> for LayerOptions {
-    fn from(config: &RedisConfig) -> Self {
-        Self {
-            prefix: config.prefix.clone(),
-            expiry: config.expiry,
-            group_expiry: config.group_expiry,
-            capacities: config.capacities.clone(),
-            keys: config.keys.clone(),
-            random_prefix_length: config.random_prefix_length,
-            serializer: config.serializer,
-        }
-    }
-}
 
 /// A channel layer on an [`EmbeddedServer`](super::EmbeddedServer)'s store; see its `layer`.
 ///

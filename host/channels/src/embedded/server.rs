@@ -10,7 +10,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::embedded::clients::Clients;
-use crate::embedded::layer::{EmbeddedLayer, LayerOptions};
+use crate::embedded::layer::EmbeddedLayer;
+use crate::embedded::options::LayerOptions;
 use crate::embedded::session;
 use crate::embedded::state::Shared;
 
@@ -18,34 +19,6 @@ use crate::embedded::state::Shared;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait when the system gives no connection (it has no more files, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Bounds and access of an [`EmbeddedServer`].
-#[derive(Debug, Clone)]
-pub struct ServerOptions {
-    /// About how many bytes of messages and keys it holds; a command that needs more is refused with `OOM`.
-    pub memory_limit: usize,
-    /// How many clients may be connected.
-    pub max_clients: usize,
-    /// How many bytes may wait for a subscriber that does not read, before it is disconnected.
-    pub subscriber_limit: usize,
-    /// What clients must send with `AUTH`; needed to listen on more than this machine.
-    pub password: Option<String>,
-    /// The settings of [`EmbeddedServer::layer`]. Where a client's differ, that is logged once for each of them; without
-    /// any, clients are not compared, and the layer has channels_redis's own defaults.
-    pub layer: Option<LayerOptions>,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            memory_limit: 256 * 1024 * 1024,
-            max_clients: 1000,
-            subscriber_limit: 32 * 1024 * 1024,
-            password: None,
-            layer: None,
-        }
-    }
-}
 
 /// Why the server could not be started. Shown, it says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::embedded::clients::Clients;
 use crate::embedded::differences::Differences;
+use crate::embedded::options::ServerOptions;
 use crate::embedded::script::ScriptCache;
-use crate::embedded::server::ServerOptions;
 use crate::embedded::store::{Millis, Store};
 use crate::embedded::subscriptions::Subscriptions;
 use crate::embedded::waiting::{Taken, Waiting};

@@ -45,7 +45,7 @@ pub(crate) struct PubSub {
 impl PubSub {
     pub(crate) fn new(config: RedisConfig) -> Self {
         Self {
-            servers: config.servers(),
+            servers: Server::all(&config),
             // There is no random prefix, and no limit to a token's age.
             codec: Codec::new(0, config.keys.clone(), None),
             readers: Mutex::default(),

@@ -51,7 +51,7 @@ struct Appended {
 
 impl<D: Dialect> Queues<D> {
     pub(crate) fn new(config: RedisConfig) -> Self {
-        let servers = config.servers();
+        let servers = Server::all(&config);
         let shared = Arc::new(Shared {
             codec: D::codec(&config),
             servers,

@@ -10,8 +10,7 @@ use redis::{
     RedisResult, ServerErrorKind, Value,
 };
 
-use crate::config::{Endpoint, Host};
-use crate::credentials::{Credentials, Login};
+use crate::config::{Endpoint, Host, Login, LoginSource, RedisConfig};
 use crate::layer::LayerError;
 use crate::redis::client::{command, is_barred, multiplexed, settings, within};
 use crate::redis::refusal::{ends_connection, kind_of};
@@ -36,7 +35,7 @@ pub(crate) struct Server {
     host: Host,
     address: String,
     /// Whom to ask for credentials, and as which of the layer's hosts.
-    credentials: Option<(usize, Arc<Credentials>)>,
+    credentials: Option<(usize, Arc<dyn LoginSource>)>,
     link: Mutex<Link>,
     /// Held by the one caller that connects; the others wait for what it finds.
     connecting: tokio::sync::Mutex<()>,
@@ -78,7 +77,18 @@ fn rest(hangs: u32) -> Duration {
 }
 
 impl Server {
-    pub(crate) fn new(host: Host, credentials: Option<(usize, Arc<Credentials>)>) -> Self {
+    /// A layer's servers, none of them connected to yet.
+    pub(crate) fn all(config: &RedisConfig) -> Vec<Arc<Self>> {
+        let hosts = config.hosts.iter().enumerate();
+        hosts
+            .map(|(nth, host)| {
+                let credentials = config.credentials.clone().map(|it| (nth, it));
+                Arc::new(Self::new(host.clone(), credentials))
+            })
+            .collect()
+    }
+
+    pub(crate) fn new(host: Host, credentials: Option<(usize, Arc<dyn LoginSource>)>) -> Self {
         Self {
             address: host.to_string(),
             host,
