@@ -9,11 +9,40 @@ use fernet::Fernet;
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::layer::{Member, OpenError, Serializer, Wire};
 use crate::score::now;
+use crate::wire::{Member, Serializer, Wire};
 
 /// How many seconds a sender's clock may be ahead, as Fernet has it.
 const CLOCK_SKEW: i64 = 60;
+
+/// Why the bytes of a queue could not be made a payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Shorter than the random prefix.
+    #[error(
+        "it has {0} bytes, fewer than the random prefix: the sender's random_prefix_length differs from ours"
+    )]
+    Short(usize),
+    /// No key opens it.
+    #[error("none of the {keys} symmetric_encryption_keys opens it: the sender uses another key")]
+    Key {
+        /// How many keys were tried.
+        keys: usize,
+    },
+    /// A key opens it, but its sender's clock does not fit ours, or it waited too long.
+    #[error(
+        "it was encrypted {age} s ago by its sender's clock, and may be {limit} s old and a minute ahead: it waited too long, or the clocks differ"
+    )]
+    Age {
+        /// Seconds since it was encrypted; negative where that lies ahead.
+        age: i64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// The stored payload is gone (asgi_redis keeps it in a key of its own, with a TTL).
+    #[error("its payload had expired")]
+    Expired,
+}
 
 /// A secret of `symmetric_encryption_keys`: any text, hashed to a Fernet key. Never shown.
 #[derive(Clone)]

@@ -18,7 +18,7 @@ pub use login::{Login, LoginSource};
 
 use crate::capacity::Capacities;
 use crate::codec::Key;
-use crate::layer::Serializer;
+use crate::wire::Serializer;
 
 /// A channel layer's kind and settings.
 #[derive(Debug, Clone)]

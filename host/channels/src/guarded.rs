@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use djangobot_event::Event;
 
-use crate::layer::{
-    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
-};
+use crate::codec::OpenError;
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
 use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
+use crate::wire::{Member, Serializer, Wire};
 
 /// Says whether a layer may be changed now; an error is what its caller gets.
 #[async_trait]

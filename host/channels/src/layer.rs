@@ -1,19 +1,20 @@
 //! The one trait that every channel layer implements, and the values that pass through it.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use djangobot_event::{EditError, Event, MsgpackError, ParseError, Value};
+use djangobot_event::{Event, Value};
 
+use crate::codec::OpenError;
 use crate::lease::{Claim, Holder, Lease};
 use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
 use crate::refusal::RefusalKind;
 use crate::tls::TlsFailure;
+use crate::wire::{DecodeError, Member, Serializer, Wire};
 
 /// A channel layer: named queues between processes, as Channels' specification has them.
 ///
@@ -220,49 +221,6 @@ pub struct Place {
     pub score: f64,
 }
 
-/// Why the bytes of a queue could not be made a payload.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// Shorter than the random prefix.
-    #[error(
-        "it has {0} bytes, fewer than the random prefix: the sender's random_prefix_length differs from ours"
-    )]
-    Short(usize),
-    /// No key opens it.
-    #[error("none of the {keys} symmetric_encryption_keys opens it: the sender uses another key")]
-    Key {
-        /// How many keys were tried.
-        keys: usize,
-    },
-    /// A key opens it, but its sender's clock does not fit ours, or it waited too long.
-    #[error(
-        "it was encrypted {age} s ago by its sender's clock, and may be {limit} s old and a minute ahead: it waited too long, or the clocks differ"
-    )]
-    Age {
-        /// Seconds since it was encrypted; negative where that lies ahead.
-        age: i64,
-        /// The most that is allowed.
-        limit: u64,
-    },
-    /// The stored payload is gone (asgi_redis keeps it in a key of its own, with a TTL).
-    #[error("its payload had expired")]
-    Expired,
-}
-
-/// Why a payload is no message.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// It is no map in MessagePack.
-    #[error(transparent)]
-    Msgpack(#[from] MsgpackError),
-    /// It is no object in JSON.
-    #[error(transparent)]
-    Json(#[from] ParseError),
-    /// The layer's own key could not be taken out.
-    #[error(transparent)]
-    Edit(#[from] EditError),
-}
-
 /// What a call of [`ChannelLayer::send`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -274,115 +232,6 @@ pub struct Sent {
     pub expired: u64,
     /// How many messages wait on the channel now, where the layer keeps any.
     pub waiting: Option<u64>,
-}
-
-/// Bytes as they go on the wire. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Member(pub Bytes);
-
-impl fmt::Debug for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Member({} bytes)", self.0.len())
-    }
-}
-
-/// How members are written, as far as it takes to find the payload in one without the layer that made it.
-///
-/// Its text is `msgpack/12`, or `json/0/sealed`: serializer, bytes before the payload, and whether it is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wire {
-    /// How the payload is written.
-    pub serializer: Serializer,
-    /// How many bytes stand before it.
-    pub head: usize,
-    /// Whether it is encrypted, and so only its layer can open it.
-    pub sealed: bool,
-}
-
-impl Wire {
-    /// The payload in a member of this wire; `None` where only its layer can open it, or it is too short.
-    pub fn payload(self, member: &Member) -> Option<Bytes> {
-        (!self.sealed && member.0.len() >= self.head).then(|| member.0.slice(self.head..))
-    }
-}
-
-impl fmt::Display for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sealed = if self.sealed { "/sealed" } else { "" };
-        write!(f, "{}/{}{sealed}", self.serializer, self.head)
-    }
-}
-
-impl std::str::FromStr for Wire {
-    type Err = UnknownWire;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWire> {
-        let unknown = || UnknownWire(text.to_owned());
-        let (serializer, rest) = text.split_once('/').ok_or_else(unknown)?;
-        let (head, sealed) = match rest.strip_suffix("/sealed") {
-            Some(head) => (head, true),
-            None => (rest, false),
-        };
-        Ok(Self {
-            serializer: serializer.parse().map_err(|_| unknown())?,
-            head: head.parse().map_err(|_| unknown())?,
-            sealed,
-        })
-    }
-}
-
-/// Text that describes no [`Wire`] of this version.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no way in which members are written that this version knows")]
-pub struct UnknownWire(String);
-
-/// How a layer writes payloads: channels_redis's `serializer_format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Serializer {
-    /// MessagePack, with bin and str types.
-    #[default]
-    Msgpack,
-    /// JSON in UTF-8.
-    Json,
-}
-
-impl fmt::Display for Serializer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Msgpack => "msgpack",
-            Self::Json => "json",
-        })
-    }
-}
-
-impl std::str::FromStr for Serializer {
-    type Err = UnknownWire;
-
-    fn from_str(name: &str) -> Result<Self, UnknownWire> {
-        match name {
-            "msgpack" => Ok(Self::Msgpack),
-            "json" => Ok(Self::Json),
-            _ => Err(UnknownWire(name.to_owned())),
-        }
-    }
-}
-
-impl Serializer {
-    /// Writes `message` to the end of `out`.
-    pub fn write(self, message: &Event, out: &mut Vec<u8>) {
-        match self {
-            Self::Msgpack => message.write_msgpack(out),
-            Self::Json => message.write_json(out),
-        }
-    }
-
-    /// Reads a payload.
-    pub fn read(self, payload: &[u8]) -> Result<Event, DecodeError> {
-        Ok(match self {
-            Self::Msgpack => Event::from_msgpack(payload)?,
-            Self::Json => Event::parse(payload.to_vec())?,
-        })
-    }
 }
 
 /// Names a reader across restarts; letters, digits and `-`.
@@ -450,28 +299,5 @@ impl LayerError {
             Self::Refused { kind, .. } => Some(*kind),
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wire_reads_its_own_text_and_finds_the_payload() {
-        for text in ["msgpack/12", "json/0/sealed", "json/28"] {
-            assert_eq!(text.parse::<Wire>().unwrap().to_string(), text);
-        }
-        for text in ["", "msgpack", "xml/0", "json/-1", "json/1/open"] {
-            assert!(text.parse::<Wire>().is_err(), "{text}");
-        }
-        let member = Member(Bytes::from_static(b"12body"));
-        let check = |wire: &str, expect: Option<&'static [u8]>| {
-            let payload = wire.parse::<Wire>().unwrap().payload(&member);
-            assert_eq!(payload.as_deref(), expect, "{wire}");
-        };
-        check("json/2", Some(b"body"));
-        check("json/2/sealed", None);
-        check("json/7", None);
     }
 }

@@ -23,6 +23,7 @@ mod refusal;
 mod score;
 mod stream;
 mod tls;
+pub mod wire;
 
 /// Ways for the fuzz targets to what has no other way in; no part of the interface.
 #[doc(hidden)]
@@ -33,16 +34,15 @@ pub mod fuzzing {
     pub use crate::tls::judged;
 }
 
+pub use codec::OpenError;
 pub use config::{ConfigError, LayerConfig};
 pub use credentials::Credentials;
 pub use embedded::{BindError, EmbeddedLayer, EmbeddedServer, LayerOptions, ServerOptions};
 pub use guarded::{Guard, Guarded};
-pub use layer::{
-    ChannelLayer, DecodeError, Delivery, LayerError, Member, OpenError, Place, Receiver,
-    ReceiverId, Sent, Serializer, UnknownWire, Wire,
-};
+pub use layer::{ChannelLayer, Delivery, LayerError, Place, Receiver, ReceiverId, Sent};
 pub use lease::{Claim, Holder, Lease};
 pub use name::{ChannelName, GroupName, NameError};
 pub use open::open;
 pub use refusal::RefusalKind;
 pub use tls::TlsFailure;
+pub use wire::{DecodeError, Member, Serializer, UnknownWire, Wire};

@@ -8,7 +8,7 @@ use crate::capacity::{Capacities, Pattern};
 use crate::codec::Key;
 use crate::config::keywords::{Known, Setting};
 use crate::config::{ConfigError, Endpoint, Host, Kind, LayerConfig, RedisConfig, host_url};
-use crate::layer::Serializer;
+use crate::wire::Serializer;
 
 const SUPPORTED: &str = "supported are channels_redis.core.RedisChannelLayer, channels_redis.pubsub.RedisPubSubChannelLayer, \
      channels_valkey.core.ValkeyChannelLayer, channels_valkey.pubsub.ValkeyPubSubChannelLayer and asgi_redis.RedisChannelLayer";

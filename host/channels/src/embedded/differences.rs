@@ -7,10 +7,11 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use crate::codec::OpenError;
 use crate::embedded::options::{DATABASE, LayerOptions};
 use crate::embedded::script::Script;
-use crate::layer::{OpenError, Serializer};
 use crate::name::{ChannelName, GroupName};
+use crate::wire::Serializer;
 
 /// How an encrypted payload begins: the version of Fernet, and the first bytes of a time.
 const SEALED: &[u8] = b"gAAAA";

@@ -11,6 +11,7 @@ use djangobot_event::{Event, NewValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::capacity::Capacities;
+use crate::codec::OpenError;
 use crate::codec::{Codec, Key};
 use crate::config::RedisConfig;
 use crate::embedded::command::scripts;
@@ -22,14 +23,13 @@ use crate::embedded::script::Script;
 use crate::embedded::sorted_set::{MEMBER_OVERHEAD, SortedSet};
 use crate::embedded::state::{Shared, State};
 use crate::embedded::store::{Absent, Keyspace, Millis};
-use crate::layer::{
-    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
-};
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
 use crate::lease::{self, Claim, Holder, Lease};
 use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
 use crate::refusal::RefusalKind;
 use crate::score;
+use crate::wire::{Member, Serializer, Wire};
 
 /// For how many seconds more than a message waits its encryption can be opened, as channels_redis has it.
 const READ_GRACE: u64 = 10;

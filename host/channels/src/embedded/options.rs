@@ -3,7 +3,7 @@
 use crate::capacity::Capacities;
 use crate::codec::Key;
 use crate::config::{EmbeddedConfig, RedisConfig};
-use crate::layer::Serializer;
+use crate::wire::Serializer;
 
 /// The database that the layer is on: the one that a URL without a number means.
 pub(super) const DATABASE: usize = 0;

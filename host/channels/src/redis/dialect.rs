@@ -7,9 +7,10 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use crate::codec::Codec;
+use crate::codec::OpenError;
 use crate::config::RedisConfig;
-use crate::layer::{Member, OpenError};
 use crate::redis::script::Script;
+use crate::wire::Member;
 
 /// The commands of one kind of queue. No state: the layer and its readers hold that.
 pub(crate) trait Dialect: Send + Sync + 'static {

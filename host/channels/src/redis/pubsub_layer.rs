@@ -16,16 +16,16 @@ use redis::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Codec;
+use crate::codec::OpenError;
 use crate::config::RedisConfig;
-use crate::layer::{
-    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
-};
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
 use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
 use crate::redis::lease;
 use crate::redis::server::Server;
 use crate::redis::sharding::consistent_hash;
 use crate::redis::subscription::Subscription;
+use crate::wire::{Member, Serializer, Wire};
 
 /// How long what a rehearsal publishes may take to come back.
 const REHEARSAL: Duration = Duration::from_secs(5);

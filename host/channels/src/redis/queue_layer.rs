@@ -14,10 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::codec::Codec;
+use crate::codec::OpenError;
 use crate::config::RedisConfig;
-use crate::layer::{
-    ChannelLayer, LayerError, Member, OpenError, Receiver, ReceiverId, Sent, Serializer, Wire,
-};
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
 use crate::lease::{Claim, Holder, Lease};
 use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
@@ -30,6 +29,7 @@ use crate::redis::receiver::rehearsal::{look_at_keys, rehearse};
 use crate::redis::server::Server;
 use crate::redis::sharding::consistent_hash;
 use crate::score::{self, Scores};
+use crate::wire::{Member, Serializer, Wire};
 
 /// A layer of queues in Redis, on one host or several.
 pub(crate) struct Queues<D: Dialect> {

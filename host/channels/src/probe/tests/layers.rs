@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Endpoint, Host, RedisConfig, Tls};
-use crate::{Credentials, LayerConfig, layer::Serializer};
+use crate::{Credentials, LayerConfig, Serializer};
 
 /// What a project's settings say, whose `CHANNEL_LAYERS["default"]` is a layer of this class with this CONFIG; `before`
 /// stands above it.

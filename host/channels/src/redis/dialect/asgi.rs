@@ -6,10 +6,11 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use crate::codec::Codec;
+use crate::codec::OpenError;
 use crate::config::RedisConfig;
-use crate::layer::{Member, OpenError};
 use crate::redis::dialect::{Append, Dialect, Scripts};
 use crate::redis::script::Script;
+use crate::wire::Member;
 
 /// Bytes of the id that a payload's key ends with.
 const ID: usize = 16;

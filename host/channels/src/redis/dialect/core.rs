@@ -6,10 +6,11 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use crate::codec::Codec;
+use crate::codec::OpenError;
 use crate::config::RedisConfig;
-use crate::layer::{Member, OpenError};
 use crate::redis::dialect::{Append, Dialect, Scripts};
 use crate::redis::script::Script;
+use crate::wire::Member;
 
 /// channels_redis drops what is expired, counts, adds and sets the key's expiry in four commands;
 /// this is the same in one. A member that is there already was sent before and its answer lost:
