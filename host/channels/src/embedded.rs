@@ -16,6 +16,8 @@ mod differences;
 mod glob;
 mod layer;
 mod number;
+mod options;
+mod queues;
 mod reader;
 mod refusal;
 mod resp;
@@ -28,5 +30,6 @@ mod store;
 mod subscriptions;
 mod waiting;
 
-pub use layer::{EmbeddedLayer, LayerOptions};
-pub use server::{BindError, EmbeddedServer, ServerOptions};
+pub use layer::EmbeddedLayer;
+pub use options::{LayerOptions, ServerOptions};
+pub use server::{BindError, EmbeddedServer};

@@ -23,7 +23,7 @@ mod refusal;
 mod score;
 mod stream;
 mod tls;
-pub mod wire;
+mod wire;
 
 /// Ways for the fuzz targets to what has no other way in; no part of the interface.
 #[doc(hidden)]

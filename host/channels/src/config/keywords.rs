@@ -1,5 +1,6 @@
 //! redis-py's connection keywords, as settings and URLs give them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;

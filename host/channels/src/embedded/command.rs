@@ -1,6 +1,8 @@
 //! The commands: the table of them, and how one is checked and run.
 
+mod arguments;
 mod connection;
+pub(super) mod context;
 mod keys;
 mod lists;
 mod pubsub;
@@ -10,95 +12,15 @@ mod sorted_sets;
 mod strings;
 mod transaction;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
+use crate::embedded::command::arguments::is;
+use crate::embedded::command::context::{Command, Context, InTransaction, Session};
 use crate::embedded::glob::Matcher;
-use crate::embedded::number;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::{Protocol, Reply, Request};
 use crate::embedded::state::State;
-use crate::embedded::store::Keyspace;
-use crate::embedded::waiting::{Taken, Wanted};
 pub(super) use lists::taken_reply;
-use transaction::Transaction;
-
-/// One command of the server.
-#[derive(Debug)]
-pub(super) struct Command {
-    name: &'static str,
-    /// How many words it has with its name; below zero, how many at least.
-    arity: i64,
-    run: Run,
-    /// Whether it may need memory, and so is refused where there is none.
-    grows: bool,
-    /// Whether it runs at once between `MULTI` and `EXEC`, or never does.
-    in_transaction: InTransaction,
-    /// Whether a RESP2 client may use it while it listens to channels.
-    when_subscribed: bool,
-    /// Whether it runs before the password was given.
-    before_password: bool,
-    /// First and last argument that is a key, counted from 1; the last from the end where below zero.
-    keys: (i64, i64),
-}
-
-type Run = fn(&mut Context<'_>, &[Bytes]) -> Result<Reply, Refusal>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InTransaction {
-    Queued,
-    AtOnce,
-    Refused,
-}
-
-impl Command {
-    const fn new(name: &'static str, arity: i64, run: Run) -> Self {
-        Self {
-            name,
-            arity,
-            run,
-            grows: false,
-            in_transaction: InTransaction::Queued,
-            when_subscribed: false,
-            before_password: false,
-            keys: (0, 0),
-        }
-    }
-    const fn keys(mut self, first: i64, last: i64) -> Self {
-        self.keys = (first, last);
-        self
-    }
-    const fn grows(mut self) -> Self {
-        self.grows = true;
-        self
-    }
-    const fn at_once(mut self) -> Self {
-        self.in_transaction = InTransaction::AtOnce;
-        self
-    }
-    const fn alone(mut self) -> Self {
-        self.in_transaction = InTransaction::Refused;
-        self
-    }
-    const fn when_subscribed(mut self) -> Self {
-        self.when_subscribed = true;
-        self
-    }
-    const fn before_password(mut self) -> Self {
-        self.before_password = true;
-        self
-    }
-
-    fn takes(&self, words: usize) -> bool {
-        let words = i64::try_from(words).unwrap_or(i64::MAX);
-        if self.arity < 0 {
-            words >= -self.arity
-        } else {
-            words == self.arity
-        }
-    }
-}
 
 /// All commands, by subject.
 static COMMANDS: &[Command] = &[
@@ -186,70 +108,11 @@ static COMMANDS: &[Command] = &[
     Command::new("script", -2, scripts::script),
 ];
 
-/// What a connection is in the middle of.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: u64,
-    pub(super) protocol: Protocol,
-    pub(super) database: usize,
-    /// Whether the password was given, or there is none.
-    pub(super) authenticated: bool,
-    /// Whether the connection ends when what was answered is written.
-    pub(super) closing: bool,
-    /// What the client waits for since its last command.
-    pub(super) wait: Option<Wait>,
-    /// What was taken for the client since this was last looked at: it goes back if the answer can't be written.
-    pub(super) taken: Vec<Taken>,
-    transaction: Option<Transaction>,
-}
-
-/// A client's wait for an item.
-#[derive(Debug)]
-pub(super) struct Wait {
-    pub(super) wanted: Wanted,
-    /// For how long; `None` for ever.
-    pub(super) limit: Option<Duration>,
-}
-
-impl Session {
-    /// A connection that has said nothing yet; `authenticated` where there is no password to say.
-    pub(super) fn new(id: u64, authenticated: bool) -> Self {
-        Self {
-            id,
-            protocol: Protocol::default(),
-            database: 0,
-            authenticated,
-            closing: false,
-            wait: None,
-            taken: Vec::new(),
-            transaction: None,
-        }
-    }
-}
-
-/// What a command works on.
-#[derive(Debug)]
-pub(super) struct Context<'a> {
-    pub(super) state: &'a mut State,
-    pub(super) session: &'a mut Session,
-    /// Whether it may wait: not within a transaction.
-    may_wait: bool,
-    /// Matches patterns; all commands of a transaction share its time.
-    matcher: Matcher,
-}
-
-impl Context<'_> {
-    /// The client's database, now.
-    fn keyspace(&mut self) -> Keyspace<'_> {
-        let now = self.state.now();
-        self.state.store.at(self.session.database, now)
-    }
-}
-
 /// Runs one request of a client; errors are replies.
 pub(super) fn execute(state: &mut State, session: &mut Session, request: &Request) -> Reply {
     let id = session.id;
     let mut context = Context {
+        commands: COMMANDS,
         state,
         session,
         may_wait: true,
@@ -332,45 +195,4 @@ fn unknown(name: &[u8], arguments: &[Bytes]) -> Refusal {
         name: clip(name),
         arguments: shown,
     }
-}
-
-/// Reads an integer.
-fn integer(text: &[u8]) -> Result<i64, Refusal> {
-    number::parse_integer(text).ok_or(Refusal::NotInteger)
-}
-
-/// Whether an argument is this option, in any case.
-fn is(argument: &[u8], option: &str) -> bool {
-    argument.eq_ignore_ascii_case(option.as_bytes())
-}
-
-/// Reads how long to wait, in seconds; 0 is for ever.
-fn wait_limit(text: &[u8]) -> Result<Option<Duration>, Refusal> {
-    let seconds = number::parse_double(text).ok_or(Refusal::NotTimeout)?;
-    if seconds < 0.0 {
-        return Err(Refusal::NegativeTimeout);
-    }
-    if seconds == 0.0 {
-        return Ok(None);
-    }
-    Duration::try_from_secs_f64(seconds)
-        .map(Some)
-        .map_err(|_| Refusal::NotTimeout)
-}
-
-/// First and last index of a range as commands give it, where any item is in it.
-fn index_range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
-    let length = i64::try_from(length).unwrap_or(i64::MAX);
-    let from_end = |index: i64| {
-        if index < 0 {
-            index.saturating_add(length)
-        } else {
-            index
-        }
-    };
-    let (start, end) = (from_end(start).max(0), from_end(end).min(length - 1));
-    if start > end {
-        return None;
-    }
-    Some((usize::try_from(start).ok()?, usize::try_from(end).ok()?))
 }

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::clients::Clients;
-use crate::embedded::command::{self, Session};
+use crate::embedded::command::context::Session;
+use crate::embedded::command::{self};
 use crate::embedded::options::LayerOptions;
 use crate::embedded::options::ServerOptions;
 use crate::embedded::resp::{Reply, RequestReader};

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::differences;
-use crate::embedded::layer::{Queues, keyspace};
 use crate::embedded::options::DATABASE;
+use crate::embedded::queues::{Queues, keyspace};
 use crate::embedded::waiting::{From, Item, Taken, Ticket, Wanted};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
 

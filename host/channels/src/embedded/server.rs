@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::embedded::clients::Clients;
 use crate::embedded::layer::EmbeddedLayer;
-use crate::embedded::options::LayerOptions;
+use crate::embedded::options::{LayerOptions, ServerOptions};
 use crate::embedded::session;
 use crate::embedded::state::Shared;
 

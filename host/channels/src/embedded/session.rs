@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::clients::Line;
-use crate::embedded::command::{self, Session, taken_reply};
+use crate::embedded::command::context::Session;
+use crate::embedded::command::{self, taken_reply};
 use crate::embedded::resp::{MAX_OUTPUT, Reply, Request, RequestReader};
 use crate::embedded::state::Shared;
 use crate::embedded::waiting::{Taken, Ticket};

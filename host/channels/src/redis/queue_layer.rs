@@ -13,7 +13,6 @@ use redis::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::codec::Codec;
 use crate::codec::OpenError;
 use crate::config::RedisConfig;
 use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::embedded::clients::Tracking;
+use crate::embedded::command::arguments::{integer, is};
+use crate::embedded::command::context::{Context, Session};
 use crate::embedded::command::server::REDIS_VERSION;
-use crate::embedded::command::{Context, Session, integer, is};
 use crate::embedded::refusal::{Refusal, check_name};
 use crate::embedded::resp::{Protocol, Reply};
 use crate::embedded::store::DATABASES;

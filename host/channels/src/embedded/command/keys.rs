@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::{Context, integer};
+use crate::embedded::command::arguments::integer;
+use crate::embedded::command::context::Context;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::Value;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::{Context, Wait, index_range, integer, wait_limit};
+use crate::embedded::command::arguments::{index_range, integer, wait_limit};
+use crate::embedded::command::context::{Context, Wait};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::{Absent, End, List};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::Context;
+use crate::embedded::command::context::Context;
 use crate::embedded::refusal::{Refusal, check_name};
 use crate::embedded::resp::Reply;
 use crate::embedded::subscriptions::Kind;

@@ -1,6 +1,7 @@
 //! `EVAL`, `EVALSHA` and `SCRIPT`: what the known scripts do, as one command each.
 
 mod asgi_redis;
+mod call;
 mod core;
 mod lease;
 mod libraries;
@@ -8,25 +9,17 @@ mod reader;
 
 use bytes::Bytes;
 
-use crate::embedded::command::{Context, integer, is};
-use crate::embedded::number::parse_double;
+use crate::embedded::command::arguments::{integer, is};
+use crate::embedded::command::context::Context;
+use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::script::Script;
-use crate::embedded::sorted_set::{MEMBER_OVERHEAD, SortedSet};
-use crate::embedded::store::{Absent, Keyspace};
+use crate::embedded::sorted_set::MEMBER_OVERHEAD;
+use crate::embedded::store::Keyspace;
 
 /// How much the scripts that only move messages may need where the memory is full, for keys of their own.
 const RESERVE: usize = 1024 * 1024;
-
-const BAD_ARGUMENTS: Refusal = Refusal::Other("ERR this script takes other keys and arguments");
-
-/// What a script was called with.
-#[derive(Debug, Clone, Copy)]
-struct Call<'a> {
-    keys: &'a [Bytes],
-    arguments: &'a [Bytes],
-}
 
 /// `EVAL script numkeys [key...] [arg...]`
 pub(super) fn eval(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
@@ -155,46 +148,6 @@ fn check_memory(
         store.used() <= store.limit().saturating_add(RESERVE)
     };
     if fits { Ok(()) } else { Err(Refusal::Memory) }
-}
-
-/// `ZRANGE key 0 -1 WITHSCORES`
-fn members(keyspace: &mut Keyspace<'_>, key: &[u8]) -> Result<Vec<(Bytes, f64)>, Refusal> {
-    let set = keyspace.collection::<SortedSet>(key)?;
-    Ok(set.map_or_else(Vec::new, |set| {
-        set.iter()
-            .map(|(member, score)| (member.clone(), score))
-            .collect()
-    }))
-}
-
-/// `ZADD key score member`
-fn add(keyspace: &mut Keyspace<'_>, key: &[u8], score: f64, member: &[u8]) -> Result<(), Refusal> {
-    keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
-        set.insert(member, score)
-    })?;
-    Ok(())
-}
-
-/// `ZREM key member`
-fn remove(keyspace: &mut Keyspace<'_>, key: &[u8], member: &[u8]) -> Result<(), Refusal> {
-    keyspace.edit(key, Absent::Leave, |set: &mut SortedSet| set.remove(member))?;
-    Ok(())
-}
-
-/// `EXPIRE key seconds`
-fn expire(keyspace: &mut Keyspace<'_>, key: &[u8], seconds: i64) -> Result<(), Refusal> {
-    let milliseconds = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
-    let deadline = keyspace
-        .now()
-        .checked_add(milliseconds)
-        .ok_or(Refusal::ExpireTime("expire"))?;
-    keyspace.set_deadline(key, Some(deadline));
-    Ok(())
-}
-
-/// A word that has to be a number.
-fn number(word: &[u8]) -> Result<f64, Refusal> {
-    parse_double(word).ok_or(Refusal::NotDouble)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
-use crate::embedded::command::{COMMANDS, Context, is};
+use crate::embedded::command::arguments::is;
+use crate::embedded::command::context::{Command, Context};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 
@@ -12,8 +13,8 @@ use crate::embedded::resp::Reply;
 pub(super) const REDIS_VERSION: &str = "7.0.0";
 
 /// `COMMAND [COUNT | DOCS | INFO name...]`
-pub(super) fn command(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    let entry = |command: &super::Command| {
+pub(super) fn command(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+    let entry = |command: &Command| {
         let (first, last) = command.keys;
         Reply::Array(vec![
             Reply::text(command.name),
@@ -25,12 +26,17 @@ pub(super) fn command(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply,
         ])
     };
     match arguments {
-        [] => Ok(Reply::Array(COMMANDS.iter().map(entry).collect())),
-        [count] if is(count, "COUNT") => Ok(Reply::count(COMMANDS.len())),
+        [] => Ok(Reply::Array(context.commands.iter().map(entry).collect())),
+        [count] if is(count, "COUNT") => Ok(Reply::count(context.commands.len())),
         // There is no documentation to give; `redis-cli` asks for it at its start.
         [docs, ..] if is(docs, "DOCS") => Ok(Reply::Map(Vec::new())),
         [info, names @ ..] if is(info, "INFO") => {
-            let find = |name: &Bytes| COMMANDS.iter().find(|command| is(name, command.name));
+            let find = |name: &Bytes| {
+                context
+                    .commands
+                    .iter()
+                    .find(|command| is(name, command.name))
+            };
             Ok(Reply::Array(
                 names
                     .iter()

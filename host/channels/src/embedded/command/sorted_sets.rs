@@ -4,8 +4,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::embedded::command::arguments::{index_range, integer, is};
+use crate::embedded::command::context::Context;
 use crate::embedded::command::lists::wait_for;
-use crate::embedded::command::{Context, index_range, integer, is};
 use crate::embedded::number::{parse_bound, parse_double};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::{Context, integer, is};
+use crate::embedded::command::arguments::{integer, is};
+use crate::embedded::command::context::Context;
 use crate::embedded::number;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -2,38 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::{Command, Context};
+use crate::embedded::command::context::{Context, Transaction};
 use crate::embedded::refusal::Refusal;
-use crate::embedded::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
-
-/// What a queued command costs beyond its arguments.
-const COMMAND_OVERHEAD: usize = 64;
-
-/// The commands since `MULTI`.
-#[derive(Debug, Default)]
-pub(super) struct Transaction {
-    queued: Vec<(&'static Command, Vec<Bytes>)>,
-    size: usize,
-    /// Whether one of them was refused, so that none will run.
-    pub(super) failed: bool,
-}
-
-impl Transaction {
-    /// Adds a command whose arguments have `size` bytes.
-    pub(super) fn queue(
-        &mut self,
-        command: &'static Command,
-        arguments: &[Bytes],
-        size: usize,
-    ) -> Result<Reply, Refusal> {
-        self.size += size + COMMAND_OVERHEAD + size_of_val(arguments);
-        if self.size > MAX_REQUEST {
-            return Err(Refusal::LongTransaction);
-        }
-        self.queued.push((command, arguments.to_vec()));
-        Ok(Reply::Status("QUEUED"))
-    }
-}
+use crate::embedded::resp::{MAX_OUTPUT, Reply};
 
 /// `MULTI`
 pub(super) fn multi(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {

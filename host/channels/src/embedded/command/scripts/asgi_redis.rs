@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::integer;
-use crate::embedded::command::scripts::reader::{DAY, Reader, message};
-use crate::embedded::command::scripts::{
+use crate::embedded::command::arguments::integer;
+use crate::embedded::command::scripts::call::{
     BAD_ARGUMENTS, Call, add, expire, members, number, remove,
 };
+use crate::embedded::command::scripts::reader::{DAY, Reader, message};
 use crate::embedded::command::strings::increase;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -4,11 +4,11 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::embedded::command::integer;
-use crate::embedded::command::scripts::reader::{DAY, Reader, message};
-use crate::embedded::command::scripts::{
+use crate::embedded::command::arguments::integer;
+use crate::embedded::command::scripts::call::{
     BAD_ARGUMENTS, Call, add, expire, members, number, remove,
 };
+use crate::embedded::command::scripts::reader::{DAY, Reader, message};
 use crate::embedded::number::parse_double;
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::integer;
-use crate::embedded::command::scripts::{BAD_ARGUMENTS, Call, add, expire, members};
+use crate::embedded::command::arguments::integer;
+use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call, add, expire, members};
 use crate::embedded::number::{parse_double, write_double};
 use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;

@@ -1,7 +1,7 @@
 //! The scripts of Python's `channels_redis` and `asgi_redis`.
 
-use crate::embedded::command::integer;
-use crate::embedded::command::scripts::{BAD_ARGUMENTS, Call, add, expire, members};
+use crate::embedded::command::arguments::integer;
+use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call, add, expire, members};
 use crate::embedded::command::strings::increase;
 use crate::embedded::glob::Matcher;
 use crate::embedded::number::parse_double;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::embedded::command::scripts::{
+use crate::embedded::command::scripts::call::{
     BAD_ARGUMENTS, Call, add, expire, members, number, remove,
 };
 use crate::embedded::number::write_double;
