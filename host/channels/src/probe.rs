@@ -7,6 +7,7 @@
 
 mod error;
 mod group;
+mod project;
 mod python;
 mod target;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod chain;
 mod failure;
-mod mismatch;
+pub(crate) mod mismatch;
 mod verifier;
 
 use std::io::{self, ErrorKind};
@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,12 +27,13 @@ use tokio_rustls::client::TlsStream;
 use crate::config::Tls;
 pub use failure::TlsFailure;
 pub(crate) use failure::{failure, unreadable};
-use mismatch::answers_without;
-pub(crate) use mismatch::instead_of_plain;
 use verifier::Verifier;
 
 /// How long a handshake may take before the server is asked without TLS.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The first byte of an answer in RESP to a command that every server knows.
+const ANSWERS: [u8; 2] = [b'+', b'-'];
 
 /// Connects to a server and shakes hands with it. One that says nothing for a part of `limit` is asked without TLS
 /// whether it speaks any: it waits for the end of a line, which a handshake need not have.
@@ -71,6 +73,17 @@ pub(crate) async fn connect(
         }
         Err(_) => handshake.await,
     }
+}
+
+/// Whether the server answers a command without TLS.
+async fn answers_without((host, port): (&str, u16), limit: Duration) -> bool {
+    let asking = async {
+        let mut stream = TcpStream::connect((host, port)).await?;
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
+        stream.read_u8().await
+    };
+    let answer = tokio::time::timeout(limit, asking).await;
+    matches!(answer, Ok(Ok(byte)) if ANSWERS.contains(&byte))
 }
 
 /// What is thought of a chain of certificates in PEM, of which the last is trusted: for the fuzz targets.

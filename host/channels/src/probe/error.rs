@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::probe::target::{meant_by_missing, settings_near};
+use crate::probe::project::{meant_by_missing, settings_near};
 
 /// How many of a traceback's last lines are shown.
 const TRACEBACK: usize = 8;

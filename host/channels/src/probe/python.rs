@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::probe::ProbeError;
+use crate::probe::error::ProbeError;
 
 /// How virtualenvs are called in a project's folder.
 const VIRTUALENVS: [&str; 3] = [".venv", "venv", "env"];

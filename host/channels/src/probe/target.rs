@@ -1,9 +1,9 @@
 //! What names a channel layer in a Python project: `MODULE` or `MODULE:ATTRIBUTE`.
 
-use std::fs;
 use std::path::Path;
 
-use crate::probe::ProbeError;
+use crate::probe::error::ProbeError;
+use crate::probe::project::{is_dotted, settings_near};
 
 /// A target whose form is right; whether it exists only Python can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +30,6 @@ impl From<Target<'_>> for String {
     fn from(target: Target<'_>) -> Self {
         target.0.to_owned()
     }
-}
-
-/// Python's identifiers, with dots between.
-fn is_dotted(path: &str) -> bool {
-    path.split('.').all(|name| {
-        let mut characters = name.chars();
-        characters
-            .next()
-            .is_some_and(|first| first.is_alphabetic() || first == '_')
-            && characters.all(|character| character.is_alphanumeric() || character == '_')
-    })
 }
 
 fn is_target(text: &str) -> bool {
@@ -75,62 +64,12 @@ fn meant(text: &str, directory: &Path) -> Option<String> {
     (target != text && is_target(&target)).then_some(target)
 }
 
-/// The settings' module of the project in `directory`: the one that its `manage.py` names, else the one that lies in
-/// a package around `module`.
-pub(super) fn settings_near(directory: &Path, module: &str) -> Option<String> {
-    settings_of_program(directory).or_else(|| {
-        let mut package = module;
-        loop {
-            let folder = directory.join(package.replace('.', "/"));
-            let settings = folder.join("settings");
-            if settings.with_extension("py").is_file() || settings.join("__init__.py").is_file() {
-                let names = [package, "settings"];
-                return Some(
-                    names
-                        .into_iter()
-                        .filter(|it| !it.is_empty())
-                        .collect::<Vec<_>>()
-                        .join("."),
-                );
-            }
-            package = match package.rsplit_once('.') {
-                Some((package, _)) => package,
-                None if !package.is_empty() => "",
-                None => return None,
-            };
-        }
-    })
-}
-
-/// `os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myapp.settings")`, as `django-admin startproject` writes it.
-fn settings_of_program(directory: &Path) -> Option<String> {
-    let text = fs::read_to_string(directory.join("manage.py")).ok()?;
-    let (_, rest) = text.split_once("DJANGO_SETTINGS_MODULE")?;
-    let mut quoted = rest.get(1..)?.split(['"', '\'']);
-    let module = quoted.nth(1)?;
-    is_dotted(module).then(|| module.to_owned())
-}
-
-/// The target that was meant by `module`, a dotted name that Python does not find in `directory`.
-pub(super) fn meant_by_missing(directory: &Path, module: &str) -> Option<String> {
-    if let Some((parent, attribute)) = module.rsplit_once('.')
-        && directory
-            .join(parent.replace('.', "/"))
-            .with_extension("py")
-            .is_file()
-    {
-        // `myapp.settings.py`, or an attribute after a dot.
-        return Some(match attribute {
-            "py" => parent.to_owned(),
-            _ => format!("{parent}:{attribute}"),
-        });
-    }
-    settings_near(directory, module).filter(|settings| settings != module)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::probe::project::meant_by_missing;
 
     #[test]
     fn a_target_is_a_module_and_perhaps_an_attribute() {

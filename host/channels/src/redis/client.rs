@@ -10,7 +10,7 @@ use crate::config::Host;
 use crate::layer::LayerError;
 use crate::refusal::RefusalKind;
 use crate::stream::Stream;
-use crate::tls;
+use crate::tls::mismatch::instead_of_plain;
 
 /// Whether a server has no objection but that a command is not for us.
 pub(crate) fn is_barred(error: &LayerError) -> bool {
@@ -39,7 +39,7 @@ pub(crate) async fn multiplexed(
         let stream = Stream::connect(host).await?;
         let settings = settings(host, protocol);
         let made = MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await;
-        let (connection, driver) = tls::instead_of_plain(host, made).await?;
+        let (connection, driver) = instead_of_plain(host, made).await?;
         // It ends with the last handle of the connection.
         tokio::spawn(driver);
         Ok(connection)

@@ -18,6 +18,7 @@ use crate::redis::script::Script;
 use crate::redis::sentinel;
 use crate::refusal::RefusalKind;
 use crate::stream::Stream;
+use crate::tls::mismatch::instead_of_plain;
 use crate::{score, tls};
 
 /// How long a server that failed is passed over where another can be used instead. One that hangs
@@ -381,7 +382,7 @@ impl Server {
             let stream = Stream::connect(&host).await?;
             let settings = settings(&host, ProtocolVersion::RESP2);
             let made = redis::aio::PubSub::new(&settings, stream).await;
-            tls::instead_of_plain(&host, made).await
+            instead_of_plain(&host, made).await
         });
         made.await.map_err(|error| self.explain(&error))
     }

@@ -4,25 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use redis::{RedisError, RedisResult};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::config::{Endpoint, Host, Tls};
 use crate::tls::{TlsFailure, connect, failure};
-
-/// The first byte of an answer in RESP to a command that every server knows.
-const ANSWERS: [u8; 2] = [b'+', b'-'];
-
-/// Whether the server answers a command without TLS.
-pub(super) async fn answers_without((host, port): (&str, u16), limit: Duration) -> bool {
-    let asking = async {
-        let mut stream = TcpStream::connect((host, port)).await?;
-        stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
-        stream.read_u8().await
-    };
-    let answer = tokio::time::timeout(limit, asking).await;
-    matches!(answer, Ok(Ok(byte)) if ANSWERS.contains(&byte))
-}
 
 /// Says of a plain connection that the server ended whether it wants TLS.
 pub(crate) async fn instead_of_plain<T>(host: &Host, made: RedisResult<T>) -> RedisResult<T> {
