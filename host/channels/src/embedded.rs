@@ -28,6 +28,7 @@ mod sorted_set;
 mod state;
 mod store;
 mod subscriptions;
+mod ticket;
 mod waiting;
 
 pub use layer::EmbeddedLayer;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::embedded::differences;
 use crate::embedded::options::DATABASE;
 use crate::embedded::queues::{Queues, keyspace};
-use crate::embedded::waiting::{From, Item, Taken, Ticket, Wanted};
+use crate::embedded::ticket::Ticket;
+use crate::embedded::waiting::{From, Item, Taken, Wanted};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
 
 /// A reader of one queue. Dropped, it gives back what it took and did not finish.

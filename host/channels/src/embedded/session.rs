@@ -19,7 +19,8 @@ use crate::embedded::command::context::Session;
 use crate::embedded::command::{self, taken_reply};
 use crate::embedded::resp::{MAX_OUTPUT, Reply, Request, RequestReader};
 use crate::embedded::state::Shared;
-use crate::embedded::waiting::{Taken, Ticket};
+use crate::embedded::ticket::Ticket;
+use crate::embedded::waiting::Taken;
 
 /// How much a client may send while it waits for an item, before no more is read.
 const INPUT_LIMIT: usize = 1024 * 1024;

@@ -4,14 +4,12 @@
 //! Until it is given out for good it can be put back where it was: a waiter that goes away loses nothing.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::embedded::refusal::Refusal;
 use crate::embedded::sorted_set::{SortedSet, Standing};
-use crate::embedded::state::Shared;
 use crate::embedded::store::{Absent, End, Keyspace, List, Millis, Store};
 
 /// The waiters, each queue's in the order in which they came.
@@ -23,7 +21,7 @@ pub(super) struct Waiting {
 }
 
 #[derive(Debug)]
-struct Waiter {
+pub(super) struct Waiter {
     wanted: Wanted,
     hand: oneshot::Sender<Taken>,
 }
@@ -133,7 +131,7 @@ impl Taken {
 
 impl Waiting {
     /// Adds a waiter at the end of its queues.
-    fn join(&mut self, wanted: Wanted) -> (u64, oneshot::Receiver<Taken>) {
+    pub(super) fn join(&mut self, wanted: Wanted) -> (u64, oneshot::Receiver<Taken>) {
         let (hand, receiver) = oneshot::channel();
         let id = self.next_id;
         self.next_id += 1;
@@ -148,7 +146,7 @@ impl Waiting {
     }
 
     /// Takes a waiter out of its queues.
-    fn leave(&mut self, id: u64) -> Option<Waiter> {
+    pub(super) fn leave(&mut self, id: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&id)?;
         for key in &waiter.wanted.keys {
             let place = (waiter.wanted.database, key.clone());
@@ -191,45 +189,5 @@ impl Waiting {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiters.len()
-    }
-}
-
-/// A place in the queue of waiters. Dropped, it is given up, and what had just been handed over goes back.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    shared: Arc<Shared>,
-    id: u64,
-    receiver: oneshot::Receiver<Taken>,
-}
-
-impl Ticket {
-    /// Starts to wait. The caller has seen, under the same lock, that nothing is there now.
-    pub(super) fn new(shared: Arc<Shared>, waiting: &mut Waiting, wanted: Wanted) -> Self {
-        let (id, receiver) = waiting.join(wanted);
-        Self {
-            shared,
-            id,
-            receiver,
-        }
-    }
-
-    /// What was waited for. It comes once; dropping the future loses nothing.
-    pub(super) async fn taken(&mut self) -> Taken {
-        match (&mut self.receiver).await {
-            Ok(taken) => taken,
-            // It came already, or the store is gone.
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        state.waiting.leave(self.id);
-        if let Ok(taken) = self.receiver.try_recv() {
-            state.put_back([taken], false);
-        }
     }
 }
