@@ -3,6 +3,8 @@
 mod download;
 mod folder;
 mod running;
+mod shared;
+mod shipped;
 mod words;
 
 use std::path::{Path, PathBuf};

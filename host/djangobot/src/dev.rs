@@ -145,7 +145,8 @@ async fn plugins_of(args: &DevArgs, settings: &Settings) -> Result<Option<DevPlu
         .plugin
         .iter()
         .map(|word| match Source::given(word, &here) {
-            Ok((source, _)) => Ok(source),
+            // Under construction it is a file or a folder, be it one that ships.
+            Ok((source, _)) => source.located(&here).map_err(Failure::plain),
             Err(error) => Err(Failure::plain_usage(error)),
         });
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;

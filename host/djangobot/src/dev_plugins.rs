@@ -83,9 +83,10 @@ impl DevPlugins {
                     .await
                     .map_err(|error| error.to_string())?
             }
-            Source::Https(url) => {
+            Source::Https(_) | Source::Shipped(_) => {
+                let source = &dev.source;
                 return Err(format!(
-                    "{url} is no file or folder; add it instead: djangobot plugin add {url}"
+                    "{source} is no file or folder; add it instead: djangobot plugin add {source}"
                 ));
             }
         };
@@ -119,7 +120,7 @@ impl DevPlugins {
             match &dev.source {
                 Source::File(path) => files.push(path.clone()),
                 Source::Folder(path) => gather(path, &mut files),
-                Source::Https(_) => {}
+                Source::Https(_) | Source::Shipped(_) => {}
             }
         }
         files
@@ -147,6 +148,7 @@ fn name_of(source: &Source) -> String {
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned())
             .unwrap_or_default(),
+        Source::Shipped(name) => name.clone(),
         Source::Https(url) => url.to_string(),
     }
 }

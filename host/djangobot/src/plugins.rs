@@ -15,8 +15,8 @@ use djangobot_plugins::source::Source;
 use djangobot_plugins::store::Store;
 use djangobot_plugins::watch::Watcher;
 use djangobot_plugins::{
-    Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, RollBack, Ruling, State, Status,
-    Unready, Versions, Wanted, file, manifest, own_program,
+    Builds, Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, RollBack, Ruling, State,
+    Status, Unready, Versions, Wanted, file, manifest, own_program,
 };
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -254,9 +254,10 @@ impl Plugins {
         let turn = self.components.turn()?;
         Versions::change(&self.components, &turn, |versions| versions.rolled_back(it))?;
         let path = Lock::beside(&self.config);
+        let builds = Builds::read(&self.components);
         let pinned = Lock::read(&path).and_then(|mut lock| {
             if let Some(pinned) = lock.get(&it.name)
-                && pinned.sha256 == it.bad
+                && builds.pinned(pinned, &self.components).sha256 == it.bad
             {
                 let source = pinned.source.clone();
                 lock.set(Locked {
@@ -309,7 +310,10 @@ impl Plugins {
             Lock::read(&Lock::beside(&self.config)).map_err(|error| error.to_string())?;
         let mut versions = Versions::read(&self.components);
         // The operator's word ends an earlier verdict.
-        versions.replaced(&locked.name, lock.get(&locked.name).cloned());
+        let builds = Builds::read(&self.components);
+        let before = lock.get(&locked.name);
+        let before = before.map(|before| builds.pinned(before, &self.components));
+        versions.replaced(&locked.name, before);
         lock.set(locked);
         self.is_proposed.store(true, Ordering::Relaxed);
         self.put_in_force(&configs, &Ok(lock), &versions).await;

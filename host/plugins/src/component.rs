@@ -29,6 +29,9 @@ pub const INTERFACE: Version = Version::new(1, 0, 0);
 pub const WIT: &str = include_str!("../../../wit/plugin.wit");
 
 const PACKAGE: &str = "djangobot:plugin/";
+/// The custom section in which a recipe notes what a component was built from. Anybody can write it, so that it is believed
+/// only where the component is trusted anyway.
+const SOURCES: &str = "djangobot:sources";
 /// What a plugin may import of ours.
 const OURS: &[&str] = &[
     "types", "events", "roster", "log", "clock", "emitter", "store", "slack", "secrets", "http",
@@ -52,6 +55,8 @@ pub struct Artifact {
     pub digest: Digest,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Of what it was built from, as the recipe noted in it.
+    pub sources: Option<Digest>,
     /// The version of `djangobot:plugin` that it was built for.
     pub interface: Version,
     /// The interfaces of `djangobot:plugin` that it imports, such as `store`.
@@ -78,6 +83,22 @@ impl Artifact {
     /// As [`Artifact::read`].
     pub fn with_manifest(bytes: &[u8], manifest: &str) -> Result<Self, ArtifactError> {
         Self::finish(embed(&componentize(bytes)?, manifest))
+    }
+
+    /// As [`Artifact::with_manifest`], of what a recipe built from `sources`.
+    ///
+    /// # Errors
+    /// As [`Artifact::read`].
+    pub(crate) fn built(
+        bytes: &[u8],
+        manifest: &str,
+        sources: Option<Digest>,
+    ) -> Result<Self, ArtifactError> {
+        let component = embed(&componentize(bytes)?, manifest);
+        Self::finish(match sources.map(|sources| sources.to_string()) {
+            Some(sources) => binary::with_section(&component, SOURCES, sources.as_bytes()),
+            None => binary::without_section(&component, SOURCES),
+        })
     }
 
     fn finish(component: Vec<u8>) -> Result<Self, ArtifactError> {
@@ -142,7 +163,9 @@ impl Artifact {
             .exports
             .iter()
             .any(|name| our_interface(name).is_some_and(|(name, _)| name == "lifecycle"));
+        let sources = std::str::from_utf8(contents.sources.unwrap_or_default());
         Ok(Self {
+            sources: sources.ok().and_then(|sources| sources.parse().ok()),
             digest: Digest::of(&component),
             component,
             manifest,

@@ -5,6 +5,7 @@
 
 mod abi;
 mod breaker;
+pub mod builds;
 mod cache;
 mod child;
 pub mod compile;
@@ -34,6 +35,7 @@ pub mod roster;
 pub mod schema;
 pub mod secrets;
 pub mod set;
+pub mod shipped;
 pub mod source;
 mod stats;
 mod status;
@@ -50,6 +52,7 @@ pub mod fuzzing {
     pub use crate::abi::v1::check_place;
 }
 
+pub use builds::Builds;
 pub use child::own_program;
 pub use compile::Compiler;
 pub use component::Artifact;

@@ -59,6 +59,8 @@ pub struct Wanted {
     pub manifest: Manifest,
     /// Of the component.
     pub digest: Digest,
+    /// Of what the component was built from, where the lock pins that, too.
+    pub sources: Option<Digest>,
     /// The file that holds the component.
     pub path: PathBuf,
     /// The config file, if there is one that holds its config.
@@ -347,7 +349,7 @@ impl Candidate {
         Plugin::new(
             owner,
             wanted.config,
-            wanted.digest,
+            (wanted.digest, wanted.sources),
             prepared,
             (may_wait, wanted.uses_roster),
             instances,

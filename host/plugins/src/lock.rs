@@ -1,4 +1,5 @@
-//! `djangobot.lock`: exactly which component each plugin of the config is. The host runs nothing else.
+//! `djangobot.lock`: exactly which component each plugin of the config is, or which sources it is built from. The host runs
+//! nothing else.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,9 +8,11 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::component::Artifact;
 use crate::digest::Digest;
 use crate::file;
 use crate::grant::Capability;
+use crate::source::Source;
 
 /// The file, beside the config.
 pub const LOCK_FILE: &str = "djangobot.lock";
@@ -39,6 +42,9 @@ pub struct Locked {
     pub version: Version,
     /// Of the finished component, its manifest within.
     pub sha256: Digest,
+    /// Of what the component was built from, where a recipe built it: a build of the same sources is the same plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Digest>,
     /// What was granted when this component was taken.
     #[serde(default)]
     pub grants: Vec<Capability>,
@@ -89,6 +95,16 @@ pub enum LockError {
         /// Its `version`.
         found: u32,
     },
+}
+
+impl Locked {
+    /// Whether a component was built from the sources that are pinned. It must be one of which we know: that was built by the
+    /// recipe, or lies beside this program.
+    pub fn is_built(&self, artifact: &Artifact) -> bool {
+        let source = self.source.parse();
+        let is_known = matches!(source, Ok(Source::Folder(_) | Source::Shipped(_)));
+        is_known && self.sources.is_some() && self.sources == artifact.sources
+    }
 }
 
 impl Lock {
@@ -227,6 +243,7 @@ mod tests {
             source: format!("file:{name}.wasm"),
             version: Version::new(1, 2, 3),
             sha256: Digest::of(name.as_bytes()),
+            sources: name.contains('o').then(|| Digest::of(b"sources")),
             grants: vec!["store".parse().unwrap()],
         }
     }
@@ -289,6 +306,10 @@ mod tests {
         );
         let twice = format!("version = 1\n{}{}", entry("a"), entry("a"));
         check(&twice, "line 8: there is a second entry \"a\"");
+        check(
+            &format!("version = 1\n{}sources = \"12\"\n", entry("a")),
+            "line 7: \"12\" is no sha256",
+        );
         check(
             &format!("version = 1\n{}grants = [\"files\"]\n", entry("a")),
             "line 7: \"files\" is no capability",

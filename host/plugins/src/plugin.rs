@@ -71,6 +71,8 @@ pub(crate) struct Plugin {
     on_error: AtomicU8,
     /// Of the component.
     pub(crate) digest: Digest,
+    /// Of what it was built from.
+    sources: Option<Digest>,
     /// Calls may wait for something outside, so that they must not hold up other conversations.
     pub(crate) may_wait: bool,
     /// It asks for names.
@@ -131,7 +133,7 @@ impl Plugin {
     pub(crate) fn new(
         owner: Arc<Owner>,
         config: PluginConfig,
-        digest: Digest,
+        (digest, sources): (Digest, Option<Digest>),
         prepared: Prepared,
         (may_wait, uses_roster): (bool, bool),
         first: Vec<Instance>,
@@ -151,6 +153,7 @@ impl Plugin {
             on_error: AtomicU8::new(config.on_error as u8),
             config,
             digest,
+            sources,
             may_wait,
             uses_roster,
             stats,
@@ -201,6 +204,7 @@ impl Plugin {
             source: self.config.source.clone(),
             version: self.owner.manifest.version.clone(),
             sha256: self.digest,
+            sources: self.sources,
             grants: self.config.grants.clone(),
         }
     }

@@ -3,15 +3,17 @@
 mod command;
 mod error;
 mod rust;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod toolchain;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use self::error::RecipeError;
 
 use crate::component::{Artifact, MAX_SIZE};
+use crate::digest::Digest;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// Is told what is being done, a line at a time, for people.
@@ -83,6 +85,14 @@ impl Language {
     }
 }
 
+/// What a language's recipe gives.
+struct Output {
+    /// A component or a core module.
+    file: PathBuf,
+    /// Of what it was built from, where that is known.
+    sources: Option<Digest>,
+}
+
 /// Builds the plugin in `folder`. Dropping the future ends the build.
 ///
 /// Two builds that share a cargo workspace wait for each other.
@@ -96,11 +106,11 @@ pub async fn build(
 ) -> Result<Artifact, RecipeError> {
     let language = Language::of(folder)?;
     let manifest = manifest(&folder.join(MANIFEST_FILE))?;
-    let file = match language {
+    let Output { file, sources } = match language {
         Language::Rust => rust::build(folder, installs, told).await?,
     };
     let bytes = crate::source::read_file(&file).map_err(RecipeError::NoOutput)?;
-    Artifact::with_manifest(&bytes, &manifest).map_err(|reason| RecipeError::NotAPlugin {
+    Artifact::built(&bytes, &manifest, sources).map_err(|reason| RecipeError::NotAPlugin {
         file,
         reason: Box::new(reason),
     })

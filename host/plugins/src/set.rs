@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::builds::Builds;
 use crate::compile;
 use crate::component::Artifact;
 use crate::components::{Components, ComponentsError};
@@ -10,6 +11,8 @@ use crate::digest::Digest;
 use crate::host::Unready;
 use crate::load::Wanted;
 use crate::lock::{Lock, LockError, Locked};
+use crate::progress::Progress;
+use crate::recipe::{self, Installs};
 use crate::source::{Downloader, Source, read_file};
 use crate::versions::Versions;
 
@@ -54,6 +57,12 @@ pub async fn resolve(
 pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsError> {
     let mut kept = lock.digests();
     kept.extend(Versions::read(components).digests());
+    let builds = Builds::read(components);
+    let built = lock
+        .plugins
+        .iter()
+        .map(|locked| builds.pinned(locked, components).sha256);
+    kept.extend(built);
     let cache = components.cache();
     compile::tidy(&cache, &kept).map_err(|reason| ComponentsError::Disk {
         what: "tidied",
@@ -80,12 +89,13 @@ async fn one(
             config.source, locked.source
         ));
     }
+    let locked = &Builds::read(places.components).pinned(locked, places.components);
     let (locked, note) = match versions.instead_of(locked, config) {
         Some((instead, why)) => (instead.unwrap_or(locked), Some(why)),
         None => (locked, None),
     };
-    let component = component(locked, places).await?;
-    let wanted = wanted(config, &component, places.components.path(&locked.sha256))
+    let (component, digest) = component(locked, places).await?;
+    let wanted = wanted(config, &component, places.components.path(&digest))
         .map_err(|why| format!("{why}; {cure}"))?;
     let before = match versions.before(locked) {
         Some(before) => before_trial(config, before, places).await,
@@ -93,6 +103,7 @@ async fn one(
     };
     Ok(Wanted {
         note,
+        sources: locked.sources,
         before,
         ..wanted
     })
@@ -106,9 +117,14 @@ async fn before_trial(
 ) -> Option<Box<Wanted>> {
     let found = component(before, places)
         .await
-        .and_then(|component| wanted(config, &component, places.components.path(&before.sha256)));
+        .and_then(|(component, digest)| {
+            wanted(config, &component, places.components.path(&digest))
+        });
     match found {
-        Ok(wanted) => Some(Box::new(wanted)),
+        Ok(wanted) => Some(Box::new(Wanted {
+            sources: before.sources,
+            ..wanted
+        })),
         Err(why) => {
             let (plugin, version) = (&config.name, &before.version);
             tracing::warn!(
@@ -120,42 +136,76 @@ async fn before_trial(
     }
 }
 
-/// The component that is pinned: kept here, or got again where it came from.
-async fn component(locked: &Locked, places: &Places<'_>) -> Result<Vec<u8>, String> {
-    let name = &locked.name;
+/// The component that is pinned, with its digest: kept here, or got again where it came from. Of a plugin that ships, one
+/// that was built from the sources that are pinned is the same.
+async fn component(locked: &Locked, places: &Places<'_>) -> Result<(Vec<u8>, Digest), String> {
     match places.components.get(&locked.sha256) {
-        Ok(component) => return Ok(component),
+        Ok(component) => return Ok((component, locked.sha256)),
         Err(ComponentsError::Missing { .. } | ComponentsError::Changed { .. }) => {}
         Err(error) => return Err(error.to_string()),
     }
+    let artifact = again(locked, places).await?;
+    let is_pinned = artifact.digest == locked.sha256;
+    let is_built = locked.is_built(&artifact);
+    if !is_pinned && !is_built {
+        return Err(format!(
+            "{} is not what djangobot.lock pins any more (it is version {} and has sha256 {}, the lock has {} and {}); \
+             `djangobot plugin update {}` takes it as it is now",
+            locked.source,
+            artifact.manifest.version,
+            artifact.digest.short(),
+            locked.version,
+            locked.sha256.short(),
+            locked.name
+        ));
+    }
+    let kept = places.components.put(&artifact.component).and_then(|_| {
+        match (is_pinned, artifact.sources) {
+            (false, Some(sources)) => {
+                let turn = places.components.turn()?;
+                Builds::remember(places.components, &turn, sources, artifact.digest)
+            }
+            _ => Ok(()),
+        }
+    });
+    kept.map_err(|error| error.to_string())?;
+    Ok((artifact.component, artifact.digest))
+}
+
+/// What the source gives now. What is built runs code, so that only what ships is built: its code is djangobot's own.
+async fn again(locked: &Locked, places: &Places<'_>) -> Result<Artifact, String> {
+    let name = &locked.name;
     let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
-    let bytes = match source.resolved(places.home) {
-        Source::File(path) => read_file(&path).map_err(|error| format!("its file {error}"))?,
-        Source::Https(url) => Downloader::new()
+    let place = source
+        .located(places.home)
+        .map_err(|error| error.to_string())?;
+    let bytes = match (place, &source) {
+        (Source::File(path), _) => read_file(&path).map_err(|error| format!("its file {error}"))?,
+        (Source::Https(url), _) => Downloader::new()
             .map_err(|error| error.to_string())?
             .get(&url, Some(locked.sha256), &mut |_, _| {})
             .await
             .map_err(|error| error.to_string())?,
-        Source::Folder(path) => {
+        (Source::Folder(path), Source::Shipped(_)) => {
+            let what = format!("building {name} in {}", path.display());
+            tracing::info!(
+                "{what}: its component is not in the state; the first time takes minutes"
+            );
+            let progress = Progress::of(what);
+            let built = recipe::build(&path, Installs::Refused, &|line| progress.say(line)).await;
+            return built.map_err(|error| error.to_string());
+        }
+        (Source::Folder(path), _) => {
             return Err(format!(
-                "its component is not in the state folder; build it from {}: djangobot plugin update {name}",
+                "its component is not in the state folder; `djangobot plugin update --locked {name}` builds it in {}, and takes \
+                 it if its sources are those that djangobot.lock pins",
                 path.display()
             ));
         }
+        (Source::Shipped(_), _) => return Err(format!("{source} is nowhere")),
     };
     // A core module was made a component before it was pinned.
-    let artifact = Artifact::read(&bytes).map_err(|error| error.to_string())?;
-    if artifact.digest != locked.sha256 {
-        return Err(format!(
-            "{} is not what djangobot.lock pins any more (it has sha256 {}); `djangobot plugin update {name}` takes it as it is now",
-            locked.source, artifact.digest
-        ));
-    }
-    places
-        .components
-        .put(&artifact.component)
-        .map_err(|error| error.to_string())?;
-    Ok(artifact.component)
+    Artifact::read(&bytes).map_err(|error| error.to_string())
 }
 
 /// What is wanted of a component that is in the file `path`.
@@ -171,6 +221,7 @@ pub fn wanted(
     Ok(Wanted {
         config: config.clone(),
         digest: Digest::of(component),
+        sources: None,
         path,
         config_file: None,
         may_sleep: artifact

@@ -15,15 +15,18 @@ pub use self::obtain::ObtainError;
 use crate::component::MAX_SIZE;
 use crate::digest::{BadDigest, Digest};
 use crate::file;
+use crate::shipped::{self, NotHere};
 
 /// What separates the address from its sha256, where both are given as one word.
 const FRAGMENT: &str = "sha256=";
 
-/// Where a plugin comes from. In text: `file:PATH`, `folder:PATH`, `https://...`.
+/// Where a plugin comes from. In text: `shipped:NAME`, `file:PATH`, `folder:PATH`, `https://...`.
 ///
 /// Paths that are not absolute are meant from the config file's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
+    /// One that ships with djangobot, wherever that has its plugins on this machine.
+    Shipped(String),
     /// A component or a core module.
     File(PathBuf),
     /// A folder with plugin.toml and code, which is built.
@@ -36,10 +39,18 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
     /// It names nothing that is there.
-    #[error("there is no file or folder {0:?}, and it is no https:// address either")]
+    #[error(
+        "there is no file or folder {0:?}, it is no https:// address, and no plugin of that name ships with djangobot; {help}",
+        help = shipped::help(.0)
+    )]
     Nothing(String),
+    /// No such plugin ships.
+    #[error("no plugin {0:?} ships with djangobot; {help}", help = shipped::help(.0))]
+    NotShipped(String),
     /// It names no kind of source.
-    #[error("{0:?} is no source: there are file:PATH, folder:PATH and https://HOST/PATH")]
+    #[error(
+        "{0:?} is no source: there are shipped:NAME, file:PATH, folder:PATH and https://HOST/PATH"
+    )]
     Kind(String),
     /// No path after the colon.
     #[error("{0:?} is no source: it names no path")]
@@ -64,8 +75,10 @@ pub enum BadSource {
 }
 
 impl Source {
-    /// A source as one writes it on a command line, from the folder `here`: its text form, or just the path of what is
-    /// there, or an address that may end in `#sha256=HEX`.
+    /// A source as one writes it on a command line, from the folder `here`: its text form, or just the name of a plugin that
+    /// ships, or the path of what is there, or an address that may end in `#sha256=HEX`.
+    ///
+    /// A name of one that ships means that, whatever lies in the folder: `./NAME` is the path.
     ///
     /// # Errors
     /// A [`BadSource`].
@@ -83,6 +96,9 @@ impl Source {
                 }
             };
             return Ok((address.parse()?, Some(digest)));
+        }
+        if shipped::ships(word) {
+            return Ok((Self::Shipped(word.to_owned()), None));
         }
         let source = match word.parse() {
             Ok(Self::File(path)) => Self::File(here.join(path)),
@@ -103,13 +119,18 @@ impl Source {
         Ok((source, None))
     }
 
-    /// With paths as they are found from the folder `home` of the config file, for use.
-    pub fn resolved(&self, home: &Path) -> Self {
-        match self {
+    /// Where it is on this machine, for use: a file, a folder or an address. Paths are meant from the folder `home` of the
+    /// config file.
+    ///
+    /// # Errors
+    /// It ships with djangobot, and is not here.
+    pub fn located(&self, home: &Path) -> Result<Self, NotHere> {
+        Ok(match self {
+            Self::Shipped(name) => shipped::find(name)?,
             Self::File(path) => Self::File(home.join(path)),
             Self::Folder(path) => Self::Folder(home.join(path)),
             Self::Https(_) => self.clone(),
-        }
+        })
     }
 
     /// With paths as they are written in a config file in the folder `home`: relative to it where they are in it or
@@ -118,7 +139,7 @@ impl Source {
         match self {
             Self::File(path) => Self::File(relative(path, home)),
             Self::Folder(path) => Self::Folder(relative(path, home)),
-            Self::Https(_) => self.clone(),
+            Self::Shipped(_) | Self::Https(_) => self.clone(),
         }
     }
 }
@@ -126,6 +147,7 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Shipped(name) => write!(f, "shipped:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
             Self::Https(url) => write!(f, "{url}"),
@@ -142,6 +164,10 @@ impl FromStr for Source {
             path => Ok(PathBuf::from(path)),
         };
         match text.split_once(':') {
+            Some(("shipped", name)) => match shipped::ships(name) {
+                true => Ok(Self::Shipped(name.to_owned())),
+                false => Err(BadSource::NotShipped(name.to_owned())),
+            },
             Some(("file", rest)) => path(rest).map(Self::File),
             Some(("folder", rest)) => path(rest).map(Self::Folder),
             Some(("https", _)) => address(text).map(Self::Https),
@@ -240,6 +266,7 @@ mod tests {
             "file:/abs/a b.wasm",
             "folder:../a",
             "https://example.com/a.wasm?v=1",
+            "shipped:resolve-names",
         ] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
@@ -248,7 +275,15 @@ mod tests {
             assert!(error.contains(expect), "{error} / {expect}");
         };
         check("", "is no source");
-        check("plugins/a.wasm", "there are file:PATH, folder:PATH");
+        check(
+            "plugins/a.wasm",
+            "there are shipped:NAME, file:PATH, folder:PATH",
+        );
+        check("shipped:", "no plugin \"\" ships");
+        check(
+            "shipped:resolve-name",
+            "did you mean resolve-names? These ship: ignore-self",
+        );
         check("file:", "names no path");
         check("oci://ghcr.io/a", "is no source");
         check("http://example.com/a.wasm", "plain http");
@@ -279,6 +314,12 @@ mod tests {
         check("./a.wasm", Ok(Source::File(here.join("./a.wasm"))));
         check("file:none", Ok(Source::File(here.join("none"))));
         check("none", Err("no file or folder \"none\""));
+        check("redcat", Err("did you mean redact?"));
+        std::fs::create_dir(here.join("redact")).unwrap();
+        check("redact", Ok(Source::Shipped("redact".into())));
+        check("shipped:redact", Ok(Source::Shipped("redact".into())));
+        check("./redact", Ok(Source::Folder(here.join("./redact"))));
+        check("redact/", Ok(Source::Folder(here.join("redact/"))));
         check("http://a/b.wasm", Err("plain http"));
         check("https://a/b#md5=1", Err("not sha256=HEX"));
         check("https://a/b#sha256=1", Err("no sha256"));
@@ -300,7 +341,7 @@ mod tests {
         let check = |path: PathBuf, expect: &str| {
             let written = Source::Folder(path.clone()).written_from(&home);
             assert_eq!(written.to_string(), format!("folder:{expect}"));
-            let Source::Folder(back) = written.resolved(&home) else {
+            let Ok(Source::Folder(back)) = written.located(&home) else {
                 panic!("no folder")
             };
             assert_eq!(back.canonicalize().unwrap(), path.canonicalize().unwrap());

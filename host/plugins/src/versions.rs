@@ -186,6 +186,7 @@ mod tests {
             source: "file:guard.wasm".into(),
             version: Version::new(1, 0, 0),
             sha256: Digest::of(text.as_bytes()),
+            sources: None,
             grants: Vec::new(),
         }
     }

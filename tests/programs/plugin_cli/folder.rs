@@ -23,9 +23,13 @@ fn main() {
 }
 "#;
 
-/// As [`Desk::run`], with the patience that a build needs; what is built goes where the workspace's own things go.
-async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
-    let mut command = desk.command(arguments);
+/// As [`Desk::run`], with the patience that a build needs.
+pub(super) async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
+    run_command(building(desk.command(arguments))).await
+}
+
+/// `command`, which builds a plugin: what is built goes where the workspace's own things go.
+pub(super) fn building(mut command: Command) -> Command {
     let target = binary("djangobot");
     command.env("CARGO_TARGET_DIR", target.ancestors().nth(2).unwrap());
     // What an outer cargo or a habit may say is not meant for plugins.
@@ -33,6 +37,11 @@ async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
     // What a build must not see.
     command.env("DJANGOBOT_TOKEN", "xoxb-1-secret");
     command.env("DJANGOBOT_SECRET_KEY", "secret");
+    command
+}
+
+/// Runs it to its end, with that patience.
+pub(super) async fn run_command(command: Command) -> Ended {
     let mut program = Program::start(command);
     program.close_stdin();
     let code = program.exit_within(BUILD).await.code();

@@ -49,7 +49,7 @@ pub(crate) struct ConsentArgs {
 /// What `add` takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AddArgs {
-    /// A component or core module, a plugin's folder, or an https:// address.
+    /// The name of a plugin that ships with djangobot, a component or core module, a plugin's folder, or an https:// address.
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
     /// Call it so [default: as its manifest does].
@@ -127,6 +127,9 @@ pub(crate) struct UpdateArgs {
     /// Where the plugin comes from henceforth, for one plugin.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
+    /// Bring what the lock pins into this state, as after a checkout, and refuse all else: nothing is written down.
+    #[arg(long, conflicts_with_all = ["source", "sha256"])]
+    pub(crate) locked: bool,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }

@@ -17,6 +17,14 @@ use crate::telemetry::Terminal;
 pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let (source, promised) = given(&args.source, args.sha256)?;
+    if let Source::Shipped(name) = &source {
+        free(&place, args.name.as_deref().unwrap_or(name))?;
+        if Path::new(&args.source).exists() {
+            print(&format!(
+                "{name} means the plugin that ships with djangobot; what lies here under that name is ./{name}\n"
+            ))?;
+        }
+    }
     if let Source::Folder(folder) = &source {
         // Before a build, which may take minutes and runs the code of whoever wrote it.
         let manifest = manifest_of(folder, terminal)?;
@@ -37,7 +45,7 @@ pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failur
     }
     let asked = &artifact.manifest.capabilities;
     let grants = consent::granted(&name, asked, &[], &args.consent).await?;
-    let source = source.written_from(place.home()).to_string();
+    let source = source.written_from(place.home());
     write(&place, &name, &source, &artifact, &grants, !args.disabled)?;
     print(&format!(
         "{name} is written to {}.\n",
@@ -64,6 +72,7 @@ pub(super) fn given(
     match (&source, promised) {
         (Source::Https(_), None) => Err(PluginError::NoDigest(word.to_owned())),
         (Source::Folder(_), Some(_)) => Err(PluginError::DigestOfFolder),
+        (Source::Shipped(_), Some(_)) => Err(PluginError::DigestOfShipped),
         _ => Ok((source, promised)),
     }
 }
@@ -84,6 +93,14 @@ pub(super) async fn agree_to_build(
     consent::to_build(folder, &manifest.capabilities, consent).await
 }
 
+/// What a lock says of the sources of a plugin: only of one that was built here, or ships, is it known.
+pub(super) fn sources_of(source: &Source, artifact: &Artifact) -> Option<Digest> {
+    match source {
+        Source::Folder(_) | Source::Shipped(_) => artifact.sources,
+        Source::File(_) | Source::Https(_) => None,
+    }
+}
+
 fn free(place: &Place, name: &str) -> Result<(), PluginError> {
     if !manifest::is_name(name) {
         return Err(PluginError::Name(name.to_owned()));
@@ -98,7 +115,7 @@ fn free(place: &Place, name: &str) -> Result<(), PluginError> {
 fn write(
     place: &Place,
     name: &str,
-    source: &str,
+    source: &Source,
     artifact: &Artifact,
     grants: &[Capability],
     enabled: bool,
@@ -106,7 +123,7 @@ fn write(
     let _turn = place.turn()?;
     let mut config = place.open_config()?;
     config
-        .add(name, source, enabled, grants)
+        .add(name, &source.to_string(), enabled, grants)
         .map_err(PluginError::below)?;
     let mut lock = place.read_lock()?;
     place
@@ -115,9 +132,10 @@ fn write(
         .map_err(PluginError::below)?;
     lock.set(Locked {
         name: name.to_owned(),
-        source: source.to_owned(),
+        source: source.to_string(),
         version: artifact.manifest.version.clone(),
         sha256: artifact.digest,
+        sources: sources_of(source, artifact),
         grants: grants.to_vec(),
     });
     lock.write(&place.lock).map_err(PluginError::below)?;

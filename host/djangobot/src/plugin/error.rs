@@ -37,6 +37,14 @@ pub(super) enum PluginError {
     #[error("a folder that is built has no sha256 to promise")]
     #[diagnostic(help("leave --sha256 out; the lock holds that of what was built"))]
     DigestOfFolder,
+    #[error("what ships with djangobot has no sha256 to promise")]
+    #[diagnostic(help("leave --sha256 out; the lock holds that of what was taken"))]
+    DigestOfShipped,
+    #[error("{name} is not what djangobot.lock pins: {why}")]
+    #[diagnostic(help(
+        "take the lock and what it pins from the same commit; or, if this is what you want, djangobot plugin update {name}"
+    ))]
+    NotPinned { name: String, why: String },
     #[error("{} must be granted to it, and there is no terminal to ask on", words(.missing))]
     #[diagnostic(help("if you agree: {command}"))]
     NotGranted {
@@ -142,6 +150,7 @@ impl PluginError {
                 | Self::Name(_)
                 | Self::NoDigest(_)
                 | Self::DigestOfFolder
+                | Self::DigestOfShipped
                 | Self::NotGranted { .. }
                 | Self::NotAgreed { .. }
                 | Self::NotAsked(..)

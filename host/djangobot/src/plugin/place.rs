@@ -6,8 +6,8 @@ use djangobot_plugins::components::Turn;
 use djangobot_plugins::recipe::{self, Installs};
 use djangobot_plugins::store::{Store, StoreError};
 use djangobot_plugins::{
-    Artifact, Components, ConfigFile, Digest, Lock, PluginConfig, Source, Versions, own_program,
-    set,
+    Artifact, Builds, Components, ConfigFile, Digest, Lock, Locked, PluginConfig, Source, Versions,
+    own_program, set,
 };
 
 use super::consent;
@@ -132,6 +132,30 @@ impl Place {
         Versions::change(&self.components, turn, change).map_err(PluginError::below)
     }
 
+    /// What the lock pins of a plugin, as it is on this machine.
+    pub(super) fn pinned(&self, lock: &Lock, name: &str) -> Option<Locked> {
+        let builds = Builds::read(&self.components);
+        Some(builds.pinned(lock.get(name)?, &self.components))
+    }
+
+    /// Keeps a component that the lock pins by its sources, where that of the lock is not here. Gives whether it is new here.
+    pub(super) fn keep(&self, pinned: &Locked, artifact: &Artifact) -> Result<bool, PluginError> {
+        let turn = self.turn()?;
+        if self.components.get(&pinned.sha256).is_ok() {
+            return Ok(false);
+        }
+        self.components
+            .put(&artifact.component)
+            .and_then(|digest| match pinned.sources {
+                Some(sources) if digest != pinned.sha256 => {
+                    Builds::remember(&self.components, &turn, sources, digest)
+                }
+                _ => Ok(()),
+            })
+            .map_err(PluginError::below)?;
+        Ok(true)
+    }
+
     /// Deletes the components that nothing names any more. That it can't is no reason to fail.
     pub(super) fn tidy(&self, lock: &Lock) {
         if let Err(error) = set::tidy(&self.components, lock) {
@@ -148,9 +172,9 @@ impl Place {
         installs: bool,
         terminal: &Terminal,
     ) -> Result<Artifact, PluginError> {
-        let artifact = match source.resolved(self.home()) {
+        let artifact = match source.located(self.home()).map_err(PluginError::below)? {
             Source::Folder(folder) => build_folder(&folder, installs, terminal).await?,
-            _ => self.fetch(source, promised, terminal).await?,
+            found => self.fetch(&found, promised, terminal).await?,
         };
         check_schema(&artifact).await?;
         Ok(artifact)

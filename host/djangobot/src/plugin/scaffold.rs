@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use djangobot_plugins::{Source, manifest};
+use djangobot_plugins::{Source, manifest, shipped};
 
 use super::error::PluginError;
 use super::shown::print;
@@ -79,23 +79,10 @@ fn is_sdk(folder: &Path) -> bool {
 
 /// The SDK of a checkout: one that this program lies in, that it was installed from, or that we are in.
 fn beside_us() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok();
     let here = std::env::current_dir().ok();
-    let source = program.as_deref().and_then(installed_from);
-    let around = [program, here, source];
+    let around = [shipped::clone(), here];
     let folders = around.iter().flatten().flat_map(|path| path.ancestors());
     folders
         .map(|folder| folder.join(SDK))
         .find(|folder| is_sdk(folder))
-}
-
-/// The folder of the package that `cargo install` made `program` of: cargo notes it beside the folder of programs.
-fn installed_from(program: &Path) -> Option<PathBuf> {
-    let notes = program.parent()?.parent()?.join(".crates.toml");
-    let notes = std::fs::read_to_string(notes).ok()?;
-    let ours = notes
-        .lines()
-        .find(|line| line.starts_with("\"djangobot "))?;
-    let url = ours.split_once("(path+")?.1.split(')').next()?;
-    url::Url::parse(url).ok()?.to_file_path().ok()
 }

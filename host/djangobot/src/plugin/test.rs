@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::error::PluginError;
-use super::place::{Place, build_folder};
+use super::place::Place;
 use super::shown::{line, plain, print};
 use crate::bridge::DEFAULT_METHOD;
 use crate::cli::TestArgs;
@@ -124,10 +124,7 @@ async fn load(
         }
         None => config,
     };
-    let artifact = match source.resolved(place.home()) {
-        Source::Folder(folder) => build_folder(&folder, args.yes, terminal).await?,
-        source => place.obtain(&source, None, args.yes, terminal).await?,
-    };
+    let artifact = place.obtain(&source, None, args.yes, terminal).await?;
     let components = Components::of(scratch);
     let digest = components
         .put(&artifact.component)

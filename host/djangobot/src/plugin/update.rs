@@ -3,7 +3,7 @@
 use djangobot_plugins::config::store_name;
 use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Source, grant};
 
-use super::add::{agree_to_build, given};
+use super::add::{agree_to_build, given, sources_of};
 use super::error::PluginError;
 use super::place::Place;
 use super::shown::{description, line, plain, print};
@@ -86,20 +86,30 @@ async fn one(
         .obtain(&origin.source, origin.promised, args.consent.yes, terminal)
         .await?;
     let lock = place.read_lock()?;
-    let old = lock.get(name);
+    let old = place.pinned(&lock, name);
     let missing = grant::missing(&artifact.manifest.capabilities, &plugin.grants);
-    let same = old.is_some_and(|old| old.sha256 == artifact.digest);
-    if same && missing.is_empty() && !origin.moved {
+    let is_pinned = |old: &Locked| old.sha256 == artifact.digest || old.is_built(&artifact);
+    let same = old
+        .as_ref()
+        .is_some_and(|old| old.source == plugin.source && is_pinned(old));
+    if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), origin.moved) {
         // The state may be a new one, as after a checkout.
-        place
-            .components
-            .put(&artifact.component)
-            .map_err(PluginError::below)?;
+        let is_new = place.keep(old, &artifact)?;
+        let built = match old.sha256 == artifact.digest {
+            true => "",
+            false => ": its sources are those that djangobot.lock pins",
+        };
         print(&format!(
-            "{name} {} is up to date.\n",
+            "{name} {} is up to date{built}.\n",
             artifact.manifest.version
         ))?;
-        return Ok(false);
+        return Ok(is_new);
+    }
+    if args.locked {
+        return Err(PluginError::NotPinned {
+            name: name.clone(),
+            why: unpinned(old.as_ref(), &artifact, &missing),
+        });
     }
     let address = matches!(origin.source, Source::Https(_));
     if address && !same && origin.promised.is_none() {
@@ -115,16 +125,20 @@ async fn one(
     print(&description(&artifact.manifest))?;
     drop_note(plugin, &artifact)?;
     let grants = consented(plugin, &artifact, &args.consent).await?;
-    let was = old.map(|old| format!("{} ({})", old.version, old.sha256.short()));
+    let was = old
+        .as_ref()
+        .map(|old| format!("{} ({})", old.version, old.sha256.short()));
     let source = match origin.moved {
         true => origin.source.written_from(place.home()).to_string(),
         false => plugin.source.clone(),
     };
+    let sources = sources_of(&origin.source, &artifact);
     let locked = Locked {
         name: name.clone(),
         source,
         version: artifact.manifest.version.clone(),
         sha256: artifact.digest,
+        sources,
         grants: [plugin.grants.as_slice(), &grants].concat(),
     };
     {
@@ -175,11 +189,33 @@ fn origin(plugin: &PluginConfig, args: &UpdateArgs) -> Result<Origin, PluginErro
     let source: Source = plugin.source.parse().map_err(PluginError::below)?;
     match (&source, args.sha256) {
         (Source::Folder(_), Some(_)) => Err(PluginError::DigestOfFolder),
+        (Source::Shipped(_), Some(_)) => Err(PluginError::DigestOfShipped),
         (_, promised) => Ok(Origin {
             source,
             promised,
             moved: false,
         }),
+    }
+}
+
+/// In what a plugin is another than the lock pins: a clause.
+fn unpinned(old: Option<&Locked>, artifact: &Artifact, missing: &[&Capability]) -> String {
+    let Some(old) = old else {
+        return "it is not in the lock".into();
+    };
+    let digest = |digest: Option<Digest>| digest.map_or("none".into(), |it| it.short());
+    match (old.sources, artifact.sources) {
+        (Some(pinned), Some(found)) if pinned != found => format!(
+            "its sources come to sha256 {}, and the lock has {}",
+            found.short(),
+            pinned.short()
+        ),
+        _ if !missing.is_empty() => "it asks for more than is granted to it".into(),
+        _ => format!(
+            "its component has sha256 {}, and the lock has {}",
+            digest(Some(artifact.digest)),
+            digest(Some(old.sha256))
+        ),
     }
 }
 
@@ -226,10 +262,9 @@ fn drop_note(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginErr
 fn write(place: &Place, grants: &[Capability], locked: Locked) -> Result<(), PluginError> {
     let turn = place.turn()?;
     let mut lock = place.read_lock()?;
-    let before = lock
-        .get(&locked.name)
-        .filter(|before| before.sha256 != locked.sha256)
-        .cloned();
+    let before = place
+        .pinned(&lock, &locked.name)
+        .filter(|before| before.sha256 != locked.sha256);
     if let Some(before) = before {
         place.remember(&turn, |it| it.replaced(&locked.name, Some(before)))?;
     }

@@ -2,7 +2,7 @@
 
 use wasmparser::{BinaryReader, BinaryReaderError, Parser, Payload};
 
-use super::ArtifactError;
+use super::{ArtifactError, SOURCES};
 use crate::manifest::SECTION;
 
 /// Magic number and version.
@@ -17,6 +17,8 @@ pub(super) struct Contents<'a> {
     pub(super) exports: Vec<String>,
     /// The bytes of each section that holds a manifest.
     pub(super) manifests: Vec<&'a [u8]>,
+    /// What a recipe noted of its sources.
+    pub(super) sources: Option<&'a [u8]>,
     /// Whether a core module says of which world it is.
     pub(super) has_types: bool,
 }
@@ -71,6 +73,9 @@ impl<'a> Contents<'a> {
             }
             Payload::CustomSection(section) if section.name() == SECTION => {
                 self.manifests.push(section.data());
+            }
+            Payload::CustomSection(section) if section.name() == SOURCES => {
+                self.sources = Some(section.data());
             }
             Payload::CustomSection(section) => {
                 self.has_types |= section.name().starts_with("component-type");

@@ -6,24 +6,29 @@ use serde::Deserialize;
 
 use super::command::{Ended, run};
 use super::toolchain::{Toolchain, plain};
-use super::{Installs, RecipeError, Told};
+use super::{Installs, Output, RecipeError, Told, sources};
 
 /// The folder below cargo's own target folder.
 const GUESTS: &str = "wasm-guests";
 const NO_CARGO: &str = "https://rustup.rs installs Rust";
 
-/// Builds the package in `folder`, and gives the file.
+/// Builds the package in `folder`.
 pub(super) async fn build(
     folder: &Path,
     installs: Installs,
     told: &Told<'_>,
-) -> Result<PathBuf, RecipeError> {
+) -> Result<Output, RecipeError> {
     // Cargo names files by their real paths.
     let folder = folder
         .canonicalize()
         .map_err(|_| RecipeError::NoFolder(folder.to_owned()))?;
     let toolchain = Toolchain::find(&folder, installs, told).await?;
-    let target = target_folder(&folder).await?;
+    let Metadata {
+        target_directory,
+        workspace_root,
+    } = Metadata::of(&folder).await?;
+    // One for all guests of a workspace, so that a standard library is built once.
+    let target = target_directory.join(GUESTS);
     let mut cargo = toolchain.cargo_build(&folder);
     cargo
         .arg("--target-dir")
@@ -36,40 +41,63 @@ pub(super) async fn build(
             said: complaint(&ended.stderr),
         });
     }
-    let file = ended
+    let library = ended
         .stdout
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
         .filter_map(|message| message.library_of(&folder))
         .next_back();
-    file.ok_or(RecipeError::NoLibrary { folder })
+    let Some(file) = library else {
+        return Err(RecipeError::NoLibrary { folder });
+    };
+    let sources = sources::digest(
+        &folder,
+        &workspace_root,
+        &target_directory,
+        &file.with_extension("d"),
+    );
+    Ok(Output {
+        sources: sources
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "what {} was built from is not known, and the lock pins the component alone: {error}",
+                    folder.display()
+                );
+            })
+            .ok(),
+        file,
+    })
 }
 
-/// One target folder for all guests of a workspace, so that a standard library is built once.
-async fn target_folder(folder: &Path) -> Result<PathBuf, RecipeError> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        target_directory: PathBuf,
-    }
-    let mut cargo = plain("cargo", folder);
-    cargo.args(["metadata", "--no-deps", "--format-version=1"]);
-    // Where the user wants what is built.
-    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
-        if let Some(value) = std::env::var_os(name) {
-            // Relative to where we were started, not to the plugin.
-            cargo.env(
-                name,
-                std::path::absolute(&value).unwrap_or_else(|_| value.into()),
-            );
+/// What cargo says of a plugin's workspace.
+#[derive(Deserialize)]
+struct Metadata {
+    target_directory: PathBuf,
+    workspace_root: PathBuf,
+}
+
+impl Metadata {
+    async fn of(folder: &Path) -> Result<Self, RecipeError> {
+        let mut cargo = plain("cargo", folder);
+        cargo.args(["metadata", "--no-deps", "--format-version=1"]);
+        // Where the user wants what is built.
+        for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                // Relative to where we were started, not to the plugin.
+                cargo.env(
+                    name,
+                    std::path::absolute(&value).unwrap_or_else(|_| value.into()),
+                );
+            }
         }
-    }
-    let ended = start(run(cargo, &|_| {}).await, "cargo")?;
-    match serde_json::from_str::<Metadata>(&ended.stdout) {
-        Ok(metadata) if ended.status.success() => Ok(metadata.target_directory.join(GUESTS)),
-        _ => Err(RecipeError::Cargo {
-            folder: folder.to_owned(),
-            said: complaint(&ended.stderr),
-        }),
+        let ended = start(run(cargo, &|_| {}).await, "cargo")?;
+        match serde_json::from_str::<Self>(&ended.stdout) {
+            Ok(metadata) if ended.status.success() => Ok(metadata),
+            _ => Err(RecipeError::Cargo {
+                folder: folder.to_owned(),
+                said: complaint(&ended.stderr),
+            }),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{BadSource, DownloadError, Downloader, Progress, ReadError, Source, read_file};
 use crate::component::{Artifact, ArtifactError};
 use crate::digest::Digest;
+use crate::shipped::NotHere;
 
 /// Why a source gives no plugin.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum ObtainError {
     /// The config names none.
     #[error(transparent)]
     Source(#[from] BadSource),
+    /// It ships with djangobot, and is not on this machine.
+    #[error(transparent)]
+    NotHere(#[from] NotHere),
     /// Its file can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -58,8 +62,9 @@ impl Source {
             from: self.to_string(),
             reason: Box::new(reason),
         };
-        match self.resolved(home) {
+        match self.located(home)? {
             Self::Folder(folder) => Err(ObtainError::Folder(folder)),
+            Self::Shipped(name) => Err(BadSource::NotShipped(name).into()),
             Self::File(path) => {
                 let bytes = read_file(&path)?;
                 let found = Digest::of(&bytes);

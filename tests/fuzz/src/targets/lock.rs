@@ -18,6 +18,7 @@ pub(crate) const TARGET: Target = Target {
         "source = \"file:a\"\n",
         "sha256 = \"",
         "grants = [\"store\"]\n",
+        "sources = \"",
         "version = \"1.0.0\"\n",
         "http:*.a.com:1",
     ],

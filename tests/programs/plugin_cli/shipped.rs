@@ -1,0 +1,186 @@
+//! The plugins that ship with djangobot, taken by name: built in a clone, beside an installed program, or not there.
+
+use super::folder::{building, run};
+use super::shared::pinned;
+use super::*;
+use crate::bridge::{Bridge, TOKEN, slack};
+
+const SHIPPED: &str =
+    "name = \"resolve-names\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [\"message\"]\n";
+
+/// A djangobot that is installed in a folder of its own, with the components of `share` beside it.
+struct Installed(tempfile::TempDir);
+
+impl Installed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("bin")).unwrap();
+        let installed = Self(folder);
+        let program = djangobot_tests::binary("djangobot");
+        if std::fs::hard_link(&program, installed.program()).is_err() {
+            std::fs::copy(&program, installed.program()).unwrap();
+        }
+        installed
+    }
+
+    fn program(&self) -> PathBuf {
+        self.0.path().join("bin/djangobot")
+    }
+
+    fn ships(&self, name: &str, component: PathBuf) {
+        let folder = self.0.path().join("share/djangobot/plugins");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(component, folder.join(name)).unwrap();
+    }
+
+    /// `command`, by this djangobot.
+    fn instead_of(&self, command: &Command) -> Command {
+        let mut own = Command::new(self.program());
+        own.args(command.get_args());
+        if let Some(folder) = command.get_current_dir() {
+            own.current_dir(folder);
+        }
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => own.env(name, value),
+                None => own.env_remove(name),
+            };
+        }
+        own
+    }
+
+    async fn run(&self, desk: &Desk, arguments: &[&str]) -> Ended {
+        Djangobot::run(self.instead_of(&desk.command(arguments))).await
+    }
+
+    async fn bridge(&self, desk: &Desk, slack: &local_slack::LocalSlack) -> Bridge {
+        let arguments = ["embedded://127.0.0.1:0", "--listen", "127.0.0.1:0"];
+        let mut command = self.instead_of(&djangobot(desk.path(), &arguments));
+        command
+            .env("DJANGOBOT_TOKEN", TOKEN)
+            .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+        let mut bridge = Bridge::of(command).await;
+        bridge.line("the roster is loaded").await;
+        bridge
+    }
+}
+
+#[tokio::test]
+async fn in_a_clone_a_plugin_that_ships_is_built_when_it_is_named_and_no_path_is_written_down() {
+    let desk = Desk::new();
+    let ended = run(&desk, &["add", "resolve-names"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(&ended.stdout, &["resolve-names 1.0.0: Puts names"]);
+    let (config, lock) = (desk.text("djangobot.toml"), desk.text("djangobot.lock"));
+    assert_eq!(
+        config,
+        "[[plugin]]\nname = \"resolve-names\"\nsource = \"shipped:resolve-names\"\n"
+    );
+    check_said(
+        &lock,
+        &[
+            "source = \"shipped:resolve-names\"",
+            "sha256 = \"",
+            "sources = \"",
+        ],
+    );
+    assert!(!lock.contains('/'), "{lock}");
+    let ended = run(&desk, &["update"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(&ended.stdout, &["resolve-names 1.0.0 is up to date"]);
+
+    // Another machine, whose compiler gives other bytes: the start builds it.
+    let sha256 = pinned(&desk, "sha256");
+    desk.write("djangobot.lock", lock.replace(&sha256, &"0".repeat(64)));
+    std::fs::remove_dir_all(desk.file(".djangobot")).unwrap();
+    let slack = slack().await;
+    let arguments = ["embedded://127.0.0.1:0", "--listen", "127.0.0.1:0"];
+    let mut command = building(djangobot(desk.path(), &arguments));
+    command
+        .env("DJANGOBOT_TOKEN", TOKEN)
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    let mut bridge = Bridge::of(command).await;
+    bridge.line("the roster is loaded").await;
+    djangobot_tests::eventually("resolve-names is running", async || {
+        (desk.list().await[0]["state"] == "running").then_some(())
+    })
+    .await;
+    assert_eq!(desk.list().await[0]["sha256"], sha256.as_str());
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+
+    desk.does(&["remove", "resolve-names"]).await;
+    assert!(!desk.text("djangobot.lock").contains("shipped"));
+}
+
+#[tokio::test]
+async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which() {
+    let (desk, installed, slack) = (Desk::new(), Installed::new(), slack().await);
+    let ended = installed.run(&desk, &["add", "resolve-names"]).await;
+    check_end(
+        &ended,
+        1,
+        &[
+            "resolve-names ships with djangobot, and is not here",
+            "share/djangobot/plugins/resolve-names.wasm",
+            "cargo install --locked --path",
+        ],
+    );
+    for (word, code, expect) in [
+        ("resolve-name", 1, "did you mean resolve-names?"),
+        ("shipped:nonsense", 1, "These ship: ignore-self"),
+    ] {
+        check_end(&installed.run(&desk, &["add", word]).await, code, &[expect]);
+    }
+    assert!(!desk.file("djangobot.toml").exists());
+
+    desk.pack("one.wasm", module("one"), SHIPPED).await;
+    installed.ships("resolve-names.wasm", desk.file("one.wasm"));
+    // A folder of that name is something else.
+    std::fs::create_dir(desk.file("resolve-names")).unwrap();
+    let ended = installed.run(&desk, &["add", "resolve-names"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(
+        &ended.stdout,
+        &[
+            "means the plugin that ships with djangobot",
+            "./resolve-names",
+        ],
+    );
+    check_said(
+        &desk.text("djangobot.toml"),
+        &["source = \"shipped:resolve-names\"\n"],
+    );
+    let first = desk.text("djangobot.lock");
+    let state = async |desk: &Desk| desk.list().await[0]["state"].as_str().unwrap().to_owned();
+
+    // Another machine with the same djangobot; and then a djangobot that ships another version.
+    std::fs::remove_dir_all(desk.file(".djangobot")).unwrap();
+    let mut bridge = installed.bridge(&desk, &slack).await;
+    assert_eq!(state(&desk).await, "running");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let newer = SHIPPED.replace("1.0.0", "1.1.0");
+    desk.pack("two.wasm", module("two"), &newer).await;
+    installed.ships("resolve-names.wasm", desk.file("two.wasm"));
+    let mut bridge = installed.bridge(&desk, &slack).await;
+    assert_eq!(state(&desk).await, "running", "what is pinned is kept");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    std::fs::remove_dir_all(desk.file(".djangobot")).unwrap();
+    let mut bridge = installed.bridge(&desk, &slack).await;
+    let status = &desk.list().await[0];
+    assert_eq!(status["state"], "refused");
+    check_said(
+        status["why"].as_str().unwrap(),
+        &[
+            "shipped:resolve-names is not what djangobot.lock pins any more (it is version 1.1.0",
+            "the lock has 1.0.0",
+            "djangobot plugin update resolve-names",
+        ],
+    );
+    let ended = installed.run(&desk, &["update", "--locked"]).await;
+    check_end(&ended, 1, &["is not what djangobot.lock pins"]);
+    assert_eq!(desk.text("djangobot.lock"), first);
+    let ended = installed.run(&desk, &["update"]).await;
+    check_end(&ended, 0, &[]);
+    check_said(&ended.stdout, &["becomes 1.1.0", "is running"]);
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
