@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use crate::access::Access;
 use crate::delivery::{Deliveries, Tally, wrapper};
-use crate::files::Files;
-use crate::journal::Journal;
-use crate::response_url::ResponseUrls;
 use crate::socket::{Protocol, Sockets, Ticket};
-use crate::web_api::views::Views;
-use crate::workspace::{Audience, Event, Workspace};
-use crate::{Options, lock, roster};
+use crate::speakers::response_url::ResponseUrls;
+use crate::speakers::web_api::views::Views;
+use crate::state::access::Access;
+use crate::state::files::Files;
+use crate::state::journal::Journal;
+use crate::state::roster;
+use crate::state::workspace::{Audience, Event, Workspace};
+use crate::{Options, lock};
 
 #[derive(Debug)]
 pub(crate) struct Core {

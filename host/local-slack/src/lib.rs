@@ -32,33 +32,25 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-mod access;
 pub mod browser;
-mod control;
 mod core;
 mod delivery;
 mod fault;
-mod files;
-mod journal;
-mod response_url;
-mod roster;
-mod rtm;
 mod server;
 mod socket;
-mod socket_mode;
+mod speakers;
+mod state;
 mod terminal;
-mod web_api;
-mod workspace;
 
-pub use crate::access::Answer;
-pub use crate::control::{
+pub use crate::delivery::{Attempt, Delivery, Outcome};
+pub use crate::fault::{Fault, Happening, Reason};
+pub use crate::socket::ConnectionId;
+pub use crate::speakers::control::{
     Burst, Connection, Control, ControlError, Frame, Latency, Posted, Report, Sent, Storm, Through,
     Traffic,
 };
-pub use crate::delivery::{Attempt, Delivery, Outcome};
-pub use crate::fault::{Fault, Happening, Reason};
-pub use crate::journal::{Call, ReceivedFrame};
-pub use crate::socket::ConnectionId;
+pub use crate::state::access::Answer;
+pub use crate::state::journal::{Call, ReceivedFrame};
 pub use crate::terminal::{HELP, terminal};
 
 /// The owner of a running workspace. Dropping it ends the server and cuts all connections.
@@ -191,14 +183,14 @@ impl LocalSlack {
         }
         if let Some(token) = &options.token
             && !matches!(
-                access::Speaker::of(token),
-                Some(access::Speaker::Bot | access::Speaker::Installer)
+                state::access::Speaker::of(token),
+                Some(state::access::Speaker::Bot | state::access::Speaker::Installer)
             )
         {
             return Err(StartError::Token);
         }
         if let Some(token) = &options.app_token
-            && access::Speaker::of(token) != Some(access::Speaker::App)
+            && state::access::Speaker::of(token) != Some(state::access::Speaker::App)
         {
             return Err(StartError::AppToken);
         }

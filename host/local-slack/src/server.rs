@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::socket::{self, Protocol, Ticket};
-use crate::{browser, control, delivery, files, lock, response_url, rtm, socket_mode, web_api};
+use crate::speakers::{control, response_url, rtm, socket_mode, web_api};
+use crate::state::files;
+use crate::{browser, delivery, lock};
 
 mod payload;
 

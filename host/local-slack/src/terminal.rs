@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::delivery::NOTE;
-use crate::workspace::Ts;
+use crate::state::workspace::Ts;
 use crate::{Control, LocalSlack, lock};
 use person::{Done, Person};
 

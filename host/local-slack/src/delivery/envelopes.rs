@@ -10,7 +10,8 @@ use super::due::Due;
 use super::{Answerer, Deliveries, Pending, State};
 use crate::core::Core;
 use crate::fault::{Happening, Occasion};
-use crate::{lock, socket_mode};
+use crate::lock;
+use crate::speakers::socket_mode;
 
 /// Acknowledgements of this many bytes are dropped by Slack without a word.
 const TOO_LARGE: usize = 20 * 1024;

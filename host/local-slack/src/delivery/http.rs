@@ -16,7 +16,7 @@ use super::{Deliveries, Parcel, Pending};
 use crate::core::Core;
 use crate::fault::{Happening, Occasion};
 use crate::lock;
-use crate::workspace::now_micros;
+use crate::state::workspace::now_micros;
 
 mod line;
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::response_url;
 use crate::socket::frame::{self, Kind};
+use crate::speakers::response_url;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {

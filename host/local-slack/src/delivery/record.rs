@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Parcel, Pending, Route};
-use crate::journal::now;
 use crate::lock;
 use crate::socket::ConnectionId;
+use crate::state::journal::now;
 
 /// Something that was given to the app.
 #[derive(Debug, Clone, PartialEq, Serialize)]

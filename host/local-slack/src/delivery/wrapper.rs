@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Parcel;
-use crate::workspace::{Audience, Event, Kind, Workspace, now_micros};
+use crate::state::workspace::{Audience, Event, Kind, Workspace, now_micros};
 
 /// The token that apps verified requests with before there were signatures.
 pub(crate) const VERIFICATION_TOKEN: &str = "local-slack-verification";

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{self, Kind};
 use super::outbox::Outbox;
 use super::{FAREWELL, Ticket};
-use crate::journal::now;
 use crate::lock;
+use crate::state::journal::now;
 
 /// One socket in the life of the server; never given out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::{SPEAKER, upload};
-use crate::control::{find_conversation, find_user};
 use crate::core::Core;
 use crate::delivery::Delivery;
-use crate::web_api::views::{described, dressed, inputs};
-use crate::workspace::{Message, Ts};
+use crate::speakers::control::{find_conversation, find_user};
+use crate::speakers::web_api::views::{described, dressed, inputs};
+use crate::state::workspace::{Message, Ts};
 use crate::{Control, ControlError, lock};
 
 /// Elements of a block that can be clicked or chosen from.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::core::Core;
-use crate::workspace::Post;
+use crate::state::workspace::Post;
 
 /// Kinds of files by their names' ends: Slack's name for them, and the MIME type.
 const KINDS: &[(&str, &str, &str)] = &[

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::Options;
-use crate::workspace::{Conversation, Kind, Members, Nature, User, Workspace};
+use crate::state::workspace::{Conversation, Kind, Members, Nature, User, Workspace};
 
 mod names;
 
@@ -117,7 +117,7 @@ pub(crate) fn generate(options: &Options) -> Workspace {
         let (name, real_name) = names::person(index, &mut rng);
         let added = workspace.add_user(user(&name, &real_name, Nature::Human));
         let user = &mut workspace.users[added];
-        user.zone = rng.random_range(0..crate::workspace::ZONES.len());
+        user.zone = rng.random_range(0..crate::state::workspace::ZONES.len());
         // About one in forty has left.
         user.deleted = rng.random_range(0..40) == 0;
     }

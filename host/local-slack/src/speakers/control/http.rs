@@ -48,11 +48,11 @@ use serde_json::{Value, json};
 mod app;
 
 use super::{Burst, Control, ControlError, Frame};
-use crate::access::Answer;
 use crate::core::Core;
 use crate::delivery::Outcome;
 use crate::server::{Asked, Payload, json as json_response};
 use crate::socket::ConnectionId;
+use crate::state::access::Answer;
 
 /// What was wrong with a request.
 #[derive(Debug, thiserror::Error)]

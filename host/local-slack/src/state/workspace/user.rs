@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Workspace;
-use crate::roster::FOUNDED;
+use crate::state::roster::FOUNDED;
 
 /// Time zones that users live in: name, label, offset in seconds.
 pub(crate) const ZONES: [(&str, &str, i32); 5] = [

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use crate::socket::ConnectionId;
-use crate::{Options, Team, roster};
+use crate::state::roster;
+use crate::{Options, Team};
 
 mod conversation;
 mod message;

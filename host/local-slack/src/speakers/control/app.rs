@@ -6,10 +6,11 @@ use super::{Control, ControlError, find_conversation, find_user};
 use crate::delivery::http::{Answer, Content, Line, Refused, Target};
 use crate::delivery::{Answerer, Delivery, Parcel, wrapper};
 use crate::fault::{Fault, Reason};
-use crate::response_url::{self, Place};
+use crate::lock;
 use crate::socket::ConnectionId;
-use crate::workspace::Ts;
-use crate::{lock, socket_mode};
+use crate::speakers::response_url::{self, Place};
+use crate::speakers::socket_mode;
+use crate::state::workspace::Ts;
 
 /// Interactions that the app may answer in its acknowledgement.
 const ANSWERABLE: [&str; 2] = ["view_submission", "block_suggestion"];

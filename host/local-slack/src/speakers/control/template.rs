@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::core::Core;
 use crate::lock;
-use crate::workspace::Ts;
+use crate::state::workspace::Ts;
 
 /// Digits of a message's number in its text.
 const DIGITS: usize = 10;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::lock;
 use crate::socket::ConnectionId;
-use crate::workspace::now_micros;
+use crate::state::workspace::now_micros;
 
 /// A call of the Web API.
 #[derive(Debug, Clone, Serialize)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::core::Core;
 use crate::lock;
 use crate::socket::{Protocol, Socket};
-use crate::workspace::{Audience, Event, Post, Ts, Workspace};
+use crate::state::workspace::{Audience, Event, Post, Ts, Workspace};
 
 /// The most that a message on the socket may hold, in characters.
 const LONGEST_TEXT: usize = 4000;

@@ -32,7 +32,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
         ("members", Value::Array(members)),
         (
             "cache_ts",
-            json!(crate::workspace::now_micros() / 1_000_000),
+            json!(crate::state::workspace::now_micros() / 1_000_000),
         ),
         (
             "response_metadata",

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{Body, Refusal, Request, fields};
-use crate::access::Speaker;
 use crate::lock;
+use crate::state::access::Speaker;
 
 pub(super) fn api_test(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let arguments = request.arguments.to_json();

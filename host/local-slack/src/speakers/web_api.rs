@@ -9,11 +9,11 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::access::{Answer, Speaker};
 use crate::core::Core;
 use crate::lock;
 use crate::server::{Answered, Asked, HangUp, Payload, json as json_response, plain};
-use crate::workspace::Workspace;
+use crate::state::access::{Answer, Speaker};
+use crate::state::workspace::Workspace;
 
 mod apps;
 mod arguments;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Control;
 use crate::core::Core;
 use crate::fault::Reason;
-use crate::socket_mode;
+use crate::speakers::socket_mode;
 
 /// What the storm is like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::core::Core;
 use crate::lock;
 use crate::server::{Payload, json as json_response, plain};
-use crate::workspace::{Audience, Event, Post, Ts};
+use crate::state::workspace::{Audience, Event, Post, Ts};
 
 const USES: u32 = 5;
 const LIFETIME: Duration = Duration::from_secs(30 * 60);

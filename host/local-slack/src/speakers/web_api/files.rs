@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Body, Refusal, Request, fields};
-use crate::files::{self, File};
 use crate::lock;
-use crate::workspace::{Post, Ts, Workspace};
+use crate::state::files::{self, File};
+use crate::state::workspace::{Post, Ts, Workspace};
 
 /// Slack takes no larger file, in bytes.
 const LARGEST: u64 = 1 << 30;
@@ -166,8 +166,8 @@ pub(super) fn delete(request: &mut Request<'_>) -> Result<Body, Refusal> {
         let event_ts = workspace.tick().to_string();
         let bot = workspace.bot;
         let event = json!({"type": "file_deleted", "file_id": id, "event_ts": event_ts});
-        workspace.events.push(crate::workspace::Event {
-            audience: crate::workspace::Audience::User(bot),
+        workspace.events.push(crate::state::workspace::Event {
+            audience: crate::state::workspace::Audience::User(bot),
             value: event,
         });
     });

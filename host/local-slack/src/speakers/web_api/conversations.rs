@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Arguments, Body, Refusal, Request, cursor, fields, of_team};
 use crate::lock;
-use crate::workspace::{Conversation, Kind, Workspace};
+use crate::state::workspace::{Conversation, Kind, Workspace};
 
 pub(super) const READ: &[&str] = &["channels:read", "groups:read", "im:read", "mpim:read"];
 pub(super) const WRITE: &[&str] = &["channels:manage", "groups:write", "im:write", "mpim:write"];

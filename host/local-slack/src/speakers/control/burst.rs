@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::template::{self, Template};
 use crate::core::Core;
-use crate::journal::now;
 use crate::lock;
 use crate::socket::frame::{self, Kind};
-use crate::workspace::Ts;
+use crate::state::journal::now;
+use crate::state::workspace::Ts;
 
 /// Frames are made in pieces of about this many bytes.
 const PIECE: usize = 128 * 1024;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::core::Core;
 use crate::lock;
 use crate::server::{Answered, Asked, Payload, plain, with_body};
-use crate::web_api;
-use crate::workspace::{Workspace, now_micros};
+use crate::speakers::web_api;
+use crate::state::workspace::{Workspace, now_micros};
 
 /// The most that all files together may hold, in bytes; the oldest go first.
 const MOST_BYTES: usize = 256 << 20;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{Ts, Workspace, message::Message};
-use crate::roster::FOUNDED;
+use crate::state::roster::FOUNDED;
 
 #[derive(Debug)]
 pub(crate) struct Conversation {

@@ -2,7 +2,7 @@
 
 use super::{Control, ControlError, find_user};
 use crate::lock;
-use crate::workspace::{Conversation, Kind, Members, Nature, User};
+use crate::state::workspace::{Conversation, Kind, Members, Nature, User};
 
 impl Control {
     /// Makes a channel that all are in; its id. No event tells of it.

@@ -10,9 +10,9 @@ use super::Control;
 use super::template::{self, Template};
 use crate::core::Core;
 use crate::delivery::{Parcel, Route, Tally, wrapper};
-use crate::journal::now;
 use crate::lock;
-use crate::workspace::Post;
+use crate::state::journal::now;
+use crate::state::workspace::Post;
 
 pub use crate::delivery::Latency;
 

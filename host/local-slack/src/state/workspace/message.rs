@@ -114,7 +114,7 @@ impl Workspace {
     fn bot_profile(&self, index: usize) -> Value {
         let user = &self.users[index];
         let (bot_id, app_id) = user.bot().unwrap_or_default();
-        json!({"id": bot_id, "deleted": false, "name": user.name, "updated": crate::roster::FOUNDED, "app_id": app_id,
+        json!({"id": bot_id, "deleted": false, "name": user.name, "updated": crate::state::roster::FOUNDED, "app_id": app_id,
             "icons": {"image_36": "https://a.slack-edge.com/80588/img/plugins/app/bot_36.png",
                 "image_48": "https://a.slack-edge.com/80588/img/plugins/app/bot_48.png",
                 "image_72": "https://a.slack-edge.com/80588/img/plugins/app/service_72.png"},

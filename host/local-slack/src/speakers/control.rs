@@ -7,13 +7,13 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::access::Answer;
 use crate::core::Core;
-use crate::journal::{Call, ReceivedFrame};
 use crate::lock;
 use crate::socket::frame::{self, Kind};
 use crate::socket::{ConnectionId, FAREWELL, Socket};
-use crate::workspace::{Audience, Event, Post, Ts, Workspace};
+use crate::state::access::Answer;
+use crate::state::journal::{Call, ReceivedFrame};
+use crate::state::workspace::{Audience, Event, Post, Ts, Workspace};
 
 mod app;
 mod burst;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Body, Refusal, Request, conversations, cursor, fields};
 use crate::lock;
-use crate::workspace::{Message, Ts};
+use crate::state::workspace::{Message, Ts};
 
 pub(super) const SCOPES: &[&str] = &[
     "channels:history",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Body, Refusal, Request, conversations, fields};
 use crate::lock;
-use crate::workspace::{Audience, Event, Post, Ts, Workspace};
+use crate::state::workspace::{Audience, Event, Post, Ts, Workspace};
 
 /// Longer text is cut, with a warning.
 const LONGEST_TEXT: usize = 40_000;
@@ -264,7 +264,7 @@ pub(super) fn delete(request: &mut Request<'_>) -> Result<Body, Refusal> {
         workspace
             .delete(user, index, ts)
             .map_err(|refused| match refused {
-                crate::workspace::Refused::NotTheirs => Refusal::from("cant_delete_message"),
+                crate::state::workspace::Refused::NotTheirs => Refusal::from("cant_delete_message"),
                 other => Refusal::from(&*other.to_string()),
             })?;
         Ok(fields([

@@ -1,7 +1,7 @@
 //! `reactions.add` and `reactions.remove`.
 
 use super::{Body, Refusal, Request, conversations};
-use crate::workspace::Ts;
+use crate::state::workspace::Ts;
 
 pub(super) fn add(request: &mut Request<'_>) -> Result<Body, Refusal> {
     change(request, true)
