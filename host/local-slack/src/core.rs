@@ -1,46 +1,49 @@
 //! What all parts of the server share, and the one way by which a change becomes events.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
-use tokio::sync::broadcast;
-
 use crate::delivery::{Deliveries, Tally, wrapper};
-use crate::socket::{Protocol, Sockets, Ticket};
-use crate::speakers::response_url::ResponseUrls;
-use crate::speakers::web_api::views::Views;
+use crate::lock::lock;
+use crate::options::Options;
+use crate::socket::{Sockets, Surroundings};
 use crate::state::access::Access;
+use crate::state::address::Address;
+use crate::state::connection::Protocol;
+use crate::state::feed::Feed;
 use crate::state::files::Files;
 use crate::state::journal::Journal;
+use crate::state::response_urls::ResponseUrls;
 use crate::state::roster;
+use crate::state::tickets::Tickets;
+use crate::state::triggers::Triggers;
+use crate::state::views::Views;
 use crate::state::workspace::{Audience, Event, Workspace};
-use crate::{Options, lock};
 
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) options: Options,
-    pub(crate) addr: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) token: String,
     pub(crate) app_token: String,
     pub(crate) workspace: Mutex<Workspace>,
     pub(crate) access: Mutex<Access>,
-    pub(crate) journal: Journal,
-    pub(crate) sockets: Sockets,
-    pub(crate) tickets: Mutex<HashMap<String, Ticket>>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) sockets: Arc<Sockets>,
+    pub(crate) tickets: Tickets,
+    pub(crate) triggers: Triggers,
     /// What is given to the app through Socket Mode or HTTP.
-    pub(crate) deliveries: Deliveries,
-    pub(crate) response_urls: Mutex<ResponseUrls>,
+    pub(crate) deliveries: Arc<Deliveries>,
+    pub(crate) response_urls: ResponseUrls,
     /// Dialogs that the app opened.
     pub(crate) views: Mutex<Views>,
     pub(crate) files: Mutex<Files>,
     /// Every event, for the terminal.
-    pub(crate) feed: broadcast::Sender<Value>,
+    pub(crate) feed: Arc<Feed>,
 }
 
 impl Core {
-    pub(crate) fn new(options: Options, addr: SocketAddr) -> Core {
+    pub(crate) fn new(options: Options, addr: SocketAddr) -> Self {
         let token = options
             .token
             .clone()
@@ -49,27 +52,43 @@ impl Core {
             .app_token
             .clone()
             .unwrap_or_else(|| "xapp-local-slack".to_owned());
-        Core {
-            addr,
+        let (journal, sockets, feed) = (
+            Arc::new(Journal::new(options.keep)),
+            Arc::default(),
+            Arc::default(),
+        );
+        let deliveries = Deliveries::new(
+            &options,
+            Arc::clone(&journal),
+            Arc::clone(&sockets),
+            Arc::clone(&feed),
+        );
+        Self {
+            address: Address(addr),
             token,
             app_token,
             workspace: Mutex::new(roster::generate(&options)),
             access: Mutex::new(Access::new(&options)),
-            journal: Journal::new(options.keep),
-            sockets: Sockets::default(),
-            tickets: Mutex::default(),
-            deliveries: Deliveries::new(&options),
-            response_urls: Mutex::default(),
+            journal,
+            sockets,
+            tickets: Tickets::new(options.url_lifetime),
+            triggers: Triggers::default(),
+            deliveries: Arc::new(deliveries),
+            response_urls: ResponseUrls::default(),
             views: Mutex::default(),
             files: Mutex::default(),
-            feed: broadcast::Sender::new(1024),
+            feed,
             options,
         }
     }
 
-    /// A URL of this server.
-    pub(crate) fn url(&self, scheme: &str, path: &str) -> String {
-        format!("{scheme}://{}{path}", self.addr)
+    /// The parts that a socket needs while it is served.
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            sockets: &self.sockets,
+            journal: &self.journal,
+            ping_interval: self.options.ping_interval,
+        }
     }
 
     /// Changes the workspace and tells connections of it, in the order of the changes.
@@ -112,9 +131,8 @@ impl Core {
             let lane = event["channel"].as_str().unwrap_or_default().to_owned();
             let callback = wrapper::event_callback(workspace, event);
             self.deliveries
-                .submit(self, callback.in_lane(lane), tally.cloned());
+                .submit(callback.in_lane(lane), tally.cloned());
         }
-        // Without a terminal nobody listens, which is fine.
-        self.feed.send(event.value).ok();
+        self.feed.event(event.value);
     }
 }

@@ -5,7 +5,7 @@
 //! A retry comes in an envelope of its own; the event's id stays. Slash commands and interactivity are given once.
 //!
 //! In Socket Mode the first attempt is sent by whoever has something to tell, so that the order of events is that of
-//! the changes. [`run`] looks after time, and after HTTP.
+//! the changes. [`worker::run`] looks after time, and after HTTP.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,57 +13,59 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::core::Core;
 use crate::fault::Faults;
-use crate::socket::ConnectionId;
-use crate::{Options, lock};
+use crate::lock::lock;
+use crate::options::Options;
+use crate::socket::Sockets;
+use crate::state::connection::ConnectionId;
+use crate::state::feed::Feed;
+use crate::state::journal::Journal;
 
 mod due;
 mod envelopes;
 pub(crate) mod http;
 mod parcel;
+mod pending;
 mod record;
 mod tally;
-mod triggers;
+pub(crate) mod worker;
 pub(crate) mod wrapper;
 
-use due::{Due, Later};
 pub(crate) use parcel::{Answerer, Parcel};
-use record::Records;
+pub(crate) use pending::Route;
 pub use record::{Attempt, Delivery, Outcome};
 pub use tally::Latency;
 pub(crate) use tally::Tally;
 
+use due::{Due, Later};
+use http::{Http, Posted};
+use pending::Pending;
+use record::Records;
+
 /// So many wait at most; beyond it a delivery is given up at once.
 const MOST_OPEN: usize = 2_000_000;
 
-/// How the app is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    SocketMode,
-    Http,
-}
-
-impl Route {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Route::SocketMode => "socket-mode",
-            Route::Http => "http",
-        }
-    }
+/// An answer of the app to a command or an interaction, in its acknowledgement.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The response URL whose place the answer goes to.
+    pub(crate) response_url: String,
+    pub(crate) response: Value,
 }
 
 #[derive(Debug)]
 pub(crate) struct Deliveries {
+    journal: Arc<Journal>,
+    sockets: Arc<Sockets>,
+    feed: Arc<Feed>,
     state: Mutex<State>,
     pub(crate) records: Records,
     pub(crate) faults: Mutex<Faults>,
-    pub(crate) http: http::Http,
+    pub(crate) http: Http,
     /// There is something that is due earlier than all before.
     wake: Notify,
     /// The app has asked for a connection, or was said to use Socket Mode.
@@ -73,8 +75,18 @@ pub(crate) struct Deliveries {
     sticky: bool,
     ack_timeout: Duration,
     retry_delays: [Duration; 3],
+    /// How long after a warning a connection is closed.
+    warning_time: Duration,
     /// Tells this server's envelopes from those of others.
     run: u32,
+}
+
+/// What a tick came to.
+struct Tick {
+    /// When the next one is due.
+    next: Option<Instant>,
+    /// Answers that came with acknowledgements that were held back.
+    answers: Vec<Answer>,
 }
 
 #[derive(Debug, Default)]
@@ -93,39 +105,30 @@ struct State {
     retrying: usize,
     /// An envelope that the next one on its connection overtakes.
     held: Option<(ConnectionId, Bytes)>,
-    triggers: triggers::Triggers,
-}
-
-/// A parcel on its way.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) parcel: Arc<Parcel>,
-    route: Route,
-    /// Its place in the records; generated traffic has none.
-    record: Option<u64>,
-    tally: Option<Arc<Tally>>,
-    /// 0 for the first attempt.
-    pub(crate) retry: u32,
-    /// Why the attempt before failed.
-    pub(crate) reason: &'static str,
-    /// It was held back already, and is not to be again.
-    was_delayed: bool,
-    sent: Instant,
 }
 
 impl Deliveries {
-    pub(crate) fn new(options: &Options) -> Deliveries {
-        Deliveries {
+    pub(crate) fn new(
+        options: &Options,
+        journal: Arc<Journal>,
+        sockets: Arc<Sockets>,
+        feed: Arc<Feed>,
+    ) -> Self {
+        Self {
+            journal,
+            sockets,
+            feed,
             state: Mutex::default(),
             records: Records::new(options.keep),
             faults: Mutex::default(),
-            http: http::Http::new(&options.signing_secret),
+            http: Http::new(&options.signing_secret, options.ack_timeout),
             wake: Notify::new(),
             socket_mode: AtomicBool::new(options.socket_mode),
             stray: AtomicU64::new(0),
             sticky: options.sticky,
             ack_timeout: options.ack_timeout,
             retry_delays: options.retry_delays,
+            warning_time: options.warning_time,
             run: rand::random(),
         }
     }
@@ -148,52 +151,25 @@ impl Deliveries {
         }
     }
 
-    pub(crate) fn ack_timeout(&self) -> Duration {
-        self.ack_timeout
-    }
-
     pub(crate) fn stray_acks(&self) -> u64 {
         self.stray.load(Ordering::Relaxed)
     }
 
-    /// A fresh trigger, with which a view can be opened for three seconds.
-    pub(crate) fn trigger(&self) -> String {
-        lock(&self.state).triggers.make()
-    }
-
-    /// Uses a trigger up, or says why it is no good, by Slack's code.
-    pub(crate) fn pull(&self, trigger: &str) -> Result<(), &'static str> {
-        lock(&self.state).triggers.pull(trigger)
-    }
-
     /// Begins to deliver a parcel and keeps a record of it; its number there.
-    pub(crate) fn submit(&self, core: &Core, parcel: Parcel, tally: Option<Arc<Tally>>) -> u64 {
+    pub(crate) fn submit(&self, parcel: Parcel, tally: Option<Arc<Tally>>) -> u64 {
         let route = self.route();
         let record = self.records.begin(&parcel, route);
-        self.begin(core, parcel, route, Some(record), tally);
-        core.journal.happened();
+        self.begin(parcel, route, Some(record), tally);
+        self.journal.happened();
         record
     }
 
     /// Begins to deliver one of many, of which only sums are kept.
-    pub(crate) fn submit_tallied(
-        &self,
-        core: &Core,
-        parcel: Parcel,
-        route: Route,
-        tally: Arc<Tally>,
-    ) {
-        self.begin(core, parcel, route, None, Some(tally));
+    pub(crate) fn submit_tallied(&self, parcel: Parcel, route: Route, tally: Arc<Tally>) {
+        self.begin(parcel, route, None, Some(tally));
     }
 
-    fn begin(
-        &self,
-        core: &Core,
-        parcel: Parcel,
-        route: Route,
-        record: Option<u64>,
-        tally: Option<Arc<Tally>>,
-    ) {
+    fn begin(&self, parcel: Parcel, route: Route, record: Option<u64>, tally: Option<Arc<Tally>>) {
         if let Some(tally) = &tally {
             tally.begun();
         }
@@ -213,22 +189,22 @@ impl Deliveries {
             if open >= MOST_OPEN {
                 self.give_up(pending)
             } else {
-                self.attempt(core, &mut state, pending)
+                self.attempt(&mut state, pending)
             }
         };
         if let Some(answerer) = failed {
-            answerer.failed(core);
+            self.note_failure(&answerer);
         }
     }
 
     /// Makes the next attempt; who waited in vain, where it is the end of them.
-    fn attempt(&self, core: &Core, state: &mut State, pending: Pending) -> Option<Answerer> {
+    fn attempt(&self, state: &mut State, pending: Pending) -> Option<Answerer> {
         match pending.route {
             Route::Http => {
                 self.http.post(pending);
                 None
             }
-            Route::SocketMode => self.attempt_in_socket_mode(core, state, pending),
+            Route::SocketMode => self.attempt_in_socket_mode(state, pending),
         }
     }
 
@@ -238,15 +214,14 @@ impl Deliveries {
         self.wake.notify_one();
     }
 
-    /// Notes that the app has taken a parcel, and does what its answer asks for.
+    /// Notes that the app has taken a parcel; its answer, where somebody waits for one.
     fn finish(
         &self,
-        core: &Core,
         pending: Pending,
         response: Option<Value>,
         status: Option<u16>,
         now: Instant,
-    ) {
+    ) -> Option<Answer> {
         let latency = now.saturating_duration_since(pending.sent);
         if let Some(tally) = &pending.tally {
             tally.acknowledged(latency);
@@ -255,10 +230,12 @@ impl Deliveries {
             self.records
                 .acknowledged(record, latency, status, response.clone());
         }
-        if let (Some(answerer), Some(response)) = (pending.parcel.answerer.clone(), response) {
-            answerer.answered(core, &response);
-        }
-        core.journal.happened();
+        self.journal.happened();
+        let answerer = pending.parcel.answerer.as_ref()?;
+        Some(Answer {
+            response_url: answerer.response_url.clone()?,
+            response: response?,
+        })
     }
 
     /// Notes that an attempt failed; the next one follows by the rules, or none.
@@ -288,7 +265,7 @@ impl Deliveries {
     }
 
     /// Gives up all that waits for an acknowledgement or its next attempt, as if the time for that were over; the parcels.
-    pub(crate) fn give_up_all(&self, core: &Core) -> Vec<Arc<Parcel>> {
+    pub(crate) fn give_up_all(&self) -> Vec<Arc<Parcel>> {
         let waiting = {
             let mut state = lock(&self.state);
             state.deadlines.clear();
@@ -307,9 +284,9 @@ impl Deliveries {
             .into_iter()
             .filter_map(|pending| self.give_up(pending))
             .collect();
-        core.journal.happened();
+        self.journal.happened();
         for answerer in answerers {
-            answerer.failed(core);
+            self.note_failure(&answerer);
         }
         parcels
     }
@@ -324,8 +301,8 @@ impl Deliveries {
         pending.parcel.answerer.clone()
     }
 
-    /// Does all that is due; when the next is.
-    fn tick(&self, core: &Core) -> Option<Instant> {
+    /// Does all that is due.
+    fn tick(&self) -> Tick {
         let now = Instant::now();
         let (mut failed, mut acks) = (Vec::new(), Vec::new());
         let next = {
@@ -348,23 +325,23 @@ impl Deliveries {
                 match later.due {
                     Due::Retry(pending) => {
                         state.retrying -= 1;
-                        failed.extend(self.attempt(core, &mut state, pending));
+                        failed.extend(self.attempt(&mut state, pending));
                     }
                     Due::Send(connection, frame) => {
-                        for socket in core.sockets.get(Some(connection)) {
+                        for socket in self.sockets.get(Some(connection)) {
                             socket.send(frame.clone());
                         }
                     }
                     Due::Release => {
                         if let Some((connection, frame)) = state.held.take() {
-                            for socket in core.sockets.get(Some(connection)) {
+                            for socket in self.sockets.get(Some(connection)) {
                                 socket.send(frame.clone());
                             }
                         }
                     }
                     Due::Ack(number, response) => acks.push((number, response)),
                     Due::Thaw(connection) => {
-                        for socket in core.sockets.get(Some(connection)) {
+                        for socket in self.sockets.get(Some(connection)) {
                             socket.freeze(false);
                         }
                     }
@@ -375,48 +352,33 @@ impl Deliveries {
             let later = state.later.peek().map(|later| later.at);
             deadline.into_iter().chain(later).min()
         };
-        for (number, response) in acks {
-            self.acknowledged(core, number, response, now);
-        }
+        let answers = acks
+            .into_iter()
+            .filter_map(|(number, response)| self.acknowledged(number, response, now))
+            .collect();
         // Some attempt may have failed.
-        core.journal.happened();
+        self.journal.happened();
         for answerer in failed {
-            answerer.failed(core);
+            self.note_failure(&answerer);
         }
-        next
+        Tick { next, answers }
     }
-}
 
-/// Does what is due, for as long as the server runs.
-pub(crate) async fn run(core: Arc<Core>) {
-    let mut workers = JoinSet::new();
-    for lane in 0..http::LANES {
-        workers.spawn(http::work(core.clone(), lane));
-    }
-    loop {
-        let next = core.deliveries.tick(&core);
-        let due = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {}
-            () = core.deliveries.wake.notified() => {}
-        }
+    /// Tells the person at the terminal that the app did not take what the person did.
+    fn note_failure(&self, answerer: &Answerer) {
+        let what = &answerer.what;
+        self.feed
+            .note(&format!("{what} failed: the app did not take it"));
     }
 }
 
 /// What an attempt over HTTP came to.
 impl Deliveries {
-    pub(crate) fn posted(&self, core: &Core, pending: Pending, outcome: http::Posted) {
+    fn posted(&self, pending: Pending, outcome: Posted) -> Option<Answer> {
         let now = Instant::now();
         match outcome {
-            http::Posted::Taken { status, body } => {
-                self.finish(core, pending, body, Some(status), now);
-            }
-            http::Posted::Failed {
+            Posted::Taken { status, body } => self.finish(pending, body, Some(status), now),
+            Posted::Failed {
                 reason,
                 status,
                 again,
@@ -432,10 +394,11 @@ impl Deliveries {
                     }
                     self.give_up(pending)
                 };
-                core.journal.happened();
+                self.journal.happened();
                 if let Some(answerer) = failed {
-                    answerer.failed(core);
+                    self.note_failure(&answerer);
                 }
+                None
             }
         }
     }
@@ -465,13 +428,4 @@ impl Deliveries {
             tally.duplicated();
         }
     }
-}
-
-/// The type of what is in the feed for the terminal alone.
-pub(crate) const NOTE: &str = "local_slack.note";
-
-/// A note for the terminal.
-pub(crate) fn note(core: &Core, text: &str) {
-    // Without a terminal nobody listens, which is fine.
-    core.feed.send(json!({"type": NOTE, "text": text})).ok();
 }

@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
-use crate::delivery::NOTE;
-use crate::state::workspace::Ts;
-use crate::{Control, LocalSlack, lock};
-use person::{Done, Person};
+use crate::local_slack::LocalSlack;
+use crate::lock::lock;
+use crate::speakers::control::Control;
+use crate::state::feed::NOTE;
+use crate::state::ts::Ts;
 
-/// Whom lines are posted as, where they do not say.
-const SPEAKER: &str = "alice";
+use person::{Done, Person, SPEAKER};
 
 /// What can be typed, as `/help` shows it.
 pub const HELP: &str = "\

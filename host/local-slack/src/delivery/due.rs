@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Pending;
-use crate::socket::ConnectionId;
+use crate::delivery::pending::Pending;
+use crate::state::connection::ConnectionId;
 
 #[derive(Debug)]
 pub(super) enum Due {

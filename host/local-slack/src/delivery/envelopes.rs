@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::due::Due;
-use super::{Answerer, Deliveries, Pending, State};
-use crate::core::Core;
+use crate::delivery::due::Due;
+use crate::delivery::pending::Pending;
+use crate::delivery::{Answer, Answerer, Deliveries, State};
 use crate::fault::{Happening, Occasion};
-use crate::lock;
-use crate::speakers::socket_mode;
+use crate::lock::lock;
+use crate::socket;
 
 /// Acknowledgements of this many bytes are dropped by Slack without a word.
 const TOO_LARGE: usize = 20 * 1024;
@@ -21,7 +21,6 @@ const OVERTAKEN_WITHIN: Duration = Duration::from_millis(50);
 impl Deliveries {
     pub(super) fn attempt_in_socket_mode(
         &self,
-        core: &Core,
         state: &mut State,
         mut pending: Pending,
     ) -> Option<Answerer> {
@@ -34,7 +33,7 @@ impl Deliveries {
             false => state.turn,
         };
         state.turn += 1;
-        let socket = core.sockets.of_socket_mode(turn);
+        let socket = self.sockets.of_socket_mode(turn);
         if let Some(record) = pending.record {
             let connection = socket.as_ref().map(|socket| socket.id);
             self.records
@@ -59,7 +58,7 @@ impl Deliveries {
                 state.held = Some((socket.id, frame));
                 self.later(state, now + OVERTAKEN_WITHIN, Due::Release);
             }
-            Some(Happening::Garble) => socket.send(socket_mode::garbled(&frame)),
+            Some(Happening::Garble) => socket.send(socket::garbled(&frame)),
             Some(Happening::Duplicate) => {
                 if let Some(tally) = &pending.tally {
                     tally.duplicated();
@@ -83,7 +82,7 @@ impl Deliveries {
                 }
             }
             Some(Happening::Disconnect { reason }) => {
-                socket_mode::disconnect(core, &socket, reason)
+                socket::disconnect(&socket, reason, self.warning_time)
             }
             _ => {}
         }
@@ -107,22 +106,22 @@ impl Deliveries {
         ours.then(|| u64::from_str_radix(number, 16).ok())?
     }
 
-    /// Reads what a client of Socket Mode said.
-    pub(crate) fn heard(&self, core: &Core, payload: &[u8], fragmented: bool) {
+    /// Reads a client's message on a socket of Socket Mode; the answer in it, where somebody waits for one.
+    pub(crate) fn heard(&self, payload: &[u8], fragmented: bool) -> Option<Answer> {
         let now = Instant::now();
         // Slack drops these without a word.
         if fragmented || payload.len() >= TOO_LARGE {
             self.stray.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         }
         let Ok(Value::Object(mut ack)) = serde_json::from_slice::<Value>(payload) else {
             self.stray.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         };
         let number = ack.get("envelope_id").and_then(Value::as_str);
         let Some(number) = number.and_then(|id| self.number_of(id)) else {
             self.stray.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         };
         let response = ack.remove("payload").filter(|response| {
             // SDKs send an empty object where there is nothing to say.
@@ -130,31 +129,31 @@ impl Deliveries {
         });
         let befell = lock(&self.faults).draw(Occasion::Ack);
         match befell {
-            Some(Happening::LoseAck) => {}
+            Some(Happening::LoseAck) => None,
             Some(Happening::LateAck { ms }) => {
                 let mut state = lock(&self.state);
                 let due = Due::Ack(number, response);
                 self.later(&mut state, now + Duration::from_millis(ms), due);
+                None
             }
-            _ => self.acknowledged(core, number, response, now),
+            _ => self.acknowledged(number, response, now),
         }
     }
 
     pub(super) fn acknowledged(
         &self,
-        core: &Core,
         number: u64,
         response: Option<Value>,
         now: Instant,
-    ) {
+    ) -> Option<Answer> {
         let found = lock(&self.state).in_flight.remove(&number);
         let Some(pending) = found else {
             self.stray.fetch_add(1, Ordering::Relaxed);
             if self.records.late(&self.envelope_id(number)) {
-                core.journal.happened();
+                self.journal.happened();
             }
-            return;
+            return None;
         };
-        self.finish(core, pending, response, None, now);
+        self.finish(pending, response, None, now)
     }
 }

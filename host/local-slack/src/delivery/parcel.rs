@@ -7,9 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::core::Core;
 use crate::socket::frame::{self, Kind};
-use crate::speakers::response_url;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
@@ -117,23 +115,5 @@ impl Parcel {
             Kind::Text,
             &[head.as_bytes(), &self.payload, tail.as_bytes()],
         )
-    }
-}
-
-impl Answerer {
-    /// The app answered in its acknowledgement.
-    pub(super) fn answered(&self, core: &Core, response: &Value) {
-        let place = self.response_url.as_deref();
-        if let Some(place) = place.and_then(|id| response_url::place(core, id)) {
-            response_url::respond(core, place, response);
-        }
-    }
-
-    /// The app was not there, or did not acknowledge in time.
-    pub(super) fn failed(&self, core: &Core) {
-        super::note(
-            core,
-            &format!("{} failed: the app did not take it", self.what),
-        );
     }
 }

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Parcel, Pending, Route};
-use crate::lock;
-use crate::socket::ConnectionId;
-use crate::state::journal::now;
+use crate::delivery::parcel::Parcel;
+use crate::delivery::pending::{Pending, Route};
+use crate::lock::lock;
+use crate::state::connection::ConnectionId;
+use crate::state::ts::now;
 
 /// Something that was given to the app.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use crate::lock;
+use crate::lock::lock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {

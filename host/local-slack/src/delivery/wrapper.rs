@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Parcel;
-use crate::state::workspace::{Audience, Event, Kind, Workspace, now_micros};
+use crate::delivery::parcel::Parcel;
+use crate::state::ts::now_micros;
+use crate::state::workspace::{Audience, Event, Kind, Workspace};
 
 /// The token that apps verified requests with before there were signatures.
 pub(crate) const VERIFICATION_TOKEN: &str = "local-slack-verification";

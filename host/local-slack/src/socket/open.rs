@@ -1,64 +1,25 @@
 //! The open sockets: to be written to, frozen and cut.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{self, Kind};
-use super::outbox::Outbox;
-use super::{FAREWELL, Ticket};
-use crate::lock;
-use crate::state::journal::now;
+use crate::lock::lock;
+use crate::socket::frame::{self, Kind};
+use crate::socket::outbox::Outbox;
+use crate::state::connection::{ConnectionId, Protocol};
+use crate::state::tickets::Ticket;
+use crate::state::ts::now;
 
-/// One socket in the life of the server; never given out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ConnectionId(u64);
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What is spoken on a socket.
-#[derive(Debug)]
-pub(crate) enum Protocol {
-    Rtm {
-        /// Whether presence is told for several users in one event.
-        batch_presence: bool,
-        /// Users whose presence the client wants to hear of.
-        watched: Mutex<BTreeSet<usize>>,
-    },
-    SocketMode,
-}
-
-impl Protocol {
-    /// As [`crate::Connection`] names it.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Protocol::Rtm { .. } => "rtm",
-            Protocol::SocketMode => "socket-mode",
-        }
-    }
-
-    /// A client that sends more bytes in one message is cut off, as by Slack in RTM. In Socket Mode Slack ignores what
-    /// is too long, so that this is only what bounds our memory.
-    pub(crate) fn longest_message(&self) -> usize {
-        match self {
-            Protocol::Rtm { .. } => 16 * 1024,
-            Protocol::SocketMode => 4 * 1024 * 1024,
-        }
-    }
-}
+/// How long a client may take to answer a close.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Socket {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::lock;
+use crate::lock::lock;
 
 /// A reader that is further behind than this many bytes is cut off.
 const LIMIT: usize = 256 * 1024 * 1024;

@@ -1,64 +1,24 @@
-//! Response URLs: where an app answers a command or an interaction later, five times within half an hour.
-
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+//! Answers of an app: those that it posts to a response URL, and those in its acknowledgements.
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::core::Core;
-use crate::lock;
-use crate::server::{Payload, json as json_response, plain};
-use crate::state::workspace::{Audience, Event, Post, Ts};
+use crate::delivery::Answer;
+use crate::http::{Payload, json as json_response, plain};
+use crate::state::response_urls::Place;
+use crate::state::ts::Ts;
+use crate::state::workspace::{Audience, Event, Post};
 
-const USES: u32 = 5;
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// The name under which uses stand among the calls.
+/// The name under which uses of a response URL stand in the journal of calls.
 const METHOD: &str = "response_url";
 
-/// By the last part of their path.
-pub(crate) type ResponseUrls = HashMap<String, ResponseUrl>;
-
-#[derive(Debug)]
-pub(crate) struct ResponseUrl {
-    place: Place,
-    uses_left: u32,
-    until: Instant,
-}
-
-/// Where answers go.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) user: usize,
-    pub(crate) conversation: usize,
-    /// The message that the interaction came from.
-    pub(crate) message: Option<Ts>,
-}
-
-/// Makes one; the last part of its path.
-pub(crate) fn make(core: &Core, place: Place) -> String {
-    let id = format!("{:032x}", rand::random::<u128>());
-    let mut all = lock(&core.response_urls);
-    let now = Instant::now();
-    all.retain(|_, url| url.until > now);
-    let url = ResponseUrl {
-        place,
-        uses_left: USES,
-        until: now + LIFETIME,
-    };
-    all.insert(id.clone(), url);
-    id
-}
-
-/// The whole URL.
-pub(crate) fn address(core: &Core, id: &str) -> String {
-    core.url("http", &format!("/response/{id}"))
-}
-
-/// Where answers to this one go.
-pub(crate) fn place(core: &Core, id: &str) -> Option<Place> {
-    lock(&core.response_urls).get(id).map(|url| url.place)
+/// Takes an answer that came in an acknowledgement.
+pub(crate) fn take(core: &Core, answer: &Answer) {
+    if let Some(place) = core.response_urls.place(&answer.response_url) {
+        respond(core, place, &answer.response);
+    }
 }
 
 /// Answers a request to a response URL.
@@ -68,7 +28,7 @@ pub(crate) fn answer(core: &Core, id: &str, body: &Bytes) -> Response<Payload> {
         METHOD,
         json!({"id": id, "body": read.as_ref().ok().unwrap_or(&Value::Null)}),
     );
-    let (status, answer) = match (read, spend(core, id)) {
+    let (status, answer) = match (read, core.response_urls.spend(id)) {
         (_, Err(error)) => (StatusCode::NOT_FOUND, json!({"ok": false, "error": error})),
         (Ok(response @ Value::Object(_)), Ok(place)) => {
             respond(core, place, &response);
@@ -87,18 +47,8 @@ pub(crate) fn answer(core: &Core, id: &str, body: &Bytes) -> Response<Payload> {
     }
 }
 
-fn spend(core: &Core, id: &str) -> Result<Place, &'static str> {
-    let mut all = lock(&core.response_urls);
-    let url = all.get_mut(id).ok_or("invalid_url")?;
-    if url.until <= Instant::now() {
-        return Err("expired_url");
-    }
-    url.uses_left = url.uses_left.checked_sub(1).ok_or("used_url")?;
-    Ok(url.place)
-}
-
 /// Does what an answer asks for: a message for one person or for all, or a change of the message that was clicked.
-pub(crate) fn respond(core: &Core, place: Place, response: &Value) {
+fn respond(core: &Core, place: Place, response: &Value) {
     let text = match response {
         // A command may be answered with plain text.
         Value::String(text) => text.clone(),

@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::core::Core;
-use crate::socket::{self, Ticket};
+use crate::socket;
+use crate::state::tickets::Ticket;
 
 mod request;
 
@@ -23,7 +24,7 @@ pub(crate) async fn serve(core: &Core, stream: TcpStream, early: Bytes, ticket: 
     let hello =
         json!({"type": "hello", "region": "local", "start": true, "host_id": "local-slack"});
     socket.send_json(&hello);
-    socket::serve(core, &socket, &stream, early, |heard| {
+    socket::serve(core.surroundings(), &socket, &stream, early, |heard| {
         request::answer(core, &socket, &heard.payload);
     })
     .await;

@@ -4,15 +4,15 @@
 //! sockets, and what becomes of the acknowledgements, is in [`crate::delivery`].
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::fault::Reason;
-use crate::lock;
-use crate::socket::frame::{self, Kind};
-use crate::socket::{self, Socket, Ticket};
+use crate::lock::lock;
+use crate::socket;
+use crate::speakers::response_url;
+use crate::state::tickets::Ticket;
 
 /// An app's connections; one more is turned away.
 pub(crate) const MOST_CONNECTIONS: usize = 10;
@@ -27,7 +27,7 @@ pub(crate) async fn serve(core: &Core, stream: TcpStream, early: Bytes, ticket: 
     let count = core.sockets.count_of_socket_mode();
     if count > MOST_CONNECTIONS {
         core.sockets.close(socket.id);
-        let words = farewell(Reason::TooManyWebsockets).to_string();
+        let words = socket::farewell(Reason::TooManyWebsockets).to_string();
         socket::turn_away(stream, &words).await.ok();
         return;
     }
@@ -38,29 +38,11 @@ pub(crate) async fn serve(core: &Core, stream: TcpStream, early: Bytes, ticket: 
         "debug_info": {"host": "local-slack", "build_number": 1, "approximate_connection_time": LIFETIME},
         "connection_info": {"app_id": app_id},
     }));
-    socket::serve(core, &socket, &stream, early, |heard| {
-        core.deliveries
-            .heard(core, &heard.payload, heard.fragmented);
+    socket::serve(core.surroundings(), &socket, &stream, early, |heard| {
+        let answer = core.deliveries.heard(&heard.payload, heard.fragmented);
+        if let Some(answer) = answer {
+            response_url::take(core, &answer);
+        }
     })
     .await;
-}
-
-fn farewell(reason: Reason) -> Value {
-    json!({"type": "disconnect", "reason": reason.name(), "debug_info": {"host": "local-slack"}})
-}
-
-/// Says `disconnect`, and closes the socket: at once, or some seconds after a warning.
-pub(crate) fn disconnect(core: &Core, socket: &Socket, reason: Reason) {
-    socket.send_json(&farewell(reason));
-    let now = Instant::now();
-    socket.end_at(match reason {
-        Reason::Warning => now + core.options.warning_time,
-        Reason::RefreshRequested | Reason::TooManyWebsockets | Reason::LinkDisabled => now,
-    });
-}
-
-/// A frame like this one whose JSON breaks off in the middle.
-pub(crate) fn garbled(whole: &Bytes) -> Bytes {
-    // The header of the frame is at most ten bytes, and an envelope is longer than twice that.
-    frame::frame(Kind::Text, &whole[10..whole.len() / 2])
 }

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Options;
+use crate::options::Options;
 
 pub(crate) mod rotation;
 

@@ -3,22 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::core::Core;
-use crate::lock;
-use crate::server::{Answered, Asked, Payload, plain, with_body};
-use crate::speakers::web_api;
-use crate::state::workspace::{Workspace, now_micros};
+use crate::state::address::Address;
+use crate::state::ts::now_micros;
+use crate::state::workspace::Workspace;
 
 /// The most that all files together may hold, in bytes; the oldest go first.
 const MOST_BYTES: usize = 256 << 20;
 /// The most files that are kept.
 const MOST_FILES: usize = 1_000;
-/// The name under which uploads stand among the calls, and under which answers to them are prescribed.
-const METHOD: &str = "upload";
-
 /// A file, from when it is announced.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct File {
@@ -61,7 +55,7 @@ impl Files {
     }
 
     /// Takes a file's content, at the place that it was announced for.
-    fn upload(&mut self, path: &str, content: Bytes) -> Result<String, &'static str> {
+    pub(crate) fn upload(&mut self, path: &str, content: Bytes) -> Result<String, &'static str> {
         let id = self.upload_urls.get(path).ok_or("no such upload")?.clone();
         let file = self.by_id.get_mut(&id).ok_or("no such upload")?;
         if file.length != content.len() {
@@ -101,7 +95,7 @@ impl Files {
 
 impl File {
     /// A file as Slack shows it (<https://docs.slack.dev/reference/objects/file-object>).
-    pub(crate) fn to_json(&self, core: &Core, workspace: &Workspace, id: &str) -> Value {
+    pub(crate) fn to_json(&self, workspace: &Workspace, address: Address, id: &str) -> Value {
         let suffix = self.name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
         let (filetype, mimetype) = match suffix.to_ascii_lowercase().as_str() {
             "txt" | "log" => ("text", "text/plain"),
@@ -113,7 +107,7 @@ impl File {
             "pdf" => ("pdf", "application/pdf"),
             _ => ("binary", "application/octet-stream"),
         };
-        let url = core.url("http", &format!("/files-pri/{id}"));
+        let url = address.url("http", &format!("/files-pri/{id}"));
         let mut file = json!({
             "id": id, "created": self.created, "timestamp": self.created, "name": self.name, "title": self.title,
             "mimetype": mimetype, "filetype": self.snippet_type.as_deref().unwrap_or(filetype),
@@ -128,51 +122,6 @@ impl File {
             file["alt_txt"] = json!(alt_text);
         }
         file
-    }
-}
-
-/// Answers what comes to the address of an upload.
-pub(crate) async fn upload(core: &Core, path: &str, asked: Asked) -> Answered {
-    let number = core
-        .journal
-        .called(METHOD, json!({"length": asked.body.len()}));
-    let prescribed = web_api::prescribed(core, METHOD).await;
-    let response = match prescribed {
-        Ok(Some(response)) => response,
-        Ok(None) => {
-            let length = asked.body.len();
-            let done = match asked.head.method {
-                Method::POST => lock(&core.files).upload(path, asked.body),
-                _ => Err("files are posted"),
-            };
-            match done {
-                Ok(_) => plain(StatusCode::OK, &format!("OK - {length}")),
-                Err(why) => plain(StatusCode::BAD_REQUEST, why),
-            }
-        }
-        Err(hang_up) => {
-            core.journal.answered(number, 0, Value::Null);
-            return Err(hang_up);
-        }
-    };
-    core.journal
-        .answered(number, response.status().as_u16(), json!("upload"));
-    Ok(response)
-}
-
-/// Gives a file's content to who has a token, as `url_private` does.
-pub(crate) fn download(core: &Core, id: &str, asked: &Asked) -> Response<Payload> {
-    let authorization = asked.head.headers.get(hyper::header::AUTHORIZATION);
-    let token = authorization
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    if lock(&core.access).admit(token).is_err() {
-        return plain(StatusCode::FORBIDDEN, "a token is wanted");
-    }
-    let content = lock(&core.files).get(id).and_then(|it| it.content.clone());
-    match content {
-        Some(content) => with_body(StatusCode::OK, "application/octet-stream", content),
-        None => plain(StatusCode::NOT_FOUND, "there is no such file"),
     }
 }
 

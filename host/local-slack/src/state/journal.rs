@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::lock;
-use crate::socket::ConnectionId;
-use crate::state::workspace::now_micros;
+use crate::lock::lock;
+use crate::state::connection::ConnectionId;
+use crate::state::ts::now;
 
 /// A call of the Web API.
 #[derive(Debug, Clone, Serialize)]
@@ -55,11 +55,6 @@ pub(crate) struct Journal {
 struct Calls {
     kept: VecDeque<Call>,
     next: u64,
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> f64 {
-    now_micros() as f64 / 1e6
 }
 
 impl Journal {

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::socket::ConnectionId;
-use crate::state::roster;
-use crate::{Options, Team};
+use crate::options::{Options, Team};
+use crate::state::ts::{Ts, now_micros};
 
 mod conversation;
+mod event;
+pub(crate) mod ids;
 mod message;
-mod ts;
+mod messages;
+mod objects;
 mod user;
 
 pub(crate) use conversation::{Conversation, Kind, Members};
+pub(crate) use event::{Audience, Event};
 pub(crate) use message::{Message, Post, Refused};
-pub(crate) use ts::{Ts, now_micros};
 pub(crate) use user::{Nature, User, ZONES};
 
 /// Users and conversations are named by their place in the roster, which is also the order of pages.
@@ -46,26 +48,6 @@ pub(crate) struct Workspace {
     pub(crate) events: Vec<Event>,
 }
 
-/// Something that connections are told.
-#[derive(Debug, Clone)]
-pub(crate) struct Event {
-    pub(crate) audience: Audience,
-    pub(crate) value: Value,
-}
-
-/// Which connections are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Audience {
-    /// All whose user is in this conversation.
-    Members(usize),
-    /// The same, without the connection that caused it.
-    MembersBut(usize, ConnectionId),
-    /// All of one user.
-    User(usize),
-    /// All that asked for the presence of this user.
-    Watchers(usize),
-}
-
 impl Workspace {
     pub(crate) fn new(options: &Options) -> Workspace {
         Workspace {
@@ -92,7 +74,7 @@ impl Workspace {
     pub(crate) fn add_user(&mut self, mut user: User) -> usize {
         let index = self.users.len();
         if user.id.is_empty() {
-            user.id = roster::id('U', self.seed, index);
+            user.id = ids::id('U', self.seed, index);
         }
         self.users_by_id.insert(user.id.clone(), index);
         self.users_by_name.insert(user.name.clone(), index);
@@ -103,7 +85,7 @@ impl Workspace {
     /// Adds a conversation and gives it its id.
     pub(crate) fn add_conversation(&mut self, mut conversation: Conversation) -> usize {
         let index = self.conversations.len();
-        conversation.id = roster::id(conversation.kind.prefix(), self.seed, index);
+        conversation.id = ids::id(conversation.kind.prefix(), self.seed, index);
         self.conversations_by_id
             .insert(conversation.id.clone(), index);
         if let Some(name) = &conversation.name {
@@ -136,7 +118,7 @@ impl Workspace {
         for (user, other) in [(from, to), (to, from)] {
             let (id, other) = (&self.conversations[im].id, &self.users[other].id);
             let created = json!({"type": "im_created", "user": other,
-                "channel": {"id": id, "created": roster::FOUNDED, "is_im": true, "is_org_shared": false, "user": other}});
+                "channel": {"id": id, "created": ids::FOUNDED, "is_im": true, "is_org_shared": false, "user": other}});
             let open = json!({"type": "im_open", "user": other, "channel": id});
             for value in [created, open] {
                 self.events.push(Event {

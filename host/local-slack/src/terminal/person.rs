@@ -2,13 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{SPEAKER, upload};
 use crate::core::Core;
 use crate::delivery::Delivery;
-use crate::speakers::control::{find_conversation, find_user};
-use crate::speakers::web_api::views::{described, dressed, inputs};
-use crate::state::workspace::{Message, Ts};
-use crate::{Control, ControlError, lock};
+use crate::lock::lock;
+use crate::speakers::control::{Control, ControlError, find_conversation, find_user};
+use crate::state::ts::Ts;
+use crate::state::views::{described, dressed, inputs};
+use crate::state::workspace::Message;
+use crate::terminal::upload;
+
+/// The user that lines are posted as, where they name no other.
+pub(super) const SPEAKER: &str = "alice";
 
 /// Elements of a block that can be clicked or chosen from.
 const CLICKABLE: &[&str] = &[
@@ -345,7 +349,7 @@ pub(super) fn answered(core: &Core, delivery: &Delivery) -> Option<String> {
                 false => None,
             };
             let id = old.as_ref().map(|view| &view["id"]);
-            let view = dressed(core, answer["view"].clone(), id);
+            let view = dressed(&mut lock(&core.workspace), answer["view"].clone(), id);
             let shown = described(&view);
             views.push(view);
             Some(shown)

@@ -46,7 +46,7 @@ pub(super) fn share(
     core.change(|workspace| {
         let now = workspace.tick();
         let id = format!("F{:011X}", now.0);
-        let url = core.url("http", &format!("/files-pri/{id}/{name}"));
+        let url = core.address.url("http", &format!("/files-pri/{id}/{name}"));
         let seconds = now.0 / 1_000_000;
         let user_id = workspace.users[user].id.clone();
         let file = json!({

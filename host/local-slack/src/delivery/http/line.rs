@@ -1,58 +1,20 @@
 //! One connection to the app, and one request after another on it, signed.
 
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hmac::{Hmac, Mac};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
-use hyper::{Request, Uri, header};
+use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
-use sha2::Sha256;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{Content, timestamp};
-use crate::core::Core;
+use crate::delivery::http::request::{Content, Endpoint, Target, headers};
 
 /// Longer answers, in bytes, are not read.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
-const USER_AGENT: &str = "Slackbot 1.0 (+https://api.slack.com/robots)";
-
-/// The app's request URL, on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    authority: String,
-    path: String,
-}
-
-impl Target {
-    /// Reads a URL; `None` where it is none, or leads off this machine.
-    pub(crate) fn read(url: &str) -> Option<Target> {
-        let uri: Uri = url.parse().ok()?;
-        let authority = uri.authority()?;
-        let host = authority.host().trim_matches(['[', ']']);
-        let address = host.parse::<std::net::IpAddr>().ok();
-        let is_here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
-        if uri.scheme_str() != Some("http") || !is_here || authority.as_str().contains('@') {
-            return None;
-        }
-        let query = uri.query().map(|query| format!("?{query}"));
-        let port = authority.port_u16().unwrap_or(80);
-        Some(Target {
-            authority: format!("{}:{port}", authority.host()),
-            path: format!("{}{}", uri.path(), query.unwrap_or_default()),
-        })
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
-    }
-}
 
 /// The app's answer.
 #[derive(Debug)]
@@ -89,54 +51,18 @@ pub(crate) struct Line {
     open: Option<(Target, SendRequest<Full<Bytes>>, Driver)>,
 }
 
-/// The headers that Slack's requests have, beside those of HTTP itself.
-fn headers(
-    core: &Core,
-    content: &Content,
-    retry: Option<(u32, &str)>,
-) -> Vec<(&'static str, String)> {
-    let at = timestamp();
-    let mut headers = vec![
-        ("content-type", content.kind.to_owned()),
-        ("user-agent", USER_AGENT.to_owned()),
-        ("accept", "*/*".to_owned()),
-        ("x-slack-request-timestamp", at.to_string()),
-        (
-            "x-slack-signature",
-            signature(core.deliveries.http.secret(), at, &content.body),
-        ),
-    ];
-    if let Some((number, reason)) = retry {
-        headers.push(("x-slack-retry-num", number.to_string()));
-        headers.push(("x-slack-retry-reason", reason.to_owned()));
-    }
-    headers
-}
-
-/// `v0=` and the hash of the version, the time and the body, in hex.
-pub(crate) fn signature(secret: &str, at: u64, body: &[u8]) -> String {
-    // Keys of any length are taken, so that this cannot fail.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
-        return String::new();
-    };
-    mac.update(format!("v0:{at}:").as_bytes());
-    mac.update(body);
-    let hash = mac.finalize().into_bytes();
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v0={hex}")
-}
-
 impl Line {
     /// Posts to the app's URL, and waits for the answer as long as Slack does.
     pub(crate) async fn post(
         &mut self,
-        core: &Core,
+        endpoint: &Endpoint,
         content: &Content,
         retry: Option<(u32, &str)>,
     ) -> Result<Answer, Refused> {
-        let target = core.deliveries.http.target().ok_or(Refused::NoTarget)?;
-        let exchange = self.exchange(core, &target, content, retry);
-        let outcome = tokio::time::timeout(core.deliveries.ack_timeout(), exchange).await;
+        let target = endpoint.target().ok_or(Refused::NoTarget)?;
+        let headers = headers(&endpoint.secret, content, retry);
+        let exchange = self.exchange(&target, content, &headers);
+        let outcome = tokio::time::timeout(endpoint.timeout, exchange).await;
         if !matches!(outcome, Ok(Ok(_))) {
             self.open = None;
         }
@@ -145,18 +71,16 @@ impl Line {
 
     async fn exchange(
         &mut self,
-        core: &Core,
         target: &Target,
         content: &Content,
-        retry: Option<(u32, &str)>,
+        headers: &[(&'static str, String)],
     ) -> Result<Answer, Refused> {
-        let headers = headers(core, content, retry);
         let reused = self.is_open(target).await;
-        match self.once(target, content, &headers).await {
+        match self.once(target, content, headers).await {
             // The app closed the connection just before the request was begun.
             Err(error) if reused && error.as_ref().is_none_or(hyper::Error::is_canceled) => {
                 self.open = None;
-                let again = self.once(target, content, &headers).await;
+                let again = self.once(target, content, headers).await;
                 again.map_err(|_| Refused::Connection)
             }
             outcome => outcome.map_err(|_| Refused::Connection),
@@ -239,8 +163,12 @@ async fn driven<T>(driver: &mut Driver, answered: impl Future<Output = T>) -> (T
 }
 
 /// Sends a request and cuts the connection without waiting for the answer.
-pub(super) async fn post_and_leave(core: &Core, content: &Content, retry: Option<(u32, &str)>) {
-    let Some(target) = core.deliveries.http.target() else {
+pub(crate) async fn post_and_leave(
+    endpoint: &Endpoint,
+    content: &Content,
+    retry: Option<(u32, &str)>,
+) {
+    let Some(target) = endpoint.target() else {
         return;
     };
     let mut request = format!(
@@ -249,7 +177,7 @@ pub(super) async fn post_and_leave(core: &Core, content: &Content, retry: Option
         target.authority,
         content.body.len()
     );
-    for (name, value) in headers(core, content, retry) {
+    for (name, value) in headers(&endpoint.secret, content, retry) {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
@@ -260,40 +188,5 @@ pub(super) async fn post_and_leave(core: &Core, content: &Content, retry: Option
         stream.flush().await.ok();
         // A moment in which the app can begin to work on it.
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_is_that_of_slacks_example() {
-        let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&\
-            channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&\
-            response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&\
-            trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
-        let expect = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503";
-        let secret = "8f742231b10e8888abcd99yyyzzz85a5";
-        assert_eq!(signature(secret, 1_531_420_618, body.as_bytes()), expect);
-    }
-
-    #[test]
-    fn requests_go_to_this_machine_only() {
-        let check = |url: &str, expect: Option<&str>| {
-            let read = Target::read(url).map(|target| target.to_string());
-            assert_eq!(read.as_deref(), expect, "{url}");
-        };
-        check(
-            "http://127.0.0.1:8000/slack/events",
-            Some("http://127.0.0.1:8000/slack/events"),
-        );
-        check("http://localhost?a=b", Some("http://localhost:80/?a=b"));
-        check("http://[::1]:9", Some("http://[::1]:9/"));
-        check("https://127.0.0.1/", None);
-        check("http://example.com/", None);
-        check("http://user@127.0.0.1/", None);
-        check("127.0.0.1:8000", None);
-        check("nonsense", None);
     }
 }

@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{Control, ControlError, find_conversation, find_user};
 use crate::delivery::http::{Answer, Content, Line, Refused, Target};
 use crate::delivery::{Answerer, Delivery, Parcel, wrapper};
 use crate::fault::{Fault, Reason};
-use crate::lock;
-use crate::socket::ConnectionId;
-use crate::speakers::response_url::{self, Place};
-use crate::speakers::socket_mode;
-use crate::state::workspace::Ts;
+use crate::lock::lock;
+use crate::socket;
+use crate::speakers::control::handle::{Control, ControlError, find_conversation, find_user};
+use crate::state::connection::ConnectionId;
+use crate::state::response_urls::Place;
+use crate::state::ts::Ts;
 
 /// Interactions that the app may answer in its acknowledgement.
 const ANSWERABLE: [&str; 2] = ["view_submission", "block_suggestion"];
@@ -72,10 +72,10 @@ impl Control {
         text: &str,
     ) -> Result<u64, ControlError> {
         let place = self.place(user, channel)?;
-        let id = response_url::make(&self.core, place);
-        let trigger = self.core.deliveries.trigger();
+        let id = self.core.response_urls.make(place);
+        let trigger = self.core.triggers.make();
         let payload = {
-            let url = response_url::address(&self.core, &id);
+            let url = self.response_url(&id);
             let where_ = (place.user, place.conversation);
             let workspace = lock(&self.core.workspace);
             wrapper::slash_command(&workspace, where_, (command, text), (&url, &trigger))
@@ -115,11 +115,9 @@ impl Control {
             }
             None => (find_user(&lock(&self.core.workspace), user)?, None),
         };
-        let id = place.map(|place| response_url::make(&self.core, place));
-        let url = id
-            .as_deref()
-            .map(|id| response_url::address(&self.core, id));
-        let trigger = self.core.deliveries.trigger();
+        let id = place.map(|place| self.core.response_urls.make(place));
+        let url = id.as_deref().map(|id| self.response_url(id));
+        let trigger = self.core.triggers.make();
         let mut payload = {
             let workspace = lock(&self.core.workspace);
             let where_ = (user, place.map(|place| place.conversation));
@@ -135,8 +133,8 @@ impl Control {
                 conversation,
                 message: None,
             };
-            let id = response_url::make(&self.core, place);
-            chosen["response_url"] = json!(response_url::address(&self.core, &id));
+            let id = self.core.response_urls.make(place);
+            chosen["response_url"] = json!(self.response_url(&id));
         }
         let kind = payload["type"].as_str().unwrap_or_default();
         let answerer = Answerer {
@@ -161,7 +159,7 @@ impl Control {
 
     /// Has Slack give up all that is not acknowledged, as it does after some six minutes; gives the payloads.
     pub fn give_up(&self) -> Vec<Value> {
-        let parcels = self.core.deliveries.give_up_all(&self.core);
+        let parcels = self.core.deliveries.give_up_all();
         let payloads = parcels.iter();
         payloads
             .map(|parcel| serde_json::from_slice(&parcel.payload).unwrap_or_default())
@@ -199,7 +197,7 @@ impl Control {
         let target = url
             .map(|url| Target::read(url).ok_or_else(|| ControlError::EventsUrl(url.to_owned())))
             .transpose()?;
-        self.core.deliveries.http.aim(target);
+        self.core.deliveries.http.endpoint.aim(target);
         Ok(())
     }
 
@@ -226,11 +224,17 @@ impl Control {
     }
 
     async fn post(&self, content: Content) -> Posted {
-        Posted::of(Line::default().post(&self.core, &content, None).await)
+        let endpoint = &self.core.deliveries.http.endpoint;
+        Posted::of(Line::default().post(endpoint, &content, None).await)
     }
 
     fn submit(&self, parcel: Parcel) -> u64 {
-        self.core.deliveries.submit(&self.core, parcel, None)
+        self.core.deliveries.submit(parcel, None)
+    }
+
+    /// The whole response URL of which this is the last part.
+    fn response_url(&self, id: &str) -> String {
+        self.core.address.url("http", &format!("/response/{id}"))
     }
 
     fn place(&self, user: &str, channel: &str) -> Result<Place, ControlError> {
@@ -266,8 +270,9 @@ impl Control {
     pub fn disconnect(&self, which: Option<ConnectionId>, reason: Reason) -> usize {
         let sockets = self.core.sockets.get(which);
         let sockets = sockets.iter().filter(|socket| socket.is_in_socket_mode());
+        let warning_time = self.core.options.warning_time;
         sockets
-            .map(|socket| socket_mode::disconnect(&self.core, socket, reason))
+            .map(|socket| socket::disconnect(socket, reason, warning_time))
             .count()
     }
 }

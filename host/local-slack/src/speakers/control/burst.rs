@@ -1,16 +1,19 @@
 //! Many generated messages at once, for benchmarks: composed once, patched in place, written in large pieces.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::template::{self, Template};
-use crate::core::Core;
-use crate::lock;
+use crate::lock::lock;
 use crate::socket::frame::{self, Kind};
-use crate::state::journal::now;
-use crate::state::workspace::Ts;
+use crate::socket::{Socket, Sockets};
+use crate::speakers::control::handle::Control;
+use crate::speakers::control::template::{self, Template};
+use crate::state::ts::Ts;
+use crate::state::ts::now;
+use crate::state::workspace::Workspace;
 
 /// Frames are made in pieces of about this many bytes.
 const PIECE: usize = 128 * 1024;
@@ -59,9 +62,16 @@ pub struct Sent {
     pub seconds: f64,
 }
 
-pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
-    let templates = templates(core, &burst);
-    let sockets = core.sockets.get(None);
+impl Control {
+    /// Sends many generated messages to all connections as fast as they take them; returns once all is written.
+    pub async fn burst(&self, burst: Burst) -> Sent {
+        send(&self.core.workspace, &self.core.sockets, burst).await
+    }
+}
+
+async fn send(workspace: &Mutex<Workspace>, sockets: &Sockets, burst: Burst) -> Sent {
+    let templates = templates(&lock(workspace), &burst);
+    let sockets = sockets.get(None);
     let (started_at, start) = (now(), Instant::now());
     let (mut number, mut bytes) = (0, 0);
     // A paced burst goes frame by frame, or what is due at once.
@@ -79,7 +89,7 @@ pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
             }
         };
         let until = (number + whole).min(burst.frames).min(due.max(number + 1));
-        let first = lock(&core.workspace).ticks(until - number);
+        let first = lock(workspace).ticks(until - number);
         let mut piece = BytesMut::with_capacity(size * (until - number) as usize);
         for (offset, number) in (number..until).enumerate() {
             let template = &templates[(number % templates.len() as u64) as usize];
@@ -107,15 +117,15 @@ pub(crate) async fn send(core: &Core, burst: Burst) -> Sent {
 }
 
 /// Waits for room in a socket's queue, or for the socket's end.
-async fn room(socket: &crate::socket::Socket, bytes: usize) {
+async fn room(socket: &Socket, bytes: usize) {
     tokio::select! {
         () = socket.outbox.at_most(bytes) => {}
         () = socket.close.cancelled() => {}
     }
 }
 
-fn templates(core: &Core, burst: &Burst) -> Vec<Template> {
-    let messages = template::messages(core, burst.channels, burst.bytes);
+fn templates(workspace: &Workspace, burst: &Burst) -> Vec<Template> {
+    let messages = template::messages(workspace, burst.channels, burst.bytes);
     let frames = messages.into_iter().map(|(_, message)| {
         let frame = frame::frame(Kind::Text, message.to_string().as_bytes());
         Template::new(frame.to_vec())

@@ -35,6 +35,7 @@
 //! Of calls and deliveries, only what is settled counts for `wait`, and only that is listed then.
 //! What is wrong with a request is said in `error`, with status 400 or 404; 408 where what was awaited did not happen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -42,30 +43,21 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::{Method, Response, StatusCode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-mod app;
-
-use super::{Burst, Control, ControlError, Frame};
 use crate::core::Core;
 use crate::delivery::Outcome;
-use crate::server::{Asked, Payload, json as json_response};
-use crate::socket::ConnectionId;
+use crate::http::{HttpRequest, Payload, json as json_response};
+use crate::speakers::control::burst::Burst;
+use crate::speakers::control::handle::Control;
+use crate::speakers::control::sockets::Frame;
 use crate::state::access::Answer;
+use crate::state::connection::ConnectionId;
 
-/// What was wrong with a request.
-#[derive(Debug, thiserror::Error)]
-enum Wrong {
-    #[error("/control/{0} takes other arguments: {1}")]
-    Arguments(String, String),
-    #[error("the local Slack has no {0} /control/{1}")]
-    Operation(Method, String),
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    #[error("nothing of that kind happened within {0} s")]
-    TimedOut(f64),
-}
+mod app;
+mod operation;
+
+use operation::{OperationError, read};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,27 +161,31 @@ struct Look {
 }
 
 pub(crate) async fn answer(
-    core: &std::sync::Arc<Core>,
+    core: &Arc<Core>,
     operation: &str,
-    asked: Asked,
+    request: HttpRequest,
 ) -> Response<Payload> {
     let control = Control::new(core.clone());
-    match operate(&control, operation, asked).await {
+    match operate(&control, operation, request).await {
         Ok(value) => json_response(StatusCode::OK, &value),
         Err(wrong) => {
             let status = match wrong {
-                Wrong::Arguments(..) => StatusCode::BAD_REQUEST,
-                Wrong::Operation(..) | Wrong::Control(_) => StatusCode::NOT_FOUND,
-                Wrong::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
+                OperationError::Arguments(..) => StatusCode::BAD_REQUEST,
+                OperationError::Operation(..) | OperationError::Control(_) => StatusCode::NOT_FOUND,
+                OperationError::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
             };
             json_response(status, &json!({"error": wrong.to_string()}))
         }
     }
 }
 
-async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Value, Wrong> {
-    let method = asked.head.method.clone();
-    let body = &asked.body;
+async fn operate(
+    control: &Control,
+    operation: &str,
+    request: HttpRequest,
+) -> Result<Value, OperationError> {
+    let method = request.head.method.clone();
+    let body = &request.body;
     let done = json!({});
     match (&method, operation) {
         (&Method::POST, "emit") => emit(control, read(operation, body)?),
@@ -247,7 +243,7 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
         (&Method::POST, "answer") => {
             let prescribe: Prescribe = read(operation, body)?;
             let wrong = |error: serde_json::Error| {
-                Wrong::Arguments(operation.to_owned(), error.to_string())
+                OperationError::Arguments(operation.to_owned(), error.to_string())
             };
             let answer: Answer = serde_json::from_value(prescribe.answer).map_err(wrong)?;
             control.answer(&prescribe.method, answer);
@@ -273,7 +269,7 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
             Ok(done)
         }
         (&Method::GET, "calls" | "frames" | "connections" | "deliveries") => {
-            list(control, operation, &asked).await
+            list(control, operation, &request).await
         }
         (&Method::DELETE, "calls") => {
             control.clear_calls();
@@ -285,19 +281,12 @@ async fn operate(control: &Control, operation: &str, asked: Asked) -> Result<Val
         }
         _ => app::operate(control, &method, operation, body)
             .await?
-            .ok_or_else(|| Wrong::Operation(method, operation.to_owned())),
+            .ok_or_else(|| OperationError::Operation(method, operation.to_owned())),
     }
 }
 
-/// Reads a body; an empty one is an empty object.
-fn read<T: DeserializeOwned>(operation: &str, body: &Bytes) -> Result<T, Wrong> {
-    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body)
-        .map_err(|error| Wrong::Arguments(operation.to_owned(), error.to_string()))
-}
-
-fn emit(control: &Control, emit: Emit) -> Result<Value, Wrong> {
-    let wrong = |sentence: &str| Wrong::Arguments("emit".to_owned(), sentence.to_owned());
+fn emit(control: &Control, emit: Emit) -> Result<Value, OperationError> {
+    let wrong = |sentence: &str| OperationError::Arguments("emit".to_owned(), sentence.to_owned());
     let decode = |text: String| {
         STANDARD
             .decode(text)
@@ -315,8 +304,12 @@ fn emit(control: &Control, emit: Emit) -> Result<Value, Wrong> {
     Ok(json!({ "connections": count }))
 }
 
-async fn list(control: &Control, operation: &str, asked: &Asked) -> Result<Value, Wrong> {
-    let look = look(operation, asked)?;
+async fn list(
+    control: &Control,
+    operation: &str,
+    request: &HttpRequest,
+) -> Result<Value, OperationError> {
+    let look = look(operation, request)?;
     let items = || -> Vec<Value> {
         let all: Vec<Value> = match operation {
             "calls" => {
@@ -358,19 +351,20 @@ async fn list(control: &Control, operation: &str, asked: &Asked) -> Result<Value
     let found = tokio::time::timeout(Duration::from_secs_f64(look.timeout), enough).await;
     found
         .map(|items| json!({ operation: items }))
-        .map_err(|_| Wrong::TimedOut(look.timeout))
+        .map_err(|_| OperationError::TimedOut(look.timeout))
 }
 
-fn look(operation: &str, asked: &Asked) -> Result<Look, Wrong> {
+fn look(operation: &str, request: &HttpRequest) -> Result<Look, OperationError> {
     let mut look = Look {
         timeout: 10.0,
         ..Look::default()
     };
     for (key, value) in
-        form_urlencoded::parse(asked.head.uri.query().unwrap_or_default().as_bytes())
+        form_urlencoded::parse(request.head.uri.query().unwrap_or_default().as_bytes())
     {
-        let wrong =
-            |_| Wrong::Arguments(operation.to_owned(), format!("{key}={value} is no number"));
+        let wrong = |_| {
+            OperationError::Arguments(operation.to_owned(), format!("{key}={value} is no number"))
+        };
         match &*key {
             "method" => look.method = Some(value.into_owned()),
             "contains" => look.contains = Some(value.into_owned()),
@@ -386,7 +380,7 @@ fn look(operation: &str, asked: &Asked) -> Result<Look, Wrong> {
                 look.timeout = seconds.clamp(0.0, 3600.0);
             }
             _ => {
-                return Err(Wrong::Arguments(
+                return Err(OperationError::Arguments(
                     operation.to_owned(),
                     format!("{key} is unknown"),
                 ));

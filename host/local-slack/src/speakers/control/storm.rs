@@ -6,10 +6,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::Control;
-use crate::core::Core;
 use crate::fault::Reason;
-use crate::speakers::socket_mode;
+use crate::socket::{self, Sockets};
+use crate::speakers::control::handle::Control;
 
 /// What the storm is like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,26 +44,46 @@ impl Control {
             let pause = dice.random_range(0..=storm.every_ms.saturating_mul(2));
             let (which, how) = (dice.random::<u64>(), dice.random_range(0..5));
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            struck += u64::from(strike(&self.core, which, how, storm.freeze_ms).await);
+            let blow = Blow {
+                which,
+                how,
+                freeze: Duration::from_millis(storm.freeze_ms),
+                warning_time: self.core.options.warning_time,
+            };
+            struck += u64::from(strike(&self.core.sockets, blow).await);
         }
         struck
     }
 }
 
-async fn strike(core: &Core, which: u64, how: u8, freeze_ms: u64) -> bool {
-    let sockets = core.sockets.get(None);
-    let Some(place) = which.checked_rem(sockets.len() as u64) else {
+/// One blow of a storm.
+struct Blow {
+    /// Drawn at random: it chooses the connection.
+    which: u64,
+    /// Drawn at random: it chooses what happens to the connection.
+    how: u8,
+    /// How long a silenced connection stays silent.
+    freeze: Duration,
+    warning_time: Duration,
+}
+
+/// Strikes one connection; false where none is open.
+async fn strike(sockets: &Sockets, blow: Blow) -> bool {
+    let sockets = sockets.get(None);
+    let Some(place) = blow.which.checked_rem(sockets.len() as u64) else {
         return false;
     };
     let socket = &sockets[place as usize];
-    match how {
-        0 if socket.is_in_socket_mode() => socket_mode::disconnect(core, socket, Reason::Warning),
+    match blow.how {
+        0 if socket.is_in_socket_mode() => {
+            socket::disconnect(socket, Reason::Warning, blow.warning_time);
+        }
         1 if socket.is_in_socket_mode() => {
-            socket_mode::disconnect(core, socket, Reason::RefreshRequested);
+            socket::disconnect(socket, Reason::RefreshRequested, blow.warning_time);
         }
         2 => {
             socket.freeze(true);
-            tokio::time::sleep(Duration::from_millis(freeze_ms)).await;
+            tokio::time::sleep(blow.freeze).await;
             socket.freeze(false);
         }
         _ => socket.close.cancel(),

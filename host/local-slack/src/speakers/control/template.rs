@@ -3,9 +3,8 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use crate::core::Core;
-use crate::lock;
-use crate::state::workspace::Ts;
+use crate::state::ts::Ts;
+use crate::state::workspace::Workspace;
 
 /// Digits of a message's number in its text.
 const DIGITS: usize = 10;
@@ -77,8 +76,11 @@ pub(super) fn text(number: u64, padding: usize) -> String {
 }
 
 /// A message in each of so many channels that the bot is in, with the channel's id.
-pub(super) fn messages(core: &Core, channels: usize, bytes: usize) -> Vec<(String, Value)> {
-    let workspace = lock(&core.workspace);
+pub(super) fn messages(
+    workspace: &Workspace,
+    channels: usize,
+    bytes: usize,
+) -> Vec<(String, Value)> {
     let user = &workspace.users[workspace.installer].id;
     let open = workspace.conversations.iter().filter(|conversation| {
         conversation.name.is_some() && !conversation.archived && conversation.has(workspace.bot)

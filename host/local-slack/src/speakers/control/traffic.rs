@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-use super::Control;
-use super::template::{self, Template};
 use crate::core::Core;
-use crate::delivery::{Parcel, Route, Tally, wrapper};
-use crate::lock;
-use crate::state::journal::now;
+use crate::delivery::{Latency, Parcel, Route, Tally, wrapper};
+use crate::lock::lock;
+use crate::speakers::control::handle::Control;
+use crate::speakers::control::template::{self, Template};
+use crate::state::ts::now;
 use crate::state::workspace::Post;
-
-pub use crate::delivery::Latency;
 
 /// What to send: messages whose texts begin with `message 0000000000`, and count up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,8 +153,8 @@ impl Source {
         // What Socket Mode and HTTP add to a message.
         let added = r#","channel_type":"channel""#.len();
         let bytes = traffic.bytes.saturating_sub(added);
-        let messages = template::messages(core, traffic.channels, bytes);
         let mut workspace = lock(&core.workspace);
+        let messages = template::messages(&workspace, traffic.channels, bytes);
         if traffic.posted {
             let found = messages
                 .iter()
@@ -209,7 +207,7 @@ impl Source {
                 template.write(number, ts, event_id, &mut payload);
                 let parcel = Parcel::event(payload.freeze()).in_lane(channel.clone());
                 core.deliveries
-                    .submit_tallied(core, parcel, *route, tally.clone());
+                    .submit_tallied(parcel, *route, tally.clone());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What comes about in the workspace without the app being told: whoever keeps a list of it has an old one then.
 
-use super::{Control, ControlError, find_user};
-use crate::lock;
+use crate::lock::lock;
+use crate::speakers::control::handle::{Control, ControlError, find_user};
 use crate::state::workspace::{Conversation, Kind, Members, Nature, User};
 
 impl Control {

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::core::Core;
-use crate::lock;
-use crate::socket::{Protocol, Socket};
-use crate::state::workspace::{Audience, Event, Post, Ts, Workspace};
+use crate::lock::lock;
+use crate::socket::Socket;
+use crate::state::connection::Protocol;
+use crate::state::ts::Ts;
+use crate::state::workspace::{Audience, Event, Post, Workspace};
 
 /// The most that a message on the socket may hold, in characters.
 const LONGEST_TEXT: usize = 4000;

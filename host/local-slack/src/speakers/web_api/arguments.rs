@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::Refusal;
-use crate::server::Asked;
+use crate::http::HttpRequest;
+use crate::speakers::web_api::refusal::Refusal;
 
 /// Arguments that a form carries as JSON in a string.
 const STRUCTURED: [&str; 8] = [
@@ -33,15 +33,16 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// Reads what came. The `Authorization` header beats a `token` argument.
-    pub(super) fn read(asked: &Asked) -> Arguments {
+    pub(super) fn read(request: &HttpRequest) -> Arguments {
         let mut arguments = Arguments::default();
-        let query = asked.head.uri.query().unwrap_or_default();
+        let query = request.head.uri.query().unwrap_or_default();
         arguments.form(query.as_bytes());
-        let content_type = text_of(&asked.head.headers, header::CONTENT_TYPE).to_ascii_lowercase();
+        let content_type =
+            text_of(&request.head.headers, header::CONTENT_TYPE).to_ascii_lowercase();
         let has_charset = content_type.contains("charset=");
         match content_type.split(';').next().unwrap_or_default().trim() {
-            "application/json" if !asked.body.is_empty() => {
-                match serde_json::from_slice(&asked.body) {
+            "application/json" if !request.body.is_empty() => {
+                match serde_json::from_slice(&request.body) {
                     Ok(Value::Object(values)) => arguments.values.extend(values),
                     Ok(_) => arguments.malformed = Some("json_not_object"),
                     Err(_) => arguments.malformed = Some("invalid_json"),
@@ -51,18 +52,18 @@ impl Arguments {
                 }
             }
             "application/x-www-form-urlencoded" => {
-                arguments.form(&asked.body);
+                arguments.form(&request.body);
                 if has_charset {
                     arguments.warning = Some("superfluous_charset");
                 }
             }
             // SDKs label an empty body in several ways; without a body there is nothing to misread.
-            _ if asked.body.is_empty() => {}
-            "application/json" | "" => arguments.form(&asked.body),
+            _ if request.body.is_empty() => {}
+            "application/json" | "" => arguments.form(&request.body),
             _ => arguments.malformed = Some("invalid_post_type"),
         }
         let in_arguments = arguments.values.remove("token");
-        let authorization = text_of(&asked.head.headers, header::AUTHORIZATION);
+        let authorization = text_of(&request.head.headers, header::AUTHORIZATION);
         arguments.bearer = authorization
             .strip_prefix("Bearer ")
             .map(|token| token.trim().to_owned());
@@ -187,7 +188,7 @@ mod tests {
             .header("content-type", content_type)
             .body(())
             .unwrap();
-        Arguments::read(&Asked {
+        Arguments::read(&HttpRequest {
             head: request.into_parts().0,
             body: Bytes::from(body.to_owned()),
         })

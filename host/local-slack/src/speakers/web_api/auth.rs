@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::{Body, Refusal, Request, fields};
-use crate::lock;
+use crate::lock::lock;
+use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
+use crate::speakers::web_api::cursor;
 use crate::state::access::Speaker;
 
 pub(super) fn api_test(request: &mut Request<'_>) -> Result<Body, Refusal> {
@@ -52,6 +53,6 @@ pub(super) fn teams(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let team = &lock(&request.core.workspace).team;
     Ok(fields([
         ("teams", json!([{"id": team.id, "name": team.name}])),
-        ("response_metadata", super::cursor::metadata(None)),
+        ("response_metadata", cursor::metadata(None)),
     ]))
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Arguments, Body, Refusal, Request, cursor, fields, of_team};
-use crate::lock;
+use crate::lock::lock;
+use crate::speakers::web_api::arguments::Arguments;
+use crate::speakers::web_api::call::{Body, Refusal, Request, fields, of_team};
+use crate::speakers::web_api::cursor;
 use crate::state::workspace::{Conversation, Kind, Workspace};
 
 pub(super) const READ: &[&str] = &["channels:read", "groups:read", "im:read", "mpim:read"];

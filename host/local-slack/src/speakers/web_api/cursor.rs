@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Arguments, Refusal};
+use crate::speakers::web_api::arguments::Arguments;
+use crate::speakers::web_api::refusal::Refusal;
 
 /// The cursor that begins at `place`; `kind` keeps the cursors of different lists apart.
 pub(super) fn encode(kind: &str, place: &str) -> String {

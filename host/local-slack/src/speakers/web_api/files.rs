@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Refusal, Request, fields};
-use crate::lock;
+use crate::lock::lock;
+use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
 use crate::state::files::{self, File};
-use crate::state::workspace::{Post, Ts, Workspace};
+use crate::state::ts::Ts;
+use crate::state::workspace::{Audience, Event, Post, Workspace};
 
 /// Slack takes no larger file, in bytes.
 const LARGEST: u64 = 1 << 30;
@@ -41,7 +42,7 @@ pub(super) fn get_upload_url(request: &mut Request<'_>) -> Result<Body, Refusal>
         ..File::default()
     };
     let (id, path) = lock(&core.files).announce(number, file);
-    let url = core.url("http", &format!("/upload/v1/{path}"));
+    let url = core.address.url("http", &format!("/upload/v1/{path}"));
     Ok(fields([("upload_url", json!(url)), ("file_id", json!(id))]))
 }
 
@@ -73,7 +74,7 @@ pub(super) fn complete_upload(request: &mut Request<'_>) -> Result<Body, Refusal
             if let Some(title) = one["title"].as_str().filter(|title| !title.is_empty()) {
                 title.clone_into(&mut file.title);
             }
-            shown.push((id, file.to_json(core, workspace, id)));
+            shown.push((id, file.to_json(workspace, core.address, id)));
         }
         let list: Vec<Value> = shown.iter().map(|(_, file)| file.clone()).collect();
         for place in places {
@@ -143,7 +144,7 @@ pub(super) fn info(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let files = lock(&core.files);
     let file = files.get(&id).filter(|file| file.is_complete);
     let file = file.ok_or("file_not_found")?;
-    let mut shown = file.to_json(core, &workspace, &id);
+    let mut shown = file.to_json(&workspace, core.address, &id);
     let shares = file.shares.iter().map(|(channel, all)| {
         let all: Vec<Value> = all.iter().map(|ts| json!({ "ts": ts })).collect();
         (channel.clone(), json!(all))
@@ -166,8 +167,8 @@ pub(super) fn delete(request: &mut Request<'_>) -> Result<Body, Refusal> {
         let event_ts = workspace.tick().to_string();
         let bot = workspace.bot;
         let event = json!({"type": "file_deleted", "file_id": id, "event_ts": event_ts});
-        workspace.events.push(crate::state::workspace::Event {
-            audience: crate::state::workspace::Audience::User(bot),
+        workspace.events.push(Event {
+            audience: Audience::User(bot),
             value: event,
         });
     });

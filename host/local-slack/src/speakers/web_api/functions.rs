@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Body, Refusal, Request};
+use crate::speakers::web_api::call::{Body, Refusal, Request};
 
 pub(super) fn complete_success(request: &mut Request<'_>) -> Result<Body, Refusal> {
     request.arguments.required("function_execution_id")?;

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Refusal, Request, conversations, cursor, fields};
-use crate::lock;
-use crate::state::workspace::{Message, Ts};
+use crate::lock::lock;
+use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
+use crate::speakers::web_api::conversations;
+use crate::speakers::web_api::cursor;
+use crate::state::ts::Ts;
+use crate::state::workspace::Message;
 
 pub(super) const SCOPES: &[&str] = &[
     "channels:history",

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Refusal, Request, fields};
-use crate::lock;
+use crate::lock::lock;
+use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
 
 pub(super) fn access(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let arguments = request.arguments;

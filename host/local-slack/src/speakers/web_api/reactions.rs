@@ -1,7 +1,8 @@
 //! `reactions.add` and `reactions.remove`.
 
-use super::{Body, Refusal, Request, conversations};
-use crate::state::workspace::Ts;
+use crate::speakers::web_api::call::{Body, Refusal, Request};
+use crate::speakers::web_api::conversations;
+use crate::state::ts::Ts;
 
 pub(super) fn add(request: &mut Request<'_>) -> Result<Body, Refusal> {
     change(request, true)

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Refusal, Request, cursor, fields, of_team};
-use crate::lock;
+use crate::lock::lock;
+use crate::speakers::web_api::call::{Body, Refusal, Request, fields, of_team};
+use crate::speakers::web_api::cursor;
+use crate::state::ts::now_micros;
 
 /// Without a limit this many users are given at once; Slack refuses where there are more.
 const UNLIMITED: usize = 10_000;
@@ -30,10 +32,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let next = workspace.users.get(until);
     Ok(fields([
         ("members", Value::Array(members)),
-        (
-            "cache_ts",
-            json!(crate::state::workspace::now_micros() / 1_000_000),
-        ),
+        ("cache_ts", json!(now_micros() / 1_000_000)),
         (
             "response_metadata",
             cursor::metadata(next.map(|user| cursor::encode("user", &user.id))),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::OAuth;
+use crate::options::OAuth;
 
 /// So many of an app's access tokens are good at a time.
 const GOOD: usize = 2;

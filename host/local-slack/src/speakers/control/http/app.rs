@@ -5,10 +5,12 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{Control, Storm, Traffic};
-use super::{Wrong, read};
 use crate::fault::{Fault, Reason};
-use crate::socket::ConnectionId;
+use crate::speakers::control::handle::Control;
+use crate::speakers::control::http::operation::{OperationError, read};
+use crate::speakers::control::storm::Storm;
+use crate::speakers::control::traffic::Traffic;
+use crate::state::connection::ConnectionId;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +72,7 @@ pub(super) async fn operate(
     method: &Method,
     operation: &str,
     body: &Bytes,
-) -> Result<Option<Value>, Wrong> {
+) -> Result<Option<Value>, OperationError> {
     let begun = |number: u64| json!({ "delivery": number });
     let done = json!({});
     Ok(Some(match (method, operation) {

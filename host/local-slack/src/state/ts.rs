@@ -14,6 +14,11 @@ pub(crate) fn now_micros() -> u64 {
         .map_or(0, |since| since.as_micros() as u64)
 }
 
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
+    now_micros() as f64 / 1e6
+}
+
 impl Ts {
     /// Reads `"1355517523.000005"`; fewer decimals are allowed, as Slack does for `oldest` and `latest`.
     pub(crate) fn parse(text: &str) -> Option<Ts> {

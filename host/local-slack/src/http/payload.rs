@@ -6,7 +6,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::HangUp;
+/// The connection is closed without an answer.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("hung up, as was asked for")]
+pub(crate) struct HangUp;
 
 /// The bytes of a body.
 #[derive(Debug, Default)]
