@@ -1,4 +1,7 @@
-//! A JSON value as text, tape and overlay, and finding one's way in it.
+//! A JSON value as text, tape and overlay, and the way to the values in it.
+//!
+//! This file and `overlay.rs` need each other: a document has an overlay of edits, and a value that an edit put in may be
+//! a document with edits of its own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,13 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::budget::{Budget, OverBudget};
-use crate::event::Notes;
-use crate::number::{self, Integer};
+use crate::notes::Notes;
 use crate::overlay::{Added, Change, Extension, Overlay, Replacement};
 use crate::parser::{self, ParseError};
 use crate::tape::{self, Kind, Node};
-use crate::value::Value;
-use crate::{json_writer, pointer, string};
+use crate::{pointer, string};
 
 /// A JSON value of any kind, with the edits made to it.
 #[derive(Clone)]
@@ -295,15 +296,10 @@ impl Document {
             .saturating_add(self.overlay.cost())
     }
 
-    /// The value at a node as a document of its own, which shares text and tape where nothing in it was edited.
-    pub(crate) fn subtree(&self, root: u32) -> Option<Document> {
-        if self.is_edited(root) {
-            let mut text = Vec::new();
-            json_writer::write(Place::Read(self, root), &mut text);
-            return Document::parse(text.into(), parser::MAX_DEPTH).ok();
-        }
+    /// The value at a node as a document of its own, without its edits; it shares text and tape.
+    pub(crate) fn part(&self, root: u32) -> Self {
         let &Node { start, end, .. } = self.node(root);
-        Some(Document {
+        Self {
             text: self
                 .text
                 .slice((start - self.base) as usize..(end - self.base) as usize),
@@ -312,7 +308,7 @@ impl Document {
             root,
             overlay: Overlay::default(),
             notes: self.notes,
-        })
+        }
     }
 }
 
@@ -340,57 +336,6 @@ impl<'a> Place<'a> {
         }))
     }
 
-    /// Takes what [`Place::value`] is going to cost: the text of a container that was edited is written for it.
-    pub(crate) fn charge(self, budget: &mut Budget) -> Result<(), OverBudget> {
-        let (document, index) = match self {
-            Place::Read(document, index) => (document, index),
-            Place::Set(Replacement::Document(document)) => (&**document, document.root),
-            Place::Set(Replacement::Text(text)) => return budget.spend_bytes(text.len()),
-            Place::Set(_) => return Ok(()),
-        };
-        let node = document.node(index);
-        budget.spend_bytes((node.end - node.start) as usize)?;
-        match document.is_edited(index) {
-            true => budget.spend(document.writing_cost(index)),
-            false => Ok(()),
-        }
-    }
-
-    /// The value, decoded if it is a scalar.
-    pub(crate) fn value(self) -> Value<'a> {
-        let (document, index) = match self {
-            Place::Read(document, index) => (document, index),
-            Place::Set(Replacement::Null) => return Value::Null,
-            Place::Set(Replacement::Bool(value)) => return Value::Bool(*value),
-            Place::Set(Replacement::Int(value)) => return Value::Int(*value),
-            Place::Set(Replacement::UInt(value)) => return Value::UInt(*value),
-            Place::Set(Replacement::Float(value)) => return Value::Float(*value),
-            Place::Set(Replacement::Text(value)) => return Value::Text(value.as_str().into()),
-            Place::Set(Replacement::Document(document)) => (&**document, document.root),
-        };
-        let node = document.node(index);
-        match node.kind {
-            Kind::Null => Value::Null,
-            Kind::False => Value::Bool(false),
-            Kind::True => Value::Bool(true),
-            Kind::Integer => match number::integer(document.span(node)) {
-                Integer::Signed(value) => Value::Int(value),
-                Integer::Unsigned(value) => Value::UInt(value),
-            },
-            Kind::Float => Value::Float(number::float(document.span(node))),
-            Kind::Text | Kind::EscapedText | Kind::Key | Kind::EscapedKey | Kind::SupersededKey => {
-                Value::Text(document.string(node))
-            }
-            Kind::BigInteger => Value::Json(as_str(document.span(node))),
-            Kind::Array | Kind::Object if document.is_edited(index) => {
-                let mut text = Vec::new();
-                json_writer::write(self, &mut text);
-                Value::Json(into_string(text).into())
-            }
-            Kind::Array | Kind::Object => Value::Json(as_str(document.span(node))),
-        }
-    }
-
     /// Whether it is an object.
     pub(crate) fn is_object(self) -> bool {
         matches!(self, Place::Read(document, index) if document.node(index).kind == Kind::Object)
@@ -408,7 +353,7 @@ impl<'a> Key<'a> {
 
 impl Document {
     /// The value of a string or key.
-    fn string(&self, node: &Node) -> Cow<'_, str> {
+    pub(crate) fn string(&self, node: &Node) -> Cow<'_, str> {
         match node.kind {
             Kind::EscapedText | Kind::EscapedKey => {
                 into_string(string::decoded(self.content(node))).into()
@@ -419,12 +364,12 @@ impl Document {
 }
 
 /// A part of a text that was found to be UTF-8 when it was read, cut between characters, so that nothing is replaced.
-fn as_str(text: &[u8]) -> Cow<'_, str> {
+pub(crate) fn as_str(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
 
 /// As [`as_str`], for text put together from such parts.
-fn into_string(text: Vec<u8>) -> String {
+pub(crate) fn into_string(text: Vec<u8>) -> String {
     String::from_utf8(text)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::budget::{Budget, OverBudget};
 use crate::document::{Document, Place};
+use crate::edit::EditError;
 use crate::msgpack_reader::{self, Binary, MsgpackError};
-use crate::overlay::EditError;
+use crate::notes::Notes;
 use crate::parser::{self, ParseError};
 use crate::value::{Edit, NewValue, Value};
 use crate::{json_writer, msgpack_writer, salvage};
@@ -20,18 +21,6 @@ use crate::{json_writer, msgpack_writer, salvage};
 pub struct Event {
     /// Its root is an object.
     document: Document,
-}
-
-/// What was odd in a text, though it could be read. Of a subtree or an edited event: what was odd in all the texts
-/// that it is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Notes {
-    /// An object has the same key more than once; the last one counts.
-    pub duplicate_keys: bool,
-    /// There is an integer beyond 64 bits.
-    pub big_integers: bool,
-    /// There is an escape of a surrogate without its partner.
-    pub lone_surrogates: bool,
 }
 
 impl Event {
@@ -292,17 +281,6 @@ impl TryFrom<&serde_json::Value> for Event {
 
     fn try_from(value: &serde_json::Value) -> Result<Self, ParseError> {
         Event::from_value(value)
-    }
-}
-
-impl Notes {
-    /// What was odd in either of two texts.
-    pub(crate) fn and(self, other: Notes) -> Notes {
-        Notes {
-            duplicate_keys: self.duplicate_keys || other.duplicate_keys,
-            big_integers: self.big_integers || other.big_integers,
-            lone_surrogates: self.lone_surrogates || other.lone_surrogates,
-        }
     }
 }
 

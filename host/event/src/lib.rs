@@ -42,11 +42,14 @@
 
 mod budget;
 mod clean_text;
+mod decode;
 mod document;
+mod edit;
 mod event;
 mod json_writer;
 mod msgpack_reader;
 mod msgpack_writer;
+mod notes;
 mod number;
 mod overlay;
 mod parser;
@@ -58,9 +61,10 @@ mod value;
 
 pub use budget::{Budget, OverBudget};
 pub use clean_text::CleanText;
-pub use event::{Event, Notes};
+pub use edit::EditError;
+pub use event::Event;
 pub use msgpack_reader::{BYTES_KEY, MsgpackError};
+pub use notes::Notes;
 pub use number::MAX_INTEGER_DIGITS;
-pub use overlay::EditError;
 pub use parser::{MAX_DEPTH, ParseError};
 pub use value::{Edit, NewValue, Value};

@@ -1,14 +1,9 @@
-//! Edits, kept beside the text and tape that they change.
-
-use std::borrow::Cow;
+//! The edits to a document, kept apart from the text and tape that they change.
+//!
+//! This file and `document.rs` need each other; `document.rs` says why.
 
 use crate::budget::{Budget, OverBudget};
-use crate::clean_text::CleanText;
-use crate::document::{Document, Found};
-use crate::parser::{MAX_DEPTH, ParseError};
-use crate::pointer;
-use crate::tape::Kind;
-use crate::value::NewValue;
+use crate::document::Document;
 
 /// The changes to a document: two lists in the order of nodes, each with at most one item for a node.
 ///
@@ -54,94 +49,6 @@ pub(crate) enum Replacement {
     Float(f64),
     Text(String),
     Document(Box<Document>),
-}
-
-/// Why an edit was not made; the event is as it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EditError {
-    /// Not an RFC 6901 pointer.
-    #[error(
-        "{pointer:?} is no JSON pointer: it begins with `/`, and `~` is written `~0`, `/` in a key `~1`"
-    )]
-    BadPointer {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-    },
-    /// The whole event can be neither replaced nor removed.
-    #[error("an edit needs the pointer of a member or element, not that of the whole event")]
-    Root,
-    /// What should hold the value is not there.
-    #[error("{pointer}: there is no {token:?} to look into; set its parents first")]
-    NoParent {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-        /// The first part of it that names nothing.
-        token: CleanText,
-    },
-    /// What should hold the value is neither an object nor an array.
-    #[error("{pointer}: {token:?} is neither an object nor an array, and can't hold it")]
-    NotAContainer {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-        /// The part of it that names that.
-        token: CleanText,
-    },
-    /// Not an index of the array, nor `-` or its length, which append.
-    #[error("{pointer}: {token:?} is no index of an array of {length}; `-` appends")]
-    NoElement {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-        /// Its last part.
-        token: CleanText,
-        /// How many elements the array has.
-        length: u32,
-    },
-    /// There is nothing to remove.
-    #[error("{pointer}: there is nothing to remove")]
-    NotFound {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-    },
-    /// JSON has no infinities and no NaN.
-    #[error("{pointer}: {value} is no JSON number")]
-    NotFinite {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-        /// `inf`, `-inf` or `NaN`.
-        value: CleanText,
-    },
-    /// A [`NewValue::Json`] that is not JSON, or nested too deep for the place where it should go.
-    #[error("{pointer}: the new value is not JSON: {source}")]
-    NotJson {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-        /// Where in the new value.
-        source: ParseError,
-    },
-    /// There are too many edits, or too much to pass on the way to their places.
-    #[error(
-        "the edits take more work than is allowed: fewer of them, or a smaller event, would do"
-    )]
-    OverBudget,
-    /// A [`NewValue::Text`] of over `u32::MAX` bytes.
-    #[error("{pointer}: a text of {length} bytes is too long")]
-    TooLong {
-        /// As it was given, or its beginning.
-        pointer: CleanText,
-        /// In bytes.
-        length: usize,
-    },
-}
-
-impl From<OverBudget> for EditError {
-    fn from(_: OverBudget) -> Self {
-        Self::OverBudget
-    }
-}
-
-/// The beginning of a pointer, as an error shows it.
-fn shown(pointer: &str) -> CleanText {
-    CleanText::within(pointer, 200)
 }
 
 /// Items of a list that are moved in one step, to make room for another.
@@ -208,8 +115,44 @@ impl Overlay {
         Some(&self.extensions.get(extension)?.1.added.get(member)?.value)
     }
 
+    /// The value of an added member or element, to be changed.
+    pub(crate) fn added_mut(
+        &mut self,
+        extension: usize,
+        member: usize,
+    ) -> Option<&mut Replacement> {
+        let extension = &mut self.extensions.get_mut(extension)?.1;
+        Some(&mut extension.added.get_mut(member)?.value)
+    }
+
+    /// The value that a change put in, to be changed.
+    pub(crate) fn replacement_mut(&mut self, change: usize) -> Option<&mut Replacement> {
+        match &mut self.changes.get_mut(change)?.1 {
+            Change::Replaced(replacement) => Some(replacement),
+            Change::Removed => None,
+        }
+    }
+
+    /// Puts another change in the place of one.
+    pub(crate) fn put_change(&mut self, index: usize, change: Change) {
+        self.changes[index].1 = change;
+    }
+
+    /// Takes an added member or element out again.
+    pub(crate) fn remove_added(
+        &mut self,
+        extension: usize,
+        member: usize,
+        budget: &mut Budget,
+    ) -> Result<(), OverBudget> {
+        let added = &mut self.extensions[extension].1.added;
+        budget.spend(((added.len() - member) / MOVED_A_STEP) as u64)?;
+        added.remove(member);
+        Ok(())
+    }
+
     /// Makes `change` the only one about the nodes from `entry` to before `end`.
-    fn cover(
+    pub(crate) fn cover(
         &mut self,
         entry: u32,
         end: u32,
@@ -231,7 +174,8 @@ impl Overlay {
         Ok(())
     }
 
-    fn extend(
+    /// The extension of a container, made if there is none.
+    pub(crate) fn extend(
         &mut self,
         container: u32,
         budget: &mut Budget,
@@ -271,194 +215,6 @@ fn range<T>(items: &[(u32, T)], start: u32, end: u32) -> std::ops::Range<usize> 
     index(start)..index(end)
 }
 
-impl Document {
-    /// See [`crate::Event::set`].
-    pub(crate) fn set(
-        &mut self,
-        pointer: &str,
-        value: NewValue,
-        budget: &mut Budget,
-    ) -> Result<(), EditError> {
-        let target = Target::find(self, pointer, budget)?;
-        // The value is in as many containers as the pointer has tokens.
-        let replacement = Replacement::new(value, MAX_DEPTH.saturating_sub(target.depth), pointer)?;
-        let notes = match &replacement {
-            Replacement::Document(document) => document.notes,
-            _ => Default::default(),
-        };
-        target.put(pointer, replacement, budget)?;
-        self.notes = self.notes.and(notes);
-        Ok(())
-    }
-
-    /// See [`crate::Event::remove`].
-    pub(crate) fn remove(&mut self, pointer: &str, budget: &mut Budget) -> Result<(), EditError> {
-        Target::find(self, pointer, budget)?.remove(pointer, budget)
-    }
-
-    /// The document within this one that was set where `found` says.
-    fn inner_mut(&mut self, found: &Found) -> Option<&mut Document> {
-        let replacement = match *found {
-            Found::Read { .. } => return None,
-            Found::Replaced(change) => match &mut self.overlay.changes.get_mut(change)?.1 {
-                Change::Replaced(replacement) => replacement,
-                Change::Removed => return None,
-            },
-            Found::Added { extension, member } => {
-                &mut self
-                    .overlay
-                    .extensions
-                    .get_mut(extension)?
-                    .1
-                    .added
-                    .get_mut(member)?
-                    .value
-            }
-        };
-        match replacement {
-            Replacement::Document(document) => Some(document),
-            _ => None,
-        }
-    }
-}
-
-/// Where an edit is to be made.
-struct Target<'d, 'p> {
-    /// The innermost document that has the container.
-    document: &'d mut Document,
-    container: u32,
-    /// The member or element of the container.
-    token: Cow<'p, str>,
-    /// `None`: there is none so far.
-    found: Option<Found>,
-    /// How many containers are around it.
-    depth: usize,
-}
-
-impl<'d, 'p> Target<'d, 'p> {
-    fn find(
-        mut document: &'d mut Document,
-        pointer: &'p str,
-        budget: &mut Budget,
-    ) -> Result<Self, EditError> {
-        let tokens = pointer::tokens(pointer).ok_or_else(|| EditError::BadPointer {
-            pointer: shown(pointer),
-        })?;
-        let mut tokens = tokens.enumerate().peekable();
-        let mut container = document.root;
-        while let Some((depth, token)) = tokens.next() {
-            let found = document.locate(container, &token, budget)?;
-            if tokens.peek().is_none() {
-                return Ok(Target {
-                    document,
-                    container,
-                    token,
-                    found,
-                    depth: depth + 1,
-                });
-            }
-            let owned = || (shown(pointer), shown(&token));
-            match found {
-                Some(Found::Read { value, .. }) => container = value,
-                Some(found) => {
-                    let Some(inner) = document.inner_mut(&found) else {
-                        let (pointer, token) = owned();
-                        return Err(EditError::NotAContainer { pointer, token });
-                    };
-                    document = inner;
-                    container = document.root;
-                }
-                None => {
-                    let (pointer, token) = owned();
-                    return Err(EditError::NoParent { pointer, token });
-                }
-            }
-            if !matches!(document.node(container).kind, Kind::Array | Kind::Object) {
-                let (pointer, token) = owned();
-                return Err(EditError::NotAContainer { pointer, token });
-            }
-        }
-        Err(EditError::Root)
-    }
-
-    fn put(self, pointer: &str, value: Replacement, budget: &mut Budget) -> Result<(), EditError> {
-        let Target {
-            document,
-            container,
-            token,
-            found,
-            ..
-        } = self;
-        match found {
-            Some(Found::Read { entry, value: node }) => {
-                let end = document.node(node).next;
-                let change = Change::Replaced(value);
-                document.overlay.cover(entry, end, change, budget)?;
-            }
-            Some(Found::Replaced(change)) => {
-                document.overlay.changes[change].1 = Change::Replaced(value)
-            }
-            Some(Found::Added { extension, member }) => {
-                document.overlay.extensions[extension].1.added[member].value = value;
-            }
-            None => {
-                let key = match document.node(container).kind {
-                    Kind::Object => Some(token.into()),
-                    _ => {
-                        let length = document.length(container);
-                        if token != "-" && pointer::index(&token) != Some(length as usize) {
-                            let (pointer, token) = (shown(pointer), shown(&token));
-                            return Err(EditError::NoElement {
-                                pointer,
-                                token,
-                                length,
-                            });
-                        }
-                        None
-                    }
-                };
-                let extension = document.overlay.extend(container, budget)?;
-                extension.added.push(Added { key, value });
-            }
-        }
-        Ok(())
-    }
-
-    fn remove(self, pointer: &str, budget: &mut Budget) -> Result<(), EditError> {
-        let Target {
-            document,
-            container,
-            found,
-            ..
-        } = self;
-        match found {
-            Some(Found::Read { entry, value }) => {
-                let end = document.node(value).next;
-                let overlay = &mut document.overlay;
-                // First what may fail: the two must go together.
-                overlay.extend(container, budget)?;
-                overlay.cover(entry, end, Change::Removed, budget)?;
-                overlay.extend(container, budget)?.removed += 1;
-            }
-            Some(Found::Replaced(change)) => {
-                document.overlay.extend(container, budget)?.removed += 1;
-                document.overlay.changes[change].1 = Change::Removed;
-            }
-            Some(Found::Added { extension, member }) => {
-                let added = &mut document.overlay.extensions[extension].1.added;
-                budget.spend(((added.len() - member) / MOVED_A_STEP) as u64)?;
-                added.remove(member);
-            }
-            None => {
-                return Err(EditError::NotFound {
-                    pointer: shown(pointer),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Replacement {
     /// Steps that copying or writing it takes.
     fn cost(&self) -> u64 {
@@ -469,38 +225,5 @@ impl Replacement {
             }
             _ => 0,
         }
-    }
-
-    /// A value to go where `max_depth` more containers may be opened.
-    fn new(value: NewValue, max_depth: usize, pointer: &str) -> Result<Self, EditError> {
-        let pointer = || shown(pointer);
-        Ok(match value {
-            NewValue::Null => Replacement::Null,
-            NewValue::Bool(value) => Replacement::Bool(value),
-            NewValue::Int(value) => Replacement::Int(value),
-            NewValue::UInt(value) => Replacement::UInt(value),
-            NewValue::Float(value) if !value.is_finite() => {
-                return Err(EditError::NotFinite {
-                    pointer: pointer(),
-                    value: CleanText::new(&value.to_string()),
-                });
-            }
-            NewValue::Float(value) => Replacement::Float(value),
-            NewValue::Text(value) if u32::try_from(value.len()).is_err() => {
-                return Err(EditError::TooLong {
-                    pointer: pointer(),
-                    length: value.len(),
-                });
-            }
-            NewValue::Text(value) => Replacement::Text(value),
-            NewValue::Json(text) => {
-                let document = Document::parse(text.into(), max_depth);
-                let document = document.map_err(|source| EditError::NotJson {
-                    pointer: pointer(),
-                    source,
-                })?;
-                Replacement::Document(Box::new(document))
-            }
-        })
     }
 }

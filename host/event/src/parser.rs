@@ -1,6 +1,6 @@
 //! The one pass over a JSON text (RFC 8259) that makes its tape.
 
-use crate::event::Notes;
+use crate::notes::Notes;
 use crate::number::{self, MAX_INTEGER_DIGITS, Malformed};
 use crate::string;
 use crate::tape::{self, Kind, Node};
