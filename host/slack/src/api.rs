@@ -1,34 +1,39 @@
 //! Slack's Web API: one attempt for each call, and typed errors; who calls owns the retries.
 
-pub mod argument;
-mod error;
-mod fatal;
-pub mod method;
-
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::{
-    StatusCode,
-    header::{self, HeaderMap, HeaderValue},
-};
-use serde::{Deserialize, de::DeserializeOwned};
+use reqwest::StatusCode;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use url::{Host, Url};
-
-pub use error::{ApiError, Class, Failure, Refusal};
+use url::Url;
 
 use crate::clock::SlackClock;
 use crate::token::{Token, TokenKind};
 use crate::ts::Ts;
+
+mod answer;
+pub mod argument;
+mod error;
+mod fatal;
+mod identity;
+pub mod method;
+mod setup;
+
+pub(crate) use answer::{MAX_RETRY_AFTER, judge};
+pub(crate) use error::RESPONSE_URL;
+pub use error::{ApiError, Class, Failure, Refusal};
+pub use identity::{Identity, RtmSelf, RtmSession, RtmTeam};
+pub use setup::SetupError;
+pub(crate) use setup::{in_words, is_loopback, tls};
+
+use answer::{DEFAULT_RETRY_AFTER, read};
 
 /// Where Slack's Web API is.
 pub const SLACK_API_URL: &str = "https://slack.com/api/";
@@ -36,18 +41,10 @@ pub const SLACK_API_URL: &str = "https://slack.com/api/";
 /// An answer larger than this is not read to its end: the largest page of a listing has about 4 MiB.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// What to wait where Slack says that we are too fast and not for how long.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
-
-/// The shortest wait after a 429: where Slack says 0, it is called as fast as it answers else.
-const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long an upload may take, beyond what its content takes at the slowest.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes a second; who uploads more slowly than that is not waited for.
 const SLOWEST_UPLOAD: u64 = 32 << 10;
-
-/// The longest wait that is believed: what asks for more is broken, or means us ill.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// A client of Slack's Web API with one token. Clones share connections and the token.
 #[derive(Clone, Debug)]
@@ -67,105 +64,6 @@ struct Shared {
     failures: watch::Sender<u64>,
     /// When a call last succeeded.
     succeeded: RwLock<Option<Instant>>,
-}
-
-/// Why a [`WebApi`] could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The base URL is not one that methods can be joined to.
-    #[error("{0} can't be Slack's API: give a URL like https://slack.com/api/")]
-    BaseUrl(Url),
-    /// No certificates to check Slack's with.
-    #[error(
-        "no root certificates are found on this machine ({0}): install ca-certificates, or set SSL_CERT_FILE"
-    )]
-    NoCertificates(String),
-    /// The TLS library refused its configuration.
-    #[error("TLS can't be set up: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The HTTP client refused its configuration, for example a proxy's URL.
-    #[error("the HTTP client can't be set up: {0} (check HTTPS_PROXY)")]
-    Http(#[from] reqwest::Error),
-}
-
-/// Who the token is, from `auth.test`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Identity {
-    /// `T...`.
-    pub team_id: String,
-    /// The workspace's name.
-    pub team: String,
-    /// `U...`: the token's user; for a bot token the bot's.
-    pub user_id: String,
-    /// That user's name.
-    pub user: String,
-    /// `B...`, with a bot token.
-    pub bot_id: Option<String>,
-    /// The workspace's address, `https://example.slack.com/`.
-    pub url: String,
-    /// What the token may do, from the header `x-oauth-scopes`; empty where Slack did not say.
-    #[serde(skip)]
-    pub scopes: Vec<String>,
-}
-
-/// What `rtm.connect` gives: a URL that is good once and for 30 seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RtmSession {
-    /// `wss://...`.
-    pub url: Url,
-    /// The connection's own user.
-    #[serde(rename = "self")]
-    pub me: RtmSelf,
-    /// The workspace.
-    pub team: RtmTeam,
-}
-
-/// The user that an RTM connection is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct RtmSelf {
-    /// `U...`.
-    pub id: String,
-    /// The handle.
-    #[serde(default)]
-    pub name: String,
-}
-
-/// The workspace of an RTM connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct RtmTeam {
-    /// `T...`.
-    pub id: String,
-    /// The workspace's name.
-    #[serde(default)]
-    pub name: String,
-    /// `example` of `example.slack.com`.
-    #[serde(default)]
-    pub domain: String,
-}
-
-/// What stands in every answer; the rest is the method's own.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    ok: bool,
-    #[serde(borrow, default)]
-    error: Option<Cow<'a, str>>,
-    #[serde(default)]
-    needed: Option<String>,
-    #[serde(default)]
-    provided: Option<String>,
-    #[serde(default)]
-    errors: Option<Value>,
-    #[serde(default)]
-    response_metadata: Option<Metadata>,
-    #[serde(default)]
-    retry_after: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    messages: Vec<String>,
 }
 
 impl WebApi {
@@ -459,32 +357,6 @@ impl WebApi {
     }
 }
 
-/// Whether a URL's host is this very machine, which no proxy stands before.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
-/// TLS by rustls with ring, and the machine's root certificates. Nothing process-wide is installed.
-pub(crate) fn tls(needed: bool) -> Result<rustls::ClientConfig, SetupError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 && needed {
-        let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(SetupError::NoCertificates(why.join("; ")));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
 /// Arguments as a form: texts as they are, the rest as JSON (Slack's rule for `blocks` and the like), null left out.
 fn form(args: &Map<String, Value>) -> Vec<(&str, Cow<'_, str>)> {
     args.iter()
@@ -494,65 +366,6 @@ fn form(args: &Map<String, Value>) -> Vec<(&str, Cow<'_, str>)> {
             other => (key.as_str(), Cow::Owned(other.to_string())),
         })
         .collect()
-}
-
-/// Tells an answer that says `"ok": true` from all others.
-pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
-    let envelope = serde_json::from_slice::<Envelope<'_>>(body);
-    let is_limited = status == StatusCode::TOO_MANY_REQUESTS;
-    let code = envelope
-        .as_ref()
-        .ok()
-        .and_then(|envelope| envelope.error.as_deref());
-    if is_limited || matches!(code, Some("ratelimited" | "rate_limited")) {
-        let in_header = headers
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let in_body = envelope
-            .as_ref()
-            .ok()
-            .and_then(|envelope| envelope.retry_after);
-        let retry_after = in_header
-            .or(in_body)
-            .map_or(DEFAULT_RETRY_AFTER, Duration::from_secs)
-            .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER);
-        return Err(Failure::RateLimited { retry_after });
-    }
-    match envelope {
-        Ok(envelope) if envelope.ok && status.is_success() => Ok(()),
-        Ok(Envelope {
-            ok: false,
-            error,
-            needed,
-            provided,
-            errors,
-            response_metadata,
-            ..
-        }) => {
-            let mut messages = response_metadata.unwrap_or_default().messages;
-            if let Some(Value::Array(errors)) = errors {
-                messages.extend(
-                    errors
-                        .iter()
-                        .map(|it| it.as_str().map_or_else(|| it.to_string(), String::from)),
-                );
-            }
-            let code = error.map_or_else(|| "unknown_error".into(), Cow::into_owned);
-            Err(Failure::Refused(Box::new(Refusal {
-                code,
-                needed,
-                provided,
-                messages,
-            })))
-        }
-        _ if !status.is_success() => Err(Failure::Status(status.as_u16())),
-        Ok(_) => Ok(()),
-        Err(why) => Err(Failure::Unreadable(why.to_string())),
-    }
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|why| Failure::Unreadable(why.to_string()))
 }
 
 fn error(method: &str, args: &Map<String, Value>, failure: Failure) -> ApiError {
@@ -574,22 +387,6 @@ fn not_sent(why: &reqwest::Error) -> Failure {
         Failure::Unsendable(in_words(why))
     } else {
         Failure::Interrupted(in_words(why))
-    }
-}
-
-/// An error with its causes, innermost last, without the URL, which would only repeat what people know.
-pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut words = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        words.push(cause.to_string());
-        next = cause.source();
-    }
-    words.dedup();
-    if words.is_empty() {
-        error.to_string()
-    } else {
-        words.join(": ")
     }
 }
 

@@ -168,7 +168,7 @@ impl Handler {
                 ))
             };
         }
-        let claim = signature::claim(&self.config, &head.headers, SystemTime::now());
+        let claim = signature::claim(&head.headers, SystemTime::now(), self.config.max_age);
         let length = announced(&head.headers);
         let limit = match &claim {
             Ok(_) => self.config.max_body_bytes,
@@ -187,13 +187,14 @@ impl Handler {
         let (body, place) = self.read(body, limit, began).await?;
         let (arrived, received) = (Instant::now(), SystemTime::now());
 
-        let signature = match claim.and_then(|claim| claim.verify(&self.config, &body)) {
-            Ok(signature) => signature,
-            Err(_) if body::is_form(&head.headers) && body::is_ssl_check(&body) => {
-                return Ok(StatusCode::OK.into_response());
-            }
-            Err(why) => return Err(self.refused(&why)),
-        };
+        let signature =
+            match claim.and_then(|claim| claim.verify(&self.config.signing_secrets, &body)) {
+                Ok(signature) => signature,
+                Err(_) if body::is_form(&head.headers) && body::is_ssl_check(&body) => {
+                    return Ok(StatusCode::OK.into_response());
+                }
+                Err(why) => return Err(self.refused(&why)),
+            };
         let _place = place.keep();
         if let Some(on_signed) = head.extensions.get::<OnSigned>() {
             on_signed.tell();

@@ -6,10 +6,7 @@ use reqwest::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::api::{ApiError, Failure, Refusal, WebApi, in_words, is_loopback, judge};
-
-/// How such a call is named in errors.
-pub(crate) const METHOD: &str = "response_url";
+use crate::api::{ApiError, Failure, RESPONSE_URL, Refusal, WebApi, in_words, is_loopback, judge};
 
 /// Addresses of one submission that are kept. A view has at most 100 blocks.
 const MAX_URLS: usize = 100;
@@ -73,7 +70,7 @@ impl WebApi {
     /// and `expired_url`.
     pub async fn respond(&self, url: &str, payload: Bytes) -> Result<(), ApiError> {
         let fail = |failure| ApiError {
-            method: METHOD.to_owned(),
+            method: RESPONSE_URL.to_owned(),
             channel: None,
             failure,
         };
@@ -143,7 +140,7 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let outcome = outcome(status, &header::HeaderMap::new(), body.as_bytes());
             let error = |failure| ApiError {
-                method: METHOD.into(),
+                method: RESPONSE_URL.into(),
                 channel: None,
                 failure,
             };

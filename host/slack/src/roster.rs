@@ -7,6 +7,8 @@
 mod changes;
 mod directory;
 mod entry;
+mod fetch;
+mod list;
 mod load;
 mod missing;
 mod snapshot;
@@ -23,7 +25,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use entry::{Bot, Conversation, ConversationKind, User, Usergroup};
-pub use load::{List, Loaded, Progress, Warning};
+pub use list::List;
+pub use load::{Loaded, Progress, Warning};
 pub use snapshot::SnapshotError;
 
 use directory::Directory;

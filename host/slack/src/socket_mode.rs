@@ -8,68 +8,31 @@
 //! gives the acknowledgement when the event is safe, and the connection sends it, before it reads on. What is not
 //! acknowledged within 3 seconds, Slack gives again, on any connection.
 
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::api::WebApi;
+use crate::transport::{Fatal, Incoming, Session};
+
 mod connection;
 mod health;
+mod life;
 mod merge;
 pub(crate) mod message;
 mod presence;
+mod shared;
 mod slot;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-
 pub use health::Health;
+pub use shared::{Config, MAX_CONNECTIONS};
 
-use crate::{
-    api::WebApi,
-    rtm,
-    transport::{Fatal, Incoming, Session},
-};
 use merge::Merger;
 use presence::Presence;
-
-/// How many connections Slack allows for an app.
-pub const MAX_CONNECTIONS: usize = 10;
-
-/// How Socket Mode's connections are kept.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How many there are, 1 to [`MAX_CONNECTIONS`]. One is enough: it is replaced before it ends. Slack gives each
-    /// envelope to one of several, and what waits on all of them is put in the order of its times. With all that Slack
-    /// allows there is no room for a new one beside an old one.
-    pub connections: usize,
-    /// How each of them is kept.
-    pub each: rtm::Config,
-    /// What is at least between the openings of two, so that they are not all refreshed at once either.
-    pub stagger: Duration,
-    /// The least wait after Slack said that there are too many connections.
-    pub crowded: Duration,
-    /// How long after its arrival an envelope is to be acknowledged: Slack's 3 seconds, less the way there.
-    pub ack_within: Duration,
-    /// How long a connection that is to end waits for acknowledgements that are still to come.
-    pub drain: Duration,
-    /// Where the connections say how they are.
-    pub health: Arc<Health>,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            connections: 1,
-            each: rtm::Config::default(),
-            stagger: Duration::from_millis(500),
-            crowded: Duration::from_secs(10),
-            ack_within: Duration::from_millis(2500),
-            drain: Duration::from_secs(3),
-            health: Arc::default(),
-        }
-    }
-}
+use shared::{Shared, Turns};
 
 /// Keeps Socket Mode's connections, and tells `out` all that comes on them.
 ///
@@ -116,44 +79,6 @@ pub async fn run(
     }
     drop(merging);
     result
-}
-
-/// What all connections work with.
-#[derive(Debug)]
-struct Shared {
-    app: WebApi,
-    config: Config,
-    merger: Merger,
-    cancel: CancellationToken,
-    presence: Presence,
-    turns: Turns,
-}
-
-/// Connections are opened one at a time, with a little time between.
-#[derive(Debug, Default)]
-struct Turns {
-    next: Mutex<Option<Instant>>,
-}
-
-impl Turns {
-    /// Waits for a turn.
-    async fn mine(&self, stagger: Duration) {
-        let now = Instant::now();
-        let at = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = next.map_or(now, |next| next.max(now));
-            *next = Some(at + stagger);
-            at
-        };
-        tokio::time::sleep_until(at).await;
-    }
-
-    /// Slack wants nobody to come for this long.
-    fn hold(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        *next = Some(next.map_or(until, |next| next.max(until)));
-    }
 }
 
 #[cfg(test)]

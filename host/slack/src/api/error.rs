@@ -4,8 +4,10 @@ use std::{fmt, time::Duration};
 
 use djangobot_event::CleanText;
 
-use super::fatal;
-use crate::respond;
+use crate::api::fatal;
+
+/// The name that an answer to a `response_url` has in errors, where other calls have their method.
+pub(crate) const RESPONSE_URL: &str = "response_url";
 
 /// A call that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl ApiError {
             // Whoever answered without Slack's JSON was not Slack's Web API; 413, 414 and 431 are about this request.
             Failure::Status(413 | 414 | 431) | Failure::Unsendable(_) => Class::Permanent,
             // Where no JSON is the rule, a status is Slack's own word: such a URL was used up, or its time is over.
-            Failure::Status(400..=407 | 409..=428) if self.method == respond::METHOD => {
+            Failure::Status(400..=407 | 409..=428) if self.method == RESPONSE_URL => {
                 Class::Permanent
             }
             Failure::Unreachable(_) | Failure::Status(..500 | 503) => Class::Retry,
@@ -343,7 +345,7 @@ mod tests {
         }
         check(Failure::Status(413), Class::Permanent);
         let used_up = ApiError {
-            method: respond::METHOD.into(),
+            method: RESPONSE_URL.into(),
             ..failed(Failure::Status(404))
         };
         assert_eq!(used_up.class(), Class::Permanent);

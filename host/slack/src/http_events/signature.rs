@@ -1,16 +1,14 @@
 //! Whether Slack sent a request: its signature is an HMAC of time and body with a secret that only Slack and the app know.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-use super::{Config, Outcome};
+use crate::http_events::counts::Outcome;
 
 /// The app's signing secrets: one, or while it is being changed two. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -51,9 +49,9 @@ pub(super) struct Claim<'a> {
 
 /// Reads the headers; one that is missing, malformed or of another time shows that Slack did not send this.
 pub(super) fn claim<'a>(
-    config: &Config,
     headers: &'a HeaderMap,
     now: SystemTime,
+    max_age: Duration,
 ) -> Result<Claim<'a>, Refused> {
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -76,10 +74,10 @@ pub(super) fn claim<'a>(
     let now = now
         .duration_since(UNIX_EPOCH)
         .map_err(|_| refused("this machine's clock stands before 1970".to_owned()))?;
-    if now.as_secs().abs_diff(seconds) > config.max_age.as_secs() {
+    if now.as_secs().abs_diff(seconds) > max_age.as_secs() {
         return Err(refused(format!(
             "the request's time is more than {} s from this machine's: it is an old one, or a clock is wrong",
-            config.max_age.as_secs()
+            max_age.as_secs()
         )));
     }
     let digits = signature.strip_prefix("v0=").unwrap_or_default();
@@ -94,8 +92,8 @@ pub(super) fn claim<'a>(
 
 impl Claim<'_> {
     /// Checks the signature, and gives it: it names the request, however often it comes.
-    pub(super) fn verify(&self, config: &Config, body: &[u8]) -> Result<String, Refused> {
-        let is_slacks = config.signing_secrets.any(|secret| {
+    pub(super) fn verify(&self, secrets: &SigningSecrets, body: &[u8]) -> Result<String, Refused> {
+        let is_slacks = secrets.any(|secret| {
             Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
                 mac.chain_update(b"v0:")
                     .chain_update(self.time)
@@ -130,8 +128,6 @@ fn unhex(digits: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// The example of Slack's own page about signatures.
@@ -149,16 +145,13 @@ mod tests {
         body: &str,
         now: u64,
     ) -> Result<String, Refused> {
-        let config = Config {
-            signing_secrets: Vec::from_iter(secrets.iter().map(|secret| (*secret).into())).into(),
-            ..Config::default()
-        };
+        let secrets = Vec::from_iter(secrets.iter().map(|secret| (*secret).into())).into();
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        claim(&config, &headers, UNIX_EPOCH + Duration::from_secs(now))?
-            .verify(&config, body.as_bytes())
+        let now = UNIX_EPOCH + Duration::from_secs(now);
+        claim(&headers, now, Duration::from_secs(300))?.verify(&secrets, body.as_bytes())
     }
 
     #[test]

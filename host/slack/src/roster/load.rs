@@ -1,24 +1,19 @@
 //! Reading the lists of a roster from Slack: page after page, at Slack's pace, and swapped in when complete.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{
-    Roster,
-    directory::{Directory, Entry},
-    entry::{Conversation, ConversationKind, User, Usergroup},
-    wire::{ConversationFields, UserFields, UsergroupFields},
-};
-use crate::{
-    api::{ApiError, Class, WebApi},
-    pacing::Pacer,
-    reading,
-};
+use crate::api::{ApiError, Class, WebApi};
+use crate::pacing::Pacer;
+use crate::reading;
+use crate::roster::Roster;
+use crate::roster::directory::{Directory, Entry};
+use crate::roster::entry::{Conversation, ConversationKind, User, Usergroup};
+use crate::roster::list::List;
+use crate::roster::wire::{ConversationFields, UserFields, UsergroupFields};
 
 /// `conversations.list` takes less than 1000, and big pages are what makes 50,000 users bearable at 20 calls a minute.
 const PAGE: u32 = 999;
@@ -38,31 +33,6 @@ const KINDS: [(ConversationKind, &str, &str); 4] = [
     (ConversationKind::Im, "im", "direct messages"),
     (ConversationKind::Mpim, "mpim", "group messages"),
 ];
-
-/// A list that a roster is made of. Each is read by itself, and stands for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum List {
-    /// `conversations.list`.
-    Conversations,
-    /// `users.list`.
-    Users,
-    /// `usergroups.list`.
-    Usergroups,
-}
-
-impl List {
-    /// All lists, the most wanted first. As a number, each is its place here.
-    pub const ALL: [List; 3] = [List::Conversations, List::Users, List::Usergroups];
-
-    /// What is in it, for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            List::Conversations => "conversations",
-            List::Users => "users",
-            List::Usergroups => "user groups",
-        }
-    }
-}
 
 /// How far a load is. How much there is in all, Slack does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,48 +1,25 @@
 //! One Socket Mode connection, from Slack's hello on. It owns its socket: it reads it, writes to it and closes it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use djangobot_event::Event;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep_until,
-};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
 
-use super::{
-    Shared,
-    health::OwnSocket,
-    merge::Lane,
-    message::{self, Envelope, Message, Reason},
-    slot::too_many,
-};
-use crate::{
-    api::{ApiError, Failure, Refusal},
-    ended::{Ended, Outcome},
-    transport::{Ack, BadFrame, Frame, Incoming, Origin, SocketAck, ack_frame},
-    ws::{Lost, Received, Socket},
-};
+use crate::ended::{Ended, Outcome};
+use crate::socket_mode::health::OwnSocket;
+use crate::socket_mode::life::{Ends, Life, Spoken, Times, link_disabled, too_many};
+use crate::socket_mode::merge::Lane;
+use crate::socket_mode::message::{self, Envelope, Message, Reason};
+use crate::socket_mode::shared::Shared;
+use crate::transport::{Ack, BadFrame, Frame, Incoming, Origin, SocketAck, ack_frame};
+use crate::ws::{Lost, Received, Socket};
 
 /// A connection that another one stands in the place of is closed when nothing came on it for this long: what Slack had
 /// sent when it learned that we close could not be acknowledged any more.
 const QUIET: Duration = Duration::from_millis(100);
-
-/// When something was read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    pub(super) received: SystemTime,
-    pub(super) arrived: Instant,
-}
-
-/// How Slack began.
-pub(super) enum Spoken {
-    Hello(Event),
-    /// What it said instead.
-    Other(Message),
-}
 
 /// A connection on which Slack has said hello.
 pub(super) struct Connection<S> {
@@ -66,22 +43,6 @@ pub(super) struct Connection<S> {
     end: Option<Outcome>,
 }
 
-/// The strings by which a connection and the slot that keeps it are tied.
-pub(super) struct Ends {
-    /// Pulled by the connection when Slack wants it to be made anew.
-    pub(super) renewal: Option<oneshot::Sender<()>>,
-    /// Pulled when another one stands in its place: then it ends as soon as what it handed out is acknowledged.
-    pub(super) retire: CancellationToken,
-    /// Retires the one that this one stands in the place of, when this one has arrived, or ends.
-    pub(super) replaces: Option<DropGuard>,
-}
-
-/// How a connection ended, and whether it had arrived.
-pub(super) struct Life {
-    pub(super) outcome: Outcome,
-    pub(super) had_arrived: bool,
-}
-
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -96,7 +57,7 @@ enum Phase {
     },
 }
 
-impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite> Connection<S> {
+impl<S: AsyncRead + AsyncWrite> Connection<S> {
     pub(super) fn new(
         shared: Arc<Shared>,
         socket: Socket<S>,
@@ -408,7 +369,7 @@ fn frame(
 }
 
 /// Lets a socket read, or do all but that.
-async fn drive<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
+async fn drive<S: AsyncRead + AsyncWrite>(
     socket: &mut Socket<S>,
     reads: bool,
 ) -> Result<Times, Lost> {
@@ -417,16 +378,4 @@ async fn drive<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
     }
     let (received, arrived) = socket.wait().await?;
     Ok(Times { received, arrived })
-}
-
-pub(super) fn link_disabled() -> ApiError {
-    let refusal = Refusal {
-        code: "link_disabled".into(),
-        ..Refusal::default()
-    };
-    ApiError {
-        method: "Socket Mode".into(),
-        channel: None,
-        failure: Failure::Refused(Box::new(refusal)),
-    }
 }

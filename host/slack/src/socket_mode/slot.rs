@@ -1,21 +1,23 @@
 //! The place of one Socket Mode connection: there is one in it, or the next one is being made, or both for a moment.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{sync::oneshot, task::JoinSet, time::Instant};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    Shared,
-    connection::{Connection, Ends, Life, Spoken, Times, link_disabled},
-    health::OwnSocket,
-    message::{self, Message, Reason},
-};
-use crate::{
-    api::{ApiError, Class},
-    ended::{self, Ended, Outcome, Pace},
-    ws::{self, Liveness, Received, Socket},
-};
+use crate::api::{ApiError, Class};
+use crate::ended::{self, Ended, Outcome, Pace};
+use crate::socket_mode::connection::Connection;
+use crate::socket_mode::health::OwnSocket;
+use crate::socket_mode::life::{Ends, Life, Spoken, Times, link_disabled, too_many};
+use crate::socket_mode::message::{self, Message, Reason};
+use crate::socket_mode::shared::Shared;
+use crate::ws::{self, Liveness, Received, Socket};
 
 /// Keeps a connection in a place of its own until there is no sense in it any more.
 pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
@@ -269,7 +271,7 @@ async fn greet<S>(
     greeted_by: Instant,
 ) -> Result<(Spoken, Times), Outcome>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+    S: AsyncRead + AsyncWrite,
 {
     let dead = |lost| Outcome::Ended(Ended::dead(&lost));
     loop {
@@ -312,13 +314,5 @@ where
                 Ok((Spoken::Other(other), times))
             }
         };
-    }
-}
-
-/// How a connection ends that Slack says is one too many.
-pub(super) fn too_many(shared: &Shared) -> Ended {
-    Ended {
-        at_least: shared.config.crowded,
-        ..Ended::because("Slack says that the app has too many Socket Mode connections")
     }
 }

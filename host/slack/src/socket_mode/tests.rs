@@ -3,15 +3,16 @@
 mod faults;
 mod server;
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::*;
-use crate::{
-    BadFrame,
-    testing::soon,
-    transport::{AnswerError, Frame},
-};
+use crate::testing::soon;
+use crate::transport::{AnswerError, Frame};
+use crate::{BadFrame, rtm};
 use server::{Server, Slack};
 
 /// Socket Mode under test; dropping it ends it.
