@@ -17,12 +17,12 @@ const FLOOR: Duration = Duration::from_secs(5);
 pub struct Credentials {
     target: String,
     options: ProbeOptions,
-    asked: Mutex<Option<Asked>>,
+    asked: Mutex<Option<ProviderAnswer>>,
 }
 
 /// The last time that they were asked.
 #[derive(Debug)]
-struct Asked {
+struct ProviderAnswer {
     began: Instant,
     ended: Instant,
     /// The layer's hosts with what was answered; none where that failed.
@@ -76,7 +76,7 @@ impl LoginSource for Credentials {
                 Vec::new()
             });
             let ended = Instant::now();
-            *asked = Some(Asked {
+            *asked = Some(ProviderAnswer {
                 began,
                 ended,
                 hosts,

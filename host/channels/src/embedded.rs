@@ -11,6 +11,7 @@
 
 mod clients;
 mod command;
+mod command_error;
 pub(crate) mod conversation;
 mod differences;
 mod glob;
@@ -19,7 +20,6 @@ mod number;
 mod options;
 mod queues;
 mod reader;
-mod refusal;
 mod resp;
 mod script;
 mod server;
@@ -29,7 +29,7 @@ mod state;
 mod store;
 mod subscriptions;
 mod ticket;
-mod waiting;
+mod waiters;
 
 pub use layer::EmbeddedLayer;
 pub use options::{LayerOptions, ServerOptions};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use djangobot_event::Event;
 
 use crate::codec::OpenError;
-use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, SendReport};
 use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
 use crate::wire::{Member, Serializer, Wire};
@@ -24,7 +24,7 @@ pub trait Guard: Send + Sync + 'static {
 }
 
 /// A layer and its guard; all that the guard is not asked for goes to the layer as it is.
-pub struct Guarded<L: ?Sized, G: ?Sized> {
+pub struct GuardedLayer<L: ?Sized, G: ?Sized> {
     /// The layer.
     pub layer: Arc<L>,
     /// Who is asked.
@@ -32,7 +32,7 @@ pub struct Guarded<L: ?Sized, G: ?Sized> {
 }
 
 #[async_trait]
-impl<L: ChannelLayer + ?Sized, G: Guard + ?Sized> ChannelLayer for Guarded<L, G> {
+impl<L: ChannelLayer + ?Sized, G: Guard + ?Sized> ChannelLayer for GuardedLayer<L, G> {
     fn describe(&self) -> String {
         self.layer.describe()
     }
@@ -61,7 +61,11 @@ impl<L: ChannelLayer + ?Sized, G: Guard + ?Sized> ChannelLayer for Guarded<L, G>
         self.layer.encode(channel, message)
     }
 
-    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+    async fn send(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<SendReport, LayerError> {
         self.guard.admit(channel, members).await?;
         self.layer.send(channel, members).await
     }

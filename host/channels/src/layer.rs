@@ -86,7 +86,11 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
     ///
     /// Without members it says whether the channel takes anything: the server is asked all the same.
-    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError>;
+    async fn send(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<SendReport, LayerError>;
 
     /// Puts `message` on each channel of `group` that has room; a full one is passed over, as in Channels.
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError>;
@@ -223,7 +227,7 @@ pub struct Place {
 
 /// What a call of [`ChannelLayer::send`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
+pub struct SendReport {
     /// How many of the members were taken, from the front.
     pub accepted: usize,
     /// How many receivers there were, where the layer is a broadcast; 0 means that nobody got it.

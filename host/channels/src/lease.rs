@@ -7,41 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Takes the lease, or renews it; answers who holds it then, and the number.
-/// Arguments: the claimant's id, the part of an id whose lease it may take over (or nothing), its name, the number
-/// that a new lease has at least, seconds.
-pub(crate) const CLAIM: &str = r"
-local held = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-local number = tonumber(ARGV[4])
-if #held > 0 then
-    local id, old = string.match(held[1], '^[^ ]*'), tonumber(held[2])
-    if id == ARGV[1] then
-        number = old
-    elseif id == '' then
-        number = math.max(number, old + 1)
-    elseif ARGV[2] ~= '' and string.sub(id, 1, #ARGV[2]) == ARGV[2] then
-        number = math.max(number, old + 1)
-    else
-        return held
-    end
-end
-redis.call('DEL', KEYS[1])
-local member, score = ARGV[1] .. ' ' .. ARGV[3], string.format('%.0f', number)
-redis.call('ZADD', KEYS[1], score, member)
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return {member, score}
-";
-
-/// Gives the lease up where the id is its holder's, and keeps its number.
-/// Arguments: the id, the seconds that the number is kept.
-pub(crate) const RELEASE: &str = r"
-local held = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-if #held == 0 or string.match(held[1], '^[^ ]*') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('ZADD', KEYS[1], held[2], ' ')
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
-";
+/// Takes or renews a lease. Its arguments are those of [`claim_arguments`].
+pub(crate) const CLAIM: &str = include_str!("lease/claim.lua");
+/// Gives a lease up. Its arguments are those of [`release_arguments`].
+pub(crate) const RELEASE: &str = include_str!("lease/release.lua");
 
 /// How long the number of a lease that was given up is kept: a day, in seconds.
 const NUMBER_KEPT: u32 = 24 * 60 * 60;

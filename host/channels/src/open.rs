@@ -6,8 +6,8 @@ use crate::config::{ConfigError, LayerConfig};
 use crate::layer::ChannelLayer;
 use crate::redis::dialect::asgi::AsgiRedis;
 use crate::redis::dialect::core::Core;
-use crate::redis::pubsub_layer::PubSub;
-use crate::redis::queue_layer::Queues;
+use crate::redis::pubsub_layer::PubSubLayer;
+use crate::redis::queue_layer::QueueLayer;
 
 /// Makes the layer that `config` describes. No I/O: a server that is away shows with the first call.
 ///
@@ -15,9 +15,9 @@ use crate::redis::queue_layer::Queues;
 /// then its `layer()`.
 pub fn open(config: LayerConfig) -> Result<Arc<dyn ChannelLayer>, ConfigError> {
     Ok(match config {
-        LayerConfig::Redis(config) => Arc::new(Queues::<Core>::new(config)),
-        LayerConfig::AsgiRedis(config) => Arc::new(Queues::<AsgiRedis>::new(config)),
-        LayerConfig::PubSub(config) => Arc::new(PubSub::new(config)),
+        LayerConfig::Redis(config) => Arc::new(QueueLayer::<Core>::new(config)),
+        LayerConfig::AsgiRedis(config) => Arc::new(QueueLayer::<AsgiRedis>::new(config)),
+        LayerConfig::PubSub(config) => Arc::new(PubSubLayer::new(config)),
         LayerConfig::Embedded(_) => return Err(ConfigError::NeedsServer),
     })
 }

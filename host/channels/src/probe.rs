@@ -71,7 +71,7 @@ impl Default for ProbeOptions {
 
 /// What a project's settings say about one channel layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Probed {
+pub struct ProjectLayer {
     /// The Python that read them.
     pub python: PathBuf,
     /// The layer's alias in `CHANNEL_LAYERS`.
@@ -125,12 +125,12 @@ pub struct Versions {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    Refused(error::Refusal),
-    Found(Box<Found>),
+    Error(error::ScriptError),
+    Layer(Box<LayerAnswer>),
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct LayerAnswer {
     alias: String,
     backend: String,
     class: String,
@@ -150,7 +150,7 @@ struct Found {
 ///
 /// # Errors
 /// Each says what is wrong and where; [`ProbeError::help`] says what to do.
-pub async fn probe(target: &str, options: &ProbeOptions) -> Result<Probed, ProbeError> {
+pub async fn probe(target: &str, options: &ProbeOptions) -> Result<ProjectLayer, ProbeError> {
     let target = Target::parse(target, &options.directory)?;
     let python = python::find(options.python.as_deref(), &options.directory)?;
     let mark = format!("{MARK}-{}:", std::process::id());
@@ -209,10 +209,10 @@ pub fn read_answer(
     line: &str,
     python: &Path,
     directory: &Path,
-) -> Option<Result<Probed, ProbeError>> {
+) -> Option<Result<ProjectLayer, ProbeError>> {
     Some(match serde_json::from_str(line).ok()? {
-        Answer::Found(found) => Ok(found.by(python.to_owned())),
-        Answer::Refused(refusal) => Err(refusal.by(python.to_owned(), directory.to_owned())),
+        Answer::Layer(found) => Ok(found.by(python.to_owned())),
+        Answer::Error(refusal) => Err(refusal.by(python.to_owned(), directory.to_owned())),
     })
 }
 
@@ -274,8 +274,8 @@ fn ended(status: Option<ExitStatus>) -> String {
     )
 }
 
-impl Found {
-    fn by(self, python: PathBuf) -> Probed {
+impl LayerAnswer {
+    fn by(self, python: PathBuf) -> ProjectLayer {
         let Self {
             alias,
             backend,
@@ -287,7 +287,7 @@ impl Found {
             settings_module,
             versions,
         } = self;
-        Probed {
+        ProjectLayer {
             python,
             alias,
             backend,

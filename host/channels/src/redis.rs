@@ -1,7 +1,8 @@
-//! The layers that live on Redis servers, and what they share: connections, the choice of a server, and scripts.
+//! The layers on Redis servers, with their connections, their choice of a server, and their scripts.
 
+mod backend;
+mod backoff;
 mod client;
-mod cluster;
 pub(crate) mod dialect;
 mod lease;
 mod placement;
@@ -10,6 +11,7 @@ pub(crate) mod queue_layer;
 mod receiver;
 mod refusal;
 mod script;
+mod sender;
 mod sentinel;
 pub(crate) mod server;
 pub(crate) mod sharding;

@@ -3,8 +3,10 @@
 //! The time is the server's. Ours may be set back or ahead between two of our lives, and a queue that has messages of
 //! both would be read in a wrong order, or be emptied as too old.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::lock::lock;
 
 /// Gives out scores that increase strictly, also where the time stands still or goes back.
 ///
@@ -16,7 +18,7 @@ pub(crate) struct Scores(Mutex<f64>);
 impl Scores {
     /// The scores of `count` messages that are sent at the time `now`, in their order.
     pub(crate) fn take(&self, now: f64, count: usize) -> Vec<f64> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         let first = now.max(last.next_up());
         let scores: Vec<f64> = std::iter::successors(Some(first), |score| Some(score.next_up()))
             .take(count)

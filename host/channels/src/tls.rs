@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::Tls;
 pub use failure::TlsFailure;
-pub(crate) use failure::{failure, unreadable};
+pub(crate) use failure::{TlsError, failure, unreadable};
 use verifier::Verifier;
 
 /// How long a handshake may take before the server is asked without TLS.

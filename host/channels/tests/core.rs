@@ -9,7 +9,7 @@
 #[macro_use]
 mod support;
 
-use djangobot_channels::{GroupName, LayerError, OpenError, Sent, Serializer};
+use djangobot_channels::{GroupName, LayerError, OpenError, SendReport, Serializer};
 use djangobot_event::Event;
 use djangobot_tests::Redis;
 use serde_json::json;
@@ -61,7 +61,7 @@ async fn a_message_lies_in_redis_as_channels_redis_puts_it(redis: Server) {
         .unwrap();
     assert_eq!(
         sent,
-        Sent {
+        SendReport {
             accepted: 1,
             receivers: None,
             expired: 0,

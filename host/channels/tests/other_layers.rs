@@ -11,7 +11,7 @@ mod support;
 
 use std::time::Duration;
 
-use djangobot_channels::{GroupName, LayerError, OpenError, Sent};
+use djangobot_channels::{GroupName, LayerError, OpenError, SendReport};
 use djangobot_event::Event;
 use djangobot_tests::{Redis, eventually};
 use serde_json::json;
@@ -42,7 +42,7 @@ async fn pubsub_reaches_every_reader_and_tells_how_many() {
         let members = numbered(&one, &to, 0..3);
         assert_eq!(
             one.send(&to, &members).await.unwrap(),
-            Sent {
+            SendReport {
                 accepted: 3,
                 receivers: Some(0),
                 expired: 0,
@@ -55,7 +55,7 @@ async fn pubsub_reaches_every_reader_and_tells_how_many() {
         );
         assert_eq!(
             one.send(&to, &members).await.unwrap(),
-            Sent {
+            SendReport {
                 accepted: 3,
                 receivers: Some(2),
                 expired: 0,

@@ -21,7 +21,7 @@ mod web_api;
 use std::sync::Arc;
 use std::time::Duration;
 
-use djangobot_channels::{ChannelLayer, ChannelName, Guarded, ReceiverId};
+use djangobot_channels::{ChannelLayer, ChannelName, GuardedLayer, ReceiverId};
 use djangobot_plugins::PluginHost;
 use djangobot_slack::history::History;
 use djangobot_slack::{Pacer, Rotation, Session, WebApi};
@@ -114,7 +114,7 @@ impl Bridge {
             ledger.clone(),
             (self.readiness.clone(), self.metrics.clone()),
         );
-        self.layer = Arc::new(Guarded {
+        self.layer = Arc::new(GuardedLayer {
             layer: self.layer,
             guard: lease.clone(),
         });

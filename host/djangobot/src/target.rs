@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use djangobot_channels::probe::{ProbeError, ProbeOptions, Probed, look_at_target, probe};
+use djangobot_channels::probe::{ProbeError, ProbeOptions, ProjectLayer, look_at_target, probe};
 use djangobot_channels::{
     BindError, ChannelLayer, ConfigError, Credentials, EmbeddedServer, LayerConfig, ServerOptions,
 };
@@ -23,7 +23,7 @@ pub(crate) struct OpenLayer {
     /// The server that belongs to it, where the layer is inside this process.
     pub(crate) embedded: Option<EmbeddedServer>,
     /// What the project's Python said, where one was asked.
-    pub(crate) probed: Option<Probed>,
+    pub(crate) probed: Option<ProjectLayer>,
     /// Options that were passed over, as sentences.
     pub(crate) warnings: Vec<String>,
     /// What the project's own classes do that happens in Python alone, as sentences.
@@ -141,7 +141,7 @@ pub(crate) fn django_config(settings: &LayerSettings, server: &EmbeddedServer) -
 /// What a TARGET turned out to name.
 struct Resolved {
     config: LayerConfig,
-    probed: Option<Probed>,
+    probed: Option<ProjectLayer>,
     /// Where it is written, for errors.
     place: String,
 }
@@ -230,7 +230,7 @@ fn read_urls(settings: &LayerSettings, urls: &[String]) -> Result<LayerConfig, C
 }
 
 /// What should be known of classes that a layer's settings name.
-fn notes(probed: &Probed) -> Vec<String> {
+fn notes(probed: &ProjectLayer) -> Vec<String> {
     let mut notes = Vec::new();
     if !probed.overrides.is_empty() {
         notes.push(format!(

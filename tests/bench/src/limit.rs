@@ -11,7 +11,7 @@ use crate::statistics::{Rounds, median};
 use crate::table::{Table, short, whole};
 
 /// The script that the layer sends with.
-const APPEND: &str = include_str!("../../../host/channels/src/redis/dialect/append.lua");
+const APPEND: &str = include_str!("../../../host/channels/src/redis/dialect/core/append.lua");
 const EVENTS: u64 = 100_000;
 const ROUNDS: usize = 7;
 /// Calls in flight, and events in a call.

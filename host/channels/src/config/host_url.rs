@@ -3,7 +3,7 @@
 use url::form_urlencoded;
 
 use crate::config::hosts::{Endpoint, Host, PORT};
-use crate::config::keywords::{Known, Setting};
+use crate::config::keywords::{KeywordSupport, Setting};
 
 /// Reads a URL as `redis.ConnectionPool.from_url` does; unknown options go to `warnings`.
 pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, String> {
@@ -78,11 +78,11 @@ impl Host {
                 continue;
             }
             match self.set(&name, Setting::Url(&value)) {
-                Ok(Known::Yes) => {}
-                Ok(Known::No) if has_at_behind_host(text) => {
+                Ok(KeywordSupport::Known) => {}
+                Ok(KeywordSupport::Unknown) if has_at_behind_host(text) => {
                     return Err("the part behind the ? is not an option that is known here; write ? in a password as %3F".into());
                 }
-                Ok(Known::No) => warnings.push(format!(
+                Ok(KeywordSupport::Unknown) => warnings.push(format!(
                     "{}: the option {name} is not known here and was passed over",
                     redact(text)
                 )),

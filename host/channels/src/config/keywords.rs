@@ -10,7 +10,7 @@ use crate::config::hosts::{Endpoint, Host};
 
 impl Host {
     /// Sets redis-py's connection keyword `name`; says whether it is known, or why `value` is wrong.
-    pub(super) fn set(&mut self, name: &str, value: Setting<'_>) -> Result<Known, String> {
+    pub(super) fn set(&mut self, name: &str, value: Setting<'_>) -> Result<KeywordSupport, String> {
         match name {
             "host" => self.endpoint = Endpoint::Tcp(value.text()?.to_owned(), self.port()),
             "port" => {
@@ -79,19 +79,19 @@ impl Host {
             | "lib_version"
             | "timeout" => {}
             "decode_responses" | "encoding" | "encoding_errors" => {}
-            _ => return Ok(Known::No),
+            _ => return Ok(KeywordSupport::Unknown),
         }
-        Ok(Known::Yes)
+        Ok(KeywordSupport::Known)
     }
 }
 
 /// Whether a keyword means something here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KeywordSupport {
     /// It was used, or makes no difference.
-    Yes,
+    Known,
     /// It was never heard of.
-    No,
+    Unknown,
 }
 
 /// A keyword's value: as JSON in settings, as text in a URL.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::capacity::{Capacities, Pattern};
 use crate::codec::Key;
-use crate::config::keywords::{Known, Setting};
+use crate::config::keywords::{KeywordSupport, Setting};
 use crate::config::{ConfigError, Endpoint, Host, Kind, LayerConfig, RedisConfig, host_url};
 use crate::wire::Serializer;
 
@@ -380,8 +380,10 @@ fn keywords(
         }
         let at = format!("{path}[{name:?}]");
         match host.set(name, Setting::Json(value)) {
-            Ok(Known::Yes) => {}
-            Ok(Known::No) => warnings.push(format!("{at} is not known here and was passed over")),
+            Ok(KeywordSupport::Known) => {}
+            Ok(KeywordSupport::Unknown) => {
+                warnings.push(format!("{at} is not known here and was passed over"))
+            }
             Err(reason) => {
                 refuse_unsupported(&at, value)?;
                 return Err(option(&at, &reason));

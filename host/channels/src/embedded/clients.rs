@@ -1,4 +1,4 @@
-//! The connected clients, and what is pushed to them unasked.
+//! The connected clients, and the messages that are pushed to them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -10,19 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::embedded::resp::{Protocol, Reply};
 
-/// All clients that are connected, by id.
+/// All connected clients, by id.
 #[derive(Debug)]
 pub(super) struct Clients {
     next_id: u64,
     clients: BTreeMap<u64, Client>,
-    /// How many may be connected.
+    /// The greatest number of clients.
     limit: usize,
-    /// How many bytes may wait for one that does not read.
+    /// How many bytes may wait for a client that does not read.
     push_limit: usize,
+    /// The number of clients with `tracking`.
     trackers: usize,
 }
 
-/// What is known of one client.
+/// One client, as other clients and the server see it.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) address: SocketAddr,
@@ -30,32 +31,32 @@ pub(super) struct Client {
     pub(super) database: usize,
     pub(super) protocol: Protocol,
     tracking: Option<Tracking>,
-    /// Pushes that its connection has not taken up yet.
+    /// Pushed messages that its connection has not taken over yet.
     pushes: BytesMut,
     wake: Arc<Notify>,
     kill: CancellationToken,
 }
 
-/// `CLIENT TRACKING ON BCAST`: which keys a client hears about.
+/// `CLIENT TRACKING ON BCAST`: the keys whose changes are reported to a client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tracking {
-    /// All keys, where it is empty.
+    /// Prefixes of the keys; empty means all keys.
     pub(super) prefixes: Vec<Bytes>,
-    /// Whether its own changes are left out.
+    /// Whether changes by the client itself are left out.
     pub(super) no_loop: bool,
 }
 
-/// A client's way to learn of pushes, and that it must go.
+/// The connection's end of a client: it is woken for pushed messages, and told to disconnect.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
-    /// Woken when there are pushes.
+pub(super) struct ClientHandle {
+    /// Notified when there are pushed messages.
     pub(super) wake: Arc<Notify>,
-    /// Cancelled when the client must go.
+    /// Cancelled when the client must be disconnected.
     pub(super) kill: CancellationToken,
 }
 
 impl Clients {
-    /// Nobody, and room for `limit` clients with `push_limit` bytes each.
+    /// No clients yet, and room for `limit` of them with `push_limit` bytes of pushed messages each.
     pub(super) fn new(limit: usize, push_limit: usize) -> Self {
         Self {
             next_id: 1,
@@ -66,18 +67,18 @@ impl Clients {
         }
     }
 
-    /// Takes a client in, or not, where there are too many.
+    /// Adds a client. `None` if there are too many.
     pub(super) fn connect(
         &mut self,
         address: SocketAddr,
         kill: CancellationToken,
-    ) -> Option<(u64, Line)> {
+    ) -> Option<(u64, ClientHandle)> {
         if self.clients.len() >= self.limit {
             return None;
         }
         let id = self.next_id;
         self.next_id += 1;
-        let line = Line {
+        let handle = ClientHandle {
             wake: Arc::new(Notify::new()),
             kill,
         };
@@ -88,14 +89,14 @@ impl Clients {
             protocol: Protocol::default(),
             tracking: None,
             pushes: BytesMut::new(),
-            wake: Arc::clone(&line.wake),
-            kill: line.kill.clone(),
+            wake: Arc::clone(&handle.wake),
+            kill: handle.kill.clone(),
         };
         self.clients.insert(id, client);
-        Some((id, line))
+        Some((id, handle))
     }
 
-    /// Forgets a client.
+    /// Removes a client.
     pub(super) fn disconnect(&mut self, id: u64) {
         self.track(id, None);
         self.clients.remove(&id);
@@ -106,24 +107,24 @@ impl Clients {
         self.clients.get_mut(&id)
     }
 
-    /// All of them.
+    /// All clients.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Client)> {
         self.clients.iter().map(|(id, client)| (*id, client))
     }
 
-    /// How many there are.
+    /// The number of clients.
     pub(super) fn len(&self) -> usize {
         self.clients.len()
     }
 
-    /// Pushes to a client; one that reads too slowly must go, as with Redis's output buffer limit.
+    /// Pushes a message to a client. A client that reads too slowly is disconnected, as by Redis's output buffer limit.
     pub(super) fn push(&mut self, id: u64, message: &Reply) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
         if client.pushes.len() > self.push_limit {
             if !client.kill.is_cancelled() {
-                tracing::warn!(client = %client.address, "a subscriber of the embedded layer reads too slowly and is disconnected");
+                tracing::warn!(client = %client.address, "a subscriber of the embedded channel layer reads too slowly and is disconnected");
                 client.kill.cancel();
             }
             return;
@@ -132,7 +133,7 @@ impl Clients {
         client.wake.notify_one();
     }
 
-    /// Moves what waits for a client to `out`.
+    /// Moves the pushed messages of a client to `out`.
     pub(super) fn take_pushes(&mut self, id: u64, out: &mut BytesMut) {
         if let Some(client) = self.clients.get_mut(&id)
             && !client.pushes.is_empty()
@@ -141,7 +142,7 @@ impl Clients {
         }
     }
 
-    /// Sets what changes a client hears of.
+    /// Sets the changes that are reported to a client.
     pub(super) fn track(&mut self, id: u64, tracking: Option<Tracking>) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -151,12 +152,12 @@ impl Clients {
         client.tracking = tracking;
     }
 
-    /// Whether anybody hears of changes.
+    /// Whether changes are reported to any client.
     pub(super) fn has_trackers(&self) -> bool {
         self.trackers > 0
     }
 
-    /// Tells the trackers which keys have changed. Redis has them ignore databases.
+    /// Reports changed keys to the clients that track them. As in Redis, the database makes no difference.
     pub(super) fn invalidate(&mut self, keys: &HashSet<Bytes>, author: Option<u64>) {
         let mut pushes = Vec::new();
         for (id, client) in &self.clients {
@@ -166,23 +167,23 @@ impl Clients {
             if tracking.no_loop && author == Some(*id) {
                 continue;
             }
-            let heard = |key: &&Bytes| {
+            let is_tracked = |key: &&Bytes| {
                 tracking.prefixes.is_empty()
                     || tracking
                         .prefixes
                         .iter()
                         .any(|prefix| key.starts_with(prefix))
             };
-            let heard: Vec<Reply> = keys
+            let tracked: Vec<Reply> = keys
                 .iter()
-                .filter(heard)
+                .filter(is_tracked)
                 .cloned()
                 .map(Reply::Bulk)
                 .collect();
-            if !heard.is_empty() {
+            if !tracked.is_empty() {
                 pushes.push((
                     *id,
-                    Reply::Push(vec![Reply::text("invalidate"), Reply::Array(heard)]),
+                    Reply::Push(vec![Reply::text("invalidate"), Reply::Array(tracked)]),
                 ));
             }
         }

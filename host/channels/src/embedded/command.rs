@@ -1,4 +1,4 @@
-//! The commands: the table of them, and how one is checked and run.
+//! The table of all commands, and the checks before one runs.
 
 mod arguments;
 mod connection;
@@ -16,11 +16,11 @@ use bytes::Bytes;
 
 use crate::embedded::command::arguments::is;
 use crate::embedded::command::context::{Command, Context, InTransaction, Session};
+use crate::embedded::command_error::CommandError;
 use crate::embedded::glob::Matcher;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::{Protocol, Reply, Request};
 use crate::embedded::state::State;
-pub(super) use lists::taken_reply;
+pub(super) use lists::item_reply;
 
 /// All commands, by subject.
 static COMMANDS: &[Command] = &[
@@ -108,7 +108,7 @@ static COMMANDS: &[Command] = &[
     Command::new("script", -2, scripts::script),
 ];
 
-/// Runs one request of a client; errors are replies.
+/// Runs one request of a client. Errors become replies.
 pub(super) fn execute(state: &mut State, session: &mut Session, request: &Request) -> Reply {
     let id = session.id;
     let mut context = Context {
@@ -120,8 +120,11 @@ pub(super) fn execute(state: &mut State, session: &mut Session, request: &Reques
     };
     let reply = dispatch(&mut context, request).unwrap_or_else(|refusal| {
         if let Some(transaction) = &mut context.session.transaction {
-            // What was wrong with a command outside the queue (a nested MULTI) does no harm to it.
-            transaction.failed |= !matches!(refusal, Refusal::NestedMulti | Refusal::InTransaction);
+            // A command that is never queued, such as a nested MULTI, does not spoil the transaction.
+            transaction.failed |= !matches!(
+                refusal,
+                CommandError::NestedMulti | CommandError::InTransaction
+            );
         }
         refusal.into()
     });
@@ -129,7 +132,7 @@ pub(super) fn execute(state: &mut State, session: &mut Session, request: &Reques
     reply
 }
 
-fn dispatch(context: &mut Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+fn dispatch(context: &mut Context<'_>, request: &Request) -> Result<Reply, CommandError> {
     let Some((name, arguments)) = request.words.split_first() else {
         return Ok(Reply::Nothing);
     };
@@ -138,51 +141,51 @@ fn dispatch(context: &mut Context<'_>, request: &Request) -> Result<Reply, Refus
         return Ok(Reply::Nothing);
     }
     let Some(command) = COMMANDS.iter().find(|command| is(name, command.name)) else {
-        // A line that is no command may begin something else than Redis's protocol, with commands hidden further on.
+        // An unknown command in a plain line may begin another protocol, with commands hidden further on.
         context.session.closing |= request.is_line;
         return Err(unknown(name, arguments));
     };
     if !command.takes(request.words.len()) {
-        return Err(Refusal::Arity(command.name.to_owned()));
+        return Err(CommandError::Arity(command.name.to_owned()));
     }
     if !context.session.authenticated && !command.before_password {
-        return Err(Refusal::NotAuthenticated);
+        return Err(CommandError::NotAuthenticated);
     }
     let size = arguments.iter().map(Bytes::len).sum();
     if command.grows && context.state.store.room() < size {
-        return Err(Refusal::Memory);
+        return Err(CommandError::Memory);
     }
     if context.session.protocol == Protocol::Resp2
         && !command.when_subscribed
         && context.state.subscriptions.count(context.session.id) > 0
     {
-        return Err(Refusal::Subscribed(command.name));
+        return Err(CommandError::Subscribed(command.name));
     }
     if let Some(transaction) = &mut context.session.transaction {
         match command.in_transaction {
             InTransaction::Queued => return transaction.queue(command, arguments, size),
-            InTransaction::Refused => return Err(Refusal::InTransaction),
+            InTransaction::Refused => return Err(CommandError::InTransaction),
             InTransaction::AtOnce => {}
         }
     }
     if let Some(differences) = &mut context.state.differences {
-        differences.look_at(context.session.database, command.name, arguments);
+        differences.compare_command(context.session.database, command.name, arguments);
     }
     (command.run)(context, arguments)
 }
 
-/// Ends a connection that speaks HTTP: any web page can have its reader's browser send a body of commands here.
+/// Ends a connection that speaks HTTP. Any web page could make its reader's browser send Redis commands in a body.
 fn refuse_http(context: &mut Context<'_>) {
     context.session.closing = true;
     if !std::mem::replace(&mut context.state.http_was_logged, true) {
         tracing::warn!(
             client = context.session.id,
-            "a client sent HTTP to the embedded layer and was disconnected: a web page may have tried to use it"
+            "a client sent HTTP to the embedded layer and was disconnected; a web page in a browser on this machine may have tried to reach the layer"
         );
     }
 }
 
-fn unknown(name: &[u8], arguments: &[Bytes]) -> Refusal {
+fn unknown(name: &[u8], arguments: &[Bytes]) -> CommandError {
     let clip = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(128)]).into_owned();
     let mut shown = String::new();
     for argument in arguments {
@@ -191,7 +194,7 @@ fn unknown(name: &[u8], arguments: &[Bytes]) -> Refusal {
         }
         shown.push_str(&format!("'{}' ", clip(argument)));
     }
-    Refusal::UnknownCommand {
+    CommandError::UnknownCommand {
         name: clip(name),
         arguments: shown,
     }

@@ -1,4 +1,4 @@
-//! A conversation of one client with a server of its own, without sockets: what the fuzz targets go through.
+//! A conversation of one client with a server of its own, without sockets, for the fuzz targets.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,10 +11,9 @@ use crate::embedded::command::{self};
 use crate::embedded::options::LayerOptions;
 use crate::embedded::options::ServerOptions;
 use crate::embedded::resp::{Reply, RequestReader};
-use crate::embedded::state::Shared;
+use crate::embedded::state::SharedState;
 
-/// The requests in what a client sends, which comes in pieces of `piece` bytes; and why there are no more, if what
-/// follows is none.
+/// The requests in `sent`, which arrives in pieces of `piece` bytes, and the error that ends them, if one does.
 pub fn requests(sent: &[u8], piece: usize, trusted: bool) -> (Vec<Vec<Bytes>>, Option<String>) {
     let mut reader = RequestReader::default();
     let mut input = BytesMut::new();
@@ -32,7 +31,7 @@ pub fn requests(sent: &[u8], piece: usize, trusted: bool) -> (Vec<Vec<Bytes>>, O
     (requests, None)
 }
 
-/// All that a server answers, which may hold about `memory` bytes. Who would wait for an item is told that there is none.
+/// All answers of a server that may hold about `memory` bytes. A command that would wait for an item gets none at once.
 pub fn answers(sent: &[u8], memory: usize, password: Option<&str>) -> Bytes {
     let clients = Clients::new(1, memory);
     let options = ServerOptions {
@@ -41,7 +40,7 @@ pub fn answers(sent: &[u8], memory: usize, password: Option<&str>) -> Bytes {
         layer: Some(LayerOptions::default()),
         ..ServerOptions::default()
     };
-    let shared = Shared::new(&options, clients);
+    let shared = SharedState::new(&options, clients);
     let mut state = shared.lock();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let kill = CancellationToken::new();
@@ -67,8 +66,8 @@ pub fn answers(sent: &[u8], memory: usize, password: Option<&str>) -> Bytes {
         if session.wait.take().is_some() {
             Reply::NullArray.write(session.protocol, &mut output);
         }
-        // It is written, and so the client's own.
-        session.taken.clear();
+        // The answer is written, so the items belong to the client.
+        session.unwritten.clear();
     }
     state.clients.take_pushes(id, &mut output);
     output.freeze()

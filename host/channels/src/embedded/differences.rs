@@ -1,7 +1,7 @@
-//! What the clients' commands show of their settings, compared with the layer's own.
+//! Compares the settings of the clients with the layer's own, as far as the clients' commands show them.
 //!
-//! A client with other settings is no error to a server: it reads and writes other keys, or bytes that nobody can read.
-//! channels_redis says its settings nowhere, but its commands have them as keys and arguments.
+//! To a Redis server a client with other settings is not an error: it reads and writes other keys, or bytes that nobody
+//! can read. channels_redis does not report its settings, but its commands contain them as keys and arguments.
 
 use std::collections::HashSet;
 
@@ -13,26 +13,26 @@ use crate::embedded::script::Script;
 use crate::name::{ChannelName, GroupName};
 use crate::wire::Serializer;
 
-/// How an encrypted payload begins: the version of Fernet, and the first bytes of a time.
+/// The beginning of an encrypted payload: the version of Fernet, and the first bytes of a time.
 const SEALED: &[u8] = b"gAAAA";
-/// The most of a key that is shown.
+/// The most characters of a key that are shown.
 const SHOWN: usize = 60;
 
-/// Compares, and says each difference once.
+/// Compares settings, and reports each difference once.
 #[derive(Debug)]
 pub(super) struct Differences {
     expected: LayerOptions,
-    /// The settings of which it was said that they differ.
-    told: HashSet<&'static str>,
+    /// The settings whose difference was reported.
+    reported: HashSet<&'static str>,
 }
 
-/// A setting that a client and the layer have differently.
+/// A setting that differs between a client and the layer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     setting: &'static str,
     theirs: String,
     ours: String,
-    /// What comes of it.
+    /// The consequence, for the operator.
     effect: &'static str,
 }
 
@@ -40,12 +40,12 @@ impl Differences {
     pub(super) fn new(expected: LayerOptions) -> Self {
         Self {
             expected,
-            told: HashSet::new(),
+            reported: HashSet::new(),
         }
     }
 
-    /// Looks at a command of a client.
-    pub(super) fn look_at(&mut self, database: usize, command: &str, arguments: &[Bytes]) {
+    /// Compares the settings that a client's command shows.
+    pub(super) fn compare_command(&mut self, database: usize, command: &str, arguments: &[Bytes]) {
         match (command, arguments) {
             ("bzpopmin", [key, ..]) => drop(self.queue(database, key)),
             ("zcount", [key, from, to]) if &from[..] == b"-inf" && &to[..] == b"+inf" => {
@@ -53,15 +53,15 @@ impl Differences {
             }
             ("zadd", [key, _, member]) if database == DATABASE && self.name(key).is_some() => {
                 let difference = of_member(member, &self.expected);
-                self.tell_if(difference);
+                self.report_if(difference);
             }
             ("expire", [key, seconds]) if database == DATABASE => self.expire(key, seconds),
             _ => {}
         }
     }
 
-    /// Looks at a script that a client runs.
-    pub(super) fn look_at_script(
+    /// Compares the settings that a client's script shows.
+    pub(super) fn compare_script(
         &mut self,
         database: usize,
         script: Script,
@@ -84,54 +84,54 @@ impl Differences {
                 "capacity",
                 capacity,
                 ours,
-                "a channel is full for one of them while the other goes on",
+                "a channel is full for one of them and not for the other",
             );
             self.compare_expiry(expiry);
         }
     }
 
-    /// Says a difference, unless that was done before.
-    pub(super) fn tell(&mut self, difference: Difference) {
+    /// Reports a difference, unless that was done before.
+    pub(super) fn report(&mut self, difference: Difference) {
         let Difference {
             setting,
             theirs,
             ours,
             effect,
         } = difference;
-        if self.told.insert(setting) {
+        if self.reported.insert(setting) {
             tracing::warn!(
                 "a client of the embedded channel layer has another {setting} than the layer: the client has {theirs}, the \
-                 layer has {ours}, and so {effect}. Write the same into CHANNEL_LAYERS (CONFIG) of the Django project and \
-                 below [layer] config in djangobot.toml"
+                 layer has {ours}, and so {effect}; set the same value in CHANNEL_LAYERS (CONFIG) of the Django project and \
+                 in `config` below [layer] in djangobot.toml"
             );
         }
     }
 
-    fn tell_if(&mut self, difference: Option<Difference>) {
+    fn report_if(&mut self, difference: Option<Difference>) {
         if let Some(difference) = difference {
-            self.tell(difference);
+            self.report(difference);
         }
     }
 
-    /// The channel's name in a queue's key; one that is not the layer's is said.
+    /// The channel's name in a queue's key. A key that is not the layer's is reported.
     fn queue(&mut self, database: usize, key: &[u8]) -> Option<String> {
         if database != DATABASE {
-            self.tell(Difference {
+            self.report(Difference {
                 setting: "database",
                 theirs: database.to_string(),
                 ours: DATABASE.to_string(),
-                effect: "neither gets the other's messages",
+                effect: "neither gets messages from the other",
             });
             return None;
         }
         let name = self.name(key);
         if name.is_none() && !key.contains(&b'$') {
-            self.tell_prefix(shown_prefix(key));
+            self.report_prefix(shown_prefix(key));
         }
         name
     }
 
-    /// The channel's name in a queue's key of the layer.
+    /// The channel's name in a queue's key, if the key is one of the layer.
     fn name(&self, key: &[u8]) -> Option<String> {
         let name = std::str::from_utf8(key)
             .ok()?
@@ -139,13 +139,13 @@ impl Differences {
         ChannelName::new(name).is_ok().then(|| name.to_owned())
     }
 
-    fn tell_prefix(&mut self, theirs: String) {
+    fn report_prefix(&mut self, theirs: String) {
         let ours = format!("{:?}", self.expected.prefix);
-        self.tell(Difference {
+        self.report(Difference {
             setting: "prefix",
             theirs,
             ours,
-            effect: "neither gets the other's messages",
+            effect: "neither gets messages from the other",
         });
     }
 
@@ -156,10 +156,10 @@ impl Differences {
                     "group_expiry",
                     seconds,
                     self.expected.group_expiry,
-                    "channels leave a group after the time of who added to it last",
+                    "channels leave a group after the time that the last one to add a channel has set",
                 );
             } else {
-                self.tell_prefix(format!("{prefix:?}"));
+                self.report_prefix(format!("{prefix:?}"));
             }
         } else if self.name(key).is_some() {
             self.compare_expiry(seconds);
@@ -171,11 +171,11 @@ impl Differences {
             "expiry",
             theirs,
             self.expected.expiry,
-            "unread messages are dropped after the time of whoever sends next",
+            "unread messages are dropped after the time that the next sender has set",
         );
     }
 
-    /// Compares a number, of which only the whole part counts.
+    /// Compares a number, by its whole part only.
     fn compare<T: ToString>(
         &mut self,
         setting: &'static str,
@@ -191,7 +191,7 @@ impl Differences {
             ours.to_string(),
         );
         if theirs != ours && theirs.bytes().all(|byte| byte.is_ascii_digit()) {
-            self.tell(Difference {
+            self.report(Difference {
                 setting,
                 theirs: theirs.chars().take(SHOWN).collect(),
                 ours,
@@ -201,7 +201,7 @@ impl Differences {
     }
 }
 
-/// What the bytes of a member show, without its being decrypted.
+/// The difference that the bytes of a member show without decryption.
 fn of_member(member: &Bytes, expected: &LayerOptions) -> Option<Difference> {
     let payload = member.get(expected.random_prefix_length..)?;
     match payload.starts_with(SEALED) {
@@ -212,7 +212,7 @@ fn of_member(member: &Bytes, expected: &LayerOptions) -> Option<Difference> {
     }
 }
 
-/// What a member shows when it is opened.
+/// The difference that a member shows when it is opened.
 pub(super) fn of_payload(
     opened: &Result<Bytes, OpenError>,
     expected: &LayerOptions,
@@ -233,11 +233,11 @@ fn of_keys(theirs: &str, expected: &LayerOptions) -> Difference {
             0 => "none".to_owned(),
             count => format!("{count} of its own"),
         },
-        effect: "neither can read the other's messages",
+        effect: "neither can read messages of the other",
     }
 }
 
-/// A message is a dict: the first byte of one in MessagePack is none that a JSON text begins with.
+/// A message is a dict. In MessagePack its first byte is never one that begins a JSON text.
 fn of_serializer(payload: &[u8], expected: &LayerOptions) -> Option<Difference> {
     let theirs = match payload.first()? {
         b'{' => Serializer::Json,
@@ -248,7 +248,7 @@ fn of_serializer(payload: &[u8], expected: &LayerOptions) -> Option<Difference> 
         setting: "serializer_format",
         theirs: format!("\"{theirs}\""),
         ours: format!("\"{}\"", expected.serializer),
-        effect: "neither can read the other's messages",
+        effect: "neither can read messages of the other",
     })
 }
 
@@ -258,7 +258,8 @@ fn group_prefix(key: &[u8]) -> Option<&str> {
     GroupName::new(group).is_ok().then_some(prefix)
 }
 
-/// The prefix in a queue's key as far as it can be told: names of Slack's events and of replies are known.
+/// The prefix in a queue's key, as far as it can be recognised: names of Slack's events and of replies have known
+/// beginnings.
 fn shown_prefix(key: &[u8]) -> String {
     let text = String::from_utf8_lossy(&key[..key.len().min(4 * SHOWN)]);
     let name = ["slack.", "specific."]

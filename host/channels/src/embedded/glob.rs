@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command_error::CommandError;
 
 /// How many steps all patterns and texts of one command or transaction may take together: some tenths of a second under the lock.
 const STEPS: usize = 50_000_000;
@@ -26,7 +26,7 @@ impl Matcher {
         &mut self,
         pattern: &[u8],
         texts: impl Iterator<Item = &'a Bytes>,
-    ) -> Result<Vec<Bytes>, Refusal> {
+    ) -> Result<Vec<Bytes>, CommandError> {
         let mut found = Vec::new();
         for text in texts {
             if self.matches(pattern, text)? {
@@ -37,8 +37,8 @@ impl Matcher {
     }
 
     /// Whether `pattern` matches all of `text`. Time is at most the product of the lengths, and what is left.
-    pub(super) fn matches(&mut self, pattern: &[u8], text: &[u8]) -> Result<bool, Refusal> {
-        matches(pattern, text, &mut self.steps).ok_or(Refusal::LongMatch)
+    pub(super) fn matches(&mut self, pattern: &[u8], text: &[u8]) -> Result<bool, CommandError> {
+        matches(pattern, text, &mut self.steps).ok_or(CommandError::LongMatch)
     }
 }
 
@@ -173,12 +173,15 @@ mod tests {
         ] {
             let text = vec![b'a'; 1_000_000];
             let got = Matcher::default().matches(&pattern, &text);
-            assert_eq!(got, Err(Refusal::LongMatch));
+            assert_eq!(got, Err(CommandError::LongMatch));
         }
         // Many short ones come to the same.
         let mut matcher = Matcher { steps: 1000 };
         let names = vec![Bytes::from_static(b"aaaa"); 1000];
-        assert_eq!(matcher.select(b"*b", names.iter()), Err(Refusal::LongMatch));
+        assert_eq!(
+            matcher.select(b"*b", names.iter()),
+            Err(CommandError::LongMatch)
+        );
         // What ends with a star needs to see no more than stands before it.
         let mut matcher = Matcher { steps: 10 };
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The channel layer on the embedded store: no sockets, and the bytes that `channels_redis` reads and writes.
+//! The channel layer on the embedded store. It uses no sockets, and the same bytes as `channels_redis`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,24 +13,24 @@ use tokio_util::sync::CancellationToken;
 use crate::codec::Codec;
 use crate::codec::OpenError;
 use crate::embedded::command::scripts;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number::parse_double;
 use crate::embedded::options::LayerOptions;
-use crate::embedded::queues::{Queues, after, remove_older};
+use crate::embedded::queues::{EmbeddedQueues, after, remove_older};
 use crate::embedded::reader::QueueReader;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::script::Script;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::state::Shared;
-use crate::embedded::store::Absent;
-use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
+use crate::embedded::state::SharedState;
+use crate::embedded::store::MissingKey;
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, SendReport};
 use crate::lease::{self, Claim, Holder, Lease};
 use crate::name::CHANNEL_KEY;
 use crate::name::{ChannelName, GroupName};
 use crate::score;
 use crate::wire::{Member, Serializer, Wire};
 
-/// For how many seconds more than a message waits its encryption can be opened, as channels_redis has it.
+/// For how many seconds beyond the expiry an encrypted message can be opened, as in channels_redis.
 const READ_GRACE: u64 = 10;
 
 /// A channel layer on an [`EmbeddedServer`](super::EmbeddedServer)'s store; see its `layer`.
@@ -40,17 +40,21 @@ const READ_GRACE: u64 = 10;
 /// it back when they are closed or dropped; [`ReceiverId`] has no meaning here, since nothing outlives the process.
 #[derive(Debug)]
 pub struct EmbeddedLayer {
-    pub(super) queues: Queues,
+    pub(super) queues: EmbeddedQueues,
 }
 
 impl EmbeddedLayer {
-    pub(super) fn new(shared: Arc<Shared>, address: SocketAddr, options: LayerOptions) -> Self {
+    pub(super) fn new(
+        shared: Arc<SharedState>,
+        address: SocketAddr,
+        options: LayerOptions,
+    ) -> Self {
         let codec = Codec::new(
             options.random_prefix_length,
             options.keys.clone(),
             Some(options.expiry.saturating_add(READ_GRACE)),
         );
-        let queues = Queues {
+        let queues = EmbeddedQueues {
             shared,
             address,
             options: Arc::new(options),
@@ -67,18 +71,16 @@ impl EmbeddedLayer {
     /// Runs one of the scripts for leases, as a client of the server would.
     fn run(&self, script: Script, name: &str, arguments: &[Bytes]) -> Result<Reply, LayerError> {
         let key = Bytes::from(lease::key(&self.queues.options.prefix, name));
-        let answer = self
-            .queues
-            .with(|keyspace| scripts::run_on(keyspace, script, &[key], arguments))?;
-        answer.map_err(|refusal| self.queues.refused(refusal))
+        self.queues
+            .with(|keyspace| scripts::run_on(keyspace, script, &[key], arguments))
     }
 
-    /// Seals `message` with the names of the channels it is for.
+    /// Seals `message` with the names of the channels that it is for.
     fn encode_for(&self, channels: impl Into<NewValue>, message: &Event) -> Member {
         let mut message = message.clone();
         if let Err(error) = message.set(&format!("/{CHANNEL_KEY}"), channels) {
             // An event's root is an object, and an object takes any key.
-            tracing::error!(%error, "a message could not be addressed");
+            tracing::error!(%error, "a message could not be addressed to its process-local channels");
         }
         self.seal_event(&message)
     }
@@ -124,25 +126,28 @@ impl ChannelLayer for EmbeddedLayer {
         }
     }
 
-    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+    async fn send(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<SendReport, LayerError> {
         let capacity = self.queues.options.capacities.of(channel.as_str());
         let key = self.queues.key(channel);
         self.queues
-            .with(|keyspace| self.queues.send(keyspace, &key, capacity, members))?
+            .with(|keyspace| self.queues.send(keyspace, &key, capacity, members))
     }
 
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError> {
         let key = self.group_key(group);
         let names = self.queues.with(|keyspace| {
-            let names = keyspace.edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| {
+            keyspace.edit(key.as_bytes(), MissingKey::Ignore, |set: &mut SortedSet| {
                 remove_older(set, score::now(), self.queues.options.group_expiry);
                 set.iter()
                     .map(|(member, _)| member.clone())
                     .collect::<Vec<_>>()
-            });
-            names.map_err(|refusal| self.queues.refused(refusal))
-        })??;
-        // One message for each queue, which names all its channels, as channels_redis has it.
+            })
+        })?;
+        // As in channels_redis, one message for each queue, which names all channels of that queue.
         let mut queues: BTreeMap<Bytes, Vec<ChannelName>> = BTreeMap::new();
         for name in names.unwrap_or_default() {
             if let Some(name) = std::str::from_utf8(&name)
@@ -160,9 +165,9 @@ impl ChannelLayer for EmbeddedLayer {
                 .map_or(0, |name| self.queues.options.capacities.of(name.as_str()));
             let sent = self
                 .queues
-                .with(|keyspace| self.queues.send(keyspace, &key, capacity, &[member]))??;
+                .with(|keyspace| self.queues.send(keyspace, &key, capacity, &[member]))?;
             if sent.accepted == 0 {
-                tracing::debug!(%group, queue = %key.escape_ascii(), "a channel of the group is full and was passed over");
+                tracing::debug!(%group, queue = %key.escape_ascii(), "a message to the group was dropped for a channel that is full");
             }
         }
         Ok(())
@@ -171,15 +176,13 @@ impl ChannelLayer for EmbeddedLayer {
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         let key = self.group_key(group);
         self.queues.with(|keyspace| {
-            keyspace
-                .edit(key.as_bytes(), Absent::Create, |set: &mut SortedSet| {
-                    set.insert(channel.as_str().as_bytes(), score::now())
-                })
-                .map_err(|refusal| self.queues.refused(refusal))?;
+            keyspace.edit(key.as_bytes(), MissingKey::Create, |set: &mut SortedSet| {
+                set.insert(channel.as_str().as_bytes(), score::now())
+            })?;
             let deadline = after(keyspace.now(), self.queues.options.group_expiry);
             keyspace.set_deadline(key.as_bytes(), Some(deadline));
             Ok(())
-        })?
+        })
     }
 
     async fn group_discard(
@@ -190,13 +193,11 @@ impl ChannelLayer for EmbeddedLayer {
         let key = self.group_key(group);
         self.queues.with(|keyspace| {
             let channel = channel.as_str().as_bytes();
-            keyspace
-                .edit(key.as_bytes(), Absent::Leave, |set: &mut SortedSet| {
-                    set.remove(channel)
-                })
-                .map_err(|refusal| self.queues.refused(refusal))?;
+            keyspace.edit(key.as_bytes(), MissingKey::Ignore, |set: &mut SortedSet| {
+                set.remove(channel)
+            })?;
             Ok(())
-        })?
+        })
     }
 
     async fn receiver(
@@ -221,27 +222,24 @@ impl ChannelLayer for EmbeddedLayer {
         members: &[Member],
     ) -> Result<Vec<bool>, LayerError> {
         let key = self.queues.key(channel);
-        let removed = self.queues.with(|keyspace| {
-            keyspace.edit(&key, Absent::Leave, |set: &mut SortedSet| {
+        let removed: Option<Vec<bool>> = self.queues.with(|keyspace| {
+            keyspace.edit(&key, MissingKey::Ignore, |set: &mut SortedSet| {
                 let removed = members.iter().map(|Member(it)| set.remove(it).is_some());
                 removed.collect()
             })
         })?;
-        let removed: Option<Vec<bool>> = removed.map_err(|refusal| self.queues.refused(refusal))?;
         Ok(removed.unwrap_or_else(|| vec![false; members.len()]))
     }
 
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError> {
         let key = self.queues.key(channel);
         self.queues.with(|keyspace| {
-            let set = keyspace
-                .collection::<SortedSet>(&key)
-                .map_err(|refusal| self.queues.refused(refusal))?;
+            let set = keyspace.collection::<SortedSet>(&key)?;
             Ok(Some(set.map_or(0, |set| set.len() as u64)))
-        })?
+        })
     }
 
-    /// The store is in this process, and refuses only what its memory or a key's kind does not allow.
+    /// The store is in this process. It refuses a call only if its memory is full or a key holds a value of another kind.
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
         self.ping().await?;
         for channel in channels {
@@ -253,11 +251,9 @@ impl ChannelLayer for EmbeddedLayer {
     async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
         let key = self.queues.key(channel);
         self.queues.with(|keyspace| {
-            let set = keyspace
-                .collection::<SortedSet>(&key)
-                .map_err(|refusal| self.queues.refused(refusal))?;
+            let set = keyspace.collection::<SortedSet>(&key)?;
             Ok(set.and_then(|set| set.iter().next().map(|(_, score)| score)))
-        })?
+        })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError> {
@@ -274,8 +270,9 @@ impl ChannelLayer for EmbeddedLayer {
             _ => None,
         };
         held.ok_or_else(|| {
-            self.queues
-                .refused(Refusal::Other("ERR a lease has no holder"))
+            self.queues.refused(CommandError::Other(
+                "ERR the lease that was claimed has no holder",
+            ))
         })
     }
 
@@ -287,16 +284,14 @@ impl ChannelLayer for EmbeddedLayer {
     async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError> {
         let key = lease::key(&self.queues.options.prefix, name);
         self.queues.with(|keyspace| {
-            let set = keyspace
-                .collection::<SortedSet>(key.as_bytes())
-                .map_err(|refusal| self.queues.refused(refusal))?;
+            let set = keyspace.collection::<SortedSet>(key.as_bytes())?;
             let held = set.and_then(|set| set.iter().next());
             Ok(held.and_then(|(member, number)| lease::read(member, number, "")))
-        })?
+        })
     }
 
     async fn ping(&self) -> Result<(), LayerError> {
-        self.queues.with(|_| ())
+        self.queues.with(|_| Ok(()))
     }
 
     async fn close(&self) {

@@ -7,37 +7,37 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Codec;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::options::{DATABASE, LayerOptions};
-use crate::embedded::refusal::Refusal;
 use crate::embedded::sorted_set::{MEMBER_OVERHEAD, SortedSet};
-use crate::embedded::state::{Shared, State};
-use crate::embedded::store::{Absent, Keyspace, Millis};
-use crate::layer::{LayerError, Sent};
+use crate::embedded::state::{SharedState, State};
+use crate::embedded::store::{Keyspace, Millis, MissingKey};
+use crate::layer::{LayerError, SendReport};
 use crate::name::ChannelName;
 use crate::refusal::RefusalKind;
 use crate::score;
 use crate::wire::Member;
 
-/// What the layer and its readers share.
+/// The store and settings of one layer, shared by the layer and its readers.
 #[derive(Debug, Clone)]
-pub(super) struct Queues {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct EmbeddedQueues {
+    pub(super) shared: Arc<SharedState>,
     pub(super) address: SocketAddr,
     pub(super) options: Arc<LayerOptions>,
     pub(super) codec: Codec,
     pub(super) closed: CancellationToken,
 }
 
-impl Queues {
+impl EmbeddedQueues {
     /// The key of the queue that carries `channel`.
     pub(super) fn key(&self, channel: &ChannelName) -> Bytes {
         format!("{}{}", self.options.prefix, channel.queue()).into()
     }
 
-    /// Works on the layer's database, and wakes whom it concerns.
+    /// Works on the layer's database, and then serves the waiters of the keys that changed.
     pub(super) fn with<R>(
         &self,
-        work: impl FnOnce(&mut Keyspace<'_>) -> R,
+        work: impl FnOnce(&mut Keyspace<'_>) -> Result<R, CommandError>,
     ) -> Result<R, LayerError> {
         if self.closed.is_cancelled() {
             return Err(LayerError::Closed);
@@ -45,39 +45,40 @@ impl Queues {
         let mut state = self.shared.lock();
         let result = work(&mut keyspace(&mut state));
         state.settle(None);
-        Ok(result)
+        result.map_err(|error| self.refused(error))
     }
 
-    /// The server's own error: its memory is full, or another program uses a key for something else.
-    pub(super) fn refused(&self, refusal: Refusal) -> LayerError {
+    /// The layer's error for a command's error, such as a full memory or a key that another program uses.
+    pub(super) fn refused(&self, error: CommandError) -> LayerError {
         LayerError::Refused {
             address: self.address.to_string(),
-            kind: match refusal {
-                Refusal::Memory => RefusalKind::Memory,
-                Refusal::WrongType => RefusalKind::WrongType,
+            kind: match error {
+                CommandError::Memory => RefusalKind::Memory,
+                CommandError::WrongType => RefusalKind::WrongType,
                 _ => RefusalKind::Request,
             },
-            reason: refusal.to_string(),
+            reason: error.to_string(),
         }
     }
 
     /// Puts members on a queue, as many as capacity and memory have room for.
     ///
-    /// Where there is no memory for the first it fails, and may be tried again, as with a Redis at its `maxmemory`.
+    /// If there is no memory for the first member it fails and may be tried again, as a Redis at its `maxmemory` does.
     pub(super) fn send(
         &self,
         keyspace: &mut Keyspace<'_>,
         key: &[u8],
         capacity: usize,
         members: &[Member],
-    ) -> Result<Sent, LayerError> {
+    ) -> Result<SendReport, CommandError> {
         let now = score::now();
-        let (mut expired, mut waiting) = (0, 0);
+        let mut expired = 0;
+        let mut waiting = 0;
         let mut memory = keyspace.room();
         let mut is_out_of_memory = false;
-        let accepted = keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
+        let accepted = keyspace.edit(key, MissingKey::Create, |set: &mut SortedSet| {
             expired = remove_older(set, now, self.options.expiry);
-            // Later than all that is there, or what was sent first might be read last.
+            // The scores must be above all that are there, or new messages might be read before older ones.
             let mut next = set.last_score().map_or(now, |last| now.max(last.next_up()));
             let mut accepted = 0;
             is_out_of_memory = members.is_empty() && memory < MEMBER_OVERHEAD;
@@ -100,16 +101,14 @@ impl Queues {
             waiting = set.len();
             accepted
         });
-        let accepted = accepted
-            .map_err(|refusal| self.refused(refusal))?
-            .unwrap_or(0);
+        let accepted = accepted?.unwrap_or(0);
         if is_out_of_memory {
-            return Err(self.refused(Refusal::Memory));
+            return Err(CommandError::Memory);
         }
         if accepted > 0 {
             keyspace.set_deadline(key, Some(after(keyspace.now(), self.options.expiry)));
         }
-        Ok(Sent {
+        Ok(SendReport {
             accepted,
             receivers: None,
             expired: expired as u64,
@@ -118,7 +117,7 @@ impl Queues {
     }
 }
 
-/// Takes out what is older than `expiry` seconds.
+/// Removes the members that are older than `expiry` seconds; returns their number.
 pub(super) fn remove_older(set: &mut SortedSet, now: f64, expiry: u64) -> usize {
     let limit = now.trunc() - expiry as f64;
     set.remove_range(
@@ -132,7 +131,7 @@ pub(super) fn after(now: Millis, seconds: u64) -> Millis {
     now.saturating_add(seconds.saturating_mul(1000))
 }
 
-/// The layer's database, now.
+/// The layer's database, at the present time.
 pub(super) fn keyspace(state: &mut State) -> Keyspace<'_> {
     let now = state.now();
     state.store.at(DATABASE, now)

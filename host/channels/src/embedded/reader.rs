@@ -1,7 +1,7 @@
 //! A reader of one queue from within the process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,24 +9,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::embedded::differences;
 use crate::embedded::options::DATABASE;
-use crate::embedded::queues::{Queues, keyspace};
+use crate::embedded::queues::{EmbeddedQueues, keyspace};
 use crate::embedded::ticket::Ticket;
-use crate::embedded::waiting::{From, Item, Taken, Wanted};
+use crate::embedded::waiters::{ItemValue, PopFrom, PopRequest, QueueItem};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
+use crate::lock::lock;
 
-/// A reader of one queue. Dropped, it gives back what it took and did not finish.
+/// A reader of one queue. Dropping it gives unfinished messages back.
 #[derive(Debug)]
 pub(super) struct QueueReader {
-    queues: Queues,
+    queues: EmbeddedQueues,
     key: Bytes,
-    /// What was taken and is not done, by member.
-    unfinished: Mutex<HashMap<Bytes, Taken>>,
+    /// The items that were delivered and are not finished, by member.
+    unfinished: Mutex<HashMap<Bytes, QueueItem>>,
     /// Cancelled when the reader or the layer is closed.
     closed: CancellationToken,
 }
 
+/// The first step of a read: an item, or a place among the waiters.
+enum Turn {
+    Item(QueueItem),
+    Wait(Ticket),
+}
+
 impl QueueReader {
-    pub(super) fn new(queues: Queues, key: Bytes) -> Self {
+    pub(super) fn new(queues: EmbeddedQueues, key: Bytes) -> Self {
         let closed = queues.closed.child_token();
         Self {
             queues,
@@ -36,52 +43,54 @@ impl QueueReader {
         }
     }
 
-    fn unfinished(&self) -> MutexGuard<'_, HashMap<Bytes, Taken>> {
-        self.unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn unfinished(&self) -> MutexGuard<'_, HashMap<Bytes, QueueItem>> {
+        lock(&self.unfinished)
     }
 
-    /// Takes what is there, or a place among those who wait.
-    fn take(&self) -> Result<Result<Taken, Ticket>, LayerError> {
-        let wanted = Wanted {
+    /// Pops an item if there is one, or else joins the waiters, under one lock.
+    fn pop_or_wait(&self) -> Result<Turn, LayerError> {
+        let request = PopRequest {
             database: DATABASE,
             keys: vec![self.key.clone()],
-            from: From::Lowest,
+            from: PopFrom::LowestMember,
         };
         let mut state = self.queues.shared.lock();
-        let taken = wanted
-            .take(&mut keyspace(&mut state))
-            .map_err(|refusal| self.queues.refused(refusal))?;
+        let item = request
+            .pop(&mut keyspace(&mut state))
+            .map_err(|error| self.queues.refused(error))?;
         state.settle(None);
-        Ok(
-            taken
-                .ok_or_else(|| Ticket::new(self.queues.shared.clone(), &mut state.waiting, wanted)),
-        )
+        Ok(match item {
+            Some(item) => Turn::Item(item),
+            None => Turn::Wait(Ticket::new(
+                self.queues.shared.clone(),
+                &mut state.waiters,
+                request,
+            )),
+        })
     }
 
-    /// Notes what was taken as unfinished.
-    fn deliver(&self, taken: Taken) -> Option<Delivery> {
-        let Item::Member(member, standing) = &taken.item else {
+    /// Opens an item, and notes it as unfinished.
+    fn deliver(&self, item: QueueItem) -> Option<Delivery> {
+        let ItemValue::Member(member, state) = &item.value else {
             return None;
         };
         let payload = self.queues.codec.open(member);
         if let Some(difference) = differences::of_payload(&payload, &self.queues.options)
             && let Some(differences) = &mut self.queues.shared.lock().differences
         {
-            differences.tell(difference);
+            differences.report(difference);
         }
         let delivery = Delivery {
             member: member.clone(),
             payload,
             place: Place {
                 host: 0,
-                score: standing.score,
+                score: state.score,
             },
-            redelivered: standing.returned,
+            redelivered: state.returned,
             channel: None,
         };
-        self.unfinished().insert(member.clone(), taken);
+        self.unfinished().insert(member.clone(), item);
         Some(delivery)
     }
 
@@ -101,15 +110,15 @@ impl Receiver for QueueReader {
             if self.closed.is_cancelled() {
                 return Err(LayerError::Closed);
             }
-            let taken = match self.take()? {
-                Ok(taken) => taken,
-                // Dropped while it waits, the ticket gives back what came at that moment.
-                Err(mut ticket) => tokio::select! {
-                    taken = ticket.taken() => taken,
+            let item = match self.pop_or_wait()? {
+                Turn::Item(item) => item,
+                // If this future is dropped, the ticket gives back an item that came at that moment.
+                Turn::Wait(mut ticket) => tokio::select! {
+                    item = ticket.item() => item,
                     () = self.closed.cancelled() => return Err(LayerError::Closed),
                 },
             };
-            if let Some(delivery) = self.deliver(taken) {
+            if let Some(delivery) = self.deliver(item) {
                 return Ok(delivery);
             }
         }

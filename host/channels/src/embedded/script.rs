@@ -163,7 +163,7 @@ mod tests {
     use crate::config::LayerConfig;
     use crate::redis::dialect::asgi::AsgiRedis;
     use crate::redis::dialect::core::Core;
-    use crate::redis::dialect::{Append, Dialect, Scripts};
+    use crate::redis::dialect::{AppendRequest, Dialect, Scripts};
 
     #[test]
     fn a_digest_is_redis_s_own() {
@@ -195,7 +195,7 @@ mod tests {
         else {
             unreachable!("a Redis URL is a Redis layer's")
         };
-        let append = Append {
+        let append = AppendRequest {
             config: &config,
             queue: "asgic",
             name: "c",

@@ -13,7 +13,7 @@ use crate::embedded::clients::Clients;
 use crate::embedded::layer::EmbeddedLayer;
 use crate::embedded::options::{LayerOptions, ServerOptions};
 use crate::embedded::session;
-use crate::embedded::state::Shared;
+use crate::embedded::state::SharedState;
 
 /// How often keys whose time has come are forgotten, if nobody asks for them.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ pub enum BindError {
 /// ```
 #[derive(Debug)]
 pub struct EmbeddedServer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     address: SocketAddr,
     layer: LayerOptions,
     stop: DropGuard,
@@ -100,7 +100,7 @@ impl EmbeddedServer {
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let clients = Clients::new(options.max_clients, options.subscriber_limit);
-        let shared = Arc::new(Shared::new(&options, clients));
+        let shared = Arc::new(SharedState::new(&options, clients));
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(Arc::clone(&shared), listener, stop.clone()));
         Ok(Self {
@@ -142,7 +142,7 @@ impl EmbeddedServer {
 }
 
 /// Owns the connections' tasks, and forgets expired keys.
-async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
+async fn accept(shared: Arc<SharedState>, listener: TcpListener, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

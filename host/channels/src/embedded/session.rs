@@ -1,4 +1,4 @@
-//! One connection: reads requests, runs them, writes answers, waits, and leaves nothing behind.
+//! One connection of a client: reads requests, runs them and writes the answers. Its end undoes what was not delivered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,24 +14,24 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::embedded::clients::Line;
+use crate::embedded::clients::ClientHandle;
 use crate::embedded::command::context::Session;
-use crate::embedded::command::{self, taken_reply};
+use crate::embedded::command::{self, item_reply};
 use crate::embedded::resp::{MAX_OUTPUT, Reply, Request, RequestReader};
-use crate::embedded::state::Shared;
+use crate::embedded::state::SharedState;
 use crate::embedded::ticket::Ticket;
-use crate::embedded::waiting::Taken;
+use crate::embedded::waiters::QueueItem;
 
-/// How much a client may send while it waits for an item, before no more is read.
+/// How many bytes are read from a client while it waits for an item. Beyond that the client has to wait too.
 const INPUT_LIMIT: usize = 1024 * 1024;
-/// Forever, to a timer.
+/// A time that is for ever to a timer.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A connection and all that belongs to it.
+/// The connection of a client.
 struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     session: Session,
-    line: Line,
+    handle: ClientHandle,
     reading: OwnedReadHalf,
     writing: OwnedWriteHalf,
     requests: RequestReader,
@@ -39,33 +39,40 @@ struct Connection {
     output: BytesMut,
     /// How many bytes were written since the start.
     written: u64,
-    /// What was taken for the client, each with the position in the output at which it is all written.
-    unwritten: VecDeque<(u64, Taken)>,
-    blocked: Option<Blocked>,
+    /// Items that were popped for the client and are not written yet, in the order of the output.
+    unwritten: VecDeque<UnwrittenItem>,
+    blocked: Option<BlockedPop>,
+}
+
+/// An item in the output that is not written yet.
+struct UnwrittenItem {
+    item: QueueItem,
+    /// The position in the output, from the start of the connection, at which it is written whole.
+    end: u64,
 }
 
 /// A client that waits for an item.
-struct Blocked {
+struct BlockedPop {
     ticket: Ticket,
     until: Instant,
 }
 
-/// What a connection was woken by.
-enum Woken {
+/// The event that a connection was waiting for.
+enum WakeReason {
     Input(io::Result<usize>),
     Output(io::Result<usize>),
     Pushes,
-    Taken(Taken),
-    TimedOut,
-    Killed,
+    Item(QueueItem),
+    Timeout,
+    Kill,
 }
 
-/// Serves a client until it goes, or `kill` is cancelled.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: CancellationToken) {
+/// Serves a client until it disconnects or `kill` is cancelled.
+pub(super) async fn serve(shared: Arc<SharedState>, stream: TcpStream, kill: CancellationToken) {
     let Ok(address) = stream.peer_addr() else {
         return;
     };
-    // Answers are small and must not wait for more of them.
+    // Answers are small, and none must wait until more can go with it.
     let _ = stream.set_nodelay(true);
     let (connected, trusted) = {
         let mut state = shared.lock();
@@ -73,8 +80,8 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: Cancella
         (connected, state.password.is_none())
     };
     let (reading, mut writing) = stream.into_split();
-    let Some((id, line)) = connected else {
-        // The client may not be there any more, and then need not hear it.
+    let Some((id, handle)) = connected else {
+        // If this fails, the client has gone already.
         let _ = writing
             .write_all(b"-ERR max number of clients reached\r\n")
             .await;
@@ -83,7 +90,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: Cancella
     let mut connection = Connection {
         shared,
         session: Session::new(id, trusted),
-        line,
+        handle,
         reading,
         writing,
         requests: RequestReader::default(),
@@ -94,7 +101,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, kill: Cancella
         blocked: None,
     };
     if let Err(error) = connection.run().await {
-        tracing::debug!(client = %address, %error, "a connection to the embedded layer broke");
+        tracing::debug!(client = %address, %error, "a connection to the embedded channel layer broke");
     }
 }
 
@@ -107,33 +114,33 @@ impl Connection {
                 return Ok(());
             }
             match self.wake().await {
-                Woken::Input(count) => {
+                WakeReason::Input(count) => {
                     if count? == 0 {
                         return Ok(());
                     }
                 }
-                Woken::Output(count) => self.advance(count?),
-                Woken::Pushes => self.take_pushes(),
-                Woken::Taken(taken) => {
+                WakeReason::Output(count) => self.advance(count?),
+                WakeReason::Pushes => self.take_pushes(),
+                WakeReason::Item(item) => {
                     self.blocked = None;
                     if self.is_gone() {
-                        self.shared.lock().put_back([taken], false);
+                        self.shared.lock().put_back([item], false);
                         return Ok(());
                     }
-                    self.give(taken);
+                    self.deliver(item);
                 }
-                Woken::TimedOut => {
-                    // What came at the last moment goes back with the ticket.
+                WakeReason::Timeout => {
+                    // An item that comes at the last moment goes back with the ticket.
                     self.blocked = None;
                     self.answer(&Reply::NullArray);
                 }
-                Woken::Killed => return Ok(()),
+                WakeReason::Kill => return Ok(()),
             }
         }
     }
 
-    /// Waits for whatever comes first.
-    async fn wake(&mut self) -> Woken {
+    /// Waits for the first event.
+    async fn wake(&mut self) -> WakeReason {
         let is_blocked = self.blocked.is_some();
         let may_read = !self.session.closing
             && if is_blocked {
@@ -145,25 +152,25 @@ impl Connection {
             .blocked
             .as_ref()
             .map_or_else(Instant::now, |blocked| blocked.until);
-        let taken = async {
+        let item = async {
             match &mut self.blocked {
-                Some(blocked) => blocked.ticket.taken().await,
+                Some(blocked) => blocked.ticket.item().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            // The order makes that a client which has gone is seen to have, before it is given anything.
+            // The order matters: the end of a connection is noticed before an item is delivered to it.
             biased;
-            () = self.line.kill.cancelled() => Woken::Killed,
-            count = self.reading.read_buf(&mut self.input), if may_read => Woken::Input(count),
-            count = self.writing.write_buf(&mut self.output), if !self.output.is_empty() => Woken::Output(count),
-            taken = taken => Woken::Taken(taken),
-            () = self.line.wake.notified(), if self.output.is_empty() => Woken::Pushes,
-            () = tokio::time::sleep_until(until), if is_blocked => Woken::TimedOut,
+            () = self.handle.kill.cancelled() => WakeReason::Kill,
+            count = self.reading.read_buf(&mut self.input), if may_read => WakeReason::Input(count),
+            count = self.writing.write_buf(&mut self.output), if !self.output.is_empty() => WakeReason::Output(count),
+            item = item => WakeReason::Item(item),
+            () = self.handle.wake.notified(), if self.output.is_empty() => WakeReason::Pushes,
+            () = tokio::time::sleep_until(until), if is_blocked => WakeReason::Timeout,
         }
     }
 
-    /// Runs the requests that have come whole, up to one that waits.
+    /// Runs the requests that are complete, up to one that waits.
     fn run_requests(&mut self) {
         while self.blocked.is_none() && !self.session.closing && self.output.len() < MAX_OUTPUT {
             match self
@@ -173,7 +180,7 @@ impl Connection {
                 Ok(Some(request)) => self.run_request(&request),
                 Ok(None) => break,
                 Err(error) => {
-                    tracing::debug!(client = self.session.id, %error, "a client of the embedded layer does not speak its protocol");
+                    tracing::debug!(client = self.session.id, %error, "a client of the embedded channel layer does not speak the Redis protocol and is disconnected");
                     self.answer(&Reply::Error(error.to_string()));
                     self.session.closing = true;
                 }
@@ -184,43 +191,45 @@ impl Connection {
     fn run_request(&mut self, request: &Request) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        // What was pushed before stands before the answer.
+        // Messages that were pushed before the request come before its answer.
         state.clients.take_pushes(self.session.id, &mut self.output);
         let reply = command::execute(&mut state, &mut self.session, request);
         if let Some(wait) = self.session.wait.take() {
-            let ticket = Ticket::new(Arc::clone(&shared), &mut state.waiting, wait.wanted);
+            let ticket = Ticket::new(Arc::clone(&shared), &mut state.waiters, wait.request);
             let until = Instant::now() + wait.limit.unwrap_or(LONG).min(LONG);
-            self.blocked = Some(Blocked { ticket, until });
+            self.blocked = Some(BlockedPop { ticket, until });
         }
-        // Who sent this and went before it was read would take a message with it.
-        if !self.session.taken.is_empty() && self.is_gone() {
-            state.put_back(self.session.taken.drain(..), false);
+        // A client that disconnected right after it sent this request must not take a message with it.
+        if !self.session.unwritten.is_empty() && self.is_gone() {
+            state.put_back(self.session.unwritten.drain(..), false);
             self.session.closing = true;
             return;
         }
         drop(state);
         self.answer(&reply);
         let end = self.end();
-        let taken = self.session.taken.drain(..).map(|taken| (end, taken));
-        self.unwritten.extend(taken);
+        let items = self.session.unwritten.drain(..);
+        self.unwritten
+            .extend(items.map(|item| UnwrittenItem { item, end }));
     }
 
     fn answer(&mut self, reply: &Reply) {
         reply.write(self.session.protocol, &mut self.output);
     }
 
-    /// Answers with an item, which goes back if it can't be written.
-    fn give(&mut self, taken: Taken) {
-        self.answer(&taken_reply(&taken.key, &taken.item));
-        self.unwritten.push_back((self.end(), taken));
+    /// Answers with an item. It goes back if it can't be written.
+    fn deliver(&mut self, item: QueueItem) {
+        self.answer(&item_reply(&item));
+        let end = self.end();
+        self.unwritten.push_back(UnwrittenItem { item, end });
     }
 
-    /// Position of the output's end since the start.
+    /// The position of the end of the output, from the start of the connection.
     fn end(&self) -> u64 {
         self.written + self.output.len() as u64
     }
 
-    /// Writes what the system takes at once, so that a client which never stops sending gets its answers too.
+    /// Writes as much as the system takes at once, so that a client that never stops sending gets its answers too.
     fn write_now(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
             match self.writing.try_write(&self.output) {
@@ -235,13 +244,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts what was written: what was taken for the client and is written is its own now.
+    /// Counts written bytes. Items that are written whole belong to the client from now on.
     fn advance(&mut self, count: usize) {
         self.written += count as u64;
         while self
             .unwritten
             .front()
-            .is_some_and(|(end, _)| *end <= self.written)
+            .is_some_and(|unwritten| unwritten.end <= self.written)
         {
             self.unwritten.pop_front();
         }
@@ -254,7 +263,7 @@ impl Connection {
             .take_pushes(self.session.id, &mut self.output);
     }
 
-    /// Whether the client has closed the connection, by the system's word and not by the last event's.
+    /// Asks the system whether the client has closed the connection. The event that says so may not have been read yet.
     fn is_gone(&self) -> bool {
         match SockRef::from(self.reading.as_ref()).peek(&mut [MaybeUninit::uninit()]) {
             Ok(count) => count == 0,
@@ -265,12 +274,12 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The ticket takes the lock itself.
+        // The ticket takes the lock by itself, so it is dropped before the lock is taken here.
         self.blocked = None;
         let mut state = self.shared.lock();
         state.subscriptions.disconnect(self.session.id);
         state.clients.disconnect(self.session.id);
-        let unwritten = self.unwritten.drain(..).map(|(_, taken)| taken);
+        let unwritten = self.unwritten.drain(..).map(|unwritten| unwritten.item);
         state.put_back(unwritten, true);
     }
 }

@@ -1,4 +1,4 @@
-//! A sorted set: members in the order of their scores, ties in the order of their bytes.
+//! A sorted set: members in the order of their scores, and those with the same score in the order of their bytes.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -6,26 +6,26 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-/// What a member costs beyond its bytes: its places in the two indexes.
+/// How many bytes a member takes beyond its own, for its places in the two indexes.
 pub(super) const MEMBER_OVERHEAD: usize = 160;
 
-/// A sorted set with Redis's order.
+/// A sorted set with Redis's order. `order` and `members` always have the same members.
 ///
-/// Steps by rank are linear in the rank, which is fine for queues of a hundred messages.
+/// Finding a member by rank takes time linear in the rank, which is fine for queues of a hundred messages.
 #[derive(Debug, Default)]
 pub(super) struct SortedSet {
     order: BTreeSet<(Score, Bytes)>,
-    members: HashMap<Bytes, Standing>,
+    members: HashMap<Bytes, MemberState>,
     /// Bytes of all members.
     bytes: usize,
     changes: u64,
 }
 
-/// What is known of a member.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Standing {
+pub(super) struct MemberState {
     pub(super) score: f64,
-    /// Whether a reader had it already and gave it back.
+    /// Whether a reader had it and gave it back.
     pub(super) returned: bool,
 }
 
@@ -58,62 +58,62 @@ impl SortedSet {
 
     /// The score of `member`.
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
-        self.members.get(member).map(|standing| standing.score)
+        self.members.get(member).map(|state| state.score)
     }
 
-    /// Gives `member` this score, adding it where it is new; gives the score that it had.
+    /// Sets the score of `member`, and adds it if it is new; returns the score that it had.
     ///
-    /// The bytes are copied when it is new, so that no network buffer is kept alive.
+    /// The bytes of a new member are copied, so that no network buffer is kept alive.
     pub(super) fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
         self.place(
             member,
-            Standing {
+            MemberState {
                 score,
                 returned: false,
             },
         )
     }
 
-    /// Puts back what a reader had taken.
-    pub(super) fn give_back(&mut self, member: &[u8], standing: Standing) {
-        self.place(member, standing);
+    /// Puts back a member that was popped.
+    pub(super) fn give_back(&mut self, member: &[u8], state: MemberState) {
+        self.place(member, state);
     }
 
-    fn place(&mut self, member: &[u8], standing: Standing) -> Option<f64> {
+    fn place(&mut self, member: &[u8], state: MemberState) -> Option<f64> {
         let Some((shared, old)) = self.members.get_key_value(member) else {
             let member = Bytes::copy_from_slice(member);
             self.bytes += member.len();
-            self.order.insert((Score(standing.score), member.clone()));
-            self.members.insert(member, standing);
+            self.order.insert((Score(state.score), member.clone()));
+            self.members.insert(member, state);
             self.changes += 1;
             return None;
         };
         let (member, old) = (shared.clone(), *old);
-        if old.score.to_bits() != standing.score.to_bits() {
+        if old.score.to_bits() != state.score.to_bits() {
             self.order.remove(&(Score(old.score), member.clone()));
-            self.order.insert((Score(standing.score), member.clone()));
-            self.members.insert(member, standing);
+            self.order.insert((Score(state.score), member.clone()));
+            self.members.insert(member, state);
             self.changes += 1;
         }
         Some(old.score)
     }
 
-    /// Takes `member` out.
-    pub(super) fn remove(&mut self, member: &[u8]) -> Option<Standing> {
-        let (member, standing) = self.members.remove_entry(member)?;
+    /// Removes `member`.
+    pub(super) fn remove(&mut self, member: &[u8]) -> Option<MemberState> {
+        let (member, state) = self.members.remove_entry(member)?;
         self.bytes -= member.len();
         self.changes += 1;
-        self.order.remove(&(Score(standing.score), member));
-        Some(standing)
+        self.order.remove(&(Score(state.score), member));
+        Some(state)
     }
 
-    /// Takes the first member out: the lowest score, and of equal ones the lowest bytes.
-    pub(super) fn pop_first(&mut self) -> Option<(Bytes, Standing)> {
+    /// Removes the first member: the one with the lowest score, and of several the one with the lowest bytes.
+    pub(super) fn pop_first(&mut self) -> Option<(Bytes, MemberState)> {
         let (_, member) = self.order.pop_first()?;
-        let standing = self.members.remove(&member)?;
+        let state = self.members.remove(&member)?;
         self.bytes -= member.len();
         self.changes += 1;
-        Some((member, standing))
+        Some((member, state))
     }
 
     /// The highest score.
@@ -134,7 +134,7 @@ impl SortedSet {
     ) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
         let (from, to) = (lower(min), upper(max));
         let lowest = |score| (Score(score), Bytes::new());
-        // An empty or reversed range is a panic of BTreeSet's.
+        // BTreeSet panics at an empty or reversed range.
         let ends = match (from, to) {
             (Some(from), Some(to)) if from < to => {
                 Some((Bound::Included(lowest(from)), Bound::Excluded(lowest(to))))
@@ -149,7 +149,7 @@ impl SortedSet {
             .map(|(score, member)| (member, score.0))
     }
 
-    /// How many members' scores are in a range.
+    /// The number of members whose scores are in a range.
     pub(super) fn count(&self, min: Bound<f64>, max: Bound<f64>) -> usize {
         let all = (
             Bound::Included(f64::NEG_INFINITY),
@@ -162,7 +162,7 @@ impl SortedSet {
         }
     }
 
-    /// Takes out the members whose scores are in a range; gives their number.
+    /// Removes the members whose scores are in a range; returns their number.
     pub(super) fn remove_range(&mut self, min: Bound<f64>, max: Bound<f64>) -> usize {
         let found: Vec<Bytes> = self
             .range(min, max)
@@ -174,18 +174,18 @@ impl SortedSet {
             .count()
     }
 
-    /// What it costs, roughly.
+    /// Roughly how many bytes it takes.
     pub(super) fn size(&self) -> usize {
         self.bytes + self.len() * MEMBER_OVERHEAD
     }
 
-    /// Grows with each change.
+    /// A number that grows with each change.
     pub(super) fn changes(&self) -> u64 {
         self.changes
     }
 }
 
-/// The lowest score of a range that starts at `min`, or `None` where no score is that high.
+/// The lowest score of a range that starts at `min`, or `None` if no score is that high.
 fn lower(min: Bound<f64>) -> Option<f64> {
     match min {
         Bound::Included(score) => Some(score),
@@ -195,7 +195,7 @@ fn lower(min: Bound<f64>) -> Option<f64> {
     }
 }
 
-/// The first score behind a range that ends at `max`, or `None` where all are in it.
+/// The first score behind a range that ends at `max`, or `None` if the range has no end.
 fn upper(max: Bound<f64>) -> Option<f64> {
     match max {
         Bound::Included(f64::INFINITY) | Bound::Unbounded => None,

@@ -1,7 +1,7 @@
-//! All that the server knows, behind one lock: commands run one at a time, as in Redis.
+//! The whole state of the server, behind one lock. So commands run one at a time, as in Redis.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::embedded::clients::Clients;
@@ -10,24 +10,28 @@ use crate::embedded::options::ServerOptions;
 use crate::embedded::script::ScriptCache;
 use crate::embedded::store::{Millis, Store};
 use crate::embedded::subscriptions::Subscriptions;
-use crate::embedded::waiting::{Taken, Waiting};
+use crate::embedded::waiters::{QueueItem, Waiters};
+use crate::lock::lock;
 
 /// The state, shared by connections and layers. The lock is never held across an await.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedState {
     state: Mutex<State>,
 }
 
-/// What the lock guards.
+/// The state that the lock guards.
+///
+/// Each command, transaction and script ends with [`State::settle`] before the lock is released. So outside the lock no
+/// queue has both an item and a waiter for it.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) store: Store,
-    pub(super) waiting: Waiting,
+    pub(super) waiters: Waiters,
     pub(super) clients: Clients,
     pub(super) subscriptions: Subscriptions,
     pub(super) scripts: ScriptCache,
     pub(super) password: Option<String>,
-    /// What clients show of their settings, where it is known how these should be.
+    /// Compares the clients' settings with the layer's, if those are known.
     pub(super) differences: Option<Differences>,
     /// Whether it was logged that a client speaks HTTP.
     pub(super) http_was_logged: bool,
@@ -42,7 +46,7 @@ struct Clock {
     started_at: u64,
 }
 
-impl Shared {
+impl SharedState {
     /// An empty store.
     pub(super) fn new(options: &ServerOptions, clients: Clients) -> Self {
         let since = SystemTime::now()
@@ -51,7 +55,7 @@ impl Shared {
         Self {
             state: Mutex::new(State {
                 store: Store::new(options.memory_limit),
-                waiting: Waiting::default(),
+                waiters: Waiters::default(),
                 clients,
                 subscriptions: Subscriptions::default(),
                 scripts: ScriptCache::default(),
@@ -66,9 +70,9 @@ impl Shared {
         }
     }
 
-    /// Waits for its turn. Every command leaves the state whole, so a panic elsewhere is no reason to stop.
+    /// Locks the state.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -89,22 +93,22 @@ impl State {
         self.clock.started.elapsed().as_secs()
     }
 
-    /// Tells those whom it concerns what has changed. Each command, transaction or script ends with it.
+    /// Serves the waiters of all keys that have changed, and notifies the clients that track those keys.
     ///
     /// `author` is the client that made the changes.
     pub(super) fn settle(&mut self, author: Option<u64>) {
         let now = self.now();
         let mut changed = HashSet::new();
-        // Serving takes from queues, which changes them again: once more round then finds nobody to serve.
+        // Serving pops from queues, which changes them again. The next round then finds no waiter to serve.
         loop {
-            let touched = self.store.take_touched();
-            if touched.is_empty() {
+            let keys = self.store.take_changed();
+            if keys.is_empty() {
                 break;
             }
-            for place in touched {
-                self.waiting.serve(&mut self.store, &place, now);
+            for key in keys {
+                self.waiters.serve(&mut self.store, &key, now);
                 if self.clients.has_trackers() {
-                    changed.insert(place.1);
+                    changed.insert(key.key);
                 }
             }
         }
@@ -113,11 +117,11 @@ impl State {
         }
     }
 
-    /// Puts items back where they were taken from, and wakes who waits for them.
-    pub(super) fn put_back(&mut self, items: impl IntoIterator<Item = Taken>, returned: bool) {
+    /// Puts items back into their queues, and serves the waiters of those.
+    pub(super) fn put_back(&mut self, items: impl IntoIterator<Item = QueueItem>, returned: bool) {
         let now = self.now();
-        for taken in items {
-            taken.put_back(&mut self.store, now, returned);
+        for item in items {
+            item.put_back(&mut self.store, now, returned);
         }
         self.settle(None);
     }

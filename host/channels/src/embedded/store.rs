@@ -1,10 +1,10 @@
-//! The keys and their values: databases kept apart, expiry, and a bound on memory.
+//! The keys and their values, in separate databases, with expiry and a bound on memory.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::sorted_set::SortedSet;
 
 /// How many databases there are, as in Redis's default configuration.
@@ -17,15 +17,59 @@ const ITEM_OVERHEAD: usize = 32;
 /// Milliseconds since 1970, on a clock that never goes back.
 pub(super) type Millis = u64;
 
-/// All databases, and what changed since somebody last asked.
+/// All databases, and the keys that changed since the last [`Store::take_changed`].
 #[derive(Debug)]
 pub(super) struct Store {
     databases: Vec<Database>,
     limit: usize,
-    /// The keys that changed, in order, for those who wait for them.
-    touched: Vec<(usize, Bytes)>,
+    /// The keys that changed, in order: their waiters are served next.
+    changed: Vec<DatabaseKey>,
 }
 
+/// A key of one database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DatabaseKey {
+    pub(super) database: usize,
+    pub(super) key: Bytes,
+}
+
+impl DatabaseKey {
+    pub(super) fn new(database: usize, key: &[u8]) -> Self {
+        let key = Bytes::copy_from_slice(key);
+        Self { database, key }
+    }
+}
+
+/// The time at which a key is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// There is no such key.
+    Missing,
+    /// The key stays.
+    Never,
+    At(Millis),
+}
+
+impl Expiry {
+    /// The time, if there is one.
+    pub(super) fn deadline(self) -> Option<Millis> {
+        match self {
+            Self::At(deadline) => Some(deadline),
+            Self::Missing | Self::Never => None,
+        }
+    }
+}
+
+/// The number of keys in a database.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) database: usize,
+    pub(super) keys: usize,
+    /// How many of the keys have a deadline.
+    pub(super) expiring: usize,
+}
+
+/// `deadlines` has each key of `entries` that has a deadline, and no other. `used` is the sum of their [`cost`].
 #[derive(Debug, Default)]
 struct Database {
     entries: HashMap<Bytes, Entry>,
@@ -39,7 +83,7 @@ struct Entry {
     deadline: Option<Millis>,
 }
 
-/// What lies under a key.
+/// The value of a key.
 #[derive(Debug)]
 pub(super) enum Value {
     Text(Bytes),
@@ -47,15 +91,15 @@ pub(super) enum Value {
     SortedSet(SortedSet),
 }
 
-/// A value of many items. It exists as long as it has any.
+/// A value that has items. Like in Redis, its key exists only as long as it has any.
 pub(super) trait Collection: Default {
     fn of(value: &Value) -> Option<&Self>;
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
     fn into_value(self) -> Value;
-    /// What it costs, roughly.
+    /// Roughly how many bytes it takes.
     fn size(&self) -> usize;
     fn is_empty(&self) -> bool;
-    /// Grows with each change.
+    /// A number that grows with each change.
     fn changes(&self) -> u64;
 }
 
@@ -86,7 +130,7 @@ impl List {
         }
     }
 
-    /// Takes out the last item that is `item`; says whether there was one.
+    /// Removes the last item that equals `item`; returns whether there was one.
     pub(super) fn remove_last(&mut self, item: &[u8]) -> bool {
         let Some(at) = self.items.iter().rposition(|other| other == item) else {
             return false;
@@ -97,7 +141,7 @@ impl List {
         true
     }
 
-    /// Takes an item from one end.
+    /// Removes the item at one end.
     pub(super) fn pop(&mut self, end: End) -> Option<Bytes> {
         let item = match end {
             End::Left => self.items.pop_front(),
@@ -116,7 +160,7 @@ pub(super) enum End {
     Right,
 }
 
-/// One database at one moment: what commands work on.
+/// One database at one moment, for commands to work on.
 #[derive(Debug)]
 pub(super) struct Keyspace<'a> {
     store: &'a mut Store,
@@ -124,11 +168,11 @@ pub(super) struct Keyspace<'a> {
     now: Millis,
 }
 
-/// What [`Keyspace::edit`] does where the key is absent.
+/// What [`Keyspace::edit`] does with a key that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(super) enum MissingKey {
     Create,
-    Leave,
+    Ignore,
 }
 
 impl Store {
@@ -137,7 +181,7 @@ impl Store {
         Self {
             databases: (0..DATABASES).map(|_| Database::default()).collect(),
             limit,
-            touched: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -150,22 +194,22 @@ impl Store {
         }
     }
 
-    /// What all keys and values cost, roughly.
+    /// Roughly how many bytes all keys and values take.
     pub(super) fn used(&self) -> usize {
         self.databases.iter().map(|database| database.used).sum()
     }
 
-    /// How many bytes it takes.
+    /// How many bytes it may take.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many bytes still go in.
+    /// How many more bytes it may take.
     pub(super) fn room(&self) -> usize {
         self.limit.saturating_sub(self.used())
     }
 
-    /// Forgets the keys whose time has come, in all databases.
+    /// Removes all expired keys.
     pub(super) fn expire(&mut self, now: Millis) {
         for database in &mut self.databases {
             while let Some((deadline, key)) = database.deadlines.first() {
@@ -179,8 +223,8 @@ impl Store {
     }
 
     /// The keys that changed since the last call.
-    pub(super) fn take_touched(&mut self) -> Vec<(usize, Bytes)> {
-        std::mem::take(&mut self.touched)
+    pub(super) fn take_changed(&mut self) -> Vec<DatabaseKey> {
+        std::mem::take(&mut self.changed)
     }
 
     /// Empties all databases.
@@ -190,14 +234,15 @@ impl Store {
         }
     }
 
-    /// Index, number of keys, and of keys with a deadline, of each database that has any.
-    pub(super) fn census(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let counted = self
-            .databases
-            .iter()
-            .enumerate()
-            .map(|(i, d)| (i, d.entries.len(), d.deadlines.len()));
-        counted.filter(|(_, keys, _)| *keys > 0)
+    /// The numbers of keys in each database that has any.
+    pub(super) fn census(&self) -> impl Iterator<Item = Census> {
+        let databases = self.databases.iter().enumerate();
+        let counted = databases.map(|(database, content)| Census {
+            database,
+            keys: content.entries.len(),
+            expiring: content.deadlines.len(),
+        });
+        counted.filter(|census| census.keys > 0)
     }
 }
 
@@ -227,7 +272,7 @@ impl Keyspace<'_> {
         self.now
     }
 
-    /// How many bytes still go in.
+    /// How many more bytes it may take.
     pub(super) fn room(&self) -> usize {
         self.store.room()
     }
@@ -236,7 +281,7 @@ impl Keyspace<'_> {
         &mut self.store.databases[self.database]
     }
 
-    /// The database, with `key` forgotten if its time has come.
+    /// The database, without `key` if that has expired.
     fn fresh(&mut self, key: &[u8]) -> &mut Database {
         let now = self.now;
         let database = self.inner();
@@ -252,8 +297,8 @@ impl Keyspace<'_> {
     }
 
     fn touch(&mut self, key: &[u8]) {
-        let key = Bytes::copy_from_slice(key);
-        self.store.touched.push((self.database, key));
+        let key = DatabaseKey::new(self.database, key);
+        self.store.changed.push(key);
     }
 
     /// The value of `key`.
@@ -262,33 +307,36 @@ impl Keyspace<'_> {
     }
 
     /// The text of `key`.
-    pub(super) fn text(&mut self, key: &[u8]) -> Result<Option<&Bytes>, Refusal> {
+    pub(super) fn text(&mut self, key: &[u8]) -> Result<Option<&Bytes>, CommandError> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(Refusal::WrongType),
+            Some(_) => Err(CommandError::WrongType),
         }
     }
 
     /// The collection under `key`.
-    pub(super) fn collection<C: Collection>(&mut self, key: &[u8]) -> Result<Option<&C>, Refusal> {
+    pub(super) fn collection<C: Collection>(
+        &mut self,
+        key: &[u8],
+    ) -> Result<Option<&C>, CommandError> {
         self.get(key)
-            .map(|value| C::of(value).ok_or(Refusal::WrongType))
+            .map(|value| C::of(value).ok_or(CommandError::WrongType))
             .transpose()
     }
 
-    /// Changes the collection under `key`; one that is empty afterwards is gone.
+    /// Changes the collection under `key`, and removes the key if the collection is empty then.
     ///
-    /// `None` where there is none and `absent` says to leave it so.
+    /// `None` if there is no such key and `missing` says to ignore that.
     pub(super) fn edit<C: Collection, R>(
         &mut self,
         key: &[u8],
-        absent: Absent,
+        missing: MissingKey,
         edit: impl FnOnce(&mut C) -> R,
-    ) -> Result<Option<R>, Refusal> {
+    ) -> Result<Option<R>, CommandError> {
         let database = self.fresh(key);
         if !database.entries.contains_key(key) {
-            if absent == Absent::Leave {
+            if missing == MissingKey::Ignore {
                 return Ok(None);
             }
             let entry = Entry {
@@ -303,7 +351,7 @@ impl Keyspace<'_> {
             .get_mut(key)
             .and_then(|entry| C::of_mut(&mut entry.value))
         else {
-            return Err(Refusal::WrongType);
+            return Err(CommandError::WrongType);
         };
         let (size, changes) = (collection.size(), collection.changes());
         let result = edit(collection);
@@ -322,7 +370,7 @@ impl Keyspace<'_> {
         Ok(Some(result))
     }
 
-    /// Puts a text under `key`, whatever lay there; `deadline` replaces the key's own.
+    /// Sets `key` to a text, in place of any value that it has; `deadline` replaces the key's own.
     pub(super) fn set_text(&mut self, key: &[u8], text: &[u8], deadline: Option<Millis>) {
         let database = self.inner();
         database.remove(key);
@@ -336,12 +384,15 @@ impl Keyspace<'_> {
         self.touch(key);
     }
 
-    /// When `key` is to go: `None` where there is no such key, `Some(None)` where never.
-    pub(super) fn deadline(&mut self, key: &[u8]) -> Option<Option<Millis>> {
-        self.fresh(key).entries.get(key).map(|entry| entry.deadline)
+    /// The time at which `key` is removed.
+    pub(super) fn expiry(&mut self, key: &[u8]) -> Expiry {
+        match self.fresh(key).entries.get(key) {
+            None => Expiry::Missing,
+            Some(entry) => entry.deadline.map_or(Expiry::Never, Expiry::At),
+        }
     }
 
-    /// Sets or clears when `key` is to go; false where there is no such key. A time that is past takes it away.
+    /// Sets or clears the time at which `key` is removed; `false` if there is no such key. A time in the past removes it.
     pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
         let now = self.now;
         let database = self.fresh(key);
@@ -364,7 +415,7 @@ impl Keyspace<'_> {
         true
     }
 
-    /// Takes `key` away; false where there is no such key.
+    /// Removes `key`; returns whether there was such a key.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         let removed = self.fresh(key).remove(key).is_some();
         if removed {
@@ -385,13 +436,16 @@ impl Keyspace<'_> {
         self.keys().count()
     }
 
-    /// Takes all keys away.
+    /// Removes all keys.
     pub(super) fn clear(&mut self) {
         let emptied = std::mem::take(self.inner());
         let database = self.database;
-        self.store
-            .touched
-            .extend(emptied.entries.into_keys().map(|key| (database, key)));
+        self.store.changed.extend(
+            emptied
+                .entries
+                .into_keys()
+                .map(|key| DatabaseKey { database, key }),
+        );
     }
 }
 
@@ -405,7 +459,7 @@ impl Value {
     }
 }
 
-/// The part of [`Collection`] that says which kind of value one is.
+/// The part of [`Collection`] that converts from and to a [`Value`].
 macro_rules! kind {
     ($kind:ident) => {
         fn of(value: &Value) -> Option<&Self> {

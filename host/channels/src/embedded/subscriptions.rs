@@ -1,15 +1,15 @@
-//! Who listens to which channels and patterns of `PUBLISH`.
+//! The subscriptions of clients to channels and patterns of `PUBLISH`.
 
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use crate::embedded::clients::Clients;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::glob::Matcher;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 
-/// Most channels and patterns that one client may listen to.
+/// The greatest number of channels and patterns that one client may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 100_000;
 
 /// All subscriptions.
@@ -19,14 +19,14 @@ pub(super) struct Subscriptions {
     patterns: Listeners,
 }
 
-/// One table of subscriptions, from both sides.
+/// One table of subscriptions, by name and by client. Both sides always have the same entries.
 #[derive(Debug, Default)]
 struct Listeners {
     by_name: HashMap<Bytes, BTreeSet<u64>>,
     by_client: HashMap<u64, BTreeSet<Bytes>>,
 }
 
-/// Whether a name is a channel's or a pattern.
+/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Channel,
@@ -41,7 +41,7 @@ impl Subscriptions {
         }
     }
 
-    /// Has `client` listen; false where it listens to too many already.
+    /// Subscribes `client`; `false` if it has too many subscriptions already.
     pub(super) fn subscribe(&mut self, kind: Kind, client: u64, name: &[u8]) -> bool {
         if self.count(client) >= MAX_SUBSCRIPTIONS {
             return false;
@@ -57,7 +57,7 @@ impl Subscriptions {
         true
     }
 
-    /// Has `client` listen no more.
+    /// Ends a subscription of `client`.
     pub(super) fn unsubscribe(&mut self, kind: Kind, client: u64, name: &[u8]) {
         let table = self.table(kind);
         if let Some(clients) = table.by_name.get_mut(name) {
@@ -74,7 +74,7 @@ impl Subscriptions {
         }
     }
 
-    /// What `client` listens to.
+    /// The subscriptions of `client`.
     pub(super) fn names(&mut self, kind: Kind, client: u64) -> Vec<Bytes> {
         self.table(kind)
             .by_client
@@ -85,7 +85,7 @@ impl Subscriptions {
             .collect()
     }
 
-    /// To how many channels and patterns `client` listens.
+    /// The number of subscriptions of `client`, to channels and patterns.
     pub(super) fn count(&self, client: u64) -> usize {
         [&self.channels, &self.patterns]
             .iter()
@@ -94,7 +94,7 @@ impl Subscriptions {
             .sum()
     }
 
-    /// Forgets all that `client` listens to.
+    /// Ends all subscriptions of `client`.
     pub(super) fn disconnect(&mut self, client: u64) {
         for kind in [Kind::Channel, Kind::Pattern] {
             for name in self.names(kind, client) {
@@ -103,15 +103,15 @@ impl Subscriptions {
         }
     }
 
-    /// Pushes `message` to all who listen to `channel`; gives the number of times that it went out.
+    /// Pushes `message` to all subscribers of `channel`; returns how many times it was pushed.
     pub(super) fn publish(
         &self,
         clients: &mut Clients,
         matcher: &mut Matcher,
         channel: &Bytes,
         message: &Bytes,
-    ) -> Result<usize, Refusal> {
-        // First, so that nobody hears what is refused then.
+    ) -> Result<usize, CommandError> {
+        // All patterns are matched first, because a match that takes too long refuses the message for everybody.
         let mut matching = Vec::new();
         for (pattern, listeners) in &self.patterns.by_name {
             if matcher.matches(pattern, channel)? {
@@ -145,8 +145,11 @@ impl Subscriptions {
         Ok(count)
     }
 
-    /// How many channels somebody listens to, and how many patterns.
-    pub(super) fn census(&self) -> (usize, usize) {
-        (self.channels.by_name.len(), self.patterns.by_name.len())
+    /// The number of channels or patterns that have a subscriber.
+    pub(super) fn names_in_use(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Channel => self.channels.by_name.len(),
+            Kind::Pattern => self.patterns.by_name.len(),
+        }
     }
 }

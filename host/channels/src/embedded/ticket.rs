@@ -1,24 +1,28 @@
-//! A place among those who wait.
+//! A waiter's place among [`Waiters`].
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::embedded::state::Shared;
-use crate::embedded::waiting::{Taken, Waiting, Wanted};
+use crate::embedded::state::SharedState;
+use crate::embedded::waiters::{PopRequest, QueueItem, Waiters};
 
-/// A place in the queue of waiters. Dropped, it is given up, and what had just been handed over goes back.
+/// A place among the waiters. Dropping it gives the place up, and an item that was just delivered goes back to its queue.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     id: u64,
-    receiver: oneshot::Receiver<Taken>,
+    receiver: oneshot::Receiver<QueueItem>,
 }
 
 impl Ticket {
-    /// Starts to wait. The caller has seen, under the same lock, that nothing is there now.
-    pub(super) fn new(shared: Arc<Shared>, waiting: &mut Waiting, wanted: Wanted) -> Self {
-        let (id, receiver) = waiting.join(wanted);
+    /// Starts to wait. The caller must have seen, under the same lock, that no item is there now.
+    pub(super) fn new(
+        shared: Arc<SharedState>,
+        waiters: &mut Waiters,
+        request: PopRequest,
+    ) -> Self {
+        let (id, receiver) = waiters.join(request);
         Self {
             shared,
             id,
@@ -26,11 +30,11 @@ impl Ticket {
         }
     }
 
-    /// What was waited for. It comes once; dropping the future loses nothing.
-    pub(super) async fn taken(&mut self) -> Taken {
+    /// The item, which comes once. Dropping the future loses nothing.
+    pub(super) async fn item(&mut self) -> QueueItem {
         match (&mut self.receiver).await {
-            Ok(taken) => taken,
-            // It came already, or the store is gone.
+            Ok(item) => item,
+            // The item has come already, or the store is gone.
             Err(_) => std::future::pending().await,
         }
     }
@@ -40,9 +44,9 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        state.waiting.leave(self.id);
-        if let Ok(taken) = self.receiver.try_recv() {
-            state.put_back([taken], false);
+        state.waiters.leave(self.id);
+        if let Ok(item) = self.receiver.try_recv() {
+            state.put_back([item], false);
         }
     }
 }

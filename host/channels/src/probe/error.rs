@@ -181,7 +181,7 @@ pub enum ProbeError {
 /// An answer of the script that is an error.
 #[derive(Deserialize)]
 #[serde(tag = "error", rename_all = "kebab-case")]
-pub(super) enum Refusal {
+pub(super) enum ScriptError {
     NoDjango {
         version: String,
     },
@@ -228,7 +228,7 @@ pub(super) enum Refusal {
     },
 }
 
-impl Refusal {
+impl ScriptError {
     pub(super) fn by(self, python: PathBuf, directory: PathBuf) -> ProbeError {
         match self {
             Self::NoDjango { version } => ProbeError::NoDjango { python, version },

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::probe::Probed;
+use crate::probe::ProjectLayer;
 
 /// How long `channels_redis.core.RedisChannelLayer` blocks (`brpop_timeout`), in seconds.
 const BLOCKS: f64 = 5.0;
@@ -15,7 +15,7 @@ const REDIS8_DEFAULT: f64 = 5.0;
 
 /// Whether this project's workers end with a `TimeoutError` once nothing happens for 5 s: which host is at fault
 /// and the cure, as sentences; `None` when all is well.
-pub fn worker_trap(probed: &Probed) -> Option<String> {
+pub fn worker_trap(probed: &ProjectLayer) -> Option<String> {
     if probed.backend != "channels_redis.core.RedisChannelLayer" {
         return None;
     }
@@ -80,7 +80,7 @@ mod tests {
     use crate::probe::Versions;
 
     fn check(redis: &str, hosts: Value, expect: Option<&str>) {
-        let probed = Probed {
+        let probed = ProjectLayer {
             python: "python".into(),
             alias: "default".into(),
             backend: "channels_redis.core.RedisChannelLayer".into(),
@@ -101,7 +101,7 @@ mod tests {
             (Some(found), Some(part)) => assert!(found.contains(part), "{found}"),
             _ => panic!("redis {redis}, {hosts}: {found:?}"),
         }
-        let pubsub = Probed {
+        let pubsub = ProjectLayer {
             backend: "channels_redis.pubsub.RedisPubSubChannelLayer".into(),
             ..probed
         };

@@ -1,4 +1,4 @@
-//! One connection to a server, as the client library makes it and speaks over it.
+//! Opens connections with the client library, and sends commands over them.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::refusal::RefusalKind;
 use crate::stream::Stream;
 use crate::tls::mismatch::instead_of_plain;
 
-/// Whether a server has no objection but that a command is not for us.
+/// Whether a server answers but refuses the command to us, because of access rules or because it does not know it.
 pub(crate) fn is_barred(error: &LayerError) -> bool {
     matches!(
         error.refusal(),
@@ -20,7 +20,7 @@ pub(crate) fn is_barred(error: &LayerError) -> bool {
     )
 }
 
-/// Sends one command; an error that the server answers is an error.
+/// Sends one command. An error that the server answers is an `Err` too.
 pub(crate) async fn command(
     connection: &mut MultiplexedConnection,
     cmd: &Cmd,
@@ -28,7 +28,7 @@ pub(crate) async fn command(
     connection.send_packed_command(cmd).await?.extract_error()
 }
 
-/// Connects to `host`, which is no Sentinel endpoint, within `limit`; many callers may share the connection.
+/// Connects to `host`, which must not be a Sentinel endpoint, within `limit`. Many callers may share the connection.
 pub(crate) async fn multiplexed(
     host: &Host,
     protocol: ProtocolVersion,
@@ -40,7 +40,7 @@ pub(crate) async fn multiplexed(
         let settings = settings(host, protocol);
         let made = MultiplexedConnection::new_with_config(&settings, stream, config.clone()).await;
         let (connection, driver) = instead_of_plain(host, made).await?;
-        // It ends with the last handle of the connection.
+        // This task ends with the last handle of the connection.
         tokio::spawn(driver);
         Ok(connection)
     })

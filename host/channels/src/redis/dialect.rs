@@ -1,4 +1,4 @@
-//! What the two layers that keep queues in Redis, core and asgi_redis, do differently.
+//! The difference between the two kinds of queues in Redis: those of channels_redis's core layer and of asgi_redis.
 
 pub(crate) mod asgi;
 pub(crate) mod core;
@@ -12,7 +12,7 @@ use crate::config::RedisConfig;
 use crate::redis::script::Script;
 use crate::wire::Member;
 
-/// The commands of one kind of queue. No state: the layer and its readers hold that.
+/// The commands of one kind of queue. It has no state; the layer and its readers have that.
 pub(crate) trait Dialect: Send + Sync + 'static {
     /// The layer's name for people.
     const NAME: &'static str;
@@ -23,7 +23,7 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// The codec that `config` asks for.
     fn codec(config: &RedisConfig) -> Codec;
 
-    /// Makes a payload a member: what is handed to [`Dialect::append`], now or again.
+    /// Makes the member of a payload. [`Dialect::append`] takes it, and takes it again after a lost answer.
     fn seal(codec: &Codec, payload: &[u8]) -> Member;
 
     /// How many bytes of its own [`Dialect::seal`] puts before what the codec makes.
@@ -32,34 +32,35 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Whether one message serves all channels of a group that share a queue.
     const SHARES_GROUP_MESSAGES: bool;
 
-    /// Finds the bytes that [`Dialect::seal`]'s codec made in a member that was taken, `stored` being what lay beside it.
+    /// Finds the bytes that the codec of [`Dialect::seal`] made. `stored` is the payload that a script answered next to the
+    /// member, for queues that store payloads apart.
     fn sealed(member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
 
-    /// The script that puts members on a queue, as many as there is room for. Answers how many, how many messages had
-    /// expired and are gone, and how many wait now.
+    /// The script that puts members on a queue, as many as there is room for. It answers three numbers: how many members
+    /// it accepted, how many messages had expired, and how many wait now.
     fn append() -> &'static Script;
 
     /// Writes the keys and arguments of [`Dialect::append`].
-    fn write_append(cmd: &mut Cmd, append: &Append<'_>);
+    fn write_append(cmd: &mut Cmd, append: &AppendRequest<'_>);
 
-    /// Takes members back that were put on `queue` and may have been read since.
-    fn withdraw(append: &Append<'_>) -> Cmd;
+    /// Removes members that were put on `queue` and may have been read since.
+    fn withdraw(append: &AppendRequest<'_>) -> Cmd;
 
-    /// Forgets `members` of `own`, a reader's processing key.
+    /// Removes `members` from `own`, a reader's processing key.
     fn finish(own: &str, members: &[Bytes]) -> Cmd;
 
-    /// Asks how many messages wait on `queue`.
+    /// Counts the messages that wait on `queue`.
     fn depth(queue: &str) -> Cmd;
 
-    /// Asks for a queue's first member and its score, where scores are times.
+    /// Reads the first member of a queue and its score. `None` if the queue has no scores that are times.
     fn oldest(_queue: &str) -> Option<Cmd> {
         None
     }
 }
 
-/// Members for one queue on one host.
+/// Members to be put on one queue of one host.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Append<'a> {
+pub(crate) struct AppendRequest<'a> {
     pub(crate) config: &'a RedisConfig,
     /// The queue's key.
     pub(crate) queue: &'a str,
@@ -74,22 +75,26 @@ pub(crate) struct Append<'a> {
     pub(crate) members: &'a [&'a Member],
 }
 
-/// What readers run. Keys are the queue, the reader's own processing key, the leases, and the
-/// members that were given back unfinished; the first argument is the reader's id. The time is an argument too: a server
-/// need not tell it to scripts.
+/// The scripts that readers run. The part that both dialects share lies in `reader/`.
 ///
-/// Answers are flat lists of four for each message: member, score, whether another reader had it
-/// before (0 or 1), and what lay beside it.
+/// They use only commands that channels_redis uses too, so that a user who may run those may run djangobot. Therefore the
+/// time is an argument, all sets are sorted sets, and all keys are declared.
+///
+/// KEYS are the queue, the reader's processing key, the leases, and the members that were delivered and given back. The
+/// first argument is the reader's id.
+///
+/// Answers are flat lists with four items for each message: the member, its score, whether a reader had it before (0 or
+/// 1), and the payload if it is stored apart from the member.
 #[derive(Debug)]
 pub(crate) struct Scripts {
-    /// Moves messages from the queue to the processing key. Arguments: until when the lease is, in milliseconds; how
-    /// many; the time in seconds.
+    /// Moves messages from the queue to the processing key. Arguments: the end of the lease in milliseconds, the greatest
+    /// number of messages, the time in seconds.
     pub(crate) take: Script,
-    /// Renews the lease and takes over what readers left whose lease ran out; more keys are their processing keys.
-    /// Arguments: until when the lease is; whether to answer all that is ours (1) or only what was taken over (0); the
-    /// time in milliseconds; the ids of those readers.
+    /// Renews the lease and takes over the messages of readers whose lease ran out. Further keys are the processing keys of
+    /// those readers. Arguments: the end of the lease in milliseconds, whether to answer all our messages (1) or only those
+    /// that were taken over (0), the time in milliseconds, the ids of those readers.
     pub(crate) keep: Script,
-    /// Gives back what is left and ends the lease. Arguments: expiry, the time in seconds, then members that had been
-    /// handed out.
+    /// Gives unfinished messages back and ends the lease. Arguments: the expiry and the time in seconds, then the members
+    /// that had been delivered.
     pub(crate) give_back: Script,
 }

@@ -1,4 +1,4 @@
-//! Leases on Redis servers: each is on the server that its name belongs to.
+//! Leases on Redis servers. Each lies on the server that its name is hashed to.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,7 +15,7 @@ use crate::redis::sharding::consistent_hash;
 static CLAIM_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLAIM));
 static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
 
-/// Claims a lease on the server that its name belongs to.
+/// Claims a lease.
 pub(crate) async fn claim(
     servers: &[Arc<Server>],
     prefix: &str,
@@ -28,11 +28,12 @@ pub(crate) async fn claim(
         cmd.arg(1).arg(&key).arg(&arguments);
     };
     let answer = server.script(&CLAIM_SCRIPT, &fill).await?;
-    lease(server, answer, &claim.holder.id)?
-        .ok_or_else(|| server.unavailable("it named no holder of a lease".into()))
+    lease(server, answer, &claim.holder.id)?.ok_or_else(|| {
+        server.unavailable("the server named no holder for a lease that was claimed".into())
+    })
 }
 
-/// Gives a lease up, where `holder` has it.
+/// Gives a lease up, if `holder` has it.
 pub(crate) async fn release(
     servers: &[Arc<Server>],
     prefix: &str,
@@ -47,7 +48,7 @@ pub(crate) async fn release(
     released.await.map(drop)
 }
 
-/// Who holds a lease now.
+/// Reads who holds a lease now.
 pub(crate) async fn look(
     servers: &[Arc<Server>],
     prefix: &str,
@@ -63,7 +64,7 @@ fn server_of<'a>(servers: &'a [Arc<Server>], name: &str) -> &'a Server {
     &servers[consistent_hash(name, servers.len())]
 }
 
-/// Reads member and score, flat or, as RESP3 has them, in a pair.
+/// Reads the member and the score of an answer. RESP2 has them flat, RESP3 in a pair.
 fn lease(server: &Server, answer: Value, id: &str) -> Result<Option<Lease>, LayerError> {
     let answer = match answer {
         Value::Array(mut items) if matches!(items.first(), Some(Value::Array(_))) => {
@@ -72,12 +73,12 @@ fn lease(server: &Server, answer: Value, id: &str) -> Result<Option<Lease>, Laye
         answer => answer,
     };
     let items: Result<Vec<Value>, _> = redis::from_redis_value(answer);
-    let odd = |error: redis::ParsingError| server.unavailable(error.to_string());
-    let mut items = items.map_err(odd)?.into_iter();
+    let unreadable = |error: redis::ParsingError| server.unavailable(error.to_string());
+    let mut items = items.map_err(unreadable)?.into_iter();
     let (Some(member), Some(number)) = (items.next(), items.next()) else {
         return Ok(None);
     };
-    let member: Vec<u8> = redis::from_redis_value(member).map_err(odd)?;
-    let number: f64 = redis::from_redis_value(number).map_err(odd)?;
+    let member: Vec<u8> = redis::from_redis_value(member).map_err(unreadable)?;
+    let number: f64 = redis::from_redis_value(number).map_err(unreadable)?;
     Ok(read(&member, number, id))
 }

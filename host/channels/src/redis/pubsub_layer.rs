@@ -1,11 +1,11 @@
 //! The layer of `channels_redis.pubsub.RedisPubSubChannelLayer`: a broadcast, nothing is stored.
 //!
-//! Every process that listens to a channel gets every message on it, and what is sent while nobody
-//! listens is gone; [`Sent::receivers`] tells. A reader that lost its connection subscribes again
-//! by itself, and has missed what was sent meanwhile.
+//! Every process that listens to a channel gets every message on it. A message that is sent while nobody listens is gone,
+//! and [`SendReport::receivers`] is 0 then. A reader that lost its connection subscribes again by itself, and has missed
+//! the messages that were sent meanwhile.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::codec::Codec;
 use crate::codec::OpenError;
 use crate::config::RedisConfig;
-use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, Sent};
+use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, SendReport};
 use crate::lease::{Claim, Holder, Lease};
+use crate::lock::lock;
 use crate::name::{ChannelName, GroupName};
 use crate::redis::lease;
 use crate::redis::server::Server;
@@ -27,26 +28,26 @@ use crate::redis::sharding::consistent_hash;
 use crate::redis::subscription::Subscription;
 use crate::wire::{Member, Serializer, Wire};
 
-/// How long what a rehearsal publishes may take to come back.
+/// How long the message of a rehearsal may take to come back.
 const REHEARSAL: Duration = Duration::from_secs(5);
 
 const NAME: &str = "channels_redis pub/sub";
 
 /// channels_redis's pub/sub layer.
-pub(crate) struct PubSub {
+pub(crate) struct PubSubLayer {
     config: RedisConfig,
     servers: Vec<Arc<Server>>,
     codec: Codec,
-    /// The readers of this layer, by their channels: a channel in a group is one of them.
+    /// The readers of this layer by channel: adding a channel to a group subscribes its readers.
     readers: Mutex<HashMap<ChannelName, Vec<Weak<Subscription>>>>,
     closed: CancellationToken,
 }
 
-impl PubSub {
+impl PubSubLayer {
     pub(crate) fn new(config: RedisConfig) -> Self {
         Self {
             servers: Server::all(&config),
-            // There is no random prefix, and no limit to a token's age.
+            // channels_redis has no random prefix here, and no limit to a token's age.
             codec: Codec::new(0, config.keys.clone(), None),
             readers: Mutex::default(),
             closed: CancellationToken::new(),
@@ -63,7 +64,7 @@ impl PubSub {
         format!("{}__group__{group}", self.config.prefix)
     }
 
-    /// Publishes in order, in one go; answers the least number of receivers that a message had.
+    /// Publishes in order, in one pipeline. Returns the least number of receivers that a message had.
     async fn publish(&self, name: &str, members: &[Member]) -> Result<u64, LayerError> {
         let mut pipeline = redis::Pipeline::with_capacity(members.len());
         for member in members {
@@ -77,7 +78,7 @@ impl PubSub {
         Ok(answers.iter().map(receivers).min().unwrap_or(0))
     }
 
-    /// Listens on `server`, and publishes what then has to come.
+    /// Subscribes on `server` to a scratch channel, and checks that a message that is published there arrives.
     async fn listen_once(&self, server: &Arc<Server>) -> Result<(), LayerError> {
         let name = format!(
             "{}djangobot.rehearsal.{}",
@@ -98,7 +99,7 @@ impl PubSub {
         match tokio::time::timeout(REHEARSAL, listener.next()).await {
             Ok(heard) => heard.map(drop),
             Err(_) => Err(server.unavailable(format!(
-                "what was published did not come back within {REHEARSAL:?}"
+                "a message that was published on a scratch channel did not arrive within {REHEARSAL:?}"
             ))),
         }
     }
@@ -113,12 +114,12 @@ impl PubSub {
     }
 
     fn readers(&self) -> MutexGuard<'_, HashMap<ChannelName, Vec<Weak<Subscription>>>> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.readers)
     }
 }
 
 #[async_trait]
-impl ChannelLayer for PubSub {
+impl ChannelLayer for PubSubLayer {
     fn describe(&self) -> String {
         let addresses: Vec<_> = self.servers.iter().map(|server| server.address()).collect();
         format!("{NAME} at {}", addresses.join(", "))
@@ -146,10 +147,14 @@ impl ChannelLayer for PubSub {
         self.seal(&out)
     }
 
-    async fn send(&self, channel: &ChannelName, members: &[Member]) -> Result<Sent, LayerError> {
+    async fn send(
+        &self,
+        channel: &ChannelName,
+        members: &[Member],
+    ) -> Result<SendReport, LayerError> {
         if members.is_empty() {
             self.servers[self.host(channel.as_str())].ping().await?;
-            return Ok(Sent {
+            return Ok(SendReport {
                 accepted: 0,
                 receivers: None,
                 expired: 0,
@@ -157,7 +162,7 @@ impl ChannelLayer for PubSub {
             });
         }
         let receivers = self.publish(channel.as_str(), members).await?;
-        Ok(Sent {
+        Ok(SendReport {
             accepted: members.len(),
             receivers: Some(receivers),
             expired: 0,
@@ -179,7 +184,7 @@ impl ChannelLayer for PubSub {
         if readers.is_empty() {
             return Err(LayerError::Unsupported {
                 layer: NAME,
-                operation: "group_add of a channel that nobody in this process reads",
+                operation: "group_add for a channel that nobody in this process reads",
             });
         }
         let name = self.group_channel(group);
@@ -204,7 +209,7 @@ impl ChannelLayer for PubSub {
         Ok(())
     }
 
-    /// Listens from when this returns. The reader's id makes no difference: nothing is kept.
+    /// Listens from the moment that this returns. The reader's id has no effect, because nothing is stored.
     async fn receiver(
         &self,
         channel: &ChannelName,
@@ -219,7 +224,7 @@ impl ChannelLayer for PubSub {
             self.closed.child_token(),
         ));
         if channel.is_whole_queue() {
-            // Its names are on any host.
+            // Its channels may be on any host.
             let hosts = 0..self.servers.len();
             try_join_all(hosts.map(|host| reader.subscribe(host, channel.as_str()))).await?;
         } else {
@@ -243,7 +248,7 @@ impl ChannelLayer for PubSub {
         None
     }
 
-    /// Nothing lies here.
+    /// Nothing is stored here, so nothing can be withdrawn.
     async fn withdraw(
         &self,
         _channel: &ChannelName,

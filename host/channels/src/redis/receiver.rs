@@ -1,23 +1,22 @@
-//! Reading a queue without loss: what is taken lies in a key of the reader's own until it is finished.
+//! Reads a queue without losing a message: a message that was taken lies in the reader's own key until it is finished.
 //!
-//! A script moves messages from the queue `Q` to the sorted set `Q{Q}$djangobot.<reader's id>` in one
-//! step, so at no moment is a message nowhere. `Q{Q}$djangobot` holds each reader's lease. A reader
-//! that starts takes up what its id left; what is left under a lease that ran out is taken over by
-//! any other reader. `Q{Q}$djangobot!again` names those that a reader had handed out and gave back.
-//! The braces put these keys where a cluster has the queue.
+//! A script moves messages from the queue `Q` to the sorted set `Q{Q}$djangobot.<reader's id>`, the processing key, in
+//! one step, so each message lies in exactly one key at any moment. `Q{Q}$djangobot` holds the lease of each reader. A
+//! reader that starts takes up the messages under its own id; any other reader takes over the messages under a lease that
+//! has run out. `Q{Q}$djangobot!again` names the members that a reader delivered and then gave back. The braces put these
+//! keys into the queue's slot of a Redis Cluster.
 //!
-//! Between messages a reader waits for the server to say that the queue changed (`CLIENT TRACKING`
-//! with RESP3, Redis 6 and newer), and looks once a second in any case; where there is no tracking
-//! it looks often while messages come, and less and less often while none do ([`UNTRACKED`]). All hosts are read at the same time, each by a task that the
-//! receiver owns and that connects again by itself. A message in `Q$inflight` is being read by
-//! Python's channels_redis, and is left alone.
+//! Between messages a reader waits until the server reports a change of the queue (`CLIENT TRACKING`, which needs RESP3
+//! and Redis 6), and polls once a second in any case. Without tracking it polls often while messages come, and more and
+//! more rarely while none come. All hosts are read at the same time, each by a task that the receiver owns and that
+//! reconnects by itself. Python's channels_redis is reading the messages in `Q$inflight`, so they are left alone.
 
 pub(crate) mod rehearsal;
 mod shard;
 mod shelf;
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -25,31 +24,33 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::layer::{Delivery, LayerError, Receiver, ReceiverId};
-use crate::redis::cluster::Shared;
+use crate::lock::lock;
+use crate::redis::backend::Backend;
+use crate::redis::client::command;
 use crate::redis::dialect::Dialect;
-use shard::{Shard, Taken};
+use shard::{PendingDelivery, Shard};
 use shelf::Shelf;
 
 /// One reader of one queue, on all hosts.
 pub(crate) struct QueueReceiver<D: Dialect> {
-    shared: Arc<Shared>,
-    /// For each host, what was taken there and is not finished.
+    backend: Arc<Backend>,
+    /// For each host, the messages that were taken there and are not finished.
     shelves: Vec<Arc<Shelf>>,
-    inbox: tokio::sync::Mutex<mpsc::Receiver<Result<Taken, LayerError>>>,
-    /// One for each host; dropped, and so ended, with the receiver.
+    inbox: tokio::sync::Mutex<mpsc::Receiver<Result<PendingDelivery, LayerError>>>,
+    /// One task for each host. Dropping the receiver drops them, which ends them.
     tasks: Mutex<JoinSet<()>>,
     stop: CancellationToken,
     dialect: PhantomData<D>,
 }
 
 impl<D: Dialect> QueueReceiver<D> {
-    /// Starts reading `queue` (a name, without the prefix). What goes wrong is told by `next`.
-    pub(crate) fn open(shared: Arc<Shared>, queue: &str, id: &ReceiverId) -> Self {
-        let stop = shared.closed.child_token();
-        // One place: who takes the messages decides the pace, and hosts are served in turn.
+    /// Starts to read `queue` (a name without the prefix). Errors come out of `next`.
+    pub(crate) fn open(backend: Arc<Backend>, queue: &str, id: &ReceiverId) -> Self {
+        let stop = backend.closed.child_token();
+        // With room for one message only, the caller sets the pace and the hosts are served in turn.
         let (out, inbox) = mpsc::channel(1);
-        let key = format!("{}{queue}", shared.config.prefix);
-        let shelves: Vec<_> = shared
+        let key = format!("{}{queue}", backend.config.prefix);
+        let shelves: Vec<_> = backend
             .servers
             .iter()
             .map(|_| Arc::new(Shelf::new(&key, id)))
@@ -58,7 +59,7 @@ impl<D: Dialect> QueueReceiver<D> {
         for (host, shelf) in shelves.iter().enumerate() {
             let shard = Shard::<D>::new(
                 host,
-                shared.clone(),
+                backend.clone(),
                 shelf.clone(),
                 out.clone(),
                 stop.clone(),
@@ -66,7 +67,7 @@ impl<D: Dialect> QueueReceiver<D> {
             tasks.spawn(shard.run());
         }
         Self {
-            shared,
+            backend,
             shelves,
             inbox: inbox.into(),
             tasks: tasks.into(),
@@ -76,17 +77,17 @@ impl<D: Dialect> QueueReceiver<D> {
     }
 
     async fn give_back(&self, host: usize) -> Result<(), LayerError> {
-        let (server, shelf) = (&self.shared.servers[host], &self.shelves[host]);
+        let (server, shelf) = (&self.backend.servers[host], &self.shelves[host]);
         let finished = shelf.finished();
         if !finished.is_empty() {
             server.command(&D::finish(&shelf.own, &finished)).await?;
         }
-        let given = shelf.given();
-        let (expiry, now) = (self.shared.config.expiry, server.now().await? as u64);
+        let delivered = shelf.delivered();
+        let (expiry, now) = (self.backend.config.expiry, server.now().await? as u64);
         let fill = |cmd: &mut redis::Cmd| {
             shelf.write_keys(cmd, &[]);
             cmd.arg(expiry).arg(now);
-            for member in &given {
+            for member in &delivered {
                 cmd.arg(&member[..]);
             }
         };
@@ -101,14 +102,14 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
     async fn next(&self) -> Result<Delivery, LayerError> {
         let mut inbox = self.inbox.lock().await;
         loop {
-            let Taken { round, delivery } = tokio::select! {
+            let PendingDelivery { round, delivery } = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(LayerError::Closed),
-                // From here to the return nothing waits, so a caller that gives up has lost nothing.
+                // Nothing is awaited from here to the return, so a caller that drops the future loses no message.
                 arrived = inbox.recv() => arrived.unwrap_or(Err(LayerError::Closed))?,
             };
             let shelf = &self.shelves[delivery.place.host];
-            if shelf.hand_out(&delivery.member, round, self.shared.config.lease) {
+            if shelf.deliver(&delivery.member, round, self.backend.config.lease) {
                 return Ok(delivery);
             }
         }
@@ -116,10 +117,10 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
 
     async fn done(&self, delivery: &Delivery) -> Result<(), LayerError> {
         let (server, shelf) = (
-            &self.shared.servers[delivery.place.host],
+            &self.backend.servers[delivery.place.host],
             &self.shelves[delivery.place.host],
         );
-        // Also where the receiver is being closed: that tells the server what was finished.
+        // This is noted even while the receiver is being closed, because closing reports finished members to the server.
         shelf.finish(&delivery.member);
         if self.stop.is_cancelled() {
             return Err(LayerError::Closed);
@@ -127,13 +128,14 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
         let finish = D::finish(&shelf.own, std::slice::from_ref(&delivery.member));
         match shelf.connection() {
             Some(mut connection) => {
-                let answer = crate::redis::client::command(&mut connection, &finish).await;
+                let answer = command(&mut connection, &finish).await;
                 answer.map_err(|error| server.explain(&error))?;
             }
-            // The task connects again by itself, and sends what could not be sent meanwhile.
+            // The task reconnects by itself, and then reports the members that were finished meanwhile.
             None => {
                 return Err(server.unavailable(
-                    "the connection is lost; it will be told when it is back".into(),
+                    "the connection is lost; the server will hear that the message is finished after reconnection"
+                        .into(),
                 ));
             }
         }
@@ -143,8 +145,7 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
 
     async fn close(&self) -> Result<(), LayerError> {
         self.stop.cancel();
-        let mut tasks =
-            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         while tasks.join_next().await.is_some() {}
         let ends = futures_util::future::join_all(
             (0..self.shelves.len()).map(|host| self.give_back(host)),

@@ -4,7 +4,7 @@ use redis::{ErrorKind, RedisError};
 
 use crate::refusal::RefusalKind;
 
-/// The kind of an error that a server answered; `None` where there was no answer, or one that can't be read.
+/// The kind of an error that a server answered. `None` if there was no answer, or one that can't be read.
 pub(crate) fn kind_of(error: &RedisError) -> Option<RefusalKind> {
     match error.kind() {
         ErrorKind::Io | ErrorKind::Parse => return None,
@@ -29,7 +29,7 @@ pub(crate) fn kind_of(error: &RedisError) -> Option<RefusalKind> {
     Some(kind)
 }
 
-/// The kind of an error whose code says nothing: `ERR` and the like.
+/// The kind of an error with a general code such as `ERR`, by its text.
 fn kind_of_words(words: &str) -> RefusalKind {
     let has = |part: &str| words.contains(part);
     if has("max number of clients") {
@@ -49,7 +49,7 @@ fn kind_of_words(words: &str) -> RefusalKind {
     }
 }
 
-/// Whether the connection is of no more use: it broke, is stuck, is not logged in any more, or leads to a server that is no
+/// Whether the connection is of no more use: it broke, it is stuck, it is not logged in any more, or its server is not the
 /// master any more.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
@@ -62,9 +62,9 @@ fn code(error: &RedisError) -> Option<&str> {
     quoted.or_else(|| error.code())
 }
 
-/// The code of an error that a script met, where `detail` quotes it.
+/// The code of an error inside a script, if `detail` quotes it.
 ///
-/// Before Redis 7 such an error came as an `ERR` of the script: `Error running script (call to f_…): @user_script:2:
+/// Before Redis 7 such an error comes as an `ERR` of the script: `Error running script (call to f_…): @user_script:2:
 /// @user_script: 2: -READONLY You can't write …`, and from some commands `@user_script:3: WRONGTYPE Operation …`.
 fn code_in_script(detail: &str) -> Option<&str> {
     let (_, mut words) = detail
@@ -139,11 +139,11 @@ mod tests {
             let bare = sent(&format!(
                 "ERR Error running script (call to f_e0e1f9): @user_script:3: {error}"
             ));
-            for told in [wrapped(error), bare, sent(error)] {
+            for answered in [wrapped(error), bare, sent(error)] {
                 assert_eq!(
-                    (kind_of(&told), ends_connection(&told)),
+                    (kind_of(&answered), ends_connection(&answered)),
                     (Some(kind), ends),
-                    "{told}"
+                    "{answered}"
                 );
             }
         }
@@ -190,8 +190,8 @@ mod tests {
             ("ERR max number of clients reached", Kind::Busy),
             ("ERR Protocol error: invalid bulk length", Kind::Request),
         ] {
-            let told = sent(error);
-            assert_eq!(kind_of(&told), Some(kind), "{told}");
+            let answered = sent(error);
+            assert_eq!(kind_of(&answered), Some(kind), "{answered}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Lua scripts, which a server runs.
+//! A Lua script that a server runs.
 
-/// A Lua script, run by its hash and sent whole when the server has forgotten it.
+/// A Lua script. It is run by its hash, and sent whole if the server does not know it.
 #[derive(Debug)]
 pub(crate) struct Script {
     text: &'static str,

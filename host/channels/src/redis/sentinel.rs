@@ -1,24 +1,24 @@
-//! Asking Sentinels which server is the master now.
+//! Asks Sentinels which server is the master now.
 
 use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisResult, Value};
 
-use crate::config::Host;
+use crate::config::{Endpoint, Host};
 use crate::redis::client::{command, multiplexed};
 
 /// How long one Sentinel may take before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Finds the address of the master called `name`; asked anew for each connection, so a failover is followed.
+/// Finds the address of the master called `name`. Each new connection asks again, so it follows a failover.
 ///
-/// The Sentinels are asked in turn; the first that knows a master decides (one that was
-/// demoted meanwhile refuses writes, which ends the connection). An error says what each of them answered.
-pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<(String, u16), String> {
+/// The Sentinels are asked in turn, and the first that knows a master decides. If that server was demoted meanwhile, it
+/// refuses writes, which ends the connection. An error quotes the answer of each Sentinel.
+pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<Endpoint, String> {
     let mut answers = Vec::with_capacity(sentinels.len());
     for sentinel in sentinels {
         match ask(sentinel, name).await {
-            Ok(Some(address)) => return Ok(address),
+            Ok(Some(master)) => return Ok(master),
             Ok(None) => answers.push(format!("{sentinel} knows no master {name:?}")),
             Err(error) => answers.push(format!("{sentinel}: {error}")),
         }
@@ -29,7 +29,7 @@ pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<(String, u1
     ))
 }
 
-async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<(String, u16)>> {
+async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<Endpoint>> {
     let limits = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
@@ -45,5 +45,5 @@ async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<(String, u16)>> 
         return Ok(None);
     }
     let (host, port): (String, u16) = redis::from_redis_value(answer)?;
-    Ok(Some((host, port)))
+    Ok(Some(Endpoint::Tcp(host, port)))
 }

@@ -1,7 +1,7 @@
-//! Connections to one Redis server: made when needed, shared by all callers, replaced when they break.
+//! One Redis server, and the connection to it: made when it is needed, shared by all callers, replaced when it breaks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -12,17 +12,19 @@ use redis::{
 
 use crate::config::{Endpoint, Host, Login, LoginSource, RedisConfig};
 use crate::layer::LayerError;
+use crate::lock::lock;
 use crate::redis::client::{command, is_barred, multiplexed, settings, within};
 use crate::redis::refusal::{ends_connection, kind_of};
 use crate::redis::script::Script;
 use crate::redis::sentinel;
 use crate::refusal::RefusalKind;
 use crate::stream::Stream;
+use crate::tls::TlsError;
 use crate::tls::mismatch::instead_of_plain;
 use crate::{score, tls};
 
-/// How long a server that failed is passed over where another can be used instead. One that hangs
-/// costs the caller who asks it again a whole timeout: so it rests twice as long each time, at most [`LONG_REST`].
+/// How long a server that failed is passed over if another can be used instead. A server that hangs costs the next caller
+/// a whole timeout, so it rests twice as long after each time, up to [`LONG_REST`].
 const REST: Duration = Duration::from_secs(1);
 
 /// The longest rest of a server that hangs.
@@ -30,35 +32,74 @@ const LONG_REST: Duration = Duration::from_secs(60);
 
 /// One server and the connection to it that all callers share.
 ///
-/// Calls overlap: each is written at once and its answer awaited, with no lock held meanwhile.
+/// Calls overlap: each command is written at once, and no lock is held while its answer is awaited.
 #[derive(Debug)]
 pub(crate) struct Server {
     host: Host,
     address: String,
-    /// Whom to ask for credentials, and as which of the layer's hosts.
-    credentials: Option<(usize, Arc<dyn LoginSource>)>,
+    /// The source of newer credentials, if there is one.
+    credentials: Option<HostCredentials>,
     link: Mutex<Link>,
-    /// Held by the one caller that connects; the others wait for what it finds.
+    /// Locked by the one caller that connects. The others wait for its result.
     connecting: tokio::sync::Mutex<()>,
-    /// What its clock showed, and when we heard of that: a clock that is set moves no [`Instant`].
-    clock: Mutex<Option<(f64, Instant)>>,
-    /// Whether it lets nobody run a script by its hash.
+    clock: Mutex<Option<ClockReading>>,
+    /// Whether it refuses to run scripts by their hash, so that each has to be sent whole.
     only_whole_scripts: AtomicBool,
 }
+
+/// A source of credentials, and the index by which it knows this host.
+#[derive(Debug)]
+pub(crate) struct HostCredentials {
+    pub(crate) host: usize,
+    pub(crate) source: Arc<dyn LoginSource>,
+}
+
+/// A connection that its caller owns.
+pub(crate) struct OwnConnection {
+    pub(crate) connection: MultiplexedConnection,
+    /// Whether the server can push messages over it, which needs RESP3.
+    pub(crate) has_pushes: bool,
+}
+
+/// The shared connection, and the number by which errors of it are told from those of its successors.
+#[derive(Clone)]
+struct SharedConnection {
+    connection: MultiplexedConnection,
+    generation: u64,
+}
+
+/// The server's time at one moment. The moment is an [`Instant`], so a change of our own clock does no harm.
+#[derive(Debug, Clone, Copy)]
+struct ClockReading {
+    unix_seconds: f64,
+    at: Instant,
+}
+
+/// The last failure of a server.
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    error: LayerError,
+}
+
+/// The state of the shared connection.
+///
+/// `failure` is set exactly while the last attempt or call failed. `hangs` counts only failures in a row that were
+/// timeouts, and any other outcome sets it to 0.
 
 #[derive(Debug, Default)]
 struct Link {
     connection: Option<MultiplexedConnection>,
-    /// Set when the server closes that connection (where RESP3 lets us know), so that the next call
-    /// makes a new one, and does not fail for nothing.
+    /// Set when the server closes that connection, which RESP3 reports. Then the next call makes a new connection, instead
+    /// of failing on the old one.
     broken: Arc<AtomicBool>,
-    /// Counts the connections, so that a late error of an old one does not end the new one.
+    /// Counts the connections, so that a late error of an old one does not end the current one.
     generation: u64,
-    failed: Option<(Instant, LayerError)>,
-    /// How many times in a row it did not answer in time; 0 where it failed in another way or works.
+    failure: Option<Failure>,
+    /// How many times in a row the server did not answer in time.
     hangs: u32,
     closed: bool,
-    /// What took the place of the host's own user and password.
+    /// The credentials that replaced the host's own.
     login: Option<Login>,
 }
 
@@ -72,24 +113,25 @@ impl Link {
     }
 }
 
-/// How long a server rests that hung so many times in a row.
+/// How long a server rests after it hung `hangs` times in a row.
 fn rest(hangs: u32) -> Duration {
     (REST * 2_u32.saturating_pow(hangs.min(16))).min(LONG_REST)
 }
 
 impl Server {
-    /// A layer's servers, none of them connected to yet.
+    /// The servers of a layer. None is connected yet.
     pub(crate) fn all(config: &RedisConfig) -> Vec<Arc<Self>> {
         let hosts = config.hosts.iter().enumerate();
         hosts
             .map(|(nth, host)| {
-                let credentials = config.credentials.clone().map(|it| (nth, it));
+                let source = config.credentials.clone();
+                let credentials = source.map(|source| HostCredentials { host: nth, source });
                 Arc::new(Self::new(host.clone(), credentials))
             })
             .collect()
     }
 
-    pub(crate) fn new(host: Host, credentials: Option<(usize, Arc<dyn LoginSource>)>) -> Self {
+    pub(crate) fn new(host: Host, credentials: Option<HostCredentials>) -> Self {
         Self {
             address: host.to_string(),
             host,
@@ -110,39 +152,45 @@ impl Server {
     pub(crate) fn is_resting(&self) -> bool {
         let link = self.link();
         let rest = rest(link.hangs);
-        link.failed
+        link.failure
             .as_ref()
-            .is_some_and(|(at, _)| at.elapsed() < rest)
+            .is_some_and(|failure| failure.at.elapsed() < rest)
     }
 
-    /// Whether the last that was heard of it is that it did not answer in time.
+    /// Whether the last call or attempt ended because the server did not answer in time.
     pub(crate) fn hangs(&self) -> bool {
         self.link().hangs > 0
     }
 
     pub(crate) async fn command(&self, cmd: &Cmd) -> Result<Value, LayerError> {
-        let (mut connection, generation) = self.connection().await?;
+        let SharedConnection {
+            mut connection,
+            generation,
+        } = self.connection().await?;
         let answer = command(&mut connection, cmd).await;
-        answer.map_err(|error| self.failed(generation, &error))
+        answer.map_err(|error| self.note_error(generation, &error))
     }
 
     /// The connection that all callers share.
     pub(crate) async fn shared_connection(&self) -> Result<MultiplexedConnection, LayerError> {
-        Ok(self.connection().await?.0)
+        Ok(self.connection().await?.connection)
     }
 
-    /// Runs a pipeline, which is written in one go; the answers come in its order.
+    /// Runs a pipeline, which is written at once; the answers come in its order.
     pub(crate) async fn pipeline(
         &self,
         pipeline: &redis::Pipeline,
     ) -> Result<Vec<Value>, LayerError> {
-        let (mut connection, generation) = self.connection().await?;
+        let SharedConnection {
+            mut connection,
+            generation,
+        } = self.connection().await?;
         let answers = connection
             .send_packed_commands(pipeline, 0, pipeline.len())
             .await;
         let answers =
             answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
-        answers.map_err(|error| self.failed(generation, &error))
+        answers.map_err(|error| self.note_error(generation, &error))
     }
 
     pub(crate) async fn script(
@@ -150,12 +198,15 @@ impl Server {
         script: &Script,
         fill: &(dyn Fn(&mut Cmd) + Sync),
     ) -> Result<Value, LayerError> {
-        let (mut connection, generation) = self.connection().await?;
+        let SharedConnection {
+            mut connection,
+            generation,
+        } = self.connection().await?;
         let answer = self.run(script, &mut connection, fill).await;
-        answer.map_err(|error| self.failed(generation, &error))
+        answer.map_err(|error| self.note_error(generation, &error))
     }
 
-    /// Runs a script on `connection`, which is one to this server; `fill` writes the number of keys, the keys and the
+    /// Runs a script on `connection`, which leads to this server. `fill` writes the number of keys, the keys and the
     /// arguments.
     pub(crate) async fn run(
         &self,
@@ -170,19 +221,19 @@ impl Server {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let is_forgotten = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
-            let may_be_barred = matches!(
+            let is_unknown = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+            let may_be_forbidden = matches!(
                 kind_of(&error),
                 Some(RefusalKind::Permission | RefusalKind::UnknownCommand)
             );
-            if !is_forgotten && !may_be_barred {
+            if !is_unknown && !may_be_forbidden {
                 return Err(error);
             }
-            // channels_redis sends its scripts whole, so that alone has to be allowed.
+            // channels_redis sends its scripts whole, so a server that serves it allows EVAL, though perhaps not EVALSHA.
             let mut cmd = redis::cmd("EVAL");
             fill(cmd.arg(script.text()));
             let answer = command(connection, &cmd).await;
-            if may_be_barred && answer.is_ok() {
+            if may_be_forbidden && answer.is_ok() {
                 self.only_whole_scripts.store(true, Ordering::Relaxed);
             }
             return answer;
@@ -192,20 +243,20 @@ impl Server {
         command(connection, &cmd).await
     }
 
-    /// Whether it is there: an answer of any kind to a question that may be forbidden is one.
+    /// Checks that the server answers. A refusal of PING counts as an answer, because access rules may forbid it.
     pub(crate) async fn ping(&self) -> Result<(), LayerError> {
         match self.command(&redis::cmd("PING")).await {
             Ok(_) => {}
             Err(error) if is_barred(&error) => {}
             Err(error) => return Err(error),
         }
-        let (mut connection, _) = self.connection().await?;
-        self.look_at_clock(&mut connection).await;
+        let mut connection = self.connection().await?.connection;
+        self.read_clock(&mut connection).await;
         Ok(())
     }
 
-    /// Unix time in seconds by the server's clock, as it goes on since we last looked; by ours where the server does not
-    /// say. Connects first where there never was a connection.
+    /// Unix time in seconds: the server's time when we last read it, plus the time since; our own time if the server does
+    /// not report it. Connects first if there never was a connection.
     pub(crate) async fn now(&self) -> Result<f64, LayerError> {
         if let Some(now) = self.time() {
             return Ok(now);
@@ -214,23 +265,28 @@ impl Server {
         Ok(self.time().unwrap_or_else(score::now))
     }
 
-    /// As [`Server::now`], where it is known.
+    /// As [`Server::now`], or `None` if the server's time has not been read.
     pub(crate) fn time(&self) -> Option<f64> {
-        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.map(|(showed, at)| showed + at.elapsed().as_secs_f64())
+        let clock = *lock(&self.clock);
+        clock.map(|reading| reading.unix_seconds + reading.at.elapsed().as_secs_f64())
     }
 
-    pub(crate) async fn look_at_clock(&self, connection: &mut MultiplexedConnection) {
+    pub(crate) async fn read_clock(&self, connection: &mut MultiplexedConnection) {
         match command(connection, &redis::cmd("TIME")).await {
             Ok(answer) => {
                 if let Ok((seconds, micros)) = redis::from_redis_value::<(u64, u32)>(answer) {
-                    let showed = seconds as f64 + f64::from(micros) / 1e6;
-                    let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-                    *clock = Some((showed, Instant::now()));
+                    let unix_seconds = seconds as f64 + f64::from(micros) / 1e6;
+                    let mut clock = lock(&self.clock);
+                    *clock = Some(ClockReading {
+                        unix_seconds,
+                        at: Instant::now(),
+                    });
                 }
             }
-            // One that may not be asked is taken to have our time; one that is gone is found out by who needs it.
-            Err(error) => tracing::debug!(%error, "the server does not tell its time"),
+            // If TIME is forbidden, our own time serves. If the connection is lost, the next call finds that out.
+            Err(error) => {
+                tracing::debug!(%error, "the server did not answer TIME; djangobot's own clock is used")
+            }
         }
     }
 
@@ -240,8 +296,8 @@ impl Server {
         link.connection = None;
     }
 
-    /// The shared connection, made first where there is none.
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), LayerError> {
+    /// The shared connection. It is made first if there is none.
+    async fn connection(&self) -> Result<SharedConnection, LayerError> {
         if let Some(found) = self.existing()? {
             return Ok(found);
         }
@@ -250,9 +306,11 @@ impl Server {
         if let Some(found) = self.existing()? {
             return Ok(found);
         }
-        // Those who waited for an attempt that failed share its failure, and don't queue up for more.
-        if let Some((_, error)) = self.link().failed.as_ref().filter(|(at, _)| *at > began) {
-            return Err(error.clone());
+        // Callers that waited for a failed attempt share its failure, instead of making one attempt each in turn.
+        if let Some(failure) = &self.link().failure
+            && failure.at > began
+        {
+            return Err(failure.error.clone());
         }
         let broken = Arc::new(AtomicBool::new(false));
         let noticed = broken.clone();
@@ -263,31 +321,37 @@ impl Server {
         };
         let attempt = Instant::now();
         let mut made = self.connect(push).await;
-        if let Ok((connection, _)) = &mut made {
-            self.look_at_clock(connection).await;
+        if let Ok(made) = &mut made {
+            self.read_clock(&mut made.connection).await;
         }
         let mut link = self.link();
         if link.closed {
             return Err(LayerError::Closed);
         }
         match made {
-            Ok((connection, _)) => {
+            Ok(OwnConnection { connection, .. }) => {
                 link.generation += 1;
                 link.broken = broken;
-                link.failed = None;
+                link.failure = None;
                 link.hangs = 0;
                 link.connection = Some(connection.clone());
-                Ok((connection, link.generation))
+                Ok(SharedConnection {
+                    connection,
+                    generation: link.generation,
+                })
             }
             Err(error) => {
-                link.failed = Some((Instant::now(), error.clone()));
+                link.failure = Some(Failure {
+                    at: Instant::now(),
+                    error: error.clone(),
+                });
                 link.count_hang(attempt.elapsed() >= self.host.connect_timeout);
                 Err(error)
             }
         }
     }
 
-    fn existing(&self) -> Result<Option<(MultiplexedConnection, u64)>, LayerError> {
+    fn existing(&self) -> Result<Option<SharedConnection>, LayerError> {
         let link = self.link();
         if link.closed {
             return Err(LayerError::Closed);
@@ -295,36 +359,41 @@ impl Server {
         if link.broken.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        Ok(link
-            .connection
-            .clone()
-            .map(|connection| (connection, link.generation)))
+        let generation = link.generation;
+        Ok(link.connection.clone().map(|connection| SharedConnection {
+            connection,
+            generation,
+        }))
     }
 
-    /// Notes an error of connection number `generation`, which is given up where it can't be used on.
-    fn failed(&self, generation: u64, error: &RedisError) -> LayerError {
-        let told = self.explain(error);
+    /// Notes an error of the connection with number `generation`, and drops the connection if it is of no more use.
+    fn note_error(&self, generation: u64, error: &RedisError) -> LayerError {
+        let explained = self.explain(error);
         let mut link = self.link();
         if link.generation == generation && ends_connection(error) {
             link.connection = None;
-            link.failed = Some((Instant::now(), told.clone()));
+            link.failure = Some(Failure {
+                at: Instant::now(),
+                error: explained.clone(),
+            });
             link.count_hang(error.is_timeout());
         }
-        told
+        explained
     }
 
-    /// Makes a connection of the caller's own; says whether it speaks RESP3, and so tells `push` what
-    /// the server says unasked. Redis before 6, and some proxies, know only RESP2.
+    /// Opens a connection that the caller owns. If it speaks RESP3, `push` gets the messages that the server pushes. Redis
+    /// before 6, and some proxies, speak only RESP2.
     pub(crate) async fn connect(
         &self,
         push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<(MultiplexedConnection, bool), LayerError> {
+    ) -> Result<OwnConnection, LayerError> {
         let push = Arc::new(push);
-        self.logged_in(|| self.connect_once(push.clone())).await
+        self.with_newer_login(|| self.connect_once(push.clone()))
+            .await
     }
 
-    /// Connects, and where the server refuses our credentials and there are newer ones, once more.
-    async fn logged_in<T, F: Future<Output = Result<T, LayerError>>>(
+    /// Connects. If the server refuses our credentials and there are newer ones, connects once more with those.
+    async fn with_newer_login<T, F: Future<Output = Result<T, LayerError>>>(
         &self,
         connect: impl Fn() -> F,
     ) -> Result<T, LayerError> {
@@ -333,10 +402,10 @@ impl Server {
             Err(error) if error.refusal() == Some(RefusalKind::Credentials) => error,
             made => return made,
         };
-        let Some((nth, credentials)) = &self.credentials else {
+        let Some(credentials) = &self.credentials else {
             return Err(error);
         };
-        match credentials.newer(*nth, began).await {
+        match credentials.source.newer(credentials.host, began).await {
             Some(login) => {
                 self.link().login = Some(login);
                 connect().await
@@ -348,32 +417,38 @@ impl Server {
     async fn connect_once(
         &self,
         push: Arc<impl Fn(PushInfo) + Send + Sync + 'static>,
-    ) -> Result<(MultiplexedConnection, bool), LayerError> {
+    ) -> Result<OwnConnection, LayerError> {
         let host = self.target().await?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(host.connect_timeout))
             .set_response_timeout(Some(host.response_timeout));
-        let telling = config.clone().set_push_sender(move |info| {
+        let with_pushes = config.clone().set_push_sender(move |info| {
             push(info);
             Ok::<(), std::convert::Infallible>(())
         });
         let attempt = async |protocol, config| {
             multiplexed(&host, protocol, config, host.connect_timeout).await
         };
-        match attempt(ProtocolVersion::RESP3, &telling).await {
-            Ok(connection) => Ok((connection, true)),
+        match attempt(ProtocolVersion::RESP3, &with_pushes).await {
+            Ok(connection) => Ok(OwnConnection {
+                connection,
+                has_pushes: true,
+            }),
             Err(error) if self.explain(&error).is_temporary() => Err(self.explain(&error)),
             Err(_) => {
                 let made = attempt(ProtocolVersion::RESP2, &config).await;
-                made.map(|connection| (connection, false))
-                    .map_err(|error| self.explain(&error))
+                made.map(|connection| OwnConnection {
+                    connection,
+                    has_pushes: false,
+                })
+                .map_err(|error| self.explain(&error))
             }
         }
     }
 
-    /// Opens a connection that only listens to subscriptions.
+    /// Opens a connection that only receives published messages.
     pub(crate) async fn subscriber(&self) -> Result<redis::aio::PubSub, LayerError> {
-        self.logged_in(|| self.subscriber_once()).await
+        self.with_newer_login(|| self.subscriber_once()).await
     }
 
     async fn subscriber_once(&self) -> Result<redis::aio::PubSub, LayerError> {
@@ -387,7 +462,7 @@ impl Server {
         made.await.map_err(|error| self.explain(&error))
     }
 
-    /// Waits for what another part of the client library asked, as long as any answer may take.
+    /// Waits for an answer that the client library waits for without a limit of its own.
     pub(crate) async fn answered<T>(
         &self,
         answer: impl Future<Output = RedisResult<T>>,
@@ -400,7 +475,7 @@ impl Server {
         }
     }
 
-    /// The server to connect to: as configured, or the master that the Sentinels name now.
+    /// The server to connect to: the configured one, or the master that the Sentinels name now.
     async fn target(&self) -> Result<Host, LayerError> {
         let host = match &self.link().login {
             Some(login) => login.at(&self.host),
@@ -409,11 +484,8 @@ impl Server {
         match &self.host.endpoint {
             Endpoint::Sentinel { sentinels, master } => {
                 let found = sentinel::master(sentinels, master).await;
-                let (name, port) = found.map_err(|reason| self.unavailable(reason))?;
-                Ok(Host {
-                    endpoint: Endpoint::Tcp(name, port),
-                    ..host
-                })
+                let endpoint = found.map_err(|reason| self.unavailable(reason))?;
+                Ok(Host { endpoint, ..host })
             }
             _ => Ok(host),
         }
@@ -426,10 +498,10 @@ impl Server {
         }
     }
 
-    /// Says what a client library's error means to a caller.
+    /// Turns an error of the client library into one of the layer.
     pub(crate) fn explain(&self, error: &RedisError) -> LayerError {
         let address = self.address.clone();
-        if let Some((kind, reason)) = tls::failure(error) {
+        if let Some(TlsError { kind, reason }) = tls::failure(error) {
             return LayerError::Tls {
                 address,
                 reason,
@@ -448,8 +520,7 @@ impl Server {
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
-        // No code that can panic runs under this lock.
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.link)
     }
 }
 

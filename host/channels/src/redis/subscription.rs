@@ -1,7 +1,7 @@
-//! One reader of the pub/sub layer: a connection to each host where it listens to something.
+//! A reader of the pub/sub layer. It has a connection to each host on which it is subscribed to anything.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,58 +14,59 @@ use tracing::{debug, warn};
 
 use crate::codec::Codec;
 use crate::layer::{Delivery, LayerError, Place, Receiver};
+use crate::lock::lock;
+use crate::redis::backoff::Backoff;
 use crate::redis::client::is_barred;
 use crate::redis::server::Server;
 
-/// How many messages wait for a slow reader before newer ones are dropped: a broadcast waits for nobody.
+/// How many messages wait for a slow reader before newer ones are dropped. A broadcast can't be slowed down by one of its
+/// readers, so without this limit the messages would fill the memory.
 const WAITING: usize = 10_000;
 
-/// How often a silent connection is asked whether it still is one.
+/// How often a silent connection is checked with PING.
 const PING: Duration = Duration::from_secs(15);
 
-/// The pause after a connection failed, the first time and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// The names that are listened to on a host.
+/// The channels that a reader is subscribed to on one host.
 type Names = BTreeSet<String>;
 
 /// A reader's subscriptions.
 pub(super) struct Subscription {
-    hosts: Vec<HostState>,
+    hosts: Vec<HostSubscription>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Result<Delivery, LayerError>>>,
-    /// One for each host; dropped, and so ended, with the reader.
+    /// One task for each host. Dropping the reader drops them, which ends them.
     tasks: Mutex<JoinSet<()>>,
     stop: CancellationToken,
 }
 
-struct HostState {
+/// The subscriptions on one host: `wanted` goes to its task, and `state` comes back.
+struct HostSubscription {
     wanted: watch::Sender<Names>,
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<ListenerState>,
 }
 
-/// What a host's task has reached.
+/// The state of a host's task.
 #[derive(Debug, Clone, Default)]
-struct Standing {
-    /// What the server has confirmed.
+struct ListenerState {
+    /// The channels that the server has confirmed.
     names: Names,
-    /// Why there is no connection.
+    /// The reason why there is no connection.
     failure: Option<LayerError>,
 }
 
 impl Subscription {
-    /// Starts with nothing listened to, and so no connection.
+    /// Starts without subscriptions, and so without connections.
     pub(super) fn open(servers: &[Arc<Server>], codec: Codec, stop: CancellationToken) -> Self {
         let (out, inbox) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         let hosts = servers.iter().enumerate().map(|(host, server)| {
             let (wanted, watched) = watch::channel(Names::new());
-            let (reached, standing) = watch::channel(Standing::default());
+            let (reported, state) = watch::channel(ListenerState::default());
             let listener = Listener {
                 host,
                 server: server.clone(),
                 codec: codec.clone(),
                 wanted: watched,
-                reached,
+                reported,
                 out: out.clone(),
             };
             let stop = stop.clone();
@@ -74,7 +75,7 @@ impl Subscription {
                     .await
                     .unwrap_or_default()
             });
-            HostState { wanted, standing }
+            HostSubscription { wanted, state }
         });
         let hosts = hosts.collect();
         Self {
@@ -85,19 +86,19 @@ impl Subscription {
         }
     }
 
-    /// Listens to `name` on a host, and waits until the server has confirmed it.
+    /// Subscribes to `name` on a host, and waits until the server has confirmed it.
     pub(super) async fn subscribe(&self, host: usize, name: &str) -> Result<(), LayerError> {
-        let state = &self.hosts[host];
-        let mut standing = state.standing.clone();
-        state
+        let subscription = &self.hosts[host];
+        let mut state = subscription.state.clone();
+        subscription
             .wanted
             .send_if_modified(|names| names.insert(name.to_owned()));
-        let reached = standing
-            .wait_for(|standing| standing.names.contains(name) || standing.failure.is_some())
+        let reached = state
+            .wait_for(|state| state.names.contains(name) || state.failure.is_some())
             .await;
         let failure = match reached {
-            Ok(standing) if standing.names.contains(name) => return Ok(()),
-            Ok(standing) => standing.failure.clone(),
+            Ok(state) if state.names.contains(name) => return Ok(()),
+            Ok(state) => state.failure.clone(),
             Err(_) => None,
         };
         self.unsubscribe(host, name);
@@ -128,58 +129,56 @@ impl Receiver for Subscription {
 
     async fn close(&self) -> Result<(), LayerError> {
         self.stop.cancel();
-        let mut tasks =
-            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         while tasks.join_next().await.is_some() {}
         Ok(())
     }
 }
 
-/// The task that listens on one host.
+/// The task for one host.
 struct Listener {
     host: usize,
     server: Arc<Server>,
     codec: Codec,
     wanted: watch::Receiver<Names>,
-    reached: watch::Sender<Standing>,
+    reported: watch::Sender<ListenerState>,
     out: mpsc::Sender<Result<Delivery, LayerError>>,
 }
 
 impl Listener {
-    /// Listens while something is wanted; connects again, after a pause, when the connection is lost.
+    /// Listens while any channel is wanted. Reconnects after a pause when the connection is lost.
     async fn run(mut self) {
-        let mut pause = PAUSE.0;
-        // The error of a closed `wanted` says that the reader is gone.
+        let mut backoff = Backoff::new();
+        // An error means that `wanted` is closed, because the reader was dropped.
         while self
             .wanted
             .wait_for(|names| !names.is_empty())
             .await
             .is_ok()
         {
-            let Err(error) = self.session(&mut pause).await else {
-                self.reached.send_replace(Standing::default());
+            let Err(error) = self.session(&mut backoff).await else {
+                self.reported.send_replace(ListenerState::default());
                 continue;
             };
             debug!(%error, "listening was interrupted");
-            self.reached.send_replace(Standing {
+            self.reported.send_replace(ListenerState {
                 names: Names::new(),
                 failure: Some(error.clone()),
             });
             drop(self.out.try_send(Err(error)));
-            tokio::time::sleep(pause).await;
-            self.reached.send_modify(|standing| standing.failure = None);
-            pause = (pause * 2).min(PAUSE.1);
+            tokio::time::sleep(backoff.advance()).await;
+            self.reported.send_modify(|state| state.failure = None);
         }
     }
 
-    /// Listens over one connection, until nothing is wanted any more or the connection is lost.
-    async fn session(&mut self, pause: &mut Duration) -> Result<(), LayerError> {
+    /// Listens over one connection, until no channel is wanted any more or the connection is lost.
+    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), LayerError> {
         let server = self.server.clone();
         let (mut sink, mut stream) = server.subscriber().await?.split();
         let mut names = Names::new();
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
-            // What is answered while the stream is not read waits in it.
+            // Messages that arrive before the stream is read again wait in it.
             for name in wanted.difference(&names) {
                 match pattern(name) {
                     Some(pattern) => server.answered(sink.psubscribe(pattern)).await?,
@@ -192,12 +191,12 @@ impl Listener {
                     None => server.answered(sink.unsubscribe(name)).await?,
                 };
             }
-            *pause = PAUSE.0;
+            backoff.reset();
             if wanted.is_empty() {
                 return Ok(());
             }
             names.clone_from(&wanted);
-            self.reached.send_replace(Standing {
+            self.reported.send_replace(ListenerState {
                 names: wanted,
                 failure: None,
             });
@@ -208,12 +207,12 @@ impl Listener {
                         Err(_) => return Ok(()),
                     },
                     message = stream.next() => match message {
-                        Some(message) => self.hand_on(&message),
-                        None => return Err(server.unavailable("it closed the connection".into())),
+                        Some(message) => self.deliver(&message),
+                        None => return Err(server.unavailable("the server closed the connection".into())),
                     },
                     () = tokio::time::sleep(PING) => match server.answered(sink.ping::<redis::Value>()).await {
                         Err(error) if !is_barred(&error) => return Err(error),
-                        // One that may not be asked answers all the same.
+                        // A refusal of PING is an answer too.
                         Ok(_) | Err(_) => {}
                     },
                 }
@@ -221,7 +220,7 @@ impl Listener {
         }
     }
 
-    fn hand_on(&self, message: &redis::Msg) {
+    fn deliver(&self, message: &redis::Msg) {
         let member = Bytes::copy_from_slice(message.get_payload_bytes());
         let payload = self.codec.open(&member);
         let place = Place {
@@ -238,13 +237,14 @@ impl Listener {
         if self.out.try_send(Ok(delivery)).is_err() {
             warn!(
                 address = self.server.address(),
-                "a message was dropped: {WAITING} wait to be read already"
+                "a published message was dropped because {WAITING} messages wait to be read already; the app publishes faster than djangobot sends"
             );
         }
     }
 }
 
-/// What a name that stands for all names beginning with it is to Redis: no character of a name has a meaning in a pattern.
+/// The pattern for a name that stands for all names that begin with it. The characters of a name have no meaning in
+/// patterns, so nothing needs to be escaped.
 fn pattern(name: &str) -> Option<String> {
     name.ends_with('!').then(|| format!("{name}*"))
 }

@@ -40,10 +40,10 @@ pub(super) struct RefusedCertificate {
 
 /// A file or value of our own settings that can't be used.
 #[derive(Debug)]
-struct Unreadable(String);
+struct UnusableSetting(String);
 
 pub(crate) fn unreadable(reason: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, Unreadable(reason))
+    io::Error::new(io::ErrorKind::InvalidInput, UnusableSetting(reason))
 }
 
 /// One side speaks TLS, and the other does not.
@@ -54,8 +54,15 @@ pub(super) fn mismatch(kind: TlsFailure) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Mismatch(kind))
 }
 
-/// Why TLS failed, in which words; `None` where an error is about something else.
-pub(crate) fn failure(error: &RedisError) -> Option<(TlsFailure, String)> {
+/// A failure of TLS, with its reason in words.
+#[derive(Debug)]
+pub(crate) struct TlsError {
+    pub(crate) kind: TlsFailure,
+    pub(crate) reason: String,
+}
+
+/// The failure of TLS in an error of the client library; `None` if the error is about something else.
+pub(crate) fn failure(error: &RedisError) -> Option<TlsError> {
     let source = error.source()?;
     // The client library shares the cause.
     let cause = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
@@ -65,35 +72,40 @@ pub(crate) fn failure(error: &RedisError) -> Option<(TlsFailure, String)> {
     of_io(cause?)
 }
 
-pub(super) fn of_io(error: &io::Error) -> Option<(TlsFailure, String)> {
+pub(super) fn of_io(error: &io::Error) -> Option<TlsError> {
     let inner = error.get_ref()?;
-    if let Some(error) = inner.downcast_ref::<Unreadable>() {
-        return Some((TlsFailure::Settings, error.0.clone()));
+    if let Some(error) = inner.downcast_ref::<UnusableSetting>() {
+        return Some(TlsError::new(TlsFailure::Settings, &error.0));
     }
     if let Some(error) = inner.downcast_ref::<Mismatch>() {
-        return Some((error.0, error.to_string()));
+        return Some(TlsError::new(error.0, error));
     }
     if let Some(error) = inner.downcast_ref::<io::Error>() {
         return of_io(error);
     }
     let error = inner.downcast_ref::<rustls::Error>()?;
-    let words = error.to_string();
-    use rustls::Error;
     Some(match error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
             match other.downcast_ref::<RefusedCertificate>() {
-                Some(refused) => (refused.kind(), refused.to_string()),
-                None => (TlsFailure::Form, words),
+                Some(refused) => TlsError::new(refused.kind(), refused),
+                None => TlsError::new(TlsFailure::Form, error),
             }
         }
-        Error::InvalidCertificate(_) => (TlsFailure::Form, words),
-        Error::AlertReceived(alert) => (of_alert(*alert), words),
-        Error::InvalidMessage(_) => {
+        rustls::Error::InvalidCertificate(_) => TlsError::new(TlsFailure::Form, error),
+        rustls::Error::AlertReceived(alert) => TlsError::new(of_alert(*alert), error),
+        rustls::Error::InvalidMessage(_) => {
             let kind = TlsFailure::NotSpoken;
-            (kind, Mismatch(kind).to_string())
+            TlsError::new(kind, Mismatch(kind))
         }
-        _ => (TlsFailure::Protocol, words),
+        _ => TlsError::new(TlsFailure::Protocol, error),
     })
+}
+
+impl TlsError {
+    fn new(kind: TlsFailure, reason: impl fmt::Display) -> Self {
+        let reason = reason.to_string();
+        Self { kind, reason }
+    }
 }
 
 /// What a server means that ends the handshake.
@@ -163,10 +175,10 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for UnusableSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Unreadable {}
+impl std::error::Error for UnusableSetting {}

@@ -31,8 +31,11 @@ async fn is_spoken(at: (&str, u16), limit: Duration) -> bool {
     let shaken: io::Result<_> = connect(at, &tls, limit).await;
     match shaken {
         Ok(_) => true,
-        Err(error) => failure::of_io(&error).is_some_and(|(kind, _)| {
-            matches!(kind, TlsFailure::OwnCertificate | TlsFailure::Protocol)
+        Err(error) => failure::of_io(&error).is_some_and(|error| {
+            matches!(
+                error.kind,
+                TlsFailure::OwnCertificate | TlsFailure::Protocol
+            )
         }),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number;
-use crate::embedded::refusal::Refusal;
 
 /// Reads an integer.
-pub(super) fn integer(text: &[u8]) -> Result<i64, Refusal> {
-    number::parse_integer(text).ok_or(Refusal::NotInteger)
+pub(super) fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    number::parse_integer(text).ok_or(CommandError::NotInteger)
 }
 
 /// Whether an argument is this option, in any case.
@@ -15,21 +15,21 @@ pub(super) fn is(argument: &[u8], option: &str) -> bool {
     argument.eq_ignore_ascii_case(option.as_bytes())
 }
 
-/// Reads how long to wait, in seconds; 0 is for ever.
-pub(super) fn wait_limit(text: &[u8]) -> Result<Option<Duration>, Refusal> {
-    let seconds = number::parse_double(text).ok_or(Refusal::NotTimeout)?;
+/// Reads a time to wait, in seconds. 0 is for ever, which is `None`.
+pub(super) fn wait_limit(text: &[u8]) -> Result<Option<Duration>, CommandError> {
+    let seconds = number::parse_double(text).ok_or(CommandError::NotTimeout)?;
     if seconds < 0.0 {
-        return Err(Refusal::NegativeTimeout);
+        return Err(CommandError::NegativeTimeout);
     }
     if seconds == 0.0 {
         return Ok(None);
     }
     Duration::try_from_secs_f64(seconds)
         .map(Some)
-        .map_err(|_| Refusal::NotTimeout)
+        .map_err(|_| CommandError::NotTimeout)
 }
 
-/// First and last index of a range as commands give it, where any item is in it.
+/// The first and last index of a range that a command gives. `None` if no item is in it.
 pub(super) fn index_range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let from_end = |index: i64| {

@@ -6,7 +6,7 @@ use crate::embedded::clients::Tracking;
 use crate::embedded::command::arguments::{integer, is};
 use crate::embedded::command::context::{Context, Session};
 use crate::embedded::command::server::REDIS_VERSION;
-use crate::embedded::refusal::{Refusal, check_name};
+use crate::embedded::command_error::{CommandError, check_name};
 use crate::embedded::resp::{Protocol, Reply};
 use crate::embedded::store::DATABASES;
 use crate::embedded::subscriptions::Kind;
@@ -15,17 +15,21 @@ use crate::embedded::subscriptions::Kind;
 const MAX_PREFIXES: usize = 100;
 
 /// `AUTH [username] password`
-pub(super) fn auth(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn auth(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     match arguments {
-        [_] if context.state.password.is_none() => Err(Refusal::NoPassword),
+        [_] if context.state.password.is_none() => Err(CommandError::NoPassword),
         [password] => authenticate(context, b"default", password).map(|()| Reply::OK),
         [user, password] => authenticate(context, user, password).map(|()| Reply::OK),
-        _ => Err(Refusal::Syntax),
+        _ => Err(CommandError::Syntax),
     }
 }
 
 /// There is one user, as in a Redis with `requirepass`; without a password set, any will do.
-fn authenticate(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
+fn authenticate(
+    context: &mut Context<'_>,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), CommandError> {
     let expected = context.state.password.as_deref().map(str::as_bytes);
     // Compared whole, whatever the first difference, so that the time tells nothing.
     let same = expected.is_none_or(|expected| {
@@ -36,14 +40,14 @@ fn authenticate(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> Resu
         expected.len() == password.len() && differences == 0
     });
     if user != b"default" || !same {
-        return Err(Refusal::WrongPassword);
+        return Err(CommandError::WrongPassword);
     }
     context.session.authenticated = true;
     Ok(())
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`
-pub(super) fn hello(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn hello(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let (version, mut options) = match arguments.split_first() {
         None => (None, arguments),
         Some((version, options)) => (Some(version), options),
@@ -52,7 +56,7 @@ pub(super) fn hello(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
         None => context.session.protocol,
         Some(b"2") => Protocol::Resp2,
         Some(b"3") => Protocol::Resp3,
-        Some(_) => return Err(Refusal::Protocol),
+        Some(_) => return Err(CommandError::Protocol),
     };
     let mut name = None;
     while let Some((option, rest)) = options.split_first() {
@@ -65,11 +69,11 @@ pub(super) fn hello(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
                 name = Some(given);
                 rest
             }
-            _ => return Err(Refusal::Syntax),
+            _ => return Err(CommandError::Syntax),
         };
     }
     if !context.session.authenticated {
-        return Err(Refusal::NotAuthenticated);
+        return Err(CommandError::NotAuthenticated);
     }
     if let Some(name) = name {
         set_name(context, name)?;
@@ -102,9 +106,12 @@ fn client_id(session: &Session) -> Reply {
 }
 
 /// `CLIENT ID | GETNAME | SETNAME name | SETINFO attribute value | INFO | LIST | TRACKING ...`
-pub(super) fn client(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn client(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let Some((subcommand, arguments)) = arguments.split_first() else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     match (&subcommand.to_ascii_uppercase()[..], arguments) {
         (b"ID", []) => Ok(client_id(context.session)),
@@ -128,11 +135,11 @@ pub(super) fn client(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
             b"ID" | b"GETNAME" | b"SETNAME" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH" | b"INFO"
             | b"TRACKING",
             _,
-        ) => Err(Refusal::Arity(format!(
+        ) => Err(CommandError::Arity(format!(
             "client|{}",
             String::from_utf8_lossy(subcommand).to_ascii_lowercase()
         ))),
-        _ => Err(Refusal::UnknownSubcommand {
+        _ => Err(CommandError::UnknownSubcommand {
             command: "CLIENT",
             subcommand: String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)])
                 .into_owned(),
@@ -140,10 +147,10 @@ pub(super) fn client(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
     }
 }
 
-fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), Refusal> {
+fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), CommandError> {
     check_name(name)?;
     if !name.iter().all(u8::is_ascii_graphic) {
-        return Err(Refusal::Other(
+        return Err(CommandError::Other(
             "ERR Client names cannot contain spaces, newlines or special characters.",
         ));
     }
@@ -181,7 +188,7 @@ fn tracking(
     context: &mut Context<'_>,
     switch: &[u8],
     mut options: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let id = context.session.id;
     if is(switch, "OFF") {
         context.state.clients.track(id, None);
@@ -194,21 +201,21 @@ fn tracking(
             [prefix, rest @ ..] if is(option, "PREFIX") => {
                 check_name(prefix)?;
                 if tracking.prefixes.len() >= MAX_PREFIXES {
-                    return Err(Refusal::TooManyNames);
+                    return Err(CommandError::TooManyNames);
                 }
                 tracking.prefixes.push(Bytes::copy_from_slice(prefix));
                 options = rest;
             }
             _ if is(option, "BCAST") => broadcast = true,
             _ if is(option, "NOLOOP") => tracking.no_loop = true,
-            _ => return Err(Refusal::Syntax),
+            _ => return Err(CommandError::Syntax),
         }
     }
     if !is(switch, "ON") {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     }
     if !broadcast || context.session.protocol == Protocol::Resp2 {
-        return Err(Refusal::Other(
+        return Err(CommandError::Other(
             "ERR the embedded channel layer has CLIENT TRACKING with BCAST and RESP3 only",
         ));
     }
@@ -217,12 +224,12 @@ fn tracking(
 }
 
 /// `ECHO message`
-pub(super) fn echo(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn echo(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     Ok(arguments.first().cloned().map_or(Reply::Null, Reply::Bulk))
 }
 
 /// `PING [message]`
-pub(super) fn ping(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn ping(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let listens = context.state.subscriptions.count(context.session.id) > 0;
     match arguments {
         [] | [_] if listens && context.session.protocol == Protocol::Resp2 => {
@@ -234,18 +241,18 @@ pub(super) fn ping(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
         }
         [] => Ok(Reply::Status("PONG")),
         [message] => Ok(Reply::Bulk(message.clone())),
-        _ => Err(Refusal::Arity("ping".to_owned())),
+        _ => Err(CommandError::Arity("ping".to_owned())),
     }
 }
 
 /// `QUIT`
-pub(super) fn quit(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn quit(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     context.session.closing = true;
     Ok(Reply::OK)
 }
 
 /// `RESET`: as if it had connected again.
-pub(super) fn reset(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn reset(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     let id = context.session.id;
     for kind in [Kind::Channel, Kind::Pattern] {
         for name in context.state.subscriptions.names(kind, id) {
@@ -265,12 +272,15 @@ pub(super) fn reset(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Ref
 }
 
 /// `SELECT index`
-pub(super) fn select(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn select(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let index = integer(arguments.first().map_or(&[][..], |index| index))?;
     let index = usize::try_from(index)
         .ok()
         .filter(|index| *index < DATABASES)
-        .ok_or(Refusal::Database)?;
+        .ok_or(CommandError::Database)?;
     context.session.database = index;
     if let Some(client) = context.state.clients.get_mut(context.session.id) {
         client.database = index;

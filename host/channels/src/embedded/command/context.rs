@@ -1,36 +1,44 @@
-//! What a command is, and what it works on: the state, and the session of the client that sent it.
+//! The definition of a command, and the context in which it runs: the state and the session of its client.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::embedded::command_error::CommandError;
 use crate::embedded::glob::Matcher;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::{MAX_REQUEST, Protocol, Reply};
 use crate::embedded::state::State;
 use crate::embedded::store::Keyspace;
-use crate::embedded::waiting::{Taken, Wanted};
+use crate::embedded::waiters::{PopRequest, QueueItem};
 
 /// One command of the server.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) name: &'static str,
-    /// How many words it has with its name; below zero, how many at least.
+    /// The number of words with its name; a negative number is the least number, as in Redis.
     pub(super) arity: i64,
     pub(super) run: Run,
-    /// Whether it may need memory, and so is refused where there is none.
+    /// Whether it may need memory. Then it is refused when the memory is full.
     pub(super) grows: bool,
     /// Whether it runs at once between `MULTI` and `EXEC`, or never does.
     pub(super) in_transaction: InTransaction,
-    /// Whether a RESP2 client may use it while it listens to channels.
+    /// Whether a RESP2 client may use it while it is subscribed to channels.
     pub(super) when_subscribed: bool,
-    /// Whether it runs before the password was given.
+    /// Whether it runs before the client has given the password.
     pub(super) before_password: bool,
-    /// First and last argument that is a key, counted from 1; the last from the end where below zero.
-    pub(super) keys: (i64, i64),
+    /// The arguments that are keys.
+    pub(super) keys: KeyRange,
 }
 
-pub(super) type Run = fn(&mut Context<'_>, &[Bytes]) -> Result<Reply, Refusal>;
+/// The arguments of a command that are keys: the first and the last, counted from 1, as Redis reports them. A negative
+/// number counts from the end, and 0 means that there are none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyRange {
+    pub(super) first: i64,
+    pub(super) last: i64,
+}
+
+pub(super) type Run = fn(&mut Context<'_>, &[Bytes]) -> Result<Reply, CommandError>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InTransaction {
@@ -49,11 +57,11 @@ impl Command {
             in_transaction: InTransaction::Queued,
             when_subscribed: false,
             before_password: false,
-            keys: (0, 0),
+            keys: KeyRange { first: 0, last: 0 },
         }
     }
     pub(super) const fn keys(mut self, first: i64, last: i64) -> Self {
-        self.keys = (first, last);
+        self.keys = KeyRange { first, last };
         self
     }
     pub(super) const fn grows(mut self) -> Self {
@@ -87,7 +95,7 @@ impl Command {
     }
 }
 
-/// What a connection is in the middle of.
+/// The state of one connection, from one command to the next.
 #[derive(Debug)]
 pub(in crate::embedded) struct Session {
     pub(in crate::embedded) id: u64,
@@ -95,25 +103,25 @@ pub(in crate::embedded) struct Session {
     pub(in crate::embedded) database: usize,
     /// Whether the password was given, or there is none.
     pub(in crate::embedded) authenticated: bool,
-    /// Whether the connection ends when what was answered is written.
+    /// Whether the connection ends as soon as its answers are written.
     pub(in crate::embedded) closing: bool,
-    /// What the client waits for since its last command.
+    /// The wait that the client's last command began.
     pub(in crate::embedded) wait: Option<Wait>,
-    /// What was taken for the client since this was last looked at: it goes back if the answer can't be written.
-    pub(in crate::embedded) taken: Vec<Taken>,
+    /// Items that the last command popped for the client. They go back if the answer can't be written.
+    pub(in crate::embedded) unwritten: Vec<QueueItem>,
     pub(super) transaction: Option<Transaction>,
 }
 
 /// A client's wait for an item.
 #[derive(Debug)]
 pub(in crate::embedded) struct Wait {
-    pub(in crate::embedded) wanted: Wanted,
-    /// For how long; `None` for ever.
+    pub(in crate::embedded) request: PopRequest,
+    /// How long it may wait; `None` is for ever.
     pub(in crate::embedded) limit: Option<Duration>,
 }
 
 impl Session {
-    /// A connection that has said nothing yet; `authenticated` where there is no password to say.
+    /// A new connection. It is authenticated at once if there is no password.
     pub(in crate::embedded) fn new(id: u64, authenticated: bool) -> Self {
         Self {
             id,
@@ -122,20 +130,20 @@ impl Session {
             authenticated,
             closing: false,
             wait: None,
-            taken: Vec::new(),
+            unwritten: Vec::new(),
             transaction: None,
         }
     }
 }
 
-/// What a command works on.
+/// The context of a running command.
 #[derive(Debug)]
 pub(in crate::embedded) struct Context<'a> {
     /// All commands that there are.
     pub(super) commands: &'static [Command],
     pub(in crate::embedded) state: &'a mut State,
     pub(in crate::embedded) session: &'a mut Session,
-    /// Whether it may wait: not within a transaction.
+    /// Whether the command may wait. Within a transaction it may not.
     pub(super) may_wait: bool,
     /// Matches patterns; all commands of a transaction share its time.
     pub(super) matcher: Matcher,
@@ -149,15 +157,22 @@ impl Context<'_> {
     }
 }
 
-/// What a queued command costs beyond its arguments.
+/// How many bytes a queued command takes beyond its arguments.
 const COMMAND_OVERHEAD: usize = 64;
+
+/// A command of a transaction.
+#[derive(Debug)]
+pub(super) struct QueuedCommand {
+    pub(super) command: &'static Command,
+    pub(super) arguments: Vec<Bytes>,
+}
 
 /// The commands since `MULTI`.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
-    pub(super) queued: Vec<(&'static Command, Vec<Bytes>)>,
+    pub(super) commands: Vec<QueuedCommand>,
     size: usize,
-    /// Whether one of them was refused, so that none will run.
+    /// Whether one of them was refused. Then none will run.
     pub(super) failed: bool,
 }
 
@@ -168,12 +183,15 @@ impl Transaction {
         command: &'static Command,
         arguments: &[Bytes],
         size: usize,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<Reply, CommandError> {
         self.size += size + COMMAND_OVERHEAD + size_of_val(arguments);
         if self.size > MAX_REQUEST {
-            return Err(Refusal::LongTransaction);
+            return Err(CommandError::LongTransaction);
         }
-        self.queued.push((command, arguments.to_vec()));
+        self.commands.push(QueuedCommand {
+            command,
+            arguments: arguments.to_vec(),
+        });
         Ok(Reply::Status("QUEUED"))
     }
 }

@@ -4,12 +4,12 @@ use bytes::Bytes;
 
 use crate::embedded::command::arguments::integer;
 use crate::embedded::command::context::Context;
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::Reply;
-use crate::embedded::store::Value;
+use crate::embedded::store::{Expiry, Value};
 
 /// `DEL key...`
-pub(super) fn del(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn del(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let mut keyspace = context.keyspace();
     Ok(Reply::count(
         arguments.iter().filter(|key| keyspace.remove(key)).count(),
@@ -17,7 +17,10 @@ pub(super) fn del(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
 }
 
 /// `EXISTS key...`; one that is named twice counts twice.
-pub(super) fn exists(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn exists(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let mut keyspace = context.keyspace();
     Ok(Reply::count(
         arguments
@@ -28,12 +31,18 @@ pub(super) fn exists(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
 }
 
 /// `EXPIRE key seconds`, without its conditions.
-pub(super) fn expire(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn expire(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     set_deadline(context, arguments, 1000, "expire")
 }
 
 /// `PEXPIRE key milliseconds`, without its conditions.
-pub(super) fn pexpire(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn pexpire(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     set_deadline(context, arguments, 1, "pexpire")
 }
 
@@ -42,41 +51,44 @@ fn set_deadline(
     arguments: &[Bytes],
     unit: i64,
     command: &'static str,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let (key, time) = match arguments {
         [key, time] => (key, time),
         [_, _, option, ..] => {
             let option = &option[..option.len().min(128)];
-            return Err(Refusal::UnsupportedOption(
+            return Err(CommandError::UnsupportedOption(
                 String::from_utf8_lossy(option).into_owned(),
             ));
         }
-        _ => return Err(Refusal::Syntax),
+        _ => return Err(CommandError::Syntax),
     };
     let mut keyspace = context.keyspace();
     let now = i64::try_from(keyspace.now()).unwrap_or(i64::MAX);
     let deadline = integer(time)?
         .checked_mul(unit)
         .and_then(|time| now.checked_add(time));
-    let deadline = deadline.ok_or(Refusal::ExpireTime(command))?;
-    // What is to go before 1970 goes at once, like all that is past.
+    let deadline = deadline.ok_or(CommandError::ExpireTime(command))?;
+    // A time before 1970 is past, as is any time before now: the key is removed at once.
     let done = keyspace.set_deadline(key, Some(u64::try_from(deadline).unwrap_or(0)));
     Ok(Reply::Integer(i64::from(done)))
 }
 
 /// `PERSIST key`
-pub(super) fn persist(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn persist(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let mut keyspace = context.keyspace();
-    let had = keyspace.deadline(key).flatten().is_some();
+    let had_deadline = keyspace.expiry(key).deadline().is_some();
     keyspace.set_deadline(key, None);
-    Ok(Reply::Integer(i64::from(had)))
+    Ok(Reply::Integer(i64::from(had_deadline)))
 }
 
 /// `TTL key`
-pub(super) fn ttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn ttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     Ok(Reply::Integer(match remaining(context, arguments)? {
         left @ ..0 => left,
         left => (left + 500) / 1000,
@@ -84,28 +96,28 @@ pub(super) fn ttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
 }
 
 /// `PTTL key`
-pub(super) fn pttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn pttl(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     remaining(context, arguments).map(Reply::Integer)
 }
 
-/// Milliseconds that a key has left; -1 for ever, -2 where there is none.
-fn remaining(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<i64, Refusal> {
+/// The milliseconds until a key expires; -1 if it does not, -2 if there is no such key.
+fn remaining(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<i64, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let mut keyspace = context.keyspace();
     let now = keyspace.now();
-    Ok(match keyspace.deadline(key) {
-        None => -2,
-        Some(None) => -1,
-        Some(Some(deadline)) => i64::try_from(deadline.saturating_sub(now)).unwrap_or(i64::MAX),
+    Ok(match keyspace.expiry(key) {
+        Expiry::Missing => -2,
+        Expiry::Never => -1,
+        Expiry::At(deadline) => i64::try_from(deadline.saturating_sub(now)).unwrap_or(i64::MAX),
     })
 }
 
 /// `TYPE key`
-pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     Ok(Reply::Status(match context.keyspace().get(key) {
         None => "none",
@@ -116,9 +128,9 @@ pub(super) fn kind(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
 }
 
 /// `KEYS pattern`
-pub(super) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [pattern] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let now = context.state.now();
     let mut keyspace = context.state.store.at(context.session.database, now);

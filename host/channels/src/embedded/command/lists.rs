@@ -4,33 +4,33 @@ use bytes::Bytes;
 
 use crate::embedded::command::arguments::{index_range, integer, wait_limit};
 use crate::embedded::command::context::{Context, Wait};
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::Reply;
-use crate::embedded::store::{Absent, End, List};
-use crate::embedded::waiting::{From, Item, Wanted};
+use crate::embedded::store::{End, List, MissingKey};
+use crate::embedded::waiters::{ItemValue, PopFrom, PopRequest, QueueItem};
 
-/// How much all keys of one wait may take: they are kept beside the bounded memory.
+/// The most bytes that the keys of one wait may take. They are not counted in the store's bounded memory.
 const MAX_WAIT: usize = 1024 * 1024;
-/// What a key of a wait takes beyond its bytes.
+/// How many bytes a key of a wait takes beyond its own.
 const WAIT_OVERHEAD: usize = 128;
 
 /// `LPUSH key element...`
-pub(super) fn lpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn lpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     push(context, arguments, End::Left)
 }
 
 /// `RPUSH key element...`
-pub(super) fn rpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn rpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     push(context, arguments, End::Right)
 }
 
-fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply, Refusal> {
+fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply, CommandError> {
     let [key, items @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let length = context
         .keyspace()
-        .edit(key, Absent::Create, |list: &mut List| {
+        .edit(key, MissingKey::Create, |list: &mut List| {
             items.iter().for_each(|item| list.push(end, item));
             list.len()
         })?;
@@ -38,28 +38,28 @@ fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Repl
 }
 
 /// `LPOP key [count]`
-pub(super) fn lpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn lpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     pop(context, arguments, End::Left)
 }
 
 /// `RPOP key [count]`
-pub(super) fn rpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn rpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     pop(context, arguments, End::Right)
 }
 
-fn pop(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply, Refusal> {
+fn pop(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply, CommandError> {
     let mut keyspace = context.keyspace();
     match arguments {
         [key] => {
-            let item = keyspace.edit(key, Absent::Leave, |list: &mut List| list.pop(end))?;
+            let item = keyspace.edit(key, MissingKey::Ignore, |list: &mut List| list.pop(end))?;
             Ok(item.flatten().map_or(Reply::Null, Reply::Bulk))
         }
         [key, count] => {
             let count = integer(count)
                 .ok()
                 .and_then(|count| usize::try_from(count).ok())
-                .ok_or(Refusal::NotPositive)?;
-            let items = keyspace.edit(key, Absent::Leave, |list: &mut List| {
+                .ok_or(CommandError::NotPositive)?;
+            let items = keyspace.edit(key, MissingKey::Ignore, |list: &mut List| {
                 std::iter::from_fn(|| list.pop(end))
                     .take(count)
                     .map(Reply::Bulk)
@@ -67,16 +67,16 @@ fn pop(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result<Reply
             })?;
             Ok(items.map_or(Reply::NullArray, Reply::Array))
         }
-        _ => Err(Refusal::Arity(
+        _ => Err(CommandError::Arity(
             if end == End::Left { "lpop" } else { "rpop" }.to_owned(),
         )),
     }
 }
 
 /// `LLEN key`
-pub(super) fn llen(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn llen(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     Ok(Reply::count(
         context
@@ -87,9 +87,12 @@ pub(super) fn llen(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
 }
 
 /// `LRANGE key start stop`
-pub(super) fn lrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn lrange(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key, start, end] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let (start, end) = (integer(start)?, integer(end)?);
     let mut keyspace = context.keyspace();
@@ -110,51 +113,51 @@ pub(super) fn lrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
 }
 
 /// `BLPOP key... timeout`
-pub(super) fn blpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    wait_for(context, arguments, From::End(End::Left))
+pub(super) fn blpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
+    wait_for(context, arguments, PopFrom::ListEnd(End::Left))
 }
 
-/// Takes the first item of the first key that has any, or waits for one.
+/// Pops the first item of the first key that has any, or waits for one.
 pub(super) fn wait_for(
     context: &mut Context<'_>,
     arguments: &[Bytes],
-    from: From,
-) -> Result<Reply, Refusal> {
+    from: PopFrom,
+) -> Result<Reply, CommandError> {
     let Some((limit, keys)) = arguments.split_last() else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let limit = wait_limit(limit)?;
     // Copied, so that a client that waits for days keeps no network buffer.
     let keys = keys.iter().map(|key| Bytes::copy_from_slice(key)).collect();
-    let wanted = Wanted {
+    let request = PopRequest {
         database: context.session.database,
         keys,
         from,
     };
-    if let Some(taken) = wanted.take(&mut context.keyspace())? {
-        let reply = taken_reply(&taken.key, &taken.item);
-        context.session.taken.push(taken);
+    if let Some(item) = request.pop(&mut context.keyspace())? {
+        let reply = item_reply(&item);
+        context.session.unwritten.push(item);
         return Ok(reply);
     }
     if !context.may_wait {
         return Ok(Reply::NullArray);
     }
     let size = |key: &Bytes| key.len() + WAIT_OVERHEAD;
-    if wanted.keys.iter().map(size).sum::<usize>() > MAX_WAIT {
-        return Err(Refusal::TooManyNames);
+    if request.keys.iter().map(size).sum::<usize>() > MAX_WAIT {
+        return Err(CommandError::TooManyNames);
     }
-    context.session.wait = Some(Wait { wanted, limit });
+    context.session.wait = Some(Wait { request, limit });
     Ok(Reply::Nothing)
 }
 
-/// The answer to one who waited for an item.
-pub(in crate::embedded) fn taken_reply(key: &Bytes, item: &Item) -> Reply {
-    let mut reply = vec![Reply::Bulk(key.clone())];
-    match item {
-        Item::Member(member, standing) => {
-            reply.extend([Reply::Bulk(member.clone()), Reply::Double(standing.score)])
+/// The answer to a client that waited for an item.
+pub(in crate::embedded) fn item_reply(item: &QueueItem) -> Reply {
+    let mut reply = vec![Reply::Bulk(item.key.clone())];
+    match &item.value {
+        ItemValue::Member(member, state) => {
+            reply.extend([Reply::Bulk(member.clone()), Reply::Double(state.score)])
         }
-        Item::Item(item, _) => reply.push(Reply::Bulk(item.clone())),
+        ItemValue::Element(element, _) => reply.push(Reply::Bulk(element.clone())),
     }
     Reply::Array(reply)
 }

@@ -3,17 +3,23 @@
 use bytes::Bytes;
 
 use crate::embedded::command::context::Context;
-use crate::embedded::refusal::{Refusal, check_name};
+use crate::embedded::command_error::{CommandError, check_name};
 use crate::embedded::resp::Reply;
 use crate::embedded::subscriptions::Kind;
 
 /// `SUBSCRIBE channel...`
-pub(super) fn subscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn subscribe(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     listen(context, arguments, Kind::Channel, "subscribe")
 }
 
 /// `PSUBSCRIBE pattern...`
-pub(super) fn psubscribe(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn psubscribe(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     listen(context, arguments, Kind::Pattern, "psubscribe")
 }
 
@@ -22,13 +28,14 @@ fn listen(
     names: &[Bytes],
     kind: Kind,
     word: &'static str,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let id = context.session.id;
     names.iter().try_for_each(|name| check_name(name))?;
     let mut replies = Vec::with_capacity(names.len());
     for name in names {
         if !context.state.subscriptions.subscribe(kind, id, name) {
-            replies.push(Refusal::Other("ERR this client listens to too many channels").into());
+            replies
+                .push(CommandError::Other("ERR this client listens to too many channels").into());
             break;
         }
         replies.push(confirmation(context, word, Reply::Bulk(name.clone())));
@@ -40,7 +47,7 @@ fn listen(
 pub(super) fn unsubscribe(
     context: &mut Context<'_>,
     arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     leave(context, arguments, Kind::Channel, "unsubscribe")
 }
 
@@ -48,7 +55,7 @@ pub(super) fn unsubscribe(
 pub(super) fn punsubscribe(
     context: &mut Context<'_>,
     arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     leave(context, arguments, Kind::Pattern, "punsubscribe")
 }
 
@@ -57,7 +64,7 @@ fn leave(
     names: &[Bytes],
     kind: Kind,
     word: &'static str,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let id = context.session.id;
     let names = if names.is_empty() {
         context.state.subscriptions.names(kind, id)
@@ -82,9 +89,12 @@ fn confirmation(context: &Context<'_>, word: &'static str, name: Reply) -> Reply
 }
 
 /// `PUBLISH channel message`
-pub(super) fn publish(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn publish(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [channel, message] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let state = &mut *context.state;
     let count =

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::embedded::command::arguments::{integer, is};
 use crate::embedded::command::context::Context;
 use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call};
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::Reply;
 use crate::embedded::script::Script;
 use crate::embedded::sorted_set::MEMBER_OVERHEAD;
@@ -22,38 +22,48 @@ use crate::embedded::store::Keyspace;
 const RESERVE: usize = 1024 * 1024;
 
 /// `EVAL script numkeys [key...] [arg...]`
-pub(super) fn eval(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn eval(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [text, rest @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let (keys, arguments) = split_keys(rest)?;
     let (_, script) = context
         .state
         .scripts
         .load(text)
-        .ok_or(Refusal::UnknownScript)?;
+        .ok_or(CommandError::UnknownScript)?;
     run(context, script, keys, arguments)
 }
 
 /// `EVALSHA sha1 numkeys [key...] [arg...]`
-pub(super) fn evalsha(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn evalsha(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [sha, rest @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let (keys, arguments) = split_keys(rest)?;
-    let script = context.state.scripts.get(sha).ok_or(Refusal::NoScript)?;
+    let script = context
+        .state
+        .scripts
+        .get(sha)
+        .ok_or(CommandError::NoScript)?;
     run(context, script, keys, arguments)
 }
 
 /// `SCRIPT LOAD script | EXISTS sha1... | FLUSH [ASYNC | SYNC]`
-pub(super) fn script(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn script(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     match arguments {
         [load, text] if is(load, "LOAD") => {
             let (sha, _) = context
                 .state
                 .scripts
                 .load(text)
-                .ok_or(Refusal::UnknownScript)?;
+                .ok_or(CommandError::UnknownScript)?;
             Ok(Reply::text(sha))
         }
         [exists, names @ ..] if is(exists, "EXISTS") && !names.is_empty() => {
@@ -65,21 +75,22 @@ pub(super) fn script(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
             context.state.scripts.clear();
             Ok(Reply::OK)
         }
-        [other, ..] => Err(Refusal::UnknownSubcommand {
+        [other, ..] => Err(CommandError::UnknownSubcommand {
             command: "SCRIPT",
             subcommand: String::from_utf8_lossy(&other[..other.len().min(128)]).into_owned(),
         }),
-        [] => Err(Refusal::Syntax),
+        [] => Err(CommandError::Syntax),
     }
 }
 
 /// Splits the keys from the arguments behind them.
-fn split_keys(rest: &[Bytes]) -> Result<(&[Bytes], &[Bytes]), Refusal> {
+fn split_keys(rest: &[Bytes]) -> Result<(&[Bytes], &[Bytes]), CommandError> {
     let Some((count, rest)) = rest.split_first() else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
-    let count = usize::try_from(integer(count)?).map_err(|_| Refusal::NegativeKeys)?;
-    rest.split_at_checked(count).ok_or(Refusal::TooManyKeys)
+    let count = usize::try_from(integer(count)?).map_err(|_| CommandError::NegativeKeys)?;
+    rest.split_at_checked(count)
+        .ok_or(CommandError::TooManyKeys)
 }
 
 fn run(
@@ -87,10 +98,10 @@ fn run(
     script: Script,
     keys: &[Bytes],
     arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     check_memory(context, script, keys, arguments)?;
     if let Some(differences) = &mut context.state.differences {
-        differences.look_at_script(context.session.database, script, keys, arguments);
+        differences.compare_script(context.session.database, script, keys, arguments);
     }
     let call = Call { keys, arguments };
     let now = context.state.now();
@@ -123,7 +134,7 @@ pub(in crate::embedded) fn run_on(
     script: Script,
     keys: &[Bytes],
     arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let call = Call { keys, arguments };
     match script {
         Script::ClaimLease => lease::claim(keyspace, call),
@@ -138,7 +149,7 @@ fn check_memory(
     script: Script,
     keys: &[Bytes],
     arguments: &[Bytes],
-) -> Result<(), Refusal> {
+) -> Result<(), CommandError> {
     let store = &context.state.store;
     let words = keys.iter().chain(arguments);
     let needed: usize = words.map(|word| word.len() + MEMBER_OVERHEAD).sum();
@@ -147,7 +158,11 @@ fn check_memory(
     } else {
         store.used() <= store.limit().saturating_add(RESERVE)
     };
-    if fits { Ok(()) } else { Err(Refusal::Memory) }
+    if fits {
+        Ok(())
+    } else {
+        Err(CommandError::Memory)
+    }
 }
 
 #[cfg(test)]

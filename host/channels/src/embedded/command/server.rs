@@ -5,17 +5,22 @@ use std::fmt::Write;
 use bytes::Bytes;
 
 use crate::embedded::command::arguments::is;
-use crate::embedded::command::context::{Command, Context};
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command::context::{Command, Context, KeyRange};
+use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::Reply;
+use crate::embedded::store::Census;
+use crate::embedded::subscriptions::Kind;
 
-/// The Redis whose commands and words these are: clients choose what they use by it.
+/// The version of Redis whose commands and error texts are used here. Clients choose their commands by it.
 pub(super) const REDIS_VERSION: &str = "7.0.0";
 
 /// `COMMAND [COUNT | DOCS | INFO name...]`
-pub(super) fn command(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn command(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let entry = |command: &Command| {
-        let (first, last) = command.keys;
+        let KeyRange { first, last } = command.keys;
         Reply::Array(vec![
             Reply::text(command.name),
             Reply::Integer(command.arity),
@@ -28,7 +33,7 @@ pub(super) fn command(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
     match arguments {
         [] => Ok(Reply::Array(context.commands.iter().map(entry).collect())),
         [count] if is(count, "COUNT") => Ok(Reply::count(context.commands.len())),
-        // There is no documentation to give; `redis-cli` asks for it at its start.
+        // There is no documentation, but `redis-cli` asks for it when it starts.
         [docs, ..] if is(docs, "DOCS") => Ok(Reply::Map(Vec::new())),
         [info, names @ ..] if is(info, "INFO") => {
             let find = |name: &Bytes| {
@@ -44,62 +49,74 @@ pub(super) fn command(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
                     .collect(),
             ))
         }
-        [other, ..] => Err(Refusal::UnknownSubcommand {
+        [other, ..] => Err(CommandError::UnknownSubcommand {
             command: "COMMAND",
             subcommand: String::from_utf8_lossy(&other[..other.len().min(128)]).into_owned(),
         }),
     }
 }
 
-/// `CONFIG GET parameter...`: there is nothing to configure, and so nothing to find.
-pub(super) fn config(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+/// `CONFIG GET parameter...`. There are no parameters, so none is found.
+pub(super) fn config(_: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     match arguments {
         [get, ..] if is(get, "GET") => Ok(Reply::Map(Vec::new())),
-        _ => Err(Refusal::Other(
-            "ERR the embedded channel layer has CONFIG GET only, and its options at its start",
+        _ => Err(CommandError::Other(
+            "ERR the embedded channel layer has no CONFIG but CONFIG GET; its options are given when it starts",
         )),
     }
 }
 
 /// `DBSIZE`
-pub(super) fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     Ok(Reply::count(context.keyspace().len()))
 }
 
 /// `FLUSHALL [ASYNC | SYNC]`
-pub(super) fn flushall(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn flushall(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     check_flush(arguments)?;
     context.state.store.clear();
     Ok(Reply::OK)
 }
 
 /// `FLUSHDB [ASYNC | SYNC]`
-pub(super) fn flushdb(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn flushdb(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     check_flush(arguments)?;
     context.keyspace().clear();
     Ok(Reply::OK)
 }
 
-fn check_flush(arguments: &[Bytes]) -> Result<(), Refusal> {
+fn check_flush(arguments: &[Bytes]) -> Result<(), CommandError> {
     match arguments {
         [] => Ok(()),
         [how] if is(how, "ASYNC") || is(how, "SYNC") => Ok(()),
-        _ => Err(Refusal::Syntax),
+        _ => Err(CommandError::Syntax),
     }
 }
 
-/// `INFO [section...]`: the same whatever is asked for, it is short.
-pub(super) fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+/// `INFO [section...]`. The answer is short, so it is the same for all sections.
+pub(super) fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     let state = &mut *context.state;
     let now = state.now();
     state.store.expire(now);
-    let (channels, patterns) = state.subscriptions.census();
+    let channels = state.subscriptions.names_in_use(Kind::Channel);
+    let patterns = state.subscriptions.names_in_use(Kind::Pattern);
     let mut keyspace = String::new();
-    for (database, keys, expires) in state.store.census() {
+    for census in state.store.census() {
+        let Census {
+            database,
+            keys,
+            expiring,
+        } = census;
         // Writing to a string can't fail.
         let _ = write!(
             keyspace,
-            "db{database}:keys={keys},expires={expires},avg_ttl=0\r\n"
+            "db{database}:keys={keys},expires={expiring},avg_ttl=0\r\n"
         );
     }
     Ok(Reply::text(format!(
@@ -116,14 +133,14 @@ pub(super) fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refu
         std::process::id(),
         state.uptime(),
         state.clients.len(),
-        state.waiting.len(),
+        state.waiters.len(),
         state.store.used(),
         state.store.limit(),
     )))
 }
 
 /// `TIME`
-pub(super) fn time(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn time(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     let now = context.state.micros();
     Ok(Reply::Array(vec![
         Reply::text((now / 1_000_000).to_string()),

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use crate::embedded::command::arguments::{index_range, integer, is};
 use crate::embedded::command::context::Context;
 use crate::embedded::command::lists::wait_for;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number::{parse_bound, parse_double};
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::Absent;
-use crate::embedded::waiting::From;
+use crate::embedded::store::MissingKey;
+use crate::embedded::waiters::PopFrom;
 
 /// The options of `ZADD`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,7 +27,7 @@ struct AddOptions {
 
 impl AddOptions {
     /// Takes the options off the front.
-    fn take<'a>(arguments: &mut &'a [Bytes]) -> Result<Self, Refusal> {
+    fn take<'a>(arguments: &mut &'a [Bytes]) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let Some((option, rest)) = arguments.split_first() {
             let flag = match &option.to_ascii_uppercase()[..] {
@@ -46,9 +46,9 @@ impl AddOptions {
         Ok(options)
     }
 
-    fn check(self, pairs: usize) -> Result<(), Refusal> {
+    fn check(self, pairs: usize) -> Result<(), CommandError> {
         if self.new_only && self.old_only {
-            return Err(Refusal::Other(
+            return Err(CommandError::Other(
                 "ERR XX and NX options at the same time are not compatible",
             ));
         }
@@ -58,12 +58,12 @@ impl AddOptions {
             .count()
             > 1
         {
-            return Err(Refusal::Other(
+            return Err(CommandError::Other(
                 "ERR GT, LT, and/or NX options at the same time are not compatible",
             ));
         }
         if self.increase && pairs > 1 {
-            return Err(Refusal::Other(
+            return Err(CommandError::Other(
                 "ERR INCR option supports a single increment-element pair",
             ));
         }
@@ -71,7 +71,7 @@ impl AddOptions {
     }
 
     /// The score that a member gets, if it gets one.
-    fn score(self, old: Option<f64>, given: f64) -> Result<Option<f64>, Refusal> {
+    fn score(self, old: Option<f64>, given: f64) -> Result<Option<f64>, CommandError> {
         let Some(old) = old else {
             return Ok((!self.old_only).then_some(given));
         };
@@ -80,7 +80,7 @@ impl AddOptions {
         }
         let new = if self.increase { old + given } else { given };
         if new.is_nan() {
-            return Err(Refusal::NotANumber);
+            return Err(CommandError::NotANumber);
         }
         let goes = (!self.greater || new > old) && (!self.less || new < old);
         Ok(goes.then_some(new))
@@ -88,22 +88,22 @@ impl AddOptions {
 }
 
 /// `ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]`
-pub(super) fn zadd(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zadd(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key, arguments @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let mut rest = arguments;
     let options = AddOptions::take(&mut rest)?;
     let (pairs, []) = rest.as_chunks::<2>() else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     if pairs.is_empty() {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     }
     options.check(pairs.len())?;
     let scores = pairs
         .iter()
-        .map(|[score, _]| parse_double(score).ok_or(Refusal::NotDouble));
+        .map(|[score, _]| parse_double(score).ok_or(CommandError::NotDouble));
     let scores = scores.collect::<Result<Vec<f64>, _>>()?;
     add(
         context,
@@ -114,11 +114,14 @@ pub(super) fn zadd(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
 }
 
 /// `ZINCRBY key increment member`
-pub(super) fn zincrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zincrby(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key, by, member] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
-    let by = parse_double(by).ok_or(Refusal::NotDouble)?;
+    let by = parse_double(by).ok_or(CommandError::NotDouble)?;
     add(
         context,
         key,
@@ -135,11 +138,11 @@ fn add<'a>(
     key: &[u8],
     options: AddOptions,
     pairs: impl IntoIterator<Item = (&'a [u8], f64)>,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let absent = if options.old_only {
-        Absent::Leave
+        MissingKey::Ignore
     } else {
-        Absent::Create
+        MissingKey::Create
     };
     let done = context
         .keyspace()
@@ -168,9 +171,9 @@ fn add<'a>(
 }
 
 /// `ZCARD key`
-pub(super) fn zcard(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zcard(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     Ok(Reply::count(
         context
@@ -181,9 +184,12 @@ pub(super) fn zcard(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Re
 }
 
 /// `ZSCORE key member`
-pub(super) fn zscore(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zscore(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key, member] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let mut keyspace = context.keyspace();
     let score = keyspace
@@ -193,9 +199,12 @@ pub(super) fn zscore(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
 }
 
 /// `ZCOUNT key min max`
-pub(super) fn zcount(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zcount(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key, min, max] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let (min, max) = bounds(min, max)?;
     Ok(Reply::count(
@@ -206,20 +215,20 @@ pub(super) fn zcount(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
     ))
 }
 
-fn bounds(min: &[u8], max: &[u8]) -> Result<(Bound<f64>, Bound<f64>), Refusal> {
+fn bounds(min: &[u8], max: &[u8]) -> Result<(Bound<f64>, Bound<f64>), CommandError> {
     parse_bound(min)
         .zip(parse_bound(max))
-        .ok_or(Refusal::NotBound)
+        .ok_or(CommandError::NotBound)
 }
 
 /// `ZREM key member...`
-pub(super) fn zrem(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zrem(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key, members @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let removed = context
         .keyspace()
-        .edit(key, Absent::Leave, |set: &mut SortedSet| {
+        .edit(key, MissingKey::Ignore, |set: &mut SortedSet| {
             members
                 .iter()
                 .filter(|member| set.remove(member).is_some())
@@ -232,34 +241,37 @@ pub(super) fn zrem(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
 pub(super) fn zremrangebyscore(
     context: &mut Context<'_>,
     arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let [key, min, max] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let (min, max) = bounds(min, max)?;
     let removed = context
         .keyspace()
-        .edit(key, Absent::Leave, |set: &mut SortedSet| {
+        .edit(key, MissingKey::Ignore, |set: &mut SortedSet| {
             set.remove_range(min, max)
         })?;
     Ok(Reply::count(removed.unwrap_or(0)))
 }
 
 /// `ZPOPMIN key [count]`
-pub(super) fn zpopmin(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zpopmin(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let (key, count) = match arguments {
         [key] => (key, None),
         [key, count] => {
             let count = integer(count)
                 .ok()
                 .and_then(|count| usize::try_from(count).ok());
-            (key, Some(count.ok_or(Refusal::NotPositive)?))
+            (key, Some(count.ok_or(CommandError::NotPositive)?))
         }
-        _ => return Err(Refusal::Syntax),
+        _ => return Err(CommandError::Syntax),
     };
     let popped = context
         .keyspace()
-        .edit(key, Absent::Leave, |set: &mut SortedSet| {
+        .edit(key, MissingKey::Ignore, |set: &mut SortedSet| {
             let all = std::iter::from_fn(|| set.pop_first())
                 .map(|(member, standing)| (member, standing.score));
             all.take(count.unwrap_or(1)).collect::<Vec<_>>()
@@ -277,8 +289,11 @@ pub(super) fn zpopmin(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<
 }
 
 /// `BZPOPMIN key... timeout`
-pub(super) fn bzpopmin(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
-    wait_for(context, arguments, From::Lowest)
+pub(super) fn bzpopmin(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
+    wait_for(context, arguments, PopFrom::LowestMember)
 }
 
 /// How a range's answer is cut and shown.
@@ -292,7 +307,7 @@ struct RangeOptions {
 }
 
 impl RangeOptions {
-    fn read(mut options: &[Bytes], mut known: Self, is_zrange: bool) -> Result<Self, Refusal> {
+    fn read(mut options: &[Bytes], mut known: Self, is_zrange: bool) -> Result<Self, CommandError> {
         while let Some((option, rest)) = options.split_first() {
             options = rest;
             match rest {
@@ -300,7 +315,7 @@ impl RangeOptions {
                 _ if is_zrange && is(option, "REV") => known.reverse = true,
                 _ if is_zrange && is(option, "BYSCORE") => known.by_score = true,
                 _ if is_zrange && is(option, "BYLEX") => {
-                    return Err(Refusal::Other(
+                    return Err(CommandError::Other(
                         "ERR the embedded channel layer has no BYLEX",
                     ));
                 }
@@ -308,11 +323,11 @@ impl RangeOptions {
                     known.limit = Some((integer(offset)?, integer(count)?));
                     options = rest;
                 }
-                _ => return Err(Refusal::Syntax),
+                _ => return Err(CommandError::Syntax),
             }
         }
         if known.limit.is_some_and(|(_, count)| count != -1) && !known.by_score {
-            return Err(Refusal::Other(
+            return Err(CommandError::Other(
                 "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
             ));
         }
@@ -354,9 +369,12 @@ impl RangeOptions {
 }
 
 /// `ZRANGE key start stop [BYSCORE] [REV] [LIMIT offset count] [WITHSCORES]`
-pub(super) fn zrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn zrange(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key, start, stop, options @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let options = RangeOptions::read(options, RangeOptions::default(), true)?;
     if options.by_score {
@@ -388,9 +406,9 @@ pub(super) fn zrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
 pub(super) fn zrangebyscore(
     context: &mut Context<'_>,
     arguments: &[Bytes],
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let [key, min, max, options @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let options = RangeOptions::read(
         options,
@@ -408,7 +426,7 @@ fn range_by_score(
     key: &[u8],
     (min, max): (Bound<f64>, Bound<f64>),
     options: RangeOptions,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let mut keyspace = context.keyspace();
     let set = keyspace.collection::<SortedSet>(key)?;
     Ok(set.map_or(Reply::Array(Vec::new()), |set| {

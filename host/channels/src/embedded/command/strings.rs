@@ -4,15 +4,15 @@ use bytes::Bytes;
 
 use crate::embedded::command::arguments::{integer, is};
 use crate::embedded::command::context::Context;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::{Keyspace, Value};
 
 /// `GET key`
-pub(super) fn get(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn get(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     Ok(context
         .keyspace()
@@ -22,9 +22,9 @@ pub(super) fn get(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
 }
 
 /// `SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | KEEPTTL]`
-pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key, value, options @ ..] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     let (mut wanted, mut get, mut keep, mut time) = (None, false, false, None);
     let mut options = options.iter();
@@ -43,11 +43,11 @@ pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
             keep = true;
         } else if (ex || px) && time.is_none() && !keep {
             time = Some((
-                options.next().ok_or(Refusal::Syntax)?,
+                options.next().ok_or(CommandError::Syntax)?,
                 if ex { 1000 } else { 1 },
             ));
         } else {
-            return Err(Refusal::Syntax);
+            return Err(CommandError::Syntax);
         }
     }
     let mut keyspace = context.keyspace();
@@ -55,24 +55,24 @@ pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
     if let Some((time, unit)) = time {
         let time = integer(time)?.checked_mul(unit).filter(|time| *time > 0);
         let time = time.and_then(|time| keyspace.now().checked_add_signed(time));
-        deadline = Some(time.ok_or(Refusal::ExpireTime("set"))?);
+        deadline = Some(time.ok_or(CommandError::ExpireTime("set"))?);
     }
     let old = if get {
         keyspace.text(key)?.cloned()
     } else {
         None
     };
-    let there = keyspace.get(key).is_some();
-    let goes = wanted.is_none_or(|wanted| wanted == there);
-    if goes {
+    let exists = keyspace.get(key).is_some();
+    let is_set = wanted.is_none_or(|wanted| wanted == exists);
+    if is_set {
         let deadline = if keep {
-            keyspace.deadline(key).flatten()
+            keyspace.expiry(key).deadline()
         } else {
             deadline
         };
         keyspace.set_text(key, value, deadline);
     }
-    Ok(match (get, goes) {
+    Ok(match (get, is_set) {
         (true, _) => old.map_or(Reply::Null, Reply::Bulk),
         (false, true) => Reply::OK,
         (false, false) => Reply::Null,
@@ -80,30 +80,37 @@ pub(super) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
 }
 
 /// `INCR key`
-pub(super) fn incr(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn incr(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, CommandError> {
     let [key] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     increase(&mut context.keyspace(), key, 1).map(Reply::Integer)
 }
 
 /// `INCRBY key increment`
-pub(super) fn incrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn incrby(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+) -> Result<Reply, CommandError> {
     let [key, by] = arguments else {
-        return Err(Refusal::Syntax);
+        return Err(CommandError::Syntax);
     };
     increase(&mut context.keyspace(), key, integer(by)?).map(Reply::Integer)
 }
 
 /// Adds `by` to the integer under `key`, whose deadline stays.
-pub(super) fn increase(keyspace: &mut Keyspace<'_>, key: &[u8], by: i64) -> Result<i64, Refusal> {
+pub(super) fn increase(
+    keyspace: &mut Keyspace<'_>,
+    key: &[u8],
+    by: i64,
+) -> Result<i64, CommandError> {
     let old = match keyspace.get(key) {
         None => 0,
-        Some(Value::Text(text)) => number::parse_integer(text).ok_or(Refusal::NotInteger)?,
-        Some(_) => return Err(Refusal::WrongType),
+        Some(Value::Text(text)) => number::parse_integer(text).ok_or(CommandError::NotInteger)?,
+        Some(_) => return Err(CommandError::WrongType),
     };
-    let new = old.checked_add(by).ok_or(Refusal::Overflow)?;
-    let deadline = keyspace.deadline(key).flatten();
+    let new = old.checked_add(by).ok_or(CommandError::Overflow)?;
+    let deadline = keyspace.expiry(key).deadline();
     keyspace.set_text(key, new.to_string().as_bytes(), deadline);
     Ok(new)
 }

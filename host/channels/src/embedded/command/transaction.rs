@@ -1,57 +1,57 @@
-//! `MULTI`, `EXEC` and `DISCARD`: commands queued and then run as one.
+//! `MULTI`, `EXEC` and `DISCARD`: commands are queued, and then run as one.
 
 use bytes::Bytes;
 
-use crate::embedded::command::context::{Context, Transaction};
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command::context::{Context, QueuedCommand, Transaction};
+use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::{MAX_OUTPUT, Reply};
 
 /// `MULTI`
-pub(super) fn multi(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn multi(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     if context.session.transaction.is_some() {
-        return Err(Refusal::NestedMulti);
+        return Err(CommandError::NestedMulti);
     }
     context.session.transaction = Some(Transaction::default());
     Ok(Reply::OK)
 }
 
 /// `DISCARD`
-pub(super) fn discard(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+pub(super) fn discard(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     context
         .session
         .transaction
         .take()
         .map(|_| Reply::OK)
-        .ok_or(Refusal::NoMulti("DISCARD"))
+        .ok_or(CommandError::NoMulti("DISCARD"))
 }
 
-/// `EXEC`: nobody else's command runs in between.
-pub(super) fn exec(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+/// `EXEC`. No command of another client runs in between.
+pub(super) fn exec(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     let transaction = context
         .session
         .transaction
         .take()
-        .ok_or(Refusal::NoMulti("EXEC"))?;
+        .ok_or(CommandError::NoMulti("EXEC"))?;
     if transaction.failed {
-        return Err(Refusal::Aborted);
+        return Err(CommandError::Aborted);
     }
     context.may_wait = false;
     let (mut replies, mut size) = (Vec::new(), 0);
-    for (command, arguments) in transaction.queued {
+    for QueuedCommand { command, arguments } in transaction.commands {
         let reply = (command.run)(context, &arguments).unwrap_or_else(Reply::from);
         size += reply.size();
         if size > MAX_OUTPUT {
-            // The commands behind it run all the same, but nothing more is kept for the client.
+            // The remaining commands run, but their replies are not kept.
             replies = Vec::new();
         } else {
             replies.push(reply);
         }
     }
     if size > MAX_OUTPUT {
-        // What it took from queues without being told goes back.
-        let taken = std::mem::take(&mut context.session.taken);
-        context.state.put_back(taken, false);
-        return Err(Refusal::LongReply);
+        // Items that it popped go back, because the client does not hear of them.
+        let items = std::mem::take(&mut context.session.unwritten);
+        context.state.put_back(items, false);
+        return Err(CommandError::LongReply);
     }
     Ok(Reply::Array(replies))
 }

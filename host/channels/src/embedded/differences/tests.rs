@@ -12,7 +12,7 @@ fn words(words: &[&str]) -> Vec<Bytes> {
 }
 
 fn told(differences: &Differences) -> Vec<&'static str> {
-    let mut told: Vec<_> = differences.told.iter().copied().collect();
+    let mut told: Vec<_> = differences.reported.iter().copied().collect();
     told.sort_unstable();
     told
 }
@@ -23,7 +23,7 @@ fn commands_show_prefix_database_and_expiries() {
         let mut differences = Differences::new(LayerOptions::default());
         let (command, arguments) = line.split_once(' ').unwrap();
         let arguments: Vec<_> = arguments.split(' ').collect();
-        differences.look_at(database, command, &words(&arguments));
+        differences.compare_command(database, command, &words(&arguments));
         assert_eq!(told(&differences), expected, "{line}");
     };
     check(0, "bzpopmin asgislack.message 5", &[]);
@@ -54,7 +54,7 @@ fn scripts_show_capacity_and_expiry() {
             capacities: capacities.clone(),
             ..LayerOptions::default()
         });
-        differences.look_at_script(0, script, &words(keys), &words(arguments));
+        differences.compare_script(0, script, &words(keys), &words(arguments));
         assert_eq!(told(&differences), expected, "{keys:?} {arguments:?}");
     };
     let group = Script::GroupSend;
@@ -101,13 +101,13 @@ fn members_show_serializer_and_keys() {
             };
             let member = codec(&options(theirs, Serializer::Msgpack)).seal(payload).0;
             let mut differences = Differences::new(expected.clone());
-            differences.look_at(
+            differences.compare_command(
                 0,
                 "zadd",
                 &[words(&["asgia", "1"]), vec![member.clone()]].concat(),
             );
             // Which key encrypted it shows only to who opens it.
-            differences.tell_if(of_payload(&codec(&expected).open(&member), &expected));
+            differences.report_if(of_payload(&codec(&expected).open(&member), &expected));
             assert_eq!(told(&differences), seen.into_iter().collect::<Vec<_>>());
         };
     let keys = Some("list of symmetric_encryption_keys");

@@ -39,7 +39,7 @@ fn a_member_given_back_stands_where_it_stood() {
     let (member, standing) = set.pop_first().unwrap();
     set.give_back(
         &member,
-        Standing {
+        MemberState {
             returned: true,
             ..standing
         },
@@ -49,7 +49,7 @@ fn a_member_given_back_stands_where_it_stood() {
         (&member[..], standing),
         (
             &b"first"[..],
-            Standing {
+            MemberState {
                 score: 1.0,
                 returned: true
             }

@@ -2,17 +2,17 @@ use super::*;
 
 fn add(keyspace: &mut Keyspace<'_>, key: &[u8], member: &[u8]) {
     keyspace
-        .edit(key, Absent::Create, |set: &mut SortedSet| {
+        .edit(key, MissingKey::Create, |set: &mut SortedSet| {
             set.insert(member, 1.0)
         })
         .unwrap();
 }
 
-fn touched(store: &mut Store) -> Vec<(usize, String)> {
+fn changed(store: &mut Store) -> Vec<(usize, String)> {
     store
-        .take_touched()
+        .take_changed()
         .into_iter()
-        .map(|(db, key)| (db, String::from_utf8(key.to_vec()).unwrap()))
+        .map(|it| (it.database, String::from_utf8(it.key.to_vec()).unwrap()))
         .collect()
 }
 
@@ -21,7 +21,7 @@ fn a_key_goes_when_its_time_has_come() {
     let mut store = Store::new(1 << 20);
     add(&mut store.at(0, 1000), b"k", b"m");
     assert!(store.at(0, 1000).set_deadline(b"k", Some(1500)));
-    assert_eq!(store.at(0, 1499).deadline(b"k"), Some(Some(1500)));
+    assert_eq!(store.at(0, 1499).expiry(b"k"), Expiry::At(1500));
     assert!(store.at(0, 1500).get(b"k").is_none());
     assert_eq!(store.used(), 0);
     assert!(!store.at(0, 1500).set_deadline(b"k", None));
@@ -35,7 +35,12 @@ fn expired_keys_go_without_being_asked_for() {
         store.at(database, 0).set_deadline(key, Some(deadline));
     }
     store.expire(20);
-    assert_eq!(store.census().collect::<Vec<_>>(), [(3, 1, 1)]);
+    let left = Census {
+        database: 3,
+        keys: 1,
+        expiring: 1,
+    };
+    assert_eq!(store.census().collect::<Vec<_>>(), [left]);
 }
 
 #[test]
@@ -44,15 +49,17 @@ fn an_emptied_collection_is_no_key_and_costs_nothing() {
     let mut keyspace = store.at(0, 0);
     add(&mut keyspace, b"k", b"m");
     keyspace
-        .edit(b"k", Absent::Leave, SortedSet::pop_first)
+        .edit(b"k", MissingKey::Ignore, SortedSet::pop_first)
         .unwrap();
     keyspace
-        .edit(b"l", Absent::Create, |list: &mut List| {
+        .edit(b"l", MissingKey::Create, |list: &mut List| {
             list.push(End::Left, b"x")
         })
         .unwrap();
     keyspace
-        .edit(b"l", Absent::Leave, |list: &mut List| list.pop(End::Right))
+        .edit(b"l", MissingKey::Ignore, |list: &mut List| {
+            list.pop(End::Right)
+        })
         .unwrap();
     assert_eq!(keyspace.len(), 0);
     assert_eq!(store.used(), 0);
@@ -63,10 +70,10 @@ fn a_value_of_another_kind_is_left_alone() {
     let mut store = Store::new(1 << 20);
     let mut keyspace = store.at(0, 0);
     keyspace.set_text(b"k", b"text", None);
-    let refused = keyspace.edit(b"k", Absent::Create, |list: &mut List| {
+    let refused = keyspace.edit(b"k", MissingKey::Create, |list: &mut List| {
         list.push(End::Left, b"x")
     });
-    assert_eq!(refused, Err(Refusal::WrongType));
+    assert_eq!(refused, Err(CommandError::WrongType));
     assert_eq!(keyspace.text(b"k").unwrap().unwrap(), &b"text"[..]);
 }
 
@@ -74,16 +81,16 @@ fn a_value_of_another_kind_is_left_alone() {
 fn only_what_changed_is_told() {
     let mut store = Store::new(1 << 20);
     add(&mut store.at(2, 0), b"k", b"m");
-    assert_eq!(touched(&mut store), [(2, "k".to_owned())]);
+    assert_eq!(changed(&mut store), [(2, "k".to_owned())]);
     // The same member with the same score, and a look at what is not there.
     add(&mut store.at(2, 0), b"k", b"m");
     store
         .at(2, 0)
-        .edit(b"none", Absent::Leave, SortedSet::pop_first)
+        .edit(b"none", MissingKey::Ignore, SortedSet::pop_first)
         .unwrap();
-    assert_eq!(touched(&mut store), []);
+    assert_eq!(changed(&mut store), []);
     store.at(2, 0).clear();
-    assert_eq!(touched(&mut store), [(2, "k".to_owned())]);
+    assert_eq!(changed(&mut store), [(2, "k".to_owned())]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ async fn probed(
     before: &str,
     class: &str,
     config: &str,
-) -> Result<Probed, ProbeError> {
+) -> Result<ProjectLayer, ProbeError> {
     let settings = format!(
         "import os, ssl, re\n{before}\nCHANNEL_LAYERS = {{'default': {{'BACKEND': '{class}', 'CONFIG': {config}}}}}\n"
     );
@@ -26,7 +26,7 @@ async fn probed(
 const CORE: &str = "channels_redis.core.RedisChannelLayer";
 const PUBSUB: &str = "channels_redis.pubsub.RedisPubSubChannelLayer";
 
-fn read(probed: &Probed) -> RedisConfig {
+fn read(probed: &ProjectLayer) -> RedisConfig {
     match LayerConfig::from_settings(&probed.backend, &probed.config).unwrap() {
         LayerConfig::Redis(config)
         | LayerConfig::PubSub(config)

@@ -1,38 +1,40 @@
-//! All that a bridge asks of a server, once, on a queue that nobody uses: a message is put there, taken, kept, given back,
-//! taken again and finished. A server that answers to a ping may refuse any of it.
+//! A rehearsal of everything that a bridge asks of a server, on a scratch queue that nobody uses.
+//!
+//! A message is put there, taken, kept, given back, taken again and finished. A server that answers to a ping may still
+//! refuse any of these, because of its access rules for instance.
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use crate::layer::{LayerError, ReceiverId};
-use crate::redis::cluster::Shared;
-use crate::redis::dialect::{Append, Dialect};
+use crate::redis::backend::Backend;
+use crate::redis::dialect::{AppendRequest, Dialect};
 use crate::redis::receiver::shard::{lapsed, millis};
-use crate::redis::receiver::shelf::{Shelf, beside};
+use crate::redis::receiver::shelf::{Shelf, own_keys_of};
 use crate::redis::script::Script;
 use crate::redis::server::Server;
 
-/// Seconds for which keys stay that a rehearsal could not take away.
+/// How many seconds the keys of a rehearsal stay if it could not remove them.
 const EXPIRY: u64 = 60;
 
 /// A rehearsal on one server.
 struct Rehearsal<'a> {
-    shared: &'a Shared,
+    backend: &'a Backend,
     server: &'a Server,
     /// The scratch queue's name, without the prefix.
     name: String,
     shelf: Shelf,
 }
 
-/// Rehearses on `server`; an error says at which step.
+/// Rehearses on `server`. An error names the step that failed.
 pub(crate) async fn rehearse<D: Dialect>(
-    shared: &Shared,
+    backend: &Backend,
     server: &Server,
 ) -> Result<(), LayerError> {
     let name = format!("djangobot.rehearsal.{}", uuid::Uuid::new_v4().simple());
-    let queue = format!("{}{name}", shared.config.prefix);
+    let queue = format!("{}{name}", backend.config.prefix);
     let rehearsal = Rehearsal {
-        shared,
+        backend,
         server,
         shelf: Shelf::new(&queue, &ReceiverId("rehearsal".into())),
         name,
@@ -43,13 +45,13 @@ pub(crate) async fn rehearse<D: Dialect>(
     rehearsal.give_back::<D>().await?;
     let member = rehearsal.take::<D>().await?;
     rehearsal.finish::<D>(member).await?;
-    // Ends the lease.
+    // This ends the lease.
     rehearsal.give_back::<D>().await
 }
 
-/// Whether another program uses the keys for something else in which the readers of `queue` keep what they know.
+/// Checks that no other program uses the keys of the readers of `queue` for something else.
 pub(crate) async fn look_at_keys(server: &Server, queue: &str) -> Result<(), LayerError> {
-    let base = beside(queue);
+    let base = own_keys_of(queue);
     for key in [base.clone(), format!("{base}!again")] {
         let mut cmd = redis::cmd("ZCOUNT");
         cmd.arg(key).arg(0).arg(0);
@@ -61,9 +63,9 @@ pub(crate) async fn look_at_keys(server: &Server, queue: &str) -> Result<(), Lay
 impl Rehearsal<'_> {
     async fn append<D: Dialect>(&self) -> Result<(), LayerError> {
         let now = self.server.now().await?;
-        let member = D::seal(&self.shared.codec, b"rehearsal");
-        let append = Append {
-            config: &self.shared.config,
+        let member = D::seal(&self.backend.codec, b"rehearsal");
+        let append = AppendRequest {
+            config: &self.backend.config,
             queue: &self.shelf.queue,
             name: &self.name,
             capacity: 1,
@@ -75,7 +77,7 @@ impl Rehearsal<'_> {
         self.run("put on", D::append(), &fill).await.map(drop)
     }
 
-    /// Gives the member that was taken.
+    /// Takes the message; returns its member.
     async fn take<D: Dialect>(&self) -> Result<Bytes, LayerError> {
         let now = self.server.now().await?;
         let fill = |cmd: &mut Cmd| {
@@ -90,7 +92,7 @@ impl Rehearsal<'_> {
         match member {
             Some(Value::BulkString(member)) => Ok(Bytes::copy_from_slice(member)),
             _ => Err(self.server.unavailable(format!(
-                "a message was put on a scratch queue and was not there: {answer:?}"
+                "a message that was put on a scratch queue was missing there: {answer:?}"
             ))),
         }
     }
@@ -144,7 +146,7 @@ impl Rehearsal<'_> {
     }
 }
 
-/// Says at which step an error came.
+/// Adds the failed step to a refusal.
 fn at(step: &str, error: LayerError) -> LayerError {
     match error {
         LayerError::Refused {

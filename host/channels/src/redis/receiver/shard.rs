@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -13,47 +13,54 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::layer::{Delivery, LayerError, Place};
+use crate::lock::lock;
+use crate::redis::backend::Backend;
+use crate::redis::backoff::Backoff;
 use crate::redis::client::command;
-use crate::redis::cluster::Shared;
 use crate::redis::dialect::Dialect;
 use crate::redis::receiver::shelf::Shelf;
 use crate::redis::script::Script;
-use crate::redis::server::Server;
+use crate::redis::server::{OwnConnection, Server};
 
-/// How many messages are taken from one host at once: enough to hide the way there and back, few
-/// enough to leave some for another reader.
+/// How many messages are taken from one host at once: enough that the round trip costs little, few enough that another
+/// reader gets some.
 const BATCH: usize = 16;
 
-/// How often a queue is looked at though the server said nothing.
+/// How often a queue is polled although the server reported no change: a report may have been lost.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How soon a queue is looked at again where the server says nothing at all: the first time after a message, and at most
-/// when none comes for long.
-const UNTRACKED: (Duration, Duration) = (Duration::from_millis(50), POLL);
+/// How soon a queue is polled after a message if the server reports no changes at all. The interval grows up to [`POLL`]
+/// while no message comes.
+const POLL_UNTRACKED: Duration = Duration::from_millis(50);
 
-/// The pause after a connection failed, the first time and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A connection of the reader's own.
+struct Connection {
+    connection: MultiplexedConnection,
+    /// Whether the server reports changes of the queue over it.
+    reports_changes: bool,
+}
 
-/// A message on its way to whoever asks for it.
-pub(super) struct Taken {
-    /// When it was taken up, as [`Shelf`] counts.
+/// A message that waits for the caller of [`crate::layer::Receiver::next`].
+pub(super) struct PendingDelivery {
+    /// The round of [`Shelf`] in which it was taken up.
     pub(super) round: u64,
     pub(super) delivery: Delivery,
 }
 
+/// The reader of one host.
 pub(super) struct Shard<D: Dialect> {
     host: usize,
     server: Arc<Server>,
-    shared: Arc<Shared>,
+    backend: Arc<Backend>,
     shelf: Arc<Shelf>,
-    out: mpsc::Sender<Result<Taken, LayerError>>,
+    out: mpsc::Sender<Result<PendingDelivery, LayerError>>,
     stop: CancellationToken,
-    /// Told when the queue may have changed.
+    /// Notified when the queue may have changed.
     wake: Arc<Notify>,
-    /// What was taken and did not yet find place in `out`.
-    backlog: Mutex<VecDeque<Taken>>,
-    /// Held while a script runs that takes messages: an answer that says all that is ours must
-    /// not lack what another one brought meanwhile.
+    /// Messages that were taken and have not gone into `out` yet.
+    backlog: Mutex<VecDeque<PendingDelivery>>,
+    /// Locked while a script runs that takes messages. Such a script may answer the whole list of our messages, and that
+    /// list must not lack messages that another script took meanwhile.
     taking: tokio::sync::Mutex<()>,
     dialect: PhantomData<D>,
 }
@@ -61,16 +68,16 @@ pub(super) struct Shard<D: Dialect> {
 impl<D: Dialect> Shard<D> {
     pub(super) fn new(
         host: usize,
-        shared: Arc<Shared>,
+        backend: Arc<Backend>,
         shelf: Arc<Shelf>,
-        out: mpsc::Sender<Result<Taken, LayerError>>,
+        out: mpsc::Sender<Result<PendingDelivery, LayerError>>,
         stop: CancellationToken,
     ) -> Self {
-        let server = shared.servers[host].clone();
+        let server = backend.servers[host].clone();
         Self {
             host,
             server,
-            shared,
+            backend,
             shelf,
             out,
             stop,
@@ -81,61 +88,69 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    /// Reads until it is stopped; connects again, after a pause, when the connection is lost.
+    /// Reads until it is stopped. Reconnects after a pause when the connection is lost.
     pub(super) async fn run(self) {
-        let mut pause = PAUSE.0;
+        let mut backoff = Backoff::new();
         while !self.stop.is_cancelled() {
-            let ended = self.session(&mut pause).await;
+            let ended = self.session(&mut backoff).await;
             self.shelf.set_connection(None);
             let Some(error) = ended else { return };
             debug!(%error, queue = self.shelf.queue, "reading was interrupted");
-            // The reader is told if it waits; if it has messages before it, those come first.
+            // A caller that waits gets the error. If messages are ready, the caller gets those first.
             drop(self.out.try_send(Err(error)));
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(backoff.advance()) => {}
             }
-            pause = (pause * 2).min(PAUSE.1);
         }
     }
 
-    /// Reads over one connection; the error that ended it, or nothing where it was stopped.
-    async fn session(&self, pause: &mut Duration) -> Option<LayerError> {
+    /// Reads over one connection. Returns the error that ended it, or `None` if it was stopped.
+    async fn session(&self, backoff: &mut Backoff) -> Option<LayerError> {
         let opened = tokio::select! {
             () = self.stop.cancelled() => return None,
             opened = self.connect() => opened,
         };
-        let (connection, tells) = match opened {
+        let Connection {
+            connection,
+            reports_changes,
+        } = match opened {
             Ok(opened) => opened,
             Err(error) => return Some(error),
         };
         if let Err(error) = self.resume(&mut connection.clone()).await {
             return Some(error);
         }
-        *pause = PAUSE.0;
-        // Both end by themselves when stopped, and not in the middle of a command: what a script
-        // moves after the connection was dropped would be found only when the lease runs out.
+        backoff.reset();
+        // Both end by themselves when the reader is stopped, and never in the middle of a command: messages that a script
+        // moves after its connection was dropped would stay unread until the lease runs out.
         tokio::try_join!(
-            self.pump(connection.clone(), tells),
+            self.pump(connection.clone(), reports_changes),
             self.heartbeat(connection)
         )
         .err()
     }
 
-    /// A connection of our own, and whether it says when the queue changes.
-    async fn connect(&self) -> Result<(MultiplexedConnection, bool), LayerError> {
+    /// Opens a connection of our own, and asks the server to report changes of the queue over it.
+    async fn connect(&self) -> Result<Connection, LayerError> {
         let (wake, queue) = (self.wake.clone(), self.shelf.queue.clone().into_bytes());
         let push = move |info: PushInfo| {
             if concerns(&info, &queue) {
                 wake.notify_one();
             }
         };
-        let (mut connection, tells) = self.server.connect(push).await?;
-        if !tells {
-            return Ok((connection, false));
+        let OwnConnection {
+            mut connection,
+            has_pushes,
+        } = self.server.connect(push).await?;
+        if !has_pushes {
+            return Ok(Connection {
+                connection,
+                reports_changes: false,
+            });
         }
         let mut track = redis::cmd("CLIENT");
-        // What our own commands do is no news, so all of a reader's go over this connection.
+        // NOLOOP leaves out the changes of our own commands, so all commands of a reader go over this connection.
         track
             .arg("TRACKING")
             .arg("ON")
@@ -147,33 +162,39 @@ impl<D: Dialect> Shard<D> {
             .await
             .map_err(|error| self.server.explain(&error))
         {
-            Ok(_) => Ok((connection, true)),
+            Ok(_) => Ok(Connection {
+                connection,
+                reports_changes: true,
+            }),
             Err(error @ LayerError::Refused { .. }) => {
-                debug!(%error, "no tracking; the queue is looked at from time to time");
-                Ok((connection, false))
+                debug!(%error, "the server refused tracking; the queue is polled instead");
+                Ok(Connection {
+                    connection,
+                    reports_changes: false,
+                })
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Catches up with the server: tells it what was finished meanwhile, and takes up what lies
-    /// under our id (from an earlier life, or because an answer was lost) or was left by others.
+    /// Catches up with the server: reports the members that were finished meanwhile, takes up the messages under our id
+    /// (left by an earlier process, or by a lost answer), and takes over messages whose reader's lease has run out.
     async fn resume(&self, connection: &mut MultiplexedConnection) -> Result<(), LayerError> {
-        self.tell_finished(connection).await?;
+        self.report_finished(connection).await?;
         self.keep(connection, true).await?;
         self.shelf.set_connection(Some(connection.clone()));
-        // What was finished since the first telling found no connection; from here on it finds one.
-        self.tell_finished(connection).await
+        // Members that were finished after the first report found no connection. From here on, `done` finds one.
+        self.report_finished(connection).await
     }
 
-    async fn tell_finished(
+    async fn report_finished(
         &self,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), LayerError> {
         let finished = self.shelf.finished();
         if !finished.is_empty() {
-            let told = command(connection, &D::finish(&self.shelf.own, &finished)).await;
-            told.map_err(|error| self.server.explain(&error))?;
+            let answer = command(connection, &D::finish(&self.shelf.own, &finished)).await;
+            answer.map_err(|error| self.server.explain(&error))?;
             finished.iter().for_each(|member| self.shelf.forget(member));
         }
         Ok(())
@@ -183,7 +204,7 @@ impl<D: Dialect> Shard<D> {
     async fn pump(
         &self,
         mut connection: MultiplexedConnection,
-        tells: bool,
+        reports_changes: bool,
     ) -> Result<(), LayerError> {
         let mut came = Instant::now();
         loop {
@@ -192,7 +213,7 @@ impl<D: Dialect> Shard<D> {
                     () = self.stop.cancelled() => return Ok(()),
                     place = self.out.reserve() => place.map_err(|_| LayerError::Closed)?,
                 };
-                // We may have been suspended, or cut off, for so long that others have these.
+                // The process may have been suspended, or the network down, for so long that others have these messages.
                 if self.is_stale() {
                     self.keep(&mut connection, true).await?;
                 }
@@ -203,7 +224,7 @@ impl<D: Dialect> Shard<D> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            // What was put down comes before what is new.
+            // Messages that were put down in this round come before new ones.
             if self.is_stale() && self.keep(&mut connection, true).await? > 0 {
                 continue;
             }
@@ -212,10 +233,10 @@ impl<D: Dialect> Shard<D> {
                 came = Instant::now();
             }
             if took < BATCH && self.backlog().is_empty() {
-                // An idle queue costs the server little, and one in use is looked at often.
-                let poll = match tells {
+                // A queue in use is polled often; the longer a queue is idle, the less its polling costs the server.
+                let poll = match reports_changes {
                     true => POLL,
-                    false => (came.elapsed() / 20).clamp(UNTRACKED.0, UNTRACKED.1),
+                    false => (came.elapsed() / 20).clamp(POLL_UNTRACKED, POLL),
                 };
                 tokio::select! {
                     () = self.stop.cancelled() => return Ok(()),
@@ -226,12 +247,13 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    /// Renews the lease, and takes over what others left under leases that ran out.
+    /// Renews the lease in good time, and takes over messages whose reader's lease has run out.
     async fn heartbeat(&self, mut connection: MultiplexedConnection) -> Result<(), LayerError> {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(self.shared.config.lease / 3) => {}
+                // A third, so that two renewals may fail before the lease runs out.
+                () = tokio::time::sleep(self.backend.config.lease / 3) => {}
             }
             if self.keep(&mut connection, false).await? > 0 {
                 self.wake.notify_one();
@@ -239,12 +261,12 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    /// Whether others may have what waits here.
+    /// Whether others may have the messages that wait here.
     fn is_stale(&self) -> bool {
-        self.shelf.is_stale(self.shared.config.lease)
+        self.shelf.is_stale(self.backend.config.lease)
     }
 
-    /// Takes messages from the queue; answers how many there were.
+    /// Takes messages from the queue; returns how many it took.
     async fn take(&self, connection: &mut MultiplexedConnection) -> Result<usize, LayerError> {
         let _turn = self.taking.lock().await;
         let began = SystemTime::now();
@@ -255,16 +277,19 @@ impl<D: Dialect> Shard<D> {
             cmd.arg(self.until(now)).arg(BATCH).arg(format!("{now:.6}"));
         };
         let took = self.call(connection, &D::scripts().take, &fill).await?;
-        // Where nothing was taken nothing was renewed; and what is new says nothing of what we had.
+        // The script renews the lease only if it takes a message. New messages also prove nothing about those that we had
+        // before a lapse, so a stale lease is renewed only by `keep`, which asks for the whole list.
         if took > 0 && !is_stale {
             self.shelf.renew(began);
         }
         Ok(took)
     }
 
-    /// Renews the lease, and takes over what others left; answers how many messages the server
-    /// told of. Those are all that are ours where `all` is set, or where the lease ran out: then
-    /// what waits here is put down, and taken up anew as far as it is among them, in the server's order.
+    /// Renews the lease and takes over messages whose reader's lease has run out; returns how many messages the server
+    /// answered.
+    ///
+    /// If `all` is set or our own lease has lapsed, the server answers all messages that are ours: then a new round begins,
+    /// in which the messages that wait here are replaced by those of the answer, in the server's order.
     async fn keep(
         &self,
         connection: &mut MultiplexedConnection,
@@ -277,7 +302,7 @@ impl<D: Dialect> Shard<D> {
             self.shelf.begin_round();
             self.backlog().clear();
         }
-        self.server.look_at_clock(connection).await;
+        self.server.read_clock(connection).await;
         let now = self.server.now().await?;
         let lapsed = lapsed(&self.server, connection, &self.shelf, now).await?;
         let fill = |cmd: &mut Cmd| {
@@ -287,18 +312,18 @@ impl<D: Dialect> Shard<D> {
                 cmd.arg(id);
             }
         };
-        let told = self.call(connection, &D::scripts().keep, &fill).await?;
+        let count = self.call(connection, &D::scripts().keep, &fill).await?;
         self.shelf.renew(began);
-        Ok(told)
+        Ok(count)
     }
 
-    /// Until when a lease is that is renewed at the time `now`, in milliseconds.
+    /// The end of a lease that is renewed at the time `now`, in Unix milliseconds.
     fn until(&self, now: f64) -> u64 {
-        let lease = u64::try_from(self.shared.config.lease.as_millis()).unwrap_or(u64::MAX);
+        let lease = u64::try_from(self.backend.config.lease.as_millis()).unwrap_or(u64::MAX);
         millis(now).saturating_add(lease)
     }
 
-    /// Runs one of the scripts that take messages, and takes up what it answers; gives how many these are.
+    /// Runs one of the scripts that take messages, and takes up the messages of its answer; returns how many those are.
     async fn call(
         &self,
         connection: &mut MultiplexedConnection,
@@ -311,9 +336,9 @@ impl<D: Dialect> Shard<D> {
             .await
             .map_err(|error| self.server.explain(&error))?;
         let Value::Array(items) = answer else {
-            return Err(self
-                .server
-                .unavailable(format!("it answered {answer:?} where messages were due")));
+            return Err(self.server.unavailable(format!(
+                "the server answered {answer:?} to a script that answers messages"
+            )));
         };
         let mut count = 0;
         let mut items = items.into_iter();
@@ -329,8 +354,8 @@ impl<D: Dialect> Shard<D> {
     }
 
     fn take_up(&self, member: &Bytes, score: f64, redelivered: bool, stored: Value) {
-        if let Some(round) = self.shelf.put(member) {
-            let codec = &self.shared.codec;
+        if let Some(round) = self.shelf.add(member) {
+            let codec = &self.backend.codec;
             let payload = D::sealed(member, bytes(stored)).and_then(|sealed| {
                 if redelivered {
                     codec.open_again(&sealed)
@@ -349,17 +374,18 @@ impl<D: Dialect> Shard<D> {
                 redelivered,
                 channel: None,
             };
-            self.backlog().push_back(Taken { round, delivery });
+            self.backlog()
+                .push_back(PendingDelivery { round, delivery });
         }
     }
 
-    fn backlog(&self) -> std::sync::MutexGuard<'_, VecDeque<Taken>> {
-        // No code that can panic runs under this lock.
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    fn backlog(&self) -> MutexGuard<'_, VecDeque<PendingDelivery>> {
+        lock(&self.backlog)
     }
 }
 
-/// The readers whose leases ran out: a script names the keys that it uses, so they are found first.
+/// The ids of the readers whose leases have run out. A script must name all keys that it uses, so the ids are read before
+/// the script runs.
 pub(super) async fn lapsed(
     server: &Server,
     connection: &mut MultiplexedConnection,
@@ -383,11 +409,11 @@ pub(super) fn millis(seconds: f64) -> u64 {
     (seconds * 1000.0) as u64
 }
 
-/// Whether a push says that `queue` changed, or that nothing more will be said.
+/// Whether a push reports a change of `queue`, or the end of all reports.
 fn concerns(info: &PushInfo, queue: &[u8]) -> bool {
     match info.kind {
         PushKind::Disconnection => true,
-        // A list of keys that begin with our prefix, or nil when all are flushed.
+        // The data is a list of keys that begin with our prefix, or nil after FLUSHALL.
         PushKind::Invalidate => match info.data.first() {
             Some(Value::Array(keys)) => keys
                 .iter()

@@ -1,7 +1,7 @@
-//! What a reader has taken from one host and not finished.
+//! The messages that a reader has taken from one host and not finished, and the keys that hold them there.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -9,47 +9,59 @@ use redis::Cmd;
 use redis::aio::MultiplexedConnection;
 
 use crate::layer::ReceiverId;
+use crate::lock::lock;
 
-/// The keys of one reader on one host, and the members that it holds there.
+/// The keys of one reader on one host, and the members that lie in its processing key there.
+///
+/// Each member passes through [`Progress`]: waiting, delivered, finished. Between the fields this holds:
+///
+/// - A member is in `members` from the moment that a script answered it until the server has confirmed that it is
+///   finished. So a member that the server answers again, after a reconnection, is recognised and not delivered twice.
+/// - A waiting member may be delivered only in the `round` in which it was taken up. When the lease has lapsed, another
+///   reader may have taken over all that waits: `is_stale` is set, nothing is delivered, and the next round begins with
+///   the server's own list. Delivered members stay as they are in any round, because the caller already has them.
+/// - `renewed` is the time *before* the call that renewed the lease, so the lease never lasts longer than we assume.
 #[derive(Debug)]
 pub(super) struct Shelf {
     pub(super) queue: String,
     /// The reader's processing key.
     pub(super) own: String,
     pub(super) leases: String,
-    again: String,
+    /// The key of the members that were delivered and then given back.
+    returned: String,
     id: ReceiverId,
-    held: Mutex<Held>,
+    holdings: Mutex<Holdings>,
     /// The connection that the reader's task uses, while it has one.
-    link: Mutex<Option<MultiplexedConnection>>,
-    /// When the lease was last renewed, by the clock on the wall: others stand still while the machine sleeps.
+    connection: Mutex<Option<MultiplexedConnection>>,
+    /// When the lease was last renewed, by the system clock: a monotonic clock stands still while the machine sleeps,
+    /// and the server's clock does not.
     renewed: Mutex<SystemTime>,
 }
 
 /// The members that a reader holds.
 #[derive(Debug, Default)]
-struct Held {
-    members: HashMap<Bytes, Standing>,
-    /// How often what waits was taken up anew; what was taken up before is not handed out.
+struct Holdings {
+    members: HashMap<Bytes, Progress>,
+    /// The number of times that waiting members were put down; those of an earlier round are not delivered.
     round: u64,
-    /// What waits may be another reader's by now: nothing is handed out before it was taken up anew.
+    /// Waiting members may belong to another reader by now: none is delivered before the next round.
     is_stale: bool,
 }
 
 /// How far a member has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Taken, and not yet asked for.
+enum Progress {
+    /// It was taken from the queue, and nobody has asked for it yet.
     Waiting,
-    /// Handed out.
-    Given,
-    /// Finished, and the server not yet told.
+    /// The caller has it.
+    Delivered,
+    /// The caller has finished it, and the server has not been told yet.
     Finished,
 }
 
-/// What our keys beside `queue` begin with. A cluster puts a key where the part in braces belongs, so that they are where
-/// the queue is, whose own key has none: `Q{Q}$djangobot`. One that has braces keeps them in front.
-pub(super) fn beside(queue: &str) -> String {
+/// The text with which our own keys of `queue` begin. Redis Cluster places a key by the part in braces, so our keys lie
+/// where the queue lies: `Q{Q}$djangobot`. A queue whose own name has braces keeps them at the front.
+pub(super) fn own_keys_of(queue: &str) -> String {
     if queue.contains(['{', '}']) {
         format!("{queue}$djangobot")
     } else {
@@ -59,27 +71,27 @@ pub(super) fn beside(queue: &str) -> String {
 
 impl Shelf {
     pub(super) fn new(queue: &str, id: &ReceiverId) -> Self {
-        let leases = beside(queue);
+        let leases = own_keys_of(queue);
         Self {
             own: format!("{leases}.{}", id.0),
-            again: format!("{leases}!again"),
+            returned: format!("{leases}!again"),
             leases,
             queue: queue.to_owned(),
             id: id.clone(),
-            held: Mutex::default(),
-            link: Mutex::default(),
+            holdings: Mutex::default(),
+            connection: Mutex::default(),
             renewed: SystemTime::UNIX_EPOCH.into(),
         }
     }
 
-    /// Writes what each of [`crate::redis::dialect::Scripts`] begins with: the keys, those of `others` among them, and the
-    /// reader's id.
+    /// Writes the beginning that all of [`crate::redis::dialect::Scripts`] share: the keys, with the processing keys of
+    /// `others`, and the reader's id.
     pub(super) fn write_keys(&self, cmd: &mut Cmd, others: &[String]) {
         cmd.arg(4 + others.len())
             .arg(&self.queue)
             .arg(&self.own)
             .arg(&self.leases)
-            .arg(&self.again);
+            .arg(&self.returned);
         for id in others {
             cmd.arg(format!("{}.{id}", self.leases));
         }
@@ -91,111 +103,108 @@ impl Shelf {
         id == &*self.id.0
     }
 
-    /// Takes up `member`; gives the round that it belongs to, if it is new. One that is held already was sent twice, or
-    /// is only seen again after a reconnection.
-    pub(super) fn put(&self, member: &Bytes) -> Option<u64> {
-        let mut held = self.held();
-        let is_new = !held.members.contains_key(member);
+    /// Adds `member` as waiting, and returns its round. Returns `None` if it is here already: it was sent twice, or the
+    /// server answered it again after a reconnection.
+    pub(super) fn add(&self, member: &Bytes) -> Option<u64> {
+        let mut holdings = self.holdings();
+        let is_new = !holdings.members.contains_key(member);
         if is_new {
-            held.members.insert(member.clone(), Standing::Waiting);
+            holdings.members.insert(member.clone(), Progress::Waiting);
         }
-        is_new.then_some(held.round)
+        is_new.then_some(holdings.round)
     }
 
-    /// Hands `member` out, which was taken up in `round`; says whether it is ours to hand out.
+    /// Marks `member`, which was added in `round`, as delivered; returns whether the caller may have it.
     ///
-    /// Where `lease` ran out another reader may have it, and all that waits: none of it is handed out until the server
-    /// has said what is still ours, all of it in its order.
-    pub(super) fn hand_out(&self, member: &Bytes, round: u64, lease: Duration) -> bool {
+    /// Once the lease has lapsed, another reader may have this member and all others that wait. Then none of them is
+    /// delivered until the server has answered which are still ours, in the queue's order.
+    pub(super) fn deliver(&self, member: &Bytes, round: u64, lease: Duration) -> bool {
         let lapsed = self.is_lapsed(lease);
-        let mut held = self.held();
-        if round != held.round {
+        let mut holdings = self.holdings();
+        if round != holdings.round {
             return false;
         }
-        held.is_stale |= lapsed;
-        if held.is_stale {
+        holdings.is_stale |= lapsed;
+        if holdings.is_stale {
             return false;
         }
-        match held.members.get_mut(member) {
-            Some(standing @ Standing::Waiting) => {
-                *standing = Standing::Given;
+        match holdings.members.get_mut(member) {
+            Some(progress @ Progress::Waiting) => {
+                *progress = Progress::Delivered;
                 true
             }
             _ => false,
         }
     }
 
-    /// Puts down all that waits: the server says anew what is ours.
+    /// Puts down all waiting members, before the server answers which are ours.
     pub(super) fn begin_round(&self) {
-        let mut held = self.held();
-        held.round += 1;
-        held.is_stale = false;
-        held.members
-            .retain(|_, standing| *standing != Standing::Waiting);
+        let mut holdings = self.holdings();
+        holdings.round += 1;
+        holdings.is_stale = false;
+        holdings
+            .members
+            .retain(|_, progress| *progress != Progress::Waiting);
     }
 
-    /// Whether what waits has to be taken up anew.
+    /// Whether a new round has to begin before anything is delivered.
     pub(super) fn is_stale(&self, lease: Duration) -> bool {
-        self.is_lapsed(lease) || self.held().is_stale
+        self.is_lapsed(lease) || self.holdings().is_stale
     }
 
-    /// Notes that the lease was renewed by a call that began at `began`.
+    /// Notes that a call which began at `began` renewed the lease.
     pub(super) fn renew(&self, began: SystemTime) {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        *lock(&self.renewed) = began;
     }
 
-    /// Whether others may have taken over what we had, since `lease` passed with nothing renewed.
+    /// Whether `lease` has passed since the last renewal, so that others may have taken over our messages.
     fn is_lapsed(&self, lease: Duration) -> bool {
-        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set back says nothing, and so is no reason to go on.
+        let renewed = *lock(&self.renewed);
+        // A clock that was set back shows nothing, so the lease counts as lapsed.
         renewed.elapsed().map_or(true, |passed| passed >= lease)
     }
 
     pub(super) fn finish(&self, member: &Bytes) {
-        self.held()
+        self.holdings()
             .members
-            .insert(member.clone(), Standing::Finished);
+            .insert(member.clone(), Progress::Finished);
     }
 
     pub(super) fn forget(&self, member: &Bytes) {
-        self.held().members.remove(member);
+        self.holdings().members.remove(member);
     }
 
     pub(super) fn clear(&self) {
-        self.held().members.clear();
+        self.holdings().members.clear();
     }
 
-    pub(super) fn given(&self) -> Vec<Bytes> {
-        self.with(Standing::Given)
+    pub(super) fn delivered(&self) -> Vec<Bytes> {
+        self.members_in(Progress::Delivered)
     }
 
     pub(super) fn finished(&self) -> Vec<Bytes> {
-        self.with(Standing::Finished)
+        self.members_in(Progress::Finished)
     }
 
     pub(super) fn connection(&self) -> Option<MultiplexedConnection> {
-        self.link
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.connection).clone()
     }
 
     pub(super) fn set_connection(&self, connection: Option<MultiplexedConnection>) {
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+        *lock(&self.connection) = connection;
     }
 
-    fn with(&self, standing: Standing) -> Vec<Bytes> {
-        self.held()
+    fn members_in(&self, wanted: Progress) -> Vec<Bytes> {
+        self.holdings()
             .members
             .iter()
-            .filter(|(_, is)| **is == standing)
+            .filter(|(_, progress)| **progress == wanted)
             .map(|(member, _)| member.clone())
             .collect()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // No code that can panic runs under this lock.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn holdings(&self) -> MutexGuard<'_, Holdings> {
+        lock(&self.holdings)
     }
 }
 
@@ -208,37 +217,43 @@ mod tests {
     #[test]
     fn our_keys_lie_in_a_cluster_where_the_queue_does() {
         assert_eq!(
-            beside("asgislack.send"),
+            own_keys_of("asgislack.send"),
             "asgislack.send{asgislack.send}$djangobot"
         );
-        assert_eq!(beside("{asgi}slack.send"), "{asgi}slack.send$djangobot");
+        assert_eq!(
+            own_keys_of("{asgi}slack.send"),
+            "{asgi}slack.send$djangobot"
+        );
     }
 
     #[test]
-    fn after_a_lease_ran_out_nothing_is_handed_out_before_all_is_taken_up_anew() {
+    fn after_a_lease_ran_out_nothing_is_delivered_before_the_next_round() {
         let shelf = Shelf::new("q", &ReceiverId("r".into()));
         let [first, second] = [Bytes::from_static(b"1"), Bytes::from_static(b"2")];
         let now = SystemTime::now();
         shelf.renew(now);
-        let round = shelf.put(&first).unwrap();
-        assert_eq!(shelf.put(&second), Some(round));
+        let round = shelf.add(&first).unwrap();
+        assert_eq!(shelf.add(&second), Some(round));
         // The clock is far ahead for a moment.
         shelf.renew(now - 2 * LEASE);
-        assert!(!shelf.hand_out(&first, round, LEASE));
+        assert!(!shelf.deliver(&first, round, LEASE));
         shelf.renew(now);
         assert!(
-            !shelf.hand_out(&second, round, LEASE),
+            !shelf.deliver(&second, round, LEASE),
             "it is behind the first"
         );
         assert!(shelf.is_stale(LEASE));
 
         shelf.begin_round();
-        let anew = shelf.put(&first).unwrap();
-        assert_eq!(shelf.put(&second), Some(anew));
-        assert!(!shelf.hand_out(&second, round, LEASE), "that was before");
+        let later = shelf.add(&first).unwrap();
+        assert_eq!(shelf.add(&second), Some(later));
+        assert!(
+            !shelf.deliver(&second, round, LEASE),
+            "that is the earlier round"
+        );
         for member in [&first, &second] {
-            assert!(shelf.hand_out(member, anew, LEASE));
-            assert_eq!(shelf.put(member), None, "it is handed out");
+            assert!(shelf.deliver(member, later, LEASE));
+            assert_eq!(shelf.add(member), None, "it is delivered");
         }
     }
 }

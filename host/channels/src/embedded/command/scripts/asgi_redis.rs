@@ -8,15 +8,15 @@ use crate::embedded::command::scripts::call::{
 };
 use crate::embedded::command::scripts::reader::{DAY, Reader, message};
 use crate::embedded::command::strings::increase;
-use crate::embedded::refusal::Refusal;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::Reply;
-use crate::embedded::store::{Absent, End, Keyspace, List};
+use crate::embedded::store::{End, Keyspace, List, MissingKey};
 
 /// Seconds for which a channel's counters stay.
 const HOUR: i64 = 3600;
 
 /// [`crate::redis::dialect::asgi::APPEND`]
-pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let ([queue, sent, all_sent, full, all_full], [expiry, capacity, entries @ ..]) =
         (call.keys, call.arguments)
     else {
@@ -40,7 +40,7 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
             }
             keyspace.set_text(key, payload, None);
             expire(keyspace, key, expiry)?;
-            keyspace.edit(queue, Absent::Create, |list: &mut List| {
+            keyspace.edit(queue, MissingKey::Create, |list: &mut List| {
                 list.push(End::Right, key)
             })?;
             room -= 1;
@@ -61,7 +61,7 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
 }
 
 /// [`crate::redis::dialect::asgi::TAKE`]
-pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let reader = Reader::of(call)?;
     let [until, most, now] = reader.arguments else {
         return Err(BAD_ARGUMENTS);
@@ -71,7 +71,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
     let most = u64::try_from(integer(most)?).unwrap_or(0);
     let mut answer = Vec::new();
     for nth in 1..=most {
-        let popped = keyspace.edit(reader.queue, Absent::Leave, |list: &mut List| {
+        let popped = keyspace.edit(reader.queue, MissingKey::Ignore, |list: &mut List| {
             list.pop(End::Left)
         })?;
         let Some(key) = popped.flatten() else { break };
@@ -91,7 +91,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 }
 
 /// [`crate::redis::dialect::asgi::KEEP`]
-pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let mut answer = Vec::new();
     for (key, score) in Reader::of(call)?.keep(keyspace)? {
         let stored = stored(keyspace, &key)?;
@@ -101,7 +101,10 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 }
 
 /// [`crate::redis::dialect::asgi::GIVE_BACK`]
-pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn give_back(
+    keyspace: &mut Keyspace<'_>,
+    call: Call<'_>,
+) -> Result<Reply, CommandError> {
     let reader = Reader::of(call)?;
     reader.stay(keyspace)?;
     let [expiry, _now, given @ ..] = reader.arguments else {
@@ -111,7 +114,7 @@ pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<R
     reader.note_again(keyspace, given)?;
     let left = members(keyspace, reader.own)?;
     for (key, _) in left.iter().rev() {
-        keyspace.edit(reader.queue, Absent::Create, |list: &mut List| {
+        keyspace.edit(reader.queue, MissingKey::Create, |list: &mut List| {
             list.push(End::Left, key)
         })?;
         expire(keyspace, key, expiry)?;
@@ -125,7 +128,7 @@ pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<R
 }
 
 /// [`crate::redis::dialect::asgi::FINISH`]
-pub(super) fn finish(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn finish(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let [own] = call.keys else {
         return Err(BAD_ARGUMENTS);
     };
@@ -137,13 +140,13 @@ pub(super) fn finish(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
 }
 
 /// [`crate::redis::dialect::asgi::WITHDRAW`]
-pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let [queue] = call.keys else {
         return Err(BAD_ARGUMENTS);
     };
     let mut count = 0;
     for key in call.arguments {
-        let removed = keyspace.edit(queue, Absent::Leave, |list: &mut List| {
+        let removed = keyspace.edit(queue, MissingKey::Ignore, |list: &mut List| {
             list.remove_last(key)
         })?;
         if removed.unwrap_or(false) {
@@ -160,7 +163,7 @@ fn count(
     channel: &[u8],
     all: &[u8],
     more: i64,
-) -> Result<(), Refusal> {
+) -> Result<(), CommandError> {
     for (counter, seconds) in [(channel, HOUR), (all, DAY)] {
         increase(keyspace, counter, more)?;
         expire(keyspace, counter, seconds)?;
@@ -169,7 +172,7 @@ fn count(
 }
 
 /// `GET key`
-fn stored(keyspace: &mut Keyspace<'_>, key: &Bytes) -> Result<Reply, Refusal> {
+fn stored(keyspace: &mut Keyspace<'_>, key: &Bytes) -> Result<Reply, CommandError> {
     Ok(keyspace
         .text(key)?
         .cloned()

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number::parse_double;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::{Absent, Keyspace};
+use crate::embedded::store::{Keyspace, MissingKey};
 
-pub(super) const BAD_ARGUMENTS: Refusal =
-    Refusal::Other("ERR this script takes other keys and arguments");
+pub(super) const BAD_ARGUMENTS: CommandError =
+    CommandError::Other("ERR this script takes other keys and arguments");
 
 /// What a script was called with.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub(super) struct Call<'a> {
 pub(super) fn members(
     keyspace: &mut Keyspace<'_>,
     key: &[u8],
-) -> Result<Vec<(Bytes, f64)>, Refusal> {
+) -> Result<Vec<(Bytes, f64)>, CommandError> {
     let set = keyspace.collection::<SortedSet>(key)?;
     Ok(set.map_or_else(Vec::new, |set| {
         set.iter()
@@ -36,8 +36,8 @@ pub(super) fn add(
     key: &[u8],
     score: f64,
     member: &[u8],
-) -> Result<(), Refusal> {
-    keyspace.edit(key, Absent::Create, |set: &mut SortedSet| {
+) -> Result<(), CommandError> {
+    keyspace.edit(key, MissingKey::Create, |set: &mut SortedSet| {
         set.insert(member, score)
     })?;
     Ok(())
@@ -48,23 +48,29 @@ pub(super) fn remove(
     keyspace: &mut Keyspace<'_>,
     key: &[u8],
     member: &[u8],
-) -> Result<(), Refusal> {
-    keyspace.edit(key, Absent::Leave, |set: &mut SortedSet| set.remove(member))?;
+) -> Result<(), CommandError> {
+    keyspace.edit(key, MissingKey::Ignore, |set: &mut SortedSet| {
+        set.remove(member)
+    })?;
     Ok(())
 }
 
 /// `EXPIRE key seconds`
-pub(super) fn expire(keyspace: &mut Keyspace<'_>, key: &[u8], seconds: i64) -> Result<(), Refusal> {
+pub(super) fn expire(
+    keyspace: &mut Keyspace<'_>,
+    key: &[u8],
+    seconds: i64,
+) -> Result<(), CommandError> {
     let milliseconds = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
     let deadline = keyspace
         .now()
         .checked_add(milliseconds)
-        .ok_or(Refusal::ExpireTime("expire"))?;
+        .ok_or(CommandError::ExpireTime("expire"))?;
     keyspace.set_deadline(key, Some(deadline));
     Ok(())
 }
 
 /// A word that has to be a number.
-pub(super) fn number(word: &[u8]) -> Result<f64, Refusal> {
-    parse_double(word).ok_or(Refusal::NotDouble)
+pub(super) fn number(word: &[u8]) -> Result<f64, CommandError> {
+    parse_double(word).ok_or(CommandError::NotDouble)
 }

@@ -9,14 +9,14 @@ use crate::embedded::command::scripts::call::{
     BAD_ARGUMENTS, Call, add, expire, members, number, remove,
 };
 use crate::embedded::command::scripts::reader::{DAY, Reader, message};
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number::parse_double;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::{Absent, Keyspace};
+use crate::embedded::store::{Keyspace, MissingKey};
 
 /// [`crate::redis::dialect::core::APPEND`]
-pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let ([queue], [oldest, capacity, expiry, entries @ ..]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
@@ -30,7 +30,7 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
         .collect::<Result<Vec<_>, _>>()?;
     let expired = drop_older(keyspace, queue, oldest)?;
     let mut waiting = 0;
-    let accepted = keyspace.edit(queue, Absent::Create, |set: &mut SortedSet| {
+    let accepted = keyspace.edit(queue, MissingKey::Create, |set: &mut SortedSet| {
         let taken = members.iter().take_while(|(score, member)| {
             if set.score(member).is_none() {
                 if set.len() as f64 >= capacity {
@@ -53,16 +53,16 @@ pub(super) fn append(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Repl
 }
 
 /// [`crate::redis::dialect::core::TAKE`]
-pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let reader = Reader::of(call)?;
     let [until, count, _now] = reader.arguments else {
         return Err(BAD_ARGUMENTS);
     };
     let until = number(until)?;
     reader.check_keys(keyspace)?;
-    let count = usize::try_from(integer(count)?).map_err(|_| Refusal::NotPositive)?;
+    let count = usize::try_from(integer(count)?).map_err(|_| CommandError::NotPositive)?;
     let taken: Option<Vec<_>> =
-        keyspace.edit(reader.queue, Absent::Leave, |set: &mut SortedSet| {
+        keyspace.edit(reader.queue, MissingKey::Ignore, |set: &mut SortedSet| {
             std::iter::from_fn(|| set.pop_first()).take(count).collect()
         })?;
     let mut answer = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 }
 
 /// [`crate::redis::dialect::core::KEEP`]
-pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let found = Reader::of(call)?.keep(keyspace)?;
     let answer = found
         .into_iter()
@@ -89,7 +89,10 @@ pub(super) fn keep(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
 }
 
 /// [`crate::redis::dialect::core::GIVE_BACK`]
-pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn give_back(
+    keyspace: &mut Keyspace<'_>,
+    call: Call<'_>,
+) -> Result<Reply, CommandError> {
     let reader = Reader::of(call)?;
     reader.stay(keyspace)?;
     let [expiry, now, given @ ..] = reader.arguments else {
@@ -112,9 +115,13 @@ pub(super) fn give_back(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<R
 }
 
 /// `ZREMRANGEBYSCORE queue 0 oldest`
-fn drop_older(keyspace: &mut Keyspace<'_>, queue: &[u8], oldest: &[u8]) -> Result<usize, Refusal> {
-    let oldest = parse_double(oldest).ok_or(Refusal::NotBound)?;
-    let removed = keyspace.edit(queue, Absent::Leave, |set: &mut SortedSet| {
+fn drop_older(
+    keyspace: &mut Keyspace<'_>,
+    queue: &[u8],
+    oldest: &[u8],
+) -> Result<usize, CommandError> {
+    let oldest = parse_double(oldest).ok_or(CommandError::NotBound)?;
+    let removed = keyspace.edit(queue, MissingKey::Ignore, |set: &mut SortedSet| {
         set.remove_range(Bound::Included(0.0), Bound::Included(oldest))
     })?;
     Ok(removed.unwrap_or(0))

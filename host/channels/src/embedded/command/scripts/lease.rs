@@ -4,17 +4,17 @@ use bytes::Bytes;
 
 use crate::embedded::command::arguments::integer;
 use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call, add, expire, members};
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number::{parse_double, write_double};
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::Keyspace;
 
 /// [`crate::lease::CLAIM`]
-pub(super) fn claim(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn claim(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let ([key], [id, own_host, name, number, seconds]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
-    let mut number = parse_double(number).ok_or(Refusal::NotDouble)?;
+    let mut number = parse_double(number).ok_or(CommandError::NotDouble)?;
     let seconds = integer(seconds)?;
     if let Some((held, old)) = members(keyspace, key)?.into_iter().next() {
         let holder = holder(&held);
@@ -34,7 +34,7 @@ pub(super) fn claim(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply
 }
 
 /// [`crate::lease::RELEASE`]
-pub(super) fn release(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn release(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let ([key], [id, seconds]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };

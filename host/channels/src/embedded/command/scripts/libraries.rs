@@ -3,18 +3,18 @@
 use crate::embedded::command::arguments::integer;
 use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call, add, expire, members};
 use crate::embedded::command::strings::increase;
+use crate::embedded::command_error::CommandError;
 use crate::embedded::glob::Matcher;
 use crate::embedded::number::parse_double;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::{Absent, End, Keyspace, List};
+use crate::embedded::store::{End, Keyspace, List, MissingKey};
 
 /// Members go back with their scores, and over what the queue may have of them.
 pub(super) fn restore_inflight(
     keyspace: &mut Keyspace<'_>,
     call: Call<'_>,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let ([], [queue, backup]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
@@ -29,7 +29,7 @@ pub(super) fn delete_matching(
     keyspace: &mut Keyspace<'_>,
     matcher: &mut Matcher,
     call: Call<'_>,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let ([], [pattern]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
@@ -41,7 +41,10 @@ pub(super) fn delete_matching(
 
 /// Arguments: a member for each key, a capacity for each key, the time and the expiry.
 /// Answers how many were full.
-pub(super) fn group_send(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn group_send(
+    keyspace: &mut Keyspace<'_>,
+    call: Call<'_>,
+) -> Result<Reply, CommandError> {
     let [each @ .., now, expiry] = call.arguments else {
         return Err(BAD_ARGUMENTS);
     };
@@ -49,10 +52,10 @@ pub(super) fn group_send(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<
         return Err(BAD_ARGUMENTS);
     }
     let (members, capacities) = each.split_at(call.keys.len());
-    let score = parse_double(now).ok_or(Refusal::NotDouble)?;
+    let score = parse_double(now).ok_or(CommandError::NotDouble)?;
     let mut full = 0;
     for ((key, member), capacity) in call.keys.iter().zip(members).zip(capacities) {
-        let capacity = parse_double(capacity).ok_or(Refusal::NotDouble)?;
+        let capacity = parse_double(capacity).ok_or(CommandError::NotDouble)?;
         let waiting = keyspace
             .collection::<SortedSet>(key)?
             .map_or(0, SortedSet::len);
@@ -70,7 +73,7 @@ pub(super) fn group_send(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<
 pub(super) fn store_and_push(
     keyspace: &mut Keyspace<'_>,
     call: Call<'_>,
-) -> Result<Reply, Refusal> {
+) -> Result<Reply, CommandError> {
     let ([message, queue], [content, expiry, capacity]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
@@ -78,11 +81,11 @@ pub(super) fn store_and_push(
     let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
     if i64::try_from(waiting).unwrap_or(i64::MAX) >= capacity {
         // The client knows the error by this one word.
-        return Err(Refusal::Other("full"));
+        return Err(CommandError::Other("full"));
     }
     keyspace.set_text(message, content, None);
     expire(keyspace, message, expiry)?;
-    keyspace.edit(queue, Absent::Create, |list: &mut List| {
+    keyspace.edit(queue, MissingKey::Create, |list: &mut List| {
         list.push(End::Right, message)
     })?;
     expire(keyspace, queue, expiry.saturating_add(1))?;
@@ -90,7 +93,7 @@ pub(super) fn store_and_push(
 }
 
 /// One more in each of two counters, which expire.
-pub(super) fn count(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn count(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let ([_, _], [_, _]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
     };
@@ -102,10 +105,12 @@ pub(super) fn count(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply
 }
 
 /// The queue and its item, or an empty list: a Lua table ends at its first nil.
-pub(super) fn pop_any(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, Refusal> {
+pub(super) fn pop_any(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     for key in call.keys {
         if let Some(item) = keyspace
-            .edit(key, Absent::Leave, |list: &mut List| list.pop(End::Left))?
+            .edit(key, MissingKey::Ignore, |list: &mut List| {
+                list.pop(End::Left)
+            })?
             .flatten()
         {
             return Ok(Reply::Array(vec![

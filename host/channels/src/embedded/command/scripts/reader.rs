@@ -5,11 +5,11 @@ use bytes::Bytes;
 use crate::embedded::command::scripts::call::{
     BAD_ARGUMENTS, Call, add, expire, members, number, remove,
 };
+use crate::embedded::command_error::CommandError;
 use crate::embedded::number::write_double;
-use crate::embedded::refusal::Refusal;
 use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::{Absent, Keyspace};
+use crate::embedded::store::{Keyspace, MissingKey};
 
 /// Seconds for which readers' own keys stay.
 pub(super) const DAY: i64 = 86_400;
@@ -31,7 +31,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn of(call: Call<'a>) -> Result<Self, Refusal> {
+    pub(super) fn of(call: Call<'a>) -> Result<Self, CommandError> {
         let ([queue, own, leases, again, others @ ..], [id, arguments @ ..]) =
             (call.keys, call.arguments)
         else {
@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Fails where another program uses a key of ours for something else.
-    pub(super) fn check_keys(&self, keyspace: &mut Keyspace<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_keys(&self, keyspace: &mut Keyspace<'_>) -> Result<(), CommandError> {
         for key in [self.own, self.leases, self.again] {
             keyspace.collection::<SortedSet>(key)?;
         }
@@ -57,18 +57,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Keeps the leases for another day, whether or not anything else comes of the call.
-    pub(super) fn stay(&self, keyspace: &mut Keyspace<'_>) -> Result<(), Refusal> {
+    pub(super) fn stay(&self, keyspace: &mut Keyspace<'_>) -> Result<(), CommandError> {
         expire(keyspace, self.leases, DAY)
     }
 
     /// Has the lease run until a time in milliseconds.
-    pub(super) fn renew(&self, keyspace: &mut Keyspace<'_>, until: f64) -> Result<(), Refusal> {
+    pub(super) fn renew(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+        until: f64,
+    ) -> Result<(), CommandError> {
         add(keyspace, self.leases, until, self.id)?;
         expire(keyspace, self.leases, DAY)
     }
 
     /// Ends the lease, as one that ran out where something is left under it.
-    pub(super) fn end(&self, keyspace: &mut Keyspace<'_>, is_left: bool) -> Result<(), Refusal> {
+    pub(super) fn end(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+        is_left: bool,
+    ) -> Result<(), CommandError> {
         if is_left {
             add(keyspace, self.leases, 0.0, self.id)
         } else {
@@ -79,7 +87,10 @@ impl<'a> Reader<'a> {
     /// Renews the lease and takes over what others left under leases that ran out.
     ///
     /// Gives what was taken over, or all that is ours where the last argument asks for that.
-    pub(super) fn keep(&self, keyspace: &mut Keyspace<'_>) -> Result<Vec<(Bytes, f64)>, Refusal> {
+    pub(super) fn keep(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+    ) -> Result<Vec<(Bytes, f64)>, CommandError> {
         self.stay(keyspace)?;
         let [until, all, now, ids @ ..] = self.arguments else {
             return Err(BAD_ARGUMENTS);
@@ -113,7 +124,7 @@ impl<'a> Reader<'a> {
         &self,
         keyspace: &mut Keyspace<'_>,
         members: &[Bytes],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         if members.is_empty() {
             return Ok(());
         }
@@ -128,8 +139,8 @@ impl<'a> Reader<'a> {
         &self,
         keyspace: &mut Keyspace<'_>,
         member: &[u8],
-    ) -> Result<bool, Refusal> {
-        let removed = keyspace.edit(self.again, Absent::Leave, |set: &mut SortedSet| {
+    ) -> Result<bool, CommandError> {
+        let removed = keyspace.edit(self.again, MissingKey::Ignore, |set: &mut SortedSet| {
             set.remove(member)
         })?;
         Ok(removed.flatten().is_some())

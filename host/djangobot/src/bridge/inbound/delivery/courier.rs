@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use djangobot_channels::{ChannelLayer, LayerError, Member, Sent, Wire};
+use djangobot_channels::{ChannelLayer, LayerError, Member, SendReport, Wire};
 use metrics::{Counter, Gauge, Histogram};
 
 use super::lying::Outgoing;
@@ -38,7 +38,7 @@ pub(super) type Batch = Vec<Outgoing>;
 
 impl Courier {
     /// One call of the layer. What had expired there is counted and told of.
-    pub(super) async fn send(&self, members: &[Member]) -> Result<Sent, LayerError> {
+    pub(super) async fn send(&self, members: &[Member]) -> Result<SendReport, LayerError> {
         let sent = self.layer.send(&self.queue.channel, members).await?;
         if sent.expired > 0 {
             self.expired.increment(sent.expired);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use djangobot_channels::{LayerError, Member, Sent};
+use djangobot_channels::{LayerError, Member, SendReport};
 use djangobot_slack::Backoff;
 
 use super::courier::{Batch, Courier, FIRST, REFUSED, forget};
@@ -224,7 +224,7 @@ impl Courier {
 }
 
 /// How many events the layer took of `count`, and what keeps it from the rest.
-fn judge(outcome: &Result<Sent, Fault>, count: usize) -> (usize, Option<Stuck>) {
+fn judge(outcome: &Result<SendReport, Fault>, count: usize) -> (usize, Option<Stuck>) {
     match outcome {
         Ok(sent) if sent.receivers == Some(0) => (0, Some(Stuck::Nobody)),
         Ok(sent) if sent.accepted < count => (sent.accepted, Some(Stuck::Full)),

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
 use djangobot_channels::{
-    EmbeddedLayer, EmbeddedServer, Guard, Guarded, LayerError, LayerOptions, Member, ReceiverId,
+    EmbeddedLayer, EmbeddedServer, Guard, GuardedLayer, LayerError, LayerOptions, Member,
+    ReceiverId,
 };
 use djangobot_event::Event;
 
@@ -97,7 +98,7 @@ impl Bench {
             .map(|(channel, rule)| ((*channel).to_owned(), *rule));
         Run {
             deliveries: Deliveries::new(
-                Arc::new(Guarded { layer, guard }),
+                Arc::new(GuardedLayer { layer, guard }),
                 Spool::open(journal.clone(), 64 << 20).await.unwrap(),
                 (Metrics::new(), Arc::default()),
                 (UnreadRules::new(rules), hold),

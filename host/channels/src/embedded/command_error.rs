@@ -7,7 +7,7 @@ pub(super) const MAX_NAME: usize = 1024;
 
 /// A refused command. Shown, it is the whole error line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum CommandError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
     WrongType,
     #[error("ERR syntax error")]
@@ -95,15 +95,15 @@ pub(super) enum Refusal {
 }
 
 /// Refuses a name that is too long to be kept.
-pub(super) fn check_name(name: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
     if name.len() > MAX_NAME {
-        return Err(Refusal::LongName);
+        return Err(CommandError::LongName);
     }
     Ok(())
 }
 
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Self {
+impl From<CommandError> for Reply {
+    fn from(refusal: CommandError) -> Self {
         Self::Error(refusal.to_string())
     }
 }

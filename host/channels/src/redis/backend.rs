@@ -1,4 +1,4 @@
-//! The servers of one layer, with what the layer and its readers need beside them.
+//! The part of a layer on Redis that its readers use too.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::codec::Codec;
 use crate::config::RedisConfig;
 use crate::redis::server::Server;
 
-/// What a layer and its readers share.
+/// The settings and servers of one layer, shared by the layer and its readers.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Backend {
     pub(crate) config: RedisConfig,
     pub(crate) servers: Vec<Arc<Server>>,
     pub(crate) codec: Codec,
