@@ -1,4 +1,4 @@
-//! How many messages a channel may hold: channels_redis's `capacity` and `channel_capacity`.
+//! The number of messages that a channel may hold: channels_redis's `capacity` and `channel_capacity`.
 
 use regex::Regex;
 
@@ -24,17 +24,17 @@ pub enum Pattern<'a> {
 /// A regular expression that Rust's `regex` crate can't compile.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "{pattern:?} can't be used here ({reason}); use a glob, or a regular expression without look-around and back-references"
+    "the pattern {pattern:?} is not supported ({reason}); use a glob, or a regular expression without look-around and back-references"
 )]
 pub struct PatternError {
     /// The pattern as it was given.
     pub pattern: String,
-    /// What the regex compiler said, in one line.
+    /// The reason of the regex compiler, in one line.
     pub reason: String,
 }
 
 impl Capacities {
-    /// Every channel holds `default` messages until [`Capacities::add`] says otherwise.
+    /// Capacities without patterns: every channel holds `default` messages.
     pub fn new(default: usize) -> Self {
         Self {
             default,
@@ -42,11 +42,14 @@ impl Capacities {
         }
     }
 
-    /// Gives channels that match `pattern`, and no earlier one, another `capacity`.
+    /// Sets the capacity of channels that match `pattern` and no earlier one.
+    ///
+    /// # Errors
+    /// The pattern is not supported.
     pub fn add(&mut self, pattern: Pattern<'_>, capacity: usize) -> Result<(), PatternError> {
         let (given, expression) = match pattern {
             Pattern::Glob(glob) => (glob, glob_expression(glob)),
-            // As it is: a comment at its end would swallow what is put behind it.
+            // It is used unchanged: a comment at its end would swallow anything that is appended.
             Pattern::Regex(text) => (text, text.to_owned()),
         };
         let regex = Regex::new(&expression).map_err(|error| PatternError {
@@ -86,7 +89,7 @@ fn glob_expression(glob: &str) -> String {
                     out.push_str(&expression);
                     rest = rest.as_str()[length..].chars();
                 }
-                // A bracket that is never closed stands for itself.
+                // A bracket without its end stands for itself.
                 None => out.push_str("\\["),
             },
             _ => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),

@@ -1,4 +1,4 @@
-//! The bytes around a payload: random prefix and Fernet encryption, as channels_redis has them.
+//! The bytes around a payload: the random prefix and the Fernet encryption of channels_redis.
 
 use std::time::Duration;
 
@@ -12,46 +12,48 @@ use sha2::{Digest as _, Sha256};
 use crate::score::now;
 use crate::wire::{Member, Serializer, Wire};
 
-/// How many seconds a sender's clock may be ahead, as Fernet has it.
+/// How many seconds a sender's clock may be ahead: the limit of Fernet.
 const CLOCK_SKEW: i64 = 60;
 
-/// Why the bytes of a queue could not be made a payload.
+/// The reason why the payload in a member can't be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// Shorter than the random prefix.
+    /// The member is shorter than the random prefix.
     #[error(
-        "it has {0} bytes, fewer than the random prefix: the sender's random_prefix_length differs from ours"
+        "it has only {0} bytes, fewer than the random prefix; the sender has another random_prefix_length"
     )]
     Short(usize),
-    /// No key opens it.
-    #[error("none of the {keys} symmetric_encryption_keys opens it: the sender uses another key")]
+    /// No key decrypts it.
+    #[error(
+        "none of the {keys} symmetric_encryption_keys decrypts it; the sender uses another key"
+    )]
     Key {
         /// How many keys were tried.
         keys: usize,
     },
-    /// A key opens it, but its sender's clock does not fit ours, or it waited too long.
+    /// A key decrypts it, but it waited too long, or the clocks of its sender and of this machine differ.
     #[error(
-        "it was encrypted {age} s ago by its sender's clock, and may be {limit} s old and a minute ahead: it waited too long, or the clocks differ"
+        "by its sender's clock it was encrypted {age} s ago, and at most {limit} s are allowed, or a minute ahead; it waited too long, or the clocks of the two machines differ"
     )]
     Age {
-        /// Seconds since it was encrypted; negative where that lies ahead.
+        /// Seconds since it was encrypted; negative if that time is ahead of ours.
         age: i64,
-        /// The most that is allowed.
+        /// The most seconds that are allowed.
         limit: u64,
     },
-    /// The stored payload is gone (asgi_redis keeps it in a key of its own, with a TTL).
-    #[error("its payload had expired")]
+    /// The payload has expired. asgi_redis stores it in a separate key with a TTL.
+    #[error("its payload has expired; nobody read it in time")]
     Expired,
 }
 
-/// A secret of `symmetric_encryption_keys`: any text, hashed to a Fernet key. Never shown.
+/// A secret of `symmetric_encryption_keys`, hashed to a Fernet key. It is never shown.
 #[derive(Clone)]
 pub struct Key(Fernet);
 
 impl Key {
     /// Makes the Fernet key of `secret`: the SHA-256 of its bytes (`BaseMessageSerializer.make_fernet`).
     ///
-    /// `None` can't happen with a hash of 32 bytes; the Fernet library's constructor allows for it.
+    /// `None` does not happen with a hash of 32 bytes, but the Fernet library's constructor allows for it.
     pub fn new(secret: &[u8]) -> Option<Self> {
         Fernet::new(&URL_SAFE.encode(Sha256::digest(secret))).map(Self)
     }
@@ -63,31 +65,31 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Wraps and unwraps payloads.
+/// Seals payloads into members, and opens members.
 #[derive(Debug, Clone)]
 pub struct Codec {
-    /// Random bytes before each payload, which make equal messages different members of a sorted set.
+    /// The number of random bytes before each payload. They make equal messages different members of a sorted set.
     prefix: usize,
-    /// The first encrypts, all are tried to decrypt; none: no encryption.
+    /// The first key encrypts, and all are tried to decrypt. Without keys there is no encryption.
     keys: Vec<Key>,
-    /// Age in seconds at which a Fernet token is refused.
+    /// The greatest age of a Fernet token, in seconds.
     ttl: Option<u64>,
 }
 
 impl Codec {
-    /// A codec with `prefix` random bytes, `keys`, and a limit to the age of a token.
+    /// A codec with `prefix` random bytes, `keys`, and a limit in seconds for the age of a token.
     pub fn new(prefix: usize, keys: Vec<Key>, ttl: Option<u64>) -> Self {
         Self { prefix, keys, ttl }
     }
 
-    /// How long what [`Codec::seal`] makes can be opened; `None`: for ever.
+    /// For how long a member of [`Codec::seal`] can be opened; `None` is for ever.
     pub fn lifetime(&self) -> Option<Duration> {
         self.ttl
             .filter(|_| !self.keys.is_empty())
             .map(Duration::from_secs)
     }
 
-    /// How what [`Codec::seal`] makes of payloads of `serializer` is written.
+    /// The format of the members that [`Codec::seal`] makes of payloads of `serializer`.
     pub fn wire(&self, serializer: Serializer) -> Wire {
         Wire {
             serializer,
@@ -113,12 +115,18 @@ impl Codec {
         Member(out.into())
     }
 
-    /// Finds the payload in `member`; nothing is copied unless it is encrypted.
+    /// Finds the payload in `member`. Nothing is copied unless it is encrypted.
+    ///
+    /// # Errors
+    /// The reason why the member can't be opened.
     pub fn open(&self, member: &Bytes) -> Result<Bytes, OpenError> {
         self.open_at(member, Some(now() as u64))
     }
 
-    /// The same, of whatever age the member is: it was taken in time, by a reader that ended.
+    /// As [`Codec::open`], for a member of any age: an earlier reader took it in time.
+    ///
+    /// # Errors
+    /// The reason why the member can't be opened.
     pub fn open_again(&self, member: &Bytes) -> Result<Bytes, OpenError> {
         self.open_at(member, None)
     }
@@ -138,7 +146,7 @@ impl Codec {
         let Some((token, sealed)) = token.and_then(|token| Some((token, sealed_at(token)?))) else {
             return Err(refused);
         };
-        // At the time at which it was sealed it is neither too old nor ahead; its age is judged below.
+        // The library judges the token at the time of its own making, so that only the check below judges its age.
         let decrypt = |Key(fernet): &Key| fernet.decrypt_at_time(token, None, sealed as u64).ok();
         let payload = self.keys.iter().find_map(decrypt).ok_or(refused)?;
         if let (Some(now), Some(limit)) = (now, self.ttl) {
@@ -151,7 +159,7 @@ impl Codec {
     }
 }
 
-/// The Unix time in a Fernet token, behind its version; none where no clock of this age can have been read.
+/// The Unix time in a Fernet token, which follows its version. `None` if no real clock can have shown that time.
 fn sealed_at(token: &str) -> Option<i64> {
     let head = URL_SAFE.decode(token.get(..12)?).ok()?;
     let sealed = i64::from_be_bytes(head.get(1..9)?.try_into().ok()?);
@@ -231,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_with_an_absurd_time_is_an_error_and_no_crash() {
+    fn a_token_with_an_absurd_time_is_an_error_and_not_a_crash() {
         for time in [u64::MAX, u64::MAX - 30, 1 << 63, 1 << 62] {
             let member =
                 Bytes::from(URL_SAFE.encode([&[0x80][..], &time.to_be_bytes(), &[0; 64]].concat()));
@@ -257,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_member_is_an_error() {
+    fn bytes_that_are_not_a_member_are_an_error() {
         let codec = Codec::new(12, vec![key("k")], Some(70));
         assert_eq!(
             codec.open(&Bytes::from_static(b"short")),
@@ -282,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn bytes_of_anyone_are_an_error_and_no_crash(bytes: Vec<u8>, text in "gAAAAA[A-Za-z0-9_=-]{0,200}") {
+        fn foreign_bytes_are_an_error_and_not_a_crash(bytes: Vec<u8>, text in "gAAAAA[A-Za-z0-9_=-]{0,200}") {
             let codec = Codec::new(0, vec![key("k")], Some(70));
             proptest::prop_assert!(codec.open(&bytes.into()).is_err());
             proptest::prop_assert!(codec.open(&text.into()).is_err());

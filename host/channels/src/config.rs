@@ -1,4 +1,4 @@
-//! What a layer is made of: from URLs, or from a Django project's `CHANNEL_LAYERS`.
+//! The settings of a channel layer. [`LayerConfig`] reads them from URLs or from a Django project's `CHANNEL_LAYERS`.
 
 mod host_url;
 mod hosts;
@@ -36,47 +36,48 @@ pub enum LayerConfig {
 /// The settings of the layers that live on Redis.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// The servers; more than one are shards.
+    /// The servers. Several of them are shards.
     pub hosts: Vec<Host>,
-    /// Begins each key: `asgi`, or `asgi:` for asgi_redis.
+    /// The beginning of each key: `asgi`, or `asgi:` for asgi_redis.
     pub prefix: String,
-    /// Seconds that a message is kept unread.
+    /// For how many seconds an unread message is kept.
     pub expiry: u64,
-    /// Seconds that a channel stays in a group.
+    /// For how many seconds a channel stays in a group.
     pub group_expiry: u64,
     /// How many messages a channel may hold.
     pub capacities: Capacities,
-    /// The first encrypts, all decrypt; none: no encryption.
+    /// The encryption keys: the first encrypts, all are tried to decrypt. Without keys there is no encryption.
     pub keys: Vec<Key>,
     /// Random bytes before each payload (core layer only).
     pub random_prefix_length: usize,
     /// How payloads are written.
     pub serializer: Serializer,
-    /// How long what a reader took stays its own when it is not heard of. Ours, not Django's.
+    /// How long messages that a reader has taken stay its own while it does not renew its lease. This setting is ours, not
+    /// Django's.
     pub lease: Duration,
-    /// Options that were passed over, as sentences.
+    /// Options that were ignored, as sentences.
     pub warnings: Vec<String>,
-    /// Who is asked when a server refuses the hosts' user and password.
+    /// The source that is asked for newer credentials when a server refuses those of the hosts.
     pub credentials: Option<Arc<dyn LoginSource>>,
 }
 
 /// The settings of the embedded layer.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
-    /// Where its server listens; port 0 takes a free one.
+    /// The address on which its server listens. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// The settings that its clients have: those of a core layer whose one host is this server, with its password.
+    /// The settings of its clients: those of a core layer with one host, which is this server with its password.
     pub layer: RedisConfig,
 }
 
 impl EmbeddedConfig {
-    /// What clients must send as the password, where they must.
+    /// The password that clients must send, if there is one.
     pub fn password(&self) -> Option<&str> {
         let host = self.layer.hosts.first()?;
         host.password.as_deref().filter(|it| !it.is_empty())
     }
 
-    /// Asks clients for `password`.
+    /// Requires `password` of clients.
     pub fn set_password(&mut self, password: String) {
         if let Some(host) = self.layer.hosts.first_mut() {
             host.password = Some(password);
@@ -84,12 +85,12 @@ impl EmbeddedConfig {
     }
 }
 
-/// Why no layer can be made of some settings.
+/// The reason why no layer can be made of some settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A layer's URL can't be read.
+    /// The URL of a layer can't be read.
     #[error(
-        "{url} is no channel layer: {reason}; write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://"
+        "{url} is not the URL of a channel layer: {reason}; write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://"
     )]
     Url {
         /// The URL, without a password.
@@ -97,12 +98,12 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
-    /// URLs of different kinds, or several of a kind that has one.
+    /// URLs of different kinds, or several URLs of a kind that takes only one.
     #[error("{0}")]
     Mixed(String),
     /// The embedded layer can't be opened without I/O.
     #[error(
-        "the embedded layer has a server to start first: EmbeddedServer::bind, then its layer()"
+        "the embedded layer needs its server: start that with EmbeddedServer::bind, and use its layer()"
     )]
     NeedsServer,
     /// An option has a value that can't be used.
@@ -113,8 +114,8 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         reason: String,
     },
-    /// A BACKEND that is not spoken here.
-    #[error("BACKEND {backend:?} can't be used from outside its process: {reason}")]
+    /// A BACKEND that is not supported.
+    #[error("BACKEND {backend:?} is not supported: {reason}")]
     Backend {
         /// The dotted path in the settings.
         backend: String,
@@ -124,7 +125,7 @@ pub enum ConfigError {
 }
 
 impl LayerConfig {
-    /// Sets who is asked when a server refuses the user and password that these settings name.
+    /// Sets the source that is asked when a server refuses the user and password of these settings.
     pub fn set_credentials(&mut self, credentials: Arc<dyn LoginSource>) {
         match self {
             Self::Redis(config) | Self::PubSub(config) | Self::AsgiRedis(config) => {
@@ -134,7 +135,7 @@ impl LayerConfig {
         }
     }
 
-    /// Options that were passed over, as sentences for the user.
+    /// Options that were ignored, as sentences for the user.
     pub fn warnings(&self) -> &[String] {
         match self {
             Self::Redis(config) | Self::PubSub(config) | Self::AsgiRedis(config) => {
@@ -173,7 +174,7 @@ impl RedisConfig {
     }
 }
 
-/// The layers on Redis, as URL schemes and backends tell them apart.
+/// The kinds of layers on Redis, by which URL schemes and backends differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Core,

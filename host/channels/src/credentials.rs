@@ -1,4 +1,4 @@
-//! Users and passwords that change while we run: the project's Python is asked for them again when a server refuses ours.
+//! Users and passwords that change while we run. When a server refuses ours, the project's Python is asked for them again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,33 +9,34 @@ use tokio::sync::Mutex;
 use crate::config::{Host, LayerConfig, Login, LoginSource};
 use crate::probe::{ProbeOptions, probe};
 
-/// How long Python is left alone after it has answered.
-const FLOOR: Duration = Duration::from_secs(5);
+/// The shortest time between two runs of Python, so that a server that refuses all credentials does not start one after
+/// the other.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The credential providers of a project's layer. Its hosts share what they answer.
+/// The credential providers of a project's layer. One answer serves all hosts of the layer.
 #[derive(Debug)]
 pub struct Credentials {
     target: String,
     options: ProbeOptions,
-    asked: Mutex<Option<ProviderAnswer>>,
+    last: Mutex<Option<ProviderAnswer>>,
 }
 
-/// The last time that they were asked.
+/// The last answer of the providers.
 #[derive(Debug)]
 struct ProviderAnswer {
     began: Instant,
     ended: Instant,
-    /// The layer's hosts with what was answered; none where that failed.
+    /// The layer's hosts with their credentials; empty if the providers failed.
     hosts: Vec<Host>,
 }
 
 impl Credentials {
-    /// Those of the layer that [`probe`] finds for `target`.
+    /// The providers of the layer that [`probe`] finds for `target`.
     pub fn new(target: &str, options: ProbeOptions) -> Arc<Self> {
         Arc::new(Self {
             target: target.to_owned(),
             options,
-            asked: Mutex::default(),
+            last: Mutex::default(),
         })
     }
 
@@ -46,7 +47,7 @@ impl Credentials {
         let config = LayerConfig::from_settings(&probed.backend, &probed.config)
             .map_err(|error| error.to_string())?;
         tracing::info!(
-            "the channel layer refused djangobot's credentials; the project's credential provider has been asked again"
+            "the channel layer refused djangobot's credentials, so the project's credential provider was asked again"
         );
         Ok(match config {
             LayerConfig::Redis(config)
@@ -62,26 +63,27 @@ impl LoginSource for Credentials {
     /// The user and password of the layer's `nth` host, answered after `since`; `None` where there are none, or it is too
     /// early to ask again.
     async fn newer(&self, nth: usize, since: Instant) -> Option<Login> {
-        let mut asked = self.asked.lock().await;
-        if asked.as_ref().is_none_or(|last| last.began <= since) {
-            if asked
+        let mut last = self.last.lock().await;
+        if last.as_ref().is_none_or(|answer| answer.began <= since) {
+            if last
                 .as_ref()
-                .is_some_and(|last| last.ended.elapsed() < FLOOR)
+                .is_some_and(|answer| answer.ended.elapsed() < MIN_INTERVAL)
             {
                 return None;
             }
             let began = Instant::now();
-            let hosts = self.ask().await.unwrap_or_else(|why| {
-                tracing::warn!("the project's credential provider can't be asked again: {why}");
+            let hosts = self.ask().await.unwrap_or_else(|reason| {
+                tracing::warn!(%reason,
+                    "the project's credential provider could not be asked again; the channel layer is unavailable until it accepts a login");
                 Vec::new()
             });
             let ended = Instant::now();
-            *asked = Some(ProviderAnswer {
+            *last = Some(ProviderAnswer {
                 began,
                 ended,
                 hosts,
             });
         }
-        asked.as_ref()?.hosts.get(nth).map(Login::of)
+        last.as_ref()?.hosts.get(nth).map(Login::of)
     }
 }

@@ -1,4 +1,4 @@
-//! A layer behind a guard, who is asked before anything in it changes that readers get to see.
+//! A layer with a guard that is asked before each change that readers can see.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,27 @@ use crate::lease::{Claim, Holder, Lease};
 use crate::name::{ChannelName, GroupName};
 use crate::wire::{Member, Serializer, Wire};
 
-/// Says whether a layer may be changed now; an error is what its caller gets.
+/// Decides whether a layer may be changed now. The caller of the layer gets its error.
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
-    /// Before these members are put on this channel.
+    /// Is asked before members are put on a channel.
+    ///
+    /// # Errors
+    /// The members must not be sent now.
     async fn admit(&self, channel: &ChannelName, members: &[Member]) -> Result<(), LayerError>;
 
-    /// Before a message is put on a group's channels, or members are taken back.
+    /// Is asked before a message is put on the channels of a group, and before members are withdrawn.
+    ///
+    /// # Errors
+    /// The layer must not be changed now.
     async fn admit_others(&self) -> Result<(), LayerError>;
 }
 
-/// A layer and its guard; all that the guard is not asked for goes to the layer as it is.
+/// A layer and its guard. Calls that the guard is not asked about go straight to the layer.
 pub struct GuardedLayer<L: ?Sized, G: ?Sized> {
     /// The layer.
     pub layer: Arc<L>,
-    /// Who is asked.
+    /// The guard.
     pub guard: Arc<G>,
 }
 

@@ -1,4 +1,4 @@
-//! The one trait that every channel layer implements, and the values that pass through it.
+//! The trait of all channel layers, with its receivers and its errors.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,50 +16,60 @@ use crate::refusal::RefusalKind;
 use crate::tls::TlsFailure;
 use crate::wire::{DecodeError, Member, Serializer, Wire};
 
-/// A channel layer: named queues between processes, as Channels' specification has them.
+/// A channel layer: named queues between processes, as in Channels' specification.
 ///
-/// Opening one does no I/O; a server that is away is a [`LayerError::Unavailable`] of each call,
-/// and one that answers with an error a [`LayerError::Refused`]; the next call tries again. Retrying is the caller's: nothing here sleeps and repeats.
+/// Opening a layer does no I/O. While a server is away, each call fails with [`LayerError::Unavailable`]; if the server
+/// answers with an error, with [`LayerError::Refused`]. The next call tries again. Each call makes one attempt, and the
+/// caller decides about retries.
 #[async_trait]
 pub trait ChannelLayer: Send + Sync + 'static {
-    /// What it is and where, for people: no passwords in it.
+    /// The kind and the address of the layer, for people. It has no passwords.
     fn describe(&self) -> String;
 
-    /// How payloads are written.
+    /// The format of payloads.
     fn serializer(&self) -> Serializer;
 
-    /// Makes the bytes that go on the wire of a payload: random prefix, encryption.
+    /// Makes the member of a payload: adds the random prefix, and encrypts.
     ///
-    /// Done once for a message, so that sending it again after a lost answer puts the same
-    /// member in the queue, which then is there once (unless a reader took it between).
+    /// This is done once for each message. So a second send after a lost answer puts the same member into the queue, which
+    /// then has it only once, unless a reader took it in between.
     fn seal(&self, payload: &[u8]) -> Member;
 
-    /// How long readers open what [`ChannelLayer::seal`] made; `None`: for ever.
+    /// For how long readers accept a member of [`ChannelLayer::seal`]; `None` is for ever.
     ///
-    /// An encrypted member carries the time at which it was sealed, and Python's readers end on one that is too old.
-    /// Who keeps members for longer than this seals them anew.
+    /// An encrypted member contains the time at which it was sealed, and Python's readers stop with an error on one that is
+    /// too old. A caller that stores members for longer must seal them again.
     fn seal_lifetime(&self) -> Option<Duration> {
         None
     }
 
-    /// Finds the payload in what [`ChannelLayer::seal`] made, of whatever age.
+    /// Finds the payload in a member of [`ChannelLayer::seal`], of any age.
+    ///
+    /// # Errors
+    /// The reason why the member can't be opened.
     fn unseal(&self, member: &Member) -> Result<Bytes, OpenError>;
 
-    /// How this layer's members are written. Who keeps members beyond the layer's life compares it: those of another
-    /// [`Wire`] have to be made anew.
+    /// The format of this layer's members. A caller that stores members beyond the life of the layer compares it: members
+    /// of another [`Wire`] must be sealed again.
     fn wire(&self) -> Wire;
 
     /// Writes `message` for `channel` and seals it.
     ///
-    /// Adds `__asgi_channel__` where the layer's readers need it to find a process-local channel.
+    /// Adds `__asgi_channel__` if the layer's readers need it to find a process-local channel.
     fn encode(&self, channel: &ChannelName, message: &Event) -> Member;
 
-    /// Reads a payload that was received, without the `__asgi_channel__` that layers add.
+    /// Reads a received payload, without the `__asgi_channel__` that layers add.
+    ///
+    /// # Errors
+    /// The reason why the payload is not a message.
     fn decode(&self, payload: &[u8]) -> Result<Event, DecodeError> {
         without_channel(self.serializer().read(payload)?)
     }
 
-    /// As [`ChannelLayer::decode`], but bytes that are not UTF-8 are kept, as [`Event::from_msgpack_with_bytes`] does.
+    /// As [`ChannelLayer::decode`], but keeps bytes that are not UTF-8, as [`Event::from_msgpack_with_bytes`] does.
+    ///
+    /// # Errors
+    /// The reason why the payload is not a message.
     fn decode_with_bytes(&self, payload: &[u8]) -> Result<Event, DecodeError> {
         without_channel(match self.serializer() {
             Serializer::Msgpack => Event::from_msgpack_with_bytes(payload)?,
@@ -67,7 +77,7 @@ pub trait ChannelLayer: Send + Sync + 'static {
         })
     }
 
-    /// The members among `wanted` of a payload that [`ChannelLayer::decode`] refuses, where they can be read.
+    /// Reads as many of the keys `wanted` as can be read in a payload that [`ChannelLayer::decode`] refuses.
     fn salvage(&self, payload: &[u8], wanted: &[&str]) -> Event {
         match self.serializer() {
             Serializer::Msgpack => Event::salvage_msgpack(payload, wanted),
@@ -75,7 +85,7 @@ pub trait ChannelLayer: Send + Sync + 'static {
         }
     }
 
-    /// The process-local channels that a message is for; empty where it names none.
+    /// The process-local channels that a message is for; empty if it names none.
     fn addressees(&self, delivery: &Delivery) -> HashSet<String> {
         match &delivery.channel {
             Some(channel) => HashSet::from([channel.to_string()]),
@@ -83,83 +93,124 @@ pub trait ChannelLayer: Send + Sync + 'static {
         }
     }
 
-    /// Puts `members` on `channel`, in order, in one call; takes as many as capacity has room for.
+    /// Puts `members` on `channel`, in order, in one call. It accepts as many as the capacity has room for.
     ///
-    /// Without members it says whether the channel takes anything: the server is asked all the same.
+    /// Without members it asks the server whether the channel accepts messages.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call. A full channel is not an error.
     async fn send(
         &self,
         channel: &ChannelName,
         members: &[Member],
     ) -> Result<SendReport, LayerError>;
 
-    /// Puts `message` on each channel of `group` that has room; a full one is passed over, as in Channels.
+    /// Puts `message` on each channel of `group` that has room. As in Channels, a full channel gets nothing.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn group_send(&self, group: &GroupName, message: &Event) -> Result<(), LayerError>;
 
     /// Adds `channel` to `group`, for the layer's `group_expiry`.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call, or the layer can't do this.
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
 
-    /// Takes `channel` out of `group`; one that is not in it is no error.
+    /// Removes `channel` from `group`. A channel that is not in the group is not an error.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn group_discard(
         &self,
         group: &GroupName,
         channel: &ChannelName,
     ) -> Result<(), LayerError>;
 
-    /// Opens a reader of `channel`. One that ends with `!` stands for all names that begin with it: the reader gets the
-    /// messages of all, and [`ChannelLayer::addressees`] says whose each is. So it is with any other process-local name
-    /// where the layer keeps queues.
+    /// Opens a reader of `channel`.
     ///
-    /// `id` names the reader across restarts, and one reader at a time: what it had taken and not finished when it ended
-    /// comes again to the next reader of that id at once, and to any other after the lease.
+    /// A name that ends with `!` stands for all names that begin with it: the reader gets the messages of all of them, and
+    /// [`ChannelLayer::addressees`] names the channels of each message. In layers that store queues this is true of any
+    /// other process-local name, too.
+    ///
+    /// `id` names the reader across restarts, and must be used by one reader at a time. Messages that a reader had taken and
+    /// not finished when it ended come to the next reader of that id at once, and to any other reader when the lease has
+    /// run out.
+    ///
+    /// # Errors
+    /// The layer is closed, or the server is away or refuses the call.
     async fn receiver(
         &self,
         channel: &ChannelName,
         id: &ReceiverId,
     ) -> Result<Arc<dyn Receiver>, LayerError>;
 
-    /// How long a message waits on a channel before it is lost; `None` where the layer keeps none.
+    /// How long a message waits on a channel before it is lost; `None` if the layer stores no messages.
     fn expiry(&self) -> Option<Duration>;
 
-    /// Takes back those of `members` that lie on `channel` still; says of each whether it did. Nobody reads them then.
+    /// Removes those of `members` that are still on `channel`; returns for each whether it was. Nobody will read those.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn withdraw(
         &self,
         channel: &ChannelName,
         members: &[Member],
     ) -> Result<Vec<bool>, LayerError>;
 
-    /// How many messages wait on `channel`, where the layer keeps any.
+    /// How many messages wait on `channel`; `None` if the layer stores no messages.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError>;
 
-    /// Does on each server, on a queue that nobody uses, all that a bridge does there: puts a message on it, takes, keeps and
-    /// gives it back, takes and finishes it. Then asks whether `channels` would take something. A server that answers to
-    /// [`ChannelLayer::ping`] may refuse any of that; the error says which.
+    /// Tries everything that a bridge does, on each server, on a queue that nobody uses: sends a message, takes it, keeps it,
+    /// gives it back, takes it again and finishes it. Then asks whether `channels` accept messages.
+    ///
+    /// # Errors
+    /// A server that answers [`ChannelLayer::ping`] may refuse any of these steps; the error names the step.
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError>;
 
-    /// When the message that has waited longest on `channel` was put there, in Unix seconds by its sender's clock, where
-    /// the layer keeps that.
+    /// When the message that has waited longest on `channel` was sent, in Unix seconds by its sender's clock; `None` if the
+    /// layer does not store that.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn oldest(&self, channel: &ChannelName) -> Result<Option<f64>, LayerError> {
         let _ = channel;
         Ok(None)
     }
 
-    /// Takes a lease, or renews it, and says who holds it now.
+    /// Takes a lease or renews it; returns the lease and its holder.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn claim(&self, claim: &Claim) -> Result<Lease, LayerError>;
 
-    /// Gives the lease `name` up, where `holder` has it.
+    /// Gives up the lease `name`, if `holder` has it.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn release(&self, name: &str, holder: &Holder) -> Result<(), LayerError>;
 
-    /// Who holds the lease `name`.
+    /// The lease `name` and its holder, if anybody holds it.
+    ///
+    /// # Errors
+    /// The server is away or refuses the call.
     async fn lease(&self, name: &str) -> Result<Option<Lease>, LayerError>;
 
-    /// Asks each server whether it is there.
+    /// Checks that each server answers.
+    ///
+    /// # Errors
+    /// A server is away or refuses the call.
     async fn ping(&self) -> Result<(), LayerError>;
 
-    /// Gives connections back and stops background work. Close the receivers first: one that is open
-    /// now ends as if it had been killed.
+    /// Closes the connections and stops background work. Close the receivers first: a receiver that is open now ends as if
+    /// its process had been killed.
     async fn close(&self);
 }
 
-/// The full names in a message of a queue: a text from `send`, a list from `group_send`.
+/// The full channel names in a message: `send` writes a text, `group_send` a list.
 fn addressees(delivery: &Delivery, serializer: Serializer) -> HashSet<String> {
     let Ok(payload) = &delivery.payload else {
         return HashSet::new();
@@ -174,7 +225,7 @@ fn addressees(delivery: &Delivery, serializer: Serializer) -> HashSet<String> {
     }
 }
 
-/// A message without the key that tells readers which process-local channel it is for.
+/// Removes the key that names the process-local channels of a message.
 fn without_channel(mut message: Event) -> Result<Event, DecodeError> {
     if message.field(CHANNEL_KEY).is_some() {
         message.remove(&format!("/{CHANNEL_KEY}"))?;
@@ -185,101 +236,106 @@ fn without_channel(mut message: Event) -> Result<Event, DecodeError> {
 /// One reader of one channel.
 #[async_trait]
 pub trait Receiver: Send + Sync {
-    /// The next message, waiting for it. Dropping the future loses nothing.
+    /// Waits for the next message. Dropping the future loses nothing.
     ///
-    /// An error says that the server can't be read now. The receiver goes on trying by itself, with
-    /// pauses, so calling again is all that is needed.
+    /// # Errors
+    /// The server can't be read now. The receiver goes on trying by itself, with pauses, so the caller only has to call
+    /// again.
     async fn next(&self) -> Result<Delivery, LayerError>;
 
-    /// Says that `delivery` is finished with and may be forgotten. Until then it is kept.
+    /// Finishes `delivery`, so that the layer may forget it. Until then the layer keeps it.
     ///
-    /// After an error the server does not know yet; the receiver tells it when it is back, and the
-    /// message comes again only if the process ends before that.
+    /// # Errors
+    /// The server could not be told. The receiver tells it after reconnection, and the message comes again only if the
+    /// process ends before that.
     async fn done(&self, delivery: &Delivery) -> Result<(), LayerError>;
 
-    /// Gives back what was taken and not finished, in its order, and stops.
+    /// Gives unfinished messages back in their order, and stops.
+    ///
+    /// # Errors
+    /// The server could not be told. The messages come again when the lease has run out.
     async fn close(&self) -> Result<(), LayerError>;
 }
 
-/// A message as it was taken from a channel.
+/// A message that was taken from a channel.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The bytes as they lay in the queue.
+    /// The bytes that were in the queue.
     pub member: Bytes,
-    /// The payload, unwrapped and decrypted, or why it could not be.
+    /// The payload without prefix and encryption, or the reason why it can't be opened.
     pub payload: Result<Bytes, OpenError>,
-    /// Where it lay, for the layer's own use in [`Receiver::done`].
+    /// Its place in the layer, for [`Receiver::done`].
     pub place: Place,
-    /// Whether an earlier reader had taken it already and may have acted on it.
+    /// Whether an earlier reader had taken it, and so may have acted on it.
     pub redelivered: bool,
-    /// The channel that it was published on, where the layer tells that instead of the message.
+    /// The channel on which it was published, if the layer reports that and the message does not.
     pub channel: Option<Arc<str>>,
 }
 
-/// Where a delivery lay: which host, and its score or sequence there.
+/// The place of a delivery: its host, and its score there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Place {
-    /// Index of the host.
+    /// The index of the host.
     pub host: usize,
     /// The score in the queue (Unix seconds).
     pub score: f64,
 }
 
-/// What a call of [`ChannelLayer::send`] did.
+/// The outcome of a call of [`ChannelLayer::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendReport {
-    /// How many of the members were taken, from the front.
+    /// How many of the members from the front were accepted.
     pub accepted: usize,
-    /// How many receivers there were, where the layer is a broadcast; 0 means that nobody got it.
+    /// How many receivers there were, if the layer is a broadcast. 0 means that nobody got the message.
     pub receivers: Option<u64>,
-    /// How many messages were found to be older than the layer's expiry, and are gone: nobody read them in time.
+    /// How many older messages were removed because their expiry had passed: nobody read them in time.
     pub expired: u64,
-    /// How many messages wait on the channel now, where the layer keeps any.
+    /// How many messages wait on the channel now; `None` if that is not known.
     pub waiting: Option<u64>,
 }
 
-/// Names a reader across restarts; letters, digits and `-`.
+/// The name of a reader across restarts: letters, digits and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReceiverId(pub Arc<str>);
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LayerError {
-    /// The server can't be reached, or went away without an answer: worth trying again.
+    /// The server can't be reached, or went away without an answer. A retry may succeed.
     #[error("the channel layer at {address} does not answer: {reason}")]
     Unavailable {
         /// The server's address, without a password.
         address: String,
-        /// What went wrong, from the client library.
+        /// The reason, from the client library.
         reason: String,
     },
     /// The server answered with an error.
-    #[error("the channel layer at {address} refused: {reason}")]
+    #[error("the channel layer at {address} refused a request: {reason}")]
     Refused {
         /// The server's address, without a password.
         address: String,
-        /// The server's own words.
+        /// The text of the server's error.
         reason: String,
-        /// What kind of error it is, and so whether waiting may help.
+        /// The kind of the error, which says whether waiting may help.
         kind: RefusalKind,
     },
-    /// There is no TLS with the server: one side does not accept the other's certificate, or they do not understand each
-    /// other, or one of them speaks none. Trying again helps where somebody mends it.
+    /// TLS with the server failed: one side does not accept the other's certificate, they have no version in common, or
+    /// one of them does not speak TLS. A retry succeeds once somebody has repaired that.
     #[error("the channel layer at {address} can't be reached: {reason}")]
     Tls {
         /// The server's address, without a password.
         address: String,
-        /// Which certificate is refused and why, or what else went wrong.
+        /// The reason; if a certificate was refused, which one and why.
         reason: String,
-        /// What can be done about it.
+        /// The kind of failure, by its cure.
         kind: TlsFailure,
     },
-    /// This layer has no such operation (the 2016 layer's groups, say).
-    #[error("{layer} has no {operation}")]
+    /// This kind of layer does not support the operation.
+    #[error("{layer} does not support {operation}")]
     Unsupported {
-        /// The layer's kind.
+        /// The kind of layer.
         layer: &'static str,
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
     },
     /// The layer was closed.
@@ -297,7 +353,7 @@ impl LayerError {
         }
     }
 
-    /// The kind of error that the server answered, where it answered one.
+    /// The kind of error that the server answered, if it answered one.
     pub fn refusal(&self) -> Option<RefusalKind> {
         match self {
             Self::Refused { kind, .. } => Some(*kind),

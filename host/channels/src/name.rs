@@ -1,31 +1,31 @@
-//! Channel and group names, checked once, at construction.
+//! Channel and group names. They are checked once, at construction.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Longest name that Channels accepts, in characters (`BaseChannelLayer.MAX_NAME_LENGTH` is exclusive).
+/// The longest name that Channels accepts, in characters (`BaseChannelLayer.MAX_NAME_LENGTH` is exclusive).
 pub const MAX_NAME_LENGTH: usize = 99;
 
-/// The key of a message that says which process-local channels, or members of a group, it is for.
+/// The key of a message that names its process-local channels.
 pub(crate) const CHANNEL_KEY: &str = "__asgi_channel__";
 
 /// A channel's name: ASCII letters, digits, `-`, `_` and `.`, fewer than 100 characters.
 ///
-/// A process-local name has one `!`: what stands before it (with the `!`) is the queue that one
-/// process reads, what stands behind it tells that process's channels apart.
+/// A process-local name has one `!`. The part up to the `!` is the queue that one process reads, and the part behind it is
+/// one channel of that process.
 /// The rule is `channels.layers.BaseChannelLayer.channel_name_regex`, kept to ASCII.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
-/// A group's name: as a channel's, without `!`.
+/// A group's name: like a channel's, without `!`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupName(Arc<str>);
 
-/// Why a text is no channel's or group's name.
+/// The reason why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("the name is empty; a name has 1 to {MAX_NAME_LENGTH} characters")]
     Empty,
     /// 100 characters or more.
@@ -33,13 +33,16 @@ pub enum NameError {
     TooLong(usize),
     /// A character that no name may have.
     #[error(
-        "{0:?} may not stand in the name {1:?}: only ASCII letters, digits, '-', '_' and '.' may, and in a channel's name one '!'"
+        "{0:?} is not allowed in the name {1:?}; allowed are ASCII letters, digits, '-', '_' and '.', and one '!' in the name of a channel"
     )]
     Character(char, String),
 }
 
 impl ChannelName {
     /// Checks `name`.
+    ///
+    /// # Errors
+    /// The reason why it is not a valid name.
     pub fn new(name: &str) -> Result<Self, NameError> {
         let (queue, local) = name.split_once('!').unwrap_or((name, ""));
         check(name, queue, local)?;
@@ -56,18 +59,21 @@ impl ChannelName {
         self.0.contains('!')
     }
 
-    /// Whether it ends with its `!`, and so stands for all names of one process's queue: a reader of it gets the messages
-    /// of all of them.
+    /// Whether it ends with its `!`. Then it stands for all channels of that queue, and a reader of it gets the messages of
+    /// all of them.
     pub fn is_whole_queue(&self) -> bool {
         self.0.ends_with('!')
     }
 
-    /// The name `local` in this queue, which ends with `!`.
+    /// The channel `local` of this queue, which ends with `!`.
+    ///
+    /// # Errors
+    /// The reason why that is not a valid name.
     pub fn join(&self, local: &str) -> Result<Self, NameError> {
         Self::new(&format!("{}{local}", self.queue()))
     }
 
-    /// The queue that carries it: the name up to and with its `!`, or all of it.
+    /// The queue of this channel: the name up to and with its `!`, or the whole name.
     pub fn queue(&self) -> &str {
         self.0.find('!').map_or(&self.0, |bang| &self.0[..=bang])
     }
@@ -75,6 +81,9 @@ impl ChannelName {
 
 impl GroupName {
     /// Checks `name`.
+    ///
+    /// # Errors
+    /// The reason why it is not a valid name.
     pub fn new(name: &str) -> Result<Self, NameError> {
         check(name, name, "")?;
         Ok(Self(name.into()))

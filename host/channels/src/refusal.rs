@@ -1,31 +1,31 @@
-//! Which kind of error a server answered: whether waiting helps, and whose fault it is.
+//! The kinds of errors that a server answers. The kind says whether waiting helps, and what the cure is.
 
-/// Why a server refused a request. Each kind has a cure of its own.
+/// The reason why a server refused a request. Each kind has its own cure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusalKind {
-    /// It wants a password, or another one (`NOAUTH`, `WRONGPASS`).
+    /// The server requires a password, or another one (`NOAUTH`, `WRONGPASS`).
     Credentials,
-    /// Our user may not run a command or touch a key (`NOPERM`).
+    /// Our user may not run a command or use a key (`NOPERM`).
     Permission,
-    /// It does not know a command: it was renamed or disabled, or this is a Sentinel or a proxy.
+    /// The server does not know a command: it was renamed or disabled, or this is a Sentinel or a proxy.
     UnknownCommand,
-    /// It is a replica (`READONLY`).
+    /// The server is a replica (`READONLY`).
     ReadOnly,
-    /// It is a member of a cluster, and the keys lie elsewhere (`MOVED`, `ASK`, `CROSSSLOT`).
+    /// The server is a node of a Redis Cluster, and the keys belong to another node (`MOVED`, `ASK`, `CROSSSLOT`).
     Cluster,
-    /// It has too few replicas (`NOREPLICAS`).
+    /// The server has too few replicas (`NOREPLICAS`).
     Replicas,
-    /// Its memory is full (`OOM`).
+    /// The server's memory is full (`OOM`).
     Memory,
-    /// It can't write its own disk (`MISCONF`).
+    /// The server can't write its own disk (`MISCONF`).
     Disk,
-    /// It is loading, busy, or has too many clients: it says itself that this passes.
+    /// The server is loading, busy, or has too many clients. All of these pass.
     Busy,
-    /// Another program uses the key for something else (`WRONGTYPE`).
+    /// Another program has stored a value of another kind under the key (`WRONGTYPE`).
     WrongType,
-    /// It was not asked: our own settings can't be used, a certificate's file for instance.
+    /// The server was not asked, because our own settings can't be used.
     Settings,
-    /// It refused this one request, as one that is too large.
+    /// The server refused this one request, because of its size for instance.
     Request,
 }
 
@@ -38,7 +38,7 @@ impl RefusalKind {
         )
     }
 
-    /// Whether the content of the request may be what is refused. All other kinds refuse any request.
+    /// Whether the refusal may be about the content of the request. The other kinds refuse any request.
     pub fn is_about_content(self) -> bool {
         self == Self::Request
     }

@@ -1,17 +1,17 @@
-//! The scores of a sorted set: Unix time in seconds, each greater than the last.
+//! The scores of the members in a sorted set: Unix time in seconds, each greater than the one before.
 //!
-//! The time is the server's. Ours may be set back or ahead between two of our lives, and a queue that has messages of
-//! both would be read in a wrong order, or be emptied as too old.
+//! The time is the server's. Our own clock may be changed between two runs, and a queue with messages of both runs would be
+//! read in a wrong order, or lose messages as too old.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::lock::lock;
 
-/// Gives out scores that increase strictly, also where the time stands still or goes back.
+/// Gives out scores that increase strictly, even if the time stands still or goes back.
 ///
-/// A double resolves some 0.24 us today, and messages of one score would be read in the order of
-/// their random bytes.
+/// A double resolves about 0.24 us today, and messages with the same score would be read in the order of their random
+/// bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Scores(Mutex<f64>);
 

@@ -1,4 +1,4 @@
-//! The stream of bytes to a server, over TCP, a socket file or TLS, with its error lines made readable.
+//! The stream of bytes to a server, over TCP, a Unix socket or TLS, with error lines escaped.
 
 use std::io;
 use std::pin::Pin;
@@ -11,27 +11,27 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::config::{Endpoint, Host};
 use crate::tls;
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// Both ways of a connection.
+/// Both directions of a connection.
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// A connection to a server.
 ///
-/// A server's error line may quote what it was sent, such as the member of a queue: bytes that are no text. The client
-/// library takes such a line for a broken connection; here it is escaped before it gets there.
+/// A server's error line may quote bytes that are not text, such as a member of a queue. The client library takes such a
+/// line for a broken connection, so it is escaped before the library reads it.
 pub(crate) struct Stream {
     inner: Box<dyn Duplex>,
     lines: ErrorLines,
-    /// Read and not handed over yet.
+    /// Bytes that were read and escaped, and that the library has not taken yet.
     ready: BytesMut,
 }
 
 impl Stream {
-    /// Connects to `host`, which is no Sentinel endpoint.
+    /// Connects to `host`, which must not be a Sentinel endpoint.
     pub(crate) async fn connect(host: &Host) -> io::Result<Self> {
         let inner: Box<dyn Duplex> = match (&host.endpoint, &host.tls) {
             (Endpoint::Tcp(name, port), Some(tls)) => {
@@ -44,7 +44,9 @@ impl Stream {
             }
             (Endpoint::Unix(path), _) => Box::new(UnixStream::connect(path).await?),
             (Endpoint::Sentinel { .. }, _) => {
-                return Err(io::Error::other("a Sentinel's master has no address yet"));
+                return Err(io::Error::other(
+                    "the address of a Sentinel's master is not known yet",
+                ));
             }
         };
         Ok(Self {
@@ -93,7 +95,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// What a stream of answers looks like to the client library, where it comes in pieces of `size`.
+/// A stream of answers as the client library sees it, if it arrives in pieces of `size` bytes.
 pub fn readable(input: &[u8], size: usize) -> Vec<u8> {
     let (mut lines, mut output) = (ErrorLines::Start, BytesMut::new());
     for piece in input.chunks(size) {
@@ -102,23 +104,23 @@ pub fn readable(input: &[u8], size: usize) -> Vec<u8> {
     output.to_vec()
 }
 
-/// Where in a server's answers we are: only as much of RESP as it takes to find the error lines.
+/// The position in a server's answers, with as much of RESP as is needed to find the error lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ErrorLines {
     /// Before the first byte of a value.
     Start,
-    /// In a line that passes as it is.
+    /// In a line that passes unchanged.
     Line,
-    /// In an error's line.
+    /// In an error line.
     Error,
-    /// In the length of a string; `None` where it has none.
+    /// In the length of a string; `None` if the string is null.
     Length(Option<u64>),
-    /// In a string, of which so many bytes are to come.
+    /// In a string that has this many bytes to come.
     Text(u64),
 }
 
 impl ErrorLines {
-    /// Passes `input` on to `output`, in which error lines are plain ASCII.
+    /// Appends `input` to `output`, with error lines escaped to plain ASCII.
     fn escape(&mut self, mut input: &[u8], output: &mut BytesMut) {
         while let Some(&byte) = input.first() {
             let passed = match *self {
@@ -149,7 +151,7 @@ impl ErrorLines {
                 }
                 Self::Length(length) => {
                     *self = match (byte, length) {
-                        // The string ends with a line break of its own.
+                        // Two more bytes, because a line break follows the string.
                         (b'\n', Some(length)) => Self::Text(length.saturating_add(2)),
                         (b'\n', None) => Self::Start,
                         (b'0'..=b'9', Some(length)) => Self::Length(Some(
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_lines_are_escaped_and_all_else_passes_as_it_is() {
+    fn error_lines_are_escaped_and_everything_else_passes_unchanged() {
         let text = b"$12\r\n-\xff\r\n-\xff\r\nabc\r\n+OK\r\n$-1\r\n*2\r\n:1\r\n%1\r\n$0\r\n\r\n_\r\n!3\r\n-\xfe-\r\n";
         let check = |input: &[u8], expect: &[u8]| {
             for size in [1, 2, 3, 7, input.len()] {

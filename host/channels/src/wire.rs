@@ -1,11 +1,11 @@
-//! The bytes of a message in a layer: members of queues, and the payloads in them.
+//! The bytes of a message in a layer: the member of a queue, and the payload in it.
 
 use std::fmt;
 
 use bytes::Bytes;
 use djangobot_event::{EditError, Event, MsgpackError, ParseError};
 
-/// Bytes as they go on the wire. Cheap to clone.
+/// The bytes that stand for one message in a queue. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Member(pub Bytes);
 
@@ -15,21 +15,22 @@ impl fmt::Debug for Member {
     }
 }
 
-/// How members are written, as far as it takes to find the payload in one without the layer that made it.
+/// The format of members: enough to find the payload in one without the layer that made it.
 ///
-/// Its text is `msgpack/12`, or `json/0/sealed`: serializer, bytes before the payload, and whether it is encrypted.
+/// As text it is `msgpack/12` or `json/0/sealed`: the serializer, the number of bytes before the payload, and whether the
+/// payload is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
-    /// How the payload is written.
+    /// The format of the payload.
     pub serializer: Serializer,
-    /// How many bytes stand before it.
+    /// How many bytes come before the payload.
     pub head: usize,
-    /// Whether it is encrypted, and so only its layer can open it.
+    /// Whether the payload is encrypted. Then only its layer can open it.
     pub sealed: bool,
 }
 
 impl Wire {
-    /// The payload in a member of this wire; `None` where only its layer can open it, or it is too short.
+    /// The payload in a member of this format. `None` if only its layer can open it, or if it is too short.
     pub fn payload(self, member: &Member) -> Option<Bytes> {
         (!self.sealed && member.0.len() >= self.head).then(|| member.0.slice(self.head..))
     }
@@ -60,12 +61,12 @@ impl std::str::FromStr for Wire {
     }
 }
 
-/// Text that describes no [`Wire`] of this version.
+/// A text that does not name a [`Wire`] that this version knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no way in which members are written that this version knows")]
+#[error("unknown wire format {0:?}")]
 pub struct UnknownWire(String);
 
-/// How a layer writes payloads: channels_redis's `serializer_format`.
+/// The format of payloads: channels_redis's `serializer_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Serializer {
     /// MessagePack, with bin and str types.
@@ -106,6 +107,9 @@ impl Serializer {
     }
 
     /// Reads a payload.
+    ///
+    /// # Errors
+    /// The reason why the payload is not a message.
     pub fn read(self, payload: &[u8]) -> Result<Event, DecodeError> {
         Ok(match self {
             Self::Msgpack => Event::from_msgpack(payload)?,
@@ -114,16 +118,16 @@ impl Serializer {
     }
 }
 
-/// Why a payload is no message.
+/// The reason why a payload is not a message.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// It is no map in MessagePack.
+    /// It is not a map in MessagePack.
     #[error(transparent)]
     Msgpack(#[from] MsgpackError),
-    /// It is no object in JSON.
+    /// It is not an object in JSON.
     #[error(transparent)]
     Json(#[from] ParseError),
-    /// The layer's own key could not be taken out.
+    /// The key that the layer adds could not be removed.
     #[error(transparent)]
     Edit(#[from] EditError),
 }

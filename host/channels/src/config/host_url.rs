@@ -1,4 +1,4 @@
-//! redis-py's URLs of one server.
+//! Reads redis-py's URL of one server.
 
 use url::form_urlencoded;
 
@@ -13,8 +13,8 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
 }
 
 impl Host {
-    /// Sets what a URL says; the rest stays as it is. Nothing in it is refused that redis-py takes, but for what may be
-    /// the end of a password that should have been escaped.
+    /// Applies a URL; settings that it does not name stay as they are. It accepts all URLs that redis-py accepts, except
+    /// where a part may be the end of a password that should have been escaped.
     pub(super) fn read_url(
         &mut self,
         text: &str,
@@ -39,7 +39,7 @@ impl Host {
                     Err(_) if path.is_empty() => {}
                     Err(_) if has_at_behind_host(text) => return Err(no_database(text, &path)),
                     Err(_) => warnings.push(format!(
-                        "{}: {}, and redis-py passes it over",
+                        "{}: {}; it was ignored, as redis-py does",
                         redact(text),
                         no_database(text, &path)
                     )),
@@ -50,11 +50,11 @@ impl Host {
             }
             "unix" if !url.host.is_empty() && has_at_behind_host(text) => {
                 return Err(
-                    "a socket has no host; write / ? # @ in a password as %2F %3F %23 %40".into(),
+                    "the URL of a socket has no host; write / ? # @ in a password as %2F %3F %23 %40".into(),
                 );
             }
             "unix" => self.endpoint = Endpoint::Unix(decode(url.path)?.into()),
-            other => return Err(format!("{other}:// is not known")),
+            other => return Err(format!("the scheme {other}:// is not known")),
         }
         if !url.username.is_empty() {
             self.username = Some(decode(url.username)?);
@@ -73,23 +73,26 @@ impl Host {
     ) -> Result<(), String> {
         let mut seen = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            // Of several the first counts, and what has no value is passed over.
+            // The first of several equal options counts, and an option without a value is ignored.
             if seen.contains(&name) || (value.is_empty() && !has_at_behind_host(text)) {
                 continue;
             }
             match self.set(&name, Setting::Url(&value)) {
                 Ok(KeywordSupport::Known) => {}
                 Ok(KeywordSupport::Unknown) if has_at_behind_host(text) => {
-                    return Err("the part behind the ? is not an option that is known here; write ? in a password as %3F".into());
+                    return Err(
+                        "the part behind the ? is not a known option; write ? in a password as %3F"
+                            .into(),
+                    );
                 }
                 Ok(KeywordSupport::Unknown) => warnings.push(format!(
-                    "{}: the option {name} is not known here and was passed over",
+                    "{}: the option {name} is not known to djangobot and was ignored",
                     redact(text)
                 )),
-                // What is wrong may be quoted there.
+                // The reason may quote a part of the password.
                 Err(_) if has_at_behind_host(text) => {
                     return Err(format!(
-                        "{name}: it has another value than it can have; write ? in a password as %3F"
+                        "{name}: its value can't be used; write ? in a password as %3F"
                     ));
                 }
                 Err(reason) => return Err(format!("{name}: {reason}")),
@@ -100,7 +103,7 @@ impl Host {
     }
 }
 
-/// A URL's parts as Python's `urlsplit` finds them.
+/// The parts of a URL, split as Python's `urlsplit` does.
 struct Parts<'a> {
     scheme: String,
     username: &'a str,
@@ -117,7 +120,7 @@ impl<'a> Parts<'a> {
         let (scheme, rest) = text
             .trim()
             .split_once("://")
-            .ok_or("it has no scheme: redis://, rediss:// or unix://")?;
+            .ok_or("it has no scheme; write redis://, rediss:// or unix://")?;
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -143,7 +146,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The port, where one is given; 0 counts as none. It is not quoted, since it may be a piece of a password.
+    /// The port, if there is one; 0 counts as none. An error does not quote it, because it may be a part of a password.
     fn port(&self) -> Result<Option<u16>, String> {
         match self.port {
             "" => Ok(None),
@@ -156,24 +159,24 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What lies behind the host is shown only where it can be no part of a password.
+/// Says that `path` is not a database. It is quoted only if it can't be a part of a password.
 fn no_database(text: &str, path: &str) -> String {
     if has_at_behind_host(text) {
         "the part behind the first / is not the number of a database; write a / or # in a password as %2F or %23".into()
     } else {
-        format!("{path:?} is no number of a database")
+        format!("{path:?} is not the number of a database")
     }
 }
 
-/// Whether an @ stands where the host has ended: a password may have ended it, by a / or ? or # that should be escaped.
+/// Whether there is an @ behind the end of the host. Then the host may have ended inside a password, at a / or ? or # that
+/// should have been escaped.
 fn has_at_behind_host(text: &str) -> bool {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     rest.find(['/', '?', '#'])
         .is_some_and(|end| rest[end..].contains('@'))
 }
 
-/// Takes `%41` and the like out of a part of a URL. As in Python, a % that two hexadecimal digits do not follow stands
-/// for itself.
+/// Decodes `%41` and the like in a part of a URL. As in Python, a % stands for itself if no two hexadecimal digits follow.
 fn decode(part: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
@@ -193,7 +196,7 @@ fn decode(part: &str) -> Result<String, String> {
             }
         }
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 behind its % signs".into())
+    String::from_utf8(bytes).map_err(|_| "its % escapes are not UTF-8".into())
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
@@ -202,8 +205,8 @@ fn hexadecimal(digit: u8) -> Option<u8> {
         .and_then(|it| it.try_into().ok())
 }
 
-/// A URL as it may be shown: without options, and no more than its scheme where it may have a password. This one can't
-/// be read, so nobody knows where in it the password ends.
+/// A URL as it may be shown: without options, and only its scheme if it may have a password. It is used for URLs that
+/// can't be read, in which nothing says where the password ends.
 pub(super) fn redact(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let rest = match rest.contains('@') {

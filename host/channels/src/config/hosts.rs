@@ -10,15 +10,15 @@ pub(super) const PORT: u16 = 6379;
 /// One Redis server, or the master that Sentinels name, and how to log in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Where it is.
+    /// Its address.
     pub endpoint: Endpoint,
     /// The number of the database.
     pub database: i64,
-    /// The ACL user; none: the default user.
+    /// The ACL user; without one, the default user.
     pub username: Option<String>,
     /// Its password. Never shown.
     pub password: Option<String>,
-    /// TLS, where it is used.
+    /// The settings of TLS, if it is used.
     pub tls: Option<Tls>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
@@ -26,7 +26,7 @@ pub struct Host {
     pub response_timeout: Duration,
 }
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A host name or address, and a port.
@@ -37,20 +37,20 @@ pub enum Endpoint {
     Sentinel {
         /// The Sentinels, each with its own credentials.
         sentinels: Vec<Host>,
-        /// The name that they watch the master by.
+        /// The name by which they know the master.
         master: String,
     },
 }
 
-/// How a server's certificate is checked, and our own (redis-py's `ssl_*` keywords). The system's authorities are
-/// trusted beside those that are named.
+/// How a server's certificate is checked, and our own certificate (redis-py's `ssl_*` keywords). The system's
+/// authorities are trusted as well as those that are named.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Tls {
     /// PEM file of authorities to trust.
     pub ca_certs: Option<PathBuf>,
     /// Folder of such files, named as OpenSSL looks for them.
     pub ca_path: Option<PathBuf>,
-    /// Authorities to trust, themselves: in PEM, or one after the other in DER.
+    /// The certificates of authorities to trust: in PEM, or one after the other in DER.
     pub ca_data: Option<Vec<u8>>,
     /// PEM file of our certificate, for a server that asks for one.
     pub certfile: Option<PathBuf>,
@@ -58,9 +58,9 @@ pub struct Tls {
     pub keyfile: Option<PathBuf>,
     /// The key itself in PEM, where its file is encrypted. Never shown.
     pub key_data: Option<Vec<u8>>,
-    /// `ssl_cert_reqs = "none"`: any certificate will do.
+    /// `ssl_cert_reqs = "none"`: any certificate is accepted.
     pub accept_any: bool,
-    /// `ssl_check_hostname = False`: any name in the certificate will do.
+    /// `ssl_check_hostname = False`: any name in the certificate is accepted.
     pub accept_any_name: bool,
     /// `ssl_min_version`: nothing older than TLS 1.3.
     pub only_tls13: bool,

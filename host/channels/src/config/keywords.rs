@@ -9,13 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::hosts::{Endpoint, Host};
 
 impl Host {
-    /// Sets redis-py's connection keyword `name`; says whether it is known, or why `value` is wrong.
+    /// Sets redis-py's connection keyword `name`. An error says what is wrong with `value`.
     pub(super) fn set(&mut self, name: &str, value: Setting<'_>) -> Result<KeywordSupport, String> {
         match name {
             "host" => self.endpoint = Endpoint::Tcp(value.text()?.to_owned(), self.port()),
             "port" => {
                 let port = value.integer()?;
-                let port = u16::try_from(port).map_err(|_| format!("{port} is no port"))?;
+                let port = u16::try_from(port).map_err(|_| format!("{port} is not a port"))?;
                 self.endpoint = Endpoint::Tcp(self.host_name().to_owned(), port);
             }
             "path" | "unix_socket_path" => self.endpoint = Endpoint::Unix(value.text()?.into()),
@@ -34,7 +34,7 @@ impl Host {
             "ssl_keyfile" => self.tls().keyfile = value.optional_text()?.map(PathBuf::from),
             "ssl_ca_path" => self.tls().ca_path = value.optional_text()?.map(PathBuf::from),
             "ssl_ca_data" => self.tls().ca_data = value.optional_bytes()?,
-            // The probe opens an encrypted key, since only Python can.
+            // The probe decrypts an encrypted key, because only Python can.
             "ssl_key_data" => self.tls().key_data = value.optional_bytes()?,
             "ssl_min_version" => self.tls().only_tls13 = value.is_tls13()?,
             "ssl_check_hostname" => self.tls().accept_any_name = !value.boolean()?,
@@ -47,23 +47,23 @@ impl Host {
                     None | Some("none" | "CERT_NONE" | "0") => true,
                     Some(other) => {
                         return Err(format!(
-                            "{other:?} is none of \"none\", \"optional\" and \"required\""
+                            "{other:?} is not one of \"none\", \"optional\" and \"required\""
                         ));
                     }
                 }
             }
             "ssl_password" | "connection_class" | "credential_provider" => {
                 return Err(format!(
-                    "only Python knows what {name} means: name the project as TARGET, or use ssl_certfile, ssl_keyfile, username and password here"
+                    "only Python can use {name}; name the project as TARGET, or use ssl_certfile, ssl_keyfile, username and password here"
                 ));
             }
-            // Which ciphers are safe enough rustls knows by itself.
+            // rustls chooses safe ciphers by itself.
             "ssl_ciphers" | "ssl_include_verify_flags" | "ssl_exclude_verify_flags" => {}
             "socket_timeout" => self.response_timeout = value.seconds(self.response_timeout)?,
             "socket_connect_timeout" => {
                 self.connect_timeout = value.seconds(self.connect_timeout)?
             }
-            // These change nothing that can be seen from outside redis-py, or are always so here.
+            // These change only redis-py itself, or have a fixed value here.
             "socket_keepalive"
             | "retry_on_timeout"
             | "health_check_interval"
@@ -85,21 +85,21 @@ impl Host {
     }
 }
 
-/// Whether a keyword means something here.
+/// Whether a keyword is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeywordSupport {
-    /// It was used, or makes no difference.
+    /// It was applied, or makes no difference.
     Known,
-    /// It was never heard of.
+    /// It is not known.
     Unknown,
 }
 
 /// A keyword's value: as JSON in settings, as text in a URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Setting<'a> {
-    /// From a URL, where `True`, `yes` and `1` are all true.
+    /// Text from a URL, where `True`, `yes` and `1` all mean true.
     Url(&'a str),
-    /// From Django's settings.
+    /// A value from Django's settings.
     Json(&'a serde_json::Value),
 }
 
@@ -114,13 +114,13 @@ impl<'a> Setting<'a> {
     fn optional_text(self) -> Result<Option<String>, String> {
         match self {
             Self::Json(serde_json::Value::Null) => Ok(None),
-            // A number stands for its digits, as redis-py sends it.
+            // redis-py sends a number as its digits.
             Self::Json(value) if value.is_i64() || value.is_u64() => Ok(Some(value.to_string())),
             _ => self.text().map(|text| Some(text.to_owned())),
         }
     }
 
-    /// Text, or bytes as the probe marks them.
+    /// Text, or bytes that the probe has marked.
     fn optional_bytes(self) -> Result<Option<Vec<u8>>, String> {
         if let Self::Json(value) = self
             && let Some(base64) = value.get("__bytes__").and_then(serde_json::Value::as_str)
@@ -131,7 +131,7 @@ impl<'a> Setting<'a> {
         Ok(self.optional_text()?.map(String::into_bytes))
     }
 
-    /// `ssl.TLSVersion`: an integer in Python, and its name in words.
+    /// Whether `ssl.TLSVersion` is TLS 1.3. In Python it is an integer, and settings may have its name.
     fn is_tls13(self) -> Result<bool, String> {
         Ok(match self.optional_text()?.as_deref() {
             Some("772" | "TLSv1_3" | "TLSv1.3" | "MAXIMUM_SUPPORTED" | "-1") => true,
@@ -142,7 +142,7 @@ impl<'a> Setting<'a> {
     fn integer(self) -> Result<i64, String> {
         let number = match self {
             Self::Url(text) => text.parse().ok(),
-            // redis-py also takes a number written as a string.
+            // redis-py also accepts a number that is written as a string.
             Self::Json(value) => value.as_i64().or_else(|| value.as_str()?.parse().ok()),
         };
         number.ok_or_else(|| "it should be a whole number".into())
@@ -161,7 +161,7 @@ impl<'a> Setting<'a> {
         }
     }
 
-    /// A time limit; none, or zero, leaves `default`.
+    /// A time limit. None, or zero, leaves `default`.
     fn seconds(self, default: Duration) -> Result<Duration, String> {
         let seconds = match self {
             Self::Url(text) => text.parse().ok(),
@@ -171,7 +171,7 @@ impl<'a> Setting<'a> {
         let seconds = seconds.ok_or("it should be a number of seconds")?;
         match Duration::try_from_secs_f64(seconds) {
             Ok(limit) if limit.is_zero() => Ok(default),
-            // A shorter limit than this only makes trouble on a busy machine.
+            // On a busy machine a shorter limit would end connections that work.
             Ok(limit) => Ok(limit.max(Duration::from_secs(1))),
             Err(_) => Err("it should be a number of seconds, not below 0".into()),
         }

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 
 use crate::config::hosts::Host;
 
-/// A source of users and passwords that change while we run. A server that refuses what the settings name asks it.
+/// A source of users and passwords that change while we run. It is asked when a server refuses those of the settings.
 #[async_trait]
 pub trait LoginSource: fmt::Debug + Send + Sync {
-    /// The user and password of the layer's `nth` host, found out after `since`; `None` where there are none, or it is
-    /// too early to ask again.
+    /// The user and password of the layer's `nth` host, if they were read after `since`. `None` if there are none, or if it
+    /// is too early to ask again.
     async fn newer(&self, nth: usize, since: Instant) -> Option<Login>;
 }
 
-/// Whom we log in as.
+/// A user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     username: Option<String>,
@@ -30,7 +30,7 @@ impl Login {
         }
     }
 
-    /// `host`, with this user and password.
+    /// `host` with this user and password.
     pub(crate) fn at(&self, host: &Host) -> Host {
         Host {
             username: self.username.clone(),

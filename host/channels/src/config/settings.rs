@@ -1,4 +1,4 @@
-//! Django's `CHANNEL_LAYERS` entry, as the probe hands it over: BACKEND and CONFIG.
+//! Reads an entry of Django's `CHANNEL_LAYERS`, as the probe reports it: BACKEND and CONFIG.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,13 +13,13 @@ use crate::wire::Serializer;
 const SUPPORTED: &str = "supported are channels_redis.core.RedisChannelLayer, channels_redis.pubsub.RedisPubSubChannelLayer, \
      channels_valkey.core.ValkeyChannelLayer, channels_valkey.pubsub.ValkeyPubSubChannelLayer and asgi_redis.RedisChannelLayer";
 
-/// The longest random prefix that is made for each message; channels_redis has 12 bytes.
+/// The longest random prefix of a message; channels_redis's default is 12 bytes.
 const MAX_RANDOM_PREFIX: i64 = 65_536;
 
 impl LayerConfig {
     /// Reads an entry of Django's `CHANNEL_LAYERS`: its BACKEND, and its CONFIG as JSON.
     ///
-    /// What JSON can't hold comes marked: `{"__regex__": "..."}`, `{"__bytes__": "<base64>"}`,
+    /// Values that JSON can't hold are marked: `{"__regex__": "..."}`, `{"__bytes__": "<base64>"}`,
     /// `{"__unsupported__": "<type>"}`.
     pub fn from_settings(backend: &str, config: &serde_json::Value) -> Result<Self, ConfigError> {
         read(backend, config)
@@ -43,7 +43,7 @@ fn read(backend: &str, config: &Value) -> Result<LayerConfig, ConfigError> {
     Ok(kind.with(read.config))
 }
 
-/// Reads all of CONFIG but where the layer is.
+/// Reads the options of CONFIG, without the hosts.
 pub(super) fn read_options(kind: Kind, config: &Value) -> Result<RedisConfig, ConfigError> {
     let empty = Map::new();
     let mut read = Reader::new(kind);
@@ -74,7 +74,7 @@ fn kind(backend: &str) -> Result<Kind, ConfigError> {
         "channels_redis.pubsub.RedisPubSubChannelLayer" | "channels_valkey.pubsub.ValkeyPubSubChannelLayer" => Ok(Kind::PubSub),
         "asgi_redis.RedisChannelLayer" | "asgi_redis.core.RedisChannelLayer" => Ok(Kind::AsgiRedis),
         "channels.layers.InMemoryChannelLayer" | "asgiref.inmemory.ChannelLayer" => refuse(
-            "it lives in the memory of one Python process; for development, run `djangobot layer` and set BACKEND to \
+            "it keeps messages in the memory of one Python process; for development, run `djangobot layer` and set BACKEND to \
              channels_redis.core.RedisChannelLayer with the host that it prints"
                 .into(),
         ),
@@ -82,7 +82,7 @@ fn kind(backend: &str) -> Result<Kind, ConfigError> {
             refuse("it keeps messages in the memory of one machine; use asgi_redis.RedisChannelLayer".into())
         }
         "asgi_redis.RedisSentinelChannelLayer" | "asgi_redis.sentinel.RedisSentinelChannelLayer" => {
-            refuse("Channels 1's Sentinel layer is not spoken here; give the master's address as an asgi-redis:// URL".into())
+            refuse("djangobot does not read the Sentinels of Channels 1; give the master's address as an asgi-redis:// URL".into())
         }
         _ => refuse(SUPPORTED.to_owned()),
     }
@@ -110,7 +110,7 @@ impl Reader {
             self.option(name, value)?;
         }
         if self.kind == Kind::PubSub {
-            // Nothing is stored, so nothing needs telling apart.
+            // Nothing is stored, so equal messages need no different bytes.
             self.config.random_prefix_length = 0;
         }
         Ok(())
@@ -123,7 +123,7 @@ impl Reader {
             "hosts" | "capacity" | "connection_kwargs" => {}
             "prefix" => self.config.prefix = text(&path, value)?.to_owned(),
             "expiry" => self.config.expiry = seconds(&path, value)?,
-            // Python's groups do not work without one; all else does.
+            // Python accepts None here, and only its groups fail then.
             "group_expiry" if value.is_null() => {}
             "group_expiry" => self.config.group_expiry = seconds(&path, value)?,
             "channel_capacity" => self.channel_capacity(&path, value)?,
@@ -136,11 +136,11 @@ impl Reader {
                     return Err(option(
                         &path,
                         &format!(
-                            "each message would begin with {length} bytes; {MAX_RANDOM_PREFIX} are the most"
+                            "each message would begin with {length} random bytes; {MAX_RANDOM_PREFIX} are the most"
                         ),
                     ));
                 }
-                // Below 0 is no prefix, as channels_redis has it.
+                // As in channels_redis, a negative length means no prefix.
                 self.config.random_prefix_length = usize::try_from(length).unwrap_or(0);
             }
             "serializer_format" if self.kind != Kind::AsgiRedis => {
@@ -151,18 +151,18 @@ impl Reader {
                         return Err(option(
                             &path,
                             &format!(
-                                "the serializer {other:?} is Python code of the project's own; use \"msgpack\" or \"json\""
+                                "the serializer {other:?} is the project's own Python code, which djangobot can't run; use \"msgpack\" or \"json\""
                             ),
                         ));
                     }
                 }
             }
-            // Callbacks of the pub/sub layer, and names of counters that nobody reads.
+            // Callbacks of the pub/sub layer, and names of counters, change nothing for a client.
             "on_disconnect" | "on_reconnect" | "stats_prefix" => {}
             _ => self
                 .config
                 .warnings
-                .push(format!("{path} is not known here and was passed over")),
+                .push(format!("{path} is not known to djangobot and was ignored")),
         }
         Ok(())
     }
@@ -246,8 +246,8 @@ impl Reader {
             refuse_unsupported(&path, key)?;
             let secret = bytes_or_text(key)
                 .ok_or_else(|| option(&path, "a key should be a string or bytes"))?;
-            let key = Key::new(&secret)
-                .ok_or_else(|| option(&path, "no Fernet key could be made of it"))?;
+            let key =
+                Key::new(&secret).ok_or_else(|| option(&path, "it can't be made a Fernet key"))?;
             self.config.keys.push(key);
         }
         Ok(())
@@ -278,7 +278,7 @@ fn host(path: &str, entry: &Value, warnings: &mut Vec<String>) -> Result<Host, C
             };
             keywords(path, keys, &mut host, &["address"], warnings)?;
             if !address.is_array() {
-                // What the URL says wins over the keywords.
+                // As in redis-py, options of the URL win over the keywords.
                 let url = text(&at, address)?;
                 host.read_url(url, warnings).map_err(|reason| {
                     option(&at, &format!("{}: {reason}", host_url::redact(url)))
@@ -364,7 +364,7 @@ fn pair(path: &str, value: &Value) -> Result<Host, ConfigError> {
     ))
 }
 
-/// Sets redis-py's keywords on `host`, but for those in `but`.
+/// Sets redis-py's keywords on `host`, without those in `but`.
 fn keywords(
     path: &str,
     keys: &Map<String, Value>,
@@ -372,7 +372,7 @@ fn keywords(
     but: &[&str],
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    // `ssl=True` keeps what the other `ssl_` keywords said, but `ssl=False` undoes them.
+    // `ssl` is set last: `ssl=True` keeps the values of the other `ssl_` keywords, and `ssl=False` undoes them.
     let (ssl, others): (Vec<_>, Vec<_>) = keys.iter().partition(|(name, _)| *name == "ssl");
     for (name, value) in others.into_iter().chain(ssl) {
         if but.contains(&name.as_str()) {
@@ -382,7 +382,7 @@ fn keywords(
         match host.set(name, Setting::Json(value)) {
             Ok(KeywordSupport::Known) => {}
             Ok(KeywordSupport::Unknown) => {
-                warnings.push(format!("{at} is not known here and was passed over"))
+                warnings.push(format!("{at} is not known to djangobot and was ignored"))
             }
             Err(reason) => {
                 refuse_unsupported(&at, value)?;

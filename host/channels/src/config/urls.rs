@@ -1,10 +1,10 @@
-//! Layer URLs.
+//! Reads the URLs of layers.
 
 use std::net::SocketAddr;
 
 use crate::config::{ConfigError, EmbeddedConfig, Kind, LayerConfig, host_url, settings};
 
-/// Where the embedded layer listens when the URL does not say: a free port of this machine.
+/// The address of the embedded layer if its URL has none: a free port of this machine.
 const EMBEDDED_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -19,21 +19,22 @@ impl LayerConfig {
         Self::from_urls_with(urls, &serde_json::Value::Null)
     }
 
-    /// Reads layer URLs as [`LayerConfig::from_urls`] does, with the options of a Django project's CONFIG; its `hosts` and
-    /// `connection_kwargs` are passed over, since the URLs say where the layer is.
+    /// Reads layer URLs as [`LayerConfig::from_urls`] does, with the options of a Django project's CONFIG. Its `hosts` and
+    /// `connection_kwargs` are ignored, because the URLs say where the layer is.
     pub fn from_urls_with(
         urls: &[String],
         options: &serde_json::Value,
     ) -> Result<Self, ConfigError> {
         let Some(first) = urls.first() else {
             return Err(ConfigError::Mixed(
-                "no layer's URL was given; the simplest is redis://localhost:6379".into(),
+                "no URL of a channel layer was given; the simplest is redis://localhost:6379"
+                    .into(),
             ));
         };
         if let Some(address) = first.strip_prefix("embedded://") {
             if urls.len() > 1 {
                 return Err(ConfigError::Mixed(
-                    "the embedded layer is one: give its URL alone".into(),
+                    "there is only one embedded layer; give its URL alone".into(),
                 ));
             }
             return embedded(address, options);
@@ -42,7 +43,7 @@ impl LayerConfig {
         let mut config = settings::read_options(kind, options)?;
         for url in urls {
             if kind_of(url) != kind {
-                return Err(ConfigError::Mixed("the URLs name layers of different kinds; shards of one layer have the same kind".into()));
+                return Err(ConfigError::Mixed("the URLs name layers of different kinds; all shards of a layer must have the same scheme".into()));
             }
             let host = host_url::from_url(&kind.plain_url(url), &mut config.warnings);
             config.hosts.push(host.map_err(|reason| ConfigError::Url {
@@ -73,7 +74,7 @@ fn kind_of(url: &str) -> Kind {
     }
 }
 
-/// Reads what stands behind `embedded://`.
+/// Reads the part behind `embedded://`.
 fn embedded(address: &str, options: &serde_json::Value) -> Result<LayerConfig, ConfigError> {
     let refused = |reason: String| ConfigError::Url {
         url: format!("embedded://{}", without_secrets(address)),
@@ -86,7 +87,7 @@ fn embedded(address: &str, options: &serde_json::Value) -> Result<LayerConfig, C
     let listen = match listen.trim_end_matches('/') {
         "" => EMBEDDED_DEFAULT,
         listen => listen.replacen("localhost:", "127.0.0.1:", 1).parse().map_err(|_| {
-            refused("behind embedded:// stands nothing, or an IP address and a port, such as 127.0.0.1:6379, with :PASSWORD@ before it where clients must give a password".into())
+            refused("embedded:// takes an optional IP:PORT, such as embedded://127.0.0.1:6379, with :PASSWORD@ before it if clients must give a password".into())
         })?,
     };
     let mut layer = settings::read_options(Kind::Core, options)?;
@@ -97,13 +98,13 @@ fn embedded(address: &str, options: &serde_json::Value) -> Result<LayerConfig, C
         .as_deref()
         .is_some_and(|user| !matches!(user, "" | "default"))
     {
-        return Err(refused("the embedded layer has one user, which has no name: write embedded://:PASSWORD@HOST:PORT".into()));
+        return Err(refused("the embedded layer has only one user, which has no name; write embedded://:PASSWORD@HOST:PORT".into()));
     }
     layer.hosts.push(host);
     Ok(LayerConfig::Embedded(EmbeddedConfig { listen, layer }))
 }
 
-/// An address as it was written; dots where a part of it may be a password whose `@` is missing.
+/// An address as it may be shown: as it was written, or dots if a part of it may be a password without its `@`.
 fn without_secrets(address: &str) -> &str {
     let is_name = |text: &str| {
         text.chars()
