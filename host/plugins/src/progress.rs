@@ -35,7 +35,7 @@ impl Progress {
     /// What is being done of it, which the next line has.
     pub fn say(&self, detail: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        detail.clone_into(&mut last);
+        detail.trim().clone_into(&mut last);
     }
 }
 

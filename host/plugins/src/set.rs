@@ -12,7 +12,7 @@ use crate::host::Unready;
 use crate::load::Wanted;
 use crate::lock::{Lock, LockError, Locked};
 use crate::progress::Progress;
-use crate::recipe::{self, Installs};
+use crate::recipe::{self, Installs, RecipeError};
 use crate::source::{Downloader, Source, read_file};
 use crate::versions::Versions;
 
@@ -193,7 +193,12 @@ async fn again(locked: &Locked, places: &Places<'_>) -> Result<Artifact, String>
             );
             let progress = Progress::of(what);
             let built = recipe::build(&path, Installs::Refused, &|line| progress.say(line)).await;
-            return built.map_err(|error| error.to_string());
+            return built.map_err(|error| match error {
+                RecipeError::NotInstalled(_) => format!(
+                    "{error}; `djangobot plugin update --locked {name}` asks whether it may be installed"
+                ),
+                error => error.to_string(),
+            });
         }
         (Source::Folder(path), _) => {
             return Err(format!(

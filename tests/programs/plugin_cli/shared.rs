@@ -54,6 +54,15 @@ async fn what_others_build_of_the_same_sources_is_taken_and_other_sources_are_re
     );
 
     let ended = run_elsewhere(&theirs, &["update", "--locked"]).await;
+    check_end(
+        &ended,
+        2,
+        &[
+            "building it runs its code on this machine",
+            "djangobot plugin update --locked --build",
+        ],
+    );
+    let ended = run_elsewhere(&theirs, &["update", "--locked", "--build"]).await;
     check_end(&ended, 0, &[]);
     check_said(
         &ended.stdout,

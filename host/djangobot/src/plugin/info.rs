@@ -33,6 +33,9 @@ pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Fail
     if let Some(sha256) = &status.sha256 {
         say(&mut text, "sha256", sha256);
     }
+    if let Some(sources) = lock.get(&args.name).and_then(|locked| locked.sources) {
+        say(&mut text, "sources", &sources.to_string());
+    }
     let grants = words(&plugin.grants);
     say(
         &mut text,

@@ -138,6 +138,12 @@ impl Place {
         Some(builds.pinned(lock.get(name)?, &self.components))
     }
 
+    /// Whether the component of a plugin is in the state: it was taken here before.
+    pub(super) fn has(&self, name: &str) -> Result<bool, PluginError> {
+        let pinned = self.pinned(&self.read_lock()?, name);
+        Ok(pinned.is_some_and(|pinned| self.components.get(&pinned.sha256).is_ok()))
+    }
+
     /// Keeps a component that the lock pins by its sources, where that of the lock is not here. Gives whether it is new here.
     pub(super) fn keep(&self, pinned: &Locked, artifact: &Artifact) -> Result<bool, PluginError> {
         let turn = self.turn()?;

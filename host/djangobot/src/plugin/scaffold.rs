@@ -52,10 +52,15 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
         write(&folder.join(file), Some(&text))?;
     }
     let shown = folder.display();
+    // The name of a plugin that ships would mean that one.
+    let path = match shipped::ships(&shown.to_string()) {
+        true => format!("./{shown}"),
+        false => shown.to_string(),
+    };
     print(&format!(
         "{shown} is made. Its code is {shown}/src/lib.rs; what it sees and asks for is in {shown}/plugin.toml.\n\
          Test it:  cd {shown} && cargo test\n\
-         Add it:   djangobot plugin add {shown}\n"
+         Add it:   djangobot plugin add {path}\n"
     ))?;
     Ok(())
 }

@@ -79,8 +79,12 @@ async fn one(
         return Err(PluginError::Below(plain(mistake)));
     }
     let origin = origin(plugin, args)?;
-    if let (true, Source::Folder(folder)) = (origin.moved, &origin.source) {
-        agree_to_build(folder, &args.consent, terminal).await?;
+    if let Source::Folder(folder) = &origin.source
+        && (origin.moved || !place.has(name)?)
+    {
+        // Nobody agreed to it on this machine, or not to this one.
+        let folder = place.home().join(folder);
+        agree_to_build(&folder, &args.consent, terminal).await?;
     }
     let artifact = place
         .obtain(&origin.source, origin.promised, args.consent.yes, terminal)

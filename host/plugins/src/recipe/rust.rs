@@ -50,12 +50,7 @@ pub(super) async fn build(
     let Some(file) = library else {
         return Err(RecipeError::NoLibrary { folder });
     };
-    let sources = sources::digest(
-        &folder,
-        &workspace_root,
-        &target_directory,
-        &file.with_extension("d"),
-    );
+    let sources = sources::digest(&folder, &workspace_root, &target, &file.with_extension("d"));
     Ok(Output {
         sources: sources
             .inspect_err(|error| {
