@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod browser;
 mod core;
 mod delivery;
 mod fault;
@@ -36,8 +37,6 @@ mod socket;
 mod speakers;
 mod state;
 mod terminal;
-
-pub mod browser;
 
 pub use crate::delivery::{Attempt, Delivery, Latency, Outcome};
 pub use crate::fault::{Fault, Happening, Reason};

@@ -13,16 +13,15 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 
-use crate::browser;
 use crate::core::Core;
 use crate::delivery::worker;
 use crate::http::{HttpAnswer, HttpRequest, Payload, plain};
 use crate::lock::lock;
-use crate::socket;
 use crate::speakers::web_api::prescribed::prescribed;
 use crate::speakers::{control, files, response_url, rtm, socket_mode, web_api};
 use crate::state::connection::Protocol;
 use crate::state::tickets::Ticket;
+use crate::{browser, socket};
 
 /// The most that a request's body may hold, in bytes.
 const LONGEST_BODY: usize = 64 * 1024 * 1024;

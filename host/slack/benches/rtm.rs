@@ -9,7 +9,8 @@ use std::time::Instant;
 use djangobot_slack::{Incoming, Token, WebApi, rtm};
 use futures_util::StreamExt;
 use local_slack::{Burst, LocalSlack, Options};
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const FRAMES: u64 = 300_000;

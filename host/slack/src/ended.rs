@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    api::{ApiError, Class},
-    backoff::Backoff,
-    ws::Lost,
-};
+use crate::api::{ApiError, Class};
+use crate::backoff::Backoff;
+use crate::ws::Lost;
 
 /// What became of a connection.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 //!
 //! Nothing is copied but what stands beside the event: an inner event shares text and index with what it came in.
 
-use std::{borrow::Cow, io::Write};
+use std::borrow::Cow;
+use std::io::Write;
 
 use bytes::Bytes;
 use djangobot_event::{Event, Value};

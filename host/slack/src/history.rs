@@ -2,22 +2,19 @@
 //!
 //! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use djangobot_event::Event;
 use serde::Deserialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use crate::{
-    api::{ApiError, Class, WebApi},
-    pacing::Pacer,
-    reading,
-    roster::ConversationKind,
-    ts::Ts,
-};
+use crate::api::{ApiError, Class, WebApi};
+use crate::pacing::Pacer;
+use crate::reading;
+use crate::roster::ConversationKind;
+use crate::ts::Ts;
 
 /// Messages, or conversations, in a page: what Slack recommends at most.
 const PAGE: usize = 200;

@@ -10,30 +10,28 @@ mod counts;
 mod room;
 mod signature;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
-    routing::any,
-};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use djangobot_event::Event;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use crate::transport::{Ack, BadFrame, Frame, Given, Incoming, Origin};
-use body::Asked;
+
 pub use counts::{Counts, Outcome};
-use room::{Denied, Place, Room};
 pub use signature::SigningSecrets;
+
+use body::Asked;
+use room::{Denied, Place, Room};
 
 /// Where the handler answers.
 pub const PATHS: [&str; 3] = ["/slack/events", "/slack/commands", "/slack/interactivity"];

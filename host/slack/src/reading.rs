@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value, value::RawValue};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use crate::{
-    api::{ApiError, Class, Failure, Identity, WebApi},
-    backoff::Backoff,
-    pacing::Pacer,
-};
+use crate::api::{ApiError, Class, Failure, Identity, WebApi};
+use crate::backoff::Backoff;
+use crate::pacing::Pacer;
 
 /// A list of more pages has no end: cursors that go round. It is a million of entries.
 const MAX_PAGES: u32 = 5_000;

@@ -14,12 +14,10 @@ mod missing;
 mod snapshot;
 mod wire;
 
-use std::{
-    cmp::Ordering,
-    collections::HashSet,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
-};
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;

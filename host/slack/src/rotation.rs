@@ -4,12 +4,10 @@
 //! off between Slack's answer and the disk: a pair that is lost there can't be had again. Others ask it
 //! ([`Rotation::renew`]) and wait.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -17,12 +15,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::{ApiError, Class, Failure, WebApi},
-    backoff::Backoff,
-    token::{RefreshToken, Token, TokenError},
-    transport::Fatal,
-};
+use crate::api::{ApiError, Class, Failure, WebApi};
+use crate::backoff::Backoff;
+use crate::token::{RefreshToken, Token, TokenError};
+use crate::transport::Fatal;
 
 const METHOD: &str = "oauth.v2.access";
 

@@ -6,12 +6,10 @@ use djangobot_event::Event;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::{RtmSession, WebApi},
-    ended::{Ended, Outcome, Pace, refused},
-    transport::{BadFrame, Fatal, Frame, Incoming, Origin, Session},
-    ws::{self, Liveness, Received, Socket},
-};
+use crate::api::{RtmSession, WebApi};
+use crate::ended::{Ended, Outcome, Pace, refused};
+use crate::transport::{BadFrame, Fatal, Frame, Incoming, Origin, Session};
+use crate::ws::{self, Liveness, Received, Socket};
 
 /// How an RTM connection is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! A real local Slack for the tests of this crate, and a client of it.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
+use std::time::Duration;
 
 use local_slack::{LocalSlack, Options};
 

@@ -2,10 +2,8 @@
 
 mod ack;
 
-use std::{
-    borrow::Cow,
-    time::{Duration, Instant, SystemTime},
-};
+use std::borrow::Cow;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use djangobot_event::{Event, ParseError};

@@ -4,24 +4,22 @@
 
 mod decoder;
 
-use std::{
-    io,
-    time::{Duration, SystemTime},
-};
+use std::io;
+use std::time::{Duration, SystemTime};
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf, BytesMut};
 use reqwest::{StatusCode, header};
 use sha1::{Digest, Sha1};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
+
+use crate::api;
 
 pub use decoder::{ProtocolError, Received};
 
-use crate::api;
 use decoder::Decoder;
 
 /// The GUID that RFC 6455 (1.3) adds to a key.

@@ -1,8 +1,9 @@
 //! Messages against the JSON text made of them, and against their errors.
 
+use rmpv::Value;
+
 use super::*;
 use crate::Event;
-use rmpv::Value;
 
 fn packed(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();

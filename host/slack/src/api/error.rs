@@ -1,6 +1,7 @@
 //! What can go wrong in a call to Slack's Web API, what that means for the caller, and what people are told.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
 use djangobot_event::CleanText;
 

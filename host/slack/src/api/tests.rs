@@ -2,10 +2,8 @@
 
 use local_slack::{Answer, LocalSlack, Options};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::testing::{client, slack, soon};

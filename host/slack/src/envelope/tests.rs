@@ -1,6 +1,7 @@
 //! Payloads of each kind, and frames of which little is left.
 
-use proptest::{collection::vec, prelude::*};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;

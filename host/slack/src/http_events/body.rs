@@ -5,10 +5,8 @@ use bytes::Bytes;
 use djangobot_event::Event;
 use serde_json::{Map, Value};
 
-use crate::{
-    envelope::Wrapping,
-    transport::{BadFrame, Origin},
-};
+use crate::envelope::Wrapping;
+use crate::transport::{BadFrame, Origin};
 
 /// What Slack wants.
 #[derive(Debug)]

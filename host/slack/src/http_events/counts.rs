@@ -1,12 +1,9 @@
 //! What became of requests over HTTP: counted for metrics, and told in the log where somebody has to know.
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How often requests of one outcome are logged; all are counted.
 const TOLD_EVERY: Duration = Duration::from_secs(10);

@@ -4,13 +4,9 @@
 //! Until a body is whole, nobody knows whether Slack sent it, and anybody can send bytes slowly under a made-up
 //! signature. A body of Slack's comes at once; so the oldest that is not whole is the one least likely to be Slack's.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;

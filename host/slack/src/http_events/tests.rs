@@ -4,14 +4,13 @@ use hmac::{Hmac, Mac};
 use reqwest::{RequestBuilder, Response};
 use serde_json::json;
 use sha2::Sha256;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::{AnswerError, api, testing::soon};
+use crate::testing::soon;
+use crate::{AnswerError, api};
 
 const SECRET: &str = "a secret";
 const FORM: &str = "application/x-www-form-urlencoded";

@@ -3,11 +3,9 @@
 use djangobot_event::{Event, Value};
 use serde::de::DeserializeOwned;
 
-use super::{
-    Roster, Tables,
-    entry::{Conversation, ConversationKind},
-    wire::{BotFields, ConversationFields, UserFields, UsergroupFields},
-};
+use crate::roster::entry::{Conversation, ConversationKind};
+use crate::roster::wire::{BotFields, ConversationFields, UserFields, UsergroupFields};
+use crate::roster::{Roster, Tables};
 
 impl Roster {
     /// Takes over what an event says about users, conversations, user groups and bots; false when it says nothing, or

@@ -1,8 +1,9 @@
 //! What a roster holds: users, conversations, user groups, bots. Each is one shared text and a few bits; a clone is cheap.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
-use super::directory::Entry;
+use crate::roster::directory::Entry;
 
 /// Several texts in one allocation.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,11 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Roster,
-    directory::Directory,
-    entry::{Bot, Conversation, ConversationKind, User, Usergroup},
-};
+use crate::roster::Roster;
+use crate::roster::directory::Directory;
+use crate::roster::entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 
 /// Changes whenever the arrays below do; a snapshot of another version is not read.
 const VERSION: u32 = 1;

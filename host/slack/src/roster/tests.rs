@@ -6,10 +6,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    Pacer,
-    testing::{slack, soon},
-};
+use crate::Pacer;
+use crate::testing::{slack, soon};
 
 pub(super) fn apply(roster: &Roster, event: Value) -> bool {
     roster.apply(&Event::from_value(&event).unwrap())

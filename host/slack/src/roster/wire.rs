@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::entry::{Bot, Conversation, ConversationKind, User, Usergroup};
+use crate::roster::entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 
 /// A user object (`users.list`, `users.info`, `team_join`, `user_change`, ...).
 #[derive(Debug, Deserialize)]

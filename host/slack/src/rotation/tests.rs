@@ -1,9 +1,7 @@
 //! Against a real local Slack, whose `oauth.v2.access` says what Slack would.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use local_slack::{Answer as Prescribed, Control, LocalSlack, Options};
 use tokio::task::JoinHandle;

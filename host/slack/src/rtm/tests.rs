@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use local_slack::{Answer, Burst, Control, Frame as Emitted, LocalSlack, Options};
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::testing::{slack, soon};

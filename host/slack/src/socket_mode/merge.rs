@@ -5,19 +5,16 @@
 //! have then goes on by its time. The order within a connection is Slack's own and stays. Where there is one connection
 //! alone, nothing is to be merged, and all goes on at once.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::Instant,
-};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{transport::Incoming, ts::Ts};
+use crate::transport::Incoming;
+use crate::ts::Ts;
 
 /// While events wait to go on, a connection reads until this much of its own waits, in bytes, so that a little traffic
 /// does not keep it from answering pings.

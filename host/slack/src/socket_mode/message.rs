@@ -2,10 +2,8 @@
 
 use djangobot_event::{Event, ParseError, Value};
 
-use crate::{
-    envelope::{self, Wrapping},
-    transport::{BadFrame, Origin},
-};
+use crate::envelope::{self, Wrapping};
+use crate::transport::{BadFrame, Origin};
 
 /// An acknowledgement names it, and is dropped by Slack when it is long; Slack's ids have 36 bytes.
 const MAX_ENVELOPE_ID: usize = 1_000;

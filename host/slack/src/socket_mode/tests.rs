@@ -13,6 +13,7 @@ use super::*;
 use crate::testing::soon;
 use crate::transport::{AnswerError, Frame};
 use crate::{BadFrame, rtm};
+
 use server::{Server, Slack};
 
 /// Socket Mode under test; dropping it ends it.

@@ -2,10 +2,8 @@
 
 use std::time::SystemTime;
 
-use djangobot_slack::{
-    Class, RefreshToken, Rotation,
-    rotation::{Client, Config, Pair},
-};
+use djangobot_slack::rotation::{Client, Config, Pair};
+use djangobot_slack::{Class, RefreshToken, Rotation};
 use local_slack::OAuth;
 use tokio_util::sync::CancellationToken;
 

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use djangobot_slack::{
-    Fatal, Session, rtm,
-    socket_mode::{self, Config, Health},
-};
+use djangobot_slack::socket_mode::{self, Config, Health};
+use djangobot_slack::{Fatal, Session, rtm};
 use local_slack::{Control, Fault, Happening, Outcome, Reason, Report, Storm, Traffic};
 use serde_json::json;
 use tokio::task::JoinHandle;

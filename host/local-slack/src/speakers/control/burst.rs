@@ -11,8 +11,7 @@ use crate::socket::frame::{self, Kind};
 use crate::socket::{Socket, Sockets};
 use crate::speakers::control::handle::Control;
 use crate::speakers::control::template::{self, Template};
-use crate::state::ts::Ts;
-use crate::state::ts::now;
+use crate::state::ts::{Ts, now};
 use crate::state::workspace::Workspace;
 
 /// Frames are made in pieces of about this many bytes.

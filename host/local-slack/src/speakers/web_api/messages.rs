@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use crate::lock::lock;
 use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
-use crate::speakers::web_api::conversations;
-use crate::speakers::web_api::cursor;
+use crate::speakers::web_api::{conversations, cursor};
 use crate::state::ts::Ts;
 use crate::state::workspace::Message;
 

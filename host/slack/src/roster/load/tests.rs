@@ -7,10 +7,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    roster::tests::{apply, small, user},
-    testing::{slack, soon},
-};
+use crate::roster::tests::{apply, small, user};
+use crate::testing::{slack, soon};
 
 /// Loads all lists, as far as that goes; the numbers of what was read, and the warnings.
 async fn load_all(

@@ -1,10 +1,8 @@
 use djangobot_event::Event;
 
 use super::*;
-use crate::{
-    testing::soon,
-    transport::{Frame, Origin},
-};
+use crate::testing::soon;
+use crate::transport::{Frame, Origin};
 
 /// A frame with a number and, in seconds, a time.
 fn frame(n: u64, at: Option<u64>) -> Incoming {

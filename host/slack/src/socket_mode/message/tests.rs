@@ -1,6 +1,7 @@
 //! Frames of every kind, and bytes of none.
 
-use proptest::{collection::vec, prelude::*};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;

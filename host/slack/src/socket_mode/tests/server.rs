@@ -5,15 +5,13 @@ use futures_util::{SinkExt, StreamExt};
 use local_slack::{Answer, LocalSlack, Options};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::{
-    WebSocketStream, accept_async,
-    tungstenite::{
-        Message,
-        protocol::{CloseFrame, frame::coding::CloseCode},
-    },
-};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{WebSocketStream, accept_async};
 
-use crate::{WebApi, testing, testing::soon};
+use crate::WebApi;
+use crate::testing::{self, soon};
 
 pub(super) struct Slack {
     local: LocalSlack,

@@ -1,6 +1,7 @@
 //! Frames by hand, cut into pieces of every size.
 
-use proptest::{collection::vec, prelude::*};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 
