@@ -93,7 +93,9 @@ async fn a_slash_at_a_paths_end_is_no_other_path_and_a_wrong_path_is_told() {
     let (status, text) = send(&bridge, &signed(&slack, "/slack/event", JSON, "{}")).await;
     assert_eq!(status, 404);
     assert!(text.contains("https://bot.example/slack/events"), "{text}");
-    let line = bridge.line("nothing is at POST /slack/event").await;
+    let line = bridge
+        .line("there is no handler for POST /slack/event")
+        .await;
     assert!(line.contains("https://bot.example/slack/events"), "{line}");
 }
 

@@ -1,7 +1,7 @@
 //! A JSON value as text, tape and overlay, and the way to the values in it.
 //!
-//! This file and `overlay.rs` need each other: a document has an overlay of edits, and a value that an edit put in may be
-//! a document with edits of its own.
+//! This file and `overlay.rs` need each other: a document has an overlay of edits, and a value that an edit put in may
+//! be a document with edits of its own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::budget::{Budget, OverBudget};
 use crate::notes::Notes;
-use crate::overlay::{Added, Change, Extension, Overlay, Replacement};
+use crate::overlay::{Addition, Change, Extension, Overlay, Replacement};
 use crate::parser::{self, ParseError};
 use crate::tape::{self, Kind, Node};
 use crate::{pointer, string};
@@ -20,7 +20,7 @@ use crate::{pointer, string};
 pub(crate) struct Document {
     /// The text that the nodes speak of, from byte `base` on.
     text: Bytes,
-    /// What to take off the nodes' offsets. It is zero but for a subtree, whose nodes are its parent's.
+    /// The number to subtract from the nodes' offsets. It is zero except for a subtree, whose nodes are its parent's.
     base: u32,
     tape: Arc<Vec<Node>>,
     pub(crate) root: u32,
@@ -43,7 +43,7 @@ pub(crate) enum Key<'a> {
 }
 
 /// Where [`Document::locate`] found a member or element.
-pub(crate) enum Found {
+pub(crate) enum Location {
     /// As it was read. `entry` is the node of the key, or of the element itself.
     Read { entry: u32, value: u32 },
     /// Its value is in the change of this index.
@@ -54,7 +54,7 @@ pub(crate) enum Found {
 
 impl Document {
     /// Reads a value in which at most `max_depth` containers are open at once.
-    pub(crate) fn parse(text: Bytes, max_depth: usize) -> Result<Document, ParseError> {
+    pub(crate) fn parse(text: Bytes, max_depth: usize) -> Result<Self, ParseError> {
         let (nodes, notes) = parser::parse(&text, max_depth)?;
         Ok(Document {
             text,
@@ -67,7 +67,7 @@ impl Document {
     }
 
     /// The empty object.
-    pub(crate) fn empty() -> Document {
+    pub(crate) fn empty() -> Self {
         let root = Node {
             start: 0,
             end: 2,
@@ -105,7 +105,7 @@ impl Document {
         &self.text[(node.start - self.base) as usize..(node.end - self.base) as usize]
     }
 
-    /// What is between the quotes of a string or key.
+    /// The bytes between the quotes of a string or key.
     #[inline]
     pub(crate) fn content(&self, node: &Node) -> &[u8] {
         let quoted = self.span(node);
@@ -152,7 +152,7 @@ impl Document {
         container: u32,
         token: &str,
         budget: &mut Budget,
-    ) -> Result<Option<Found>, OverBudget> {
+    ) -> Result<Option<Location>, OverBudget> {
         match self.node(container).kind {
             Kind::Object => self.locate_member(container, token, budget),
             Kind::Array => match pointer::index(token) {
@@ -168,7 +168,7 @@ impl Document {
         object: u32,
         key: &str,
         budget: &mut Budget,
-    ) -> Result<Option<Found>, OverBudget> {
+    ) -> Result<Option<Location>, OverBudget> {
         let hash = tape::hash(key.as_bytes());
         let end = self.node(object).next;
         let mut entry = object + 1;
@@ -181,12 +181,12 @@ impl Document {
                 if self.is_key(node, key) {
                     match self.overlay.change(entry) {
                         Some((change, Change::Replaced(_))) => {
-                            return Ok(Some(Found::Replaced(change)));
+                            return Ok(Some(Location::Replaced(change)));
                         }
-                        // It may have been added anew.
+                        // It may have been added again.
                         Some((_, Change::Removed)) => break,
                         _ => {
-                            return Ok(Some(Found::Read {
+                            return Ok(Some(Location::Read {
                                 entry,
                                 value: entry + 1,
                             }));
@@ -203,7 +203,7 @@ impl Document {
         let member = added
             .iter()
             .position(|added| added.key.as_deref() == Some(key));
-        Ok(member.map(|member| Found::Added { extension, member }))
+        Ok(member.map(|member| Location::Added { extension, member }))
     }
 
     fn is_key(&self, node: &Node, key: &str) -> bool {
@@ -218,7 +218,7 @@ impl Document {
         array: u32,
         index: usize,
         budget: &mut Budget,
-    ) -> Result<Option<Found>, OverBudget> {
+    ) -> Result<Option<Location>, OverBudget> {
         let end = self.node(array).next;
         let mut value = array + 1;
         let mut left = index;
@@ -230,8 +230,8 @@ impl Document {
             if !matches!(change, Some((_, Change::Removed))) {
                 if left == 0 {
                     return Ok(Some(match change {
-                        Some((change, Change::Replaced(_))) => Found::Replaced(change),
-                        _ => Found::Read {
+                        Some((change, Change::Replaced(_))) => Location::Replaced(change),
+                        _ => Location::Read {
                             entry: value,
                             value,
                         },
@@ -244,7 +244,7 @@ impl Document {
         let Some((extension, Extension { added, .. })) = self.overlay.extension(array) else {
             return Ok(None);
         };
-        Ok((left < added.len()).then_some(Found::Added {
+        Ok((left < added.len()).then_some(Location::Added {
             extension,
             member: left,
         }))
@@ -328,9 +328,9 @@ impl<'a> Place<'a> {
         };
         let found = document.locate(container, token, budget)?;
         Ok(found.and_then(|found| match found {
-            Found::Read { value, .. } => Some(Place::Read(document, value)),
-            Found::Replaced(change) => document.overlay.replacement(change).map(Place::of),
-            Found::Added { extension, member } => {
+            Location::Read { value, .. } => Some(Place::Read(document, value)),
+            Location::Replaced(change) => document.overlay.replacement(change).map(Place::of),
+            Location::Added { extension, member } => {
                 document.overlay.added(extension, member).map(Place::of)
             }
         }))
@@ -380,7 +380,7 @@ pub(crate) struct Entries<'a> {
     object: bool,
     at: u32,
     end: u32,
-    added: std::slice::Iter<'a, Added>,
+    added: std::slice::Iter<'a, Addition>,
 }
 
 impl<'a> Iterator for Entries<'a> {

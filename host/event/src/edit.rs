@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::budget::{Budget, OverBudget};
 use crate::clean_text::CleanText;
-use crate::document::{Document, Found};
-use crate::overlay::{Added, Change, Replacement};
+use crate::document::{Document, Location};
+use crate::overlay::{Addition, Change, Replacement};
 use crate::parser::{MAX_DEPTH, ParseError};
 use crate::pointer;
 use crate::tape::Kind;
@@ -16,7 +16,7 @@ use crate::value::NewValue;
 pub enum EditError {
     /// Not an RFC 6901 pointer.
     #[error(
-        "{pointer:?} is no JSON pointer: it begins with `/`, and `~` is written `~0`, `/` in a key `~1`"
+        "{pointer:?} is not a JSON pointer: one begins with `/`, and `~` is written `~0`, `/` in a key `~1`"
     )]
     BadPointer {
         /// As it was given, or its beginning.
@@ -25,7 +25,7 @@ pub enum EditError {
     /// The whole event can be neither replaced nor removed.
     #[error("an edit needs the pointer of a member or element, not that of the whole event")]
     Root,
-    /// What should hold the value is not there.
+    /// The container of the value does not exist.
     #[error("{pointer}: there is no {token:?} to look into; set its parents first")]
     NoParent {
         /// As it was given, or its beginning.
@@ -33,7 +33,7 @@ pub enum EditError {
         /// The first part of it that names nothing.
         token: CleanText,
     },
-    /// What should hold the value is neither an object nor an array.
+    /// The parent of the value is neither an object nor an array.
     #[error("{pointer}: {token:?} is neither an object nor an array, and can't hold it")]
     NotAContainer {
         /// As it was given, or its beginning.
@@ -42,7 +42,7 @@ pub enum EditError {
         token: CleanText,
     },
     /// Not an index of the array, nor `-` or its length, which append.
-    #[error("{pointer}: {token:?} is no index of an array of {length}; `-` appends")]
+    #[error("{pointer}: {token:?} is not an index of an array of {length}; `-` appends")]
     NoElement {
         /// As it was given, or its beginning.
         pointer: CleanText,
@@ -58,7 +58,7 @@ pub enum EditError {
         pointer: CleanText,
     },
     /// JSON has no infinities and no NaN.
-    #[error("{pointer}: {value} is no JSON number")]
+    #[error("{pointer}: {value} is not a JSON number")]
     NotFinite {
         /// As it was given, or its beginning.
         pointer: CleanText,
@@ -74,9 +74,7 @@ pub enum EditError {
         source: ParseError,
     },
     /// There are too many edits, or too much to pass on the way to their places.
-    #[error(
-        "the edits take more work than is allowed: fewer of them, or a smaller event, would do"
-    )]
+    #[error("the edits take more work than is allowed: make fewer of them, or use a smaller event")]
     OverBudget,
     /// A [`NewValue::Text`] of over `u32::MAX` bytes.
     #[error("{pointer}: a text of {length} bytes is too long")]
@@ -125,11 +123,11 @@ impl Document {
     }
 
     /// The document within this one that was set where `found` says.
-    fn inner_mut(&mut self, found: &Found) -> Option<&mut Document> {
+    fn inner_mut(&mut self, found: &Location) -> Option<&mut Self> {
         let replacement = match *found {
-            Found::Read { .. } => return None,
-            Found::Replaced(change) => self.overlay.replacement_mut(change)?,
-            Found::Added { extension, member } => self.overlay.added_mut(extension, member)?,
+            Location::Read { .. } => return None,
+            Location::Replaced(change) => self.overlay.replacement_mut(change)?,
+            Location::Added { extension, member } => self.overlay.added_mut(extension, member)?,
         };
         match replacement {
             Replacement::Document(document) => Some(document),
@@ -146,7 +144,7 @@ struct Target<'d, 'p> {
     /// The member or element of the container.
     token: Cow<'p, str>,
     /// `None`: there is none so far.
-    found: Option<Found>,
+    found: Option<Location>,
     /// How many containers are around it.
     depth: usize,
 }
@@ -175,7 +173,7 @@ impl<'d, 'p> Target<'d, 'p> {
             }
             let owned = || (shown(pointer), shown(&token));
             match found {
-                Some(Found::Read { value, .. }) => container = value,
+                Some(Location::Read { value, .. }) => container = value,
                 Some(found) => {
                     let Some(inner) = document.inner_mut(&found) else {
                         let (pointer, token) = owned();
@@ -206,15 +204,15 @@ impl<'d, 'p> Target<'d, 'p> {
             ..
         } = self;
         match found {
-            Some(Found::Read { entry, value: node }) => {
+            Some(Location::Read { entry, value: node }) => {
                 let end = document.node(node).next;
                 let change = Change::Replaced(value);
                 document.overlay.cover(entry, end, change, budget)?;
             }
-            Some(Found::Replaced(change)) => {
+            Some(Location::Replaced(change)) => {
                 document.overlay.put_change(change, Change::Replaced(value));
             }
-            Some(Found::Added { extension, member }) => {
+            Some(Location::Added { extension, member }) => {
                 if let Some(added) = document.overlay.added_mut(extension, member) {
                     *added = value;
                 }
@@ -236,7 +234,7 @@ impl<'d, 'p> Target<'d, 'p> {
                     }
                 };
                 let extension = document.overlay.extend(container, budget)?;
-                extension.added.push(Added { key, value });
+                extension.added.push(Addition { key, value });
             }
         }
         Ok(())
@@ -250,7 +248,7 @@ impl<'d, 'p> Target<'d, 'p> {
             ..
         } = self;
         match found {
-            Some(Found::Read { entry, value }) => {
+            Some(Location::Read { entry, value }) => {
                 let end = document.node(value).next;
                 let overlay = &mut document.overlay;
                 // First what may fail: the two must go together.
@@ -258,11 +256,11 @@ impl<'d, 'p> Target<'d, 'p> {
                 overlay.cover(entry, end, Change::Removed, budget)?;
                 overlay.extend(container, budget)?.removed += 1;
             }
-            Some(Found::Replaced(change)) => {
+            Some(Location::Replaced(change)) => {
                 document.overlay.extend(container, budget)?.removed += 1;
                 document.overlay.put_change(change, Change::Removed);
             }
-            Some(Found::Added { extension, member }) => {
+            Some(Location::Added { extension, member }) => {
                 document.overlay.remove_added(extension, member, budget)?;
             }
             None => {

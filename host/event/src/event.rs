@@ -28,18 +28,20 @@ impl Event {
     ///
     /// # Errors
     /// A [`ParseError`] that says where the text is wrong and what was due there.
-    pub fn parse(raw: impl Into<Bytes>) -> Result<Event, ParseError> {
+    pub fn parse(raw: impl Into<Bytes>) -> Result<Self, ParseError> {
         Event::new(Document::parse(raw.into(), parser::MAX_DEPTH)?)
     }
 
     /// Reads a channel layer's message: a msgpack map with text keys.
     ///
-    /// What Python packs as `bytes` is taken as text where it is UTF-8. The event's text is JSON made of the message.
+    /// Bytes that Python packs as `bytes` are read as text where they are UTF-8. The event's text is JSON made of the
+    /// message.
     ///
     /// # Errors
-    /// A [`MsgpackError`] for what is no map, or holds what JSON has not (extension types, other keys than text,
-    /// infinities, NaN), is truncated, goes on after its end, or is nested deeper than [`crate::MAX_DEPTH`].
-    pub fn from_msgpack(payload: &[u8]) -> Result<Event, MsgpackError> {
+    /// A [`MsgpackError`] where the message is not a map, holds values that JSON does not have (extension types, keys
+    /// that are not texts, infinities, NaN), is truncated, goes on after its end, or is nested deeper than
+    /// [`crate::MAX_DEPTH`].
+    pub fn from_msgpack(payload: &[u8]) -> Result<Self, MsgpackError> {
         let text = msgpack_reader::to_json(payload, Binary::Refused)?;
         Event::parse(text).map_err(MsgpackError::NotAnEvent)
     }
@@ -48,18 +50,18 @@ impl Event {
     ///
     /// # Errors
     /// Those of [`Event::from_msgpack`].
-    pub fn from_msgpack_with_bytes(payload: &[u8]) -> Result<Event, MsgpackError> {
+    pub fn from_msgpack_with_bytes(payload: &[u8]) -> Result<Self, MsgpackError> {
         let text = msgpack_reader::to_json(payload, Binary::Base64)?;
         Event::parse(text).map_err(MsgpackError::NotAnEvent)
     }
 
     /// The members among `wanted` of a JSON text that can't be read whole, where they themselves can be read.
-    pub fn salvage(raw: &[u8], wanted: &[&str]) -> Event {
+    pub fn salvage(raw: &[u8], wanted: &[&str]) -> Self {
         Event::parse(salvage::salvage(raw, wanted)).unwrap_or_default()
     }
 
     /// As [`Event::salvage`], of a channel layer's message in msgpack.
-    pub fn salvage_msgpack(payload: &[u8], wanted: &[&str]) -> Event {
+    pub fn salvage_msgpack(payload: &[u8], wanted: &[&str]) -> Self {
         Event::parse(msgpack_reader::salvage(payload, wanted)).unwrap_or_default()
     }
 
@@ -67,11 +69,11 @@ impl Event {
     ///
     /// # Errors
     /// [`ParseError::NotAnObject`], or [`ParseError::TooDeep`] for a tree that was not read but built.
-    pub fn from_value(value: &serde_json::Value) -> Result<Event, ParseError> {
+    pub fn from_value(value: &serde_json::Value) -> Result<Self, ParseError> {
         Event::parse(value.to_string())
     }
 
-    fn new(document: Document) -> Result<Event, ParseError> {
+    fn new(document: Document) -> Result<Self, ParseError> {
         let root = Place::Read(&document, document.root);
         if root.is_object() {
             return Ok(Event { document });
@@ -97,7 +99,7 @@ impl Event {
         self.place(pointer).map(Place::value)
     }
 
-    /// As [`Event::get`], for somebody whose work is charged.
+    /// As [`Event::get`], charged to a budget.
     ///
     /// # Errors
     /// The budget does not suffice for the way there and the value.
@@ -114,7 +116,7 @@ impl Event {
         Ok(Some(place.value()))
     }
 
-    /// Whether a pointer leads to something, for somebody whose work is charged.
+    /// Whether there is a value at a pointer, charged to a budget.
     ///
     /// # Errors
     /// The budget does not suffice for the way there.
@@ -146,7 +148,7 @@ impl Event {
     /// An object within the event, as edited, as an event of its own; `None` for any other value, too.
     ///
     /// It shares the text and its index, unless something within it was edited.
-    pub fn subtree(&self, pointer: &str) -> Option<Event> {
+    pub fn subtree(&self, pointer: &str) -> Option<Self> {
         match self.place(pointer)? {
             Place::Read(document, root) => Event::new(document.subtree(root)?).ok(),
             Place::Set(_) => None,
@@ -197,7 +199,7 @@ impl Event {
         self.apply_within(edits, &mut Budget::unlimited())
     }
 
-    /// As [`Event::apply`], for somebody whose work is charged.
+    /// As [`Event::apply`], charged to a budget.
     ///
     /// # Errors
     /// As [`Event::apply`], and [`EditError::OverBudget`].
@@ -225,7 +227,7 @@ impl Event {
         !self.document.overlay.is_empty()
     }
 
-    /// What was odd in the text.
+    /// The oddities of the text.
     pub fn notes(&self) -> Notes {
         self.document.notes
     }
@@ -239,7 +241,7 @@ impl Event {
         }
     }
 
-    /// The event as JSON text, for somebody whose work is charged.
+    /// The event as JSON text, charged to a budget.
     ///
     /// # Errors
     /// The budget does not suffice.

@@ -4,7 +4,7 @@
 //! each key and value, and everything else works on the two together:
 //!
 //! - [`Event::get`] walks the tape by an RFC 6901 pointer and decodes only the value that it finds;
-//! - [`Event::set`] and [`Event::remove`] leave text and tape alone and note the change beside them;
+//! - [`Event::set`] and [`Event::remove`] leave text and tape alone and note the change in an overlay;
 //! - [`Event::write_msgpack`] and [`Event::write_json`] go over the tape once and follow the notes.
 //!
 //! No tree of values is ever built, a clone shares text and tape, and so does a [`Event::subtree`].
@@ -26,8 +26,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is read
-//! Strict JSON, RFC 8259, in UTF-8, whose root is an object. What one may ask about:
+//! # The JSON that is read
+//! Strict JSON, RFC 8259, in UTF-8, whose root is an object. Details:
 //!
 //! | in the text | here |
 //! |---|---|

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::parser::{MAX_DEPTH, ParseError};
-use crate::salvage::Salvaged;
+use crate::salvage::SalvagedMembers;
 use crate::string;
 
 /// Why a msgpack message is not an event. A `key` is an RFC 6901 pointer to the value in question.
@@ -32,10 +32,10 @@ pub enum MsgpackError {
     /// A message is a map.
     #[error("expected a map, found {found}")]
     NotAMap {
-        /// What it is.
+        /// Its kind.
         found: &'static str,
     },
-    /// A key of a map that is no text.
+    /// A key of a map that is not a text.
     #[error(
         "byte {offset}: a key of {} is {found}, but keys are texts",
         place(key)
@@ -45,7 +45,7 @@ pub enum MsgpackError {
         key: String,
         /// Where the key begins.
         offset: usize,
-        /// What it is.
+        /// Its kind.
         found: &'static str,
     },
     /// Text or bytes that are not UTF-8.
@@ -61,14 +61,14 @@ pub enum MsgpackError {
         /// `text` or `bytes`.
         found: &'static str,
     },
-    /// What JSON has not: an extension type, such as a timestamp, an infinity or NaN.
-    #[error("byte {offset}: {} is {found}, which JSON has not", place(key))]
+    /// A value that JSON does not have: an extension type, such as a timestamp, an infinity or NaN.
+    #[error("byte {offset}: {} is {found}, which JSON does not have", place(key))]
     NotJson {
         /// The value.
         key: String,
         /// Where it begins.
         offset: usize,
-        /// What it is.
+        /// Its kind.
         found: &'static str,
     },
     /// More maps and arrays are open than [`MAX_DEPTH`].
@@ -78,7 +78,7 @@ pub enum MsgpackError {
         offset: usize,
     },
     /// The message is in order, but not as an event; too large is all that is left.
-    #[error("the message is no event: {0}")]
+    #[error("the message is not an event: {0}")]
     NotAnEvent(#[source] ParseError),
 }
 
@@ -90,7 +90,7 @@ fn place(key: &str) -> &str {
 /// The one key of the object that stands for bytes which are not UTF-8, where they are kept; its value is base64.
 pub const BYTES_KEY: &str = "$bytes";
 
-/// What becomes of bytes that are not UTF-8, which JSON has not.
+/// The treatment of bytes that are not UTF-8, which JSON does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Binary {
     Refused,
@@ -143,7 +143,7 @@ fn value_to_json(payload: &[u8], binary: Binary) -> Result<Vec<u8>, MsgpackError
 /// The JSON text of an object with the members among `wanted` that a map has and that can be read, whatever is wrong
 /// with the others.
 pub(crate) fn salvage(payload: &[u8], wanted: &[&str]) -> Vec<u8> {
-    let mut found = Salvaged::default();
+    let mut found = SalvagedMembers::default();
     let mut rest = Skipper { payload, at: 0 };
     for _ in 0..rest.entries().unwrap_or(0) {
         let (Some(key), Some(value)) = (rest.skip(), rest.skip()) else {

@@ -5,7 +5,7 @@
 
 use crate::document::Document;
 use crate::number::{self, Integer};
-use crate::overlay::{Added, Change, Replacement};
+use crate::overlay::{Addition, Change, Replacement};
 use crate::string;
 use crate::tape::{Kind, Node};
 
@@ -26,7 +26,7 @@ pub(crate) fn write(document: &Document, out: &mut Vec<u8>) {
     let mut changes = document.overlay.changes();
     let mut extensions = document.overlay.extensions();
     // The extended containers around `at`: where their entries end, and what was added to them.
-    let mut open: Vec<(u32, &[Added])> = Vec::new();
+    let mut open: Vec<(u32, &[Addition])> = Vec::new();
     loop {
         let change = changes.first().map_or(end, |change| change.0);
         let extension = extensions.first().map_or(end, |extension| extension.0);

@@ -1,7 +1,7 @@
 //! Oddities of a text that could be read all the same.
 
-/// What was odd in a text, though it could be read. Of a subtree or an edited event: what was odd in all the texts
-/// that it is made of.
+/// The oddities of a text that could be read. Those of a subtree or an edited event are the oddities of all texts that
+/// it is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
     /// An object has the same key more than once; the last one counts.
@@ -13,8 +13,8 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// What was odd in either of two texts.
-    pub(crate) fn and(self, other: Notes) -> Notes {
+    /// The oddities of two texts together.
+    pub(crate) fn and(self, other: Notes) -> Self {
         Notes {
             duplicate_keys: self.duplicate_keys || other.duplicate_keys,
             big_integers: self.big_integers || other.big_integers,

@@ -5,9 +5,9 @@ use crate::tape::Kind;
 /// Integers with more digits are refused: it is where Python's `json.loads` stops (`sys.get_int_max_str_digits()`).
 pub const MAX_INTEGER_DIGITS: usize = 4300;
 
-/// Why there is no number at a place.
+/// Why a text is not a number.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Malformed {
+pub(crate) enum NumberError {
     /// A digit is missing at this offset.
     NoDigit(usize),
     /// An integer that begins at this offset has more than [`MAX_INTEGER_DIGITS`] digits.
@@ -18,7 +18,7 @@ pub(crate) enum Malformed {
 ///
 /// A zero before other digits ends the number; what follows is then out of place for the caller.
 #[inline]
-pub(crate) fn scan(text: &[u8], at: usize) -> Result<(usize, Kind), Malformed> {
+pub(crate) fn scan(text: &[u8], at: usize) -> Result<(usize, Kind), NumberError> {
     let first = at + usize::from(text.get(at) == Some(&b'-'));
     let mut end = match text.get(first) {
         Some(b'0') => first + 1,
@@ -46,19 +46,19 @@ pub(crate) fn scan(text: &[u8], at: usize) -> Result<(usize, Kind), Malformed> {
             },
         )),
         21..=MAX_INTEGER_DIGITS => Ok((end, Kind::BigInteger)),
-        _ => Err(Malformed::TooLong(at)),
+        _ => Err(NumberError::TooLong(at)),
     }
 }
 
 /// One past the last of the digits at `at`, of which there must be one.
 #[inline]
-fn digits(text: &[u8], at: usize) -> Result<usize, Malformed> {
+fn digits(text: &[u8], at: usize) -> Result<usize, NumberError> {
     let mut end = at;
     while text.get(end).is_some_and(u8::is_ascii_digit) {
         end += 1;
     }
     if end == at {
-        Err(Malformed::NoDigit(at))
+        Err(NumberError::NoDigit(at))
     } else {
         Ok(end)
     }
@@ -97,7 +97,7 @@ pub(crate) fn integer(number: &[u8]) -> Integer {
 
 /// The nearest `f64` to what [`scan`] called a float; infinite where it is out of range.
 pub(crate) fn float(number: &[u8]) -> f64 {
-    // The grammar of JSON is within that of `f64::from_str`, so there is no failing here.
+    // The grammar of JSON is within that of `f64::from_str`, so that this can't fail.
     str::from_utf8(number)
         .ok()
         .and_then(|number| number.parse().ok())
@@ -130,16 +130,16 @@ mod tests {
         );
         check(
             &"9".repeat(MAX_INTEGER_DIGITS + 1),
-            Err(Malformed::TooLong(0)),
+            Err(NumberError::TooLong(0)),
         );
-        check("", Err(Malformed::NoDigit(0)));
-        check("-", Err(Malformed::NoDigit(1)));
-        check("+1", Err(Malformed::NoDigit(0)));
-        check(".5", Err(Malformed::NoDigit(0)));
-        check("1.", Err(Malformed::NoDigit(2)));
-        check("1.e5", Err(Malformed::NoDigit(2)));
-        check("1e", Err(Malformed::NoDigit(2)));
-        check("1e+", Err(Malformed::NoDigit(3)));
+        check("", Err(NumberError::NoDigit(0)));
+        check("-", Err(NumberError::NoDigit(1)));
+        check("+1", Err(NumberError::NoDigit(0)));
+        check(".5", Err(NumberError::NoDigit(0)));
+        check("1.", Err(NumberError::NoDigit(2)));
+        check("1.e5", Err(NumberError::NoDigit(2)));
+        check("1e", Err(NumberError::NoDigit(2)));
+        check("1e+", Err(NumberError::NoDigit(3)));
     }
 
     #[test]

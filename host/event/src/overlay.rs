@@ -8,7 +8,7 @@ use crate::document::Document;
 /// The changes to a document: two lists in the order of nodes, each with at most one item for a node.
 ///
 /// A change to a member or element is about its first node, which is the key in an object. An extension is about a
-/// container. What was within a value that is replaced or removed has neither any more.
+/// container. Nodes within a value that is replaced or removed have neither any more.
 #[derive(Clone, Default)]
 pub(crate) struct Overlay {
     changes: Vec<(u32, Change)>,
@@ -26,19 +26,19 @@ pub(crate) enum Change {
 pub(crate) struct Extension {
     /// How many of its entries are [`Change::Removed`].
     pub(crate) removed: u32,
-    /// What comes behind its entries.
-    pub(crate) added: Vec<Added>,
+    /// The entries that were added behind those that were read.
+    pub(crate) added: Vec<Addition>,
 }
 
 /// A member or element that was not in the text.
 #[derive(Clone)]
-pub(crate) struct Added {
+pub(crate) struct Addition {
     /// `None` in an array.
     pub(crate) key: Option<Box<str>>,
     pub(crate) value: Replacement,
 }
 
-/// A value that was set. What has a text is a document, so that later edits may reach into it.
+/// A value that was set. A JSON text becomes a document, so that later edits may reach into it.
 #[derive(Clone)]
 pub(crate) enum Replacement {
     Null,
@@ -163,7 +163,7 @@ impl Overlay {
             range(&self.changes, entry, end),
             range(&self.extensions, entry, end),
         );
-        // What lies behind moves, where the number changes.
+        // The items behind it move where the number of items changes.
         let mut moved = self.changes.len() - changes.start;
         if !extensions.is_empty() {
             moved += self.extensions.len() - extensions.start;

@@ -1,7 +1,7 @@
 //! The one pass over a JSON text (RFC 8259) that makes its tape.
 
 use crate::notes::Notes;
-use crate::number::{self, MAX_INTEGER_DIGITS, Malformed};
+use crate::number::{self, MAX_INTEGER_DIGITS, NumberError};
 use crate::string;
 use crate::tape::{self, Kind, Node};
 
@@ -21,9 +21,9 @@ pub enum ParseError {
         line: usize,
         /// Counted from 0, in the whole text.
         offset: usize,
-        /// What JSON allows here.
+        /// The tokens that JSON allows here.
         expected: &'static str,
-        /// What is here.
+        /// The token that is here.
         found: String,
     },
     /// The text is not UTF-8.
@@ -55,7 +55,7 @@ pub enum ParseError {
     /// Well-formed, but an event is an object.
     #[error("expected an object, found {found}")]
     NotAnObject {
-        /// What it is.
+        /// The kind of value that it is.
         found: &'static str,
     },
     /// Over `u32::MAX` bytes.
@@ -328,10 +328,10 @@ impl Parser<'_> {
     }
 
     #[cold]
-    fn bad_number(&self, malformed: Malformed) -> Fault {
+    fn bad_number(&self, malformed: NumberError) -> Fault {
         match malformed {
-            Malformed::NoDigit(offset) => self.expected("a digit", offset),
-            Malformed::TooLong(offset) => Box::new(ParseError::IntegerTooLong {
+            NumberError::NoDigit(offset) => self.expected("a digit", offset),
+            NumberError::TooLong(offset) => Box::new(ParseError::IntegerTooLong {
                 line: line(self.text, offset),
                 offset,
             }),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-/// The reference tokens of a pointer, decoded, in order. `None`: it is no pointer.
+/// The reference tokens of a pointer, decoded, in order. `None` where the text is not a pointer.
 pub(crate) fn tokens(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
     let mut rest = pointer;
     let escapes_are_known = || {

@@ -1,15 +1,15 @@
-//! Members that can be read of a text that can't be read whole: who is to be told of that may stand among them.
+//! Reads single members of a text that can't be read whole: the channel that is to get the error may be among them.
 
 use crate::parser::{self, MAX_DEPTH};
 use crate::string;
 
 /// The members that were found, as a JSON object that is not closed yet.
 #[derive(Default)]
-pub(crate) struct Salvaged {
+pub(crate) struct SalvagedMembers {
     members: Vec<u8>,
 }
 
-impl Salvaged {
+impl SalvagedMembers {
     /// Adds a member, if `value` is a JSON text.
     pub(crate) fn member(&mut self, key: &str, value: &[u8]) {
         if parser::parse(value, MAX_DEPTH - 1).is_err() {
@@ -34,7 +34,7 @@ impl Salvaged {
 /// The JSON text of an object with the members among `wanted` of the object in `text` that can be read, whatever is
 /// wrong with the others: Python's `json` writes NaN, for one.
 pub(crate) fn salvage(text: &[u8], wanted: &[&str]) -> Vec<u8> {
-    let mut found = Salvaged::default();
+    let mut found = SalvagedMembers::default();
     let start = text.iter().position(|byte| !byte.is_ascii_whitespace());
     let Some(within) = start.and_then(|start| text[start..].strip_prefix(b"{")) else {
         return found.into_text();

@@ -2,7 +2,7 @@
 
 use crate::string;
 
-/// What a [`Node`] stands for.
+/// The kind of a [`Node`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Null,

@@ -158,7 +158,7 @@ pub enum Edit {
     Set {
         /// RFC 6901.
         pointer: String,
-        /// What should be there.
+        /// The value that should be there.
         value: NewValue,
     },
     /// See [`crate::Event::remove`].

@@ -41,8 +41,8 @@ pub use record::{Attempt, Delivery, Outcome};
 pub use tally::Latency;
 pub(crate) use tally::Tally;
 
-use due::{Due, Later};
-use http::{Http, Posted};
+use due::{Appointment, Due};
+use http::{Http, PostOutcome};
 use pending::Pending;
 use record::Records;
 
@@ -51,7 +51,7 @@ const MOST_OPEN: usize = 2_000_000;
 
 /// An answer of the app to a command or an interaction, in its acknowledgement.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct AppAnswer {
     /// The response URL whose place the answer goes to.
     pub(crate) response_url: String,
     pub(crate) response: Value,
@@ -86,7 +86,7 @@ struct Tick {
     /// When the next one is due.
     next: Option<Instant>,
     /// Answers that came with acknowledgements that were held back.
-    answers: Vec<Answer>,
+    answers: Vec<AppAnswer>,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ struct State {
     /// When they have failed, in the order in which they were sent.
     deadlines: VecDeque<(Instant, u64)>,
     /// What is to be done at other times.
-    later: BinaryHeap<Later>,
+    later: BinaryHeap<Appointment>,
     /// How many of `later` are retries.
     retrying: usize,
     /// An envelope that the next one on its connection overtakes.
@@ -210,7 +210,7 @@ impl Deliveries {
 
     fn later(&self, state: &mut State, at: Instant, due: Due) {
         state.next += 1;
-        state.later.push(Later::new(at, state.next, due));
+        state.later.push(Appointment::new(at, state.next, due));
         self.wake.notify_one();
     }
 
@@ -221,7 +221,7 @@ impl Deliveries {
         response: Option<Value>,
         status: Option<u16>,
         now: Instant,
-    ) -> Option<Answer> {
+    ) -> Option<AppAnswer> {
         let latency = now.saturating_duration_since(pending.sent);
         if let Some(tally) = &pending.tally {
             tally.acknowledged(latency);
@@ -232,7 +232,7 @@ impl Deliveries {
         }
         self.journal.happened();
         let answerer = pending.parcel.answerer.as_ref()?;
-        Some(Answer {
+        Some(AppAnswer {
             response_url: answerer.response_url.clone()?,
             response: response?,
         })
@@ -374,11 +374,11 @@ impl Deliveries {
 
 /// What an attempt over HTTP came to.
 impl Deliveries {
-    fn posted(&self, pending: Pending, outcome: Posted) -> Option<Answer> {
+    fn posted(&self, pending: Pending, outcome: PostOutcome) -> Option<AppAnswer> {
         let now = Instant::now();
         match outcome {
-            Posted::Taken { status, body } => self.finish(pending, body, Some(status), now),
-            Posted::Failed {
+            PostOutcome::Taken { status, body } => self.finish(pending, body, Some(status), now),
+            PostOutcome::Failed {
                 reason,
                 status,
                 again,

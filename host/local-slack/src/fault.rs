@@ -109,11 +109,11 @@ impl Happening {
 /// The faults that are on.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    on: Vec<Armed>,
+    on: Vec<ActiveFault>,
 }
 
 #[derive(Debug)]
-struct Armed {
+struct ActiveFault {
     fault: Fault,
     /// `None` for no end.
     left: Option<u64>,
@@ -128,7 +128,7 @@ impl Faults {
             (times, _) => Some(times.max(1)),
         };
         let dice = StdRng::seed_from_u64(fault.seed);
-        self.on.push(Armed { fault, left, dice });
+        self.on.push(ActiveFault { fault, left, dice });
     }
 
     pub(crate) fn clear(&mut self) {
@@ -154,7 +154,7 @@ impl Faults {
     }
 }
 
-impl Armed {
+impl ActiveFault {
     fn befalls(&mut self) -> bool {
         if self.fault.spare > 0 {
             self.fault.spare -= 1;

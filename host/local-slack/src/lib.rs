@@ -43,7 +43,8 @@ pub use crate::fault::{Fault, Happening, Reason};
 pub use crate::local_slack::{LocalSlack, StartError};
 pub use crate::options::{OAuth, Options, Team};
 pub use crate::speakers::control::{
-    Burst, Connection, Control, ControlError, Frame, Posted, Report, Sent, Storm, Through, Traffic,
+    AppReply, Burst, BurstReport, Connection, Control, ControlError, Frame, Report, Storm, Through,
+    Traffic,
 };
 pub use crate::state::access::Answer;
 pub use crate::state::connection::ConnectionId;

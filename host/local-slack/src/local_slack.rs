@@ -56,7 +56,7 @@ impl LocalSlack {
     ///
     /// # Errors
     /// When the address is not a loopback address or cannot be listened on.
-    pub async fn start(options: Options) -> Result<LocalSlack, StartError> {
+    pub async fn start(options: Options) -> Result<Self, StartError> {
         let addr = options.listen;
         if !addr.ip().is_loopback() {
             return Err(StartError::NotLoopback(addr));

@@ -87,7 +87,7 @@ pub struct Team {
 }
 
 impl Default for Options {
-    fn default() -> Options {
+    fn default() -> Self {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             users: 40,
@@ -125,7 +125,7 @@ impl Default for Options {
 }
 
 impl Default for OAuth {
-    fn default() -> OAuth {
+    fn default() -> Self {
         OAuth {
             client_id: "1000000000000.2000000000000".to_owned(),
             client_secret: "local-slack-client-secret".to_owned(),

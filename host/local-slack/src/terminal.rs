@@ -20,7 +20,7 @@ use crate::speakers::control::Control;
 use crate::state::feed::NOTE;
 use crate::state::ts::Ts;
 
-use person::{Done, Person, SPEAKER};
+use person::{CommandResult, Person, SPEAKER};
 
 /// What can be typed, as `/help` shows it.
 pub const HELP: &str = "\
@@ -62,9 +62,9 @@ pub async fn terminal(
             () = cancel.cancelled() => return Ok(()),
             line = lines.next_line() => match line? {
                 Some(line) => match typed(&control, &mut person, &line) {
-                    Ok(Done::Silent) => None,
-                    Ok(Done::Shown(text)) => Some(text),
-                    Ok(Done::Submitted(number)) => {
+                    Ok(CommandResult::Silent) => None,
+                    Ok(CommandResult::Shown(text)) => Some(text),
+                    Ok(CommandResult::Submitted(number)) => {
                         let control = control.clone();
                         submitted.spawn(async move { control.settled(number).await });
                         None
@@ -88,15 +88,15 @@ pub async fn terminal(
 }
 
 /// Does what a line says.
-fn typed(control: &Control, person: &mut Person, line: &str) -> Result<Done, String> {
+fn typed(control: &Control, person: &mut Person, line: &str) -> Result<CommandResult, String> {
     let line = line.trim();
     let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim_start();
     if line.is_empty() {
-        return Ok(Done::Silent);
+        return Ok(CommandResult::Silent);
     }
     if first == "/help" {
-        return Ok(Done::Shown(HELP.to_owned()));
+        return Ok(CommandResult::Shown(HELP.to_owned()));
     }
     if let Some(user) = first.strip_prefix('@').filter(|_| !rest.is_empty()) {
         return person.say(control, (user, user), rest);

@@ -1,8 +1,8 @@
-//! Slack's Web API: one attempt for each call, and typed errors; who calls owns the retries.
+//! Slack's Web API: one attempt for each call, and typed errors; the caller owns the retries.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::clock::SlackClock;
+use crate::lock;
 use crate::token::{Token, TokenKind};
 use crate::ts::Ts;
 
@@ -43,7 +44,7 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// How long an upload may take, beyond what its content takes at the slowest.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes a second; who uploads more slowly than that is not waited for.
+/// Bytes a second. An upload that is slower than that is given up.
 const SLOWEST_UPLOAD: u64 = 32 << 10;
 
 /// A client of Slack's Web API with one token. Clones share connections and the token.
@@ -71,7 +72,10 @@ impl WebApi {
     ///
     /// Certificates are the machine's own, or those of `SSL_CERT_FILE`. `HTTPS_PROXY` and its like are obeyed, but not
     /// for a `base` on this very machine.
-    pub fn new(base: Url, token: Token) -> Result<WebApi, SetupError> {
+    ///
+    /// # Errors
+    /// A [`SetupError`] where the URL, the certificates or the HTTP client's settings can't be used.
+    pub fn new(base: Url, token: Token) -> Result<Self, SetupError> {
         WebApi::with_timeout(base, token, Duration::from_secs(30))
     }
 
@@ -80,7 +84,7 @@ impl WebApi {
         mut base: Url,
         token: Token,
         timeout: Duration,
-    ) -> Result<WebApi, SetupError> {
+    ) -> Result<Self, SetupError> {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(SetupError::BaseUrl(base));
         }
@@ -120,27 +124,20 @@ impl WebApi {
         self.token().clone()
     }
 
-    /// Calls with another token from now on, in all clones. What is under way goes on with the old one.
+    /// Calls with another token from now on, in all clones. Calls that are under way go on with the old one.
     pub fn set_token(&self, token: Token) {
-        *self
-            .shared
-            .token
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = token;
+        *lock::write(&self.shared.token) = token;
         self.shared.version.fetch_add(1, Ordering::Release);
     }
 
-    /// How often [`WebApi::set_token`] was called: who asks before a call knows whether the token that Slack refused is
-    /// still the one that would be used.
+    /// How often [`WebApi::set_token`] was called: a caller that reads this before a call knows whether the token that
+    /// Slack refused is still in use.
     pub fn token_version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)
     }
 
     fn token(&self) -> RwLockReadGuard<'_, Token> {
-        self.shared
-            .token
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock::read(&self.shared.token)
     }
 
     /// Where the client calls to.
@@ -148,28 +145,27 @@ impl WebApi {
         &self.shared.base
     }
 
-    /// A moment of Slack's clock that lies before anything that begins now; `None` as long as no
-    /// answer has told one. Jumps of this machine's clock do not show in it.
+    /// A moment of Slack's clock that lies before anything that begins now; `None` before the first answer. Jumps of
+    /// this machine's clock do not show in it.
     pub fn slack_time(&self) -> Option<Ts> {
         self.shared.clock.now()
     }
 
-    /// Counts calls that failed in a way that may befall all calls: no connection, a proxy's answer, a workspace that is
-    /// being moved, a token that has expired. One of them alone may have failed for its own sake.
+    /// Counts calls that failed in a way that may concern all calls: no connection, a proxy's answer, a workspace that
+    /// is being moved, a token that has expired. One of them alone may have failed for its own sake.
     pub fn failures(&self) -> watch::Receiver<u64> {
         self.shared.failures.subscribe()
     }
 
     /// When a call last succeeded, whichever it was.
     pub fn last_success(&self) -> Option<Instant> {
-        *self
-            .shared
-            .succeeded
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        *lock::read(&self.shared.succeeded)
     }
 
     /// Calls a method once and gives Slack's whole answer, an object with `"ok": true`.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the call, whose [`ApiError::class`] says what it means for the caller.
     pub async fn call(&self, method: &str, args: &Map<String, Value>) -> Result<Value, ApiError> {
         self.call_as(method, args).await
     }
@@ -184,7 +180,10 @@ impl WebApi {
         read(&body).map_err(|failure| error(method, args, failure))
     }
 
-    /// Asks who the token is.
+    /// Asks for the identity of the token.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the call, whose [`ApiError::class`] says what it means for the caller.
     pub async fn auth_test(&self) -> Result<Identity, ApiError> {
         let args = Map::new();
         let (headers, body) = self.attempt("auth.test", &args).await?;
@@ -205,6 +204,9 @@ impl WebApi {
     }
 
     /// Asks for an RTM connection's URL.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the call, whose [`ApiError::class`] says what it means for the caller.
     pub async fn rtm_connect(&self) -> Result<RtmSession, ApiError> {
         self.call_as("rtm.connect", &Map::new()).await
     }
@@ -222,6 +224,9 @@ impl WebApi {
     /// Uploads the content of a file to the place that `files.getUploadURLExternal` gave for it, in one attempt.
     ///
     /// The place has a secret of its own, and gets no token. One that is on another machine has to be reached by TLS.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the call, whose [`ApiError::class`] says what it means for the caller.
     pub async fn upload(&self, place: &str, content: Bytes) -> Result<(), ApiError> {
         let fail = |failure| error("file upload", &Map::new(), failure);
         let is_fit = |url: &Url| match url.scheme() {
@@ -258,7 +263,7 @@ impl WebApi {
         &self.shared.http
     }
 
-    /// Calls a method that wants no token, but secrets among its arguments.
+    /// Calls a method that takes secrets among its arguments and no token.
     pub(crate) async fn call_without_token<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -333,11 +338,7 @@ impl WebApi {
             }
         }
         judge(response.status(), response.headers(), &body).map_err(fail)?;
-        *self
-            .shared
-            .succeeded
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock::write(&self.shared.succeeded) = Some(Instant::now());
         Ok((std::mem::take(response.headers_mut()), Bytes::from(body)))
     }
 

@@ -12,7 +12,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The first wait is about `first`, each one twice the one before, none over `max`.
-    pub fn new(first: Duration, max: Duration) -> Backoff {
+    pub fn new(first: Duration, max: Duration) -> Self {
         Backoff {
             first,
             max,

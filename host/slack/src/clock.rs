@@ -1,53 +1,53 @@
-//! Slack's clock, as the `Date` of its answers tells it.
+//! Slack's clock, read from the `Date` header of its answers.
 //!
-//! Where something lies in a conversation is asked in Slack's own time. This machine's clock may be wrong and may jump;
-//! the one that measures how long something takes does not.
+//! History is asked for in Slack's own time. This machine's calendar clock may be wrong and may jump; its monotonic
+//! clock does not.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{self, HeaderMap};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::lock::lock;
 use crate::ts::Ts;
 
-/// What is known of Slack's time.
+/// Slack's time, as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct SlackClock {
-    seen: Mutex<Option<Seen>>,
+    seen: Mutex<Option<AnswerTime>>,
 }
 
-/// What the last answer said.
+/// The time in the last answer.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct AnswerTime {
     date: SystemTime,
     /// The machine's uptime when it came.
     uptime: Duration,
 }
 
 impl SlackClock {
-    /// Notes the time that an answer tells, if it does.
+    /// Notes the time in an answer's headers, if there is one.
     pub(crate) fn note(&self, headers: &HeaderMap) {
         let date = headers
             .get(header::DATE)
             .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         if let Some(date) = date {
             let uptime = uptime();
-            // It is replaced as a whole, so that a poisoned lock is as good as a sound one.
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { date, uptime });
+            *lock(&self.seen) = Some(AnswerTime { date, uptime });
         }
     }
 
-    /// Slack's time, late by as long as that answer was under way and by what its `Date` leaves off a
-    /// second.
+    /// Slack's time. It is late by the time that the answer was under way, and by the fraction of a second that its
+    /// `Date` leaves off.
     pub(crate) fn now(&self) -> Option<Ts> {
-        let seen = (*self.seen.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let seen = (*lock(&self.seen))?;
         let passed = uptime().saturating_sub(seen.uptime);
         Some(Ts::from(seen.date.checked_add(passed)?))
     }
 }
 
-/// How long the machine has been up, what it slept included: no clock that is set moves this.
+/// How long the machine has been up, including sleep. Setting the calendar clock does not change it.
 fn uptime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();

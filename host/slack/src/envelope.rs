@@ -1,6 +1,6 @@
-//! What Slack sends over Socket Mode and HTTP, taken apart: the event, and what is known of it.
+//! Takes Slack's envelopes and requests apart: the event, and how it was delivered.
 //!
-//! Nothing is copied but what stands beside the event: an inner event shares text and index with what it came in.
+//! Only the other members of the wrapper are copied: an inner event shares text and index with its wrapper.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -12,13 +12,13 @@ use crate::respond::ResponseUrl;
 use crate::token::BotAccessToken;
 use crate::transport::Origin;
 
-/// Keys of an event's wrapper that are not handed on: tokens, and what has a place of its own.
+/// Keys of an event's wrapper that are not handed on: tokens, and members that have a field of their own.
 const NOT_BESIDE: &[&str] = &["token", "type", "event", "event_id", "team_id"];
 
-/// The key that holds the app's verification token, which has long had its day.
+/// The key that holds the app's verification token, which Slack has replaced by signatures.
 const VERIFICATION_TOKEN: &str = "token";
 
-/// The key that holds the token with which an app answers as one of its functions. It is the app's, and nobody else's.
+/// The key that holds the token with which an app answers as one of its functions. It is for the app alone.
 pub const BOT_ACCESS_TOKEN: &str = "bot_access_token";
 
 /// The interactions that Slack takes an answer to, and that want one.
@@ -44,7 +44,7 @@ pub(crate) enum Wrapping {
 
 impl Wrapping {
     /// By the type of a Socket Mode envelope.
-    pub(crate) fn of(kind: Cow<'_, str>) -> Wrapping {
+    pub(crate) fn of(kind: Cow<'_, str>) -> Self {
         match &*kind {
             "events_api" => Wrapping::EventsApi,
             "slash_commands" => Wrapping::SlashCommand,
@@ -53,7 +53,8 @@ impl Wrapping {
         }
     }
 
-    /// The event in a payload. Whether an answer is taken, the transport knows: it is so where the kind wants one.
+    /// The event in a payload. `answerable` says that the kind of event wants an answer; the transport knows whether
+    /// Slack takes one.
     pub(crate) fn open(self, payload: Event) -> (Event, Origin) {
         match self {
             Wrapping::EventsApi => event_of(payload),
@@ -124,7 +125,7 @@ fn without_tokens(mut event: Event, origin: &mut Origin) -> Event {
     }
     for key in [VERIFICATION_TOKEN, BOT_ACCESS_TOKEN] {
         if event.field(key).is_some() {
-            // What is there can be removed.
+            // A field that exists can be removed.
             let _ = event.remove(&format!("/{key}"));
         }
     }
@@ -156,7 +157,7 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// The `envelope_id` of a frame that is no event, if it can still be seen: the member of that name of the outermost
+/// The `envelope_id` of a frame that is not an event, if it can still be seen: the member of that name of the outermost
 /// object, or, where the object's begin is missing, the first one.
 pub(crate) fn id_in(frame: &[u8]) -> Option<String> {
     const KEY: &[u8] = b"\"envelope_id\"";

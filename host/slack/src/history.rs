@@ -1,4 +1,4 @@
-//! What Slack remembers: the messages that came while nobody listened.
+//! Slack's history: the messages that came while we were not connected.
 //!
 //! History has messages and replies. Edits, deletions, reactions and all other events that were missed are not in it.
 
@@ -23,10 +23,10 @@ const CONVERSATIONS: &str = "users.conversations";
 const HISTORY: &str = "conversations.history";
 const REPLIES: &str = "conversations.replies";
 
-/// Where calls are further apart than this, only those are made that find most.
+/// Where calls are further apart than this, only the most useful ones are made.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Reads what Slack remembers, at the pace that it allows; 429 is obeyed, and what may be retried is.
+/// Reads Slack's history at the pace that Slack allows; 429 is obeyed, and errors that may pass are retried.
 #[derive(Clone, Debug)]
 pub struct History {
     api: WebApi,
@@ -36,7 +36,8 @@ pub struct History {
 /// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// The token may not read it: a scope is missing, or the bot is not in the conversation. It is so next time, too.
+    /// The token may not read it: a scope is missing, or the bot is not in the conversation. The next attempt would
+    /// fail as well.
     #[error("{0}")]
     NotPossible(ApiError),
     /// Slack can't be reached, or not with this token.
@@ -46,14 +47,14 @@ pub enum HistoryError {
 
 /// The conversations that the token's user is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinedConversations {
     /// Their ids and kinds.
     pub conversations: Vec<(String, ConversationKind)>,
-    /// The kinds that can't be listed, and why.
+    /// The kinds that can't be listed, each with its error.
     pub not_listed: Vec<(&'static str, ApiError)>,
 }
 
-/// A time in a conversation of which it is not known what was said in it.
+/// A span of time in a conversation whose messages are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap<'a> {
     /// The conversation's id.
@@ -65,16 +66,16 @@ pub struct Gap<'a> {
     /// Threads that began from here on are looked through for replies that came within the gap; `None`: only those that
     /// began within it are. It costs more calls.
     pub threads_since: Option<Ts>,
-    /// So many messages are read at most, and so many are looked at beside them for their threads.
+    /// So many messages are read at most, and as many again are searched for threads.
     pub at_most: usize,
 }
 
-/// What was said in a gap.
+/// The messages of a gap.
 #[derive(Clone, Debug, Default)]
-pub struct Filled {
+pub struct GapMessages {
     /// The messages as RTM would have sent them, oldest first.
     pub messages: Vec<Event>,
-    /// Whether that is all. If not, `at_most` was too little.
+    /// Whether these are all. If not, `at_most` was too small.
     pub is_whole: bool,
 }
 
@@ -91,8 +92,8 @@ struct Messages {
 }
 
 impl Messages {
-    /// Gives `each` the messages of a page, of its first `most` entries; how many entries these were, and where the next
-    /// page is. What is no message, or has no time, costs itself.
+    /// Gives `each` the messages among the first `most` entries of a page; returns the number of these entries, and the
+    /// next page's cursor. An entry that is not a message, or has no timestamp, is left out.
     fn read(self, most: usize, each: &mut impl FnMut(Event, Ts)) -> (usize, Option<String>) {
         let mut read = 0;
         for raw in self.messages.into_iter().take(most) {
@@ -109,15 +110,15 @@ impl Messages {
     }
 }
 
-/// What was found of a gap so far.
-struct Found<'a> {
+/// The messages of a gap that were found so far.
+struct GapSearch<'a> {
     gap: &'a Gap<'a>,
     said: ByTime,
     /// Threads in which something may have been said within the gap, by their first messages.
     threads: BTreeSet<Ts>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> GapSearch<'a> {
     fn new(gap: &'a Gap<'a>) -> Self {
         Self {
             gap,
@@ -149,7 +150,8 @@ impl<'a> Found<'a> {
     }
 }
 
-/// A page that was read: whether there is another one, and if so how many messages this one had; an empty one counts too.
+/// A page that was read: whether there is another one, and if so how many messages this one had; an empty one counts
+/// too.
 enum Page {
     Last,
     More(usize),
@@ -160,7 +162,7 @@ type ByTime = BTreeMap<Ts, Event>;
 
 impl History {
     /// A reader with this token and pace.
-    pub fn new(api: WebApi, pacer: Pacer) -> History {
+    pub fn new(api: WebApi, pacer: Pacer) -> Self {
         History { api, pacer }
     }
 
@@ -177,9 +179,12 @@ impl History {
     /// Lists the conversations of these `kinds` that the token's user is in, without archived ones.
     ///
     /// # Errors
-    /// A [`HistoryError`]; what is not possible for some kinds only is told beside the others.
-    pub async fn joined(&self, kinds: &[ConversationKind]) -> Result<Joined, HistoryError> {
-        let mut joined = Joined::default();
+    /// A [`HistoryError`]; kinds that can't be listed while others can are in [`JoinedConversations::not_listed`].
+    pub async fn joined(
+        &self,
+        kinds: &[ConversationKind],
+    ) -> Result<JoinedConversations, HistoryError> {
+        let mut joined = JoinedConversations::default();
         match self.list(kinds, &mut joined.conversations).await {
             Ok(()) => return Ok(joined),
             Err(HistoryError::NotPossible(_)) => joined.conversations.clear(),
@@ -203,12 +208,12 @@ impl History {
         }
     }
 
-    /// Reads what was said in a gap.
+    /// Reads the messages of a gap.
     ///
     /// # Errors
-    /// A [`HistoryError`]; what was read before it is lost.
-    pub async fn fill(&self, gap: &Gap<'_>) -> Result<Filled, HistoryError> {
-        let mut found = Found::new(gap);
+    /// A [`HistoryError`]; the messages that were read before it are lost.
+    pub async fn fill(&self, gap: &Gap<'_>) -> Result<GapMessages, HistoryError> {
+        let mut found = GapSearch::new(gap);
         let mut args = arguments(gap.channel, gap.after);
         if let Some(until) = gap.until {
             args.insert("latest".into(), until.to_string().into());
@@ -225,7 +230,7 @@ impl History {
             args.insert("latest".into(), gap.after.to_string().into());
             args.insert("inclusive".into(), true.into());
             let mut left = gap.at_most;
-            // Where Slack limits the calls, they are for what was said.
+            // Where Slack limits the calls, they are spent on the messages of the gap itself.
             while left > 0 && !self.is_slow() {
                 let mut looked = |message: Event, ts: Ts| found.message(message, ts);
                 match self.page(HISTORY, &mut args, left, &mut looked).await? {
@@ -252,7 +257,7 @@ impl History {
                 .await?;
         }
         let messages = found.messages();
-        Ok(Filled { messages, is_whole })
+        Ok(GapMessages { messages, is_whole })
     }
 
     async fn list(
@@ -271,7 +276,8 @@ impl History {
         Ok(())
     }
 
-    /// Reads messages page by page, `at_most` so many; true when that were all. What is no message is left out.
+    /// Reads messages page by page, `at_most` so many; true when these were all. Entries that are not messages are left
+    /// out.
     async fn pages(
         &self,
         method: &str,
@@ -306,7 +312,7 @@ impl History {
         })
     }
 
-    /// Whether Slack lets this app make so few calls that only those are made that find most.
+    /// Whether Slack allows this app so few calls that only the most useful ones are made.
     fn is_slow(&self) -> bool {
         self.every().is_some_and(|every| every >= SLOW)
     }
@@ -318,7 +324,7 @@ impl Gap<'_> {
     }
 }
 
-/// A kind of conversations, as `users.conversations` names it.
+/// The name of a kind of conversations in `users.conversations`.
 fn name_of(kind: ConversationKind) -> &'static str {
     match kind {
         ConversationKind::Channel => "public_channel",
@@ -380,7 +386,7 @@ fn arguments(channel: &str, after: Ts) -> Map<String, Value> {
 }
 
 impl From<ApiError> for HistoryError {
-    fn from(error: ApiError) -> HistoryError {
+    fn from(error: ApiError) -> Self {
         match error.class() {
             Class::Permanent | Class::AlreadyDone => HistoryError::NotPossible(error),
             Class::Fatal
@@ -392,10 +398,10 @@ impl From<ApiError> for HistoryError {
     }
 }
 
-/// For the fuzz targets: what an answer of `conversations.history` says of a gap, and the threads that it names.
+/// For the fuzz targets: the messages of a gap in an answer of `conversations.history`, and the threads that it names.
 pub(crate) fn fuzzed_messages(page: &[u8], gap: &Gap<'_>) -> Option<(Vec<Event>, Vec<Ts>)> {
     let page: Messages = serde_json::from_slice(page).ok()?;
-    let mut found = Found::new(gap);
+    let mut found = GapSearch::new(gap);
     page.read(gap.at_most, &mut |message, ts| found.message(message, ts));
     let threads = std::mem::take(&mut found.threads).into_iter();
     Some((found.messages(), threads.collect()))

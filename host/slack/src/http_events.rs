@@ -1,9 +1,9 @@
 //! Slack's requests over HTTP: the Events API, slash commands, interactivity.
 //!
-//! One handler takes them all, on whichever path they come: what a request is, its body says. A request that its headers
-//! show not to be Slack's is refused before its body is read. Else the body is read within a bound, its signature is
-//! checked, it is handed out, and the answer waits for its [`Ack`]: 200 once it is given, 503 otherwise, so that Slack
-//! gives the event again. Nothing is handed out that Slack did not sign.
+//! One handler takes all of them, on any path: the body says which kind of request it is. A request whose headers show
+//! that it is not Slack's is refused before its body is read. Otherwise the body is read within a bound, its signature
+//! is checked, the event is handed out, and the answer waits for its [`Ack`]: 200 once the event is acknowledged, 503
+//! otherwise, so that Slack redelivers it. Nothing is handed out that Slack did not sign.
 
 mod body;
 mod counts;
@@ -25,15 +25,15 @@ use djangobot_event::Event;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use crate::transport::{Ack, BadFrame, Frame, Given, Incoming, Origin};
+use crate::transport::{Ack, AckOutcome, BadFrame, Frame, Incoming, Origin};
 
 pub use counts::{Counts, Outcome};
 pub use signature::SigningSecrets;
 
-use body::Asked;
-use room::{Denied, Place, Room};
+use body::Content;
+use room::{Place, Room, RoomError};
 
-/// Where the handler answers.
+/// The paths that the handler answers.
 pub const PATHS: [&str; 3] = ["/slack/events", "/slack/commands", "/slack/interactivity"];
 
 /// How Slack's requests are taken.
@@ -41,11 +41,11 @@ pub const PATHS: [&str; 3] = ["/slack/events", "/slack/commands", "/slack/intera
 pub struct Config {
     /// The app's signing secrets.
     pub signing_secrets: SigningSecrets,
-    /// Longer bodies are refused; in bytes. A message has up to 40,000 characters, twice (text and blocks), and escaped as
-    /// JSON and as a form one makes eight bytes.
+    /// Longer bodies are refused; in bytes. A message has up to 40,000 characters, twice (text and blocks), and escaped
+    /// as JSON and as a form one makes eight bytes.
     pub max_body_bytes: usize,
-    /// What all bodies together may take in memory; in bytes. Beyond it the oldest gives way that is still being read,
-    /// and where there is none, Slack is asked to come again.
+    /// The memory that all bodies together may take; in bytes. Beyond it the oldest body that is still being read is
+    /// given up, and where there is none, Slack is asked to send the request again.
     pub max_waiting_bytes: usize,
     /// How long after its arrival an event is to be acknowledged.
     pub ack_within: Duration,
@@ -53,12 +53,12 @@ pub struct Config {
     pub answer_within: Duration,
     /// How far a request's time may be from ours.
     pub max_age: Duration,
-    /// Where the handler counts.
+    /// The counters of the handler.
     pub counts: Arc<Counts>,
 }
 
 impl Default for Config {
-    fn default() -> Config {
+    fn default() -> Self {
         Config {
             signing_secrets: SigningSecrets::default(),
             max_body_bytes: 4 << 20,
@@ -71,7 +71,7 @@ impl Default for Config {
     }
 }
 
-/// What the handler works with.
+/// The parts that the handler needs.
 #[derive(Debug)]
 struct Handler {
     config: Config,
@@ -82,13 +82,14 @@ struct Handler {
 /// The longest form that is read although Slack did not sign it: one in which it only looks at the certificate.
 const SSL_CHECK_BYTES: usize = 1024;
 
-/// What is done once a request turns out to be Slack's. Who serves the connection puts it into the request's extensions.
+/// A callback for a request that turns out to be Slack's. The server of the connection puts it into the request's
+/// extensions.
 #[derive(Clone)]
 pub struct OnSigned(Arc<dyn Fn() + Send + Sync>);
 
 impl OnSigned {
     /// Calls `then`.
-    pub fn new(then: impl Fn() + Send + Sync + 'static) -> OnSigned {
+    pub fn new(then: impl Fn() + Send + Sync + 'static) -> Self {
         OnSigned(Arc::new(then))
     }
 
@@ -104,15 +105,15 @@ impl fmt::Debug for OnSigned {
     }
 }
 
-/// What is answered instead of an acknowledgement.
+/// An error that is answered instead of an acknowledgement.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal {
+struct ErrorResponse {
     status: StatusCode,
     sentence: String,
 }
 
-/// A router with the handler at all [`PATHS`], to be merged with others. It hands all that Slack sends to `out`, and says
-/// in the log what was asked for at other paths.
+/// A router with the handler at all [`PATHS`], to be merged with others. It hands everything that Slack sends to `out`,
+/// and logs requests for other paths.
 pub fn router(config: Config, out: mpsc::Sender<Incoming>) -> Router {
     let handler = Arc::new(Handler {
         room: Room::new(config.max_waiting_bytes),
@@ -131,11 +132,13 @@ pub fn router(config: Config, out: mpsc::Sender<Incoming>) -> Router {
 async fn handle(State(handler): State<Arc<Handler>>, request: Request) -> Response {
     match handler.answer(request).await {
         Ok(response) => response,
-        Err(Refusal { status, sentence }) => (status, format!("{sentence}\n")).into_response(),
+        Err(ErrorResponse { status, sentence }) => {
+            (status, format!("{sentence}\n")).into_response()
+        }
     }
 }
 
-/// Nothing is at this path: most likely the app's request URL is another one than ours.
+/// There is no handler at this path: most likely the app's request URL is not ours.
 async fn nowhere(State(handler): State<Arc<Handler>>, request: Request) -> Response {
     let host = request
         .headers()
@@ -143,7 +146,7 @@ async fn nowhere(State(handler): State<Arc<Handler>>, request: Request) -> Respo
         .and_then(|host| host.to_str().ok())
         .unwrap_or("YOUR-HOST");
     let sentence = format!(
-        "nothing is at {} {:.200}: the request URL for Slack's events, commands and interactions is https://{host:.200}{}",
+        "there is no handler for {} {:.200}: the request URL for Slack's events, commands and interactions is https://{host:.200}{}",
         request.method(),
         request.uri().path(),
         PATHS[0]
@@ -153,7 +156,7 @@ async fn nowhere(State(handler): State<Arc<Handler>>, request: Request) -> Respo
 }
 
 impl Handler {
-    async fn answer(&self, request: Request) -> Result<Response, Refusal> {
+    async fn answer(&self, request: Request) -> Result<Response, ErrorResponse> {
         let began = Instant::now();
         let (head, body) = request.into_parts();
         if head.method != axum::http::Method::POST {
@@ -198,7 +201,7 @@ impl Handler {
             on_signed.tell();
         }
         let (event, origin, accepts_payload) = match body::read(&head.headers, body) {
-            Asked::Event {
+            Content::Event {
                 event,
                 mut origin,
                 accepts_payload,
@@ -208,11 +211,11 @@ impl Handler {
                 origin.answerable &= accepts_payload;
                 (event, *origin, accepts_payload)
             }
-            Asked::Challenge(challenge) => return Ok(challenge.into_response()),
-            Asked::SslCheck => return Ok(StatusCode::OK.into_response()),
-            Asked::Bad { error, sentence } => {
+            Content::Challenge(challenge) => return Ok(challenge.into_response()),
+            Content::SslCheck => return Ok(StatusCode::OK.into_response()),
+            Content::Bad { error, sentence } => {
                 if let Some(error) = error {
-                    // It is told where there is room: it is lost on us anyway.
+                    // It is reported only where the channel has room: the event itself is lost either way.
                     let _ = self
                         .out
                         .try_send(Incoming::Frame(bad(error, received, arrived)));
@@ -231,34 +234,34 @@ impl Handler {
         };
         let handed = async {
             let Ok(()) = self.out.send(Incoming::Frame(frame)).await else {
-                return Given::Unused;
+                return AckOutcome::Unused;
             };
             waiting.given().await
         };
         let answer_at = tokio::time::Instant::from_std(arrived + self.config.answer_within);
         match tokio::time::timeout_at(answer_at, handed).await {
-            Ok(Given::Empty) => {
+            Ok(AckOutcome::Empty) => {
                 self.config.counts.taken();
                 Ok(StatusCode::OK.into_response())
             }
-            Ok(Given::Answer(payload)) => {
+            Ok(AckOutcome::Answer(payload)) => {
                 self.config.counts.taken();
                 let json = (header::CONTENT_TYPE, "application/json; charset=utf-8");
                 Ok(([json], payload).into_response())
             }
-            Ok(Given::Unused) => Err(self.unanswered("the event could not be taken")),
-            Err(_) => Err(self.unanswered("the event could not be taken in time")),
+            Ok(AckOutcome::Unused) => Err(self.unanswered("the event could not be stored")),
+            Err(_) => Err(self.unanswered("the event could not be stored in time")),
         }
     }
 
-    /// Reads a body of `limit` bytes at most within the limits of time and memory; it keeps its place for as long as that
-    /// is held.
+    /// Reads a body of `limit` bytes at most within the limits of time and memory; the body keeps its memory for as
+    /// long as the place is held.
     async fn read(
         &self,
         mut body: Body,
         limit: usize,
         began: Instant,
-    ) -> Result<(Bytes, Place<'_>), Refusal> {
+    ) -> Result<(Bytes, Place<'_>), ErrorResponse> {
         let mut place = self.room.enter();
         let given_up = self.room.given_up(place.number());
         let read_by = tokio::time::Instant::from_std(began + self.config.answer_within);
@@ -281,7 +284,8 @@ impl Handler {
                 if length > limit {
                     return Err(self.too_large());
                 }
-                // Room is taken for what came, not for what was announced: that anybody could do.
+                // Memory is reserved for the bytes that came, not for the announced length, which anybody could make
+                // up.
                 place
                     .grow(length)
                     .await
@@ -291,7 +295,7 @@ impl Handler {
         };
         let outcome = tokio::select! {
             outcome = tokio::time::timeout_at(read_by, reading) => outcome,
-            () = given_up => Ok(Err(self.denied(Denied::GaveWay))),
+            () = given_up => Ok(Err(self.denied(RoomError::GaveWay))),
         };
         match outcome {
             Ok(outcome) => outcome.map(|()| (read.freeze(), place)),
@@ -303,20 +307,22 @@ impl Handler {
         }
     }
 
-    fn denied(&self, denied: Denied) -> Refusal {
+    fn denied(&self, denied: RoomError) -> ErrorResponse {
         self.unanswered(match denied {
-            Denied::Full => "more requests are waiting than there is room for",
-            Denied::GaveWay => "the body came too slowly, and its room was needed for another one",
+            RoomError::Full => "more requests are waiting than there is room for",
+            RoomError::GaveWay => {
+                "the body came too slowly, and its memory was needed for another request"
+            }
         })
     }
 
-    fn refused(&self, why: &signature::Refused) -> Refusal {
+    fn refused(&self, why: &signature::SignatureError) -> ErrorResponse {
         self.config.counts.add(why.outcome, &why.sentence);
         refuse(StatusCode::UNAUTHORIZED, why.sentence.clone())
     }
 
-    /// Slack is to come again.
-    fn unanswered(&self, why: &str) -> Refusal {
+    /// The answer that asks Slack to send the request again.
+    fn unanswered(&self, why: &str) -> ErrorResponse {
         self.config.counts.add(Outcome::Unanswered, why);
         refuse(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -324,7 +330,7 @@ impl Handler {
         )
     }
 
-    fn too_large(&self) -> Refusal {
+    fn too_large(&self) -> ErrorResponse {
         let sentence = format!(
             "the body is longer than {} bytes",
             self.config.max_body_bytes
@@ -340,7 +346,7 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// What the headers say of a request that Slack made before.
+/// Reads the headers of a request that Slack repeats.
 fn retried(headers: &HeaderMap, origin: &mut Origin) {
     let text = |name| headers.get(name)?.to_str().ok();
     let retries = text("x-slack-retry-num").and_then(|number| number.trim().parse::<u32>().ok());
@@ -360,8 +366,8 @@ fn bad(error: BadFrame, received: SystemTime, arrived: Instant) -> Frame {
     }
 }
 
-fn refuse(status: StatusCode, sentence: impl Into<String>) -> Refusal {
-    Refusal {
+fn refuse(status: StatusCode, sentence: impl Into<String>) -> ErrorResponse {
+    ErrorResponse {
         status,
         sentence: sentence.into(),
     }

@@ -1,22 +1,23 @@
-//! Slack for the bridge: the Web API, who and what is in the workspace, and the ways in which Slack gives events: Real-Time
+//! Slack for the bridge: the Web API, the roster of the workspace, and the three transports of events: Real-Time
 //! Messaging, Socket Mode, and the Events API over HTTP.
 //!
-//! Knows nothing of plugins or channel layers. All that comes from Slack comes as [`Incoming`] values through a bounded
-//! channel, whatever transport brought it; all that goes to Slack goes through [`WebApi::call`], one attempt at a time,
-//! at the pace that a [`Pacer`] allows. Who calls owns the retries, but for reading ([`Roster::load`], [`history`]), which
-//! may be done twice.
+//! This crate knows nothing of plugins or channel layers. Everything from Slack arrives as [`Incoming`] values through
+//! a bounded channel, whatever the transport; everything to Slack goes through [`WebApi::call`], one attempt at a time,
+//! at the pace that a [`Pacer`] allows. The caller owns the retries, except for reads ([`Roster::load`], [`history`]),
+//! which are retried here because reading twice does no harm.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
 mod backoff;
 mod clock;
-mod ended;
+mod connection_end;
 mod envelope;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod history;
 pub mod http_events;
+mod lock;
 pub mod pacing;
 mod reading;
 mod respond;

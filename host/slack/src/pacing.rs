@@ -1,14 +1,15 @@
 //! How fast Slack may be called: a budget for each method and channel, and the pauses that Slack asked for.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::api::{MAX_RETRY_AFTER, method};
+use crate::lock;
 
-/// Above this many entries, those that no longer hold anything back are thrown out.
+/// Above this many entries, those that no longer delay anything are removed.
 const SWEEP_ABOVE: usize = 1024;
 
 /// `chat.postMessage` and its kin: about one a second for each channel, and a few at once after a rest.
@@ -26,23 +27,24 @@ const WORKSPACE: Budget = Budget {
 /// Where the posts of a workspace are counted: no method is called so, and Slack never limits it by a 429 of its own.
 const ALL_POSTS: &str = "posts";
 
-/// What reads conversations: apps that are distributed outside of Slack's Marketplace may call each of these once a
-/// minute, for 15 messages (<https://docs.slack.dev/apis/web-api/rate-limits/#rate-limits-for-non-marketplace-apps>).
+/// The methods that read conversations: apps that are distributed outside of Slack's Marketplace may call each of these
+/// once a minute, for 15 messages
+/// (<https://docs.slack.dev/apis/web-api/rate-limits/#rate-limits-for-non-marketplace-apps>).
 const HISTORY: [&str; 2] = ["conversations.history", "conversations.replies"];
 
-/// Who is limited after so few calls of a minute, which are far within the tier, is limited by that rule.
+/// An app that gets a 429 after so few calls in a minute, far below the tier, falls under that rule.
 const FEW: usize = 10;
 
 /// The longest time between two calls that this rule is known to ask for.
 const HISTORY_EVERY: Duration = Duration::from_secs(60);
 
-/// The rule was noticed that long ago: it may no longer hold, and one call shows.
+/// When the rule was noticed this long ago, it may no longer hold, and one call finds out.
 const NOTICED: Duration = Duration::from_secs(3600);
 
 /// Lets calls through at the rate that Slack's tiers allow, and stops where Slack said that we are too fast.
 ///
-/// A budget is held for each method; for methods that post there is one for each channel too, and one for the workspace.
-/// Clones share it.
+/// A budget is held for each method; for methods that post there is one for each channel too, and one for the
+/// workspace. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Pacer {
     shared: Arc<Shared>,
@@ -55,7 +57,7 @@ struct Shared {
     history: Mutex<HistoryLimit>,
 }
 
-/// What was noticed of the rule for [`HISTORY`].
+/// Observations about the rule for [`HISTORY`].
 #[derive(Debug, Default)]
 struct HistoryLimit {
     /// When the latest calls of each method went out, at most [`FEW`].
@@ -82,7 +84,7 @@ struct State {
 }
 
 impl Default for Pacer {
-    fn default() -> Pacer {
+    fn default() -> Self {
         Pacer::new(1.0)
     }
 }
@@ -90,7 +92,7 @@ impl Default for Pacer {
 impl Pacer {
     /// A pacer at `speed` times Slack's documented rates: 1 for Slack, more for a workspace whose limits were raised,
     /// infinity for a local Slack. Pauses that Slack asks for are kept at any speed.
-    pub fn new(speed: f64) -> Pacer {
+    pub fn new(speed: f64) -> Self {
         Pacer {
             shared: Arc::new(Shared {
                 speed,
@@ -135,7 +137,7 @@ impl Pacer {
         self.history().every(Instant::now())
     }
 
-    /// Whether Slack asked for a pause that a call would have to wait for now.
+    /// Whether a call would have to wait now because Slack asked for a pause.
     pub fn is_paused(&self, method: &str, channel: Option<&str>) -> bool {
         let now = Instant::now();
         let budgets = self.budgets(method, channel, now);
@@ -208,16 +210,11 @@ impl Pacer {
     }
 
     fn history(&self) -> MutexGuard<'_, HistoryLimit> {
-        let history = self.shared.history.lock();
-        history.unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.shared.history)
     }
 
-    /// A panic while the lock was held can't have left a bucket half changed, so that a poisoned lock is good.
     fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, State>> {
-        self.shared
-            .lanes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.shared.lanes)
     }
 }
 
@@ -301,8 +298,8 @@ fn budgets(
 }
 
 impl Budget {
-    /// The budget at a multiple of its rate; `None` when that is no limit at all.
-    fn at(self, speed: f64) -> Option<Budget> {
+    /// The budget at a multiple of its rate; `None` when the multiple is so large that nothing is limited.
+    fn at(self, speed: f64) -> Option<Self> {
         let every =
             Duration::try_from_secs_f64(self.every.as_secs_f64() / speed).unwrap_or(self.every);
         (!every.is_zero()).then_some(Budget { every, ..self })
@@ -406,7 +403,7 @@ mod tests {
         tokio::time::advance(NOTICED).await;
         assert_eq!(pacer.history_every(), None, "it may have been lifted");
 
-        // Whoever is limited after many calls made too many.
+        // A limit after many calls only says that there were too many.
         let pacer = Pacer::default();
         times(&pacer, history, None, FEW).await;
         pacer.limited(history, None, Duration::from_secs(1));

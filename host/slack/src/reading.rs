@@ -1,4 +1,4 @@
-//! Calls that only read: tried again for as long as that makes sense, since to read twice does no harm, and page by page.
+//! Calls that only read: they are retried, because reading twice does no harm, and lists are read page by page.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::api::{ApiError, Class, Failure, Identity, WebApi};
 use crate::backoff::Backoff;
 use crate::pacing::Pacer;
 
-/// A list of more pages has no end: cursors that go round. It is a million of entries.
+/// A list of more pages does not end: its cursors go round. So many pages hold a million entries.
 const MAX_PAGES: u32 = 5_000;
 
-/// So many failures one after the other end it.
+/// So many failures in a row end a read.
 const MAX_FAILURES: u32 = 8;
 
-/// Reads one answer. `waiting` is told what has to be waited before the call, where that is not zero.
+/// Reads one answer. `waiting` gets the wait before the call, where that is not zero.
 pub(crate) async fn read<T: DeserializeOwned>(
     api: &WebApi,
     pacer: &Pacer,
@@ -38,13 +38,13 @@ pub(crate) async fn read<T: DeserializeOwned>(
             Err(error) => error,
         };
         match error.class() {
-            // Where Slack limits it again and again, the pauses grow, whatever Slack says.
+            // Where Slack limits the call again and again, the pauses grow beyond Slack's `Retry-After`.
             Class::RateLimited { retry_after } => {
                 pacer.limited(method, None, retry_after.max(backoff.failed()));
             }
             Class::Retry | Class::Ambiguous if failures < MAX_FAILURES => {
                 failures += 1;
-                tracing::debug!(%error, failures, "what could not be read is tried again");
+                tracing::debug!(%error, failures, "a call that only reads has failed and is tried again");
                 tokio::time::sleep(backoff.failed()).await;
             }
             _ => return Err(error),
@@ -146,7 +146,7 @@ async fn teams(
 }
 
 impl Page {
-    /// The entries that can be read, how many can't, and what is wrong with the first of these.
+    /// The entries that can be read, the number of those that can't, and the error of the first of these.
     fn read<T: DeserializeOwned>(&self) -> (Vec<T>, u64, Option<serde_json::Error>) {
         let (mut odd, mut first) = (0, None);
         let mut readable = Vec::with_capacity(self.entries.len());
@@ -163,7 +163,7 @@ impl Page {
     }
 }
 
-/// For the fuzz targets: the readable entries of a page, and how many are not.
+/// For the fuzz targets: the readable entries of a page, and the number of the others.
 pub(crate) fn entries<T: DeserializeOwned>(page: &[u8]) -> Option<(Vec<T>, u64)> {
     let page: Page = serde_json::from_slice(page).ok()?;
     let (readable, odd, _) = page.read();
@@ -200,7 +200,7 @@ async fn pages<T: DeserializeOwned>(
         tracing::warn!(
             method,
             entries = odd,
-            "entries of a list of Slack's can't be read and are left out; the first one: {first}"
+            "entries in one of Slack's lists can't be read and are left out; the first one: {first}"
         );
     }
     Ok(())
@@ -214,8 +214,8 @@ fn endless(method: &str, why: &str) -> ApiError {
     }
 }
 
-/// Asks for the next page in `args`; false when there is none. A page may be short, or empty: only an empty cursor ends a
-/// list.
+/// Asks for the next page in `args`; false when there is none. A page may be short, or empty: only an empty cursor ends
+/// a list.
 pub(crate) fn turn_page(
     method: &str,
     args: &mut Map<String, Value>,

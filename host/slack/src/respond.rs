@@ -14,10 +14,10 @@ const MAX_URLS: usize = 100;
 /// Of an answer to such a call, this is read at most: it is a word or an error's code.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// Where Slack takes answers to an interaction, five within half an hour.
+/// A URL at which Slack takes answers to an interaction, five within half an hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseUrl {
-    /// The address; whoever has it may use it.
+    /// The address. Anybody who has it may use it.
     #[serde(rename = "response_url")]
     pub url: String,
     /// The conversation where answers show, as far as Slack says it.
@@ -33,7 +33,7 @@ pub struct ResponseUrl {
 
 impl ResponseUrl {
     /// Those of a command or an interaction: its `response_url`, or the `response_urls` of a submitted view.
-    pub(crate) fn all_of(event: &Event) -> Vec<ResponseUrl> {
+    pub(crate) fn all_of(event: &Event) -> Vec<Self> {
         if let Some(url) = event.text("/response_url").filter(|url| !url.is_empty()) {
             let channel = ["/channel/id", "/channel_id", "/container/channel_id"]
                 .iter()
@@ -64,10 +64,14 @@ impl ResponseUrl {
 }
 
 impl WebApi {
-    /// Posts `payload`, which is JSON, to a `response_url`, once. No token goes with it: the URL itself is the permission.
+    /// Posts `payload`, which is JSON, to a `response_url`, once. No token goes with it: the URL itself is the
+    /// permission.
     ///
-    /// Slack takes 5 answers within 30 minutes ("Handling user interaction"); its errors for those beyond are `used_url`
-    /// and `expired_url`.
+    /// Slack takes 5 answers within 30 minutes ("Handling user interaction"); its errors for those beyond are
+    /// `used_url` and `expired_url`.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the call, whose [`ApiError::class`] says what it means for the caller.
     pub async fn respond(&self, url: &str, payload: Bytes) -> Result<(), ApiError> {
         let fail = |failure| ApiError {
             method: RESPONSE_URL.to_owned(),
@@ -78,7 +82,7 @@ impl WebApi {
         let is_safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
         let url = Url::parse(url).ok().filter(is_safe).ok_or_else(|| {
             fail(Failure::Unsendable(
-                "it is no https:// address to answer to".into(),
+                "the response URL is not an https:// URL".into(),
             ))
         })?;
         let request = self

@@ -1,8 +1,8 @@
-//! Who and what is in the workspace: users, conversations, user groups, bots; by id and by name, from memory.
+//! The roster of the workspace: users, conversations, user groups and bots, by id and by name, from memory.
 //!
 //! A lookup never touches the network. [`Roster::load`] reads its lists in the background, [`Roster::apply`] keeps it
-//! current from events, [`Roster::want`] asks for what turns out to be missing, and [`Roster::lacks`] for a list.
-//! [`Roster::snapshot`] lets a restart have it at once.
+//! current from events, [`Roster::want`] asks for an entry that turns out to be missing, and [`Roster::lacks`] for a
+//! list. [`Roster::snapshot`] makes it available to the next start at once.
 
 mod changes;
 mod directory;
@@ -16,24 +16,26 @@ mod wire;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::lock;
+
 pub use entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 pub use list::List;
-pub use load::{Loaded, Progress, Warning};
+pub use load::{LoadReport, Progress, Warning};
 pub use snapshot::SnapshotError;
 
 use directory::Directory;
 use missing::Missing;
 
-/// How often it is noted that a list lacks something.
+/// A list is noted as incomplete at most this often.
 const LACKS_EVERY: Duration = Duration::from_millis(100);
 
-/// Who and what is in one workspace. Clones share it.
+/// The roster of one workspace. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     shared: Arc<Shared>,
@@ -43,9 +45,9 @@ pub struct Roster {
 struct Shared {
     tables: RwLock<Tables>,
     missing: Missing,
-    /// When each list, in the order of [`List::ALL`], last lacked what somebody looked for.
+    /// When each list, in the order of [`List::ALL`], last lacked an entry that somebody looked for.
     lacking: watch::Sender<[Option<Instant>; 3]>,
-    /// Held while a load runs: two at once would double the calls and win nothing.
+    /// Held while a load runs: two loads at once would double the calls and gain nothing.
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -57,11 +59,12 @@ struct Tables {
     bots: Directory<Bot>,
     /// Our own user's id, to tell our joins from those of others.
     me: String,
-    /// While a load runs: the ids that changed since it began. What is known of them is newer than what it brings.
+    /// While a load runs: the ids that changed since it began. The tables have newer entries for them than the load
+    /// brings.
     touched: Option<HashSet<String>>,
 }
 
-/// How much a roster knows.
+/// How many entries a roster has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Users, those switched off too.
@@ -70,13 +73,13 @@ pub struct Counts {
     pub conversations: usize,
     /// User groups that are in use.
     pub usergroups: usize,
-    /// Bots that were met.
+    /// Bots that occurred in events or were asked for.
     pub bots: usize,
 }
 
 impl Roster {
     /// A roster that knows nothing yet.
-    pub fn new() -> Roster {
+    pub fn new() -> Self {
         Roster::default()
     }
 
@@ -100,12 +103,12 @@ impl Roster {
         self.read().bots.get(id).cloned()
     }
 
-    /// The one user whom a name means, with or without `@`, in any case; `None` where it means nobody or several.
+    /// The one user with a name, with or without `@`, in upper or lower case; `None` where no user or several have it.
     pub fn find_user(&self, name: &str) -> Option<User> {
         only(self.users_named(name))
     }
 
-    /// The users whom a name may mean: more than one where they have an equal right to it.
+    /// The users whom a name may mean: more than one where they rank equally.
     ///
     /// An active account goes before one that is switched off; then a handle before a display name, and that before a
     /// real name.
@@ -118,14 +121,14 @@ impl Roster {
         best(ranked)
     }
 
-    /// The one conversation that a name means, with or without `#`, in any case; `None` where it means none or several.
+    /// The one conversation with a name, with or without `#`, in upper or lower case; `None` where none or several have
+    /// it.
     pub fn find_conversation(&self, name: &str) -> Option<Conversation> {
         only(self.conversations_named(name))
     }
 
-    /// The conversations that a name may mean: more than one where they have an equal right to it, as in two workspaces
-    /// of an organisation. One that is not archived goes before one that is, and one that we are in before one that we
-    /// are not in.
+    /// The conversations that a name may mean: more than one where they rank equally, as in two workspaces of an
+    /// organisation. Open conversations go before archived ones, and those that we are in before others.
     pub fn conversations_named(&self, name: &str) -> Vec<Conversation> {
         let name = name.trim();
         let name = name.strip_prefix('#').unwrap_or(name);
@@ -158,13 +161,13 @@ impl Roster {
             .cloned()
     }
 
-    /// Notes that a list lacks what somebody looked for, who does not wait for it. Returns at once; whoever loads lists
-    /// is told through [`Roster::lacking`].
+    /// Notes that a list lacks an entry that somebody looked for. It returns at once; the task that loads lists learns
+    /// of it through [`Roster::lacking`].
     pub fn lacks(&self, list: List) {
         let now = Instant::now();
         self.shared.lacking.send_if_modified(|lacking| {
             let last = &mut lacking[list as usize];
-            // Who looks for something with each event wakes nobody each time.
+            // A lookup with every event must not wake the loading task every time.
             let is_new = last.is_none_or(|last| now >= last + LACKS_EVERY);
             if is_new {
                 *last = Some(now);
@@ -173,12 +176,12 @@ impl Roster {
         });
     }
 
-    /// When each list, in the order of [`List::ALL`], last lacked what somebody looked for.
+    /// When each list, in the order of [`List::ALL`], last lacked an entry that somebody looked for.
     pub fn lacking(&self) -> watch::Receiver<[Option<Instant>; 3]> {
         self.shared.lacking.subscribe()
     }
 
-    /// How much is known.
+    /// The number of entries.
     pub fn len(&self) -> Counts {
         let tables = self.read();
         Counts {
@@ -189,29 +192,22 @@ impl Roster {
         }
     }
 
-    /// Whether nothing is known.
+    /// Whether the roster has no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == Counts::default()
     }
 
-    /// Says who we are, so that our own joins and leaves are known as such.
+    /// Sets our own user, so that our own joins and leaves are recognised as such.
     pub fn set_self(&self, user_id: &str) {
         user_id.clone_into(&mut self.write().me);
     }
 
-    /// A panic in a reader or writer can't have left the tables half changed, so that a poisoned lock is good.
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        self.shared
-            .tables
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock::read(&self.shared.tables)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.shared
-            .tables
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock::write(&self.shared.tables)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Token rotation: an access token (`xoxe.`) lives for 12 hours, and a refresh token buys the next pair, once.
 //!
-//! One task ([`Rotation::run`]) does all refreshing, so that no two spend the same refresh token, and no refresh is ever cut
-//! off between Slack's answer and the disk: a pair that is lost there can't be had again. Others ask it
+//! One task ([`Rotation::run`]) does all refreshing, so that no two spend the same refresh token, and no refresh is
+//! ever cut off between Slack's answer and the disk: a pair that is lost there can't be recovered. Others ask it
 //! ([`Rotation::renew`]) and wait.
 
 use std::fmt;
@@ -46,7 +46,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    fn default() -> Config {
+    fn default() -> Self {
         Config {
             ahead: Duration::from_secs(3600),
             backoff_first: Duration::from_secs(1),
@@ -55,7 +55,7 @@ impl Default for Config {
     }
 }
 
-/// An access token, and what buys the next one.
+/// An access token and the refresh token that renews it.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// The token to call Slack with.
@@ -66,32 +66,32 @@ pub struct Pair {
     pub expires_at: SystemTime,
 }
 
-/// A text that is no [`Pair`].
+/// The error of a text that is not a [`Pair`].
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// No JSON object with the three keys.
+    /// It is not a JSON object with the three keys.
     #[error("the stored tokens can't be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// One of them is no token.
+    /// One of the two is not a token.
     #[error("the stored tokens can't be read: {0}")]
     Token(#[from] TokenError),
 }
 
-/// What keeps a new pair where the next start finds it. Until it says that it did, the pair is not used.
+/// Stores a new pair where the next start finds it. The pair is not used before the store has succeeded.
 pub type Keep =
     dyn Fn(Pair) -> Pin<Box<dyn Future<Output = Result<(), KeepError>> + Send>> + Send + Sync;
 
-/// Why a pair could not be kept, for people.
+/// Why a pair could not be stored, in words for people.
 pub type KeepError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why no new token can be had: it, or the whole rotation, has ended.
+/// Why there is no new token: the refresh, or the whole rotation, has ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unrenewed {
+pub enum RefreshError {
     /// Slack refused for good.
     #[error("{0}")]
     Refused(ApiError),
-    /// Nobody refreshes any more, or did not begin to.
-    #[error("no token is refreshed, since djangobot is stopping")]
+    /// The task that refreshes has ended, or has not begun.
+    #[error("tokens are no longer refreshed, because djangobot is stopping")]
     Stopped,
 }
 
@@ -108,15 +108,15 @@ struct Shared {
     keep: Box<Keep>,
     /// The version of the newest token that was found to have expired.
     wanted: watch::Sender<Option<u64>>,
-    told: watch::Sender<Told>,
+    state: watch::Sender<RotationState>,
 }
 
-/// What those who wait are told.
+/// The state that waiting tasks see.
 #[derive(Clone, Debug)]
-enum Told {
+enum RotationState {
     /// The pair that is in use.
     InUse(Pair),
-    Ended(Unrenewed),
+    Ended(RefreshError),
 }
 
 /// Slack's answer.
@@ -129,13 +129,7 @@ struct Answer {
 
 impl Rotation {
     /// A rotation of `api`'s token, which is set to the pair's. It begins with [`Rotation::run`].
-    pub fn new(
-        api: WebApi,
-        client: Client,
-        pair: Pair,
-        config: Config,
-        keep: Box<Keep>,
-    ) -> Rotation {
+    pub fn new(api: WebApi, client: Client, pair: Pair, config: Config, keep: Box<Keep>) -> Self {
         api.set_token(pair.access.clone());
         Rotation {
             shared: Arc::new(Shared {
@@ -144,32 +138,34 @@ impl Rotation {
                 config,
                 keep,
                 wanted: watch::Sender::new(None),
-                told: watch::Sender::new(Told::InUse(pair)),
+                state: watch::Sender::new(RotationState::InUse(pair)),
             }),
         }
     }
 
-    /// Refreshes before the token's time is over, and when somebody asks, until `cancel`. A refresh under way is finished.
+    /// Refreshes before the token's time is over, and when somebody asks, until `cancel`. A refresh under way is
+    /// finished.
     ///
     /// # Errors
-    /// What no further attempt can heal, once the token that there is has expired, too.
+    /// A failure that no further attempt can heal, once the current token has expired as well.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), Fatal> {
         let result = self.cycle(&cancel).await;
         let ended = match &result {
-            Ok(()) => Unrenewed::Stopped,
-            Err(Fatal(error)) => Unrenewed::Refused(error.clone()),
+            Ok(()) => RefreshError::Stopped,
+            Err(Fatal(error)) => RefreshError::Refused(error.clone()),
         };
-        self.shared.told.send_replace(Told::Ended(ended));
+        self.shared.state.send_replace(RotationState::Ended(ended));
         result
     }
 
-    /// Waits for another token than that of version `seen` (see [`WebApi::token_version`]), which Slack said has expired.
+    /// Waits for another token than that of version `seen` (see [`WebApi::token_version`]), which Slack said has
+    /// expired.
     ///
-    /// However many ask, one refresh is made.
+    /// One refresh is made, however many tasks ask for it.
     ///
     /// # Errors
-    /// An [`Unrenewed`], when [`Rotation::run`] has ended.
-    pub async fn renew(&self, seen: u64) -> Result<(), Unrenewed> {
+    /// A [`RefreshError`], when [`Rotation::run`] has ended.
+    pub async fn renew(&self, seen: u64) -> Result<(), RefreshError> {
         self.shared.wanted.send_if_modified(|wanted| {
             let is_news = wanted.is_none_or(|wanted| wanted < seen);
             if is_news {
@@ -177,29 +173,30 @@ impl Rotation {
             }
             is_news
         });
-        let mut told = self.shared.told.subscribe();
+        let mut state = self.shared.state.subscribe();
         loop {
             if self.shared.api.token_version() > seen {
                 return Ok(());
             }
-            if let Told::Ended(why) = &*told.borrow_and_update() {
+            if let RotationState::Ended(why) = &*state.borrow_and_update() {
                 return Err(why.clone());
             }
-            if told.changed().await.is_err() {
-                return Err(Unrenewed::Stopped);
+            if state.changed().await.is_err() {
+                return Err(RefreshError::Stopped);
             }
         }
     }
 
-    /// Waits until the token in use is none that has expired by our clock: for the start, where hours may have passed.
+    /// Waits until the token in use has not expired by our clock. A start needs this, since hours may have passed since
+    /// the last run.
     ///
     /// # Errors
-    /// An [`Unrenewed`], when [`Rotation::run`] has ended.
-    pub async fn ready(&self) -> Result<(), Unrenewed> {
+    /// A [`RefreshError`], when [`Rotation::run`] has ended.
+    pub async fn ready(&self) -> Result<(), RefreshError> {
         let seen = self.shared.api.token_version();
-        let is_over = match &*self.shared.told.borrow() {
-            Told::InUse(pair) => pair.expires_at <= SystemTime::now(),
-            Told::Ended(why) => return Err(why.clone()),
+        let is_over = match &*self.shared.state.borrow() {
+            RotationState::InUse(pair) => pair.expires_at <= SystemTime::now(),
+            RotationState::Ended(why) => return Err(why.clone()),
         };
         if is_over {
             self.renew(seen).await
@@ -212,7 +209,7 @@ impl Rotation {
         let shared = &*self.shared;
         let mut wanted = shared.wanted.subscribe();
         let mut backoff = Backoff::new(shared.config.backoff_first, shared.config.backoff_max);
-        let Told::InUse(mut pair) = shared.told.borrow().clone() else {
+        let RotationState::InUse(mut pair) = shared.state.borrow().clone() else {
             return Ok(());
         };
         loop {
@@ -251,7 +248,7 @@ impl Rotation {
         }
     }
 
-    /// What to wait after a failure; an error where waiting is in vain.
+    /// The wait after a failure; an error where waiting can't help.
     fn failed(
         &self,
         error: ApiError,
@@ -264,7 +261,7 @@ impl Rotation {
             Class::RateLimited { retry_after } => backoff.failed().max(retry_after),
             Class::Retry | Class::Ambiguous => backoff.failed(),
             Class::Fatal if has_expired => return Err(Fatal(error)),
-            // The token still serves, or what Slack says may pass; and a person may yet put it right.
+            // The token still works, or Slack's error may pass; and a person may still mend the app's settings.
             Class::Fatal | Class::Permanent | Class::Refresh | Class::AlreadyDone => {
                 backoff.failed().max(self.shared.config.backoff_max)
             }
@@ -284,14 +281,14 @@ impl Rotation {
         let mut backoff = Backoff::new(shared.config.backoff_first, shared.config.backoff_max);
         while let Err(why) = (shared.keep)(new.clone()).await {
             if cancel.is_cancelled() {
-                tracing::error!(%why, "Slack's new tokens could not be kept, and the old ones are void: install the app again");
+                tracing::error!(%why, "Slack's new tokens could not be stored, and the old ones are void: install the app again");
                 return Ok(None);
             }
             let wait = backoff.failed();
             tracing::error!(
                 %why,
                 retry_in_ms = wait.as_millis() as u64,
-                "Slack's new tokens could not be kept, and are not used before they are"
+                "Slack's new tokens could not be stored; they are not used until they are"
             );
             tokio::select! {
                 () = cancel.cancelled() => {}
@@ -299,7 +296,7 @@ impl Rotation {
             }
         }
         shared.api.set_token(new.access.clone());
-        shared.told.send_replace(Told::InUse(new.clone()));
+        shared.state.send_replace(RotationState::InUse(new.clone()));
         tracing::info!("Slack's token was refreshed");
         Ok(Some(new))
     }
@@ -333,7 +330,7 @@ impl Rotation {
 }
 
 impl Pair {
-    /// The pair as JSON, for who keeps it on disk.
+    /// The pair as JSON, to be stored on disk.
     pub fn to_json(&self) -> SecretString {
         let expires_at = self
             .expires_at
@@ -350,7 +347,10 @@ impl Pair {
     }
 
     /// Reads what [`Pair::to_json`] wrote.
-    pub fn from_json(text: &str) -> Result<Pair, PairError> {
+    ///
+    /// # Errors
+    /// A [`PairError`] where the text is not such a pair.
+    pub fn from_json(text: &str) -> Result<Self, PairError> {
         #[derive(Deserialize)]
         struct Kept {
             access_token: SecretString,

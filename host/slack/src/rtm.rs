@@ -7,16 +7,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{RtmSession, WebApi};
-use crate::ended::{Ended, Outcome, Pace, refused};
+use crate::connection_end::{ConnectionEnd, Outcome, Pace, refused};
 use crate::transport::{BadFrame, Fatal, Frame, Incoming, Origin, Session};
-use crate::ws::{self, Liveness, Received, Socket};
+use crate::ws::{self, Liveness, ServerMessage, Socket};
 
 /// How an RTM connection is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// How often we ping (WebSocket pings).
     pub ping_every: Duration,
-    /// A connection on which nothing at all was heard for this long is rebuilt.
+    /// A connection on which nothing at all arrived for this long is replaced.
     pub silence: Duration,
     /// How long it may take to open a connection, from the call that asks for its URL to Slack's `hello`.
     pub opening: Duration,
@@ -31,7 +31,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    fn default() -> Config {
+    fn default() -> Self {
         Config {
             ping_every: Duration::from_secs(8),
             silence: Duration::from_secs(25),
@@ -51,13 +51,16 @@ impl Config {
     }
 }
 
-/// Keeps an RTM connection, and tells `out` all that happens on it.
+/// Keeps an RTM connection open, and sends everything that happens on it to `out`.
 ///
-/// `Ok` when `cancel` fired (the socket is closed properly first) or nobody listens to `out` any more; `Err` on what
-/// can't be retried. All else is retried for ever.
+/// It returns `Ok` when `cancel` fired (the socket is closed properly first) or the receiver of `out` is gone, and
+/// retries everything but a [`Fatal`] error for ever.
 ///
-/// Pongs, acks (`reply_to`) and `reconnect_url` are the connection's own and don't come out; all other frames do, known or
-/// not. While `out` is full, nothing is read from Slack.
+/// # Errors
+/// A [`Fatal`] error, which no further attempt can heal.
+///
+/// Pongs, acks (`reply_to`) and `reconnect_url` are the connection's own and don't come out; all other frames do, known
+/// or not. While `out` is full, nothing is read from Slack.
 pub async fn run(
     api: WebApi,
     config: Config,
@@ -97,7 +100,7 @@ pub async fn run(
     }
 }
 
-/// What one attempt works with.
+/// The parts that one attempt to connect needs.
 #[derive(Clone, Copy)]
 struct Connection<'a> {
     api: &'a WebApi,
@@ -108,12 +111,12 @@ struct Connection<'a> {
 
 /// Whether Slack has said hello, with which the session begins.
 enum Greeting {
-    /// Not yet; the session is told once it does.
+    /// Not yet; the session is announced once it does.
     Awaited(Session),
     Came(Instant),
 }
 
-/// What a frame means for the connection that it came on.
+/// The meaning of a frame for the connection that it came on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// It is for others.
@@ -145,7 +148,7 @@ impl Connection<'_> {
             );
             let socket = opening
                 .await
-                .map_err(|why| Outcome::Ended(Ended::because(why.to_string())))?;
+                .map_err(|why| Outcome::Ended(ConnectionEnd::because(why.to_string())))?;
             Ok::<_, Outcome>((session, socket))
         };
         let open_by = tokio::time::Instant::now() + self.config.opening;
@@ -154,7 +157,7 @@ impl Connection<'_> {
             connected = tokio::time::timeout_at(open_by, connecting) => match connected {
                 Ok(Ok(connected)) => connected,
                 Ok(Err(outcome)) => return outcome,
-                Err(_) => return Outcome::Ended(Ended::slow(self.config.opening)),
+                Err(_) => return Outcome::Ended(ConnectionEnd::slow(self.config.opening)),
             },
         };
         let mut greeting = Greeting::Awaited(session.into());
@@ -171,7 +174,7 @@ impl Connection<'_> {
         outcome
     }
 
-    /// Reads frames until the connection ends. One on which Slack says no hello has not come about.
+    /// Reads frames until the connection ends. A connection without Slack's hello counts as one that could not be made.
     async fn read<S>(
         &self,
         socket: &mut Socket<S>,
@@ -188,29 +191,29 @@ impl Connection<'_> {
                 () = self.cancel.cancelled() => return Outcome::Stopped,
                 more = socket.wait() => match more {
                     Ok(times) => times,
-                    Err(lost) => return Outcome::Ended(Ended::dead(&lost)),
+                    Err(lost) => return Outcome::Ended(ConnectionEnd::dead(&lost)),
                 },
                 () = tokio::time::sleep_until(greeted_by), if greeting.is_awaited() => {
-                    return Outcome::Ended(Ended::mute(self.config.opening));
+                    return Outcome::Ended(ConnectionEnd::mute(self.config.opening));
                 }
             };
             loop {
                 let event = match socket.take() {
-                    Ok(Some(Received::Message(raw))) => Event::parse(raw.clone())
+                    Ok(Some(ServerMessage::Message(raw))) => Event::parse(raw.clone())
                         .map_err(|error| BadFrame::Unreadable { raw, error }),
-                    Ok(Some(Received::TooLong { length, .. })) => Err(BadFrame::TooLong {
+                    Ok(Some(ServerMessage::TooLong { length, .. })) => Err(BadFrame::TooLong {
                         length,
                         limit: self.config.max_frame_bytes,
                     }),
-                    Ok(Some(Received::Ping(_) | Received::Pong(_))) => continue,
+                    Ok(Some(ServerMessage::Ping(_) | ServerMessage::Pong(_))) => continue,
                     Ok(None) => break,
-                    // What Slack said before it closed says more than that it closed.
-                    Ok(Some(Received::Close(code, words))) => {
-                        end.get_or_insert_with(|| Ended::closed(code, &words));
+                    // Slack's last frame says more about the reason than the close itself.
+                    Ok(Some(ServerMessage::Close(code, words))) => {
+                        end.get_or_insert_with(|| ConnectionEnd::closed(code, &words));
                         break;
                     }
                     Err(lost) => {
-                        end.get_or_insert_with(|| Ended::dead(&lost));
+                        end.get_or_insert_with(|| ConnectionEnd::dead(&lost));
                         break;
                     }
                 };
@@ -224,11 +227,11 @@ impl Connection<'_> {
                             return Outcome::Stopped;
                         }
                     }
-                    Meaning::Leave(why) => end = Some(Ended::leave(why)),
+                    Meaning::Leave(why) => end = Some(ConnectionEnd::leave(why)),
                     Meaning::Error => {
                         complain(&event);
                         if greeting.is_awaited() {
-                            end = Some(Ended::leave("Slack did not accept the connection"));
+                            end = Some(ConnectionEnd::leave("Slack did not accept the connection"));
                         }
                     }
                 }
@@ -242,7 +245,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Tells that a session has begun; false when that is no longer wanted.
+    /// Announces that a session has begun; false when nobody waits for it any more.
     async fn connected(&self, session: Session) -> bool {
         tracing::info!(
             team = session.team_name,
@@ -272,7 +275,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Hands out; false when that is no longer wanted.
+    /// Hands a frame out; false when nobody waits for it any more.
     async fn tell(&self, incoming: Incoming) -> bool {
         tokio::select! {
             sent = self.out.send(incoming) => sent.is_ok(),
@@ -298,7 +301,7 @@ impl Greeting {
     }
 }
 
-/// What a frame is to the connection, by its `type`. Acks have none, but `reply_to`.
+/// Reads the meaning of a frame from its `type`. Acks have `reply_to` in its place.
 pub(crate) fn meaning(event: &Event) -> Meaning {
     match event.text("/type").as_deref() {
         Some("hello") => Meaning::Hello,
@@ -325,7 +328,7 @@ fn complain(event: &Result<Event, BadFrame>) {
 }
 
 impl From<RtmSession> for Session {
-    fn from(RtmSession { me, team, .. }: RtmSession) -> Session {
+    fn from(RtmSession { me, team, .. }: RtmSession) -> Self {
         Session {
             self_id: me.id,
             self_name: me.name,

@@ -1,12 +1,12 @@
-//! Socket Mode: a few WebSockets at once, each made anew before Slack ends it, and an acknowledgement for each envelope.
+//! Socket Mode: a few WebSockets at once, each replaced before Slack ends it, and an acknowledgement for each envelope.
 //!
-//! Three parts, from the inside out: a `message` is what Slack said; a `connection` lives on one socket and owns it;
-//! a `slot` keeps one connection there, or makes the next one. This file runs the slots, and holds what they share: the
-//! turns in which connections are opened, whether any is there, and the count of our sockets.
+//! It has three parts, from the inside out: a `message` is one frame of Slack's; a `connection` owns one socket; a
+//! `slot` keeps one connection open, or makes the next one. This file runs the slots; `shared` has what they share: the
+//! turns in which connections are opened, whether any is open, and the count of our sockets.
 //!
-//! An envelope's way: read, taken apart (`crate::envelope`), handed out with its [`Ack`](crate::Ack); the receiver
-//! gives the acknowledgement when the event is safe, and the connection sends it, before it reads on. What is not
-//! acknowledged within 3 seconds, Slack gives again, on any connection.
+//! An envelope is read, taken apart (`crate::envelope`) and handed out with its [`Ack`](crate::Ack); the receiver
+//! acknowledges it when the event is safe, and the connection sends that before it reads on. Slack redelivers an
+//! envelope that is not acknowledged within 3 seconds, on any connection.
 
 use std::sync::Arc;
 
@@ -34,17 +34,21 @@ use merge::Merger;
 use presence::Presence;
 use shared::{Shared, Turns};
 
-/// Keeps Socket Mode's connections, and tells `out` all that comes on them.
+/// Keeps Socket Mode's connections open, and sends everything that comes on them to `out`.
 ///
-/// `app` has the app-level token; `session` is whom the bot's own token speaks as. [`Incoming::Connected`] comes with the
-/// first connection, [`Incoming::Refreshed`] with one beside others, [`Incoming::Disconnected`] when none is left, or none
-/// can be made.
+/// `app` has the app-level token; `session` is the identity of the bot's own token. [`Incoming::Connected`] comes with
+/// the first connection, [`Incoming::Refreshed`] with each further one, [`Incoming::Disconnected`] when none is left,
+/// or none can be made.
 ///
-/// `Ok` when `cancel` fired (what is handed out may still be acknowledged for a moment, then the sockets are closed
-/// properly) or nobody listens to `out` any more; `Err` on what can't be retried. All else is retried for ever.
+/// It returns `Ok` when `cancel` fired (events that were handed out may still be acknowledged for a moment, then the
+/// sockets are closed properly) or the receiver of `out` is gone. Everything but a [`Fatal`] error is retried for ever.
 ///
-/// Pings, Slack's wish that we connect anew, and each hello but that of the connection that begins a session are the
-/// connections' own and don't come out; all else does, known or not. While `out` is full, only a little more is read; pings and acknowledgements go on.
+/// Pings, requests to reconnect, and each hello but that of the connection that begins a session concern the
+/// connections alone and don't come out; all other frames do, known or not. While `out` is full, only a little more is
+/// read; pings and acknowledgements go on.
+///
+/// # Errors
+/// A [`Fatal`] error, which no further attempt can heal.
 pub async fn run(
     app: WebApi,
     session: Session,
@@ -69,7 +73,7 @@ pub async fn run(
     }
     let mut result = Ok(());
     while let Some(ended) = slots.join_next().await {
-        // One that ends, ends all: for the same reason, the others would.
+        // The end of one slot ends all of them: the others would end for the same reason.
         cancel.cancel();
         match ended {
             Ok(Err(error)) => result = result.and(Err(Fatal(error))),

@@ -1,4 +1,4 @@
-//! Slack's tokens, which never show themselves.
+//! Slack's tokens, which are never shown in logs or errors.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct Token {
     kind: TokenKind,
 }
 
-/// A refresh token (`xoxe-`), which is good for nothing but new tokens, once.
+/// A refresh token (`xoxe-`), with which new tokens can be got, once.
 #[derive(Clone)]
 pub struct RefreshToken(SecretString);
 
@@ -38,7 +38,7 @@ impl fmt::Debug for BotAccessToken {
     }
 }
 
-/// What a token stands for, as its prefix says.
+/// The kind of a token, by its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {
     /// `xoxb-`: a bot user's.
@@ -51,20 +51,20 @@ pub enum TokenKind {
     Rotating,
 }
 
-/// Text that is no Slack token.
+/// Why a text is not a Slack token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Nothing but white space.
+    /// It is empty, or white space only.
     #[error("the Slack token is empty: give the bot token of your app, which begins with xoxb-")]
     Empty,
     /// Begins with none of the prefixes that Slack's tokens have.
     #[error(
-        "this is no Slack token: one begins with xoxb- (bot), xoxp- (user), xapp- (app) or xoxe. (rotating)"
+        "this is not a Slack token: give one that begins with xoxb- (bot), xoxp- (user), xapp- (app) or xoxe. (rotating)"
     )]
     UnknownPrefix,
     /// Holds what can't stand in an HTTP header; often a line break from copying.
     #[error(
-        "the Slack token has a character that no token has (at byte {offset}): copy it again, without line breaks"
+        "the Slack token has a character that is not allowed in tokens (at byte {offset}): copy it again, without line breaks"
     )]
     BadCharacter {
         /// Where, in bytes from the token's begin.
@@ -72,19 +72,22 @@ pub enum TokenError {
     },
     /// `xoxe-` tokens only buy other tokens.
     #[error(
-        "this is a refresh token (xoxe-), which can't call Slack: give the access token beside it, which begins with xoxe."
+        "this is a refresh token (xoxe-), which can't call Slack: give the access token that was issued with it, which begins with xoxe."
     )]
     Refresh,
     /// Something else where a refresh token was wanted.
     #[error(
-        "this is no refresh token: one begins with xoxe-, and stands beside the token that it renews"
+        "this is not a refresh token: give the one that begins with xoxe- and was issued with the access token"
     )]
     NoRefresh,
 }
 
 impl Token {
     /// Reads a token; white space around it is taken off.
-    pub fn new(text: &str) -> Result<Token, TokenError> {
+    ///
+    /// # Errors
+    /// A [`TokenError`] that says what is wrong with the text.
+    pub fn new(text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
         let kind = match text.get(..5) {
             _ if text.is_empty() => return Err(TokenError::Empty),
@@ -106,12 +109,12 @@ impl Token {
         })
     }
 
-    /// What the token stands for.
+    /// The kind of the token.
     pub fn kind(&self) -> TokenKind {
         self.kind
     }
 
-    /// The token itself, for who keeps it on disk.
+    /// The token itself, to be stored on disk.
     pub fn secret(&self) -> &SecretString {
         &self.secret
     }
@@ -124,7 +127,10 @@ impl Token {
 
 impl RefreshToken {
     /// Reads a refresh token; white space around it is taken off.
-    pub fn new(text: &str) -> Result<RefreshToken, TokenError> {
+    ///
+    /// # Errors
+    /// A [`TokenError`] that says what is wrong with the text.
+    pub fn new(text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
         if text.is_empty() {
             return Err(TokenError::Empty);
@@ -136,7 +142,7 @@ impl RefreshToken {
         Ok(RefreshToken(SecretString::from(text)))
     }
 
-    /// The token itself, for who keeps it on disk.
+    /// The token itself, to be stored on disk.
     pub fn secret(&self) -> &SecretString {
         &self.0
     }
@@ -191,7 +197,7 @@ impl fmt::Debug for Token {
 impl std::str::FromStr for Token {
     type Err = TokenError;
 
-    fn from_str(text: &str) -> Result<Token, TokenError> {
+    fn from_str(text: &str) -> Result<Self, TokenError> {
         Token::new(text)
     }
 }

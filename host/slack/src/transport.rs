@@ -1,4 +1,4 @@
-//! What a connection to Slack hands to the bridge, whatever its kind: sessions begun, frames, connections lost.
+//! The messages of every kind of connection to the bridge: sessions begun, frames, connections lost.
 
 mod ack;
 
@@ -13,28 +13,29 @@ use crate::api::ApiError;
 use crate::respond::ResponseUrl;
 use crate::token::BotAccessToken;
 
-pub use ack::{Ack, AnswerError, Given, SOCKET_MODE_LIMIT, Waiting};
+pub use ack::{Ack, AckOutcome, AckReceiver, AnswerError, SOCKET_MODE_LIMIT};
 pub(crate) use ack::{SocketAck, frame as ack_frame};
 
-/// What a transport tells. It comes through a bounded channel, in the order in which it happened.
+/// A message of a transport. It comes through a bounded channel, in the order in which things happened.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly all of them are frames, and a box for each would cost more than the room"
 )]
 pub enum Incoming {
-    /// Slack can't be asked yet whom we speak as; events that come meanwhile are most likely of this session.
+    /// Slack can't be asked yet for our identity; events that come meanwhile most likely belong to this session.
     Expected(Session),
-    /// Slack is there: it has said hello on a connection, or can reach us. What it says comes next, on RTM with the hello.
+    /// Slack is there: it has said hello on a connection, or can reach us. What it says comes next, on RTM with the
+    /// hello.
     Connected(Session),
-    /// One more connection of the session is there, which most likely stands in the place of another one. Slack does not
-    /// tell a new connection what happened before it, beyond the events themselves.
+    /// One more connection of the session is open, most likely in place of another one. Slack does not send a new
+    /// connection what happened before it, apart from the events themselves.
     Refreshed,
-    /// Something that Slack sent, and that is not the transport's own business.
+    /// A frame that Slack sent and that does not concern the transport alone.
     Frame(Frame),
-    /// A connection said nothing for so long that it was given up. Slack may have given events to it that nobody has.
+    /// A connection was silent for so long that it was given up. Slack may have sent events on it that were lost.
     Deaf,
-    /// No connection is left, or could be made. Another one is tried after `retry_in`.
+    /// No connection is left, or none could be made. The next attempt follows after `retry_in`.
     Disconnected {
         /// Why, for people: a clause without a full stop.
         reason: String,
@@ -43,7 +44,7 @@ pub enum Incoming {
     },
 }
 
-/// Whom a connection speaks as, and to which workspace.
+/// The identity of a connection: our user and the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// `U...`: our own user.
@@ -61,14 +62,14 @@ pub struct Session {
 /// A frame that came, read once.
 #[derive(Debug)]
 pub struct Frame {
-    /// The event, or why the frame is none. A bad frame costs itself, never the connection.
+    /// The event, or why the frame is not one. A bad frame never costs the connection.
     ///
-    /// It is what becomes flat: the frame itself on RTM, the inner `event` of the Events API, the payload of a slash
+    /// It is flat: the frame itself on RTM, the inner `event` of the Events API, the payload of a slash
     /// command or an interaction.
     pub event: Result<Event, BadFrame>,
-    /// How Slack gave it.
+    /// How Slack delivered it.
     pub origin: Origin,
-    /// What Slack waits for; `None` where it does not wait.
+    /// The acknowledgement that Slack waits for; `None` where it does not wait.
     pub ack: Option<Ack>,
     /// When its last byte was read from the socket, by the calendar.
     pub received: SystemTime,
@@ -78,7 +79,7 @@ pub struct Frame {
 
 impl Frame {
     /// A session's first frame, as RTM has it: Slack's own `hello`, or where it says none, one of ours.
-    pub fn hello(said: Option<Event>) -> Frame {
+    pub fn hello(said: Option<Event>) -> Self {
         let ours = || {
             Event::parse(r#"{"type":"hello"}"#).map_err(|error| BadFrame::Unreadable {
                 raw: Bytes::new(),
@@ -95,18 +96,18 @@ impl Frame {
     }
 }
 
-/// How Slack gave an event.
+/// How Slack delivered an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// `Ev...`: the event's own id, the same each time that Slack gives it.
+    /// `Ev...`: the event's own id, the same in each delivery.
     pub event_id: Option<String>,
     /// The id of the Socket Mode envelope that it came in.
     pub envelope_id: Option<String>,
-    /// What Slack signed the HTTP request with that it came in: the same where somebody sends the request again.
+    /// The signature of the HTTP request that it came in. It is the same where somebody repeats the request.
     pub signature: Option<String>,
-    /// 1, and one more for each time that Slack says it gave it before.
+    /// The number of the delivery, from 1, as Slack counts it.
     pub attempt: u32,
-    /// Why Slack gives it again, in its words: `timeout`, `http_error`, ...
+    /// Why Slack redelivers it, in its words: `timeout`, `http_error`, ...
     pub retry_reason: Option<String>,
     /// The workspace that it is from, where Slack says so.
     pub team_id: Option<String>,
@@ -117,15 +118,16 @@ pub struct Origin {
     pub answerable: bool,
     /// Where Slack takes answers later: the addresses of a command or an interaction.
     pub response_urls: Vec<ResponseUrl>,
-    /// What stood beside the event: a JSON object of `authorizations`, `event_time` and the like. Never a token.
+    /// The other members of the event's wrapper: a JSON object of `authorizations`, `event_time` and the like. It never
+    /// holds a token.
     pub beside: Option<Bytes>,
     /// The token with which the app answers as one of its functions, which stood in the event.
     pub bot_access_token: Option<BotAccessToken>,
 }
 
-/// Given for the first time, and nothing more is known.
+/// A first delivery of which nothing more is known.
 impl Default for Origin {
-    fn default() -> Origin {
+    fn default() -> Self {
         Origin {
             event_id: None,
             envelope_id: None,
@@ -142,28 +144,28 @@ impl Default for Origin {
     }
 }
 
-/// A frame that is no event.
+/// A frame that is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum BadFrame {
-    /// It is no JSON object, or no UTF-8.
-    #[error("a frame of {} bytes is no event: {error}", raw.len())]
+    /// It is not a JSON object, or not UTF-8.
+    #[error("a frame of {} bytes is not an event: {error}", raw.len())]
     Unreadable {
         /// The frame as it came.
         raw: Bytes,
-        /// What is wrong with it, and where.
+        /// The error in it, and its place.
         error: ParseError,
     },
-    /// It is longer than we take in; it was skipped.
-    #[error("a frame of {length} bytes is longer than the {limit} that are taken in")]
+    /// It is longer than the limit; it was skipped.
+    #[error("a frame of {length} bytes exceeds the limit of {limit} bytes")]
     TooLong {
         /// The frame's length in bytes.
         length: u64,
-        /// What the configuration allows.
+        /// The limit of the configuration.
         limit: usize,
     },
 }
 
-/// What no further attempt can heal: the token, its scopes, the workspace's rules.
+/// An error that no further attempt can heal: the token, its scopes, the workspace's rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Fatal(pub ApiError);

@@ -1,4 +1,4 @@
-//! A WebSocket to Slack: handshake, messages, liveness both ways, a proper end. RTM and Socket Mode stand on it.
+//! A WebSocket to Slack: handshake, messages, liveness both ways, a proper end. RTM and Socket Mode use it.
 //!
 //! The handshake goes through the HTTP client, so that certificates and proxies are those of the Web API.
 
@@ -18,25 +18,25 @@ use url::Url;
 
 use crate::api;
 
-pub use decoder::{ProtocolError, Received};
+pub use decoder::{ProtocolError, ServerMessage};
 
 use decoder::Decoder;
 
 /// The GUID that RFC 6455 (1.3) adds to a key.
 const KEY_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A peer that takes in nothing while this much waits for it is given up. All that we send is small.
+/// A peer that does not read while this many bytes wait for it is given up. Everything that we send is small.
 const MAX_UNSENT: usize = 256 << 10;
 
 /// How long a close may take before the connection is cut.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// When a connection is asked for a sign of life, and when it is held for dead.
+/// When a connection is asked for a sign of life, and when it counts as dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
     /// How often we ping.
     pub ping_every: Duration,
-    /// Nothing at all heard for this long: the connection is dead.
+    /// A connection on which nothing at all came for this long is dead.
     pub silence: Duration,
 }
 
@@ -62,8 +62,8 @@ pub enum ConnectError {
     /// Not a `ws:` or `wss:` URL.
     #[error("Slack gave the URL of another kind of connection: {}:", .0.scheme())]
     Url(Url),
-    /// No connection, or none that stayed until the answer.
-    #[error("no connection: {0}")]
+    /// No connection could be made, or it was lost before the answer.
+    #[error("no connection could be made: {0}")]
     Unreachable(String),
     /// The server did not switch protocols.
     #[error("the server refused the WebSocket with HTTP status {0}")]
@@ -75,18 +75,18 @@ pub enum ConnectError {
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
-pub enum Lost {
+pub enum ConnectionLoss {
     /// The server ended it without closing it.
     #[error("the server cut the connection")]
     Cut,
-    /// The system says so.
+    /// The operating system reports an error.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
-    /// Nothing heard for too long.
+    /// Nothing came for too long.
     #[error("nothing was heard for {} s", .0.as_secs_f32())]
     Silent(Duration),
-    /// The server takes in nothing of what we send.
-    #[error("the server reads nothing")]
+    /// The server does not read what we send.
+    #[error("the server does not read what is sent to it")]
     NotReading,
     /// The server broke the protocol.
     #[error(transparent)]
@@ -94,6 +94,9 @@ pub enum Lost {
 }
 
 /// Opens a WebSocket. Messages longer than `max_message` bytes will be skipped.
+///
+/// # Errors
+/// A [`ConnectError`] where the server can't be reached or refuses the WebSocket.
 pub async fn connect(
     http: &reqwest::Client,
     url: &Url,
@@ -140,7 +143,7 @@ pub async fn connect(
 
 impl<S: AsyncRead + AsyncWrite> Socket<S> {
     /// A socket over a connection on which the handshake is done.
-    pub fn new(io: S, max_message: usize, liveness: Liveness) -> Socket<S> {
+    pub fn new(io: S, max_message: usize, liveness: Liveness) -> Self {
         let (reader, writer) = tokio::io::split(io);
         let now = Instant::now();
         Socket {
@@ -157,11 +160,14 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
     }
 
     /// Takes the next message, if one was read whole. Pings are answered and pongs are swallowed on the way.
-    pub fn take(&mut self) -> Result<Option<Received>, Lost> {
+    ///
+    /// # Errors
+    /// The loss of the connection.
+    pub fn take(&mut self) -> Result<Option<ServerMessage>, ConnectionLoss> {
         while let Some(received) = self.decoder.next()? {
             match received {
-                Received::Ping(payload) => self.queue(0x8a, &payload)?,
-                Received::Pong(_) => {}
+                ServerMessage::Ping(payload) => self.queue(0x8a, &payload)?,
+                ServerMessage::Pong(_) => {}
                 other => return Ok(Some(other)),
             }
         }
@@ -170,9 +176,12 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
 
     /// Waits until more was read, and says when; to be called when [`Socket::take`] gave `None`.
     ///
-    /// Meanwhile it sends what is queued, and pings. The time between two waits does not count as silence: who does not
-    /// listen can't say that nothing was said. Dropping the future loses nothing.
-    pub async fn wait(&mut self) -> Result<(SystemTime, std::time::Instant), Lost> {
+    /// Meanwhile it sends what is queued, and pings. The time between two waits does not count as silence, because
+    /// nothing was read in it. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The loss of the connection.
+    pub async fn wait(&mut self) -> Result<(SystemTime, std::time::Instant), ConnectionLoss> {
         let began = Instant::now();
         if began > self.ping_at {
             self.heard = self
@@ -180,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
                 .max(began - self.liveness.ping_every.min(self.liveness.silence / 2));
         }
         loop {
-            // Our own writing and pinging come before reading: a socket that always has data would else starve them. They
+            // Writing and pinging come before reading, because a socket that always has data would starve them. They
             // are soon done, so that reading does not starve in turn.
             self.ping_if_due()?;
             let silent_at = self.heard + self.liveness.silence;
@@ -192,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
                 read = self.reader.read(self.decoder.spare()) => {
                     let count = read?;
                     if count == 0 {
-                        return Err(Lost::Cut);
+                        return Err(ConnectionLoss::Cut);
                     }
                     self.decoder.filled(count);
                     self.heard = Instant::now();
@@ -200,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
                 }
                 () = sleep_until(self.ping_at.min(silent_at)) => {
                     if Instant::now() >= silent_at {
-                        return Err(Lost::Silent(self.liveness.silence));
+                        return Err(ConnectionLoss::Silent(self.liveness.silence));
                     }
                 }
                 () = sleep_until(stuck_at), if !self.unsent.is_empty() => self.check_stuck()?,
@@ -208,10 +217,11 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         }
     }
 
-    /// Sends what is queued, and pings, but reads nothing, until the connection is lost: for who has no room for more.
+    /// Sends what is queued, and pings, but reads nothing, until the connection is lost. It is for a caller that has no
+    /// room for more messages.
     ///
-    /// What is not read is no silence. Dropping the future loses nothing.
-    pub async fn tend(&mut self) -> Lost {
+    /// Time in which nothing is read does not count as silence. Dropping the future loses nothing.
+    pub async fn tend(&mut self) -> ConnectionLoss {
         loop {
             self.heard = Instant::now();
             if let Err(lost) = self.ping_if_due() {
@@ -241,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         self.unsent.len() <= MAX_UNSENT / 2
     }
 
-    fn ping_if_due(&mut self) -> Result<(), Lost> {
+    fn ping_if_due(&mut self) -> Result<(), ConnectionLoss> {
         let now = Instant::now();
         if now >= self.ping_at {
             self.ping_at = now + self.liveness.ping_every;
@@ -250,20 +260,23 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         Ok(())
     }
 
-    /// When a server that takes in nothing more is given up.
+    /// When a server that does not read any more is given up.
     fn stuck_at(&self) -> Instant {
         self.taken + self.liveness.silence
     }
 
-    fn check_stuck(&self) -> Result<(), Lost> {
+    fn check_stuck(&self) -> Result<(), ConnectionLoss> {
         if Instant::now() >= self.stuck_at() {
-            return Err(Lost::NotReading);
+            return Err(ConnectionLoss::NotReading);
         }
         Ok(())
     }
 
     /// Queues a text message; it goes out while [`Socket::wait`] runs.
-    pub fn send_text(&mut self, text: &str) -> Result<(), Lost> {
+    ///
+    /// # Errors
+    /// The loss of the connection, where the server does not read any more.
+    pub fn send_text(&mut self, text: &str) -> Result<(), ConnectionLoss> {
         self.queue(0x81, text.as_bytes())
     }
 
@@ -272,26 +285,27 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
         self.close_and_hear(|_, _, _| {}).await;
     }
 
-    /// Like [`Socket::close`]; what the server sent before it knew that we close is heard. It can't be answered any more.
+    /// Like [`Socket::close`]; what the server sent before it learned that we close is handed to a callback. It can't
+    /// be answered any more.
     pub async fn close_and_hear(
         mut self,
-        mut hear: impl FnMut(Received, SystemTime, std::time::Instant),
+        mut hear: impl FnMut(ServerMessage, SystemTime, std::time::Instant),
     ) {
         let closing = async {
             self.queue(0x88, &1000_u16.to_be_bytes())?;
             let (mut received, mut arrived) = (SystemTime::now(), std::time::Instant::now());
             loop {
                 match self.take()? {
-                    Some(Received::Close(..)) => break,
+                    Some(ServerMessage::Close(..)) => break,
                     Some(message) => hear(message, received, arrived),
                     None => match self.wait().await {
                         Ok(times) => (received, arrived) = times,
-                        Err(Lost::Cut) => break,
+                        Err(ConnectionLoss::Cut) => break,
                         Err(lost) => return Err(lost),
                     },
                 }
             }
-            Ok::<(), Lost>(self.writer.shutdown().await?)
+            Ok::<(), ConnectionLoss>(self.writer.shutdown().await?)
         };
         if !matches!(timeout(CLOSING, closing).await, Ok(Ok(()))) {
             tracing::debug!("the server did not answer our close");
@@ -299,9 +313,9 @@ impl<S: AsyncRead + AsyncWrite> Socket<S> {
     }
 
     /// Puts a frame behind what is unsent: first byte (final bit and opcode), length, mask, masked payload.
-    fn queue(&mut self, first: u8, payload: &[u8]) -> Result<(), Lost> {
+    fn queue(&mut self, first: u8, payload: &[u8]) -> Result<(), ConnectionLoss> {
         if self.unsent.len() > MAX_UNSENT {
-            return Err(Lost::NotReading);
+            return Err(ConnectionLoss::NotReading);
         }
         if self.unsent.is_empty() {
             self.taken = Instant::now();
@@ -337,10 +351,10 @@ async fn send(
     unsent: &mut BytesMut,
     is_flushed: &mut bool,
     taken: &mut Instant,
-) -> Result<(), Lost> {
+) -> Result<(), ConnectionLoss> {
     while !unsent.is_empty() {
         match writer.write(unsent).await? {
-            0 => return Err(Lost::Cut),
+            0 => return Err(ConnectionLoss::Cut),
             count => unsent.advance(count),
         }
         *taken = Instant::now();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use djangobot_slack::rotation::Unrenewed;
+use djangobot_slack::rotation::RefreshError;
 use djangobot_slack::socket_mode::Health;
 use djangobot_slack::{
     ApiError, Backoff, Class, Fatal, Frame, Identity, Incoming, Rotation, Session, WebApi,
@@ -94,8 +94,8 @@ impl Source {
         if let Some(rotation) = &rotation {
             match cancel.run_until_cancelled(rotation.ready()).await {
                 Some(Ok(())) => {}
-                Some(Err(Unrenewed::Refused(error))) => return Err(Fatal(error).into()),
-                Some(Err(Unrenewed::Stopped)) | None => return Ok(()),
+                Some(Err(RefreshError::Refused(error))) => return Err(Fatal(error).into()),
+                Some(Err(RefreshError::Stopped)) | None => return Ok(()),
             }
         }
         match self {

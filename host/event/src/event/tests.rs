@@ -228,12 +228,12 @@ fn a_bad_edit_says_why_and_changes_nothing() {
     check(
         "t",
         null(),
-        "\"t\" is no JSON pointer: it begins with `/`, and `~` is written `~0`, `/` in a key `~1`",
+        "\"t\" is not a JSON pointer: one begins with `/`, and `~` is written `~0`, `/` in a key `~1`",
     );
     check(
         "/~2",
         null(),
-        "\"/~2\" is no JSON pointer: it begins with `/`, and `~` is written `~0`, `/` in a key `~1`",
+        "\"/~2\" is not a JSON pointer: one begins with `/`, and `~` is written `~0`, `/` in a key `~1`",
     );
     check(
         "/no/where",
@@ -260,11 +260,15 @@ fn a_bad_edit_says_why_and_changes_nothing() {
         null(),
         "/l/x: \"x\" is no index of an array of 1; `-` appends",
     );
-    check("/t", NewValue::Float(f64::NAN), "/t: NaN is no JSON number");
+    check(
+        "/t",
+        NewValue::Float(f64::NAN),
+        "/t: NaN is not a JSON number",
+    );
     check(
         "/t",
         NewValue::Float(f64::NEG_INFINITY),
-        "/t: -inf is no JSON number",
+        "/t: -inf is not a JSON number",
     );
     check(
         "/t",

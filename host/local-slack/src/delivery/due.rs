@@ -26,16 +26,16 @@ pub(super) enum Due {
 }
 
 #[derive(Debug)]
-pub(super) struct Later {
+pub(super) struct Appointment {
     pub(super) at: Instant,
     /// What was put in first comes first among what is due at one time.
     number: u64,
     pub(super) due: Due,
 }
 
-impl Later {
-    pub(super) fn new(at: Instant, number: u64, due: Due) -> Later {
-        Later { at, number, due }
+impl Appointment {
+    pub(super) fn new(at: Instant, number: u64, due: Due) -> Self {
+        Appointment { at, number, due }
     }
 
     fn rank(&self) -> Reverse<(Instant, u64)> {
@@ -43,22 +43,22 @@ impl Later {
     }
 }
 
-impl Ord for Later {
-    fn cmp(&self, other: &Later) -> Ordering {
+impl Ord for Appointment {
+    fn cmp(&self, other: &Appointment) -> Ordering {
         self.rank().cmp(&other.rank())
     }
 }
 
-impl PartialOrd for Later {
-    fn partial_cmp(&self, other: &Later) -> Option<Ordering> {
+impl PartialOrd for Appointment {
+    fn partial_cmp(&self, other: &Appointment) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Later {
-    fn eq(&self, other: &Later) -> bool {
+impl PartialEq for Appointment {
+    fn eq(&self, other: &Appointment) -> bool {
         self.rank() == other.rank()
     }
 }
 
-impl Eq for Later {}
+impl Eq for Appointment {}

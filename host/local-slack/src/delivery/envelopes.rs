@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::delivery::due::Due;
 use crate::delivery::pending::Pending;
-use crate::delivery::{Answer, Answerer, Deliveries, State};
+use crate::delivery::{Answerer, AppAnswer, Deliveries, State};
 use crate::fault::{Happening, Occasion};
 use crate::lock::lock;
 use crate::socket;
@@ -107,7 +107,7 @@ impl Deliveries {
     }
 
     /// Reads a client's message on a socket of Socket Mode; the answer in it, where somebody waits for one.
-    pub(crate) fn heard(&self, payload: &[u8], fragmented: bool) -> Option<Answer> {
+    pub(crate) fn heard(&self, payload: &[u8], fragmented: bool) -> Option<AppAnswer> {
         let now = Instant::now();
         // Slack drops these without a word.
         if fragmented || payload.len() >= TOO_LARGE {
@@ -145,7 +145,7 @@ impl Deliveries {
         number: u64,
         response: Option<Value>,
         now: Instant,
-    ) -> Option<Answer> {
+    ) -> Option<AppAnswer> {
         let found = lock(&self.state).in_flight.remove(&number);
         let Some(pending) = found else {
             self.stray.fetch_add(1, Ordering::Relaxed);

@@ -17,7 +17,7 @@ mod line;
 mod request;
 
 pub(crate) use line::post_and_leave;
-pub(crate) use line::{Answer, Line, Refused};
+pub(crate) use line::{AppResponse, Line, RequestError};
 pub(crate) use request::{Content, Endpoint, Target};
 
 /// So many requests are under way at a time.
@@ -38,7 +38,7 @@ struct Lane {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Posted {
+pub(crate) enum PostOutcome {
     Taken {
         status: u16,
         body: Option<Value>,
@@ -91,13 +91,13 @@ impl Http {
     }
 }
 
-impl Posted {
+impl PostOutcome {
     /// What an answer means for the delivery.
-    pub(super) fn of(answered: Result<Answer, Refused>) -> Self {
+    pub(super) fn of(answered: Result<AppResponse, RequestError>) -> Self {
         let answer = match answered {
             Ok(answer) => answer,
             Err(refused) => {
-                return Posted::Failed {
+                return PostOutcome::Failed {
                     reason: refused.reason(),
                     status: None,
                     again: true,
@@ -105,14 +105,14 @@ impl Posted {
             }
         };
         if !(200..300).contains(&answer.status) {
-            return Posted::Failed {
+            return PostOutcome::Failed {
                 reason: "http_error",
                 status: Some(answer.status),
                 again: !answer.no_retry,
             };
         }
         let text = || Value::String(String::from_utf8_lossy(&answer.body).into_owned());
-        Posted::Taken {
+        PostOutcome::Taken {
             status: answer.status,
             body: (!answer.body.is_empty())
                 .then(|| serde_json::from_slice(&answer.body).unwrap_or_else(|_| text())),

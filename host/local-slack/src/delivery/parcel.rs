@@ -36,7 +36,7 @@ pub(crate) struct Answerer {
 }
 
 impl Parcel {
-    pub(crate) fn new(kind: impl Into<Cow<'static, str>>, payload: &Value) -> Parcel {
+    pub(crate) fn new(kind: impl Into<Cow<'static, str>>, payload: &Value) -> Self {
         Parcel {
             kind: kind.into(),
             payload: Bytes::from(payload.to_string()),
@@ -49,7 +49,7 @@ impl Parcel {
     }
 
     /// An event in its wrapper, of which nothing is known beside.
-    pub(crate) fn event(payload: Bytes) -> Parcel {
+    pub(crate) fn event(payload: Bytes) -> Self {
         Parcel {
             kind: Cow::Borrowed("events_api"),
             payload,
@@ -61,25 +61,25 @@ impl Parcel {
         }
     }
 
-    pub(crate) fn retried(self) -> Parcel {
+    pub(crate) fn retried(self) -> Self {
         Parcel {
             is_retried: true,
             ..self
         }
     }
 
-    pub(crate) fn answerable(self, accepts_response: bool) -> Parcel {
+    pub(crate) fn answerable(self, accepts_response: bool) -> Self {
         Parcel {
             accepts_response,
             ..self
         }
     }
 
-    pub(crate) fn in_lane(self, lane: String) -> Parcel {
+    pub(crate) fn in_lane(self, lane: String) -> Self {
         Parcel { lane, ..self }
     }
 
-    pub(crate) fn answered_to(self, answerer: Answerer) -> Parcel {
+    pub(crate) fn answered_to(self, answerer: Answerer) -> Self {
         Parcel {
             answerer: Some(answerer),
             ..self

@@ -83,7 +83,7 @@ struct Record {
 }
 
 impl Records {
-    pub(super) fn new(keep: usize) -> Records {
+    pub(super) fn new(keep: usize) -> Self {
         Records {
             kept: Mutex::default(),
             keep: keep.max(1),

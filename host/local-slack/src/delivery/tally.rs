@@ -28,7 +28,7 @@ struct Counts {
 
 /// The sums.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Tallied {
+pub(crate) struct TallySums {
     pub(crate) acknowledged: u64,
     pub(crate) given_up: u64,
     pub(crate) open: u64,
@@ -90,9 +90,9 @@ impl Tally {
         }
     }
 
-    pub(crate) fn sums(&self) -> Tallied {
+    pub(crate) fn sums(&self) -> TallySums {
         let counts = lock(&self.counts);
-        Tallied {
+        TallySums {
             acknowledged: counts.acknowledged,
             given_up: counts.given_up,
             open: counts.begun - counts.acknowledged - counts.given_up,
@@ -105,7 +105,7 @@ impl Tally {
 
 impl Latency {
     /// Of times in microseconds.
-    fn of(mut micros: Vec<u32>) -> Latency {
+    fn of(mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         // The nearest rank: the smallest that so large a share does not exceed.
         let rank = |share: f64| {

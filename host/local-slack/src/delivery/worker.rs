@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::delivery::http::{Content, LANES, Line, Posted, post_and_leave};
+use crate::delivery::http::{Content, LANES, Line, PostOutcome, post_and_leave};
 use crate::delivery::pending::Pending;
-use crate::delivery::{Answer, Deliveries};
+use crate::delivery::{AppAnswer, Deliveries};
 use crate::fault::{Happening, Occasion};
 use crate::lock::lock;
 
@@ -17,7 +17,7 @@ const OVERTAKEN_BY: Duration = Duration::from_millis(20);
 /// Does what is due, for as long as the server runs; `answered` gets the answers that come with it.
 pub(crate) async fn run(
     deliveries: Arc<Deliveries>,
-    answered: impl Fn(Answer) + Clone + Send + Sync + 'static,
+    answered: impl Fn(AppAnswer) + Clone + Send + Sync + 'static,
 ) {
     let mut workers = JoinSet::new();
     for lane in 0..LANES {
@@ -41,7 +41,7 @@ pub(crate) async fn run(
 }
 
 /// Posts what comes into a lane, for as long as the server runs.
-async fn work(deliveries: &Deliveries, lane: usize, answered: &(impl Fn(Answer) + Sync)) {
+async fn work(deliveries: &Deliveries, lane: usize, answered: &(impl Fn(AppAnswer) + Sync)) {
     let mut line = Line::default();
     loop {
         let pending = deliveries.http.next(lane).await;
@@ -52,7 +52,11 @@ async fn work(deliveries: &Deliveries, lane: usize, answered: &(impl Fn(Answer) 
     }
 }
 
-async fn carry(deliveries: &Deliveries, line: &mut Line, mut pending: Pending) -> Option<Answer> {
+async fn carry(
+    deliveries: &Deliveries,
+    line: &mut Line,
+    mut pending: Pending,
+) -> Option<AppAnswer> {
     let endpoint = &deliveries.http.endpoint;
     let befell = match pending.was_delayed {
         true => None,
@@ -69,7 +73,7 @@ async fn carry(deliveries: &Deliveries, line: &mut Line, mut pending: Pending) -
         return None;
     }
     deliveries.posting(&mut pending);
-    let lost = || Posted::Failed {
+    let lost = || PostOutcome::Failed {
         reason: "http_timeout",
         status: None,
         again: true,
@@ -96,7 +100,7 @@ async fn carry(deliveries: &Deliveries, line: &mut Line, mut pending: Pending) -
             let ack = lock(&deliveries.faults).draw(Occasion::Ack);
             match (answered, befell, ack) {
                 (_, Some(Happening::Freeze { .. }), _) | (Ok(_), _, Some(_)) => lost(),
-                (answered, ..) => Posted::of(answered),
+                (answered, ..) => PostOutcome::of(answered),
             }
         }
     };

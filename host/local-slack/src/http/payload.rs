@@ -30,7 +30,7 @@ enum Ending {
 }
 
 impl Payload {
-    pub(crate) fn new(bytes: Bytes) -> Payload {
+    pub(crate) fn new(bytes: Bytes) -> Self {
         Payload {
             rest: bytes,
             ending: Ending::Regular,
@@ -38,7 +38,7 @@ impl Payload {
     }
 
     /// The first half of the bytes, before the connection is cut.
-    pub(crate) fn cut_short(mut self) -> Payload {
+    pub(crate) fn cut_short(mut self) -> Self {
         self.rest.truncate(self.rest.len() / 2);
         self.ending = Ending::Cut;
         self

@@ -82,7 +82,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(longest: usize) -> Reader {
+    pub(crate) fn new(longest: usize) -> Self {
         Reader {
             longest,
             partial: None,

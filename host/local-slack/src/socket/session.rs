@@ -34,7 +34,7 @@ pub(crate) async fn serve(
     socket: &Socket,
     stream: &TcpStream,
     early: Bytes,
-    heard: impl Fn(Heard),
+    heard: impl Fn(TextMessage),
 ) {
     let Surroundings {
         sockets,
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
 }
 
 /// A text message of a client.
-pub(crate) struct Heard {
+pub(crate) struct TextMessage {
     pub(crate) payload: Bytes,
     /// Whether it came in several frames.
     pub(crate) fragmented: bool,
@@ -81,7 +81,7 @@ async fn read(
     socket: &Socket,
     stream: &TcpStream,
     early: Bytes,
-    heard: impl Fn(Heard),
+    heard: impl Fn(TextMessage),
 ) -> io::Result<()> {
     let mut input = BytesMut::from(early);
     let mut reader = Reader::new(socket.protocol.longest_message());
@@ -96,7 +96,7 @@ async fn read(
             };
             journal.received(socket.id, name, &payload);
             match kind {
-                Kind::Text => heard(Heard {
+                Kind::Text => heard(TextMessage {
                     payload,
                     fragmented: reader.was_fragmented(),
                 }),

@@ -12,8 +12,8 @@ mod template;
 mod traffic;
 mod unseen;
 
-pub use app::Posted;
-pub use burst::{Burst, Sent};
+pub use app::AppReply;
+pub use burst::{Burst, BurstReport};
 pub use handle::{Control, ControlError};
 pub(crate) use handle::{find_conversation, find_user};
 pub use sockets::{Connection, Frame};

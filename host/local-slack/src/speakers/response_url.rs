@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::core::Core;
-use crate::delivery::Answer;
+use crate::delivery::AppAnswer;
 use crate::http::{Payload, json as json_response, plain};
 use crate::state::response_urls::Place;
 use crate::state::ts::Ts;
@@ -15,7 +15,7 @@ use crate::state::workspace::{Audience, Event, Post};
 const METHOD: &str = "response_url";
 
 /// Takes an answer that came in an acknowledgement.
-pub(crate) fn take(core: &Core, answer: &Answer) {
+pub(crate) fn take(core: &Core, answer: &AppAnswer) {
     if let Some(place) = core.response_urls.place(&answer.response_url) {
         respond(core, place, &answer.response);
     }

@@ -99,7 +99,7 @@ pub(crate) enum Speaker {
 }
 
 impl Speaker {
-    pub(crate) fn of(token: &str) -> Option<Speaker> {
+    pub(crate) fn of(token: &str) -> Option<Self> {
         let plain = token.strip_prefix("xoxe.").unwrap_or(token);
         if plain.starts_with("xoxb-") {
             Some(Speaker::Bot)
@@ -123,18 +123,18 @@ pub(crate) struct Access {
     pub(crate) app_scopes: BTreeSet<String>,
     /// Lists are of one workspace each, which has to be named.
     pub(crate) org_wide: bool,
-    answers: HashMap<String, Vec<Prescribed>>,
+    answers: HashMap<String, Vec<PrescribedAnswer>>,
     buckets: HashMap<String, Bucket>,
 }
 
 /// An answer that was prescribed, and the dice for it.
 #[derive(Debug)]
-struct Prescribed {
+struct PrescribedAnswer {
     answer: Answer,
     dice: StdRng,
 }
 
-impl Prescribed {
+impl PrescribedAnswer {
     /// Whether this holds for the call that came now, with these arguments.
     fn holds(&mut self, arguments: &str) -> bool {
         if !arguments.contains(&self.answer.contains) {
@@ -155,7 +155,7 @@ struct Bucket {
 }
 
 impl Access {
-    pub(crate) fn new(options: &Options) -> Access {
+    pub(crate) fn new(options: &Options) -> Self {
         let set = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
         Access {
             only: options.token.clone(),
@@ -215,7 +215,7 @@ impl Access {
         self.answers
             .entry(method.to_owned())
             .or_default()
-            .push(Prescribed { answer, dice });
+            .push(PrescribedAnswer { answer, dice });
     }
 
     /// Takes back the prescribed answers that `keep` does not want.

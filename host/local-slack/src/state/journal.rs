@@ -58,7 +58,7 @@ struct Calls {
 }
 
 impl Journal {
-    pub(crate) fn new(keep: usize) -> Journal {
+    pub(crate) fn new(keep: usize) -> Self {
         Journal {
             calls: Mutex::default(),
             frames: Mutex::default(),

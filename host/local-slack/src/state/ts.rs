@@ -21,7 +21,7 @@ pub(crate) fn now() -> f64 {
 
 impl Ts {
     /// Reads `"1355517523.000005"`; fewer decimals are allowed, as Slack does for `oldest` and `latest`.
-    pub(crate) fn parse(text: &str) -> Option<Ts> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if seconds.is_empty() || decimals.len() > 6 || !digits(seconds) || !digits(decimals) {

@@ -17,7 +17,7 @@ mod user;
 
 pub(crate) use conversation::{Conversation, Kind, Members};
 pub(crate) use event::{Audience, Event};
-pub(crate) use message::{Message, Post, Refused};
+pub(crate) use message::{Message, MessageError, Post};
 pub(crate) use user::{Nature, User, ZONES};
 
 /// Users and conversations are named by their place in the roster, which is also the order of pages.
@@ -49,7 +49,7 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    pub(crate) fn new(options: &Options) -> Workspace {
+    pub(crate) fn new(options: &Options) -> Self {
         Workspace {
             team: options.team.clone(),
             seed: options.seed,

@@ -37,7 +37,7 @@ pub(super) struct Person {
 }
 
 /// What came of a command.
-pub(super) enum Done {
+pub(super) enum CommandResult {
     /// There is nothing to show: what it causes shows itself.
     Silent,
     Shown(String),
@@ -67,10 +67,10 @@ impl Person {
         control: &Control,
         (user, channel): (&str, &str),
         text: &str,
-    ) -> Result<Done, String> {
+    ) -> Result<CommandResult, String> {
         control.say(user, channel, text).map_err(in_words)?;
         (self.user, self.channel) = (user.to_owned(), channel.to_owned());
-        Ok(Done::Silent)
+        Ok(CommandResult::Silent)
     }
 
     /// Types a slash command of the app.
@@ -79,10 +79,10 @@ impl Person {
         control: &Control,
         command: &str,
         text: &str,
-    ) -> Result<Done, String> {
+    ) -> Result<CommandResult, String> {
         has_app(control, command)?;
         let done = control.slash(&self.user, &self.channel, command, text);
-        done.map(|_| Done::Silent).map_err(in_words)
+        done.map(|_| CommandResult::Silent).map_err(in_words)
     }
 
     /// Does what a command of the prompt says; `None` where it is none.
@@ -91,7 +91,7 @@ impl Person {
         control: &Control,
         command: &str,
         rest: &str,
-    ) -> Option<Result<Done, String>> {
+    ) -> Option<Result<CommandResult, String>> {
         Some(match command {
             "/edit" => self.edit(control, rest),
             "/delete" => self.delete(control),
@@ -134,7 +134,7 @@ impl Person {
         Ok(own.0)
     }
 
-    fn edit(&self, control: &Control, text: &str) -> Result<Done, String> {
+    fn edit(&self, control: &Control, text: &str) -> Result<CommandResult, String> {
         if text.is_empty() {
             return Err("what is the new text? /edit TEXT".to_owned());
         }
@@ -142,27 +142,31 @@ impl Person {
         let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
         let fields = Map::from_iter([("text".to_owned(), json!(text))]);
         let edited = core.change(|workspace| workspace.update(user, place, ts, fields));
-        edited.map(|_| Done::Silent).map_err(|it| it.to_string())
+        edited
+            .map(|_| CommandResult::Silent)
+            .map_err(|it| it.to_string())
     }
 
-    fn delete(&self, control: &Control) -> Result<Done, String> {
+    fn delete(&self, control: &Control) -> Result<CommandResult, String> {
         let core = &control.core;
         let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
         let deleted = core.change(|workspace| workspace.delete(user, place, ts));
-        deleted.map(|()| Done::Silent).map_err(|it| it.to_string())
+        deleted
+            .map(|()| CommandResult::Silent)
+            .map_err(|it| it.to_string())
     }
 
-    fn file(&self, control: &Control, what: &str) -> Result<Done, String> {
+    fn file(&self, control: &Control, what: &str) -> Result<CommandResult, String> {
         let (path, comment) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
         if path.is_empty() {
             return Err("which file? /file PATH, and a comment if you want".to_owned());
         }
         let place = self.place(&control.core).map_err(in_words)?;
         upload::share(&control.core, place, path, comment.trim())?;
-        Ok(Done::Silent)
+        Ok(CommandResult::Silent)
     }
 
-    fn react(&self, control: &Control, name: &str) -> Result<Done, String> {
+    fn react(&self, control: &Control, name: &str) -> Result<CommandResult, String> {
         let (name, add) = match name.strip_prefix('-') {
             Some(name) => (name, false),
             None => (name, true),
@@ -177,11 +181,13 @@ impl Person {
             .ok_or_else(|| format!("there is no message in {}", self.shown()))?;
         let (user, place) = self.place(core).map_err(in_words)?;
         let reacted = core.change(|workspace| workspace.react(user, place, ts, name, add));
-        reacted.map(|()| Done::Silent).map_err(|it| it.to_string())
+        reacted
+            .map(|()| CommandResult::Silent)
+            .map_err(|it| it.to_string())
     }
 
     /// `/click`, `/click NAME`, `/click NAME=CHOICE`.
-    fn click(&self, control: &Control, what: &str) -> Result<Done, String> {
+    fn click(&self, control: &Control, what: &str) -> Result<CommandResult, String> {
         let clickable = |message: &Message| !elements(message).is_empty();
         let (ts, message) = self
             .newest(&control.core, clickable)?
@@ -204,7 +210,12 @@ impl Person {
     }
 
     /// A shortcut from the menu of all of Slack, or from that of the newest message.
-    fn shortcut(&self, control: &Control, id: &str, of_message: bool) -> Result<Done, String> {
+    fn shortcut(
+        &self,
+        control: &Control,
+        id: &str,
+        of_message: bool,
+    ) -> Result<CommandResult, String> {
         if id.is_empty() {
             return Err("which one? Give its callback_id".to_owned());
         }
@@ -220,12 +231,12 @@ impl Person {
         self.interact(control, &payload)
     }
 
-    fn interact(&self, control: &Control, payload: &Value) -> Result<Done, String> {
+    fn interact(&self, control: &Control, payload: &Value) -> Result<CommandResult, String> {
         interact(control, &self.user, Some(&self.channel), payload)
     }
 
     /// `/submit`, `/submit TEXT` where there is one field, `/submit NAME=TEXT; NAME=TEXT`.
-    fn submit(&self, control: &Control, given: &str) -> Result<Done, String> {
+    fn submit(&self, control: &Control, given: &str) -> Result<CommandResult, String> {
         let mut view = lock(&control.core.views).last().cloned().ok_or(NO_DIALOG)?;
         let fields: Vec<_> = inputs(&view).collect();
         let mut values: Vec<(&str, &str)> = Vec::new();
@@ -267,7 +278,7 @@ impl Person {
         view["state"] = json!({ "values": state });
         let payload = json!({"type": "view_submission", "view": view, "response_urls": chosen});
         let number = control.interact(&self.user, None, &payload);
-        number.map(Done::Submitted).map_err(in_words)
+        number.map(CommandResult::Submitted).map_err(in_words)
     }
 
     /// What a field holds, in the shape that its kind has.
@@ -312,10 +323,10 @@ impl Person {
         Ok(json!({"type": kind, key: value}))
     }
 
-    fn close(&self, control: &Control) -> Result<Done, String> {
+    fn close(&self, control: &Control) -> Result<CommandResult, String> {
         let view = lock(&control.core.views).pop().ok_or(NO_DIALOG)?;
         if view["notify_on_close"] != true {
-            return Ok(Done::Shown(
+            return Ok(CommandResult::Shown(
                 "closed; the app wants no word of it".to_owned(),
             ));
         }
@@ -380,10 +391,10 @@ fn interact(
     user: &str,
     channel: Option<&str>,
     payload: &Value,
-) -> Result<Done, String> {
+) -> Result<CommandResult, String> {
     has_app(control, payload["type"].as_str().unwrap_or_default())?;
     let done = control.interact(user, channel, payload);
-    done.map(|_| Done::Silent).map_err(in_words)
+    done.map(|_| CommandResult::Silent).map_err(in_words)
 }
 
 /// The names of what can be clicked in a message.

@@ -1,4 +1,4 @@
-//! What an answer of the Web API says: success, or which failure.
+//! Reads an answer of the Web API: success, or a failure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use serde_json::Value;
 
 use crate::api::error::{Failure, Refusal};
 
-/// What to wait where Slack says that we are too fast and not for how long.
+/// The wait where Slack says that we are too fast and does not say for how long.
 pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The shortest wait after a 429: where Slack says 0, it is called as fast as it answers else.
+/// The shortest wait after a 429: where Slack says 0, it would be called as fast as it answers.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest wait that is believed: what asks for more is broken, or means us ill.
+/// The longest wait that is believed: a server that asks for more is broken or hostile.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// What stands in every answer; the rest is the method's own.
+/// The members that every answer may have; the others are the method's own.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     ok: bool,
@@ -43,7 +43,7 @@ struct Metadata {
     messages: Vec<String>,
 }
 
-/// Tells an answer that says `"ok": true` from all others.
+/// Returns `Ok` for an answer with `"ok": true`, and the failure for all others.
 pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
     let envelope = serde_json::from_slice::<Envelope<'_>>(body);
     let is_limited = status == StatusCode::TOO_MANY_REQUESTS;

@@ -1,14 +1,15 @@
-//! What is known of each argument of the Web API: its type, whatever method takes it.
+//! The arguments of the Web API: their types and where they are required.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// An argument, as Slack's reference has it (`arguments.tsv` beside this file).
+/// An argument, as Slack's reference has it (`arguments.tsv` in this folder).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// What Slack takes.
+    /// The type that Slack takes.
     pub kind: ArgumentType,
-    /// Whether an empty text says something: it clears a topic, say. Of all others it says no more than its absence.
+    /// Whether an empty text has a meaning: it clears a topic, say. For all other arguments it means the same as no
+    /// argument.
     pub keeps_empty: bool,
 }
 
@@ -35,7 +36,7 @@ pub enum ArgumentType {
     User,
     /// Ids of users, with commas.
     Users,
-    /// What people see, in JSON: blocks, views. A field that is null says no more than its absence.
+    /// JSON that people see: blocks, views. A field that is null means the same as no field.
     Layout,
     /// Data, in JSON.
     Json,
@@ -68,7 +69,7 @@ pub fn get(method: &str, name: &str) -> Option<Argument> {
     found.or_else(|| arguments.get(&("", name))).copied()
 }
 
-/// By method and name. What an argument is in all methods stands under the method `""`.
+/// By method and name. An argument that is the same in all methods stands under the method `""`.
 static ARGUMENTS: LazyLock<HashMap<(&str, &str), Argument>> = LazyLock::new(|| {
     include_str!("arguments.tsv")
         .lines()

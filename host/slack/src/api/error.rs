@@ -1,4 +1,4 @@
-//! What can go wrong in a call to Slack's Web API, what that means for the caller, and what people are told.
+//! Failures of calls to Slack's Web API: their meaning for the caller, and the words for people.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,11 +17,11 @@ pub struct ApiError {
     pub method: String,
     /// The `channel` argument of the call, where it had one.
     pub channel: Option<String>,
-    /// What happened.
+    /// The failure itself.
     pub failure: Failure,
 }
 
-/// What happened to a call.
+/// The kinds of failure of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Slack answered `"ok": false`.
@@ -37,7 +37,7 @@ pub enum Failure {
     Unreachable(String),
     /// The connection was lost, or no answer came in time, after the request may have been sent.
     Interrupted(String),
-    /// The answer was no JSON object with `ok`, or not of the shape that the method has.
+    /// The answer was not a JSON object with `ok`, or did not have the shape of the method's answers.
     Unreadable(String),
     /// The request could not be made from these arguments. Nothing was sent.
     Unsendable(String),
@@ -56,7 +56,7 @@ pub struct Refusal {
     pub messages: Vec<String>,
 }
 
-/// What a failure means for the caller.
+/// The meaning of a failure for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Nothing will work until a person does something: stop.
@@ -74,7 +74,7 @@ pub enum Class {
     Ambiguous,
     /// The token's time is over: get a new one, then try again.
     Refresh,
-    /// What was asked for is so already: a success.
+    /// The call would change nothing, because its effect is there already: a success.
     AlreadyDone,
 }
 
@@ -93,16 +93,17 @@ const LATER: &[&str] = &[
 ];
 
 impl ApiError {
-    /// What the failure means for the caller.
+    /// The meaning of the failure for the caller.
     pub fn class(&self) -> Class {
         match &self.failure {
             Failure::Refused(refusal) => self.class_of(&refusal.code),
             Failure::RateLimited { retry_after } => Class::RateLimited {
                 retry_after: *retry_after,
             },
-            // Whoever answered without Slack's JSON was not Slack's Web API; 413, 414 and 431 are about this request.
+            // An answer without Slack's JSON is not from Slack's Web API; 413, 414 and 431 are about this request.
             Failure::Status(413 | 414 | 431) | Failure::Unsendable(_) => Class::Permanent,
-            // Where no JSON is the rule, a status is Slack's own word: such a URL was used up, or its time is over.
+            // Answers of response URLs have no JSON, so that the status is Slack's own: the URL was used up, or has
+            // expired.
             Failure::Status(400..=407 | 409..=428) if self.method == RESPONSE_URL => {
                 Class::Permanent
             }
@@ -126,7 +127,8 @@ impl ApiError {
         }
     }
 
-    /// Whether it may be the call itself that fails, while others succeed: something answered it, or nothing in time.
+    /// Whether the call itself may be the reason of the failure, while others succeed: something answered it, or
+    /// nothing in time.
     pub fn may_be_the_calls(&self) -> bool {
         match self.failure {
             Failure::Unreachable(_) | Failure::RateLimited { .. } => false,
@@ -138,7 +140,7 @@ impl ApiError {
         }
     }
 
-    /// The failure in one word: Slack's code, or ours in the same manner (`ratelimited`, `unreachable`, ...).
+    /// The failure as one word: Slack's code, or one of ours in the same form (`ratelimited`, `unreachable`, ...).
     pub fn code(&self) -> &str {
         match &self.failure {
             Failure::Refused(refusal) => &refusal.code,
@@ -151,7 +153,7 @@ impl ApiError {
         }
     }
 
-    /// What a person can do about a code of Slack's, as the end of a sentence.
+    /// The cure for a code of Slack's, as the end of a sentence.
     fn cure(&self, refusal: &Refusal) -> Option<String> {
         Some(match &*refusal.code {
             "invalid_auth" | "not_authed" => {
@@ -265,7 +267,7 @@ impl fmt::Display for ApiError {
                     CleanText::new(why)
                 )
             }
-            Failure::Unsendable(why) => write!(f, " can't be called so: {}", CleanText::new(why)),
+            Failure::Unsendable(why) => write!(f, " can't be called: {}", CleanText::new(why)),
         }
     }
 }

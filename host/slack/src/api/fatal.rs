@@ -1,4 +1,4 @@
-//! The codes that end all work with a token: what Slack says in JSON, and what only a person can mend.
+//! The codes of Slack's that end all work with a token, because only a person can mend the cause.
 //!
 //! Whatever is not in this table may pass by itself: a workspace that is being migrated, a network that Slack limits, a
 //! proxy that answers in Slack's place. That is waited out.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::Url;
 
-/// Who the token is, from `auth.test`.
+/// The identity of a token, from `auth.test`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Identity {
@@ -19,12 +19,12 @@ pub struct Identity {
     pub bot_id: Option<String>,
     /// The workspace's address, `https://example.slack.com/`.
     pub url: String,
-    /// What the token may do, from the header `x-oauth-scopes`; empty where Slack did not say.
+    /// The scopes of the token, from the header `x-oauth-scopes`; empty where Slack did not say.
     #[serde(skip)]
     pub scopes: Vec<String>,
 }
 
-/// What `rtm.connect` gives: a URL that is good once and for 30 seconds.
+/// The answer of `rtm.connect`: a URL that is good once and for 30 seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RtmSession {
     /// `wss://...`.

@@ -1,8 +1,8 @@
-//! What is known of each Web API method: its rate tier, how it takes arguments, what scopes it wants.
+//! The methods of the Web API: their rate tiers, the form of their arguments, and their scopes.
 
 use std::sync::LazyLock;
 
-/// A Web API method, as Slack's reference has it (`methods.tsv` beside this file).
+/// A Web API method, as Slack's reference has it (`methods.tsv` in this folder).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Method {
     /// `chat.postMessage`.
@@ -76,7 +76,7 @@ pub fn all() -> &'static [Method] {
 }
 
 impl Tier {
-    /// The calls that a minute surely allows, in all of a workspace; `None` where that is no number.
+    /// The calls that a minute surely allows, in all of a workspace; `None` where Slack gives no number.
     pub fn per_minute(self) -> Option<u32> {
         match self {
             Tier::One => Some(1),

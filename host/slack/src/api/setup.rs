@@ -10,7 +10,7 @@ pub enum SetupError {
     /// The base URL is not one that methods can be joined to.
     #[error("{0} can't be Slack's API: give a URL like https://slack.com/api/")]
     BaseUrl(Url),
-    /// No certificates to check Slack's with.
+    /// The machine has no root certificates to check Slack's with.
     #[error(
         "no root certificates are found on this machine ({0}): install ca-certificates, or set SSL_CERT_FILE"
     )]
@@ -23,7 +23,7 @@ pub enum SetupError {
     Http(#[from] reqwest::Error),
 }
 
-/// Whether a URL's host is this very machine, which no proxy stands before.
+/// Whether a URL's host is this machine, which is reached without a proxy.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -17,7 +17,7 @@ fn ts(text: &str) -> Ts {
     Ts::parse(text).unwrap()
 }
 
-fn texts(filled: &Filled) -> Vec<String> {
+fn texts(filled: &GapMessages) -> Vec<String> {
     let texts = filled.messages.iter().map(|message| message.text("/text"));
     texts.map(|text| text.unwrap().into_owned()).collect()
 }

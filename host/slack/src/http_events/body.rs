@@ -1,4 +1,4 @@
-//! What a request of Slack's asks for, by its body: JSON for the Events API, forms for all else.
+//! The content of Slack's requests: JSON for the Events API, forms for commands and interactions.
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
@@ -8,20 +8,20 @@ use serde_json::{Map, Value};
 use crate::envelope::Wrapping;
 use crate::transport::{BadFrame, Origin};
 
-/// What Slack wants.
+/// The content of a request.
 #[derive(Debug)]
-pub(super) enum Asked {
-    /// That an event is taken.
+pub(super) enum Content {
+    /// An event.
     Event {
         event: Event,
         origin: Box<Origin>,
         accepts_payload: bool,
     },
-    /// To hear this again, so that it knows that the URL is the app's.
+    /// A challenge that Slack wants back, to know that the URL is the app's.
     Challenge(String),
-    /// Nothing: it looks at the certificate.
+    /// A check of the certificate, which wants nothing but an answer.
     SslCheck,
-    /// What can't be told. The error is there where it was meant to be an event.
+    /// A body that can't be read. The error is there where it was meant to be an event.
     Bad {
         error: Option<BadFrame>,
         sentence: String,
@@ -29,7 +29,7 @@ pub(super) enum Asked {
 }
 
 /// Reads a body.
-pub(super) fn read(headers: &HeaderMap, body: Bytes) -> Asked {
+pub(super) fn read(headers: &HeaderMap, body: Bytes) -> Content {
     if is_form(headers) {
         read_form(&body)
     } else {
@@ -54,15 +54,15 @@ pub(super) fn is_ssl_check(form: &[u8]) -> bool {
     form_urlencoded::parse(form).any(|(key, value)| key == "ssl_check" && value == "1")
 }
 
-fn read_json(body: Bytes) -> Asked {
+fn read_json(body: Bytes) -> Content {
     let payload = match Event::parse(body.clone()) {
         Ok(payload) => payload,
         Err(error) => return unreadable("the body", body, error),
     };
     if payload.text("/type").as_deref() == Some("url_verification") {
         return match payload.text("/challenge") {
-            Some(challenge) => Asked::Challenge(challenge.into_owned()),
-            None => Asked::Bad {
+            Some(challenge) => Content::Challenge(challenge.into_owned()),
+            None => Content::Bad {
                 error: None,
                 sentence: "the url_verification has no challenge".into(),
             },
@@ -71,7 +71,7 @@ fn read_json(body: Bytes) -> Asked {
     opened(Wrapping::EventsApi, payload, false)
 }
 
-fn read_form(body: &[u8]) -> Asked {
+fn read_form(body: &[u8]) -> Content {
     let fields: Map<String, Value> = form_urlencoded::parse(body)
         .map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())))
         .collect();
@@ -90,26 +90,26 @@ fn read_form(body: &[u8]) -> Asked {
         };
     }
     if is_ssl_check(body) {
-        return Asked::SslCheck;
+        return Content::SslCheck;
     }
-    Asked::Bad {
+    Content::Bad {
         error: None,
         sentence: "the form has neither a payload nor a command, as Slack's have".into(),
     }
 }
 
-fn opened(wrapping: Wrapping, payload: Event, accepts_payload: bool) -> Asked {
+fn opened(wrapping: Wrapping, payload: Event, accepts_payload: bool) -> Content {
     let (event, origin) = wrapping.open(payload);
-    Asked::Event {
+    Content::Event {
         event,
         origin: Box::new(origin),
         accepts_payload,
     }
 }
 
-fn unreadable(what: &str, raw: Bytes, error: djangobot_event::ParseError) -> Asked {
-    Asked::Bad {
-        sentence: format!("{what} is no JSON object: {error}"),
+fn unreadable(what: &str, raw: Bytes, error: djangobot_event::ParseError) -> Content {
+    Content::Bad {
+        sentence: format!("{what} is not a JSON object: {error}"),
         error: Some(BadFrame::Unreadable { raw, error }),
     }
 }
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(is_form: bool, body: &str) -> Asked {
+    fn asked(is_form: bool, body: &str) -> Content {
         let mut headers = HeaderMap::new();
         if is_form {
             let form = "Application/X-WWW-Form-Urlencoded; charset=UTF-8";
@@ -132,7 +132,7 @@ mod tests {
 
     fn event(is_form: bool, body: &str) -> (Value, Origin, bool) {
         match asked(is_form, body) {
-            Asked::Event {
+            Content::Event {
                 event,
                 origin,
                 accepts_payload,
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(limited["minute_rate_limited"], 5);
 
         let challenge = r#"{"type":"url_verification","challenge":"3eZ\u00e9","token":"hush"}"#;
-        assert!(matches!(asked(false, challenge), Asked::Challenge(text) if text == "3eZé"));
+        assert!(matches!(asked(false, challenge), Content::Challenge(text) if text == "3eZé"));
     }
 
     #[test]
@@ -195,22 +195,22 @@ mod tests {
         );
         assert!(matches!(
             asked(true, "ssl_check=1&token=hush"),
-            Asked::SslCheck
+            Content::SslCheck
         ));
     }
 
     #[test]
     fn what_is_none_of_these_is_told_in_a_sentence() {
         let check = |is_form, body, is_event, expect: &str| match asked(is_form, body) {
-            Asked::Bad { error, sentence } => {
+            Content::Bad { error, sentence } => {
                 assert!(sentence.contains(expect), "{sentence}");
                 assert_eq!(error.is_some(), is_event, "{body}");
             }
             other => panic!("{other:?}"),
         };
-        check(false, "", true, "the body is no JSON object");
-        check(false, "[]", true, "the body is no JSON object");
-        check(false, "payload={}", true, "the body is no JSON object");
+        check(false, "", true, "the body is not a JSON object");
+        check(false, "[]", true, "the body is not a JSON object");
+        check(false, "payload={}", true, "the body is not a JSON object");
         check(
             false,
             r#"{"type":"url_verification"}"#,
@@ -221,7 +221,7 @@ mod tests {
             true,
             "payload=%7B",
             true,
-            "the form's payload is no JSON object",
+            "the form's payload is not a JSON object",
         );
         check(true, "", false, "neither a payload nor a command");
         check(

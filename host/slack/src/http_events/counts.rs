@@ -1,9 +1,11 @@
-//! What became of requests over HTTP: counted for metrics, and told in the log where somebody has to know.
+//! The outcomes of requests over HTTP: counted for metrics, and logged where an operator has to know.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock;
 
 /// How often requests of one outcome are logged; all are counted.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -20,22 +22,22 @@ struct Count {
     told: Mutex<Option<Instant>>,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The event is safe, and Slack was told so.
+    /// The event is safe and was acknowledged.
     Taken,
-    /// It has no signature, as Slack's have.
+    /// It lacks the signature that Slack's requests have.
     Unsigned,
     /// Its signature is not Slack's, or its time is too far from ours.
     Refused,
-    /// It is nothing that Slack sends, or it did not come whole.
+    /// It is not a request of Slack's, or it broke off.
     Unreadable,
     /// Its body is too long.
     TooLarge,
-    /// The event was not safe in time, or there was no room for it: Slack gives it again.
+    /// The event was not safe in time, or there was no room for it: Slack redelivers it.
     Unanswered,
-    /// Nothing is at its path.
+    /// There is no handler at its path.
     UnknownPath,
 }
 
@@ -75,18 +77,18 @@ impl Counts {
         self.count(Outcome::Taken).number.fetch_add(1, Relaxed);
     }
 
-    /// Counts a request that was not taken, and logs it where none like it was logged a moment ago: anybody can send
-    /// these.
+    /// Counts a request that was refused, and logs it unless one with the same outcome was logged a moment ago: anybody
+    /// can send such requests.
     pub(super) fn add(&self, outcome: Outcome, why: &str) {
         let count = self.count(outcome);
         let number = count.number.fetch_add(1, Relaxed) + 1;
-        let mut told = count.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock::lock(&count.told);
         if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
             *told = Some(Instant::now());
             tracing::warn!(
                 outcome = outcome.name(),
                 number,
-                "a request over HTTP was not taken: {why}"
+                "a request over HTTP was refused: {why}"
             );
         }
     }

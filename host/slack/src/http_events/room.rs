@@ -1,4 +1,4 @@
-//! The room in memory for requests' bodies: a body takes of it what came of it, and the oldest that is still being read
+//! The memory for requests' bodies: a body takes as much as came of it, and the oldest one that is still being read
 //! gives way where there is no more.
 //!
 //! Until a body is whole, nobody knows whether Slack sent it, and anybody can send bytes slowly under a made-up
@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-/// What a permit stands for, in bytes.
+use crate::lock;
+
+/// The bytes of one permit.
 const UNIT: usize = 1024;
 
 /// The room for all bodies.
@@ -39,7 +41,7 @@ pub(super) struct Place<'a> {
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
+pub(super) enum RoomError {
     /// All of it is taken by what waits for an answer.
     Full,
     /// It was given to another body.
@@ -48,7 +50,7 @@ pub(super) enum Denied {
 
 impl Room {
     /// Room for so many bytes.
-    pub(super) fn new(bytes: usize) -> Room {
+    pub(super) fn new(bytes: usize) -> Self {
         Room {
             permits: Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS)),
             readers: Mutex::default(),
@@ -82,7 +84,7 @@ impl Room {
         let mut coming = self.permits.available_permits();
         let readers = self.readers();
         let others = readers.iter().filter(|(other, _)| **other != number);
-        // Those that were told before are still leaving.
+        // Bodies that were asked before have not given way yet.
         for (_, reader) in others {
             if coming >= permits {
                 break;
@@ -94,7 +96,7 @@ impl Room {
     }
 
     fn readers(&self) -> MutexGuard<'_, BTreeMap<u64, Reader>> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.readers)
     }
 }
 
@@ -104,21 +106,21 @@ impl<'a> Place<'a> {
     }
 
     /// Takes room for `bytes` in all.
-    pub(super) async fn grow(&mut self, bytes: usize) -> Result<(), Denied> {
+    pub(super) async fn grow(&mut self, bytes: usize) -> Result<(), RoomError> {
         let has = self
             .permits
             .as_ref()
             .map_or(0, SemaphorePermit::num_permits);
         let more = bytes.div_ceil(UNIT).saturating_sub(has);
         let Ok(count) = u32::try_from(more) else {
-            return Err(Denied::Full);
+            return Err(RoomError::Full);
         };
         let permits = match self.room.permits.try_acquire_many(count) {
             Ok(permits) => permits,
-            Err(_) if !self.room.make(more, self.number) => return Err(Denied::Full),
+            Err(_) if !self.room.make(more, self.number) => return Err(RoomError::Full),
             Err(_) => {
                 let coming = self.room.permits.acquire_many(count).await;
-                coming.map_err(|_| Denied::Full)?
+                coming.map_err(|_| RoomError::Full)?
             }
         };
         match &mut self.permits {
@@ -131,8 +133,8 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// Keeps the room until this is dropped, whoever else wants it: the body is whole, and Slack's.
-    pub(super) fn keep(self) -> Place<'a> {
+    /// Keeps the memory until this is dropped, even where another body wants it: the body is whole, and Slack's.
+    pub(super) fn keep(self) -> Self {
         self.room.readers().remove(&self.number);
         self
     }
@@ -172,7 +174,7 @@ mod tests {
 
         // What Slack has signed never gives way, and none waits for it.
         let mut large = room.enter();
-        assert_eq!(large.grow(4 * UNIT).await, Err(Denied::Full));
+        assert_eq!(large.grow(4 * UNIT).await, Err(RoomError::Full));
         drop((kept, second, third));
         assert_eq!(large.grow(4 * UNIT).await, Ok(()));
     }

@@ -1,6 +1,6 @@
-//! Whether Slack sent a request: its signature is an HMAC of time and body with a secret that only Slack and the app know.
+//! Slack's signature of a request: an HMAC of time and body with a secret that only Slack and the app know.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use crate::http_events::counts::Outcome;
+use crate::lock;
 
 /// The app's signing secrets: one, or while it is being changed two. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -17,29 +18,29 @@ pub struct SigningSecrets(Arc<RwLock<Vec<SecretString>>>);
 impl SigningSecrets {
     /// Takes other secrets from now on.
     pub fn set(&self, secrets: Vec<SecretString>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        *lock::write(&self.0) = secrets;
     }
 
     fn any(&self, is_it: impl Fn(&SecretString) -> bool) -> bool {
-        let secrets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let secrets = lock::read(&self.0);
         secrets.iter().any(is_it)
     }
 }
 
 impl From<Vec<SecretString>> for SigningSecrets {
-    fn from(secrets: Vec<SecretString>) -> SigningSecrets {
+    fn from(secrets: Vec<SecretString>) -> Self {
         SigningSecrets(Arc::new(RwLock::new(secrets)))
     }
 }
 
 /// Why a request is not taken for Slack's. The sentence says nothing that would help to make one.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct SignatureError {
     pub(super) outcome: Outcome,
     pub(super) sentence: String,
 }
 
-/// What a request's headers say: that Slack signed it, at a time of late. Whether that is so, the body decides.
+/// The claim of a request's headers that Slack signed it recently. The body decides whether that is true.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     time: &'a str,
@@ -47,15 +48,15 @@ pub(super) struct Claim<'a> {
     signature: [u8; 32],
 }
 
-/// Reads the headers; one that is missing, malformed or of another time shows that Slack did not send this.
+/// Reads the headers. A header that is missing, malformed or of another time shows that Slack did not send the request.
 pub(super) fn claim<'a>(
     headers: &'a HeaderMap,
     now: SystemTime,
     max_age: Duration,
-) -> Result<Claim<'a>, Refused> {
+) -> Result<Claim<'a>, SignatureError> {
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.ok_or_else(|| Refused {
+        value.ok_or_else(|| SignatureError {
             outcome: Outcome::Unsigned,
             sentence: format!("the request has no {name}, so it is not from Slack"),
         })
@@ -64,13 +65,13 @@ pub(super) fn claim<'a>(
         header("x-slack-request-timestamp")?,
         header("x-slack-signature")?,
     );
-    let refused = |sentence: String| Refused {
+    let refused = |sentence: String| SignatureError {
         outcome: Outcome::Refused,
         sentence,
     };
     let seconds = time
         .parse::<u64>()
-        .map_err(|_| refused("the request's time is no number".to_owned()))?;
+        .map_err(|_| refused("the request's time is not a number".to_owned()))?;
     let now = now
         .duration_since(UNIX_EPOCH)
         .map_err(|_| refused("this machine's clock stands before 1970".to_owned()))?;
@@ -92,7 +93,11 @@ pub(super) fn claim<'a>(
 
 impl Claim<'_> {
     /// Checks the signature, and gives it: it names the request, however often it comes.
-    pub(super) fn verify(&self, secrets: &SigningSecrets, body: &[u8]) -> Result<String, Refused> {
+    pub(super) fn verify(
+        &self,
+        secrets: &SigningSecrets,
+        body: &[u8],
+    ) -> Result<String, SignatureError> {
         let is_slacks = secrets.any(|secret| {
             Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).is_ok_and(|mac| {
                 mac.chain_update(b"v0:")
@@ -106,7 +111,7 @@ impl Claim<'_> {
         });
         match is_slacks {
             true => Ok(self.digits.to_ascii_lowercase()),
-            false => Err(Refused {
+            false => Err(SignatureError {
                 outcome: Outcome::Refused,
                 sentence: "the request's signature is wrong: it is not from Slack, or the signing secret is another app's".into(),
             }),
@@ -144,7 +149,7 @@ mod tests {
         headers: &[(&'static str, &str)],
         body: &str,
         now: u64,
-    ) -> Result<String, Refused> {
+    ) -> Result<String, SignatureError> {
         let secrets = Vec::from_iter(secrets.iter().map(|secret| (*secret).into())).into();
         let headers = headers
             .iter()
@@ -166,7 +171,7 @@ mod tests {
                     assert_eq!(expect, "", "{signature}");
                     assert_eq!(named, SIGNATURE[3..], "however it was written");
                 }
-                Err(Refused {
+                Err(SignatureError {
                     outcome,
                     sentence: why,
                 }) => {
@@ -232,7 +237,7 @@ mod tests {
         let no_hex = format!("v0={}", "g".repeat(64));
         check(&ours, &time, &no_hex, BODY, TIME, "not of the kind");
         for odd in ["", "-1", "1e9", "now", "99999999999999999999"] {
-            check(&ours, odd, SIGNATURE, BODY, TIME, "no number");
+            check(&ours, odd, SIGNATURE, BODY, TIME, "not a number");
         }
     }
 

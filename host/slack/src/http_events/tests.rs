@@ -33,7 +33,7 @@ fn config() -> Config {
 }
 
 impl Http {
-    async fn start(config: Config) -> Http {
+    async fn start(config: Config) -> Self {
         let (out, incoming) = mpsc::channel(1);
         let counts = Arc::clone(&config.counts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

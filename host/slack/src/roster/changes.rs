@@ -1,4 +1,4 @@
-//! What events change in a roster.
+//! The changes that events make to a roster.
 
 use djangobot_event::{Event, Value};
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use crate::roster::{Roster, Tables};
 
 impl Roster {
     /// Takes over what an event says about users, conversations, user groups and bots; false when it says nothing, or
-    /// nothing new. What it mentions and the roster does not know is asked for in the background ([`Roster::want`]).
+    /// nothing new. Ids in it that the roster does not know are fetched in the background ([`Roster::want`]).
     pub fn apply(&self, event: &Event) -> bool {
         let Some(kind) = event.text("/type") else {
             return false;
@@ -79,7 +79,7 @@ impl Roster {
         })
     }
 
-    /// `im_created` has `channel` as an object and `user` beside it, `im_open` has two ids.
+    /// `im_created` has `channel` as an object and `user` next to it, `im_open` has two ids.
     fn put_im(&self, event: &Event) -> bool {
         let id = event.text("/channel").or_else(|| event.text("/channel/id"));
         let (Some(id), Some(user)) = (id, event.text("/user")) else {

@@ -1,6 +1,7 @@
 //! A table of named things: by id at once, by any of their names at once, and small in memory.
 //!
-//! The indexes hold positions, not copies of the keys: 50,000 users cost about 20 bytes each beside their own text.
+//! The indexes hold positions, not copies of the keys: 50,000 users cost about 20 bytes each in addition to their own
+//! text.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -26,7 +27,7 @@ pub(super) struct Directory<T> {
 }
 
 impl<T> Default for Directory<T> {
-    fn default() -> Directory<T> {
+    fn default() -> Self {
         Directory {
             slots: Vec::new(),
             free: Vec::new(),
@@ -125,7 +126,7 @@ impl<T: Entry> Directory<T> {
 }
 
 impl<T: Entry> FromIterator<T> for Directory<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Directory<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
         let mut directory = Directory::default();
         entries
             .into_iter()

@@ -1,4 +1,5 @@
-//! What a roster holds: users, conversations, user groups, bots. Each is one shared text and a few bits; a clone is cheap.
+//! The entries of a roster: users, conversations, user groups, bots. Each is one shared text and a few bits; a clone is
+//! cheap.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ struct Packed<const N: usize> {
 }
 
 impl<const N: usize> Packed<N> {
-    fn new(parts: [&str; N]) -> Packed<N> {
+    fn new(parts: [&str; N]) -> Self {
         let text: Arc<str> = parts.concat().into();
         let mut end = 0;
         let ends = parts.map(|part| {
@@ -45,7 +46,7 @@ impl User {
         [id, name, display_name, real_name, bot_id]: [&str; 5],
         is_bot: bool,
         deleted: bool,
-    ) -> User {
+    ) -> Self {
         User {
             texts: Packed::new([id, name, display_name, real_name, bot_id]),
             is_bot,
@@ -89,7 +90,7 @@ impl User {
     }
 }
 
-/// What kind of conversation it is.
+/// The kind of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConversationKind {
     /// A public channel.
@@ -119,7 +120,7 @@ impl Conversation {
         kind: ConversationKind,
         is_archived: bool,
         is_member: bool,
-    ) -> Conversation {
+    ) -> Self {
         Conversation {
             texts: Packed::new([id, name, user]),
             kind,
@@ -143,7 +144,7 @@ impl Conversation {
         Some(self.texts.part(2)).filter(|id| !id.is_empty())
     }
 
-    /// What kind it is.
+    /// Its kind.
     pub fn kind(&self) -> ConversationKind {
         self.kind
     }
@@ -158,7 +159,7 @@ impl Conversation {
         self.is_member
     }
 
-    pub(super) fn with_id(&self, id: &str) -> Conversation {
+    pub(super) fn with_id(&self, id: &str) -> Self {
         let texts = Packed::new([id, self.name(), self.user().unwrap_or_default()]);
         Conversation {
             texts,
@@ -166,18 +167,18 @@ impl Conversation {
         }
     }
 
-    pub(super) fn archived(self, is_archived: bool) -> Conversation {
+    pub(super) fn archived(self, is_archived: bool) -> Self {
         Conversation {
             is_archived,
             ..self
         }
     }
 
-    pub(super) fn joined(self, is_member: bool) -> Conversation {
+    pub(super) fn joined(self, is_member: bool) -> Self {
         Conversation { is_member, ..self }
     }
 
-    pub(super) fn of_kind(self, kind: ConversationKind) -> Conversation {
+    pub(super) fn of_kind(self, kind: ConversationKind) -> Self {
         Conversation { kind, ..self }
     }
 }
@@ -191,7 +192,7 @@ pub struct Usergroup {
 
 impl Usergroup {
     /// A user group from its parts.
-    pub fn new([id, handle, name]: [&str; 3]) -> Usergroup {
+    pub fn new([id, handle, name]: [&str; 3]) -> Self {
         Usergroup {
             texts: Packed::new([id, handle, name]),
         }
@@ -222,7 +223,7 @@ pub struct Bot {
 
 impl Bot {
     /// A bot from its parts.
-    pub fn new([id, name]: [&str; 2]) -> Bot {
+    pub fn new([id, name]: [&str; 2]) -> Self {
         Bot {
             texts: Packed::new([id, name]),
         }

@@ -28,8 +28,9 @@ struct BotAnswer {
 }
 
 impl Roster {
-    /// Asks for an id (`U`, `W`, `C`, `G`, `D` or `B`) that the roster does not know. Returns at once; [`Roster::fetch`]
-    /// does the work. Ids that are known, wait already or were asked for lately are left alone.
+    /// Asks for an id (`U`, `W`, `C`, `G`, `D` or `B`) that the roster does not know. Returns at once;
+    /// [`Roster::fetch`] does the work. Ids that are known, that wait already or that were asked for recently are left
+    /// alone.
     pub fn want(&self, id: &str) {
         let is_known = match id.as_bytes().first() {
             Some(b'U' | b'W') => self.read().users.get(id).is_some(),
@@ -44,7 +45,7 @@ impl Roster {
         }
     }
 
-    /// Fetches what [`Roster::want`] asked for, one after the other, until `cancel` fires.
+    /// Fetches the ids that [`Roster::want`] asked for, one after the other, until `cancel` fires.
     pub async fn fetch(&self, api: &WebApi, pacer: &Pacer, cancel: CancellationToken) {
         let work = async {
             loop {

@@ -15,7 +15,7 @@ impl List {
     /// All lists, the most wanted first. As a number, each is its place here.
     pub const ALL: [List; 3] = [List::Conversations, List::Users, List::Usergroups];
 
-    /// What is in it, for people.
+    /// Its entries in a word for people.
     pub fn name(self) -> &'static str {
         match self {
             List::Conversations => "conversations",

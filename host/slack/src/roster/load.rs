@@ -1,4 +1,4 @@
-//! Reading the lists of a roster from Slack: page after page, at Slack's pace, and swapped in when complete.
+//! The lists of a roster are read from Slack page by page, at Slack's pace, and swapped in when complete.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,55 +34,58 @@ const KINDS: [(ConversationKind, &str, &str); 4] = [
     (ConversationKind::Mpim, "mpim", "group messages"),
 ];
 
-/// How far a load is. How much there is in all, Slack does not say.
+/// The progress of a load. Slack does not say how many entries there are in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Entries read.
     pub read: usize,
-    /// What has to be waited for the next page; zero when it is under way.
+    /// The wait before the next page; zero when it is under way.
     pub waiting: Duration,
 }
 
-/// A load that came to its end.
+/// The result of a load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadReport {
     /// How many entries were read.
     pub read: usize,
-    /// What could not be read, and is not known therefore.
+    /// The parts that the token may not read, and that are missing therefore.
     pub warnings: Vec<Warning>,
 }
 
 /// A part of a list that the token may not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} can't be listed, and go by their ids: {error}")]
+#[error("{what} can't be listed, so they are known by their ids only: {error}")]
 pub struct Warning {
     /// `users`, `private channels`, ...
     pub what: &'static str,
-    /// What Slack said.
+    /// Slack's error.
     pub error: ApiError,
 }
 
 impl Roster {
-    /// Reads one list again, and tells `progress` after each page.
+    /// Reads one list again, and calls `progress` after each page.
     ///
-    /// It is swapped in when it is complete; what events brought meanwhile stays. 429 is obeyed, and what may be retried
-    /// is. What the token lacks the scope for becomes a [`Warning`], and what was known of it stays. An entry that can't be
-    /// read costs only itself.
+    /// The list is swapped in when it is complete; entries that events brought meanwhile stay. 429 is obeyed, and
+    /// errors that may pass are retried. A part that the token lacks the scope for becomes a [`Warning`], and its known
+    /// entries stay. An entry that can't be read is left out.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of a call that can't be retried; the list is as it was.
     pub async fn load(
         &self,
         list: List,
         api: &WebApi,
         pacer: &Pacer,
         progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<Loaded, ApiError> {
+    ) -> Result<LoadReport, ApiError> {
         let _one_at_a_time = self.shared.loading.lock().await;
         self.write().touched = Some(Default::default());
-        let _until_the_end = Touching(self);
-        let mut load = Load {
+        let _until_the_end = ChangeNotes(self);
+        let mut load = ListLoad {
             api,
             pacer,
             progress,
-            loaded: Loaded::default(),
+            loaded: LoadReport::default(),
         };
         match list {
             List::Conversations => load.conversations(self).await?,
@@ -93,23 +96,23 @@ impl Roster {
     }
 }
 
-/// Ends the notes on what changes during a load, also where the load is given up.
-struct Touching<'a>(&'a Roster);
+/// Ends the list of ids that change during a load, also where the load is given up.
+struct ChangeNotes<'a>(&'a Roster);
 
-impl Drop for Touching<'_> {
+impl Drop for ChangeNotes<'_> {
     fn drop(&mut self) {
         self.0.write().touched = None;
     }
 }
 
-struct Load<'a> {
+struct ListLoad<'a> {
     api: &'a WebApi,
     pacer: &'a Pacer,
     progress: &'a (dyn Fn(Progress) + Send + Sync),
-    loaded: Loaded,
+    loaded: LoadReport,
 }
 
-impl Load<'_> {
+impl ListLoad<'_> {
     async fn users(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut users = Directory::<User>::default();
         let args = Map::from_iter([("limit".to_owned(), PAGE.into())]);
@@ -171,7 +174,7 @@ impl Load<'_> {
         .await
     }
 
-    /// User groups are for paid workspaces; a workspace without any is no failure.
+    /// User groups are for paid workspaces; their absence is not an error.
     async fn usergroups(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut usergroups = Directory::<Usergroup>::default();
         let listed = self.list("usergroups.list", Map::new(), |group: UsergroupFields| {

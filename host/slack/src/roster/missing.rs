@@ -1,11 +1,13 @@
 //! The queue of ids that the roster was asked for and did not know.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::lock;
 
 /// More ids than this don't wait at once; one that finds no place is asked for when it is met again.
 pub(super) const MAX_WAITING: usize = 256;
@@ -64,6 +66,6 @@ impl Missing {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.state)
     }
 }

@@ -11,13 +11,13 @@ use crate::roster::entry::{Bot, Conversation, ConversationKind, User, Usergroup}
 /// Changes whenever the arrays below do; a snapshot of another version is not read.
 const VERSION: u32 = 1;
 
-/// Bytes that are no snapshot of ours. The cure is always to load the roster anew, which happens at each start anyway.
+/// Why bytes are not a snapshot of ours. The cure is to load the roster again, which happens at each start anyway.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// Cut short, or of something else.
+    /// The bytes were cut short, or are something else.
     #[error("the saved roster can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
-    /// Of another version of this program.
+    /// The snapshot is of another version of this program.
     #[error("the saved roster is of version {0}, and this program reads version {VERSION}")]
     Version(u32),
 }
@@ -74,7 +74,10 @@ struct SavedUsergroup<'a>(
 struct SavedBot<'a>(#[serde(borrow)] Cow<'a, str>, #[serde(borrow)] Cow<'a, str>);
 
 impl Roster {
-    /// All that is known, as bytes: about 90 for a user.
+    /// All entries as bytes: about 90 for a user.
+    ///
+    /// # Errors
+    /// A [`SnapshotError`] where the entries can't be written as JSON.
     pub fn snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
         let tables = self.read();
         let saved = Saved {
@@ -99,7 +102,10 @@ impl Roster {
         Ok(serde_json::to_vec(&saved)?)
     }
 
-    /// Takes a snapshot over. What the roster knows already stays: it is newer.
+    /// Takes the entries of a snapshot over. Entries that the roster has already stay: they are newer.
+    ///
+    /// # Errors
+    /// A [`SnapshotError`] where the bytes are not a snapshot of this version.
     pub fn restore(&self, snapshot: &[u8]) -> Result<(), SnapshotError> {
         let Head { version } = serde_json::from_slice(snapshot)?;
         if version != VERSION {
@@ -128,7 +134,7 @@ impl Roster {
 }
 
 impl<'a> From<&'a User> for SavedUser<'a> {
-    fn from(user: &'a User) -> SavedUser<'a> {
+    fn from(user: &'a User) -> Self {
         let bits = u8::from(user.is_bot()) | u8::from(user.deleted()) << 1;
         let bot_id = user.bot_id().unwrap_or_default();
         SavedUser(
@@ -143,7 +149,7 @@ impl<'a> From<&'a User> for SavedUser<'a> {
 }
 
 impl From<&SavedUser<'_>> for User {
-    fn from(SavedUser(id, name, display_name, real_name, bot_id, bits): &SavedUser<'_>) -> User {
+    fn from(SavedUser(id, name, display_name, real_name, bot_id, bits): &SavedUser<'_>) -> Self {
         User::new(
             [id, name, display_name, real_name, bot_id],
             bits & 1 != 0,
@@ -153,7 +159,7 @@ impl From<&SavedUser<'_>> for User {
 }
 
 impl<'a> From<&'a Conversation> for SavedConversation<'a> {
-    fn from(it: &'a Conversation) -> SavedConversation<'a> {
+    fn from(it: &'a Conversation) -> Self {
         let kind = match it.kind() {
             ConversationKind::Channel => 0,
             ConversationKind::Private => 1,
@@ -172,7 +178,7 @@ impl<'a> From<&'a Conversation> for SavedConversation<'a> {
 }
 
 impl From<&SavedConversation<'_>> for Conversation {
-    fn from(SavedConversation(id, name, user, kind, bits): &SavedConversation<'_>) -> Conversation {
+    fn from(SavedConversation(id, name, user, kind, bits): &SavedConversation<'_>) -> Self {
         let kind = match kind {
             0 => ConversationKind::Channel,
             1 => ConversationKind::Private,

@@ -50,7 +50,7 @@ const HOURS: Duration = Duration::from_secs(11 * 3600);
 
 impl Running {
     /// A rotation whose pair lives for so long yet, with what Slack answers, and with failures to keep a pair.
-    async fn start(lives: Duration, answers: Vec<Prescribed>, unkept: u32) -> Running {
+    async fn start(lives: Duration, answers: Vec<Prescribed>, unkept: u32) -> Self {
         let (slack, api) = slack(Options::default()).await;
         let control = slack.control();
         for answer in answers {
@@ -226,7 +226,7 @@ async fn a_refusal_ends_it_only_when_the_token_has_expired_too() {
     assert!(error.contains("invalid_refresh_token"), "{error}");
     assert!(matches!(
         soon(running.rotation.renew(9)).await,
-        Err(Unrenewed::Refused(_))
+        Err(RefreshError::Refused(_))
     ));
 }
 
@@ -243,7 +243,7 @@ async fn to_stop_finishes_what_is_under_way() {
     assert_eq!(running.kept(), ["xoxe-2"]);
     assert_eq!(
         soon(running.rotation.renew(running.api.token_version())).await,
-        Err(Unrenewed::Stopped)
+        Err(RefreshError::Stopped)
     );
 }
 

@@ -29,7 +29,7 @@ fn quick() -> Config {
 }
 
 impl Rtm {
-    fn start(api: &WebApi, config: Config) -> Rtm {
+    fn start(api: &WebApi, config: Config) -> Self {
         let (out, incoming) = mpsc::channel(64);
         let cancel = CancellationToken::new();
         let task = tokio::spawn(run(api.clone(), config, out, cancel.clone()));

@@ -8,17 +8,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::ended::{Ended, Outcome};
+use crate::connection_end::{ConnectionEnd, Outcome};
 use crate::socket_mode::health::OwnSocket;
-use crate::socket_mode::life::{Ends, Life, Spoken, Times, link_disabled, too_many};
+use crate::socket_mode::life::{
+    Greeting, LifeReport, ReadTimes, SlotSignals, link_disabled, too_many,
+};
 use crate::socket_mode::merge::Lane;
 use crate::socket_mode::message::{self, Envelope, Message, Reason};
 use crate::socket_mode::shared::Shared;
 use crate::transport::{Ack, BadFrame, Frame, Incoming, Origin, SocketAck, ack_frame};
-use crate::ws::{Lost, Received, Socket};
+use crate::ws::{ConnectionLoss, ServerMessage, Socket};
 
-/// A connection that another one stands in the place of is closed when nothing came on it for this long: what Slack had
-/// sent when it learned that we close could not be acknowledged any more.
+/// A connection that was replaced is closed when nothing came on it for this long: an envelope that Slack sends before
+/// it learns of the close can't be acknowledged any more.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// A connection on which Slack has said hello.
@@ -27,31 +29,31 @@ pub(super) struct Connection<S> {
     socket: Socket<S>,
     own: OwnSocket,
     greeted: Instant,
-    /// Where what came goes on.
+    /// Where its events go on.
     lane: Lane,
-    /// Whether the session is told, before which nothing is handed out.
+    /// Whether the session was announced; nothing is handed out before.
     has_arrived: bool,
     /// Slack has asked us to leave.
     is_leaving: bool,
     acks: mpsc::UnboundedReceiver<SocketAck>,
-    /// Goes with each envelope. Its queue is no longer than the list of envelopes that were handed out, which is bounded
-    /// by `out` and by what the receiver takes in.
+    /// Goes with each envelope. Its queue is no longer than the list of envelopes that were handed out, which is
+    /// bounded by `out` and by what the receiver takes in.
     acked: mpsc::UnboundedSender<SocketAck>,
-    /// Envelopes handed out of which nothing was heard.
+    /// Envelopes that were handed out and are neither acknowledged nor dropped.
     outstanding: usize,
-    ends: Ends,
+    ends: SlotSignals,
     end: Option<Outcome>,
 }
 
-/// What a connection is about.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// Another one stands in its place: what comes is still taken, until nothing is outstanding.
+    /// Another connection has replaced it: envelopes are still accepted until nothing is outstanding.
     Retiring {
         until: tokio::time::Instant,
     },
-    /// Nothing more is taken, and what was handed out may still be acknowledged.
+    /// No more envelopes are accepted; those that were handed out may still be acknowledged.
     Stopping {
         until: tokio::time::Instant,
     },
@@ -62,8 +64,8 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         shared: Arc<Shared>,
         socket: Socket<S>,
         own: OwnSocket,
-        ends: Ends,
-    ) -> Connection<S> {
+        ends: SlotSignals,
+    ) -> Self {
         let (acked, acks) = mpsc::unbounded_channel();
         Connection {
             socket,
@@ -81,12 +83,12 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         }
     }
 
-    /// Lives until the connection ends, and closes it. `spoken` is how Slack began; more may have been read with it at
+    /// Lives until the connection ends, and closes it. `greeting` is how Slack began; more may have been read with it at
     /// these `times`.
-    pub(super) async fn live(mut self, spoken: Spoken, times: Times) -> Life {
-        let hello = match spoken {
-            Spoken::Hello(hello) => Some(hello),
-            Spoken::Other(message) => {
+    pub(super) async fn live(mut self, greeting: Greeting, times: ReadTimes) -> LifeReport {
+        let hello = match greeting {
+            Greeting::Hello(hello) => Some(hello),
+            Greeting::Other(message) => {
                 self.take(message, times);
                 None
             }
@@ -106,11 +108,11 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             acks,
             ..
         } = self;
-        // Whoever answers from here on is told that it is too late.
+        // From here on an answer gets the error that it is too late.
         drop(acks);
         if !matches!(&outcome, Outcome::Ended(ended) if ended.is_dead) {
             let hear = |received, times| {
-                if let Received::Message(raw) = received
+                if let ServerMessage::Message(raw) = received
                     && let Message::Envelope(envelope) = message::read(raw)
                     && !shared.cancel.is_cancelled()
                 {
@@ -122,12 +124,12 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             lane.end();
             socket
                 .close_and_hear(|message, received, arrived| {
-                    hear(message, Times { received, arrived });
+                    hear(message, ReadTimes { received, arrived });
                 })
                 .await;
         }
         drop(own);
-        Life {
+        LifeReport {
             outcome,
             had_arrived: has_arrived,
         }
@@ -200,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     async fn read_all(&mut self, round: u64, mut reads: bool) -> Option<tokio::time::Instant> {
         let mut heard = None;
         while reads && self.end.is_none() {
-            // What has come shows itself only after the runtime has looked.
+            // The runtime has to poll the socket before its bytes are seen.
             tokio::task::yield_now().await;
             let read = tokio::select! {
                 biased;
@@ -221,17 +223,17 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         heard
     }
 
-    /// Takes all that was read.
-    fn read(&mut self, times: Times) {
+    /// Handles everything that was read.
+    fn read(&mut self, times: ReadTimes) {
         while self.end.is_none() {
             let message = match self.socket.take() {
-                Ok(Some(Received::Message(raw))) => message::read(raw),
-                Ok(Some(Received::TooLong { length, head })) => {
+                Ok(Some(ServerMessage::Message(raw))) => message::read(raw),
+                Ok(Some(ServerMessage::TooLong { length, head })) => {
                     message::too_long(length, self.shared.config.each.max_frame_bytes, &head)
                 }
-                Ok(Some(Received::Ping(_) | Received::Pong(_))) => continue,
-                Ok(Some(Received::Close(code, words))) => {
-                    self.end = Some(Outcome::Ended(Ended::closed(code, &words)));
+                Ok(Some(ServerMessage::Ping(_) | ServerMessage::Pong(_))) => continue,
+                Ok(Some(ServerMessage::Close(code, words))) => {
+                    self.end = Some(Outcome::Ended(ConnectionEnd::closed(code, &words)));
                     return;
                 }
                 Ok(None) => return,
@@ -244,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         }
     }
 
-    fn take(&mut self, message: Message, times: Times) {
+    fn take(&mut self, message: Message, times: ReadTimes) {
         match message {
             Message::Hello {
                 num_connections, ..
@@ -273,10 +275,10 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
                 self.is_leaving = true;
                 tracing::info!(
                     reason = word,
-                    "Slack wants a Socket Mode connection to be made anew"
+                    "Slack asks for a new Socket Mode connection in place of an old one"
                 );
                 if let Some(renewal) = self.ends.renewal.take() {
-                    // Nobody hears it where the slot is about to end.
+                    // The slot does not listen where it is about to end.
                     let _ = renewal.send(());
                 }
             }
@@ -288,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         }
     }
 
-    fn envelope(&mut self, envelope: Envelope, times: Times) {
+    fn envelope(&mut self, envelope: Envelope, times: ReadTimes) {
         let Envelope {
             event,
             origin,
@@ -311,7 +313,13 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     /// Hands out, now or when there is room.
-    fn hand(&self, event: Result<Event, BadFrame>, origin: Origin, ack: Option<Ack>, times: Times) {
+    fn hand(
+        &self,
+        event: Result<Event, BadFrame>,
+        origin: Origin,
+        ack: Option<Ack>,
+        times: ReadTimes,
+    ) {
         let bytes = size_of_frame(&event);
         self.lane.push(frame(event, origin, ack, times), bytes);
     }
@@ -323,14 +331,14 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     /// Queues an acknowledgement and all that wait behind it; they go out together.
-    fn send_acks(&mut self, first: SocketAck) -> Result<(), Lost> {
+    fn send_acks(&mut self, first: SocketAck) -> Result<(), ConnectionLoss> {
         let mut next = Some(first);
         while let Some(ack) = next {
             self.outstanding = self.outstanding.saturating_sub(1);
             match ack {
                 SocketAck::Frame(text) => self.socket.send_text(&text)?,
                 SocketAck::Unused => {
-                    tracing::debug!("an envelope is not acknowledged: Slack gives it again");
+                    tracing::debug!("an envelope is not acknowledged; Slack redelivers it");
                 }
             }
             next = if self.socket.has_room() {
@@ -342,13 +350,14 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         Ok(())
     }
 
-    fn dead(&mut self, lost: &Lost) -> Outcome {
-        self.own.is_half_open = matches!(lost, Lost::Silent(_) | Lost::NotReading);
-        Outcome::Ended(Ended::dead(lost))
+    fn dead(&mut self, lost: &ConnectionLoss) -> Outcome {
+        self.own.is_half_open =
+            matches!(lost, ConnectionLoss::Silent(_) | ConnectionLoss::NotReading);
+        Outcome::Ended(ConnectionEnd::dead(lost))
     }
 }
 
-/// What a frame takes in memory. A subtree holds the whole frame, which is a little longer than this.
+/// The memory that a frame takes. A subtree holds the whole frame, which is a little longer than this.
 fn size_of_frame(event: &Result<Event, BadFrame>) -> usize {
     event.as_ref().map_or(0, |event| event.raw().len()) + size_of::<Frame>()
 }
@@ -357,7 +366,7 @@ fn frame(
     event: Result<Event, BadFrame>,
     origin: Origin,
     ack: Option<Ack>,
-    times: Times,
+    times: ReadTimes,
 ) -> Incoming {
     Incoming::Frame(Frame {
         event,
@@ -368,14 +377,14 @@ fn frame(
     })
 }
 
-/// Lets a socket read, or do all but that.
+/// Drives a socket: with `reads` until something was read, else without reading, until it is lost.
 async fn drive<S: AsyncRead + AsyncWrite>(
     socket: &mut Socket<S>,
     reads: bool,
-) -> Result<Times, Lost> {
+) -> Result<ReadTimes, ConnectionLoss> {
     if !reads {
         return Err(socket.tend().await);
     }
     let (received, arrived) = socket.wait().await?;
-    Ok(Times { received, arrived })
+    Ok(ReadTimes { received, arrived })
 }

@@ -1,11 +1,13 @@
-//! How Socket Mode's connections are, for metrics, and whether Slack counts more of them than are ours.
+//! The state of Socket Mode's connections for metrics, and an alarm where Slack counts more of them than are ours.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::lock;
 
 /// Slack may count a socket for this long after it was closed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,7 +36,7 @@ struct Owned {
 pub(super) struct OwnSocket {
     health: Arc<Health>,
     is_greeted: bool,
-    /// It went silent: Slack may count it for hours, and that is worth the alarm.
+    /// It went silent. Slack may count it for hours, which is worth the alarm.
     pub(super) is_half_open: bool,
 }
 
@@ -69,7 +71,7 @@ impl Health {
     }
 
     fn owned(&self) -> std::sync::MutexGuard<'_, Owned> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.owned)
     }
 
     /// Takes in what a hello says, and raises the alarm where it is more than we have.

@@ -1,4 +1,5 @@
-//! The life of a connection, as the connection and its slot agree on it: how it begins, what it is asked for, how it ends.
+//! The life of a connection, as the connection and its slot agree on it: how it begins, what it is asked for, how it
+//! ends.
 
 use std::time::{Instant, SystemTime};
 
@@ -7,45 +8,46 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{ApiError, Failure, Refusal};
-use crate::ended::{Ended, Outcome};
+use crate::connection_end::{ConnectionEnd, Outcome};
 use crate::socket_mode::message::Message;
 use crate::socket_mode::shared::Shared;
 
 /// When something was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct ReadTimes {
     pub(super) received: SystemTime,
     pub(super) arrived: Instant,
 }
 
-/// How Slack began.
-pub(super) enum Spoken {
+/// The first message on a connection.
+pub(super) enum Greeting {
     Hello(Event),
-    /// What it said instead.
+    /// Another message came in its place.
     Other(Message),
 }
 
-/// The strings by which a connection and the slot that keeps it are tied.
-pub(super) struct Ends {
-    /// Pulled by the connection when Slack wants it to be made anew.
+/// The signals between a connection and its slot.
+pub(super) struct SlotSignals {
+    /// Used by the connection when Slack asks for another one in its place.
     pub(super) renewal: Option<oneshot::Sender<()>>,
-    /// Pulled when another one stands in its place: then it ends as soon as what it handed out is acknowledged.
+    /// Cancelled when another connection has replaced it: then it ends as soon as everything that it handed out is
+    /// acknowledged.
     pub(super) retire: CancellationToken,
-    /// Retires the one that this one stands in the place of, when this one has arrived, or ends.
+    /// Retires the connection that this one replaces, when this one has begun its session, or ends.
     pub(super) replaces: Option<DropGuard>,
 }
 
-/// How a connection ended, and whether it had arrived.
-pub(super) struct Life {
+/// How a connection ended, and whether its session had begun.
+pub(super) struct LifeReport {
     pub(super) outcome: Outcome,
     pub(super) had_arrived: bool,
 }
 
-/// How a connection ends that Slack says is one too many.
-pub(super) fn too_many(shared: &Shared) -> Ended {
-    Ended {
+/// The end of a connection that Slack counts as one too many.
+pub(super) fn too_many(shared: &Shared) -> ConnectionEnd {
+    ConnectionEnd {
         at_least: shared.config.crowded,
-        ..Ended::because("Slack says that the app has too many Socket Mode connections")
+        ..ConnectionEnd::because("Slack says that the app has too many Socket Mode connections")
     }
 }
 

@@ -1,4 +1,4 @@
-//! What comes over several connections, put in the order of its times before it goes on.
+//! The events of several connections, merged in the order of their times before they go on.
 //!
 //! Slack deals an app's envelopes out to its connections, where later ones would overtake those that wait in another
 //! connection's socket. So there are rounds: each connection reads all that waits in its socket, and what all of them
@@ -6,13 +6,14 @@
 //! alone, nothing is to be merged, and all goes on at once.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::lock;
 use crate::transport::Incoming;
 use crate::ts::Ts;
 
@@ -20,8 +21,8 @@ use crate::ts::Ts;
 /// does not keep it from answering pings.
 const READ_AHEAD: usize = 1 << 20;
 
-/// What connections that ended have left is dropped beyond this, in bytes: nobody can acknowledge it, so that Slack gives
-/// it again.
+/// Events of connections that have ended are dropped beyond this many bytes: nobody can acknowledge them any more, so
+/// that Slack redelivers them.
 const LEFT: usize = 1 << 20;
 
 /// How long an event waits for those before it that Slack gave another connection and that are still on their way.
@@ -50,19 +51,19 @@ struct Queues {
     next: u64,
 }
 
-/// What a connection has read and what did not go on yet.
+/// The events that a connection has read and that did not go on yet.
 #[derive(Debug)]
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
-    /// The time of the newest event. What has no time of its own has that of what came before it.
+    /// The time of the newest event. An event without a time has that of the one before it.
     newest: Ts,
     /// The last round in which it has read all that waited.
     round: u64,
     /// It left something unread in that round, for want of room.
     leaves_some: bool,
     state: State,
-    /// Told when some of its items have gone on.
+    /// Notified when some of its items have gone on.
     room: Arc<Notify>,
 }
 
@@ -91,7 +92,7 @@ pub(super) struct Lane {
 }
 
 impl Merger {
-    pub(super) fn new(out: mpsc::Sender<Incoming>) -> Merger {
+    pub(super) fn new(out: mpsc::Sender<Incoming>) -> Self {
         Merger {
             shared: Arc::new(Shared {
                 out,
@@ -141,7 +142,7 @@ impl Merger {
         }
     }
 
-    /// Ends when nobody takes what is handed on.
+    /// SlotSignals when nobody takes what is handed on.
     async fn hand_on(&self) {
         let mut round = 0;
         loop {
@@ -204,10 +205,7 @@ impl Merger {
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
-        self.shared
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.shared.queues)
     }
 }
 
@@ -218,13 +216,14 @@ impl Queues {
         std::iter::from_fn(move || queues.find(|queue| queue.state != State::Arriving))
     }
 
-    /// How much of what is no newer than `newest` may go on: nothing that is newer than what a connection left unread.
+    /// The time up to which events may go on: `newest`, but nothing that is newer than an event that a connection left
+    /// unread.
     fn readable(&self, newest: Ts) -> Ts {
         let unread = self.going().filter(|queue| queue.leaves_some);
         unread.map(|queue| queue.newest).fold(newest, Ts::min)
     }
 
-    /// Takes the first of all that waits and that is no newer than `horizon`.
+    /// Takes the first of the waiting events that are not newer than `horizon`.
     fn first(&mut self, horizon: Ts) -> Option<Incoming> {
         let first = self
             .of
@@ -257,7 +256,7 @@ impl Lane {
         });
     }
 
-    /// Puts something behind all that was read before.
+    /// Adds an event behind those that were read before.
     pub(super) fn push(&self, incoming: Incoming, bytes: usize) {
         let mut queues = self.merger.queues();
         let is_alone = queues.of.len() == 1;
@@ -292,17 +291,17 @@ impl Lane {
         self.look(|queue| queue.bytes < READ_AHEAD).unwrap_or(false)
     }
 
-    /// Whether all that was read has gone on.
+    /// Whether all events that were read have gone on.
     pub(super) fn is_empty(&self) -> bool {
         self.look(|queue| queue.items.is_empty()).unwrap_or(true)
     }
 
-    /// Waits until something has gone on.
+    /// Waits until an event has gone on.
     pub(super) async fn moved(&self) {
         self.room.notified().await;
     }
 
-    /// All was read in `round`, or as much as there was room for.
+    /// Notes that everything was read in `round`, or as much as there was room for.
     pub(super) fn has_read(&self, round: u64, leaves_some: bool) {
         self.change(|queue| {
             queue.round = round;
@@ -310,7 +309,7 @@ impl Lane {
         });
     }
 
-    /// What was read does not go on.
+    /// Drops the events that were read and did not go on.
     pub(super) fn clear(&self) {
         self.change(|queue| {
             queue.items.clear();
@@ -319,7 +318,7 @@ impl Lane {
         });
     }
 
-    /// Nothing more is read, and no round waits for this.
+    /// Notes that nothing more is read, so that no round waits for this connection.
     pub(super) fn end(&self) {
         self.change(|queue| {
             queue.round = u64::MAX;

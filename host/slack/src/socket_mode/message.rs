@@ -1,4 +1,4 @@
-//! What Slack says on a Socket Mode connection: an envelope for others, or something for the connection itself.
+//! Slack's messages on a Socket Mode connection: envelopes, and messages for the connection itself.
 
 use djangobot_event::{Event, ParseError, Value};
 
@@ -11,7 +11,7 @@ const MAX_ENVELOPE_ID: usize = 1_000;
 /// Longer JSON pings are answered without what they carry.
 const MAX_PING: usize = 1_000;
 
-/// Something that Slack said.
+/// A message of Slack's.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// The connection is made; and how many the app has in all.
@@ -26,14 +26,15 @@ pub(crate) enum Message {
     Pong,
     /// For others.
     Envelope(Box<Envelope>),
-    /// No JSON object. It may be an envelope nevertheless, and is to be acknowledged at once then: it would come again.
+    /// It is not a JSON object. It may be an envelope nevertheless, and is then to be acknowledged at once, because
+    /// Slack would redeliver it for ever.
     Bad {
         error: BadFrame,
         envelope_id: Option<String>,
     },
 }
 
-/// What Slack wants to be handed on. Its id, by which it is acknowledged, is in the origin.
+/// An envelope with an event. Its id, by which it is acknowledged, is in the origin.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) event: Result<Event, BadFrame>,
@@ -44,7 +45,8 @@ pub(crate) struct Envelope {
 /// Why Slack wants to end a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// It is old, or its server is to be stopped: connect anew, then leave. With Slack's word.
+    /// It is old, or its server is to be stopped: make a new connection, then leave. It has Slack's word for the
+    /// reason.
     Refresh(String),
     /// The app has too many: leave.
     TooMany,
@@ -116,7 +118,7 @@ fn opened(wrapping: Wrapping, frame: Event) -> Envelope {
             let (event, origin) = wrapping.open(payload);
             (Ok(event), origin)
         }
-        // Of what we know, the payload is an object; else the envelope is all that there is to hand on.
+        // The payload of known types is an object; otherwise the whole envelope is handed on.
         None if is_known => {
             let error = BadFrame::Unreadable {
                 raw: frame.raw().clone(),

@@ -1,4 +1,4 @@
-//! Whether any connection is there: the first one begins a session, and the last one ends it.
+//! The count of open connections: the first one begins a session, and the last one ends it.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::transport::{Frame, Incoming, Session};
 
-/// The count of connections that are there, and who is told when it leaves zero and comes back to it.
+/// The count of open connections, and the receiver that learns when it leaves zero and comes back to it.
 ///
-/// The lock is held while that is told, so that no frame comes out before the session that it belongs to.
+/// The lock is held while that is sent, so that no frame comes out before the session that it belongs to.
 #[derive(Debug)]
 pub(super) struct Presence {
     session: Session,
@@ -23,7 +23,7 @@ impl Presence {
         session: Session,
         out: mpsc::Sender<Incoming>,
         cancel: CancellationToken,
-    ) -> Presence {
+    ) -> Self {
         Presence {
             session,
             out,
@@ -32,8 +32,8 @@ impl Presence {
         }
     }
 
-    /// One more, on which Slack said `hello`; false when that is no longer wanted. With the first one a session begins,
-    /// and the hello is handed out; of one beside others, only that it has arrived.
+    /// Notes one more connection, on which Slack said `hello`; false when nobody waits for it any more. With the first
+    /// one a session begins, and the hello is handed out; for each further one, [`Incoming::Refreshed`] is.
     pub(super) async fn arrived(&self, hello: Frame) -> bool {
         let mut count = self.count.lock().await;
         if *count == 0 {
@@ -54,19 +54,19 @@ impl Presence {
         true
     }
 
-    /// One that had arrived is gone.
+    /// Notes that an open connection is gone.
     pub(super) async fn left(&self, reason: &str, retry_in: Duration) {
         let mut count = self.count.lock().await;
         *count = count.saturating_sub(1);
         self.none_if(*count, reason, retry_in).await;
     }
 
-    /// One that is gone had said nothing for a while.
+    /// Notes that a lost connection had been silent for a while.
     pub(super) async fn was_deaf(&self) {
         let _ = self.tell(Incoming::Deaf).await;
     }
 
-    /// One could not be made.
+    /// Notes that a connection could not be made.
     pub(super) async fn did_not_come(&self, reason: &str, retry_in: Duration) {
         let count = self.count.lock().await;
         self.none_if(*count, reason, retry_in).await;
@@ -83,7 +83,7 @@ impl Presence {
                 reason,
                 retry_in_ms,
                 others = count,
-                "a Socket Mode connection is missing, others are there"
+                "a Socket Mode connection is missing; others are open"
             );
         }
     }

@@ -1,16 +1,16 @@
 //! The settings of Socket Mode, and the parts that all its connections share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::WebApi;
-use crate::rtm;
 use crate::socket_mode::health::Health;
 use crate::socket_mode::merge::Merger;
 use crate::socket_mode::presence::Presence;
+use crate::{lock, rtm};
 
 /// How many connections Slack allows for an app.
 pub const MAX_CONNECTIONS: usize = 10;
@@ -19,12 +19,13 @@ pub const MAX_CONNECTIONS: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How many there are, 1 to [`MAX_CONNECTIONS`]. One is enough: it is replaced before it ends. Slack gives each
-    /// envelope to one of several, and what waits on all of them is put in the order of its times. With all that Slack
-    /// allows there is no room for a new one beside an old one.
+    /// envelope to one of several, and the events that wait on all of them are merged by their times. With all that
+    /// Slack allows, a new connection can't be opened before the old one is closed.
     pub connections: usize,
     /// How each of them is kept.
     pub each: rtm::Config,
-    /// What is at least between the openings of two, so that they are not all refreshed at once either.
+    /// The least time between the openings of two connections, so that Slack does not refresh all of them at once
+    /// either.
     pub stagger: Duration,
     /// The least wait after Slack said that there are too many connections.
     pub crowded: Duration,
@@ -32,12 +33,12 @@ pub struct Config {
     pub ack_within: Duration,
     /// How long a connection that is to end waits for acknowledgements that are still to come.
     pub drain: Duration,
-    /// Where the connections say how they are.
+    /// The counts of the connections, for metrics.
     pub health: Arc<Health>,
 }
 
 impl Default for Config {
-    fn default() -> Config {
+    fn default() -> Self {
         Config {
             connections: 1,
             each: rtm::Config::default(),
@@ -50,7 +51,7 @@ impl Default for Config {
     }
 }
 
-/// What all connections work with.
+/// The parts that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) app: WebApi,
@@ -72,7 +73,7 @@ impl Turns {
     pub(super) async fn mine(&self, stagger: Duration) {
         let now = Instant::now();
         let at = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = lock::lock(&self.next);
             let at = next.map_or(now, |next| next.max(now));
             *next = Some(at + stagger);
             at
@@ -80,10 +81,10 @@ impl Turns {
         tokio::time::sleep_until(at).await;
     }
 
-    /// Slack wants nobody to come for this long.
+    /// Lets no connection be opened for this long, as Slack asked.
     pub(super) fn hold(&self, wait: Duration) {
         let until = Instant::now() + wait;
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = lock::lock(&self.next);
         *next = Some(next.map_or(until, |next| next.max(until)));
     }
 }

@@ -1,4 +1,4 @@
-//! The place of one Socket Mode connection: there is one in it, or the next one is being made, or both for a moment.
+//! A slot for one Socket Mode connection: it has one, or makes the next one, or does both for a moment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{ApiError, Class};
-use crate::ended::{self, Ended, Outcome, Pace};
+use crate::connection_end::{self, ConnectionEnd, Outcome, Pace};
 use crate::socket_mode::connection::Connection;
 use crate::socket_mode::health::OwnSocket;
-use crate::socket_mode::life::{Ends, Life, Spoken, Times, link_disabled, too_many};
+use crate::socket_mode::life::{
+    Greeting, LifeReport, ReadTimes, SlotSignals, link_disabled, too_many,
+};
 use crate::socket_mode::message::{self, Message, Reason};
 use crate::socket_mode::shared::Shared;
-use crate::ws::{self, Liveness, Received, Socket};
+use crate::ws::{self, Liveness, ServerMessage, Socket};
 
-/// Keeps a connection in a place of its own until there is no sense in it any more.
+/// Keeps a connection in a slot of its own, until it is cancelled or no further attempt can succeed.
 pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
     let each = &shared.config.each;
     let mut slot = Slot {
@@ -30,7 +32,7 @@ pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
         shared: Arc::clone(&shared),
     };
     let result = slot.cycle().await;
-    // What still lives has a socket to close.
+    // A connection that is still open has a socket to close.
     shared.cancel.cancel();
     if let Some(live) = slot.live {
         let _ = live.task.await;
@@ -42,16 +44,16 @@ pub(super) async fn keep(shared: Arc<Shared>) -> Result<(), ApiError> {
 struct Slot {
     shared: Arc<Shared>,
     pace: Pace,
-    live: Option<Live>,
-    /// What is to be waited before the next connection is made.
+    live: Option<SlotConnection>,
+    /// The wait before the next connection is made.
     wait: Duration,
-    /// Those that another one stands in the place of, and that end as soon as they can.
+    /// Connections that were replaced, and that end as soon as they can.
     retired: JoinSet<()>,
 }
 
 /// The connection in the slot.
-struct Live {
-    task: AbortOnDropHandle<Life>,
+struct SlotConnection {
+    task: AbortOnDropHandle<LifeReport>,
     renewal: oneshot::Receiver<()>,
     retire: CancellationToken,
     began: Instant,
@@ -65,13 +67,13 @@ enum Next {
     Stop,
 }
 
-/// A socket on which Slack has spoken.
-struct Greeted {
+/// A socket on which Slack has sent its first message.
+struct OpenSocket {
     socket: Socket<reqwest::Upgraded>,
     own: OwnSocket,
-    spoken: Spoken,
-    /// When it spoke. More may have come with that.
-    times: Times,
+    greeting: Greeting,
+    /// When that was read. More may have come with it.
+    times: ReadTimes,
 }
 
 impl Slot {
@@ -80,7 +82,7 @@ impl Slot {
             if let Next::Stop = self.until_one_is_due().await? {
                 return Ok(());
             }
-            match self.make().await? {
+            match self.make().await {
                 Ok(greeted) => self.put(greeted),
                 Err(Outcome::Stopped) => return Ok(()),
                 Err(Outcome::Fatal(error)) => return Err(error),
@@ -100,12 +102,12 @@ impl Slot {
         };
         tokio::select! {
             life = &mut live.task => self.ended(life).await,
-            // One that ends does so without pulling the string.
+            // A connection that ends drops the sender without using it.
             Ok(()) = &mut live.renewal => {
                 live.is_leaving = true;
-                let ended = Ended {
+                let ended = ConnectionEnd {
                     lived: live.began.elapsed(),
-                    ..Ended::leave("Slack wants another one")
+                    ..ConnectionEnd::leave("Slack wants another one")
                 };
                 self.wait = self.pace.retry_in(&ended);
                 Ok(Next::GoOn)
@@ -114,7 +116,7 @@ impl Slot {
     }
 
     /// Makes a connection. One that is to be replaced lives on meanwhile, for as long as it can.
-    async fn make(&mut self) -> Result<Result<Greeted, Outcome>, ApiError> {
+    async fn make(&mut self) -> Result<OpenSocket, Outcome> {
         let shared = Arc::clone(&self.shared);
         let wait = std::mem::take(&mut self.wait);
         let making = async {
@@ -130,19 +132,21 @@ impl Slot {
         tokio::pin!(making);
         loop {
             let Some(live) = &mut self.live else {
-                return Ok(making.await);
+                return making.await;
             };
             tokio::select! {
-                made = &mut making => return Ok(made),
-                life = &mut live.task => if let Next::Stop = self.ended(life).await? {
-                    return Ok(Err(Outcome::Stopped));
+                made = &mut making => return made,
+                life = &mut live.task => match self.ended(life).await {
+                    Ok(Next::GoOn) => {}
+                    Ok(Next::Stop) => return Err(Outcome::Stopped),
+                    Err(error) => return Err(Outcome::Fatal(error)),
                 }
             }
         }
     }
 
     /// Puts a connection in the slot. The one that was there is to end once this one has arrived.
-    fn put(&mut self, greeted: Greeted) {
+    fn put(&mut self, greeted: OpenSocket) {
         while self.retired.try_join_next().is_some() {}
         let (pull, renewal) = oneshot::channel();
         let retire = CancellationToken::new();
@@ -151,20 +155,20 @@ impl Slot {
             self.retired.spawn(rest(Arc::clone(&self.shared), old));
             guard
         });
-        let ends = Ends {
+        let ends = SlotSignals {
             renewal: Some(pull),
             retire: retire.clone(),
             replaces,
         };
-        let Greeted {
+        let OpenSocket {
             socket,
             own,
-            spoken,
+            greeting,
             times,
         } = greeted;
         let connection = Connection::new(Arc::clone(&self.shared), socket, own, ends);
-        self.live = Some(Live {
-            task: AbortOnDropHandle::new(tokio::spawn(connection.live(spoken, times))),
+        self.live = Some(SlotConnection {
+            task: AbortOnDropHandle::new(tokio::spawn(connection.live(greeting, times))),
             renewal,
             retire,
             began: Instant::now(),
@@ -175,14 +179,14 @@ impl Slot {
     /// The connection in the slot has ended.
     async fn ended(
         &mut self,
-        life: Result<Life, tokio::task::JoinError>,
+        life: Result<LifeReport, tokio::task::JoinError>,
     ) -> Result<Next, ApiError> {
         let is_replaced = self.live.take().is_some_and(|live| live.is_leaving);
-        let Life {
+        let LifeReport {
             outcome,
             had_arrived,
-        } = life.unwrap_or_else(|why| Life {
-            outcome: Outcome::Ended(Ended::because(format!("its task failed: {why}"))),
+        } = life.unwrap_or_else(|why| LifeReport {
+            outcome: Outcome::Ended(ConnectionEnd::because(format!("its task failed: {why}"))),
             had_arrived: true,
         });
         let ended = match outcome {
@@ -190,7 +194,7 @@ impl Slot {
             Outcome::Fatal(error) => return Err(error),
             Outcome::Ended(ended) => ended,
         };
-        // That it would end was known, and the next one is being made.
+        // Its end was expected, and the next connection is being made.
         let retry_in = if is_replaced {
             Duration::ZERO
         } else {
@@ -210,8 +214,8 @@ impl Slot {
     }
 }
 
-/// The rest of the life of a connection that was replaced.
-async fn rest(shared: Arc<Shared>, old: Live) {
+/// Waits for the end of a connection that was replaced.
+async fn rest(shared: Arc<Shared>, old: SlotConnection) {
     let had_arrived = old.task.await.is_ok_and(|life| life.had_arrived);
     if had_arrived {
         let reason = "a connection was replaced, and the new one is gone too";
@@ -220,7 +224,7 @@ async fn rest(shared: Arc<Shared>, old: Live) {
 }
 
 /// Opens a connection, up to Slack's hello.
-async fn open(shared: &Shared) -> Result<Greeted, Outcome> {
+async fn open(shared: &Shared) -> Result<OpenSocket, Outcome> {
     let each = &shared.config.each;
     let open_by = Instant::now() + each.opening;
     let liveness = Liveness {
@@ -232,26 +236,26 @@ async fn open(shared: &Shared) -> Result<Greeted, Outcome> {
             if let Class::RateLimited { retry_after } = error.class() {
                 shared.turns.hold(retry_after);
             }
-            ended::refused(error)
+            connection_end::refused(error)
         })?;
         let own = shared.config.health.own();
         let socket = ws::connect(shared.app.http(), &url, each.max_frame_bytes, liveness)
             .await
-            .map_err(|why| Outcome::Ended(Ended::because(why.to_string())))?;
+            .map_err(|why| Outcome::Ended(ConnectionEnd::because(why.to_string())))?;
         Ok::<_, Outcome>((socket, own))
     };
     let (mut socket, mut own) = tokio::select! {
         () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
         connected = tokio::time::timeout_at(open_by, connecting) => match connected {
             Ok(connected) => connected?,
-            Err(_) => return Err(Outcome::Ended(Ended::slow(each.opening))),
+            Err(_) => return Err(Outcome::Ended(ConnectionEnd::slow(each.opening))),
         },
     };
     match greet(shared, &mut socket, &mut own, open_by).await {
-        Ok((spoken, times)) => Ok(Greeted {
+        Ok((greeting, times)) => Ok(OpenSocket {
             socket,
             own,
-            spoken,
+            greeting,
             times,
         }),
         Err(outcome) => {
@@ -263,35 +267,35 @@ async fn open(shared: &Shared) -> Result<Greeted, Outcome> {
     }
 }
 
-/// Waits for the hello. A Slack that says something else is there too.
+/// Waits for the hello. Another message shows as well that Slack is there.
 async fn greet<S>(
     shared: &Shared,
     socket: &mut Socket<S>,
     own: &mut OwnSocket,
     greeted_by: Instant,
-) -> Result<(Spoken, Times), Outcome>
+) -> Result<(Greeting, ReadTimes), Outcome>
 where
     S: AsyncRead + AsyncWrite,
 {
-    let dead = |lost| Outcome::Ended(Ended::dead(&lost));
+    let dead = |lost| Outcome::Ended(ConnectionEnd::dead(&lost));
     loop {
         let (received, arrived) = tokio::select! {
             () = shared.cancel.cancelled() => return Err(Outcome::Stopped),
             more = socket.wait() => more.map_err(dead)?,
             () = tokio::time::sleep_until(greeted_by) => {
-                return Err(Outcome::Ended(Ended::mute(shared.config.each.opening)));
+                return Err(Outcome::Ended(ConnectionEnd::mute(shared.config.each.opening)));
             }
         };
-        let times = Times { received, arrived };
+        let times = ReadTimes { received, arrived };
         let message = match socket.take().map_err(dead)? {
-            Some(Received::Message(raw)) => message::read(raw),
-            Some(Received::TooLong { length, head }) => {
+            Some(ServerMessage::Message(raw)) => message::read(raw),
+            Some(ServerMessage::TooLong { length, head }) => {
                 message::too_long(length, shared.config.each.max_frame_bytes, &head)
             }
-            Some(Received::Close(code, words)) => {
-                return Err(Outcome::Ended(Ended::closed(code, &words)));
+            Some(ServerMessage::Close(code, words)) => {
+                return Err(Outcome::Ended(ConnectionEnd::closed(code, &words)));
             }
-            Some(Received::Ping(_) | Received::Pong(_)) | None => continue,
+            Some(ServerMessage::Ping(_) | ServerMessage::Pong(_)) | None => continue,
         };
         return match message {
             Message::Hello {
@@ -299,19 +303,21 @@ where
                 hello,
             } => {
                 own.greeted(num_connections);
-                Ok((Spoken::Hello(hello), times))
+                Ok((Greeting::Hello(hello), times))
             }
             Message::Disconnect(Reason::LinkDisabled) => Err(Outcome::Fatal(link_disabled())),
             Message::Disconnect(Reason::TooMany) => {
                 own.is_one_too_many();
                 Err(Outcome::Ended(too_many(shared)))
             }
-            Message::Disconnect(Reason::Refresh(word)) => Err(Outcome::Ended(Ended::leave(
-                format!("Slack ended a connection that it had not greeted: {word}"),
-            ))),
+            Message::Disconnect(Reason::Refresh(word)) => {
+                Err(Outcome::Ended(ConnectionEnd::leave(format!(
+                    "Slack ended a connection that it had not greeted: {word}"
+                ))))
+            }
             other => {
                 own.greeted(None);
-                Ok((Spoken::Other(other), times))
+                Ok((Greeting::Other(other), times))
             }
         };
     }

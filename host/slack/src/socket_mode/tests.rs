@@ -59,11 +59,11 @@ fn patient(connections: usize) -> Config {
 }
 
 impl SocketMode {
-    fn start(api: &WebApi, config: Config) -> SocketMode {
+    fn start(api: &WebApi, config: Config) -> Self {
         SocketMode::with_room(api, config, 64)
     }
 
-    fn with_room(api: &WebApi, config: Config, room: usize) -> SocketMode {
+    fn with_room(api: &WebApi, config: Config, room: usize) -> Self {
         let (out, incoming) = mpsc::channel(room);
         let cancel = CancellationToken::new();
         let health = Arc::clone(&config.health);

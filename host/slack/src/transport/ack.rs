@@ -1,4 +1,4 @@
-//! The acknowledgement that Slack waits for: given once, with an answer or without, or never.
+//! The acknowledgement that Slack waits for: it is sent once, with an answer or without, or never.
 
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 /// Slack drops a Socket Mode frame of this many bytes or more without a word.
 pub const SOCKET_MODE_LIMIT: usize = 20_000;
 
-/// The acknowledgement that an event waits for. Dropped unused, the event counts as not received, and Slack gives it
-/// again.
+/// The acknowledgement that an event waits for. Where it is dropped unused, the event counts as not received, and Slack
+/// redelivers it.
 #[derive(Debug)]
 pub struct Ack {
     accepts_payload: bool,
@@ -22,8 +22,8 @@ pub struct Ack {
 /// The way back to Slack.
 #[derive(Debug)]
 enum Way {
-    /// Whoever waits for this one acknowledgement: an HTTP request that is to be answered.
-    Alone(oneshot::Sender<Given>),
+    /// The HTTP request that is to be answered with it.
+    Alone(oneshot::Sender<AckOutcome>),
     /// The connection that the envelope came on.
     Socket {
         connection: mpsc::UnboundedSender<SocketAck>,
@@ -33,25 +33,25 @@ enum Way {
 
 /// How an [`Ack`] was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
+pub enum AckOutcome {
     /// Without an answer.
     Empty,
     /// With an answer, which is JSON.
     Answer(Bytes),
-    /// Not at all: it was dropped.
+    /// It was dropped, so that nothing was acknowledged.
     Unused,
 }
 
 /// Waits for an [`Ack`].
 #[derive(Debug)]
-pub struct Waiting(oneshot::Receiver<Given>);
+pub struct AckReceiver(oneshot::Receiver<AckOutcome>);
 
-/// What becomes of an envelope, told to the connection that it came on.
+/// The outcome of an envelope, for the connection that it came on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SocketAck {
     /// The frame to be sent.
     Frame(String),
-    /// Nothing is to be sent: Slack is to give the envelope again.
+    /// Nothing is to be sent, so that Slack redelivers the envelope.
     Unused,
 }
 
@@ -71,7 +71,7 @@ pub enum AnswerError {
         length: usize,
     },
     /// Not JSON.
-    #[error("the answer is no JSON: {0}")]
+    #[error("the answer is not JSON: {0}")]
     NotJson(String),
     /// The connection is lost, or Slack's request was answered already.
     #[error("Slack no longer waits for the answer: send it to the response_url")]
@@ -79,24 +79,24 @@ pub enum AnswerError {
 }
 
 impl Ack {
-    /// An acknowledgement, and who waits for it.
-    pub fn new(accepts_payload: bool, deadline: Instant) -> (Ack, Waiting) {
+    /// An acknowledgement, and the receiver that waits for it.
+    pub fn new(accepts_payload: bool, deadline: Instant) -> (Self, AckReceiver) {
         let (sender, receiver) = oneshot::channel();
         let ack = Ack {
             accepts_payload,
             deadline,
             way: Some(Way::Alone(sender)),
         };
-        (ack, Waiting(receiver))
+        (ack, AckReceiver(receiver))
     }
 
-    /// The acknowledgement of a Socket Mode envelope. `connection` hears of it once, whatever becomes of it.
+    /// The acknowledgement of a Socket Mode envelope. `connection` gets its outcome exactly once.
     pub(crate) fn of_envelope(
         envelope_id: String,
         accepts_payload: bool,
         deadline: Instant,
         connection: mpsc::UnboundedSender<SocketAck>,
-    ) -> Ack {
+    ) -> Self {
         Ack {
             accepts_payload,
             deadline,
@@ -120,8 +120,8 @@ impl Ack {
     /// Tells Slack that the event is received. Cheap, and waits for nothing.
     pub fn confirm(mut self) {
         if let Some(way) = self.way.take() {
-            // Where nobody waits any more, Slack gives the event again, and it is known by its id.
-            let _ = way.give(Given::Empty);
+            // Where the receiver is gone, Slack redelivers the event, and its id identifies it.
+            let _ = way.give(AckOutcome::Empty);
         }
     }
 
@@ -139,9 +139,9 @@ impl Ack {
             Err(AnswerError::NotAccepted)
         };
         match fit {
-            Ok(()) => way.give(Given::Answer(payload)),
+            Ok(()) => way.give(AckOutcome::Answer(payload)),
             Err(error) => {
-                let _ = way.give(Given::Empty);
+                let _ = way.give(AckOutcome::Empty);
                 Err(error)
             }
         }
@@ -151,15 +151,15 @@ impl Ack {
 impl Drop for Ack {
     fn drop(&mut self) {
         if let Some(way) = self.way.take() {
-            let _ = way.give(Given::Unused);
+            let _ = way.give(AckOutcome::Unused);
         }
     }
 }
 
-impl Waiting {
-    /// How the acknowledgement was given. Whoever waits says for how long.
-    pub async fn given(self) -> Given {
-        self.0.await.unwrap_or(Given::Unused)
+impl AckReceiver {
+    /// Waits for the outcome of the acknowledgement. The caller puts a time limit around it.
+    pub async fn given(self) -> AckOutcome {
+        self.0.await.unwrap_or(AckOutcome::Unused)
     }
 }
 
@@ -174,7 +174,7 @@ impl Way {
         }
     }
 
-    fn give(self, given: Given) -> Result<(), AnswerError> {
+    fn give(self, given: AckOutcome) -> Result<(), AnswerError> {
         match self {
             Way::Alone(sender) => sender.send(given).map_err(|_| AnswerError::TooLate),
             Way::Socket {
@@ -182,11 +182,11 @@ impl Way {
                 envelope_id,
             } => {
                 let given = match given {
-                    Given::Empty => SocketAck::Frame(frame(&envelope_id)),
-                    Given::Answer(payload) => {
+                    AckOutcome::Empty => SocketAck::Frame(frame(&envelope_id)),
+                    AckOutcome::Answer(payload) => {
                         SocketAck::Frame(frame_with(&envelope_id, Some(&payload)))
                     }
-                    Given::Unused => SocketAck::Unused,
+                    AckOutcome::Unused => SocketAck::Unused,
                 };
                 connection.send(given).map_err(|_| AnswerError::TooLate)
             }

@@ -1,8 +1,8 @@
 //! Reads WebSocket messages (RFC 6455) out of what a server sent, without ever giving a connection up for its contents.
 //!
 //! The usual libraries check that a text frame is UTF-8 and end the connection where it is not, and end it where a
-//! message is too long. Here both cost the message alone: contents are the caller's to check, who does so anyway when it
-//! parses them, and what is too long is skipped and reported.
+//! message is too long. Here both cost the message alone: the caller checks contents anyway when it parses them, and a
+//! message that is too long is skipped and reported.
 
 use bytes::Bytes;
 
@@ -15,19 +15,19 @@ const MAX_CONTROL: u64 = 125;
 /// So many bytes are kept of a message that is skipped.
 const HEAD: usize = 4 << 10;
 
-/// Room is made for no more than this at once on the word of a header alone.
+/// No more than this is allocated at once because of a header alone.
 const MAX_RESERVE: u64 = 1 << 20;
 
-/// What a server sent.
+/// A message or a control frame that the server sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum ServerMessage {
     /// A whole message, text or binary, put together again from its fragments.
     Message(Bytes),
     /// A whole message that was skipped because it is longer than the limit.
     TooLong {
         /// Its length in bytes.
         length: u64,
-        /// How it begins, for whoever looks there for its id.
+        /// Its beginning, in which its id may be found.
         head: Bytes,
     },
     /// A ping, to be answered with a pong of the same payload.
@@ -38,7 +38,7 @@ pub enum Received {
     Close(Option<u16>, String),
 }
 
-/// What no client may go on after.
+/// A violation of the protocol, after which the connection can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A reserved bit is set: an extension that we did not ask for.
@@ -68,15 +68,15 @@ pub(crate) struct Decoder {
     start: usize,
     end: usize,
     limit: usize,
-    message: Option<Partial>,
+    message: Option<PartialMessage>,
 }
 
 /// A message of which not all is there yet.
 #[derive(Debug, Default)]
-struct Partial {
+struct PartialMessage {
     kept: Vec<u8>,
     length: u64,
-    /// What is still to come of the current fragment.
+    /// The bytes of the current fragment that are still to come.
     missing: u64,
     is_last: bool,
 }
@@ -90,7 +90,7 @@ struct Header {
 
 impl Decoder {
     /// A decoder that skips messages longer than `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Decoder {
+    pub(crate) fn new(limit: usize) -> Self {
         Decoder {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: 0,
@@ -114,7 +114,7 @@ impl Decoder {
     }
 
     /// Takes the next whole thing out of what was read; `None` when more must be read first.
-    pub(crate) fn next(&mut self) -> Result<Option<Received>, ProtocolError> {
+    pub(crate) fn next(&mut self) -> Result<Option<ServerMessage>, ProtocolError> {
         loop {
             if self
                 .message
@@ -176,7 +176,7 @@ impl Decoder {
         }))
     }
 
-    fn control(&mut self, header: &Header) -> Result<Option<Received>, ProtocolError> {
+    fn control(&mut self, header: &Header) -> Result<Option<ServerMessage>, ProtocolError> {
         if !header.is_final || header.length > MAX_CONTROL {
             return Err(ProtocolError::Control);
         }
@@ -187,13 +187,13 @@ impl Decoder {
         let received = match header.opcode {
             8 => {
                 let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                Received::Close(
+                ServerMessage::Close(
                     code,
                     String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned(),
                 )
             }
-            9 => Received::Ping(Bytes::copy_from_slice(payload)),
-            10 => Received::Pong(Bytes::copy_from_slice(payload)),
+            9 => ServerMessage::Ping(Bytes::copy_from_slice(payload)),
+            10 => ServerMessage::Pong(Bytes::copy_from_slice(payload)),
             other => return Err(ProtocolError::Opcode(other)),
         };
         self.start += end;
@@ -201,7 +201,7 @@ impl Decoder {
     }
 
     /// Begins a message or a fragment of one; gives the message where it is all there.
-    fn data(&mut self, header: &Header) -> Result<Option<Received>, ProtocolError> {
+    fn data(&mut self, header: &Header) -> Result<Option<ServerMessage>, ProtocolError> {
         match (header.opcode, &self.message) {
             (0, None) | (1 | 2, Some(_)) => return Err(ProtocolError::Fragments),
             (0..=2, _) => {}
@@ -213,13 +213,13 @@ impl Decoder {
             .and_then(|length| self.available().get(..length));
         if let (1 | 2, true, Some(payload)) = (header.opcode, header.is_final, payload) {
             let received = if payload.len() > self.limit {
-                Received::TooLong {
+                ServerMessage::TooLong {
                     length: header.length,
                     head: Bytes::copy_from_slice(payload.get(..HEAD).unwrap_or(payload)),
                 }
             } else {
                 // A copy of its own: a small event that is held for long must not hold the whole buffer with it.
-                Received::Message(Bytes::copy_from_slice(payload))
+                ServerMessage::Message(Bytes::copy_from_slice(payload))
             };
             self.start += header.length as usize;
             return Ok(Some(received));
@@ -229,7 +229,7 @@ impl Decoder {
         message.missing = header.length;
         message.is_last = header.is_final;
         if message.length > self.limit as u64 {
-            // What it had taken is given back.
+            // The allocated memory is freed.
             message.kept.truncate(HEAD);
             message.kept.shrink_to_fit();
         } else {
@@ -241,7 +241,7 @@ impl Decoder {
     }
 
     /// Adds what is there to the message under way; gives it once it is whole.
-    fn extend(&mut self) -> Option<Received> {
+    fn extend(&mut self) -> Option<ServerMessage> {
         let message = self.message.as_mut()?;
         let available = self.buffer.get(self.start..self.end).unwrap_or_default();
         let count = usize::try_from(message.missing)
@@ -262,12 +262,12 @@ impl Decoder {
         }
         let message = self.message.take()?;
         Some(if message.length > self.limit as u64 {
-            Received::TooLong {
+            ServerMessage::TooLong {
                 length: message.length,
                 head: message.kept.into(),
             }
         } else {
-            Received::Message(message.kept.into())
+            ServerMessage::Message(message.kept.into())
         })
     }
 }

@@ -39,7 +39,9 @@ async fn pair(liveness: Liveness) -> (Socket<reqwest::Upgraded>, Server) {
     (client.unwrap(), server)
 }
 
-async fn next<S: AsyncRead + AsyncWrite>(socket: &mut Socket<S>) -> Result<Received, Lost> {
+async fn next<S: AsyncRead + AsyncWrite>(
+    socket: &mut Socket<S>,
+) -> Result<ServerMessage, ConnectionLoss> {
     loop {
         if let Some(received) = socket.take()? {
             return Ok(received);
@@ -62,7 +64,7 @@ async fn messages_come_from_a_foreign_server_whole() {
     for expect in ["first", &large, "last"] {
         let received = soon(next(&mut client)).await.unwrap();
         assert!(
-            received == Received::Message(expect.to_owned().into()),
+            received == ServerMessage::Message(expect.to_owned().into()),
             "{} bytes",
             expect.len()
         );
@@ -130,7 +132,10 @@ async fn a_connection_that_says_nothing_is_dead_at_the_limit() {
     let (near, _far) = tokio::io::duplex(1 << 16);
     let mut socket = Socket::new(near, 1000, LIVELY);
     let began = Instant::now();
-    assert!(matches!(next(&mut socket).await, Err(Lost::Silent(_))));
+    assert!(matches!(
+        next(&mut socket).await,
+        Err(ConnectionLoss::Silent(_))
+    ));
     assert_eq!(began.elapsed().as_secs(), 25);
 }
 
@@ -146,7 +151,7 @@ async fn time_in_which_nobody_listened_is_no_silence() {
         far.write_all(b"\x8a\x00\x81\x02hi").await.unwrap();
     };
     let (received, ()) = tokio::join!(next(&mut socket), answering);
-    assert_eq!(received.unwrap(), Received::Message("hi".into()));
+    assert_eq!(received.unwrap(), ServerMessage::Message("hi".into()));
     assert!(began.elapsed() < Duration::from_secs(1));
 }
 
@@ -197,7 +202,7 @@ async fn a_cut_connection_is_seen_at_once() {
     drop(server);
     assert!(matches!(
         soon(next(&mut client)).await,
-        Err(Lost::Cut | Lost::Io(_))
+        Err(ConnectionLoss::Cut | ConnectionLoss::Io(_))
     ));
 }
 
@@ -258,7 +263,7 @@ async fn a_server_that_sends_and_takes_in_nothing_is_given_up() {
     let listening = async {
         loop {
             match next(&mut socket).await {
-                Ok(received) => assert_eq!(received, Received::Message("hi".into())),
+                Ok(received) => assert_eq!(received, ServerMessage::Message("hi".into())),
                 Err(lost) => break lost,
             }
         }
@@ -267,7 +272,7 @@ async fn a_server_that_sends_and_takes_in_nothing_is_given_up() {
         lost = listening => lost,
         () = talking => unreachable!(),
     };
-    assert!(matches!(lost, Lost::NotReading), "{lost}");
+    assert!(matches!(lost, ConnectionLoss::NotReading), "{lost}");
     assert_eq!(began.elapsed().as_secs(), 25);
 }
 
@@ -279,7 +284,10 @@ async fn who_reads_nothing_still_sends_and_pings_and_does_not_call_that_silence(
     let tended = tokio::time::timeout(Duration::from_secs(100), socket.tend()).await;
     assert!(tended.is_err(), "{tended:?}");
     let began = Instant::now();
-    assert!(matches!(next(&mut socket).await, Err(Lost::Silent(_))));
+    assert!(matches!(
+        next(&mut socket).await,
+        Err(ConnectionLoss::Silent(_))
+    ));
     assert!(began.elapsed() >= LIVELY.silence - LIVELY.ping_every);
     drop(socket);
     let mut sent = Vec::new();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use djangobot_event::Event;
 use djangobot_slack::Origin;
-use djangobot_slack::fuzzing::{Said, envelope_id, is_own, socket_mode};
+use djangobot_slack::fuzzing::{FrameMeaning, envelope_id, is_own, socket_mode};
 use serde_json::Value;
 
 use crate::{Target, json, pieces, proportion, samples};
@@ -73,7 +73,7 @@ fn check(input: &[u8]) {
     let raw = Bytes::copy_from_slice(input);
     let said = proportion::bounded(input, 96, || socket_mode(raw));
     let Ok(frame) = Event::parse(input.to_vec()) else {
-        let Said::Bad {
+        let FrameMeaning::Bad {
             envelope_id: id, ..
         } = said
         else {
@@ -86,15 +86,15 @@ fn check(input: &[u8]) {
     check_id(&frame, input);
     let text = |key: &str| frame.field(key).and_then(|value| value.into_text());
     match said {
-        Said::Bad { error, .. } => panic!("{error}"),
-        Said::Own => {
+        FrameMeaning::Bad { error, .. } => panic!("{error}"),
+        FrameMeaning::Own => {
             assert!(["hello", "disconnect", "pong"].contains(&&*text("type").unwrap_or_default()))
         }
-        Said::Answer(answer) => {
+        FrameMeaning::Answer(answer) => {
             let answer = Event::parse(answer).expect("an answer is JSON");
             assert_eq!(answer.text("/type").as_deref(), Some("pong"));
         }
-        Said::Handed {
+        FrameMeaning::Handed {
             event,
             origin,
             accepts_payload,

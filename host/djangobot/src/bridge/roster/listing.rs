@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use djangobot_slack::roster::{List, Loaded};
+use djangobot_slack::roster::{List, LoadReport};
 use djangobot_slack::{ApiError, Backoff, Class};
 use tokio::time::Instant;
 
@@ -124,13 +124,18 @@ impl Listing {
     }
 
     /// A load that began at `began` has ended.
-    pub(super) fn ended(&mut self, list: List, began: Instant, loaded: Result<Loaded, ApiError>) {
+    pub(super) fn ended(
+        &mut self,
+        list: List,
+        began: Instant,
+        loaded: Result<LoadReport, ApiError>,
+    ) {
         let is_first = !self.has_ended();
         self.last = Some((began, began.elapsed()));
         self.retry_at = None;
         let what = list.name();
         let lacks = match loaded {
-            Ok(Loaded { warnings, .. }) => {
+            Ok(LoadReport { warnings, .. }) => {
                 self.backoff.succeeded();
                 let lacks = warnings.iter().map(ToString::to_string);
                 Some(lacks.collect::<Vec<_>>().join("; ")).filter(|lacks| !lacks.is_empty())
@@ -173,7 +178,7 @@ mod tests {
             "at first, at once"
         );
         let began = Instant::now();
-        listing.ended(List::Users, began, Ok(Loaded::default()));
+        listing.ended(List::Users, began, Ok(LoadReport::default()));
         let after = |listing: &Listing| (listing.due(&pauses()) - began).as_secs();
         assert_eq!(after(&listing), 1800);
         listing.lacked(began);
@@ -191,7 +196,7 @@ mod tests {
     fn a_list_that_takes_long_is_not_read_all_the_time() {
         let mut listing = Listing::default();
         let began = Instant::now() - Duration::from_secs(40);
-        listing.ended(List::Users, began, Ok(Loaded::default()));
+        listing.ended(List::Users, began, Ok(LoadReport::default()));
         listing.lacked(began + Duration::from_secs(1));
         assert_eq!((listing.due(&pauses()) - began).as_secs(), 1800);
         listing.lacked(Instant::now());
@@ -205,7 +210,7 @@ mod tests {
         let mut listing = Listing::default();
         let asked = Instant::now();
         assert_eq!(listing.answer(asked), None);
-        listing.ended(List::Users, asked, Ok(Loaded::default()));
+        listing.ended(List::Users, asked, Ok(LoadReport::default()));
         assert_eq!(listing.answer(asked), Some(Ok(())));
         assert_eq!(listing.answer(asked + Duration::from_nanos(1)), None);
     }

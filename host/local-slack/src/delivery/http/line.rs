@@ -18,7 +18,7 @@ const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
 /// The app's answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct AppResponse {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
     /// The app has forbidden to try again.
@@ -27,18 +27,18 @@ pub(crate) struct Answer {
 
 /// There was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum RequestError {
     NoTarget,
     Connection,
     Timeout,
 }
 
-impl Refused {
+impl RequestError {
     /// As `X-Slack-Retry-Reason` names it.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Refused::NoTarget | Refused::Connection => "connection_failed",
-            Refused::Timeout => "http_timeout",
+            RequestError::NoTarget | RequestError::Connection => "connection_failed",
+            RequestError::Timeout => "http_timeout",
         }
     }
 }
@@ -58,15 +58,15 @@ impl Line {
         endpoint: &Endpoint,
         content: &Content,
         retry: Option<(u32, &str)>,
-    ) -> Result<Answer, Refused> {
-        let target = endpoint.target().ok_or(Refused::NoTarget)?;
+    ) -> Result<AppResponse, RequestError> {
+        let target = endpoint.target().ok_or(RequestError::NoTarget)?;
         let headers = headers(&endpoint.secret, content, retry);
         let exchange = self.exchange(&target, content, &headers);
         let outcome = tokio::time::timeout(endpoint.timeout, exchange).await;
         if !matches!(outcome, Ok(Ok(_))) {
             self.open = None;
         }
-        outcome.unwrap_or(Err(Refused::Timeout))
+        outcome.unwrap_or(Err(RequestError::Timeout))
     }
 
     async fn exchange(
@@ -74,16 +74,16 @@ impl Line {
         target: &Target,
         content: &Content,
         headers: &[(&'static str, String)],
-    ) -> Result<Answer, Refused> {
+    ) -> Result<AppResponse, RequestError> {
         let reused = self.is_open(target).await;
         match self.once(target, content, headers).await {
             // The app closed the connection just before the request was begun.
             Err(error) if reused && error.as_ref().is_none_or(hyper::Error::is_canceled) => {
                 self.open = None;
                 let again = self.once(target, content, headers).await;
-                again.map_err(|_| Refused::Connection)
+                again.map_err(|_| RequestError::Connection)
             }
-            outcome => outcome.map_err(|_| Refused::Connection),
+            outcome => outcome.map_err(|_| RequestError::Connection),
         }
     }
 
@@ -109,7 +109,7 @@ impl Line {
         target: &Target,
         content: &Content,
         headers: &[(&'static str, String)],
-    ) -> Result<Answer, Option<hyper::Error>> {
+    ) -> Result<AppResponse, Option<hyper::Error>> {
         if self.open.is_none() {
             let stream = TcpStream::connect(&target.authority).await;
             let stream = stream.map_err(|_| None)?;
@@ -132,7 +132,7 @@ impl Line {
             let response = sender.send_request(request).await.map_err(Some)?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, LONGEST_ANSWER).collect().await;
-            Ok(Answer {
+            Ok(AppResponse {
                 status: head.status.as_u16(),
                 body: body.map_err(|_| None)?.to_bytes(),
                 no_retry: head

@@ -57,7 +57,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// Reads a URL; `None` where it is none, or leads off this machine.
-    pub(crate) fn read(url: &str) -> Option<Target> {
+    pub(crate) fn read(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let authority = uri.authority()?;
         let host = authority.host().trim_matches(['[', ']']);
@@ -88,12 +88,12 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) fn json(body: Bytes) -> Content {
+    pub(crate) fn json(body: Bytes) -> Self {
         let kind = "application/json";
         Content { kind, body }
     }
 
-    pub(crate) fn form(fields: &[(&str, &str)]) -> Content {
+    pub(crate) fn form(fields: &[(&str, &str)]) -> Self {
         let mut form = Serializer::new(String::new());
         form.extend_pairs(fields);
         Content {
@@ -102,7 +102,7 @@ impl Content {
         }
     }
 
-    pub(crate) fn of(parcel: &Parcel) -> Content {
+    pub(crate) fn of(parcel: &Parcel) -> Self {
         match &*parcel.kind {
             "slash_commands" => {
                 let fields: Value = serde_json::from_slice(&parcel.payload).unwrap_or_default();
@@ -120,7 +120,7 @@ impl Content {
         }
     }
 
-    pub(crate) fn broken_off(self) -> Content {
+    pub(crate) fn broken_off(self) -> Self {
         let half = self.body.len() / 2;
         Content {
             body: self.body.slice(..half),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::delivery::http::{Answer, Content, Line, Refused, Target};
+use crate::delivery::http::{AppResponse, Content, Line, RequestError, Target};
 use crate::delivery::{Answerer, Delivery, Parcel, wrapper};
 use crate::fault::{Fault, Reason};
 use crate::lock::lock;
@@ -17,7 +17,7 @@ const ANSWERABLE: [&str; 2] = ["view_submission", "block_suggestion"];
 
 /// The app's answer to a request that is no delivery.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Posted {
+pub struct AppReply {
     /// The HTTP status; `None` where there was no answer.
     pub status: Option<u16>,
     /// The answer's body.
@@ -26,15 +26,15 @@ pub struct Posted {
     pub failed: Option<&'static str>,
 }
 
-impl Posted {
-    fn of(answer: Result<Answer, Refused>) -> Posted {
+impl AppReply {
+    fn of(answer: Result<AppResponse, RequestError>) -> Self {
         match answer {
-            Ok(answer) => Posted {
+            Ok(answer) => AppReply {
                 status: Some(answer.status),
                 body: String::from_utf8_lossy(&answer.body).into_owned(),
                 failed: None,
             },
-            Err(refused) => Posted {
+            Err(refused) => AppReply {
                 status: None,
                 body: String::new(),
                 failed: Some(refused.reason()),
@@ -202,7 +202,7 @@ impl Control {
     }
 
     /// Asks the app to echo a challenge, as Slack does when somebody enters its URL; whether it did.
-    pub async fn verify_url(&self) -> (bool, Posted) {
+    pub async fn verify_url(&self) -> (bool, AppReply) {
         let challenge = format!("{:032x}", rand::random::<u128>());
         let body = json!({"token": wrapper::VERIFICATION_TOKEN, "challenge": challenge, "type": "url_verification"});
         let posted = self.post(Content::json(body.to_string().into())).await;
@@ -218,14 +218,14 @@ impl Control {
     }
 
     /// Asks for the app's certificate, as Slack does now and then; the app only has to answer.
-    pub async fn ssl_check(&self) -> Posted {
+    pub async fn ssl_check(&self) -> AppReply {
         let fields = [("ssl_check", "1"), ("token", wrapper::VERIFICATION_TOKEN)];
         self.post(Content::form(&fields)).await
     }
 
-    async fn post(&self, content: Content) -> Posted {
+    async fn post(&self, content: Content) -> AppReply {
         let endpoint = &self.core.deliveries.http.endpoint;
-        Posted::of(Line::default().post(endpoint, &content, None).await)
+        AppReply::of(Line::default().post(endpoint, &content, None).await)
     }
 
     fn submit(&self, parcel: Parcel) -> u64 {

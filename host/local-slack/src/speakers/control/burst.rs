@@ -34,7 +34,7 @@ pub struct Burst {
 }
 
 impl Default for Burst {
-    fn default() -> Burst {
+    fn default() -> Self {
         Burst {
             frames: 10_000,
             bytes: 500,
@@ -46,7 +46,7 @@ impl Default for Burst {
 
 /// What was sent. Times are in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sent {
+pub struct BurstReport {
     /// Messages, to each connection.
     pub frames: u64,
     /// Bytes, to each connection, with the frames' headers.
@@ -63,12 +63,12 @@ pub struct Sent {
 
 impl Control {
     /// Sends many generated messages to all connections as fast as they take them; returns once all is written.
-    pub async fn burst(&self, burst: Burst) -> Sent {
+    pub async fn burst(&self, burst: Burst) -> BurstReport {
         send(&self.core.workspace, &self.core.sockets, burst).await
     }
 }
 
-async fn send(workspace: &Mutex<Workspace>, sockets: &Sockets, burst: Burst) -> Sent {
+async fn send(workspace: &Mutex<Workspace>, sockets: &Sockets, burst: Burst) -> BurstReport {
     let templates = templates(&lock(workspace), &burst);
     let sockets = sockets.get(None);
     let (started_at, start) = (now(), Instant::now());
@@ -105,7 +105,7 @@ async fn send(workspace: &Mutex<Workspace>, sockets: &Sockets, burst: Burst) -> 
     for socket in &sockets {
         room(socket, 0).await;
     }
-    Sent {
+    BurstReport {
         frames: number,
         bytes,
         connections: sockets.len(),

@@ -25,7 +25,7 @@ pub struct Storm {
 }
 
 impl Default for Storm {
-    fn default() -> Storm {
+    fn default() -> Self {
         Storm {
             blows: 20,
             every_ms: 100,

@@ -24,7 +24,7 @@ pub(super) struct Template {
 
 impl Template {
     /// Finds the places in a text that a message of [`message`] stands in.
-    pub(super) fn new(text: Vec<u8>) -> Template {
+    pub(super) fn new(text: Vec<u8>) -> Self {
         let place = |key: &str| {
             let mut windows = text.windows(key.len());
             let found = windows.position(|window| window == key.as_bytes());

@@ -48,7 +48,7 @@ pub enum Through {
 }
 
 impl Default for Traffic {
-    fn default() -> Traffic {
+    fn default() -> Self {
         Traffic {
             events: 10_000,
             first: 0,
@@ -149,7 +149,7 @@ enum Source {
 }
 
 impl Source {
-    fn new(core: &Core, traffic: &Traffic) -> Source {
+    fn new(core: &Core, traffic: &Traffic) -> Self {
         // What Socket Mode and HTTP add to a message.
         let added = r#","channel_type":"channel""#.len();
         let bytes = traffic.bytes.saturating_sub(added);

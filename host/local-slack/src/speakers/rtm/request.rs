@@ -16,19 +16,20 @@ const LONGEST_TEXT: usize = 4000;
 
 /// What is wrong with a request: Slack's number, and a sentence. Slack documents -1, 1 and 2; the others are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wrong(i64, &'static str);
+struct RequestError(i64, &'static str);
 
-const TOO_FAST: Wrong = Wrong(-1, "slow down, too many messages...");
-const NO_TEXT: Wrong = Wrong(2, "message text is missing");
-const NOT_AN_OBJECT: Wrong = Wrong(3, "could not read the message: it is no JSON object");
-const NO_TYPE: Wrong = Wrong(4, "message has no type");
-const UNKNOWN_TYPE: Wrong = Wrong(5, "unknown message type");
-const NO_ID: Wrong = Wrong(6, "id must be a positive integer");
-const NO_CHANNEL: Wrong = Wrong(7, "channel not found");
-const NOT_A_MEMBER: Wrong = Wrong(8, "not in channel");
-const ARCHIVED: Wrong = Wrong(9, "channel is archived");
-const TEXT_TOO_LONG: Wrong = Wrong(10, "message text is too long");
-const NO_USERS: Wrong = Wrong(11, "ids must be a list of user ids");
+const TOO_FAST: RequestError = RequestError(-1, "slow down, too many messages...");
+const NO_TEXT: RequestError = RequestError(2, "message text is missing");
+const NOT_AN_OBJECT: RequestError =
+    RequestError(3, "could not read the message: it is no JSON object");
+const NO_TYPE: RequestError = RequestError(4, "message has no type");
+const UNKNOWN_TYPE: RequestError = RequestError(5, "unknown message type");
+const NO_ID: RequestError = RequestError(6, "id must be a positive integer");
+const NO_CHANNEL: RequestError = RequestError(7, "channel not found");
+const NOT_A_MEMBER: RequestError = RequestError(8, "not in channel");
+const ARCHIVED: RequestError = RequestError(9, "channel is archived");
+const TEXT_TOO_LONG: RequestError = RequestError(10, "message text is too long");
+const NO_USERS: RequestError = RequestError(11, "ids must be a list of user ids");
 
 /// Does what a text frame asks for.
 pub(super) fn answer(core: &Core, socket: &Socket, payload: &[u8]) {
@@ -63,7 +64,7 @@ pub(super) fn answer(core: &Core, socket: &Socket, payload: &[u8]) {
 }
 
 /// With an id: a failed acknowledgement; without: an `error` event.
-fn refuse(socket: &Socket, id: Option<Value>, Wrong(code, msg): Wrong) {
+fn refuse(socket: &Socket, id: Option<Value>, RequestError(code, msg): RequestError) {
     let error = json!({"code": code, "msg": msg});
     socket.send_json(&match id {
         Some(id) => json!({"ok": false, "reply_to": id, "error": error}),
@@ -85,7 +86,7 @@ fn conversation(
     workspace: &Workspace,
     socket: &Socket,
     request: &Map<String, Value>,
-) -> Result<usize, Wrong> {
+) -> Result<usize, RequestError> {
     let id = request.get("channel").and_then(Value::as_str);
     let index = id
         .and_then(|id| workspace.conversation(id))
@@ -108,7 +109,7 @@ fn message(
     socket: &Socket,
     id: &Value,
     request: &Map<String, Value>,
-) -> Result<(), Wrong> {
+) -> Result<(), RequestError> {
     let text = request.get("text").and_then(Value::as_str);
     let text = text.filter(|text| !text.is_empty()).ok_or(NO_TEXT)?;
     if text.chars().count() > LONGEST_TEXT {
@@ -136,7 +137,7 @@ fn message(
     })
 }
 
-fn typing(core: &Core, socket: &Socket, request: &Map<String, Value>) -> Result<(), Wrong> {
+fn typing(core: &Core, socket: &Socket, request: &Map<String, Value>) -> Result<(), RequestError> {
     core.change(|workspace| {
         let index = conversation(workspace, socket, request)?;
         let value = json!({"type": "user_typing", "channel": workspace.conversations[index].id,
@@ -150,7 +151,10 @@ fn typing(core: &Core, socket: &Socket, request: &Map<String, Value>) -> Result<
 }
 
 /// The users that a request lists; ids that nobody has are left out, as Slack does.
-fn users(workspace: &Workspace, request: &Map<String, Value>) -> Result<BTreeSet<usize>, Wrong> {
+fn users(
+    workspace: &Workspace,
+    request: &Map<String, Value>,
+) -> Result<BTreeSet<usize>, RequestError> {
     let ids = request
         .get("ids")
         .and_then(Value::as_array)
@@ -159,7 +163,11 @@ fn users(workspace: &Workspace, request: &Map<String, Value>) -> Result<BTreeSet
     Ok(named.filter_map(|id| workspace.user(id)).collect())
 }
 
-fn presence_sub(core: &Core, socket: &Socket, request: &Map<String, Value>) -> Result<(), Wrong> {
+fn presence_sub(
+    core: &Core,
+    socket: &Socket,
+    request: &Map<String, Value>,
+) -> Result<(), RequestError> {
     let workspace = lock(&core.workspace);
     let users = users(&workspace, request)?;
     tell_presence(&workspace, socket, &users);
@@ -169,7 +177,11 @@ fn presence_sub(core: &Core, socket: &Socket, request: &Map<String, Value>) -> R
     Ok(())
 }
 
-fn presence_query(core: &Core, socket: &Socket, request: &Map<String, Value>) -> Result<(), Wrong> {
+fn presence_query(
+    core: &Core,
+    socket: &Socket,
+    request: &Map<String, Value>,
+) -> Result<(), RequestError> {
     let workspace = lock(&core.workspace);
     let users = users(&workspace, request)?;
     tell_presence(&workspace, socket, &users);

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// Reads what came. The `Authorization` header beats a `token` argument.
-    pub(super) fn read(request: &HttpRequest) -> Arguments {
+    pub(super) fn read(request: &HttpRequest) -> Self {
         let mut arguments = Arguments::default();
         let query = request.head.uri.query().unwrap_or_default();
         arguments.form(query.as_bytes());

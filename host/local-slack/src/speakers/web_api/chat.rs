@@ -6,7 +6,7 @@ use crate::lock::lock;
 use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
 use crate::speakers::web_api::conversations;
 use crate::state::ts::Ts;
-use crate::state::workspace::{Audience, Event, Post, Refused, Workspace};
+use crate::state::workspace::{Audience, Event, MessageError, Post, Workspace};
 
 /// Longer text is cut, with a warning.
 const LONGEST_TEXT: usize = 40_000;
@@ -266,7 +266,7 @@ pub(super) fn delete(request: &mut Request<'_>) -> Result<Body, Refusal> {
         workspace
             .delete(user, index, ts)
             .map_err(|refused| match refused {
-                Refused::NotTheirs => Refusal::from("cant_delete_message"),
+                MessageError::NotTheirs => Refusal::from("cant_delete_message"),
                 other => Refusal::from(&*other.to_string()),
             })?;
         Ok(fields([

@@ -35,7 +35,7 @@ struct Range {
 }
 
 impl Range {
-    fn read(request: &Request<'_>, default: usize, most: usize) -> Result<Range, Refusal> {
+    fn read(request: &Request<'_>, default: usize, most: usize) -> Result<Self, Refusal> {
         let arguments = request.arguments;
         let time = |key: &str, error: &'static str| -> Result<Option<Ts>, Refusal> {
             let text = arguments.text(key)?;

@@ -150,7 +150,7 @@ pub(crate) const fn method(
 }
 
 impl Method {
-    pub(crate) const fn with(self, tokens: Tokens) -> Method {
+    pub(crate) const fn with(self, tokens: Tokens) -> Self {
         Method { tokens, ..self }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Refusal {
 }
 
 impl From<&str> for Refusal {
-    fn from(error: &str) -> Refusal {
+    fn from(error: &str) -> Self {
         Refusal {
             error: error.to_owned(),
             messages: Vec::new(),
@@ -28,18 +28,18 @@ impl From<&str> for Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn missing(field: &str) -> Refusal {
+    pub(crate) fn missing(field: &str) -> Self {
         Refusal::invalid(format!("[ERROR] missing required field: {field}"))
     }
 
-    pub(crate) fn invalid(message: String) -> Refusal {
+    pub(crate) fn invalid(message: String) -> Self {
         Refusal {
             messages: vec![message],
             ..Refusal::from("invalid_arguments")
         }
     }
 
-    pub(crate) fn too_fast(wait: Duration) -> Refusal {
+    pub(crate) fn too_fast(wait: Duration) -> Self {
         Refusal {
             // Whole seconds, never less than what there is to wait.
             retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u64),

@@ -29,7 +29,7 @@ pub(crate) struct Pair {
 }
 
 impl Rotation {
-    pub(crate) fn new(oauth: OAuth) -> Rotation {
+    pub(crate) fn new(oauth: OAuth) -> Self {
         Rotation {
             refresh: oauth.refresh_token.clone(),
             oauth,

@@ -54,12 +54,7 @@ impl Kind {
 }
 
 impl Conversation {
-    pub(crate) fn new(
-        name: Option<String>,
-        kind: Kind,
-        members: Members,
-        creator: usize,
-    ) -> Conversation {
+    pub(crate) fn new(name: Option<String>, kind: Kind, members: Members, creator: usize) -> Self {
         Conversation {
             id: String::new(),
             name,

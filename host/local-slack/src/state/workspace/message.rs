@@ -24,7 +24,7 @@ pub(crate) struct Post {
 
 /// Why a message could not be changed or reacted to, by Slack's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum MessageError {
     #[error("message_not_found")]
     NotFound,
     #[error("cant_update_message")]

@@ -6,7 +6,7 @@ use crate::state::ts::Ts;
 use crate::state::workspace::Workspace;
 use crate::state::workspace::event::{Audience, Event};
 use crate::state::workspace::ids::FOUNDED;
-use crate::state::workspace::message::{Message, Post, Refused};
+use crate::state::workspace::message::{Message, MessageError, Post};
 
 /// The block that Slack's own clients send for plain text.
 fn rich_text(text: &str, ts: Ts) -> Value {
@@ -120,8 +120,8 @@ impl Workspace {
         conversation: usize,
         ts: Ts,
         fields: Map<String, Value>,
-    ) -> Result<Message, Refused> {
-        let previous = self.own(user, conversation, ts, Refused::NotTheirs)?;
+    ) -> Result<Message, MessageError> {
+        let previous = self.own(user, conversation, ts, MessageError::NotTheirs)?;
         let now = self.tick();
         let mut message = previous.clone();
         if let (Some(Value::String(text)), None) = (fields.get("text"), fields.get("blocks")) {
@@ -146,8 +146,8 @@ impl Workspace {
         user: usize,
         conversation: usize,
         ts: Ts,
-    ) -> Result<(), Refused> {
-        let previous = self.own(user, conversation, ts, Refused::NotTheirs)?;
+    ) -> Result<(), MessageError> {
+        let previous = self.own(user, conversation, ts, MessageError::NotTheirs)?;
         self.conversations[conversation].messages.remove(&ts);
         let now = self.tick();
         let value = json!({"type": "message", "subtype": "message_deleted", "hidden": true,
@@ -163,10 +163,10 @@ impl Workspace {
         user: usize,
         conversation: usize,
         ts: Ts,
-        not_theirs: Refused,
-    ) -> Result<Message, Refused> {
+        not_theirs: MessageError,
+    ) -> Result<Message, MessageError> {
         let message = self.conversations[conversation].messages.get(&ts);
-        let message = message.ok_or(Refused::NotFound)?;
+        let message = message.ok_or(MessageError::NotFound)?;
         let user = &self.users[user];
         let wrote = message.get("user").is_some_and(|id| id == &user.id)
             || user
@@ -187,10 +187,10 @@ impl Workspace {
         ts: Ts,
         name: &str,
         add: bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), MessageError> {
         let id = json!(self.users[user].id);
         let messages = &mut self.conversations[conversation].messages;
-        let message = messages.get_mut(&ts).ok_or(Refused::NotFound)?;
+        let message = messages.get_mut(&ts).ok_or(MessageError::NotFound)?;
         let author = message.get("user").cloned();
         let mut reactions = match message.remove("reactions") {
             Some(Value::Array(reactions)) => reactions,
@@ -229,7 +229,7 @@ fn change_reaction(
     name: &str,
     user: &Value,
     add: bool,
-) -> Result<(), Refused> {
+) -> Result<(), MessageError> {
     let place = reactions
         .iter()
         .position(|reaction| reaction["name"] == name);
@@ -237,8 +237,8 @@ fn change_reaction(
         .and_then(|place| reactions[place]["users"].as_array().cloned())
         .unwrap_or_default();
     match (add, users.iter().position(|one| one == user)) {
-        (true, Some(_)) => return Err(Refused::AlreadyReacted),
-        (false, None) => return Err(Refused::NoReaction),
+        (true, Some(_)) => return Err(MessageError::AlreadyReacted),
+        (false, None) => return Err(MessageError::NoReaction),
         (true, None) => users.push(user.clone()),
         (false, Some(index)) => {
             users.remove(index);

@@ -22,7 +22,7 @@ pub(super) struct Slack {
 pub(super) struct Server(pub(super) WebSocketStream<TcpStream>);
 
 impl Slack {
-    pub(super) async fn start() -> (Slack, WebApi) {
+    pub(super) async fn start() -> (Self, WebApi) {
         let (local, api) = testing::slack(Options::default()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let slack = Slack { local, listener };

@@ -25,18 +25,18 @@ fn told(mut connection: mpsc::UnboundedReceiver<SocketAck>) -> SocketAck {
 async fn who_waits_is_told_how_it_was_given() {
     let (ack, waiting) = Ack::new(true, deadline());
     ack.confirm();
-    assert_eq!(waiting.given().await, Given::Empty);
+    assert_eq!(waiting.given().await, AckOutcome::Empty);
 
     let (ack, waiting) = Ack::new(true, deadline());
     assert_eq!(ack.answer(r#"{"text":"é"}"#.into()), Ok(()));
     assert_eq!(
         waiting.given().await,
-        Given::Answer(r#"{"text":"é"}"#.into())
+        AckOutcome::Answer(r#"{"text":"é"}"#.into())
     );
 
     let (ack, waiting) = Ack::new(true, deadline());
     drop(ack);
-    assert_eq!(waiting.given().await, Given::Unused);
+    assert_eq!(waiting.given().await, AckOutcome::Unused);
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_refused_answer_leaves_an_empty_acknowledgement() {
         let (ack, waiting) = Ack::new(accepts, deadline());
         let error = ack.answer(payload.into()).unwrap_err();
         assert!(expect(&error), "{error}");
-        assert_eq!(waiting.given().await, Given::Empty, "{error}");
+        assert_eq!(waiting.given().await, AckOutcome::Empty, "{error}");
     };
     check(false, b"{}", |error| *error == AnswerError::NotAccepted).await;
     for rubbish in [&b"{"[..], b"", b"{} {}", b"{\"a\":\"\xff\"}", b"{'a':1}"] {

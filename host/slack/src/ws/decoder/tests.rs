@@ -24,7 +24,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Feeds bytes in pieces of one size, and collects what comes out, to the first error.
-fn decode(bytes: &[u8], piece: usize, limit: usize) -> Result<Vec<Received>, ProtocolError> {
+fn decode(bytes: &[u8], piece: usize, limit: usize) -> Result<Vec<ServerMessage>, ProtocolError> {
     let mut decoder = Decoder::new(limit);
     let mut received = Vec::new();
     for mut piece in bytes.chunks(piece) {
@@ -43,14 +43,14 @@ fn decode(bytes: &[u8], piece: usize, limit: usize) -> Result<Vec<Received>, Pro
     Ok(received)
 }
 
-fn check(bytes: &[u8], expect: Result<Vec<Received>, ProtocolError>) {
+fn check(bytes: &[u8], expect: Result<Vec<ServerMessage>, ProtocolError>) {
     for piece in [1, 2, 3, 7, 200, 70_000, usize::MAX] {
         assert_eq!(decode(bytes, piece, 1000), expect, "in pieces of {piece}");
     }
 }
 
-fn message(payload: &[u8]) -> Received {
-    Received::Message(Bytes::copy_from_slice(payload))
+fn message(payload: &[u8]) -> ServerMessage {
+    ServerMessage::Message(Bytes::copy_from_slice(payload))
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn fragments_make_one_message_and_control_frames_may_come_between() {
     check(
         &bytes,
         Ok(vec![
-            Received::Ping(Bytes::from_static(b"p")),
+            ServerMessage::Ping(Bytes::from_static(b"p")),
             message(b"one two"),
         ]),
     );
@@ -91,7 +91,7 @@ fn fragments_make_one_message_and_control_frames_may_come_between() {
 #[test]
 fn what_is_too_long_is_skipped_and_the_next_message_comes() {
     let long = vec![b'x'; 1001];
-    let too_long = |length| Received::TooLong {
+    let too_long = |length| ServerMessage::TooLong {
         length,
         head: vec![b'x'; 4096.min(length as usize)].into(),
     };
@@ -114,15 +114,15 @@ fn what_is_too_long_is_skipped_and_the_next_message_comes() {
 fn a_close_has_a_code_and_words_or_neither() {
     check(
         &frame(0x88, b""),
-        Ok(vec![Received::Close(None, String::new())]),
+        Ok(vec![ServerMessage::Close(None, String::new())]),
     );
     check(
         &frame(0x88, b"\x03\xe8bye"),
-        Ok(vec![Received::Close(Some(1000), "bye".into())]),
+        Ok(vec![ServerMessage::Close(Some(1000), "bye".into())]),
     );
     check(
         &frame(0x88, b"\x03\xe8\xff"),
-        Ok(vec![Received::Close(Some(1000), "\u{fffd}".into())]),
+        Ok(vec![ServerMessage::Close(Some(1000), "\u{fffd}".into())]),
     );
 }
 
@@ -162,12 +162,12 @@ proptest! {
                 bytes.extend(frame(if at == last { 0x80 } else { 0 } | opcode, fragment));
                 if is_interrupted && at < last {
                     bytes.extend(frame(0x89, b"between"));
-                    expect.push(Received::Ping(Bytes::from_static(b"between")));
+                    expect.push(ServerMessage::Ping(Bytes::from_static(b"between")));
                 }
             }
             let whole = fragments.concat();
             expect.push(match whole.len() {
-                length @ 501.. => Received::TooLong { length: length as u64, head: whole.into() },
+                length @ 501.. => ServerMessage::TooLong { length: length as u64, head: whole.into() },
                 _ => message(&whole),
             });
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use djangobot_event::Event;
 use djangobot_slack::api::ApiError;
-use djangobot_slack::history::{Filled, Gap, History, HistoryError};
+use djangobot_slack::history::{Gap, GapMessages, History, HistoryError};
 use djangobot_slack::roster::ConversationKind;
 use djangobot_slack::{Backoff, Ts};
 use metrics::Gauge;
@@ -245,7 +245,7 @@ impl Reader {
     }
 
     /// Reads one conversation, and says once how long all will take where Slack limits that; `others` are still to come.
-    async fn fill(&mut self, channel: &str, others: usize) -> Result<Filled, HistoryError> {
+    async fn fill(&mut self, channel: &str, others: usize) -> Result<GapMessages, HistoryError> {
         let read = self.done.get(channel).copied().unwrap_or(0);
         let since = self
             .since

@@ -4,64 +4,64 @@ use std::time::Duration;
 
 use crate::api::{ApiError, Class};
 use crate::backoff::Backoff;
-use crate::ws::Lost;
+use crate::ws::ConnectionLoss;
 
-/// What became of a connection.
+/// The outcome of a connection, or of the attempt to make one.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// We were told to stop, or nobody listens.
+    /// We are to stop, or the receiver is gone.
     Stopped,
     /// No further attempt can heal it.
     Fatal(ApiError),
     /// Another one is due.
-    Ended(Ended),
+    Ended(ConnectionEnd),
 }
 
 /// How a connection, or the attempt to make one, ended.
 #[derive(Debug, Default)]
-pub(crate) struct Ended {
+pub(crate) struct ConnectionEnd {
     /// For people: a clause without a full stop.
     pub(crate) reason: String,
-    /// Slack asked us to leave and to come again, which is no failure.
+    /// Slack asked us to leave and to come again, which is not a failure.
     pub(crate) is_planned: bool,
     /// Slack's `Retry-After`, or a wait of the kind.
     pub(crate) at_least: Duration,
     /// The connection is gone, so that there is nothing to close.
     pub(crate) is_dead: bool,
-    /// It was open, and nothing came on it.
+    /// It stayed open, but nothing came on it.
     pub(crate) is_deaf: bool,
     /// How long Slack had been there, since its hello.
     pub(crate) lived: Duration,
 }
 
-impl Ended {
-    /// It did not come about, or the server closed it.
-    pub(crate) fn because(reason: impl Into<String>) -> Ended {
-        Ended {
+impl ConnectionEnd {
+    /// It could not be made, or the server closed it.
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
+        ConnectionEnd {
             reason: reason.into(),
-            ..Ended::default()
+            ..ConnectionEnd::default()
         }
     }
 
     /// Slack asked us to leave.
-    pub(crate) fn leave(why: impl Into<String>) -> Ended {
-        Ended {
+    pub(crate) fn leave(why: impl Into<String>) -> Self {
+        ConnectionEnd {
             is_planned: true,
-            ..Ended::because(why)
+            ..ConnectionEnd::because(why)
         }
     }
 
-    /// There is nobody left to say farewell to.
-    pub(crate) fn dead(lost: &Lost) -> Ended {
-        Ended {
+    /// The peer is gone, so that no close is sent.
+    pub(crate) fn dead(lost: &ConnectionLoss) -> Self {
+        ConnectionEnd {
             is_dead: true,
-            is_deaf: matches!(lost, Lost::Silent(_) | Lost::NotReading),
-            ..Ended::because(lost.to_string())
+            is_deaf: matches!(lost, ConnectionLoss::Silent(_) | ConnectionLoss::NotReading),
+            ..ConnectionEnd::because(lost.to_string())
         }
     }
 
     /// Slack closed it.
-    pub(crate) fn closed(code: Option<u16>, words: &str) -> Ended {
+    pub(crate) fn closed(code: Option<u16>, words: &str) -> Self {
         let code = code.map_or_else(
             || "without a code".to_owned(),
             |code| format!("with code {code}"),
@@ -71,19 +71,19 @@ impl Ended {
         } else {
             format!(": {words}")
         };
-        Ended::because(format!("Slack closed the connection {code}{words}"))
+        ConnectionEnd::because(format!("Slack closed the connection {code}{words}"))
     }
 
-    /// There was no connection in time.
-    pub(crate) fn slow(waited: Duration) -> Ended {
+    /// No connection could be made in time.
+    pub(crate) fn slow(waited: Duration) -> Self {
         let waited = waited.as_secs_f32();
-        Ended::because(format!("no connection could be opened within {waited} s"))
+        ConnectionEnd::because(format!("no connection could be opened within {waited} s"))
     }
 
     /// Slack said no hello in time.
-    pub(crate) fn mute(waited: Duration) -> Ended {
+    pub(crate) fn mute(waited: Duration) -> Self {
         let waited = waited.as_secs_f32();
-        Ended::because(format!("Slack did not say hello within {waited} s"))
+        ConnectionEnd::because(format!("Slack did not say hello within {waited} s"))
     }
 }
 
@@ -101,7 +101,7 @@ const LONGEST_PLANNED: Duration = Duration::from_secs(5);
 
 impl Pace {
     /// Waits that double from `first` to `max`, until a connection has lived for `stable_after`.
-    pub(crate) fn new(first: Duration, max: Duration, stable_after: Duration) -> Pace {
+    pub(crate) fn new(first: Duration, max: Duration, stable_after: Duration) -> Self {
         Pace {
             failures: Backoff::new(first, max),
             planned: Backoff::new(first, max.min(LONGEST_PLANNED)),
@@ -109,9 +109,9 @@ impl Pace {
         }
     }
 
-    /// When to try again after `ended`. What Slack planned is tried at once, and with short waits where it plans that
-    /// time and again.
-    pub(crate) fn retry_in(&mut self, ended: &Ended) -> Duration {
+    /// When to try again after a connection ended. After an end that Slack planned that is at once, and after short
+    /// waits where Slack plans one end after another.
+    pub(crate) fn retry_in(&mut self, ended: &ConnectionEnd) -> Duration {
         if ended.lived >= self.stable_after {
             self.failures.succeeded();
             self.planned.succeeded();
@@ -128,17 +128,17 @@ impl Pace {
     }
 }
 
-/// What it means that Slack gave no URL of a connection. Only what the table of fatal codes names is an end; all else may
-/// go away by itself, and is retried.
+/// The outcome where Slack gave no URL for a connection. Only the codes in the table of fatal codes end the work; any
+/// other error may pass, and is retried.
 pub(crate) fn refused(error: ApiError) -> Outcome {
     match error.class() {
         Class::Fatal | Class::Refresh => Outcome::Fatal(error),
-        Class::RateLimited { retry_after } => Outcome::Ended(Ended {
+        Class::RateLimited { retry_after } => Outcome::Ended(ConnectionEnd {
             at_least: retry_after,
-            ..Ended::because(error.to_string())
+            ..ConnectionEnd::because(error.to_string())
         }),
         Class::Permanent | Class::Retry | Class::Ambiguous | Class::AlreadyDone => {
-            Outcome::Ended(Ended::because(error.to_string()))
+            Outcome::Ended(ConnectionEnd::because(error.to_string()))
         }
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn who_is_asked_to_leave_comes_again_at_once_and_soon_however_often_that_is() {
         let mut pace = pace();
-        let leave = || Ended::leave("goodbye");
+        let leave = || ConnectionEnd::leave("goodbye");
         assert_eq!(pace.retry_in(&leave()), Duration::ZERO);
         for _ in 0..100 {
             let wait = pace.retry_in(&leave());
@@ -168,7 +168,7 @@ mod tests {
             );
             assert!(wait <= LONGEST_PLANNED, "{wait:?}");
         }
-        let lived = Ended {
+        let lived = ConnectionEnd {
             lived: Duration::from_secs(20),
             ..leave()
         };
@@ -179,9 +179,9 @@ mod tests {
     fn what_slack_planned_makes_no_wait_after_a_failure_longer() {
         let mut pace = pace();
         for _ in 0..20 {
-            pace.retry_in(&Ended::leave("goodbye"));
+            pace.retry_in(&ConnectionEnd::leave("goodbye"));
         }
-        let wait = pace.retry_in(&Ended::because("the server cut the connection"));
+        let wait = pace.retry_in(&ConnectionEnd::because("the server cut the connection"));
         assert!(wait <= Duration::from_millis(500), "{wait:?}");
     }
 
@@ -192,9 +192,9 @@ mod tests {
             Duration::from_secs(1),
             Duration::MAX,
         );
-        let limited = Ended {
+        let limited = ConnectionEnd {
             at_least: Duration::from_secs(90),
-            ..Ended::because("ratelimited")
+            ..ConnectionEnd::because("ratelimited")
         };
         for _ in 0..3 {
             assert_eq!(pace.retry_in(&limited), Duration::from_secs(90));
