@@ -253,12 +253,12 @@ fn a_bad_edit_says_why_and_changes_nothing() {
     check(
         "/l/2",
         null(),
-        "/l/2: \"2\" is no index of an array of 1; `-` appends",
+        "/l/2: \"2\" is not an index of an array of 1; `-` appends",
     );
     check(
         "/l/x",
         null(),
-        "/l/x: \"x\" is no index of an array of 1; `-` appends",
+        "/l/x: \"x\" is not an index of an array of 1; `-` appends",
     );
     check(
         "/t",

@@ -151,19 +151,19 @@ fn a_message_that_is_no_event_is_refused_naming_where() {
     );
     check(
         b"\x81\xa3a/~\xd6\xff\x00\x00\x00\x00",
-        "byte 5: /a~1~0 is an extension type, which JSON has not",
+        "byte 5: /a~1~0 is an extension type, which JSON does not have",
     );
     check(
         b"\x81\xa1a\xc1",
-        "byte 3: /a is the byte c1, which msgpack never uses, which JSON has not",
+        "byte 3: /a is the byte c1, which msgpack never uses, which JSON does not have",
     );
     check(
         &packed(&map(&[("x", f64::NAN.into())])),
-        "byte 3: /x is NaN, which JSON has not",
+        "byte 3: /x is NaN, which JSON does not have",
     );
     check(
         &packed(&map(&[("x", f64::NEG_INFINITY.into())])),
-        "byte 3: /x is an infinity, which JSON has not",
+        "byte 3: /x is an infinity, which JSON does not have",
     );
 }
 

@@ -271,7 +271,7 @@ async fn what_can_not_be_read_is_told_to_both_sides() {
     let (response, frame) = http.ask(request, |frame| frame).await;
     assert_eq!(response.status(), 400);
     let text = response.text().await.unwrap();
-    assert!(text.contains("no JSON object"), "{text}");
+    assert!(text.contains("not a JSON object"), "{text}");
     assert!(matches!(frame.event, Err(BadFrame::Unreadable { .. })));
     assert!(frame.ack.is_none());
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use djangobot_slack::ws::{Liveness, Received, Socket};
+use djangobot_slack::ws::{Liveness, ServerMessage, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
@@ -98,7 +98,7 @@ fn check(input: &[u8]) {
 }
 
 /// What comes out, and why no more does.
-fn receive(bytes: &[u8], piece: usize) -> (Vec<Received>, String) {
+fn receive(bytes: &[u8], piece: usize) -> (Vec<ServerMessage>, String) {
     thread_local! {
         static RUNTIME: RefCell<Runtime> = RefCell::new(
             Builder::new_current_thread().enable_time().build().expect("a runtime")
@@ -127,7 +127,7 @@ fn receive(bytes: &[u8], piece: usize) -> (Vec<Received>, String) {
 }
 
 /// What tungstenite receives to its first error, as we call it. It is stricter with contents and with codes.
-fn by_tungstenite(bytes: &[u8]) -> Vec<Received> {
+fn by_tungstenite(bytes: &[u8]) -> Vec<ServerMessage> {
     let config = WebSocketConfig::default()
         .max_message_size(None)
         .max_frame_size(Some(1 << 20));
@@ -135,20 +135,20 @@ fn by_tungstenite(bytes: &[u8]) -> Vec<Received> {
         WebSocket::from_raw_socket(Duplex(Cursor::new(bytes)), Role::Client, Some(config));
     let mut received = Vec::new();
     let message = |payload: bytes::Bytes| match payload.len() {
-        length if length > LIMIT => Received::TooLong {
+        length if length > LIMIT => ServerMessage::TooLong {
             length: length as u64,
             head: payload,
         },
-        _ => Received::Message(payload),
+        _ => ServerMessage::Message(payload),
     };
     while let Ok(next) = socket.read() {
         match next {
             Message::Text(text) => received.push(message(text.into())),
             Message::Binary(payload) => received.push(message(payload)),
-            Message::Close(None) => received.push(Received::Close(None, String::new())),
+            Message::Close(None) => received.push(ServerMessage::Close(None, String::new())),
             // It has put this in the place of a code that it does not like.
             Message::Close(Some(frame)) if frame.reason.as_str() == "Protocol violation" => break,
-            Message::Close(Some(frame)) => received.push(Received::Close(
+            Message::Close(Some(frame)) => received.push(ServerMessage::Close(
                 Some(frame.code.into()),
                 frame.reason.as_str().to_owned(),
             )),
