@@ -89,7 +89,8 @@ async fn devs_prompt_can_do_what_people_do_in_slack() {
     dev.write_line(&format!("/send {buttons}")).await;
     dev.line("[/click approve, refuse]").await;
     dev.write_line("/click").await;
-    dev.line("click what? approve, refuse").await;
+    dev.line("name one of these after /click: approve, refuse")
+        .await;
     dev.write_line("/click go on").await;
     dev.line("--> slack.block_actions").await;
     dev.line("\"value\": \"7\"").await;

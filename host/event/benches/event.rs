@@ -1,4 +1,4 @@
-//! An event's life beside `serde_json::Value` and `rmp_serde` doing the same: `cargo bench -p djangobot-event`.
+//! An event's life, compared with `serde_json::Value` and `rmp_serde`: `cargo bench -p djangobot-event`.
 //!
 //! Criterion gives the times; the ratios at the end are measured by turns, in slices of a few milliseconds, so that
 //! a busy machine slows both sides alike. `DJANGOBOT_BENCH_RATIOS=1` prints the ratios alone.
@@ -19,7 +19,7 @@ const EVENTS: [(&str, &[u8]); 3] = [
     ("8 KB", include_bytes!("events/incident.json")),
 ];
 
-/// What is measured: one thing to do, our way and the other way.
+/// A measurement: one task, done our way and the other way.
 struct Task {
     name: &'static str,
     ours: fn(&Bytes) -> usize,
@@ -105,7 +105,7 @@ fn from_text(criterion: &mut Criterion) {
     }
 }
 
-/// What a plugin costs on an event that was read already.
+/// The cost of a plugin on an event that was read already.
 fn on_an_event(criterion: &mut Criterion) {
     for (size, text) in EVENTS {
         let event = event(&Bytes::from_static(text));

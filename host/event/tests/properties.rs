@@ -1,4 +1,4 @@
-//! Events of any content, edited in any way, beside `serde_json::Value`. `PROPTEST_CASES=10000` looks harder.
+//! Events of any content, edited in any way, compared with `serde_json::Value`. `PROPTEST_CASES=10000` looks harder.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod documents;
@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_refused_is_what_serde_json_refuses(
+    fn a_text_is_refused_exactly_where_serde_json_refuses_it(
         document in documents::object(),
         choices in prop::collection::vec(any::<u8>(), 1..64),
         damages in prop::collection::vec(damage(), 1..4),
@@ -67,7 +67,7 @@ proptest! {
                 prop_assert!(rmpv::decode::read_value(&mut rest).is_ok() && rest.is_empty());
                 prop_assert_eq!(event.members("").unwrap().count(), theirs.as_object().unwrap().len());
             }
-            // What the crate's documentation says is read beyond what `serde_json` reads.
+            // The documented differences to `serde_json`.
             (Ok(event), Err(error)) => {
                 let error = error.to_string();
                 prop_assert!(

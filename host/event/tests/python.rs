@@ -1,4 +1,4 @@
-//! What Python makes of an event: `json.loads` of its text beside `msgpack.unpackb` of its msgpack.
+//! An event as Python reads it: `json.loads` of its text, compared with `msgpack.unpackb` of its msgpack.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod documents;

@@ -1,4 +1,4 @@
-//! What generated traffic costs the local Slack itself, with readers that do as little as they can:
+//! The cost of generated traffic for the local Slack itself, with readers that do as little as they can:
 //! `cargo bench -p local-slack`.
 #![allow(
     clippy::print_stdout,

@@ -1,8 +1,9 @@
-//! Requests that a page in the developer's browser made, told from those of programs on this machine.
+//! Tells requests of web pages in the developer's browser from those of programs on this machine.
 //!
-//! Any web site can let a browser send requests to loopback, and one whose name it lets point to 127.0.0.1 (DNS rebinding)
-//! can read the answers too. A browser says where a request comes from: in `Origin` and `Sec-Fetch-Site`, and by the name
-//! in `Host`, which a page can't choose freely. Programs send none of the first two, and a name of this machine.
+//! Any web site can let a browser send requests to loopback, and one whose name it lets point to 127.0.0.1 (DNS
+//! rebinding) can read the answers too. A browser says where a request comes from: in `Origin` and `Sec-Fetch-Site`,
+//! and by the name in `Host`, which a page can't choose freely. Programs send none of the first two, and a name of this
+//! machine.
 
 use std::net::IpAddr;
 
@@ -41,7 +42,7 @@ pub fn refusal(headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
-/// All values of a header; one that is no text reads as an empty one.
+/// All values of a header; one that is not a text reads as an empty one.
 fn all(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter();
     values.map(|value| value.to_str().unwrap_or_default().trim())
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_says_of_itself_counts() {
+    fn the_headers_of_a_browser_decide() {
         let here = ("host", "localhost:8080");
         for own in ["same-origin", "none"] {
             assert_eq!(refused(&[here, ("sec-fetch-site", own)]), None, "{own}");

@@ -1,4 +1,4 @@
-//! What all parts of the server share, and the one way by which a change becomes events.
+//! The parts of the server, and the one way by which a change becomes events.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ pub(crate) struct Core {
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) tickets: Tickets,
     pub(crate) triggers: Triggers,
-    /// What is given to the app through Socket Mode or HTTP.
+    /// The deliveries to the app through Socket Mode or HTTP.
     pub(crate) deliveries: Arc<Deliveries>,
     pub(crate) response_urls: ResponseUrls,
     /// Dialogs that the app opened.
@@ -91,12 +91,12 @@ impl Core {
         }
     }
 
-    /// Changes the workspace and tells connections of it, in the order of the changes.
+    /// Changes the workspace and sends the events to connections and the app, in the order of the changes.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Workspace) -> R) -> R {
         self.change_counted(None, change)
     }
 
-    /// As [`Core::change`]; what the app is told is counted.
+    /// As [`Core::change`]; deliveries to the app are counted.
     pub(crate) fn change_counted<R>(
         &self,
         tally: Option<&Arc<Tally>>,

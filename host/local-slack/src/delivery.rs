@@ -1,11 +1,12 @@
-//! What the app is given through Socket Mode or HTTP, until it is acknowledged or given up.
+//! Deliveries to the app through Socket Mode or HTTP, until they are acknowledged or given up.
 //!
-//! The rules are Slack's (<https://docs.slack.dev/apis/events-api/#retries>): what is not acknowledged within three
-//! seconds has failed, and an event that failed is given again three times: at once, after a minute and after five.
-//! A retry comes in an envelope of its own; the event's id stays. Slash commands and interactivity are given once.
+//! The rules are Slack's (<https://docs.slack.dev/apis/events-api/#retries>): a delivery that is not acknowledged
+//! within three seconds has failed, and an event that failed is redelivered three times: at once, after a minute and
+//! after five. A retry comes in an envelope of its own; the event's id stays. Slash commands and interactions are
+//! delivered once.
 //!
-//! In Socket Mode the first attempt is sent by whoever has something to tell, so that the order of events is that of
-//! the changes. [`worker::run`] looks after time, and after HTTP.
+//! In Socket Mode the first attempt is sent by the task that makes the change, so that the order of events is that of
+//! the changes. [`worker::run`] handles deadlines, retries and HTTP.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -70,7 +71,7 @@ pub(crate) struct Deliveries {
     wake: Notify,
     /// The app has asked for a connection, or was said to use Socket Mode.
     socket_mode: AtomicBool,
-    /// Acknowledgements of nothing that waits for one: late, repeated, unknown, or dropped.
+    /// Acknowledgements that nothing waited for: late, repeated, unknown, or dropped.
     stray: AtomicU64,
     sticky: bool,
     ack_timeout: Duration,
@@ -81,7 +82,7 @@ pub(crate) struct Deliveries {
     run: u32,
 }
 
-/// What a tick came to.
+/// The result of a tick.
 struct Tick {
     /// When the next one is due.
     next: Option<Instant>,
@@ -99,7 +100,7 @@ struct State {
     in_flight: HashMap<u64, Pending>,
     /// When they have failed, in the order in which they were sent.
     deadlines: VecDeque<(Instant, u64)>,
-    /// What is to be done at other times.
+    /// Work that is due at other times.
     later: BinaryHeap<Appointment>,
     /// How many of `later` are retries.
     retrying: usize,
@@ -137,7 +138,7 @@ impl Deliveries {
         self.socket_mode.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there is an app that is told of what happens.
+    /// Whether there is an app that gets events.
     pub(crate) fn has_app(&self) -> bool {
         self.socket_mode.load(Ordering::Relaxed) || self.http.is_used()
     }
@@ -197,7 +198,7 @@ impl Deliveries {
         }
     }
 
-    /// Makes the next attempt; who waited in vain, where it is the end of them.
+    /// Makes the next attempt; returns the person who waits for the answer where there are no more attempts.
     fn attempt(&self, state: &mut State, pending: Pending) -> Option<Answerer> {
         match pending.route {
             Route::Http => {
@@ -264,7 +265,8 @@ impl Deliveries {
         None
     }
 
-    /// Gives up all that waits for an acknowledgement or its next attempt, as if the time for that were over; the parcels.
+    /// Gives up all that waits for an acknowledgement or its next attempt, as if the time for that were over; the
+    /// parcels.
     pub(crate) fn give_up_all(&self) -> Vec<Arc<Parcel>> {
         let waiting = {
             let mut state = lock(&self.state);
@@ -312,7 +314,7 @@ impl Deliveries {
                     failed.extend(self.failed(&mut state, pending, "timeout", now));
                 }
             }
-            // What was acknowledged has no deadline any more.
+            // Acknowledged deliveries have no deadline any more.
             while let Some((_, number)) = state.deadlines.front()
                 && !state.in_flight.contains_key(number)
             {
@@ -372,7 +374,7 @@ impl Deliveries {
     }
 }
 
-/// What an attempt over HTTP came to.
+/// The outcomes of attempts over HTTP.
 impl Deliveries {
     fn posted(&self, pending: Pending, outcome: PostOutcome) -> Option<AppAnswer> {
         let now = Instant::now();

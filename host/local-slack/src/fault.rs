@@ -1,6 +1,6 @@
-//! Faults on demand in what the app is given: which, how often, and when.
+//! Faults on demand in deliveries to the app: which, how often, and when.
 //!
-//! What befalls calls of the Web API is prescribed as [`crate::Answer`].
+//! Faults of Web API calls are prescribed as [`crate::Answer`].
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -10,23 +10,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// What happens.
+    /// The kind of fault.
     pub happening: Happening,
-    /// To so many; 0 for one, or without end where a `probability` is given.
+    /// It happens so many times; 0 stands for once, or without end where a `probability` is given.
     #[serde(default)]
     pub times: u64,
-    /// So many are spared before.
+    /// So many deliveries are spared before.
     #[serde(default)]
     pub spare: u64,
-    /// Which share is befallen, drawn for each; `None` for all.
+    /// The share of deliveries that it happens to, drawn for each; `None` for all.
     #[serde(default)]
     pub probability: Option<f64>,
-    /// The same seed draws the same.
+    /// The same seed draws the same deliveries.
     #[serde(default)]
     pub seed: u64,
 }
 
-/// What happens to an envelope or its acknowledgement.
+/// The kinds of fault of an envelope or its acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "what")]
 pub enum Happening {
@@ -41,7 +41,7 @@ pub enum Happening {
     },
     /// The next one on its connection overtakes it, if one comes soon.
     Reorder,
-    /// What is sent in its place is cut off in the middle of its JSON.
+    /// It is cut off in the middle of its JSON.
     Garble,
     /// Its connection is cut right after it was queued, so that it may or may not arrive.
     Drop,
@@ -70,7 +70,7 @@ pub enum Happening {
 pub enum Reason {
     /// The connection is going to be closed in about ten seconds.
     Warning,
-    /// The connection is to be made anew, and is closed.
+    /// The client is to make a new connection; this one is closed.
     RefreshRequested,
     /// The app has too many connections.
     TooManyWebsockets,
@@ -140,7 +140,7 @@ impl Faults {
         self.on.iter().map(|armed| armed.fault.clone()).collect()
     }
 
-    /// What befalls the one that is sent, or acknowledged, now: the first fault that does.
+    /// The fault of the delivery that is sent, or acknowledged, now: the first one that applies.
     pub(crate) fn draw(&mut self, occasion: Occasion) -> Option<Happening> {
         let on = self.on.iter_mut();
         let mut on = on.filter(|armed| armed.fault.happening.occasion() == occasion);

@@ -5,10 +5,13 @@
 //! [`LocalSlack::api_url`]. [`LocalSlack::control`] makes things happen in it and shows what it was asked; the same is
 //! served as HTTP under `/control/`. [`terminal`] lets a person talk to a bot through it.
 //!
-//! What happens in the workspace goes to all sockets of RTM. It also goes to the app, once: through HTTP where there is
-//! a request URL ([`Options::events_url`]), else through Socket Mode, to one of its connections in turn. Socket Mode
-//! begins with the first call of `apps.connections.open`, or at once with [`Options::socket_mode`]; from then on, what
-//! is not acknowledged is given again by Slack's rules, also while no connection is there.
+//! Events of the workspace go to all sockets of RTM. They also go to the app, once: through HTTP where there is a
+//! request URL ([`Options::events_url`]), else through Socket Mode, to one of its connections in turn. Socket Mode
+//! begins with the first call of `apps.connections.open`, or at once with [`Options::socket_mode`]; from then on,
+//! events that are not acknowledged are redelivered by Slack's rules, also while no connection is open.
+//!
+//! The code has layers, each of which uses those before it alone: `http` and `state`, `socket`, `delivery`, the `core`,
+//! the `speakers` (Web API, RTM, Socket Mode, control), and the `server`.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new()?.block_on(async {

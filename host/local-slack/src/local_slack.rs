@@ -44,9 +44,9 @@ pub enum StartError {
         "the local Slack cannot listen on {addr}: {source}; use another port, or 0 for any free one"
     )]
     Listen {
-        /// What was asked for.
+        /// The address that was asked for.
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
@@ -92,7 +92,7 @@ impl LocalSlack {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.core.address.0
     }
@@ -112,7 +112,7 @@ impl LocalSlack {
         &self.core.app_token
     }
 
-    /// What requests to the app are signed with.
+    /// The secret that requests to the app are signed with.
     pub fn signing_secret(&self) -> &str {
         &self.core.options.signing_secret
     }
@@ -122,7 +122,7 @@ impl LocalSlack {
         lock(&self.core.access).rotation.refresh_token().to_owned()
     }
 
-    /// Makes things happen and shows what happened.
+    /// A handle that makes things happen and shows what happened.
     pub fn control(&self) -> Control {
         Control::new(self.core.clone())
     }
@@ -130,7 +130,7 @@ impl LocalSlack {
     /// Ends the server and cuts all connections; returns when nothing of it runs any more.
     pub async fn shutdown(mut self) {
         self.cancel.cancel();
-        // A server that has panicked is over, too.
+        // A server that has panicked has ended as well.
         (&mut self.server).await.ok();
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What the workspace is like.
+/// The options of a workspace and its server.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where to listen: a loopback address; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Generated people, beside the named ones (alice, bob, carol, dave who has left, two bots and Slackbot).
+    /// Generated people, in addition to the named ones (alice, bob, carol, dave who has left, two bots and Slackbot).
     pub users: usize,
-    /// Generated channels, beside the named ones (general, random, ops, lounge, core-team, old-projects).
+    /// Generated channels, in addition to the named ones (general, random, ops, lounge, core-team, old-projects).
     pub channels: usize,
     /// The same seed gives the same people, channels and ids.
     pub seed: u64,
@@ -29,22 +29,22 @@ pub struct Options {
     /// Where the app takes events, commands and interactions over HTTP: a URL on this machine. Without one it gets them
     /// through Socket Mode.
     pub events_url: Option<String>,
-    /// What requests to the app are signed with.
+    /// The secret that requests to the app are signed with.
     pub signing_secret: String,
     /// Whether the app uses Socket Mode from the start, so that events wait for its connection by Slack's rules;
     /// otherwise from its first call of `apps.connections.open`.
     pub socket_mode: bool,
-    /// Whether what happens in a conversation keeps to one connection of Socket Mode as long as the same ones are open,
-    /// so that it comes in its order; otherwise the connections have their turns, as Slack promises no more.
+    /// Whether the events of a conversation stay on one connection of Socket Mode as long as the same connections are
+    /// open, so that they come in their order; otherwise the connections take turns, since Slack promises no more.
     pub sticky: bool,
     /// How long the app may take to acknowledge; Slack gives 3 s.
     pub ack_timeout: Duration,
-    /// When an event that was not acknowledged is given again; Slack does so at once, after 1 min and after 5 min.
+    /// When an event that was not acknowledged is redelivered; Slack does so at once, after 1 min and after 5 min.
     pub retry_delays: [Duration; 3],
     /// How long after a `disconnect` with the reason `warning` a connection is closed; Slack gives about 10 s.
     pub warning_time: Duration,
-    /// What the app is subscribed to, by Slack's names: `message.channels`, `app_mention`, `reaction_added`. `None`: to
-    /// all that its bot may see, but for `app_mention`.
+    /// The app's subscriptions, by Slack's names: `message.channels`, `app_mention`, `reaction_added`. `None`
+    /// subscribes to everything that its bot may see, except `app_mention`.
     pub subscriptions: Option<Vec<String>>,
     /// How often a minute `conversations.history` and `conversations.replies` may each be called, for 15 messages: once
     /// with Slack, for apps that are distributed outside of its Marketplace. `None`: at their tier's rate.
@@ -52,7 +52,7 @@ pub struct Options {
     /// Whether calls beyond Slack's rates are answered with 429: one post a second in each channel, in bursts of up
     /// to 10, and for other methods their tier's calls a minute.
     pub rate_limits: bool,
-    /// Whether the token is that of an org-wide app, which has to say of which workspace a list is wanted.
+    /// Whether the token is that of an org-wide app, which has to name the workspace of each list.
     pub org_wide: bool,
     /// How often each socket is sent a WebSocket ping.
     pub ping_interval: Duration,
@@ -62,7 +62,7 @@ pub struct Options {
     pub keep: usize,
 }
 
-/// What an app needs to renew its tokens with `oauth.v2.access`.
+/// The credentials with which an app renews its tokens in `oauth.v2.access`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth {
     /// The app's id in OAuth.

@@ -66,7 +66,7 @@ async fn connection(core: Arc<Core>, stream: TcpStream) {
         return;
     };
     let (stream, early) = (parts.io.into_inner(), parts.read_buf);
-    // Without it an event could wait for the acknowledgement of the one before.
+    // Without it TCP could hold an event back until the one before is acknowledged.
     stream.set_nodelay(true).ok();
     let upgrade = std::mem::replace(&mut *lock(&upgrade), Upgrade::No);
     match upgrade {

@@ -1,5 +1,6 @@
 //! The workspace in a terminal: typed lines are posted as a user, and what the bot posts is shown.
 
+mod element;
 mod person;
 mod upload;
 
@@ -22,7 +23,7 @@ use crate::state::ts::Ts;
 
 use person::{CommandResult, Person, SPEAKER};
 
-/// What can be typed, as `/help` shows it.
+/// The help text of the prompt, as `/help` shows it.
 pub const HELP: &str = "\
 text                  is posted to #general as alice
 #channel text         is posted to that channel as alice
@@ -87,7 +88,7 @@ pub async fn terminal(
     }
 }
 
-/// Does what a line says.
+/// Carries out a line.
 fn typed(control: &Control, person: &mut Person, line: &str) -> Result<CommandResult, String> {
     let line = line.trim();
     let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -161,7 +162,7 @@ fn seen(core: &Core, event: &Value) -> Option<String> {
                     Some("") | None if files.is_empty() => "(a message of blocks or attachments)",
                     _ => &files,
                 };
-                let buttons = match event.as_object().map(person::clickable) {
+                let buttons = match event.as_object().map(element::clickable) {
                     Some(names) if !names.is_empty() => {
                         format!("  [/click {}]", plain(&names.join(", ")))
                     }

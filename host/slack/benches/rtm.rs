@@ -1,7 +1,7 @@
-//! How many frames a second pass from the socket to the bridge, beside tokio-tungstenite reading the same burst.
+//! How many frames a second pass from the socket to the bridge, compared with tokio-tungstenite reading the same burst.
 //!
-//! `cargo bench -p djangobot-slack`; the burst comes from a local Slack in the same process, so that both figures carry the
-//! sender's work too.
+//! `cargo bench -p djangobot-slack`; the burst comes from a local Slack in the same process, so that both figures carry
+//! the sender's work too.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::time::Instant;

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_asked_to_leave_comes_again_at_once_and_soon_however_often_that_is() {
+    fn a_connection_that_slack_asked_to_leave_is_replaced_at_once_or_soon_however_often() {
         let mut pace = pace();
         let leave = || ConnectionEnd::leave("goodbye");
         assert_eq!(pace.retry_in(&leave()), Duration::ZERO);
@@ -164,7 +164,7 @@ mod tests {
             let wait = pace.retry_in(&leave());
             assert!(
                 wait >= Duration::from_millis(250),
-                "it is no hot loop: {wait:?}"
+                "it is not a hot loop: {wait:?}"
             );
             assert!(wait <= LONGEST_PLANNED, "{wait:?}");
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slack_planned_makes_no_wait_after_a_failure_longer() {
+    fn planned_ends_do_not_lengthen_the_wait_after_a_failure() {
         let mut pace = pace();
         for _ in 0..20 {
             pace.retry_in(&ConnectionEnd::leave("goodbye"));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slack_asks_for_is_waited_however_small_the_backoff() {
+    fn the_wait_that_slack_asks_for_is_kept_however_small_the_backoff() {
         let mut pace = Pace::new(
             Duration::from_millis(1),
             Duration::from_secs(1),

@@ -13,7 +13,7 @@ use crate::token::BotAccessToken;
 use crate::transport::Origin;
 
 /// Keys of an event's wrapper that are not handed on: tokens, and members that have a field of their own.
-const NOT_BESIDE: &[&str] = &["token", "type", "event", "event_id", "team_id"];
+const NOT_IN_WRAPPER: &[&str] = &["token", "type", "event", "event_id", "team_id"];
 
 /// The key that holds the app's verification token, which Slack has replaced by signatures.
 const VERIFICATION_TOKEN: &str = "token";
@@ -88,18 +88,18 @@ fn event_of(payload: Event) -> (Event, Origin) {
         return flat(payload);
     };
     let mut origin = Origin::default();
-    let mut beside = Vec::new();
+    let mut wrapper = Vec::new();
     for (key, value) in payload.members("").into_iter().flatten() {
         match (&*key, value) {
             ("event_id", Value::Text(id)) => origin.event_id = Some(id.into_owned()),
             ("team_id", Value::Text(id)) => origin.team_id = Some(id.into_owned()),
-            (known, _) if NOT_BESIDE.contains(&known) => {}
-            (key, value) => member(&mut beside, key, &value),
+            (known, _) if NOT_IN_WRAPPER.contains(&known) => {}
+            (key, value) => member(&mut wrapper, key, &value),
         }
     }
-    if !beside.is_empty() {
-        beside.push(b'}');
-        origin.beside = Some(Bytes::from(beside));
+    if !wrapper.is_empty() {
+        wrapper.push(b'}');
+        origin.wrapper = Some(Bytes::from(wrapper));
     }
     let event = without_tokens(event, &mut origin);
     (event, origin)

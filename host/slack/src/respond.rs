@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_slack_says_of_an_answer_is_read_in_words_and_in_json() {
+    fn answers_of_response_urls_are_read_in_words_and_in_json() {
         let check = |status: u16, body: &str, expect: Result<(), &str>| {
             let status = StatusCode::from_u16(status).unwrap();
             let outcome = outcome(status, &header::HeaderMap::new(), body.as_bytes());

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_told_from_those_that_it_buys() {
+    fn a_refresh_token_differs_from_access_tokens() {
         let check = |text, expect: Result<(), TokenError>| {
             assert_eq!(RefreshToken::new(text).map(drop), expect, "{text:?}");
         };

@@ -120,7 +120,7 @@ pub struct Origin {
     pub response_urls: Vec<ResponseUrl>,
     /// The other members of the event's wrapper: a JSON object of `authorizations`, `event_time` and the like. It never
     /// holds a token.
-    pub beside: Option<Bytes>,
+    pub wrapper: Option<Bytes>,
     /// The token with which the app answers as one of its functions, which stood in the event.
     pub bot_access_token: Option<BotAccessToken>,
 }
@@ -138,7 +138,7 @@ impl Default for Origin {
             kind: None,
             answerable: false,
             response_urls: Vec::new(),
-            beside: None,
+            wrapper: None,
             bot_access_token: None,
         }
     }

@@ -16,7 +16,7 @@ fn json(event: &Event) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// What a reader of the msgpack sees, as JSON.
+/// The view of a reader of the msgpack, as JSON.
 fn msgpack(event: &Event) -> serde_json::Value {
     let mut payload = Vec::new();
     event.write_msgpack(&mut payload);
@@ -99,7 +99,7 @@ fn of_duplicate_keys_the_last_one_counts_everywhere() {
 }
 
 #[test]
-fn what_is_odd_is_noted() {
+fn oddities_are_noted() {
     let check = |text, expect| assert_eq!(event(text).notes(), expect, "{text}");
     check(
         MESSAGE,
@@ -141,7 +141,7 @@ fn what_is_odd_is_noted() {
 }
 
 #[test]
-fn what_json_has_and_msgpack_has_not_is_written_as_the_next_best() {
+fn values_that_msgpack_lacks_are_written_as_the_closest_ones() {
     let event = event(
         r#"{"i":123456789012345678901234567890,"s":"a\ud800b","f":1e400,"z":-0,"k\udc00":-1e-400}"#,
     );

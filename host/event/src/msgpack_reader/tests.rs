@@ -111,7 +111,7 @@ fn each_form_of_integer_text_and_count_is_read() {
 }
 
 #[test]
-fn a_message_that_is_no_event_is_refused_naming_where() {
+fn a_message_that_is_not_an_event_is_refused_with_its_place() {
     let check = |payload: &[u8], expect: &str| {
         assert_eq!(
             Event::from_msgpack(payload).unwrap_err().to_string(),
@@ -217,7 +217,7 @@ fn of_a_key_that_comes_twice_the_last_one_counts() {
 }
 
 #[test]
-fn what_is_wanted_of_a_broken_message_is_read_whatever_stands_beside_it() {
+fn wanted_members_of_a_broken_message_are_read_whatever_their_neighbours_are() {
     let check = |payload: &[u8], expect: &str| {
         let found = Event::salvage_msgpack(payload, &["reply_channel", "id"]);
         assert_eq!(format!("{found:?}"), expect);
@@ -245,7 +245,7 @@ fn what_is_wanted_of_a_broken_message_is_read_whatever_stands_beside_it() {
     let payload = packed(&whole);
     assert!(Event::from_msgpack(&payload).is_err());
     check(&payload, expect);
-    // What follows, and what is cut off behind them, does not matter.
+    // Values behind them, and a message that is cut off there, do not matter.
     check(&[&payload[..], b"more"].concat(), expect);
     check(&payload[..payload.len() - 1], r#"{"reply_channel":"app"}"#);
     for at in 0..payload.len() {
@@ -282,7 +282,7 @@ fn bytes_that_are_not_a_text_are_kept_as_base64_where_that_is_asked_for() {
     let event = Event::from_msgpack_with_bytes(&packed(&message)).unwrap();
     let expect = r#"{"text":"hi","file":{"content":{"$bytes":"AP+A"}}}"#;
     assert_eq!(format!("{event:?}"), expect);
-    // What says that it is a text has to be one.
+    // A value that is marked as a text has to be one.
     assert!(Event::from_msgpack_with_bytes(b"\x81\xa1a\xa1\xff").is_err());
     assert!(Event::from_msgpack(&packed(&message)).is_err());
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_json_allows_is_read() {
+fn all_values_of_json_are_read() {
     for text in [
         "null",
         " true ",
@@ -108,7 +108,7 @@ fn an_error_names_the_place_and_what_was_due_there() {
 }
 
 #[test]
-fn what_is_not_utf8_is_refused_wherever_it_is() {
+fn text_that_is_not_utf8_is_refused_at_any_place() {
     for (text, expect) in [
         (&b"\xff"[..], "line 1, byte 0: not UTF-8"),
         (b"{\n\"\xc3\":1}", "line 2, byte 3: not UTF-8"),

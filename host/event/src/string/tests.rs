@@ -51,7 +51,7 @@ fn check(content: &str, expect: &str) {
 }
 
 #[test]
-fn what_is_written_is_read_back_by_serde_json() {
+fn serde_json_reads_the_written_text_back() {
     for text in [
         "",
         "plain",

@@ -1,4 +1,4 @@
-//! What is to be done at a time, the earliest first.
+//! Work that is due at a time, the earliest first.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -28,7 +28,7 @@ pub(super) enum Due {
 #[derive(Debug)]
 pub(super) struct Appointment {
     pub(super) at: Instant,
-    /// What was put in first comes first among what is due at one time.
+    /// Of work that is due at the same time, the first that was added comes first.
     number: u64,
     pub(super) due: Due,
 }

@@ -1,6 +1,7 @@
-//! Delivery by signed requests to the app's URL (<https://docs.slack.dev/authentication/verifying-requests-from-slack>).
+//! Delivery by signed requests to the app's URL
+//! (<https://docs.slack.dev/authentication/verifying-requests-from-slack>).
 //!
-//! What has the same lane, a conversation for example, is posted one after another; retries may come between.
+//! Deliveries of the same lane, such as a conversation, are posted one after another; retries may come between.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -36,7 +37,7 @@ struct Lane {
     pushed: Notify,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum PostOutcome {
     Taken {
@@ -92,7 +93,7 @@ impl Http {
 }
 
 impl PostOutcome {
-    /// What an answer means for the delivery.
+    /// The meaning of an answer for the delivery.
     pub(super) fn of(answered: Result<AppResponse, RequestError>) -> Self {
         let answer = match answered {
             Ok(answer) => answer,

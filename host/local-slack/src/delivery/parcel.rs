@@ -1,4 +1,4 @@
-//! One thing for the app, ready to be put into an envelope or a request.
+//! The content of a delivery, ready to be put into an envelope or a request.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use crate::socket::frame::{self, Kind};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
-    /// The envelope's type: `events_api`, `slash_commands`, `interactive`, or what a test invents.
+    /// The envelope's type: `events_api`, `slash_commands`, `interactive`, or a type that a test invents.
     pub(crate) kind: Cow<'static, str>,
     /// JSON.
     pub(crate) payload: Bytes,
@@ -20,16 +20,16 @@ pub(crate) struct Parcel {
     /// Whether the app may answer in its acknowledgement.
     pub(crate) accepts_response: bool,
     pub(crate) is_retried: bool,
-    /// Over HTTP, what has the same lane is posted in its order.
+    /// Over HTTP, parcels of the same lane are posted in their order.
     pub(crate) lane: String,
-    /// Who waits for an answer.
+    /// The person who waits for an answer.
     pub(crate) answerer: Option<Answerer>,
 }
 
 /// The person who waits for an answer to a slash command or the like.
 #[derive(Debug, Clone)]
 pub(crate) struct Answerer {
-    /// What the person did, for a note that it failed.
+    /// The action of the person, for a note that it failed.
     pub(crate) what: String,
     /// The response URL whose place an answer goes to; `None` where an answer is for Slack itself.
     pub(crate) response_url: Option<String>,
@@ -48,7 +48,7 @@ impl Parcel {
         }
     }
 
-    /// An event in its wrapper, of which nothing is known beside.
+    /// An event in its wrapper, of which only the payload is known.
     pub(crate) fn event(payload: Bytes) -> Self {
         Parcel {
             kind: Cow::Borrowed("events_api"),
@@ -100,7 +100,7 @@ impl Parcel {
             json!(self.kind),
             self.accepts_response
         );
-        // Only what is given again says how often it was given.
+        // Only events are redelivered, so that only they have a count of attempts.
         if self.is_retried {
             // Writing to a text cannot fail.
             write!(

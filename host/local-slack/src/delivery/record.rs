@@ -1,4 +1,4 @@
-//! What became of each delivery, kept to be looked at and awaited.
+//! The records of deliveries, kept to be listed and awaited.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use crate::lock::lock;
 use crate::state::connection::ConnectionId;
 use crate::state::ts::now;
 
-/// Something that was given to the app.
+/// A delivery to the app.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Delivery {
     /// Counts up from 0 over the server's life.
@@ -29,7 +29,7 @@ pub struct Delivery {
     pub payload: Value,
     /// Oldest first.
     pub attempts: Vec<Attempt>,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
@@ -50,13 +50,13 @@ pub struct Attempt {
     pub late_acks: u64,
     /// The HTTP status of the answer.
     pub status: Option<u16>,
-    /// What the app answered: the acknowledgement's payload, or the body; JSON is read.
+    /// The app's answer: the acknowledgement's payload, or the body; JSON is parsed.
     pub response: Option<Value>,
     /// Why it failed: `timeout`; over HTTP `http_timeout`, `http_error` or `connection_failed`.
     pub failed: Option<&'static str>,
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -171,7 +171,7 @@ impl Records {
         self.change(number, |delivery| delivery.outcome = Outcome::GivenUp);
     }
 
-    /// Notes an acknowledgement that nobody waited for; whether there is a record of what it is for.
+    /// Notes an acknowledgement that nobody waited for; returns whether its delivery has a record.
     pub(super) fn late(&self, envelope_id: &str) -> bool {
         let mut kept = lock(&self.kept);
         // It is likely one of the newest.

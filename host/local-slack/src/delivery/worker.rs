@@ -1,4 +1,4 @@
-//! The work that deliveries need for as long as the server runs: what is due is done, and requests are posted.
+//! The worker tasks of deliveries: they do the work that is due, and post requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::lock::lock;
 /// By so much the next one in the lane overtakes one that is to be reordered.
 const OVERTAKEN_BY: Duration = Duration::from_millis(20);
 
-/// Does what is due, for as long as the server runs; `answered` gets the answers that come with it.
+/// Does the work that is due, for as long as the server runs; `answered` gets the app's answers.
 pub(crate) async fn run(
     deliveries: Arc<Deliveries>,
     answered: impl Fn(AppAnswer) + Clone + Send + Sync + 'static,
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Posts what comes into a lane, for as long as the server runs.
+/// Posts the parcels of a lane, for as long as the server runs.
 async fn work(deliveries: &Deliveries, lane: usize, answered: &(impl Fn(AppAnswer) + Sync)) {
     let mut line = Line::default();
     loop {
@@ -93,7 +93,7 @@ async fn carry(
             let twice = befell == Some(Happening::Duplicate);
             if twice {
                 Deliveries::note_duplicate(&pending);
-                // What became of the first of two does not matter.
+                // The outcome of the first of two does not matter.
                 line.post(endpoint, &content, retry).await.ok();
             }
             let answered = line.post(endpoint, &content, retry).await;

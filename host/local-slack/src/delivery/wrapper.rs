@@ -1,4 +1,4 @@
-//! What Slack puts around an event, a command and an interaction (<https://docs.slack.dev/apis/events-api/#events-JSON>).
+//! Slack's wrappers of events, commands and interactions (<https://docs.slack.dev/apis/events-api/#events-JSON>).
 
 use serde_json::{Map, Value, json};
 
@@ -9,12 +9,12 @@ use crate::state::workspace::{Audience, Event, Kind, Workspace};
 /// The token that apps verified requests with before there were signatures.
 pub(crate) const VERIFICATION_TOKEN: &str = "local-slack-verification";
 
-/// Events of RTM that Slack gives through no other way.
+/// Events that Slack sends through RTM only.
 const ONLY_RTM: [&str; 3] = ["user_typing", "presence_change", "mpim_joined"];
-/// What only RTM has in a message.
+/// Keys that messages have on RTM only.
 const ONLY_RTM_KEYS: [&str; 3] = ["suppress_notification", "source_team", "user_team"];
 
-/// What an app gets of an event with these subscriptions.
+/// The events that an app with these subscriptions gets of an event.
 pub(crate) fn given(
     workspace: &Workspace,
     event: &Event,
@@ -113,7 +113,7 @@ pub(crate) fn event_callback_json(workspace: &Workspace, event_id: &str, event: 
     })
 }
 
-/// What Slack says where an app gets more than 30,000 events in an hour; it has no inner event.
+/// Slack's notice to an app that gets more than 30,000 events in an hour; it has no inner event.
 pub(crate) fn app_rate_limited(workspace: &Workspace) -> Parcel {
     let minute = now_micros() / 1_000_000 / 60 * 60;
     let payload = json!({"token": VERIFICATION_TOKEN, "type": "app_rate_limited", "team_id": workspace.team.id,
@@ -122,12 +122,26 @@ pub(crate) fn app_rate_limited(workspace: &Workspace) -> Parcel {
 }
 
 /// A slash command (<https://docs.slack.dev/interactivity/implementing-slash-commands>).
-pub(crate) fn slash_command(
-    workspace: &Workspace,
-    (user, conversation): (usize, usize),
-    (command, text): (&str, &str),
-    (response_url, trigger_id): (&str, &str),
-) -> Value {
+#[derive(Debug)]
+pub(crate) struct SlashCommand<'a> {
+    pub(crate) user: usize,
+    pub(crate) conversation: usize,
+    pub(crate) command: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) response_url: &'a str,
+    pub(crate) trigger_id: &'a str,
+}
+
+/// The payload of a slash command.
+pub(crate) fn slash_command(workspace: &Workspace, slash: &SlashCommand<'_>) -> Value {
+    let SlashCommand {
+        user,
+        conversation,
+        command,
+        text,
+        response_url,
+        trigger_id,
+    } = *slash;
     let conversation = &workspace.conversations[conversation];
     let channel_name = match (&conversation.name, conversation.kind) {
         (Some(name), Kind::Public) => name.as_str(),
@@ -141,13 +155,27 @@ pub(crate) fn slash_command(
         "response_url": response_url, "trigger_id": trigger_id})
 }
 
-/// Adds to an interaction what all of them have, where it does not say so itself.
+/// The circumstances of an interaction.
+#[derive(Debug)]
+pub(crate) struct Interaction<'a> {
+    pub(crate) user: usize,
+    pub(crate) conversation: Option<usize>,
+    pub(crate) response_url: Option<&'a str>,
+    pub(crate) trigger_id: &'a str,
+}
+
+/// Adds the fields that all interactions have, where the given one lacks them.
 pub(crate) fn interaction(
     workspace: &Workspace,
-    (user, conversation): (usize, Option<usize>),
-    (response_url, trigger_id): (Option<&str>, &str),
+    interaction: &Interaction<'_>,
     given: &Map<String, Value>,
 ) -> Value {
+    let Interaction {
+        user,
+        conversation,
+        response_url,
+        trigger_id,
+    } = *interaction;
     let (team, user) = (&workspace.team, &workspace.users[user]);
     let mut whole = json!({
         "token": VERIFICATION_TOKEN, "api_app_id": workspace.app_id(), "trigger_id": trigger_id,

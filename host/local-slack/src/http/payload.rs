@@ -8,7 +8,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 /// The connection is closed without an answer.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("hung up, as was asked for")]
+#[error("the connection is closed without an answer, as was prescribed")]
 pub(crate) struct HangUp;
 
 /// The bytes of a body.
@@ -25,7 +25,7 @@ enum Ending {
     Regular,
     /// The connection is cut after the bytes, which are fewer than were announced.
     Cut,
-    /// The bytes were given, and are on their way.
+    /// The bytes were handed out; the cut comes next.
     CutNext,
 }
 
@@ -80,7 +80,7 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         match self.ending {
             Ending::Regular => SizeHint::with_exact(self.rest.len() as u64),
-            // The header says what was announced.
+            // The announced length is in the header.
             Ending::Cut | Ending::CutNext => SizeHint::default(),
         }
     }

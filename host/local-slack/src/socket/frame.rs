@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// What the first byte of an unfragmented frame says, `FIN` included.
+/// The kind of a frame: the first byte of an unfragmented one, with the `FIN` bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text = 0x81,
@@ -90,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// Whether the message that was taken last came in several frames.
+    /// Whether the last message that was returned came in several frames.
     pub(crate) fn was_fragmented(&self) -> bool {
         self.fragmented
     }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_is_refused() {
+    fn frames_that_break_the_rules_are_refused() {
         check(&[0x81, 1, b'x'], Err(ReadError::NotMasked));
         check(&masked(0x80, b"x"), Err(ReadError::Malformed));
         check(&masked(0x09, b"x"), Err(ReadError::Malformed));

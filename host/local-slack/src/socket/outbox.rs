@@ -1,4 +1,4 @@
-//! What is still to be written to one socket: a queue of whole frames, bounded in bytes.
+//! The queue of whole frames that are still to be written to one socket, bounded in bytes.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
 //! One WebSocket, of RTM or of Socket Mode: read, written, pinged, frozen and ended.
 //!
-//! Frames are written by hand, so that a test can send what a WebSocket library would refuse to. Extensions such as
-//! permessage-deflate are declined.
+//! Frames are written by hand, so that a test can send frames that a WebSocket library would refuse to send. Extensions
+//! such as permessage-deflate are declined.
 
 use std::io;
 use std::time::Duration;
@@ -68,10 +68,11 @@ pub(crate) async fn turn_away(mut stream: TcpStream, words: &str) -> io::Result<
     frame::write(Kind::Close, &1000_u16.to_be_bytes(), &mut out);
     stream.write_all(&out).await?;
     stream.shutdown().await?;
-    // What the client has said already is read: closing over it would reset the connection, and the words be lost.
+    // Bytes that the client has sent already are read: closing with unread bytes would reset the connection, and the
+    // last words would be lost.
     let mut nowhere = tokio::io::sink();
     let rest = tokio::io::copy(&mut stream, &mut nowhere);
-    // A client that stays is closed upon.
+    // A client that does not close is cut off after that time.
     tokio::time::timeout(FAREWELL, rest).await.ok();
     Ok(())
 }
@@ -172,7 +173,7 @@ async fn write(socket: &Socket, stream: &TcpStream) -> io::Result<()> {
 }
 
 async fn ping(socket: &Socket, every: Duration) {
-    // An interval of nothing would spin.
+    // An interval of zero would spin.
     let mut interval = tokio::time::interval(every.max(Duration::from_millis(1)));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     interval.tick().await;

@@ -11,7 +11,7 @@ use crate::speakers::web_api::prescribed::prescribed;
 /// The name under which uploads stand among the calls, and under which answers to them are prescribed.
 const METHOD: &str = "upload";
 
-/// Answers what comes to the address of an upload.
+/// Answers an upload of a file's content.
 pub(crate) async fn upload(core: &Core, path: &str, request: HttpRequest) -> HttpAnswer {
     let number = core
         .journal
@@ -22,7 +22,7 @@ pub(crate) async fn upload(core: &Core, path: &str, request: HttpRequest) -> Htt
             let length = request.body.len();
             let done = match request.head.method {
                 Method::POST => lock(&core.files).upload(path, request.body),
-                _ => Err("files are posted"),
+                _ => Err("upload the file with POST"),
             };
             match done {
                 Ok(_) => plain(StatusCode::OK, &format!("OK - {length}")),
@@ -39,14 +39,14 @@ pub(crate) async fn upload(core: &Core, path: &str, request: HttpRequest) -> Htt
     Ok(response)
 }
 
-/// Gives a file's content to who has a token, as `url_private` does.
+/// Answers a download with a valid token, as `url_private` does.
 pub(crate) fn download(core: &Core, id: &str, request: &HttpRequest) -> Response<Payload> {
     let authorization = request.head.headers.get(hyper::header::AUTHORIZATION);
     let token = authorization
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
     if lock(&core.access).admit(token).is_err() {
-        return plain(StatusCode::FORBIDDEN, "a token is wanted");
+        return plain(StatusCode::FORBIDDEN, "a valid token is needed");
     }
     let content = lock(&core.files).get(id).and_then(|it| it.content.clone());
     match content {

@@ -47,7 +47,7 @@ pub(crate) fn answer(core: &Core, id: &str, body: &Bytes) -> Response<Payload> {
     }
 }
 
-/// Does what an answer asks for: a message for one person or for all, or a change of the message that was clicked.
+/// Carries out an answer: a message for one person or for all, or a change of the message that was clicked.
 fn respond(core: &Core, place: Place, response: &Value) {
     let text = match response {
         // A command may be answered with plain text.

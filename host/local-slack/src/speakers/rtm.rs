@@ -12,7 +12,7 @@ use crate::state::tickets::Ticket;
 
 mod request;
 
-/// What a client is told whose URL was used before, or came too late.
+/// The message to a client whose URL was used before, or came too late.
 pub(crate) fn expired() -> String {
     json!({"type": "error", "error": {"code": 1, "msg": "Socket URL has expired"}}).to_string()
 }

@@ -1,7 +1,7 @@
 //! Socket Mode: the session of one WebSocket, from `hello` to its end.
 //!
-//! The wire format is that of <https://docs.slack.dev/apis/events-api/using-socket-mode>. What is sent on these
-//! sockets, and what becomes of the acknowledgements, is in [`crate::delivery`].
+//! The wire format is that of <https://docs.slack.dev/apis/events-api/using-socket-mode>. Envelopes and
+//! acknowledgements are handled in [`crate::delivery`].
 
 use bytes::Bytes;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Who may do what: tokens, scopes, rates, and answers that a test has prescribed.
+//! Access to the Web API: tokens, scopes, rates, and answers that a test has prescribed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -48,17 +48,17 @@ const APP_SCOPES: [&str; 1] = ["connections:write"];
 /// Stands for every method where an answer is prescribed.
 const ANY: &str = "*";
 
-/// How the next calls of a method are answered, instead of as they deserve.
+/// A prescribed answer to the next calls of a method, in place of their own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answer {
     /// For how many calls this holds; 0 for one, or without end where a `probability` is given.
     pub times: u64,
-    /// Which share of the calls this befalls, drawn for each; `None` for all.
+    /// The share of the calls that get this answer, drawn for each; `None` for all.
     pub probability: Option<f64>,
-    /// The same seed draws the same.
+    /// The same seed draws the same calls.
     pub seed: u64,
-    /// It befalls only calls that have this text in their arguments; all, where it is empty.
+    /// Only calls that have this text in their arguments get the answer; all do where it is empty.
     pub contains: String,
     /// `"ok": false` with this error.
     pub error: Option<String>,
@@ -89,7 +89,7 @@ impl Answer {
     }
 }
 
-/// Whom a token speaks for.
+/// The user or app that a token speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaker {
     Bot,
@@ -121,7 +121,7 @@ pub(crate) struct Access {
     revoked: HashMap<String, String>,
     pub(crate) scopes: BTreeSet<String>,
     pub(crate) app_scopes: BTreeSet<String>,
-    /// Lists are of one workspace each, which has to be named.
+    /// Each list is of one workspace, which the call has to name.
     pub(crate) org_wide: bool,
     answers: HashMap<String, Vec<PrescribedAnswer>>,
     buckets: HashMap<String, Bucket>,
@@ -170,7 +170,7 @@ impl Access {
         }
     }
 
-    /// Whom `token` speaks for, or Slack's error code.
+    /// The speaker of a token, or Slack's error code.
     pub(crate) fn admit(&self, token: Option<&str>) -> Result<Speaker, String> {
         let token = token
             .filter(|token| !token.is_empty())
@@ -188,13 +188,13 @@ impl Access {
         };
         match only.as_deref() {
             Some(only) if only != token => Err("invalid_auth".to_owned()),
-            // One that expires was issued here, or never.
+            // A token that expires was issued here or is forged.
             None if token.starts_with("xoxe.") => Err("invalid_auth".to_owned()),
             _ => Ok(speaker),
         }
     }
 
-    /// What a token of this kind may do.
+    /// The scopes of a token of this kind.
     pub(crate) fn scopes_of(&self, speaker: Speaker) -> &BTreeSet<String> {
         match speaker {
             Speaker::App => &self.app_scopes,
@@ -218,7 +218,7 @@ impl Access {
             .push(PrescribedAnswer { answer, dice });
     }
 
-    /// Takes back the prescribed answers that `keep` does not want.
+    /// Removes the prescribed answers that `keep` rejects.
     pub(crate) fn keep_answers(&mut self, keep: impl Fn(&Answer) -> bool) {
         for queue in self.answers.values_mut() {
             queue.retain(|prescribed| keep(&prescribed.answer));

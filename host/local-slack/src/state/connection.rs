@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-/// One socket in the life of the server; never given out again.
+/// The number of a socket; it is never used again in the life of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ConnectionId(pub(crate) u64);
@@ -17,11 +17,11 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// What is spoken on a socket.
+/// The protocol on a socket.
 #[derive(Debug)]
 pub(crate) enum Protocol {
     Rtm {
-        /// Whether presence is told for several users in one event.
+        /// Whether the presence of several users comes in one event.
         batch_presence: bool,
         /// Users whose presence the client wants to hear of.
         watched: Mutex<BTreeSet<usize>>,
@@ -38,8 +38,8 @@ impl Protocol {
         }
     }
 
-    /// A client that sends more bytes in one message is cut off, as by Slack in RTM. In Socket Mode Slack ignores what
-    /// is too long, so that this is only what bounds our memory.
+    /// A client that sends more bytes in one message is cut off, as by Slack in RTM. In Socket Mode Slack ignores
+    /// messages that are too long, so that this limit only bounds our memory.
     pub(crate) fn longest_message(&self) -> usize {
         match self {
             Protocol::Rtm { .. } => 16 * 1024,

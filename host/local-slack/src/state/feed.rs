@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-/// The type of an entry that is a note for the person at the terminal and no event of Slack's.
+/// The type of an entry that is a note for the person at the terminal and not an event of Slack's.
 pub(crate) const NOTE: &str = "local_slack.note";
 
 /// Entries that a terminal has not read yet; it misses the older ones where there are more.

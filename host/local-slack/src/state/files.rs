@@ -24,7 +24,7 @@ pub(crate) struct File {
     pub(crate) length: usize,
     /// Once it was uploaded.
     pub(crate) content: Option<Bytes>,
-    /// Who announced it.
+    /// The user that announced it.
     pub(crate) user: usize,
     /// Unix seconds.
     pub(crate) created: u64,
@@ -32,6 +32,14 @@ pub(crate) struct File {
     pub(crate) is_complete: bool,
     /// The messages that show it, by conversation.
     pub(crate) shares: BTreeMap<String, Vec<String>>,
+}
+
+/// The place of a file that was announced.
+#[derive(Debug)]
+pub(crate) struct UploadPlace {
+    pub(crate) id: String,
+    /// The last part of the path to which its content is uploaded.
+    pub(crate) path: String,
 }
 
 /// All files, by their ids, which grow.
@@ -44,17 +52,17 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Announces a file: its id, and the last part of the path for its content.
-    pub(crate) fn announce(&mut self, number: u64, file: File) -> (String, String) {
+    /// Announces a file.
+    pub(crate) fn announce(&mut self, number: u64, file: File) -> UploadPlace {
         let id = format!("F{number:011X}");
         let path = format!("{:032x}", rand::random::<u128>());
         self.upload_urls.insert(path.clone(), id.clone());
         self.by_id.insert(id.clone(), file);
         self.forget();
-        (id, path)
+        UploadPlace { id, path }
     }
 
-    /// Takes a file's content, at the place that it was announced for.
+    /// Stores a file's content under the path that was announced for it.
     pub(crate) fn upload(&mut self, path: &str, content: Bytes) -> Result<String, &'static str> {
         let id = self.upload_urls.get(path).ok_or("no such upload")?.clone();
         let file = self.by_id.get_mut(&id).ok_or("no such upload")?;

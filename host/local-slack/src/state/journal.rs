@@ -1,4 +1,4 @@
-//! What clients did: the calls and the frames that came in, kept to be looked at and awaited.
+//! The journal of clients: the calls and the frames that came in, kept to be listed and awaited.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -24,8 +24,8 @@ pub struct Call {
     pub at: f64,
     /// The HTTP status of the answer; 0 as long as it has not been answered.
     pub status: u16,
-    /// The answer's body; null as long as it has not been answered. Of one over 64 KiB only `ok` is kept, beside
-    /// `too_long_to_keep` with its length.
+    /// The answer's body; null as long as it has not been answered. Of one over 64 KiB only `ok` is kept, with its
+    /// length in `too_long_to_keep`.
     pub answer: Value,
 }
 
@@ -36,7 +36,7 @@ pub struct ReceivedFrame {
     pub connection: ConnectionId,
     /// `text`, `binary`, `ping`, `pong` or `close`.
     pub kind: &'static str,
-    /// What it carried; bytes that are no UTF-8 are replaced.
+    /// Its payload; bytes that are not UTF-8 are replaced.
     pub text: String,
     /// When it came, in seconds since 1970.
     pub at: f64,

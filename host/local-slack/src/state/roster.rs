@@ -19,38 +19,55 @@ const PEOPLE: [(&str, &str); 4] = [
     ("dave", "Dave Marsh"),
 ];
 
-/// The named conversations: name, kind, archived, whether the bot is a member, purpose.
-const CHANNELS: [(&str, Kind, bool, bool, &str); 6] = [
-    (
-        "general",
-        Kind::Public,
-        false,
-        true,
-        "Announcements and everything else",
-    ),
-    (
-        "random",
-        Kind::Public,
-        false,
-        true,
-        "What fits nowhere else",
-    ),
-    ("ops", Kind::Public, false, true, "Deploys and alerts"),
-    ("lounge", Kind::Public, false, false, "No bots here"),
-    (
-        "core-team",
-        Kind::Private,
-        false,
-        true,
-        "The ones who decide",
-    ),
-    (
-        "old-projects",
-        Kind::Public,
-        true,
-        true,
-        "Kept for the record",
-    ),
+/// A conversation that has a name of its own in every workspace.
+struct NamedChannel {
+    name: &'static str,
+    kind: Kind,
+    archived: bool,
+    /// Whether the bot is a member.
+    has_bot: bool,
+    purpose: &'static str,
+}
+
+/// An open public channel with the bot in it; the others differ from it.
+const CHANNEL: NamedChannel = NamedChannel {
+    name: "general",
+    kind: Kind::Public,
+    archived: false,
+    has_bot: true,
+    purpose: "Announcements and everything else",
+};
+
+const CHANNELS: [NamedChannel; 6] = [
+    CHANNEL,
+    NamedChannel {
+        name: "random",
+        purpose: "What fits nowhere else",
+        ..CHANNEL
+    },
+    NamedChannel {
+        name: "ops",
+        purpose: "Deploys and alerts",
+        ..CHANNEL
+    },
+    NamedChannel {
+        name: "lounge",
+        has_bot: false,
+        purpose: "No bots here",
+        ..CHANNEL
+    },
+    NamedChannel {
+        name: "core-team",
+        kind: Kind::Private,
+        purpose: "The ones who decide",
+        ..CHANNEL
+    },
+    NamedChannel {
+        name: "old-projects",
+        archived: true,
+        purpose: "Kept for the record",
+        ..CHANNEL
+    },
 ];
 
 /// Fills an empty workspace.
@@ -92,8 +109,8 @@ pub(crate) fn generate(options: &Options) -> Workspace {
     slackbot.id = "USLACKBOT".to_owned();
     workspace.add_user(slackbot);
     for index in 0..options.users {
-        let (name, real_name) = names::person(index, &mut rng);
-        let added = workspace.add_user(user(&name, &real_name, Nature::Human));
+        let names = names::person(index, &mut rng);
+        let added = workspace.add_user(user(&names.login, &names.full, Nature::Human));
         let user = &mut workspace.users[added];
         user.zone = rng.random_range(0..ZONES.len());
         // About one in forty has left.
@@ -106,12 +123,19 @@ pub(crate) fn generate(options: &Options) -> Workspace {
 fn channels(options: &Options, workspace: &mut Workspace, rng: &mut StdRng) {
     let (bot, creator) = (workspace.bot, workspace.installer);
     let named: BTreeSet<usize> = (creator..creator + 3).collect();
-    for (name, kind, archived, bot_in, purpose) in CHANNELS {
+    for NamedChannel {
+        name,
+        kind,
+        archived,
+        has_bot,
+        purpose,
+    } in CHANNELS
+    {
         let members = if name == "general" {
             Members::Everyone
         } else {
             let mut listed = named.clone();
-            if bot_in {
+            if has_bot {
                 listed.insert(bot);
             }
             Members::Listed(listed)
@@ -143,7 +167,7 @@ fn channels(options: &Options, workspace: &mut Workspace, rng: &mut StdRng) {
     for user in creator..creator + 2 {
         workspace.open_im(bot, user);
     }
-    // What was made above is how the workspace was found; nobody is told.
+    // The generated workspace is the initial state, so that nothing of it is announced.
     workspace.events.clear();
 }
 

@@ -25,7 +25,7 @@ impl Triggers {
     pub(crate) fn make(&self) -> String {
         let now = Instant::now();
         let mut made = lock(&self.made);
-        // What was made long ago is as if it never was.
+        // Old triggers are forgotten.
         made.retain(|_, trigger| now.duration_since(trigger.at) < 20 * LIFETIME);
         let trigger = format!("{}.local.{:032x}", made.len(), rand::random::<u128>());
         let fresh = Trigger {

@@ -7,7 +7,7 @@ use crate::state::workspace::Workspace;
 /// The dialogs that are open, the uppermost last.
 pub(crate) type Views = Vec<Value>;
 
-/// A view with what Slack adds to it; `id` where it takes the place of another.
+/// A view completed with the fields that Slack adds; `id` where it replaces another one.
 pub(crate) fn dressed(workspace: &mut Workspace, mut view: Value, id: Option<&Value>) -> Value {
     let number = workspace.tick().0;
     let new_id = json!(format!("V{number:011X}"));
@@ -22,7 +22,7 @@ pub(crate) fn dressed(workspace: &mut Workspace, mut view: Value, id: Option<&Va
     ] {
         view[key] = value;
     }
-    // What has no name gets one, as in Slack.
+    // Blocks and elements without an id get one, as in Slack.
     for (nth, block) in view["blocks"]
         .as_array_mut()
         .into_iter()

@@ -1,4 +1,4 @@
-//! The state of the workspace: who and what there is, and the events that each change makes.
+//! The workspace: its users and conversations, and the events that each change makes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -44,7 +44,7 @@ pub(crate) struct Workspace {
     event_ids: u64,
     /// Messages kept in each conversation.
     keep: usize,
-    /// What has happened and was not told yet, in order.
+    /// Events that were not sent yet, in order.
     pub(crate) events: Vec<Event>,
 }
 
@@ -198,13 +198,13 @@ impl Workspace {
         format!("Ev0{:012X}", self.next_event_number())
     }
 
-    /// What that id counts with: 48 bits.
+    /// The number in that id: 48 bits.
     pub(crate) fn next_event_number(&mut self) -> u64 {
         self.event_ids = self.event_ids.wrapping_add(1) & 0xFFFF_FFFF_FFFF;
         self.event_ids
     }
 
-    /// Whether a connection of `user` is told of what `audience` is told.
+    /// Whether a connection of `user` belongs to `audience`.
     pub(crate) fn sees(&self, audience: Audience, user: usize) -> bool {
         match audience {
             Audience::Members(index) | Audience::MembersBut(index, _) => {

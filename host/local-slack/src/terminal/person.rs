@@ -1,4 +1,4 @@
-//! What a person does at the prompt beside writing: edits, reactions, clicks, shortcuts, dialogs.
+//! The commands of a person at the prompt: edits, reactions, clicks, shortcuts, dialogs.
 
 use serde_json::{Map, Value, json};
 
@@ -9,48 +9,26 @@ use crate::speakers::control::{Control, ControlError, find_conversation, find_us
 use crate::state::ts::Ts;
 use crate::state::views::{described, dressed, inputs};
 use crate::state::workspace::Message;
+use crate::terminal::element::{self, Element, option_of};
 use crate::terminal::upload;
 
 /// The user that lines are posted as, where they name no other.
 pub(super) const SPEAKER: &str = "alice";
 
-/// Elements of a block that can be clicked or chosen from.
-const CLICKABLE: &[&str] = &[
-    "button",
-    "static_select",
-    "users_select",
-    "conversations_select",
-    "channels_select",
-    "external_select",
-    "overflow",
-    "radio_buttons",
-    "checkboxes",
-    "datepicker",
-    "timepicker",
-    "workflow_button",
-];
-
-/// Who types, and where the last line went: that is where messages are edited, clicked and reacted to.
+/// The person at the prompt, and the conversation of the last line, in which messages are edited, clicked and reacted
+/// to.
 pub(super) struct Person {
     user: String,
     channel: String,
 }
 
-/// What came of a command.
+/// The result of a command.
 pub(super) enum CommandResult {
-    /// There is nothing to show: what it causes shows itself.
+    /// There is nothing to show, because the effect is shown as an event.
     Silent,
     Shown(String),
-    /// A dialog was submitted: what the app answers to this delivery concerns it.
+    /// A dialog was submitted: the app's answer to this delivery concerns it.
     Submitted(u64),
-}
-
-/// Something in a message that can be clicked.
-struct Element {
-    block: Value,
-    element: Value,
-    /// The attachment that it stands in, where it is an action of old.
-    attachment: Option<Value>,
 }
 
 impl Person {
@@ -85,7 +63,7 @@ impl Person {
         done.map(|_| CommandResult::Silent).map_err(in_words)
     }
 
-    /// Does what a command of the prompt says; `None` where it is none.
+    /// Carries out a command of the prompt; `None` where there is no such command.
     pub(super) fn act(
         &mut self,
         control: &Control,
@@ -136,7 +114,7 @@ impl Person {
 
     fn edit(&self, control: &Control, text: &str) -> Result<CommandResult, String> {
         if text.is_empty() {
-            return Err("what is the new text? /edit TEXT".to_owned());
+            return Err("the new text is missing: /edit TEXT".to_owned());
         }
         let core = &control.core;
         let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
@@ -159,7 +137,7 @@ impl Person {
     fn file(&self, control: &Control, what: &str) -> Result<CommandResult, String> {
         let (path, comment) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
         if path.is_empty() {
-            return Err("which file? /file PATH, and a comment if you want".to_owned());
+            return Err("the path is missing: /file PATH, and a comment if you want".to_owned());
         }
         let place = self.place(&control.core).map_err(in_words)?;
         upload::share(&control.core, place, path, comment.trim())?;
@@ -173,7 +151,9 @@ impl Person {
         };
         let name = name.trim_matches(':');
         if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err("with what? /react eyes, and /react -eyes takes it back".to_owned());
+            return Err(
+                "the reaction is missing: /react eyes, or /react -eyes to take it back".to_owned(),
+            );
         }
         let core = &control.core;
         let (ts, _) = self
@@ -188,7 +168,7 @@ impl Person {
 
     /// `/click`, `/click NAME`, `/click NAME=CHOICE`.
     fn click(&self, control: &Control, what: &str) -> Result<CommandResult, String> {
-        let clickable = |message: &Message| !elements(message).is_empty();
+        let clickable = |message: &Message| !element::all_in(message).is_empty();
         let (ts, message) = self
             .newest(&control.core, clickable)?
             .ok_or_else(|| format!("no message in {} has anything to click", self.shown()))?;
@@ -196,13 +176,16 @@ impl Person {
             Some((name, choice)) => (name.trim(), Some(choice.trim())),
             None => (what, None),
         };
-        let elements = elements(&message);
+        let elements = element::all_in(&message);
         let named: Vec<_> = elements.iter().filter(|it| it.is_called(name)).collect();
         let element = match named.as_slice() {
             [one] => one,
             _ => {
                 let names: Vec<_> = elements.iter().map(Element::shown).collect();
-                return Err(format!("click what? {}", names.join(", ")));
+                return Err(format!(
+                    "name one of these after /click: {}",
+                    names.join(", ")
+                ));
             }
         };
         let payload = element.clicked(ts, &message, choice)?;
@@ -217,7 +200,7 @@ impl Person {
         of_message: bool,
     ) -> Result<CommandResult, String> {
         if id.is_empty() {
-            return Err("which one? Give its callback_id".to_owned());
+            return Err("the callback_id of the shortcut is missing".to_owned());
         }
         if !of_message {
             let payload = json!({"type": "shortcut", "callback_id": id});
@@ -246,7 +229,9 @@ impl Person {
                 (None, [(_, element)]) => {
                     values.push((element["action_id"].as_str().unwrap_or_default(), part));
                 }
-                (None, _) => return Err(format!("{part:?} goes where? {}", described(&view))),
+                (None, _) => {
+                    return Err(format!("{part:?} has no field name. {}", described(&view)));
+                }
             }
         }
         let mut state = json!({});
@@ -281,7 +266,7 @@ impl Person {
         number.map(CommandResult::Submitted).map_err(in_words)
     }
 
-    /// What a field holds, in the shape that its kind has.
+    /// The value of a field, in the shape of its kind.
     fn value(
         &self,
         control: &Control,
@@ -327,7 +312,7 @@ impl Person {
         let view = lock(&control.core.views).pop().ok_or(NO_DIALOG)?;
         if view["notify_on_close"] != true {
             return Ok(CommandResult::Shown(
-                "closed; the app wants no word of it".to_owned(),
+                "closed; the app does not want to be notified".to_owned(),
             ));
         }
         let payload = json!({"type": "view_closed", "view": view, "is_cleared": false});
@@ -341,7 +326,7 @@ impl Person {
 
 const NO_DIALOG: &str = "no dialog is open: the app opens one with views.open";
 
-/// Does to the open dialog what the app's answer to its submission says; what there is to show of it.
+/// Applies the app's answer to a submission to the open dialog; returns the text to show.
 pub(super) fn answered(core: &Core, delivery: &Delivery) -> Option<String> {
     let answer = delivery.attempts.iter().find_map(|it| it.response.clone());
     let answer = answer.unwrap_or(Value::Null);
@@ -376,12 +361,12 @@ pub(super) fn answered(core: &Core, delivery: &Delivery) -> Option<String> {
     }
 }
 
-/// Commands and interactions go nowhere without one.
+/// Commands and interactions need an app.
 fn has_app(control: &Control, what: &str) -> Result<(), String> {
     match control.core.deliveries.has_app() {
         true => Ok(()),
         false => Err(format!(
-            "{what} goes nowhere: commands, clicks and dialogs reach an app in Socket Mode, or at its URL for events, and there is none"
+            "{what} can't be delivered: there is no app, neither in Socket Mode nor at a URL for events; start the bot, or give its URL"
         )),
     }
 }
@@ -397,140 +382,7 @@ fn interact(
     done.map(|_| CommandResult::Silent).map_err(in_words)
 }
 
-/// The names of what can be clicked in a message.
-pub(super) fn clickable(message: &Message) -> Vec<String> {
-    elements(message).iter().map(Element::shown).collect()
-}
-
-/// What can be clicked in a message: its blocks' elements, or the actions of its attachments.
-fn elements(message: &Message) -> Vec<Element> {
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut found = Vec::new();
-    let attachments = list(message.get("attachments"));
-    let inner = attachments.iter().flat_map(|it| list(it.get("blocks")));
-    for (nth, mut block) in list(message.get("blocks"))
-        .into_iter()
-        .chain(inner)
-        .enumerate()
-    {
-        if block.is_object() && !block["block_id"].is_string() {
-            block["block_id"] = json!(format!("b{nth}"));
-        }
-        let elements = list(block.get("elements")).into_iter();
-        for element in elements.chain(block.get("accessory").cloned()) {
-            let kind = element["type"].as_str().unwrap_or_default();
-            if CLICKABLE.contains(&kind) {
-                found.push(Element {
-                    block: block.clone(),
-                    element,
-                    attachment: None,
-                });
-            }
-        }
-    }
-    for attachment in attachments {
-        for element in list(attachment.get("actions")) {
-            found.push(Element {
-                block: Value::Null,
-                element,
-                attachment: Some(attachment.clone()),
-            });
-        }
-    }
-    found
-}
-
-impl Element {
-    /// What the app knows it by, and what people read on it.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let element = &self.element;
-        let names = [
-            &element["action_id"],
-            &element["name"],
-            &element["value"],
-            &element["text"]["text"],
-            &element["text"],
-            &element["placeholder"]["text"],
-        ];
-        names.into_iter().filter_map(Value::as_str)
-    }
-
-    /// Any is, where nothing is said.
-    fn is_called(&self, name: &str) -> bool {
-        name.is_empty() || self.names().any(|it| it.eq_ignore_ascii_case(name))
-    }
-
-    fn shown(&self) -> String {
-        let name = self.names().next().unwrap_or("one without a name");
-        let choices = options(&self.element);
-        match choices.is_empty() {
-            true => name.to_owned(),
-            false => format!("{name}={}", choices.join("|")),
-        }
-    }
-
-    /// What Slack tells the app of a click (<https://docs.slack.dev/reference/interaction-payloads>).
-    fn clicked(&self, ts: Ts, message: &Message, choice: Option<&str>) -> Result<Value, String> {
-        let element = &self.element;
-        let kind = element["type"].as_str().unwrap_or("button");
-        if let Some(attachment) = &self.attachment {
-            let mut action = json!({"name": element["name"], "type": kind});
-            match choice {
-                Some(choice) => action["selected_options"] = json!([{ "value": choice }]),
-                None => action["value"] = element["value"].clone(),
-            }
-            return Ok(json!({"type": "interactive_message", "actions": [action],
-                "callback_id": attachment["callback_id"], "message_ts": ts.to_string(),
-                "attachment_id": "1", "action_ts": ts.to_string(), "original_message": message}));
-        }
-        let mut action = json!({"type": kind, "action_id": element["action_id"],
-            "block_id": self.block["block_id"], "action_ts": ts.to_string()});
-        for key in ["text", "value"] {
-            if let Some(value) = element.get(key) {
-                action[key] = value.clone();
-            }
-        }
-        if kind != "button" {
-            let choice = choice.ok_or_else(|| format!("choose: /click {}", self.shown()))?;
-            let (key, value) = match kind {
-                "datepicker" => ("selected_date", json!(choice)),
-                "timepicker" => ("selected_time", json!(choice)),
-                "users_select" => ("selected_user", json!(choice)),
-                "channels_select" => ("selected_channel", json!(choice)),
-                "conversations_select" => ("selected_conversation", json!(choice)),
-                "checkboxes" => ("selected_options", json!([option_of(element, choice)?])),
-                _ => ("selected_option", option_of(element, choice)?),
-            };
-            action[key] = value;
-        }
-        Ok(
-            json!({"type": "block_actions", "actions": [action], "message": message,
-            "container": {"type": "message", "message_ts": ts.to_string(), "is_ephemeral": false},
-            "state": {"values": {}}}),
-        )
-    }
-}
-
-/// The values of a menu's options.
-fn options(element: &Value) -> Vec<&str> {
-    let options = element["options"].as_array().into_iter().flatten();
-    options.filter_map(|it| it["value"].as_str()).collect()
-}
-
-/// An option by its value or its text. A menu whose options the app gives takes any.
-fn option_of(element: &Value, name: &str) -> Result<Value, String> {
-    if element["type"] == "external_select" {
-        return Ok(json!({"text": {"type": "plain_text", "text": name}, "value": name}));
-    }
-    let mut list = element["options"].as_array().into_iter().flatten();
-    let found = list.find(|it| it["value"] == name || it["text"]["text"] == name);
-    found.cloned().ok_or_else(|| {
-        let choices = options(element).join(", ");
-        format!("{name:?} is none of its choices: {choices}")
-    })
-}
-
-/// What a field holds before anybody touches it.
+/// The initial value of a field.
 fn default_of(element: &Value) -> Option<(&'static str, Value)> {
     const DEFAULTS: &[(&str, &str)] = &[
         ("initial_value", "value"),

@@ -7,17 +7,29 @@ use serde_json::{Map, Value, json};
 use crate::core::Core;
 use crate::state::workspace::Post;
 
-/// Kinds of files by their names' ends: Slack's name for them, and the MIME type.
-const KINDS: &[(&str, &str, &str)] = &[
-    ("txt", "text", "text/plain"),
-    ("log", "text", "text/plain"),
-    ("csv", "csv", "text/csv"),
-    ("json", "json", "application/json"),
-    ("png", "png", "image/png"),
-    ("jpg", "jpg", "image/jpeg"),
-    ("jpeg", "jpg", "image/jpeg"),
-    ("gif", "gif", "image/gif"),
-    ("pdf", "pdf", "application/pdf"),
+/// A kind of files.
+struct FileKind {
+    /// The end of the name, behind the last point.
+    suffix: &'static str,
+    /// Slack's name for it.
+    name: &'static str,
+    mime: &'static str,
+}
+
+const fn kind(suffix: &'static str, name: &'static str, mime: &'static str) -> FileKind {
+    FileKind { suffix, name, mime }
+}
+
+const KINDS: &[FileKind] = &[
+    kind("txt", "text", "text/plain"),
+    kind("log", "text", "text/plain"),
+    kind("csv", "csv", "text/csv"),
+    kind("json", "json", "application/json"),
+    kind("png", "png", "image/png"),
+    kind("jpg", "jpg", "image/jpeg"),
+    kind("jpeg", "jpg", "image/jpeg"),
+    kind("gif", "gif", "image/gif"),
+    kind("pdf", "pdf", "application/pdf"),
 ];
 
 /// Shares the file at `path` as a user, with a comment.
@@ -38,11 +50,10 @@ pub(super) fn share(
         .rsplit_once('.')
         .map_or("", |(_, suffix)| suffix)
         .to_ascii_lowercase();
-    let kind = KINDS.iter().find(|(end, ..)| *end == suffix);
-    let (filetype, mimetype) = kind.map_or(
-        ("binary", "application/octet-stream"),
-        |&(_, kind, mime)| (kind, mime),
-    );
+    let kind = KINDS.iter().find(|kind| kind.suffix == suffix);
+    let (filetype, mimetype) = kind.map_or(("binary", "application/octet-stream"), |kind| {
+        (kind.name, kind.mime)
+    });
     core.change(|workspace| {
         let now = workspace.tick();
         let id = format!("F{:011X}", now.0);

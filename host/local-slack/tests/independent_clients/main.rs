@@ -56,7 +56,7 @@ impl Client {
         Client(Program::start(script(slack, name)))
     }
 
-    /// The next thing that it tells of and that contains `part`.
+    /// The next line of its output that contains `part`.
     async fn tells(&mut self, part: &str) -> Value {
         let line = self.0.line(part).await;
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))

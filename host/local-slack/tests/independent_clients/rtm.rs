@@ -70,7 +70,7 @@ async fn the_python_rtm_client_talks_and_reconnects() {
     client.tells(r#""type":"hello""#).await;
     control.say("bob", "general", "after all that").unwrap();
     client.tells("after all that").await;
-    // Half open: a ping stays without an answer, so that the SDK connects anew and leaves the old socket to its fate.
+    // Half open: a ping stays without an answer, so that the SDK connects again and abandons the old socket.
     control.freeze(Some(third.id));
     soon(control.wait_for_connections(2)).await;
     client.tells(r#""type":"hello""#).await;

@@ -89,7 +89,7 @@ async fn bolt_comes_back_after_each_kind_of_end() {
         match number {
             0 => drop(control.drop_connections(None)),
             1 => drop(control.disconnect(None, Reason::RefreshRequested)),
-            // Bolt connects anew at a warning, and leaves the old connection to its end.
+            // Bolt connects again at a warning, and waits for the end of the old connection.
             _ => drop(control.disconnect(None, Reason::Warning)),
         }
         last = replaced(&control, &last).await;
@@ -137,7 +137,7 @@ async fn the_python_client_acknowledges_and_gets_what_it_ignored_again() {
         settled(&slack, number).await,
         (Outcome::Acknowledged, 1, None)
     );
-    // Half open: its pings stay without an answer, so that it connects anew.
+    // Half open: its pings stay without an answer, so that it connects again.
     control.freeze(Some(first.id));
     soon(control.wait_for_connections(2)).await;
 }

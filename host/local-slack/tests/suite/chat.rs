@@ -44,7 +44,7 @@ async fn posts_go_by_id_name_and_user() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_posted_is_refused() {
+async fn messages_that_cannot_be_posted_are_refused() {
     let slack = start().await;
     let block = json!({"type": "divider"});
     let blocks = |count: usize| json!(vec![block.clone(); count]);

@@ -65,12 +65,12 @@ pub(crate) async fn call_as(
     soon(request.send()).await.unwrap().json().await.unwrap()
 }
 
-/// What an answer with this error has.
+/// The members of an answer with this error.
 pub(crate) fn error(error: &str) -> Value {
     json!({ "error": error })
 }
 
-/// What an answer has where an argument was missing.
+/// The members of an answer where an argument was missing.
 pub(crate) fn missing(field: &str) -> Value {
     let message = format!("[ERROR] missing required field: {field}");
     json!({"error": "invalid_arguments", "response_metadata": {"messages": [message]}})
@@ -132,7 +132,7 @@ impl Rtm {
 
     /// The next text frame, read as JSON.
     pub(crate) async fn event(&mut self) -> Value {
-        // Pings of the server alone are no event, however long they come.
+        // Pings of the server alone are not events, however long they come.
         soon(self.next_event()).await
     }
 

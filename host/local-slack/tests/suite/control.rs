@@ -185,7 +185,7 @@ async fn a_frozen_socket_is_silent_until_it_is_thawed() {
     assert!(control.connections()[0].frozen);
     control.emit(None, &json!({"type": "late"}));
     rtm.send(json!({"id": 1, "type": "ping"})).await;
-    // Another socket is served all the while, so that silence on the first is no chance.
+    // Another socket is served all the while, so that silence on the first is not by chance.
     let mut other = Rtm::connect(&slack).await;
     other.nothing().await;
     assert!(

@@ -38,7 +38,7 @@ async fn an_event_is_posted_and_signed() {
 }
 
 #[tokio::test]
-async fn what_the_app_does_not_take_comes_again_and_says_why() {
+async fn events_that_the_app_refuses_come_again_with_the_reason() {
     let slack = start_with(hasty()).await;
     let control = slack.control();
     let mut app = App::start(&slack).await;
@@ -205,7 +205,7 @@ async fn requests_go_nowhere_but_to_this_machine() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_app_closed_is_made_anew() {
+async fn a_connection_that_the_app_closed_is_replaced() {
     let slack = start_with(Options {
         ack_timeout: Duration::from_secs(20),
         ..Options::default()

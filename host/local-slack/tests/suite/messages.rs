@@ -128,7 +128,7 @@ async fn a_thread_is_read_from_its_parent_on() {
 }
 
 #[tokio::test]
-async fn a_user_is_told_of_its_own_conversations() {
+async fn a_user_gets_its_own_conversations() {
     let slack = start().await;
     let control = slack.control();
     let names = async |arguments: Value| -> Vec<String> {

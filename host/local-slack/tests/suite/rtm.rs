@@ -40,7 +40,7 @@ async fn a_url_that_is_too_old_has_expired() {
 }
 
 #[tokio::test]
-async fn a_message_is_acknowledged_and_told_to_all() {
+async fn a_message_is_acknowledged_and_sent_to_all() {
     let slack = start().await;
     let general = channel(&slack, "general").await;
     let (mut one, mut two) = (Rtm::connect(&slack).await, Rtm::connect(&slack).await);
@@ -80,7 +80,7 @@ async fn a_ping_comes_back_with_all_its_keys() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_answered_with_an_error() {
+async fn requests_that_make_no_sense_are_answered_with_an_error() {
     let slack = start().await;
     let general = channel(&slack, "general").await;
     let (lounge, old) = (
@@ -181,7 +181,7 @@ async fn more_than_16_kilobytes_end_the_connection() {
 }
 
 #[tokio::test]
-async fn typing_is_told_to_the_others_only() {
+async fn typing_is_sent_to_the_others_only() {
     let slack = start().await;
     let general = channel(&slack, "general").await;
     let (mut one, mut two) = (Rtm::connect(&slack).await, Rtm::connect(&slack).await);
@@ -194,7 +194,7 @@ async fn typing_is_told_to_the_others_only() {
 }
 
 #[tokio::test]
-async fn presence_is_told_to_those_who_asked() {
+async fn presence_is_sent_to_those_who_asked() {
     let slack = start().await;
     let control = slack.control();
     let (alice, bob) = (

@@ -77,7 +77,7 @@ async fn hello_says_how_many_connections_there_are_and_the_eleventh_is_turned_aw
 }
 
 #[tokio::test]
-async fn what_happens_comes_in_slacks_wrapper() {
+async fn events_come_in_slacks_wrapper() {
     let slack = start().await;
     let control = slack.control();
     let mut app = SocketMode::connect(&slack).await;
@@ -199,7 +199,7 @@ async fn a_conversation_can_be_kept_to_one_connection() {
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_is_given_four_times_in_envelopes_of_their_own() {
+async fn unacknowledged_events_are_delivered_four_times_in_envelopes_of_their_own() {
     let slack = start_with(hasty()).await;
     let control = slack.control();
     let mut app = SocketMode::connect(&slack).await;
@@ -241,7 +241,7 @@ async fn an_acknowledged_retry_is_the_last() {
 }
 
 #[tokio::test]
-async fn what_happens_while_no_connection_is_there_comes_with_a_retry() {
+async fn events_without_a_connection_come_with_a_retry() {
     let slack = start_with(Options {
         socket_mode: true,
         retry_delays: [

@@ -136,7 +136,7 @@ async fn a_slash_command_is_typed_and_its_answer_is_shown() {
     let script = async {
         let mut next = async || soon(lines.next_line()).await.unwrap().unwrap();
         keys.write_all(b"/deploy now\n").await.unwrap();
-        assert!(next().await.starts_with("/deploy goes nowhere"));
+        assert!(next().await.starts_with("/deploy can't be delivered"));
         let mut app = SocketMode::connect(&slack).await;
         keys.write_all(b"/deploy now\n").await.unwrap();
         let envelope = app.envelope().await;

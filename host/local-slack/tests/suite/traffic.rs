@@ -73,7 +73,7 @@ async fn events_are_numbered_and_their_acknowledgements_are_timed() {
 }
 
 #[tokio::test]
-async fn what_nobody_acknowledges_is_counted() {
+async fn unacknowledged_events_are_counted() {
     let slack = start_with(hasty()).await;
     let mut app = SocketMode::connect(&slack).await;
     let traffic = json!({"events": 20, "through": "socket-mode", "bytes": 400});

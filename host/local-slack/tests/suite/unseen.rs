@@ -1,4 +1,4 @@
-//! What comes about without a word to the app, and tokens of org-wide apps.
+//! Changes without an event for the app, and tokens of org-wide apps.
 
 use local_slack::Options;
 use reqwest::Method;

@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_the_method_the_channel_and_the_cure() {
+    fn the_text_names_the_method_the_channel_and_the_cure() {
         let mut error = refused("chat.postMessage", "missing_scope");
         if let Failure::Refused(refusal) = &mut error.failure {
             refusal.needed = Some("chat:write".into());

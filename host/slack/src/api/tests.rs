@@ -11,7 +11,7 @@ use crate::testing::{client, slack, soon};
 fn args(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
-        other => panic!("{other} is no object"),
+        other => panic!("{other} is not an object"),
     }
 }
 
@@ -74,7 +74,7 @@ async fn auth_test_says_who_we_are_and_what_we_may_do() {
 }
 
 #[tokio::test]
-async fn slacks_refusal_is_told_with_its_code_the_method_and_the_channel() {
+async fn slacks_refusal_comes_with_its_code_the_method_and_the_channel() {
     let (slack, api) = slack(Options::default()).await;
     let error = post(&api).await.unwrap_err();
     assert_eq!(

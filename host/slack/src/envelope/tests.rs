@@ -15,7 +15,7 @@ fn opened(wrapping: &str, payload: &serde_json::Value) -> (serde_json::Value, Or
 }
 
 #[test]
-fn the_inner_event_of_the_events_api_comes_out_and_what_is_beside_it_is_kept() {
+fn the_inner_event_of_the_events_api_comes_out_and_its_wrapper_is_kept() {
     let event = json!({"type": "message", "text": "hi", "token": "of the inner event"});
     let (event, origin) = opened(
         "events_api",
@@ -27,9 +27,9 @@ fn the_inner_event_of_the_events_api_comes_out_and_what_is_beside_it_is_kept() {
         }),
     );
     assert_eq!(event, json!({"type": "message", "text": "hi"}));
-    let beside: serde_json::Value = serde_json::from_slice(&origin.beside.unwrap()).unwrap();
+    let wrapper: serde_json::Value = serde_json::from_slice(&origin.wrapper.unwrap()).unwrap();
     assert_eq!(
-        beside,
+        wrapper,
         json!({
             "api_app_id": "A1", "event_time": 1_700_000_000, "event_context": "4-\"é\"", "ratio": 1.5,
             "huge": u64::MAX, "is_ext_shared_channel": false, "context_enterprise_id": null,
@@ -54,7 +54,7 @@ fn an_inner_event_shares_the_text_that_it_came_in() {
     let (event, origin) = Wrapping::EventsApi.open(payload);
     assert_eq!(event.raw(), br#"{ "type":"message" ,"n":1.50}"#.as_slice());
     assert!(within.contains(&event.raw().as_ptr()));
-    assert_eq!(origin.beside, None);
+    assert_eq!(origin.wrapper, None);
 }
 
 #[test]
@@ -207,16 +207,16 @@ proptest! {
     }
 
     #[test]
-    fn every_object_can_be_opened_and_what_is_beside_an_event_is_an_object(
+    fn every_object_can_be_opened_and_the_wrapper_of_an_event_is_an_object(
         text in r#"\{("(event|event_id|team_id|type|token|team|a\\"b)":(\{"type":"x","token":1\}|"\PC{0,5}"|-?[0-9]{1,25}(\.[0-9])?|null|true|\[1,"x"\]),){0,6}"z":1e400\}"#,
         wrapping in prop::sample::select(vec!["events_api", "slash_commands", "interactive", "odd"]),
     ) {
         if let Ok(payload) = Event::parse(text) {
             let (event, origin) = Wrapping::of(wrapping.into()).open(payload);
             prop_assert!(event.field("token").is_none());
-            if let Some(beside) = origin.beside {
-                let beside = Event::parse(beside).unwrap();
-                prop_assert!(NOT_BESIDE.iter().all(|key| beside.field(key).is_none()));
+            if let Some(wrapper) = origin.wrapper {
+                let wrapper = Event::parse(wrapper).unwrap();
+                prop_assert!(NOT_IN_WRAPPER.iter().all(|key| wrapper.field(key).is_none()));
             }
         }
     }

@@ -203,7 +203,7 @@ async fn the_bots_conversations_are_listed_with_those_that_are_hidden_from_it() 
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_told_from_what_can_not_be_read_now() {
+async fn permanent_errors_of_history_differ_from_passing_ones() {
     let (_slack, control, _, history) = history().await;
     let gap = Gap {
         channel: "C404",

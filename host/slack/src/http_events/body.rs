@@ -157,7 +157,7 @@ mod tests {
         );
         assert_eq!((inner, accepts), (json!({"type": "message"}), false));
         assert_eq!(origin.event_id.as_deref(), Some("Ev1"));
-        assert_eq!(origin.beside, Some(r#"{"event_time":5}"#.into()));
+        assert_eq!(origin.wrapper, Some(r#"{"event_time":5}"#.into()));
 
         let (limited, _, _) = event(
             false,
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_of_these_is_told_in_a_sentence() {
+    fn any_other_body_is_refused_with_a_sentence() {
         let check = |is_form, body, is_event, expect: &str| match asked(is_form, body) {
             Content::Bad { error, sentence } => {
                 assert!(sentence.contains(expect), "{sentence}");

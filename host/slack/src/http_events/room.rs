@@ -172,7 +172,7 @@ mod tests {
         drop(first);
         assert_eq!(growing.await, Ok(()));
 
-        // What Slack has signed never gives way, and none waits for it.
+        // A body that Slack has signed never gives way, so that no other waits for it.
         let mut large = room.enter();
         assert_eq!(large.grow(4 * UNIT).await, Err(RoomError::Full));
         drop((kept, second, third));

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_slack_signed_with_our_secret_and_of_late_is_slacks() {
+    fn only_recent_requests_signed_with_our_secret_are_slacks() {
         let check = |secrets: &[&str], time: &str, signature: &str, body, now, expect: &str| {
             let headers = [
                 ("x-slack-request-timestamp", time),

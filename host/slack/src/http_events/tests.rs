@@ -187,7 +187,7 @@ async fn an_answer_is_the_body_of_the_response() {
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_slack_is_to_send_again() {
+async fn slack_is_to_send_unacknowledged_events_again() {
     let mut http = Http::start(Config {
         answer_within: Duration::from_millis(300),
         ..config()
@@ -265,7 +265,7 @@ async fn slacks_checks_of_the_url_and_the_certificate_are_answered() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_told_to_both_sides() {
+async fn a_body_that_can_not_be_read_is_reported_to_both_sides() {
     let mut http = Http::start(config()).await;
     let request = http.signed(PATHS[0], JSON, r#"{"event":"#);
     let (response, frame) = http.ask(request, |frame| frame).await;
@@ -326,7 +326,7 @@ async fn bodies_that_never_come_take_no_room_and_those_that_wait_do() {
 }
 
 #[tokio::test]
-async fn a_request_at_another_path_is_told_the_right_url_and_so_is_the_log() {
+async fn a_request_at_another_path_gets_the_right_url_and_so_does_the_log() {
     let mut http = Http::start(config()).await;
     for path in ["/slack/event", "/", "/events", "/slack/actions?x=1"] {
         let request = http.signed(path, JSON, &event());
@@ -361,7 +361,7 @@ async fn a_request_is_named_by_its_signature() {
 }
 
 #[tokio::test]
-async fn what_its_headers_show_not_to_be_slacks_is_refused_before_its_body_comes() {
+async fn a_request_whose_headers_are_not_slacks_is_refused_before_its_body_comes() {
     let http = Http::start(config()).await;
     let old = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 301;
     let unsigned =

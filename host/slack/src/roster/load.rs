@@ -18,20 +18,37 @@ use crate::roster::wire::{ConversationFields, UserFields, UsergroupFields};
 /// `conversations.list` takes less than 1000, and big pages are what makes 50,000 users bearable at 20 calls a minute.
 const PAGE: u32 = 999;
 
-/// The kinds of conversations: as `conversations.list` names them, and as people do.
-const KINDS: [(ConversationKind, &str, &str); 4] = [
-    (
-        ConversationKind::Channel,
-        "public_channel",
-        "public channels",
-    ),
-    (
-        ConversationKind::Private,
-        "private_channel",
-        "private channels",
-    ),
-    (ConversationKind::Im, "im", "direct messages"),
-    (ConversationKind::Mpim, "mpim", "group messages"),
+/// A kind of conversations and its names.
+#[derive(Clone, Copy)]
+struct KindNames {
+    kind: ConversationKind,
+    /// As `conversations.list` names it.
+    slack: &'static str,
+    /// In words for people.
+    people: &'static str,
+}
+
+const KINDS: [KindNames; 4] = [
+    KindNames {
+        kind: ConversationKind::Channel,
+        slack: "public_channel",
+        people: "public channels",
+    },
+    KindNames {
+        kind: ConversationKind::Private,
+        slack: "private_channel",
+        people: "private channels",
+    },
+    KindNames {
+        kind: ConversationKind::Im,
+        slack: "im",
+        people: "direct messages",
+    },
+    KindNames {
+        kind: ConversationKind::Mpim,
+        slack: "mpim",
+        people: "group messages",
+    },
 ];
 
 /// The progress of a load. Slack does not say how many entries there are in all.
@@ -135,15 +152,17 @@ impl ListLoad<'_> {
     async fn conversations(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut conversations = Directory::default();
         let mut missing = Vec::new();
-        let together = KINDS.map(|(_, name, _)| name).join(",");
+        let together = KINDS.map(|names| names.slack).join(",");
         if let Err(error) = self.list_conversations(&together, &mut conversations).await {
             if !is_about_scope(&error) {
                 return Err(error);
             }
-            for (kind, name, what) in KINDS {
-                let listed = self.list_conversations(name, &mut conversations).await;
-                if !self.or_warn(what, listed)? {
-                    missing.push(kind);
+            for names in KINDS {
+                let listed = self
+                    .list_conversations(names.slack, &mut conversations)
+                    .await;
+                if !self.or_warn(names.people, listed)? {
+                    missing.push(names.kind);
                 }
             }
         }

@@ -282,7 +282,7 @@ fn a_snapshot_brings_everything_back() {
 }
 
 #[tokio::test]
-async fn what_is_wanted_is_fetched_once_in_the_background() {
+async fn wanted_ids_are_fetched_once_in_the_background() {
     let (slack, api) = slack(Options::default()).await;
     let control = slack.control();
     let roster = Roster::new();

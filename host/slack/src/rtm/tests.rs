@@ -96,7 +96,7 @@ async fn connected(config: Config) -> (LocalSlack, Control, Rtm) {
 }
 
 #[tokio::test]
-async fn a_session_is_told_and_then_hello_and_events_as_they_came() {
+async fn a_session_begins_and_then_hello_and_events_come_in_their_order() {
     let (slack, api) = slack(Options::default()).await;
     let control = slack.control();
     let mut rtm = Rtm::start(&api, Config::default());
@@ -204,7 +204,7 @@ async fn a_frame_of_16_mb_is_an_event() {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_is_made_anew_time_and_again() {
+async fn a_dropped_connection_is_replaced_every_time() {
     let (_slack, control, mut rtm) = connected(quick()).await;
     for round in 2..8 {
         control.wait_for_connections(1).await;
@@ -335,7 +335,7 @@ async fn an_expired_url_leads_to_a_new_one() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_retried_ends_it_with_a_sentence() {
+async fn an_error_that_can_not_be_retried_ends_it_with_a_sentence() {
     for (code, expect) in [
         ("invalid_auth", "copy it again"),
         ("token_revoked", "install the app again"),
@@ -369,7 +369,7 @@ async fn a_token_that_is_revoked_later_ends_it_at_the_next_connect() {
 }
 
 #[tokio::test]
-async fn what_may_heal_is_retried() {
+async fn errors_that_may_pass_are_retried() {
     let (slack, api) = slack(Options::default()).await;
     let control = slack.control();
     let answer = |answer| control.answer("rtm.connect", answer);

@@ -80,7 +80,7 @@ impl SocketMode {
         }
     }
 
-    /// What comes next; further connections of a session say nothing of interest to most tests.
+    /// The next message; further connections of a session say nothing of interest to most tests.
     async fn next(&mut self) -> Incoming {
         loop {
             match self.any().await {
@@ -237,7 +237,7 @@ async fn an_answer_goes_with_the_acknowledgement_where_slack_takes_one() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_parsed_is_acknowledged_and_told() {
+async fn a_frame_that_can_not_be_parsed_is_acknowledged_and_reported() {
     let (_slack, mut mode, mut server) = one(Config {
         each: rtm::Config {
             max_frame_bytes: 10_000,
@@ -434,7 +434,7 @@ async fn several_connections_are_one_session() {
 }
 
 #[tokio::test]
-async fn what_waits_on_several_connections_comes_in_the_order_of_its_times() {
+async fn events_of_several_connections_come_in_the_order_of_their_times() {
     let (slack, api) = Slack::start().await;
     let mut mode = SocketMode::with_room(&api, quick(2), 1);
     let mut servers = [slack.greet(1).await, slack.greet(2).await];
@@ -460,7 +460,7 @@ async fn what_waits_on_several_connections_comes_in_the_order_of_its_times() {
         came.push(number_of(&frame));
         frame.ack.unwrap().confirm();
     }
-    // What was handed on before the other connection brought anything can't be called back.
+    // Events that were handed on before the other connection brought any can't be called back.
     let early = came.iter().position(|n| n % 2 == 0).unwrap();
     assert!(early < 10, "{came:?}");
     assert!(came[early..].is_sorted(), "{came:?}");

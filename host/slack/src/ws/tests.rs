@@ -140,7 +140,7 @@ async fn a_connection_that_says_nothing_is_dead_at_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_in_which_nobody_listened_is_no_silence() {
+async fn time_without_reading_does_not_count_as_silence() {
     let (near, mut far) = tokio::io::duplex(1 << 16);
     let mut socket = Socket::new(near, 1000, LIVELY);
     tokio::time::advance(Duration::from_secs(3600)).await;
@@ -277,7 +277,7 @@ async fn a_server_that_sends_and_takes_in_nothing_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_nothing_still_sends_and_pings_and_does_not_call_that_silence() {
+async fn a_socket_that_does_not_read_still_sends_and_pings_and_does_not_count_that_as_silence() {
     let (near, mut far) = tokio::io::duplex(1 << 16);
     let mut socket = Socket::new(near, 1000, LIVELY);
     socket.send_text("ack").unwrap();

@@ -42,7 +42,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
         .expect("it comes within two minutes")
 }
 
-/// What came of numbered traffic.
+/// The result of numbered traffic.
 #[derive(Default)]
 struct Taken {
     numbers: BTreeSet<u64>,

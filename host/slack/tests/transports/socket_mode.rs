@@ -72,7 +72,7 @@ fn traffic(events: u64, per_second: Option<u64>) -> Traffic {
     }
 }
 
-/// Sends traffic beside something else, and gives what came of it on both sides.
+/// Sends traffic while something else runs, and returns the results of both sides.
 async fn under(
     options: Options,
     connections: usize,
@@ -182,7 +182,7 @@ async fn every_fault_is_survived() {
 }
 
 #[tokio::test]
-async fn what_is_cut_to_pieces_costs_itself_and_comes_again_only_where_its_id_is_lost() {
+async fn a_frame_that_is_cut_off_comes_again_only_where_its_id_is_lost() {
     let (running, incoming) = Running::start(retrying(), 1).await;
     let taking = tokio::spawn(take_all(incoming));
     running.control.fault(Fault {

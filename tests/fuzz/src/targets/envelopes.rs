@@ -146,7 +146,7 @@ fn check_event(event: &Event, frame: &Event) {
 pub(super) fn check_origin(origin: &Origin) {
     assert!(origin.attempt >= 1);
     assert!(origin.response_urls.iter().all(|it| !it.url.is_empty()));
-    if let Some(beside) = &origin.beside {
+    if let Some(beside) = &origin.wrapper {
         let beside = Event::parse(beside.clone()).expect("it is an object");
         assert!(beside.field("token").is_none());
     }

@@ -168,7 +168,7 @@ impl Envelope {
         // Texts and finite numbers always have a JSON form.
         let mut about = serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec());
         // Two objects become one: what stood beside the event in Slack's words follows ours.
-        let beside = origin.beside.as_ref().map(without_ours);
+        let beside = origin.wrapper.as_ref().map(without_ours);
         if let Some(beside) = beside.as_deref().and_then(|it| it.strip_prefix(b"{"))
             && !beside.trim_ascii_start().starts_with(b"}")
             && about.pop().is_some()
@@ -444,7 +444,7 @@ mod tests {
                 attempt: 2,
                 retry_reason: Some("timeout".into()),
                 team_id: Some("T2".into()),
-                beside: Some(r#"{"event_time": 7}"#.into()),
+                wrapper: Some(r#"{"event_time": 7}"#.into()),
                 ..Origin::default()
             },
             ..receipt
@@ -463,7 +463,7 @@ mod tests {
             let receipt = Receipt {
                 received: UNIX_EPOCH,
                 origin: Origin {
-                    beside: Some(beside.into()),
+                    wrapper: Some(beside.into()),
                     ..Origin::default()
                 },
             };

@@ -48,7 +48,14 @@ type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 /// A connection that is kept for the next request; the requests drive it.
 #[derive(Default)]
 pub(crate) struct Line {
-    open: Option<(Target, SendRequest<Full<Bytes>>, Driver)>,
+    open: Option<OpenConnection>,
+}
+
+/// An open connection to the app.
+struct OpenConnection {
+    target: Target,
+    sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
 }
 
 impl Line {
@@ -87,9 +94,12 @@ impl Line {
         }
     }
 
-    /// Whether there is a connection to this target that was not closed meanwhile.
+    /// Whether there is an open connection to this target.
     async fn is_open(&mut self, target: &Target) -> bool {
-        let Some((to, _, driver)) = &mut self.open else {
+        let Some(OpenConnection {
+            target: to, driver, ..
+        }) = &mut self.open
+        else {
             return false;
         };
         let is_over = tokio::select! {
@@ -117,9 +127,13 @@ impl Line {
             let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
                 .await
                 .map_err(Some)?;
-            self.open = Some((target.clone(), sender, Box::pin(driver)));
+            self.open = Some(OpenConnection {
+                target: target.clone(),
+                sender,
+                driver: Box::pin(driver),
+            });
         }
-        let Some((_, sender, driver)) = &mut self.open else {
+        let Some(OpenConnection { sender, driver, .. }) = &mut self.open else {
             return Err(None);
         };
         let mut request = Request::post(&target.path).header(header::HOST, &target.authority);
@@ -156,7 +170,7 @@ async fn driven<T>(driver: &mut Driver, answered: impl Future<Output = T>) -> (T
     loop {
         tokio::select! {
             answered = &mut answered => return (answered, is_over),
-            // What has come on the connection is still in the answer's hands.
+            // The rest of the answer is already buffered when the connection ends.
             _ = &mut *driver, if !is_over => is_over = true,
         }
     }
@@ -181,7 +195,7 @@ pub(crate) async fn post_and_leave(
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
-    // An app that is not there notices as little as one that is cut off.
+    // It does not matter whether the app is there: no answer is read.
     if let Ok(mut stream) = TcpStream::connect(&target.authority).await {
         stream.write_all(request.as_bytes()).await.ok();
         stream.write_all(&content.body).await.ok();

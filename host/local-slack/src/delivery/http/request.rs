@@ -56,7 +56,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a URL; `None` where it is none, or leads off this machine.
+    /// Reads a URL; `None` where it is not a URL, or leads off this machine.
     pub(crate) fn read(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let authority = uri.authority()?;
@@ -129,7 +129,7 @@ impl Content {
     }
 }
 
-/// The headers that Slack's requests have, beside those of HTTP itself.
+/// The headers of Slack's requests, apart from those of HTTP itself.
 pub(super) fn headers(
     secret: &str,
     content: &Content,
@@ -152,7 +152,7 @@ pub(super) fn headers(
 
 /// `v0=` and the hash of the version, the time and the body, in hex.
 pub(crate) fn signature(secret: &str, at: u64, body: &[u8]) -> String {
-    // Keys of any length are taken, so that this cannot fail.
+    // Keys of any length are allowed, so that this cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
         return String::new();
     };

@@ -1,8 +1,9 @@
-//! What the app is given, and what it made of it: events, commands, interactions, faults.
+//! The app's side: events, commands and interactions for it, its acknowledgements, and faults.
 
 use serde_json::{Value, json};
 
 use crate::delivery::http::{AppResponse, Content, Line, RequestError, Target};
+use crate::delivery::wrapper::{Interaction, SlashCommand};
 use crate::delivery::{Answerer, Delivery, Parcel, wrapper};
 use crate::fault::{Fault, Reason};
 use crate::lock::lock;
@@ -15,7 +16,7 @@ use crate::state::ts::Ts;
 /// Interactions that the app may answer in its acknowledgement.
 const ANSWERABLE: [&str; 2] = ["view_submission", "block_suggestion"];
 
-/// The app's answer to a request that is no delivery.
+/// The app's answer to a request that is not a delivery.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct AppReply {
     /// The HTTP status; `None` where there was no answer.
@@ -43,9 +44,9 @@ impl AppReply {
     }
 }
 
-/// The app, through Socket Mode or HTTP. What begins a delivery gives its number.
+/// The app, through Socket Mode or HTTP. Functions that begin a delivery return its number.
 impl Control {
-    /// Gives the app any event, in Slack's wrapper; it goes to no socket of RTM.
+    /// Delivers any event to the app, in Slack's wrapper. It does not go to sockets of RTM.
     pub fn event(&self, event: &Value) -> u64 {
         let parcel = {
             let mut workspace = lock(&self.core.workspace);
@@ -55,7 +56,7 @@ impl Control {
         self.submit(parcel.in_lane(lane.to_owned()))
     }
 
-    /// Gives the app any envelope: its type and its payload, as they are. Over HTTP the payload is the body.
+    /// Delivers any envelope to the app: its type and its payload, as they are. Over HTTP the payload is the body.
     pub fn envelope(&self, kind: &str, payload: &Value, accepts_response: bool) -> u64 {
         self.submit(Parcel::new(kind.to_owned(), payload).answerable(accepts_response))
     }
@@ -76,9 +77,16 @@ impl Control {
         let trigger = self.core.triggers.make();
         let payload = {
             let url = self.response_url(&id);
-            let where_ = (place.user, place.conversation);
             let workspace = lock(&self.core.workspace);
-            wrapper::slash_command(&workspace, where_, (command, text), (&url, &trigger))
+            let slash = SlashCommand {
+                user: place.user,
+                conversation: place.conversation,
+                command,
+                text,
+                response_url: &url,
+                trigger_id: &trigger,
+            };
+            wrapper::slash_command(&workspace, &slash)
         };
         let answerer = Answerer {
             what: command.to_owned(),
@@ -89,12 +97,12 @@ impl Control {
     }
 
     /// Lets a user click, submit or look something up: `payload` has the interaction's `type`, such as `block_actions`,
-    /// and what it is about. What all interactions have is added where it is missing: the user, the team, a trigger,
-    /// and with a conversation its id and a response URL. The `response_urls` of a submitted view get their URLs, each
-    /// for the conversation of its `channel_id`.
+    /// and its subject. The fields that all interactions have are added where they are missing: the user, the team, a
+    /// trigger, and with a conversation its id and a response URL. The `response_urls` of a submitted view get their
+    /// URLs, each for the conversation of its `channel_id`.
     ///
     /// # Errors
-    /// When there is no such user or conversation, or `payload` is no object.
+    /// When there is no such user or conversation, or `payload` is not an object.
     pub fn interact(
         &self,
         user: &str,
@@ -120,10 +128,15 @@ impl Control {
         let trigger = self.core.triggers.make();
         let mut payload = {
             let workspace = lock(&self.core.workspace);
-            let where_ = (user, place.map(|place| place.conversation));
-            wrapper::interaction(&workspace, where_, (url.as_deref(), &trigger), given)
+            let interaction = Interaction {
+                user,
+                conversation: place.map(|place| place.conversation),
+                response_url: url.as_deref(),
+                trigger_id: &trigger,
+            };
+            wrapper::interaction(&workspace, &interaction, given)
         };
-        // An index would put a null where there is no such key, and Bolt ends at one.
+        // An index would insert a null where there is no such key, and Bolt fails at a null.
         let chosen = payload.get_mut("response_urls");
         for chosen in chosen.and_then(Value::as_array_mut).into_iter().flatten() {
             let channel = chosen["channel_id"].as_str().unwrap_or_default();
@@ -139,7 +152,7 @@ impl Control {
         let kind = payload["type"].as_str().unwrap_or_default();
         let answerer = Answerer {
             what: kind.to_owned(),
-            // What the app says in such an acknowledgement is for Slack, not for the conversation.
+            // The answer in such an acknowledgement is for Slack, not for the conversation.
             response_url: None,
         };
         let parcel = Parcel::new("interactive", &payload).answerable(ANSWERABLE.contains(&kind));
@@ -152,12 +165,12 @@ impl Control {
         self.submit(parcel)
     }
 
-    /// What the app was given, oldest first, generated traffic left out.
+    /// The deliveries to the app, oldest first, without generated traffic.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.core.deliveries.records.all()
     }
 
-    /// Has Slack give up all that is not acknowledged, as it does after some six minutes; gives the payloads.
+    /// Gives up all deliveries that are not acknowledged, as Slack does after some six minutes; returns their payloads.
     pub fn give_up(&self) -> Vec<Value> {
         let parcels = self.core.deliveries.give_up_all();
         let payloads = parcels.iter();
@@ -172,7 +185,7 @@ impl Control {
         self.core.journal.wait(look).await
     }
 
-    /// Waits for a delivery that is as wanted.
+    /// Waits for a delivery that `wanted` accepts.
     pub async fn wait_for_delivery(&self, wanted: impl Fn(&Delivery) -> bool) -> Delivery {
         let look = || self.deliveries().into_iter().find(|one| wanted(one));
         self.core.journal.wait(look).await
@@ -249,7 +262,7 @@ impl Control {
     }
 }
 
-/// Faults in what the app is given.
+/// Faults in deliveries to the app.
 impl Control {
     /// Turns a fault on, behind those that are on.
     pub fn fault(&self, fault: Fault) {

@@ -19,7 +19,7 @@ const PIECE: usize = 128 * 1024;
 /// A socket's queue is filled up to this many bytes.
 const AHEAD: usize = 1024 * 1024;
 
-/// What to send.
+/// The messages to send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Burst {
@@ -44,7 +44,7 @@ impl Default for Burst {
     }
 }
 
-/// What was sent. Times are in seconds since 1970.
+/// The result of a burst. Moments are in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BurstReport {
     /// Messages, to each connection.
@@ -73,7 +73,7 @@ async fn send(workspace: &Mutex<Workspace>, sockets: &Sockets, burst: Burst) -> 
     let sockets = sockets.get(None);
     let (started_at, start) = (now(), Instant::now());
     let (mut number, mut bytes) = (0, 0);
-    // A paced burst goes frame by frame, or what is due at once.
+    // A paced burst sends the frames that are due, at least one at a time.
     let size = templates
         .first()
         .map_or(1, |template| template.len().max(1));

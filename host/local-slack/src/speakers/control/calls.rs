@@ -34,17 +34,18 @@ impl Control {
     }
 
     /// Prescribes how the next calls of a method are answered; `*` stands for all methods, `websocket` for the
-    /// handshake of a socket, and `upload` for the upload of a file's content. What was prescribed before comes first.
+    /// handshake of a socket, and `upload` for the upload of a file's content. Answers that were prescribed before come
+    /// first.
     pub fn answer(&self, method: &str, answer: Answer) {
         lock(&self.core.access).answer(method, answer);
     }
 
-    /// Takes back all prescribed answers.
+    /// Removes all prescribed answers.
     pub fn clear_answers(&self) {
         self.keep_answers(|_| false);
     }
 
-    /// Takes back the prescribed answers that `keep` does not want; no call falls between.
+    /// Removes the prescribed answers that `keep` rejects, in one step.
     pub fn keep_answers(&self, keep: impl Fn(&Answer) -> bool) {
         lock(&self.core.access).keep_answers(keep);
     }

@@ -26,11 +26,11 @@ pub enum ControlError {
         "the local Slack cannot post to {0:?}: give an http:// URL on this machine, such as http://127.0.0.1:8000/slack/events"
     )]
     EventsUrl(String),
-    /// An interaction that is no object.
-    #[error("an interaction's payload is a JSON object")]
+    /// An interaction's payload that is not an object.
+    #[error("an interaction's payload must be a JSON object")]
     Payload,
-    /// A thread's time that is no time.
-    #[error("{0:?} is no ts: it looks like 1355517523.000005")]
+    /// A thread's timestamp that is not one.
+    #[error("{0:?} is not a ts: give one like 1355517523.000005")]
     Ts(String),
 }
 

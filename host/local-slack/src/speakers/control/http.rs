@@ -5,9 +5,9 @@
 //! | `POST emit` | one of `event`, `text`, `base64` (a text frame), `raw_base64` (no frame); `connection` | sends it |
 //! | `POST burst` | `frames`, `bytes`, `channels`, `per_second` | sends generated messages, as [`Burst`] |
 //! | `POST say` | `user`, `channel`, `text`, `thread_ts` | posts as a user |
-//! | `POST channel`, `user` | `name`, `real_name` | adds a channel, a user; no event tells of it |
-//! | `POST rename` | `channel`, `name` | gives a channel another name; no event tells of it |
-//! | `POST deactivate` | `user` | switches an account off; no event tells of it |
+//! | `POST channel`, `user` | `name`, `real_name` | adds a channel, a user; no event is sent |
+//! | `POST rename` | `channel`, `name` | gives a channel another name; no event is sent |
+//! | `POST deactivate` | `user` | switches an account off; no event is sent |
 //! | `POST presence` | `user`, `active` | makes a user active or away |
 //! | `POST drop`, `freeze`, `thaw` | `connection` | does so to one socket, or all |
 //! | `POST goodbye` | `connection`, `close_after_ms` | says goodbye, and closes if a time is given |
@@ -16,8 +16,8 @@
 //! | `POST scopes`, `app_scopes` | `scopes` | sets what tokens, or app-level tokens, may do |
 //! | `POST revoke` | `token`, `error` | lets a token fail from now on |
 //! | `POST expire_tokens` | | lets tokens of `oauth.v2.access` expire now |
-//! | `POST event` | `event` | gives the app an event in Slack's wrapper |
-//! | `POST envelope` | `type`, `payload`, `accepts_response_payload` | gives the app any envelope |
+//! | `POST event` | `event` | delivers an event in Slack's wrapper |
+//! | `POST envelope` | `type`, `payload`, `accepts_response_payload` | delivers any envelope |
 //! | `POST slash` | `user`, `channel`, `command`, `text` | types a slash command |
 //! | `POST interact` | `user`, `channel`, `payload` | clicks, submits, looks up: as [`Control::interact`] |
 //! | `POST app_rate_limited` | | tells the app that it got too much |
@@ -32,8 +32,9 @@
 //! | `GET calls`, `frames`, `connections`, `deliveries` | `method`, `contains`, `wait` (a number), `timeout` (s) | lists, once there are so many |
 //! | `DELETE calls`, `frames`, `deliveries` | | forgets them |
 //!
-//! Of calls and deliveries, only what is settled counts for `wait`, and only that is listed then.
-//! What is wrong with a request is said in `error`, with status 400 or 404; 408 where what was awaited did not happen.
+//! Of calls and deliveries, only settled ones count for `wait`, and only they are listed then.
+//! The error of a request is in `error`, with status 400 or 404, or 408 where the awaited events did not happen in
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +150,7 @@ struct Presence {
     active: bool,
 }
 
-/// What a list can be asked for in its query string.
+/// The query string of a list.
 #[derive(Default)]
 struct Look {
     method: Option<String>,
@@ -170,7 +171,7 @@ pub(crate) async fn answer(
         Ok(value) => json_response(StatusCode::OK, &value),
         Err(wrong) => {
             let status = match wrong {
-                OperationError::Arguments(..) => StatusCode::BAD_REQUEST,
+                OperationError::Arguments { .. } => StatusCode::BAD_REQUEST,
                 OperationError::Operation(..) | OperationError::Control(_) => StatusCode::NOT_FOUND,
                 OperationError::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
             };
@@ -242,9 +243,8 @@ async fn operate(
         }
         (&Method::POST, "answer") => {
             let prescribe: Prescribe = read(operation, body)?;
-            let wrong = |error: serde_json::Error| {
-                OperationError::Arguments(operation.to_owned(), error.to_string())
-            };
+            let wrong =
+                |error: serde_json::Error| OperationError::arguments(operation, &error.to_string());
             let answer: Answer = serde_json::from_value(prescribe.answer).map_err(wrong)?;
             control.answer(&prescribe.method, answer);
             Ok(done)
@@ -286,7 +286,7 @@ async fn operate(
 }
 
 fn emit(control: &Control, emit: Emit) -> Result<Value, OperationError> {
-    let wrong = |sentence: &str| OperationError::Arguments("emit".to_owned(), sentence.to_owned());
+    let wrong = |sentence: &str| OperationError::arguments("emit", sentence);
     let decode = |text: String| {
         STANDARD
             .decode(text)
@@ -362,9 +362,8 @@ fn look(operation: &str, request: &HttpRequest) -> Result<Look, OperationError> 
     for (key, value) in
         form_urlencoded::parse(request.head.uri.query().unwrap_or_default().as_bytes())
     {
-        let wrong = |_| {
-            OperationError::Arguments(operation.to_owned(), format!("{key}={value} is no number"))
-        };
+        let wrong =
+            |_| OperationError::arguments(operation, &format!("{key}={value} is not a number"));
         match &*key {
             "method" => look.method = Some(value.into_owned()),
             "contains" => look.contains = Some(value.into_owned()),
@@ -380,9 +379,9 @@ fn look(operation: &str, request: &HttpRequest) -> Result<Look, OperationError> 
                 look.timeout = seconds.clamp(0.0, 3600.0);
             }
             _ => {
-                return Err(OperationError::Arguments(
-                    operation.to_owned(),
-                    format!("{key} is unknown"),
+                return Err(OperationError::arguments(
+                    operation,
+                    &format!("{key} is unknown"),
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! What people do in the workspace: they write, and come and go.
+//! People in the workspace: they write, and their presence changes.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::state::workspace::{Audience, Event, Post};
 
 impl Control {
     /// Posts as a user; the message's `ts`. Users and conversations go by id or name; a user in the place of the
-    /// conversation stands for direct messages between it and the bot. Whoever posts to a channel joins it.
+    /// conversation stands for direct messages between it and the bot. A user that posts to a channel joins it.
     ///
     /// # Errors
     /// When there is no such user or conversation.
@@ -20,7 +20,7 @@ impl Control {
     /// Posts as a user, in the thread of the message at `thread_ts`.
     ///
     /// # Errors
-    /// When there is no such user or conversation, or `thread_ts` is none.
+    /// When there is no such user or conversation, or `thread_ts` is not a timestamp.
     pub fn say_in_thread(
         &self,
         user: &str,
@@ -46,7 +46,7 @@ impl Control {
         })
     }
 
-    /// Makes a user `away` or `active`, and tells those that watch it.
+    /// Makes a user `away` or `active`, and sends that to connections that watch it.
     ///
     /// # Errors
     /// When there is no such user.
@@ -82,7 +82,8 @@ impl Control {
         Some(workspace.conversations[index].id.clone())
     }
 
-    /// All messages of a conversation, by its id, the oldest first, as an app reads them where Slack does not limit that.
+    /// All messages of a conversation, by its id, the oldest first, as an app reads them where Slack does not limit
+    /// that.
     pub fn messages(&self, channel: &str) -> Option<Vec<Value>> {
         let workspace = lock(&self.core.workspace);
         let index = workspace.conversation(channel)?;

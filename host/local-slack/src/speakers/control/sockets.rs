@@ -30,7 +30,7 @@ pub enum Frame {
 pub struct Connection {
     /// Names it in the other operations.
     pub id: ConnectionId,
-    /// What is spoken on it: `rtm` or `socket-mode`.
+    /// Its protocol: `rtm` or `socket-mode`.
     pub protocol: &'static str,
     /// The id of the user that it was opened for; of the bot, in Socket Mode.
     pub user: String,
@@ -136,12 +136,12 @@ impl Control {
         sockets.len()
     }
 
-    /// What clients have sent on their sockets, oldest first.
+    /// The messages that clients have sent on their sockets, oldest first.
     pub fn frames(&self) -> Vec<ReceivedFrame> {
         self.core.journal.frames()
     }
 
-    /// Waits for a frame that is as wanted; one that has come already counts.
+    /// Waits for a frame that `wanted` accepts; frames that have come already count.
     pub async fn wait_for_frame(&self, wanted: impl Fn(&ReceivedFrame) -> bool) -> ReceivedFrame {
         let look = || self.frames().into_iter().find(|frame| wanted(frame));
         self.core.journal.wait(look).await

@@ -10,7 +10,7 @@ use crate::fault::Reason;
 use crate::socket::{self, Sockets};
 use crate::speakers::control::handle::Control;
 
-/// What the storm is like.
+/// The settings of a storm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storm {

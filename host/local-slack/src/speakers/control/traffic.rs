@@ -14,7 +14,7 @@ use crate::speakers::control::template::{self, Template};
 use crate::state::ts::now;
 use crate::state::workspace::Post;
 
-/// What to send: messages whose texts begin with `message 0000000000`, and count up.
+/// The traffic to send: messages whose texts begin with `message 0000000000`, and count up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Traffic {
@@ -62,7 +62,7 @@ impl Default for Traffic {
     }
 }
 
-/// What became of the events. Times at which something was are in seconds since 1970.
+/// The outcome of traffic. Moments are in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// How many were sent.
@@ -150,7 +150,7 @@ enum Source {
 
 impl Source {
     fn new(core: &Core, traffic: &Traffic) -> Self {
-        // What Socket Mode and HTTP add to a message.
+        // The text that Socket Mode and HTTP add to a message.
         let added = r#","channel_type":"channel""#.len();
         let bytes = traffic.bytes.saturating_sub(added);
         let mut workspace = lock(&core.workspace);

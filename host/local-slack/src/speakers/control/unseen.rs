@@ -1,11 +1,11 @@
-//! What comes about in the workspace without the app being told: whoever keeps a list of it has an old one then.
+//! Changes in the workspace without an event, so that an app's own lists become outdated.
 
 use crate::lock::lock;
 use crate::speakers::control::handle::{Control, ControlError, find_user};
 use crate::state::workspace::{Conversation, Kind, Members, Nature, User};
 
 impl Control {
-    /// Makes a channel that all are in; its id. No event tells of it.
+    /// Makes a channel that all are in; its id. No event is sent.
     pub fn add_channel(&self, name: &str) -> String {
         let mut workspace = lock(&self.core.workspace);
         let creator = workspace.installer;
@@ -19,7 +19,7 @@ impl Control {
         workspace.conversations[index].id.clone()
     }
 
-    /// Gives a channel another name. No event tells of it.
+    /// Gives a channel another name. No event is sent.
     ///
     /// # Errors
     /// When there is no such channel.
@@ -28,7 +28,7 @@ impl Control {
         renamed.ok_or_else(|| ControlError::Conversation(channel.to_owned()))
     }
 
-    /// Lets a user join the workspace; the user's id. No event tells of it.
+    /// Lets a user join the workspace; the user's id. No event is sent.
     pub fn add_user(&self, name: &str, real_name: &str) -> String {
         let mut workspace = lock(&self.core.workspace);
         let index = workspace.add_user(User {
@@ -43,7 +43,7 @@ impl Control {
         workspace.users[index].id.clone()
     }
 
-    /// Switches a user's account off. No event tells of it.
+    /// Switches a user's account off. No event is sent.
     ///
     /// # Errors
     /// When there is no such user.

@@ -1,4 +1,4 @@
-//! What a client says on its socket, and the answer.
+//! The requests of a client on its RTM socket, and their answers.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use crate::state::workspace::{Audience, Event, Post, Workspace};
 /// The most that a message on the socket may hold, in characters.
 const LONGEST_TEXT: usize = 4000;
 
-/// What is wrong with a request: Slack's number, and a sentence. Slack documents -1, 1 and 2; the others are ours.
+/// The error of a request: Slack's number, and a sentence. Slack documents -1, 1 and 2; the others are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RequestError(i64, &'static str);
 
 const TOO_FAST: RequestError = RequestError(-1, "slow down, too many messages...");
 const NO_TEXT: RequestError = RequestError(2, "message text is missing");
 const NOT_AN_OBJECT: RequestError =
-    RequestError(3, "could not read the message: it is no JSON object");
+    RequestError(3, "could not read the message: it is not a JSON object");
 const NO_TYPE: RequestError = RequestError(4, "message has no type");
 const UNKNOWN_TYPE: RequestError = RequestError(5, "unknown message type");
 const NO_ID: RequestError = RequestError(6, "id must be a positive integer");

@@ -20,13 +20,19 @@ const STRUCTURED: [&str; 8] = [
     "view",
 ];
 
+/// The user and the password of basic authentication (RFC 7617).
+#[derive(Debug)]
+pub(super) struct BasicAuth {
+    pub(super) user: String,
+    pub(super) password: String,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     values: Map<String, Value>,
     bearer: Option<String>,
     token: Option<String>,
-    /// The user and the password of basic authentication.
-    basic: Option<(String, String)>,
+    basic: Option<BasicAuth>,
     malformed: Option<&'static str>,
     warning: Option<&'static str>,
 }
@@ -95,10 +101,9 @@ impl Arguments {
         self.bearer.as_deref()
     }
 
-    /// The user and the password of basic authentication.
-    pub(super) fn basic(&self) -> Option<(&str, &str)> {
-        let (user, password) = self.basic.as_ref()?;
-        Some((user, password))
+    /// Basic authentication, where the call has it.
+    pub(super) fn basic(&self) -> Option<&BasicAuth> {
+        self.basic.as_ref()
     }
 
     /// The error of a body that could not be read.
@@ -161,11 +166,14 @@ impl Arguments {
 }
 
 /// Reads what stands behind `Basic` (RFC 7617).
-fn basic(encoded: &str) -> Option<(String, String)> {
+fn basic(encoded: &str) -> Option<BasicAuth> {
     let bytes = STANDARD.decode(encoded.trim()).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
+    Some(BasicAuth {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> &str {

@@ -18,7 +18,7 @@ const MOST_ATTACHMENTS: usize = 100;
 const POSTS_PER_MINUTE: u32 = 60;
 const POSTS_AT_ONCE: u32 = 10;
 
-/// What a message holds, checked.
+/// The content of a message, checked.
 struct Content {
     text: String,
     fields: Body,

@@ -34,7 +34,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
     of_team(request)?;
     let workspace = lock(&request.core.workspace);
     let user = request.user(&workspace);
-    // A bot is not told of direct messages between others.
+    // A bot does not see direct messages between others.
     page(request.arguments, &workspace, user, |conversation| {
         conversation.visible_to(user)
     })

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::lock::lock;
 use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
-use crate::state::files::{self, File};
+use crate::state::files::{self, File, UploadPlace};
 use crate::state::ts::Ts;
 use crate::state::workspace::{Audience, Event, Post, Workspace};
 
@@ -41,7 +41,7 @@ pub(super) fn get_upload_url(request: &mut Request<'_>) -> Result<Body, Refusal>
         created: files::now(),
         ..File::default()
     };
-    let (id, path) = lock(&core.files).announce(number, file);
+    let UploadPlace { id, path } = lock(&core.files).announce(number, file);
     let url = core.address.url("http", &format!("/upload/v1/{path}"));
     Ok(fields([("upload_url", json!(url)), ("file_id", json!(id))]))
 }

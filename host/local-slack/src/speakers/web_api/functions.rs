@@ -1,4 +1,4 @@
-//! `functions.completeSuccess` and `completeError`: what an app says of a function that it was asked to carry out.
+//! `functions.completeSuccess` and `completeError`: the result of a function that an app was asked to carry out.
 
 use serde_json::Value;
 

@@ -18,7 +18,7 @@ pub(super) const SCOPES: &[&str] = &[
 /// Pages of messages are at most this long.
 const LONGEST_PAGE: usize = 999;
 
-/// What apps outside of Slack's Marketplace may call once a minute, for so many messages
+/// The methods that apps outside of Slack's Marketplace may call once a minute, for so many messages
 /// (<https://docs.slack.dev/apis/web-api/rate-limits/#rate-limits-for-non-marketplace-apps>).
 pub(super) const LIMITED: [&str; 2] = ["conversations.history", "conversations.replies"];
 const LIMITED_PAGE: usize = 15;

@@ -8,7 +8,7 @@ use crate::speakers::web_api::call::{Body, Refusal, Request, fields};
 pub(super) fn access(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let arguments = request.arguments;
     let (client_id, client_secret) = match arguments.basic() {
-        Some((id, secret)) => (id.to_owned(), secret.to_owned()),
+        Some(basic) => (basic.user.clone(), basic.password.clone()),
         None => (
             arguments.text("client_id")?.unwrap_or_default(),
             arguments.text("client_secret")?.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Answers that a test prescribed, and what is done to an answer on its way out.
+//! Answers that a test prescribed, and the delays and cuts of answers.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::http::{HangUp, Payload, json as json_response, plain};
 use crate::lock::lock;
 use crate::state::access::{Access, Answer};
 
-/// What is sent back, before headers that all answers have.
+/// An answer, before the headers that all answers have.
 pub(crate) struct Reply {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<u64>,
     pub(super) body: Value,
 }
 
-/// The answer that was prescribed for something that is no method, if one was.
+/// The answer that was prescribed for an operation that is not a method, if there is one.
 pub(crate) async fn prescribed(
     access: &Mutex<Access>,
     what: &str,

@@ -18,7 +18,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Result<Body, Refusal> {
     let limit = match request.arguments.get("limit") {
         None if count > UNLIMITED => return Err("limit_required".into()),
         None => count,
-        // A page that is asked for too large is made smaller without a word.
+        // A limit that is too large is lowered without a warning, as in Slack.
         Some(_) => cursor::limit(request.arguments, LONGEST_PAGE, usize::MAX)?.min(LONGEST_PAGE),
     };
     let from = match cursor::decode(request.arguments, "user")? {

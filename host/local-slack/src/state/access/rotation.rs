@@ -70,7 +70,7 @@ impl Rotation {
         Ok(pair)
     }
 
-    /// Whether an access token that was issued here is good; `None` where it was not.
+    /// Whether an access token that was issued here is valid; `None` where it was not issued here.
     pub(crate) fn judge(&self, token: &str) -> Option<Result<(), &'static str>> {
         let place = self.issued.iter().rposition(|(one, _)| one == token)?;
         if place + GOOD < self.issued.len() {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_renewal_is_said() {
+    fn the_error_of_a_renewal_is_named() {
         let check = |id: &str, secret: &str, refresh: &str, expect: &str| {
             assert_eq!(rotation().renew(id, secret, refresh), Err(expect));
         };

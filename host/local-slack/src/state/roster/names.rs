@@ -60,8 +60,15 @@ const KINDS: [&str; 8] = [
     "-social",
 ];
 
-/// A login name, unique by the index, and a full name.
-pub(crate) fn person(index: usize, rng: &mut StdRng) -> (String, String) {
+/// The names of a person.
+pub(crate) struct PersonNames {
+    /// Unique by the index.
+    pub(crate) login: String,
+    pub(crate) full: String,
+}
+
+/// Draws the names of a person.
+pub(crate) fn person(index: usize, rng: &mut StdRng) -> PersonNames {
     let first = FIRST[rng.random_range(0..FIRST.len())];
     let last = LAST[rng.random_range(0..LAST.len())];
     let login = format!(
@@ -70,7 +77,8 @@ pub(crate) fn person(index: usize, rng: &mut StdRng) -> (String, String) {
         last.to_lowercase(),
         index + 1
     );
-    (login, format!("{first} {last}"))
+    let full = format!("{first} {last}");
+    PersonNames { login, full }
 }
 
 /// A channel's name, unique by the index.

@@ -81,7 +81,7 @@ impl Conversation {
         }
     }
 
-    /// Whether `user` may know of it.
+    /// Whether `user` may see it.
     pub(crate) fn visible_to(&self, user: usize) -> bool {
         self.kind == Kind::Public || self.has(user)
     }

@@ -1,17 +1,17 @@
-//! What happens in the workspace, and who is told of it.
+//! Events of the workspace, and the connections that get them.
 
 use serde_json::Value;
 
 use crate::state::connection::ConnectionId;
 
-/// Something that connections are told.
+/// An event for connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) audience: Audience,
     pub(crate) value: Value,
 }
 
-/// Which connections are told.
+/// The connections that get an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
     /// All whose user is in this conversation.

@@ -1,4 +1,4 @@
-//! A message, what is needed to post one, and why a change to one is refused.
+//! A message, the request to post one, and the errors of changing one.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::state::ts::Ts;
 /// A message as `conversations.history` gives it.
 pub(crate) type Message = Map<String, Value>;
 
-/// What is to be posted; everything was checked before.
+/// A message to be posted; everything in it was checked before.
 #[derive(Debug, Default)]
 pub(crate) struct Post {
     pub(crate) user: usize,

@@ -104,13 +104,13 @@ impl Workspace {
         value["profile"] = profile;
         // Slack leaves these out for a user who has left.
         if !user.deleted {
-            let (zone, label, offset) = ZONES[user.zone];
+            let zone = &ZONES[user.zone];
             for (key, field) in [
                 ("color", json!(&hash[..6])),
                 ("real_name", json!(user.real_name)),
-                ("tz", json!(zone)),
-                ("tz_label", json!(label)),
-                ("tz_offset", json!(offset)),
+                ("tz", json!(zone.name)),
+                ("tz_label", json!(zone.label)),
+                ("tz_offset", json!(zone.offset)),
                 ("is_admin", json!(user.admin)),
                 ("is_owner", json!(user.admin)),
                 ("is_primary_owner", json!(user.admin)),

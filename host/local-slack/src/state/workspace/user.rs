@@ -1,12 +1,41 @@
 //! A user: a person, a bot or Slackbot.
 
-/// Time zones that users live in: name, label, offset in seconds.
-pub(crate) const ZONES: [(&str, &str, i32); 5] = [
-    ("Europe/Berlin", "Central European Time", 3600),
-    ("America/New_York", "Eastern Standard Time", -18000),
-    ("America/Los_Angeles", "Pacific Standard Time", -28800),
-    ("Asia/Kolkata", "India Standard Time", 19800),
-    ("Asia/Tokyo", "Japan Standard Time", 32400),
+/// A time zone.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    pub(crate) name: &'static str,
+    pub(crate) label: &'static str,
+    /// Seconds east of UTC.
+    pub(crate) offset: i32,
+}
+
+/// Time zones that users live in.
+pub(crate) const ZONES: [Zone; 5] = [
+    Zone {
+        name: "Europe/Berlin",
+        label: "Central European Time",
+        offset: 3600,
+    },
+    Zone {
+        name: "America/New_York",
+        label: "Eastern Standard Time",
+        offset: -18000,
+    },
+    Zone {
+        name: "America/Los_Angeles",
+        label: "Pacific Standard Time",
+        offset: -28800,
+    },
+    Zone {
+        name: "Asia/Kolkata",
+        label: "India Standard Time",
+        offset: 19800,
+    },
+    Zone {
+        name: "Asia/Tokyo",
+        label: "Japan Standard Time",
+        offset: 32400,
+    },
 ];
 
 #[derive(Debug, Clone)]

@@ -97,7 +97,7 @@ async fn fifty_thousand_users_are_loaded_page_by_page_while_events_flow() {
 }
 
 #[tokio::test]
-async fn what_events_bring_during_a_load_is_kept() {
+async fn entries_from_events_during_a_load_are_kept() {
     let (slack, api) = slack(Options::default()).await;
     let control = slack.control();
     let roster = Roster::new();

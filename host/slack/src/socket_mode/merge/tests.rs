@@ -64,7 +64,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn what_one_connection_brings_keeps_slacks_order_whatever_its_times() {
+async fn events_of_one_connection_keep_slacks_order_whatever_their_times() {
     let mut stage = stage(2);
     let lane = stage.lane();
     for (n, at) in [(1, Some(7)), (2, None), (3, Some(5)), (4, Some(6))] {
@@ -75,7 +75,7 @@ async fn what_one_connection_brings_keeps_slacks_order_whatever_its_times() {
 }
 
 #[tokio::test]
-async fn what_several_bring_goes_by_its_time_once_all_have_read_what_waits() {
+async fn events_of_several_connections_go_by_time_once_all_have_read() {
     let mut stage = stage(64);
     let (a, b) = (stage.lane(), stage.lane());
     let mut rounds = stage.merger.rounds();
@@ -86,14 +86,14 @@ async fn what_several_bring_goes_by_its_time_once_all_have_read_what_waits() {
     let round = *rounds.borrow_and_update();
     a.has_read(round, false);
     assert!(stage.out.try_recv().is_err(), "the other has not read yet");
-    // What waited in the other's socket.
+    // An event that waited in the other's socket.
     for n in [1, 2, 4, 9] {
         b.push(frame(n, Some(n)), 1);
     }
     b.has_read(round, false);
     assert_eq!(stage.numbers(6).await, [1, 2, 3, 4, 5, 6]);
 
-    // What is newer than all that was there when the round began waits for the next one.
+    // An event that is newer than all that were there when the round began waits for the next one.
     soon(rounds.changed()).await.unwrap();
     let round = *rounds.borrow_and_update();
     a.push(frame(8, Some(8)), 1);

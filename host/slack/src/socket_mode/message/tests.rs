@@ -14,7 +14,7 @@ fn envelope(frame: &serde_json::Value) -> Envelope {
 }
 
 #[test]
-fn slacks_own_frames_are_told_from_envelopes() {
+fn slacks_own_frames_differ_from_envelopes() {
     let check = |frame: serde_json::Value, expect: fn(&Message) -> bool| {
         let message = read(frame.to_string().into());
         assert!(expect(&message), "{frame}: {message:?}");
@@ -90,7 +90,7 @@ fn an_envelope_says_how_it_was_given() {
             attempt: 3,
             retry_reason: Some("timeout".into()),
             team_id: Some("T1".into()),
-            beside: Some(r#"{"event_time":5}"#.into()),
+            wrapper: Some(r#"{"event_time":5}"#.into()),
             ..Origin::default()
         }
     );
@@ -140,7 +140,7 @@ fn an_unknown_envelope_is_handed_on_as_it_is() {
 }
 
 #[test]
-fn what_is_odd_about_an_envelope_does_not_hide_its_id() {
+fn oddities_of_an_envelope_do_not_hide_its_id() {
     let check = |frame: serde_json::Value, id: Option<&str>| {
         assert_eq!(
             envelope(&frame).origin.envelope_id.as_deref(),
@@ -176,7 +176,7 @@ fn what_is_odd_about_an_envelope_does_not_hide_its_id() {
 }
 
 #[test]
-fn what_is_no_envelope_is_bad_with_its_id_where_it_has_one() {
+fn a_frame_that_is_not_an_envelope_is_bad_with_its_id_where_it_has_one() {
     let check = |raw: &'static [u8], expect: Option<&str>| match read(raw.into()) {
         Message::Bad { envelope_id, error } => {
             assert_eq!(envelope_id.as_deref(), expect, "{error}");

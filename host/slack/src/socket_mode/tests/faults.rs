@@ -60,7 +60,7 @@ async fn an_app_without_socket_mode_ends_it_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_retried_ends_all_connections_properly() {
+async fn an_error_that_can_not_be_retried_ends_all_connections_properly() {
     let (slack, api) = Slack::start().await;
     let mut mode = SocketMode::start(&api, quick(2));
     let mut first = slack.greet(1).await;
@@ -173,7 +173,7 @@ async fn a_server_that_says_something_else_than_hello_is_there() {
 }
 
 #[tokio::test]
-async fn a_half_open_connection_is_found_out_and_rebuilt_beside_one_that_lives() {
+async fn a_half_open_connection_is_found_out_and_replaced_while_another_one_lives() {
     let (slack, api) = Slack::start().await;
     let mut mode = SocketMode::start(&api, impatient(2));
     // Nobody reads from it or writes to it, so that nothing is heard of it.
@@ -185,7 +185,7 @@ async fn a_half_open_connection_is_found_out_and_rebuilt_beside_one_that_lives()
         rebuilt = rebuilt => rebuilt,
         () = living.pongs() => unreachable!(),
     };
-    // What Slack gave to it may have gone astray.
+    // Events that Slack sent on it may be lost.
     assert!(matches!(mode.next().await, Incoming::Deaf));
     living.send(&numbered(1)).await;
     mode.numbered(1).await;
@@ -255,7 +255,7 @@ async fn a_connection_that_slack_ends_before_the_new_one_is_there_is_a_loss() {
 }
 
 #[tokio::test]
-async fn a_connection_that_slack_asked_to_leave_is_no_failure_however_short_it_was() {
+async fn a_connection_that_slack_asked_to_leave_is_not_a_failure_however_short_it_was() {
     let mut config = quick(1);
     // A failure would be waited out for longer than this test lives.
     config.each.backoff_first = Duration::from_millis(100);
@@ -341,7 +341,7 @@ async fn acknowledgements_and_pings_go_out_while_nobody_takes_what_comes() {
 }
 
 #[tokio::test]
-async fn a_foreign_connection_is_told() {
+async fn a_foreign_connection_is_reported() {
     let (slack, api) = Slack::start().await;
     let mut mode = SocketMode::start(&api, quick(1));
     let _server = slack.greet(5).await;

@@ -48,7 +48,7 @@ impl Slack {
         });
     }
 
-    /// What `apps.connections.open` answers from now on.
+    /// The answer of `apps.connections.open` from now on.
     pub(super) fn answer(&self, answer: Answer) {
         let control = self.local.control();
         control.clear_answers();

@@ -1,4 +1,4 @@
-//! What comes out at the other end of an acknowledgement, whatever was done with it.
+//! The outcomes of acknowledgements, for all that may be done with them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn told(mut connection: mpsc::UnboundedReceiver<SocketAck>) -> SocketAck {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_how_it_was_given() {
+async fn the_receiver_learns_how_the_acknowledgement_ended() {
     let (ack, waiting) = Ack::new(true, deadline());
     ack.confirm();
     assert_eq!(waiting.given().await, AckOutcome::Empty);
@@ -101,7 +101,7 @@ fn an_answer_that_slack_would_drop_is_refused_by_the_length_of_its_whole_frame()
 }
 
 #[test]
-fn an_answer_that_nobody_waits_for_is_told_and_a_confirmation_is_not() {
+fn an_answer_that_nobody_waits_for_is_an_error_and_a_confirmation_is_not() {
     let (ack, waiting) = Ack::new(true, deadline());
     drop(waiting);
     assert_eq!(ack.answer("{}".into()), Err(AnswerError::TooLate));

@@ -63,7 +63,7 @@ fn messages_of_all_lengths_come_whole() {
 }
 
 #[test]
-fn text_that_is_no_utf8_is_the_callers_to_judge() {
+fn text_that_is_not_utf8_is_left_to_the_caller() {
     check(
         &frame(0x81, b"{\"a\":\"\xff\xfe\"}"),
         Ok(vec![message(b"{\"a\":\"\xff\xfe\"}")]),
@@ -89,7 +89,7 @@ fn fragments_make_one_message_and_control_frames_may_come_between() {
 }
 
 #[test]
-fn what_is_too_long_is_skipped_and_the_next_message_comes() {
+fn a_message_that_is_too_long_is_skipped_and_the_next_one_comes() {
     let long = vec![b'x'; 1001];
     let too_long = |length| ServerMessage::TooLong {
         length,
@@ -127,7 +127,7 @@ fn a_close_has_a_code_and_words_or_neither() {
 }
 
 #[test]
-fn what_breaks_the_framing_is_an_error() {
+fn a_frame_that_breaks_the_framing_is_an_error() {
     check(
         &frame(0xc1, b"compressed"),
         Err(ProtocolError::ReservedBits),

@@ -9,14 +9,23 @@ use crate::speakers::control::handle::ControlError;
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OperationError {
-    #[error("/control/{0} takes other arguments: {1}")]
-    Arguments(String, String),
+    #[error("/control/{operation} takes other arguments: {problem}")]
+    Arguments { operation: String, problem: String },
     #[error("the local Slack has no {0} /control/{1}")]
     Operation(Method, String),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("nothing of that kind happened within {0} s")]
     TimedOut(f64),
+}
+
+impl OperationError {
+    pub(super) fn arguments(operation: &str, problem: &str) -> Self {
+        Self::Arguments {
+            operation: operation.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
 }
 
 /// Reads a body; an empty one is an empty object.
@@ -26,5 +35,5 @@ pub(super) fn read<T: DeserializeOwned>(
 ) -> Result<T, OperationError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
-        .map_err(|error| OperationError::Arguments(operation.to_owned(), error.to_string()))
+        .map_err(|error| OperationError::arguments(operation, &error.to_string()))
 }
