@@ -12,7 +12,7 @@ const ASGI_REDIS: &str = "asgi_redis.RedisChannelLayer";
 
 tests! {
     each ground:;
-    servers: each_receives_what_the_other_sends, both_see_the_same_channel_as_full
+    servers: each_side_receives_the_messages_of_the_other, both_see_the_same_channel_as_full
 }
 
 async fn start(servers: &Servers, options: Value) -> (Arc<dyn ChannelLayer>, Peer) {
@@ -22,7 +22,7 @@ async fn start(servers: &Servers, options: Value) -> (Arc<dyn ChannelLayer>, Pee
     (rust, Peer::channels1(&config).await)
 }
 
-async fn each_receives_what_the_other_sends(ground: Ground) {
+async fn each_side_receives_the_messages_of_the_other(ground: Ground) {
     for options in [
         json!({}),
         json!({"symmetric_encryption_keys": ["a key"]}),

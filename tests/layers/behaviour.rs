@@ -9,17 +9,17 @@ use crate::pair::{Ground, Pair, Reader, name};
 
 tests! {
     each ground:
-        what_rust_sends_in_one_call_arrives_in_order,
-        what_python_sends_arrives_in_order,
+        messages_that_rust_sends_in_one_call_arrive_in_order,
+        messages_that_python_sends_arrive_in_order,
         a_receiver_that_waits_is_woken,
         a_channel_takes_no_more_than_its_capacity_from_either,
         the_first_matching_pattern_gives_a_channels_capacity,
         a_cancelled_receive_of_python_loses_nothing,
         a_cancelled_receive_of_rust_loses_nothing,
         two_rust_readers_get_each_message_of_python_once,
-        what_nobody_reads_expires,
-        a_send_drops_what_is_too_old_and_keeps_the_rest,
-        each_send_gives_a_queue_its_expiry_anew,
+        unread_messages_expire,
+        a_send_drops_expired_messages_and_keeps_the_rest,
+        each_send_renews_the_expiry_of_a_queue,
         rust_leaves_a_python_readers_unfinished_message_alone;
     servers:
 }
@@ -30,7 +30,7 @@ fn numbered(count: usize) -> Vec<Value> {
         .collect()
 }
 
-async fn what_rust_sends_in_one_call_arrives_in_order(ground: Ground) {
+async fn messages_that_rust_sends_in_one_call_arrive_in_order(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({})).await;
     assert_eq!(pair.send("slack.message", &numbered(50)).await, 50);
     assert_eq!(pair.send("slack.message", &numbered(50)).await, 50);
@@ -45,7 +45,7 @@ async fn what_rust_sends_in_one_call_arrives_in_order(ground: Ground) {
     );
 }
 
-async fn what_python_sends_arrives_in_order(ground: Ground) {
+async fn messages_that_python_sends_arrive_in_order(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({})).await;
     pair.python_sends("slack.send", &numbered(100)).await;
     let reader = pair.reader("slack.send").await;
@@ -185,7 +185,7 @@ async fn two_rust_readers_get_each_message_of_python_once(ground: Ground) {
     assert_eq!(pair.rust.depth(&name("slack.send")).await.unwrap(), Some(0));
 }
 
-async fn what_nobody_reads_expires(ground: Ground) {
+async fn unread_messages_expire(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({"expiry": 1})).await;
     pair.send("slack.message", &numbered(3)).await;
     eventually("the messages expire", async || {
@@ -205,7 +205,7 @@ async fn what_nobody_reads_expires(ground: Ground) {
     );
 }
 
-async fn a_send_drops_what_is_too_old_and_keeps_the_rest(ground: Ground) {
+async fn a_send_drops_expired_messages_and_keeps_the_rest(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({"expiry": 60, "capacity": 2})).await;
     pair.python_sends("a", &[json!({"n": "young"})]).await;
     // A member with a score of long ago; nothing of it is ever read.
@@ -228,7 +228,7 @@ async fn a_send_drops_what_is_too_old_and_keeps_the_rest(ground: Ground) {
     );
 }
 
-async fn each_send_gives_a_queue_its_expiry_anew(ground: Ground) {
+async fn each_send_renews_the_expiry_of_a_queue(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({"expiry": 100})).await;
     pair.send("a", &numbered(1)).await;
     pair.redis(&["EXPIRE", "asgia", "5"]).await;

@@ -129,7 +129,7 @@ async fn on_the_embedded_layer_with_redis_py_7() {
 tests! {
     each ground:
         random_prefixes_of_all_lengths_agree,
-        a_message_under_another_key_is_told_and_the_next_one_is_served;
+        a_message_under_another_key_is_reported_and_the_next_one_is_served;
     servers:
 }
 
@@ -145,7 +145,7 @@ async fn random_prefixes_of_all_lengths_agree(ground: Ground) {
     }
 }
 
-async fn a_message_under_another_key_is_told_and_the_next_one_is_served(ground: Ground) {
+async fn a_message_under_another_key_is_reported_and_the_next_one_is_served(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({"symmetric_encryption_keys": ["ours"]})).await;
     let reader = pair.reader("slack.send").await;
     let config = |key: &str| {

@@ -93,7 +93,7 @@ async fn the_example_answers_people_and_not_itself() {
 }
 
 #[tokio::test]
-async fn the_trap_is_told_where_a_worker_really_ends_and_only_there() {
+async fn the_trap_is_reported_only_where_a_worker_really_ends() {
     // The example as it would be without the cure.
     let trapped = tempfile::tempdir().unwrap();
     let copied = Command::new("cp")

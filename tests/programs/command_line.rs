@@ -78,7 +78,10 @@ async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
     check_end(
         &run(&["localhost:6379"]).await,
         1,
-        &["names no Python module", "write redis://localhost:6379"],
+        &[
+            "is not the name of a Python module",
+            "write redis://localhost:6379",
+        ],
     );
     check_end(
         &run(&["plugn", "add", "x", "--yes"]).await,

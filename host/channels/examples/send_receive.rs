@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err(format!("{channel} is full: nobody reads it").into());
     }
 
-    // The id names this reader across restarts: what it had not finished comes again.
+    // The id names this reader across restarts: its unfinished messages come again.
     let receiver = layer
         .receiver(&channel, &ReceiverId("example".into()))
         .await?;

@@ -9,7 +9,14 @@ use regex::Regex;
 #[derive(Debug, Clone)]
 pub struct Capacities {
     default: usize,
-    patterns: Vec<(Regex, usize)>,
+    patterns: Vec<PatternCapacity>,
+}
+
+/// The capacity of the channels that match a pattern.
+#[derive(Debug, Clone)]
+struct PatternCapacity {
+    regex: Regex,
+    capacity: usize,
 }
 
 /// A pattern of `channel_capacity`.
@@ -62,17 +69,18 @@ impl Capacities {
                 .trim_start_matches("error: ")
                 .to_owned(),
         })?;
-        self.patterns.push((regex, capacity));
+        self.patterns.push(PatternCapacity { regex, capacity });
         Ok(())
     }
 
     /// How many messages `channel` (its full name) may hold.
     pub fn of(&self, channel: &str) -> usize {
-        let matching = self
-            .patterns
-            .iter()
-            .find(|(regex, _)| regex.find(channel).is_some_and(|found| found.start() == 0));
-        matching.map_or(self.default, |&(_, capacity)| capacity)
+        let matches = |pattern: &&PatternCapacity| {
+            let found = pattern.regex.find(channel);
+            found.is_some_and(|found| found.start() == 0)
+        };
+        let matching = self.patterns.iter().find(matches);
+        matching.map_or(self.default, |pattern| pattern.capacity)
     }
 }
 

@@ -50,7 +50,7 @@ pub struct RedisConfig {
     pub keys: Vec<Key>,
     /// Random bytes before each payload (core layer only).
     pub random_prefix_length: usize,
-    /// How payloads are written.
+    /// The format of payloads.
     pub serializer: Serializer,
     /// How long messages that a reader has taken stay its own while it does not renew its lease. This setting is ours, not
     /// Django's.
@@ -95,7 +95,7 @@ pub enum ConfigError {
     Url {
         /// The URL, without a password.
         url: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// URLs of different kinds, or several URLs of a kind that takes only one.
@@ -109,9 +109,9 @@ pub enum ConfigError {
     /// An option has a value that can't be used.
     #[error("{path}: {reason}")]
     Option {
-        /// Where in the settings, such as `CONFIG["hosts"][1]["address"]`.
+        /// The place in the settings, such as `CONFIG["hosts"][1]["address"]`.
         path: String,
-        /// What is wrong and what to do.
+        /// The fault and the cure.
         reason: String,
     },
     /// A BACKEND that is not supported.
@@ -119,7 +119,7 @@ pub enum ConfigError {
     Backend {
         /// The dotted path in the settings.
         backend: String,
-        /// What to do instead.
+        /// The cure.
         reason: String,
     },
 }

@@ -1,13 +1,13 @@
 //! The embedded channel layer: a small Redis server inside the process, and a layer on its store without sockets.
 //!
 //! A stock `channels_redis` (core and pub/sub; redis-py 5 to 8) talks to [`EmbeddedServer`] as to a Redis, so that
-//! nothing need be installed to try things out. [`EmbeddedLayer`] works on the same store from within.
+//! a newcomer needs no Redis server. [`EmbeddedLayer`] works on the same store from within.
 //!
-//! It is a Redis in what it answers, not in what it is: one lock over all keys in memory, which suits development
-//! and one small machine. Lua is not interpreted: the scripts of known clients are recognised and done in Rust.
+//! Its answers are those of Redis, but inside it has one lock over all keys in memory, which suits development and one small
+//! machine. It does not interpret Lua: it recognises the scripts of known clients, and carries them out in Rust.
 //!
-//! A message passes: `session` reads a request (`resp`), `command` runs it on the `store` under the lock of `state`,
-//! and whatever it changed is handed to those who wait for it (`waiting`) before the lock is given up.
+//! The way of a request: `session` reads it (`resp`), `command` runs it on the `store` under the lock of `state`, and the
+//! `waiters` of all keys that it changed are served before the lock is released.
 
 mod clients;
 mod command;

@@ -2,7 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 //!
-//! # Where things are
+//! # Code map
 //! [`LayerConfig`] and [`open`] make a [`ChannelLayer`]; its [`Receiver`]s read. [`codec`] and [`capacity`] are the parts of
 //! the format that stand alone. In `redis`, a message on its way out passes `queue_layer`, `placement` (which
 //! host), `dialect` (the scripts) and `server`; on its way in `receiver`.
@@ -26,7 +26,7 @@ mod stream;
 mod tls;
 mod wire;
 
-/// Ways for the fuzz targets to what has no other way in; no part of the interface.
+/// Entry points for the fuzz targets. They are not part of the interface.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::embedded::conversation::{answers, requests};

@@ -1,4 +1,4 @@
-//! How this crate locks a mutex.
+//! Locks a mutex, in the one way that this crate uses.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Makes a channel layer of its settings.
+//! Makes a channel layer from its settings.
 
 use std::sync::Arc;
 
@@ -9,10 +9,13 @@ use crate::redis::dialect::core::Core;
 use crate::redis::pubsub_layer::PubSubLayer;
 use crate::redis::queue_layer::QueueLayer;
 
-/// Makes the layer that `config` describes. No I/O: a server that is away shows with the first call.
+/// Makes the layer that `config` describes. This does no I/O: the first call shows whether the server is there.
 ///
-/// The embedded layer is not made here, since it has a server to start: [`crate::EmbeddedServer::bind`],
-/// then its `layer()`.
+/// The embedded layer can't be made here, because its server has to be started: use [`crate::EmbeddedServer::bind`] and its
+/// `layer()`.
+///
+/// # Errors
+/// [`ConfigError::NeedsServer`] for the embedded layer.
 pub fn open(config: LayerConfig) -> Result<Arc<dyn ChannelLayer>, ConfigError> {
     Ok(match config {
         LayerConfig::Redis(config) => Arc::new(QueueLayer::<Core>::new(config)),

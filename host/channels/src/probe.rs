@@ -1,8 +1,8 @@
-//! Reads a Django project's `CHANNEL_LAYERS` by running the project's own Python, since settings are code.
+//! Reads a Django project's `CHANNEL_LAYERS` by running the project's own Python, because settings are code.
 //!
 //! A small script, `probe.py`, imports the target, finds the settings, and prints one marked line of JSON. The layer is
-//! made as Channels makes it (`layer.py`), so that what settings mean is what channels_redis and redis-py make of them.
-//! What the project itself prints on the way goes to stderr, and is shown only when something goes wrong.
+//! made as Channels makes it (`layer.py`), so channels_redis and redis-py themselves decide what the settings mean.
+//! The project's own output goes to stderr, and is shown only in an error.
 //! The project's code runs with this process's environment and rights, as `manage.py` would run it.
 
 mod error;
@@ -35,26 +35,26 @@ const SCRIPT: &str = concat!(
     include_str!("probe/layer.py"),
     include_str!("probe/probe.py")
 );
-/// Begins the line of the answer; with our process's id, so that a project can't print it by chance.
+/// The beginning of the answer's line. It also has our process id, so that a project can't print it by chance.
 const MARK: &str = "djangobot-probe";
-/// How much of what the project printed is kept, for the message when it fails.
-const SAID: usize = 4096;
-/// The longest line that is read as one, in bytes; no settings' answer is near.
+/// How many bytes of the project's output are kept for an error.
+const KEPT_OUTPUT: usize = 4096;
+/// The longest line that is read as one, in bytes. Answers are far shorter.
 const LINE: u64 = 1 << 20;
-/// How long Python's last words may take once it has ended.
+/// How long to wait for Python's last output after it has ended.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How to look for the settings.
+/// The options of a probe.
 #[derive(Debug, Clone)]
 pub struct ProbeOptions {
     /// The Python to run: an interpreter, or a virtualenv's folder. Without it, the first of `$VIRTUAL_ENV`,
     /// `.venv`, `venv` and `env` in the project's folder and those around it, `python3` and `python` on `PATH`.
     pub python: Option<PathBuf>,
-    /// The project's folder: where `manage.py` lies.
+    /// The project's folder, which has `manage.py`.
     pub directory: PathBuf,
     /// How long the project may take to import.
     pub timeout: Duration,
-    /// Which of `CHANNEL_LAYERS` to read; without it, that of the target's layer, else `default`.
+    /// The alias in `CHANNEL_LAYERS`. Without it, the alias of the target's layer, or `default`.
     pub alias: Option<String>,
 }
 
@@ -69,55 +69,55 @@ impl Default for ProbeOptions {
     }
 }
 
-/// What a project's settings say about one channel layer.
+/// One channel layer of a project, as its settings define it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProjectLayer {
-    /// The Python that read them.
+    /// The Python that read the settings.
     pub python: PathBuf,
     /// The layer's alias in `CHANNEL_LAYERS`.
     pub alias: String,
-    /// Its `BACKEND`, as a dotted path; of a subclass, the known class that it is.
+    /// Its `BACKEND`, as a dotted path. For a subclass of a known class it is the known class.
     pub backend: String,
     /// The project's own class, as a dotted path.
     pub class: String,
-    /// What the project's own class changes of the known one, such as `MyLayer.send`.
+    /// The attributes of the known class that the project's class overrides, such as `MyLayer.send`.
     pub overrides: Vec<String>,
-    /// The classes that were asked for a server's user and password, where settings name such.
+    /// The credential provider classes that were asked for a server's user and password.
     pub providers: Vec<String>,
-    /// Its `CONFIG`; where the class is a known one, as that was given it in the end, with each of `hosts` as the
+    /// Its `CONFIG`. For a known class it is the configuration that the class got in the end, and each of `hosts` has the
     /// keywords of redis-py's connection.
     ///
     /// Tuples are lists; a compiled regex is `{"__regex__": pattern}`, with its flags inline; bytes are
-    /// `{"__bytes__": base64}`; a dict with keys that are no strings, and always `channel_capacity`, whose order
+    /// `{"__bytes__": base64}`; a dict whose keys are not strings, and always `channel_capacity`, whose order
     /// counts, is `{"__items__": [[key, value], ...]}`; any other object is `{"__unsupported__": type}`.
     pub config: Value,
     /// All aliases in `CHANNEL_LAYERS`.
     pub aliases: Vec<String>,
-    /// The settings' module, where it is known.
+    /// The settings' module, if it is known.
     pub settings_module: Option<String>,
-    /// What the project has installed.
+    /// The versions of the project's packages.
     pub versions: Versions,
 }
 
-/// Versions of what a project has installed; `None` is not installed.
+/// The versions of a project's packages. `None` means that a package is not installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Versions {
-    /// The interpreter's.
+    /// The version of the interpreter.
     pub python: String,
-    /// Django's.
+    /// The version of Django.
     pub django: Option<String>,
-    /// Channels'.
+    /// The version of Channels.
     pub channels: Option<String>,
-    /// `channels_redis`'s.
+    /// The version of `channels_redis`.
     pub channels_redis: Option<String>,
-    /// That of redis-py.
+    /// The version of redis-py.
     pub redis: Option<String>,
-    /// That of `asgi_redis`, the layer of Channels 1.
+    /// The version of `asgi_redis`, the layer of Channels 1.
     pub asgi_redis: Option<String>,
-    /// `channels_valkey`'s.
+    /// The version of `channels_valkey`.
     pub channels_valkey: Option<String>,
-    /// That of valkey-py.
+    /// The version of valkey-py.
     pub valkey: Option<String>,
 }
 
@@ -146,10 +146,10 @@ struct LayerAnswer {
 /// Reads the channel layer that `target` names.
 ///
 /// A target is `MODULE` or `MODULE:ATTRIBUTE`: `myapp.settings`, `myapp.asgi`, `myapp.asgi:application`, or
-/// `myapp.asgi:channel_layer`, which need not exist: then the settings' layer counts.
+/// `myapp.asgi:channel_layer`. If the attribute does not exist, the layer of the settings is used.
 ///
 /// # Errors
-/// Each says what is wrong and where; [`ProbeError::help`] says what to do.
+/// Each error says what is wrong and where. [`ProbeError::help`] says what to do.
 pub async fn probe(target: &str, options: &ProbeOptions) -> Result<ProjectLayer, ProbeError> {
     let target = Target::parse(target, &options.directory)?;
     let python = python::find(options.python.as_deref(), &options.directory)?;
@@ -171,10 +171,10 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<ProjectLayer,
     .map_err(|reason| ProbeError::start(&python, &options.directory, &reason))?;
     let mut said = Vec::new();
     let answer = timeout(options.timeout, answer(&mut group, &mark, &mut said)).await;
-    // It has answered or has run out of time; in neither case is there more to come from it.
+    // It has answered or its time is over, so no more output is needed.
     group.kill();
     let status = group.wait().await;
-    said.drain(..said.len().saturating_sub(SAID));
+    said.drain(..said.len().saturating_sub(KEPT_OUTPUT));
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     let Ok(answer) = answer else {
         return Err(ProbeError::Timeout {
@@ -184,7 +184,7 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<ProjectLayer,
             said,
         });
     };
-    tracing::debug!(python = %python.display(), %said, "the project's settings were asked for");
+    tracing::debug!(python = %python.display(), %said, "the project's Python has read its settings");
     match answer.and_then(|line| read_answer(&line, &python, &options.directory)) {
         Some(probed) => probed,
         None => Err(ProbeError::Crashed {
@@ -196,15 +196,15 @@ pub async fn probe(target: &str, options: &ProbeOptions) -> Result<ProjectLayer,
     }
 }
 
-/// Whether `target` has the form of one, before any Python is asked.
+/// Checks the form of `target`, without running Python.
 ///
 /// # Errors
-/// [`ProbeError::BadTarget`] says what was probably meant, as files in `directory` show it.
+/// [`ProbeError::BadTarget`] names the target that was probably meant, according to the files in `directory`.
 pub fn look_at_target(target: &str, directory: &Path) -> Result<(), ProbeError> {
     Target::parse(target, directory).map(drop)
 }
 
-/// What the script has answered, without its mark; `None` where that is no answer.
+/// Reads the answer of the script, without its mark. `None` if the line is not an answer.
 pub fn read_answer(
     line: &str,
     python: &Path,
@@ -216,13 +216,13 @@ pub fn read_answer(
     })
 }
 
-/// The marked line, without its mark, or `None` if Python ended without one. `said` gets the end of stderr.
+/// The marked line without its mark, or `None` if Python ended without one. `said` gets the end of stderr.
 async fn answer(group: &mut Group, mark: &str, said: &mut Vec<u8>) -> Option<String> {
     let (stdout, stderr) = group.output()?;
     let mut hear = pin!(hear(stdout, stderr, mark, said));
     let answer = tokio::select! {
         answer = &mut hear => answer,
-        // What it said is in the pipes; a daemon that left the group may hold them open for ever.
+        // Its last output is in the pipes. A daemon that left the group may hold them open for ever, so the wait has a limit.
         _ = group.wait() => return timeout(LINGER, hear).await.ok().flatten(),
     };
     if answer.is_none() {
@@ -231,7 +231,7 @@ async fn answer(group: &mut Group, mark: &str, said: &mut Vec<u8>) -> Option<Str
     answer
 }
 
-/// The marked line of either stream: it comes by stderr from a project that closed the descriptor of the other.
+/// The marked line of either stream. It comes over stderr if the project has closed the descriptor of stdout.
 async fn hear(
     stdout: impl AsyncRead + Unpin,
     stderr: impl AsyncRead + Unpin,
@@ -248,13 +248,13 @@ async fn hear(
     }
 }
 
-/// Reads `stream` to the marked line, or to its end; `said` gets at least the last [`SAID`] bytes of all else.
+/// Reads `stream` to the marked line, or to its end; `said` gets at least the last [`KEPT_OUTPUT`] bytes of all other lines.
 async fn find(stream: impl AsyncRead + Unpin, mark: &str, said: &mut Vec<u8>) -> Option<String> {
     let mut stream = BufReader::new(stream);
     loop {
-        said.drain(..said.len().saturating_sub(SAID));
+        said.drain(..said.len().saturating_sub(KEPT_OUTPUT));
         let start = said.len();
-        // A line that never ends must not fill the memory.
+        // The limit keeps a line without an end from filling the memory.
         let mut line = (&mut stream).take(LINE);
         let (Ok(1..), Some(line)) = (line.read_until(b'\n', said).await, said.get(start..)) else {
             return None;

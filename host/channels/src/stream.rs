@@ -35,7 +35,7 @@ impl Stream {
     pub(crate) async fn connect(host: &Host) -> io::Result<Self> {
         let inner: Box<dyn Duplex> = match (&host.endpoint, &host.tls) {
             (Endpoint::Tcp(name, port), Some(tls)) => {
-                Box::new(tls::connect((name, *port), tls, host.connect_timeout).await?)
+                Box::new(tls::connect(name, *port, tls, host.connect_timeout).await?)
             }
             (Endpoint::Tcp(name, port), None) => {
                 let stream = TcpStream::connect((name.as_str(), *port)).await?;

@@ -1,4 +1,4 @@
-//! TLS as Python's `ssl` module has it under redis-py: whom a server's certificate has to please, and our own.
+//! TLS with the same rules as Python's `ssl` module under redis-py: which certificates are accepted, and our own.
 
 mod chain;
 mod failure;
@@ -32,32 +32,35 @@ use verifier::Verifier;
 /// How long a handshake may take before the server is asked without TLS.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The first byte of an answer in RESP to a command that every server knows.
+/// The first bytes that an answer in RESP to PING can have.
 const ANSWERS: [u8; 2] = [b'+', b'-'];
 
-/// Connects to a server and shakes hands with it. One that says nothing for a part of `limit` is asked without TLS
-/// whether it speaks any: it waits for the end of a line, which a handshake need not have.
+/// Connects to a server and does the handshake.
+///
+/// If the server is silent for a part of `limit`, it is asked without TLS: a server that does not speak TLS waits for the
+/// end of a line, which a handshake may not have.
 pub(crate) async fn connect(
-    (host, port): (&str, u16),
+    host: &str,
+    port: u16,
     tls: &Tls,
     limit: Duration,
 ) -> io::Result<TlsStream<TcpStream>> {
     let config = {
         let tls = tls.clone();
-        // Files are read, and the system's authorities may be many.
+        // This reads files, and there may be many authorities of the system.
         tokio::task::spawn_blocking(move || client_config(&tls))
             .await
             .map_err(io::Error::other)??
     };
     let name = match ServerName::try_from(host.to_owned()) {
         Ok(name) => name,
-        // A name that no certificate can have matters only where names are looked at.
+        // A name that no certificate can have matters only if names are checked.
         Err(_) if tls.accept_any || tls.accept_any_name => {
             ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
         }
         Err(_) => {
             return Err(unreadable(format!(
-                "{host:?} is a name that no certificate can have; ssl_check_hostname=False leaves names unchecked"
+                "{host:?} is not a name that a certificate can have; ssl_check_hostname=False leaves names unchecked"
             )));
         }
     };
@@ -68,7 +71,7 @@ pub(crate) async fn connect(
     let patience = (limit / 4).min(PATIENCE);
     match tokio::time::timeout(patience, &mut handshake).await {
         Ok(shaken) => shaken,
-        Err(_) if answers_without((host, port), patience).await => {
+        Err(_) if answers_without(host, port, patience).await => {
             Err(failure::mismatch(TlsFailure::NotSpoken))
         }
         Err(_) => handshake.await,
@@ -76,7 +79,7 @@ pub(crate) async fn connect(
 }
 
 /// Whether the server answers a command without TLS.
-async fn answers_without((host, port): (&str, u16), limit: Duration) -> bool {
+async fn answers_without(host: &str, port: u16, limit: Duration) -> bool {
     let asking = async {
         let mut stream = TcpStream::connect((host, port)).await?;
         stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
@@ -86,7 +89,7 @@ async fn answers_without((host, port): (&str, u16), limit: Duration) -> bool {
     matches!(answer, Ok(Ok(byte)) if ANSWERS.contains(&byte))
 }
 
-/// What is thought of a chain of certificates in PEM, of which the last is trusted: for the fuzz targets.
+/// The judgement of a chain of certificates in PEM, of which the last is trusted, for the fuzz targets.
 pub fn judged(pem: &[u8]) -> String {
     let Ok(chain) = certificates(Path::new(""), pem) else {
         return "it is not PEM".to_owned();
@@ -124,21 +127,21 @@ fn client_config(tls: &Tls) -> io::Result<ClientConfig> {
     })
 }
 
-/// The authorities to trust: the system's, and beside them those that are named.
+/// The authorities to trust: those of the system, and those that the settings name.
 fn authorities(tls: &Tls) -> io::Result<Vec<CertificateDer<'static>>> {
     if tls.accept_any {
         return Ok(Vec::new());
     }
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::debug!(%error, "an authority of the system can't be read");
+        tracing::debug!(%error, "a certificate authority of the system can't be read and is ignored");
     }
     let mut authorities = found.certs;
     if let Some(path) = &tls.ca_certs {
         let named = certificates(path, &read(path)?)?;
         if named.is_empty() {
             return Err(unreadable(format!(
-                "{}: there is no certificate in it",
+                "{}: the file contains no certificate",
                 path.display()
             )));
         }
@@ -155,7 +158,7 @@ fn authorities(tls: &Tls) -> io::Result<Vec<CertificateDer<'static>>> {
     Ok(authorities)
 }
 
-/// The files of a folder that OpenSSL finds there: called by a hash of the authority's name, `9d66eef0.0`.
+/// The files of a folder that OpenSSL would use. Their names are a hash of the authority's name, such as `9d66eef0.0`.
 fn hashed_files(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     let because = |error: io::Error| unreadable(format!("{}: {error}", folder.display()));
     let is_hashed = |name: &str| {
@@ -185,7 +188,7 @@ fn from_data(data: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     let (mut found, mut rest) = (Vec::new(), data);
     while !rest.is_empty() {
         let after = chain::end_of_certificate(rest).ok_or_else(|| {
-            unreadable("ssl_ca_data: there is something else than certificates in it".into())
+            unreadable("ssl_ca_data contains something else than certificates".into())
         })?;
         let (one, others) = rest.split_at(after);
         found.push(CertificateDer::from(one.to_vec()));
@@ -200,8 +203,8 @@ fn certificates(place: &Path, pem: &[u8]) -> io::Result<Vec<CertificateDer<'stat
         .map_err(|error| unreadable(format!("{}: {error}", place.display())))
 }
 
-/// Our own certificate, for a server that asks for one. It is shown as it is: whether its form pleases is the server's
-/// affair.
+/// Our own certificate, for a server that asks for one. It is sent unchecked, because only the server decides whether to
+/// accept it.
 fn own_certificate(
     tls: &Tls,
     provider: &CryptoProvider,
@@ -212,7 +215,7 @@ fn own_certificate(
     let chain = certificates(path, &read(path)?)?;
     if chain.is_empty() {
         return Err(unreadable(format!(
-            "{}: there is no certificate in it",
+            "{}: the file contains no certificate",
             path.display()
         )));
     }
@@ -224,11 +227,10 @@ fn own_certificate(
     let wrong = |reason: String| unreadable(format!("{}: {reason}", place.display()));
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match is_encrypted(&pem) {
         true => wrong(
-            "the private key is encrypted, and there is no ssl_password in the project's settings"
-                .into(),
+            "the private key is encrypted, and the project's settings have no ssl_password".into(),
         ),
         false => wrong(format!(
-            "there is no private key that can be read in it: {error}"
+            "the file contains no readable private key: {error}"
         )),
     })?;
     let key = provider
@@ -247,7 +249,7 @@ fn is_encrypted(pem: &[u8]) -> bool {
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
         let kind = match error.kind() {
-            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::NotFound => "the file does not exist".to_owned(),
             _ => error.to_string(),
         };
         unreadable(format!("{}: {kind}", path.display()))

@@ -1,4 +1,4 @@
-//! `RedisChannelLayer`: what lies in Redis after a send, capacity, expiry, groups, shards, process-local names.
+//! `RedisChannelLayer`: the content of Redis after a send, capacity, expiry, groups, shards, process-local names.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,10 +20,10 @@ on_each_server! {
     concurrent_calls_get_strictly_increasing_scores_and_keep_their_order,
     capacity_takes_from_the_front_and_sending_again_fills_up_without_doubles,
     a_call_of_thousands_of_members_is_one_call,
-    what_is_expired_leaves_with_the_next_send,
+    expired_messages_are_removed_by_the_next_send,
     all_serializers_prefixes_and_keys_come_back,
-    what_cannot_be_opened_is_delivered_with_the_reason_and_once,
-    what_was_taken_in_time_opens_however_long_ago_that_was,
+    a_member_that_cannot_be_opened_is_delivered_once_with_the_reason,
+    a_message_that_was_taken_in_time_opens_at_any_later_time,
     a_process_local_message_names_its_channel,
     groups_reach_their_members_and_pass_over_full_ones,
     over_several_hosts_everything_arrives,
@@ -174,7 +174,7 @@ async fn a_call_of_thousands_of_members_is_one_call(redis: Server) {
     assert_eq!(layer.depth(&channel("c")).await.unwrap(), Some(25_000));
 }
 
-async fn what_is_expired_leaves_with_the_next_send(redis: Server) {
+async fn expired_messages_are_removed_by_the_next_send(redis: Server) {
     let layer = layer(&redis.url());
     let old = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -192,7 +192,11 @@ async fn what_is_expired_leaves_with_the_next_send(redis: Server) {
     let to = channel("c");
     let members = numbered(&layer, &to, 0..1);
     let sent = layer.send(&to, &members).await.unwrap();
-    assert_eq!((sent.expired, sent.waiting), (1, Some(2)), "it is told");
+    assert_eq!(
+        (sent.expired, sent.waiting),
+        (1, Some(2)),
+        "the send reports the expired message"
+    );
     let stored = zset(&redis.url(), "asgic").await;
     assert_eq!(stored.len(), 2);
     assert_eq!(stored[0].0, b"123456789012new");
@@ -228,7 +232,7 @@ async fn all_serializers_prefixes_and_keys_come_back(redis: Server) {
     }
 }
 
-async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once(redis: Server) {
+async fn a_member_that_cannot_be_opened_is_delivered_once_with_the_reason(redis: Server) {
     let keyed = |key: &str| {
         layer_of(
             "channels_redis.core.RedisChannelLayer",
@@ -252,7 +256,7 @@ async fn what_cannot_be_opened_is_delivered_with_the_reason_and_once(redis: Serv
     assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-async fn what_was_taken_in_time_opens_however_long_ago_that_was(redis: Server) {
+async fn a_message_that_was_taken_in_time_opens_at_any_later_time(redis: Server) {
     // A message of channels_redis 4.3, behind 12 bytes: older than 70 s for any clock, or ahead of it.
     let member = "123456789012gAAAAABrAs20Y9vkSB_i3dXat568CvrmznCxU7WwmdjZJEgIbmDelN_4dez6zfkpyBb6WyMesuyK667i8m0I9BcJTe8gyHMkKQ==";
     redis.cli(&["zadd", "asgic{asgic}$djangobot.r", "1", member]);

@@ -61,7 +61,7 @@ async fn one_holder_at_a_time_and_the_number_grows(server: Server) {
         );
         let seen = layer.lease(&alpha.name).await.unwrap().unwrap();
         assert_eq!(seen, other);
-        // Who does not hold it can't give it up.
+        // A process that does not hold it can't give it up.
         layer.release(&alpha.name, &beta.holder).await.unwrap();
         assert!(!layer.claim(&beta).await.unwrap().is_ours);
         layer.release(&alpha.name, &alpha.holder).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_lease_lies_on_one_of_several_hosts() {
 #[tokio::test]
 async fn no_more_is_needed_than_channels_redis_needs() {
     let redis = Redis::start();
-    // What channels_redis sends, on the keys that it uses, and nothing else.
+    // Only the commands that channels_redis sends, on the keys that it uses.
     let commands = [
         "ping",
         "client",
@@ -237,7 +237,7 @@ async fn no_more_is_needed_than_channels_redis_needs() {
     assert!(layer.claim(&alpha).await.unwrap().is_ours);
     layer.release(&alpha.name, &alpha.holder).await.unwrap();
     assert_eq!(layer.lease(&alpha.name).await.unwrap(), None);
-    // Where even that is not allowed, the refusal is no server that is away.
+    // If even that is not allowed, the error is a refusal, and not that of a server that is away.
     redis.cli(&["ACL", "SETUSER", "django", "-eval", "-evalsha"]);
     let refused = layer.claim(&alpha).await.unwrap_err();
     assert!(

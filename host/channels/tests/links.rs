@@ -206,7 +206,7 @@ async fn a_failover_by_sentinel_is_followed() {
     send(&layer, "c", 0..3).await;
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
     assert_eq!(drain(&layer, &receiver, 1).await, [0]);
-    eventually("the replica has what the master has", async || {
+    eventually("the replica has the data of the master", async || {
         (servers.replica.cli(&["zcard", "asgic{asgic}$djangobot.r"]) == "2").then_some(())
     })
     .await;
@@ -226,7 +226,11 @@ async fn a_failover_by_sentinel_is_followed() {
         let delivery = next(&receiver).await;
         numbers.push(number(&layer, &delivery));
         let finished = async || receiver.done(&delivery).await.ok();
-        eventually("the new master is told", finished).await;
+        eventually(
+            "the new master knows that the message is finished",
+            finished,
+        )
+        .await;
     }
     assert_eq!(numbers, [1, 2, 3, 4]);
     let nobody = layer_of(

@@ -22,7 +22,7 @@ const ASGI_REDIS: &str = "asgi_redis.RedisChannelLayer";
 
 on_each_server! {
     asgi_redis_finds_its_bytes,
-    asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had,
+    asgi_redis_keeps_order_capacity_and_the_messages_of_a_killed_reader,
     asgi_redis_groups_and_process_local_names_work,
     asgi_redis_readers_are_woken,
 }
@@ -169,7 +169,7 @@ async fn asgi_redis_finds_its_bytes(redis: Server) {
     assert_eq!(keys(redis.port()), [counters[1], counters[0]]);
 }
 
-async fn asgi_redis_keeps_order_capacity_and_what_a_killed_reader_had(redis: Server) {
+async fn asgi_redis_keeps_order_capacity_and_the_messages_of_a_killed_reader(redis: Server) {
     let config =
         json!({"hosts": [redis.url()], "capacity": 30, "symmetric_encryption_keys": ["k"]});
     let one = layer_of(ASGI_REDIS, config.clone());

@@ -19,16 +19,16 @@ on_each_server! {
     messages_come_in_order_and_nothing_is_left_behind,
     a_waiting_reader_is_woken_by_the_server_and_not_by_the_clock,
     a_cancelled_next_loses_nothing,
-    what_a_killed_reader_had_comes_again_to_its_id_at_once,
-    what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out,
+    messages_of_a_killed_reader_come_again_to_its_id_at_once,
+    messages_of_a_killed_reader_go_to_another_when_its_lease_runs_out,
     a_slow_reader_keeps_its_lease,
     a_reader_that_was_suspended_goes_on_in_order_where_nobody_took_over,
-    a_reader_that_was_suspended_does_not_give_out_what_another_finished,
-    what_is_done_while_the_reader_closes_does_not_come_again,
-    closing_gives_back_what_is_unfinished_in_its_order,
-    what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send,
-    two_readers_share_and_none_gets_what_the_other_got,
-    what_python_has_in_flight_is_left_alone,
+    a_reader_that_was_suspended_does_not_deliver_messages_that_another_finished,
+    a_message_that_is_finished_while_the_reader_closes_does_not_come_again,
+    closing_gives_unfinished_messages_back_in_their_order,
+    a_message_that_is_given_back_after_its_expiry_is_not_dropped_by_the_next_send,
+    two_readers_share_a_queue_and_no_message_goes_to_both,
+    messages_that_python_has_in_flight_are_left_alone,
 }
 
 const SHORT_LEASE: Duration = Duration::from_millis(600);
@@ -89,7 +89,7 @@ async fn a_cancelled_next_loses_nothing(redis: Server) {
     assert!(numbers.into_iter().eq(0..50));
 }
 
-async fn what_a_killed_reader_had_comes_again_to_its_id_at_once(redis: Server) {
+async fn messages_of_a_killed_reader_come_again_to_its_id_at_once(redis: Server) {
     let first = layer(&redis.url());
     send(&first, "c", 0..40).await;
     let receiver = first.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -99,7 +99,7 @@ async fn what_a_killed_reader_had_comes_again_to_its_id_at_once(redis: Server) {
         (number(&first, &unfinished), unfinished.redelivered),
         (3, false)
     );
-    // Nothing is told to the server: this is what a SIGKILL leaves.
+    // The server hears nothing of the end, as after a SIGKILL.
     drop((receiver, first));
     let second = layer(&redis.url());
     let receiver = second.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -110,7 +110,7 @@ async fn what_a_killed_reader_had_comes_again_to_its_id_at_once(redis: Server) {
     assert!(is_empty(&second, &receiver, "c").await);
 }
 
-async fn what_a_killed_reader_had_goes_to_another_when_its_lease_runs_out(redis: Server) {
+async fn messages_of_a_killed_reader_go_to_another_when_its_lease_runs_out(redis: Server) {
     let killed = layer_with(&[&redis.url()], |config| config.lease = SHORT_LEASE);
     send(&killed, "c", 0..5).await;
     let receiver = killed.receiver(&channel("c"), &id("killed")).await.unwrap();
@@ -155,7 +155,9 @@ async fn a_reader_that_was_suspended_goes_on_in_order_where_nobody_took_over(red
     assert!(is_empty(&layer, &receiver, "c").await);
 }
 
-async fn a_reader_that_was_suspended_does_not_give_out_what_another_finished(redis: Server) {
+async fn a_reader_that_was_suspended_does_not_deliver_messages_that_another_finished(
+    redis: Server,
+) {
     let lease = |config: &mut djangobot_channels::config::RedisConfig| config.lease = SHORT_LEASE;
     let layer = layer_with(&[&redis.url()], lease);
     send(&layer, "c", 0..5).await;
@@ -179,12 +181,12 @@ async fn a_reader_that_was_suspended_does_not_give_out_what_another_finished(red
     assert_eq!(other.join().unwrap(), [0, 1, 2, 3, 4]);
     suspended.done(&held).await.unwrap();
     assert!(is_empty(&layer, &suspended, "c").await);
-    // What it takes from now on is its own again.
+    // Messages that it takes from now on are its own again.
     send(&layer, "c", 5..45).await;
     assert!(drain(&layer, &suspended, 40).await.into_iter().eq(5..45));
 }
 
-async fn what_is_done_while_the_reader_closes_does_not_come_again(redis: Server) {
+async fn a_message_that_is_finished_while_the_reader_closes_does_not_come_again(redis: Server) {
     let layer = layer(&redis.url());
     send(&layer, "c", 0..2).await;
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -196,7 +198,7 @@ async fn what_is_done_while_the_reader_closes_does_not_come_again(redis: Server)
     assert_eq!(drain(&layer, &receiver, 1).await, [1]);
 }
 
-async fn closing_gives_back_what_is_unfinished_in_its_order(redis: Server) {
+async fn closing_gives_unfinished_messages_back_in_their_order(redis: Server) {
     let layer = layer(&redis.url());
     send(&layer, "c", 0..30).await;
     let receiver = layer.receiver(&channel("c"), &id("a")).await.unwrap();
@@ -216,7 +218,7 @@ async fn closing_gives_back_what_is_unfinished_in_its_order(redis: Server) {
     assert_eq!(keys(redis.port()), Vec::<String>::new());
 }
 
-async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_the_next_send(
+async fn a_message_that_is_given_back_after_its_expiry_is_not_dropped_by_the_next_send(
     redis: Server,
 ) {
     let layer = layer(&redis.url());
@@ -235,7 +237,7 @@ async fn what_is_older_than_the_expiry_when_it_is_given_back_is_not_dropped_by_t
     assert_eq!((&again.member, again.redelivered), (&taken.member, true));
 }
 
-async fn two_readers_share_and_none_gets_what_the_other_got(redis: Server) {
+async fn two_readers_share_a_queue_and_no_message_goes_to_both(redis: Server) {
     let layer = layer_with(&[&redis.url()], |config| {
         config.capacities = djangobot_channels::capacity::Capacities::new(10_000)
     });
@@ -255,7 +257,7 @@ async fn two_readers_share_and_none_gets_what_the_other_got(redis: Server) {
     assert!(numbers.into_iter().eq(0..2000));
 }
 
-async fn what_python_has_in_flight_is_left_alone(redis: Server) {
+async fn messages_that_python_has_in_flight_are_left_alone(redis: Server) {
     let layer = layer(&redis.url());
     redis.cli(&["zadd", "asgic$inflight", "5", "123456789012x"]);
     let receiver = layer.receiver(&channel("c"), &id("r")).await.unwrap();
@@ -272,7 +274,7 @@ async fn a_server_restarted_in_mid_stream_is_read_on() {
     let mut numbers = drain(&layer, &receiver, 10).await;
     let held = next(&receiver).await;
     redis.stop();
-    // The server can't be told now; it is, when it is back.
+    // The server can't be told now. It is told when it is back.
     assert!(receiver.done(&held).await.is_err());
     redis.restart();
     numbers.push(number(&layer, &held));
@@ -340,7 +342,7 @@ async fn a_server_without_tracking_or_resp3_is_looked_at_often() {
 }
 
 #[tokio::test]
-async fn a_server_whose_memory_is_full_is_read_on() {
+async fn reading_goes_on_when_the_servers_memory_is_full() {
     for scheme in ["redis", "asgi-redis"] {
         let redis = Redis::start();
         let url = redis.url().replace("redis", scheme);

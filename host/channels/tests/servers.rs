@@ -74,13 +74,13 @@ async fn works(layer: &Layer) {
 }
 
 #[tokio::test]
-async fn a_user_who_may_do_what_channels_redis_does_may_do_all_we_need() {
+async fn a_user_with_the_rights_that_channels_redis_needs_can_run_everything() {
     let redis = Redis::start();
     redis.cli(ALLOWED);
     let url = format!("redis://bot:secret@127.0.0.1:{}", redis.port());
     let layer = layer(&url);
     works(&layer).await;
-    // What a killed reader left is taken over here as well.
+    // Messages of a killed reader are taken over here as well.
     let short = |config: &mut djangobot_channels::config::RedisConfig| {
         config.lease = Duration::from_millis(600);
     };
@@ -166,7 +166,7 @@ async fn an_idle_reader_without_tracking_asks_seldom() {
     assert_eq!(drain(&layer, &receiver, 1).await, [1]);
 }
 
-/// What a rehearsal on `url` says is wrong.
+/// The error of a rehearsal on `url`.
 async fn refused(url: &str) -> (Option<RefusalKind>, String) {
     let layer = layer(url);
     let error = layer.rehearse(&[channel("slack.send")]).await.unwrap_err();
@@ -174,7 +174,7 @@ async fn refused(url: &str) -> (Option<RefusalKind>, String) {
 }
 
 #[tokio::test]
-async fn a_rehearsal_finds_what_a_ping_does_not() {
+async fn a_rehearsal_finds_refusals_that_a_ping_does_not() {
     use RefusalKind as Kind;
     let check = async |redis: &Redis, kind: Kind, words: &str| {
         for scheme in ["redis", "asgi-redis"] {

@@ -21,6 +21,9 @@ impl LayerConfig {
     ///
     /// Values that JSON can't hold are marked: `{"__regex__": "..."}`, `{"__bytes__": "<base64>"}`,
     /// `{"__unsupported__": "<type>"}`.
+    ///
+    /// # Errors
+    /// The option that can't be used, or the BACKEND that is not supported.
     pub fn from_settings(backend: &str, config: &serde_json::Value) -> Result<Self, ConfigError> {
         read(backend, config)
     }
@@ -393,8 +396,7 @@ fn keywords(
     Ok(())
 }
 
-/// The entries of a dict: a JSON object, or where its keys are no strings or their order counts,
-/// a list of pairs.
+/// The entries of a dict. The probe writes it as a list of pairs if its keys are not strings or their order matters.
 fn pairs(path: &str, value: &Value) -> Result<Vec<(Value, Value)>, ConfigError> {
     let wrong = || option(path, "it should be a dict of patterns and numbers");
     let list = match value {

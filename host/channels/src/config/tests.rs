@@ -1,4 +1,4 @@
-//! Every form that channels_redis's settings and URLs have, and the errors that name what is wrong.
+//! All forms of channels_redis's settings and URLs, and the errors for wrong ones.
 
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn all_forms_of_a_host_are_read() {
 }
 
 #[test]
-fn a_url_means_what_redis_py_makes_of_it() {
+fn a_url_has_the_same_meaning_as_in_redis_py() {
     check_host(
         json!({"address": "redis://h/2", "db": 7}),
         "redis://h:6379/2",
@@ -349,7 +349,7 @@ fn unknown_options_are_warnings() {
 }
 
 #[test]
-fn backends_are_told_apart() {
+fn backends_are_distinguished() {
     let read = |backend| LayerConfig::from_settings(backend, &json!({}));
     assert!(
         matches!(read("channels_redis.pubsub.RedisPubSubChannelLayer"), Ok(LayerConfig::PubSub(config)) if config.random_prefix_length == 0)

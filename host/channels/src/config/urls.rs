@@ -15,12 +15,18 @@ impl LayerConfig {
     /// `rediss+pubsub://`, `unix+pubsub://`) the pub/sub layer, `asgi-redis://` Channels 1's, and
     /// `embedded://[host:port]` the layer inside this process. The part behind `?` takes the
     /// options that redis-py takes there.
+    ///
+    /// # Errors
+    /// A URL can't be read, or the URLs do not name one layer.
     pub fn from_urls(urls: &[String]) -> Result<Self, ConfigError> {
         Self::from_urls_with(urls, &serde_json::Value::Null)
     }
 
     /// Reads layer URLs as [`LayerConfig::from_urls`] does, with the options of a Django project's CONFIG. Its `hosts` and
     /// `connection_kwargs` are ignored, because the URLs say where the layer is.
+    ///
+    /// # Errors
+    /// A URL can't be read, the URLs do not name one layer, or an option can't be used.
     pub fn from_urls_with(
         urls: &[String],
         options: &serde_json::Value,

@@ -49,6 +49,7 @@ pub(super) struct Tracking {
 /// The connection's end of a client: it is woken for pushed messages, and told to disconnect.
 #[derive(Debug, Clone)]
 pub(super) struct ClientHandle {
+    pub(super) id: u64,
     /// Notified when there are pushed messages.
     pub(super) wake: Arc<Notify>,
     /// Cancelled when the client must be disconnected.
@@ -72,13 +73,14 @@ impl Clients {
         &mut self,
         address: SocketAddr,
         kill: CancellationToken,
-    ) -> Option<(u64, ClientHandle)> {
+    ) -> Option<ClientHandle> {
         if self.clients.len() >= self.limit {
             return None;
         }
         let id = self.next_id;
         self.next_id += 1;
         let handle = ClientHandle {
+            id,
             wake: Arc::new(Notify::new()),
             kill,
         };
@@ -93,7 +95,7 @@ impl Clients {
             kill: handle.kill.clone(),
         };
         self.clients.insert(id, client);
-        Some((id, handle))
+        Some(handle)
     }
 
     /// Removes a client.

@@ -1,11 +1,11 @@
-//! Why a command is refused: Redis's own words, since clients know errors by them.
+//! The errors of commands, with Redis's own texts, because clients recognise errors by them.
 
 use crate::embedded::resp::{MAX_OUTPUT, MAX_REQUEST, Reply};
 
-/// Longest name of a channel, pattern, client or prefix, in bytes: the server keeps them beside its bounded memory.
+/// The longest name of a channel, pattern, client or prefix, in bytes. Names are not counted in the bounded memory.
 pub(super) const MAX_NAME: usize = 1024;
 
-/// A refused command. Shown, it is the whole error line.
+/// The error of a command. Its text is the whole error line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CommandError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
@@ -68,11 +68,11 @@ pub(super) enum CommandError {
     InTransaction,
     #[error("ERR the commands queued since MULTI have more than {MAX_REQUEST} bytes")]
     LongTransaction,
-    #[error("ERR this pattern takes too long to match here: use a shorter or a simpler one")]
+    #[error("ERR this pattern takes too long to match; use a shorter or a simpler one")]
     LongMatch,
     #[error("ERR the commands ran, but their replies have more than {MAX_OUTPUT} bytes")]
     LongReply,
-    #[error("ERR a name here has at most {MAX_NAME} bytes")]
+    #[error("ERR the name is too long; it may have at most {MAX_NAME} bytes")]
     LongName,
     #[error("ERR too many prefixes, or too many or too long keys to wait for")]
     TooManyNames,
@@ -86,15 +86,15 @@ pub(super) enum CommandError {
     NegativeKeys,
     #[error(
         "ERR the embedded channel layer runs no Lua. It knows the scripts of channels_redis 3 and 4, of asgi_redis 1 \
-         and of djangobot, and this is none of them: use a Redis server for it"
+         and of djangobot, and this is none of them; use a Redis server to run it"
     )]
     UnknownScript,
-    /// A script's own error, or one that no other command has.
+    /// The error of a script, or of a single command.
     #[error("{0}")]
     Other(&'static str),
 }
 
-/// Refuses a name that is too long to be kept.
+/// Refuses a name that is too long to be stored.
 pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
     if name.len() > MAX_NAME {
         return Err(CommandError::LongName);

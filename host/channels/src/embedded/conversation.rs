@@ -44,9 +44,10 @@ pub fn answers(sent: &[u8], memory: usize, password: Option<&str>) -> Bytes {
     let mut state = shared.lock();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let kill = CancellationToken::new();
-    let Some((id, _line)) = state.clients.connect(address, kill) else {
+    let Some(handle) = state.clients.connect(address, kill) else {
         return Bytes::new();
     };
+    let id = handle.id;
     let mut session = Session::new(id, password.is_none());
     let mut reader = RequestReader::default();
     let (mut input, mut output) = (BytesMut::from(sent), BytesMut::new());

@@ -1,16 +1,17 @@
-//! Redis's glob patterns, as `KEYS` and `PSUBSCRIBE` take them: `*`, `?`, `[a-c^]` and `\`.
+//! Redis's glob patterns, for `KEYS` and `PSUBSCRIBE`: `*`, `?`, `[a-c^]` and `\`.
 
 use bytes::Bytes;
 
 use crate::embedded::command_error::CommandError;
 
-/// How many steps all patterns and texts of one command or transaction may take together: some tenths of a second under the lock.
+/// How many steps all patterns and texts of one command or transaction may take together. That is a few tenths of a second,
+/// during which the lock is held.
 const STEPS: usize = 50_000_000;
 
-/// Matches patterns for one command or transaction, until that has taken too long.
+/// Matches patterns for one command or transaction, within a limit of steps.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    /// How many steps are left.
+    /// The number of steps that are left.
     steps: usize,
 }
 
@@ -21,7 +22,7 @@ impl Default for Matcher {
 }
 
 impl Matcher {
-    /// Those of `texts` that match all of `pattern`.
+    /// The texts that match the whole `pattern`.
     pub(super) fn select<'a>(
         &mut self,
         pattern: &[u8],
@@ -36,16 +37,16 @@ impl Matcher {
         Ok(found)
     }
 
-    /// Whether `pattern` matches all of `text`. Time is at most the product of the lengths, and what is left.
+    /// Whether `pattern` matches the whole `text`. It takes at most the product of their lengths in steps.
     pub(super) fn matches(&mut self, pattern: &[u8], text: &[u8]) -> Result<bool, CommandError> {
         matches(pattern, text, &mut self.steps).ok_or(CommandError::LongMatch)
     }
 }
 
-/// Whether `pattern` matches all of `text`; `None` when it takes more than `steps`, which it counts down.
+/// Whether `pattern` matches the whole `text`; `None` if it takes more than `steps`, which it counts down.
 fn matches(pattern: &[u8], text: &[u8], steps: &mut usize) -> Option<bool> {
     let (mut p, mut t) = (0, 0);
-    // Where to go on when the present try fails: behind the last star, one byte further in the text.
+    // The position to go on from if this attempt fails: behind the last star, one byte further in the text.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         *steps = steps.checked_sub(1)?;
@@ -77,7 +78,7 @@ fn matches(pattern: &[u8], text: &[u8], steps: &mut usize) -> Option<bool> {
     }
 }
 
-/// Matches one byte; gives the length of the pattern's part that did. A class takes as many steps as it is long.
+/// Matches one byte; returns the length of the part of the pattern that matched. A class takes as many steps as its length.
 fn match_one(pattern: &[u8], byte: u8, steps: &mut usize) -> Option<Option<usize>> {
     Some(match pattern {
         [] => None,
@@ -92,7 +93,7 @@ fn match_one(pattern: &[u8], byte: u8, steps: &mut usize) -> Option<Option<usize
     })
 }
 
-/// Matches a class behind its `[`; gives its length with the `]`, which may be missing.
+/// Matches a class behind its `[`; returns its length with the `]`, which may be missing.
 fn match_class(class: &[u8], byte: u8) -> (usize, bool) {
     let negated = class.first() == Some(&b'^');
     let mut at = usize::from(negated);
@@ -175,14 +176,14 @@ mod tests {
             let got = Matcher::default().matches(&pattern, &text);
             assert_eq!(got, Err(CommandError::LongMatch));
         }
-        // Many short ones come to the same.
+        // Many short patterns have the same limit together.
         let mut matcher = Matcher { steps: 1000 };
         let names = vec![Bytes::from_static(b"aaaa"); 1000];
         assert_eq!(
             matcher.select(b"*b", names.iter()),
             Err(CommandError::LongMatch)
         );
-        // What ends with a star needs to see no more than stands before it.
+        // A pattern that ends with a star needs only the part of the text before it.
         let mut matcher = Matcher { steps: 10 };
         assert_eq!(
             matcher.matches(b"asgi*", &[b"asgi", &run[..]].concat()),

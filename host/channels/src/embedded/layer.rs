@@ -35,9 +35,9 @@ const READ_GRACE: u64 = 10;
 
 /// A channel layer on an [`EmbeddedServer`](super::EmbeddedServer)'s store; see its `layer`.
 ///
-/// Keys and members are those of channels_redis's core layer, so that Python reads what is
-/// sent here and the reverse. Both wake each other at once. Readers keep what they took until it is done, and give
-/// it back when they are closed or dropped; [`ReceiverId`] has no meaning here, since nothing outlives the process.
+/// Keys and members are those of channels_redis's core layer, so that Python reads messages of this layer and the reverse.
+/// Both wake each other at once. Readers keep unfinished messages, and give them back when they are closed or dropped.
+/// [`ReceiverId`] has no meaning here, because nothing outlives the process.
 #[derive(Debug)]
 pub struct EmbeddedLayer {
     pub(super) queues: EmbeddedQueues,

@@ -1,8 +1,8 @@
-//! Numbers as Redis reads and writes them.
+//! Reads and writes numbers as Redis does.
 
 use std::ops::Bound;
 
-/// An integer in its one canonical form: no spaces, no plus sign, no leading zeros.
+/// Reads an integer in its canonical form: without spaces, plus sign and leading zeros.
 pub(super) fn parse_integer(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: i64 = text.parse().ok()?;
@@ -11,13 +11,13 @@ pub(super) fn parse_integer(text: &[u8]) -> Option<i64> {
     canonical.then_some(value)
 }
 
-/// A score: decimal, with exponent, or infinite; never "not a number".
+/// Reads a score: decimal, with an exponent, or infinite, but never NaN.
 pub(super) fn parse_double(text: &[u8]) -> Option<f64> {
     let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (!value.is_nan()).then_some(value)
 }
 
-/// One end of a range of scores; `(` before the number leaves the number itself out.
+/// Reads one end of a range of scores. A `(` before the number excludes the number itself.
 pub(super) fn parse_bound(text: &[u8]) -> Option<Bound<f64>> {
     match text.strip_prefix(b"(") {
         Some(text) => parse_double(text).map(Bound::Excluded),
@@ -25,8 +25,8 @@ pub(super) fn parse_bound(text: &[u8]) -> Option<Bound<f64>> {
     }
 }
 
-/// A double as current Redis (since 7.2) and Valkey answer it: an integer in full, all else in the fewest digits that
-/// read back as the same double, with an exponent where that is shorter.
+/// Writes a double as Redis (since 7.2) and Valkey answer it: an integer in full, any other in the fewest digits that read
+/// back as the same double, with an exponent if that is shorter.
 pub(super) fn write_double(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
@@ -44,7 +44,7 @@ pub(super) fn write_double(value: f64) -> String {
     format!("{sign}{}", place_point(&digits, exponent))
 }
 
-/// Integers up to this one are written in full: half of the largest 64-bit integer, as in Redis's `double2ll`.
+/// The largest integer that is written in full: half of the largest 64-bit integer, as in Redis's `double2ll`.
 const LARGEST_IN_FULL: f64 = (i64::MAX / 2) as f64;
 
 /// Writes `d.ddd` times ten to the power of `exponent` as Redis's `fpconv_dtoa` does (`emit_digits` in fpconv_dtoa.c).
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn doubles_are_written_as_redis_8_writes_them() {
-        // What Redis 8.2.3 and Valkey 9.1.2 answer to ZSCORE, in RESP2 and RESP3 alike.
+        // The answers of Redis 8.2.3 and Valkey 9.1.2 to ZSCORE, in RESP2 and RESP3 alike.
         for (value, expect) in [
             (0.0, "0"),
             (-0.0, "0"),

@@ -5,22 +5,23 @@ use crate::codec::Key;
 use crate::config::{EmbeddedConfig, RedisConfig};
 use crate::wire::Serializer;
 
-/// The database that the layer is on: the one that a URL without a number means.
+/// The database of the layer: the one that a URL without a number means.
 pub(super) const DATABASE: usize = 0;
 
-/// Bounds and access of an [`EmbeddedServer`](super::EmbeddedServer).
+/// The bounds and the access rules of an [`EmbeddedServer`](super::EmbeddedServer).
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// About how many bytes of messages and keys it holds; a command that needs more is refused with `OOM`.
+    /// About how many bytes of messages and keys it holds. A command that needs more is refused with `OOM`.
     pub memory_limit: usize,
-    /// How many clients may be connected.
+    /// The greatest number of clients.
     pub max_clients: usize,
-    /// How many bytes may wait for a subscriber that does not read, before it is disconnected.
+    /// How many bytes may wait for a subscriber that does not read. Beyond that it is disconnected.
     pub subscriber_limit: usize,
-    /// What clients must send with `AUTH`; needed to listen on more than this machine.
+    /// The password that clients must send with `AUTH`. It is required to listen beyond this machine.
     pub password: Option<String>,
-    /// The settings of [`EmbeddedServer::layer`](super::EmbeddedServer::layer). Where a client's differ, that is logged once for each of them; without
-    /// any, clients are not compared, and the layer has channels_redis's own defaults.
+    /// The settings of [`EmbeddedServer::layer`](super::EmbeddedServer::layer). Each setting
+    /// that differs at a client is logged once. Without settings, clients are not compared, and the layer has
+    /// channels_redis's own defaults.
     pub layer: Option<LayerOptions>,
 }
 
@@ -36,22 +37,22 @@ impl Default for ServerOptions {
     }
 }
 
-/// The options that `CHANNEL_LAYERS` has for the same, with the same defaults.
+/// The options of the layer, which are those of `CHANNEL_LAYERS`, with the same defaults.
 #[derive(Debug, Clone)]
 pub struct LayerOptions {
-    /// Begins every key.
+    /// The beginning of each key.
     pub prefix: String,
-    /// Seconds for which a message waits.
+    /// For how many seconds an unread message is kept.
     pub expiry: u64,
-    /// Seconds for which a channel stays in a group.
+    /// For how many seconds a channel stays in a group.
     pub group_expiry: u64,
-    /// How many messages wait on a channel.
+    /// How many messages a channel may hold.
     pub capacities: Capacities,
-    /// The first encrypts, all decrypt; none: no encryption.
+    /// The encryption keys: the first encrypts, all are tried to decrypt. Without keys there is no encryption.
     pub keys: Vec<Key>,
-    /// Random bytes before each payload.
+    /// The number of random bytes before each payload.
     pub random_prefix_length: usize,
-    /// How payloads are written.
+    /// The format of payloads.
     pub serializer: Serializer,
 }
 
@@ -76,7 +77,7 @@ impl From<&RedisConfig> for LayerOptions {
 }
 
 impl EmbeddedConfig {
-    /// What [`crate::EmbeddedServer::bind_with`] takes for this layer.
+    /// The options of this layer for [`crate::EmbeddedServer::bind_with`].
     pub fn server_options(&self) -> ServerOptions {
         ServerOptions {
             password: self.password().map(str::to_owned),

@@ -1,35 +1,35 @@
-//! The Redis serialisation protocol: requests read within bounds, replies written as RESP2 or RESP3.
+//! The Redis serialisation protocol. Requests are read within bounds, and replies are written as RESP2 or RESP3.
 //!
-//! The format is Redis's own: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+//! The format is defined by Redis: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::embedded::number;
 
-/// Most arguments that one request may have.
+/// The greatest number of arguments in one request.
 const MAX_ARGUMENTS: usize = 128 * 1024;
-/// Most bytes that the arguments of one request may have together.
+/// The greatest number of bytes in all arguments of one request.
 pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
-/// How much a client may have answered that it does not read, before no more of its requests are run.
+/// How many bytes of answers may wait for a client. Beyond that none of its requests is run until it has read some.
 pub(super) const MAX_OUTPUT: usize = 64 * 1024 * 1024;
-/// Most arguments, and most bytes of them, before the password was given. Redis has the same.
+/// The greatest number of arguments, and of their bytes, before the client has given the password. Redis has the same limits.
 const MAX_ARGUMENTS_BEFORE_PASSWORD: usize = 10;
 const MAX_REQUEST_BEFORE_PASSWORD: usize = 16 * 1024;
-/// Longest line: a header, or a request typed by hand.
+/// The longest line: a header, or a request that was typed by hand.
 const MAX_LINE: usize = 64 * 1024;
 
-/// Reads requests off the front of a buffer, however the network cut them.
+/// Reads requests from the front of a buffer, in whatever pieces they arrive.
 ///
-/// A request is never trusted: nothing is allocated for a length before the bytes are there.
+/// A request is not trusted: no memory is allocated for a length before its bytes have arrived.
 #[derive(Debug, Default)]
 pub(super) struct RequestReader {
-    /// The arguments of the present request that have come whole.
+    /// The complete arguments of the present request.
     arguments: Vec<Bytes>,
-    /// How many more it has.
+    /// How many more arguments it has.
     missing: usize,
-    /// Length of the argument whose header has been read.
+    /// The length of the argument whose header has been read.
     bulk: Option<usize>,
-    /// Bytes of the present request's arguments so far.
+    /// The number of bytes in the present request's arguments so far.
     size: usize,
 }
 
@@ -37,11 +37,11 @@ pub(super) struct RequestReader {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) words: Vec<Bytes>,
-    /// Whether it was a plain line, as people type it. Client libraries send none.
+    /// Whether it was a plain line, as people type it. Client libraries do not send such lines.
     pub(super) is_line: bool,
 }
 
-/// What a client sent is no request. The connection has no further meaning.
+/// The client did not send a request. The rest of its bytes can't be read either, so the connection ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProtocolError {
     #[error("ERR Protocol error: invalid multibulk length")]
@@ -61,10 +61,10 @@ pub(super) enum ProtocolError {
 }
 
 impl RequestReader {
-    /// The next whole request, or `None` until more bytes are in `input`.
+    /// The next complete request, or `None` until `input` has more bytes.
     ///
-    /// Arguments share `input`'s memory: what is kept for long must be copied. `trusted` says that the client has
-    /// given the password, or that there is none; before that it may ask for little.
+    /// Arguments share the memory of `input`, so a value that is kept for long must be copied. `trusted` says that the client
+    /// has given the password, or that there is none. Before that its requests must be small.
     pub(super) fn next(
         &mut self,
         input: &mut BytesMut,
@@ -96,7 +96,7 @@ impl RequestReader {
                 if !trusted && count > MAX_ARGUMENTS_BEFORE_PASSWORD as i64 {
                     return Err(ProtocolError::CountBeforePassword);
                 }
-                // Redis passes over an empty request without a word.
+                // As in Redis, an empty request gets no answer.
                 self.missing = usize::try_from(count).unwrap_or(0);
                 self.size = 0;
                 continue;
@@ -113,7 +113,7 @@ impl RequestReader {
         }
     }
 
-    /// Takes one argument; false when it has not come whole.
+    /// Takes one argument; `false` if it is not complete.
     fn take_argument(
         &mut self,
         input: &mut BytesMut,
@@ -156,7 +156,7 @@ impl RequestReader {
     }
 }
 
-/// Takes a line without its end off the front of `input`.
+/// Removes a line from the front of `input`; returns it without its end.
 fn take_line(input: &mut BytesMut) -> Result<Option<Bytes>, ProtocolError> {
     let window = &input[..input.len().min(MAX_LINE)];
     let Some(end) = window.iter().position(|&byte| byte == b'\n') else {
@@ -174,7 +174,7 @@ fn take_line(input: &mut BytesMut) -> Result<Option<Bytes>, ProtocolError> {
     Ok(Some(line))
 }
 
-/// Which form of the protocol a connection speaks: it starts with 2, and `HELLO 3` makes it 3.
+/// The version of the protocol on a connection. It starts with 2, and `HELLO 3` changes it to 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Protocol {
     #[default]
@@ -182,28 +182,28 @@ pub(super) enum Protocol {
     Resp3,
 }
 
-/// An answer, before it is known how the client wants it written.
+/// An answer, independent of the version of the protocol.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Reply {
-    /// Nothing at all: the answer comes later, or several have been written already.
+    /// No answer now: it comes later.
     Nothing,
     Status(&'static str),
-    /// The whole line, its code first.
+    /// The whole error line, which begins with its code.
     Error(String),
     Integer(i64),
     Double(f64),
     Bulk(Bytes),
     /// The null of a single value.
     Null,
-    /// The null of a list of values; another one in RESP2.
+    /// The null of a list of values, which RESP2 writes in another way.
     NullArray,
     Array(Vec<Reply>),
-    /// Members with their scores: flat in RESP2, pairs in RESP3.
+    /// Members with their scores: flat in RESP2, in pairs in RESP3.
     Scored(Vec<(Bytes, f64)>),
     Map(Vec<(Reply, Reply)>),
-    /// What comes unasked: an array in RESP2.
+    /// A message that is not an answer to a request; an array in RESP2.
     Push(Vec<Reply>),
-    /// Several answers to one request, one behind the other.
+    /// Several answers to one request, one after the other.
     Several(Vec<Reply>),
 }
 
@@ -211,17 +211,17 @@ impl Reply {
     /// `OK`.
     pub(super) const OK: Self = Self::Status("OK");
 
-    /// A text that the server itself says.
+    /// A text of the server.
     pub(super) fn text(text: impl Into<Bytes>) -> Self {
         Self::Bulk(text.into())
     }
 
-    /// A count of things in memory.
+    /// A number of things in memory.
     pub(super) fn count(count: usize) -> Self {
         Self::Integer(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
-    /// How much memory it takes, in itself and written, roughly.
+    /// Roughly how many bytes it takes in memory, with its written form.
     pub(super) fn size(&self) -> usize {
         let inner: usize = match self {
             Self::Error(text) => text.len(),
@@ -242,14 +242,14 @@ impl Reply {
         inner + size_of::<Self>()
     }
 
-    /// Writes it at the end of `out`.
+    /// Appends it to `out`.
     pub(super) fn write(&self, protocol: Protocol, out: &mut BytesMut) {
         let old = protocol == Protocol::Resp2;
         match self {
             Self::Nothing => {}
             Self::Status(text) => line(out, b'+', text.as_bytes()),
             Self::Error(text) => {
-                // A line break from the client's own words must not start a new reply.
+                // A line break in a quoted text of the client must not begin another reply.
                 let text: Vec<u8> = text
                     .bytes()
                     .map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b })

@@ -1,4 +1,4 @@
-//! The Lua scripts that clients send: recognised by their digest, never interpreted.
+//! Recognises the Lua scripts of known clients by their digest. No Lua is interpreted.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -8,27 +8,27 @@ use sha1::{Digest, Sha1};
 use crate::lease;
 use crate::redis::dialect::{asgi, core};
 
-/// What a script does. Each is written in Rust in `command/scripts`.
+/// A known script. Each is carried out in Rust, in `command/scripts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
-    /// channels_redis: puts what a reader left in its backup queue back.
+    /// channels_redis: puts the messages of a reader's backup queue back.
     RestoreInflight,
     /// channels_redis and asgi_redis: deletes the keys that match a pattern.
     DeleteMatching,
-    /// channels_redis: one member to each of several queues that has room.
+    /// channels_redis: adds a member to each of several queues that has room.
     GroupSend,
-    /// asgi_redis: a message in a key of its own, and that key's name in a queue.
+    /// asgi_redis: stores a message under a key, and the key's name in a queue.
     StoreAndPush,
     /// asgi_redis: counts a message in two counters.
     Count,
-    /// asgi_redis: an item of the first queue that has any.
+    /// asgi_redis: pops an item of the first queue that has any.
     PopAny,
-    /// Ours, on channels_redis's queues: [`core::APPEND`] and those behind it.
+    /// Ours, on channels_redis's queues: [`core::APPEND`] and the scripts after it.
     Append,
     Take,
     Keep,
     GiveBack,
-    /// Ours, on asgi_redis's queues: [`asgi::APPEND`] and those behind it.
+    /// Ours, on asgi_redis's queues: [`asgi::APPEND`] and the scripts after it.
     ListAppend,
     ListTake,
     ListKeep,
@@ -41,9 +41,9 @@ pub(super) enum Script {
 }
 
 impl Script {
-    /// Whether it adds more than it takes away, and so is refused where there is no memory.
+    /// Whether it may add more than it removes. Then it is refused when the memory is full.
     ///
-    /// One that only moves messages is not: it is what makes room again.
+    /// A script that only moves messages is not refused, because it makes room again.
     pub(super) fn grows(self) -> bool {
         matches!(
             self,
@@ -52,7 +52,7 @@ impl Script {
     }
 }
 
-/// The scripts of our own layers, as those send them.
+/// The scripts of our own layers.
 const OURS: &[(&str, Script)] = &[
     (core::APPEND, Script::Append),
     (core::TAKE, Script::Take),
@@ -107,7 +107,7 @@ static KNOWN: LazyLock<HashMap<String, Script>> = LazyLock::new(|| {
     ours.chain(theirs).collect()
 });
 
-/// Most scripts that are kept; there are few texts that are known at all.
+/// The greatest number of scripts that are cached. A known script may come in many spellings.
 const CACHE_LIMIT: usize = 1000;
 
 /// The scripts that `EVALSHA` finds, by the SHA-1 of their exact text in hexadecimal.
@@ -115,11 +115,11 @@ const CACHE_LIMIT: usize = 1000;
 pub(super) struct ScriptCache(HashMap<String, Script>);
 
 impl ScriptCache {
-    /// Recognises a script and keeps it; gives its SHA-1 too.
+    /// Recognises a script and caches it; returns it with its SHA-1.
     pub(super) fn load(&mut self, text: &[u8]) -> Option<(String, Script)> {
         let script = *KNOWN.get(&digest(text))?;
         let sha = hex_sha1(text);
-        // The same script in endless spellings must not fill the memory.
+        // Endless spellings of one script must not fill the memory.
         if self.0.len() >= CACHE_LIMIT {
             self.0.clear();
         }
@@ -127,7 +127,7 @@ impl ScriptCache {
         Some((sha, script))
     }
 
-    /// The script whose SHA-1 this is, in any case.
+    /// The script with this SHA-1, in upper or lower case.
     pub(super) fn get(&self, sha: &[u8]) -> Option<Script> {
         let sha = std::str::from_utf8(sha).ok()?.to_ascii_lowercase();
         self.0.get(&sha).copied()
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(cache.load(b""), None);
     }
 
-    /// The texts of a layer's scripts: those it keeps, and those that it sends in a command.
+    /// The texts of a layer's scripts, and those in its commands.
     fn texts<D: Dialect>() -> Vec<String> {
         let Scripts {
             take,
@@ -234,6 +234,10 @@ mod tests {
                 "the embedded server must learn this script:\n{text}"
             );
         }
-        assert_eq!(texts.len(), OURS.len(), "and none that is not used");
+        assert_eq!(
+            texts.len(),
+            OURS.len(),
+            "no script is known that is not used"
+        );
     }
 }

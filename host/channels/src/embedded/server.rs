@@ -1,4 +1,4 @@
-//! The server: a listener, the store behind it, and the tasks that serve it.
+//! The embedded server: its listener, and the tasks of its connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,48 +15,48 @@ use crate::embedded::options::{LayerOptions, ServerOptions};
 use crate::embedded::session;
 use crate::embedded::state::SharedState;
 
-/// How often keys whose time has come are forgotten, if nobody asks for them.
+/// How often expired keys are removed. A key that is used is checked at once in any case.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait when the system gives no connection (it has no more files, mostly).
+/// The pause after a connection could not be accepted, mostly because the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the server could not be started. Shown, it says what to do.
+/// The reason why the server could not be started. Its text names the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another program listens there.
+    /// Another program listens on the address.
     #[error(
-        "the embedded channel layer can't listen on {address}: another program does. If that is a Redis, use it \
-         (redis://{address}); else choose another port, or port 0 for any that is free"
+        "the embedded channel layer can't listen on {address} because another program does; if that is a Redis, use it \
+         (redis://{address}), or else choose another port, or port 0 for any free port"
     )]
     InUse {
-        /// Where it was to listen.
+        /// The address.
         address: SocketAddr,
     },
-    /// The system refuses.
+    /// The operating system refuses.
     #[error(
-        "the embedded channel layer can't listen on {address}: {source}. Listen on 127.0.0.1 and a port above 1023"
+        "the embedded channel layer can't listen on {address}: {source}; use 127.0.0.1 and a port above 1023"
     )]
     Refused {
-        /// Where it was to listen.
+        /// The address.
         address: SocketAddr,
-        /// The system's own words.
+        /// The reason of the operating system.
         source: io::Error,
     },
-    /// It would be open to the network.
+    /// The layer would be open to the network without a password.
     #[error(
-        "the embedded channel layer does not listen on {address} without a password, since all who reach it could read \
-         and write messages: listen on 127.0.0.1, give it a password (--password-file), or use a Redis server"
+        "the embedded channel layer does not listen on {address} without a password, because anybody in the network could \
+         read and write messages; use 127.0.0.1, or set a password with --password-file, or use a Redis server"
     )]
     Open {
-        /// Where it was to listen.
+        /// The address.
         address: SocketAddr,
     },
 }
 
-/// A small Redis server inside the process, which a stock `channels_redis` talks to.
+/// A small Redis server inside the process, for a stock `channels_redis`.
 ///
-/// It holds messages in memory only, and is meant for development and for one small machine.
-/// Dropped without [`EmbeddedServer::shutdown`] it stops soon afterwards.
+/// It keeps messages in memory only, and is meant for development and for one small machine. If it is dropped without
+/// [`EmbeddedServer::shutdown`], it stops soon afterwards.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), djangobot_channels::BindError> {
@@ -80,12 +80,18 @@ pub struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts to listen on `listen`; port 0 is any that is free.
+    /// Starts a server on `listen`. Port 0 takes any free port.
+    ///
+    /// # Errors
+    /// The address can't be used.
     pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
         Self::bind_with(listen, ServerOptions::default()).await
     }
 
-    /// Starts to listen, with bounds and a password of the caller's.
+    /// Starts a server with the caller's options.
+    ///
+    /// # Errors
+    /// The address can't be used, or can't be used without a password.
     pub async fn bind_with(listen: SocketAddr, options: ServerOptions) -> Result<Self, BindError> {
         if !listen.ip().is_loopback() && options.password.is_none() {
             return Err(BindError::Open { address: listen });
@@ -112,7 +118,7 @@ impl EmbeddedServer {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
@@ -122,26 +128,26 @@ impl EmbeddedServer {
         self.shared.lock().password.is_some()
     }
 
-    /// A layer on the same store, with the settings that the server was given.
+    /// A layer on the same store, with the settings of the server.
     pub fn layer(&self) -> EmbeddedLayer {
         self.layer_with(self.layer.clone())
     }
 
-    /// A layer on the same store.
+    /// A layer on the same store, with the caller's settings.
     pub fn layer_with(&self, options: LayerOptions) -> EmbeddedLayer {
         EmbeddedLayer::new(Arc::clone(&self.shared), self.address, options)
     }
 
-    /// Disconnects all clients and stops. Messages that wait are gone.
+    /// Disconnects all clients and stops. Waiting messages are lost.
     pub async fn shutdown(self) {
         drop(self.stop);
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the embedded layer's task ended badly");
+            tracing::error!(%error, "the task of the embedded channel layer failed");
         }
     }
 }
 
-/// Owns the connections' tasks, and forgets expired keys.
+/// Accepts connections, owns their tasks, and removes expired keys.
 async fn accept(shared: Arc<SharedState>, listener: TcpListener, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
@@ -154,7 +160,7 @@ async fn accept(shared: Arc<SharedState>, listener: TcpListener, stop: Cancellat
                     connections.spawn(session::serve(Arc::clone(&shared), stream, stop.child_token()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the embedded layer could not take a connection");
+                    tracing::warn!(%error, "the embedded channel layer could not accept a connection; it tries again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

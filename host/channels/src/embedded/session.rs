@@ -80,7 +80,7 @@ pub(super) async fn serve(shared: Arc<SharedState>, stream: TcpStream, kill: Can
         (connected, state.password.is_none())
     };
     let (reading, mut writing) = stream.into_split();
-    let Some((id, handle)) = connected else {
+    let Some(handle) = connected else {
         // If this fails, the client has gone already.
         let _ = writing
             .write_all(b"-ERR max number of clients reached\r\n")
@@ -89,7 +89,7 @@ pub(super) async fn serve(shared: Arc<SharedState>, stream: TcpStream, kill: Can
     };
     let mut connection = Connection {
         shared,
-        session: Session::new(id, trusted),
+        session: Session::new(handle.id, trusted),
         handle,
         reading,
         writing,

@@ -29,7 +29,7 @@ pub(super) struct MemberState {
     pub(super) returned: bool,
 }
 
-/// A double with the order that Redis gives scores: `-0` is `0`, and there is no NaN.
+/// A double with the order of scores in Redis: `-0` equals `0`, and NaN does not occur.
 #[derive(Debug, Clone, Copy)]
 struct Score(f64);
 

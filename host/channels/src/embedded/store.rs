@@ -9,9 +9,9 @@ use crate::embedded::sorted_set::SortedSet;
 
 /// How many databases there are, as in Redis's default configuration.
 pub(super) const DATABASES: usize = 16;
-/// What a key costs beyond its bytes and its value.
+/// How many bytes a key takes beyond its own and those of its value.
 const KEY_OVERHEAD: usize = 128;
-/// What an item of a list costs beyond its bytes.
+/// How many bytes an item of a list takes beyond its own.
 const ITEM_OVERHEAD: usize = 32;
 
 /// Milliseconds since 1970, on a clock that never goes back.
@@ -168,7 +168,7 @@ pub(super) struct Keyspace<'a> {
     now: Millis,
 }
 
-/// What [`Keyspace::edit`] does with a key that does not exist.
+/// How [`Keyspace::edit`] treats a key that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MissingKey {
     Create,

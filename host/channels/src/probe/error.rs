@@ -1,4 +1,4 @@
-//! Why a project's settings could not be read, in sentences, and what to do.
+//! The reasons why a project's settings can't be read, and the cure for each.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,37 +7,37 @@ use serde::Deserialize;
 
 use crate::probe::project::{meant_by_missing, settings_near};
 
-/// How many of a traceback's last lines are shown.
+/// How many lines from the end of a traceback are shown.
 const TRACEBACK: usize = 8;
-/// How many of a module's names are shown where one is missing.
+/// How many names of a module are shown if one is missing.
 const NAMES: usize = 12;
 
-/// Why a project's settings could not be read. What to do is in [`ProbeError::help`].
+/// The reason why a project's settings can't be read. [`ProbeError::help`] says what to do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
     /// The target is neither `MODULE` nor `MODULE:ATTRIBUTE`.
-    #[error("{target:?} names no Python module")]
+    #[error("{target:?} is not the name of a Python module")]
     BadTarget {
         /// The target as given.
         target: String,
         /// The target that was probably meant.
         meant: Option<String>,
     },
-    /// There is no Python.
-    #[error("there is no Python: looked for {}", list(searched))]
+    /// No Python was found.
+    #[error("no Python was found; these were tried: {}", list(searched))]
     NoPython {
-        /// Where it was looked for.
+        /// The places where it was looked for.
         searched: Vec<PathBuf>,
     },
-    /// Python is there and could not be started, or the folder is not there.
+    /// Python could not be started, or the folder does not exist.
     #[error("{} could not be started in {}: {reason}", python.display(), directory.display())]
     Start {
         /// The interpreter.
         python: PathBuf,
         /// The project's folder.
         directory: PathBuf,
-        /// The system's reason.
+        /// The reason of the operating system.
         reason: String,
     },
     /// The interpreter has no Django.
@@ -53,7 +53,7 @@ pub enum ProbeError {
     ModuleNotFound {
         /// The target's module.
         module: String,
-        /// What was not found: the module or one of its packages.
+        /// The module or package that was not found.
         missing: String,
         /// The project's folder.
         directory: PathBuf,
@@ -65,7 +65,7 @@ pub enum ProbeError {
     Import {
         /// The module.
         module: String,
-        /// Python's traceback, whole.
+        /// The whole traceback.
         traceback: String,
         /// The interpreter.
         python: PathBuf,
@@ -79,11 +79,11 @@ pub enum ProbeError {
         module: String,
         /// The attribute.
         attribute: String,
-        /// The names that there are.
+        /// The names that exist.
         names: Vec<String>,
     },
-    /// The module is no settings' module, and does not say which is.
-    #[error("{module} is no settings' module, and sets no DJANGO_SETTINGS_MODULE")]
+    /// The module is not a settings' module, and does not name one.
+    #[error("{module} is not a settings module, and does not set DJANGO_SETTINGS_MODULE")]
     NoSettings {
         /// The target's module.
         module: String,
@@ -101,9 +101,9 @@ pub enum ProbeError {
         alias: String,
         /// The dotted path in the settings.
         backend: String,
-        /// The module that is missing, where that is the reason.
+        /// The missing module, if that is the reason.
         missing: Option<String>,
-        /// Python's traceback, whole.
+        /// The whole traceback.
         traceback: String,
         /// The settings' module.
         settings: Option<String>,
@@ -112,15 +112,15 @@ pub enum ProbeError {
     },
     /// Python refuses the layer's settings.
     #[error(
-        "CHANNEL_LAYERS[{alias:?}][\"CONFIG\"]{place} in {} makes no layer: Python says {reason}",
+        "CHANNEL_LAYERS[{alias:?}][\"CONFIG\"]{place} in {} does not work: Python reports {reason}",
         settings_name(settings)
     )]
     Layer {
         /// The layer's alias.
         alias: String,
-        /// Where in CONFIG, where that is known, such as `["hosts"][0]`.
+        /// The place in CONFIG, if it is known, such as `["hosts"][0]`.
         place: String,
-        /// Python's exception; its type alone where its words may quote a password.
+        /// Python's exception, or only its type if its text may quote a password.
         reason: String,
         /// The settings' module.
         settings: Option<String>,
@@ -136,12 +136,12 @@ pub enum ProbeError {
     NoAlias {
         /// The alias that was wanted.
         alias: String,
-        /// The aliases that there are.
+        /// The aliases that exist.
         aliases: Vec<String>,
         /// The settings' module.
         settings: Option<String>,
     },
-    /// The layer's entry is no dict with a `BACKEND`.
+    /// The layer's entry is not a dict with a `BACKEND`.
     #[error(
         "CHANNEL_LAYERS[{alias:?}] in {} has no BACKEND",
         settings_name(settings)
@@ -153,15 +153,15 @@ pub enum ProbeError {
         settings: Option<String>,
     },
     /// The project took too long to import.
-    #[error("{target} has not been imported after {seconds} s by {}{}", python.display(), said_last(said))]
+    #[error("the import of {target} was not finished after {seconds} s with {}{}", python.display(), said_last(said))]
     Timeout {
         /// The target.
         target: String,
         /// The interpreter.
         python: PathBuf,
-        /// How long was waited.
+        /// The time limit in seconds.
         seconds: f64,
-        /// The last that it wrote to stderr.
+        /// The end of its output to stderr.
         said: String,
     },
     /// Python ended without an answer.
@@ -171,14 +171,14 @@ pub enum ProbeError {
         target: String,
         /// The interpreter.
         python: PathBuf,
-        /// How it ended.
+        /// Its exit status or signal.
         status: String,
-        /// The last that it wrote to stderr.
+        /// The end of its output to stderr.
         said: String,
     },
 }
 
-/// An answer of the script that is an error.
+/// An error that the script answered.
 #[derive(Deserialize)]
 #[serde(tag = "error", rename_all = "kebab-case")]
 pub(super) enum ScriptError {
@@ -306,7 +306,7 @@ impl ProbeError {
         }
     }
 
-    /// What to do about it, as a sentence.
+    /// The cure, as a sentence.
     pub fn help(&self) -> String {
         match self {
             Self::BadTarget { meant: Some(meant), .. } => format!("write {meant}"),
@@ -315,9 +315,9 @@ impl ProbeError {
             }
             Self::NoPython { .. } => "activate the project's virtualenv, or name its Python with --python".into(),
             Self::NoClass { missing: Some(missing), python, .. } => install(missing, python),
-            Self::NoClass { missing: None, .. } => "BACKEND is the dotted path of a class, such as channels_redis.core.RedisChannelLayer: check its name, and mend what keeps its module from being imported".into(),
-            Self::Layer { .. } => "mend the settings: a Django process of the project fails in the same way as soon as it uses this layer".into(),
-            Self::Start { .. } => "see whether both are there and may be used; --python names another interpreter".into(),
+            Self::NoClass { missing: None, .. } => "BACKEND is the dotted path of a class, such as channels_redis.core.RedisChannelLayer; check its name, and repair the error in its module".into(),
+            Self::Layer { .. } => "correct the settings; a Django process of the project fails in the same way as soon as it uses this layer".into(),
+            Self::Start { .. } => "check that both exist and that you may use them; --python names another interpreter".into(),
             Self::NoDjango { python, .. } => format!(
                 "if the project has a virtualenv, activate it or name it with --python; else install Django: {} -m pip install channels channels_redis",
                 python.display()
@@ -327,29 +327,29 @@ impl ProbeError {
             Self::Import { module, traceback, python, directory } => match missing_module(traceback) {
                 Some(missing) => install(missing, python),
                 None => format!(
-                    "mend the error; this shows it whole: cd {} && {} -c \"import {module}\"",
+                    "correct the error; this command shows it whole: cd {} && {} -c \"import {module}\"",
                     directory.display(),
                     python.display()
                 ),
             },
-            Self::NoAttribute { .. } => "name one of these, or the module alone: the settings' layer is used then".into(),
-            Self::NoSettings { meant: Some(meant), .. } => format!("did you mean {meant}? It is where the project's settings are"),
+            Self::NoAttribute { .. } => "name one of these, or the module alone to use the layer of the settings".into(),
+            Self::NoSettings { meant: Some(meant), .. } => format!("did you mean {meant}? It has the project's settings"),
             Self::NoSettings { .. } => "name the settings (myapp.settings) or asgi.py (myapp.asgi), or set DJANGO_SETTINGS_MODULE".into(),
             Self::NoChannelLayers { .. } => {
                 r#"add CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [{"address": "redis://localhost:6379", "socket_timeout": None}]}}}"#.into()
             }
-            Self::NoAlias { .. } => "add it, or name another alias".into(),
+            Self::NoAlias { .. } => "add it to the settings, or name another alias with --alias".into(),
             Self::NoBackend { alias, .. } => {
                 format!(r#"write CHANNEL_LAYERS = {{{alias:?}: {{"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {{...}}}}}}"#)
             }
-            Self::Timeout { .. } => "a module of the project waits on import, for a database or a network perhaps: import it by hand with that Python to see where; a slow one may have more time with --import-timeout".into(),
-            Self::Crashed { .. } => "import it by hand with that Python to see why".into(),
+            Self::Timeout { .. } => "a module of the project waits while it is imported, for a database or a network perhaps; import it by hand with that Python to see where it waits, or allow a slow one more time with --import-timeout".into(),
+            Self::Crashed { .. } => "import it by hand with that Python to see the reason".into(),
         }
     }
 }
 
-/// The module that a traceback is about: one that ends in `ModuleNotFoundError: No module named 'x'`, or in what Channels
-/// makes of that for a layer.
+/// The missing module in a traceback that ends in `ModuleNotFoundError: No module named 'x'`, or in the exception that
+/// Channels raises for that.
 fn missing_module(traceback: &str) -> Option<&str> {
     fn name(line: &str) -> Option<&str> {
         let name = line.strip_prefix("ModuleNotFoundError: No module named '")?;
@@ -362,14 +362,14 @@ fn missing_module(traceback: &str) -> Option<&str> {
     name(last)
 }
 
-/// The command that installs what has the module `missing`.
+/// The command that installs the package of the module `missing`.
 fn install(missing: &str, python: &Path) -> String {
     let (package, rest) = missing.split_once('.').unwrap_or((missing, ""));
     let python = python.display();
     match package {
         "django" | "channels" | "channels_redis" | "channels_valkey" | "asgi_redis" | "redis"
         | "valkey" | "daphne" | "msgpack" | "cryptography" => {
-            // Where a part of it is missing, it is there and too old.
+            // If only a part of the package is missing, it is installed and too old.
             let upgrade = if rest.is_empty() { "" } else { "--upgrade " };
             format!(
                 "{missing} is not installed for this Python: {python} -m pip install {upgrade}{package}; or name the project's Python with --python"
@@ -425,6 +425,6 @@ fn said_last(said: &str) -> String {
     if said.is_empty() {
         String::new()
     } else {
-        format!("; the last that it wrote:\n{}", last_lines(said))
+        format!("; its last output:\n{}", last_lines(said))
     }
 }

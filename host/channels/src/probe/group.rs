@@ -1,17 +1,17 @@
-//! The project's Python and all that it starts, as one group of processes that ends together.
+//! The project's Python and all programs that it starts, in one process group that ends together.
 
 use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-/// A running Python that leads a process group; dropping it ends the group.
+/// A running Python that leads a process group. Dropping it ends the group.
 ///
-/// Settings may start programs of their own; those would outlive a Python that is ended alone.
+/// Settings may start programs, which would outlive a Python that is ended alone.
 pub(super) struct Group {
     leader: Child,
-    /// The group's id while something may run in it. Once its leader has been waited for, the system may
-    /// give the number to others, so it is used at once then, and forgotten.
+    /// The group's id while a process may run in it. After the leader has been waited for, the system may reuse the number,
+    /// so the group is ended right then and the id is cleared.
     id: Option<Pid>,
 }
 
@@ -22,25 +22,25 @@ impl Group {
         Ok(Self { leader, id })
     }
 
-    /// What Python prints, where that was piped and has not been taken yet.
+    /// Python's output streams, if they are piped and have not been taken yet.
     pub(super) fn output(&mut self) -> Option<(ChildStdout, ChildStderr)> {
         self.leader.stdout.take().zip(self.leader.stderr.take())
     }
 
-    /// Waits until Python has ended, and ends what it leaves behind.
+    /// Waits until Python has ended, and then ends all processes that it left behind.
     pub(super) async fn wait(&mut self) -> Option<ExitStatus> {
         let status = self.leader.wait().await.ok();
         self.kill();
         status
     }
 
-    /// Ends all that runs in the group.
+    /// Ends all processes of the group.
     pub(super) fn kill(&mut self) {
         if let Some(id) = self.id.take()
             && let Err(reason) = kill_process_group(id, Signal::KILL)
             && reason != rustix::io::Errno::SRCH
         {
-            tracing::warn!(%reason, "what the project started could not be ended");
+            tracing::warn!(%reason, "processes that the project's Python started could not be ended; end them by hand");
         }
     }
 }

@@ -1,5 +1,6 @@
-# What Python makes of a channel layer's settings. The layer is made as Channels makes it, and its own connection pools
-# say where its servers are; nothing is connected. probe.py, which follows in the same script, has the imports.
+# Reads a channel layer's settings as Python understands them. The layer is made as Channels makes it, and its own
+# connection pools have the addresses of its servers; nothing is connected. probe.py, which follows in the same script, has
+# the imports.
 
 KNOWN = (
     "channels_redis.core.RedisChannelLayer",
@@ -12,7 +13,7 @@ PACKAGES = ("channels_redis", "channels_valkey", "asgi_redis", "channels", "asgi
 
 
 class Refusal(Exception):
-    """An answer that is an error: its kind, and what belongs to that kind."""
+    """An answer that is an error: its kind, and the values of that kind."""
 
     def __init__(self, kind, **details):
         Exception.__init__(self, kind)
@@ -55,7 +56,7 @@ def dotted(kind):
 
 
 def overrides(own, base):
-    """What the project's classes change of the known one, by name."""
+    """The names of the known class's attributes that the project's classes override."""
     found = []
     for each in own.__mro__[: own.__mro__.index(base)]:
         for name in sorted(vars(each)):
@@ -65,7 +66,7 @@ def overrides(own, base):
 
 
 def made(own, base, config):
-    """The layer, and what the known class was given in the end: a project's class may change that on its way."""
+    """The layer, and the arguments that the known class got in the end: a project's class may change them."""
     original, calls = base.__init__, []
 
     def recording(self, *args, **kwargs):
@@ -80,7 +81,7 @@ def made(own, base, config):
     args, kwargs = calls[-1] if calls else ((), config)
     parameters = inspect.signature(original).parameters.values()
     names = [each.name for each in parameters if each.kind == each.POSITIONAL_OR_KEYWORD][1:]
-    # The pub/sub layer passes on what stands before its keywords.
+    # The pub/sub layer passes on its positional arguments.
     given = dict(zip(names or ["hosts", "prefix", "on_disconnect", "on_reconnect"], args))
     given.update(kwargs)
     return layer, given
@@ -93,7 +94,7 @@ def in_loop(coroutine):
 
 
 async def plain_config(layer, base, given):
-    """The settings as a dict whose hosts are keywords of a connection, and who was asked for credentials."""
+    """The settings as a dict whose hosts are keywords of a connection, and the credential providers that were asked."""
     config, providers = dict(given), []
     holder, makers = pools_of(layer, base)
     if makers is not None:
@@ -119,7 +120,7 @@ async def plain_config(layer, base, given):
 
 
 def pools_of(layer, base):
-    """What holds the layer's settings, and what makes its pools; ``None`` where a version of the package has none."""
+    """The object with the layer's settings, and the function that makes its pools; ``None`` if a version has none."""
     package, module = base.__module__.split(".")
     if module == "pubsub":
         layer = layer._get_layer()
@@ -161,7 +162,7 @@ async def host_of(pool, providers):
 
 
 async def credentials_of(connection, get, providers):
-    """What the connection would log in with: nothing, a password, or a user and a password."""
+    """The credentials of the connection: none, a password, or a user and a password."""
     provider = get("credential_provider")
     if provider is None:
         username, password = get("username"), get("password")
@@ -175,7 +176,7 @@ async def credentials_of(connection, get, providers):
 
 
 def tls_of(connection):
-    """How the connection checks the server's certificate, and shows its own."""
+    """The checks of the server's certificate, and the connection's own certificate."""
     context = getattr(connection, "ssl_context", None)
     if context is None and hasattr(connection, "cert_reqs"):
         context = connection
@@ -185,7 +186,7 @@ def tls_of(connection):
     def get(name):
         return getattr(context, name, None)
 
-    # Old versions look at no name, and have no word for that.
+    # Old versions do not check names, and have no keyword for that.
     checked = {"ssl": True, "ssl_check_hostname": bool(get("check_hostname"))}
     checked["ssl_cert_reqs"] = ("none", "optional", "required")[int(get("cert_reqs") or 0)]
     for name in ("keyfile", "certfile", "ca_certs", "ca_path"):
@@ -204,7 +205,7 @@ def tls_of(connection):
 
 
 def opened(path, password):
-    """An encrypted private key as plain PEM; the project has what opens it, where channels_redis encrypts at all."""
+    """An encrypted private key as plain PEM. The project has the library for that if channels_redis can encrypt."""
     try:
         from cryptography.hazmat.primitives import serialization
     except ImportError:
@@ -220,7 +221,7 @@ def opened(path, password):
 
 
 def text(value):
-    """As redis-py writes it to the server."""
+    """The text that redis-py sends to the server."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8")
     return value if isinstance(value, str) else str(value)
@@ -231,7 +232,7 @@ def absolute(path):
 
 
 def number(value):
-    """A number as Python takes it for one: written as text, or without end."""
+    """A number as Python accepts it: written as text, or infinite."""
     if isinstance(value, float) and value == float("inf"):
         return 10**15
     if isinstance(value, (int, float)) or value is None:
@@ -243,7 +244,7 @@ def number(value):
 
 
 def unusable(error, config, **details):
-    """What Python says, without its words where they may quote a password."""
+    """Python's error, without its text if that may quote a password."""
     kind = type(error).__name__
     words = kind if is_secretive(config.get("hosts")) else "%s: %s" % (kind, error)
     return Refusal("layer", reason=words, **details)

@@ -1,8 +1,8 @@
 # Reads a Django project's CHANNEL_LAYERS, in the project's own Python, and prints one marked line of JSON.
 #
 # Run as ``python -c SOURCE MARK TARGET ALIAS`` in the project's folder, where SOURCE is layer.py and this file;
-# ALIAS may be empty. It runs on any Python from 3.5 on, for projects of any age, and needs nothing but what the
-# project has.
+# ALIAS may be empty. It runs on any Python from 3.5 on, for projects of any age, and needs no packages but those of the
+# project.
 
 import asyncio
 import base64
@@ -55,7 +55,7 @@ def load(name):
         if missing and type(error).__name__ == "ModuleNotFoundError" and (name + ".").startswith(missing + "."):
             raise Refusal("no-module", module=name, missing=missing)
         raise broken(name)
-    except BaseException as error:  # SystemExit too: a module that leaves has not been imported.
+    except BaseException as error:  # SystemExit too: a module that exits has not been imported.
         if type(error).__name__ == "ImproperlyConfigured" and not os.environ.get("DJANGO_SETTINGS_MODULE"):
             raise Refusal("no-settings", module=name)
         raise broken(name)
@@ -71,7 +71,7 @@ def find(module, name, path):
         try:
             value = getattr(value, part)
         except AttributeError:
-            # The 2016 command line named channel_layer; a project of today need not have it.
+            # The command line of 2016 named channel_layer; a current project need not have it.
             if path == "channel_layer":
                 return None
             names = [each for each in dir(value) if not each.startswith("_")]
@@ -126,7 +126,7 @@ def encoded(config):
 
 
 def encode(value, inside=()):
-    """What JSON has no form for is an object with one key that says what it was; ``inside`` are the ids around it."""
+    """A value that JSON has no form for becomes an object with one key for its type; ``inside`` are the ids around it."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -175,7 +175,7 @@ def plain(value, text):
 
 
 def unsupported(value):
-    """Names the type alone: what a value shows of itself may be a secret."""
+    """Names the type only, because the text of a value may be a secret."""
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__name__)
     return {"__unsupported__": name.encode("ascii", "backslashreplace").decode("ascii")[:200]}
@@ -199,7 +199,7 @@ def version_of(name):
 
 
 def still(kept, pipe):
-    """The descriptor of our pipe, or stderr's where the project has closed it, as daemons do on their way."""
+    """The descriptor of our pipe, or stderr's if the project has closed it, as daemons do."""
     try:
         return kept if os.path.samestat(os.fstat(kept), pipe) else 2
     except OSError:
@@ -208,7 +208,7 @@ def still(kept, pipe):
 
 def main():
     mark, target, alias = sys.argv[1:4]
-    # The project's own prints must not be taken for the answer: from here on they go to stderr.
+    # The project's own output must not be mistaken for the answer: from here on it goes to stderr.
     kept = os.dup(1)
     pipe = os.fstat(kept)
     os.dup2(2, 1)
@@ -223,7 +223,7 @@ def main():
     sys.stderr.flush()
     with os.fdopen(still(kept, pipe), "w") as answer_to:
         answer_to.write("\n%s%s\n" % (mark, json.dumps(answer)))
-    # A thread that the project started on import must not keep us.
+    # A thread that the project started on import must not keep this process alive.
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
-//! A project's folder: which modules its files say were meant.
+//! Looks in a project's folder for the modules that a wrong target probably meant.
 
 use std::fs;
 use std::path::Path;
 
-/// Python's identifiers, with dots between.
+/// Whether a text is a dotted name of Python identifiers.
 pub(super) fn is_dotted(path: &str) -> bool {
     path.split('.').all(|name| {
         let mut characters = name.chars();
@@ -14,8 +14,8 @@ pub(super) fn is_dotted(path: &str) -> bool {
     })
 }
 
-/// The settings' module of the project in `directory`: the one that its `manage.py` names, else the one that lies in
-/// a package around `module`.
+/// The settings' module of the project in `directory`: the one that its `manage.py` names, or else the one in a
+/// package around `module`.
 pub(super) fn settings_near(directory: &Path, module: &str) -> Option<String> {
     settings_of_program(directory).or_else(|| {
         let mut package = module;
@@ -50,7 +50,7 @@ fn settings_of_program(directory: &Path) -> Option<String> {
     is_dotted(module).then(|| module.to_owned())
 }
 
-/// The target that was meant by `module`, a dotted name that Python does not find in `directory`.
+/// The target that was probably meant by `module`, a dotted name that Python does not find in `directory`.
 pub(super) fn meant_by_missing(directory: &Path, module: &str) -> Option<String> {
     if let Some((parent, attribute)) = module.rsplit_once('.')
         && directory

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::probe::error::ProbeError;
 
-/// How virtualenvs are called in a project's folder.
+/// The usual names of virtualenvs in a project's folder.
 const VIRTUALENVS: [&str; 3] = [".venv", "venv", "env"];
-/// How many folders around the project's are looked into.
+/// How many folders above the project's are searched.
 const PARENTS: usize = 8;
-/// How many of the places that were searched are named.
+/// How many of the searched places an error names.
 const SHOWN: usize = 4;
 
 /// The Python that was asked for, or the first of the usual places.
 ///
-/// The path is absolute, since the script is run in the project's folder.
+/// The path is absolute, because the script runs in the project's folder.
 pub(super) fn find(asked: Option<&Path>, directory: &Path) -> Result<PathBuf, ProbeError> {
     let path = env::var_os("PATH").unwrap_or_default();
     match asked {
@@ -24,7 +24,7 @@ pub(super) fn find(asked: Option<&Path>, directory: &Path) -> Result<PathBuf, Pr
     }
 }
 
-/// `asked` as an interpreter's path, a virtualenv's folder, or a program's name.
+/// The interpreter for `asked`, which is the path of an interpreter, the folder of a virtualenv, or the name of a program.
 fn named(asked: &Path, path: &OsStr) -> Result<PathBuf, ProbeError> {
     let is_name = asked.components().count() == 1 && !asked.exists();
     let found = if is_name {
@@ -74,7 +74,7 @@ fn usual(
         })
 }
 
-/// A virtualenv's interpreter. Its link is not followed: by the link Python knows that it is in a virtualenv.
+/// The interpreter of a virtualenv. Its link is not followed, because Python recognises the virtualenv by the link.
 fn interpreter(virtualenv: &Path) -> Option<PathBuf> {
     Some(virtualenv.join("bin/python")).filter(|python| python.exists())
 }
@@ -139,7 +139,7 @@ mod tests {
                 folder.path().join(&python)
             );
         }
-        // The nearest is the project's own; a folder named env that is none is passed over.
+        // The nearest virtualenv is used; a folder with such a name that is not a virtualenv is ignored.
         let folder = folder(&[".venv/bin/python", "src/env/bin/python", "src/venv/notes"]);
         let project = folder.path().join("src");
         assert_eq!(

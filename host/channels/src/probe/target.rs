@@ -1,16 +1,16 @@
-//! What names a channel layer in a Python project: `MODULE` or `MODULE:ATTRIBUTE`.
+//! The name of a channel layer in a Python project: `MODULE` or `MODULE:ATTRIBUTE`.
 
 use std::path::Path;
 
 use crate::probe::error::ProbeError;
 use crate::probe::project::{is_dotted, settings_near};
 
-/// A target whose form is right; whether it exists only Python can say.
+/// A target with a valid form. Only Python can say whether it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target<'a>(&'a str);
 
 impl<'a> Target<'a> {
-    /// Reads `text`; where it can't be one, what was meant is looked for in the project's folder.
+    /// Reads `text`. The error for an invalid one names the target that the project's files suggest.
     pub(super) fn parse(text: &'a str, directory: &Path) -> Result<Self, ProbeError> {
         if is_target(text) && !is_program(text) {
             return Ok(Self(text));
@@ -39,12 +39,12 @@ fn is_target(text: &str) -> bool {
     }
 }
 
-/// Django's program, of which the settings' module is written inside.
+/// Whether it is Django's `manage.py`, which has the name of the settings' module inside.
 fn is_program(text: &str) -> bool {
     matches!(text, "manage" | "manage.py")
 }
 
-/// The target that someone had in mind who gave an address, a program, a folder or a file's path.
+/// The target that was probably meant by an address, a program, a folder or the path of a file.
 fn meant(text: &str, directory: &Path) -> Option<String> {
     let (path, attribute) = text
         .split_once(':')
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_files_path_is_told_its_module() {
+    fn a_files_path_suggests_its_module() {
         let nowhere = Path::new("/nowhere");
         check(nowhere, "myapp/settings.py", Some("myapp.settings"));
         check(
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_and_a_folder_are_told_the_settings() {
+    fn a_program_and_a_folder_suggest_the_settings() {
         let program = "import os\nos.environ.setdefault(\n    'DJANGO_SETTINGS_MODULE', 'config.settings.dev')\n";
         let with_program = folder(&[("manage.py", program), ("shop/settings.py", "")]);
         for word in ["manage.py", "./manage.py", "manage", ".", "shop/"] {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dotted_attribute_is_told_its_colon() {
+    fn a_dotted_attribute_suggests_its_colon() {
         let folder = folder(&[("shop/asgi.py", ""), ("shop/settings.py", "")]);
         let meant = |module| meant_by_missing(folder.path(), module);
         assert_eq!(

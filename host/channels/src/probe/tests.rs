@@ -284,7 +284,7 @@ async fn a_config_that_holds_itself_ends() {
 }
 
 #[tokio::test]
-async fn what_the_project_prints_is_not_taken_for_the_answer() {
+async fn output_of_the_project_is_not_mistaken_for_the_answer() {
     let noise = "\
 import os, sys, subprocess
 print('{\"alias\": \"fooled\"}')
@@ -364,7 +364,7 @@ async fn a_python_that_is_none_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_module_is_told_from_a_missing_package_inside() {
+async fn a_missing_target_is_distinguished_from_a_missing_package_inside() {
     check_error(
         &[],
         "myapp.asgi",
@@ -424,7 +424,7 @@ async fn an_import_error_shows_the_tracebacks_last_lines() {
 }
 
 #[tokio::test]
-async fn settings_without_the_layer_say_what_they_have() {
+async fn an_error_about_a_missing_layer_names_the_layers_that_exist() {
     let error = check_error(
         &[("myapp/settings.py", "INSTALLED_APPS = []")],
         "myapp.settings",

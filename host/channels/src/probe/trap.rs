@@ -1,7 +1,7 @@
-//! A trap in what a plain `pip install channels_redis` gives: workers that end when nothing happens for 5 s.
+//! Warns of workers that end when no message comes for 5 s, as after a plain `pip install channels_redis`.
 //!
-//! `channels_redis.core` waits for a message with `BZPOPMIN key 5`, and redis-py 8 and newer gives an answer 5 s
-//! (`redis._defaults.DEFAULT_SOCKET_TIMEOUT`), so the wait and its limit end together (channels_redis issue 422).
+//! `channels_redis.core` waits for a message with `BZPOPMIN key 5`, and the default time limit of redis-py 8 and newer is 5 s
+//! too (`redis._defaults.DEFAULT_SOCKET_TIMEOUT`), so the limit may end first (channels_redis issue 422).
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -10,11 +10,11 @@ use crate::probe::ProjectLayer;
 
 /// How long `channels_redis.core.RedisChannelLayer` blocks (`brpop_timeout`), in seconds.
 const BLOCKS: f64 = 5.0;
-/// What redis-py 8 gives an answer where nobody says otherwise, in seconds.
+/// The default time limit of redis-py 8 for an answer, in seconds.
 const REDIS8_DEFAULT: f64 = 5.0;
 
-/// Whether this project's workers end with a `TimeoutError` once nothing happens for 5 s: which host is at fault
-/// and the cure, as sentences; `None` when all is well.
+/// If this project's workers end with a `TimeoutError` when no message comes for 5 s: the host with the fault and the
+/// cure, as sentences. `None` if they do not.
 pub fn worker_trap(probed: &ProjectLayer) -> Option<String> {
     if probed.backend != "channels_redis.core.RedisChannelLayer" {
         return None;
@@ -28,7 +28,11 @@ pub fn worker_trap(probed: &ProjectLayer) -> Option<String> {
         _ => vec![&nowhere],
     };
     let (nth, limit) = hosts.into_iter().enumerate().find_map(|(nth, host)| {
-        let limit = socket_timeout(host).unwrap_or(default)?;
+        let limit = match socket_timeout(host) {
+            SocketTimeout::Unset => default?,
+            SocketTimeout::Unlimited => return None,
+            SocketTimeout::Seconds(limit) => limit,
+        };
         (limit <= BLOCKS).then_some((nth, limit))
     })?;
     let alias = &probed.alias;
@@ -44,8 +48,16 @@ pub fn worker_trap(probed: &ProjectLayer) -> Option<String> {
     ))
 }
 
-/// A host's own `socket_timeout`, where it has one; `Some(None)` is Python's `None`, no limit.
-fn socket_timeout(host: &Value) -> Option<Option<f64>> {
+/// The `socket_timeout` of a host.
+enum SocketTimeout {
+    /// The host does not set it.
+    Unset,
+    /// It is Python's `None`.
+    Unlimited,
+    Seconds(f64),
+}
+
+fn socket_timeout(host: &Value) -> SocketTimeout {
     let (url, keywords) = match host {
         Value::String(url) => (Some(url.as_str()), None),
         Value::Object(keywords) => (
@@ -54,10 +66,11 @@ fn socket_timeout(host: &Value) -> Option<Option<f64>> {
         ),
         _ => (None, None),
     };
-    // In redis-py's `from_url` what the URL says wins over the keywords.
-    url.and_then(in_url)
-        .map(Some)
-        .or_else(|| in_keywords(keywords?))
+    // In redis-py's `from_url` the URL wins over the keywords.
+    match url.and_then(in_url) {
+        Some(seconds) => SocketTimeout::Seconds(seconds),
+        None => keywords.map_or(SocketTimeout::Unset, in_keywords),
+    }
 }
 
 fn in_url(url: &str) -> Option<f64> {
@@ -68,8 +81,13 @@ fn in_url(url: &str) -> Option<f64> {
     value.parse().ok()
 }
 
-fn in_keywords(keywords: &Map<String, Value>) -> Option<Option<f64>> {
-    keywords.get("socket_timeout").map(Value::as_f64)
+fn in_keywords(keywords: &Map<String, Value>) -> SocketTimeout {
+    match keywords.get("socket_timeout") {
+        None => SocketTimeout::Unset,
+        Some(value) => value
+            .as_f64()
+            .map_or(SocketTimeout::Unlimited, SocketTimeout::Seconds),
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_beyond_the_wait_is_no_trap() {
+    fn a_limit_beyond_the_wait_is_not_a_trap() {
         check(
             "8.1.0",
             json!([{"address": "redis://h", "socket_timeout": null}]),
@@ -152,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn older_redis_py_traps_only_who_asks_for_it() {
+    fn older_redis_py_traps_only_hosts_that_set_a_short_limit() {
         check("7.4.1", json!(["redis://h"]), None);
         check("7.4.1", Value::Null, None);
         check(

@@ -58,7 +58,7 @@ pub(crate) async fn within<T>(
     })
 }
 
-/// How to log in, and which database to use.
+/// The credentials and the database for the client library.
 pub(crate) fn settings(host: &Host, protocol: ProtocolVersion) -> RedisConnectionInfo {
     let mut settings = RedisConnectionInfo::default()
         .set_db(host.database)

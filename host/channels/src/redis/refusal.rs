@@ -95,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_inside_a_script_means_what_it_means_outside() {
-        // How Redis 6 words it, and how Redis 7 does.
+    fn an_error_inside_a_script_has_the_same_kind_as_outside() {
+        // The wordings of Redis 6 and of Redis 7.
         let wrapped = |error: &str| {
             sent(&format!(
                 "ERR Error running script (call to f_e0e1f9): @user_script:2: @user_script: 2: -{error}"

@@ -61,7 +61,7 @@ pub(crate) struct OwnConnection {
     pub(crate) has_pushes: bool,
 }
 
-/// The shared connection, and the number by which errors of it are told from those of its successors.
+/// The shared connection, with the number that distinguishes its errors from those of its successors.
 #[derive(Clone)]
 struct SharedConnection {
     connection: MultiplexedConnection,

@@ -1,4 +1,4 @@
-//! Certificates that rustls has no word for: of X.509 version 1, and authorities that serve themselves.
+//! Judges certificates that rustls does not support: those of X.509 version 1, and authorities that are servers themselves.
 
 use std::net::IpAddr;
 
@@ -8,9 +8,9 @@ use x509_parser::prelude::{
     ASN1Time, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Version,
 };
 
-/// How long a chain may be, from the server's certificate to the one that is trusted.
+/// The longest chain, from the server's certificate to the trusted one.
 const LENGTH: usize = 8;
-/// How many signatures are checked for one chain; a server may send what it likes.
+/// How many signatures are checked for one chain. A server may send any number of certificates, so there is a limit.
 const SIGNATURES: usize = 32;
 
 type Verdict<T> = Result<T, CertificateError>;
@@ -20,10 +20,10 @@ pub(super) fn is_beyond_rustls(leaf: &CertificateDer<'_>) -> bool {
     parse(leaf).is_some_and(|leaf| leaf.version() != X509Version::V3 || leaf.is_ca())
 }
 
-/// Whether `leaf` leads to one of `trusted`: it is one itself, or each is signed by the next.
+/// Whether `leaf` leads to one of `trusted`: it is one itself, or each certificate is signed by the next.
 ///
-/// What OpenSSL would not accept is not accepted here: all must be valid now, those that sign must be authorities, and
-/// what restricts them in ways that are not looked at here is a refusal.
+/// It accepts no chain that OpenSSL would refuse: all certificates must be valid now, those that sign must be authorities,
+/// and a restriction that is not checked here is a refusal.
 pub(super) fn judge(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -63,7 +63,7 @@ pub(super) fn judge(
     Err(CertificateError::UnknownIssuer)
 }
 
-/// Whether `leaf` is for a server of this name. As in Python, one that names no hosts is for its common name.
+/// Whether `leaf` is for a server of this name. As in Python, a certificate that names no hosts is for its common name.
 pub(super) fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     let Some(leaf) = parse(leaf) else {
         return false;
@@ -82,7 +82,7 @@ pub(super) fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     }
 }
 
-/// The key that a certificate is about.
+/// The public key in a certificate.
 pub(super) fn public_key<'a>(cert: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     let (_, cert) = X509Certificate::from_der(cert.as_ref()).ok()?;
     Some(cert.tbs_certificate.subject_pki.subject_public_key.data).and_then(|key| match key {
@@ -91,7 +91,7 @@ pub(super) fn public_key<'a>(cert: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     })
 }
 
-/// Whose certificate it is, who signed it and for which names, for people.
+/// The subject, the signer and the names of a certificate, for people.
 pub(super) fn described(leaf: &CertificateDer<'_>) -> String {
     let Some(leaf) = parse(leaf) else {
         return "it can't be read".to_owned();
@@ -114,7 +114,7 @@ pub(super) fn described(leaf: &CertificateDer<'_>) -> String {
     )
 }
 
-/// The number of bytes of the certificate that `bytes` begin with.
+/// The length of the certificate at the beginning of `bytes`.
 pub(super) fn end_of_certificate(bytes: &[u8]) -> Option<usize> {
     let (rest, _) = X509Certificate::from_der(bytes).ok()?;
     Some(bytes.len() - rest.len())
@@ -125,7 +125,7 @@ fn parse<'a>(cert: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     rest.is_empty().then_some(cert)
 }
 
-/// What holds for each of a chain.
+/// The checks that each certificate of a chain must pass.
 fn check(cert: &X509Certificate<'_>, now: UnixTime) -> Verdict<()> {
     let now = i64::try_from(now.as_secs())
         .ok()
@@ -157,7 +157,7 @@ fn check(cert: &X509Certificate<'_>, now: UnixTime) -> Verdict<()> {
     }
 }
 
-/// Whether it may be a server's.
+/// Whether it may be the certificate of a server.
 fn serves(leaf: &X509Certificate<'_>) -> Verdict<()> {
     match leaf.extended_key_usage() {
         Ok(None) => Ok(()),
@@ -167,8 +167,8 @@ fn serves(leaf: &X509Certificate<'_>) -> Verdict<()> {
     }
 }
 
-/// Whether it may sign others, `below` of which sign others themselves. One of version 1 says nothing of that: it may
-/// where it is trusted itself.
+/// Whether it may sign a chain in which `below` certificates sign others. A certificate of version 1 can't say that, so it
+/// may sign only if it is trusted itself.
 fn signs(cert: &X509Certificate<'_>, below: usize, is_trusted: bool) -> Verdict<()> {
     if cert.version() != X509Version::V3 {
         let may = is_trusted && cert.subject() == cert.issuer();
@@ -227,7 +227,7 @@ fn common_names(cert: &X509Certificate<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Whether a certificate's name, which may begin with `*.`, is that of a host.
+/// Whether a certificate's name, which may begin with `*.`, matches a host.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.trim_end_matches('.'), name.trim_end_matches('.'));
     if pattern.eq_ignore_ascii_case(name) {

@@ -1,4 +1,4 @@
-//! Why a TLS handshake failed, by what can be done about it.
+//! The reasons why TLS with a server fails. Each kind has its own cure.
 
 use std::error::Error as _;
 use std::fmt;
@@ -8,30 +8,30 @@ use std::sync::Arc;
 use redis::RedisError;
 use rustls::{AlertDescription, CertificateError, OtherError};
 
-/// Why there is no TLS with a server. Each kind has a cure of its own.
+/// The kind of a TLS failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TlsFailure {
-    /// Nobody who is trusted here has signed the server's certificate.
+    /// No trusted authority has signed the server's certificate.
     Issuer,
-    /// The certificate is for other names than the one that was connected to.
+    /// The certificate is for other names than that of the server.
     Name,
-    /// The certificate is not valid any more, or not yet.
+    /// The certificate has expired, or is not valid yet.
     Time,
-    /// The certificate has a form or a purpose that is accepted nowhere, or a signature that can't be checked.
+    /// The certificate has an invalid form, the wrong purpose, or a signature that can't be checked.
     Form,
-    /// The server wants a certificate of ours, or does not accept the one that it got.
+    /// The server requires a certificate of ours, or does not accept ours.
     OwnCertificate,
-    /// The server does not speak TLS at this port.
+    /// The server does not speak TLS on this port.
     NotSpoken,
-    /// The server speaks TLS at this port, and we do not.
+    /// The server requires TLS on this port, and our settings do not.
     Wanted,
-    /// A file of ours can't be used.
+    /// A file or value of our own settings can't be used.
     Settings,
     /// The two sides have no version or cipher in common, or one of them broke the protocol.
     Protocol,
 }
 
-/// A server's certificate that is refused, and what it says of itself.
+/// A server's certificate that was refused, with its description.
 #[derive(Debug, Clone)]
 pub(super) struct RefusedCertificate {
     pub(super) certificate: String,
@@ -46,7 +46,7 @@ pub(crate) fn unreadable(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, UnusableSetting(reason))
 }
 
-/// One side speaks TLS, and the other does not.
+/// Only one of the two sides speaks TLS.
 #[derive(Debug)]
 struct Mismatch(TlsFailure);
 
@@ -64,7 +64,7 @@ pub(crate) struct TlsError {
 /// The failure of TLS in an error of the client library; `None` if the error is about something else.
 pub(crate) fn failure(error: &RedisError) -> Option<TlsError> {
     let source = error.source()?;
-    // The client library shares the cause.
+    // The client library wraps the cause in an Arc.
     let cause = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
         Some(shared) => shared.downcast_ref::<io::Error>(),
         None => source.downcast_ref::<io::Error>(),
@@ -108,7 +108,7 @@ impl TlsError {
     }
 }
 
-/// What a server means that ends the handshake.
+/// The kind of failure behind a server's alert.
 fn of_alert(alert: AlertDescription) -> TlsFailure {
     match alert {
         AlertDescription::CertificateRequired
@@ -120,7 +120,7 @@ fn of_alert(alert: AlertDescription) -> TlsFailure {
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA
         | AlertDescription::AccessDenied
-        // What OpenSSL says over TLS 1.2 to a client without a certificate.
+        // OpenSSL sends this over TLS 1.2 to a client without a certificate.
         | AlertDescription::HandshakeFailure => TlsFailure::OwnCertificate,
         _ => TlsFailure::Protocol,
     }
@@ -148,12 +148,15 @@ impl fmt::Display for RefusedCertificate {
         match self.kind() {
             TlsFailure::Issuer => write!(
                 f,
-                "nobody who is trusted here has signed its certificate ({certificate})"
+                "no trusted authority has signed the server's certificate ({certificate})"
             ),
-            TlsFailure::Name => write!(f, "its certificate is for another name ({certificate})"),
+            TlsFailure::Name => write!(
+                f,
+                "the server's certificate is for another name ({certificate})"
+            ),
             _ => write!(
                 f,
-                "its certificate is refused ({certificate}): {}",
+                "the server's certificate was refused ({certificate}): {}",
                 self.error
             ),
         }
@@ -166,9 +169,9 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             TlsFailure::Wanted => {
-                "the server speaks TLS at this port, and it was spoken to without: is it rediss:// ?"
+                "the server requires TLS on this port; write rediss:// instead of redis://"
             }
-            _ => "the server does not speak TLS at this port: is it redis:// ?",
+            _ => "the server does not speak TLS on this port; write redis:// instead of rediss://",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Finds out that one side speaks TLS and the other does not, where that shows as silence or as the end of a connection.
+//! Finds out whether a server that ended a plain connection requires TLS.
 
 use std::io;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use redis::{RedisError, RedisResult};
 use crate::config::{Endpoint, Host, Tls};
 use crate::tls::{TlsFailure, connect, failure};
 
-/// Says of a plain connection that the server ended whether it wants TLS.
+/// If the server ended a plain connection and speaks TLS, replaces the error by one that says so.
 pub(crate) async fn instead_of_plain<T>(host: &Host, made: RedisResult<T>) -> RedisResult<T> {
     let (Err(error), Endpoint::Tcp(name, port), None) = (&made, &host.endpoint, &host.tls) else {
         return made;
@@ -16,19 +16,19 @@ pub(crate) async fn instead_of_plain<T>(host: &Host, made: RedisResult<T>) -> Re
     if !error.is_connection_dropped() && !error.is_unrecoverable_error() {
         return made;
     }
-    match is_spoken((name, *port), host.connect_timeout).await {
+    match is_spoken(name, *port, host.connect_timeout).await {
         true => Err(RedisError::from(failure::mismatch(TlsFailure::Wanted))),
         false => made,
     }
 }
 
-/// Whether the server speaks TLS, whatever it thinks of us.
-async fn is_spoken(at: (&str, u16), limit: Duration) -> bool {
+/// Whether the server speaks TLS, even if it does not accept us.
+async fn is_spoken(host: &str, port: u16, limit: Duration) -> bool {
     let tls = Tls {
         accept_any: true,
         ..Tls::default()
     };
-    let shaken: io::Result<_> = connect(at, &tls, limit).await;
+    let shaken: io::Result<_> = connect(host, port, &tls, limit).await;
     match shaken {
         Ok(_) => true,
         Err(error) => failure::of_io(&error).is_some_and(|error| {

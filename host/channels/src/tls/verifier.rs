@@ -1,4 +1,4 @@
-//! Whether a server's certificate is accepted: as OpenSSL accepts it, where the checks of rustls are stricter.
+//! Decides whether a server's certificate is accepted: as rustls does, and as OpenSSL does where rustls is stricter.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::tls::failure::RefusedCertificate;
 
 /// Checks a server's certificate.
 ///
-/// What rustls accepts is accepted. It has no word for certificates of X.509 version 1, and refuses one that is an
-/// authority and a server's own at once; those are what `openssl req -x509` and `openssl x509 -req` make by themselves,
-/// so many a Redis has one. They are judged in [`chain`]. A certificate without names for hosts is for its common name.
+/// Any certificate that rustls accepts is accepted. rustls does not support X.509 version 1, and refuses a certificate that
+/// is both an authority and a server's own. `openssl req -x509` and `openssl x509 -req` make such certificates by default,
+/// so many Redis servers have one. Those are judged in [`chain`]. A certificate that names no hosts is for its common name.
 #[derive(Debug)]
 pub(super) struct Verifier {
     accept_any: bool,
     accept_any_name: bool,
     trusted: Vec<CertificateDer<'static>>,
-    /// `None` where nobody is trusted.
+    /// `None` if no authority is trusted.
     strict: Option<Arc<WebPkiServerVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -62,7 +62,7 @@ impl Verifier {
         };
         match verdict {
             Ok(_) => return Ok(()),
-            // The chain is good, since names are looked at last.
+            // The chain is good, because rustls checks names last.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => {}
@@ -82,7 +82,7 @@ impl Verifier {
         Err(CertificateError::NotValidForName)
     }
 
-    /// Whether the server holds the key of a certificate that rustls can't read.
+    /// Checks that the server has the private key of a certificate that rustls can't read.
     fn signed(
         &self,
         message: &[u8],

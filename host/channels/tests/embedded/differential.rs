@@ -151,7 +151,7 @@ enum Kind {
     Valkey,
 }
 
-/// What Redis 6 answers in another way where a count is negative, a time too long, or nothing there.
+/// The requests that Redis 6 answers in another way: a negative count, a time that is too long, or a missing key.
 const DIFFER_IN_REDIS_6: &[&str] = &["ZPOPMIN", "EXPIRE", "LPOP", "RPOP", "SET"];
 
 impl Kind {
@@ -169,14 +169,14 @@ impl Kind {
 
     /// Whether two replies say the same. Versions write the same double in different digits.
     fn same(self, theirs: &[String], ours: &[String]) -> bool {
-        let (theirs, ours) = (told(theirs), told(ours));
+        let (theirs, ours) = (comparable(theirs), comparable(ours));
         theirs.len() == ours.len()
             && theirs.iter().zip(&ours).all(|(theirs, ours)| {
                 theirs == ours || is_same_double(theirs, ours) || self.is_same_error(theirs, ours)
             })
     }
 
-    /// An error's first word is what clients go by.
+    /// Clients go by the first word of an error.
     fn is_same_error(self, theirs: &str, ours: &str) -> bool {
         let code = |line: &str| {
             line.starts_with('-')
@@ -199,17 +199,17 @@ impl Kind {
 }
 
 /// The lines of a reply, without the lengths of its bulk strings, which differ where digits do.
-fn told(reply: &[String]) -> Vec<&str> {
+fn comparable(reply: &[String]) -> Vec<&str> {
     let is_length = |line: &str| line.starts_with('$') && line != "$-1";
     let mut lines = reply.iter().map(String::as_str);
-    let mut told = Vec::new();
+    let mut kept = Vec::new();
     while let Some(line) = lines.next() {
-        told.push(match is_length(line) {
+        kept.push(match is_length(line) {
             true => lines.next().unwrap_or(line),
             false => line,
         });
     }
-    told
+    kept
 }
 
 /// Whether both are doubles and the same, in RESP3 or within a bulk string; an integer in other digits is not.

@@ -61,7 +61,7 @@ async fn messages_come_in_the_order_in_which_they_were_sent() {
 }
 
 #[tokio::test]
-async fn a_full_channel_takes_what_it_has_room_for() {
+async fn a_full_channel_accepts_as_many_messages_as_it_has_room_for() {
     let server = server().await;
     let layer = server.layer();
     let to = channel("slack.send");
@@ -74,7 +74,7 @@ async fn a_full_channel_takes_what_it_has_room_for() {
 }
 
 #[tokio::test]
-async fn a_full_memory_is_no_full_channel() {
+async fn a_full_memory_is_not_reported_as_a_full_channel() {
     let options = ServerOptions {
         memory_limit: 20_000,
         ..ServerOptions::default()
@@ -100,7 +100,7 @@ async fn a_full_memory_is_no_full_channel() {
 }
 
 #[tokio::test]
-async fn what_a_reader_did_not_finish_comes_again_in_its_order() {
+async fn unfinished_messages_of_a_reader_come_again_in_their_order() {
     let server = server().await;
     let layer = server.layer();
     let to = channel("slack.send");

@@ -42,7 +42,7 @@ async fn blocked(address: SocketAddr, count: usize) {
 }
 
 #[tokio::test]
-async fn who_waited_longest_is_served_first() {
+async fn the_client_that_waited_longest_is_served_first() {
     let server = server().await;
     let mut waiters = Vec::new();
     for index in 0..3 {
@@ -135,7 +135,7 @@ async fn requests_behind_a_wait_are_answered_after_it() {
 }
 
 #[tokio::test]
-async fn what_a_transaction_adds_and_takes_itself_wakes_nobody() {
+async fn an_item_that_a_transaction_adds_and_pops_itself_wakes_nobody() {
     let server = server().await;
     let mut waiter = Client::connect(server.addr()).await;
     waiter.send(&["BZPOPMIN", "q", "0"]).await;
@@ -393,7 +393,7 @@ async fn names_that_the_server_keeps_are_bounded() {
 }
 
 #[tokio::test]
-async fn too_many_clients_are_told_so() {
+async fn a_client_beyond_the_limit_gets_an_error() {
     let options = ServerOptions {
         max_clients: 1,
         ..ServerOptions::default()
@@ -440,7 +440,7 @@ async fn a_password_is_asked_for() {
             .starts_with('%')
     );
     assert_eq!(client.call(&["GET", "k"]).await, "_ ");
-    // Who gave it may ask for more, until it is forgotten again.
+    // A client that gave it may send larger requests, until RESET.
     let long = "x".repeat(20_000);
     assert_eq!(client.call(&["SET", "k", &long]).await, "+OK ");
     assert_eq!(client.call(&["RESET"]).await, "+RESET ");
@@ -466,7 +466,7 @@ async fn an_address_that_can_t_be_had_is_an_error_with_a_cure() {
 }
 
 #[tokio::test]
-async fn changes_are_told_to_those_who_track_them() {
+async fn changes_are_reported_to_clients_that_track_them() {
     let server = server().await;
     let mut tracker = Client::connect(server.addr()).await;
     assert!(

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: layers on servers of their own, and short ways to say things.
+//! Shared parts of this crate's tests: layers on servers of their own, and short helpers.
 
 #![allow(dead_code, unused_macros, reason = "each test program uses a part")]
 #![allow(
@@ -97,7 +97,7 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port())
     }
 
-    /// What `redis-cli` prints.
+    /// The output of `redis-cli`.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         redis_cli(self.port(), arguments)
     }

@@ -1,5 +1,6 @@
 //! Reads the arguments of commands.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::embedded::command_error::CommandError;
@@ -30,7 +31,7 @@ pub(super) fn wait_limit(text: &[u8]) -> Result<Option<Duration>, CommandError> 
 }
 
 /// The first and last index of a range that a command gives. `None` if no item is in it.
-pub(super) fn index_range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
+pub(super) fn index_range(start: i64, end: i64, length: usize) -> Option<RangeInclusive<usize>> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let from_end = |index: i64| {
         if index < 0 {
@@ -43,5 +44,5 @@ pub(super) fn index_range(start: i64, end: i64, length: usize) -> Option<(usize,
     if start > end {
         return None;
     }
-    Some((usize::try_from(start).ok()?, usize::try_from(end).ok()?))
+    Some(usize::try_from(start).ok()?..=usize::try_from(end).ok()?)
 }

@@ -11,7 +11,7 @@ use crate::embedded::resp::{Protocol, Reply};
 use crate::embedded::store::DATABASES;
 use crate::embedded::subscriptions::Kind;
 
-/// Most prefixes that a client may track.
+/// The greatest number of prefixes that a client may track.
 const MAX_PREFIXES: usize = 100;
 
 /// `AUTH [username] password`
@@ -24,14 +24,14 @@ pub(super) fn auth(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Rep
     }
 }
 
-/// There is one user, as in a Redis with `requirepass`; without a password set, any will do.
+/// Checks a password. There is one user, as in a Redis with `requirepass`. If no password is set, any is accepted.
 fn authenticate(
     context: &mut Context<'_>,
     user: &[u8],
     password: &[u8],
 ) -> Result<(), CommandError> {
     let expected = context.state.password.as_deref().map(str::as_bytes);
-    // Compared whole, whatever the first difference, so that the time tells nothing.
+    // All bytes are compared, even after the first difference, so that the time reveals nothing about the password.
     let same = expected.is_none_or(|expected| {
         let differences = expected
             .iter()
@@ -126,7 +126,7 @@ pub(super) fn client(
                 .map_or(Reply::Null, Reply::Bulk))
         }
         (b"SETNAME", [name]) => set_name(context, name).map(|()| Reply::OK),
-        // Which library a client uses is nothing that is done otherwise here.
+        // The name of the client's library changes nothing here.
         (b"SETINFO", [_, _]) | (b"NO-EVICT" | b"NO-TOUCH", [_]) => Ok(Reply::OK),
         (b"INFO", []) => Ok(Reply::text(list(context, Some(context.session.id)))),
         (b"LIST", _) => Ok(Reply::text(list(context, None))),
@@ -160,7 +160,7 @@ fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// The lines of `CLIENT LIST`, or the one of `CLIENT INFO`.
+/// The lines of `CLIENT LIST`, or the single line of `CLIENT INFO`.
 fn list(context: &Context<'_>, only: Option<u64>) -> String {
     let mut text = String::new();
     for (id, client) in context
@@ -183,7 +183,7 @@ fn list(context: &Context<'_>, only: Option<u64>) -> String {
     text
 }
 
-/// `CLIENT TRACKING ON BCAST [PREFIX prefix]... [NOLOOP] | OFF`; only this mode, and only with RESP3.
+/// `CLIENT TRACKING ON BCAST [PREFIX prefix]... [NOLOOP] | OFF`. Only this mode is supported, and only with RESP3.
 fn tracking(
     context: &mut Context<'_>,
     switch: &[u8],
@@ -251,7 +251,7 @@ pub(super) fn quit(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Comm
     Ok(Reply::OK)
 }
 
-/// `RESET`: as if it had connected again.
+/// `RESET`: the session starts again, as after a new connection.
 pub(super) fn reset(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, CommandError> {
     let id = context.session.id;
     for kind in [Kind::Channel, Kind::Pattern] {

@@ -1,4 +1,4 @@
-//! Commands about keys, whatever lies under them.
+//! Commands about keys with values of any kind.
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ pub(super) fn del(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Repl
     ))
 }
 
-/// `EXISTS key...`; one that is named twice counts twice.
+/// `EXISTS key...`. A key that is named twice counts twice.
 pub(super) fn exists(
     context: &mut Context<'_>,
     arguments: &[Bytes],

@@ -99,13 +99,13 @@ pub(super) fn lrange(
     let Some(list) = keyspace.collection::<List>(key)? else {
         return Ok(Reply::Array(Vec::new()));
     };
-    let Some((from, to)) = index_range(start, end, list.len()) else {
+    let Some(range) = index_range(start, end, list.len()) else {
         return Ok(Reply::Array(Vec::new()));
     };
     Ok(Reply::Array(
         list.iter()
-            .skip(from)
-            .take(to - from + 1)
+            .skip(*range.start())
+            .take(range.count())
             .cloned()
             .map(Reply::Bulk)
             .collect(),

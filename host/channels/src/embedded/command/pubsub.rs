@@ -1,4 +1,4 @@
-//! Commands about publishing and listening.
+//! Commands to publish and to subscribe.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ pub(super) fn subscribe(
     context: &mut Context<'_>,
     arguments: &[Bytes],
 ) -> Result<Reply, CommandError> {
-    listen(context, arguments, Kind::Channel, "subscribe")
+    subscribe_to(context, arguments, Kind::Channel, "subscribe")
 }
 
 /// `PSUBSCRIBE pattern...`
@@ -20,10 +20,10 @@ pub(super) fn psubscribe(
     context: &mut Context<'_>,
     arguments: &[Bytes],
 ) -> Result<Reply, CommandError> {
-    listen(context, arguments, Kind::Pattern, "psubscribe")
+    subscribe_to(context, arguments, Kind::Pattern, "psubscribe")
 }
 
-fn listen(
+fn subscribe_to(
     context: &mut Context<'_>,
     names: &[Bytes],
     kind: Kind,
@@ -34,8 +34,9 @@ fn listen(
     let mut replies = Vec::with_capacity(names.len());
     for name in names {
         if !context.state.subscriptions.subscribe(kind, id, name) {
-            replies
-                .push(CommandError::Other("ERR this client listens to too many channels").into());
+            replies.push(
+                CommandError::Other("ERR this client is subscribed to too many channels").into(),
+            );
             break;
         }
         replies.push(confirmation(context, word, Reply::Bulk(name.clone())));
@@ -43,23 +44,23 @@ fn listen(
     Ok(Reply::Several(replies))
 }
 
-/// `UNSUBSCRIBE [channel...]`; all of them where none is named.
+/// `UNSUBSCRIBE [channel...]`; all of them if none is named.
 pub(super) fn unsubscribe(
     context: &mut Context<'_>,
     arguments: &[Bytes],
 ) -> Result<Reply, CommandError> {
-    leave(context, arguments, Kind::Channel, "unsubscribe")
+    unsubscribe_from(context, arguments, Kind::Channel, "unsubscribe")
 }
 
-/// `PUNSUBSCRIBE [pattern...]`; all of them where none is named.
+/// `PUNSUBSCRIBE [pattern...]`; all of them if none is named.
 pub(super) fn punsubscribe(
     context: &mut Context<'_>,
     arguments: &[Bytes],
 ) -> Result<Reply, CommandError> {
-    leave(context, arguments, Kind::Pattern, "punsubscribe")
+    unsubscribe_from(context, arguments, Kind::Pattern, "punsubscribe")
 }
 
-fn leave(
+fn unsubscribe_from(
     context: &mut Context<'_>,
     names: &[Bytes],
     kind: Kind,
@@ -82,7 +83,7 @@ fn leave(
     Ok(Reply::Several(replies))
 }
 
-/// What a client is told of each name, with the number that it listens to now.
+/// The answer for each name, with the number of the client's subscriptions.
 fn confirmation(context: &Context<'_>, word: &'static str, name: Reply) -> Reply {
     let count = context.state.subscriptions.count(context.session.id);
     Reply::Push(vec![Reply::text(word), name, Reply::count(count)])

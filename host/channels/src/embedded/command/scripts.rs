@@ -1,4 +1,4 @@
-//! `EVAL`, `EVALSHA` and `SCRIPT`: what the known scripts do, as one command each.
+//! `EVAL`, `EVALSHA` and `SCRIPT`: carries out the known scripts.
 
 mod asgi_redis;
 mod call;
@@ -18,7 +18,7 @@ use crate::embedded::script::Script;
 use crate::embedded::sorted_set::MEMBER_OVERHEAD;
 use crate::embedded::store::Keyspace;
 
-/// How much the scripts that only move messages may need where the memory is full, for keys of their own.
+/// How many bytes beyond the limit the scripts that only move messages may use, for keys of their own.
 const RESERVE: usize = 1024 * 1024;
 
 /// `EVAL script numkeys [key...] [arg...]`
@@ -83,7 +83,7 @@ pub(super) fn script(
     }
 }
 
-/// Splits the keys from the arguments behind them.
+/// Splits the keys from the arguments that follow them.
 fn split_keys(rest: &[Bytes]) -> Result<(&[Bytes], &[Bytes]), CommandError> {
     let Some((count, rest)) = rest.split_first() else {
         return Err(CommandError::Syntax);
@@ -128,7 +128,7 @@ fn run(
     }
 }
 
-/// Runs a script that needs no patterns, for who is inside the process.
+/// Runs a script about leases, for the layer inside the process.
 pub(in crate::embedded) fn run_on(
     keyspace: &mut Keyspace<'_>,
     script: Script,
@@ -143,7 +143,7 @@ pub(in crate::embedded) fn run_on(
     }
 }
 
-/// Refuses what needs more memory than there is: at worst, each word becomes a member of something.
+/// Refuses a script that needs more memory than there is. At worst, each word becomes a member of a set.
 fn check_memory(
     context: &Context<'_>,
     script: Script,

@@ -26,7 +26,7 @@ struct AddOptions {
 }
 
 impl AddOptions {
-    /// Takes the options off the front.
+    /// Reads the options at the front; returns them with the remaining arguments.
     fn take<'a>(arguments: &mut &'a [Bytes]) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let Some((option, rest)) = arguments.split_first() {
@@ -70,7 +70,7 @@ impl AddOptions {
         Ok(())
     }
 
-    /// The score that a member gets, if it gets one.
+    /// The new score of a member, or `None` if the options leave it as it is.
     fn score(self, old: Option<f64>, given: f64) -> Result<Option<f64>, CommandError> {
         let Some(old) = old else {
             return Ok((!self.old_only).then_some(given));
@@ -277,7 +277,7 @@ pub(super) fn zpopmin(
             all.take(count.unwrap_or(1)).collect::<Vec<_>>()
         })?;
     let popped = popped.unwrap_or_default();
-    // Without a count there is no pair around the one member, in RESP3 either.
+    // Without a count the member is not in a pair of its own, not even in RESP3.
     Ok(match (count, popped.into_iter()) {
         (None, popped) => Reply::Array(
             popped
@@ -296,13 +296,13 @@ pub(super) fn bzpopmin(
     wait_for(context, arguments, PopFrom::LowestMember)
 }
 
-/// How a range's answer is cut and shown.
+/// The part of a range that is answered, and its form.
 #[derive(Debug, Clone, Copy, Default)]
 struct RangeOptions {
     by_score: bool,
     reverse: bool,
     with_scores: bool,
-    /// Offset and count; below zero, all.
+    /// The offset and the count; a negative count means all.
     limit: Option<(i64, i64)>,
 }
 
@@ -334,10 +334,10 @@ impl RangeOptions {
         Ok(known)
     }
 
-    /// Cuts and shows what was found.
+    /// The answer for the members of a range.
     fn reply<'a>(self, found: impl DoubleEndedIterator<Item = (&'a Bytes, f64)>) -> Reply {
         let (offset, count) = self.limit.unwrap_or((0, -1));
-        // An offset below zero finds nothing, as in Redis.
+        // As in Redis, a negative offset finds nothing.
         let count = if offset < 0 {
             0
         } else {
@@ -378,7 +378,7 @@ pub(super) fn zrange(
     };
     let options = RangeOptions::read(options, RangeOptions::default(), true)?;
     if options.by_score {
-        // In reverse the higher end comes first.
+        // In a reversed range the higher end comes first.
         let (min, max) = if options.reverse {
             (stop, start)
         } else {
@@ -391,14 +391,14 @@ pub(super) fn zrange(
     let Some(set) = keyspace.collection::<SortedSet>(key)? else {
         return Ok(Reply::Array(Vec::new()));
     };
-    let Some((from, to)) = index_range(start, stop, set.len()) else {
+    let Some(range) = index_range(start, stop, set.len()) else {
         return Ok(Reply::Array(Vec::new()));
     };
-    let length = to - from + 1;
+    let (skipped, length) = (*range.start(), range.count());
     Ok(if options.reverse {
-        options.show(set.iter().rev().skip(from).take(length))
+        options.show(set.iter().rev().skip(skipped).take(length))
     } else {
-        options.show(set.iter().skip(from).take(length))
+        options.show(set.iter().skip(skipped).take(length))
     })
 }
 

@@ -98,7 +98,7 @@ pub(super) fn incrby(
     increase(&mut context.keyspace(), key, integer(by)?).map(Reply::Integer)
 }
 
-/// Adds `by` to the integer under `key`, whose deadline stays.
+/// Adds `by` to the integer under `key`, and keeps its deadline.
 pub(super) fn increase(
     keyspace: &mut Keyspace<'_>,
     key: &[u8],

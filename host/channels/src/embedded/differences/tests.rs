@@ -1,4 +1,4 @@
-//! What commands show, and what they do not.
+//! The differences that commands show, and commands that show none.
 
 use super::*;
 use crate::capacity::{Capacities, Pattern};
@@ -11,10 +11,10 @@ fn words(words: &[&str]) -> Vec<Bytes> {
     copied.collect()
 }
 
-fn told(differences: &Differences) -> Vec<&'static str> {
-    let mut told: Vec<_> = differences.reported.iter().copied().collect();
-    told.sort_unstable();
-    told
+fn reported(differences: &Differences) -> Vec<&'static str> {
+    let mut names: Vec<_> = differences.reported.iter().copied().collect();
+    names.sort_unstable();
+    names
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn commands_show_prefix_database_and_expiries() {
         let (command, arguments) = line.split_once(' ').unwrap();
         let arguments: Vec<_> = arguments.split(' ').collect();
         differences.compare_command(database, command, &words(&arguments));
-        assert_eq!(told(&differences), expected, "{line}");
+        assert_eq!(reported(&differences), expected, "{line}");
     };
     check(0, "bzpopmin asgislack.message 5", &[]);
     check(0, "bzpopmin asgispecific.0af1! 5", &[]);
@@ -39,7 +39,7 @@ fn commands_show_prefix_database_and_expiries() {
     check(0, "expire asgi:group:people 86400", &[]);
     check(0, "expire asgi:group:people 60", &["group_expiry"]);
     check(0, "expire asgi2:group:people 86400", &["prefix"]);
-    // Keys of other programs, and our own beside the queues.
+    // Keys of other programs, and our own keys next to the queues.
     check(0, "expire asgi:djangobot:own 5", &[]);
     check(0, "expire celery-task 5", &[]);
     check(0, "zadd unacked 1 x", &[]);
@@ -55,7 +55,7 @@ fn scripts_show_capacity_and_expiry() {
             ..LayerOptions::default()
         });
         differences.compare_script(0, script, &words(keys), &words(arguments));
-        assert_eq!(told(&differences), expected, "{keys:?} {arguments:?}");
+        assert_eq!(reported(&differences), expected, "{keys:?} {arguments:?}");
     };
     let group = Script::GroupSend;
     check(
@@ -108,7 +108,7 @@ fn members_show_serializer_and_keys() {
             );
             // Which key encrypted it shows only to who opens it.
             differences.report_if(of_payload(&codec(&expected).open(&member), &expected));
-            assert_eq!(told(&differences), seen.into_iter().collect::<Vec<_>>());
+            assert_eq!(reported(&differences), seen.into_iter().collect::<Vec<_>>());
         };
     let keys = Some("list of symmetric_encryption_keys");
     let serializer = Some("serializer_format");

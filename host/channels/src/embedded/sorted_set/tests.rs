@@ -57,7 +57,7 @@ fn a_member_given_back_stands_where_it_stood() {
     );
 }
 
-/// What a set must do, done the slow way.
+/// A simple and slow model of a set.
 #[derive(Default)]
 struct Model(Vec<(Vec<u8>, f64)>);
 
@@ -96,7 +96,7 @@ fn bound() -> impl Strategy<Value = Bound<f64>> {
 
 proptest! {
     #[test]
-    fn a_set_does_what_a_sorted_list_does(
+    fn a_set_behaves_like_a_sorted_list(
         steps in prop::collection::vec((0u8..4, prop::collection::vec(0u8..3, 0..3), score()), 0..60),
         ranges in prop::collection::vec((bound(), bound()), 8),
     ) {

@@ -44,7 +44,7 @@ fn expired_keys_go_without_being_asked_for() {
 }
 
 #[test]
-fn an_emptied_collection_is_no_key_and_costs_nothing() {
+fn an_emptied_collection_removes_its_key_and_takes_no_memory() {
     let mut store = Store::new(1 << 20);
     let mut keyspace = store.at(0, 0);
     add(&mut keyspace, b"k", b"m");
@@ -78,11 +78,11 @@ fn a_value_of_another_kind_is_left_alone() {
 }
 
 #[test]
-fn only_what_changed_is_told() {
+fn only_changed_keys_are_reported() {
     let mut store = Store::new(1 << 20);
     add(&mut store.at(2, 0), b"k", b"m");
     assert_eq!(changed(&mut store), [(2, "k".to_owned())]);
-    // The same member with the same score, and a look at what is not there.
+    // The same member with the same score, and a read of a key that does not exist.
     add(&mut store.at(2, 0), b"k", b"m");
     store
         .at(2, 0)

@@ -1,4 +1,4 @@
-//! How a probe ends: nothing that the project started stays, and nothing that it holds open keeps us waiting.
+//! The end of a probe: no program of the project stays, and no pipe that one holds open keeps us waiting.
 
 use super::*;
 
@@ -14,18 +14,18 @@ async fn await_end(folder: &Path) {
     let pid = fs::read_to_string(folder.join("pid")).unwrap();
     let state = Path::new("/proc").join(pid).join("stat");
     let ended = async {
-        // Where nobody waits for orphans it stays as a zombie.
+        // If nobody waits for orphans, it stays as a zombie.
         while fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z ")) {
             tokio::task::yield_now().await;
         }
     };
     timeout(Duration::from_secs(20), ended)
         .await
-        .expect("what the project started ends with the probe");
+        .expect("programs that the project started end with the probe");
 }
 
 #[tokio::test]
-async fn what_a_hanging_project_started_ends_with_it() {
+async fn programs_that_a_hanging_project_started_end_with_it() {
     let settings = format!("{STARTS}import time\ntime.sleep(3600)\n");
     let folder = project(&[("myapp/settings.py", &settings)]);
     let options = ProbeOptions {
@@ -38,7 +38,7 @@ async fn what_a_hanging_project_started_ends_with_it() {
 }
 
 #[tokio::test]
-async fn what_an_answering_project_started_ends_with_it() {
+async fn programs_that_an_answering_project_started_end_with_it() {
     let folder = project(&[("myapp/settings.py", &format!("{STARTS}{SETTINGS}"))]);
     probe("myapp.settings", &options(folder.path()))
         .await
@@ -47,7 +47,7 @@ async fn what_an_answering_project_started_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_crash_is_told_though_what_the_project_started_holds_the_pipes() {
+async fn a_crash_is_reported_although_a_program_of_the_project_holds_the_pipes() {
     let settings = format!(
         "{STARTS}import os\nsys.stderr.write('last words')\nsys.stderr.flush()\nos._exit(7)\n"
     );

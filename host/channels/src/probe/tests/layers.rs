@@ -1,10 +1,10 @@
-//! What Python makes of a layer's settings is what we take.
+//! djangobot understands a layer's settings as Python does.
 
 use super::*;
 use crate::config::{Endpoint, Host, RedisConfig, Tls};
 use crate::{Credentials, LayerConfig, Serializer};
 
-/// What a project's settings say, whose `CHANNEL_LAYERS["default"]` is a layer of this class with this CONFIG; `before`
+/// Probes a project whose `CHANNEL_LAYERS["default"]` is a layer of this class with this CONFIG; `before`
 /// stands above it.
 async fn probed(
     python: &Path,
@@ -96,7 +96,7 @@ async fn a_raw_percent_and_a_number_are_the_password_that_python_sends() {
 }
 
 #[tokio::test]
-async fn a_credential_provider_is_asked_again_when_the_server_refuses_what_it_said() {
+async fn a_credential_provider_is_asked_again_when_the_server_refuses_its_answer() {
     let redis = djangobot_tests::Redis::start();
     let user = |password: &str| {
         let rule = [
@@ -111,7 +111,7 @@ async fn a_credential_provider_is_asked_again_when_the_server_refuses_what_it_sa
             "+@all",
         ];
         assert_eq!(redis.cli(&rule), "OK");
-        // Who is logged in stays so.
+        // A login that works is kept.
         redis.cli(&["client", "kill", "user", "app"]);
     };
     let settings = format!(
@@ -147,7 +147,7 @@ CHANNEL_LAYERS = {{'default': {{'BACKEND': 'channels_redis.core.RedisChannelLaye
     layer.ping().await.unwrap();
     assert_eq!(asked(), 1);
 
-    // What reads and what writes have connections of their own, and share one answer.
+    // The reader and the sender have separate connections, and share one answer.
     provides("two");
     user(">two");
     let sent = async {
@@ -173,7 +173,7 @@ CHANNEL_LAYERS = {{'default': {{'BACKEND': 'channels_redis.core.RedisChannelLaye
         .unwrap();
     assert_eq!((sent.accepted, asked()), (1, 2));
 
-    // Where that does not help, Python is left alone for a while.
+    // If the answer does not help, Python is not asked again for a while.
     user(">three");
     for _ in 0..10 {
         let error = layer.ping().await.unwrap_err();
@@ -372,7 +372,7 @@ class Ours(RedisChannelLayer):
 }
 
 #[tokio::test]
-async fn what_python_refuses_is_refused_with_its_words_but_no_password() {
+async fn settings_that_python_refuses_are_refused_with_its_reason_but_without_passwords() {
     let check = async |config: &str, parts: &[&str]| {
         let error = probed(&python(), "", CORE, config).await.unwrap_err();
         let text = format!("{error} {}", error.help());

@@ -1,4 +1,4 @@
-//! What the Lua of [`crate::redis::dialect::asgi`] does, step for step.
+//! The scripts of [`crate::redis::dialect::asgi`], step by step as in Lua.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::embedded::command_error::CommandError;
 use crate::embedded::resp::Reply;
 use crate::embedded::store::{End, Keyspace, List, MissingKey};
 
-/// Seconds for which a channel's counters stay.
+/// For how many seconds the counters of a channel stay.
 const HOUR: i64 = 3600;
 
 /// [`crate::redis::dialect::asgi::APPEND`]
@@ -75,11 +75,11 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
             list.pop(End::Left)
         })?;
         let Some(key) = popped.flatten() else { break };
-        // Microseconds, as the script writes them: no two of a call are the same.
+        // Microseconds, as in the script, so that no two messages of a call have the same score.
         let score = number(format!("{:.6}", now + nth as f64 / 1e6).as_bytes())?;
         expire(keyspace, &key, DAY)?;
         add(keyspace, reader.own, score, &key)?;
-        let again = reader.was_given(keyspace, &key)?;
+        let again = reader.was_returned(keyspace, &key)?;
         let stored = stored(keyspace, &key)?;
         answer.extend(message(key, score, again, stored));
     }
@@ -111,7 +111,7 @@ pub(super) fn give_back(
         return Err(BAD_ARGUMENTS);
     };
     let expiry = integer(expiry)?;
-    reader.note_again(keyspace, given)?;
+    reader.note_returned(keyspace, given)?;
     let left = members(keyspace, reader.own)?;
     for (key, _) in left.iter().rev() {
         keyspace.edit(reader.queue, MissingKey::Create, |list: &mut List| {
@@ -157,7 +157,7 @@ pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Re
     Ok(Reply::count(count))
 }
 
-/// Counts `more` for a channel, for an hour, and for all of them, for a day.
+/// Adds `more` to the counter of a channel, which stays for an hour, and to that of all channels, which stays for a day.
 fn count(
     keyspace: &mut Keyspace<'_>,
     channel: &[u8],

@@ -10,7 +10,7 @@ use crate::embedded::store::{Keyspace, MissingKey};
 pub(super) const BAD_ARGUMENTS: CommandError =
     CommandError::Other("ERR this script takes other keys and arguments");
 
-/// What a script was called with.
+/// The keys and arguments of a script's call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) keys: &'a [Bytes],
@@ -70,7 +70,7 @@ pub(super) fn expire(
     Ok(())
 }
 
-/// A word that has to be a number.
+/// Reads an argument that must be a number.
 pub(super) fn number(word: &[u8]) -> Result<f64, CommandError> {
     parse_double(word).ok_or(CommandError::NotDouble)
 }

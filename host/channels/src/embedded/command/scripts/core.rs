@@ -1,4 +1,4 @@
-//! What the Lua of [`crate::redis::dialect::core`] does, step for step.
+//! The scripts of [`crate::redis::dialect::core`], step by step as in Lua.
 
 use std::ops::Bound;
 
@@ -68,8 +68,8 @@ pub(super) fn take(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply,
     let mut answer = Vec::new();
     for (member, standing) in taken.unwrap_or_default() {
         add(keyspace, reader.own, standing.score, &member)?;
-        // A reader within the process says so of the member itself.
-        let again = reader.was_given(keyspace, &member)? || standing.returned;
+        // A reader within the process notes this at the member itself.
+        let again = reader.was_returned(keyspace, &member)? || standing.returned;
         answer.extend(message(member, standing.score, again, Reply::Null));
     }
     if !answer.is_empty() {
@@ -99,7 +99,7 @@ pub(super) fn give_back(
         return Err(BAD_ARGUMENTS);
     };
     let (expiry, now) = (integer(expiry)?, number(now)?);
-    reader.note_again(keyspace, given)?;
+    reader.note_returned(keyspace, given)?;
     let oldest = now - expiry as f64;
     let left = members(keyspace, reader.own)?;
     let young: Vec<&(Bytes, f64)> = left.iter().filter(|(_, score)| *score > oldest).collect();

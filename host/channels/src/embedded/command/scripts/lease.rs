@@ -1,4 +1,4 @@
-//! What the Lua of [`crate::lease`] does, step for step.
+//! The scripts of [`crate::lease`], step by step as in Lua.
 
 use bytes::Bytes;
 

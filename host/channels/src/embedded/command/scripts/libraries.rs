@@ -10,7 +10,7 @@ use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
 use crate::embedded::store::{End, Keyspace, List, MissingKey};
 
-/// Members go back with their scores, and over what the queue may have of them.
+/// Puts members back with their scores, in place of equal members in the queue.
 pub(super) fn restore_inflight(
     keyspace: &mut Keyspace<'_>,
     call: Call<'_>,
@@ -39,8 +39,7 @@ pub(super) fn delete_matching(
     Ok(Reply::Null)
 }
 
-/// Arguments: a member for each key, a capacity for each key, the time and the expiry.
-/// Answers how many were full.
+/// Arguments: a member for each key, a capacity for each key, the time and the expiry. Answers how many queues were full.
 pub(super) fn group_send(
     keyspace: &mut Keyspace<'_>,
     call: Call<'_>,
@@ -69,7 +68,7 @@ pub(super) fn group_send(
     Ok(Reply::Integer(full))
 }
 
-/// A message in a key of its own, and that key in a queue that has room.
+/// Stores a message under a key, and the key in a queue that has room.
 pub(super) fn store_and_push(
     keyspace: &mut Keyspace<'_>,
     call: Call<'_>,
@@ -80,7 +79,7 @@ pub(super) fn store_and_push(
     let (expiry, capacity) = (integer(expiry)?, integer(capacity)?);
     let waiting = keyspace.collection::<List>(queue)?.map_or(0, List::len);
     if i64::try_from(waiting).unwrap_or(i64::MAX) >= capacity {
-        // The client knows the error by this one word.
+        // The client recognises the error by this word.
         return Err(CommandError::Other("full"));
     }
     keyspace.set_text(message, content, None);
@@ -92,7 +91,7 @@ pub(super) fn store_and_push(
     Ok(Reply::Null)
 }
 
-/// One more in each of two counters, which expire.
+/// Adds one to each of two counters, which expire.
 pub(super) fn count(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     let ([_, _], [_, _]) = (call.keys, call.arguments) else {
         return Err(BAD_ARGUMENTS);
@@ -104,7 +103,7 @@ pub(super) fn count(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply
     Ok(Reply::Null)
 }
 
-/// The queue and its item, or an empty list: a Lua table ends at its first nil.
+/// Pops an item, and answers its queue and the item; or an empty list, because a Lua table ends at its first nil.
 pub(super) fn pop_any(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Reply, CommandError> {
     for key in call.keys {
         if let Some(item) = keyspace

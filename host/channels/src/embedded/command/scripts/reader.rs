@@ -1,4 +1,4 @@
-//! What the scripts of our own readers have in common, whatever the queue is: leases, and the lists they answer.
+//! The part of our readers' scripts that is the same for all queues: leases, and the form of answers.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
 use crate::embedded::store::{Keyspace, MissingKey};
 
-/// Seconds for which readers' own keys stay.
+/// For how many seconds the keys of readers stay.
 pub(super) const DAY: i64 = 86_400;
 
 /// The call of a reader's script; see [`crate::redis::dialect::Scripts`].
@@ -21,18 +21,18 @@ pub(super) struct Reader<'a> {
     /// The processing key.
     pub(super) own: &'a [u8],
     leases: &'a [u8],
-    /// The key of the members that were given back though they had been handed out.
-    again: &'a [u8],
+    /// The key of the members that were delivered and then given back.
+    returned: &'a [u8],
     id: &'a [u8],
-    /// The processing keys of readers whose leases seemed to have run out.
+    /// The processing keys of readers whose leases have probably run out.
     others: &'a [Bytes],
-    /// What the script takes besides.
+    /// The further arguments of the script.
     pub(super) arguments: &'a [Bytes],
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn of(call: Call<'a>) -> Result<Self, CommandError> {
-        let ([queue, own, leases, again, others @ ..], [id, arguments @ ..]) =
+        let ([queue, own, leases, returned, others @ ..], [id, arguments @ ..]) =
             (call.keys, call.arguments)
         else {
             return Err(BAD_ARGUMENTS);
@@ -41,27 +41,27 @@ impl<'a> Reader<'a> {
             queue,
             own,
             leases,
-            again,
+            returned,
             id,
             others,
             arguments,
         })
     }
 
-    /// Fails where another program uses a key of ours for something else.
+    /// Fails if another program uses one of our keys for something else.
     pub(super) fn check_keys(&self, keyspace: &mut Keyspace<'_>) -> Result<(), CommandError> {
-        for key in [self.own, self.leases, self.again] {
+        for key in [self.own, self.leases, self.returned] {
             keyspace.collection::<SortedSet>(key)?;
         }
         Ok(())
     }
 
-    /// Keeps the leases for another day, whether or not anything else comes of the call.
+    /// Keeps the leases for another day, even if the call changes nothing else.
     pub(super) fn stay(&self, keyspace: &mut Keyspace<'_>) -> Result<(), CommandError> {
         expire(keyspace, self.leases, DAY)
     }
 
-    /// Has the lease run until a time in milliseconds.
+    /// Renews the lease until a time in milliseconds.
     pub(super) fn renew(
         &self,
         keyspace: &mut Keyspace<'_>,
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         expire(keyspace, self.leases, DAY)
     }
 
-    /// Ends the lease, as one that ran out where something is left under it.
+    /// Ends the lease. If messages are left under it, it stays as one that has run out.
     pub(super) fn end(
         &self,
         keyspace: &mut Keyspace<'_>,
@@ -84,9 +84,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Renews the lease and takes over what others left under leases that ran out.
+    /// Renews the lease, and takes over the messages of readers whose leases have run out.
     ///
-    /// Gives what was taken over, or all that is ours where the last argument asks for that.
+    /// Returns the messages that were taken over, or all our messages if the second argument asks for that.
     pub(super) fn keep(
         &self,
         keyspace: &mut Keyspace<'_>,
@@ -119,8 +119,8 @@ impl<'a> Reader<'a> {
         Ok(found)
     }
 
-    /// Notes that `members` had been handed out when they were given back.
-    pub(super) fn note_again(
+    /// Notes that `members` had been delivered when they were given back.
+    pub(super) fn note_returned(
         &self,
         keyspace: &mut Keyspace<'_>,
         members: &[Bytes],
@@ -129,29 +129,29 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         for member in members {
-            add(keyspace, self.again, 0.0, member)?;
+            add(keyspace, self.returned, 0.0, member)?;
         }
-        expire(keyspace, self.again, DAY)
+        expire(keyspace, self.returned, DAY)
     }
 
-    /// Whether `member` had been handed out when it was given back; forgets it.
-    pub(super) fn was_given(
+    /// Whether `member` had been delivered when it was given back. Removes that note.
+    pub(super) fn was_returned(
         &self,
         keyspace: &mut Keyspace<'_>,
         member: &[u8],
     ) -> Result<bool, CommandError> {
-        let removed = keyspace.edit(self.again, MissingKey::Ignore, |set: &mut SortedSet| {
+        let removed = keyspace.edit(self.returned, MissingKey::Ignore, |set: &mut SortedSet| {
             set.remove(member)
         })?;
         Ok(removed.flatten().is_some())
     }
 }
 
-/// The four items of an answer that say one message.
+/// The four items of an answer for one message.
 pub(super) fn message(member: Bytes, score: f64, again: bool, stored: Reply) -> [Reply; 4] {
     [
         Reply::Bulk(member),
-        // A script has no doubles to answer with, whatever the client's protocol.
+        // Lua scripts can't answer doubles, in any version of the protocol.
         Reply::text(write_double(score)),
         Reply::Integer(i64::from(again)),
         stored,

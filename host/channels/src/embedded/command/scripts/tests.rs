@@ -1,4 +1,4 @@
-//! Our scripts on a real Redis, which runs the Lua, and on the embedded server: both must do the same.
+//! Our scripts on a real Redis, which runs the Lua, and on the embedded server. Both must have the same effects.
 
 use djangobot_tests::Redis;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::embedded::EmbeddedServer;
 use crate::redis::dialect::asgi;
 use crate::redis::dialect::core;
 
-/// Calls, as a script or command and words of which some stand for others, see [`choices`].
+/// Calls: a script or command, and words of which some stand for others; see [`choices`].
 const CORE: &[&str] = &[
     "APPEND 1 q OLDEST CAPACITY EXPIRY SCORE MEMBER",
     "APPEND 1 q OLDEST CAPACITY EXPIRY SCORE MEMBER SCORE MEMBER SCORE MEMBER",
@@ -45,18 +45,18 @@ const LISTS: &[&str] = &[
     "SET KEY text",
 ];
 
-/// What a word of a call may stand for; itself, mostly.
+/// The values that a word of a call may stand for; most words stand for themselves.
 fn choices(word: &str) -> &[&str] {
     match word {
         "MEMBER" => &["m1", "m2", "m3", "m4"],
         "PAYLOAD" => &["p1", "p2", "p3", "p4"],
-        // The last lies in the future, so that it is never too old to be given back.
+        // The last one is in the future, so that it is never too old to be given back.
         "SCORE" => &["1", "1.5", "2", "3.25", "9e15"],
         "OLDEST" => &["0", "2"],
         "CAPACITY" => &["1", "2", "100"],
         // Seconds; the second is longer than the time since 1970.
         "EXPIRY" => &["100", "9000000000"],
-        // When leases end, and the time at which that is looked at; both in milliseconds.
+        // The ends of leases, and the time at which they are checked, in milliseconds.
         "UNTIL" => &["1", "1000000"],
         "LEASED" => &["0", "2"],
         // Seconds. The second is later than the scores and the longer expiry.
@@ -89,7 +89,7 @@ fn choices(word: &str) -> &[&str] {
     }
 }
 
-/// A call with its words chosen: what is sent.
+/// A call as it is sent, with its words chosen.
 fn request(calls: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     let choice = prop::collection::vec(any::<Index>(), 16);
     (prop::sample::select(calls), choice).prop_map(|(call, choice)| {
@@ -113,7 +113,7 @@ async fn call<W: AsRef<str>>(connection: &mut MultiplexedConnection, request: &[
     let answer = connection.send_packed_command(&cmd).await;
     match answer.and_then(Value::extract_error) {
         Ok(answer) => answer,
-        // Redis adds the script's name to the words of an error.
+        // Redis adds the script's name to the text of an error.
         Err(error) => Value::SimpleString(format!("{:?} {:?}", error.kind(), error.code())),
     }
 }
@@ -152,10 +152,10 @@ async fn contents(connection: &mut MultiplexedConnection) -> Vec<String> {
         let kind: String = redis::from_redis_value(kind).unwrap();
         let value = match &*kind {
             "zset" => shown(&call(connection, &["ZRANGE", key, "0", "-1", "WITHSCORES"]).await),
-            // In its order, which must be the same.
+            // A list has an order, which must be the same.
             "list" => format!("{:?}", call(connection, &["LRANGE", key, "0", "-1"]).await),
             "string" => shown(&call(connection, &["GET", key]).await),
-            // What the set of members given back holds is seen when they are taken.
+            // The content of the set of returned members shows when they are taken.
             _ => String::new(),
         };
         let Value::Int(left) = call(connection, &["TTL", key]).await else {
@@ -166,7 +166,7 @@ async fn contents(connection: &mut MultiplexedConnection) -> Vec<String> {
     contents
 }
 
-/// The replies to `requests`, each with what is stored afterwards.
+/// The replies to `requests`, each with the stored keys afterwards.
 async fn outcome(url: String, requests: &[Vec<String>]) -> Vec<(String, Vec<String>)> {
     let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -212,11 +212,11 @@ fn check(calls: &'static [&'static str]) {
 }
 
 #[test]
-fn what_the_core_layer_s_scripts_do_is_what_redis_does() {
+fn the_scripts_on_core_queues_do_the_same_as_in_redis() {
     check(CORE);
 }
 
 #[test]
-fn what_asgi_redis_s_scripts_do_is_what_redis_does() {
+fn the_scripts_on_asgi_redis_queues_do_the_same_as_in_redis() {
     check(LISTS);
 }
