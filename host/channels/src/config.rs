@@ -13,12 +13,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use hosts::{Endpoint, Host, Tls};
-pub use login::{Login, LoginSource};
-
 use crate::capacity::Capacities;
 use crate::codec::Key;
 use crate::wire::Serializer;
+
+pub use hosts::{Endpoint, Host, Tls};
+pub use login::{Login, LoginSource};
 
 /// A channel layer's kind and settings.
 #[derive(Debug, Clone)]
@@ -52,8 +52,8 @@ pub struct RedisConfig {
     pub random_prefix_length: usize,
     /// The format of payloads.
     pub serializer: Serializer,
-    /// How long messages that a reader has taken stay its own while it does not renew its lease. This setting is ours, not
-    /// Django's.
+    /// How long messages that a reader has taken stay its own while it does not renew its lease. This setting is ours,
+    /// not Django's.
     pub lease: Duration,
     /// Options that were ignored, as sentences.
     pub warnings: Vec<String>,

@@ -1,4 +1,5 @@
-//! Users and passwords that change while we run. When a server refuses ours, the project's Python is asked for them again.
+//! Users and passwords that change while we run. When a server refuses ours, the project's Python is asked for them
+//! again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,8 +61,6 @@ impl Credentials {
 
 #[async_trait]
 impl LoginSource for Credentials {
-    /// The user and password of the layer's `nth` host, answered after `since`; `None` where there are none, or it is too
-    /// early to ask again.
     async fn newer(&self, nth: usize, since: Instant) -> Option<Login> {
         let mut last = self.last.lock().await;
         if last.as_ref().is_none_or(|answer| answer.began <= since) {

@@ -10,8 +10,7 @@ use djangobot_event::{Event, Value};
 
 use crate::codec::OpenError;
 use crate::lease::{Claim, Holder, Lease};
-use crate::name::CHANNEL_KEY;
-use crate::name::{ChannelName, GroupName};
+use crate::name::{CHANNEL_KEY, ChannelName, GroupName};
 use crate::refusal::RefusalKind;
 use crate::tls::TlsFailure;
 use crate::wire::{DecodeError, Member, Serializer, Wire};
@@ -31,14 +30,14 @@ pub trait ChannelLayer: Send + Sync + 'static {
 
     /// Makes the member of a payload: adds the random prefix, and encrypts.
     ///
-    /// This is done once for each message. So a second send after a lost answer puts the same member into the queue, which
-    /// then has it only once, unless a reader took it in between.
+    /// This is done once for each message. So a second send after a lost answer puts the same member into the queue,
+    /// which then has it only once, unless a reader took it in between.
     fn seal(&self, payload: &[u8]) -> Member;
 
     /// For how long readers accept a member of [`ChannelLayer::seal`]; `None` is for ever.
     ///
-    /// An encrypted member contains the time at which it was sealed, and Python's readers stop with an error on one that is
-    /// too old. A caller that stores members for longer must seal them again.
+    /// An encrypted member contains the time at which it was sealed, and Python's readers stop with an error on one
+    /// that is too old. A caller that stores members for longer must seal them again.
     fn seal_lifetime(&self) -> Option<Duration> {
         None
     }
@@ -49,8 +48,8 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// The reason why the member can't be opened.
     fn unseal(&self, member: &Member) -> Result<Bytes, OpenError>;
 
-    /// The format of this layer's members. A caller that stores members beyond the life of the layer compares it: members
-    /// of another [`Wire`] must be sealed again.
+    /// The format of this layer's members. A caller that stores members beyond the life of the layer compares it:
+    /// members of another [`Wire`] must be sealed again.
     fn wire(&self) -> Wire;
 
     /// Writes `message` for `channel` and seals it.
@@ -129,13 +128,13 @@ pub trait ChannelLayer: Send + Sync + 'static {
 
     /// Opens a reader of `channel`.
     ///
-    /// A name that ends with `!` stands for all names that begin with it: the reader gets the messages of all of them, and
-    /// [`ChannelLayer::addressees`] names the channels of each message. In layers that store queues this is true of any
-    /// other process-local name, too.
+    /// A name that ends with `!` stands for all names that begin with it: the reader gets the messages of all of them,
+    /// and [`ChannelLayer::addressees`] names the channels of each message. In layers that store queues this is true of
+    /// any other process-local name, too.
     ///
-    /// `id` names the reader across restarts, and must be used by one reader at a time. Messages that a reader had taken and
-    /// not finished when it ended come to the next reader of that id at once, and to any other reader when the lease has
-    /// run out.
+    /// `id` names the reader across restarts, and must be used by one reader at a time. Messages that a reader had
+    /// taken and not finished when it ended come to the next reader of that id at once, and to any other reader when
+    /// the lease has run out.
     ///
     /// # Errors
     /// The layer is closed, or the server is away or refuses the call.
@@ -164,15 +163,15 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// The server is away or refuses the call.
     async fn depth(&self, channel: &ChannelName) -> Result<Option<u64>, LayerError>;
 
-    /// Tries everything that a bridge does, on each server, on a queue that nobody uses: sends a message, takes it, keeps it,
-    /// gives it back, takes it again and finishes it. Then asks whether `channels` accept messages.
+    /// Tries everything that a bridge does, on each server, on a queue that nobody uses: sends a message, takes it,
+    /// keeps it, gives it back, takes it again and finishes it. Then asks whether `channels` accept messages.
     ///
     /// # Errors
     /// A server that answers [`ChannelLayer::ping`] may refuse any of these steps; the error names the step.
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError>;
 
-    /// When the message that has waited longest on `channel` was sent, in Unix seconds by its sender's clock; `None` if the
-    /// layer does not store that.
+    /// When the message that has waited longest on `channel` was sent, in Unix seconds by its sender's clock; `None` if
+    /// the layer does not store that.
     ///
     /// # Errors
     /// The server is away or refuses the call.
@@ -205,8 +204,8 @@ pub trait ChannelLayer: Send + Sync + 'static {
     /// A server is away or refuses the call.
     async fn ping(&self) -> Result<(), LayerError>;
 
-    /// Closes the connections and stops background work. Close the receivers first: a receiver that is open now ends as if
-    /// its process had been killed.
+    /// Closes the connections and stops background work. Close the receivers first: a receiver that is open now ends as
+    /// if its process had been killed.
     async fn close(&self);
 }
 

@@ -1,9 +1,10 @@
 //! A lease in the layer's own Redis. It has one holder at a time, until that gives it up or does not renew it in time.
 //!
-//! The lease is a sorted set with one member, which names the holder. The score is the lease's number. Each new holder gets
-//! a larger number than all holders before it: the larger of the last number plus one and the time in milliseconds. A lease
-//! that was given up leaves a member without an id for a day, which keeps the last number, so that this holds even if the
-//! clocks go back. The scripts use only commands that channels_redis uses too, on one key below the layer's prefix.
+//! The lease is a sorted set with one member, which names the holder. The score is the lease's number. Each new holder
+//! gets a larger number than all holders before it: the larger of the last number plus one and the time in
+//! milliseconds. A lease that was given up leaves a member without an id for a day, which keeps the last number, so
+//! that this holds even if the clocks go back. The scripts use only commands that channels_redis uses too, on one key
+//! below the layer's prefix.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ const NUMBER_LIFETIME: u32 = 24 * 60 * 60;
 /// A process that claims a lease.
 #[derive(Debug, Clone)]
 pub struct Holder {
-    /// `HOST/PROCESS`, without spaces: the first part stays the same over restarts, and the second is unique to the process.
+    /// `HOST/PROCESS`, without spaces: the first part stays the same over restarts, and the second is unique to the
+    /// process.
     pub id: Arc<str>,
     /// Its name for people.
     pub name: Arc<str>,

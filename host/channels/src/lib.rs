@@ -3,9 +3,9 @@
 #![doc = include_str!("../README.md")]
 //!
 //! # Code map
-//! [`LayerConfig`] and [`open`] make a [`ChannelLayer`]; its [`Receiver`]s read. [`codec`] and [`capacity`] are the parts of
-//! the format that stand alone. In `redis`, a message on its way out passes `queue_layer`, `placement` (which
-//! host), `dialect` (the scripts) and `server`; on its way in `receiver`.
+//! [`LayerConfig`] and [`open`] make a [`ChannelLayer`]; its [`Receiver`]s read. [`codec`] and [`capacity`] are the parts
+//! of the format that stand alone. In `redis`, a message on its way out passes `queue_layer`, `sender`, `placement`
+//! (the choice of a host), `dialect` (the scripts) and `server`; on its way in it passes `receiver`.
 
 pub mod capacity;
 pub mod codec;

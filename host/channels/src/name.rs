@@ -12,9 +12,8 @@ pub(crate) const CHANNEL_KEY: &str = "__asgi_channel__";
 
 /// A channel's name: ASCII letters, digits, `-`, `_` and `.`, fewer than 100 characters.
 ///
-/// A process-local name has one `!`. The part up to the `!` is the queue that one process reads, and the part behind it is
-/// one channel of that process.
-/// The rule is `channels.layers.BaseChannelLayer.channel_name_regex`, kept to ASCII.
+/// A process-local name has one `!`. The part up to the `!` is the queue that one process reads, and the part behind it
+/// is one channel of that process. The rule is `channels.layers.BaseChannelLayer.channel_name_regex`, kept to ASCII.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
@@ -59,8 +58,8 @@ impl ChannelName {
         self.0.contains('!')
     }
 
-    /// Whether it ends with its `!`. Then it stands for all channels of that queue, and a reader of it gets the messages of
-    /// all of them.
+    /// Whether it ends with its `!`. Then it stands for all channels of that queue, and a reader of it gets the
+    /// messages of all of them.
     pub fn is_whole_queue(&self) -> bool {
         self.0.ends_with('!')
     }

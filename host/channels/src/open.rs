@@ -11,8 +11,8 @@ use crate::redis::queue_layer::QueueLayer;
 
 /// Makes the layer that `config` describes. This does no I/O: the first call shows whether the server is there.
 ///
-/// The embedded layer can't be made here, because its server has to be started: use [`crate::EmbeddedServer::bind`] and its
-/// `layer()`.
+/// The embedded layer can't be made here, because its server has to be started: use [`crate::EmbeddedServer::bind`] and
+/// its `layer()`.
 ///
 /// # Errors
 /// [`ConfigError::NeedsServer`] for the embedded layer.

@@ -84,8 +84,8 @@ pub struct ProjectLayer {
     pub overrides: Vec<String>,
     /// The credential provider classes that were asked for a server's user and password.
     pub providers: Vec<String>,
-    /// Its `CONFIG`. For a known class it is the configuration that the class got in the end, and each of `hosts` has the
-    /// keywords of redis-py's connection.
+    /// Its `CONFIG`. For a known class it is the configuration that the class got in the end, and each of `hosts` has
+    /// the keywords of redis-py's connection.
     ///
     /// Tuples are lists; a compiled regex is `{"__regex__": pattern}`, with its flags inline; bytes are
     /// `{"__bytes__": base64}`; a dict whose keys are not strings, and always `channel_capacity`, whose order
@@ -222,7 +222,8 @@ async fn answer(group: &mut Group, mark: &str, said: &mut Vec<u8>) -> Option<Str
     let mut hear = pin!(hear(stdout, stderr, mark, said));
     let answer = tokio::select! {
         answer = &mut hear => answer,
-        // Its last output is in the pipes. A daemon that left the group may hold them open for ever, so the wait has a limit.
+        // Its last output is in the pipes. A daemon that left the group may hold them open for ever, so the wait has a
+        // limit.
         _ = group.wait() => return timeout(LINGER, hear).await.ok().flatten(),
     };
     if answer.is_none() {
@@ -248,7 +249,8 @@ async fn hear(
     }
 }
 
-/// Reads `stream` to the marked line, or to its end; `said` gets at least the last [`KEPT_OUTPUT`] bytes of all other lines.
+/// Reads `stream` to the marked line, or to its end; `said` gets at least the last [`KEPT_OUTPUT`] bytes of all other
+/// lines.
 async fn find(stream: impl AsyncRead + Unpin, mark: &str, said: &mut Vec<u8>) -> Option<String> {
     let mut stream = BufReader::new(stream);
     loop {

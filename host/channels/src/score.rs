@@ -1,7 +1,7 @@
 //! The scores of the members in a sorted set: Unix time in seconds, each greater than the one before.
 //!
-//! The time is the server's. Our own clock may be changed between two runs, and a queue with messages of both runs would be
-//! read in a wrong order, or lose messages as too old.
+//! The time is the server's. Our own clock may be changed between two runs, and a queue with messages of both runs
+//! would be read in a wrong order, or lose messages as too old.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -21,8 +21,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// A connection to a server.
 ///
-/// A server's error line may quote bytes that are not text, such as a member of a queue. The client library takes such a
-/// line for a broken connection, so it is escaped before the library reads it.
+/// A server's error line may quote bytes that are not text, such as a member of a queue. The client library takes such
+/// a line for a broken connection, so it is escaped before the library reads it.
 pub(crate) struct Stream {
     inner: Box<dyn Duplex>,
     lines: ErrorLines,

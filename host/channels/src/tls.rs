@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::Tls;
+
 pub use failure::TlsFailure;
 pub(crate) use failure::{TlsError, failure, unreadable};
 use verifier::Verifier;
@@ -37,8 +38,8 @@ const ANSWERS: [u8; 2] = [b'+', b'-'];
 
 /// Connects to a server and does the handshake.
 ///
-/// If the server is silent for a part of `limit`, it is asked without TLS: a server that does not speak TLS waits for the
-/// end of a line, which a handshake may not have.
+/// If the server is silent for a part of `limit`, it is asked without TLS: a server that does not speak TLS waits for
+/// the end of a line, which a handshake may not have.
 pub(crate) async fn connect(
     host: &str,
     port: u16,
@@ -203,8 +204,8 @@ fn certificates(place: &Path, pem: &[u8]) -> io::Result<Vec<CertificateDer<'stat
         .map_err(|error| unreadable(format!("{}: {error}", place.display())))
 }
 
-/// Our own certificate, for a server that asks for one. It is sent unchecked, because only the server decides whether to
-/// accept it.
+/// Our own certificate, for a server that asks for one. It is sent unchecked, because only the server decides whether
+/// to accept it.
 fn own_certificate(
     tls: &Tls,
     provider: &CryptoProvider,

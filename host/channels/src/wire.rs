@@ -17,8 +17,8 @@ impl fmt::Debug for Member {
 
 /// The format of members: enough to find the payload in one without the layer that made it.
 ///
-/// As text it is `msgpack/12` or `json/0/sealed`: the serializer, the number of bytes before the payload, and whether the
-/// payload is encrypted.
+/// As text it is `msgpack/12` or `json/0/sealed`: the serializer, the number of bytes before the payload, and whether
+/// the payload is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
     /// The format of the payload.

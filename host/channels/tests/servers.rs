@@ -1,5 +1,5 @@
-//! Servers that let us do no more than channels_redis does, and servers that let us do less: the first are enough, and of the
-//! second a rehearsal says what is wrong.
+//! Servers that let us do no more than channels_redis does, and servers that let us do less: the first are enough, and
+//! of the second a rehearsal says what is wrong.
 
 #![allow(
     clippy::unwrap_used,

@@ -47,8 +47,8 @@ async fn ping(url: &str) -> Result<(), LayerError> {
     answer
 }
 
-/// Whether redis-py connects. From 3.13 on, Python refuses certificates that RFC 5280 does not allow, as those of version
-/// 1, unless it is told otherwise; this is what it takes then, and what older ones take.
+/// Whether redis-py connects. From 3.13 on, Python refuses certificates that RFC 5280 does not allow, as those of
+/// version 1, unless it is told otherwise; this is what it takes then, and what older ones take.
 fn python_pings(url: &str) -> bool {
     let script = "
 import ssl, sys

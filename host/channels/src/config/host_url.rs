@@ -13,8 +13,8 @@ pub(super) fn from_url(text: &str, warnings: &mut Vec<String>) -> Result<Host, S
 }
 
 impl Host {
-    /// Applies a URL; settings that it does not name stay as they are. It accepts all URLs that redis-py accepts, except
-    /// where a part may be the end of a password that should have been escaped.
+    /// Applies a URL; settings that it does not name stay as they are. It accepts all URLs that redis-py accepts,
+    /// except where a part may be the end of a password that should have been escaped.
     pub(super) fn read_url(
         &mut self,
         text: &str,
@@ -168,15 +168,16 @@ fn no_database(text: &str, path: &str) -> String {
     }
 }
 
-/// Whether there is an @ behind the end of the host. Then the host may have ended inside a password, at a / or ? or # that
-/// should have been escaped.
+/// Whether there is an @ behind the end of the host. Then the host may have ended inside a password, at a / or ? or #
+/// that should have been escaped.
 fn has_at_behind_host(text: &str) -> bool {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     rest.find(['/', '?', '#'])
         .is_some_and(|end| rest[end..].contains('@'))
 }
 
-/// Decodes `%41` and the like in a part of a URL. As in Python, a % stands for itself if no two hexadecimal digits follow.
+/// Decodes `%41` and the like in a part of a URL. As in Python, a % stands for itself if no two hexadecimal digits
+/// follow.
 fn decode(part: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();

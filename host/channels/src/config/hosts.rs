@@ -16,7 +16,7 @@ pub struct Host {
     pub database: i64,
     /// The ACL user; without one, the default user.
     pub username: Option<String>,
-    /// Its password. Never shown.
+    /// Its password. It is never shown.
     pub password: Option<String>,
     /// The settings of TLS, if it is used.
     pub tls: Option<Tls>,
@@ -56,7 +56,7 @@ pub struct Tls {
     pub certfile: Option<PathBuf>,
     /// PEM file of its key.
     pub keyfile: Option<PathBuf>,
-    /// The key itself in PEM, where its file is encrypted. Never shown.
+    /// The key itself in PEM, if its file is encrypted. It is never shown.
     pub key_data: Option<Vec<u8>>,
     /// `ssl_cert_reqs = "none"`: any certificate is accepted.
     pub accept_any: bool,

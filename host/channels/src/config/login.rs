@@ -10,8 +10,8 @@ use crate::config::hosts::Host;
 /// A source of users and passwords that change while we run. It is asked when a server refuses those of the settings.
 #[async_trait]
 pub trait LoginSource: fmt::Debug + Send + Sync {
-    /// The user and password of the layer's `nth` host, if they were read after `since`. `None` if there are none, or if it
-    /// is too early to ask again.
+    /// The user and password of the layer's `nth` host, if they were read after `since`. `None` if there are none, or
+    /// if it is too early to ask again.
     async fn newer(&self, nth: usize, since: Instant) -> Option<Login>;
 }
 

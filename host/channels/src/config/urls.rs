@@ -22,8 +22,8 @@ impl LayerConfig {
         Self::from_urls_with(urls, &serde_json::Value::Null)
     }
 
-    /// Reads layer URLs as [`LayerConfig::from_urls`] does, with the options of a Django project's CONFIG. Its `hosts` and
-    /// `connection_kwargs` are ignored, because the URLs say where the layer is.
+    /// Reads layer URLs as [`LayerConfig::from_urls`] does, with the options of a Django project's CONFIG. Its `hosts`
+    /// and `connection_kwargs` are ignored, because the URLs say where the layer is.
     ///
     /// # Errors
     /// A URL can't be read, the URLs do not name one layer, or an option can't be used.

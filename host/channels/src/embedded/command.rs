@@ -20,6 +20,7 @@ use crate::embedded::command_error::CommandError;
 use crate::embedded::glob::Matcher;
 use crate::embedded::resp::{Protocol, Reply, Request};
 use crate::embedded::state::State;
+
 pub(super) use lists::item_reply;
 
 /// All commands, by subject.

@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::embedded::clients::Clients;
 use crate::embedded::command::context::Session;
 use crate::embedded::command::{self};
-use crate::embedded::options::LayerOptions;
-use crate::embedded::options::ServerOptions;
+use crate::embedded::options::{LayerOptions, ServerOptions};
 use crate::embedded::resp::{Reply, RequestReader};
 use crate::embedded::state::SharedState;
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::embedded::command_error::CommandError;
 
-/// How many steps all patterns and texts of one command or transaction may take together. That is a few tenths of a second,
-/// during which the lock is held.
+/// How many steps all patterns and texts of one command or transaction may take together. That is a few tenths of a
+/// second, during which the lock is held.
 const STEPS: usize = 50_000_000;
 
 /// Matches patterns for one command or transaction, within a limit of steps.
@@ -78,7 +78,8 @@ fn matches(pattern: &[u8], text: &[u8], steps: &mut usize) -> Option<bool> {
     }
 }
 
-/// Matches one byte; returns the length of the part of the pattern that matched. A class takes as many steps as its length.
+/// Matches one byte; returns the length of the part of the pattern that matched. A class takes as many steps as its
+/// length.
 fn match_one(pattern: &[u8], byte: u8, steps: &mut usize) -> Option<Option<usize>> {
     Some(match pattern {
         [] => None,

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use djangobot_event::{Event, NewValue};
 use tokio_util::sync::CancellationToken;
 
-use crate::codec::Codec;
-use crate::codec::OpenError;
+use crate::codec::{Codec, OpenError};
 use crate::embedded::command::scripts;
 use crate::embedded::command_error::CommandError;
 use crate::embedded::number::parse_double;
@@ -25,8 +24,7 @@ use crate::embedded::state::SharedState;
 use crate::embedded::store::MissingKey;
 use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, SendReport};
 use crate::lease::{self, Claim, Holder, Lease};
-use crate::name::CHANNEL_KEY;
-use crate::name::{ChannelName, GroupName};
+use crate::name::{CHANNEL_KEY, ChannelName, GroupName};
 use crate::score;
 use crate::wire::{Member, Serializer, Wire};
 
@@ -35,9 +33,9 @@ const READ_GRACE: u64 = 10;
 
 /// A channel layer on an [`EmbeddedServer`](super::EmbeddedServer)'s store; see its `layer`.
 ///
-/// Keys and members are those of channels_redis's core layer, so that Python reads messages of this layer and the reverse.
-/// Both wake each other at once. Readers keep unfinished messages, and give them back when they are closed or dropped.
-/// [`ReceiverId`] has no meaning here, because nothing outlives the process.
+/// Keys and members are those of channels_redis's core layer, so that Python reads messages of this layer and the
+/// reverse. Both wake each other at once. Readers keep unfinished messages, and give them back when they are closed or
+/// dropped. [`ReceiverId`] has no meaning here, because nothing outlives the process.
 #[derive(Debug)]
 pub struct EmbeddedLayer {
     pub(super) queues: EmbeddedQueues,
@@ -79,7 +77,7 @@ impl EmbeddedLayer {
     fn encode_for(&self, channels: impl Into<NewValue>, message: &Event) -> Member {
         let mut message = message.clone();
         if let Err(error) = message.set(&format!("/{CHANNEL_KEY}"), channels) {
-            // An event's root is an object, and an object takes any key.
+            // The root of an event is an object, and an object takes any key.
             tracing::error!(%error, "a message could not be addressed to its process-local channels");
         }
         self.seal_event(&message)
@@ -239,7 +237,8 @@ impl ChannelLayer for EmbeddedLayer {
         })
     }
 
-    /// The store is in this process. It refuses a call only if its memory is full or a key holds a value of another kind.
+    /// The store is in this process. It refuses a call only if its memory is full or a key holds a value of another
+    /// kind.
     async fn rehearse(&self, channels: &[ChannelName]) -> Result<(), LayerError> {
         self.ping().await?;
         for channel in channels {

@@ -25,8 +25,8 @@ pub(super) fn parse_bound(text: &[u8]) -> Option<Bound<f64>> {
     }
 }
 
-/// Writes a double as Redis (since 7.2) and Valkey answer it: an integer in full, any other in the fewest digits that read
-/// back as the same double, with an exponent if that is shorter.
+/// Writes a double as Redis (since 7.2) and Valkey answer it: an integer in full, any other in the fewest digits that
+/// read back as the same double, with an exponent if that is shorter.
 pub(super) fn write_double(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();

@@ -12,7 +12,8 @@ const MAX_ARGUMENTS: usize = 128 * 1024;
 pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
 /// How many bytes of answers may wait for a client. Beyond that none of its requests is run until it has read some.
 pub(super) const MAX_OUTPUT: usize = 64 * 1024 * 1024;
-/// The greatest number of arguments, and of their bytes, before the client has given the password. Redis has the same limits.
+/// The greatest number of arguments, and of their bytes, before the client has given the password. Redis has the same
+/// limits.
 const MAX_ARGUMENTS_BEFORE_PASSWORD: usize = 10;
 const MAX_REQUEST_BEFORE_PASSWORD: usize = 16 * 1024;
 /// The longest line: a header, or a request that was typed by hand.
@@ -63,8 +64,8 @@ pub(super) enum ProtocolError {
 impl RequestReader {
     /// The next complete request, or `None` until `input` has more bytes.
     ///
-    /// Arguments share the memory of `input`, so a value that is kept for long must be copied. `trusted` says that the client
-    /// has given the password, or that there is none. Before that its requests must be small.
+    /// Arguments share the memory of `input`, so a value that is kept for long must be copied. `trusted` says that the
+    /// client has given the password, or that there is none. Before that its requests must be small.
     pub(super) fn next(
         &mut self,
         input: &mut BytesMut,

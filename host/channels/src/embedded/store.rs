@@ -392,7 +392,8 @@ impl Keyspace<'_> {
         }
     }
 
-    /// Sets or clears the time at which `key` is removed; `false` if there is no such key. A time in the past removes it.
+    /// Sets or clears the time at which `key` is removed; `false` if there is no such key. A time in the past removes
+    /// it.
     pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
         let now = self.now;
         let database = self.fresh(key);

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use crate::embedded::state::SharedState;
 use crate::embedded::waiters::{PopRequest, QueueItem, Waiters};
 
-/// A place among the waiters. Dropping it gives the place up, and an item that was just delivered goes back to its queue.
+/// A place among the waiters. Dropping it gives the place up, and an item that was just delivered goes back to its
+/// queue.
 #[derive(Debug)]
 pub(super) struct Ticket {
     shared: Arc<SharedState>,

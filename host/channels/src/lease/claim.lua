@@ -1,7 +1,7 @@
 -- Takes the lease, or renews it.
 -- KEYS: the lease.
--- ARGV: the claimant's id, the part of an id whose lease it may take over (or an empty text), its name, the least number
--- of a new lease, the seconds for which it holds.
+-- ARGV: the claimant's id, the part of an id whose lease it may take over (or an empty text), its name, the least
+-- number of a new lease, the seconds for which it holds.
 -- Answers the member and the score of the lease then: the holder's id and name, and the number.
 local held = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local number = tonumber(ARGV[4])

@@ -10,8 +10,8 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 /// Settings may start programs, which would outlive a Python that is ended alone.
 pub(super) struct Group {
     leader: Child,
-    /// The group's id while a process may run in it. After the leader has been waited for, the system may reuse the number,
-    /// so the group is ended right then and the id is cleared.
+    /// The group's id while a process may run in it. After the leader has been waited for, the system may reuse the
+    /// number, so the group is ended right then and the id is cleared.
     id: Option<Pid>,
 }
 

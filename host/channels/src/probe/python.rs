@@ -24,7 +24,8 @@ pub(super) fn find(asked: Option<&Path>, directory: &Path) -> Result<PathBuf, Pr
     }
 }
 
-/// The interpreter for `asked`, which is the path of an interpreter, the folder of a virtualenv, or the name of a program.
+/// The interpreter for `asked`, which is the path of an interpreter, the folder of a virtualenv, or the name of a
+/// program.
 fn named(asked: &Path, path: &OsStr) -> Result<PathBuf, ProbeError> {
     let is_name = asked.components().count() == 1 && !asked.exists();
     let found = if is_name {

@@ -1,7 +1,7 @@
 //! Warns of workers that end when no message comes for 5 s, as after a plain `pip install channels_redis`.
 //!
-//! `channels_redis.core` waits for a message with `BZPOPMIN key 5`, and the default time limit of redis-py 8 and newer is 5 s
-//! too (`redis._defaults.DEFAULT_SOCKET_TIMEOUT`), so the limit may end first (channels_redis issue 422).
+//! `channels_redis.core` waits for a message with `BZPOPMIN key 5`, and the default time limit of redis-py 8 and newer
+//! is 5 s too (`redis._defaults.DEFAULT_SOCKET_TIMEOUT`), so the limit may end first (channels_redis issue 422).
 
 use serde_json::{Map, Value};
 use url::Url;

@@ -6,8 +6,7 @@ pub(crate) mod core;
 use bytes::Bytes;
 use redis::Cmd;
 
-use crate::codec::Codec;
-use crate::codec::OpenError;
+use crate::codec::{Codec, OpenError};
 use crate::config::RedisConfig;
 use crate::redis::script::Script;
 use crate::wire::Member;
@@ -26,18 +25,18 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// Makes the member of a payload. [`Dialect::append`] takes it, and takes it again after a lost answer.
     fn seal(codec: &Codec, payload: &[u8]) -> Member;
 
-    /// How many bytes of its own [`Dialect::seal`] puts before what the codec makes.
+    /// How many bytes of its own [`Dialect::seal`] puts before the bytes of the codec.
     const HEAD: usize = 0;
 
     /// Whether one message serves all channels of a group that share a queue.
     const SHARES_GROUP_MESSAGES: bool;
 
-    /// Finds the bytes that the codec of [`Dialect::seal`] made. `stored` is the payload that a script answered next to the
-    /// member, for queues that store payloads apart.
+    /// Finds the bytes that the codec of [`Dialect::seal`] made. `stored` is the payload that a script answered next to
+    /// the member, for queues that store payloads apart.
     fn sealed(member: &Bytes, stored: Option<Bytes>) -> Result<Bytes, OpenError>;
 
-    /// The script that puts members on a queue, as many as there is room for. It answers three numbers: how many members
-    /// it accepted, how many messages had expired, and how many wait now.
+    /// The script that puts members on a queue, as many as there is room for. It answers three numbers: how many
+    /// members it accepted, how many messages had expired, and how many wait now.
     fn append() -> &'static Script;
 
     /// Writes the keys and arguments of [`Dialect::append`].
@@ -77,8 +76,8 @@ pub(crate) struct AppendRequest<'a> {
 
 /// The scripts that readers run. The part that both dialects share lies in `reader/`.
 ///
-/// They use only commands that channels_redis uses too, so that a user who may run those may run djangobot. Therefore the
-/// time is an argument, all sets are sorted sets, and all keys are declared.
+/// They use only commands that channels_redis uses too, so that a user who may run those may run djangobot. Therefore
+/// the time is an argument, all sets are sorted sets, and all keys are declared.
 ///
 /// KEYS are the queue, the reader's processing key, the leases, and the members that were delivered and given back. The
 /// first argument is the reader's id.
@@ -87,14 +86,14 @@ pub(crate) struct AppendRequest<'a> {
 /// 1), and the payload if it is stored apart from the member.
 #[derive(Debug)]
 pub(crate) struct Scripts {
-    /// Moves messages from the queue to the processing key. Arguments: the end of the lease in milliseconds, the greatest
-    /// number of messages, the time in seconds.
+    /// Moves messages from the queue to the processing key. Arguments: the end of the lease in milliseconds, the
+    /// greatest number of messages, the time in seconds.
     pub(crate) take: Script,
-    /// Renews the lease and takes over the messages of readers whose lease ran out. Further keys are the processing keys of
-    /// those readers. Arguments: the end of the lease in milliseconds, whether to answer all our messages (1) or only those
-    /// that were taken over (0), the time in milliseconds, the ids of those readers.
+    /// Renews the lease and takes over the messages of readers whose lease ran out. Further keys are the processing
+    /// keys of those readers. Arguments: the end of the lease in milliseconds, whether to answer all our messages (1)
+    /// or only those that were taken over (0), the time in milliseconds, the ids of those readers.
     pub(crate) keep: Script,
-    /// Gives unfinished messages back and ends the lease. Arguments: the expiry and the time in seconds, then the members
-    /// that had been delivered.
+    /// Gives unfinished messages back and ends the lease. Arguments: the expiry and the time in seconds, then the
+    /// members that had been delivered.
     pub(crate) give_back: Script,
 }

@@ -30,8 +30,8 @@ impl Turns {
 
 /// The distribution of the members of one call over the hosts.
 ///
-/// Each member is either waiting for one host, or taken by one. Only the members before the first that no host took count
-/// as accepted, since the caller sends all others again; those of them that a host did take are strays.
+/// Each member is either waiting for one host, or taken by one. Only the members before the first that no host took
+/// count as accepted, since the caller sends all others again; those of them that a host did take are strays.
 #[derive(Debug)]
 pub(crate) struct Deal {
     /// For each host, the indexes of members that wait to be sent there, in order.

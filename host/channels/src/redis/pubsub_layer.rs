@@ -1,8 +1,8 @@
 //! The layer of `channels_redis.pubsub.RedisPubSubChannelLayer`: a broadcast, nothing is stored.
 //!
-//! Every process that listens to a channel gets every message on it. A message that is sent while nobody listens is gone,
-//! and [`SendReport::receivers`] is 0 then. A reader that lost its connection subscribes again by itself, and has missed
-//! the messages that were sent meanwhile.
+//! Every process that listens to a channel gets every message on it. A message that is sent while nobody listens is
+//! gone, and [`SendReport::receivers`] is 0 then. A reader that lost its connection subscribes again by itself, and has
+//! missed the messages that were sent meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -15,8 +15,7 @@ use futures_util::future::try_join_all;
 use redis::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::codec::Codec;
-use crate::codec::OpenError;
+use crate::codec::{Codec, OpenError};
 use crate::config::RedisConfig;
 use crate::layer::{ChannelLayer, LayerError, Receiver, ReceiverId, SendReport};
 use crate::lease::{Claim, Holder, Lease};

@@ -2,9 +2,9 @@
 //!
 //! A script moves messages from the queue `Q` to the sorted set `Q{Q}$djangobot.<reader's id>`, the processing key, in
 //! one step, so each message lies in exactly one key at any moment. `Q{Q}$djangobot` holds the lease of each reader. A
-//! reader that starts takes up the messages under its own id; any other reader takes over the messages under a lease that
-//! has run out. `Q{Q}$djangobot!again` names the members that a reader delivered and then gave back. The braces put these
-//! keys into the queue's slot of a Redis Cluster.
+//! reader that starts takes up the messages under its own id; any other reader takes over the messages under a lease
+//! that has run out. `Q{Q}$djangobot!again` names the members that a reader delivered and then gave back. The braces
+//! put these keys into the queue's slot of a Redis Cluster.
 //!
 //! Between messages a reader waits until the server reports a change of the queue (`CLIENT TRACKING`, which needs RESP3
 //! and Redis 6), and polls once a second in any case. Without tracking it polls often while messages come, and more and
@@ -28,6 +28,7 @@ use crate::lock::lock;
 use crate::redis::backend::Backend;
 use crate::redis::client::command;
 use crate::redis::dialect::Dialect;
+
 use shard::{PendingDelivery, Shard};
 use shelf::Shelf;
 
@@ -120,7 +121,8 @@ impl<D: Dialect> Receiver for QueueReceiver<D> {
             &self.backend.servers[delivery.place.host],
             &self.shelves[delivery.place.host],
         );
-        // This is noted even while the receiver is being closed, because closing reports finished members to the server.
+        // This is noted even while the receiver is being closed, because closing reports finished members to the
+        // server.
         shelf.finish(&delivery.member);
         if self.stop.is_cancelled() {
             return Err(LayerError::Closed);

@@ -49,8 +49,8 @@ fn kind_of_words(words: &str) -> RefusalKind {
     }
 }
 
-/// Whether the connection is of no more use: it broke, it is stuck, it is not logged in any more, or its server is not the
-/// master any more.
+/// Whether the connection is of no more use: it broke, it is stuck, it is not logged in any more, or its server is not
+/// the master any more.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
         || matches!(code(error), Some("READONLY" | "MASTERDOWN" | "NOAUTH"))

@@ -138,8 +138,9 @@ impl<D: Dialect> Sender<D> {
         };
         let server = &self.backend.servers[share.host];
         match self.append(server, &append).await {
-            // The server may have taken the members and its answer been lost. The same host is asked again, or the members
-            // would lie on two hosts. A host that hangs would not answer now either, and would delay all others.
+            // The server may have taken the members and its answer been lost. The same host is asked again, or the
+            // members would lie on two hosts. A host that hangs would not answer now either, and would delay all
+            // others.
             Err(error) if error.is_temporary() && !server.hangs() => {
                 self.append(server, &append).await
             }

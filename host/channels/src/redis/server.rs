@@ -23,8 +23,8 @@ use crate::tls::TlsError;
 use crate::tls::mismatch::instead_of_plain;
 use crate::{score, tls};
 
-/// How long a server that failed is passed over if another can be used instead. A server that hangs costs the next caller
-/// a whole timeout, so it rests twice as long after each time, up to [`LONG_REST`].
+/// How long a server that failed is passed over if another can be used instead. A server that hangs costs the next
+/// caller a whole timeout, so it rests twice as long after each time, up to [`LONG_REST`].
 const REST: Duration = Duration::from_secs(1);
 
 /// The longest rest of a server that hangs.
@@ -84,14 +84,15 @@ struct Failure {
 
 /// The state of the shared connection.
 ///
-/// `failure` is set exactly while the last attempt or call failed. `hangs` counts only failures in a row that were
-/// timeouts, and any other outcome sets it to 0.
+/// `failure` is set when an attempt to connect fails or an error ends the connection, and is cleared by the next
+/// connection. `hangs` counts how many of these failures in a row were timeouts. Any other failure of this kind, and
+/// each new connection, sets it to 0.
 
 #[derive(Debug, Default)]
 struct Link {
     connection: Option<MultiplexedConnection>,
-    /// Set when the server closes that connection, which RESP3 reports. Then the next call makes a new connection, instead
-    /// of failing on the old one.
+    /// Set when the server closes that connection, which RESP3 reports. Then the next call makes a new connection,
+    /// instead of failing on the old one.
     broken: Arc<AtomicBool>,
     /// Counts the connections, so that a late error of an old one does not end the current one.
     generation: u64,
@@ -229,7 +230,8 @@ impl Server {
             if !is_unknown && !may_be_forbidden {
                 return Err(error);
             }
-            // channels_redis sends its scripts whole, so a server that serves it allows EVAL, though perhaps not EVALSHA.
+            // channels_redis sends its scripts whole, so a server that serves it allows EVAL, though perhaps not
+            // EVALSHA.
             let mut cmd = redis::cmd("EVAL");
             fill(cmd.arg(script.text()));
             let answer = command(connection, &cmd).await;
@@ -255,8 +257,8 @@ impl Server {
         Ok(())
     }
 
-    /// Unix time in seconds: the server's time when we last read it, plus the time since; our own time if the server does
-    /// not report it. Connects first if there never was a connection.
+    /// Unix time in seconds: the server's time when we last read it, plus the time since; our own time if the server
+    /// does not report it. Connects first if there never was a connection.
     pub(crate) async fn now(&self) -> Result<f64, LayerError> {
         if let Some(now) = self.time() {
             return Ok(now);
@@ -381,8 +383,8 @@ impl Server {
         explained
     }
 
-    /// Opens a connection that the caller owns. If it speaks RESP3, `push` gets the messages that the server pushes. Redis
-    /// before 6, and some proxies, speak only RESP2.
+    /// Opens a connection that the caller owns. If it speaks RESP3, `push` gets the messages that the server pushes.
+    /// Redis before 6, and some proxies, speak only RESP2.
     pub(crate) async fn connect(
         &self,
         push: impl Fn(PushInfo) + Send + Sync + 'static,

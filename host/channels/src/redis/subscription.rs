@@ -19,8 +19,8 @@ use crate::redis::backoff::Backoff;
 use crate::redis::client::is_barred;
 use crate::redis::server::Server;
 
-/// How many messages wait for a slow reader before newer ones are dropped. A broadcast can't be slowed down by one of its
-/// readers, so without this limit the messages would fill the memory.
+/// How many messages wait for a slow reader before newer ones are dropped. A broadcast can't be slowed down by one of
+/// its readers, so without this limit the messages would fill the memory.
 const WAITING: usize = 10_000;
 
 /// How often a silent connection is checked with PING.

@@ -1,4 +1,5 @@
-//! Judges certificates that rustls does not support: those of X.509 version 1, and authorities that are servers themselves.
+//! Judges certificates that rustls does not support: those of X.509 version 1, and authorities that are servers
+//! themselves.
 
 use std::net::IpAddr;
 
@@ -22,8 +23,8 @@ pub(super) fn is_beyond_rustls(leaf: &CertificateDer<'_>) -> bool {
 
 /// Whether `leaf` leads to one of `trusted`: it is one itself, or each certificate is signed by the next.
 ///
-/// It accepts no chain that OpenSSL would refuse: all certificates must be valid now, those that sign must be authorities,
-/// and a restriction that is not checked here is a refusal.
+/// It accepts no chain that OpenSSL would refuse: all certificates must be valid now, those that sign must be
+/// authorities, and a restriction that is not checked here is a refusal.
 pub(super) fn judge(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -167,8 +168,8 @@ fn serves(leaf: &X509Certificate<'_>) -> Verdict<()> {
     }
 }
 
-/// Whether it may sign a chain in which `below` certificates sign others. A certificate of version 1 can't say that, so it
-/// may sign only if it is trusted itself.
+/// Whether it may sign a chain in which `below` certificates sign others. A certificate of version 1 can't say that, so
+/// it may sign only if it is trusted itself.
 fn signs(cert: &X509Certificate<'_>, below: usize, is_trusted: bool) -> Verdict<()> {
     if cert.version() != X509Version::V3 {
         let may = is_trusted && cert.subject() == cert.issuer();

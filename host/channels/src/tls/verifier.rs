@@ -17,9 +17,10 @@ use crate::tls::failure::RefusedCertificate;
 
 /// Checks a server's certificate.
 ///
-/// Any certificate that rustls accepts is accepted. rustls does not support X.509 version 1, and refuses a certificate that
-/// is both an authority and a server's own. `openssl req -x509` and `openssl x509 -req` make such certificates by default,
-/// so many Redis servers have one. Those are judged in [`chain`]. A certificate that names no hosts is for its common name.
+/// Any certificate that rustls accepts is accepted. rustls does not support X.509 version 1, and refuses a certificate
+/// that is both an authority and a server's own. `openssl req -x509` and `openssl x509 -req` make such certificates by
+/// default, so many Redis servers have one. Those are judged in [`chain`]. A certificate that names no hosts is for its
+/// common name.
 #[derive(Debug)]
 pub(super) struct Verifier {
     accept_any: bool,

@@ -370,7 +370,7 @@ async fn names_that_the_server_keeps_are_bounded() {
     ] {
         assert_eq!(
             client.call(request).await,
-            "-ERR a name here has at most 1024 bytes "
+            "-ERR the name is too long; it may have at most 1024 bytes "
         );
     }
     assert_eq!(client.call(&["PUBLISH", "fits", "m"]).await, ":0 ");

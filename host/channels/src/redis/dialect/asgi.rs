@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use redis::Cmd;
 
-use crate::codec::Codec;
-use crate::codec::OpenError;
+use crate::codec::{Codec, OpenError};
 use crate::config::RedisConfig;
 use crate::redis::dialect::{AppendRequest, Dialect, Scripts};
 use crate::redis::script::Script;
@@ -62,8 +61,8 @@ impl Dialect for AsgiRedis {
         Codec::new(0, config.keys.clone(), Some(config.expiry + 10))
     }
 
-    /// A member is the id of its key, then the payload. The id is not part of the payload on the wire; it makes a second
-    /// send of the same member harmless.
+    /// A member is the id of its key, then the payload. The id is not part of the payload on the wire; it makes a
+    /// second send of the same member harmless.
     fn seal(codec: &Codec, payload: &[u8]) -> Member {
         let mut member = uuid::Uuid::new_v4().into_bytes().to_vec();
         member.extend_from_slice(&codec.seal(payload).0);

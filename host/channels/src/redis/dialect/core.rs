@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use redis::Cmd;
 
-use crate::codec::Codec;
-use crate::codec::OpenError;
+use crate::codec::{Codec, OpenError};
 use crate::config::RedisConfig;
 use crate::redis::dialect::{AppendRequest, Dialect, Scripts};
 use crate::redis::script::Script;

@@ -29,8 +29,8 @@ const BATCH: usize = 16;
 /// How often a queue is polled although the server reported no change: a report may have been lost.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How soon a queue is polled after a message if the server reports no changes at all. The interval grows up to [`POLL`]
-/// while no message comes.
+/// How soon a queue is polled after a message if the server reports no changes at all. The interval grows up to
+/// [`POLL`] while no message comes.
 const POLL_UNTRACKED: Duration = Duration::from_millis(50);
 
 /// A connection of the reader's own.
@@ -59,8 +59,8 @@ pub(super) struct Shard<D: Dialect> {
     wake: Arc<Notify>,
     /// Messages that were taken and have not gone into `out` yet.
     backlog: Mutex<VecDeque<PendingDelivery>>,
-    /// Locked while a script runs that takes messages. Such a script may answer the whole list of our messages, and that
-    /// list must not lack messages that another script took meanwhile.
+    /// Locked while a script runs that takes messages. Such a script may answer the whole list of our messages, and
+    /// that list must not lack messages that another script took meanwhile.
     taking: tokio::sync::Mutex<()>,
     dialect: PhantomData<D>,
 }
@@ -122,8 +122,8 @@ impl<D: Dialect> Shard<D> {
             return Some(error);
         }
         backoff.reset();
-        // Both end by themselves when the reader is stopped, and never in the middle of a command: messages that a script
-        // moves after its connection was dropped would stay unread until the lease runs out.
+        // Both end by themselves when the reader is stopped, and never in the middle of a command: messages that a
+        // script moves after its connection was dropped would stay unread until the lease runs out.
         tokio::try_join!(
             self.pump(connection.clone(), reports_changes),
             self.heartbeat(connection)
@@ -213,7 +213,8 @@ impl<D: Dialect> Shard<D> {
                     () = self.stop.cancelled() => return Ok(()),
                     place = self.out.reserve() => place.map_err(|_| LayerError::Closed)?,
                 };
-                // The process may have been suspended, or the network down, for so long that others have these messages.
+                // The process may have been suspended, or the network down, for so long that others have these
+                // messages.
                 if self.is_stale() {
                     self.keep(&mut connection, true).await?;
                 }
@@ -252,7 +253,7 @@ impl<D: Dialect> Shard<D> {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                // A third, so that two renewals may fail before the lease runs out.
+                // A third of the lease, so that it still holds if one renewal is late or its answer is lost.
                 () = tokio::time::sleep(self.backend.config.lease / 3) => {}
             }
             if self.keep(&mut connection, false).await? > 0 {
@@ -277,8 +278,8 @@ impl<D: Dialect> Shard<D> {
             cmd.arg(self.until(now)).arg(BATCH).arg(format!("{now:.6}"));
         };
         let took = self.call(connection, &D::scripts().take, &fill).await?;
-        // The script renews the lease only if it takes a message. New messages also prove nothing about those that we had
-        // before a lapse, so a stale lease is renewed only by `keep`, which asks for the whole list.
+        // The script renews the lease only if it takes a message. New messages also prove nothing about those that we
+        // had before a lapse, so a stale lease is renewed only by `keep`, which asks for the whole list.
         if took > 0 && !is_stale {
             self.shelf.renew(began);
         }
@@ -288,8 +289,8 @@ impl<D: Dialect> Shard<D> {
     /// Renews the lease and takes over messages whose reader's lease has run out; returns how many messages the server
     /// answered.
     ///
-    /// If `all` is set or our own lease has lapsed, the server answers all messages that are ours: then a new round begins,
-    /// in which the messages that wait here are replaced by those of the answer, in the server's order.
+    /// If `all` is set or our own lease has lapsed, the server answers all messages that are ours: then a new round
+    /// begins, in which the messages that wait here are replaced by those of the answer, in the server's order.
     async fn keep(
         &self,
         connection: &mut MultiplexedConnection,
@@ -384,8 +385,8 @@ impl<D: Dialect> Shard<D> {
     }
 }
 
-/// The ids of the readers whose leases have run out. A script must name all keys that it uses, so the ids are read before
-/// the script runs.
+/// The ids of the readers whose leases have run out. A script must name all keys that it uses, so the ids are read
+/// before the script runs.
 pub(super) async fn lapsed(
     server: &Server,
     connection: &mut MultiplexedConnection,

@@ -157,7 +157,8 @@ pub(super) fn withdraw(keyspace: &mut Keyspace<'_>, call: Call<'_>) -> Result<Re
     Ok(Reply::count(count))
 }
 
-/// Adds `more` to the counter of a channel, which stays for an hour, and to that of all channels, which stays for a day.
+/// Adds `more` to the counter of a channel, which stays for an hour, and to that of all channels, which stays for a
+/// day.
 fn count(
     keyspace: &mut Keyspace<'_>,
     channel: &[u8],

@@ -39,7 +39,8 @@ pub(super) fn delete_matching(
     Ok(Reply::Null)
 }
 
-/// Arguments: a member for each key, a capacity for each key, the time and the expiry. Answers how many queues were full.
+/// Arguments: a member for each key, a capacity for each key, the time and the expiry. Answers how many queues were
+/// full.
 pub(super) fn group_send(
     keyspace: &mut Keyspace<'_>,
     call: Call<'_>,

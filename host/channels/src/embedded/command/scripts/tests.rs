@@ -8,8 +8,7 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use crate::embedded::EmbeddedServer;
-use crate::redis::dialect::asgi;
-use crate::redis::dialect::core;
+use crate::redis::dialect::{asgi, core};
 
 /// Calls: a script or command, and words of which some stand for others; see [`choices`].
 const CORE: &[&str] = &[

@@ -2,7 +2,8 @@
 -- the key's expiry in four commands; this script has the same effect in one step.
 -- KEYS: the queue.
 -- ARGV: the oldest score that stays, the capacity, the expiry in seconds, then a score and a member for each message.
--- A member that is in the queue already was sent before and its answer was lost: it keeps its place and counts as accepted.
+-- A member that is in the queue already was sent before and its answer was lost: it keeps its place and counts as
+-- accepted.
 -- Answers how many members were accepted, how many messages had expired, and how many wait now.
 local queue = KEYS[1]
 -- This changes nothing, but a server whose memory is full refuses it. Redis does not check again after a script's first
