@@ -32,9 +32,10 @@ pub(crate) const GIVE_BACK: &str = concat!(
     include_str!("reader/give_back_begin.lua"),
     include_str!("asgi/give_back.lua"),
 );
-/// Removes finished messages.
+/// Removes finished messages from the processing key, with their payloads. It has no comments in it, because it is sent
+/// whole with each call.
 pub(crate) const FINISH: &str = include_str!("asgi/finish.lua");
-/// Removes messages that were appended and not read yet.
+/// Removes messages that were appended and not read yet; answers how many those were. It is sent whole with each call, too.
 pub(crate) const WITHDRAW: &str = include_str!("asgi/withdraw.lua");
 
 static APPEND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND));

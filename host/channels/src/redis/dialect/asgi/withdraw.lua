@@ -1,4 +1,3 @@
--- Removes messages that were appended and not read yet; answers how many those were.
 local removed = 0
 for _, key in ipairs(ARGV) do
     if redis.call('LREM', KEYS[1], -1, key) > 0 then
