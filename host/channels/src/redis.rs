@@ -5,6 +5,7 @@ mod backoff;
 mod client;
 pub(crate) mod dialect;
 mod lease;
+mod link;
 mod placement;
 pub(crate) mod pubsub_layer;
 pub(crate) mod queue_layer;

@@ -10,10 +10,11 @@ use redis::{
     RedisResult, ServerErrorKind, Value,
 };
 
-use crate::config::{Endpoint, Host, Login, LoginSource, RedisConfig};
+use crate::config::{Endpoint, Host, LoginSource, RedisConfig};
 use crate::layer::LayerError;
 use crate::lock::lock;
 use crate::redis::client::{command, is_barred, multiplexed, settings, within};
+use crate::redis::link::{Failure, Link, SharedConnection, rest};
 use crate::redis::refusal::{ends_connection, kind_of};
 use crate::redis::script::Script;
 use crate::redis::sentinel;
@@ -22,13 +23,6 @@ use crate::stream::Stream;
 use crate::tls::TlsError;
 use crate::tls::mismatch::instead_of_plain;
 use crate::{score, tls};
-
-/// How long a server that failed is passed over if another can be used instead. A server that hangs costs the next
-/// caller a whole timeout, so it rests twice as long after each time, up to [`LONG_REST`].
-const REST: Duration = Duration::from_secs(1);
-
-/// The longest rest of a server that hangs.
-const LONG_REST: Duration = Duration::from_secs(60);
 
 /// One server and the connection to it that all callers share.
 ///
@@ -61,62 +55,11 @@ pub(crate) struct OwnConnection {
     pub(crate) has_pushes: bool,
 }
 
-/// The shared connection, with the number that distinguishes its errors from those of its successors.
-#[derive(Clone)]
-struct SharedConnection {
-    connection: MultiplexedConnection,
-    generation: u64,
-}
-
 /// The server's time at one moment. The moment is an [`Instant`], so a change of our own clock does no harm.
 #[derive(Debug, Clone, Copy)]
 struct ClockReading {
     unix_seconds: f64,
     at: Instant,
-}
-
-/// The last failure of a server.
-#[derive(Debug)]
-struct Failure {
-    at: Instant,
-    error: LayerError,
-}
-
-/// The state of the shared connection.
-///
-/// `failure` is set when an attempt to connect fails or an error ends the connection, and is cleared by the next
-/// connection. `hangs` counts how many of these failures in a row were timeouts. Any other failure of this kind, and
-/// each new connection, sets it to 0.
-
-#[derive(Debug, Default)]
-struct Link {
-    connection: Option<MultiplexedConnection>,
-    /// Set when the server closes that connection, which RESP3 reports. Then the next call makes a new connection,
-    /// instead of failing on the old one.
-    broken: Arc<AtomicBool>,
-    /// Counts the connections, so that a late error of an old one does not end the current one.
-    generation: u64,
-    failure: Option<Failure>,
-    /// How many times in a row the server did not answer in time.
-    hangs: u32,
-    closed: bool,
-    /// The credentials that replaced the host's own.
-    login: Option<Login>,
-}
-
-impl Link {
-    fn count_hang(&mut self, hung: bool) {
-        self.hangs = if hung {
-            self.hangs.saturating_add(1)
-        } else {
-            0
-        };
-    }
-}
-
-/// How long a server rests after it hung `hangs` times in a row.
-fn rest(hangs: u32) -> Duration {
-    (REST * 2_u32.saturating_pow(hangs.min(16))).min(LONG_REST)
 }
 
 impl Server {
@@ -551,11 +494,5 @@ mod tests {
             before,
             "the connection is the same"
         );
-    }
-
-    #[test]
-    fn a_server_that_hangs_rests_longer_each_time() {
-        let seconds = [0, 1, 2, 5, 6, u32::MAX].map(|hangs| rest(hangs).as_secs());
-        assert_eq!(seconds, [1, 2, 4, 32, 60, 60]);
     }
 }
