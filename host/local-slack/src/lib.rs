@@ -3,7 +3,7 @@
 //!
 //! [`LocalSlack::start`] gives a server that Slack's own SDKs take for Slack once they are pointed at
 //! [`LocalSlack::api_url`]. [`LocalSlack::control`] makes things happen in it and shows what it was asked; the same is
-//! served as HTTP under `/control/`. [`terminal`] lets a person talk to a bot through it.
+//! served as HTTP under `/control/`. [`terminal()`] lets a person talk to a bot through it.
 //!
 //! Events of the workspace go to all sockets of RTM. They also go to the app, once: through HTTP where there is a
 //! request URL ([`Options::events_url`]), else through Socket Mode, to one of its connections in turn. Socket Mode

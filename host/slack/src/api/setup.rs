@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
-/// Why a [`WebApi`] could not be made.
+/// Why a [`WebApi`](crate::WebApi) could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The base URL is not one that methods can be joined to.
