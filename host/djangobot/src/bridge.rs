@@ -11,7 +11,7 @@ mod message_key;
 mod moment;
 mod outbound;
 mod outcome;
-mod passage;
+mod plugin_call;
 mod reply;
 mod roster;
 pub(crate) mod tap;
@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bridge::reply::Refusal;
+use crate::bridge::reply::SendFailure;
 use crate::config::values::BodyFormat;
 use crate::config::{Settings, Transport};
 use crate::failure::Failure;
@@ -50,10 +50,10 @@ use inbound::delivery::spool::Spool;
 use inbound::envelope::Envelope;
 use inbound::gaps::Gaps;
 use layer_watch::watch_layer;
-use outbound::Outbound;
-use outbound::outbox::Outbox;
-use outbound::post::Post;
+use outbound::outbox::{Outbox, Recovered};
+use outbound::post::Caller;
 use outbound::request::Rules;
+use outbound::{Outbound, Parts};
 pub(crate) use reply::DEFAULT_METHOD;
 use roster::RosterKeeper;
 use tap::Tap;
@@ -257,7 +257,7 @@ impl Bridge {
         )
         .await
         .map_err(Failure::plain)?;
-        let inbound = Inbound {
+        let inbound = Inbound::new(inbound::Parts {
             envelope: Envelope::new(
                 self.format,
                 layer.send_channel.clone(),
@@ -290,11 +290,7 @@ impl Bridge {
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
-            routes: Default::default(),
-            counters: Default::default(),
-            labels: Default::default(),
-            told: Default::default(),
-        };
+        });
         Ok((inbound, desk))
     }
 
@@ -305,13 +301,13 @@ impl Bridge {
         reader: ReceiverId,
         (pacer, lease): (Pacer, Arc<HostLease>),
         messages: mpsc::Sender<djangobot_plugins::Message>,
-        (outbox, left): (Outbox, outbound::outbox::Left),
+        (outbox, recovered): (Outbox, Recovered),
     ) -> Outbound {
         let slack = &self.settings.slack;
-        Outbound {
+        let stop = CancellationToken::new();
+        let parts = Parts {
             layer: self.layer.clone(),
             channel,
-            reader,
             rules: Rules {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
@@ -319,8 +315,8 @@ impl Bridge {
                 max_file_bytes: slack.max_file_mib << 20,
             },
             plugins: self.plugins.clone(),
-            messages,
-            post: Post {
+            plugin_messages: messages,
+            caller: Caller {
                 api: self.api.clone(),
                 rotation: self.rotation.clone(),
                 pacer,
@@ -331,17 +327,18 @@ impl Bridge {
                 state: self.state.clone(),
                 metrics: self.metrics.clone(),
                 send_timeout: slack.send_timeout,
-                stop: CancellationToken::new(),
+                stop: stop.clone(),
                 unmarked: Default::default(),
             },
             outbox,
-            left,
-            writing: Default::default(),
+            writes: Default::default(),
             state: self.state.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
             tap: self.tap.clone(),
-        }
+            stop,
+        };
+        Outbound::new(parts, reader, recovered)
     }
 }
 
@@ -363,7 +360,7 @@ async fn once_connected(
     mut session: watch::Receiver<Option<Session>>,
     stop: CancellationToken,
     outbound: Outbound,
-) -> Result<(), Refusal> {
+) -> Result<(), SendFailure> {
     let connected = stop
         .run_until_cancelled(session.wait_for(Option::is_some))
         .await

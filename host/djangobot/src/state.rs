@@ -292,8 +292,8 @@ impl State {
     }
 
     /// Keeps `letter`, and forgets the oldest beyond [`DEAD_LETTERS_KEPT`].
-    pub(crate) fn bury(&self, letter: &DeadLetter) -> Result<i64, StateError> {
-        self.with(|database| letter.bury(database))
+    pub(crate) fn add_dead_letter(&self, letter: &DeadLetter) -> Result<i64, StateError> {
+        self.with(|database| letter.store(database))
     }
 
     /// How many dead letters there are.
@@ -365,7 +365,7 @@ impl DeadLetter {
     }
 
     /// What [`State::bury`] does, as a part of a transaction.
-    pub(crate) fn bury(&self, database: &Connection) -> rusqlite::Result<i64> {
+    pub(crate) fn store(&self, database: &Connection) -> rusqlite::Result<i64> {
         database.execute(
             "INSERT INTO dead_letters (at, channel, error, detail, message, serializer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![

@@ -6,7 +6,7 @@ use djangobot_slack::argument::{self, Argument, ArgumentType};
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value};
 
-use crate::bridge::reply::{Refusal, kind};
+use crate::bridge::reply::{SendFailure, kind};
 
 /// Up to here, a double tells all moments of six decimals apart.
 const LAST_EXACT: f64 = 4_294_967_296.0;
@@ -17,7 +17,7 @@ const LONGEST_SHOWN: usize = 40;
 pub(super) fn convert(
     method: &Method,
     arguments: Map<String, Value>,
-) -> Result<Map<String, Value>, Refusal> {
+) -> Result<Map<String, Value>, SendFailure> {
     let mut converted = Map::with_capacity(arguments.len());
     for (name, value) in arguments {
         let known = argument::get(method.name, &name);
@@ -25,13 +25,13 @@ pub(super) fn convert(
             continue;
         }
         if name == "token" {
-            return Err(Refusal::new(
+            return Err(SendFailure::new(
                 "invalid_arguments",
                 "`token` is not taken from messages: djangobot calls Slack with its own. Leave it out.",
             ));
         }
         if holds_bytes(&value) {
-            return Err(Refusal::new(
+            return Err(SendFailure::new(
                 "invalid_arguments",
                 format!(
                     "`{name}` has bytes in it that are not UTF-8, which Slack does not take; send them as a file, or as base64 text."
@@ -51,7 +51,7 @@ pub(super) fn convert(
             } else {
                 "invalid_arguments"
             };
-            Refusal::new(code, format!("`{name}` of {} {why}.", method.name))
+            SendFailure::new(code, format!("`{name}` of {} {why}.", method.name))
         })?;
         // A list or a layout may have had nothing else in it.
         if !is_absent(&value, known) {

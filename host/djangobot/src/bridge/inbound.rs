@@ -18,14 +18,14 @@ use djangobot_channels::ChannelName;
 use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
 use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use metrics::Counter;
 use tokio::sync::mpsc;
 
-use crate::bridge::lanes::{Lanes, lane_number};
-use crate::bridge::passage;
+use crate::bridge::lanes::Lanes;
+use crate::bridge::plugin_call;
 use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
 use crate::listener::Readiness;
@@ -45,33 +45,38 @@ const TOGETHER: usize = 256;
 /// Events that may be with plugins that take their time, and behind those; beyond it Slack's socket waits.
 const MAX_PASSING: usize = 10_000;
 
-/// Takes what a transport hands out and puts it on the layer.
+/// Takes frames from a transport and puts their events on the layer.
 pub(crate) struct Inbound {
+    parts: Parts,
+    /// Channels by Slack's type.
+    routes: HashMap<Box<str>, ChannelName>,
+    /// Counters of events from Slack, by Slack's type too.
+    counters: HashMap<Box<str>, Counter>,
+    labels: Labels,
+    /// Facts that were logged already and are from then on only counted.
+    logged: HashSet<String>,
+}
+
+/// The parts that the way in works with.
+pub(crate) struct Parts {
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
     pub(crate) answers: Answers,
     pub(crate) gaps: Gaps,
-    /// What came of late: Slack may give it again.
+    /// Knows the events that came before: Slack may give them again.
     pub(crate) ledger: Ledger,
     pub(crate) activity: Activity,
     pub(crate) plugins: PluginHost,
-    /// What plugins of the way out want to be sent.
+    /// Messages that plugins of the way out want to be sent.
     pub(crate) messages: mpsc::Receiver<djangobot_plugins::Message>,
     pub(crate) roster: Arc<RosterKeeper>,
-    /// Told of each session with Slack.
+    /// Hears of each session with Slack.
     pub(crate) team: Team,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
-    /// Where the app's messages for Slack come from, and so no event may go to.
+    /// The channel of the app's messages for Slack, to which no event may go.
     pub(crate) send_channel: ChannelName,
-    /// By Slack's type.
-    pub(crate) routes: HashMap<Box<str>, ChannelName>,
-    /// By Slack's type too, of what came from Slack.
-    pub(crate) counters: HashMap<Box<str>, Counter>,
-    pub(crate) labels: Labels,
-    /// What was logged already and is from then on only counted.
-    pub(crate) told: HashSet<String>,
 }
 
 /// An event that is on its way through the plugins, or waits for that.
@@ -98,101 +103,123 @@ impl Received {
     }
 }
 
-type Work = FuturesUnordered<BoxFuture<'static, (String, Passed, Received)>>;
+/// All events that are with plugins which take their time, or wait behind such an event of their conversation.
+#[derive(Default)]
+struct Flow {
+    lanes: Lanes<Job>,
+    work: FuturesUnordered<BoxFuture<'static, AfterPlugins>>,
+}
+
+/// An event behind its plugins.
+struct AfterPlugins {
+    lane: String,
+    passed: Passed,
+    received: Received,
+}
+
+impl Flow {
+    /// How many events are here.
+    fn len(&self) -> usize {
+        self.lanes.running() + self.lanes.behind()
+    }
+}
 
 impl Inbound {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            routes: HashMap::new(),
+            counters: HashMap::new(),
+            labels: Labels::default(),
+            logged: HashSet::new(),
+        }
+    }
+
     /// Forwards until the transport ends, then returns what may still wait for the layer.
     pub(crate) async fn run(
         mut self,
         mut incoming: mpsc::Receiver<Incoming>,
         limit: Duration,
     ) -> Deliveries {
-        let mut lanes = Lanes::default();
-        let mut work: Work = FuturesUnordered::new();
+        let mut flow = Flow::default();
         let mut arrivals = Vec::with_capacity(TOGETHER);
         loop {
-            let has_room = lanes.running() + lanes.behind() < MAX_PASSING;
+            let has_room = flow.len() < MAX_PASSING;
             tokio::select! {
                 count = incoming.recv_many(&mut arrivals, TOGETHER), if has_room => {
                     if count == 0 {
                         break;
                     }
                     for arrival in arrivals.drain(..) {
-                        self.arrived(arrival, &mut lanes, &mut work).await;
+                        self.arrived(arrival, &mut flow).await;
                     }
                 }
-                found = self.gaps.next() => {
+                found = self.parts.gaps.next() => {
                     for (frame, is_old) in found {
-                        self.frame(frame, is_old, &mut lanes, &mut work).await;
+                        self.frame(frame, is_old, &mut flow).await;
                     }
                 }
-                Some(ended) = work.next() => self.ended(ended, &mut lanes, &mut work).await,
-                Some(message) = self.messages.recv() => {
-                    let custody = self.ledger.unnamed();
+                Some(after) = flow.work.next() => self.leave_lane(after, &mut flow).await,
+                Some(message) = self.parts.messages.recv() => {
+                    let custody = self.parts.ledger.unnamed();
                     self.send(message, custody).await;
                 }
             }
         }
-        for frame in self.gaps.stop() {
-            self.frame(frame, false, &mut lanes, &mut work).await;
+        for frame in self.parts.gaps.stop() {
+            self.frame(frame, false, &mut flow).await;
         }
         let last = async {
-            while let Some(ended) = work.next().await {
-                self.ended(ended, &mut lanes, &mut work).await;
+            while let Some(after) = flow.work.next().await {
+                self.leave_lane(after, &mut flow).await;
             }
         };
         let in_time = tokio::time::timeout(limit, last).await.is_ok();
-        let left = lanes.running() + lanes.behind();
+        let left = flow.len();
         if !in_time && left > 0 {
             tracing::error!(
                 events = left,
                 "stopped with events that plugins had not finished with; they are lost"
             );
         }
-        while let Ok(message) = self.messages.try_recv() {
-            let custody = self.ledger.unnamed();
+        while let Ok(message) = self.parts.messages.try_recv() {
+            let custody = self.parts.ledger.unnamed();
             self.send(message, custody).await;
         }
-        self.deliveries
+        self.parts.deliveries
     }
 
-    async fn arrived(&mut self, arrival: Incoming, lanes: &mut Lanes<Job>, work: &mut Work) {
+    async fn arrived(&mut self, arrival: Incoming, flow: &mut Flow) {
         match arrival {
             Incoming::Expected(session) => {
-                self.envelope.set_team(&session.team_id);
-                self.team.expect(session);
+                self.parts.envelope.set_team(&session.team_id);
+                self.parts.team.expect(session);
             }
             Incoming::Connected(session) => self.connected(session),
-            Incoming::Refreshed => self.roster.session_began(),
+            Incoming::Refreshed => self.parts.roster.session_began(),
             Incoming::Frame(frame) => {
-                for frame in self.gaps.hold(frame) {
-                    self.frame(frame, false, lanes, work).await;
+                for frame in self.parts.gaps.hold(frame) {
+                    self.frame(frame, false, flow).await;
                 }
             }
-            Incoming::Deaf => self.gaps.deaf(),
+            Incoming::Deaf => self.parts.gaps.deaf(),
             Incoming::Disconnected { .. } => {
-                self.gaps.disconnected();
-                self.readiness.slack.store(false, Ordering::Relaxed);
-                self.metrics.connected().set(0.0);
-                self.metrics.reconnects().increment(1);
+                self.parts.gaps.disconnected();
+                self.parts.readiness.slack.store(false, Ordering::Relaxed);
+                self.parts.metrics.connected().set(0.0);
+                self.parts.metrics.reconnects().increment(1);
             }
         }
     }
 
-    async fn frame(&mut self, frame: Frame, is_old: bool, lanes: &mut Lanes<Job>, work: &mut Work) {
-        if let Err(unfit) = self.forward(frame, is_old, lanes, work).await {
+    async fn frame(&mut self, frame: Frame, is_old: bool, flow: &mut Flow) {
+        if let Err(unfit) = self.forward(frame, is_old, flow).await {
             self.refuse(&unfit);
         }
     }
 
     /// One event's whole way in: [`Inbound::deliver`] is its second half. An old one is from Slack's history.
-    async fn forward(
-        &mut self,
-        frame: Frame,
-        is_old: bool,
-        lanes: &mut Lanes<Job>,
-        work: &mut Work,
-    ) -> Result<(), Unfit> {
+    async fn forward(&mut self, frame: Frame, is_old: bool, flow: &mut Flow) -> Result<(), Unfit> {
         let Frame {
             event,
             origin,
@@ -219,20 +246,22 @@ impl Inbound {
         }
 
         let wants_answer = origin.answerable
-            && self.envelope.has_reply_channel()
-            && ack.as_ref().is_some_and(|ack| self.answers.wants(ack));
+            && self.parts.envelope.has_reply_channel()
+            && ack
+                .as_ref()
+                .is_some_and(|ack| self.parts.answers.wants(ack));
         let (question, ack) = if wants_answer {
             (ack, None)
         } else {
             (None, ack)
         };
         let receipt = Receipt { received, origin };
-        let id = self.envelope.id(&kind, &event, &receipt);
+        let id = self.parts.envelope.id(&kind, &event, &receipt);
         // What came before goes no further; Slack hears of it what it heard, or will hear, then.
         let origin = &receipt.origin;
         let given = origin.event_id.as_deref().or(origin.envelope_id.as_deref());
         let said = match given {
-            Some(_) => self.envelope.id_in_history(&kind, &event),
+            Some(_) => self.parts.envelope.id_in_history(&kind, &event),
             None => None,
         };
         let said = said.as_deref();
@@ -242,35 +271,38 @@ impl Inbound {
             None if is_old => EventId::History(&id),
             None => EventId::Live(&id),
         };
-        let custody = match self.ledger.admit(known_as, ack) {
+        let custody = match self.parts.ledger.admit(known_as, ack) {
             Admission::New(custody) => custody,
             Admission::Again => {
                 question.into_iter().for_each(Ack::confirm);
                 if !is_old {
-                    self.metrics.duplicates().increment(1);
+                    self.parts.metrics.duplicates().increment(1);
                 }
                 tracing::debug!(%id, r#type = kind, "event received again");
                 return Ok(());
             }
         };
         if is_old {
-            self.gaps.found();
+            self.parts.gaps.found();
             self.count(&kind);
         } else {
-            self.activity.note(&kind, &event, self.roster.roster());
-            self.gaps.came_late(receipt.origin.attempt);
+            self.parts
+                .activity
+                .note(&kind, &event, self.parts.roster.roster());
+            self.parts.gaps.came_late(receipt.origin.attempt);
         }
         // The app may answer what somebody did, on a channel of its own.
-        let reply_channel = match self.envelope.has_reply_channel() {
+        let reply_channel = match self.parts.envelope.has_reply_channel() {
             true => {
                 let addresses = &receipt.origin.response_urls;
-                self.answers
+                self.parts
+                    .answers
                     .expect((&id, &kind), question, addresses, &custody)
                     .await
             }
             false => None,
         };
-        self.roster.apply(&event);
+        self.parts.roster.apply(&event);
         tracing::debug!(%id, r#type = kind, "event received");
         let received = Received {
             receipt,
@@ -281,58 +313,58 @@ impl Inbound {
         let passing = Passing::new(&id, &kind, event);
 
         // The plugins. An event whose plugins may take their time goes with its conversation, and others do not wait.
-        let lane = passage::conversation(&passing.event);
-        if lanes.is_busy(&lane) || self.plugins.may_wait(Direction::Inbound, &passing) {
-            if let Some(job) = lanes.admit(&lane, Job { passing, received }) {
-                work.push(self.pass(lane, job));
+        let lane = plugin_call::conversation(&passing.event);
+        let job = Job { passing, received };
+        if flow.lanes.is_busy(&lane)
+            || self
+                .parts
+                .plugins
+                .may_wait(Direction::Inbound, &job.passing)
+        {
+            if let Some(job) = flow.lanes.admit(&lane, job) {
+                flow.work.push(self.through_plugins(lane, job).boxed());
             }
             return Ok(());
         }
-        if self.plugins.needs_roster(Direction::Inbound, &passing) {
-            self.roster.ready().await;
-        }
-        let passed = self
-            .plugins
-            .pass(Direction::Inbound, passing, lane_number(&lane))
-            .await;
+        let AfterPlugins {
+            passed, received, ..
+        } = self.through_plugins(lane, job).await;
         self.deliver(passed, received).await;
         Ok(())
     }
 
-    /// An event's way through plugins that may take their time.
-    fn pass(
+    /// An event's way through the plugins.
+    fn through_plugins(
         &self,
         lane: String,
         Job { passing, received }: Job,
-    ) -> BoxFuture<'static, (String, Passed, Received)> {
-        let (plugins, roster) = (self.plugins.clone(), self.roster.clone());
-        Box::pin(async move {
-            if plugins.needs_roster(Direction::Inbound, &passing) {
-                roster.ready().await;
+    ) -> impl Future<Output = AfterPlugins> + Send + use<> {
+        let (plugins, roster) = (self.parts.plugins.clone(), self.parts.roster.clone());
+        async move {
+            let passed =
+                plugin_call::call(&plugins, Some(&roster), Direction::Inbound, passing, &lane)
+                    .await;
+            AfterPlugins {
+                lane,
+                passed,
+                received,
             }
-            let passed = plugins
-                .pass(Direction::Inbound, passing, lane_number(&lane))
-                .await;
-            (lane, passed, received)
-        })
+        }
     }
 
-    async fn ended(
-        &mut self,
-        (lane, passed, received): (String, Passed, Received),
-        lanes: &mut Lanes<Job>,
-        work: &mut Work,
-    ) {
-        self.deliver(passed, received).await;
-        if let Some(job) = lanes.finished(&lane) {
-            work.push(self.pass(lane, job));
+    /// An event has been through plugins that took their time: it goes on, and so does the next one of its lane.
+    async fn leave_lane(&mut self, after: AfterPlugins, flow: &mut Flow) {
+        self.deliver(after.passed, after.received).await;
+        if let Some(job) = flow.lanes.finished(&after.lane) {
+            flow.work
+                .push(self.through_plugins(after.lane, job).boxed());
         }
     }
 
     /// The second half of an event's way in: what came out of the plugins goes to its channels.
     async fn deliver(&mut self, passed: Passed, received: Received) {
         if let Some(dropped) = &passed.dropped {
-            passage::tell_dropped(dropped, Direction::Inbound, &self.metrics);
+            plugin_call::report_drop(dropped, Direction::Inbound, &self.parts.metrics);
         }
         for passing in passed.events {
             if let Err(unfit) = self.put(passing, &received).await {
@@ -367,14 +399,16 @@ impl Inbound {
             event.set(&pointer, token.expose()).map_err(unfit)?;
         }
         let message = self
+            .parts
             .envelope
-            .wrap(event, &id, &channel, received.address(), &self.roster)
+            .wrap(event, &id, &channel, received.address(), &self.parts.roster)
             .await
             .map_err(unfit)?;
-        if let Some(tap) = &self.tap {
+        if let Some(tap) = &self.parts.tap {
             tap.event(&channel, message.event());
         }
-        self.deliveries
+        self.parts
+            .deliveries
             .push(
                 &channel,
                 &message,
@@ -388,11 +422,12 @@ impl Inbound {
 
     /// Puts what a plugin wants to be sent where the app puts what it wants to be sent.
     async fn send(&mut self, message: djangobot_plugins::Message, custody: Custody) {
-        match passage::message(&message) {
+        match plugin_call::message(&message) {
             Ok(event) => {
                 let id = format!("send by {}", message.plugin).into();
-                let channel = self.send_channel.clone();
-                self.deliveries
+                let channel = self.parts.send_channel.clone();
+                self.parts
+                    .deliveries
                     .push(&channel, &Message::Flat(event), Instant::now(), id, custody)
                     .await;
             }
@@ -408,7 +443,7 @@ impl Inbound {
         let channel = match self.routes.get(kind) {
             Some(channel) => channel.clone(),
             None => {
-                let (channel, exact) = channel_for(kind, &self.send_channel)?;
+                let (channel, exact) = channel_for(kind, &self.parts.send_channel)?;
                 if !exact {
                     tracing::warn!(r#type = kind, %channel, "the type is no channel name; its events go to a name made of it");
                 }
@@ -420,30 +455,30 @@ impl Inbound {
             }
         };
         if channel.as_str().strip_prefix("slack.") != Some(kind) {
-            self.metrics.odd_events("type").increment(1);
+            self.parts.metrics.odd_events("type").increment(1);
         }
         Ok(channel)
     }
 
     /// Counts an event from Slack by its type; odd types beyond the first are counted as one.
     fn count(&mut self, kind: &str) {
-        self.metrics.saw_event();
+        self.parts.metrics.saw_event();
         if let Some(counter) = self.counters.get(kind) {
             return counter.increment(1);
         }
         let label = self.labels.of(kind, kind);
-        let counter = self.metrics.events(label);
+        let counter = self.parts.metrics.events(label);
         counter.increment(1);
         self.counters.insert(label.into(), counter);
     }
 
     fn connected(&mut self, session: Session) {
-        self.envelope.set_team(&session.team_id);
-        self.gaps.connected(&session.self_id);
-        self.readiness.slack.store(true, Ordering::Relaxed);
-        self.metrics.connected().set(1.0);
-        self.roster.session_began();
-        self.team.connected(session);
+        self.parts.envelope.set_team(&session.team_id);
+        self.parts.gaps.connected(&session.self_id);
+        self.parts.readiness.slack.store(true, Ordering::Relaxed);
+        self.parts.metrics.connected().set(1.0);
+        self.parts.roster.session_began();
+        self.parts.team.connected(session);
     }
 
     /// What is odd in an event and is forwarded all the same is counted, and told once for each type.
@@ -455,8 +490,8 @@ impl Inbound {
             (notes.lone_surrogates, "lone_surrogates"),
         ];
         for (_, oddity) in oddities.into_iter().filter(|(is, _)| *is) {
-            self.metrics.odd_events(oddity).increment(1);
-            if self.told.len() < MAX_ODD && self.told.insert(format!("{oddity} {kind}")) {
+            self.parts.metrics.odd_events(oddity).increment(1);
+            if self.logged.len() < MAX_ODD && self.logged.insert(format!("{oddity} {kind}")) {
                 tracing::warn!(
                     r#type = kind,
                     oddity,
@@ -468,8 +503,8 @@ impl Inbound {
 
     /// What could not be forwarded is counted, and told once for each reason; debug logs tell each.
     fn refuse(&mut self, unfit: &Unfit) {
-        self.metrics.bad_events(unfit.reason).increment(1);
-        if self.told.insert(unfit.reason.to_owned()) {
+        self.parts.metrics.bad_events(unfit.reason).increment(1);
+        if self.logged.insert(unfit.reason.to_owned()) {
             tracing::warn!(
                 reason = unfit.reason,
                 "a frame from Slack was not forwarded: {} (told once; djangobot_bad_events_total counts)",

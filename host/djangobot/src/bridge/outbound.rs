@@ -1,216 +1,442 @@
-//! The way out, whole: a message that the app put on `slack.send` becomes a call of Slack's Web API, and its outcome an answer.
+//! The way out, whole: a message that the app put on `slack.send` becomes a call of Slack's Web API, and its outcome an
+//! answer.
+//!
+//! A message advances through these stages, each by the function of its name; [`Outbound::advance`] takes it from one to
+//! the next.
+//!
+//! | stage | it advances when | on the disk then | after a crash there |
+//! |---|---|---|---|
+//! | 1 [`receive`](Outbound::receive) | the layer gives it | nothing: it is in the layer's processing key | the layer gives it again |
+//! | 2 [`store`](Outbound::store) | the outbox has written it, or could not | its row, or nothing | the next run reads the row; without a row the layer gives it again, and its key shows whether it is known |
+//! | 3 [`admit`](Outbound::admit) | the layer was asked to forget it; there is room in memory, or [`load`](Outbound::load) reads it back when there is | its row | the next run reads the row |
+//! | 4 [`queue`](Outbound::queue) | its lane (its conversation) is free | its row | the next run reads the row |
+//! | 5 [`through_plugins`](Parts::through_plugins), where plugins want it | the plugins have answered | first its row; then, in one transaction, its new content and the rows of all that the plugins added | it passes the plugins again, or none of it does |
+//! | 6 [`call`](Outbound::call) | Slack has answered, or the tries are over | its row, marked `begun` from before the first attempt on | the next run looks it up in Slack's history before it calls |
+//! | 7 [`report`](Parts::report) | the reply channel has taken the outcome, or it is a dead letter | its row with the outcome, where an app waits for it | the next run reports the outcome, and calls nothing |
+//! | end | | its key alone, for a while | the layer may give it again, and it is known |
+//!
+//! A message that the disk refused goes the same way without its row ("layer-only"): until its end it is in the layer's
+//! processing key, from where the layer gives it again after a crash, and then it is looked up like one that was begun.
 
+mod cursor;
 pub(crate) mod files;
-mod job;
+mod flow;
+mod health;
+mod layer_only;
+mod message;
 pub(crate) mod outbox;
-mod passing;
+mod parts;
 pub(crate) mod post;
-mod reading;
+mod report;
 pub(crate) mod request;
-mod telling;
-mod tide;
+mod stage;
+mod through_plugins;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use djangobot_channels::{ChannelLayer, ChannelName, Delivery, Receiver, ReceiverId};
-use djangobot_event::Event;
-use djangobot_plugins::{Direction, PluginHost};
+use djangobot_channels::{Delivery, Receiver, ReceiverId};
+use djangobot_plugins::Direction;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::lanes::Lanes;
 use crate::bridge::message_key::MessageKey;
-use crate::bridge::reply::{Refusal, Reply};
-use crate::bridge::tap::Tap;
+use crate::bridge::reply::SendFailure;
 use crate::journal::JournalError;
-use crate::listener::Readiness;
-use crate::metrics::Metrics;
-use crate::state::State;
-use job::{Held, Job, Message, Staying, Taken, Task, Undecodable, Untold, text};
-use outbox::{Left, Outbox, Page, RowId};
-use passing::passing;
-use post::{Post, Unsent};
-use reading::Reading;
-pub(crate) use reading::Writing;
-use request::Rules;
-use tide::Tide;
+use flow::{Flow, Place};
+use health::LayerReads;
+use message::{DecodeFailure, Job, Message, MessageState, PendingOutcome, StoredIn, Task, text};
+use outbox::{Page, Recovered, Stored};
+pub(crate) use parts::Parts;
+use post::SendError;
+use stage::{Stage, StoreResult};
+use through_plugins::{AfterPlugins, plugin_event};
 
-/// Calls that may be under way, each in a lane of its own.
-const RUNNING: usize = 256;
-/// Messages that may wait behind others of their conversation in memory, and their bytes; the rest waits on the disk.
-const BEHIND: usize = 10_000;
-const BEHIND_BYTES: usize = 64 << 20;
-/// Outcomes that may wait to be told, where reply channels are full.
-const UNTOLD: usize = 1_000;
-/// Messages that may be on their way to the disk; they share its commits.
-const KEEPING: usize = 256;
-/// What may wait on the disk, in bytes; the rest waits in the layer.
-const ON_DISK: u64 = 1 << 30;
-/// What is read from the disk at once.
+/// How many messages, and how many bytes of them, are read from the disk at once.
 const PAGE: usize = 256;
 const PAGE_BYTES: usize = 4 << 20;
-/// How often it is looked whether messages can be taken again.
+/// How often we look whether messages can be taken again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a disk that can't be read is left alone.
+/// The pause after the disk could not be read.
 const UNREADABLE: Duration = Duration::from_secs(1);
 /// How long a stop waits for calls that are under way: longer than the Web API's own limit.
 const LAST_CALLS: Duration = Duration::from_secs(35);
 
 /// Takes messages from the layer and sends them to Slack.
 pub(crate) struct Outbound {
-    pub(crate) layer: Arc<dyn ChannelLayer>,
-    pub(crate) channel: ChannelName,
-    pub(crate) reader: ReceiverId,
-    pub(crate) rules: Rules,
-    pub(crate) plugins: PluginHost,
-    /// Where messages of plugins go on that the disk can't take.
-    pub(crate) messages: mpsc::Sender<djangobot_plugins::Message>,
-    pub(crate) outbox: Outbox,
-    /// What an earlier run left there.
-    pub(crate) left: Left,
-    pub(crate) writing: Writing,
-    pub(crate) post: Post,
-    pub(crate) state: State,
-    /// Told how reading the layer goes.
-    pub(crate) readiness: Arc<Readiness>,
-    pub(crate) metrics: Metrics,
-    pub(crate) tap: Option<Arc<dyn Tap>>,
-}
-
-/// What has come to an end.
-enum Ended {
-    /// A call: its lane is free, and there may be something to tell; or Slack bars us.
-    Called {
-        lane: String,
-        size: usize,
-        untold: Result<Option<Box<Untold>>, Refusal>,
-    },
-    /// A way through the plugins: what came out of them goes on in its lane, before all that waits there.
-    Passed {
-        lane: String,
-        size: usize,
-        untold: Option<Box<Untold>>,
-        jobs: Vec<Job>,
-        /// A message of a plugin's own lies in the outbox.
-        newest: Option<RowId>,
-    },
-    /// Messages that waited on the disk, of those up to a number.
-    Read(Result<Page, JournalError>, u64),
-    /// The telling of an outcome.
-    Told,
-    /// A word to the layer.
-    Left,
-}
-
-/// Where the next message may be kept until it is sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Disk,
-    /// In the layer alone.
-    Layer,
-    /// Nowhere: it is not taken yet.
-    None,
-}
-
-/// What became of the attempt to put a message into the outbox.
-struct Kept {
-    message: Message,
-    stored: Stored,
-}
-
-enum Stored {
-    There(RowId),
-    /// It was there already.
-    Known,
-    /// It stays in the layer.
-    Not,
-}
-
-/// All that is under way.
-struct Flow<'a> {
-    receiver: &'a dyn Receiver,
-    lanes: Lanes<Job>,
-    /// What the lanes hold, in bytes.
-    bytes: usize,
-    work: FuturesUnordered<BoxFuture<'a, Ended>>,
-    /// Outcomes that are being told.
-    telling: usize,
-    /// Messages on their way to the disk, in order, and their bytes.
-    keeping: FuturesOrdered<BoxFuture<'a, Kept>>,
-    keeping_bytes: usize,
-    tide: Tide,
-    /// Messages that the disk could not take, in their place among those that wait on it.
-    late: VecDeque<Message>,
-    late_bytes: usize,
-    /// Counts these until they are finished.
-    in_layer: Staying,
-    /// The disk could not take one of those that are on their way to it, and so takes none of those behind it.
-    is_broken: bool,
-    /// The last one that was given to the disk.
-    newest: Option<MessageKey>,
+    parts: Parts,
+    reader: ReceiverId,
+    /// The messages that an earlier run left in the outbox.
+    recovered: Recovered,
 }
 
 impl Outbound {
-    /// Sends until `cancel` or until Slack bars us, which is the error; lets calls that are under way end. What was not
-    /// begun stays in the outbox, or goes back to the layer.
-    pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), Refusal> {
+    pub(crate) fn new(parts: Parts, reader: ReceiverId, recovered: Recovered) -> Self {
+        Self {
+            parts,
+            reader,
+            recovered,
+        }
+    }
+
+    /// Sends until `cancel` or until Slack refuses all that we send, which is the error; lets calls that are under way
+    /// end. Messages of which no call was begun stay in the outbox, or go back to the layer.
+    pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), SendFailure> {
         let Some(receiver) = cancel.run_until_cancelled(self.open()).await else {
             return Ok(());
         };
-        let mut flow = Flow::new(&*receiver, self.left.newest);
-        let mut reading = Reading::new(self.readiness.clone());
+        let mut flow = Flow::new(&*receiver, self.recovered.newest);
+        let mut reads = LayerReads::new(self.parts.readiness.clone());
         let outcome = loop {
-            self.take_up(&mut flow);
+            self.load(&mut flow);
             self.measure(&flow);
-            let place = flow.place(self.outbox.bytes());
+            let place = flow.place(self.parts.outbox.bytes());
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
-                Some(ended) = flow.work.next() => {
-                    if let Err(barred) = self.ended(ended, &mut flow) {
+                Some(stage) = flow.work.next() => {
+                    if let Err(barred) = self.advance(stage, &mut flow) {
                         break Err(barred);
                     }
                 }
-                Some(kept) = flow.keeping.next() => self.kept(kept, &mut flow),
+                Some((message, result)) = flow.storing.next() => {
+                    let stage = Stage::Stored(message, result);
+                    if let Err(barred) = self.advance(stage, &mut flow) {
+                        break Err(barred);
+                    }
+                }
                 // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
-                taken = self.take(&*receiver, &mut reading), if place != Place::None => {
-                    match taken.map(|delivery| self.read(delivery)) {
-                        Some(message) if place == Place::Disk => {
-                            let behind = flow.behind(&message);
-                            flow.keeping_bytes += message.size();
-                            flow.keeping.push_back(self.keep(message, behind).boxed());
-                        }
-                        Some(message) => flow.stay(message),
-                        None => {}
+                taken = self.take(&*receiver, &mut reads), if place != Place::None => {
+                    if let Some(delivery) = taken {
+                        self.receive(delivery, place, &mut flow);
                     }
                 }
                 () = tokio::time::sleep(LOOK_AGAIN), if place != Place::Disk => {}
             }
         };
-        // Whoever waits gives up; what Slack may be carrying out just now is seen to its end.
-        self.post.stop.cancel();
+        // Whatever waits gives up; a call that Slack may be carrying out just now is seen to its end.
+        self.parts.stop.cancel();
         let _ = tokio::time::timeout(LAST_CALLS, self.last(&mut flow)).await;
         drop(flow);
         if let Err(error) = receiver.close().await {
-            tracing::warn!(%error, "unfinished messages could not be given back now; they come again at the next start");
+            tracing::warn!(%error, "unfinished messages can't be given back to the channel layer now; they come again at the next start");
         }
         outcome
     }
 
-    /// Sees to the end what is under way, and begins nothing.
+    /// Takes a message to its next stage. The error is Slack's refusal of all that we send.
+    fn advance<'a>(&'a self, stage: Stage, flow: &mut Flow<'a>) -> Result<(), SendFailure> {
+        match stage {
+            Stage::Stored(message, result) => self.admit(message, result, flow),
+            Stage::Loaded(page, upto) => self.queue_loaded(page, upto, flow),
+            Stage::PassedPlugins { lane, after } => {
+                let AfterPlugins {
+                    bytes,
+                    outcome,
+                    jobs,
+                    newest,
+                } = after;
+                if let Some(row) = newest {
+                    // It is read when those before it have been: they may be on their way to us.
+                    flow.cursor.stored(row.number(), false);
+                }
+                flow.bytes += jobs.iter().map(|job| job.state.size).sum::<usize>();
+                flow.lanes.put_first(&lane, jobs);
+                self.leave_lane(&lane, bytes, outcome, flow);
+            }
+            Stage::Called {
+                lane,
+                bytes,
+                outcome,
+            } => self.leave_lane(&lane, bytes, outcome?, flow),
+            Stage::Reported => flow.reporting -= 1,
+            Stage::Released => {}
+        }
+        Ok(())
+    }
+
+    /// Stage 1: a message is read, and goes to the disk, or stays in the layer until it is sent.
+    fn receive<'a>(&'a self, delivery: Delivery, place: Place, flow: &mut Flow<'a>) {
+        let parts = &self.parts;
+        let content = parts.decode(&delivery);
+        if let (Some(tap), Ok(event)) = (&parts.tap, &content) {
+            tap.send(&parts.channel, event);
+        }
+        let message = Message::received(delivery, content, parts.layer.wire());
+        if place == Place::Disk {
+            let predecessor = flow.predecessor(&message);
+            flow.storing_bytes += message.size();
+            flow.storing
+                .push_back(self.store(message, predecessor).boxed());
+        } else {
+            flow.keep_in_layer(message);
+        }
+    }
+
+    /// Stage 2: puts a message into the outbox, behind its predecessor. A message that can't be decoded stays in the layer
+    /// until it is a dead letter.
+    async fn store(
+        &self,
+        message: Message,
+        predecessor: Option<MessageKey>,
+    ) -> (Message, StoreResult) {
+        let parts = &self.parts;
+        let Ok(event) = &message.content else {
+            return (message, StoreResult::LayerOnly);
+        };
+        let result = match parts
+            .outbox
+            .keep(message.key, text(event), predecessor)
+            .await
+        {
+            Ok(stored) => {
+                parts.writes.worked();
+                match stored {
+                    Stored::Here(row) => StoreResult::Row(row),
+                    Stored::Known => StoreResult::Known,
+                    Stored::Gap => StoreResult::LayerOnly,
+                }
+            }
+            Err(error) => {
+                parts.writes.failed(&error, &parts.metrics);
+                StoreResult::LayerOnly
+            }
+        };
+        (message, result)
+    }
+
+    /// Stage 3: lets the layer forget a message that the outbox has. It goes on at once where none waits before it and
+    /// there is room; else [`Outbound::load`] reads it when its turn comes.
+    fn admit<'a>(&'a self, message: Message, result: StoreResult, flow: &mut Flow<'a>) {
+        flow.storing_bytes -= message.size();
+        let row = match &result {
+            StoreResult::Row(row) => Some(row.number()),
+            StoreResult::Known | StoreResult::LayerOnly => None,
+        };
+        let Some(message) = self.release(message, result, flow) else {
+            return;
+        };
+        let has_room = flow.has_room();
+        match row {
+            Some(row) if flow.cursor.stored(row, has_room) => self.queue(message, flow),
+            Some(_) => {}
+            None => {
+                flow.is_broken |= message.content.is_ok();
+                flow.keep_in_layer(message);
+            }
+        }
+    }
+
+    /// Asks the layer to forget a message that is in the outbox. Gives it back where it has still to be sent.
+    fn release<'a>(
+        &'a self,
+        mut message: Message,
+        result: StoreResult,
+        flow: &mut Flow<'a>,
+    ) -> Option<Message> {
+        let (stored_in, is_known) = match result {
+            StoreResult::Row(row) => (StoredIn::Outbox(row), false),
+            StoreResult::Known => (StoredIn::Nowhere, true),
+            StoreResult::LayerOnly => return Some(message),
+        };
+        let before = std::mem::replace(&mut message.stored_in, stored_in);
+        if let StoredIn::Layer(delivery, _) = before {
+            let receiver = flow.receiver;
+            let releasing = async move {
+                self.parts.leave_layer(receiver, &delivery).await;
+                Stage::Released
+            };
+            flow.work.push(releasing.boxed());
+        }
+        if is_known {
+            tracing::debug!("the layer gave a message that is known");
+            self.parts.metrics.known_again().increment(1);
+            return None;
+        }
+        Some(message)
+    }
+
+    /// Between stages 2 and 3: reads back messages that wait on the disk as far as there is room, and then queues those
+    /// that the disk refused, whose place is behind them.
+    fn load<'a>(&'a self, flow: &mut Flow<'a>) {
+        if !flow.has_room() {
+            return;
+        }
+        if let Some((after, upto)) = flow.cursor.begin_load() {
+            let loading = async move {
+                let parts = &self.parts;
+                let page = parts.outbox.read(after, upto, PAGE, PAGE_BYTES).await;
+                if let Err(error) = &page {
+                    parts.writes.failed(error, &parts.metrics);
+                    let _ = tokio::time::timeout(UNREADABLE, parts.stop.cancelled()).await;
+                }
+                Stage::Loaded(page, upto)
+            };
+            flow.work.push(loading.boxed());
+        }
+        while let Some(message) = flow.next_in_layer() {
+            self.queue(message, flow);
+        }
+    }
+
+    fn queue_loaded<'a>(
+        &'a self,
+        page: Result<Page, JournalError>,
+        upto: u64,
+        flow: &mut Flow<'a>,
+    ) {
+        let Ok(page) = page else {
+            return flow.cursor.load_failed();
+        };
+        // Numbers that are missing are those of messages that are finished.
+        let upto = if page.is_end { upto } else { 0 };
+        flow.cursor.loaded(page.last.max(upto));
+        for entry in page.entries {
+            self.queue(Message::loaded(entry, &self.recovered), flow);
+        }
+    }
+
+    /// Stage 4: checks what a message asks for and gives it to its lane. A message that has its outcome gets no lane, and
+    /// is only reported.
+    fn queue<'a>(&'a self, message: Message, flow: &mut Flow<'a>) {
+        let parts = &self.parts;
+        let size = message.size();
+        let record = message.record(&parts.outbox, parts.rules.max_age);
+        let (event, (reply, request)) = match message.content {
+            Ok(event) => {
+                let read = parts.rules.read(&event);
+                (Some(event), read)
+            }
+            Err(DecodeFailure { failure, reply }) => (None, (reply, Err(failure))),
+        };
+        if let Some(outcome) = message.outcome {
+            let pending = PendingOutcome {
+                stored_in: message.stored_in,
+                reply,
+                outcome,
+                is_noted: true,
+            };
+            return self.push_report(pending, flow);
+        }
+        // Order is kept within a conversation; conversations do not wait for each other.
+        let lane = match &request {
+            Ok(request) => parts.caller.lane(request, |lane| flow.lanes.is_busy(lane)),
+            Err(_) => String::new(),
+        };
+        let wanted = event.filter(|event| {
+            !message.has_passed_plugins
+                && parts.plugins.wants(
+                    Direction::Outbound,
+                    &plugin_event(record.key, event.clone()),
+                )
+        });
+        let state = MessageState {
+            stored_in: message.stored_in,
+            reply,
+            record,
+            since: Instant::now(),
+            size,
+        };
+        let task = match (wanted, request) {
+            (Some(event), _) => Task::Pass(event),
+            (None, Ok(request)) => Task::Send(request),
+            (None, Err(failure)) => {
+                let pending = parts.pending_outcome(state, Err(failure));
+                return self.push_report(pending, flow);
+            }
+        };
+        flow.bytes += size;
+        if let Some(job) = flow.lanes.admit(&lane, Job { state, task }) {
+            flow.work.push(self.run_job(lane, job).boxed());
+        }
+    }
+
+    /// Stages 5 and 6, in the message's lane: the plugins, from where it comes into the lane again; or the call.
+    async fn run_job(&self, lane: String, job: Job) -> Stage {
+        let Job { state, task } = job;
+        let bytes = state.size;
+        match task {
+            Task::Pass(message) => {
+                match self.parts.through_plugins(state, message, &lane).await {
+                    Some(after) => Stage::PassedPlugins { lane, after },
+                    // A plugin may hold a message for as long as it is broken; a stop leaves it for the next start.
+                    None => Stage::Called {
+                        lane,
+                        bytes,
+                        outcome: Ok(None),
+                    },
+                }
+            }
+            Task::Send(_) | Task::Refuse(_) => self.call(lane, state, task).await,
+        }
+    }
+
+    /// Stage 6: calls Slack, and again where that is safe, until there is an outcome.
+    async fn call(&self, lane: String, mut state: MessageState, task: Task) -> Stage {
+        let parts = &self.parts;
+        let bytes = state.size;
+        let called = match task {
+            Task::Send(request) => parts.caller.call(request, &mut state.record).await,
+            Task::Refuse(failure) => Err(failure.into()),
+            Task::Pass(_) => Err(SendError::Stopped),
+        };
+        let outcome = match called {
+            Ok(answer) => Ok(Some(parts.pending_outcome(state, Ok(answer)))),
+            Err(SendError::Failed(failure)) => Ok(Some(parts.pending_outcome(state, Err(failure)))),
+            Err(SendError::Stopped) => Ok(None),
+            Err(SendError::Barred(failure)) => Err(failure),
+        };
+        Stage::Called {
+            lane,
+            bytes,
+            outcome: outcome.map(|pending| pending.map(Box::new)),
+        }
+    }
+
+    /// Frees the lane of a message for the next one, and reports the outcome next to the lanes, so that a reply channel
+    /// that nobody reads holds up no conversation.
+    fn leave_lane<'a>(
+        &'a self,
+        lane: &str,
+        bytes: usize,
+        outcome: Option<Box<PendingOutcome>>,
+        flow: &mut Flow<'a>,
+    ) {
+        flow.bytes = flow.bytes.saturating_sub(bytes);
+        // The outcome is noted on the disk before the next call of the lane is.
+        if let Some(pending) = outcome {
+            self.push_report(*pending, flow);
+        }
+        if let Some(job) = flow.lanes.finished(lane) {
+            flow.work.push(self.run_job(lane.to_owned(), job).boxed());
+        }
+    }
+
+    /// Stage 7: begins to report an outcome.
+    fn push_report<'a>(&'a self, pending: PendingOutcome, flow: &mut Flow<'a>) {
+        flow.reporting += 1;
+        let receiver = flow.receiver;
+        let reporting: BoxFuture<'a, Stage> = async move {
+            self.parts.report(receiver, pending).await;
+            Stage::Reported
+        }
+        .boxed();
+        flow.work.push(reporting);
+    }
+
+    /// For a stop: sees to the end what is under way, and begins nothing but reports.
     async fn last<'a>(&'a self, flow: &mut Flow<'a>) {
         loop {
             tokio::select! {
-                Some(kept) = flow.keeping.next() => drop(self.leave(kept, flow)),
-                Some(ended) = flow.work.next() => {
-                    if let Ended::Called { untold: Ok(Some(untold)), .. }
-                        | Ended::Passed { untold: Some(untold), .. } = ended
-                    {
-                        self.tell_of(*untold, flow);
+                Some((message, result)) = flow.storing.next() => drop(self.release(message, result, flow)),
+                Some(stage) = flow.work.next() => {
+                    let pending = match stage {
+                        Stage::Called { outcome: Ok(pending), .. } => pending,
+                        Stage::PassedPlugins { after, .. } => after.outcome,
+                        _ => None,
+                    };
+                    if let Some(pending) = pending {
+                        self.push_report(*pending, flow);
                     }
                 }
                 else => return,
@@ -219,369 +445,35 @@ impl Outbound {
     }
 
     async fn open(&self) -> Arc<dyn Receiver> {
-        let mut reading = Reading::new(self.readiness.clone());
+        let parts = &self.parts;
+        let mut reads = LayerReads::new(parts.readiness.clone());
         loop {
-            match self.layer.receiver(&self.channel, &self.reader).await {
+            match parts.layer.receiver(&parts.channel, &self.reader).await {
                 Ok(receiver) => return receiver,
-                Err(error) => reading.failed(&error, &self.metrics).await,
+                Err(error) => reads.failed(&error, &parts.metrics).await,
             }
         }
     }
 
-    /// The next message. `None` after a failure, to try again.
-    async fn take(&self, receiver: &dyn Receiver, reading: &mut Reading) -> Option<Delivery> {
+    /// The next message of the layer. `None` after a failure, to try again.
+    async fn take(&self, receiver: &dyn Receiver, reads: &mut LayerReads) -> Option<Delivery> {
         match receiver.next().await {
             Ok(delivery) => {
-                reading.worked();
+                reads.worked();
                 Some(delivery)
             }
             Err(error) => {
-                reading.failed(&error, &self.metrics).await;
+                reads.failed(&error, &self.parts.metrics).await;
                 None
             }
         }
     }
 
-    fn read(&self, delivery: Delivery) -> Message {
-        let content = self.decode(&delivery);
-        if let (Some(tap), Ok(event)) = (&self.tap, &content) {
-            tap.send(&self.channel, event);
-        }
-        Message::given(delivery, content, self.layer.wire())
-    }
-
-    /// Puts a message into the outbox, behind another one. What can't be read stays in the layer until it is a dead
-    /// letter.
-    async fn keep(&self, message: Message, behind: Option<MessageKey>) -> Kept {
-        let stored = match &message.content {
-            Ok(event) => match self.outbox.keep(message.key, text(event), behind).await {
-                Ok(kept) => {
-                    self.writing.worked();
-                    match kept {
-                        outbox::Kept::There(row) => Stored::There(row),
-                        outbox::Kept::Known => Stored::Known,
-                        outbox::Kept::Gap => Stored::Not,
-                    }
-                }
-                Err(error) => {
-                    self.writing.failed(&error, &self.metrics);
-                    Stored::Not
-                }
-            },
-            Err(_) => Stored::Not,
-        };
-        Kept { message, stored }
-    }
-
-    fn decode(&self, delivery: &Delivery) -> Result<Event, Undecodable> {
-        let refusal = |detail| Refusal::new("undecodable", detail);
-        let payload = match &delivery.payload {
-            Ok(payload) => payload,
-            Err(error) => {
-                return Err(Undecodable {
-                    refusal: refusal(format!("The message can't be opened: {error}.")),
-                    reply: Reply::unreadable(),
-                });
-            }
-        };
-        self.layer
-            .decode_with_bytes(payload)
-            .map_err(|error| Undecodable {
-                refusal: refusal(format!(
-                    "The message is not a dict that a channel layer may carry: {error}."
-                )),
-                reply: Reply::from(&self.layer.salvage(payload, Reply::KEYS)),
-            })
-    }
-
-    /// A message is in the outbox: it leaves the layer, and goes on when those before it have.
-    fn kept<'a>(&'a self, kept: Kept, flow: &mut Flow<'a>) {
-        flow.keeping_bytes -= kept.message.size();
-        let stored = match &kept.stored {
-            Stored::There(row) => Some(row.number()),
-            Stored::Known | Stored::Not => None,
-        };
-        let Some(message) = self.leave(kept, flow) else {
-            return;
-        };
-        let has_room = flow.has_room();
-        match stored {
-            Some(number) if flow.tide.kept(number, has_room) => self.begin(message, flow),
-            Some(_) => {}
-            None => {
-                flow.is_broken |= message.content.is_ok();
-                flow.stay(message);
-            }
-        }
-    }
-
-    /// Lets the layer forget a message that is in the outbox; gives it back where it has still to be sent.
-    fn leave<'a>(&'a self, kept: Kept, flow: &mut Flow<'a>) -> Option<Message> {
-        let Kept {
-            mut message,
-            stored,
-        } = kept;
-        let held = match stored {
-            Stored::There(row) => Held::Outbox(row),
-            Stored::Known => Held::Nowhere,
-            Stored::Not => return Some(message),
-        };
-        let is_known = matches!(held, Held::Nowhere);
-        if let Held::Layer(delivery, _) = std::mem::replace(&mut message.held, held) {
-            let receiver = flow.receiver;
-            let leaving = async move {
-                self.leave_layer(receiver, &delivery).await;
-                Ended::Left
-            };
-            flow.work.push(leaving.boxed());
-        }
-        if is_known {
-            tracing::debug!("the layer gave a message that is known");
-            self.metrics.known_again().increment(1);
-        }
-        (!is_known).then_some(message)
-    }
-
-    /// Goes on with what waits, as far as there is room: on the disk, and then what the disk could not take.
-    fn take_up<'a>(&'a self, flow: &mut Flow<'a>) {
-        if !flow.has_room() {
-            return;
-        }
-        if let Some((after, upto)) = flow.tide.read() {
-            let read = async move {
-                let page = self.outbox.read(after, upto, PAGE, PAGE_BYTES).await;
-                if let Err(error) = &page {
-                    self.writing.failed(error, &self.metrics);
-                    let stopped = self.post.stop.cancelled();
-                    let _ = tokio::time::timeout(UNREADABLE, stopped).await;
-                }
-                Ended::Read(page, upto)
-            };
-            flow.work.push(read.boxed());
-        }
-        while !flow.tide.waits()
-            && flow.has_room()
-            && let Some(message) = flow.late.pop_front()
-        {
-            flow.late_bytes -= message.size();
-            self.begin(message, flow);
-            if flow.late.is_empty() {
-                flow.tide.lift();
-            }
-        }
-    }
-
-    /// Gives a message to its lane; what has its outcome has none, and is only told.
-    fn begin<'a>(&'a self, message: Message, flow: &mut Flow<'a>) {
-        let (size, record) = (
-            message.size(),
-            message.record(&self.outbox, self.rules.max_age),
-        );
-        let (event, (reply, request)) = match message.content {
-            Ok(event) => {
-                let read = self.rules.read(&event);
-                (Some(event), read)
-            }
-            Err(Undecodable { refusal, reply }) => (None, (reply, Err(refusal))),
-        };
-        if let Some(outcome) = message.outcome {
-            let (held, is_noted) = (message.held, true);
-            let untold = Untold {
-                held,
-                reply,
-                outcome,
-                is_noted,
-            };
-            return self.tell_of(untold, flow);
-        }
-        // Order is kept within a conversation; conversations do not wait for each other.
-        let lane = match &request {
-            Ok(request) => self.post.lane(request, |lane| flow.lanes.is_busy(lane)),
-            Err(_) => String::new(),
-        };
-        let wanted = event.filter(|event| {
-            let passing = passing(record.key, event.clone());
-            !message.is_passed && self.plugins.wants(Direction::Outbound, &passing)
-        });
-        let task = match (wanted, request) {
-            (Some(event), _) => Task::Pass(event),
-            (None, Ok(request)) => Task::Send(request),
-            (None, Err(refusal)) => Task::Refuse(refusal),
-        };
-        let taken = Taken {
-            held: message.held,
-            reply,
-            record,
-            at: Instant::now(),
-            size,
-        };
-        if let Task::Refuse(refusal) = task {
-            let untold = self.untold(taken, Err(refusal));
-            return self.tell_of(untold, flow);
-        }
-        flow.bytes += size;
-        if let Some(job) = flow.lanes.admit(&lane, Job { taken, task }) {
-            flow.work.push(self.call(lane, job).boxed());
-        }
-    }
-
-    /// One message's way out, to Slack's answer; or through the plugins, from where it comes again.
-    async fn call(&self, lane: String, job: Job) -> Ended {
-        let Job { mut taken, task } = job;
-        let size = taken.size;
-        let outcome = match task {
-            Task::Send(request) => self.post.call(request, &mut taken.record).await,
-            Task::Pass(message) => return self.pass(taken, message, lane).await,
-            Task::Refuse(refusal) => Err(refusal.into()),
-        };
-        let untold = match outcome {
-            Ok(answer) => Ok(Some(Box::new(self.untold(taken, Ok(answer))))),
-            Err(Unsent::Refused(refusal)) => Ok(Some(Box::new(self.untold(taken, Err(refusal))))),
-            Err(Unsent::Stopped) => Ok(None),
-            Err(Unsent::Barred(why)) => Err(why),
-        };
-        Ended::Called { lane, size, untold }
-    }
-
-    /// Goes on after an end: with the next message of the lane, and with telling the app.
-    fn ended<'a>(&'a self, ended: Ended, flow: &mut Flow<'a>) -> Result<(), Refusal> {
-        let (lane, size, untold) = match ended {
-            Ended::Called { lane, size, untold } => (lane, size, untold?),
-            Ended::Passed {
-                lane,
-                size,
-                untold,
-                jobs,
-                newest,
-            } => {
-                if let Some(row) = newest {
-                    // It is read when those before it have been: they may be on their way to us.
-                    flow.tide.kept(row.number(), false);
-                }
-                flow.bytes += jobs.iter().map(|job| job.taken.size).sum::<usize>();
-                flow.lanes.put_first(&lane, jobs);
-                (lane, size, untold)
-            }
-            Ended::Read(Ok(page), upto) => {
-                // Numbers that are not there are those of messages that are finished.
-                let upto = if page.is_end { upto } else { 0 };
-                flow.tide.was_read(page.last.max(upto));
-                for entry in page.entries {
-                    self.begin(Message::of(entry, &self.left), flow);
-                }
-                return Ok(());
-            }
-            Ended::Read(Err(_), _) => {
-                flow.tide.was_not_read();
-                return Ok(());
-            }
-            Ended::Told => {
-                flow.telling -= 1;
-                return Ok(());
-            }
-            Ended::Left => return Ok(()),
-        };
-        flow.bytes = flow.bytes.saturating_sub(size);
-        // What is told is noted on the disk before the next call of the lane is.
-        if let Some(untold) = untold {
-            self.tell_of(*untold, flow);
-        }
-        if let Some(job) = flow.lanes.finished(&lane) {
-            flow.work.push(self.call(lane, job).boxed());
-        }
-        Ok(())
-    }
-
-    /// Counts an outcome, which has then to be told.
-    fn untold(&self, taken: Taken, outcome: Result<serde_json::Value, Refusal>) -> Untold {
-        let label = outcome
-            .as_ref()
-            .map_or_else(|refusal| refusal.error.as_str(), |_| "sent");
-        self.metrics.sends(label).increment(1);
-        self.metrics
-            .send_seconds()
-            .record(taken.at.elapsed().as_secs_f64());
-        Untold {
-            held: taken.held,
-            reply: taken.reply,
-            outcome,
-            is_noted: false,
-        }
-    }
-
-    fn tell_of<'a>(&'a self, untold: Untold, flow: &mut Flow<'a>) {
-        flow.telling += 1;
-        flow.work.push(self.tell(flow.receiver, untold).boxed());
-    }
-
     fn measure(&self, flow: &Flow<'_>) {
-        let here = flow.lanes.running() + flow.lanes.behind() + flow.telling;
-        self.metrics.sending().set(here as f64);
-        self.metrics.outbox().set(self.outbox.messages() as f64);
-        self.metrics.outbox_bytes().set(self.outbox.bytes() as f64);
-    }
-}
-
-impl<'a> Flow<'a> {
-    fn new(receiver: &'a dyn Receiver, newest: u64) -> Self {
-        Self {
-            receiver,
-            lanes: Lanes::default(),
-            bytes: 0,
-            work: FuturesUnordered::new(),
-            telling: 0,
-            keeping: FuturesOrdered::new(),
-            keeping_bytes: 0,
-            tide: Tide::new(newest),
-            late: VecDeque::new(),
-            late_bytes: 0,
-            in_layer: Staying::default(),
-            is_broken: false,
-            newest: None,
-        }
-    }
-
-    /// Where the next message may be kept, with so many bytes on the disk.
-    ///
-    /// It goes to the disk where none that came before it is in the layer alone: after a restart, what the disk has goes
-    /// before what the layer gives. Where those stay for long, it joins them.
-    fn place(&mut self, on_disk: u64) -> Place {
-        self.is_broken &= !self.keeping.is_empty();
-        let is_in_order = !self.is_broken && self.late.is_empty() && self.in_layer.is_over();
-        if is_in_order {
-            let has_room = self.keeping.len() < KEEPING
-                && self.keeping_bytes < BEHIND_BYTES
-                && on_disk < ON_DISK;
-            return if has_room { Place::Disk } else { Place::None };
-        }
-        let joins = self.in_layer.lasts(Instant::now())
-            && self.keeping.is_empty()
-            && self.late.len() < BEHIND
-            && self.late_bytes < BEHIND_BYTES;
-        if joins { Place::Layer } else { Place::None }
-    }
-
-    /// Lets a message stay in the layer until it is sent, in its place among those on the disk.
-    fn stay(&mut self, message: Message) {
-        self.tide.bar();
-        self.late_bytes += message.size();
-        self.late.push_back(self.in_layer.mark(message));
-    }
-
-    /// Which message the disk has to have before it takes this one.
-    fn behind(&mut self, message: &Message) -> Option<MessageKey> {
-        let on_their_way = !self.keeping.is_empty();
-        match message.content {
-            Ok(_) => self.newest.replace(message.key).filter(|_| on_their_way),
-            Err(_) => None,
-        }
-    }
-
-    /// Whether more may be taken up.
-    fn has_room(&self) -> bool {
-        self.lanes.running() < RUNNING
-            && self.lanes.behind() < BEHIND
-            && self.bytes < BEHIND_BYTES
-            && self.telling < UNTOLD
+        let (metrics, outbox) = (&self.parts.metrics, &self.parts.outbox);
+        let here = flow.lanes.running() + flow.lanes.behind() + flow.reporting;
+        metrics.sending().set(here as f64);
+        metrics.outbox().set(outbox.messages() as f64);
+        metrics.outbox_bytes().set(outbox.bytes() as f64);
     }
 }

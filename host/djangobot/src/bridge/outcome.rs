@@ -8,7 +8,7 @@ use djangobot_slack::Backoff;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::reply::{Refusal, Reply};
+use crate::bridge::reply::{Reply, SendFailure};
 use crate::bridge::tap::Tap;
 use crate::masking;
 
@@ -16,14 +16,14 @@ use crate::masking;
 const TRIES: u32 = 8;
 
 /// Why the app has not heard.
-pub(crate) enum Unheard {
+pub(crate) enum ReplyError {
     /// It can't be told.
     Never(String),
     /// We stop.
     Stopped,
 }
 
-impl Unheard {
+impl ReplyError {
     /// As a clause.
     pub(crate) fn why(&self) -> &str {
         match self {
@@ -34,14 +34,14 @@ impl Unheard {
 }
 
 /// Puts an outcome on a reply channel.
-pub(crate) async fn tell(
+pub(crate) async fn report(
     layer: &dyn ChannelLayer,
     tap: Option<&dyn Tap>,
     channel: &ChannelName,
     outcome: Value,
     stop: &CancellationToken,
-) -> Result<(), Unheard> {
-    let never = |why: String| Unheard::Never(why);
+) -> Result<(), ReplyError> {
+    let never = |why: String| ReplyError::Never(why);
     let text = serde_json::to_vec(&outcome).map_err(|error| never(error.to_string()))?;
     let message = Event::parse(text).map_err(|error| never(error.to_string()))?;
     if let Some(tap) = tap {
@@ -61,11 +61,11 @@ pub(crate) async fn tell(
             Err(error) if error.refusal().is_some_and(RefusalKind::is_about_content) => {
                 return Err(never(error.to_string()));
             }
-            Err(LayerError::Closed) => return Err(Unheard::Stopped),
+            Err(LayerError::Closed) => return Err(ReplyError::Stopped),
             Err(error) => why = error.to_string(),
         }
         if stop.run_until_cancelled(backoff.wait()).await.is_none() {
-            return Err(Unheard::Stopped);
+            return Err(ReplyError::Stopped);
         }
     }
     Err(never(why))
@@ -87,7 +87,7 @@ pub(crate) fn sent(reply: &Reply, mut response: Value) -> Value {
 }
 
 /// `slack.failed`: Slack's error code or ours, a sentence, and the caller's id.
-pub(crate) fn failed(reply: &Reply, refusal: &Refusal) -> Value {
+pub(crate) fn failed(reply: &Reply, refusal: &SendFailure) -> Value {
     json!({
         "type": "slack.failed", "ok": false, "error": refusal.error, "detail": refusal.detail,
         "method": reply.method, "request": reply.request,

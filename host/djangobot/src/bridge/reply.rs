@@ -51,7 +51,7 @@ impl Reply {
 
     /// Reads it, and takes `id` and `reply_channel` out of the message. The error says why there is no channel in spite
     /// of the key.
-    pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), Refusal>) {
+    pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), SendFailure>) {
         let mut reply = Self {
             request: keys.remove("id").unwrap_or(Value::Null),
             ..Self::default()
@@ -76,7 +76,7 @@ impl Reply {
             }
             Err(why) => {
                 reply.silence = "its reply_channel can't be the name of a channel";
-                Err(Refusal::new(
+                Err(SendFailure::new(
                     "invalid_reply_channel",
                     format!("`reply_channel` must be a channel's name: {why}."),
                 ))
@@ -108,12 +108,12 @@ const MAX_DETAIL: usize = 2_000;
 /// Why something was not sent: Slack's error code or one of its kind, and a sentence.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{detail}")]
-pub(crate) struct Refusal {
+pub(crate) struct SendFailure {
     pub(crate) error: String,
     pub(crate) detail: String,
 }
 
-impl Refusal {
+impl SendFailure {
     /// Both may have words of Slack's, of the app's or of a plugin's in them.
     pub(crate) fn new(error: &str, detail: impl AsRef<str>) -> Self {
         Self {
@@ -148,11 +148,11 @@ impl Refusal {
 pub(crate) const DROPPED: &str = "dropped_by_plugin";
 
 /// What Slack would cut of a text.
-pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     let text = arguments.get("text").and_then(Value::as_str);
     let length = text.map_or(0, |text| text.chars().count());
     if length > MAX_TEXT {
-        return Err(Refusal::new(
+        return Err(SendFailure::new(
             "msg_too_long",
             format!(
                 "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
@@ -163,12 +163,12 @@ pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), Refusal
 }
 
 /// The keys of a message and their values.
-pub(crate) fn keys_of(message: &Event) -> Result<Map<String, Value>, Refusal> {
+pub(crate) fn keys_of(message: &Event) -> Result<Map<String, Value>, SendFailure> {
     let mut json = Vec::new();
     message.write_json(&mut json);
     serde_json::from_slice(&json).map_err(|error| {
         let detail = format!("The message can't be read: {error}.");
-        Refusal::new("invalid_message", detail)
+        SendFailure::new("invalid_message", detail)
     })
 }
 

@@ -67,8 +67,8 @@ fn dead_letters_are_kept_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
     let letter = DeadLetter::new("slack.send", "no_text", "It has no text.", b"{}");
-    assert_eq!(state.bury(&letter).unwrap(), 1);
-    assert_eq!(state.bury(&letter).unwrap(), 2);
+    assert_eq!(state.add_dead_letter(&letter).unwrap(), 1);
+    assert_eq!(state.add_dead_letter(&letter).unwrap(), 2);
     assert_eq!(state.dead_letter_count().unwrap(), 2);
     let beside = State::beside(folder.path()).unwrap();
     beside.unbury(1).unwrap();
@@ -85,7 +85,7 @@ fn a_state_that_cant_be_used_says_what_waits_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
     let letter = DeadLetter::new("slack.send", "no_text", "It has no text.", &[b'x'; 9000]);
-    state.bury(&letter).unwrap();
+    state.add_dead_letter(&letter).unwrap();
     let path = folder.path().join("state.db");
     let database = Connection::open(&path).unwrap();
     let fill = "INSERT INTO spool (channel, id, wire, member) VALUES ('slack.message', 'a', 'msgpack', x'00'), ('b', 'b', 'msgpack', x'00');

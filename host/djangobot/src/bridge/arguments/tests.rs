@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-fn converted(method: &str, name: &str, value: Value) -> Result<Option<Value>, Refusal> {
+fn converted(method: &str, name: &str, value: Value) -> Result<Option<Value>, SendFailure> {
     let method = method::get(method).unwrap();
     let arguments = Map::from_iter([(name.to_owned(), value)]);
     convert(method, arguments).map(|mut arguments| arguments.remove(name))

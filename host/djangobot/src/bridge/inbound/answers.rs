@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::custody::Custody;
 use crate::bridge::message_key::MessageKey;
-use crate::bridge::reply::{Refusal, Reply};
+use crate::bridge::reply::{Reply, SendFailure};
 use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
 use crate::journal::{Journal, JournalError};
@@ -85,7 +85,7 @@ struct Asked {
 }
 
 /// What Slack gets of an answer, as JSON.
-pub(crate) fn body_of(message: &Event) -> Result<Bytes, Refusal> {
+pub(crate) fn body_of(message: &Event) -> Result<Bytes, SendFailure> {
     Answer::read(message).1.map(|answer| answer.json())
 }
 
@@ -338,7 +338,7 @@ impl AnswerDesk {
                     key,
                     reply: reply.unwrap_or_else(Reply::unreadable),
                 };
-                return self.end(taken, Err(Refusal::new("undecodable", detail)), work);
+                return self.end(taken, Err(SendFailure::new("undecodable", detail)), work);
             }
         };
         // One, but where a group has several of them.
@@ -371,7 +371,7 @@ impl AnswerDesk {
     fn answer(&mut self, token: &str, answer: Answer, mut taken: Taken, work: &mut Work) {
         let Some(question) = self.questions.get_mut(token) else {
             let detail = "The event that it answers is not known any more: Slack takes answers for half an hour. Post through slack.send.";
-            return self.end(taken, Err(Refusal::new("expired_url", detail)), work);
+            return self.end(taken, Err(SendFailure::new("expired_url", detail)), work);
         };
         let mut too_large = None;
         if answer.is_for_acknowledgement(question.kind)
@@ -396,7 +396,8 @@ impl AnswerDesk {
             Ok(address) => address,
             Err(mut refusal) => {
                 if let Some(error @ AnswerError::TooLarge { .. }) = too_large {
-                    refusal = Refusal::new("too_large", format!("Slack does not get it: {error}."));
+                    refusal =
+                        SendFailure::new("too_large", format!("Slack does not get it: {error}."));
                 }
                 return self.end(taken, Err(refusal), work);
             }
@@ -406,11 +407,11 @@ impl AnswerDesk {
         let begun = question.addresses.get(address).map(|it| &it.begun);
         let refusal = match begun {
             // It was begun by an earlier run, which did not come to its end.
-            Some(begun) if begun.contains(&taken.key) => Some(Refusal::new(
+            Some(begun) if begun.contains(&taken.key) => Some(SendFailure::new(
                 "interrupted",
                 "djangobot was ended while it gave this answer to Slack, which may have taken it, so it was not given again.",
             )),
-            Some(begun) if begun.len() + waiting >= USES => Some(Refusal::new(
+            Some(begun) if begun.len() + waiting >= USES => Some(SendFailure::new(
                 "used_url",
                 "Slack takes five answers at one response_url, and this is one more. Post through slack.send, or change what is there with chat.update.",
             )),
@@ -479,7 +480,7 @@ impl AnswerDesk {
         Some(Row::of(token, question))
     }
 
-    fn end(&self, taken: Taken, outcome: Result<(), Refusal>, work: &mut Work) {
+    fn end(&self, taken: Taken, outcome: Result<(), SendFailure>, work: &mut Work) {
         work.push(nothing(self.parts.clone().tell(taken, outcome)));
     }
 }

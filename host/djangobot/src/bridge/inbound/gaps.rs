@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::bridge::inbound::activity::Activity;
 use crate::bridge::inbound::custody::{Ledger, RETRIES};
 use crate::bridge::moment::{Micros, between, now_of, time_of};
-use crate::bridge::passage;
+use crate::bridge::plugin_call;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
 use filling::{Filling, Found, merge, said_in};
@@ -258,7 +258,7 @@ impl Gaps {
         // Who clicks or commands waits for an answer.
         let is_event = frame.ack.is_none() || frame.origin.event_id.is_some();
         let conversation = match &frame.event {
-            Ok(event) if is_event => passage::conversation(event),
+            Ok(event) if is_event => plugin_call::conversation(event),
             _ => String::new(),
         };
         if conversation.is_empty() || !filling.waits(&conversation) {

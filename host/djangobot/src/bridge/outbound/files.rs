@@ -6,7 +6,7 @@ use bytes::Bytes;
 use djangobot_event::BYTES_KEY;
 use serde_json::{Map, Value};
 
-use crate::bridge::reply::{Refusal, kind};
+use crate::bridge::reply::{SendFailure, kind};
 
 /// The method that shares what was uploaded.
 pub(crate) const SHARE: &str = "files.completeUploadExternal";
@@ -42,7 +42,7 @@ impl std::fmt::Debug for NewFile {
 }
 
 /// Takes the files out of a message's keys. Their contents together may have `most` bytes.
-pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFile>, Refusal> {
+pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFile>, SendFailure> {
     let mut given = Vec::new();
     for key in ["file", "files"] {
         match keys.remove(key) {
@@ -60,7 +60,7 @@ pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFi
     let files: Vec<NewFile> = given.into_iter().map(read).collect::<Result<_, _>>()?;
     let bytes: u64 = files.iter().map(|file| file.content.len() as u64).sum();
     if bytes > most {
-        return Err(Refusal::new(
+        return Err(SendFailure::new(
             "file_too_large",
             format!(
                 "The message's files have {bytes} bytes; max-file-mib below [slack] in djangobot.toml allows {} MiB.",
@@ -72,7 +72,7 @@ pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFi
 }
 
 /// Makes the other keys of a message with files into arguments of [`SHARE`], which takes fewer than a post.
-pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), Refusal> {
+pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), SendFailure> {
     const TAKEN: &[&str] = &[
         "blocks",
         "channel",
@@ -88,7 +88,7 @@ pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), Refusal> {
     {
         if !text.is_string() {
             let detail = format!("`text` must be a text; it is {}.", kind(&text));
-            return Err(Refusal::new("invalid_text", detail));
+            return Err(SendFailure::new("invalid_text", detail));
         }
         // Slack shows one of the two.
         if !keys.contains_key("blocks") {
@@ -99,7 +99,7 @@ pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), Refusal> {
         .iter()
         .find(|(key, value)| !value.is_null() && !TAKEN.contains(&key.as_str()))
     {
-        Some((unknown, _)) => Err(Refusal::new(
+        Some((unknown, _)) => Err(SendFailure::new(
             "invalid_arguments",
             format!("{unknown:.40?} can't go with a file: Slack's {SHARE} has no such argument."),
         )),
@@ -107,7 +107,7 @@ pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), Refusal> {
     }
 }
 
-fn read(file: Value) -> Result<NewFile, Refusal> {
+fn read(file: Value) -> Result<NewFile, SendFailure> {
     let Value::Object(mut file) = file else {
         return Err(invalid(format!(
             "A file must be a dict with `name` and `content`; it is {}.",
@@ -151,7 +151,7 @@ fn read(file: Value) -> Result<NewFile, Refusal> {
 }
 
 /// Bytes are kept as base64, since the outbox has JSON.
-fn bytes(content: Value) -> Result<Bytes, Refusal> {
+fn bytes(content: Value) -> Result<Bytes, SendFailure> {
     match content {
         Value::String(text) => Ok(text.into()),
         Value::Object(fields) => {
@@ -167,8 +167,8 @@ fn bytes(content: Value) -> Result<Bytes, Refusal> {
     }
 }
 
-fn invalid(detail: impl AsRef<str>) -> Refusal {
-    Refusal::new("invalid_file", detail)
+fn invalid(detail: impl AsRef<str>) -> SendFailure {
+    SendFailure::new("invalid_file", detail)
 }
 
 #[cfg(test)]
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn taken(message: Value) -> Result<Vec<NewFile>, Refusal> {
+    fn taken(message: Value) -> Result<Vec<NewFile>, SendFailure> {
         let Value::Object(mut keys) = message else {
             panic!("a message is an object")
         };

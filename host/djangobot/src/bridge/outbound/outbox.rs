@@ -45,7 +45,7 @@ struct Shared {
 
 /// What an earlier run left.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Recovered {
     /// The number of the newest message.
     pub(crate) newest: u64,
     /// Not all notes are there: what seems not begun may be sent.
@@ -71,9 +71,9 @@ impl RowId {
 
 /// What became of a message that was to be put here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Stored {
     /// It lies here.
-    There(RowId),
+    Here(RowId),
     /// It was here already.
     Known,
     /// The one that it was to be behind is not here.
@@ -82,7 +82,7 @@ pub(crate) enum Kept {
 
 /// A message as an earlier run left it, or as it waited on the disk.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct StoredMessage {
     pub(crate) id: RowId,
     pub(crate) key: MessageKey,
     /// When it was taken, in Unix seconds.
@@ -102,7 +102,7 @@ pub(crate) struct Entry {
 /// Some of the messages, in order.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<StoredMessage>,
     /// The number of the last of them.
     pub(crate) last: u64,
     /// There are no more.
@@ -111,7 +111,7 @@ pub(crate) struct Page {
 
 /// What plugins made of a message.
 #[derive(Debug, Default)]
-pub(crate) struct Passed {
+pub(crate) struct PluginResult {
     /// The message itself, or its outcome where it goes no further.
     pub(crate) message: Option<Bytes>,
     pub(crate) outcome: Option<Bytes>,
@@ -134,7 +134,7 @@ impl Outbox {
     pub(crate) async fn open(
         journal: Journal,
         folder: &Path,
-    ) -> Result<(Self, Left), JournalError> {
+    ) -> Result<(Self, Recovered), JournalError> {
         let (messages, bytes, newest) = journal
             .write(|database| {
                 database.query_row(
@@ -158,7 +158,7 @@ impl Outbox {
             journal,
             shared: Arc::new(shared),
         };
-        let left = Left {
+        let left = Recovered {
             newest: RowId(newest).number(),
             is_in_doubt: !is_complete && messages > 0,
         };
@@ -204,13 +204,13 @@ impl Outbox {
         key: MessageKey,
         message: Bytes,
         behind: Option<MessageKey>,
-    ) -> Result<Kept, JournalError> {
+    ) -> Result<Stored, JournalError> {
         let size = message.len() as u64;
         let kept = self
             .journal
             .write(move |database| append_behind(database, key, &message, behind))
             .await?;
-        if let Kept::There(_) = kept {
+        if let Stored::Here(_) = kept {
             self.grew(1, size + ROW);
         }
         Ok(kept)
@@ -255,7 +255,11 @@ impl Outbox {
     }
 
     /// Keeps what plugins made of a message: all of it, or nothing.
-    pub(crate) async fn passed(&self, id: RowId, passed: Passed) -> Result<Places, JournalError> {
+    pub(crate) async fn passed(
+        &self,
+        id: RowId,
+        passed: PluginResult,
+    ) -> Result<Places, JournalError> {
         // What lies beside is kept both as what was sent and as what came out.
         let beside = passed.beside.iter().map(|(_, it)| 2 * it.len());
         let sizes = beside.chain(passed.messages.iter().map(Bytes::len));
@@ -304,7 +308,7 @@ impl Outbox {
     }
 
     /// Makes a message a dead letter with the other fields of `letter`; gives its number.
-    pub(crate) async fn bury(
+    pub(crate) async fn dead_letter(
         &self,
         id: RowId,
         mut letter: DeadLetter,
@@ -315,7 +319,7 @@ impl Outbox {
                 let mut message =
                     database.prepare_cached("SELECT message FROM outbox WHERE id = ?1")?;
                 letter.message = message.query_row([id.0], |row| row.get(0))?;
-                Ok((finish(database, id, None)?, letter.bury(database)?))
+                Ok((finish(database, id, None)?, letter.store(database)?))
             })
             .await?;
         self.shrank(size);
@@ -381,15 +385,15 @@ fn append_behind(
     key: MessageKey,
     message: &[u8],
     behind: Option<MessageKey>,
-) -> rusqlite::Result<Kept> {
+) -> rusqlite::Result<Stored> {
     if let Some(behind) = behind {
         let mut query = database.prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?;
         let found = query.query_row([&behind.0[..]], |_| Ok(())).optional()?;
         if found.is_none() {
-            return Ok(Kept::Gap);
+            return Ok(Stored::Gap);
         }
     }
-    Ok(append(database, key, message)?.map_or(Kept::Known, Kept::There))
+    Ok(append(database, key, message)?.map_or(Stored::Known, Stored::Here))
 }
 
 fn append(
@@ -437,7 +441,7 @@ fn read(
         page.last = id.number();
         let message = Bytes::from(row.get::<_, Vec<u8>>(3)?);
         size += message.len();
-        page.entries.push(Entry {
+        page.entries.push(StoredMessage {
             id,
             key: MessageKey(row.get(1)?),
             at: row.get(2)?,
@@ -455,7 +459,11 @@ fn read(
     Ok(page)
 }
 
-fn write_passed(database: &Connection, id: RowId, passed: &Passed) -> rusqlite::Result<Places> {
+fn write_passed(
+    database: &Connection,
+    id: RowId,
+    passed: &PluginResult,
+) -> rusqlite::Result<Places> {
     let mut update =
         database.prepare_cached("UPDATE outbox SET passed = ?2, outcome = ?3 WHERE id = ?1")?;
     update.execute(params![

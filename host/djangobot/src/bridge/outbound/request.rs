@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::bridge::arguments;
 use crate::bridge::outbound::files::{self, NewFile};
-use crate::bridge::reply::{DEFAULT_METHOD, Refusal, Reply, check_length, keys_of, kind};
+use crate::bridge::reply::{DEFAULT_METHOD, Reply, SendFailure, check_length, keys_of, kind};
 use crate::config::is_allowed;
 
 /// What a post may have in place of `text`.
@@ -43,7 +43,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Reads a message of `slack.send`. The reply's address is read first, so that a refusal finds its way too.
-    pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, Refusal>) {
+    pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, SendFailure>) {
         let mut keys = match keys_of(message) {
             Ok(keys) => keys,
             Err(refusal) => return (Reply::unreadable(), Err(refusal)),
@@ -56,7 +56,7 @@ impl Rules {
         (reply, request)
     }
 
-    fn request(&self, mut keys: Map<String, Value>) -> Result<Request, Refusal> {
+    fn request(&self, mut keys: Map<String, Value>) -> Result<Request, SendFailure> {
         keys.remove("type");
         // Ours: who made the message. Slack would take it for an argument.
         keys.remove("djangobot");
@@ -102,7 +102,7 @@ impl Rules {
 
     /// The conversation that a message names. An app whose field is not set must not publish in the default channel
     /// what was meant for one place.
-    fn channel(&self, named: Option<Value>) -> Result<Option<String>, Refusal> {
+    fn channel(&self, named: Option<Value>) -> Result<Option<String>, SendFailure> {
         let found = match named {
             None => return Ok(None),
             Some(Value::String(channel)) if !channel.trim().is_empty() => {
@@ -113,7 +113,7 @@ impl Rules {
             Some(Value::Object(place)) if id_in(&place).is_some() => return Ok(id_in(&place)),
             Some(other) => kind(&other),
         };
-        Err(Refusal::new(
+        Err(SendFailure::new(
             "invalid_channel",
             format!(
                 "`channel` must be a text, a name or an id; it is {found}. Only a post without the key goes to #{}.",
@@ -122,19 +122,19 @@ impl Rules {
         ))
     }
 
-    fn method(&self, named: Option<Value>) -> Result<&'static method::Method, Refusal> {
+    fn method(&self, named: Option<Value>) -> Result<&'static method::Method, SendFailure> {
         let name = match named {
             Some(Value::String(name)) if !name.is_empty() => name,
             None | Some(Value::Null | Value::String(_)) => DEFAULT_METHOD.to_owned(),
             Some(other) => {
-                return Err(Refusal::new(
+                return Err(SendFailure::new(
                     "unknown_method",
                     format!("`method` must be a text; it is {}.", kind(&other)),
                 ));
             }
         };
         if name.replace('_', ".").starts_with("files.upload") {
-            return Err(Refusal::new(
+            return Err(SendFailure::new(
                 "method_deprecated",
                 "Slack has retired files.upload. Leave `method` out, and send the file as {\"file\": {\"name\": ..., \"content\": ...}}.",
             ));
@@ -144,14 +144,14 @@ impl Rules {
             if let Some(near) = method::nearest(&name) {
                 detail.push_str(&format!(" Did you mean {}?", near.name));
             }
-            return Err(Refusal::new("unknown_method", detail));
+            return Err(SendFailure::new("unknown_method", detail));
         };
         if !is_allowed(&self.methods, &name) {
             let detail = format!(
                 "{name} is not among the methods that slack.send may call ({}); `methods` below [slack] in djangobot.toml lists them.",
                 self.methods.join(", ")
             );
-            return Err(Refusal::new("method_not_allowed", detail));
+            return Err(SendFailure::new("method_not_allowed", detail));
         }
         Ok(method)
     }
@@ -178,10 +178,10 @@ const OF_ANSWERS: &[(&str, &str)] = &[
 ];
 
 /// Slack would take no notice of them, and show to all what was meant for one place.
-fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     let is_there = |key: &str| arguments.get(key).is_some_and(|value| !value.is_null());
     match OF_ANSWERS.iter().find(|(key, _)| is_there(key)) {
-        Some((key, otherwise)) => Err(Refusal::new(
+        Some((key, otherwise)) => Err(SendFailure::new(
             "invalid_arguments",
             format!(
                 "`{key}` is of an answer to a command or a click, and this is a call of Slack's Web API. Answers go to the event's own `reply_channel`, not to slack.send. {otherwise}."
@@ -192,7 +192,7 @@ fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), Refusal> {
 }
 
 /// What Slack would refuse or cut of a post, said before it is sent.
-fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
+fn check_post(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     check_length(arguments)?;
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {
         None => false,
@@ -203,7 +203,7 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), Refusal> {
     if has_body {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(SendFailure::new(
         "no_text",
         "The message has no `text` (nor `blocks`, `attachments` or `markdown_text`).",
     ))
@@ -219,7 +219,7 @@ fn id_in(place: &Map<String, Value>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> (Reply, Result<Request, Refusal>) {
+    fn read(json: &str) -> (Reply, Result<Request, SendFailure>) {
         let rules = Rules {
             methods: ["chat.*", "conversations.open", "files.*", "assistant.*"]
                 .map(String::from)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::bridge::arguments;
 use crate::bridge::reply::{
-    DEFAULT_METHOD, Refusal, Reply, check_length, is_absent, keys_of, kind,
+    DEFAULT_METHOD, Reply, SendFailure, check_length, is_absent, keys_of, kind,
 };
 
 /// What makes an answer a message, or a change of the one that was clicked, and not a word for a dialog.
@@ -66,7 +66,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads a message from a reply channel, and where the app wants to hear what becomes of it.
-    pub(super) fn read(message: &Event) -> (Reply, Result<Self, Refusal>) {
+    pub(super) fn read(message: &Event) -> (Reply, Result<Self, SendFailure>) {
         let mut keys = match keys_of(message) {
             Ok(keys) => keys,
             Err(refusal) => return (Reply::unreadable(), Err(refusal)),
@@ -76,7 +76,7 @@ impl Answer {
         (reply, read.and_then(|()| Self::of(keys)))
     }
 
-    fn of(mut keys: Map<String, Value>) -> Result<Self, Refusal> {
+    fn of(mut keys: Map<String, Value>) -> Result<Self, SendFailure> {
         for ours in ["type", "djangobot"] {
             keys.remove(ours);
         }
@@ -86,7 +86,7 @@ impl Answer {
             let detail = format!(
                 "This channel takes answers to one event; {method} is called through slack.send."
             );
-            return Err(Refusal::new("method_not_allowed", detail));
+            return Err(SendFailure::new("method_not_allowed", detail));
         }
         let mut text = |key: &str| match keys.remove(key) {
             None => Ok(None),
@@ -139,15 +139,15 @@ impl Answer {
         kind: Kind,
         addresses: &[&ResponseUrl],
         names: impl Fn(&str) -> Option<String>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, SendFailure> {
         if kind == Kind::Options || (kind == Kind::Dialog && !self.is_message()) {
-            return Err(Refusal::new(
+            return Err(SendFailure::new(
                 "too_late",
                 "Slack takes this in the acknowledgement only, 3 seconds after the event at the latest, and that was given before. Answer within answer-wait below [slack]; an open view is changed with views.update through slack.send.",
             ));
         }
         if addresses.is_empty() {
-            return Err(Refusal::new(
+            return Err(SendFailure::new(
                 "no_response_url",
                 "Slack gave no response_url with this event. Post through slack.send; a submitted view has one for each conversations_select or channels_select with response_url_enabled.",
             ));
@@ -157,7 +157,7 @@ impl Answer {
             .iter()
             .any(|key| self.body.get(*key).is_some_and(has_content));
         if !deletes && !shows {
-            return Err(Refusal::new(
+            return Err(SendFailure::new(
                 "no_text",
                 "The answer has no `text` (nor `blocks`, `attachments` or `delete_original`).",
             ));
@@ -187,7 +187,7 @@ impl Answer {
                 {
                     return Ok(first);
                 }
-                Err(Refusal::new(
+                Err(SendFailure::new(
                     "invalid_channel",
                     format!(
                         "The answer may go to any of {}: name one with `channel`, or with `block_id` and `action_id`.",
@@ -195,7 +195,7 @@ impl Answer {
                     ),
                 ))
             }
-            (None, _) => Err(Refusal::new(
+            (None, _) => Err(SendFailure::new(
                 "invalid_channel",
                 format!(
                     "Answers to this event show in {} alone. Leave `channel` (and `block_id`, `action_id`) out, or post elsewhere through slack.send.",
@@ -220,13 +220,13 @@ fn places(addresses: &[&ResponseUrl]) -> String {
     addresses.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
-fn not_a_text(key: &str, other: &Value) -> Refusal {
+fn not_a_text(key: &str, other: &Value) -> SendFailure {
     let found = match other {
         Value::String(_) => "an empty text",
         other => kind(other),
     };
     let detail = format!("`{key}` must be a text; it is {found}.");
-    Refusal::new("invalid_arguments", detail)
+    SendFailure::new("invalid_arguments", detail)
 }
 
 /// Slack takes both.

@@ -13,7 +13,7 @@ use super::answer::ACKNOWLEDGEMENT;
 use super::pending::{Pending, Taken};
 use super::questions::{Row, Token};
 use crate::bridge::outcome;
-use crate::bridge::reply::{Refusal, Reply};
+use crate::bridge::reply::{Reply, SendFailure};
 use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
 use crate::journal::Journal;
@@ -43,7 +43,7 @@ pub(super) struct Posted {
     pub(super) token: Token,
     pub(super) pending: Pending,
     /// `None`: we stop, and Slack surely does not have it.
-    pub(super) outcome: Option<Result<(), Refusal>>,
+    pub(super) outcome: Option<Result<(), SendFailure>>,
     /// Slack does not count it.
     pub(super) is_unused: bool,
 }
@@ -76,7 +76,7 @@ impl Parts {
         }
     }
 
-    async fn attempts(&self, url: &str, body: &Bytes) -> (Option<Result<(), Refusal>>, bool) {
+    async fn attempts(&self, url: &str, body: &Bytes) -> (Option<Result<(), SendFailure>>, bool) {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
         loop {
@@ -108,7 +108,7 @@ impl Parts {
         Taken {
             delivery, reply, ..
         }: Taken,
-        outcome: Result<(), Refusal>,
+        outcome: Result<(), SendFailure>,
     ) {
         self.count(&reply, &outcome);
         let lost = |why: &str| {
@@ -128,7 +128,7 @@ impl Parts {
                     Err(refusal) => outcome::failed(&reply, refusal),
                 };
                 let tap = self.tap.as_deref();
-                match outcome::tell(&*self.layer, tap, channel, message, &self.stop).await {
+                match outcome::report(&*self.layer, tap, channel, message, &self.stop).await {
                     Ok(()) => {}
                     // What Slack has is known; only this word is lost.
                     Err(unheard) if outcome.is_ok() => {
@@ -154,7 +154,7 @@ impl Parts {
         }
     }
 
-    fn count(&self, reply: &Reply, outcome: &Result<(), Refusal>) {
+    fn count(&self, reply: &Reply, outcome: &Result<(), SendFailure>) {
         let label = match outcome {
             Ok(()) if reply.method == ACKNOWLEDGEMENT => "in_time",
             Ok(()) => "late",
@@ -168,11 +168,11 @@ impl Parts {
 }
 
 /// What Slack said, as a sentence that another can follow.
-fn refused(error: &ApiError) -> Refusal {
+fn refused(error: &ApiError) -> SendFailure {
     let cure = match error.code() {
         "used_url" => " Slack takes five answers at one response_url.",
         "expired_url" | "invalid_url" => " Slack takes answers for half an hour.",
         _ => "",
     };
-    Refusal::new(error.code(), format!("{error}.{cure}"))
+    SendFailure::new(error.code(), format!("{error}.{cure}"))
 }

@@ -77,7 +77,7 @@ impl Courier {
         };
         if tries >= most
             && self
-                .bury(reading, (event.seq, &event.member), error, tries)
+                .dead_letter(reading, (event.seq, &event.member), error, tries)
                 .await
         {
             trial.portion.blamed_on_one();
@@ -103,7 +103,7 @@ impl Courier {
     }
 
     /// Makes an event that the layer does not take a dead letter; says whether the disk has it.
-    async fn bury(
+    async fn dead_letter(
         &self,
         reading: &Reading,
         (seq, member): (u64, &Member),
@@ -126,7 +126,7 @@ impl Courier {
             serializer: Some(self.layer.serializer()),
             ..DeadLetter::new(channel, REFUSED_BY_LAYER, &detail, &payload)
         };
-        let (id, gone) = match self.spool.bury(seq, letter).await {
+        let (id, gone) = match self.spool.dead_letter(seq, letter).await {
             Ok(buried) => buried,
             Err(error) => {
                 tracing::error!(

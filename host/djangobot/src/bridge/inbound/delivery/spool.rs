@@ -175,7 +175,7 @@ impl Spool {
 
     /// Keeps `letter` in the place of the event with number `seq`, wherever that is; gives the letter's number, and how
     /// many events were here.
-    pub(crate) async fn bury(
+    pub(crate) async fn dead_letter(
         &self,
         seq: u64,
         letter: DeadLetter,
@@ -189,7 +189,7 @@ impl Spool {
                     .query_row(size, params![seq, ROW], |row| row.get(0))
                     .optional()?;
                 let gone = database.execute("DELETE FROM spool WHERE seq = ?1", [seq])?;
-                let id = letter.bury(database)?;
+                let id = letter.store(database)?;
                 if let Some(all) = shared.sizes().by_channel.get_mut(letter.channel.as_str()) {
                     *all = all.saturating_sub(size.unwrap_or(0));
                 }

@@ -69,7 +69,7 @@ enum Stop {
     /// Slack can't be asked now.
     Failed(ApiError),
     /// Nobody listens any more: another connection was made since.
-    Unheard,
+    ReplyError,
 }
 
 /// A conversation to be read, and by which event its messages come.
@@ -81,7 +81,7 @@ impl Reader {
         for tries in 1.. {
             match self.read().await {
                 Ok(()) => break,
-                Err(Stop::Unheard) => return,
+                Err(Stop::ReplyError) => return,
                 Err(Stop::Failed(error)) if tries >= TRIES => {
                     tracing::error!(
                         "what was said while nobody listened can't be read from Slack's history, and is not tried again before the next connection: {error}"
@@ -300,7 +300,7 @@ impl Reader {
     }
 
     async fn tell(&self, read: Read) -> Result<(), Stop> {
-        self.out.send(read).await.map_err(|_| Stop::Unheard)
+        self.out.send(read).await.map_err(|_| Stop::ReplyError)
     }
 }
 

@@ -25,13 +25,13 @@ async fn open(folder: &Path) -> Opened {
 
 async fn texts(outbox: &Outbox) -> Vec<String> {
     let page = outbox.read(0, 1 << 40, 10_000, usize::MAX).await.unwrap();
-    let text = |entry: &Entry| String::from_utf8(entry.message.to_vec()).unwrap();
+    let text = |entry: &StoredMessage| String::from_utf8(entry.message.to_vec()).unwrap();
     page.entries.iter().map(text).collect()
 }
 
-fn there(kept: Kept) -> RowId {
+fn there(kept: Stored) -> RowId {
     match kept {
-        Kept::There(row) => row,
+        Stored::Here(row) => row,
         other => panic!("{other:?}"),
     }
 }
@@ -108,12 +108,12 @@ async fn a_message_is_known_again_also_when_it_is_finished() {
     let row = there(outbox.keep(key, text("a"), None).await.unwrap());
     assert_eq!(
         outbox.keep(key, text("a"), None).await.unwrap(),
-        Kept::Known
+        Stored::Known
     );
     outbox.finish(row, None).await.unwrap();
     assert_eq!(
         outbox.keep(key, text("a"), None).await.unwrap(),
-        Kept::Known
+        Stored::Known
     );
     assert_eq!((outbox.messages(), outbox.bytes()), (0, 0));
     // Twice is once.
@@ -141,7 +141,7 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
     state.journal().unwrap().write(many).await.unwrap();
     assert_eq!(
         outbox.keep(oldest, text("x"), None).await.unwrap(),
-        Kept::Known
+        Stored::Known
     );
     for n in 0..FORGET_EVERY {
         let key = if n == 0 { newest } else { MessageKey::new() };
@@ -150,7 +150,7 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
     }
     assert_eq!(
         outbox.keep(newest, text("x"), None).await.unwrap(),
-        Kept::Known
+        Stored::Known
     );
     there(outbox.keep(oldest, text("x"), None).await.unwrap());
     assert_eq!(texts(&outbox).await, ["waiting", "x"]);
@@ -163,7 +163,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     let (key, other) = (MessageKey::new(), MessageKey::new());
     let first = there(outbox.keep(key, text("1"), None).await.unwrap());
     there(outbox.keep(other, text("2"), None).await.unwrap());
-    let passed = Passed {
+    let passed = PluginResult {
         message: Some(text("1 edited")),
         outcome: None,
         beside: vec![
@@ -198,7 +198,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
 
     // A dead letter is what the app sent.
     let letter = DeadLetter::new("slack.send", "no_text", "It has none.", b"");
-    let id = outbox.bury(first, letter).await.unwrap();
+    let id = outbox.dead_letter(first, letter).await.unwrap();
     assert_eq!(state.dead_letter(id).unwrap().unwrap().message, b"1");
     for row in places.beside {
         outbox.finish(row, None).await.unwrap();
@@ -213,10 +213,10 @@ async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside
     let Opened { outbox, .. } = open(folder.path()).await;
     let key = MessageKey::new();
     let row = there(outbox.keep(key, text("1"), None).await.unwrap());
-    let passed = Passed {
+    let passed = PluginResult {
         outcome: Some(text("dropped")),
         beside: vec![(key.beside(0), text("1 beside"))],
-        ..Passed::default()
+        ..PluginResult::default()
     };
     outbox.passed(row, passed).await.unwrap();
     let page = outbox.read(0, 1 << 40, 10, usize::MAX).await.unwrap();
@@ -313,13 +313,13 @@ async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
     change(refuse).await.unwrap();
     assert!(keep(1, "b").await.is_err());
     change("DROP TRIGGER refuse").await.unwrap();
-    assert_eq!(keep(2, "c").await.unwrap(), Kept::Gap);
-    assert_eq!(keep(3, "d").await.unwrap(), Kept::Gap);
+    assert_eq!(keep(2, "c").await.unwrap(), Stored::Gap);
+    assert_eq!(keep(3, "d").await.unwrap(), Stored::Gap);
     for (at, name) in ["b", "c", "d"].into_iter().enumerate() {
         there(keep(at + 1, name).await.unwrap());
     }
     assert_eq!(texts(outbox).await, ["a", "b", "c", "d"]);
     outbox.finish(RowId::first(3), None).await.unwrap();
-    assert_eq!(keep(2, "c").await.unwrap(), Kept::Known, "finished");
-    assert_eq!(keep(3, "d").await.unwrap(), Kept::Known);
+    assert_eq!(keep(2, "c").await.unwrap(), Stored::Known, "finished");
+    assert_eq!(keep(3, "d").await.unwrap(), Stored::Known);
 }

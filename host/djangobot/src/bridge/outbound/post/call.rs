@@ -9,7 +9,7 @@ use super::repeat::Repeat;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::outbound::files::SHARE;
 use crate::bridge::outbound::outbox::{Outbox, RowId};
-use crate::bridge::reply::{DEFAULT_METHOD, Refusal};
+use crate::bridge::reply::{DEFAULT_METHOD, SendFailure};
 
 /// The `event_type` of the metadata that a post carries, so that it can be found again.
 pub(super) const MARK: &str = "djangobot_send";
@@ -108,7 +108,10 @@ pub(crate) enum Doubt {
     /// say, it had no effect.
     Faint { since: f64 },
     /// One was made, after this time of Slack's. Unless Slack says what became of it, it is not made again.
-    Begun { since: f64, why: Option<Refusal> },
+    Begun {
+        since: f64,
+        why: Option<SendFailure>,
+    },
 }
 
 /// What is known of a message's call, here and on the disk.

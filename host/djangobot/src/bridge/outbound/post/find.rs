@@ -9,12 +9,13 @@ use djangobot_slack::roster::{Conversation, List, User};
 use serde_json::{Map, Value};
 
 use super::call::{Call, Record};
+use super::caller::Caller;
 use super::patience::Patience;
-use super::{Post, Unsent};
+use super::send_error::SendError;
 use crate::bridge::outbound::post::destination::{
     Destination, is_certain, is_conversation, is_user,
 };
-use crate::bridge::reply::Refusal;
+use crate::bridge::reply::SendFailure;
 use crate::bridge::roster::Search;
 
 /// How long a list of Slack's is waited for, where nothing goes without it.
@@ -62,7 +63,7 @@ impl Finder {
     }
 }
 
-impl Post {
+impl Caller {
     /// The id of a conversation, of which the roster knows it.
     pub(super) fn known(&self, destination: &Destination) -> Option<String> {
         known(self.roster.roster(), destination)
@@ -76,7 +77,7 @@ impl Post {
         method: &Method,
         finder: &mut Finder,
         patience: &mut Patience,
-    ) -> Result<String, Unsent> {
+    ) -> Result<String, SendError> {
         let destination = Destination::read(named);
         if let Some(id) = self.known(&destination) {
             return Ok(id);
@@ -116,7 +117,7 @@ impl Post {
         method: &Method,
         finder: &Finder,
         patience: &mut Patience,
-    ) -> Result<Option<String>, Unsent> {
+    ) -> Result<Option<String>, SendError> {
         let wait = match finder.unknown {
             Unknown::Ids if is_certain(name) => return Ok(None),
             Unknown::Ids => self.roster.patience(),
@@ -126,7 +127,7 @@ impl Post {
                 return match found {
                     Ok(id) => Ok(Some(id)),
                     // What Slack says of it as an id says more.
-                    Err(Unsent::Refused(refusal)) if refusal.error == NO_CHANNEL => Ok(None),
+                    Err(SendError::Failed(refusal)) if refusal.error == NO_CHANNEL => Ok(None),
                     Err(unsent) => Err(unsent),
                 };
             }
@@ -145,7 +146,7 @@ impl Post {
         named: &str,
         finder: &mut Finder,
         patience: &mut Patience,
-    ) -> Result<String, Unsent> {
+    ) -> Result<String, SendError> {
         match Destination::read(named) {
             Destination::User(id) => Ok(id),
             Destination::Either(text) | Destination::Name(text) | Destination::Handle(text) => {
@@ -159,7 +160,7 @@ impl Post {
                 finder.has_learnt |= is_user(&text) && id != text;
                 Ok(id)
             }
-            Destination::Conversation(id) => Err(Refusal::new(
+            Destination::Conversation(id) => Err(SendFailure::new(
                 "user_not_found",
                 format!("{id} is the id of a conversation, and not of a user."),
             )
@@ -172,7 +173,7 @@ impl Post {
         name: &str,
         method: &Method,
         patience: &mut Patience,
-    ) -> Result<String, Unsent> {
+    ) -> Result<String, SendError> {
         let (takes_names, wait) = match takes_names(method) {
             true => (true, self.roster.patience()),
             false => (false, LIST_WAIT),
@@ -195,12 +196,12 @@ impl Post {
         match why {
             // What is not in our list, Slack can be asked for by name.
             Some(_) if takes_names => Ok(format!("#{name}")),
-            Some(why) => Err(Refusal::new(
+            Some(why) => Err(SendFailure::new(
                 NO_CHANNEL,
                 format!("djangobot knows of no channel #{name}, and Slack's list is not whole: {why}. Use the channel's id."),
             )
             .into()),
-            None => Err(Refusal::new(
+            None => Err(SendFailure::new(
                 NO_CHANNEL,
                 format!(
                     "There is no channel #{name} among the {} that the bot sees, by a list that Slack gave just now. Private channels are seen once the bot is invited.",
@@ -215,7 +216,7 @@ impl Post {
         &self,
         handle: &str,
         patience: &mut Patience,
-    ) -> Result<String, Unsent> {
+    ) -> Result<String, SendError> {
         let look = |roster: &Roster| user_known(roster, handle);
         let searched = self.search(List::Users, LIST_WAIT, look, patience);
         let why = match searched.await? {
@@ -248,7 +249,7 @@ impl Post {
                 roster.len().users
             ),
         };
-        Err(Refusal::new("user_not_found", detail).into())
+        Err(SendFailure::new("user_not_found", detail).into())
     }
 
     /// Searches the roster, for no longer than `wait` and than the message may still take.
@@ -258,7 +259,7 @@ impl Post {
         wait: Duration,
         look: impl Fn(&Roster) -> Option<T>,
         patience: &mut Patience,
-    ) -> Result<Search<T>, Unsent> {
+    ) -> Result<Search<T>, SendError> {
         let (began, wait) = (Instant::now(), wait.min(patience.rest()));
         let search = tokio::time::timeout(wait, self.roster.search(list, look));
         let mut search = std::pin::pin!(search);
@@ -282,10 +283,10 @@ impl Post {
     }
 
     /// Opens the direct message with a user.
-    async fn open(&self, user: &str, patience: &mut Patience) -> Result<String, Unsent> {
+    async fn open(&self, user: &str, patience: &mut Patience) -> Result<String, SendError> {
         let unreadable = || {
             let detail = format!("Slack opened a conversation with {user} but named no id.");
-            Refusal::new("unreadable_answer", detail)
+            SendFailure::new("unreadable_answer", detail)
         };
         let method = method::get("conversations.open").ok_or_else(unreadable)?;
         let arguments = Map::from_iter([("users".to_owned(), Value::from(user))]);
@@ -338,8 +339,8 @@ fn takes_names(method: &Method) -> bool {
     )
 }
 
-fn ambiguous(name: &str, what: &str, named: &str) -> Refusal {
-    Refusal::new(
+fn ambiguous(name: &str, what: &str, named: &str) -> SendFailure {
+    SendFailure::new(
         "ambiguous_name",
         format!("{name} may mean several {what}: {named}. Use the id of the one that you mean."),
     )

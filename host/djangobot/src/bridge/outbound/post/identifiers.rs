@@ -4,11 +4,12 @@ use djangobot_slack::argument::{self, ArgumentType};
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value};
 
+use super::caller::Caller;
 use super::find::Finder;
 use super::patience::Patience;
-use super::{Post, Unsent};
+use super::send_error::SendError;
 
-impl Post {
+impl Caller {
     /// Puts ids in the place of names, in all arguments of `method` that are ids of conversations or users.
     pub(super) async fn identify(
         &self,
@@ -16,7 +17,7 @@ impl Post {
         arguments: &mut Map<String, Value>,
         finder: &mut Finder,
         patience: &mut Patience,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), SendError> {
         for (name, value) in arguments {
             let is_conversation = match argument::get(method.name, name).map(|it| it.kind) {
                 Some(ArgumentType::Channel | ArgumentType::Channels) => true,

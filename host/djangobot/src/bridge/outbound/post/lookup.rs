@@ -7,10 +7,11 @@ use djangobot_slack::Class;
 use serde_json::{Map, Value};
 
 use super::call::{Call, MARK, Record};
+use super::caller::Caller;
 use super::patience::Patience;
-use super::{Post, Unsent, refused};
+use super::send_error::{SendError, refused};
 use crate::bridge::outbound::files::SHARE;
-use crate::bridge::reply::Refusal;
+use crate::bridge::reply::SendFailure;
 
 /// Slack recommends no more messages to a page.
 const PAGE: u64 = 200;
@@ -35,23 +36,23 @@ struct Bounds {
 }
 
 /// Why nobody can say whether it is there.
-pub(super) enum Blind {
+pub(super) enum LookupError {
     /// Slack does not let us look, or there is too much to look at.
-    Refused(Refusal),
+    Impossible(SendFailure),
     /// We stop, or Slack takes nothing from us any more.
-    Unsent(Unsent),
+    Ended(SendError),
 }
 
-impl From<Unsent> for Blind {
-    fn from(unsent: Unsent) -> Self {
+impl From<SendError> for LookupError {
+    fn from(unsent: SendError) -> Self {
         match unsent {
-            Unsent::Refused(refusal) => Self::Refused(refusal),
-            Unsent::Stopped | Unsent::Barred(_) => Self::Unsent(unsent),
+            SendError::Failed(refusal) => Self::Impossible(refusal),
+            SendError::Stopped | SendError::Barred(_) => Self::Ended(unsent),
         }
     }
 }
 
-impl Post {
+impl Caller {
     /// Looks for the message that `call` posts, after the time `since` of Slack's; `None`: it surely is not there, or where
     /// the doubt is faint, it most likely is not.
     pub(super) async fn look(
@@ -60,7 +61,7 @@ impl Post {
         record: &Record,
         (since, is_faint): (f64, bool),
         patience: &mut Patience,
-    ) -> Result<Option<Value>, Blind> {
+    ) -> Result<Option<Value>, LookupError> {
         let mut bounds = Bounds {
             turns: TURNS,
             until: Instant::now() + patience.rest().max(LAST),
@@ -86,7 +87,7 @@ impl Post {
         since: f64,
         bounds: &mut Bounds,
         patience: &mut Patience,
-    ) -> Result<Option<Value>, Blind> {
+    ) -> Result<Option<Value>, LookupError> {
         let mut arguments = Map::from_iter([
             ("channel".to_owned(), Value::from(call.channel.clone())),
             ("limit".to_owned(), PAGE.into()),
@@ -110,7 +111,7 @@ impl Post {
             let page = match self.page(method, &arguments, bounds, patience).await {
                 Ok(page) => page,
                 // There is no such thread, so that nothing is in it.
-                Err(Blind::Refused(refusal)) if refusal.error == "thread_not_found" => {
+                Err(LookupError::Impossible(refusal)) if refusal.error == "thread_not_found" => {
                     return Ok(None);
                 }
                 Err(blind) => return Err(blind),
@@ -147,7 +148,7 @@ impl Post {
                 _ => return Ok(None),
             }
         }
-        Err(Blind::Refused(Refusal::new(
+        Err(LookupError::Impossible(SendFailure::new(
             "too_much_history",
             format!("Slack's {method} has more messages since then than are looked at."),
         )))
@@ -160,10 +161,10 @@ impl Post {
         arguments: &Map<String, Value>,
         bounds: &mut Bounds,
         patience: &mut Patience,
-    ) -> Result<Value, Blind> {
+    ) -> Result<Value, LookupError> {
         loop {
             if self.pacer.wait(method, None) > bounds.turns {
-                return Err(Blind::Refused(self.limited_history(method)));
+                return Err(LookupError::Impossible(self.limited_history(method)));
             }
             // Pages that come, but slowly, are no failures: they end here.
             if Instant::now() > bounds.until {
@@ -185,14 +186,14 @@ impl Post {
                 Class::Retry | Class::Ambiguous => self.pause(&error, patience).await?,
                 Class::Fatal | Class::Refresh => self.renew(&error, seen, patience).await?,
                 Class::Permanent | Class::AlreadyDone => {
-                    return Err(Blind::Refused(refused(&error)));
+                    return Err(LookupError::Impossible(refused(&error)));
                 }
             }
         }
     }
 
     /// Slack's limit for this method would hold the conversation up for longer than it is worth.
-    fn limited_history(&self, method: &str) -> Refusal {
+    fn limited_history(&self, method: &str) -> SendFailure {
         let rule = match self.pacer.history_every() {
             Some(every) => format!(
                 ": about one call each {} s, as for apps that are distributed outside of its Marketplace",
@@ -200,7 +201,7 @@ impl Post {
             ),
             None => String::new(),
         };
-        Refusal::new(
+        SendFailure::new(
             "history_limited",
             format!("Slack limits this app's calls of {method}{rule}."),
         )

@@ -2,31 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use djangobot_slack::{ApiError, Backoff, Class};
+use djangobot_slack::{ApiError, Backoff};
 
-use super::{Post, Unsent, refused};
+use super::send_error::{SendError, refused};
+use crate::bridge::reply::SendFailure;
 
 /// A call that fails by itself, while others succeed, is given up after so many tries, or after this time and a few tries.
 const ALONE: u32 = 8;
 const ALONE_FOR: Duration = Duration::from_secs(60);
 const ALONE_AT_LEAST: u32 = 3;
-/// A call of another kind that succeeded within this time shows that Slack is there.
-const OF_LATE: Duration = Duration::from_secs(5);
 /// No message is tried more often, whatever time the config gives it.
 const TRIES: u32 = 1_000;
 /// How often the log says what a message waits for.
-const REMINDER: Duration = Duration::from_secs(60);
+pub(super) const REMINDER: Duration = Duration::from_secs(60);
 
 /// What a message has been through. Its clock starts with the first failure, or the first pause that Slack asks for: what
 /// waits for its turn does not age.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    limit: Duration,
+    pub(super) limit: Duration,
     /// What it waited before its clock started, for Slack's lists.
     waited: Duration,
     backoff: Backoff,
-    since: Option<Instant>,
-    tries: u32,
+    pub(super) since: Option<Instant>,
+    pub(super) tries: u32,
     /// The last failure.
     last: Option<ApiError>,
     spoken: Option<Instant>,
@@ -57,7 +56,7 @@ impl Patience {
     }
 
     /// Whether the clock runs, and nothing is left.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.since.is_some() && self.rest().is_zero()
     }
 
@@ -69,7 +68,7 @@ impl Patience {
     }
 
     /// Notes a failure; what is to be waited before the next try, or `None` where there is none.
-    fn failed(&mut self, error: &ApiError) -> Option<Duration> {
+    pub(super) fn failed(&mut self, error: &ApiError) -> Option<Duration> {
         self.tries += 1;
         self.last = Some(error.clone());
         let pause = self.backoff.failed();
@@ -83,12 +82,12 @@ impl Patience {
     }
 
     /// Whether a call that fails by itself has been tried enough.
-    fn is_enough_alone(&self) -> bool {
+    pub(super) fn is_enough_alone(&self) -> bool {
         self.tries >= ALONE || (self.tries >= ALONE_AT_LEAST && self.took() >= ALONE_FOR)
     }
 
     /// Whether it is time to speak of it in the log, where it is then spoken of.
-    fn speaks(&mut self) -> bool {
+    pub(super) fn speaks(&mut self) -> bool {
         let is_due = self.spoken.is_none_or(|at| at.elapsed() >= REMINDER);
         if is_due {
             self.spoken = Some(Instant::now());
@@ -97,14 +96,14 @@ impl Patience {
     }
 
     /// The outcome of a message whose time is over.
-    pub(super) fn timed_out(&self) -> Unsent {
+    pub(super) fn timed_out(&self) -> SendError {
         self.exhausted("that is what send-timeout below [slack] allows")
     }
 
     /// The outcome of a message that is not tried any more.
-    fn exhausted(&self, why: &str) -> Unsent {
+    pub(super) fn exhausted(&self, why: &str) -> SendError {
         let Some(error) = &self.last else {
-            return super::Refusal::new("ratelimited", format!("{why}.")).into();
+            return SendFailure::new("ratelimited", format!("{why}.")).into();
         };
         let mut refusal = refused(error);
         let (tries, seconds) = (self.tries, self.took().as_secs());
@@ -112,80 +111,6 @@ impl Patience {
             " It failed {tries} times within {seconds} s, and was given up: {why}."
         ));
         refusal.into()
-    }
-}
-
-impl Post {
-    /// Waits until `call` may be made. Our own pace takes as long as it takes; a pause that Slack asked for counts.
-    pub(super) async fn turn(
-        &self,
-        method: &str,
-        channel: Option<&str>,
-        patience: &mut Patience,
-    ) -> Result<(), Unsent> {
-        let mut ready = std::pin::pin!(self.pacer.ready(method, channel));
-        loop {
-            let is_paused = self.pacer.is_paused(method, channel);
-            let wait = match is_paused || patience.since.is_some() {
-                true => patience.left().min(REMINDER),
-                false => REMINDER,
-            };
-            let came = tokio::time::timeout(wait, &mut ready);
-            if self.wait(came).await?.is_ok() {
-                return Ok(());
-            }
-            if patience.is_over() {
-                let limit = patience.limit.as_secs();
-                let why = format!(
-                    "Slack lets {method} not be called again before {limit} s are over, which is what send-timeout below [slack] allows"
-                );
-                return Err(patience.exhausted(&why));
-            }
-            tracing::warn!(
-                method,
-                channel,
-                "a message for Slack waits, and with it those behind it in its conversation: {}",
-                match is_paused {
-                    true => "Slack limits the rate of this call",
-                    false => "this call may not be made more often",
-                }
-            );
-        }
-    }
-
-    /// Notes that a call failed, and waits before the next try; the outcome where there is none.
-    pub(super) async fn pause(
-        &self,
-        error: &ApiError,
-        patience: &mut Patience,
-    ) -> Result<(), Unsent> {
-        let (method, channel) = (&*error.method, error.channel.as_deref());
-        let Some(pause) = patience.failed(error) else {
-            return Err(patience.timed_out());
-        };
-        if patience.is_enough_alone() && self.fails_alone(error).await {
-            return Err(patience.exhausted("other calls of Slack succeed meanwhile"));
-        }
-        // Of the first limit it has been spoken already.
-        let is_told = patience.tries == 1 && matches!(error.class(), Class::RateLimited { .. });
-        if patience.speaks() && !is_told {
-            let (tries, left) = (patience.tries, patience.left());
-            tracing::warn!(
-                method,
-                channel,
-                tries,
-                given_up_in_s = left.as_secs(),
-                "{error}; it is tried again, and what is to follow it in its conversation waits"
-            );
-        }
-        self.wait(tokio::time::sleep(pause)).await
-    }
-
-    /// Whether others succeed where this call fails. If none was made of late, one is, which asks who we are.
-    async fn fails_alone(&self, error: &ApiError) -> bool {
-        let is_there = |at: Instant| at.elapsed() < OF_LATE;
-        error.may_be_the_calls()
-            && (self.api.last_success().is_some_and(is_there) || self.api.auth_test().await.is_ok())
     }
 }
 
@@ -217,7 +142,7 @@ mod tests {
         );
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(patience.failed(&error()), None);
-        let Unsent::Refused(refusal) = patience.exhausted("it is late") else {
+        let SendError::Failed(refusal) = patience.exhausted("it is late") else {
             panic!("it is an outcome");
         };
         assert_eq!(refusal.error, "http_status");

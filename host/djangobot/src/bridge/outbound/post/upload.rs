@@ -4,15 +4,16 @@ use djangobot_slack::{Class, method};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Record};
+use super::caller::Caller;
 use super::patience::Patience;
-use super::{Post, Unsent, refused, too_old};
+use super::send_error::{SendError, refused, too_old};
 use crate::bridge::outbound::files::NewFile;
-use crate::bridge::reply::Refusal;
+use crate::bridge::reply::SendFailure;
 
 /// What asks for the place of an upload.
 const ANNOUNCE: &str = "files.getUploadURLExternal";
 
-impl Post {
+impl Caller {
     /// Uploads `files` and makes `call`, which shares them.
     ///
     /// Up to that call nobody sees anything of them, so that an upload may begin again at any time. What an earlier run
@@ -23,7 +24,7 @@ impl Post {
         files: Vec<NewFile>,
         record: &mut Record,
         patience: &mut Patience,
-    ) -> Result<Value, Unsent> {
+    ) -> Result<Value, SendError> {
         call.files.clone_from(&record.files);
         if let Some(answer) = self.settle(&call, record, patience).await? {
             return Ok(answer);
@@ -42,7 +43,7 @@ impl Post {
     }
 
     /// Uploads a file; its id.
-    async fn upload(&self, file: &NewFile, patience: &mut Patience) -> Result<String, Unsent> {
+    async fn upload(&self, file: &NewFile, patience: &mut Patience) -> Result<String, SendError> {
         loop {
             let (url, id) = self.announce(file, patience).await?;
             let uploaded = self.api.upload(&url, file.content.clone());
@@ -63,13 +64,13 @@ impl Post {
         &self,
         file: &NewFile,
         patience: &mut Patience,
-    ) -> Result<(String, String), Unsent> {
+    ) -> Result<(String, String), SendError> {
         let unreadable = || {
             let detail = format!(
                 "Slack's {ANNOUNCE} gave no place for the file {:?}.",
                 file.name
             );
-            Refusal::new("unreadable_answer", detail)
+            SendFailure::new("unreadable_answer", detail)
         };
         let method = method::get(ANNOUNCE).ok_or_else(unreadable)?;
         let mut arguments = Map::from_iter([

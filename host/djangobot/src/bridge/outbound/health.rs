@@ -15,13 +15,13 @@ use crate::metrics::Metrics;
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// How reading the layer goes.
-pub(super) struct Reading {
+pub(super) struct LayerReads {
     backoff: Backoff,
     told: Option<Instant>,
     readiness: Arc<Readiness>,
 }
 
-impl Reading {
+impl LayerReads {
     pub(super) fn new(readiness: Arc<Readiness>) -> Self {
         Self {
             readiness,
@@ -53,7 +53,7 @@ impl Reading {
 
 /// How writing the outbox goes.
 #[derive(Default)]
-pub(crate) struct Writing {
+pub(crate) struct OutboxWrites {
     told: Mutex<Told>,
 }
 
@@ -64,7 +64,7 @@ struct Told {
     fails: bool,
 }
 
-impl Writing {
+impl OutboxWrites {
     pub(super) fn failed(&self, error: &JournalError, metrics: &Metrics) {
         metrics.outbox_errors().increment(1);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

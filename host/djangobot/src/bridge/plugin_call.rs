@@ -1,8 +1,10 @@
-//! Between the two ways and the plugins: whose conversation an event is, and what plugins ask beside their verdicts.
+//! The call of the plugins, for both ways: an event's conversation, and the messages that plugins send.
 
 use djangobot_event::{EditError, Event};
-use djangobot_plugins::{Direction, Dropped, Message};
+use djangobot_plugins::{Direction, Dropped, Message, Passed, Passing, PluginHost};
 
+use crate::bridge::lanes::lane_number;
+use crate::bridge::roster::RosterKeeper;
 use crate::metrics::Metrics;
 
 /// The conversation that an event is of, for its order among others; those without one keep their order among each other.
@@ -12,6 +14,22 @@ pub(crate) fn conversation(event: &Event) -> String {
         .find_map(|pointer| event.text(pointer))
         .map(|channel| channel.chars().take(40).collect())
         .unwrap_or_default()
+}
+
+/// Calls the plugins for one event or message of `lane`. Where one of them needs the roster, `roster` is waited for.
+pub(crate) async fn call(
+    plugins: &PluginHost,
+    roster: Option<&RosterKeeper>,
+    direction: Direction,
+    event: Passing,
+    lane: &str,
+) -> Passed {
+    if let Some(roster) = roster
+        && plugins.needs_roster(direction, &event)
+    {
+        roster.ready().await;
+    }
+    plugins.pass(direction, event, lane_number(lane)).await
 }
 
 /// A plugin's message as it stands on `slack.send`, with where it came from: what plugins send because of messages of
@@ -32,7 +50,7 @@ pub(crate) fn hops(message: &Event) -> u8 {
 }
 
 /// Counts and logs that an event ended with a plugin.
-pub(crate) fn tell_dropped(dropped: &Dropped, direction: Direction, metrics: &Metrics) {
+pub(crate) fn report_drop(dropped: &Dropped, direction: Direction, metrics: &Metrics) {
     let Dropped {
         plugin,
         reason,

@@ -7,43 +7,43 @@ use djangobot_channels::{Delivery, Receiver};
 use djangobot_slack::Backoff;
 use serde_json::Value;
 
-use super::job::{Held, Outcome, Untold, outcome_text};
-use super::{Ended, Outbound};
+use crate::bridge::outbound::message::{Outcome, PendingOutcome, StoredIn, outcome_text};
 use crate::bridge::outbound::outbox::RowId;
-use crate::bridge::outcome::{self, Unheard};
-use crate::bridge::reply::{DROPPED, Refusal, Reply};
+use crate::bridge::outbound::parts::Parts;
+use crate::bridge::outcome::{self, ReplyError};
+use crate::bridge::reply::{DROPPED, Reply, SendFailure};
 use crate::state::DeadLetter;
 
-impl Outbound {
+impl Parts {
     /// Tells the app; a failure that nobody hears of becomes a dead letter.
-    pub(super) async fn tell(&self, receiver: &dyn Receiver, untold: Untold) -> Ended {
-        let Untold {
-            held,
+    pub(super) async fn report(&self, receiver: &dyn Receiver, pending: PendingOutcome) {
+        let PendingOutcome {
+            stored_in,
             reply,
             outcome,
             is_noted,
-        } = untold;
+        } = pending;
         let request = &reply.request;
         if reply.channel.is_none() {
             match outcome {
                 Ok(answer) => {
                     tracing::debug!(method = reply.method, %request, "sent to Slack");
-                    self.finish(receiver, held, ts(&answer)).await;
+                    self.finish(receiver, stored_in, ts(&answer)).await;
                 }
                 Err(refusal) => {
-                    self.give_up(receiver, held, &reply, refusal, reply.silence)
+                    self.give_up(receiver, stored_in, &reply, refusal, reply.silence)
                         .await;
                 }
             }
-            return Ended::Told;
+            return;
         }
         // What Slack has done is known from here on, whenever we end.
-        match &held {
-            Held::Outbox(row) if !is_noted => self.decide(*row, &outcome).await,
-            Held::Layer(delivery, _) if outcome.is_ok() => {
+        match &stored_in {
+            StoredIn::Outbox(row) if !is_noted => self.decide(*row, &outcome).await,
+            StoredIn::Layer(delivery, _) if outcome.is_ok() => {
                 self.leave_layer(receiver, delivery).await;
             }
-            Held::Outbox(_) | Held::Layer(..) | Held::Nowhere => {}
+            StoredIn::Outbox(_) | StoredIn::Layer(..) | StoredIn::Nowhere => {}
         }
         let (answer, ts) = match &outcome {
             Ok(answer) => (outcome::sent(&reply, answer.clone()), ts(answer)),
@@ -52,66 +52,72 @@ impl Outbound {
         match (self.answer(&reply, answer).await, outcome) {
             (Ok(()), Ok(_)) => {
                 tracing::debug!(method = reply.method, %request, "sent to Slack");
-                self.finish(receiver, held, ts).await;
+                self.finish(receiver, stored_in, ts).await;
             }
             (Ok(()), Err(refusal)) => {
                 tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail);
-                self.finish(receiver, held, None).await;
+                self.finish(receiver, stored_in, None).await;
             }
             // The next start tells it.
-            (Err(Unheard::Stopped), _) if matches!(held, Held::Outbox(_)) => {}
-            (Err(unheard), Ok(_)) => {
-                tracing::warn!(method = reply.method, %request, "sent to Slack, but the app can't be told: {}", unheard.why());
-                self.finish(receiver, held, ts).await;
+            (Err(ReplyError::Stopped), _) if matches!(stored_in, StoredIn::Outbox(_)) => {}
+            (Err(error), Ok(_)) => {
+                tracing::warn!(method = reply.method, %request, "sent to Slack, but the app can't be told: {}", error.why());
+                self.finish(receiver, stored_in, ts).await;
             }
-            (Err(unheard), Err(refusal)) => {
-                self.give_up(receiver, held, &reply, refusal, unheard.why())
+            (Err(error), Err(refusal)) => {
+                self.give_up(receiver, stored_in, &reply, refusal, error.why())
                     .await;
             }
         }
-        Ended::Told
     }
 
     /// Puts an answer on the reply channel, if there is one.
-    async fn answer(&self, reply: &Reply, answer: Value) -> Result<(), Unheard> {
+    async fn answer(&self, reply: &Reply, answer: Value) -> Result<(), ReplyError> {
         let Some(channel) = &reply.channel else {
             return Ok(());
         };
-        let (tap, stop) = (self.tap.as_deref(), &self.post.stop);
-        outcome::tell(&*self.layer, tap, channel, answer, stop).await
+        let (tap, stop) = (self.tap.as_deref(), &self.stop);
+        outcome::report(&*self.layer, tap, channel, answer, stop).await
     }
 
     /// Nobody is told of a failure: it is kept, unless it was a plugin's will.
     async fn give_up(
         &self,
         receiver: &dyn Receiver,
-        held: Held,
+        stored_in: StoredIn,
         reply: &Reply,
-        refusal: Refusal,
+        refusal: SendFailure,
         why: &str,
     ) {
         if refusal.error == DROPPED {
             let request = &reply.request;
             tracing::info!(method = reply.method, %request, "not sent: {}", refusal.detail);
-            return self.finish(receiver, held, None).await;
+            return self.finish(receiver, stored_in, None).await;
         }
         let letter = |bytes: &[u8]| {
             let channel = self.channel.as_str();
             DeadLetter::new(channel, &refusal.error, &refusal.detail, bytes)
         };
-        let buried = match &held {
-            Held::Outbox(row) => self.outbox.bury(*row, letter(b"")).await.map_err(|error| {
-                self.writing.failed(&error, &self.metrics);
-                error.to_string()
-            }),
-            Held::Layer(delivery, _) => {
-                let buried = self.state.bury(&letter(&self.readable(delivery)));
+        let buried = match &stored_in {
+            StoredIn::Outbox(row) => {
+                self.outbox
+                    .dead_letter(*row, letter(b""))
+                    .await
+                    .map_err(|error| {
+                        self.writes.failed(&error, &self.metrics);
+                        error.to_string()
+                    })
+            }
+            StoredIn::Layer(delivery, _) => {
+                let buried = self
+                    .state
+                    .add_dead_letter(&letter(&self.readable(delivery)));
                 if buried.is_ok() {
                     self.leave_layer(receiver, delivery).await;
                 }
                 buried.map_err(|error| error.to_string())
             }
-            Held::Nowhere => Err("it was made by a plugin while the disk was full".to_owned()),
+            StoredIn::Nowhere => Err("it was made by a plugin while the disk was full".to_owned()),
         };
         match buried {
             Ok(id) => {
@@ -124,7 +130,7 @@ impl Outbound {
                     self.state.folder().display()
                 );
             }
-            // What is held stays where it is, and comes again with the next start.
+            // What is stored_in stays where it is, and comes again with the next start.
             Err(error) => {
                 tracing::error!(
                     error = refusal.error,
@@ -148,22 +154,22 @@ impl Outbound {
 
     /// Forgets a message that has its outcome, and of which nobody has still to hear. The disk is given no peace until it
     /// takes that: what is not noted as sent would be sent again by the next start.
-    async fn finish(&self, receiver: &dyn Receiver, held: Held, ts: Option<String>) {
-        let row = match held {
-            Held::Outbox(row) => row,
-            Held::Layer(delivery, _) => return self.leave_layer(receiver, &delivery).await,
-            Held::Nowhere => return,
+    async fn finish(&self, receiver: &dyn Receiver, stored_in: StoredIn, ts: Option<String>) {
+        let row = match stored_in {
+            StoredIn::Outbox(row) => row,
+            StoredIn::Layer(delivery, _) => return self.leave_layer(receiver, &delivery).await,
+            StoredIn::Nowhere => return,
         };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         loop {
             match self.outbox.finish(row, ts.clone()).await {
-                Ok(()) => return self.writing.worked(),
+                Ok(()) => return self.writes.worked(),
                 Err(error) => {
                     self.outbox.note_gap();
-                    self.writing.failed(&error, &self.metrics);
+                    self.writes.failed(&error, &self.metrics);
                 }
             }
-            let waited = self.post.stop.run_until_cancelled(backoff.wait()).await;
+            let waited = self.stop.run_until_cancelled(backoff.wait()).await;
             if waited.is_none() {
                 return;
             }
@@ -174,21 +180,8 @@ impl Outbound {
     async fn decide(&self, row: RowId, outcome: &Outcome) {
         let ts = outcome.as_ref().ok().and_then(ts);
         match self.outbox.decided(row, outcome_text(outcome), ts).await {
-            Ok(()) => self.writing.worked(),
-            Err(error) => self.writing.failed(&error, &self.metrics),
-        }
-    }
-
-    /// Lets the layer forget a message. A receiver that can't tell its server now does so when it can.
-    pub(super) async fn leave_layer(&self, receiver: &dyn Receiver, delivery: &Delivery) {
-        match receiver.done(delivery).await {
-            Err(error) if error.refusal().is_some() => {
-                tracing::error!(%error, "a message that was taken can't be taken off the layer; it will come again after a restart");
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a message that was taken stays on the layer until that answers again")
-            }
-            Ok(()) => {}
+            Ok(()) => self.writes.worked(),
+            Err(error) => self.writes.failed(&error, &self.metrics),
         }
     }
 }

@@ -1,6 +1,5 @@
-//! A message on its way out: where it is kept meanwhile, what is known of it, what is to be done with it.
+//! A message on its way out: where it is stored until its end, the facts about it, and its next task.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -9,85 +8,29 @@ use djangobot_event::Event;
 use serde_json::{Value, json};
 
 use crate::bridge::message_key::MessageKey;
-use crate::bridge::outbound::outbox::{Entry, Left, Outbox, RowId};
+use crate::bridge::outbound::layer_only::LayerOnlyCount;
+use crate::bridge::outbound::outbox::{Outbox, Recovered, RowId, StoredMessage};
 use crate::bridge::outbound::post::{Doubt, Record};
 use crate::bridge::outbound::request::Request;
-use crate::bridge::reply::{Refusal, Reply};
+use crate::bridge::reply::{Reply, SendFailure};
 
-/// Where a message is kept until it is finished.
+/// Where a message is stored until it is finished.
 #[derive(Debug)]
-pub(super) enum Held {
+pub(super) enum StoredIn {
     Outbox(RowId),
-    /// The layer alone has it; it is counted where the disk could not take it, so that it stays there.
-    Layer(Box<Delivery>, Option<Counted>),
-    /// What plugins made beside a message while the disk could not take it.
+    /// In the layer alone. It is counted where the disk refused it.
+    Layer(Box<Delivery>, Option<LayerOnlyCount>),
+    /// Nowhere: a plugin added it while the disk took nothing.
     Nowhere,
-}
-
-/// How long nothing is taken while messages stay in the layer: mostly, all are sent by then, and the disk has what follows.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The messages that stay in the layer until they are sent.
-#[derive(Debug, Default)]
-pub(super) struct Staying {
-    newer: Counted,
-    /// Those that were there when it was found that some stay for long.
-    older: Counted,
-    /// When some were there first, with none of the older ones.
-    since: Option<Instant>,
-}
-
-/// One of them, for as long as this lives.
-type Counted = Arc<()>;
-
-impl Staying {
-    /// Counts a message, if the layer has it.
-    pub(super) fn mark(&self, mut message: Message) -> Message {
-        if let Held::Layer(_, counted) = &mut message.held {
-            *counted = Some(self.newer.clone());
-        }
-        message
-    }
-
-    /// Whether all of them are finished.
-    pub(super) fn is_over(&mut self) -> bool {
-        let is_over = is_single(&self.newer) && is_single(&self.older);
-        if is_over {
-            self.since = None;
-        }
-        is_over
-    }
-
-    /// Whether others have to join them, lest these expire on their channel: some have been there for longer than
-    /// [`PATIENCE`], as those do that follow a call which fails for minutes.
-    pub(super) fn lasts(&mut self, now: Instant) -> bool {
-        if !is_single(&self.older) {
-            return true;
-        }
-        if self.is_over() {
-            return false;
-        }
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) < PATIENCE {
-            return false;
-        }
-        self.older = std::mem::take(&mut self.newer);
-        self.since = None;
-        true
-    }
-}
-
-fn is_single(counted: &Counted) -> bool {
-    Arc::strong_count(counted) == 1
 }
 
 /// A message that was taken, before anybody looked what it asks for.
 pub(super) struct Message {
-    pub(super) held: Held,
+    pub(super) stored_in: StoredIn,
     pub(super) key: MessageKey,
-    pub(super) content: Result<Event, Undecodable>,
+    pub(super) content: Result<Event, DecodeFailure>,
     /// It has been through the plugins.
-    pub(super) is_passed: bool,
+    pub(super) has_passed_plugins: bool,
     pub(super) doubt: Doubt,
     /// The ids of the files that an earlier run was about to share.
     pub(super) files: Vec<String>,
@@ -100,25 +43,26 @@ pub(super) struct Message {
 }
 
 /// A message that can't be decoded whole.
-pub(super) struct Undecodable {
-    pub(super) refusal: Refusal,
+pub(super) struct DecodeFailure {
+    pub(super) failure: SendFailure,
     /// Where that goes, as far as it can be read.
     pub(super) reply: Reply,
 }
 
 /// A message that is not finished.
-pub(super) struct Taken {
-    pub(super) held: Held,
+pub(super) struct MessageState {
+    pub(super) stored_in: StoredIn,
     pub(super) reply: Reply,
     pub(super) record: Record,
-    pub(super) at: Instant,
+    /// When it was queued.
+    pub(super) since: Instant,
     /// Bytes that it takes up here.
     pub(super) size: usize,
 }
 
 /// A message that has a lane.
 pub(super) struct Job {
-    pub(super) taken: Taken,
+    pub(super) state: MessageState,
     pub(super) task: Task,
 }
 
@@ -129,12 +73,12 @@ pub(super) enum Task {
     /// It goes through the plugins first.
     Pass(Event),
     /// It can't be sent.
-    Refuse(Refusal),
+    Refuse(SendFailure),
 }
 
 /// An outcome that the app has still to be told.
-pub(super) struct Untold {
-    pub(super) held: Held,
+pub(super) struct PendingOutcome {
+    pub(super) stored_in: StoredIn,
     pub(super) reply: Reply,
     pub(super) outcome: Outcome,
     /// The disk has it.
@@ -142,19 +86,19 @@ pub(super) struct Untold {
 }
 
 /// Slack's answer, or why there is none.
-pub(super) type Outcome = Result<Value, Refusal>;
+pub(super) type Outcome = Result<Value, SendFailure>;
 
 impl Message {
     /// One that the layer gave.
-    pub(super) fn given(
+    pub(super) fn received(
         delivery: Delivery,
-        content: Result<Event, Undecodable>,
+        content: Result<Event, DecodeFailure>,
         wire: Wire,
     ) -> Self {
         Self {
             key: MessageKey::of(&delivery, wire),
             content,
-            is_passed: false,
+            has_passed_plugins: false,
             doubt: match delivery.redelivered {
                 true => Doubt::Faint { since: 0.0 },
                 false => Doubt::None,
@@ -163,15 +107,15 @@ impl Message {
             is_repeat: delivery.redelivered,
             age: Duration::ZERO,
             outcome: None,
-            held: Held::Layer(Box::new(delivery), None),
+            stored_in: StoredIn::Layer(Box::new(delivery), None),
         }
     }
 
     /// One that waited on the disk, perhaps since an earlier run.
-    pub(super) fn of(entry: Entry, left: &Left) -> Self {
-        let is_left = entry.id.number() <= left.newest;
-        let content = Event::parse(entry.message.clone()).map_err(|error| Undecodable {
-            refusal: Refusal::new(
+    pub(super) fn loaded(entry: StoredMessage, recovered: &Recovered) -> Self {
+        let is_left = entry.id.number() <= recovered.newest;
+        let content = Event::parse(entry.message.clone()).map_err(|error| DecodeFailure {
+            failure: SendFailure::new(
                 "undecodable",
                 format!("The message can't be read from the outbox: {error}."),
             ),
@@ -180,13 +124,13 @@ impl Message {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let age = now.unwrap_or_default().as_secs_f64() - entry.at;
         Self {
-            held: Held::Outbox(entry.id),
+            stored_in: StoredIn::Outbox(entry.id),
             key: entry.key,
             content,
-            is_passed: entry.passed || entry.begun.is_some(),
+            has_passed_plugins: entry.passed || entry.begun.is_some(),
             doubt: match entry.begun {
                 Some(since) => Doubt::Begun { since, why: None },
-                None if is_left && left.is_in_doubt => Doubt::Faint { since: 0.0 },
+                None if is_left && recovered.is_in_doubt => Doubt::Faint { since: 0.0 },
                 None => Doubt::None,
             },
             files: entry.files,
@@ -206,9 +150,9 @@ impl Message {
         let left = max_age.map(|max_age| max_age.saturating_sub(self.age));
         Record {
             outbox: outbox.clone(),
-            row: match self.held {
-                Held::Outbox(row) => Some(row),
-                Held::Layer(..) | Held::Nowhere => None,
+            row: match self.stored_in {
+                StoredIn::Outbox(row) => Some(row),
+                StoredIn::Layer(..) | StoredIn::Nowhere => None,
             },
             key: self.key,
             doubt: self.doubt.clone(),
@@ -239,7 +183,7 @@ fn outcome_of(json: &[u8]) -> Option<Outcome> {
     let mut value: Value = serde_json::from_slice(json).ok()?;
     if let Some(error) = value["error"].as_str() {
         let detail = value["detail"].as_str().unwrap_or_default();
-        return Some(Err(Refusal::new(error, detail)));
+        return Some(Err(SendFailure::new(error, detail)));
     }
     Some(Ok(value.get_mut("sent")?.take()))
 }
@@ -252,31 +196,11 @@ mod tests {
     fn an_outcome_is_read_as_it_was_written() {
         for outcome in [
             Ok(json!({"ok": true, "ts": "1.2"})),
-            Err(Refusal::new("no_text", "It has no text.")),
+            Err(SendFailure::new("no_text", "It has no text.")),
         ] {
             assert_eq!(outcome_of(&outcome_text(&outcome)), Some(outcome));
         }
         assert_eq!(outcome_of(b"{}"), None);
         assert_eq!(outcome_of(b"nonsense"), None);
-    }
-    #[test]
-    fn those_that_stay_for_long_are_joined_until_they_are_finished() {
-        let (mut staying, start) = (Staying::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(staying.is_over() && !staying.lasts(at(0)));
-        let first = staying.newer.clone();
-        assert!(!staying.is_over());
-        assert!(!staying.lasts(at(0)) && !staying.lasts(at(9)));
-        assert!(staying.lasts(at(10)));
-        let second = staying.newer.clone();
-        assert!(staying.lasts(at(11)));
-        drop(first);
-        // What joined it has its own time to be sent.
-        assert!(!staying.is_over() && !staying.lasts(at(12)));
-        drop(second);
-        assert!(staying.is_over());
-        // The next ones have their own, too.
-        let _third = staying.newer.clone();
-        assert!(!staying.lasts(at(100)) && staying.lasts(at(110)));
     }
 }

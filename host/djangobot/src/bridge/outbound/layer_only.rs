@@ -1,0 +1,89 @@
+//! Messages that the disk refused: they stay in the layer's processing key until they are sent ("layer-only").
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long nothing is taken while there are layer-only messages. Mostly, all are sent by then, and the disk takes those
+/// that follow.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Counts the layer-only messages until they are finished.
+///
+/// `newer` and `older` are shared with the messages, so that a count above one means that some of them live. When some
+/// have lived for [`PATIENCE`], `newer` becomes `older`: from then on later messages may join them (as `newer`), until
+/// all of the older ones are finished.
+#[derive(Debug, Default)]
+pub(super) struct LayerOnlyCounts {
+    newer: LayerOnlyCount,
+    /// Those that were there when some had stayed for long.
+    older: LayerOnlyCount,
+    /// Since when there have been some, with none of the older ones.
+    since: Option<Instant>,
+}
+
+/// One layer-only message, for as long as this lives.
+pub(super) type LayerOnlyCount = Arc<()>;
+
+impl LayerOnlyCounts {
+    /// Counts one more, until the value is dropped.
+    pub(super) fn count(&self) -> LayerOnlyCount {
+        self.newer.clone()
+    }
+
+    /// Whether all of them are finished.
+    pub(super) fn is_over(&mut self) -> bool {
+        let is_over = is_single(&self.newer) && is_single(&self.older);
+        if is_over {
+            self.since = None;
+        }
+        is_over
+    }
+
+    /// Whether others have to join them, lest these expire on their channel: some have been there for longer than
+    /// [`PATIENCE`], as those do that follow a call which fails for minutes.
+    pub(super) fn lasts(&mut self, now: Instant) -> bool {
+        if !is_single(&self.older) {
+            return true;
+        }
+        if self.is_over() {
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) < PATIENCE {
+            return false;
+        }
+        self.older = std::mem::take(&mut self.newer);
+        self.since = None;
+        true
+    }
+}
+
+fn is_single(counted: &LayerOnlyCount) -> bool {
+    Arc::strong_count(counted) == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_stay_for_long_are_joined_until_they_are_finished() {
+        let (mut counts, start) = (LayerOnlyCounts::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(counts.is_over() && !counts.lasts(at(0)));
+        let first = counts.newer.clone();
+        assert!(!counts.is_over());
+        assert!(!counts.lasts(at(0)) && !counts.lasts(at(9)));
+        assert!(counts.lasts(at(10)));
+        let second = counts.newer.clone();
+        assert!(counts.lasts(at(11)));
+        drop(first);
+        // What joined it has its own time to be sent.
+        assert!(!counts.is_over() && !counts.lasts(at(12)));
+        drop(second);
+        assert!(counts.is_over());
+        // The next ones have their own, too.
+        let _third = counts.newer.clone();
+        assert!(!counts.lasts(at(100)) && counts.lasts(at(110)));
+    }
+}

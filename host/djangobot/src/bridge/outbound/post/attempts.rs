@@ -1,0 +1,248 @@
+//! One call, tried until there is an outcome: the one place that tries a call of Slack again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use djangobot_plugins::Roster as _;
+use djangobot_slack::api::Failure;
+use djangobot_slack::{ApiError, Class, Ts};
+use serde_json::{Value, json};
+
+use super::call::{Call, Doubt, Record};
+use super::caller::Caller;
+use super::lookup::LookupError;
+use super::patience::Patience;
+use super::repeat::{Repeat, was_done};
+use super::send_error::{SendError, refused, too_old};
+use crate::bridge::reply::SendFailure;
+use crate::bridge::transport::renewed;
+
+impl Caller {
+    /// Calls until there is an outcome.
+    pub(super) async fn attempts(
+        &self,
+        call: &mut Call,
+        record: &mut Record,
+        patience: &mut Patience,
+    ) -> Result<Value, SendError> {
+        loop {
+            let (method, channel) = (call.method.name, call.channel.as_deref());
+            self.turn(method, channel, patience).await?;
+            self.wait(self.lease.may_send()).await?;
+            if let Some(answer) = self.settle(call, record, patience).await? {
+                return Ok(answer);
+            }
+            if record.is_late() {
+                return Err(too_old().into());
+            }
+            let since = match call.repeat {
+                Repeat::Harmless => 0.0,
+                Repeat::Visible | Repeat::Unknown => {
+                    let now = self.api.slack_time().map(Ts::as_secs_f64);
+                    record.begin(call, now).await
+                }
+            };
+            let seen = self.api.token_version();
+            let error = match self.api.call(method, &call.arguments).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match error.class() {
+                Class::AlreadyDone => return Ok(json!({ "already": error.code() })),
+                Class::RateLimited { retry_after } => {
+                    record.not_begun().await;
+                    self.limited(method, channel, retry_after);
+                    self.pause(&error, patience).await?;
+                }
+                // It surely was not carried out.
+                Class::Retry => {
+                    record.not_begun().await;
+                    // Unless what stands before Slack says so, which may not know.
+                    if let Failure::Status(_) = error.failure {
+                        record.doubt = Doubt::Faint { since };
+                    }
+                    self.pause(&error, patience).await?;
+                }
+                Class::Permanent if record.is_repeat && was_done(call.method, error.code()) => {
+                    return Ok(json!({ "already": error.code() }));
+                }
+                Class::Permanent if is_about_mark(&error) && call.is_marked() => {
+                    record.not_begun().await;
+                    self.unmark(&error);
+                    call.unmark();
+                }
+                Class::Permanent => return Err(refused(&error).into()),
+                Class::Fatal | Class::Refresh => {
+                    record.not_begun().await;
+                    self.renew(&error, seen, patience).await?;
+                }
+                Class::Ambiguous => {
+                    record.is_repeat = true;
+                    if let Some(answer) =
+                        self.doubted(&error, call, record, since, patience).await?
+                    {
+                        return Ok(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A call of which nobody knows whether it had its effect: finds that out, or has its outcome.
+    async fn doubted(
+        &self,
+        error: &ApiError,
+        call: &Call,
+        record: &mut Record,
+        since: f64,
+        patience: &mut Patience,
+    ) -> Result<Option<Value>, SendError> {
+        if call.repeat == Repeat::Harmless {
+            let paused = self.pause(error, patience).await;
+            return paused.map(|()| None).map_err(may_be_done);
+        }
+        let why = Some(refused(error));
+        record.doubt = Doubt::Begun { since, why };
+        // What can't be looked up has its outcome now, also where we stop.
+        if call.repeat == Repeat::Unknown {
+            return self.settle(call, record, patience).await;
+        }
+        let paused = self.pause(error, patience).await;
+        if let Err(SendError::Stopped | SendError::Barred(_)) = paused {
+            return paused.map(|()| None);
+        }
+        // The last call may have had its effect, too.
+        match self.settle(call, record, patience).await? {
+            Some(answer) => Ok(Some(answer)),
+            None => paused.map(|()| None),
+        }
+    }
+
+    /// Finds out what became of an earlier call, if there is doubt; gives its answer where it had its effect.
+    pub(super) async fn settle(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        patience: &mut Patience,
+    ) -> Result<Option<Value>, SendError> {
+        let (since, why, is_faint) = match (std::mem::take(&mut record.doubt), call.repeat) {
+            (Doubt::None, _) | (_, Repeat::Harmless) | (Doubt::Faint { .. }, Repeat::Unknown) => {
+                return Ok(None);
+            }
+            (Doubt::Begun { why, .. }, Repeat::Unknown) => {
+                self.metrics.ambiguous("refused").increment(1);
+                let mut refusal = why.unwrap_or_else(|| cut_off(call));
+                refusal.detail.push_str(
+                    " Slack may have carried it out all the same, so it was not tried again.",
+                );
+                return Err(refusal.into());
+            }
+            (Doubt::Faint { since }, Repeat::Visible) => (since, None, true),
+            (Doubt::Begun { since, why }, Repeat::Visible) => (since, why, false),
+        };
+        let (method, channel) = (call.method.name, call.channel.as_deref());
+        let found = self.look(call, record, (since, is_faint), patience).await;
+        match found {
+            Ok(Some(message)) => {
+                self.metrics.ambiguous("found").increment(1);
+                let ts = &message["ts"];
+                tracing::info!(method, channel, %ts, "an earlier call had posted it");
+                Ok(Some(
+                    json!({"ok": true, "channel": channel, "ts": ts, "message": message}),
+                ))
+            }
+            Ok(None) => {
+                self.metrics.ambiguous("absent").increment(1);
+                record.not_begun().await;
+                Ok(None)
+            }
+            Err(LookupError::Ended(unsent)) => Err(unsent),
+            // It most likely had no effect.
+            Err(LookupError::Impossible(_)) if is_faint => Ok(None),
+            Err(LookupError::Impossible(blind)) => {
+                self.metrics.ambiguous("refused").increment(1);
+                let mut refusal = why.unwrap_or_else(|| cut_off(call));
+                refusal.detail.push_str(&format!(
+                    " Slack may have carried it out all the same, and that can't be looked up, so it was not tried again. {}",
+                    blind.detail
+                ));
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Slack refused the token of version `seen`: goes on with another one, where there is one or will be.
+    pub(super) async fn renew(
+        &self,
+        error: &ApiError,
+        seen: u64,
+        patience: &mut Patience,
+    ) -> Result<(), SendError> {
+        if self.api.token_version() == seen {
+            let renewed = renewed(error, self.rotation.as_ref(), seen);
+            let renewed = tokio::time::timeout(patience.left(), renewed);
+            if let Ok(false) = self.wait(renewed).await? {
+                return Err(SendError::Barred(refused(error)));
+            }
+        }
+        self.pause(error, patience).await
+    }
+
+    pub(super) fn unmarked(&self) -> &AtomicBool {
+        self.unmarked.get_or_init(|| {
+            let fact = self.state.fact(&self.fact_of_mark()).ok().flatten();
+            AtomicBool::new(fact.is_some())
+        })
+    }
+
+    /// Remembers that Slack takes no metadata from this token, so that what was posted is not looked for by it.
+    fn unmark(&self, error: &ApiError) {
+        self.unmarked().store(true, Ordering::Relaxed);
+        let kept = self.state.set_fact(&self.fact_of_mark(), b"1");
+        tracing::warn!(
+            ?kept,
+            "{error}; posts carry no metadata of djangobot's from here on"
+        );
+    }
+
+    /// A token of another app may be one that is allowed to.
+    fn fact_of_mark(&self) -> String {
+        let me = self.team.me();
+        let me = me.as_ref();
+        let team = me.map_or("", |me| &me.team_id);
+        format!("unmarked/{team}/{}", me.map_or("", |me| &me.user_id))
+    }
+}
+
+/// Whether Slack takes no metadata from this token: only apps may give some.
+fn is_about_mark(error: &ApiError) -> bool {
+    matches!(
+        error.code(),
+        "metadata_must_be_sent_from_app" | "invalid_metadata_format" | "invalid_metadata_schema"
+    )
+}
+
+/// Says of a failure that it may be none.
+fn may_be_done(unsent: SendError) -> SendError {
+    match unsent {
+        SendError::Failed(mut refusal) => {
+            refusal
+                .detail
+                .push_str(" Slack may have carried it out all the same.");
+            SendError::Failed(refusal)
+        }
+        other => other,
+    }
+}
+
+/// An earlier run ended in the middle of it.
+fn cut_off(call: &Call) -> SendFailure {
+    let channel = match &call.channel {
+        Some(channel) => format!(" (channel {channel})"),
+        None => String::new(),
+    };
+    let detail = format!(
+        "djangobot was ended while it called Slack's {}{channel}.",
+        call.method.name
+    );
+    SendFailure::new("interrupted", detail)
+}
