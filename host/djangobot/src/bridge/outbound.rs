@@ -100,7 +100,7 @@ impl Outbound {
                     }
                 }
                 Some((message, result)) = flow.storing.next() => {
-                    let stage = Stage::Stored(message, result);
+                    let stage = Stage::Stored(Box::new(message), result);
                     if let Err(barred) = self.advance(stage, &mut flow) {
                         break Err(barred);
                     }
@@ -127,7 +127,7 @@ impl Outbound {
     /// Takes a message to its next stage. The error is Slack's refusal of all that we send.
     fn advance<'a>(&'a self, stage: Stage, flow: &mut Flow<'a>) -> Result<(), SendFailure> {
         match stage {
-            Stage::Stored(message, result) => self.admit(message, result, flow),
+            Stage::Stored(message, result) => self.admit(*message, result, flow),
             Stage::Loaded(page, upto) => self.queue_loaded(page, upto, flow),
             Stage::PassedPlugins { lane, after } => {
                 let AfterPlugins {

@@ -9,7 +9,7 @@ use crate::journal::JournalError;
 /// The stage that a message has completed. Numbers are those of the table in `outbound.rs`.
 pub(super) enum Stage {
     /// 2: the outbox has it, or not.
-    Stored(Message, StoreResult),
+    Stored(Box<Message>, StoreResult),
     /// Between 2 and 3: messages that waited on the disk were read back, of those up to a number.
     Loaded(Result<Page, JournalError>, u64),
     /// 5: the plugins have answered.
