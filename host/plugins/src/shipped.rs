@@ -60,7 +60,7 @@ pub fn find(name: &str) -> Result<Source, NotHere> {
 fn find_from(name: &str, program: Option<&Path>) -> Result<Source, NotHere> {
     let folder = program.and_then(Path::parent).unwrap_or(Path::new("."));
     let component = folder.join(COMPONENTS).join(format!("{name}.wasm"));
-    if component.is_file() {
+    if component.is_file() && is_guarded(&folder.join("..")) {
         return Ok(Source::File(component));
     }
     let clone = program.and_then(clone_of);
@@ -85,8 +85,15 @@ fn clone_of(program: &Path) -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .flat_map(Path::ancestors)
-        .find(|folder| folder.join(CLONE).is_file())
+        .find(|folder| folder.join(CLONE).is_file() && is_guarded(folder))
         .map(Path::to_owned)
+}
+
+/// Whether not everybody can put something into a folder, as into `/tmp`: what we find there would be anybody's.
+fn is_guarded(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    const OTHERS_WRITE: u32 = 0o002;
+    std::fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & OTHERS_WRITE == 0)
 }
 
 /// The file of this program, links resolved. It has the same folder after another one was put in its place.
@@ -97,7 +104,8 @@ fn program() -> Option<PathBuf> {
 
 /// The folder of the package that `cargo install` made `program` of: cargo notes it beside the folder of programs.
 fn installed_from(program: &Path) -> Option<PathBuf> {
-    let notes = program.parent()?.parent()?.join(".crates.toml");
+    let folder = program.parent()?.parent()?;
+    let notes = Some(folder.join(".crates.toml")).filter(|_| is_guarded(folder))?;
     let notes = crate::file::read_text(&notes, 4 << 20).ok()?;
     let ours = notes
         .lines()
@@ -167,5 +175,16 @@ mod tests {
         write("cargo/.crates.toml", &notes);
         assert_eq!(find_from("redact", Some(&by_cargo)), Ok(folder));
         assert!(find_from("mrkdwn", Some(&built)).is_err());
+
+        // Where everybody can write, anybody may have put it there.
+        for (folder, program) in [("clone", &built), ("cargo", &by_cargo), ("usr", &installed)] {
+            use std::os::unix::fs::PermissionsExt;
+            assert!(find_from("redact", Some(program)).is_ok());
+            let open = std::fs::Permissions::from_mode(0o1777);
+            std::fs::set_permissions(root.join(folder), open).unwrap();
+            assert!(find_from("redact", Some(program)).is_err(), "{folder}");
+            let guarded = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(root.join(folder), guarded).unwrap();
+        }
     }
 }
