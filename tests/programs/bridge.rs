@@ -38,7 +38,12 @@ pub(crate) async fn calls(control: &Control, method: &str, count: usize) -> Vec<
 
 /// The command line `djangobot ARGUMENTS` in `folder`, with nothing of the caller's environment that it looks at.
 pub(crate) fn djangobot(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary("djangobot"));
+    djangobot_at(&binary("djangobot"), folder, arguments)
+}
+
+/// The same of the program in a file.
+pub(crate) fn djangobot_at(program: &Path, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
@@ -145,7 +150,11 @@ impl Bridge {
 
     /// Starts a command that says where it listens.
     pub(crate) async fn of(command: Command) -> Bridge {
-        let mut program = Djangobot::start(command);
+        Bridge::around(Djangobot::start(command)).await
+    }
+
+    /// One that was started, and says where it listens.
+    pub(crate) async fn around(mut program: Djangobot) -> Bridge {
         let line = program.line("serving /healthz").await;
         let line: Value =
             serde_json::from_str(&line).expect("logs are JSON where there is no terminal");

@@ -1,0 +1,157 @@
+//! Compiling in a whole bridge: from a program that was replaced meanwhile, slowly, and what is kept of it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use djangobot_tests::{binary, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::bridge::{Bridge, Djangobot};
+use crate::guest::Guest;
+use crate::office::Office;
+
+#[tokio::test]
+async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
+    let office = Office::guarded().await;
+    let start = async |expect: &str| {
+        let mut bridge = office.bridge().await;
+        let mut app = office.app().await;
+        office.is_guarded(&mut app, expect).await;
+        let said = bridge.logs("compiled again");
+        assert_eq!(said.len(), usize::from(!expect.is_empty()), "{said:?}");
+        assert!(
+            said.iter()
+                .all(|it| it["message"].as_str().unwrap().contains(expect))
+        );
+        assert_eq!(bridge.terminate().await.code(), Some(0));
+    };
+    start("").await;
+    let cache = office.path(".djangobot/cache");
+    let files = std::fs::read_dir(&cache)
+        .unwrap()
+        .map(|it| it.unwrap().path());
+    let code = files
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|it| it == "code"))
+        .unwrap();
+    // What a loss of power leaves of a file that was not brought to the disk.
+    let good = std::fs::read(&code).unwrap();
+    let mut zeroed = good.clone();
+    zeroed[4096..8192].fill(0);
+    std::fs::write(&code, zeroed).unwrap();
+    start("not what this host wrote").await;
+    std::fs::write(&code, &good[..good.len() / 2]).unwrap();
+    start("not what this host wrote").await;
+    std::fs::write(&code, "").unwrap();
+    start("cut short").await;
+    start("").await;
+}
+
+/// A copy of the program under test, which can be replaced.
+fn copied(office: &Office) -> PathBuf {
+    let (program, copy) = (binary("djangobot"), office.path("djangobot-copy"));
+    if std::fs::hard_link(&program, &copy).is_err() {
+        std::fs::copy(&program, &copy).unwrap();
+    }
+    copy
+}
+
+#[tokio::test]
+async fn a_program_that_is_replaced_on_the_disk_compiles_on_as_it_was() {
+    let office = Office::guarded().await;
+    let copy = copied(&office);
+    let mut bridge = Bridge::of(office.command(&copy)).await;
+    bridge.line("the roster is loaded").await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "as it was").await;
+
+    // What stands there now ends well and gives nothing; then nothing stands there.
+    for (n, becomes) in [Some("#!/bin/sh\n"), Some("#!/bin/sh\nexit 1\n"), None]
+        .into_iter()
+        .enumerate()
+    {
+        std::fs::remove_file(&copy).unwrap();
+        if let Some(script) = becomes {
+            std::fs::write(&copy, script).unwrap();
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&copy, executable).unwrap();
+        }
+        let version = format!("{}.0.0", n + 2);
+        let guest = Guest::marks("seen", "yes").fields(&format!("(global i32 (i32.const {n}))"));
+        office.pack("guard", &version, &guest).await;
+        office.does(&["update"]).await;
+        assert_eq!(office.status().await["version"], version);
+        office.is_guarded(&mut app, &version).await;
+    }
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    // All that was kept is what the next start takes.
+    let mut bridge = office.bridge().await;
+    office.is_guarded(&mut app, "after a restart").await;
+    assert!(bridge.logs("compiled again").is_empty());
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+/// The child of `parent` that compiles, once there is one.
+async fn compiler_of(parent: u32) -> Pid {
+    eventually("it compiles", async || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|it| it.file_name().to_str()?.parse::<i32>().ok())
+            .find(|id| {
+                let read = |file: &str| {
+                    std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default()
+                };
+                read("cmdline").contains("compile-plugin")
+                    && read("status").contains(&format!("PPid:\t{parent}\n"))
+            })
+            .and_then(Pid::from_raw)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_slow_compile_holds_up_the_plugins_own_events_alone_and_they_keep_their_order() {
+    let office = Office::new().await;
+    // Long enough at the compiler that it can be held there.
+    let work =
+        "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (i32.load (local.get 0))))";
+    let function = format!(
+        "(func (param i32) (result i32) {} (local.get 0))",
+        work.repeat(200)
+    );
+    let guest = Guest::marks("seen", "yes").fields(&function.repeat(100));
+    office.pack("guard", "1.0.0", &guest).await;
+    office.does(&["add", "guard.wasm"]).await;
+    office.write("djangobot.toml", &office.guarding(""));
+    let program = Djangobot::start(office.command(&binary("djangobot")));
+    let compiler = compiler_of(program.pid()).await;
+    kill_process(compiler, Signal::STOP).unwrap();
+    let mut bridge = Bridge::around(program).await;
+
+    bridge.line("the roster is loaded").await;
+    assert_eq!(office.status().await["state"], "loading");
+    let mut app = office.app().await;
+    app.receive(&["slack.numbered"]).await;
+    for n in 0..10 {
+        office.say(&format!("message {n}"));
+    }
+    // Another type goes by, which this plugin does not subscribe to.
+    let numbered = json!({"type": "numbered", "n": 1});
+    office.slack.control().emit(None, &numbered);
+    assert_eq!(app.next("slack.numbered").await["n"], 1);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let metric = "djangobot_plugin_calls_total{plugin=\"guard\",outcome=\"modified\"}";
+    assert_eq!(bridge.metric(metric).await, 0.0);
+    kill_process(compiler, Signal::CONT).unwrap();
+    for n in 0..10 {
+        let message = app.next("slack.message").await;
+        let expect = format!("message {n}");
+        assert_eq!(
+            (&message["text"], &message["seen"]),
+            (&json!(expect), &json!("yes"))
+        );
+    }
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}

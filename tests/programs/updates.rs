@@ -1,0 +1,243 @@
+//! New versions of plugins in a whole bridge: refused, on trial, rolled back; and what becomes of their stores.
+
+use djangobot_tests::eventually;
+use serde_json::{Value, json};
+
+use crate::command_line::check_end;
+use crate::guest::Guest;
+use crate::office::Office;
+
+#[tokio::test]
+async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_its_exit_code() {
+    let office = Office::guarded().await;
+    let mut bridge = office.bridge().await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "one").await;
+    let (config, lock) = (office.text("djangobot.toml"), office.text("djangobot.lock"));
+    let broken = [
+        Guest::new().init("unreachable"),
+        Guest::new().on_event("unreachable"),
+        Guest::new().fields("(memory $second 1)"),
+    ];
+    for guest in &broken {
+        office.pack("guard", "2.0.0", guest).await;
+        let ended = office.plugin(&["update"]).await;
+        check_end(&ended, 1, &["refuses guard 2.0.0", "nothing was changed"]);
+        assert_eq!(office.text("djangobot.lock"), lock);
+        assert_eq!(office.text("djangobot.toml"), config);
+        assert_eq!(office.components(), 1);
+        office.is_guarded(&mut app, "still one").await;
+    }
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let mut bridge = office.bridge().await;
+    office.is_guarded(&mut app, "one again").await;
+
+    // One that is better than it looks is taken, and the one before kept for its trial.
+    office
+        .pack("guard", "3.0.0", &Guest::marks("seen", "yes"))
+        .await;
+    office.does(&["update"]).await;
+    assert_eq!(office.components(), 2);
+    assert!(office.text("djangobot.lock").contains("3.0.0"));
+    office.is_guarded(&mut app, "three").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
+    let office = Office::guarded().await;
+    let mut bridge = office.bridge().await;
+    let lock = office.text("djangobot.lock");
+    // Nothing has come yet that it could be shown, so it is found out on trial.
+    office
+        .pack("guard", "2.0.0", &Guest::new().on_event("unreachable"))
+        .await;
+    office.does(&["update"]).await;
+    let bad = office.text("djangobot.lock");
+    assert!(bad.contains("2.0.0"), "{bad}");
+    for n in 0..3 {
+        office.say(&n.to_string());
+    }
+    bridge
+        .line("the plugin is rolled back to version 1.0.0")
+        .await;
+    eventually("the lock says what serves", async || {
+        (office.text("djangobot.lock") == lock).then_some(())
+    })
+    .await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "one").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+
+    // Whoever brings the lock back, as a checkout does, brings back a version that failed here.
+    office.write("djangobot.lock", &bad);
+    let mut bridge = office.bridge().await;
+    office.is_guarded(&mut app, "one again").await;
+    let status = office.status().await;
+    assert_eq!(
+        (&status["state"], &status["version"]),
+        (&json!("running"), &json!("1.0.0"))
+    );
+    let why = status["why"].as_str().unwrap();
+    assert!(
+        why.contains("version 2.0.0 was rolled back") && why.contains("plugin update guard"),
+        "{why}"
+    );
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_restart_on_trial_does_not_end_the_trial() {
+    let office = Office::guarded().await;
+    let mut bridge = office.bridge().await;
+    let lock = office.text("djangobot.lock");
+    // Nothing has come yet that it could be shown, so it is found out on trial.
+    let bad = Guest::new().on_event("unreachable");
+    office.pack("guard", "2.0.0", &bad).await;
+    office.does(&["update"]).await;
+    bridge.kill().await;
+    let mut bridge = office.bridge().await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let mut bridge = office.bridge().await;
+    let status = office.status().await;
+    assert_eq!(
+        (&status["state"], &status["version"]),
+        (&json!("on-trial"), &json!("2.0.0"))
+    );
+    for n in 0..3 {
+        office.say(&n.to_string());
+    }
+    bridge
+        .line("the plugin is rolled back to version 1.0.0")
+        .await;
+    eventually("the lock says what serves", async || {
+        (office.text("djangobot.lock") == lock).then_some(())
+    })
+    .await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "one").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+
+    // One that was updated while no host ran is on trial from the first start. The version before it is gone, which is said.
+    office.pack("guard", "3.0.0", &bad).await;
+    office.does(&["update"]).await;
+    let before = office.text(".djangobot/plugins/versions.json");
+    let before: Value = serde_json::from_str(&before).unwrap();
+    let digest = before["guard"]["before"]["sha256"].as_str().unwrap();
+    std::fs::remove_file(office.path(&format!(".djangobot/plugins/{digest}.wasm"))).unwrap();
+    let mut bridge = office.bridge().await;
+    assert_eq!(bridge.logs("version 1.0.0 can't come back").len(), 1);
+    assert_eq!(office.status().await["version"], "3.0.0");
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+}
+
+/// A guest that starts only where its store has `key1`, and that marks what it sees.
+fn remembers(on_event: Option<&str>) -> Guest {
+    let import =
+        r#"(import "djangobot:plugin/store@1.0.0" "get" (func $stored (param i32 i32 i32)))"#;
+    let mut guest = Guest::marks("seen", "yes").imports(import);
+    let key = guest.data.put(b"key1");
+    let is_there = format!(
+        "(call $stored (i32.const {key}) (i32.const 4) (i32.const 64))
+         (if (i32.or (i32.load8_u (i32.const 64)) (i32.eqz (i32.load8_u (i32.const 68)))) (then unreachable))"
+    );
+    guest.before_drop = is_there.clone();
+    guest.init = format!("{is_there} (i32.const 16)");
+    match on_event {
+        Some(on_event) => guest.on_event(on_event),
+        None => guest,
+    }
+}
+
+#[tokio::test]
+async fn the_store_of_a_plugin_that_is_updated_from_another_source_is_there_all_the_time() {
+    let office = Office::new().await;
+    let manifest = |version: &str| {
+        format!("name = \"guard\"\nversion = \"{version}\"\ncapabilities = [\"store\"]\n")
+    };
+    office
+        .make(
+            "guard.wasm",
+            &manifest("1.0.0"),
+            &Guest::marks("seen", "yes"),
+        )
+        .await;
+    office.does(&["add", "guard.wasm", "--yes"]).await;
+    let config = office.text("djangobot.toml");
+    office.write("djangobot.toml", &format!("{config}on-error = \"drop\"\n"));
+    let path = office.path(".djangobot/plugins.db");
+    let stores = djangobot_plugins::store::Store::open(&path).unwrap();
+    let of = |file: &str| {
+        let store = stores.of(&format!("guard file:{file}"), 1 << 20).unwrap();
+        store.get("key1").unwrap()
+    };
+    let store = stores.of("guard file:guard.wasm", 1 << 20).unwrap();
+    store.set("key1", b"v", None).unwrap();
+    let mut bridge = office.bridge().await;
+    let mut app = office.app().await;
+    office.is_guarded(&mut app, "one").await;
+
+    // One that is refused, for it fails on what came.
+    office
+        .make(
+            "bad.wasm",
+            &manifest("2.0.0"),
+            &remembers(Some("unreachable")),
+        )
+        .await;
+    let ended = office
+        .plugin(&["update", "guard", "--source", "bad.wasm"])
+        .await;
+    check_end(&ended, 1, &["refuses guard 2.0.0"]);
+    assert_eq!(
+        (of("guard.wasm").as_deref(), of("bad.wasm")),
+        (Some(&b"v"[..]), None)
+    );
+    office.is_guarded(&mut app, "still one").await;
+
+    office
+        .make("good.wasm", &manifest("3.0.0"), &remembers(None))
+        .await;
+    office
+        .does(&["update", "guard", "--source", "good.wasm"])
+        .await;
+    office.is_guarded(&mut app, "three").await;
+    assert_eq!(
+        (of("guard.wasm"), of("good.wasm").as_deref()),
+        (None, Some(&b"v"[..]))
+    );
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+
+    // Without a host, and cut short after the config was written: the store is found at the next start.
+    stores
+        .announce_move("guard file:good.wasm", "guard file:moved.wasm")
+        .unwrap();
+    std::fs::rename(office.path("good.wasm"), office.path("moved.wasm")).unwrap();
+    for file in ["djangobot.toml", "djangobot.lock"] {
+        let text = office.text(file);
+        office.write(file, &text.replace("good.wasm", "moved.wasm"));
+    }
+    let mut bridge = office.bridge().await;
+    office.is_guarded(&mut app, "after a restart").await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    office.does(&["remove", "guard"]).await;
+    assert_eq!((of("good.wasm"), of("moved.wasm")), (None, None));
+}
+
+#[tokio::test]
+async fn a_store_goes_with_its_plugin_unless_it_is_to_be_kept() {
+    let office = Office::guarded().await;
+    let path = office.path(".djangobot/plugins.db");
+    let name = "guard file:guard.wasm";
+    for (keep, expect) in [(true, Some(b"v".to_vec())), (false, None)] {
+        let store = djangobot_plugins::store::Store::open(&path)
+            .unwrap()
+            .of(name, 1 << 20)
+            .unwrap();
+        store.set("k", b"v", None).unwrap();
+        let arguments = ["remove", "guard", "--keep-store"];
+        office.does(&arguments[..2 + usize::from(keep)]).await;
+        assert_eq!(store.get("k").unwrap(), expect);
+        office.does(&["add", "guard.wasm"]).await;
+    }
+}
