@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use crate::config::hosts::Host;
+use crate::config::hosts::{Endpoint, Host};
 
 /// A source of users and passwords that change while we run. It is asked when a server refuses those of the settings.
 #[async_trait]
@@ -20,23 +20,36 @@ pub trait LoginSource: fmt::Debug + Send + Sync {
 pub struct Login {
     username: Option<String>,
     password: Option<String>,
+    /// At the Sentinels that name the server.
+    sentinels: Vec<Login>,
 }
 
 impl Login {
     pub(crate) fn of(host: &Host) -> Self {
+        let sentinels = match &host.endpoint {
+            Endpoint::Sentinel { sentinels, .. } => sentinels.iter().map(Self::of).collect(),
+            _ => Vec::new(),
+        };
         Self {
             username: host.username.clone(),
             password: host.password.clone(),
+            sentinels,
         }
     }
 
-    /// `host` with this user and password.
+    /// `host`, with these users and passwords.
     pub(crate) fn at(&self, host: &Host) -> Host {
-        Host {
+        let mut host = Host {
             username: self.username.clone(),
             password: self.password.clone(),
             ..host.clone()
+        };
+        if let Endpoint::Sentinel { sentinels, .. } = &mut host.endpoint {
+            for (sentinel, login) in sentinels.iter_mut().zip(&self.sentinels) {
+                *sentinel = login.at(sentinel);
+            }
         }
+        host
     }
 }
 

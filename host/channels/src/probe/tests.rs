@@ -12,6 +12,7 @@ use super::*;
 
 mod ends;
 mod layers;
+mod sentinels;
 
 const ASGI: &str = "\
 import os

@@ -6,27 +6,41 @@ use redis::{AsyncConnectionConfig, ProtocolVersion, RedisResult, Value};
 
 use crate::config::{Endpoint, Host};
 use crate::redis::client::{command, multiplexed};
+use crate::redis::refusal::kind_of;
+use crate::refusal::RefusalKind;
 
 /// How long one Sentinel may take before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Why no master is known.
+pub(crate) struct NoMaster {
+    /// The answer of each Sentinel.
+    pub(crate) reason: String,
+    /// One of them refused our user or password.
+    pub(crate) wants_login: bool,
+}
+
 /// Finds the address of the master called `name`. Each new connection asks again, so it follows a failover.
 ///
 /// The Sentinels are asked in turn, and the first that knows a master decides. If that server was demoted meanwhile, it
-/// refuses writes, which ends the connection. An error quotes the answer of each Sentinel.
-pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<Endpoint, String> {
+/// refuses writes, which ends the connection.
+pub(crate) async fn master(sentinels: &[Host], name: &str) -> Result<Endpoint, NoMaster> {
     let mut answers = Vec::with_capacity(sentinels.len());
+    let mut wants_login = false;
     for sentinel in sentinels {
         match ask(sentinel, name).await {
             Ok(Some(master)) => return Ok(master),
             Ok(None) => answers.push(format!("{sentinel} knows no master {name:?}")),
-            Err(error) => answers.push(format!("{sentinel}: {error}")),
+            Err(error) => {
+                wants_login |= kind_of(&error) == Some(RefusalKind::Credentials);
+                answers.push(format!("{sentinel}: {error}"));
+            }
         }
     }
-    Err(format!(
-        "no Sentinel names a master: {}",
-        answers.join("; ")
-    ))
+    Err(NoMaster {
+        reason: format!("no Sentinel names a master: {}", answers.join("; ")),
+        wants_login,
+    })
 }
 
 async fn ask(sentinel: &Host, name: &str) -> RedisResult<Option<Endpoint>> {

@@ -426,10 +426,17 @@ impl Server {
             Some(login) => login.at(&self.host),
             None => self.host.clone(),
         };
-        match &self.host.endpoint {
+        match &host.endpoint {
             Endpoint::Sentinel { sentinels, master } => {
                 let found = sentinel::master(sentinels, master).await;
-                let endpoint = found.map_err(|reason| self.unavailable(reason))?;
+                let endpoint = found.map_err(|no_master| match no_master.wants_login {
+                    true => LayerError::Refused {
+                        address: self.address.clone(),
+                        reason: no_master.reason,
+                        kind: RefusalKind::Credentials,
+                    },
+                    false => self.unavailable(no_master.reason),
+                })?;
                 Ok(Host { endpoint, ..host })
             }
             _ => Ok(host),

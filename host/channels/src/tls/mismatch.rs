@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use redis::{RedisError, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult};
 
 use crate::config::{Endpoint, Host, Tls};
 use crate::tls::{TlsFailure, connect, failure};
@@ -14,6 +14,14 @@ pub(crate) async fn instead_of_plain<T>(host: &Host, made: RedisResult<T>) -> Re
         return made;
     };
     if !error.is_connection_dropped() && !error.is_unrecoverable_error() {
+        return made;
+    }
+    // The server answered without TLS: its answer about our password is the whole error, and a Sentinel would keep us
+    // waiting for one about TLS.
+    if matches!(
+        error.kind(),
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(_)
+    ) {
         return made;
     }
     match is_spoken(name, *port, host.connect_timeout).await {
