@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::step::{StepError, cargo, programs, shown, workspace};
+use crate::step::{StepError, cargo, output, programs, shown, workspace};
 
 /// The folders below `plugins/`.
 fn plugins() -> Result<Vec<PathBuf>, StepError> {
@@ -60,7 +60,12 @@ pub(crate) fn check() -> Result<(), StepError> {
             &["clippy"],
             &["--workspace", "--all-targets", "--", "-D", "warnings"],
         ),
-    )
+    )?;
+    // It is built as users build plugins, which must not change what is in version control.
+    let mut lock = cargo(&["metadata", "--locked", "--format-version", "1"]);
+    lock.arg("--manifest-path")
+        .arg(workspace().join("tests/bench/guest/Cargo.toml"));
+    output(&mut lock).map(drop)
 }
 
 /// Runs their tests natively.

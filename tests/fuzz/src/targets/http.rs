@@ -7,16 +7,18 @@ use std::cell::RefCell;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use djangobot_event::Event;
 use djangobot_slack::http_events::{Config, PATHS, router};
 use djangobot_slack::{Frame, Incoming};
 use hmac::{Hmac, Mac};
+use local_slack::browser;
 use serde_json::{Map, Value};
 use sha2::Sha256;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
+use url::{Host, Url};
 
 use super::envelopes::check_origin;
 use crate::{Target, json, pieces, proportion, samples};
@@ -42,6 +44,13 @@ pub(crate) const TARGET: Target = Target {
         "\"event\":{",
         "\"event_id\":",
         "\"token\":",
+        "localhost",
+        "127.0.0.1:80",
+        "[::1]",
+        "http://",
+        "same-origin",
+        "cross-site",
+        "null",
     ],
     longest: 1024,
 };
@@ -64,6 +73,17 @@ fn seeds() -> Vec<Vec<u8>> {
         with(UNSIGNED, b"1795345843\nv0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503\n2\n{}"),
         with(GET, b"ssl_check=1"),
     ];
+    let pages: [&[u8]; 8] = [
+        b"localhost:80",
+        b"127.0.0.1:80\nhttp://127.0.0.1:80",
+        b"[::1]\nhttp://evil.example",
+        b"app.localhost\n\nsame-origin",
+        b"[::ffff:127.0.0.1]:80\nnull\ncross-site",
+        b"evil.example",
+        b"localhost.evil.example:80\nhttp://localhost",
+        b"me@localhost",
+    ];
+    seeds.extend(pages.iter().map(|page| with(GET | UNSIGNED, page)));
     let slacks = samples::of_slack();
     seeds.extend(slacks.iter().map(|payload| with(0, payload)));
     seeds
@@ -71,6 +91,9 @@ fn seeds() -> Vec<Vec<u8>> {
 
 fn check(input: &[u8]) {
     let (choice, rest) = pieces::choice(input);
+    if choice & (UNSIGNED | GET) == UNSIGNED | GET {
+        check_page(rest);
+    }
     let Some((request, body)) = request(choice, rest) else {
         return;
     };
@@ -163,6 +186,56 @@ fn request(choice: usize, rest: &[u8]) -> Option<(Request<Body>, Vec<u8>)> {
     // As a client says it: what is not signed is read only where it is short.
     builder = builder.header("content-length", body.len());
     Some((builder.body(Body::from(body.to_vec())).ok()?, body.to_vec()))
+}
+
+/// Whether `local-slack` and operators' pages take a request: nothing of a web page, nothing under a name that is not this
+/// machine's. In each line a value: `Host`, `Origin`, `Sec-Fetch-Site`.
+fn check_page(lines: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let mut said = Vec::new();
+    for (name, line) in ["host", "origin", "sec-fetch-site"]
+        .into_iter()
+        .zip(lines.split(|&byte| byte == b'\n'))
+    {
+        let value = HeaderValue::from_bytes(line).ok();
+        if let Some(value) = value.filter(|_| name == "host" || !line.is_empty()) {
+            said.push((name, line));
+            headers.insert(name, value);
+        }
+    }
+    let of = |name| said.iter().find(|it| it.0 == name).map(|it| it.1);
+    let (host, origin, site) = (of("host"), of("origin"), of("sec-fetch-site"));
+    let refused = proportion::bounded(lines, 64, || browser::refusal(&headers));
+    let is_of_this_machine = host.is_none_or(|host| {
+        let url = str::from_utf8(host)
+            .ok()
+            .map(|host| format!("http://{}/", host.trim()));
+        let url = url.and_then(|url| Url::parse(&url).ok());
+        url.is_some_and(|url| match url.host() {
+            Some(Host::Domain(name)) => {
+                let name = name.trim_end_matches('.');
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+            None => false,
+        })
+    });
+    if refused.is_none() {
+        assert!(is_of_this_machine, "{said:?}");
+        assert!(
+            site.is_none_or(|site| [&b"same-origin"[..], b"none"].contains(&site.trim_ascii())),
+            "{said:?}"
+        );
+        let own = |origin: &[u8]| {
+            let origin = origin.trim_ascii().to_ascii_lowercase();
+            let host = host.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+            [&b"http://"[..], b"ws://"]
+                .iter()
+                .any(|scheme| origin == [scheme, host.as_slice()].concat())
+        };
+        assert!(origin.is_none_or(own), "{said:?}");
+    }
 }
 
 /// How the request was answered, and what was handed out, each of which was acknowledged.

@@ -197,6 +197,41 @@ async fn short_and_empty_pages_are_followed_to_the_empty_cursor() {
 }
 
 #[tokio::test]
+async fn cursors_that_go_round_end_a_load() {
+    let (slack, api) = slack(Options::default()).await;
+    let control = slack.control();
+    // Each page names the other one; the one for "odd" is looked for first.
+    for (asked, next) in [("odd", "even"), ("", "odd")] {
+        let answer = Answer {
+            times: u64::MAX,
+            contains: asked.into(),
+            body: Some(
+                json!({"ok": true, "members": [], "response_metadata": {"next_cursor": next}}),
+            ),
+            ..Answer::default()
+        };
+        control.answer("users.list", answer);
+    }
+    let (roster, pacer) = (Roster::new(), Pacer::new(f64::INFINITY));
+    let loading = roster.load(List::Users, &api, &pacer, &|_| {});
+    let error = tokio::time::timeout(std::time::Duration::from_secs(300), loading)
+        .await
+        .expect("it ends")
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("it has too many pages"),
+        "{error}"
+    );
+    assert_eq!(control.calls(Some("users.list")).len(), 5_000);
+    let cursors = &control.calls(Some("users.list"))[1..4];
+    let cursors: Vec<_> = cursors
+        .iter()
+        .map(|call| &call.arguments["cursor"])
+        .collect();
+    assert_eq!(cursors, ["odd", "even", "odd"]);
+}
+
+#[tokio::test]
 async fn a_429_in_mid_load_is_obeyed_and_told() {
     let (slack, api) = slack(Options::default()).await;
     slack.control().answer(
