@@ -161,6 +161,54 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
 }
 
 #[tokio::test]
+async fn the_state_keeps_no_token_of_an_event_that_became_a_dead_letter() {
+    for format in ["msgpack", "json"] {
+        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+        redis.cli(&["config", "set", "proto-max-bulk-len", "1mb"]);
+        let config = format!(
+            "[layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{}\"], serializer_format = \"{format}\" }}\n",
+            redis.url()
+        );
+        std::fs::write(folder.path().join("djangobot.toml"), config).unwrap();
+        let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+        // What is deleted lies among what is kept, as it does in a file of some age.
+        emit(&slack.control(), "numbered", 0..3);
+        let mut event = large(3, 1_500_000);
+        event["verification_token"] = json!("hush-4711");
+        event["deep"] = json!([{"accessToken": "hush-4711", "client_secret": ["hush-4711"]}]);
+        event["xoxb-1-hush-4711"] = json!("Bearer xoxp-1-hush-4711");
+        event["payload"] = json!(r#"{"token": "hush-4711"}"#);
+        slack.control().emit(None, &event);
+        bridge.metric_is("djangobot_dead_letters", 1.0).await;
+        assert!(!bridge.output().contains("hush-4711"));
+        assert_eq!(bridge.terminate().await.code(), Some(0));
+        assert_eq!(
+            traces(folder.path(), b"hush-4711"),
+            Vec::<String>::new(),
+            "{format}"
+        );
+        let shown = letters(folder.path(), &["show", "1"]).await;
+        assert!(
+            shown.contains("\"n\": 3") && !shown.contains("hush"),
+            "{shown:.300}"
+        );
+    }
+}
+
+/// The files of a state folder that have `part` in them.
+pub(crate) fn traces(folder: &Path, part: &[u8]) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join(".djangobot")).unwrap();
+    let files = files.map(|it| it.unwrap().path()).filter(|it| it.is_file());
+    files
+        .filter(|path| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.windows(part.len()).any(|it| it == part)
+        })
+        .map(|path| path.display().to_string())
+        .collect()
+}
+
+#[tokio::test]
 async fn a_batch_that_a_proxy_finds_too_large_is_sent_in_parts() {
     for style in [Style::Refuses, Style::Cuts] {
         let (slack, mut redis, folder) =

@@ -284,8 +284,7 @@ fn in_json(letter: &DeadLetter) -> serde_json::Value {
     };
     // What can't be read is shown as the bytes that came, in hexadecimal.
     let message = readable.unwrap_or_else(|| {
-        let hex: String = letter
-            .message
+        let hex: String = masking::without_tokens(&letter.message)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();

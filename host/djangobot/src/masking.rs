@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+mod bytes;
 
 /// What stands in the place of a token.
 const MASK: &str = "(a token)";
@@ -18,7 +20,7 @@ const LONGEST_CONTENT: usize = 200;
 /// `message`, JSON or other bytes, without the tokens in it.
 pub(crate) fn without_tokens(message: &[u8]) -> Cow<'_, [u8]> {
     let Ok(mut value) = serde_json::from_slice::<Value>(message) else {
-        return without_words(message);
+        return bytes::without_tokens(message);
     };
     match mask_tokens(&mut value) {
         true => Cow::Owned(value.to_string().into_bytes()),
@@ -39,11 +41,15 @@ pub(crate) fn mask_tokens(value: &mut Value) -> bool {
                 Cow::Owned(masked) => Some(masked),
                 Cow::Borrowed(_) => None,
             };
-            let is_masked = masked.is_some();
-            if let Some(masked) = masked {
-                *text = masked;
+            // A text may itself be JSON.
+            let within = bytes::without_pairs(masked.as_deref().unwrap_or(text));
+            match within.or(masked) {
+                Some(masked) => {
+                    *text = masked;
+                    true
+                }
+                None => false,
             }
-            is_masked
         }
         Value::Array(items) => {
             let masked = items.iter_mut().map(mask_tokens);
@@ -51,13 +57,24 @@ pub(crate) fn mask_tokens(value: &mut Value) -> bool {
         }
         Value::Object(fields) => {
             let masked = fields.iter_mut().map(|(key, value)| match value {
-                secret if is_secret(key) => mask_secret(secret),
+                secret if is_secret(key.as_bytes()) => mask_secret(secret),
                 other => mask_tokens(other),
             });
-            masked.fold(false, |any, one| any | one)
+            masked.fold(false, |any, one| any | one) | mask_keys(fields)
         }
         _ => false,
     }
+}
+
+/// Masks tokens that stand where keys do.
+fn mask_keys(fields: &mut Map<String, Value>) -> bool {
+    let masked = |key: &str| matches!(in_text(key), Cow::Owned(_));
+    if !fields.keys().any(|key| masked(key)) {
+        return false;
+    }
+    let fields_then = std::mem::take(fields).into_iter();
+    fields.extend(fields_then.map(|(key, value)| (in_text(&key).into_owned(), value)));
+    true
 }
 
 /// Masks what stands under a key that says that it is a secret. An object there keeps its form, since somebody reads it.
@@ -78,11 +95,18 @@ fn mask_secret(value: &mut Value) -> bool {
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
+/// `token`, `bot_access_token`, `X-Token` and `accessToken`, but not `mistoken`.
+fn is_secret(key: &[u8]) -> bool {
     SECRET_KEYS.iter().any(|secret| {
-        key.strip_suffix(secret)
-            .is_some_and(|before| before.is_empty() || before.ends_with(['_', '-']))
+        let Some(at) = key.len().checked_sub(secret.len()) else {
+            return false;
+        };
+        let (before, end) = key.split_at(at);
+        let begins_a_word = match before.last() {
+            None | Some(b'_' | b'-') => true,
+            Some(last) => !last.is_ascii_uppercase() && end[0].is_ascii_uppercase(),
+        };
+        begins_a_word && end.eq_ignore_ascii_case(secret.as_bytes())
     })
 }
 
@@ -120,26 +144,6 @@ fn is_token(text: &str) -> bool {
 
 fn is_of_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
-}
-
-/// In what is not JSON, stars stand for each sign of a token, so that lengths stay what they are.
-fn without_words(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let mut masked = Cow::Borrowed(bytes);
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let begins = |prefix: &&str| rest.starts_with(prefix.as_bytes());
-        match PREFIXES.iter().find(|prefix| begins(prefix)) {
-            Some(_) => {
-                let end = rest.iter().position(|byte| !is_of_token(*byte));
-                let length = end.unwrap_or(rest.len());
-                masked.to_mut()[at..at + length].fill(b'*');
-                at += length;
-            }
-            None => at += 1,
-        }
-    }
-    masked
 }
 
 /// Shortens the contents of the files in a message of `slack.send`.
@@ -189,14 +193,14 @@ mod tests {
             json!({"text": "use xoxb-12-abcdefgh, or Bearer xapp-1-A2-3456789.", "client_secret": "s", "Authorization": ["b"], "token": {"a": 1}}),
             json!({"text": "use (a token), or Bearer (a token)", "client_secret": MASK, "Authorization": [MASK], "token": {"a": 1}}),
         );
-        let harmless = json!({"text": "xoxb- is how tokens begin, or xoxb-..., not xoxo-xoxo-xoxo", "token": null, "x": "xoxo", "is_token": true, "next_cursor": "abc"});
+        check(
+            json!({"accessToken": "hush", "payload": r#"{"token": "hush", "n": 1, "in": "{\"my_secret\":\"hush\"}"}"#, "xoxb-12-abcdefgh": 1, "b": 2}),
+            json!({"accessToken": MASK, "payload": r#"{"token": "****", "n": 1, "in": "{\"my_secret\":\"****\"}"}"#, "(a token)": 1, "b": 2}),
+        );
+        let harmless = json!({"text": "xoxb- is how tokens begin, or xoxb-..., not xoxo-xoxo-xoxo", "token": null, "x": "xoxo", "is_token": true, "next_cursor": "abc", "mistoken": "x"});
         check(harmless.clone(), harmless.clone());
         let text = harmless.to_string();
         assert!(matches!(without_tokens(text.as_bytes()), Cow::Borrowed(_)));
-        assert_eq!(
-            &*without_tokens(b"\xc1 xoxb-1-a\x00xapp-x"),
-            b"\xc1 ********\x00******"
-        );
     }
 
     #[test]

@@ -372,7 +372,7 @@ impl DeadLetter {
                 self.at,
                 self.channel,
                 self.error,
-                self.detail,
+                &*masking::in_text(&self.detail),
                 &*masking::without_tokens(&self.message),
                 self.serializer.map(|serializer| serializer.to_string())
             ],
@@ -387,6 +387,18 @@ impl DeadLetter {
             [id - DEAD_LETTERS_KEPT, DEAD_LETTER_BYTES],
         )?;
         Ok(id)
+    }
+
+    /// Does `work`, which deletes a row and stores a dead letter in its place, so that no byte of the row stays in the file.
+    /// SQLite would leave them there until it writes something else over them.
+    pub(crate) fn in_place_of<T>(
+        database: &Connection,
+        work: impl FnOnce() -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        database.pragma_update(None, "secure_delete", "ON")?;
+        let done = work();
+        database.pragma_update(None, "secure_delete", "OFF")?;
+        done
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {

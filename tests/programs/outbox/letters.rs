@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::World;
 use crate::app::App;
 use crate::bridge::{Bridge, Djangobot, djangobot};
+use crate::refusals::traces;
 
 #[tokio::test]
 async fn a_message_that_got_too_old_is_a_dead_letter_and_those_behind_it_go_on() {
@@ -77,4 +78,43 @@ async fn dead_letters_are_sent_again_and_dropped_together() {
     assert_eq!(world.has("ops", 3).await, ["2", "4", "5"]);
     assert_eq!(run(&["drop", "--all"]).await.code, Some(0));
     assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+}
+
+#[tokio::test]
+async fn the_state_keeps_no_token_of_a_message_that_became_a_dead_letter() {
+    let world = World::new().await;
+    let mut bridge = world.bridge().await;
+    let archived = Answer {
+        error: Some("is_archived".into()),
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", archived);
+    let mut app = world.app();
+    let long = "x".repeat(10_000);
+    let message = json!({"text": "hi", "channel": "ops", "token": "hush-4711", "a": [{"my_secret": "hush-4711"}], "long": long});
+    app.send("slack.send", &message).await;
+    bridge.line("Kept as dead letter 1 ").await;
+    // Broken after its token, in msgpack and as cut JSON.
+    for (n, bytes) in [
+        &b"\x83\xa5token\xa9hush-4711\xa4text\xc1\xa8my_token\xa9hush-4711"[..],
+        b"\x82\xa9api-token\xd9\x09hush-4711",
+        b"{\"text\": \"hi\", \"token\": \"hush-4711\", \"",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        app.put("slack.send", bytes).await;
+        bridge
+            .line(&format!("Kept as dead letter {} ", n + 2))
+            .await;
+    }
+    assert!(!bridge.output().contains("hush-4711"));
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    let folder = world.folder.path();
+    assert_eq!(traces(folder, b"hush-4711"), Vec::<String>::new());
+    let list = Djangobot::run(djangobot(folder, &["dead-letters", "list", "--json"])).await;
+    let listed: Value = serde_json::from_str(&list.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 4);
+    // `hush` in hexadecimal, too.
+    assert!(!list.stdout.contains("hush") && !list.stdout.contains("68757368"));
 }

@@ -8,7 +8,16 @@ pub(crate) const TARGET: Target = Target {
     name: "msgpack",
     check,
     seeds,
-    words: &["\u{81}", "type", "text", "channel", "reply_channel"],
+    words: &[
+        "\u{81}",
+        "type",
+        "text",
+        "channel",
+        "reply_channel",
+        "token",
+        "\"token\":\"",
+        "xoxb-",
+    ],
     longest: 1024,
 };
 
@@ -29,6 +38,10 @@ fn seeds() -> Vec<Vec<u8>> {
             b"\xa1j\xdf\x00\x00\x00\x01\xa1k\xd6\x01\x00\x00\x00\x00",
         ]
         .concat(),
+    );
+    seeds.push(
+        b"\x83\xa5token\xa4hush\xa1a\x91\x81\xa8my_token\x92\xa4hush\xcd\x12\x34\xa1b\xa8xoxb-1-a"
+            .to_vec(),
     );
     seeds
 }
@@ -52,6 +65,7 @@ fn check(input: &[u8]) {
             assert_eq!(salvaged.field(key), event.field(key), "{key}");
         }
     }
+    check_masking(input, ours.as_ref().ok());
     let mut rest = input;
     let theirs = rmpv::decode::read_value(&mut rest)
         .ok()
@@ -82,6 +96,21 @@ fn check(input: &[u8]) {
                 matches!(error, MsgpackError::NotJson { found, .. } if found.contains("c1"));
             assert!(!is_event || is_unused, "{error}");
         }
+    }
+}
+
+/// What is kept of it as a dead letter shows no token, and is otherwise what it was.
+fn check_masking(input: &[u8], event: Option<&Event>) {
+    let masked = proportion::bounded(input, 96, || djangobot::fuzzing::without_tokens(input));
+    assert_eq!(djangobot::fuzzing::without_tokens(&masked), masked);
+    let Some(event) = event else { return };
+    assert_eq!(masked.len(), input.len());
+    let masked = Event::from_msgpack(&masked).expect("it is read as before");
+    for key in WANTED {
+        assert_eq!(masked.field(key).is_some(), event.field(key).is_some());
+    }
+    if let Some(token) = masked.text("/token") {
+        assert!(token.bytes().all(|byte| byte == b'*'), "{token}");
     }
 }
 

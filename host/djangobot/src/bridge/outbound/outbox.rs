@@ -319,7 +319,9 @@ impl Outbox {
                 let mut message =
                     database.prepare_cached("SELECT message FROM outbox WHERE id = ?1")?;
                 letter.message = message.query_row([id.0], |row| row.get(0))?;
-                Ok((finish(database, id, None)?, letter.store(database)?))
+                DeadLetter::in_place_of(database, || {
+                    Ok((finish(database, id, None)?, letter.store(database)?))
+                })
             })
             .await?;
         self.shrank(size);

@@ -188,8 +188,10 @@ impl Spool {
                 let size: Option<u64> = database
                     .query_row(size, params![seq, ROW], |row| row.get(0))
                     .optional()?;
-                let gone = database.execute("DELETE FROM spool WHERE seq = ?1", [seq])?;
-                let id = letter.store(database)?;
+                let (gone, id) = DeadLetter::in_place_of(database, || {
+                    let gone = database.execute("DELETE FROM spool WHERE seq = ?1", [seq])?;
+                    Ok((gone, letter.store(database)?))
+                })?;
                 if let Some(all) = shared.sizes().by_channel.get_mut(letter.channel.as_str()) {
                     *all = all.saturating_sub(size.unwrap_or(0));
                 }
