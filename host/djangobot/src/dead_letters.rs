@@ -78,7 +78,7 @@ pub(crate) async fn dead_letters(
         DeadLettersCommand::Drop { letters, .. } => {
             for id in ids(&state, letters)? {
                 find(&state, id)?;
-                state.unbury(id).map_err(Failure::failed)?;
+                state.forget_dead_letter(id).map_err(Failure::failed)?;
             }
             Ok(())
         }
@@ -253,7 +253,11 @@ async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterErr
     };
     // Forgotten before anything else is waited for: an interruption then does not send it twice.
     taken
-        .and_then(|()| state.unbury(id).map_err(|error| error.to_string()))
+        .and_then(|()| {
+            state
+                .forget_dead_letter(id)
+                .map_err(|error| error.to_string())
+        })
         .map_err(unreadable)?;
     let told = print(&format!("Dead letter {id} is on {channel} again.\n"));
     if told.is_err() {

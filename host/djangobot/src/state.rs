@@ -116,7 +116,7 @@ struct Inner {
 /// channel layer refuses.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
-    /// Given by [`State::bury`]; 0 before.
+    /// Given by [`State::add_dead_letter`]; 0 before.
     pub(crate) id: i64,
     /// When it was given up, in Unix seconds.
     pub(crate) at: f64,
@@ -325,7 +325,7 @@ impl State {
     }
 
     /// Forgets a dead letter.
-    pub(crate) fn unbury(&self, id: i64) -> Result<(), StateError> {
+    pub(crate) fn forget_dead_letter(&self, id: i64) -> Result<(), StateError> {
         self.with(|database| {
             database
                 .execute("DELETE FROM dead_letters WHERE id = ?1", [id])
@@ -364,7 +364,7 @@ impl DeadLetter {
         }
     }
 
-    /// What [`State::bury`] does, as a part of a transaction.
+    /// Adds the letter as a part of a transaction; see [`State::add_dead_letter`].
     pub(crate) fn store(&self, database: &Connection) -> rusqlite::Result<i64> {
         database.execute(
             "INSERT INTO dead_letters (at, channel, error, detail, message, serializer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

@@ -71,7 +71,7 @@ fn dead_letters_are_kept_and_counted() {
     assert_eq!(state.add_dead_letter(&letter).unwrap(), 2);
     assert_eq!(state.dead_letter_count().unwrap(), 2);
     let beside = State::beside(folder.path()).unwrap();
-    beside.unbury(1).unwrap();
+    beside.forget_dead_letter(1).unwrap();
     assert!(state.dead_letter(1).unwrap().is_none());
     let left = state.dead_letters().unwrap();
     assert_eq!(
