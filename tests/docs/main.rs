@@ -1,0 +1,10 @@
+//! The documents are held against the code: what they name is there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod code;
+mod names;
