@@ -24,7 +24,7 @@ async fn edits_are_made_all_or_none_and_only_where_they_may() {
             "/reply_channel",
         ),
         ("whole", vec![("", Put::Json("{}"))], "whole event"),
-        ("tilde", vec![("/~2", Put::Text("x"))], "no JSON pointer"),
+        ("tilde", vec![("/~2", Put::Text("x"))], "not a JSON pointer"),
         ("nowhere", vec![("/a/b", Put::Text("x"))], "no \"a\""),
         (
             "dash",
@@ -33,11 +33,15 @@ async fn edits_are_made_all_or_none_and_only_where_they_may() {
         ),
         ("json", vec![("/x", Put::Json("{oops"))], "not JSON"),
         ("deep", vec![("/x", Put::Json(&deep))], "not JSON"),
-        ("nan", vec![("/x", Put::Number(f64::NAN))], "no JSON number"),
+        (
+            "nan",
+            vec![("/x", Put::Number(f64::NAN))],
+            "not a JSON number",
+        ),
         (
             "infinite",
             vec![("/x", Put::Number(f64::INFINITY))],
-            "no JSON number",
+            "not a JSON number",
         ),
         (
             "absent",
