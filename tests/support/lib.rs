@@ -23,4 +23,4 @@ pub use program::Program;
 pub use redis::{Redis, redis_cli};
 
 #[cfg(test)]
-mod tests;
+mod with_programs;

@@ -36,6 +36,32 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     }
 }
 
+/// Modules whose unit tests need a Redis, a Python or programs of a virtualenv, which a quick run does without.
+const WITH_PROGRAMS: [&str; 4] = [
+    "with_programs::",
+    "probe::tests::",
+    "scripts::tests::",
+    "redis::server::tests::",
+];
+
+/// Runs the unit tests of all crates and the tests of the documents, without a Redis or a Python: for the time between two
+/// edits.
+pub(crate) fn test_fast(arguments: &[String]) -> Result<(), StepError> {
+    let mut test = cargo(&[
+        "test",
+        "--workspace",
+        "--lib",
+        "--test",
+        "docs",
+        "--no-fail-fast",
+        "--",
+    ]);
+    for module in WITH_PROGRAMS {
+        test.args(["--skip", module]);
+    }
+    shown("run the quick tests", test.args(arguments))
+}
+
 /// What is about to happen, and how long it takes on two cores of today.
 fn announcement() -> String {
     let is_built = programs().join("djangobot").exists();

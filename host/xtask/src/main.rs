@@ -32,6 +32,10 @@ enum Chore {
     Guests,
     /// Set up, build, and run all tests, whichever of them fail.
     Test {
+        /// Only unit tests and the tests of the documents, with no Redis and no Python: under two minutes where little has
+        /// changed. Arguments are then those of the test programs, such as part of a test's name.
+        #[arg(long)]
+        fast: bool,
         /// What to hand on to `cargo test`; without it, all tests of all crates.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -86,7 +90,11 @@ fn run(chore: Chore) -> Result<(), StepError> {
     match chore {
         Chore::Setup => setup::setup(),
         Chore::Guests => checks::guests(),
-        Chore::Test { arguments } => checks::test(&arguments),
+        Chore::Test {
+            fast: true,
+            arguments,
+        } => checks::test_fast(&arguments),
+        Chore::Test { arguments, .. } => checks::test(&arguments),
         Chore::Faults { release, arguments } => checks::faults(&arguments, release),
         Chore::Fuzz {
             names,
