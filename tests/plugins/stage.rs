@@ -12,7 +12,7 @@ use djangobot_plugins::{
     Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passing,
     PluginConfig, PluginHost, Status, Unready, Wanted, set,
 };
-use djangobot_tests::binary;
+use djangobot_tests::{binary, seen};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -181,6 +181,7 @@ impl Stage {
 
     pub(crate) fn status(&self, name: &str) -> Status {
         let statuses = self.host.statuses();
+        seen(&statuses);
         statuses
             .into_iter()
             .find(|status| status.name == name)

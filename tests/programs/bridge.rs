@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 
-use djangobot_tests::{DEADLINE, Program, binary, eventually};
+use djangobot_tests::{DEADLINE, Program, binary, eventually, seen};
 use local_slack::{Call, Control, LocalSlack, Options};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -196,7 +196,9 @@ impl Bridge {
         let value = page
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+        let value = value.map_or(0.0, |value| value.parse().expect("a metric is a number"));
+        seen(&(name, value));
+        value
     }
 
     /// Waits until a metric has a value.

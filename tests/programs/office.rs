@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use djangobot_tests::{Redis, binary};
+use djangobot_tests::{Redis, binary, seen};
 use local_slack::LocalSlack;
 use serde_json::{Value, json};
 
@@ -87,6 +87,7 @@ impl Office {
     pub(crate) async fn status(&self) -> Value {
         let said = self.does(&["list", "--json"]).await;
         let list: Value = serde_json::from_str(&said).unwrap();
+        seen(&list[0]);
         list[0].clone()
     }
 

@@ -6,7 +6,7 @@ mod disk;
 mod letters;
 mod poison;
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::{Redis, eventually, seen};
 use local_slack::{Answer, Call, Control, LocalSlack, OAuth};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -85,7 +85,9 @@ impl World {
     async fn texts(&self, channel: &str) -> Vec<String> {
         let posted = self.posted(channel, None).await;
         let text = |message: &Value| message["text"].as_str().unwrap().to_owned();
-        posted.iter().map(text).collect()
+        let texts = posted.iter().map(text).collect();
+        seen(&texts);
+        texts
     }
 
     /// Waits until a conversation holds so many posts.
@@ -108,7 +110,9 @@ impl World {
     }
 
     fn calls(&self, method: &str) -> Vec<Call> {
-        self.control.calls(Some(method))
+        let calls = self.control.calls(Some(method));
+        seen(&calls);
+        calls
     }
 
     /// Waits until a call of a method has come, answered or not.

@@ -10,7 +10,7 @@ mod words;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use djangobot_tests::python;
+use djangobot_tests::{python, seen};
 use serde_json::Value;
 
 use crate::bridge::{Djangobot, Ended, djangobot};
@@ -105,7 +105,9 @@ impl Desk {
     }
 
     async fn list(&self) -> Vec<Value> {
-        serde_json::from_str(&self.does(&["list", "--json"]).await).unwrap()
+        let list = serde_json::from_str(&self.does(&["list", "--json"]).await).unwrap();
+        seen(&list);
+        list
     }
 
     /// The components in the state.

@@ -18,7 +18,7 @@ mod program;
 mod redis;
 
 pub use environment::{binary, node, node_modules, python, python_channels1, python_redis7};
-pub use patience::{DEADLINE, eventually, free_port};
+pub use patience::{DEADLINE, eventually, free_port, seen};
 pub use program::Program;
 pub use redis::{Redis, redis_cli};
 

@@ -138,12 +138,16 @@ impl Program {
 
     /// All that it wrote to its standard output so far.
     pub fn stdout(&self) -> String {
-        self.output.text(|stream| stream == Stream::Stdout)
+        let text = self.output.text(|stream| stream == Stream::Stdout);
+        crate::seen(&end_of(&text));
+        text
     }
 
     /// All that it wrote to its standard error so far.
     pub fn stderr(&self) -> String {
-        self.output.text(|stream| stream == Stream::Stderr)
+        let text = self.output.text(|stream| stream == Stream::Stderr);
+        crate::seen(&end_of(&text));
+        text
     }
 
     /// Sends SIGTERM, and waits for the end.
@@ -312,4 +316,10 @@ async fn read(pipe: impl AsyncRead + Unpin, stream: Stream, output: Arc<Output>)
         output.news.notify_one();
     }
     output.news.notify_one();
+}
+
+/// The last lines of a program's output, for a failure to show.
+fn end_of(text: &str) -> Vec<&str> {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].to_vec()
 }

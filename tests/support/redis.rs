@@ -235,6 +235,7 @@ pub fn redis_cli(port: u16, arguments: &[&str]) -> String {
         "redis-cli {arguments:?}: {printed} {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    crate::seen(&printed);
     printed
 }
 

@@ -57,7 +57,13 @@ fn is_local(host: &HeaderValue) -> bool {
     else {
         return false;
     };
-    if authority.as_str().contains('@') {
+    // Nothing but a port that is a number may stand behind the name, and nothing before it.
+    let rest = authority.as_str().strip_prefix(authority.host());
+    let is_plain = match authority.port_u16() {
+        Some(_) => rest.is_some_and(|rest| rest.starts_with(':')),
+        None => rest == Some(""),
+    };
+    if !is_plain {
         return false;
     }
     let name = authority.host().to_ascii_lowercase();
@@ -119,6 +125,9 @@ mod tests {
             "evil.example@localhost",
             "localhost evil.example",
             "localhost/",
+            "127.0.0.1:80.1",
+            "localhost:",
+            "localhost:65536",
             "127.1",
             "2130706433",
             "0x7f.1",
