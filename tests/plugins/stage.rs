@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use djangobot_event::Event;
 pub(crate) use djangobot_plugins::Passed;
-use djangobot_plugins::http::Fetcher;
-use djangobot_plugins::secrets::Secrets;
-use djangobot_plugins::store::Store;
+use djangobot_plugins::services::http::Fetcher;
+use djangobot_plugins::services::secrets::Secrets;
+use djangobot_plugins::services::store::Store;
 use djangobot_plugins::{
     Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passing,
     PluginConfig, PluginHost, Status, Unready, Wanted, set,

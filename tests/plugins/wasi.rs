@@ -29,7 +29,7 @@ fn component(guest: &Guest) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let mut world = None;
     for text in [
-        djangobot_plugins::component::WIT,
+        djangobot_plugins::install::component::WIT,
         IO,
         CLI,
         CLOCKS,

@@ -166,7 +166,7 @@ async fn the_store_of_a_plugin_that_is_updated_from_another_source_is_there_all_
     let config = office.text("djangobot.toml");
     office.write("djangobot.toml", &format!("{config}on-error = \"drop\"\n"));
     let path = office.path(".djangobot/plugins.db");
-    let stores = djangobot_plugins::store::Store::open(&path).unwrap();
+    let stores = djangobot_plugins::services::store::Store::open(&path).unwrap();
     let of = |file: &str| {
         let store = stores.of(&format!("guard file:{file}"), 1 << 20).unwrap();
         store.get("key1").unwrap()
@@ -230,7 +230,7 @@ async fn a_store_goes_with_its_plugin_unless_it_is_to_be_kept() {
     let path = office.path(".djangobot/plugins.db");
     let name = "guard file:guard.wasm";
     for (keep, expect) in [(true, Some(b"v".to_vec())), (false, None)] {
-        let store = djangobot_plugins::store::Store::open(&path)
+        let store = djangobot_plugins::services::store::Store::open(&path)
             .unwrap()
             .of(name, 1 << 20)
             .unwrap();

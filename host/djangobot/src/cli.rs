@@ -132,7 +132,7 @@ pub(crate) enum Command {
     /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.
     Layer(LayerArgs),
     /// Compile a plugin's component: what the host starts a child for.
-    #[command(name = djangobot_plugins::compile::SUBCOMMAND, hide = true)]
+    #[command(name = djangobot_plugins::runtime::compile::SUBCOMMAND, hide = true)]
     CompilePlugin,
     /// Check a plugin's config against its schema: what the host starts a child for.
     #[command(name = djangobot_plugins::schema::SUBCOMMAND, hide = true)]

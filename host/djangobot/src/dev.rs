@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use djangobot_channels::{BindError, ChannelLayer, ChannelName};
 use djangobot_event::{CleanText, Event};
-use djangobot_plugins::recipe::{self, Installs};
-use djangobot_plugins::source::Source;
+use djangobot_plugins::install::recipe::{self, Installs};
+use djangobot_plugins::install::source::Source;
 use local_slack::{LocalSlack, Options, StartError};
 use miette::Diagnostic;
 use secrecy::SecretString;

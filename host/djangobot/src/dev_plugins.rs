@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use djangobot_plugins::component::Artifact;
-use djangobot_plugins::components::Components;
+use djangobot_plugins::install::component::Artifact;
+use djangobot_plugins::install::components::Components;
+use djangobot_plugins::install::recipe::{self, Installs};
+use djangobot_plugins::install::source::Source;
 use djangobot_plugins::progress::Progress;
-use djangobot_plugins::recipe::{self, Installs};
-use djangobot_plugins::source::Source;
 use djangobot_plugins::{PluginConfig, Unready, Wanted, set};
 
 /// Files in a plugin's folder that are watched, at most.

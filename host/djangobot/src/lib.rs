@@ -116,7 +116,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
 
 /// The child that compiles a plugin: what it says goes to the host, which says it to people.
 fn compile_plugin() -> ExitCode {
-    match djangobot_plugins::compile::child() {
+    match djangobot_plugins::runtime::compile::child() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = std::io::stderr().write_all(error.as_bytes());

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use djangobot_plugins::components::{Components, ComponentsError};
-use djangobot_plugins::http::Fetcher;
-use djangobot_plugins::lock::{Lock, LockError, Locked};
-use djangobot_plugins::secrets::Secrets;
+use djangobot_plugins::install::components::{Components, ComponentsError};
+use djangobot_plugins::install::lock::{Lock, LockError, Locked};
+use djangobot_plugins::install::source::Source;
+use djangobot_plugins::services::http::Fetcher;
+use djangobot_plugins::services::secrets::Secrets;
+use djangobot_plugins::services::store::Store;
 use djangobot_plugins::set::{self, Places};
-use djangobot_plugins::source::Source;
-use djangobot_plugins::store::Store;
 use djangobot_plugins::watch::Watcher;
 use djangobot_plugins::{
     Builds, Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, RollBack, Ruling, State,

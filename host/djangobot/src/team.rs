@@ -1,6 +1,6 @@
 //! The team that the bridge works for: its roster and whom we speak as, also in the words that plugins know.
 
-use djangobot_plugins::roster::{Bot, Conversation, Identity, User, Usergroup};
+use djangobot_plugins::services::roster::{Bot, Conversation, Identity, User, Usergroup};
 use djangobot_slack::roster::{ConversationKind, List};
 use djangobot_slack::{Roster, Session};
 use tokio::sync::watch;

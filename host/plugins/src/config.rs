@@ -14,7 +14,7 @@ use crate::manifest::{self, AskedLimits};
 pub struct PluginConfig {
     /// As in the manifest.
     pub name: String,
-    /// Where the component comes from; see [`crate::source::Source`].
+    /// Where the component comes from; see [`crate::install::source::Source`].
     pub source: String,
     /// Whether events meet it.
     #[serde(default = "yes")]

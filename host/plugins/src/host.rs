@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
-use crate::load::{LoadError, Parts, Sample, Wanted};
-use crate::lock::Locked;
+use crate::install::lock::Locked;
 use crate::manifest::Manifest;
-use crate::pipeline::{Passed, Passing, Pipeline, Seat};
-use crate::plugin::{Fate, Plugin};
-use crate::roster::Direction;
+use crate::runtime::load::{LoadError, Parts, Sample, Wanted};
+use crate::runtime::pipeline::{Passed, Passing, Pipeline, Seat};
+use crate::runtime::plugin::{Fate, Plugin};
+use crate::runtime::vacancy::{Outlook, Standing, Vacancy};
+use crate::services::roster::Direction;
 use crate::status::Status;
-use crate::vacancy::{Outlook, Standing, Vacancy};
 use crate::versions::RollBack;
 
 /// Events of late that are kept for rehearsals.

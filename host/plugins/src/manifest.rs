@@ -8,7 +8,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::grant::Capability;
-use crate::roster::Direction;
+use crate::services::roster::Direction;
 
 pub use mistake::{ManifestError, Mistake};
 

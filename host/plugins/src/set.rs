@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use crate::builds::Builds;
-use crate::compile;
-use crate::component::Artifact;
-use crate::components::{Components, ComponentsError};
 use crate::config::PluginConfig;
 use crate::digest::Digest;
 use crate::host::Unready;
-use crate::load::Wanted;
-use crate::lock::{Lock, LockError, Locked};
+use crate::install::builds::Builds;
+use crate::install::component::Artifact;
+use crate::install::components::{Components, ComponentsError};
+use crate::install::lock::{Lock, LockError, Locked};
+use crate::install::recipe::{self, Installs, RecipeError};
+use crate::install::source::{Downloader, Source, read_file};
 use crate::progress::Progress;
-use crate::recipe::{self, Installs, RecipeError};
-use crate::source::{Downloader, Source, read_file};
+use crate::runtime::compile;
+use crate::runtime::load::Wanted;
 use crate::versions::Versions;
 
 /// Where the parts of a set are.

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::components::{Components, ComponentsError, Turn};
 use crate::config::PluginConfig;
 use crate::digest::Digest;
-use crate::lock::Locked;
+use crate::install::components::{Components, ComponentsError, Turn};
+use crate::install::lock::Locked;
 use crate::{file, private};
 
 /// The file in the folder of the components.

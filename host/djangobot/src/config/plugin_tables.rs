@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use djangobot_plugins::source::Source;
+use djangobot_plugins::install::source::Source;
 use djangobot_plugins::{OnError, PluginConfig, manifest};
 use serde::Deserialize;
 use toml::Spanned;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use djangobot_plugins::install::recipe;
 use djangobot_plugins::manifest::{self, Manifest};
-use djangobot_plugins::{Artifact, Capability, Digest, Locked, Source, recipe};
+use djangobot_plugins::{Artifact, Capability, Digest, Locked, Source};
 
 use super::error::PluginError;
 use super::place::Place;
@@ -64,7 +65,7 @@ pub(super) fn given(
     let promised = match (own, digest) {
         (Some(own), Some(digest)) if own != digest => {
             return Err(PluginError::below(
-                djangobot_plugins::source::BadSource::TwoDigests,
+                djangobot_plugins::install::source::BadSource::TwoDigests,
             ));
         }
         (own, digest) => own.or(digest),

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use djangobot_plugins::install::recipe;
 use djangobot_plugins::manifest::MANIFEST_FILE;
-use djangobot_plugins::recipe;
 use indicatif::HumanBytes;
 
 use super::error::PluginError;

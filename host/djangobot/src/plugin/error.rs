@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use djangobot_event::CleanText;
 use djangobot_plugins::Capability;
-use djangobot_plugins::recipe::RecipeError;
+use djangobot_plugins::install::recipe::RecipeError;
 use miette::Diagnostic;
 use thiserror::Error;
 

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use djangobot_plugins::components::Turn;
-use djangobot_plugins::recipe::{self, Installs};
-use djangobot_plugins::store::{Store, StoreError};
+use djangobot_plugins::install::components::Turn;
+use djangobot_plugins::install::recipe::{self, Installs};
+use djangobot_plugins::services::store::{Store, StoreError};
 use djangobot_plugins::{
     Artifact, Builds, Components, ConfigFile, Digest, Lock, Locked, PluginConfig, Source, Versions,
     own_program, set,

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use djangobot_plugins::{Source, manifest, shipped};
+use djangobot_plugins::install::shipped;
+use djangobot_plugins::{Source, manifest};
 
 use super::error::PluginError;
 use super::shown::print;

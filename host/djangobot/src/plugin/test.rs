@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use djangobot_event::Event;
-use djangobot_plugins::http::Fetcher;
-use djangobot_plugins::secrets::Secrets;
-use djangobot_plugins::store::Store;
+use djangobot_plugins::services::http::Fetcher;
+use djangobot_plugins::services::secrets::Secrets;
+use djangobot_plugins::services::store::Store;
 use djangobot_plugins::{
     Compiler, Components, Direction, Engine, OnError, Parts, Passed, Passing, PluginConfig,
     PluginHost, Source, State, own_program, set,

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use djangobot_plugins::http::Fetcher;
-use djangobot_plugins::secrets::Secrets;
-use djangobot_plugins::store::Store;
+use djangobot_plugins::install::recipe;
+use djangobot_plugins::services::http::Fetcher;
+use djangobot_plugins::services::secrets::Secrets;
+use djangobot_plugins::services::store::Store;
 use djangobot_plugins::{
-    Artifact, Compiler, Components, Engine, Parts, PluginConfig, PluginHost, recipe, set,
+    Artifact, Compiler, Components, Engine, Parts, PluginConfig, PluginHost, set,
 };
 use serde_json::json;
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! A plugin's file: a component, or a core module that is made one. Nothing of it is compiled or run.
 
-use djangobot_plugins::component::{Artifact, ArtifactError, embed};
+use djangobot_plugins::install::component::{Artifact, ArtifactError, embed};
 
 use crate::{Target, proportion};
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use djangobot_plugins::config_file::{ConfigFile, ConfigFileError};
+use djangobot_plugins::install::config_file::{ConfigFile, ConfigFileError};
 use djangobot_plugins::schema;
 use toml::{Table, Value};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use djangobot_plugins::Lock;
-use djangobot_plugins::lock::LockError;
+use djangobot_plugins::install::lock::LockError;
 
 use crate::{Target, pieces, proportion};
 

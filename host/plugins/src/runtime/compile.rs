@@ -15,12 +15,12 @@ use djangobot_event::CleanText;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::cache::{Cache, Code, Key};
 use crate::child;
-use crate::component::MAX_SIZE;
 use crate::digest::Digest;
-use crate::engine::{self, Engine};
 use crate::file;
+use crate::install::component::MAX_SIZE;
+use crate::runtime::cache::{Cache, Code, Key};
+use crate::runtime::engine::{self, Engine};
 
 /// The subcommand that the child is started with. It reads the component from stdin and writes the code to stdout.
 pub const SUBCOMMAND: &str = "compile-plugin";

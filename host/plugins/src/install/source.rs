@@ -12,10 +12,10 @@ use url::Url;
 pub use self::download::{DownloadError, Downloader, Progress};
 pub use self::obtain::ObtainError;
 
-use crate::component::MAX_SIZE;
 use crate::digest::{BadDigest, Digest};
 use crate::file;
-use crate::shipped::{self, NotHere};
+use crate::install::component::MAX_SIZE;
+use crate::install::shipped::{self, NotHere};
 
 /// What separates the address from its sha256, where both are given as one word.
 const FRAGMENT: &str = "sha256=";

@@ -14,9 +14,9 @@ use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamError, Stream
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::poll;
 
-use crate::guest::{Guest, MAX_HANDLES};
-use crate::log::{Level, PluginLog};
-use crate::plugin::Owner;
+use crate::runtime::guest::{Guest, MAX_HANDLES};
+use crate::runtime::plugin::Owner;
+use crate::services::log::{Level, PluginLog};
 
 /// The longest line that is waited for; what is longer is written in parts.
 const MAX_LINE: usize = 1024;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use djangobot_event::{CleanText, Event};
 
 use crate::config::OnError;
-use crate::plugin::{Fate, Handled, Plugin};
-use crate::roster::Direction;
-use crate::vacancy::{Admitted, Vacancy};
+use crate::runtime::plugin::{Fate, Handled, Plugin};
+use crate::runtime::vacancy::{Admitted, Vacancy};
+use crate::services::roster::Direction;
 use crate::verdict::{Effects, Emission};
 
 /// Events that may come of one, in all.

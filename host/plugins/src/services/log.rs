@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use djangobot_event::CleanText;
 
-use crate::meter::Meter;
+use crate::services::meter::Meter;
 
 /// The longest line, in bytes.
 const MAX_LINE: usize = 1024;

@@ -6,9 +6,9 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::components::{Components, ComponentsError, Turn};
 use crate::digest::Digest;
-use crate::lock::Locked;
+use crate::install::components::{Components, ComponentsError, Turn};
+use crate::install::lock::Locked;
 use crate::{file, private};
 
 /// The file in the folder of the components.

@@ -6,11 +6,11 @@ use djangobot_event::{CleanText, Edit, Event, NewValue, Value};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::grant::Capability;
-use crate::guest::{self, EmissionError, Guest};
-use crate::log::Level;
-use crate::roster;
+use crate::runtime::guest::{self, EmissionError, Guest};
+use crate::services::log::Level;
+use crate::services::roster;
+use crate::services::{http, store};
 use crate::verdict::{self, Failure};
-use crate::{http, store};
 
 use bindings::djangobot::plugin as wit;
 pub(crate) use bindings::{Plugin, PluginIndices};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{BadSource, DownloadError, Downloader, Progress, ReadError, Source, read_file};
-use crate::component::{Artifact, ArtifactError};
 use crate::digest::Digest;
-use crate::shipped::NotHere;
+use crate::install::component::{Artifact, ArtifactError};
+use crate::install::shipped::NotHere;
 
 /// Why a source gives no plugin.
 #[derive(Debug, thiserror::Error)]

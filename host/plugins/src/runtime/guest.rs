@@ -8,10 +8,10 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::engine::TICK;
-use crate::plugin::Owner;
-use crate::roster::Direction;
-use crate::store::PluginStore;
+use crate::runtime::engine::TICK;
+use crate::runtime::plugin::Owner;
+use crate::services::roster::Direction;
+use crate::services::store::PluginStore;
 use crate::verdict::{Effects, Emission, Failure};
 
 /// Entries of all tables of an instance together: enough for the function pointers of an interpreter.
@@ -322,7 +322,7 @@ impl Guest {
         let owner = &self.owner;
         let (ctx, table) = &mut **self
             .wasi
-            .get_or_insert_with(|| Box::new(crate::wasi::empty_context(owner)));
+            .get_or_insert_with(|| Box::new(crate::runtime::wasi::empty_context(owner)));
         (ctx, table)
     }
 }

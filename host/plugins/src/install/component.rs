@@ -26,7 +26,7 @@ pub const MAX_SIZE: usize = 64 << 20;
 /// The version of `djangobot:plugin` that this host has: that of [`WIT`].
 pub const INTERFACE: Version = Version::new(1, 0, 0);
 /// The interface between host and plugins.
-pub const WIT: &str = include_str!("../../../wit/plugin.wit");
+pub const WIT: &str = include_str!("../../../../wit/plugin.wit");
 
 const PACKAGE: &str = "djangobot:plugin/";
 /// The custom section in which a recipe notes what a component was built from. Anybody can write it, so that it is believed

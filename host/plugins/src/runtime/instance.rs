@@ -12,10 +12,10 @@ use djangobot_event::EditError;
 use wasmtime::component::{self, InstancePre, TypedFunc};
 use wasmtime::{Store, Trap};
 
-use crate::abi::v1;
-use crate::engine::Engine;
-use crate::guest::{Call, Guest, MAX_HANDLES, MAX_TABLE_ELEMENTS, Refused};
-use crate::plugin::Owner;
+use crate::runtime::abi::v1;
+use crate::runtime::engine::Engine;
+use crate::runtime::guest::{Call, Guest, MAX_HANDLES, MAX_TABLE_ELEMENTS, Refused};
+use crate::runtime::plugin::Owner;
 use crate::verdict::{Failure, Verdict};
 
 /// A component whose imports are linked, ready to be started any number of times.

@@ -10,8 +10,8 @@ use reqwest::redirect::Policy;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use crate::component::MAX_SIZE;
 use crate::digest::Digest;
+use crate::install::component::MAX_SIZE;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Between two pieces.

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::component::MAX_SIZE;
 use crate::digest::Digest;
+use crate::install::component::MAX_SIZE;
 use crate::{file, private};
 
 /// The folder. Cheap to make; its files are made with the first component.

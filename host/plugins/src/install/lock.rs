@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::component::Artifact;
 use crate::digest::Digest;
 use crate::file;
 use crate::grant::Capability;
-use crate::source::Source;
+use crate::install::component::Artifact;
+use crate::install::source::Source;
 
 /// The file, beside the config.
 pub const LOCK_FILE: &str = "djangobot.lock";

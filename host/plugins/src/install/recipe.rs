@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 pub use self::error::RecipeError;
 
-use crate::component::{Artifact, MAX_SIZE};
 use crate::digest::Digest;
+use crate::install::component::{Artifact, MAX_SIZE};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// Is told what is being done, a line at a time, for people.
@@ -109,7 +109,7 @@ pub async fn build(
     let Output { file, sources } = match language {
         Language::Rust => rust::build(folder, installs, told).await?,
     };
-    let bytes = crate::source::read_file(&file).map_err(RecipeError::NoOutput)?;
+    let bytes = crate::install::source::read_file(&file).map_err(RecipeError::NoOutput)?;
     Artifact::built(&bytes, &manifest, sources).map_err(|reason| RecipeError::NotAPlugin {
         file,
         reason: Box::new(reason),
@@ -140,7 +140,7 @@ pub async fn lacks(folder: &Path) -> Option<String> {
 /// One of them can't be read, or they make no plugin.
 pub fn pack(file: &Path, manifest: &Path) -> Result<Artifact, RecipeError> {
     let text = self::manifest(manifest)?;
-    let bytes = crate::source::read_file(file).map_err(RecipeError::NoOutput)?;
+    let bytes = crate::install::source::read_file(file).map_err(RecipeError::NoOutput)?;
     Artifact::with_manifest(&bytes, &text).map_err(|reason| RecipeError::NotAPlugin {
         file: file.to_owned(),
         reason: Box::new(reason),
@@ -155,7 +155,7 @@ fn manifest(path: &Path) -> Result<String, RecipeError> {
             return Err(RecipeError::NoManifest(path.to_owned()));
         }
         Err(reason) => {
-            return Err(RecipeError::NoOutput(crate::source::ReadError {
+            return Err(RecipeError::NoOutput(crate::install::source::ReadError {
                 path: path.to_owned(),
                 reason,
             }));

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use crate::config::OnError;
 use crate::manifest::Subscribe;
-use crate::pipeline::Passing;
-use crate::plugin::Plugin;
-use crate::roster::Direction;
+use crate::runtime::pipeline::Passing;
+use crate::runtime::plugin::Plugin;
+use crate::services::roster::Direction;
 
 /// A place in the pipeline that nobody has taken yet. It ends when a plugin takes it, or nobody is wanted there any more.
 #[derive(Debug)]

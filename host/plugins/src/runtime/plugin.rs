@@ -9,23 +9,23 @@ use djangobot_event::{CleanText, Event};
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
-use crate::breaker::{Breaker, Judgement};
 use crate::config::{Limits, OnError, PluginConfig};
 use crate::digest::Digest;
 use crate::grant::{Capability, HostPattern};
-use crate::guest::Call;
-use crate::http::Fetcher;
-use crate::instance::{Instance, Prepared};
-use crate::load::{self, Sample};
-use crate::lock::Locked;
-use crate::log::PluginLog;
+use crate::install::lock::Locked;
 use crate::manifest::Manifest;
-use crate::meter::Meter;
-use crate::pipeline::Passing;
-use crate::roster::{Direction, Roster};
-use crate::secrets::Secrets;
-use crate::stats::Stats;
-use crate::store::PluginStore;
+use crate::runtime::breaker::{Breaker, Judgement};
+use crate::runtime::guest::Call;
+use crate::runtime::instance::{Instance, Prepared};
+use crate::runtime::load::{self, Sample};
+use crate::runtime::pipeline::Passing;
+use crate::runtime::stats::Stats;
+use crate::services::http::Fetcher;
+use crate::services::log::PluginLog;
+use crate::services::meter::Meter;
+use crate::services::roster::{Direction, Roster};
+use crate::services::secrets::Secrets;
+use crate::services::store::PluginStore;
 use crate::verdict::{Effects, Failure, Verdict};
 
 /// What all instances of a loaded plugin share.

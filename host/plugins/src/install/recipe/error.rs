@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::component::ArtifactError;
+use crate::install::component::ArtifactError;
+use crate::install::source::ReadError;
 use crate::manifest::{MANIFEST_FILE, ManifestError};
-use crate::source::ReadError;
 
 /// Why a plugin's folder gives no component.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::source::Source;
+use crate::install::source::Source;
 
 /// Their names.
 pub const NAMES: &[&str] = &[

@@ -1,0 +1,15 @@
+//! Plugins as they run: compiled, instantiated, called, judged.
+
+pub(crate) mod abi;
+pub(crate) mod breaker;
+pub(crate) mod cache;
+pub mod compile;
+pub(crate) mod engine;
+pub(crate) mod guest;
+pub(crate) mod instance;
+pub(crate) mod load;
+pub(crate) mod pipeline;
+pub(crate) mod plugin;
+pub(crate) mod stats;
+pub(crate) mod vacancy;
+pub(crate) mod wasi;
