@@ -7,4 +7,5 @@
 )]
 
 mod code;
+mod imports;
 mod names;

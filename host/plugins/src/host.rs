@@ -16,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
+use crate::entry::{Before, Entry};
 use crate::install::lock::Locked;
 use crate::manifest::Manifest;
-use crate::runtime::load::{LoadError, Parts, Sample, Wanted};
-use crate::runtime::pipeline::{Passed, Passing, Pipeline, Seat};
+use crate::passing::{Passed, Passing};
+use crate::runtime::load::{LoadError, Parts, Wanted};
+use crate::runtime::pipeline::Pipeline;
 use crate::runtime::plugin::{Fate, Plugin};
+use crate::runtime::rehearsal::Sample;
 use crate::runtime::vacancy::{Outlook, Standing, Vacancy};
 use crate::services::roster::Direction;
 use crate::status::Status;
@@ -56,33 +59,6 @@ struct Shared {
     has_begun: AtomicBool,
     seen: AtomicU64,
     samples: Mutex<VecDeque<Sample>>,
-}
-
-/// What became of one `[[plugin]]`.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) source: String,
-    pub(crate) enabled: bool,
-    /// The one that events meet.
-    pub(crate) serving: Option<Arc<Plugin>>,
-    /// Where the events of one that is wanted and does not serve come to.
-    pub(crate) vacancy: Option<Arc<Vacancy>>,
-    /// Why what is wanted is not what serves.
-    pub(crate) problem: Option<String>,
-    /// The one before, for as long as the new one is on trial.
-    pub(crate) before: Option<Before>,
-    /// When the one that serves is past its trial.
-    settles: Option<Instant>,
-}
-
-/// The version that comes back, should the one on trial fail.
-#[derive(Clone)]
-pub(crate) enum Before {
-    /// It served until then.
-    Served(Arc<Plugin>),
-    /// It served in a process before this one, and is not loaded here unless it is needed.
-    Pinned(Box<Wanted>),
 }
 
 /// What became of a trial.
@@ -546,26 +522,6 @@ struct Change {
     before: Option<Before>,
     /// Why it is not what was asked for.
     note: Option<String>,
-}
-
-impl Entry {
-    fn new(config: &PluginConfig) -> Self {
-        Self {
-            name: config.name.clone(),
-            source: config.source.clone(),
-            enabled: config.enabled,
-            serving: None,
-            vacancy: None,
-            problem: None,
-            before: None,
-            settles: None,
-        }
-    }
-
-    fn seat(&self) -> Option<Seat> {
-        let taken = self.serving.clone().map(Seat::Taken);
-        taken.or_else(|| self.vacancy.clone().map(Seat::Vacant))
-    }
 }
 
 impl Standing {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::Entry;
+use crate::entry::Entry;
 
 /// How one plugin is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

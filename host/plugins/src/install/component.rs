@@ -4,6 +4,7 @@
 
 mod binary;
 mod error;
+mod interface;
 #[cfg(test)]
 mod tests;
 
@@ -15,23 +16,17 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 pub use self::error::ArtifactError;
+pub use self::interface::{INTERFACE, MAX_SIZE};
 
 use self::binary::{Contents, Exported};
+use self::interface::{PACKAGE, SOURCES};
 use crate::digest::Digest;
 use crate::grant::Capability;
 use crate::manifest::{Manifest, SECTION};
 
-/// The largest file that is taken.
-pub const MAX_SIZE: usize = 64 << 20;
-/// The version of `djangobot:plugin` that this host has: that of [`WIT`].
-pub const INTERFACE: Version = Version::new(1, 0, 0);
 /// The interface between host and plugins.
 pub const WIT: &str = include_str!("../../../../wit/plugin.wit");
 
-const PACKAGE: &str = "djangobot:plugin/";
-/// The custom section in which a recipe notes what a component was built from. Anybody can write it, so that it is believed
-/// only where the component is trusted anyway.
-const SOURCES: &str = "djangobot:sources";
 /// What a plugin may import of ours.
 const OURS: &[&str] = &[
     "types", "events", "roster", "log", "clock", "emitter", "store", "slack", "secrets", "http",

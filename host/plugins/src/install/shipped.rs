@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::install::source::Source;
-
 /// Their names.
 pub const NAMES: &[&str] = &[
     "ignore-self",
@@ -33,6 +31,15 @@ pub struct NotHere {
     looked: PathBuf,
 }
 
+/// Where a plugin that ships is on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The file of its component.
+    Component(PathBuf),
+    /// Its folder in a clone.
+    Folder(PathBuf),
+}
+
 /// Whether a plugin of that name ships.
 pub fn ships(name: &str) -> bool {
     NAMES.contains(&name)
@@ -53,19 +60,19 @@ pub(crate) fn help(name: &str) -> String {
 ///
 /// # Errors
 /// It is nowhere.
-pub fn find(name: &str) -> Result<Source, NotHere> {
+pub fn find(name: &str) -> Result<Place, NotHere> {
     find_from(name, program().as_deref())
 }
 
-fn find_from(name: &str, program: Option<&Path>) -> Result<Source, NotHere> {
+fn find_from(name: &str, program: Option<&Path>) -> Result<Place, NotHere> {
     let folder = program.and_then(Path::parent).unwrap_or(Path::new("."));
     let component = folder.join(COMPONENTS).join(format!("{name}.wasm"));
     if component.is_file() && is_guarded(&folder.join("..")) {
-        return Ok(Source::File(component));
+        return Ok(Place::Component(component));
     }
     let clone = program.and_then(clone_of);
     match clone.map(|clone| clone.join("plugins").join(name)) {
-        Some(folder) if folder.join("plugin.toml").is_file() => Ok(Source::Folder(folder)),
+        Some(folder) if folder.join("plugin.toml").is_file() => Ok(Place::Folder(folder)),
         _ => Err(NotHere {
             name: name.to_owned(),
             looked: component,
@@ -154,7 +161,7 @@ mod tests {
         let built = write("clone/target/debug/djangobot", "");
         let installed = write("usr/bin/djangobot", "");
         let by_cargo = write("cargo/bin/djangobot", "");
-        let folder = Source::Folder(root.join("clone/plugins/redact"));
+        let folder = Place::Folder(root.join("clone/plugins/redact"));
         assert_eq!(find_from("redact", Some(&built)), Ok(folder.clone()));
         let error = find_from("redact", Some(&installed))
             .unwrap_err()
@@ -165,7 +172,7 @@ mod tests {
             "{error}"
         );
         let component = write("usr/share/djangobot/plugins/redact.wasm", "");
-        let Ok(Source::File(found)) = find_from("redact", Some(&installed)) else {
+        let Ok(Place::Component(found)) = find_from("redact", Some(&installed)) else {
             panic!("it is not found")
         };
         assert_eq!(found.canonicalize().unwrap(), component);

@@ -15,7 +15,7 @@ pub use self::obtain::ObtainError;
 use crate::digest::{BadDigest, Digest};
 use crate::file;
 use crate::install::component::MAX_SIZE;
-use crate::install::shipped::{self, NotHere};
+use crate::install::shipped::{self, NotHere, Place};
 
 /// What separates the address from its sha256, where both are given as one word.
 const FRAGMENT: &str = "sha256=";
@@ -126,7 +126,10 @@ impl Source {
     /// It ships with djangobot, and is not here.
     pub fn located(&self, home: &Path) -> Result<Self, NotHere> {
         Ok(match self {
-            Self::Shipped(name) => shipped::find(name)?,
+            Self::Shipped(name) => match shipped::find(name)? {
+                Place::Component(path) => Self::File(path),
+                Place::Folder(path) => Self::Folder(path),
+            },
             Self::File(path) => Self::File(home.join(path)),
             Self::Folder(path) => Self::Folder(home.join(path)),
             Self::Https(_) => self.clone(),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use djangobot_event::{Budget, Event, OverBudget};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::WasiCtx;
 
 use crate::runtime::engine::TICK;
-use crate::runtime::plugin::Owner;
+use crate::runtime::owner::Owner;
 use crate::services::roster::Direction;
 use crate::services::store::PluginStore;
 use crate::verdict::{Effects, Emission, Failure};
@@ -51,7 +51,7 @@ pub(crate) struct Guest {
     /// Calls of the host that this call may still make.
     host_calls_left: u32,
     /// For components that were built against WASI: made when first asked for, and empty.
-    wasi: Option<Box<(WasiCtx, ResourceTable)>>,
+    pub(super) wasi: Option<Box<(WasiCtx, ResourceTable)>>,
 }
 
 /// One event on its way through one plugin.
@@ -301,28 +301,5 @@ impl ResourceLimiter for MemoryLimit {
 
     fn memories(&self) -> usize {
         MAX_INSTANCES
-    }
-}
-
-/// Each call of WASI passes here: it counts as any call of the host. One too many can't be refused here; the next tick
-/// ends the guest, or the end of the call makes a failure of it.
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        if self.ended.is_none() {
-            let _counted_or_ended = self.count();
-        }
-        let (ctx, table) = self.wasi_parts();
-        WasiCtxView { ctx, table }
-    }
-}
-
-impl Guest {
-    /// What WASI keeps for this instance.
-    pub(crate) fn wasi_parts(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
-        let owner = &self.owner;
-        let (ctx, table) = &mut **self
-            .wasi
-            .get_or_insert_with(|| Box::new(crate::runtime::wasi::empty_context(owner)));
-        (ctx, table)
     }
 }

@@ -15,7 +15,7 @@ use wasmtime::{Store, Trap};
 use crate::runtime::abi::v1;
 use crate::runtime::engine::Engine;
 use crate::runtime::guest::{Call, Guest, MAX_HANDLES, MAX_TABLE_ELEMENTS, Refused};
-use crate::runtime::plugin::Owner;
+use crate::runtime::owner::Owner;
 use crate::verdict::{Failure, Verdict};
 
 /// A component whose imports are linked, ready to be started any number of times.

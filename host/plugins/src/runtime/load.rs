@@ -15,19 +15,20 @@ use crate::manifest::Manifest;
 use crate::runtime::abi::v1;
 use crate::runtime::compile::{CompileError, Compiler};
 use crate::runtime::engine::Engine;
-use crate::runtime::guest::{Call, Guest};
+use crate::runtime::guest::Guest;
 use crate::runtime::instance::{Instance, Prepared};
-use crate::runtime::pipeline::Passing;
-use crate::runtime::plugin::{Owner, Plugin, Services};
+use crate::runtime::owner::{Owner, Services};
+use crate::runtime::plugin::Plugin;
+use crate::runtime::rehearsal::{Sample, replay};
 use crate::runtime::wasi;
 use crate::schema::{self, SchemaError};
 use crate::services::http::Fetcher;
 use crate::services::log::PluginLog;
 use crate::services::meter::Meter;
-use crate::services::roster::{Direction, Roster};
+use crate::services::roster::Roster;
 use crate::services::secrets::Secrets;
 use crate::services::store::{PluginStore, Store, StoreError};
-use crate::verdict::{Effects, Failure};
+use crate::verdict::Failure;
 
 /// Instances of a plugin that may wait for others, unless the operator says how many.
 const WAITING_INSTANCES: usize = 8;
@@ -201,13 +202,6 @@ fn args(missing: &[Capability]) -> String {
         .join(" --grant ")
 }
 
-/// An event that came lately, before any plugin saw it.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    pub(crate) direction: Direction,
-    pub(crate) passing: Passing,
-}
-
 /// A plugin on trial: linked, and not started yet.
 pub(crate) struct Candidate {
     prepared: Prepared,
@@ -359,34 +353,4 @@ impl Candidate {
     pub(crate) fn version(&self) -> &Version {
         &self.wanted.manifest.version
     }
-}
-
-/// Shows an event of late to an instance that rehearses; gives how it failed, if that says something.
-pub(crate) async fn replay(
-    instance: &mut Instance,
-    owner: &Owner,
-    sample: &Sample,
-) -> Option<Failure> {
-    let Sample { direction, passing } = sample;
-    if !owner
-        .manifest
-        .wants(*direction, &passing.kind, &passing.event)
-    {
-        return None;
-    }
-    let call = Call {
-        event: passing.event.clone(),
-        id: passing.id.clone(),
-        kind: passing.kind.clone(),
-        direction: *direction,
-        hops: passing.hops,
-        effects: Effects::default(),
-        output_left: owner.limits.output,
-    };
-    let (call, outcome) = instance.on_event(call).await;
-    // A plugin that was refused a call of another host may well fail for that.
-    let withheld = call.is_some_and(|call| call.effects.withheld);
-    outcome
-        .err()
-        .filter(|failure| !(withheld && matches!(failure, Failure::Error(_))))
 }

@@ -6,61 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use djangobot_event::{CleanText, Event};
-use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
-use crate::config::{Limits, OnError, PluginConfig};
+use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
-use crate::grant::{Capability, HostPattern};
 use crate::install::lock::Locked;
-use crate::manifest::Manifest;
+use crate::passing::Passing;
 use crate::runtime::breaker::{Breaker, Judgement};
 use crate::runtime::guest::Call;
 use crate::runtime::instance::{Instance, Prepared};
-use crate::runtime::load::{self, Sample};
-use crate::runtime::pipeline::Passing;
+use crate::runtime::owner::Owner;
+use crate::runtime::rehearsal::{Sample, replay};
 use crate::runtime::stats::Stats;
-use crate::services::http::Fetcher;
-use crate::services::log::PluginLog;
-use crate::services::meter::Meter;
-use crate::services::roster::{Direction, Roster};
-use crate::services::secrets::Secrets;
-use crate::services::store::PluginStore;
+use crate::services::roster::Direction;
 use crate::verdict::{Effects, Failure, Verdict};
-
-/// What all instances of a loaded plugin share.
-pub(crate) struct Owner {
-    pub(crate) manifest: Manifest,
-    pub(crate) limits: Limits,
-    /// Its config, as JSON text.
-    pub(crate) config: String,
-    /// What was asked and granted.
-    pub(crate) grants: Vec<Capability>,
-    pub(crate) http_grants: Vec<HostPattern>,
-    pub(crate) log: Arc<PluginLog>,
-    /// Messages that it may send to Slack.
-    pub(crate) sends: Meter,
-    pub(crate) services: Services,
-}
-
-/// What the host does for a plugin.
-pub(crate) struct Services {
-    pub(crate) roster: Arc<dyn Roster>,
-    /// Where it was granted.
-    pub(crate) store: Option<PluginStore>,
-    pub(crate) http: Fetcher,
-    pub(crate) secrets: Arc<Secrets>,
-}
-
-impl Owner {
-    /// A secret that was granted by its name.
-    pub(crate) fn secret(&self, name: &str) -> Option<String> {
-        let asked = Capability::Secret(name.to_owned());
-        let granted = self.grants.contains(&asked);
-        let secret = granted.then(|| self.services.secrets.get(name))??;
-        Some(secret.expose_secret().to_owned())
-    }
-}
 
 /// A plugin that events can meet.
 pub(crate) struct Plugin {
@@ -312,9 +271,7 @@ impl Plugin {
     /// Whether it too fails on an event of late, where nobody sees it.
     pub(crate) async fn fails_on(&self, sample: &Sample) -> bool {
         match self.prepared.start(true).await {
-            Ok(mut instance) => load::replay(&mut instance, &self.owner, sample)
-                .await
-                .is_some(),
+            Ok(mut instance) => replay(&mut instance, &self.owner, sample).await.is_some(),
             Err(_) => true,
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::config::OnError;
 use crate::manifest::Subscribe;
-use crate::runtime::pipeline::Passing;
+use crate::passing::Passing;
 use crate::runtime::plugin::Plugin;
 use crate::services::roster::Direction;
 

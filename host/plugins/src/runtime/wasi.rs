@@ -11,11 +11,11 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
 use wasmtime_wasi::p2::pipe::ClosedInputStream;
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::poll;
 
 use crate::runtime::guest::{Guest, MAX_HANDLES};
-use crate::runtime::plugin::Owner;
+use crate::runtime::owner::Owner;
 use crate::services::log::{Level, PluginLog};
 
 /// The longest line that is waited for; what is longer is written in parts.
@@ -83,7 +83,30 @@ impl insecure::Host for Guest {
     }
 }
 
-pub(crate) fn empty_context(owner: &Owner) -> (WasiCtx, ResourceTable) {
+/// Each call of WASI passes here: it counts as any call of the host. One too many can't be refused here; the next tick
+/// ends the guest, or the end of the call makes a failure of it.
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        if self.ended.is_none() {
+            let _counted_or_ended = self.count();
+        }
+        let (ctx, table) = self.wasi_parts();
+        WasiCtxView { ctx, table }
+    }
+}
+
+impl Guest {
+    /// What WASI keeps for this instance.
+    fn wasi_parts(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
+        let owner = &self.owner;
+        let (ctx, table) = &mut **self
+            .wasi
+            .get_or_insert_with(|| Box::new(empty_context(owner)));
+        (ctx, table)
+    }
+}
+
+fn empty_context(owner: &Owner) -> (WasiCtx, ResourceTable) {
     let mut builder = WasiCtxBuilder::new();
     builder
         .allow_tcp(false)

@@ -9,9 +9,9 @@ use djangobot_event::CleanText;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ConfigProblem, problems};
 use crate::child;
 use crate::manifest::Manifest;
+use crate::schema::problem::{ConfigProblem, problems, without_schema};
 
 /// The subcommand that the child is started with. It reads a question from stdin.
 pub const SUBCOMMAND: &str = "check-plugin-config";
@@ -61,7 +61,7 @@ pub(crate) async fn check(
     config: &Value,
 ) -> Result<Vec<ConfigProblem>, SchemaError> {
     let Some(schema) = &manifest.config_schema else {
-        return Ok(super::without_schema(config));
+        return Ok(without_schema(config));
     };
     let question = serde_json::to_vec(&Question { schema, config })
         .map_err(|error| SchemaError::Child(error.to_string()))?;

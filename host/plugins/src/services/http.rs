@@ -20,9 +20,11 @@ use crate::grant::HostPattern;
 
 mod address;
 mod outgoing;
+mod request;
 
 pub use outgoing::MAX_REQUEST;
 use outgoing::Outgoing;
+pub use request::{HttpError, Request};
 
 /// The largest body of an answer, in bytes, as it comes: nothing is unpacked.
 pub const MAX_RESPONSE: usize = 1 << 20;
@@ -30,21 +32,6 @@ pub const MAX_RESPONSE: usize = 1 << 20;
 pub const MAX_RESPONSE_HEADERS: usize = 64 << 10;
 /// How many redirects are followed.
 pub const MAX_REDIRECTS: usize = 5;
-
-/// What a plugin asks; the interface's `request`.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// `GET`, `POST` and the like.
-    pub method: String,
-    /// `https://...`.
-    pub url: String,
-    /// In order; a name may come more than once.
-    pub headers: Vec<(String, String)>,
-    /// May be empty.
-    pub body: Vec<u8>,
-    /// Shortens the time that there is.
-    pub timeout_ms: Option<u32>,
-}
 
 /// What the server answered; the interface's `response`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,24 +42,6 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// As it came.
     pub body: Vec<u8>,
-}
-
-/// Why there is no answer; the interface's `http-error`. The texts are for the plugin, and say nothing of the network
-/// that the host is in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HttpError {
-    /// Not granted, or not public.
-    #[error("{0}")]
-    Denied(String),
-    /// It took too long.
-    #[error("the time was over before the answer was there")]
-    Timeout,
-    /// The request or the answer.
-    #[error("the request or the answer is too large")]
-    TooLarge,
-    /// Anything else.
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// Finds the addresses of a host.

@@ -13,10 +13,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::private;
 
 mod checkpoint;
+mod item;
 mod scratch;
 mod shelf;
 
 use checkpoint::{Checkpointer, LAST_RESORT_PAGES};
+pub use item::StoreError;
+use item::{ITEM, Item, check_size, size_of};
 use scratch::Scratch;
 
 /// The longest key, in bytes.
@@ -49,8 +52,6 @@ const ROUND: u32 = 256;
 const CHECKPOINT_EVERY: u32 = 2_048;
 /// How many of them one look takes out, so that no write takes long.
 const SWEEP_MOST: u32 = 512;
-/// What an item counts beside its key and value, so that many tiny ones do not fill the disk.
-const ITEM: u64 = 32;
 
 const GET: &str = "SELECT value, until FROM items WHERE plugin = ?1 AND key = ?2";
 const SIZE: &str =
@@ -92,30 +93,6 @@ pub struct PluginStore {
     /// Where writes go instead, in a shadow run.
     scratch: Option<Arc<Mutex<Scratch>>>,
 }
-
-/// Why the store did not do it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// More than may be kept.
-    #[error("{what} would have {bytes} bytes, and {allowed} are allowed")]
-    OverQuota {
-        /// The key, the value or the store.
-        what: &'static str,
-        /// How large it would be.
-        bytes: u64,
-        /// How large it may be.
-        allowed: u64,
-    },
-    /// `increment` of what is no decimal number of 64 bits, or whose sum would be none.
-    #[error("the value is no whole number of 64 bits, or would not stay one")]
-    NotANumber,
-    /// The file can't be read or written.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// A value and when it ends, in Unix milliseconds.
-type Item = (Vec<u8>, Option<i64>);
 
 impl Store {
     /// Opens the file at `path`, making it where it is missing.
@@ -397,22 +374,6 @@ fn prepare(database: &mut Connection) -> Result<(), StoreError> {
 
 fn check_key(key: &str) -> Result<(), StoreError> {
     check_size("the key", key.len() as u64, MAX_KEY as u64)
-}
-
-fn check_size(what: &'static str, bytes: u64, allowed: u64) -> Result<(), StoreError> {
-    if bytes <= allowed {
-        return Ok(());
-    }
-    Err(StoreError::OverQuota {
-        what,
-        bytes,
-        allowed,
-    })
-}
-
-/// What an item counts against the quota.
-fn size_of(key: &str, value: &[u8]) -> u64 {
-    (key.len() + value.len()) as u64 + ITEM
 }
 
 fn decimal(value: &[u8]) -> Option<i64> {

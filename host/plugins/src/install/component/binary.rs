@@ -2,7 +2,8 @@
 
 use wasmparser::{BinaryReader, BinaryReaderError, Parser, Payload};
 
-use super::{ArtifactError, SOURCES};
+use crate::install::component::error::ArtifactError;
+use crate::install::component::interface::SOURCES;
 use crate::manifest::SECTION;
 
 /// Magic number and version.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use djangobot_event::CleanText;
 use semver::Version;
 
-use super::{INTERFACE, MAX_SIZE, PACKAGE};
+use crate::install::component::interface::{INTERFACE, MAX_SIZE, PACKAGE};
 use crate::manifest::ManifestError;
 
 /// How many names a sentence lists.

@@ -3,7 +3,7 @@
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
-use super::{HttpError, Request};
+use crate::services::http::request::{HttpError, Request};
 
 /// The largest request, in bytes: address, headers and body.
 pub const MAX_REQUEST: usize = 256 << 10;

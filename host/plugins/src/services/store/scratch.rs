@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Item, StoreError, check_size, size_of};
+use crate::services::store::item::{Item, StoreError, check_size, size_of};
 
 #[derive(Clone, Default)]
 pub(super) struct Scratch {
