@@ -4,7 +4,7 @@ use semver::Version;
 
 /// The largest file that is taken.
 pub const MAX_SIZE: usize = 64 << 20;
-/// The version of `djangobot:plugin` that this host has: that of [`WIT`].
+/// The version of `djangobot:plugin` that this host has: that of `wit/plugin.wit`.
 pub const INTERFACE: Version = Version::new(1, 0, 0);
 /// How the names of its interfaces begin.
 pub(super) const PACKAGE: &str = "djangobot:plugin/";
