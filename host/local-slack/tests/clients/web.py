@@ -25,7 +25,8 @@ auth = client.auth_test()
 seen["user"] = auth["user"]
 seen["scopes"] = auth.headers["x-oauth-scopes"]
 
-users = {user["id"] for page in client.users_list(limit=1000) for user in page["members"]}
+members = [user for page in client.users_list(limit=1000) for user in page["members"]]
+users = {user["id"] for user in members}
 seen["users"] = len(users)
 channels = [channel for page in client.conversations_list(limit=50) for channel in page["channels"]]
 seen["channels"] = len(channels)
@@ -44,7 +45,9 @@ message = client.conversations_history(channel=general, limit=1, include_all_met
 seen["message"] = {key: message[key] for key in ("text", "reactions", "metadata")}
 client.reactions_remove(channel=general, timestamp=ts, name="tada")
 client.chat_delete(channel=general, ts=ts)
-opened = client.conversations_open(users=[next(iter(users - {auth["user_id"], "USLACKBOT"}))])
+# Slack opens no direct message with a deactivated user.
+others = [user["id"] for user in members if not user["deleted"] and user["id"] not in (auth["user_id"], "USLACKBOT")]
+opened = client.conversations_open(users=[others[0]])
 seen["im"] = opened["channel"]["id"][0]
 
 seen["errors"] = [
