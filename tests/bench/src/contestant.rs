@@ -159,7 +159,8 @@ impl Contestant {
         }
     }
 
-    /// Lets Slack send `events` messages of about 500 bytes as fast as the bridge takes them, until all are in `queue`.
+    /// Lets Slack send `events` messages of about 500 bytes as fast as the bridge takes them, until all are in `queue`
+    /// or no more come.
     pub(crate) async fn burst(&self, queue: &mut Queue, events: u64) -> Round {
         queue.clear().await;
         let control = self.slack.control();
@@ -170,14 +171,14 @@ impl Contestant {
             channels: 1,
             per_second: None,
         });
-        let (sent, done) = tokio::join!(sending, queue.wait_for(events));
+        let (sent, arrival) = tokio::join!(sending, queue.wait_for(events));
         assert_eq!(sent.frames, events, "Slack sent something else");
-        let wall = done - began;
         // What it does once Redis has answered belongs to its CPU time, too.
         tokio::time::sleep(Duration::from_millis(50)).await;
         Round {
-            messages: events,
-            wall,
+            messages: arrival.messages,
+            lost: events.saturating_sub(arrival.messages),
+            wall: arrival.at - began,
             cpu: self.program.cpu_time() - cpu,
         }
     }

@@ -28,7 +28,9 @@ mod statistics;
 mod table;
 mod tap;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
@@ -71,7 +73,7 @@ enum Name {
     Listener,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let names = if arguments.names.is_empty() {
         Name::value_variants()
@@ -82,20 +84,33 @@ fn main() {
         .enable_all()
         .build()
         .expect("threads can be started");
-    runtime.block_on(async {
-        for &name in names {
-            let title = name
-                .to_possible_value()
-                .map(|value| value.get_name().to_owned())
-                .unwrap_or_default();
-            eprintln!("==> {title}");
-            let section = format!("{}\n{}", document::machine(&title), measure(name).await);
-            println!("{section}");
-            if let Some(document) = &arguments.write {
-                document::replace(document, &title, &section);
-            }
+    let mut complete = true;
+    for &name in names {
+        let title = name
+            .to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default();
+        eprintln!("==> {title}");
+        // Its load average is that of the section's start.
+        let machine = document::machine(&title);
+        // A section that fails has said why on stderr, and must not cost the figures of those after it.
+        let Ok(figures) = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(measure(name))))
+        else {
+            eprintln!("==> {title} failed; its figures are left out");
+            complete = false;
+            continue;
+        };
+        let section = format!("{machine}\n{figures}");
+        println!("{section}");
+        if let Some(document) = &arguments.write {
+            document::replace(document, &title, &section);
         }
-    });
+    }
+    if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 async fn measure(name: Name) -> String {

@@ -56,6 +56,7 @@ pub(crate) async fn measure() -> String {
         "CPU us/event",
         "part of the original's",
         "RSS after, MB",
+        "lost",
     ]);
     for (events, rounds) in BURSTS {
         // What is first for a process only (a connection, a script, a page of memory) is not of interest here.
@@ -91,6 +92,7 @@ pub(crate) async fn measure() -> String {
                 &short(cpu),
                 &part,
                 &short(lane.contestant.program.resident_memory() as f64 / 1e6),
+                &whole(lane.rounds.lost() as f64),
             ]);
         }
     }

@@ -76,30 +76,49 @@ impl Queue {
             .expect("Redis answers")
     }
 
-    /// Waits until `count` messages are in it; looks every fiftieth of the time that has passed, so as not to disturb.
-    ///
-    /// # Panics
-    /// When it stands still before that: messages were lost.
-    pub(crate) async fn wait_for(&mut self, count: u64) -> Instant {
+    /// Waits until `count` messages are in it, or until it has stood still for so long that no more will come.
+    /// It looks every fiftieth of the time that has passed, so as not to disturb.
+    pub(crate) async fn wait_for(&mut self, count: u64) -> Arrival {
         let began = Instant::now();
         let (mut before, mut moved) = (0, began);
         loop {
             let length = self.length().await;
             let now = Instant::now();
-            if length >= count {
-                return now;
-            }
             if length != before {
                 (before, moved) = (length, now);
             }
-            assert!(
-                now - moved < STALL,
-                "{length} of {count} messages came, and no more"
-            );
+            if length >= count || now - moved >= STALL {
+                return Arrival {
+                    messages: length,
+                    at: moved,
+                };
+            }
             let pause = (now - began) / 50;
             tokio::time::sleep(pause.clamp(Duration::from_micros(500), Duration::from_millis(20)))
                 .await;
         }
+    }
+}
+
+/// Messages that came into a queue, and when the last one did.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) messages: u64,
+    pub(crate) at: Instant,
+}
+
+impl Arrival {
+    /// The time of the last message, for a program that may lose none.
+    ///
+    /// # Panics
+    /// If fewer than `count` came.
+    pub(crate) fn of_all(self, count: u64) -> Instant {
+        assert!(
+            self.messages >= count,
+            "{} of {count} messages came, and no more within {STALL:?}",
+            self.messages
+        );
+        self.at
     }
 }
 

@@ -127,7 +127,7 @@ async fn once(taker: Taker, fault: Fault) -> Outcome {
     let mut queue = Queue::channels_redis(redis.port()).await;
     tokio::time::sleep(fault.after()).await;
     let stream = Stream::start(&app, fault.rate(taker));
-    queue.wait_for(20).await;
+    queue.wait_for(20).await.of_all(20);
 
     let struck = fault.strike(&mut app, &mut redis, &stream).await;
     let mut queue = Queue::channels_redis(redis.port()).await;

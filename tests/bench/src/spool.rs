@@ -51,7 +51,8 @@ async fn rounds(bridge: &SocketMode, redis: &mut Redis) -> String {
         let mut queue = Queue::channels_redis(redis.port()).await;
         queue.clear().await;
         let began = Instant::now();
-        tokio::join!(traffic(bridge, events), queue.wait_for(events));
+        let (_, arrival) = tokio::join!(traffic(bridge, events), queue.wait_for(events));
+        arrival.of_all(events);
         idle.push(events as f64 / began.elapsed().as_secs_f64());
         let ((), times) = probes.beside(redis.port(), tokio::time::sleep(IDLE)).await;
         alone.extend(times);
@@ -62,7 +63,7 @@ async fn rounds(bridge: &SocketMode, redis: &mut Redis) -> String {
 
         redis.restart();
         let mut queue = Queue::channels_redis(redis.port()).await;
-        queue.wait_for(1).await;
+        queue.wait_for(1).await.of_all(1);
         let drain = drain(&mut queue, events);
         let (speed, times) = probes.beside(redis.port(), drain).await;
         emptying.push(speed);
@@ -134,7 +135,7 @@ async fn traffic(bridge: &SocketMode, events: u64) -> Report {
 /// Waits until what is in the spool is in Redis, where some of it is already; events a second of the rest.
 async fn drain(queue: &mut Queue, events: u64) -> f64 {
     let (before, began) = (queue.length().await, Instant::now());
-    let done = queue.wait_for(events).await;
+    let done = queue.wait_for(events).await.of_all(events);
     (events - before) as f64 / (done - began).as_secs_f64()
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 pub(crate) struct Round {
     /// Messages that went through.
     pub(crate) messages: u64,
-    /// From the first to the last.
+    /// Messages that were sent and did not.
+    pub(crate) lost: u64,
+    /// From the first to the last that went through.
     pub(crate) wall: Duration,
     /// CPU time of the measured process, all its threads, user and kernel.
     pub(crate) cpu: Duration,
@@ -43,10 +45,15 @@ impl Rounds {
         cpu.as_secs_f64() * 1e6 / messages.max(1) as f64
     }
 
+    /// Messages that were lost, in all rounds together.
+    pub(crate) fn lost(&self) -> u64 {
+        self.0.iter().map(|round| round.lost).sum()
+    }
+
     fn speeds(&self) -> Vec<f64> {
         self.0
             .iter()
-            .map(|round| round.messages as f64 / round.wall.as_secs_f64())
+            .map(|round| round.messages as f64 / round.wall.as_secs_f64().max(f64::EPSILON))
             .collect()
     }
 }
@@ -86,11 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_divided_by_the_messages_of_all_rounds() {
+    fn cpu_time_and_losses_are_those_of_all_rounds() {
         let mut rounds = Rounds::default();
-        for (messages, wall) in [(100, 1), (300, 1), (200, 4)] {
+        for (messages, lost, wall) in [(100, 0, 1), (300, 7, 1), (200, 2, 4)] {
             rounds.push(Round {
                 messages,
+                lost,
                 wall: Duration::from_secs(wall),
                 cpu: Duration::from_millis(6),
             });
@@ -99,5 +107,6 @@ mod tests {
             (rounds.per_second(), rounds.spread(), rounds.cpu_micros()),
             (100.0, (50.0, 300.0), 30.0)
         );
+        assert_eq!(rounds.lost(), 9);
     }
 }
