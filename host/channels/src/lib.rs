@@ -15,7 +15,6 @@ mod embedded;
 mod guarded;
 pub mod layer;
 mod lease;
-mod lock;
 pub mod name;
 mod open;
 pub mod probe;

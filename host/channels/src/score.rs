@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::lock::lock;
+use djangobot_event::lock::lock;
 
 /// Gives out scores that increase strictly, even if the time stands still or goes back.
 ///

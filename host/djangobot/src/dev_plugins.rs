@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::PoisonError;
 
+use djangobot_event::lock::lock;
 use djangobot_plugins::install::component::Artifact;
 use djangobot_plugins::install::components::Components;
 use djangobot_plugins::install::recipe::{self, Installs};
@@ -90,10 +90,7 @@ impl DevPlugins {
                 ));
             }
         };
-        artifact
-            .manifest
-            .name
-            .clone_into(&mut dev.name.lock().unwrap_or_else(PoisonError::into_inner));
+        artifact.manifest.name.clone_into(&mut lock(&dev.name));
         let mut config = self.config(&artifact.manifest.name, &dev.source);
         config.grants.clone_from(&artifact.manifest.capabilities);
         let digest = components
@@ -134,10 +131,7 @@ impl DevPlugins {
 
 impl DevSource {
     fn name(&self) -> String {
-        self.name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.name).clone()
     }
 }
 

@@ -5,7 +5,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use axum::Router;
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use djangobot_channels::LayerError;
 use djangobot_event::CleanText;
+use djangobot_event::lock::lock;
 use local_slack::browser;
 use miette::Diagnostic;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -84,7 +85,7 @@ impl LayerUse {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Failing>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failures)
     }
 }
 
@@ -95,9 +96,7 @@ impl Readiness {
     }
 
     fn other_host(&self) -> MutexGuard<'_, Option<String>> {
-        self.other_host
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.other_host)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use djangobot_channels::Serializer;
+use djangobot_event::lock::lock;
 use djangobot_plugins::private;
 use miette::Diagnostic;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -338,11 +339,7 @@ impl State {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StateError> {
         // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
-        let database = self
-            .inner
-            .database
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let database = lock(&self.inner.database);
         work(&database).map_err(|reason| StateError::of(&self.inner.path, reason))
     }
 }

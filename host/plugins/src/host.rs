@@ -9,9 +9,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
+use djangobot_event::lock::{self, lock};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{OnError, PluginConfig};
@@ -390,11 +391,7 @@ impl PluginHost {
     fn install(&self, entries: &[Entry]) {
         let seats = entries.iter().filter_map(Entry::seat).collect();
         let pipeline = Arc::new(Pipeline { seats });
-        *self
-            .shared
-            .pipeline
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = pipeline;
+        *lock::write(&self.shared.pipeline) = pipeline;
     }
 
     /// Watches new versions for as long as they are on trial, until `cancel`, and gives `told` what becomes of them.
@@ -502,11 +499,7 @@ impl PluginHost {
     }
 
     fn pipeline(&self) -> Arc<Pipeline> {
-        self.shared
-            .pipeline
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock::read(&self.shared.pipeline).clone()
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -596,9 +589,4 @@ fn worse(new: &Plugin, before: &Before) -> Option<String> {
         let last = new.last_failure().unwrap_or_default();
         format!("it failed on {failures} of {calls} events, the last time since {last}")
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half done in here by a panic elsewhere.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

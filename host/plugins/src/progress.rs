@@ -1,8 +1,9 @@
 //! Work that takes a while, told of in the log now and then: who reads a log has no bar to look at.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use djangobot_event::lock::lock;
 use tokio::task::JoinHandle;
 
 /// How long nothing is said.
@@ -24,7 +25,7 @@ impl Progress {
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                let detail = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let detail = lock(&said).clone();
                 let colon = if detail.is_empty() { "" } else { ": " };
                 tracing::info!("{what}, for {} now{colon}{detail}", time(began.elapsed()));
             }
@@ -34,7 +35,7 @@ impl Progress {
 
     /// What is being done of it, which the next line has.
     pub fn say(&self, detail: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         detail.trim().clone_into(&mut last);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use djangobot_event::lock;
 use reqwest::StatusCode;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use serde::Deserialize;
@@ -15,7 +16,6 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::clock::SlackClock;
-use crate::lock;
 use crate::token::{Token, TokenKind};
 use crate::ts::Ts;
 

@@ -6,10 +6,10 @@
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use djangobot_event::lock::lock;
 use reqwest::header::{self, HeaderMap};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::lock::lock;
 use crate::ts::Ts;
 
 /// Slack's time, as far as it is known.

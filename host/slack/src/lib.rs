@@ -17,7 +17,6 @@ mod envelope;
 pub mod fuzzing;
 pub mod history;
 pub mod http_events;
-mod lock;
 pub mod pacing;
 mod reading;
 mod respond;

@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use djangobot_event::lock;
 use tokio::time::Instant;
 
 use crate::api::{MAX_RETRY_AFTER, method};
-use crate::lock;
 
 /// Above this many entries, those that no longer delay anything are removed.
 const SWEEP_ABOVE: usize = 1024;

@@ -19,10 +19,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use djangobot_event::lock;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-use crate::lock;
 
 pub use entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 pub use list::List;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use djangobot_event::lock::lock;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::differences;
@@ -13,7 +14,6 @@ use crate::embedded::queues::{EmbeddedQueues, keyspace};
 use crate::embedded::ticket::Ticket;
 use crate::embedded::waiters::{ItemValue, PopFrom, PopRequest, QueueItem};
 use crate::layer::{Delivery, LayerError, Place, Receiver};
-use crate::lock::lock;
 
 /// A reader of one queue. Dropping it gives unfinished messages back.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use djangobot_event::lock::lock;
+
 use crate::embedded::clients::Clients;
 use crate::embedded::differences::Differences;
 use crate::embedded::options::ServerOptions;
@@ -11,7 +13,6 @@ use crate::embedded::script::ScriptCache;
 use crate::embedded::store::{Millis, Store};
 use crate::embedded::subscriptions::Subscriptions;
 use crate::embedded::waiters::{QueueItem, Waiters};
-use crate::lock::lock;
 
 /// The state, shared by connections and layers. The lock is never held across an await.
 #[derive(Debug)]

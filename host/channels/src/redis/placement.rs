@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::lock::lock;
+use djangobot_event::lock::lock;
 
 /// The next host of each general channel. Members go to the hosts one after the other.
 ///

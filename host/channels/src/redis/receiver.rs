@@ -19,12 +19,12 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use djangobot_event::lock::lock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::layer::{Delivery, LayerError, Receiver, ReceiverId};
-use crate::lock::lock;
 use crate::redis::backend::Backend;
 use crate::redis::client::command;
 use crate::redis::dialect::Dialect;

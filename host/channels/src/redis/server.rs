@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use djangobot_event::lock::lock;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
@@ -12,7 +13,6 @@ use redis::{
 
 use crate::config::{Endpoint, Host, LoginSource, RedisConfig};
 use crate::layer::LayerError;
-use crate::lock::lock;
 use crate::redis::client::{command, is_barred, multiplexed, settings, within};
 use crate::redis::link::{Failure, Link, SharedConnection, rest};
 use crate::redis::refusal::{ends_connection, kind_of};

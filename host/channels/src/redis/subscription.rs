@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use djangobot_event::lock::lock;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,7 +15,6 @@ use tracing::{debug, warn};
 
 use crate::codec::Codec;
 use crate::layer::{Delivery, LayerError, Place, Receiver};
-use crate::lock::lock;
 use crate::redis::backoff::Backoff;
 use crate::redis::client::is_barred;
 use crate::redis::server::Server;

@@ -10,13 +10,15 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use djangobot_event::Reminder;
+use djangobot_event::lock::lock;
 use djangobot_slack::http_events::OnSigned;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -36,7 +38,7 @@ use crate::metrics::Metrics;
 /// their worst, 64 MiB.
 const BUFFER: usize = 16 << 10;
 /// How often it is logged that there were too many connections; all are counted.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// How long a connection may be at something.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +111,7 @@ impl Activity {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn enter(&self, phase: Phase) {
@@ -160,7 +162,7 @@ struct Connections {
     open: HashMap<u64, (Arc<Activity>, AbortHandle)>,
     number: u64,
     given_up: Counter,
-    told: Option<Instant>,
+    reminder: Reminder,
 }
 
 impl Connections {
@@ -177,8 +179,7 @@ impl Connections {
             task.abort();
         }
         self.given_up.increment(1);
-        if self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
-            self.told = Some(Instant::now());
+        if self.reminder.due().is_some() {
             tracing::warn!(
                 connections = self.open.len(),
                 "there is no room for more connections over HTTP, so the one that did nothing for longest was closed for a new one"
@@ -201,7 +202,7 @@ pub(super) async fn serve(
         open: HashMap::new(),
         number: 0,
         given_up: metrics.http_connections_given_up(),
-        told: None,
+        reminder: Reminder::new(REMINDER),
     };
     let gauge = metrics.http_connections();
     loop {

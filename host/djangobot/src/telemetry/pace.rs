@@ -1,9 +1,10 @@
 //! How many log lines one place in the code may write: trouble that comes a thousand times is told some times, and counted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use djangobot_event::lock::lock;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
@@ -47,7 +48,7 @@ impl Pace {
     }
 
     fn windows(&self) -> MutexGuard<'_, HashMap<Identifier, Window>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

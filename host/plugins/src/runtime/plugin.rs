@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use djangobot_event::{CleanText, Event};
+use djangobot_event::lock::lock;
+use djangobot_event::{CleanText, Event, Reminder};
 use tokio::sync::watch;
 
 use crate::config::{OnError, PluginConfig};
@@ -43,7 +44,7 @@ pub(crate) struct Plugin {
     breaker: Mutex<Breaker>,
     /// What has become of this plugin as a whole.
     pub(crate) fate: watch::Sender<Fate>,
-    told: Mutex<Told>,
+    reminder: Mutex<Reminder>,
     last_failure: Mutex<Option<Failure>>,
 }
 
@@ -78,15 +79,8 @@ pub(crate) enum Handled {
     Failed(Passing, CleanText),
 }
 
-/// How much was said of failures lately: a plugin that fails at each event must not fill the log.
-#[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    unsaid: u64,
-}
-
-/// Failures of one plugin are spoken of this often, at most.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often failures of one plugin are logged, at most: a plugin that fails at each event must not fill the log.
+const REMINDER: Duration = Duration::from_secs(10);
 
 impl Plugin {
     pub(crate) fn new(
@@ -119,7 +113,7 @@ impl Plugin {
             prepared,
             breaker: Mutex::new(Breaker::new()),
             fate: watch::Sender::new(Fate::Serving),
-            told: Mutex::default(),
+            reminder: Mutex::new(Reminder::new(REMINDER)),
             last_failure: Mutex::default(),
         }
     }
@@ -184,10 +178,7 @@ impl Plugin {
 
     /// How the last call that failed did.
     pub(crate) fn last_failure(&self) -> Option<String> {
-        let last = self
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last = lock(&self.last_failure);
         last.as_ref().map(ToString::to_string)
     }
 
@@ -310,10 +301,7 @@ impl Plugin {
             }
             Err(failure) => {
                 let judgement = self.breaker().failed(Instant::now());
-                *self
-                    .last_failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+                *lock(&self.last_failure) = Some(failure.clone());
                 self.tell(&failure, &passing, &judgement);
                 Handled::Failed(passing, failure.to_string().into())
             }
@@ -370,7 +358,7 @@ impl Plugin {
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.breaker)
     }
 
     fn tell(&self, failure: &Failure, passing: &Passing, judgement: &Judgement) {
@@ -391,14 +379,8 @@ impl Plugin {
             );
             return;
         }
-        let unsaid = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
-                told.unsaid += 1;
-                return;
-            }
-            told.at = Some(Instant::now());
-            std::mem::take(&mut told.unsaid)
+        let Some(unsaid) = lock(&self.reminder).due() else {
+            return;
         };
         tracing::warn!(
             plugin,

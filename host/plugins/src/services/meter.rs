@@ -1,7 +1,9 @@
 //! What a plugin may do so often in a minute.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use djangobot_event::lock::lock;
 
 /// Units of one token: so many fit a minute that what flows in each nanosecond is a whole number of them.
 const TOKEN: u128 = 60_000_000_000;
@@ -45,7 +47,7 @@ impl Meter {
             return Err(Duration::MAX);
         }
         // A panic elsewhere leaves a level that is as good as any.
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut level = lock(&self.level);
         let elapsed = now.saturating_duration_since(level.at).as_nanos();
         let flowed = elapsed.saturating_mul(u128::from(self.per_minute));
         level.units = level.units.saturating_add(flowed).min(full);

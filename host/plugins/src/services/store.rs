@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use djangobot_event::lock::lock;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::private;
@@ -147,7 +148,7 @@ impl Store {
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
         // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shelves)
     }
 }
 
@@ -390,10 +391,6 @@ fn now_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn lock(scratch: &Mutex<Scratch>) -> MutexGuard<'_, Scratch> {
-    scratch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

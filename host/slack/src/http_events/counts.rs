@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::lock;
+use djangobot_event::Reminder;
+use djangobot_event::lock::lock;
 
 /// How often requests of one outcome are logged; all are counted.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// Counts of requests, by outcome.
 #[derive(Debug, Default)]
@@ -16,10 +17,19 @@ pub struct Counts {
     of: [Count; Outcome::ALL.len()],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Count {
     number: AtomicU64,
-    told: Mutex<Option<Instant>>,
+    reminder: Mutex<Reminder>,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self {
+            number: AtomicU64::default(),
+            reminder: Mutex::new(Reminder::new(REMINDER)),
+        }
+    }
 }
 
 /// The outcome of a request.
@@ -82,9 +92,7 @@ impl Counts {
     pub(super) fn add(&self, outcome: Outcome, why: &str) {
         let count = self.count(outcome);
         let number = count.number.fetch_add(1, Relaxed) + 1;
-        let mut told = lock::lock(&count.told);
-        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
-            *told = Some(Instant::now());
+        if lock(&count.reminder).due().is_some() {
             tracing::warn!(
                 outcome = outcome.name(),
                 number,

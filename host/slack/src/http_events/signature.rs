@@ -4,12 +4,12 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
+use djangobot_event::lock;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use crate::http_events::counts::Outcome;
-use crate::lock;
 
 /// The app's signing secrets: one, or while it is being changed two. Clones share them.
 #[derive(Clone, Debug, Default)]

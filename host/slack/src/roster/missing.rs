@@ -4,10 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use djangobot_event::lock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use crate::lock;
 
 /// More ids than this don't wait at once; one that finds no place is asked for when it is met again.
 pub(super) const MAX_WAITING: usize = 256;

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use djangobot_event::lock;
 use tokio::time::Instant;
-
-use crate::lock;
 
 /// Slack may count a socket for this long after it was closed.
 const GRACE: Duration = Duration::from_secs(10);

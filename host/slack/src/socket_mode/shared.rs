@@ -3,14 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use djangobot_event::lock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::WebApi;
+use crate::rtm;
 use crate::socket_mode::health::Health;
 use crate::socket_mode::merge::Merger;
 use crate::socket_mode::presence::Presence;
-use crate::{lock, rtm};
 
 /// How many connections Slack allows for an app.
 pub const MAX_CONNECTIONS: usize = 10;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use djangobot_event::lock::lock;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, PushInfo, PushKind, Value};
 use tokio::sync::{Notify, mpsc};
@@ -13,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::layer::{Delivery, LayerError, Place};
-use crate::lock::lock;
 use crate::redis::backend::Backend;
 use crate::redis::backoff::Backoff;
 use crate::redis::client::command;

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use djangobot_event::lock::lock;
 use redis::Cmd;
 use redis::aio::MultiplexedConnection;
 
 use crate::layer::ReceiverId;
-use crate::lock::lock;
 
 /// The keys of one reader on one host, and the members that lie in its processing key there.
 ///

@@ -4,10 +4,11 @@
 //! before. It is kept in the state, for the process may be what was missing.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use djangobot_event::Event;
+use djangobot_event::lock::lock;
 use djangobot_slack::Roster;
 use djangobot_slack::roster::ConversationKind;
 use serde::{Deserialize, Serialize};
@@ -142,7 +143,7 @@ impl Activity {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

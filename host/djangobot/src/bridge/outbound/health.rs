@@ -1,9 +1,11 @@
 //! How reading the layer and writing the disk go: what to wait after a failure, and how often to speak of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use djangobot_channels::LayerError;
+use djangobot_event::Reminder;
+use djangobot_event::lock::lock;
 use djangobot_slack::Backoff;
 
 use crate::bridge::layer_watch::READER;
@@ -17,7 +19,7 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// How reading the layer goes.
 pub(super) struct LayerReads {
     backoff: Backoff,
-    told: Option<Instant>,
+    reminder: Reminder,
     readiness: Arc<Readiness>,
 }
 
@@ -26,7 +28,7 @@ impl LayerReads {
         Self {
             readiness,
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
-            told: None,
+            reminder: Reminder::new(REMINDER),
         }
     }
 
@@ -34,53 +36,56 @@ impl LayerReads {
     pub(super) async fn failed(&mut self, error: &LayerError, metrics: &Metrics) {
         metrics.layer_errors("receive").increment(1);
         self.readiness.layer_use.failed(READER, error);
-        let is_told = self.told.is_some_and(|at| at.elapsed() < REMINDER);
-        if error.refusal().is_none() || is_told {
-            tracing::debug!("no message can be taken for Slack: {error}");
-        } else {
+        if error.refusal().is_some() && self.reminder.due().is_some() {
             tracing::error!("no message can be taken for Slack: {error}");
-            self.told = Some(Instant::now());
+        } else {
+            tracing::debug!("no message can be taken for Slack: {error}");
         }
         self.backoff.wait().await;
     }
 
     pub(super) fn worked(&mut self) {
         self.backoff.succeeded();
-        self.told = None;
+        self.reminder.reset();
         self.readiness.layer_use.worked(READER);
     }
 }
 
 /// How writing the outbox goes.
-#[derive(Default)]
 pub(crate) struct OutboxWrites {
-    told: Mutex<Told>,
+    log: Mutex<Log>,
 }
 
-#[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    /// The last word was that it fails.
+struct Log {
+    reminder: Reminder,
+    /// The last line said that writing fails.
     fails: bool,
+}
+
+impl Default for OutboxWrites {
+    fn default() -> Self {
+        Self {
+            log: Mutex::new(Log {
+                reminder: Reminder::new(REMINDER),
+                fails: false,
+            }),
+        }
+    }
 }
 
 impl OutboxWrites {
     pub(super) fn failed(&self, error: &JournalError, metrics: &Metrics) {
         metrics.outbox_errors().increment(1);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.at.is_some_and(|at| at.elapsed() < REMINDER) {
+        let mut log = lock(&self.log);
+        if log.reminder.due().is_none() {
             return tracing::debug!("{error}");
         }
         tracing::error!("{error}; what the app sends stays in the channel layer until it is sent");
-        *told = Told {
-            at: Some(Instant::now()),
-            fails: true,
-        };
+        log.fails = true;
     }
 
     pub(super) fn worked(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut told.fails) {
+        if std::mem::take(&mut lock(&self.log).fails) {
             tracing::info!("messages for Slack are written to the disk again");
         }
     }

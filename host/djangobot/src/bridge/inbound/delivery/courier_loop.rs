@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use djangobot_channels::{LayerError, Member, SendReport};
+use djangobot_event::Reminder;
 use djangobot_slack::Backoff;
 
 use super::courier::{Batch, Courier, FIRST, REFUSED, forget};
@@ -49,7 +50,8 @@ impl Courier {
         let mut away = Backoff::new(FIRST, Duration::from_millis(250));
         let mut full = Backoff::new(FIRST, Duration::from_secs(1));
         let mut refused = Backoff::new(FIRST, REFUSED);
-        let mut stuck: Option<(Stuck, Instant)> = None;
+        let mut stuck: Option<Stuck> = None;
+        let mut reminder = Reminder::new(REMINDER);
         let mut limit = BATCH;
         let mut trial = Trial::new();
         let mut reading = Reading::new();
@@ -106,12 +108,11 @@ impl Courier {
             if accepted > 0 {
                 full.succeeded();
             }
-            let told = stuck
-                .as_ref()
-                .is_some_and(|(before, at)| *before == reason && at.elapsed() < REMINDER);
-            if !told {
+            if stuck.replace(reason) != Some(reason) {
+                reminder.reset();
+            }
+            if reminder.due().is_some() {
                 self.tell(reason, outcome.as_ref().err(), left);
-                stuck = Some((reason, Instant::now()));
             }
             match reason {
                 Stuck::Away => away.wait().await,

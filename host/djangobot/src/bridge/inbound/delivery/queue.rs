@@ -1,10 +1,11 @@
 //! What waits for one channel of the layer: the older part on the disk, the newer in memory, in one order.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use djangobot_channels::{ChannelName, Member};
+use djangobot_event::lock::lock;
 use metrics::{Counter, Gauge};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +119,7 @@ impl Queue {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Says that an earlier run left `count` events on the disk, the newest of them with number `newest`.

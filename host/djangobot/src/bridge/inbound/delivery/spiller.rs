@@ -1,7 +1,9 @@
 //! From memory to the disk: events that the layer does not take in time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use djangobot_event::Reminder;
 
 use super::courier::forget;
 use super::queue::Queue;
@@ -27,7 +29,7 @@ pub(super) struct Spiller {
 
 impl Spiller {
     pub(super) async fn run(self) {
-        let mut told: Option<Instant> = None;
+        let mut reminder = Reminder::new(REMINDER);
         while let Some(entries) = self.pressing().await {
             let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
                 continue;
@@ -39,7 +41,7 @@ impl Spiller {
                 .await
             {
                 Ok(evicted) => {
-                    told = None;
+                    reminder.reset();
                     let (gone, settled) = self.queue.spilled(first, upto, count);
                     for mut event in gone {
                         tracing::debug!(id = &*event.id, channel = %self.queue.channel, "event spooled");
@@ -61,8 +63,7 @@ impl Spiller {
                 }
                 Err(error) => {
                     self.queue.not_spilled();
-                    if told.is_none_or(|at| at.elapsed() > REMINDER) {
-                        told = Some(Instant::now());
+                    if reminder.due().is_some() {
                         tracing::error!(
                             channel = %self.queue.channel,
                             "events can't be brought to the disk: {error}; they wait in memory, and Slack is not told that we have them"

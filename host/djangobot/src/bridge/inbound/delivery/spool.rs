@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use djangobot_channels::Member;
+use djangobot_event::lock::lock;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::journal::{Journal, JournalError};
@@ -238,7 +239,7 @@ impl Spool {
 
 impl Shared {
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sizes)
     }
 
     fn append(

@@ -94,7 +94,7 @@ impl Caller {
         }
         // Of the first limit it has been spoken already.
         let is_told = patience.tries == 1 && matches!(error.class(), Class::RateLimited { .. });
-        if patience.speaks() && !is_told {
+        if patience.is_line_due() && !is_told {
             let (tries, left) = (patience.tries, patience.left());
             tracing::warn!(
                 method,

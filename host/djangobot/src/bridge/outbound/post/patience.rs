@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use djangobot_event::Reminder;
 use djangobot_slack::{ApiError, Backoff};
 
 use super::send_error::{SendError, refused};
@@ -28,7 +29,7 @@ pub(crate) struct Patience {
     pub(super) tries: u32,
     /// The last failure.
     last: Option<ApiError>,
-    spoken: Option<Instant>,
+    reminder: Reminder,
 }
 
 impl Patience {
@@ -40,7 +41,7 @@ impl Patience {
             since: None,
             tries: 0,
             last: None,
-            spoken: None,
+            reminder: Reminder::new(REMINDER),
         }
     }
 
@@ -86,13 +87,9 @@ impl Patience {
         self.tries >= ALONE || (self.tries >= ALONE_AT_LEAST && self.took() >= ALONE_FOR)
     }
 
-    /// Whether it is time to speak of it in the log, where it is then spoken of.
-    pub(super) fn speaks(&mut self) -> bool {
-        let is_due = self.spoken.is_none_or(|at| at.elapsed() >= REMINDER);
-        if is_due {
-            self.spoken = Some(Instant::now());
-        }
-        is_due
+    /// Asks whether the log's line about the failure is due now; the caller then writes it.
+    pub(super) fn is_line_due(&mut self) -> bool {
+        self.reminder.due().is_some()
     }
 
     /// The outcome of a message whose time is over.
@@ -184,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_spoken_of_at_first_and_then_now_and_then() {
+    fn its_line_is_due_at_first_and_then_once_in_a_while() {
         let mut patience = Patience::new(Duration::from_secs(3600));
-        assert!(patience.speaks() && !patience.speaks());
+        assert!(patience.is_line_due() && !patience.is_line_due());
     }
 }
