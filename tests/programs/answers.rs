@@ -233,7 +233,7 @@ async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
     // Without a reply_channel it is told in the log, and counted.
     app.send(&reply, &json!({"text": "7"})).await;
     bridge
-        .line("an answer to Slack is lost: Slack takes five")
+        .line("an answer was not sent to Slack: Slack takes five")
         .await;
     bridge
         .metric_is("djangobot_answers_total{outcome=\"too_late\"}", 2.0)

@@ -374,7 +374,7 @@ async fn a_conversation_whose_history_fails_for_ever_holds_up_no_other() {
     // Slack is tried for a minute or two.
     let patience = Duration::from_secs(240);
     bridge
-        .line_within("it is tried again behind them", patience)
+        .line_within("this one is tried again after them", patience)
         .await;
     let missed = app.next("slack.message").await;
     assert_eq!(said(&missed), ("missed".into(), 2));

@@ -176,7 +176,7 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
                 .await;
         }
         bridge
-            .line("an answer to Slack is lost: Slack takes five")
+            .line("an answer was not sent to Slack: Slack takes five")
             .await;
         bridge.metric_is(LATE, late + 5.0).await;
 

@@ -165,7 +165,7 @@ impl Bridge {
         );
         // Ids are written until the last event is safe.
         let all_safe = CancellationToken::new();
-        let remembering = AbortOnDropHandle::new(tokio::spawn(ledger.keep(
+        let remembering = AbortOnDropHandle::new(tokio::spawn(ledger.save_until(
             journal,
             activity,
             all_safe.clone(),

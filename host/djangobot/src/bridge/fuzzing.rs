@@ -5,8 +5,8 @@ use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use serde_json::Value;
 
-use crate::bridge::inbound::gaps::filling;
 use crate::bridge::inbound::gaps::forms::Forms;
+use crate::bridge::inbound::gaps::gap_fill;
 use crate::bridge::inbound::{answers, routing};
 use crate::bridge::outbound::post::destination::Destination;
 use crate::bridge::outbound::request::Rules;
@@ -34,7 +34,8 @@ pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, 
     (reply.channel, asked)
 }
 
-/// What Slack gets of an answer to a command or a click, as JSON, or the code and the sentence with which it is refused.
+/// What Slack gets of an answer to a command or a click, as JSON, or the code and the sentence with which it is
+/// refused.
 pub fn answer(message: &Event) -> Result<Bytes, (String, String)> {
     answers::body_of(message).map_err(|refusal| (refusal.error, refusal.detail))
 }
@@ -42,7 +43,7 @@ pub fn answer(message: &Event) -> Result<Bytes, (String, String)> {
 /// The channel of a Slack type where the app sends through `send_channel`.
 pub fn channel_of(kind: &str, send_channel: &ChannelName) -> Option<ChannelName> {
     let found = routing::channel_for(kind, send_channel);
-    found.ok().map(|(channel, _)| channel)
+    found.ok().map(|route| route.channel)
 }
 
 /// The one text for all the ways in which a conversation or a user is written.
@@ -62,9 +63,9 @@ pub fn events_of_history(messages: Vec<Event>, me: &str) -> Vec<Event> {
 
 /// What a history has and what came live meanwhile, in one order, and which of it is the history's.
 pub fn merged_with_history(history: Vec<Event>, live: Vec<Event>) -> Vec<(Event, bool)> {
-    let live = live.into_iter().map(filling::old).collect();
-    let merged = filling::merge(history, live).into_iter();
+    let live = live.into_iter().map(gap_fill::frame_from_history).collect();
+    let merged = gap_fill::merge(history, live).into_iter();
     merged
-        .filter_map(|(frame, is_old)| Some((frame.event.ok()?, is_old)))
+        .filter_map(|it| Some((it.frame.event.ok()?, it.is_from_history)))
         .collect()
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::custody::Ledger;
-use crate::bridge::moment::{Micros, micros_now};
+use crate::bridge::moment::ts_now;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 
@@ -129,8 +129,7 @@ impl HostLease {
                     if told {
                         // The other host listened until its lease was not renewed any more: what it forwarded is not
                         // read from history a second time.
-                        self.ledger
-                            .begin(micros_now().saturating_sub(LASTS.as_micros() as Micros));
+                        self.ledger.start_listening(ts_now().saturating_sub(LASTS));
                     }
                     self.serves.store(true, Ordering::Relaxed);
                     return Ok(Some(()));
@@ -288,8 +287,9 @@ impl HostLease {
         }
     }
 
-    /// Waits until this host may call Slack for the app. Where the layer can't be asked any more, a host that had the lease
-    /// goes on: what it has taken is in its own outbox alone. Where the lease is lost, the stop that follows ends all waiting.
+    /// Waits until this host may call Slack for the app. Where the layer can't be asked any more, a host that had the
+    /// lease goes on: what it has taken is in its own outbox alone. Where the lease is lost, the stop that follows ends
+    /// all waiting.
     pub(crate) async fn may_send(&self) {
         let mut standing = self.standing.subscribe();
         loop {

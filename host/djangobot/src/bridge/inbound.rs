@@ -1,4 +1,7 @@
 //! The way in, whole: a frame from Slack becomes a message on the app's channel `slack.<type>`.
+//!
+//! [`Inbound::forward`] is the first half of an event's way, up to the plugins, and [`Inbound::deliver`] is the second.
+//! Between the two an event may wait in a lane, so that the events of a conversation keep their order.
 
 pub(crate) mod activity;
 pub(crate) mod answers;
@@ -35,15 +38,17 @@ use activity::Activity;
 use answers::Answers;
 use custody::{Admission, Custody, EventId, Ledger};
 use delivery::Deliveries;
-use envelope::{Address, Envelope, Message, Receipt};
+use envelope::{AppContext, Envelope, LayerMessage, Receipt};
 use gaps::Gaps;
-use routing::{Unfit, channel_for, fit};
+use gaps::gap_fill::ReleasedFrame;
+use routing::{RejectedFrame, Route, channel_for, classify};
 use types::{Labels, MAX_ODD, is_documented};
 
-/// What is taken from the transport at once, at most.
-const TOGETHER: usize = 256;
-/// Events that may be with plugins that take their time, and behind those; beyond it Slack's socket waits.
-const MAX_PASSING: usize = 10_000;
+/// The most arrivals that are taken from the transport at once.
+const MAX_ARRIVALS: usize = 256;
+/// The most events that are in slow plugins, or wait behind such events. Beyond it the transport's channel fills, and
+/// Slack's socket waits.
+const MAX_IN_PLUGINS: usize = 10_000;
 
 /// Takes frames from a transport and puts their events on the layer.
 pub(crate) struct Inbound {
@@ -53,24 +58,24 @@ pub(crate) struct Inbound {
     /// Counters of events from Slack, by Slack's type too.
     counters: HashMap<Box<str>, Counter>,
     labels: Labels,
-    /// Facts that were logged already and are from then on only counted.
+    /// Facts that were logged already, and that are only counted from then on.
     logged: HashSet<String>,
 }
 
-/// The parts that the way in works with.
+/// The parts of the bridge that the way in uses.
 pub(crate) struct Parts {
     pub(crate) envelope: Envelope,
     pub(crate) deliveries: Deliveries,
     pub(crate) answers: Answers,
     pub(crate) gaps: Gaps,
-    /// Knows the events that came before: Slack may give them again.
+    /// Knows the events that came before: Slack may redeliver them.
     pub(crate) ledger: Ledger,
     pub(crate) activity: Activity,
     pub(crate) plugins: PluginHost,
-    /// Messages that plugins of the way out want to be sent.
+    /// Messages for Slack that plugins of the way out ask for.
     pub(crate) messages: mpsc::Receiver<djangobot_plugins::Message>,
     pub(crate) roster: Arc<RosterKeeper>,
-    /// Hears of each session with Slack.
+    /// Is given each session with Slack.
     pub(crate) team: Team,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
@@ -79,46 +84,47 @@ pub(crate) struct Parts {
     pub(crate) send_channel: ChannelName,
 }
 
-/// An event that is on its way through the plugins, or waits for that.
+/// An event that goes through the plugins, or waits for that.
 struct Job {
     passing: Passing,
-    received: Received,
+    context: EventContext,
 }
 
-/// When and how an event came, and who answers for it.
-struct Received {
+/// The facts of an event's arrival that go with it through the plugins.
+struct EventContext {
     receipt: Receipt,
     arrived: Instant,
     custody: Custody,
-    /// Where the app answers it, if not where it sends all else.
+    /// The channel for the app's answer, if the event has one of its own.
     reply_channel: Option<ChannelName>,
 }
 
-impl Received {
-    fn address(&self) -> Address<'_> {
-        Address {
+impl EventContext {
+    /// The part of it that the app gets.
+    fn app_context(&self) -> AppContext<'_> {
+        AppContext {
             receipt: &self.receipt,
             reply_channel: self.reply_channel.as_ref(),
         }
     }
 }
 
-/// All events that are with plugins which take their time, or wait behind such an event of their conversation.
+/// The events that are in slow plugins, and those that wait behind such an event of their conversation.
 #[derive(Default)]
 struct Flow {
     lanes: Lanes<Job>,
-    work: FuturesUnordered<BoxFuture<'static, AfterPlugins>>,
+    work: FuturesUnordered<BoxFuture<'static, ProcessedEvent>>,
 }
 
-/// An event behind its plugins.
-struct AfterPlugins {
+/// An event that has been through the plugins.
+struct ProcessedEvent {
     lane: String,
     passed: Passed,
-    received: Received,
+    context: EventContext,
 }
 
 impl Flow {
-    /// How many events are here.
+    /// How many events are in it.
     fn len(&self) -> usize {
         self.lanes.running() + self.lanes.behind()
     }
@@ -135,39 +141,40 @@ impl Inbound {
         }
     }
 
-    /// Forwards until the transport ends, then returns what may still wait for the layer.
+    /// Forwards events until the transport ends, and then those that are in plugins for at most `limit`. Gives the
+    /// queues, in which events may still wait for the layer.
     pub(crate) async fn run(
         mut self,
         mut incoming: mpsc::Receiver<Incoming>,
         limit: Duration,
     ) -> Deliveries {
         let mut flow = Flow::default();
-        let mut arrivals = Vec::with_capacity(TOGETHER);
+        let mut arrivals = Vec::with_capacity(MAX_ARRIVALS);
         loop {
-            let has_room = flow.len() < MAX_PASSING;
+            let has_room = flow.len() < MAX_IN_PLUGINS;
             tokio::select! {
-                count = incoming.recv_many(&mut arrivals, TOGETHER), if has_room => {
+                count = incoming.recv_many(&mut arrivals, MAX_ARRIVALS), if has_room => {
                     if count == 0 {
                         break;
                     }
                     for arrival in arrivals.drain(..) {
-                        self.arrived(arrival, &mut flow).await;
+                        self.handle(arrival, &mut flow).await;
                     }
                 }
                 found = self.parts.gaps.next() => {
-                    for (frame, is_old) in found {
-                        self.frame(frame, is_old, &mut flow).await;
+                    for ReleasedFrame { frame, is_from_history } in found {
+                        self.forward_or_reject(frame, is_from_history, &mut flow).await;
                     }
                 }
                 Some(after) = flow.work.next() => self.leave_lane(after, &mut flow).await,
                 Some(message) = self.parts.messages.recv() => {
-                    let custody = self.parts.ledger.unnamed();
+                    let custody = self.parts.ledger.custody_without_id();
                     self.send(message, custody).await;
                 }
             }
         }
         for frame in self.parts.gaps.stop() {
-            self.frame(frame, false, &mut flow).await;
+            self.forward_or_reject(frame, false, &mut flow).await;
         }
         let last = async {
             while let Some(after) = flow.work.next().await {
@@ -179,17 +186,18 @@ impl Inbound {
         if !in_time && left > 0 {
             tracing::error!(
                 events = left,
-                "stopped with events that plugins had not finished with; they are lost"
+                "stopped before plugins had finished with {left} events; Slack redelivers those that it has no acknowledgement for"
             );
         }
         while let Ok(message) = self.parts.messages.try_recv() {
-            let custody = self.parts.ledger.unnamed();
+            let custody = self.parts.ledger.custody_without_id();
             self.send(message, custody).await;
         }
         self.parts.deliveries
     }
 
-    async fn arrived(&mut self, arrival: Incoming, flow: &mut Flow) {
+    /// Takes what the transport hands over: a frame, or news of the connection.
+    async fn handle(&mut self, arrival: Incoming, flow: &mut Flow) {
         match arrival {
             Incoming::Expected(session) => {
                 self.parts.envelope.set_team(&session.team_id);
@@ -199,10 +207,10 @@ impl Inbound {
             Incoming::Refreshed => self.parts.roster.session_began(),
             Incoming::Frame(frame) => {
                 for frame in self.parts.gaps.hold(frame) {
-                    self.frame(frame, false, flow).await;
+                    self.forward_or_reject(frame, false, flow).await;
                 }
             }
-            Incoming::Deaf => self.parts.gaps.deaf(),
+            Incoming::Deaf => self.parts.gaps.note_deaf(),
             Incoming::Disconnected { .. } => {
                 self.parts.gaps.disconnected();
                 self.parts.readiness.slack.store(false, Ordering::Relaxed);
@@ -212,14 +220,23 @@ impl Inbound {
         }
     }
 
-    async fn frame(&mut self, frame: Frame, is_old: bool, flow: &mut Flow) {
-        if let Err(unfit) = self.forward(frame, is_old, flow).await {
-            self.refuse(&unfit);
+    async fn forward_or_reject(&mut self, frame: Frame, is_from_history: bool, flow: &mut Flow) {
+        if let Err(rejected) = self.forward(frame, is_from_history, flow).await {
+            self.report_rejected(&rejected);
         }
     }
 
-    /// One event's whole way in: [`Inbound::deliver`] is its second half. An old one is from Slack's history.
-    async fn forward(&mut self, frame: Frame, is_old: bool, flow: &mut Flow) -> Result<(), Unfit> {
+    /// The first half of an event's way in. [`Inbound::deliver`] is the second.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the frame is not an event.
+    async fn forward(
+        &mut self,
+        frame: Frame,
+        is_from_history: bool,
+        flow: &mut Flow,
+    ) -> Result<(), RejectedFrame> {
         let Frame {
             event,
             origin,
@@ -227,21 +244,21 @@ impl Inbound {
             received,
             arrived,
         } = frame;
-        // Parsed once, by the transport; what is no JSON object ends here, the connection goes on.
-        let (kind, event) = match fit(event, &origin) {
-            Ok(fit) => fit,
-            Err(unfit) => {
-                // Given again, it would be no better.
+        // The transport has parsed the frame. One that is not a JSON object ends here, and the connection goes on.
+        let (kind, event) = match classify(event, &origin) {
+            Ok(classified) => classified,
+            Err(rejected) => {
+                // It is acknowledged, because redelivered it would be the same.
                 ack.into_iter().for_each(Ack::confirm);
-                return Err(unfit);
+                return Err(rejected);
             }
         };
         self.note_oddities(&kind, &event);
         if kind == "app_rate_limited" {
-            tell_limit(&event);
+            log_limit(&event);
         }
-        // What history has and came before was counted then.
-        if !is_old {
+        // An event of history is counted below, once it is known to be new.
+        if !is_from_history {
             self.count(&kind);
         }
 
@@ -257,41 +274,44 @@ impl Inbound {
         };
         let receipt = Receipt { received, origin };
         let id = self.parts.envelope.id(&kind, &event, &receipt);
-        // What came before goes no further; Slack hears of it what it heard, or will hear, then.
+        // An event that came before goes no further. It is acknowledged as soon as the first one is safe.
         let origin = &receipt.origin;
-        let given = origin.event_id.as_deref().or(origin.envelope_id.as_deref());
-        let said = match given {
+        let slack_id = origin.event_id.as_deref().or(origin.envelope_id.as_deref());
+        let history_id = match slack_id {
             Some(_) => self.parts.envelope.id_in_history(&kind, &event),
             None => None,
         };
-        let said = said.as_deref();
-        let known_as = match given {
-            Some(id) => EventId::Given { id, said },
-            None if ack.is_some() || question.is_some() => EventId::Given { id: &id, said },
-            None if is_old => EventId::History(&id),
+        let history_id = history_id.as_deref();
+        let known_as = match slack_id {
+            Some(id) => EventId::Given { id, history_id },
+            None if ack.is_some() || question.is_some() => EventId::Given {
+                id: &id,
+                history_id,
+            },
+            None if is_from_history => EventId::History(&id),
             None => EventId::Live(&id),
         };
         let custody = match self.parts.ledger.admit(known_as, ack) {
             Admission::New(custody) => custody,
-            Admission::Again => {
+            Admission::Duplicate => {
                 question.into_iter().for_each(Ack::confirm);
-                if !is_old {
+                if !is_from_history {
                     self.parts.metrics.duplicates().increment(1);
                 }
                 tracing::debug!(%id, r#type = kind, "event received again");
                 return Ok(());
             }
         };
-        if is_old {
-            self.parts.gaps.found();
+        if is_from_history {
+            self.parts.gaps.count_found();
             self.count(&kind);
         } else {
             self.parts
                 .activity
                 .note(&kind, &event, self.parts.roster.roster());
-            self.parts.gaps.came_late(receipt.origin.attempt);
+            self.parts.gaps.note_late(receipt.origin.attempt);
         }
-        // The app may answer what somebody did, on a channel of its own.
+        // The app may answer a command, a click or a dialog on a channel of the event's own.
         let reply_channel = match self.parts.envelope.has_reply_channel() {
             true => {
                 let addresses = &receipt.origin.response_urls;
@@ -304,7 +324,7 @@ impl Inbound {
         };
         self.parts.roster.apply(&event);
         tracing::debug!(%id, r#type = kind, "event received");
-        let received = Received {
+        let context = EventContext {
             receipt,
             arrived,
             custody,
@@ -312,9 +332,10 @@ impl Inbound {
         };
         let passing = Passing::new(&id, &kind, event);
 
-        // The plugins. An event whose plugins may take their time goes with its conversation, and others do not wait.
+        // An event whose plugins may be slow takes its turn in the lane of its conversation, and other lanes do not
+        // wait.
         let lane = plugin_call::conversation(&passing.event);
-        let job = Job { passing, received };
+        let job = Job { passing, context };
         if flow.lanes.is_busy(&lane)
             || self
                 .parts
@@ -326,59 +347,60 @@ impl Inbound {
             }
             return Ok(());
         }
-        let AfterPlugins {
-            passed, received, ..
+        let ProcessedEvent {
+            passed, context, ..
         } = self.through_plugins(lane, job).await;
-        self.deliver(passed, received).await;
+        self.deliver(passed, context).await;
         Ok(())
     }
 
-    /// An event's way through the plugins.
+    /// Calls the plugins for an event.
     fn through_plugins(
         &self,
         lane: String,
-        Job { passing, received }: Job,
-    ) -> impl Future<Output = AfterPlugins> + Send + use<> {
+        Job { passing, context }: Job,
+    ) -> impl Future<Output = ProcessedEvent> + Send + use<> {
         let (plugins, roster) = (self.parts.plugins.clone(), self.parts.roster.clone());
         async move {
             let passed =
                 plugin_call::call(&plugins, Some(&roster), Direction::Inbound, passing, &lane)
                     .await;
-            AfterPlugins {
+            ProcessedEvent {
                 lane,
                 passed,
-                received,
+                context,
             }
         }
     }
 
-    /// An event has been through plugins that took their time: it goes on, and so does the next one of its lane.
-    async fn leave_lane(&mut self, after: AfterPlugins, flow: &mut Flow) {
-        self.deliver(after.passed, after.received).await;
+    /// Delivers an event that has been through slow plugins, and begins the next one of its lane.
+    async fn leave_lane(&mut self, after: ProcessedEvent, flow: &mut Flow) {
+        self.deliver(after.passed, after.context).await;
         if let Some(job) = flow.lanes.finished(&after.lane) {
             flow.work
                 .push(self.through_plugins(after.lane, job).boxed());
         }
     }
 
-    /// The second half of an event's way in: what came out of the plugins goes to its channels.
-    async fn deliver(&mut self, passed: Passed, received: Received) {
+    /// The second half of an event's way in: queues the events and the messages that the plugins gave.
+    async fn deliver(&mut self, passed: Passed, context: EventContext) {
         if let Some(dropped) = &passed.dropped {
             plugin_call::report_drop(dropped, Direction::Inbound, &self.parts.metrics);
         }
         for passing in passed.events {
-            if let Err(unfit) = self.put(passing, &received).await {
-                self.refuse(&unfit);
+            if let Err(rejected) = self.put(passing, &context).await {
+                self.report_rejected(&rejected);
             }
         }
         for message in passed.messages {
-            self.send(message, received.custody.part()).await;
+            self.send(message, context.custody.add_part()).await;
         }
-        // What became of it has parts of its own, which answer for themselves.
-        received.custody.safe();
+        // Each event and message that was queued has a part of its own. This one ends last, so that they all exist.
+        context.custody.mark_safe();
     }
 
-    async fn put(&mut self, passing: Passing, received: &Received) -> Result<(), Unfit> {
+    /// Queues an event for its channel.
+    async fn put(&mut self, passing: Passing, context: &EventContext) -> Result<(), RejectedFrame> {
         let Passing {
             id,
             kind,
@@ -387,23 +409,29 @@ impl Inbound {
             ..
         } = passing;
         let channel = self.route(&kind)?;
-        let unfit = |error: EditError| Unfit {
+        let rejected = |error: EditError| RejectedFrame {
             reason: "edit",
             sentence: error.to_string(),
         };
-        // The app's own token, which no plugin sees.
-        if let Some(token) = &received.receipt.origin.bot_access_token
+        // The app's own token is added here, so that no plugin sees it. An event that a plugin made does not get it.
+        if let Some(token) = &context.receipt.origin.bot_access_token
             && !emitted
         {
             let pointer = format!("/{BOT_ACCESS_TOKEN}");
-            event.set(&pointer, token.expose()).map_err(unfit)?;
+            event.set(&pointer, token.expose()).map_err(rejected)?;
         }
         let message = self
             .parts
             .envelope
-            .wrap(event, &id, &channel, received.address(), &self.parts.roster)
+            .wrap(
+                event,
+                &id,
+                &channel,
+                context.app_context(),
+                &self.parts.roster,
+            )
             .await
-            .map_err(unfit)?;
+            .map_err(rejected)?;
         if let Some(tap) = &self.parts.tap {
             tap.event(&channel, message.event());
         }
@@ -412,15 +440,16 @@ impl Inbound {
             .push(
                 &channel,
                 &message,
-                received.arrived,
+                context.arrived,
                 id,
-                received.custody.part(),
+                context.custody.add_part(),
             )
             .await;
         Ok(())
     }
 
-    /// Puts what a plugin wants to be sent where the app puts what it wants to be sent.
+    /// Queues a plugin's message for Slack on the app's own channel for such messages, so that it goes the same way
+    /// out.
     async fn send(&mut self, message: djangobot_plugins::Message, custody: Custody) {
         match plugin_call::message(&message) {
             Ok(event) => {
@@ -428,24 +457,30 @@ impl Inbound {
                 let channel = self.parts.send_channel.clone();
                 self.parts
                     .deliveries
-                    .push(&channel, &Message::Flat(event), Instant::now(), id, custody)
+                    .push(
+                        &channel,
+                        &LayerMessage::Flat(event),
+                        Instant::now(),
+                        id,
+                        custody,
+                    )
                     .await;
             }
             Err(error) => {
-                custody.safe();
-                tracing::warn!(plugin = message.plugin, %error, "a plugin's message can't be sent");
+                custody.mark_safe();
+                tracing::warn!(plugin = message.plugin, %error, "a plugin's message was dropped, because it can't be written");
             }
         }
     }
 
-    /// The channel for `kind`. It is remembered; of odd types, only the latest are.
-    fn route(&mut self, kind: &str) -> Result<ChannelName, Unfit> {
+    /// The channel for `kind`. Routes are remembered, those of odd types until there are too many.
+    fn route(&mut self, kind: &str) -> Result<ChannelName, RejectedFrame> {
         let channel = match self.routes.get(kind) {
             Some(channel) => channel.clone(),
             None => {
-                let (channel, exact) = channel_for(kind, &self.parts.send_channel)?;
-                if !exact {
-                    tracing::warn!(r#type = kind, %channel, "the type is no channel name; its events go to a name made of it");
+                let Route { channel, is_exact } = channel_for(kind, &self.parts.send_channel)?;
+                if !is_exact {
+                    tracing::warn!(r#type = kind, %channel, "the event type is not a valid channel name; its events go to {channel}");
                 }
                 if self.routes.len() >= MAX_ODD {
                     self.routes.retain(|kind, _| is_documented(kind));
@@ -460,7 +495,7 @@ impl Inbound {
         Ok(channel)
     }
 
-    /// Counts an event from Slack by its type; odd types beyond the first are counted as one.
+    /// Counts an event from Slack by its type. Odd types beyond the first [`MAX_ODD`] are counted as one.
     fn count(&mut self, kind: &str) {
         self.parts.metrics.saw_event();
         if let Some(counter) = self.counters.get(kind) {
@@ -481,7 +516,7 @@ impl Inbound {
         self.parts.team.connected(session);
     }
 
-    /// What is odd in an event and is forwarded all the same is counted, and told once for each type.
+    /// Counts oddities in an event, which is forwarded all the same. Each is logged once for each type.
     fn note_oddities(&mut self, kind: &str, event: &Event) {
         let notes = event.notes();
         let oddities = [
@@ -495,35 +530,35 @@ impl Inbound {
                 tracing::warn!(
                     r#type = kind,
                     oddity,
-                    "an event has something odd in it; it is forwarded (told once)"
+                    "an event has an oddity in its JSON: {oddity}; it is forwarded, and more of them are only counted, in djangobot_odd_events_total"
                 );
             }
         }
     }
 
-    /// What could not be forwarded is counted, and told once for each reason; debug logs tell each.
-    fn refuse(&mut self, unfit: &Unfit) {
-        self.parts.metrics.bad_events(unfit.reason).increment(1);
-        if self.logged.insert(unfit.reason.to_owned()) {
+    /// Counts a frame that is not forwarded. Each reason is logged once as a warning, and each frame at debug level.
+    fn report_rejected(&mut self, rejected: &RejectedFrame) {
+        self.parts.metrics.bad_events(rejected.reason).increment(1);
+        if self.logged.insert(rejected.reason.to_owned()) {
             tracing::warn!(
-                reason = unfit.reason,
-                "a frame from Slack was not forwarded: {} (told once; djangobot_bad_events_total counts)",
-                unfit.sentence
+                reason = rejected.reason,
+                "a frame from Slack was not forwarded: {}; more of them are only counted, in djangobot_bad_events_total",
+                rejected.sentence
             );
         } else {
             tracing::debug!(
-                reason = unfit.reason,
+                reason = rejected.reason,
                 "a frame from Slack was not forwarded: {}",
-                unfit.sentence
+                rejected.sentence
             );
         }
     }
 }
 
-/// Slack limits what it gives: an operator has to know that events are missing.
-fn tell_limit(event: &Event) {
+/// Logs that Slack limits the app's events: an operator has to know that events are missing.
+fn log_limit(event: &Event) {
     tracing::warn!(
         minute = event.get("/minute_rate_limited").and_then(|it| it.as_i64()),
-        "Slack gives no more events for this minute: it sends an app 30,000 an hour from a workspace, and those beyond are lost. Subscribe to fewer types, or run in fewer channels"
+        "Slack sends no more events in this minute, because it sends an app 30,000 an hour from a workspace at most; those beyond are lost; subscribe the app to fewer types, or add it to fewer channels"
     );
 }

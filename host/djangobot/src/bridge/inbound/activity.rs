@@ -1,7 +1,7 @@
-//! What comes live: which kinds of messages the app is given, and in which conversations something was said of late.
+//! Live activity: which kinds of messages Slack gives the app, and in which conversations something was said recently.
 //!
-//! Slack's history does not say what an app is subscribed to, so that after a gap only such kinds are read as came live
-//! before. It is kept in the state, for the process may be what was missing.
+//! Slack's history does not say to which events an app is subscribed. So after a gap only those kinds are read that
+//! came live before. They are kept in the state, because a gap may well be a time in which no process ran.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,38 +15,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::HistoryEvent;
 
-/// Conversations that are remembered, at most; those in which nothing was said for longest are forgotten.
+/// The most conversations that are remembered. Those that were quiet for longest are forgotten first.
 const CONVERSATIONS: usize = 4_000;
-/// A kind that did not come for so many seconds may no longer be subscribed to.
-const FORGOTTEN: u64 = 30 * 24 * 3600;
-/// How often the time of what is known already is noted anew, in seconds.
-const EVERY: u64 = 60;
+/// After so many seconds without an event of a kind, the app counts as no longer subscribed to it.
+const KIND_LIFETIME: u64 = 30 * 24 * 3600;
+/// How often the time of a kind or a conversation is updated, in seconds: most events change nothing on the disk.
+const UPDATE_EVERY: u64 = 60;
 
-/// What came live. Clones share it.
+/// The kinds and conversations that came live. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Activity(Arc<Mutex<Entries>>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    seen: Seen,
+    record: Record,
     change: Change,
 }
 
-/// How much of it the disk does not have.
+/// The part of the record that the disk does not have.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     #[default]
     None,
-    /// Times, which can wait.
+    /// Newer times, which can wait.
     Times,
     /// A kind that had not come before.
     Kind,
 }
 
-/// As it is kept. Times are Unix seconds of this machine's clock.
+/// The record as the state keeps it, in JSON. Times are Unix seconds of this machine's clock.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Seen {
+struct Record {
     kinds: HashMap<HistoryEvent, u64>,
     conversations: HashMap<String, Conversation>,
 }
@@ -55,15 +55,25 @@ struct Seen {
 struct Conversation {
     /// The kind of messages that come in it.
     kind: HistoryEvent,
+    /// When something came in it last.
     at: u64,
 }
 
+/// A conversation in which something came live.
+pub(crate) struct ActiveConversation {
+    pub(crate) id: String,
+    /// The event by which its messages come.
+    pub(crate) kind: HistoryEvent,
+    /// When something came last, in Unix seconds.
+    pub(crate) at: u64,
+}
+
 impl Activity {
-    /// What was kept; nothing where that can't be read.
-    pub(crate) fn read(kept: &[u8]) -> Self {
-        let seen: Seen = serde_json::from_slice(kept).unwrap_or_default();
+    /// Reads the record of an earlier run; an empty one if another version wrote it in another form.
+    pub(crate) fn read(json: &[u8]) -> Self {
+        let record: Record = serde_json::from_slice(json).unwrap_or_default();
         let entries = Entries {
-            seen,
+            record,
             change: Change::None,
         };
         Self(Arc::new(Mutex::new(entries)))
@@ -79,7 +89,7 @@ impl Activity {
         };
         let now = seconds_now();
         let mut entries = self.entries();
-        let known = entries.seen.conversations.get(&*channel).copied();
+        let known = entries.record.conversations.get(&*channel).copied();
         let of = event
             .text("/channel_type")
             .and_then(|of| event_of_type(&of))
@@ -90,56 +100,63 @@ impl Activity {
         } else {
             HistoryEvent::Mention
         };
-        let last = entries.seen.kinds.get(&came).copied();
-        if last.is_none_or(|last| now.abs_diff(last) >= EVERY) {
-            entries.seen.kinds.insert(came, now);
+        let last = entries.record.kinds.get(&came).copied();
+        if last.is_none_or(|last| now.abs_diff(last) >= UPDATE_EVERY) {
+            entries.record.kinds.insert(came, now);
             entries.change = entries.change.max(match last {
                 None => Change::Kind,
                 Some(_) => Change::Times,
             });
         }
-        if known.is_none_or(|it| now.abs_diff(it.at) >= EVERY || it.kind != of) {
-            if known.is_none() && entries.seen.conversations.len() >= CONVERSATIONS {
-                entries.seen.forget_quiet();
+        if known.is_none_or(|it| now.abs_diff(it.at) >= UPDATE_EVERY || it.kind != of) {
+            if known.is_none() && entries.record.conversations.len() >= CONVERSATIONS {
+                entries.record.forget_quiet();
             }
             let noted = Conversation { kind: of, at: now };
-            let conversations = &mut entries.seen.conversations;
+            let conversations = &mut entries.record.conversations;
             conversations.insert(channel.chars().take(40).collect(), noted);
             entries.change = entries.change.max(Change::Times);
         }
     }
 
-    /// The kinds that come.
+    /// The kinds that came within the last [`KIND_LIFETIME`] seconds.
     pub(crate) fn kinds(&self) -> Vec<HistoryEvent> {
         let now = seconds_now();
         let entries = self.entries();
-        let kinds = entries.seen.kinds.iter();
-        let recent = kinds.filter(|(_, at)| now.abs_diff(**at) < FORGOTTEN);
+        let kinds = entries.record.kinds.iter();
+        let recent = kinds.filter(|(_, at)| now.abs_diff(**at) < KIND_LIFETIME);
         recent.map(|(kind, _)| *kind).collect()
     }
 
-    /// The conversations in which something came, with their kind and the Unix seconds when that was, the latest first.
-    pub(crate) fn conversations(&self) -> Vec<(String, HistoryEvent, u64)> {
+    /// The conversations in which something came, the latest first.
+    pub(crate) fn conversations(&self) -> Vec<ActiveConversation> {
         let entries = self.entries();
-        let all = entries.seen.conversations.iter();
-        let mut all: Vec<_> = all.map(|(id, it)| (id.clone(), it.kind, it.at)).collect();
-        all.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
+        let all = entries.record.conversations.iter();
+        let mut all: Vec<_> = all
+            .map(|(id, it)| ActiveConversation {
+                id: id.clone(),
+                kind: it.kind,
+                at: it.at,
+            })
+            .collect();
+        all.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.id.cmp(&b.id)));
         all
     }
 
-    /// What the disk is to have: at once where a kind is new, else only where there is time to `tidy`.
-    pub(crate) fn unsaved(&self, tidy: bool) -> Option<Vec<u8>> {
+    /// The record, if it has to be written: at once if a kind is new; if only times are, when `is_due` says that a
+    /// regular write is due.
+    pub(crate) fn take_unsaved(&self, is_due: bool) -> Option<Vec<u8>> {
         let mut entries = self.entries();
         let is_due = match entries.change {
             Change::None => false,
-            Change::Times => tidy,
+            Change::Times => is_due,
             Change::Kind => true,
         };
         if !is_due {
             return None;
         }
         entries.change = Change::None;
-        serde_json::to_vec(&entries.seen).ok()
+        serde_json::to_vec(&entries.record).ok()
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -147,7 +164,7 @@ impl Activity {
     }
 }
 
-impl Seen {
+impl Record {
     /// Forgets the tenth of the conversations that was quiet for longest.
     fn forget_quiet(&mut self) {
         let mut times: Vec<u64> = self.conversations.values().map(|it| it.at).collect();
@@ -167,7 +184,7 @@ pub(crate) fn event_of(kind: ConversationKind) -> HistoryEvent {
     }
 }
 
-/// By the `channel_type` that messages have which come as events.
+/// The same by a message's `channel_type`, which messages on RTM do not have.
 fn event_of_type(channel_type: &str) -> Option<HistoryEvent> {
     Some(match channel_type {
         "channel" => HistoryEvent::Channels,
@@ -178,7 +195,7 @@ fn event_of_type(channel_type: &str) -> Option<HistoryEvent> {
     })
 }
 
-/// What kind of conversation it is, as far as that can be known.
+/// The kind of a conversation: as the roster knows it, else by the first letter of its id.
 fn kind_of(channel: &str, roster: &Roster) -> ConversationKind {
     match (roster.conversation(channel), channel.chars().next()) {
         (Some(known), _) => known.kind(),
@@ -202,27 +219,27 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_apart_by_their_conversation_and_kept() {
+    fn kinds_follow_from_the_conversation_and_are_kept() {
         let activity = Activity::default();
         let of = |channel: &str, of: &str| {
             format!(r#"{{"type":"message","channel":"{channel}","channel_type":"{of}"}}"#)
         };
         note(&activity, "message", of("C1", "channel"));
         assert!(
-            activity.unsaved(false).is_some(),
+            activity.take_unsaved(false).is_some(),
             "a new kind is kept at once"
         );
         note(&activity, "message", of("C2", "channel"));
-        assert_eq!(activity.unsaved(false), None);
+        assert_eq!(activity.take_unsaved(false), None);
         note(&activity, "message", of("D1", "im"));
         note(&activity, "message", r#"{"channel":"G1"}"#.into());
         note(&activity, "app_mention", r#"{"channel":"C3"}"#.into());
         note(&activity, "reaction_added", r#"{"channel":"C4"}"#.into());
-        let kept = Activity::read(&activity.unsaved(false).unwrap());
-        let mut kinds: Vec<_> = kept.kinds().iter().map(|it| format!("{it:?}")).collect();
+        let read = Activity::read(&activity.take_unsaved(false).unwrap());
+        let mut kinds: Vec<_> = read.kinds().iter().map(|it| format!("{it:?}")).collect();
         kinds.sort();
         assert_eq!(kinds, ["Channels", "Groups", "Im", "Mention"]);
-        let conversations: Vec<_> = kept.conversations().into_iter().map(|it| it.0).collect();
+        let conversations: Vec<_> = read.conversations().into_iter().map(|it| it.id).collect();
         assert_eq!(conversations, ["C1", "C2", "C3", "D1", "G1"]);
         assert!(Activity::read(b"{").kinds().is_empty());
     }

@@ -1,12 +1,13 @@
-//! Answers to what people do: slash commands, clicks, shortcuts, dialogs.
+//! Answers of the app to slash commands, clicks, shortcuts and dialogs.
 //!
-//! Such an event carries a `reply_channel` of its own. Where Slack takes an answer while it waits, what the app puts there
-//! before the deadline goes into the acknowledgement; without it the acknowledgement is empty. All else goes to the
-//! event's `response_url`: five times, for half an hour, across restarts, in order.
+//! Such an event is a *question* here, and has a `reply_channel` of its own. Where Slack waits for an answer, the app's
+//! first one goes into the acknowledgement if it comes before the deadline; else the acknowledgement is empty. All
+//! others are posted to the event's `response_url`: five at most, for half an hour, across restarts, in their order.
 //!
-//! All reply channels are names of one queue, `slack.answers.<host>!`, which one reader empties: [`AnswerDesk`] is one task
-//! that knows by its [`Questions`] whose each answer is. An answer leaves the layer when its outcome is told; that it was
-//! begun is noted in the state before, so that none is shown twice.
+//! All reply channels are names in one queue, `slack.answers.<host>!`, which one task empties. [`AnswerDesk`] knows by
+//! its [`Questions`] to which event each answer belongs. An answer is noted in the state as begun, then posted, then
+//! its outcome is reported, and only then the layer forgets it. So an answer that a crash interrupts comes again, is
+//! known as begun, and is not shown twice.
 
 mod answer;
 mod pending;
@@ -16,7 +17,7 @@ mod questions;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use djangobot_channels::{ChannelLayer, ChannelName, Delivery, ReceiverId};
@@ -30,70 +31,81 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::custody::Custody;
 use crate::bridge::message_key::MessageKey;
+use crate::bridge::moment::unix_seconds_now;
 use crate::bridge::reply::{Reply, SendFailure};
 use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use answer::{ACKNOWLEDGEMENT, Answer, Kind};
-use pending::{Pending, Taken};
-use post::{Parts, Posted};
-use questions::{Address, LIFETIME, Question, Questions, Row, Token, USES};
+use pending::{AnswerDelivery, PendingAnswer};
+use post::{Parts, PostResult};
+use questions::{AnswerAddress, LIFETIME, MAX_USES, Question, QuestionRow, Questions, Token};
 
-/// Events that may wait for the task.
-const ASKED: usize = 1_024;
-/// Answers that may be under way or wait for others of their event; the rest waits in the layer.
-const UNDER_WAY: usize = 256;
-/// How often rows whose time is over are taken away.
-const TIDY: Duration = Duration::from_secs(60);
-/// How long a stop waits for posts that are under way: longer than the Web API's own limit.
+/// The most questions that wait for the task. Beyond it the way in waits.
+const MAX_NEW_QUESTIONS: usize = 1_024;
+/// The most answers that are being posted, or wait for others of their event. Beyond it answers wait in the layer.
+const MAX_ANSWERS: usize = 256;
+/// How often expired rows are deleted.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// How long a stop waits for posts that are under way: longer than the Web API client's own timeout, so that each has
+/// an outcome.
 const LAST_POSTS: Duration = Duration::from_secs(35);
 
-/// Gives events their reply channels.
+/// The way in's end of the answers: gives events their reply channels.
 pub(crate) struct Answers {
     /// The queue of all of them, which ends with `!`.
     queue: ChannelName,
-    /// How long the app has; zero: Slack is never kept waiting.
+    /// How long the acknowledgement waits for the app's answer; zero if it never waits.
     wait: Duration,
-    asked: mpsc::Sender<Asked>,
+    questions: mpsc::Sender<NewQuestion>,
 }
 
-/// The task that gives Slack the answers.
+/// The task that gives the app's answers to Slack.
 pub(crate) struct AnswerDesk {
     queue: ChannelName,
     reader: ReceiverId,
-    /// Whether events that take answers can come at all.
+    /// Whether any question can come, or is left of an earlier run. If not, the queue is not read.
     is_wanted: bool,
-    asked: mpsc::Receiver<Asked>,
+    new_questions: mpsc::Receiver<NewQuestion>,
     questions: Questions,
-    /// Answers that wait for others of their event.
+    /// How many answers wait for others of their event.
     behind: usize,
-    /// Events that were forgotten and are still in the state.
+    /// Questions that were forgotten to make room, and whose rows are still in the state.
     forgotten: Vec<Token>,
     tidied: Instant,
     parts: Arc<Parts>,
 }
 
-/// An event that takes answers, on its way to the task.
-struct Asked {
+/// A question on its way to the task.
+struct NewQuestion {
     token: Token,
     question: Question,
-    /// When Slack gets its acknowledgement in any case.
+    /// When Slack gets its acknowledgement, with or without an answer.
     deadline: Option<Instant>,
-    /// The part of the event that is safe once the state knows its addresses.
+    /// The part of the event that is safe once the state has its addresses.
     part: Option<Custody>,
 }
 
-/// What Slack gets of an answer, as JSON.
+/// The JSON that Slack gets of an answer.
+///
+/// # Errors
+///
+/// Fails if the answer is not one that Slack takes.
 pub(crate) fn body_of(message: &Event) -> Result<Bytes, SendFailure> {
     Answer::read(message).1.map(|answer| answer.json())
 }
 
-type Work = FuturesUnordered<BoxFuture<'static, Option<Posted>>>;
+/// The writes, posts and reports that are under way. Only a post has a result that the desk goes on with.
+type Work = FuturesUnordered<BoxFuture<'static, Option<PostResult>>>;
 
 impl Answers {
-    /// The two ends: for the way in, and the task that has to run beside it. `reader` is the host's name, under which
-    /// answers are found after a restart; `has_interactions` says whether the transport brings what can be answered.
+    /// Makes the two ends: that of the way in, and the task that has to run as well. `reader` is the host's name, under
+    /// which answers are found after a restart. `has_interactions` says whether the transport brings questions.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state can't be read, or if the host's name does not fit into a channel's name.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of the bridge, given once"
@@ -109,13 +121,13 @@ impl Answers {
         tap: Option<Arc<dyn Tap>>,
     ) -> Result<(Self, AnswerDesk), AnswersError> {
         let queue = ChannelName::new(&format!("slack.answers.{}!", reader.0))?;
-        let questions = Questions::open(&journal, now()).await?;
-        let (asked, hear) = mpsc::channel(ASKED);
+        let questions = Questions::open(&journal, unix_seconds_now()).await?;
+        let (sender, receiver) = mpsc::channel(MAX_NEW_QUESTIONS);
         let desk = AnswerDesk {
             queue: queue.clone(),
             reader,
             is_wanted: has_interactions || questions.len() > 0,
-            asked: hear,
+            new_questions: receiver,
             questions,
             behind: 0,
             forgotten: Vec::new(),
@@ -131,16 +143,21 @@ impl Answers {
                 stop: CancellationToken::new(),
             }),
         };
-        Ok((Self { queue, wait, asked }, desk))
+        let answers = Self {
+            queue,
+            wait,
+            questions: sender,
+        };
+        Ok((answers, desk))
     }
 
-    /// Whether the acknowledgement of an event like this waits for an answer.
+    /// Whether this acknowledgement waits for an answer.
     pub(crate) fn wants(&self, ack: &Ack) -> bool {
         !self.wait.is_zero() && ack.accepts_payload()
     }
 
-    /// A reply channel for the event `id` of Slack's type `kind`, if it takes answers: in its acknowledgement, which is
-    /// given by us then, or at `addresses`.
+    /// A reply channel for the event `id` of Slack's type `kind`, if it takes answers: in its acknowledgement `ack`,
+    /// which the desk gives then, or at `addresses`.
     pub(crate) async fn expect(
         &self,
         (id, kind): (&str, &str),
@@ -153,34 +170,34 @@ impl Answers {
         }
         let token = uuid::Uuid::new_v4().simple().to_string();
         let channel = self.queue.join(&token).ok()?;
-        let address = |url: &ResponseUrl| Address {
+        let address = |url: &ResponseUrl| AnswerAddress {
             url: url.clone(),
             begun: Vec::new(),
         };
         let addresses: Vec<_> = addresses.iter().map(address).collect();
-        let asked = Asked {
+        let question = NewQuestion {
             token,
             deadline: ack
                 .as_ref()
                 .map(|ack| ack.deadline().min(Instant::now() + self.wait)),
-            part: (!addresses.is_empty()).then(|| custody.part()),
+            part: (!addresses.is_empty()).then(|| custody.add_part()),
             question: Question {
                 kind: Kind::of(kind),
                 id: id.into(),
-                at: now(),
+                at: unix_seconds_now(),
                 ack: ack.map(|ack| (ack, custody.signal())),
                 addresses,
                 waiting: VecDeque::new(),
                 is_busy: false,
             },
         };
-        // The task ends with the bridge alone, and Slack gives the event again then.
-        self.asked.send(asked).await.ok()?;
+        // This fails only when the bridge ends. The custody ends with it, and Slack redelivers the event.
+        self.questions.send(question).await.ok()?;
         Some(channel)
     }
 }
 
-/// Why answers can't be taken.
+/// The reason for which the bridge can't take answers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswersError {
     #[error(transparent)]
@@ -190,7 +207,8 @@ pub(crate) enum AnswersError {
 }
 
 impl AnswerDesk {
-    /// Answers until the way in has ended, and sees to the end what Slack may be taking just then.
+    /// Gives answers until the way in has ended. Posts that are under way then are finished, because Slack may have
+    /// taken them.
     pub(crate) async fn run(mut self) {
         let deliveries = deliveries(
             self.parts.clone(),
@@ -209,32 +227,32 @@ impl AnswerDesk {
                 .questions
                 .next_due()
                 .map(tokio::time::Instant::from_std);
-            let has_room = work.len() + self.behind < UNDER_WAY;
+            let has_room = work.len() + self.behind < MAX_ANSWERS;
             tokio::select! {
-                asked = self.asked.recv() => match asked {
-                    Some(asked) => self.admit(asked, &mut work),
+                question = self.new_questions.recv() => match question {
+                    Some(question) => self.admit(question, &mut work),
                     None => break,
                 },
                 Some(delivery) = deliveries.next(), if has_room => {
-                    // Its question was asked before an app could answer it, and may wait here still.
-                    while let Ok(asked) = self.asked.try_recv() {
-                        self.admit(asked, &mut work);
+                    // The question was sent before the app could answer it, but it may still wait in the channel.
+                    while let Ok(question) = self.new_questions.try_recv() {
+                        self.admit(question, &mut work);
                     }
-                    self.hear(delivery, &mut work);
+                    self.receive(delivery, &mut work);
                 }
                 Some(posted) = work.next() => {
                     if let Some(posted) = posted {
-                        self.posted(posted, &mut work);
+                        self.finish_post(posted, &mut work);
                     }
                 }
                 () = sleep_until(due) => self.tick(&mut work),
             }
         }
-        // Whoever waits gives up; what waits here goes back to the layer.
+        // Ends the pauses between tries. Answers that wait here stay in the layer, and come again at the next start.
         self.parts.stop.cancel();
         let last = async {
             while let Some(posted) = work.next().await {
-                let Some(Posted {
+                let Some(PostResult {
                     token,
                     pending,
                     outcome,
@@ -244,9 +262,9 @@ impl AnswerDesk {
                     continue;
                 };
                 match outcome {
-                    Some(outcome) => self.parts.clone().tell(pending.taken, outcome).await,
+                    Some(outcome) => self.parts.clone().report(pending.answered, outcome).await,
                     None => {
-                        if let Some(row) = self.not_begun(&token, &pending) {
+                        if let Some(row) = self.unmark_begun(&token, &pending) {
                             self.parts.write(row).await;
                         }
                     }
@@ -257,22 +275,23 @@ impl AnswerDesk {
         if let Some(receiver) = self.parts.receiver.get()
             && let Err(error) = receiver.close().await
         {
-            tracing::debug!(%error, "answers that were not finished come again at the next start");
+            tracing::debug!(%error, "the reader of answers was not closed; answers that it has not finished come again at the next start");
         }
     }
 
-    fn admit(&mut self, asked: Asked, work: &mut Work) {
-        let Asked {
+    /// Takes in a question: writes its addresses, and makes room for it where there are too many.
+    fn admit(&mut self, new: NewQuestion, work: &mut Work) {
+        let NewQuestion {
             token,
             question,
             deadline,
             part,
-        } = asked;
+        } = new;
         if let Some(part) = part {
-            let (row, parts) = (Row::of(&token, &question), self.parts.clone());
-            work.push(nothing(async move {
+            let (row, parts) = (QuestionRow::of(&token, &question), self.parts.clone());
+            work.push(without_outcome(async move {
                 parts.write(row).await;
-                part.safe();
+                part.mark_safe();
             }));
         }
         let forgotten = self.questions.insert(token, question, LIFETIME, deadline);
@@ -280,41 +299,41 @@ impl AnswerDesk {
             self.parts.metrics.answers("forgotten").increment(1);
             tracing::warn!(
                 event = question.id,
-                "an event takes no answers any more, before its half hour was over: too many others came since"
+                "an event takes no more answers, although its half hour is not over, because too many others came since; the app can post through slack.send"
             );
             self.forgotten.push(token);
             if let Some((ack, safe)) = question.ack {
-                work.push(nothing(confirm(ack, safe)));
+                work.push(without_outcome(confirm(ack, safe)));
             }
         }
     }
 
-    /// Acknowledges what nobody answered, and forgets what can't be answered any more.
+    /// Acknowledges questions that were not answered in time, and forgets those that can't be answered any more.
     fn tick(&mut self, work: &mut Work) {
         let now = Instant::now();
-        for (ack, safe) in self.questions.due(now) {
+        for (ack, safe) in self.questions.take_due(now) {
             self.parts.metrics.answers("none").increment(1);
-            work.push(nothing(confirm(ack, safe)));
+            work.push(without_outcome(confirm(ack, safe)));
         }
         self.questions.expire(now);
-        if now - self.tidied < TIDY {
+        if now - self.tidied < TIDY_EVERY {
             return;
         }
         self.tidied = now;
         let (tokens, parts) = (std::mem::take(&mut self.forgotten), self.parts.clone());
-        let oldest = self::now() - LIFETIME.as_secs_f64();
-        work.push(nothing(async move {
+        let oldest = unix_seconds_now() - LIFETIME.as_secs_f64();
+        work.push(without_outcome(async move {
             let written = parts
                 .journal
                 .write(move |it| questions::forget(it, oldest, &tokens));
             if let Err(error) = written.await {
-                tracing::debug!(%error, "old addresses for answers stay in the state");
+                tracing::debug!(%error, "expired addresses of answers stay in the state until the next try");
             }
         }));
     }
 
-    /// One answer of the app, to its end or to its place among those of its event.
-    fn hear(&mut self, delivery: Delivery, work: &mut Work) {
+    /// Takes one answer of the app from the layer: to its end, or to its place in the queue of its event.
+    fn receive(&mut self, delivery: Delivery, work: &mut Work) {
         let names = self.parts.layer.addressees(&delivery);
         let key = MessageKey::of(&delivery, self.parts.layer.wire());
         let message = delivery
@@ -333,15 +352,15 @@ impl AnswerDesk {
                     delivery.payload.as_ref().ok().map(|payload| {
                         Reply::from(&self.parts.layer.salvage(payload, Reply::KEYS))
                     });
-                let taken = Taken {
+                let answered = AnswerDelivery {
                     delivery,
                     key,
                     reply: reply.unwrap_or_else(Reply::unreadable),
                 };
-                return self.end(taken, Err(SendFailure::new("undecodable", detail)), work);
+                return self.finish(answered, Err(SendFailure::new("undecodable", detail)), work);
             }
         };
-        // One, but where a group has several of them.
+        // One name, or several where a group has them.
         let queue = self.queue.clone();
         for (name, token) in names
             .iter()
@@ -351,37 +370,48 @@ impl AnswerDesk {
                 tap.send(&channel, &message);
             }
             let (reply, answer) = Answer::read(&message);
-            let taken = Taken {
+            let answered = AnswerDelivery {
                 delivery: delivery.clone(),
                 key,
                 reply,
             };
             match answer {
-                Ok(answer) => self.answer(token, answer, taken, work),
-                Err(refusal) => self.end(taken, Err(refusal), work),
+                Ok(answer) => self.answer(token, answer, answered, work),
+                Err(refusal) => self.finish(answered, Err(refusal), work),
             }
         }
         if names.is_empty() {
-            tracing::warn!("an answer names no event, and goes nowhere");
+            tracing::warn!(
+                "an answer was dropped, because its channel is not the reply_channel of any event"
+            );
             let parts = self.parts.clone();
-            work.push(nothing(async move { parts.done(&delivery).await }));
+            work.push(without_outcome(
+                async move { parts.forget(&delivery).await },
+            ));
         }
     }
 
-    fn answer(&mut self, token: &str, answer: Answer, mut taken: Taken, work: &mut Work) {
+    /// Gives an answer to the event `token`: into its acknowledgement, or to one of its addresses.
+    fn answer(
+        &mut self,
+        token: &str,
+        answer: Answer,
+        mut answered: AnswerDelivery,
+        work: &mut Work,
+    ) {
         let Some(question) = self.questions.get_mut(token) else {
-            let detail = "The event that it answers is not known any more: Slack takes answers for half an hour. Post through slack.send.";
-            return self.end(taken, Err(SendFailure::new("expired_url", detail)), work);
+            let detail = "The event that this answers is no longer known, because Slack takes answers for half an hour. Post through slack.send.";
+            return self.finish(answered, Err(SendFailure::new("expired_url", detail)), work);
         };
         let mut too_large = None;
-        if answer.is_for_acknowledgement(question.kind)
+        if answer.fits_acknowledgement(question.kind)
             && let Some((ack, _safe)) = question.ack.take()
         {
-            // The app has the event, and with it the layer: it is safe.
+            // The app has answered, so it got the event from the layer, and the event is safe.
             match ack.answer(answer.json()) {
                 Ok(()) => {
-                    ACKNOWLEDGEMENT.clone_into(&mut taken.reply.method);
-                    return self.end(taken, Ok(()), work);
+                    ACKNOWLEDGEMENT.clone_into(&mut answered.reply.method);
+                    return self.finish(answered, Ok(()), work);
                 }
                 Err(error) => {
                     tracing::debug!(event = question.id, "{error}");
@@ -397,40 +427,40 @@ impl AnswerDesk {
             Err(mut refusal) => {
                 if let Some(error @ AnswerError::TooLarge { .. }) = too_large {
                     refusal =
-                        SendFailure::new("too_large", format!("Slack does not get it: {error}."));
+                        SendFailure::new("too_large", format!("The answer was not sent: {error}."));
                 }
-                return self.end(taken, Err(refusal), work);
+                return self.finish(answered, Err(refusal), work);
             }
         };
         let waiting = question.waiting.iter().filter(|it| it.address == address);
         let waiting = waiting.count();
         let begun = question.addresses.get(address).map(|it| &it.begun);
         let refusal = match begun {
-            // It was begun by an earlier run, which did not come to its end.
-            Some(begun) if begun.contains(&taken.key) => Some(SendFailure::new(
+            // An earlier run noted it as begun and ended before it reported an outcome.
+            Some(begun) if begun.contains(&answered.key) => Some(SendFailure::new(
                 "interrupted",
-                "djangobot was ended while it gave this answer to Slack, which may have taken it, so it was not given again.",
+                "djangobot was ended while it gave this answer to Slack. Slack may have taken it, so it was not given again.",
             )),
-            Some(begun) if begun.len() + waiting >= USES => Some(SendFailure::new(
+            Some(begun) if begun.len() + waiting >= MAX_USES => Some(SendFailure::new(
                 "used_url",
-                "Slack takes five answers at one response_url, and this is one more. Post through slack.send, or change what is there with chat.update.",
+                "Slack takes five answers at one response_url, and this is the sixth. Post through slack.send, or change an earlier message with chat.update.",
             )),
             _ => None,
         };
         if let Some(refusal) = refusal {
-            return self.end(taken, Err(refusal), work);
+            return self.finish(answered, Err(refusal), work);
         }
-        question.waiting.push_back(Pending {
-            taken,
+        question.waiting.push_back(PendingAnswer {
+            answered,
             body: answer.json(),
             address,
         });
         self.behind += 1;
-        self.go_on(token, work);
+        self.post_next(token, work);
     }
 
-    /// Posts the next answer of an event, if none is under way.
-    fn go_on(&mut self, token: &str, work: &mut Work) {
+    /// Begins to post the next answer of an event, unless one is being posted.
+    fn post_next(&mut self, token: &str, work: &mut Work) {
         let Some(question) = self.questions.get_mut(token) else {
             return;
         };
@@ -444,48 +474,53 @@ impl AnswerDesk {
         question.is_busy = true;
         let mut url = String::new();
         if let Some(address) = question.addresses.get_mut(pending.address) {
-            address.begun.push(pending.taken.key);
+            address.begun.push(pending.answered.key);
             url.clone_from(&address.url.url);
         }
-        let row = Row::of(token, question);
+        let row = QuestionRow::of(token, question);
         let post = self.parts.clone().post(token.to_owned(), row, url, pending);
         work.push(post.map(Some).boxed());
     }
 
-    fn posted(&mut self, posted: Posted, work: &mut Work) {
-        let Posted {
+    /// Takes the result of a post, and goes on with the next answer of the event.
+    fn finish_post(&mut self, posted: PostResult, work: &mut Work) {
+        let PostResult {
             token,
             pending,
             outcome,
             is_unused,
         } = posted;
-        if is_unused && let Some(row) = self.not_begun(&token, &pending) {
+        if is_unused && let Some(row) = self.unmark_begun(&token, &pending) {
             let parts = self.parts.clone();
-            work.push(nothing(async move { parts.write(row).await }));
+            work.push(without_outcome(async move { parts.write(row).await }));
         }
         if let Some(question) = self.questions.get_mut(&token) {
             question.is_busy = false;
         }
         if let Some(outcome) = outcome {
-            self.end(pending.taken, outcome, work);
+            self.finish(pending.answered, outcome, work);
         }
-        self.go_on(&token, work);
+        self.post_next(&token, work);
     }
 
-    /// Slack did not take an answer: it is not one of the five.
-    fn not_begun(&mut self, token: &str, pending: &Pending) -> Option<Row> {
+    /// Takes the note back that an answer was begun, because Slack surely did not take it: it does not count as one of
+    /// the five. Gives the row to be written.
+    fn unmark_begun(&mut self, token: &str, pending: &PendingAnswer) -> Option<QuestionRow> {
         let question = self.questions.get_mut(token)?;
         let address = question.addresses.get_mut(pending.address)?;
-        address.begun.retain(|key| *key != pending.taken.key);
-        Some(Row::of(token, question))
+        address.begun.retain(|key| *key != pending.answered.key);
+        Some(QuestionRow::of(token, question))
     }
 
-    fn end(&self, taken: Taken, outcome: Result<(), SendFailure>, work: &mut Work) {
-        work.push(nothing(self.parts.clone().tell(taken, outcome)));
+    /// Reports the outcome of an answer, and lets the layer forget it.
+    fn finish(&self, answered: AnswerDelivery, outcome: Result<(), SendFailure>, work: &mut Work) {
+        work.push(without_outcome(
+            self.parts.clone().report(answered, outcome),
+        ));
     }
 }
 
-/// What the app answers. Ends with the layer; what goes wrong on the way is waited out.
+/// The answers in the queue, as a stream that ends when the layer is closed. Errors of the layer are tried again.
 fn deliveries(
     parts: Arc<Parts>,
     queue: ChannelName,
@@ -528,11 +563,14 @@ fn deliveries(
     stream::unfold(backoff, next)
 }
 
-/// Something that has no outcome.
-fn nothing(work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, Option<Posted>> {
+/// Work of which the desk needs no result.
+fn without_outcome(
+    work: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Option<PostResult>> {
     work.map(|()| None).boxed()
 }
 
+/// Sleeps until `due`; for ever without it.
 async fn sleep_until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -540,17 +578,9 @@ async fn sleep_until(due: Option<tokio::time::Instant>) {
     }
 }
 
-/// An empty acknowledgement, once the event is safe; none where it never will be.
+/// Gives an empty acknowledgement once the event is safe; none if it is abandoned.
 async fn confirm(ack: Ack, safe: oneshot::Receiver<()>) {
     if safe.await.is_ok() {
         ack.confirm();
     }
-}
-
-/// Unix seconds.
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

@@ -1,107 +1,124 @@
-//! Who answers for an event until it is safe, and which events were safe before.
+//! Custody of events: who is responsible for an event until it is safe, and which events were safe before.
 //!
-//! Slack is told that we have an event when each part of it, what plugins made of it included, is in the layer or on
-//! the disk. Until then its [`Custody`] holds the acknowledgement; a custody that ends in any other way leaves Slack to
-//! give the event again. Ids of events that became safe are remembered, across restarts too, so that what is given again
-//! is acknowledged and goes no further.
+//! An event is safe when each part of it is in the layer or on the disk; what plugins made of it are parts too. Until
+//! then its [`Custody`] holds the acknowledgement. A custody that ends in any other way leaves the event to Slack,
+//! which redelivers it. The ids of events that became safe are remembered in the [`Ledger`], across restarts too, so
+//! that an event that comes again is acknowledged and goes no further.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use djangobot_event::lock::lock;
-use djangobot_slack::Ack;
+use djangobot_slack::{Ack, Ts};
 use rusqlite::{OptionalExtension, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::activity::Activity;
-use crate::bridge::moment::Micros;
+use crate::bridge::moment::unix_seconds_now;
 use crate::fingerprint::fingerprint;
 use crate::journal::{Journal, JournalError};
 use crate::state::put_fact;
 
-/// The fact that holds the moment up to which all is safe.
-const MARK: &str = "events_safe_until";
-/// The fact that holds the last moment at which we listened.
-const HEARD: &str = "events_listened_until";
-/// The fact that holds the moment from which on we listen at all.
-const BEGAN: &str = "events_since";
-/// The fact that holds what came live.
+/// The key of the fact that holds the moment up to which all events are safe.
+const SAFE_UNTIL: &str = "events_safe_until";
+/// The key of the fact that holds the last moment at which we listened.
+const LISTENED_UNTIL: &str = "events_listened_until";
+/// The key of the fact that holds the moment since which we listen at all.
+const LISTENING_SINCE: &str = "events_since";
+/// The key of the fact that holds the kinds of events that came live.
 const ACTIVITY: &str = "activity";
-/// Ids that are remembered, at most. Messages have two: Slack's, and that by which history knows them.
-const REMEMBERED: usize = 900_000;
-/// Events that were let go of before they were safe and may come again, at most; the oldest says enough of the others.
-const LET_GO: usize = 10_000;
-/// Slack gives an event again for some six minutes, and those that it gives again come out of their order: what was let
-/// go of for longer does not come, and what is looked for may be older by this than what came last.
+/// The most ids that are remembered. A message has two: Slack's id, and the one by which its history knows it.
+const MAX_REMEMBERED: usize = 900_000;
+/// The most events that are kept of those that were abandoned before they were safe and may come again. Only the oldest
+/// one counts for [`Ledger::safe_until`], so that it does no harm to leave out later ones.
+const MAX_ABANDONED: usize = 10_000;
+/// How long Slack may redeliver an event, with room to spare: it does so for some six minutes. An event that was
+/// abandoned for longer does not come again. Redelivered events come out of their order, so that a gap is read from so
+/// long before the last event.
 pub(crate) const RETRIES: Duration = Duration::from_secs(600);
-/// How often new ids are written. What became safe since then may come twice after a kill, never be lost.
+/// How often new ids are written. An event that became safe since then may come twice after a kill, but is never lost.
 const FLUSH: Duration = Duration::from_millis(200);
-/// What is tidied up in the file, in flushes.
-const TIDY: u32 = 300;
-/// Moments alone are written so seldom, in ticks of [`FLUSH`], so that an idle disk has its rest.
-const MOMENTS: u32 = 75;
+/// Old rows are deleted once in so many flushes.
+const TIDY_EVERY: u32 = 300;
+/// Where no ids are new, the moments are written once in so many ticks of [`FLUSH`]: 15 seconds, so that an idle bridge
+/// hardly writes.
+const MARKS_EVERY: u32 = 75;
 
-/// One part of an event that is to become safe. Dropped without [`Custody::safe`], the event never does.
+/// The responsibility for one part of an event. If it is dropped without [`Custody::mark_safe`], the event is
+/// abandoned.
 #[derive(Debug)]
-pub(crate) struct Custody(Arc<Event>);
+pub(crate) struct Custody(Arc<CustodyState>);
 
+/// The state that all parts of one event share.
+///
+/// `open` begins at 1 and falls to 0 once at most. The call that brings it to 0 makes the event safe and notifies all
+/// that wait; a state that is dropped before was abandoned.
 #[derive(Debug)]
-struct Event {
-    /// All names that it is known by.
+struct CustodyState {
+    /// All ids that the event is known by.
     keys: Keys,
-    /// Parts that are not safe yet.
+    /// How many parts are not safe yet.
     open: AtomicUsize,
     waiting: Mutex<Vec<Waiter>>,
     ledger: Ledger,
 }
 
-/// Who waits for an event's safety.
+/// Somebody who waits until an event is safe.
 #[derive(Debug)]
 enum Waiter {
     Ack(Ack),
     Signal(oneshot::Sender<()>),
 }
 
-/// The events of late: those in custody, and the ids of those that became safe. Clones share it.
+/// The recent events: those in custody, and the ids of those that became safe. Clones share it.
+///
+/// Its moments are ordered. `safe_until` <= `listened_until`, since it is computed as the earliest of `listened_until`,
+/// the moments of the events that are in custody or were abandoned, and the begin of an open gap. So all that came
+/// before `safe_until` is safe, and history that is read from there holds each message that is not; those in it that
+/// are safe are known by their ids. History from before `listening_since` is never read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Entries>>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// With the moment up to which we had listened when it came: all from before it is safe, or in custody too.
-    in_custody: HashMap<u64, (Weak<Event>, Micros)>,
-    /// The same moments of events that ended their custody before they were safe. Slack may give them again.
-    let_go: HashMap<u64, Micros>,
+    /// Events by their keys, each with the moment up to which we had listened when it came. The event came after that
+    /// moment, and all from before it is safe, or stands here with an earlier moment.
+    in_custody: HashMap<u64, (Weak<CustodyState>, Ts)>,
+    /// The same moments of events that were abandoned before they were safe. Slack may redeliver them.
+    abandoned: HashMap<u64, Ts>,
     /// The last moment at which we listened.
-    heard: Micros,
-    /// The moment from which on we listen at all; nothing is missed before it.
-    began: Micros,
-    /// While a gap is open: the moment before it.
-    frozen: Option<Micros>,
-    /// What the disk has of these moments is to be written soon.
+    listened_until: Ts,
+    /// The moment since which we listen at all. Events from before it count as not missed.
+    listening_since: Ts,
+    /// The last moment before the gap, while one is open.
+    gap_since: Option<Ts>,
+    /// Whether the moments changed in a way that must reach the disk at the next tick.
     is_urgent: bool,
     safe: HashSet<u64>,
-    /// Those of `safe`, the oldest first.
+    /// The ids of `safe`, the oldest first, by which the oldest are forgotten.
     order: VecDeque<u64>,
-    /// Those of `safe` that are not on the disk yet.
-    fresh: Vec<u64>,
+    /// The ids of `safe` that are not on the disk yet.
+    unsaved: Vec<u64>,
 }
 
-/// The names of an event.
+/// The hashed ids of an event: Slack's own, and that of a message in its history.
 type Keys = [Option<u64>; 2];
 
-/// What tells an event from others, and which of those that came before it may be the same.
+/// The identity of an event, by the way on which it came: this decides which earlier events may be the same one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EventId<'a> {
-    /// Slack's own, of the event or its envelope: whatever has it is the same. What is in Slack's history too has there
-    /// the name `said`.
-    Given { id: &'a str, said: Option<&'a str> },
-    /// The name of what came on RTM, which gives nothing twice: only history may have been before it.
+    /// Slack's own id of the event or its envelope: all events that have it are the same one. A message has
+    /// `history_id` in Slack's history as well.
+    Given {
+        id: &'a str,
+        history_id: Option<&'a str>,
+    },
+    /// The id that we made for an event on RTM, which gives nothing twice: only history may have given it before.
     Live(&'a str),
-    /// The name of a message in Slack's history.
+    /// The id of a message in Slack's history.
     History(&'a str),
 }
 
@@ -111,9 +128,9 @@ impl EventId<'_> {
         let own = |id: &str| fingerprint(id.as_bytes());
         let in_history = |id: &str| own(id).rotate_left(1) ^ HISTORY;
         match self {
-            Self::Given { id, said } => (
-                [Some(own(id)), said.map(own)],
-                [Some(own(id)), said.map(in_history)],
+            Self::Given { id, history_id } => (
+                [Some(own(id)), history_id.map(own)],
+                [Some(own(id)), history_id.map(in_history)],
             ),
             Self::Live(id) => ([Some(own(id)), None], [Some(in_history(id)), None]),
             Self::History(id) => (
@@ -124,44 +141,45 @@ impl EventId<'_> {
     }
 }
 
-/// Sets ids of history apart from those of what came live.
+/// Makes the keys of history differ from those of live events with the same id, so that two live events with one id
+/// stay two. The number is 2^64 divided by the golden ratio, whose bits are well mixed.
 const HISTORY: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// What the ledger knows of an event.
+/// The ledger's answer to an event.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// It is new: it goes on in this custody.
+    /// The event is new, and goes on in this custody.
     New(Custody),
-    /// It came before, and Slack is, or will be, told so.
-    Again,
+    /// The event came before. Its acknowledgement was given, or is given once the first one is safe.
+    Duplicate,
 }
 
 impl Custody {
-    /// Another part of the same event.
-    pub(crate) fn part(&self) -> Custody {
+    /// Adds a part to the event: it is safe only when the new part is safe as well.
+    pub(crate) fn add_part(&self) -> Self {
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        Custody(self.0.clone())
+        Self(self.0.clone())
     }
 
-    /// This part is safe. With the last of them, whoever waits is told.
-    pub(crate) fn safe(self) {
+    /// Marks this part as safe. The last part acknowledges the event and notifies all that wait.
+    pub(crate) fn mark_safe(self) {
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.ledger.settle(self.0.keys);
             for waiter in std::mem::take(&mut *self.0.waiting()) {
-                waiter.tell();
+                waiter.notify();
             }
         }
     }
 
-    /// Tells when the event is safe; an error where it never will be.
+    /// A signal that comes when the event is safe, and that fails if the event is abandoned.
     pub(crate) fn signal(&self) -> oneshot::Receiver<()> {
-        let (told, hear) = oneshot::channel();
-        self.0.wait(Waiter::Signal(told));
-        hear
+        let (sender, receiver) = oneshot::channel();
+        self.0.wait(Waiter::Signal(sender));
+        receiver
     }
 }
 
-impl Event {
+impl CustodyState {
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiter>> {
         lock(&self.waiting)
     }
@@ -172,49 +190,53 @@ impl Event {
             waiting.push(waiter);
         } else {
             drop(waiting);
-            waiter.tell();
+            waiter.notify();
         }
     }
 }
 
-impl Drop for Event {
+impl Drop for CustodyState {
     fn drop(&mut self) {
         if *self.open.get_mut() == 0 {
             return;
         }
         let mut entries = self.ledger.entries();
         for key in self.keys.into_iter().flatten() {
-            // The same event may have come again already, and be in custody once more.
-            let is_gone = |(it, _): &(Weak<Event>, Micros)| it.strong_count() == 0;
+            // The same event may have come again already, and be in the custody of another state.
+            let is_gone = |(it, _): &(Weak<CustodyState>, Ts)| it.strong_count() == 0;
             if entries.in_custody.get(&key).is_some_and(is_gone)
                 && let Some((_, known)) = entries.in_custody.remove(&key)
-                && entries.let_go.len() < LET_GO
+                && entries.abandoned.len() < MAX_ABANDONED
             {
-                entries.let_go.entry(key).or_insert(known);
+                entries.abandoned.entry(key).or_insert(known);
             }
         }
     }
 }
 
 impl Waiter {
-    fn tell(self) {
+    fn notify(self) {
         match self {
             Self::Ack(ack) => ack.confirm(),
-            // Who no longer listens has given up waiting.
-            Self::Signal(told) => drop(told.send(())),
+            // An error says that the receiver no longer waits.
+            Self::Signal(sender) => drop(sender.send(())),
         }
     }
 }
 
 impl Ledger {
-    /// The ledger with the ids that `journal`'s file remembers, and what came live before.
+    /// Reads the ledger, and the kinds of events that came live, from the file that `journal` writes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(crate) async fn open(journal: &Journal) -> Result<(Self, Activity), JournalError> {
         let (chunks, facts) = journal
             .write(move |database| {
                 let mut query = database.prepare("SELECT ids FROM recent ORDER BY rowid DESC")?;
                 let mut rows = query.query([])?;
                 let (mut chunks, mut count) = (Vec::new(), 0);
-                while count < REMEMBERED
+                while count < MAX_REMEMBERED
                     && let Some(row) = rows.next()?
                 {
                     let ids: Vec<u8> = row.get(0)?;
@@ -226,31 +248,39 @@ impl Ledger {
                     let found = database.query_row(query, [key], |row| row.get(0));
                     found.optional()
                 };
-                let facts = [fact(MARK)?, fact(HEARD)?, fact(BEGAN)?, fact(ACTIVITY)?];
+                let facts = [
+                    fact(SAFE_UNTIL)?,
+                    fact(LISTENED_UNTIL)?,
+                    fact(LISTENING_SINCE)?,
+                    fact(ACTIVITY)?,
+                ];
                 Ok((chunks, facts))
             })
             .await?;
-        let [mark, heard, began, activity] = facts;
-        let moment = |fact: Option<Vec<u8>>| fact?.try_into().ok().map(Micros::from_le_bytes);
+        let [safe_until, listened_until, since, activity] = facts;
+        let moment = |fact: Option<Vec<u8>>| {
+            let micros = fact?.try_into().ok().map(u64::from_le_bytes)?;
+            Some(Ts::from_micros(micros))
+        };
         let ledger = Self::default();
         let mut entries = ledger.entries();
-        let mark = moment(mark).unwrap_or(0);
-        entries.heard = moment(heard).unwrap_or(mark).max(mark);
-        entries.began = moment(began).unwrap_or(0);
-        // Up to here all is safe; whether there is a gap from here on, the next connection says.
-        entries.frozen = (mark > 0).then_some(mark);
+        let safe_until = moment(safe_until).unwrap_or_default();
+        entries.listened_until = moment(listened_until).unwrap_or_default().max(safe_until);
+        entries.listening_since = moment(since).unwrap_or_default();
+        // What came later may not be safe. The next connection finds out whether there is a gap.
+        entries.gap_since = (safe_until > Ts::default()).then_some(safe_until);
         for ids in chunks.into_iter().rev() {
             for id in ids.as_chunks::<8>().0 {
                 entries.remember(u64::from_le_bytes(*id));
             }
         }
-        entries.fresh.clear();
+        entries.unsaved.clear();
         drop(entries);
         let activity = activity.map_or_else(Activity::default, |kept| Activity::read(&kept));
         Ok((ledger, activity))
     }
 
-    /// Takes in an event by its `id`, which Slack waits for with `ack`.
+    /// Takes in the event `id`, for whose acknowledgement `ack` Slack waits.
     pub(crate) fn admit(&self, id: EventId<'_>, ack: Option<Ack>) -> Admission {
         let (keys, known_as) = id.keys();
         let mut entries = self.entries();
@@ -260,7 +290,7 @@ impl Ledger {
                 if let Some(ack) = ack {
                     ack.confirm();
                 }
-                return Admission::Again;
+                return Admission::Duplicate;
             }
             if let Some(before) = entries
                 .in_custody
@@ -271,20 +301,20 @@ impl Ledger {
                 if let Some(ack) = ack {
                     before.wait(Waiter::Ack(ack));
                 }
-                return Admission::Again;
+                return Admission::Duplicate;
             }
         }
-        let event = Arc::new(Event {
+        let event = Arc::new(CustodyState {
             keys,
             open: AtomicUsize::new(1),
             waiting: Mutex::new(ack.map(Waiter::Ack).into_iter().collect()),
             ledger: self.clone(),
         });
-        // What was let go of counts from when it came first.
-        let mut known = entries.heard;
+        // An event that was abandoned counts from when it came first.
+        let mut known = entries.listened_until;
         for key in keys.into_iter().chain(known_as).flatten() {
             known = entries
-                .let_go
+                .abandoned
                 .remove(&key)
                 .map_or(known, |at| known.min(at));
         }
@@ -295,61 +325,62 @@ impl Ledger {
         Admission::New(Custody(event))
     }
 
-    /// The last moment at which we listened; zero where we never did.
-    pub(crate) fn heard(&self) -> Micros {
-        self.entries().heard
+    /// The last moment at which we listened; 1970 if we never did.
+    pub(crate) fn listened_until(&self) -> Ts {
+        self.entries().listened_until
     }
 
-    /// We listen at this moment, and listened since the one before.
-    pub(crate) fn hear(&self, now: Micros) {
+    /// Notes that we listen at this moment, and listened since the last one that was noted.
+    pub(crate) fn note_listening(&self, now: Ts) {
         let mut entries = self.entries();
-        entries.heard = entries.heard.max(now);
+        entries.listened_until = entries.listened_until.max(now);
     }
 
-    /// We listen for the first time, or in the place of another host: nothing is missed before `now`.
-    pub(crate) fn begin(&self, now: Micros) {
+    /// Notes that we begin to listen, for the first time or in the place of another host: nothing is missed before
+    /// `now`.
+    pub(crate) fn start_listening(&self, now: Ts) {
         let mut entries = self.entries();
-        (entries.began, entries.heard) = (now, now);
+        (entries.listening_since, entries.listened_until) = (now, now);
         entries.is_urgent = true;
     }
 
-    /// The moment up to which all is safe.
-    pub(crate) fn safe_until(&self) -> Micros {
-        self.entries().mark()
+    /// The moment up to which all events are safe.
+    pub(crate) fn safe_until(&self) -> Ts {
+        self.entries().safe_until()
     }
 
-    /// A gap begins at `moment`, or an earlier one that is open goes on. Gives where it is to be read from: what came out
-    /// of its order is found too, and nothing from before we listened.
-    pub(crate) fn freeze(&self, moment: Micros) -> Micros {
+    /// Opens a gap at `moment`, or at an earlier one if events from before are not safe. Gives the moment from which
+    /// the gap has to be read: [`RETRIES`] earlier, since events come out of their order, but not before we listened at
+    /// all.
+    pub(crate) fn open_gap(&self, moment: Ts) -> Ts {
         let mut entries = self.entries();
-        let moment = entries.mark().min(moment);
-        entries.frozen = Some(moment);
+        let moment = entries.safe_until().min(moment);
+        entries.gap_since = Some(moment);
         entries.is_urgent = true;
-        let from = moment.saturating_sub(RETRIES.as_micros() as Micros);
-        from.max(entries.began)
+        moment.saturating_sub(RETRIES).max(entries.listening_since)
     }
 
-    /// The gap is filled, or is none.
-    pub(crate) fn thaw(&self) {
+    /// Closes the gap: it is filled, or there was none.
+    pub(crate) fn close_gap(&self) {
         let mut entries = self.entries();
-        entries.frozen = None;
+        entries.gap_since = None;
         entries.is_urgent = true;
     }
 
-    /// The moment of the first event that was let go of and that Slack does not give any more, if there is one by `now`.
-    /// It is told once.
-    pub(crate) fn overdue(&self, now: Micros) -> Option<Micros> {
+    /// The moment of the first abandoned event that Slack does not redeliver any more by `now`, if there is one. Such
+    /// events are forgotten here, so that each is given once.
+    pub(crate) fn take_overdue(&self, now: Ts) -> Option<Ts> {
         let mut entries = self.entries();
-        let limit = now.saturating_sub(RETRIES.as_micros() as Micros);
-        let overdue = entries.let_go.values().copied().filter(|at| *at < limit);
+        let limit = now.saturating_sub(RETRIES);
+        let overdue = entries.abandoned.values().copied().filter(|at| *at < limit);
         let first = overdue.min()?;
-        entries.let_go.retain(|_, at| *at >= limit);
+        entries.abandoned.retain(|_, at| *at >= limit);
         Some(first)
     }
 
-    /// Custody of something that Slack does not know of and that can't come twice.
-    pub(crate) fn unnamed(&self) -> Custody {
-        Custody(Arc::new(Event {
+    /// Custody of a plugin's message, which Slack does not know and which can't come twice.
+    pub(crate) fn custody_without_id(&self) -> Custody {
+        Custody(Arc::new(CustodyState {
             keys: [None; 2],
             open: AtomicUsize::new(1),
             waiting: Mutex::default(),
@@ -357,8 +388,8 @@ impl Ledger {
         }))
     }
 
-    /// Writes new ids, moments and what came live until `cancel`, and a last time then.
-    pub(crate) async fn keep(
+    /// Writes new ids, the moments and the kinds that came live to the disk until `cancel`, and a last time then.
+    pub(crate) async fn save_until(
         self,
         journal: Journal,
         activity: Activity,
@@ -371,25 +402,31 @@ impl Ledger {
                 .await
                 .is_none();
             ticks += 1;
-            let is_due = ended || ticks >= MOMENTS;
-            let activity = activity.unsaved(is_due);
-            let (fresh, moments) = {
+            let is_due = ended || ticks >= MARKS_EVERY;
+            let activity = activity.take_unsaved(is_due);
+            let (unsaved, moments) = {
                 let mut entries = self.entries();
-                let fresh = std::mem::take(&mut entries.fresh);
+                let unsaved = std::mem::take(&mut entries.unsaved);
                 let is_urgent = std::mem::take(&mut entries.is_urgent);
-                let writes = is_due || is_urgent || !fresh.is_empty() || activity.is_some();
-                let moments = writes.then(|| [entries.mark(), entries.heard, entries.began]);
-                (fresh, moments)
+                let writes = is_due || is_urgent || !unsaved.is_empty() || activity.is_some();
+                let moments = writes.then(|| {
+                    [
+                        entries.safe_until(),
+                        entries.listened_until,
+                        entries.listening_since,
+                    ]
+                });
+                (unsaved, moments)
             };
             if let Some(moments) = moments {
                 ticks = 0;
                 flushes += 1;
-                let tidy = flushes.is_multiple_of(TIDY);
+                let tidy = flushes.is_multiple_of(TIDY_EVERY);
                 let written = journal
-                    .write(move |it| flush(it, &fresh, moments, activity.as_deref(), tidy))
+                    .write(move |it| flush(it, &unsaved, moments, activity.as_deref(), tidy))
                     .await;
                 if let Err(error) = written {
-                    tracing::debug!("ids of events could not be remembered: {error}");
+                    tracing::debug!(%error, "ids of recent events were not written; after a kill these events may come twice");
                 }
             }
             if ended {
@@ -414,19 +451,19 @@ impl Ledger {
 
 impl Entries {
     /// The moment up to which all that came is safe.
-    fn mark(&self) -> Micros {
+    fn safe_until(&self) -> Ts {
         let in_custody = self.in_custody.values().map(|(_, known)| *known);
-        let unsafe_since = in_custody.chain(self.let_go.values().copied());
-        unsafe_since
-            .chain(self.frozen)
-            .fold(self.heard, Micros::min)
+        let not_safe = in_custody.chain(self.abandoned.values().copied());
+        not_safe
+            .chain(self.gap_since)
+            .fold(self.listened_until, Ts::min)
     }
 
     fn remember(&mut self, key: u64) {
         if self.safe.insert(key) {
             self.order.push_back(key);
-            self.fresh.push(key);
-            if self.order.len() > REMEMBERED
+            self.unsaved.push(key);
+            if self.order.len() > MAX_REMEMBERED
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.safe.remove(&oldest);
@@ -437,42 +474,37 @@ impl Entries {
 
 fn flush(
     database: &rusqlite::Connection,
-    fresh: &[u64],
-    moments: [Micros; 3],
+    unsaved: &[u64],
+    moments: [Ts; 3],
     activity: Option<&[u8]>,
     tidy: bool,
 ) -> rusqlite::Result<()> {
-    if !fresh.is_empty() {
-        let ids: Vec<u8> = fresh.iter().flat_map(|id| id.to_le_bytes()).collect();
+    if !unsaved.is_empty() {
+        let ids: Vec<u8> = unsaved.iter().flat_map(|id| id.to_le_bytes()).collect();
         database
             .prepare_cached("INSERT INTO recent (at, ids) VALUES (?1, ?2)")?
-            .execute(params![now(), ids])?;
+            .execute(params![unix_seconds_now(), ids])?;
     }
-    // In one step with the ids, so that a mark never stands for events that would be taken for new.
-    for (key, moment) in [MARK, HEARD, BEGAN].into_iter().zip(moments) {
-        if moment > 0 {
-            put_fact(database, key, &moment.to_le_bytes())?;
+    // In one commit with the ids, so that no moment covers events that would be taken for new.
+    for (key, moment) in [SAFE_UNTIL, LISTENED_UNTIL, LISTENING_SINCE]
+        .into_iter()
+        .zip(moments)
+    {
+        if moment > Ts::default() {
+            put_fact(database, key, &moment.micros().to_le_bytes())?;
         }
     }
     if let Some(activity) = activity {
         put_fact(database, ACTIVITY, activity)?;
     }
     if tidy {
-        // Rows are small, so that many make up the number: an old one too many does no harm.
+        // A row has at least one id, so that the last MAX_REMEMBERED rows have all ids that are remembered.
         database.execute(
             "DELETE FROM recent WHERE rowid <= (SELECT max(rowid) - ?1 FROM recent)",
-            [REMEMBERED as u64],
+            [MAX_REMEMBERED as u64],
         )?;
     }
     Ok(())
-}
-
-/// Unix seconds.
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Events on their way into the layer: a queue for each channel, whose older part is on the disk where the layer does not
-//! take it in time.
+//! Events on their way into the layer: a queue for each channel, whose older part is on the disk where the layer does
+//! not take it in time.
 //!
-//! In fair weather an event is in memory from its arrival to the layer's answer, less than a millisecond. When the layer
-//! is away, slow, or a channel is full, a queue's events go to the spool, and those that follow go behind them until it
-//! is empty again: order is never lost. What the layer refuses is sent in halves, and an event that it refuses alone becomes
-//! a dead letter. An event counts as safe, and Slack is told that we have it, when the layer or the
-//! disk has it.
+//! In fair weather an event is in memory from its arrival to the layer's answer, less than a millisecond. When the
+//! layer is away, slow, or a channel is full, a queue's events go to the spool, and those that follow go behind them
+//! until it is empty again: order is never lost. What the layer refuses is sent in halves, and an event that it refuses
+//! alone becomes a dead letter. An event counts as safe, and Slack is told that we have it, when the layer or the disk
+//! has it.
 
 mod courier;
 mod courier_loop;
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::custody::Custody;
-use crate::bridge::inbound::envelope::Message;
+use crate::bridge::inbound::envelope::LayerMessage;
 use crate::bridge::inbound::types::{Labels, MAX_ODD, is_documented};
 use crate::config::{Unread, UnreadRules};
 use crate::listener::Readiness;
@@ -97,7 +97,7 @@ impl Deliveries {
     pub(crate) async fn push(
         &mut self,
         channel: &ChannelName,
-        message: &Message,
+        message: &LayerMessage,
         arrived: Instant,
         id: Arc<str>,
         custody: Custody,

@@ -1,4 +1,5 @@
-//! What the app gets: Slack's object with the channel's name as `type`, where to answer, and what djangobot knows of it.
+//! The envelope: Slack's object as the app gets it, with the channel's name as `type`, a `reply_channel`, and the key
+//! `djangobot`.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,31 +18,31 @@ pub(crate) struct Envelope {
     format: BodyFormat,
     send_channel: String,
     transport: &'static str,
-    /// Known once Slack has said who we are.
+    /// Empty until Slack has said who we are.
     team_id: String,
     /// Counts events that have no time of their own.
     untimed: u64,
 }
 
-/// When and how an event came.
+/// The time of an event's arrival, and its origin.
 pub(crate) struct Receipt {
     pub(crate) received: SystemTime,
     pub(crate) origin: Origin,
 }
 
-/// What the app is told of an event beside the event itself.
+/// The facts that the app gets about an event next to the event itself.
 #[derive(Clone, Copy)]
-pub(crate) struct Address<'a> {
+pub(crate) struct AppContext<'a> {
     pub(crate) receipt: &'a Receipt,
-    /// Where it answers, if not where it sends all else.
+    /// The channel for the app's answer, if the event has one of its own.
     pub(crate) reply_channel: Option<&'a ChannelName>,
 }
 
 /// A message for the layer.
-pub(crate) enum Message {
+pub(crate) enum LayerMessage {
     /// Slack's object, flat.
     Flat(Event),
-    /// The body of 2016: its one key, `text`, holds this event's JSON as bytes.
+    /// The body of djangobot 0.1: its one key, `text`, holds this event's JSON as bytes.
     V01(Event),
 }
 
@@ -56,12 +57,12 @@ impl Envelope {
         }
     }
 
-    /// Says whose events come from now on.
+    /// Sets the team whose events come from now on.
     pub(crate) fn set_team(&mut self, team_id: &str) {
         team_id.clone_into(&mut self.team_id);
     }
 
-    /// Whether the app is told where it may answer.
+    /// Whether the body has a `reply_channel`.
     pub(crate) fn has_reply_channel(&self) -> bool {
         match self.format {
             BodyFormat::Flat => true,
@@ -69,41 +70,46 @@ impl Envelope {
         }
     }
 
-    /// The message for `event`, which is of Slack's type `kind` and goes to `channel`.
+    /// Makes the message of `event`, which has the id `id` and goes to `channel`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the event can't take the keys, because it would become too large.
     pub(crate) async fn wrap(
         &self,
         mut event: Event,
         id: &str,
         channel: &ChannelName,
-        address: Address<'_>,
+        context: AppContext<'_>,
         roster: &RosterKeeper,
-    ) -> Result<Message, EditError> {
+    ) -> Result<LayerMessage, EditError> {
         match self.format {
             BodyFormat::Flat => {
                 event.set("/type", channel.as_str())?;
-                let reply_channel = address
+                let reply_channel = context
                     .reply_channel
                     .map_or(&*self.send_channel, ChannelName::as_str);
                 event.set("/reply_channel", reply_channel)?;
-                event.set("/djangobot", self.about(id, address.receipt))?;
-                Ok(Message::Flat(event))
+                event.set("/djangobot", self.djangobot_key(id, context.receipt))?;
+                Ok(LayerMessage::Flat(event))
             }
             BodyFormat::V01 => {
                 roster.ready().await;
                 for (pointer, name) in names(&event, roster.roster()) {
                     event.set(pointer, name.as_str())?;
                 }
-                Ok(Message::V01(event))
+                Ok(LayerMessage::V01(event))
             }
         }
     }
 
-    /// An id for `event` that is the same however and however often it comes: the key for deduplication.
+    /// The id of `event`, the key for deduplication: the same one each time the event comes, on each transport.
     ///
-    /// A message, and a mention of the app, is named by its conversation and `ts`, on each transport and in Slack's
-    /// history alike; what is said of a message (that it was changed, deleted or replied to) also by what that is. Other events have the id that Slack
-    /// gave the event or its envelope; on RTM, which gives none, a hash of the frame stands in. Where they have no time
-    /// either, that of their arrival does: one typing looks like the next, and RTM gives none twice.
+    /// A message or a mention of the app has an id of its conversation and `ts`, which Slack's history has too. The id
+    /// of a change of a message (edited, deleted, replied to) has its subtype as well. Other events have the id that
+    /// Slack gave the event or its envelope. RTM gives none: there a hash of the frame stands in. An event without a
+    /// time has the time of its arrival instead, because one `user_typing` has the same bytes as the next, and RTM
+    /// gives no event twice.
     pub(crate) fn id(&mut self, kind: &str, event: &Event, receipt: &Receipt) -> String {
         let origin = &receipt.origin;
         let team = origin.team_id.as_ref().unwrap_or(&self.team_id);
@@ -113,12 +119,12 @@ impl Envelope {
         let ts = event.text("/ts").or_else(|| event.text("/event_ts"));
         let given = origin.event_id.as_ref().or(origin.envelope_id.as_ref());
         match (channel, ts) {
-            (Some(channel), Some(ts)) if kind == "message" => match of_another(event) {
-                None => name_of_said(team, kind, &channel, &ts),
+            (Some(channel), Some(ts)) if kind == "message" => match change_subtype(event) {
+                None => message_id(team, kind, &channel, &ts),
                 Some(subtype) => format!("{team}.{subtype:.40}.{channel:.40}.{ts:.40}"),
             },
             (Some(channel), Some(ts)) if kind == "app_mention" => {
-                name_of_said(team, kind, &channel, &ts)
+                message_id(team, kind, &channel, &ts)
             }
             _ if let Some(id) = given => format!("{id:.120}"),
             // A slash command or an interaction over HTTP.
@@ -130,13 +136,13 @@ impl Envelope {
                 let print = fingerprint(event.raw());
                 format!("{team}.{kind:.40}.{channel:.40}.{ts:.40}.{print:016x}")
             }
-            // Whoever sends a signed request again sends the same event again.
+            // A request with the same signature is the same request, sent again.
             _ if let Some(signature) = &origin.signature => {
                 format!("{team}.{kind:.40}.{signature:.24}")
             }
             (channel, None) => {
                 let channel = channel.unwrap_or_default();
-                // Frames that were read together arrived at the same moment.
+                // Frames that were read in one go have the same time of arrival.
                 self.untimed += 1;
                 let at = micros(receipt.received);
                 format!("{team}.{kind:.40}.{channel:.40}.{at:x}.{:x}", self.untimed)
@@ -144,19 +150,20 @@ impl Envelope {
         }
     }
 
-    /// The id that `event` has where it comes from Slack's history; `None` for what is in none. A message that somebody of
-    /// another workspace wrote, in a conversation that is shared with it, may come live with that one's id in front.
+    /// The id that `event` has in Slack's history; `None` for events that no history has. It has our own team, where a
+    /// live event may have another one: that of a user of another workspace, in a shared conversation.
     pub(crate) fn id_in_history(&self, kind: &str, event: &Event) -> Option<String> {
-        let is_said = kind == "app_mention" || kind == "message" && of_another(event).is_none();
+        let is_in_history =
+            kind == "app_mention" || kind == "message" && change_subtype(event).is_none();
         let (channel, ts) = (event.text("/channel")?, event.text("/ts")?);
-        is_said.then(|| name_of_said(&self.team_id, kind, &channel, &ts))
+        is_in_history.then(|| message_id(&self.team_id, kind, &channel, &ts))
     }
 
     /// The `djangobot` key, as JSON.
-    fn about(&self, id: &str, receipt: &Receipt) -> Vec<u8> {
+    fn djangobot_key(&self, id: &str, receipt: &Receipt) -> Vec<u8> {
         let received_at = micros(receipt.received);
         let origin = &receipt.origin;
-        let about = About {
+        let about = DjangobotKey {
             id,
             team_id: origin.team_id.as_ref().unwrap_or(&self.team_id),
             transport: self.transport,
@@ -167,8 +174,8 @@ impl Envelope {
         };
         // Texts and finite numbers always have a JSON form.
         let mut about = serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec());
-        // Two objects become one: what stood beside the event in Slack's words follows ours.
-        let beside = origin.wrapper.as_ref().map(without_ours);
+        // Two objects become one: the keys that stood next to the event in Slack's wrapper follow ours.
+        let beside = origin.wrapper.as_ref().map(without_our_keys);
         if let Some(beside) = beside.as_deref().and_then(|it| it.strip_prefix(b"{"))
             && !beside.trim_ascii_start().starts_with(b"}")
             && about.pop().is_some()
@@ -180,36 +187,37 @@ impl Envelope {
     }
 }
 
-fn name_of_said(team: &str, kind: &str, channel: &str, ts: &str) -> String {
+/// The id of a message, or of a mention made of one.
+fn message_id(team: &str, kind: &str, channel: &str, ts: &str) -> String {
     format!("{team}.{kind}.{channel:.40}.{ts:.40}")
 }
 
-/// The subtype of a message that says something of another one: that it was changed, deleted or replied to.
-fn of_another(event: &Event) -> Option<std::borrow::Cow<'_, str>> {
+/// The subtype of a message that reports a change of another one: that it was edited, deleted or replied to.
+fn change_subtype(event: &Event) -> Option<Cow<'_, str>> {
     let is_hidden = event.get("/hidden").and_then(|it| it.as_bool());
     event
         .text("/subtype")
         .filter(|subtype| is_hidden == Some(true) || subtype.starts_with("message_"))
 }
 
-/// The keys of [`About`], but for `team_id`, which never stands beside an event. Slack may come to use the same ones: an
-/// app that asks for its `id` is to get ours.
-const OURS: &[&str] = &["id", "transport", "received_at", "attempt", "retry_reason"];
+/// The keys of [`DjangobotKey`], but for `team_id`, which Slack's wrapper never has here. If Slack's wrapper has one of
+/// them, ours wins: an app that reads `id` must get our id.
+const OUR_KEYS: &[&str] = &["id", "transport", "received_at", "attempt", "retry_reason"];
 
-/// What stood beside an event, without the keys that are ours.
-fn without_ours(beside: &Bytes) -> Cow<'_, [u8]> {
+/// The keys that stood next to an event in Slack's wrapper, without those that are ours.
+fn without_our_keys(beside: &Bytes) -> Cow<'_, [u8]> {
     let has = |key: &&str| {
         let mut words = beside.split(|byte| *byte == b'"');
         words.any(|word| word == key.as_bytes())
     };
-    if !OURS.iter().any(has) {
+    if !OUR_KEYS.iter().any(has) {
         return Cow::Borrowed(beside);
     }
-    // The word may as well stand deeper, or be a value.
+    // The word may also be a key further in, or a value: parse to know.
     let Ok(mut members) = Event::parse(beside.clone()) else {
         return Cow::Borrowed(b"{}");
     };
-    for key in OURS {
+    for key in OUR_KEYS {
         while members.field(key).is_some() && members.remove(&format!("/{key}")).is_ok() {}
     }
     let mut text = Vec::new();
@@ -217,21 +225,21 @@ fn without_ours(beside: &Bytes) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// What djangobot knows of an event beside Slack's own words.
+/// The value of the key `djangobot`.
 #[derive(serde::Serialize)]
-struct About<'a> {
+struct DjangobotKey<'a> {
     id: &'a str,
     team_id: &'a str,
     transport: &'a str,
-    /// Unix seconds.
+    /// In Unix seconds.
     received_at: f64,
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_reason: Option<&'a str>,
 }
 
-impl Message {
-    /// The member for `channel`.
+impl LayerMessage {
+    /// The member that goes into the queue of `channel`.
     pub(crate) fn encode(&self, layer: &dyn ChannelLayer, channel: &ChannelName) -> Member {
         match self {
             Self::Flat(event) => layer.encode(channel, event),
@@ -239,7 +247,7 @@ impl Message {
         }
     }
 
-    /// The message as `serializer` writes it, before it is sealed.
+    /// The message as `serializer` writes it, without encryption and random prefix.
     pub(crate) fn payload(&self, serializer: Serializer) -> Vec<u8> {
         match self {
             Self::Flat(event) => {
@@ -289,7 +297,8 @@ fn v01_payload(serializer: Serializer, event: &Event) -> Vec<u8> {
     }
 }
 
-/// The names that djangobot 0.1 put in place of ids, where they are known; unknown ones are asked for, for the next time.
+/// The names that djangobot 0.1 put in place of ids. Unknown ids stay, and the roster asks Slack for them, so that the
+/// next event has the name.
 fn names(event: &Event, roster: &Roster) -> Vec<(&'static str, String)> {
     let user = |id: &str| roster.user(id).map(|user| user.name().to_owned());
     let conversation = |id: &str| {
@@ -354,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_message_is_not_the_message() {
+    fn a_change_of_a_message_is_not_the_message() {
         let [changed, deleted] = ids([
             r#"{"type":"message","channel":"C1","ts":"1.2","subtype":"message_changed"}"#,
             r#"{"type":"message","channel":"C1","ts":"1.2","subtype":"message_deleted"}"#,
@@ -428,13 +437,13 @@ mod tests {
     }
 
     #[test]
-    fn what_djangobot_knows_is_json_of_the_documented_shape() {
+    fn the_djangobot_key_has_the_documented_shape() {
         let receipt = Receipt {
             received: UNIX_EPOCH + std::time::Duration::from_micros(1_795_345_843_830_000),
             origin: Origin::default(),
         };
         let about: serde_json::Value =
-            serde_json::from_slice(&envelope().about("x", &receipt)).unwrap();
+            serde_json::from_slice(&envelope().djangobot_key("x", &receipt)).unwrap();
         let expect = serde_json::json!(
             {"id": "x", "team_id": "T1", "transport": "rtm", "received_at": 1795345843.83, "attempt": 1});
         assert_eq!(about, expect);
@@ -450,7 +459,7 @@ mod tests {
             ..receipt
         };
         let about: serde_json::Value =
-            serde_json::from_slice(&envelope().about("x", &again)).unwrap();
+            serde_json::from_slice(&envelope().djangobot_key("x", &again)).unwrap();
         let expect = serde_json::json!(
             {"id": "x", "team_id": "T2", "transport": "rtm", "received_at": 1795345843.83, "attempt": 2,
              "retry_reason": "timeout", "event_time": 7});
@@ -467,7 +476,7 @@ mod tests {
                     ..Origin::default()
                 },
             };
-            let about = envelope().about("ours", &receipt);
+            let about = envelope().djangobot_key("ours", &receipt);
             let text = String::from_utf8(about).unwrap();
             let about: serde_json::Value = serde_json::from_str(&text).unwrap();
             let ours = serde_json::json!(
@@ -506,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_of_2016_has_its_bytes() {
+    fn the_body_of_djangobot_0_1_has_its_bytes() {
         let check = |filler: usize, head: &[u8]| {
             let event = Event::parse(format!("{{\"type\":\"{}\"}}", "x".repeat(filler))).unwrap();
             let payload = v01_payload(Serializer::Msgpack, &event);

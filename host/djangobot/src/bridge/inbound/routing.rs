@@ -1,23 +1,34 @@
-//! Where an event goes: the type that it is routed by, and the channel of a type.
+//! Routing: the type by which an event is routed, and the channel of a type.
 
 use djangobot_channels::ChannelName;
 use djangobot_channels::name::MAX_NAME_LENGTH;
 use djangobot_event::Event;
 use djangobot_slack::{BadFrame, Origin};
 
-/// Why a frame was not forwarded. The word is a label of a metric, the sentence is logged.
-pub(crate) struct Unfit {
+/// A frame that is not forwarded. The reason is a label of a metric, the sentence is logged.
+pub(crate) struct RejectedFrame {
     pub(crate) reason: &'static str,
     pub(crate) sentence: String,
 }
 
-/// An event and the type that it is routed by; no longer than a channel's name can be: it is a metric's label and a key of
-/// ours.
-pub(crate) fn fit(
+/// The channel of a type.
+pub(crate) struct Route {
+    pub(crate) channel: ChannelName,
+    /// Whether the channel has the type's own name.
+    pub(crate) is_exact: bool,
+}
+
+/// Reads the event of a frame, and the type by which it is routed. The type is cut to the length of a channel's name,
+/// because it becomes a label of metrics and a key of maps.
+///
+/// # Errors
+///
+/// Fails if the frame is not a JSON object, or if it has no type.
+pub(crate) fn classify(
     event: Result<Event, BadFrame>,
     origin: &Origin,
-) -> Result<(String, Event), Unfit> {
-    let event = event.map_err(|error| Unfit {
+) -> Result<(String, Event), RejectedFrame> {
+    let event = event.map_err(|error| RejectedFrame {
         reason: match error {
             BadFrame::Unreadable { .. } => "unreadable",
             BadFrame::TooLong { .. } => "too_long",
@@ -27,46 +38,53 @@ pub(crate) fn fit(
     let kind = origin.kind.clone().or_else(|| event.text("/type"));
     match kind {
         Some(kind) if !kind.is_empty() => Ok((kind.chars().take(MAX_NAME_LENGTH).collect(), event)),
-        _ => Err(Unfit {
+        _ => Err(RejectedFrame {
             reason: "no_type",
             sentence: "a frame has no \"type\"".into(),
         }),
     }
 }
 
-/// The channel of a Slack type, and whether it is the type's own name: what no channel may be called is made fit, and
-/// what the app sends to Slack through is kept clear of events.
-pub(crate) fn channel_for(
-    kind: &str,
-    send_channel: &ChannelName,
-) -> Result<(ChannelName, bool), Unfit> {
+/// The channel of Slack's type `kind`. Characters that a channel's name can't have become underscores. No event goes to
+/// `send_channel`: the app would send it back to Slack.
+///
+/// # Errors
+///
+/// Fails if no channel's name can be made of the type.
+pub(crate) fn channel_for(kind: &str, send_channel: &ChannelName) -> Result<Route, RejectedFrame> {
     if let Ok(channel) = ChannelName::new(&format!("slack.{kind}"))
         && !channel.is_process_local()
         && channel != *send_channel
     {
-        return Ok((channel, true));
+        return Ok(Route {
+            channel,
+            is_exact: true,
+        });
     }
-    let fit = |c: char| match c {
+    let valid = |c: char| match c {
         '-' | '_' | '.' => c,
         _ if c.is_ascii_alphanumeric() => c,
         _ => '_',
     };
     let mut name: String = "slack."
         .chars()
-        .chain(kind.chars().map(fit))
+        .chain(kind.chars().map(valid))
         .take(MAX_NAME_LENGTH)
         .collect();
     if name == send_channel.as_str() {
         name.truncate(MAX_NAME_LENGTH - 1);
-        // Of the longest name, an underscore may be what was just cut off.
+        // If the name was cut, the character that was cut off may be an underscore, which would make it the same again.
         name.push(match send_channel.as_str().ends_with('_') {
             true => '-',
             false => '_',
         });
     }
     match ChannelName::new(&name) {
-        Ok(channel) => Ok((channel, false)),
-        Err(error) => Err(Unfit {
+        Ok(channel) => Ok(Route {
+            channel,
+            is_exact: false,
+        }),
+        Err(error) => Err(RejectedFrame {
             reason: "type",
             sentence: error.to_string(),
         }),
@@ -78,13 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_that_is_no_channel_name_is_made_one() {
+    fn a_type_that_is_not_a_channel_name_becomes_one() {
         let check = |kind: &str, expect: &str, exact: bool| {
             let send = ChannelName::new("slack.send").unwrap();
-            let Ok((channel, was)) = channel_for(kind, &send) else {
+            let Ok(route) = channel_for(kind, &send) else {
                 panic!("{kind:?} got no channel")
             };
-            assert_eq!((channel.as_str(), was), (expect, exact), "{kind:?}");
+            let found = (route.channel.as_str(), route.is_exact);
+            assert_eq!(found, (expect, exact), "{kind:?}");
         };
         check("message", "slack.message", true);
         check("we/ird type", "slack.we_ird_type", false);
@@ -102,10 +121,10 @@ mod tests {
     fn no_event_goes_where_the_app_sends_however_long_that_name_is() {
         let send = ChannelName::new(&format!("slack.{}_", "x".repeat(92))).unwrap();
         for kind in ["x".repeat(92) + "_", "x".repeat(92) + "!", "x".repeat(93)] {
-            let Ok((channel, _)) = channel_for(&kind, &send) else {
+            let Ok(route) = channel_for(&kind, &send) else {
                 panic!("{kind:?} got no channel")
             };
-            assert_ne!(channel, send, "{kind:?}");
+            assert_ne!(route.channel, send, "{kind:?}");
         }
     }
 }

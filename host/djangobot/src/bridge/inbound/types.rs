@@ -1,15 +1,15 @@
-//! The types of events: those that Slack documents, and odd ones, of which there may be ever more.
+//! The types of events: those that Slack documents, and odd ones, of which there may be more and more.
 //!
-//! What is kept for each type (a route, a queue, the labels of metrics) is bounded by what odd types may take up. A type
-//! that Slack documents is never refused, forgotten or counted as another one on their account.
+//! Each type has a route, a queue and labels of metrics. Their number is bounded by [`MAX_ODD`], which odd types share.
+//! A type that Slack documents is never refused, forgotten or counted as another one because of them.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// Odd types that something may be kept for at the same time.
+/// The most odd types for which something is kept at the same time.
 pub(crate) const MAX_ODD: usize = 1_000;
 
-/// From Slack's reference of events, 2016 to 2026, and of interactions.
+/// The types of Slack's references of events, 2016 to 2026, and of interactions.
 static DOCUMENTED: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("types.txt").lines().collect());
 
@@ -18,14 +18,14 @@ pub(crate) fn is_documented(kind: &str) -> bool {
     DOCUMENTED.contains(kind)
 }
 
-/// Names as labels of metrics, which are never forgotten: odd ones beyond the first are one.
+/// Labels of metrics, which a process never forgets. Odd ones beyond the first [`MAX_ODD`] share the label `other`.
 #[derive(Default)]
 pub(crate) struct Labels {
     odd: HashSet<Box<str>>,
 }
 
 impl Labels {
-    /// The label for what is named `name` and belongs to events of type `kind`.
+    /// The label for `name`, which belongs to events of type `kind`.
     pub(crate) fn of<'a>(&mut self, name: &'a str, kind: &str) -> &'a str {
         if is_documented(kind) || self.odd.contains(name) {
             return name;
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_slack_documents_has_its_label_however_many_odd_types_came_before() {
+    fn a_documented_type_has_its_label_however_many_odd_types_came_before() {
         let mut labels = Labels::default();
         for n in 0..2 * MAX_ODD {
             let odd = format!("odd_{n}");

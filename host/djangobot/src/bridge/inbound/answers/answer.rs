@@ -1,5 +1,5 @@
-//! What an app puts on an event's own reply channel, read: a part of Slack's acknowledgement, or a message for one of the
-//! event's addresses.
+//! An answer, as it is read from an event's own reply channel: a part of Slack's acknowledgement, or a message for one
+//! of the event's addresses.
 
 use bytes::Bytes;
 use djangobot_event::Event;
@@ -11,7 +11,8 @@ use crate::bridge::reply::{
     DEFAULT_METHOD, Reply, SendFailure, check_length, is_absent, keys_of, kind,
 };
 
-/// What makes an answer a message, or a change of the one that was clicked, and not a word for a dialog.
+/// Keys that make an answer a message, or a change of the message that was clicked. Without them it is a response to a
+/// dialog.
 const MESSAGE: &[&str] = &[
     "text",
     "blocks",
@@ -20,20 +21,20 @@ const MESSAGE: &[&str] = &[
     "delete_original",
     "response_type",
 ];
-/// What a message may show.
+/// Keys whose content a message shows.
 const BODIES: &[&str] = &["text", "blocks", "attachments"];
 
-/// What an answer that went to an address is called in its outcome.
+/// The `method` in the outcome of an answer that went to an address.
 pub(super) const RESPONSE_URL: &str = "response_url";
-/// What one that went into the acknowledgement is called.
+/// The `method` in the outcome of an answer that went into the acknowledgement.
 pub(super) const ACKNOWLEDGEMENT: &str = "acknowledgement";
 
-/// How Slack takes answers to an event.
+/// The way in which Slack takes answers to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A slash command: a message, in the acknowledgement or later.
     Command,
-    /// A submitted dialog: words for the dialog in the acknowledgement, messages at an address.
+    /// A submitted dialog: a response to the dialog in the acknowledgement, messages at an address.
     Dialog,
     /// A menu that asks for its options, which go into the acknowledgement.
     Options,
@@ -42,7 +43,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// By Slack's type of the event.
+    /// The kind of an event of Slack's type `kind`.
     pub(super) fn of(kind: &str) -> Self {
         match kind {
             "slash_commands" => Self::Command,
@@ -56,16 +57,16 @@ impl Kind {
 /// An answer of an app.
 #[derive(Debug, PartialEq)]
 pub(super) struct Answer {
-    /// What is meant for Slack.
+    /// The keys that Slack gets.
     body: Map<String, Value>,
-    /// Which of several addresses it is for.
+    /// These three choose one of several addresses.
     channel: Option<String>,
     block_id: Option<String>,
     action_id: Option<String>,
 }
 
 impl Answer {
-    /// Reads a message from a reply channel, and where the app wants to hear what becomes of it.
+    /// Reads a message from a reply channel: the channel for its outcome, and the answer or the reason to refuse it.
     pub(super) fn read(message: &Event) -> (Reply, Result<Self, SendFailure>) {
         let mut keys = match keys_of(message) {
             Ok(keys) => keys,
@@ -80,7 +81,7 @@ impl Answer {
         for ours in ["type", "djangobot"] {
             keys.remove(ours);
         }
-        // `None` is what an app has where it has nothing to say.
+        // An app in Python writes `None` for a key without a value.
         keys.retain(|_, value| !value.is_null());
         if let Some(method) = keys.get("method") {
             let detail = format!(
@@ -100,7 +101,7 @@ impl Answer {
         if let Some(other) = keys.get("response_type").filter(|value| !value.is_string()) {
             return Err(not_a_text("response_type", other));
         }
-        // What an answer has in common with a post is of the same types.
+        // The keys that an answer and a post have in common are of the same types.
         if let Some(post) = method::get(DEFAULT_METHOD) {
             keys = arguments::convert(post, keys)?;
         }
@@ -113,8 +114,8 @@ impl Answer {
         })
     }
 
-    /// Whether it goes into the acknowledgement of an event of this kind, while Slack waits for that.
-    pub(super) fn is_for_acknowledgement(&self, kind: Kind) -> bool {
+    /// Whether it goes into the acknowledgement of an event of this kind, if Slack still waits for that.
+    pub(super) fn fits_acknowledgement(&self, kind: Kind) -> bool {
         match kind {
             Kind::Command | Kind::Options => true,
             Kind::Dialog => !self.is_message(),
@@ -128,12 +129,16 @@ impl Answer {
 
     /// The answer in Slack's own form.
     pub(super) fn json(&self) -> Bytes {
-        // A map of texts to JSON values has a JSON form.
+        // This can't fail: a map of texts to JSON values has a JSON form.
         serde_json::to_vec(&self.body).unwrap_or_default().into()
     }
 
-    /// Which of `addresses` it goes to once the event is acknowledged, by its index; `names` says what a conversation is
-    /// called.
+    /// The index of the address among `addresses` to which it goes once the event is acknowledged. `names` gives the
+    /// name of a conversation.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no address fits, or if several do.
     pub(super) fn address(
         &self,
         kind: Kind,
@@ -143,7 +148,7 @@ impl Answer {
         if kind == Kind::Options || (kind == Kind::Dialog && !self.is_message()) {
             return Err(SendFailure::new(
                 "too_late",
-                "Slack takes this in the acknowledgement only, 3 seconds after the event at the latest, and that was given before. Answer within answer-wait below [slack]; an open view is changed with views.update through slack.send.",
+                "Slack takes this answer in the acknowledgement only, 3 seconds after the event at the latest, and the acknowledgement was given before. Answer within slack.answer-wait, or change an open view with views.update through slack.send.",
             ));
         }
         if addresses.is_empty() {
@@ -181,7 +186,7 @@ impl Answer {
             (Some(at), None) => Ok(at),
             (Some(first), Some(_)) => {
                 let place = |at: usize| addresses.get(at).and_then(|it| it.channel.as_deref());
-                // The same conversation, chosen twice.
+                // All are addresses of one conversation, which was chosen twice.
                 if place(first).is_some()
                     && (0..addresses.len()).all(|at| place(at) == place(first))
                 {
@@ -190,7 +195,7 @@ impl Answer {
                 Err(SendFailure::new(
                     "invalid_channel",
                     format!(
-                        "The answer may go to any of {}: name one with `channel`, or with `block_id` and `action_id`.",
+                        "The answer may go to any of {}. Name one with `channel`, or with `block_id` and `action_id`.",
                         places(addresses)
                     ),
                 ))
@@ -198,7 +203,7 @@ impl Answer {
             (None, _) => Err(SendFailure::new(
                 "invalid_channel",
                 format!(
-                    "Answers to this event show in {} alone. Leave `channel` (and `block_id`, `action_id`) out, or post elsewhere through slack.send.",
+                    "Answers to this event appear in {} only. Leave `channel` (and `block_id`, `action_id`) out, or post elsewhere through slack.send.",
                     places(addresses)
                 ),
             )),
@@ -206,6 +211,7 @@ impl Answer {
     }
 }
 
+/// The conversations of `addresses`, for a refusal.
 fn places(addresses: &[&ResponseUrl]) -> String {
     let place = |address: &&ResponseUrl| {
         let channel = address
@@ -229,7 +235,7 @@ fn not_a_text(key: &str, other: &Value) -> SendFailure {
     SendFailure::new("invalid_arguments", detail)
 }
 
-/// Slack takes both.
+/// Whether a flag is set. Slack takes a boolean and a text.
 fn is_true(value: &Value) -> bool {
     *value == true || *value == "true"
 }
@@ -261,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_layer_and_of_ours_stay_here_and_none_is_absent() {
+    fn keys_of_the_layer_and_of_djangobot_do_not_go_to_slack_and_none_is_absent() {
         let message = r#"{"type":"x","reply_channel":"app!1","id":7,"text":"hi","blocks":null,"channel":"C1","replace_original":true}"#;
         let (reply, answer) = Answer::read(&Event::parse(message).unwrap());
         assert_eq!(reply.channel.unwrap().as_str(), "app!1");
@@ -274,9 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_word_for_a_dialog_goes_into_its_acknowledgement_and_messages_do_not() {
+    fn a_response_to_a_dialog_goes_into_its_acknowledgement_and_messages_do_not() {
         let check = |kind: &str, json: &str, expect: bool| {
-            let is = answer(json).is_for_acknowledgement(Kind::of(kind));
+            let is = answer(json).fits_acknowledgement(Kind::of(kind));
             assert_eq!(is, expect, "{kind} {json}");
         };
         check("slash_commands", r#"{"text":"on it"}"#, true);
@@ -335,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slack_would_not_understand_is_refused_with_a_sentence() {
+    fn an_answer_that_slack_would_not_understand_is_refused_with_a_sentence() {
         let check = |json: &str, expect: &str| {
             let (_, answer) = Answer::read(&Event::parse(json.to_owned()).unwrap());
             let refusal = answer.unwrap_err();

@@ -1,4 +1,4 @@
-//! One answer on its way to a `response_url`, and its outcome on its way to the app.
+//! The post of one answer to a `response_url`, and the report of its outcome to the app.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use djangobot_slack::{ApiError, Backoff, Class, WebApi};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::ACKNOWLEDGEMENT;
-use super::pending::{Pending, Taken};
-use super::questions::{Row, Token};
+use crate::bridge::inbound::answers::answer::ACKNOWLEDGEMENT;
+use crate::bridge::inbound::answers::pending::{AnswerDelivery, PendingAnswer};
+use crate::bridge::inbound::answers::questions::{QuestionRow, Token};
 use crate::bridge::outcome;
 use crate::bridge::reply::{Reply, SendFailure};
 use crate::bridge::roster::RosterKeeper;
@@ -19,12 +19,12 @@ use crate::bridge::tap::Tap;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 
-/// How often an answer is offered to an address that surely did not take it.
+/// How often an answer is posted while the address surely does not take it.
 const TRIES: u32 = 5;
-/// The longest pause that an address asks for and gets: answers behind it wait too.
+/// The longest pause that Slack's `Retry-After` gets, because later answers of the event wait as well.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What all answers of a bridge share.
+/// The parts of the bridge that all answers share.
 pub(super) struct Parts {
     pub(super) layer: Arc<dyn ChannelLayer>,
     pub(super) api: WebApi,
@@ -32,20 +32,35 @@ pub(super) struct Parts {
     pub(super) roster: Arc<RosterKeeper>,
     pub(super) metrics: Metrics,
     pub(super) tap: Option<Arc<dyn Tap>>,
-    /// What reads the answers, once it is open.
+    /// The reader of the queue, once it is open.
     pub(super) receiver: OnceLock<Arc<dyn Receiver>>,
     /// Ends all waiting.
     pub(super) stop: CancellationToken,
 }
 
-/// What became of a post.
-pub(super) struct Posted {
+/// The result of a post.
+pub(super) struct PostResult {
     pub(super) token: Token,
-    pub(super) pending: Pending,
-    /// `None`: we stop, and Slack surely does not have it.
+    pub(super) pending: PendingAnswer,
+    /// `None` if a stop ended it, and Slack surely does not have the answer.
     pub(super) outcome: Option<Result<(), SendFailure>>,
-    /// Slack does not count it.
+    /// Whether Slack surely did not take it, so that it is not one of the five.
     pub(super) is_unused: bool,
+}
+
+/// The end of all tries to post an answer, as [`PostResult`] has it.
+struct Tries {
+    outcome: Option<Result<(), SendFailure>>,
+    is_unused: bool,
+}
+
+impl Tries {
+    fn ended(outcome: Result<(), SendFailure>, is_unused: bool) -> Self {
+        Self {
+            outcome: Some(outcome),
+            is_unused,
+        }
+    }
 }
 
 impl Parts {
@@ -53,13 +68,13 @@ impl Parts {
     pub(super) async fn post(
         self: Arc<Self>,
         token: Token,
-        row: Row,
+        row: QuestionRow,
         url: String,
-        pending: Pending,
-    ) -> Posted {
+        pending: PendingAnswer,
+    ) -> PostResult {
         self.write(row).await;
-        let (outcome, is_unused) = self.attempts(&url, &pending.body).await;
-        Posted {
+        let Tries { outcome, is_unused } = self.attempt(&url, &pending.body).await;
+        PostResult {
             token,
             pending,
             outcome,
@@ -67,47 +82,52 @@ impl Parts {
         }
     }
 
-    /// Writes the row of an event. An answer goes out all the same where the disk does not take that.
-    pub(super) async fn write(&self, row: Row) {
+    /// Writes the row of a question. If the disk fails, the answer is posted all the same: its user waits for it.
+    pub(super) async fn write(&self, row: QuestionRow) {
         if let Err(error) = self.journal.write(move |it| row.write(it)).await {
             tracing::warn!(
-                "{error}; where answers to a command or an interaction go is not known after a restart"
+                "the response_url of a command or an interaction was not written: {error}; if djangobot restarts within half an hour, answers to it fail with expired_url"
             );
         }
     }
 
-    async fn attempts(&self, url: &str, body: &Bytes) -> (Option<Result<(), SendFailure>>, bool) {
+    /// Posts `body`, and again after a failure that surely had no effect.
+    async fn attempt(&self, url: &str, body: &Bytes) -> Tries {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
         loop {
             let error = match self.api.respond(url, body.clone()).await {
-                Ok(()) => return (Some(Ok(())), false),
+                Ok(()) => return Tries::ended(Ok(()), false),
                 Err(error) => error,
             };
             tries += 1;
-            // Shown twice is worse than not shown: only what surely was not taken is sent again.
+            // An answer that is shown twice is worse than one that is not shown. So only one that Slack surely did not take is
+            // posted again.
             let pause = match error.class() {
                 Class::Retry => backoff.failed(),
                 Class::RateLimited { retry_after } => retry_after.min(LONGEST_PAUSE),
-                _ => return (Some(Err(refused(&error))), false),
+                _ => return Tries::ended(Err(refused(&error)), false),
             };
             if tries == TRIES {
-                return (Some(Err(refused(&error))), true);
+                return Tries::ended(Err(refused(&error)), true);
             }
-            tracing::warn!("{error}; trying again");
+            tracing::warn!("an answer was not taken by Slack: {error}; trying again");
             let waiting = tokio::time::sleep(pause);
             if self.stop.run_until_cancelled(waiting).await.is_none() {
-                return (None, true);
+                return Tries {
+                    outcome: None,
+                    is_unused: true,
+                };
             }
         }
     }
 
-    /// Tells the app what became of its answer, if it wants to hear of it, and lets the layer forget it.
-    pub(super) async fn tell(
+    /// Reports the outcome of an answer to the app if it gave a `reply_channel`, and lets the layer forget the answer.
+    pub(super) async fn report(
         self: Arc<Self>,
-        Taken {
+        AnswerDelivery {
             delivery, reply, ..
-        }: Taken,
+        }: AnswerDelivery,
         outcome: Result<(), SendFailure>,
     ) {
         self.count(&reply, &outcome);
@@ -115,7 +135,7 @@ impl Parts {
             if let Err(refusal) = &outcome {
                 tracing::error!(
                     error = refusal.error,
-                    "an answer to Slack is lost: {} ({why})",
+                    "an answer was not sent to Slack: {} The app was not told, because {why}",
                     refusal.detail
                 );
             }
@@ -130,30 +150,31 @@ impl Parts {
                 let tap = self.tap.as_deref();
                 match outcome::report(&*self.layer, tap, channel, message, &self.stop).await {
                     Ok(()) => {}
-                    // What Slack has is known; only this word is lost.
-                    Err(unheard) if outcome.is_ok() => {
+                    // Slack has the answer; only the report is lost.
+                    Err(error) if outcome.is_ok() => {
                         tracing::warn!(
-                            "an answer is with Slack, but the app can't be told: {}",
-                            unheard.why()
+                            "an answer was sent to Slack, but the app was not told, because {}",
+                            error.why()
                         );
                     }
-                    Err(unheard) => lost(unheard.why()),
+                    Err(error) => lost(error.why()),
                 }
             }
         }
-        self.done(&delivery).await;
+        self.forget(&delivery).await;
     }
 
     /// Lets the layer forget an answer.
-    pub(super) async fn done(&self, delivery: &Delivery) {
+    pub(super) async fn forget(&self, delivery: &Delivery) {
         let Some(receiver) = self.receiver.get() else {
             return;
         };
         if let Err(error) = receiver.done(delivery).await {
-            tracing::debug!(%error, "an answer stays on the layer until that answers again");
+            tracing::debug!(%error, "an answer stays in the channel layer until the layer can be reached again");
         }
     }
 
+    /// Counts an answer by its outcome.
     fn count(&self, reply: &Reply, outcome: &Result<(), SendFailure>) {
         let label = match outcome {
             Ok(()) if reply.method == ACKNOWLEDGEMENT => "in_time",
@@ -167,7 +188,7 @@ impl Parts {
     }
 }
 
-/// What Slack said, as a sentence that another can follow.
+/// The failure of a post that Slack refused, with the reason where Slack's code is not plain.
 fn refused(error: &ApiError) -> SendFailure {
     let cure = match error.code() {
         "used_url" => " Slack takes five answers at one response_url.",

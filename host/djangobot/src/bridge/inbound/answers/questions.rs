@@ -1,4 +1,5 @@
-//! The events that take answers on channels of their own, bounded: in memory, and their addresses in the state.
+//! Questions: the events that take answers on channels of their own. They are in memory, bounded, and their addresses
+//! are in the state too.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,58 +9,66 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::answer::Kind;
-use super::pending::Pending;
+use crate::bridge::inbound::answers::answer::Kind;
+use crate::bridge::inbound::answers::pending::PendingAnswer;
 use crate::bridge::message_key::MessageKey;
 use crate::journal::{Journal, JournalError};
 
 /// How long Slack takes answers at an address.
 pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// How many it takes at each.
-pub(super) const USES: usize = 5;
-/// Events that take answers, at most; the oldest are forgotten first. They have a kilobyte each.
-const MAX: usize = 20_000;
+/// How many answers Slack takes at one address.
+pub(super) const MAX_USES: usize = 5;
+/// The most questions, of about a kilobyte each. Beyond it the oldest are forgotten.
+const MAX_QUESTIONS: usize = 20_000;
 
-/// What tells an event among those that take answers: it ends the name of its reply channel.
+/// The name of a question: the last part of its reply channel.
 pub(super) type Token = String;
 
 /// An event that takes answers.
+///
+/// Its answers are posted one after another: while `is_busy`, one is being posted, and `waiting` holds those behind it,
+/// in the order in which the app gave them.
 pub(super) struct Question {
     pub(super) kind: Kind,
     /// `djangobot.id`.
     pub(super) id: Box<str>,
     /// When it came, in Unix seconds.
     pub(super) at: f64,
-    /// What Slack waits for, and the word that the event is safe.
+    /// The acknowledgement for which Slack waits, and the signal that the event is safe. Taken when one is given.
     pub(super) ack: Option<(Ack, oneshot::Receiver<()>)>,
-    pub(super) addresses: Vec<Address>,
-    /// Answers that wait for one before them.
-    pub(super) waiting: VecDeque<Pending>,
-    /// One is under way.
+    pub(super) addresses: Vec<AnswerAddress>,
+    /// Answers that wait behind the one that is being posted.
+    pub(super) waiting: VecDeque<PendingAnswer>,
+    /// Whether an answer is being posted.
     pub(super) is_busy: bool,
 }
 
-/// Where answers to an event go, and what went there.
+/// An address for answers to an event, and the answers that were begun there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Address {
+pub(super) struct AnswerAddress {
     #[serde(flatten)]
     pub(super) url: ResponseUrl,
-    /// The answers that were begun, by their keys: Slack may have them.
+    /// The keys of the answers that were begun. Slack may have them, so each counts as one of the [`MAX_USES`].
     pub(super) begun: Vec<MessageKey>,
 }
 
-/// All events that take answers.
+/// All questions.
 #[derive(Default)]
 pub(super) struct Questions {
     by_token: HashMap<Token, Question>,
-    /// The oldest first. What is forgotten otherwise stays here until its turn.
+    /// When each question expires, the oldest first. A question that was forgotten before stays in this list until
+    /// then.
     order: VecDeque<(Instant, Token)>,
-    /// Those that Slack waits for, by the moment at which it gets an empty acknowledgement.
+    /// The questions for whose acknowledgement Slack waits, by the moment at which it gets an empty one.
     deadlines: BTreeSet<(Instant, Token)>,
 }
 
 impl Questions {
-    /// Those whose addresses an earlier run left, of the file that `journal` writes.
+    /// Reads the questions that an earlier run left in the file that `journal` writes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(super) async fn open(journal: &Journal, now: f64) -> Result<Self, JournalError> {
         let oldest = now - LIFETIME.as_secs_f64();
         let rows = journal
@@ -73,8 +82,8 @@ impl Questions {
         Ok(questions)
     }
 
-    /// Takes in an event that takes answers for so long, and whose acknowledgement is due at `deadline`. Gives those that
-    /// had to make room.
+    /// Takes in a question that expires after `lifetime`, and whose acknowledgement is due at `deadline`. Gives those
+    /// that had to make room.
     pub(super) fn insert(
         &mut self,
         token: Token,
@@ -89,7 +98,7 @@ impl Questions {
             .push_back((Instant::now() + lifetime, token.clone()));
         self.by_token.insert(token, question);
         let mut forgotten = Vec::new();
-        while self.by_token.len() > MAX
+        while self.by_token.len() > MAX_QUESTIONS
             && let Some((_, oldest)) = self.order.pop_front()
         {
             forgotten.extend(self.by_token.remove_entry(&oldest));
@@ -105,15 +114,15 @@ impl Questions {
         self.by_token.len()
     }
 
-    /// When something is due next: an acknowledgement, or the end of an event's time.
+    /// When the next acknowledgement is due, or the next question expires.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let end = self.order.front().map(|(at, _)| *at);
         deadline.into_iter().chain(end).min()
     }
 
-    /// The acknowledgements that are due now.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(Ack, oneshot::Receiver<()>)> {
+    /// Takes the acknowledgements that are due now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Ack, oneshot::Receiver<()>)> {
         let mut due = Vec::new();
         while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, token)) = self.deadlines.pop_first()
@@ -124,7 +133,7 @@ impl Questions {
         due
     }
 
-    /// Forgets those whose time is over, but for what is being answered.
+    /// Forgets questions that have expired, except those of which an answer is being posted.
     pub(super) fn expire(&mut self, now: Instant) {
         while self.order.front().is_some_and(|(at, _)| *at <= now)
             && let Some((_, token)) = self.order.pop_front()
@@ -139,8 +148,8 @@ impl Questions {
     }
 }
 
-/// The row of an event, to be written.
-pub(super) struct Row {
+/// The row of a question, as it is written.
+pub(super) struct QuestionRow {
     token: Token,
     at: f64,
     id: Box<str>,
@@ -148,20 +157,20 @@ pub(super) struct Row {
     addresses: Vec<u8>,
 }
 
-impl Row {
-    /// That of `question`.
+impl QuestionRow {
+    /// The row of `question`.
     pub(super) fn of(token: &str, question: &Question) -> Self {
         Self {
             token: token.to_owned(),
             at: question.at,
             id: question.id.clone(),
             is_dialog: question.kind == Kind::Dialog,
-            // Texts and keys have a JSON form.
+            // This can't fail: texts and keys have a JSON form.
             addresses: serde_json::to_vec(&question.addresses).unwrap_or_default(),
         }
     }
 
-    /// Writes it, and takes the place of an older one.
+    /// Writes the row in the place of an older one.
     pub(super) fn write(&self, database: &Connection) -> rusqlite::Result<()> {
         database
             .prepare_cached(
@@ -172,7 +181,7 @@ impl Row {
     }
 }
 
-/// Takes rows away: those that came before `oldest`, and these.
+/// Deletes the rows of questions that came before `oldest`, and those of `tokens`.
 pub(super) fn forget(database: &Connection, oldest: f64, tokens: &[Token]) -> rusqlite::Result<()> {
     database.execute("DELETE FROM answers WHERE at < ?1", [oldest])?;
     let mut query = database.prepare_cached("DELETE FROM answers WHERE token = ?1")?;
@@ -182,17 +191,18 @@ pub(super) fn forget(database: &Connection, oldest: f64, tokens: &[Token]) -> ru
     Ok(())
 }
 
+/// Reads the rows of questions that came since `oldest`, the oldest first.
 fn read(database: &Connection, oldest: f64) -> rusqlite::Result<Vec<(Token, Question)>> {
     forget(database, oldest, &[])?;
     let mut query = database.prepare(
         "SELECT token, at, event, dialog, addresses FROM
             (SELECT * FROM answers ORDER BY at DESC LIMIT ?1) ORDER BY at",
     )?;
-    let mut rows = query.query([MAX as u64])?;
+    let mut rows = query.query([MAX_QUESTIONS as u64])?;
     let mut questions = Vec::new();
     while let Some(row) = rows.next()? {
         let addresses: Vec<u8> = row.get(4)?;
-        // What another version wrote costs itself.
+        // A row that another version wrote in another form is left out.
         let Ok(addresses) = serde_json::from_slice(&addresses) else {
             continue;
         };
@@ -223,7 +233,7 @@ mod tests {
             id: "Ev1".into(),
             at,
             ack: None,
-            addresses: vec![Address {
+            addresses: vec![AnswerAddress {
                 url: ResponseUrl {
                     url: url.to_owned(),
                     channel: Some("C1".into()),
@@ -244,7 +254,7 @@ mod tests {
         {
             let journal = State::open(folder.path()).unwrap().journal().unwrap();
             for (token, at) in rows {
-                let row = Row::of(token, &question(at, token));
+                let row = QuestionRow::of(token, &question(at, token));
                 journal.write(move |it| row.write(it)).await.unwrap();
             }
         }
@@ -260,16 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_make_room_and_the_time_of_others_ends() {
+    fn the_oldest_questions_make_room_and_others_expire() {
         let mut questions = Questions::default();
-        for n in 0..MAX {
+        for n in 0..MAX_QUESTIONS {
             let question = question(0.0, "u");
             let gone = questions.insert(n.to_string(), question, LIFETIME, None);
             assert!(gone.is_empty());
         }
         let gone = questions.insert("last".into(), question(0.0, "u"), LIFETIME, None);
         let gone: Vec<_> = gone.iter().map(|(token, _)| token.as_str()).collect();
-        assert_eq!((gone, questions.len()), (vec!["0"], MAX));
+        assert_eq!((gone, questions.len()), (vec!["0"], MAX_QUESTIONS));
         questions.get_mut("1").unwrap().is_busy = true;
         questions.expire(Instant::now() + 2 * LIFETIME);
         assert_eq!(questions.len(), 1, "one is being answered");

@@ -57,8 +57,8 @@ impl Courier {
         Ok(sent)
     }
 
-    /// The oldest events on the disk behind number `after`; `None` to look anew. Where all up to `after` is `settled`, so is
-    /// what can't be delivered.
+    /// The oldest events on the disk behind number `after`; `None` to look anew. Where all up to `after` is `settled`,
+    /// so is what can't be delivered.
     pub(super) async fn read_back(
         &self,
         after: u64,
@@ -93,8 +93,8 @@ impl Courier {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// An event of the disk as the layer's readers take it: as it lay there, or made anew where the layer is another one
-    /// or the member is too old.
+    /// An event of the disk as the layer's readers take it: as it lay there, or made anew where the layer is another
+    /// one or the member is too old.
     fn member(&self, entry: &Entry, wire: Wire) -> Option<Outgoing> {
         let outgoing = |member| Outgoing {
             seq: entry.seq,
@@ -138,7 +138,7 @@ impl Courier {
         for mut event in settled.gone {
             self.latency.record(event.arrived.elapsed().as_secs_f64());
             tracing::debug!(id = &*event.id, channel = %self.queue.channel, "event delivered");
-            event.safe();
+            event.mark_safe();
         }
         match settled.forget {
             Some(upto) => forget(&self.spool, &self.queue, upto).await,

@@ -80,9 +80,9 @@ pub(super) struct Held {
 
 impl Held {
     /// Says that the event needs nothing more from Slack.
-    pub(super) fn safe(&mut self) {
+    pub(super) fn mark_safe(&mut self) {
         if let Some(custody) = self.custody.take() {
-            custody.safe();
+            custody.mark_safe();
         }
     }
 }
@@ -157,7 +157,7 @@ impl Queue {
         let mut waiting = self.lock();
         if waiting.stuck && self.unread != Unread::Hold {
             // It may be given up at any time, which is as it should be.
-            event.safe();
+            event.mark_safe();
         }
         waiting.bytes += event.member.0.len();
         waiting.events.push_back(event);
@@ -184,7 +184,7 @@ impl Queue {
         }
         waiting.stuck = stuck;
         if stuck && self.unread != Unread::Hold {
-            waiting.events.iter_mut().for_each(Held::safe);
+            waiting.events.iter_mut().for_each(Held::mark_safe);
         }
         let bound = self.bound(&waiting);
         let given_up = waiting.make_room(bound);
@@ -222,12 +222,12 @@ impl Queue {
         self.discarded.increment(events.len() as u64);
         for mut event in events {
             tracing::debug!(channel = %self.channel, id = &*event.id, "event given up: the channel takes none");
-            event.safe();
+            event.mark_safe();
         }
     }
 
-    /// Up to `limit` events at the front of those in memory, with up to `most` bytes unless the first has more, each made
-    /// ready by `freshen`.
+    /// Up to `limit` events at the front of those in memory, with up to `most` bytes unless the first has more, each
+    /// made ready by `freshen`.
     pub(super) fn front(
         waiting: &mut Waiting,
         (limit, most): (usize, usize),

@@ -45,7 +45,7 @@ impl Spiller {
                     let (gone, settled) = self.queue.spilled(first, upto, count);
                     for mut event in gone {
                         tracing::debug!(id = &*event.id, channel = %self.queue.channel, "event spooled");
-                        event.safe();
+                        event.mark_safe();
                     }
                     if let Some(settled) = settled {
                         forget(&self.spool, &self.queue, settled).await;

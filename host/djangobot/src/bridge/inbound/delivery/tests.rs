@@ -138,7 +138,7 @@ impl Run {
         let id = format!("{channel} {n}");
         let given = EventId::Given {
             id: &id,
-            said: None,
+            history_id: None,
         };
         let Admission::New(custody) = self.ledger.admit(given, None) else {
             panic!("{id} came before")
@@ -147,7 +147,7 @@ impl Run {
         // Large enough to fill a disk soon.
         let text = "x".repeat(2000);
         let message = format!("{{\"n\":{n},\"text\":\"{text}\"}}");
-        let message = Message::Flat(Event::parse(message).unwrap());
+        let message = LayerMessage::Flat(Event::parse(message).unwrap());
         self.deliveries
             .push(&name(channel), &message, Instant::now(), id.into(), custody)
             .await;

@@ -1,20 +1,21 @@
-//! What would have come live of the messages that a history has.
+//! Events made of the messages of a history: those that Slack would have given live.
 
 use djangobot_event::Event;
 
 use crate::config::HistoryEvent;
 
-/// What is made of the messages of a history.
+/// The forms in which the messages of a history would have come live.
 pub(crate) struct Forms {
+    /// The kinds of events that are made.
     pub(crate) events: Vec<HistoryEvent>,
-    /// Messages come live with a `channel_type`.
+    /// Whether live messages have a `channel_type`: RTM gives none.
     pub(crate) has_channel_type: bool,
     /// The bot's user.
     pub(crate) me: String,
 }
 
 impl Forms {
-    /// Whether a conversation, whose messages come as `kind`, has something that is wanted.
+    /// Whether any event is made of the messages of a conversation whose messages come as `kind`.
     pub(super) fn wants(&self, kind: HistoryEvent) -> bool {
         self.events.contains(&kind) || self.makes_mentions(kind)
     }
@@ -24,7 +25,8 @@ impl Forms {
         kind != HistoryEvent::Im && self.events.contains(&HistoryEvent::Mention)
     }
 
-    /// What would have come live of these messages, in their order.
+    /// The events that would have come live of these messages, in their order. The mention of a message comes before
+    /// the message itself, as Slack gives them.
     pub(crate) fn events(&self, messages: Vec<Event>, kind: HistoryEvent) -> Vec<Event> {
         let (has_messages, has_mentions) = (self.events.contains(&kind), self.makes_mentions(kind));
         let mut events = Vec::with_capacity(messages.len());
@@ -45,8 +47,8 @@ impl Forms {
     }
 }
 
-/// Whether Slack makes an `app_mention` of a message: somebody else said it, and it names the bot. That a bot joined names
-/// it too.
+/// Whether Slack makes an `app_mention` of a message: somebody else said it, and it names the bot. The message that a
+/// bot joined names it too, but nobody said it.
 fn is_mention(message: &Event, me: &str) -> bool {
     let is_said = match message.text("/subtype").as_deref() {
         None => true,
@@ -78,7 +80,7 @@ fn channel_type(kind: HistoryEvent) -> &'static str {
     }
 }
 
-/// The event with another value in one place.
+/// The event with `value` at `pointer`.
 fn with(event: &Event, pointer: &str, value: &str) -> Option<Event> {
     let mut event = event.clone();
     event.set(pointer, value).ok()?;
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mention_is_what_somebody_said_to_the_bot() {
+    fn a_mention_is_a_message_in_which_somebody_else_names_the_bot() {
         let check = |message: &'static str, expect| {
             let event = Event::parse(message).unwrap();
             assert_eq!(is_mention(&event, "U1"), expect, "{message}");

@@ -1,4 +1,4 @@
-//! Reads the history of one gap, conversation by conversation, and makes of it what would have come live.
+//! The reader of one gap's history: conversation by conversation, it makes the events that would have come live.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -11,102 +11,107 @@ use djangobot_slack::{Backoff, Ts};
 use metrics::Gauge;
 use tokio::sync::mpsc;
 
-use super::forms::Forms;
-use crate::bridge::inbound::activity::event_of;
-use crate::bridge::moment::{Micros, now_of};
+use crate::bridge::inbound::activity::{ActiveConversation, event_of};
+use crate::bridge::inbound::gaps::forms::Forms;
+use crate::bridge::moment::slack_now;
 use crate::config::{HistoryEvent, HistorySettings};
 
 /// Conversations in which something came within so many seconds before the last event are read before the others.
-const LATELY: u64 = 24 * 3600;
-/// What was read up to a moment is read on from so long before it: a message of that moment may not have been there yet.
+const RECENT: u64 = 24 * 3600;
+/// A conversation that was read before is read again from so long before the moment up to which it was read: Slack's
+/// history may have lacked the newest messages then.
 const OVERLAP: Duration = Duration::from_secs(5);
-/// How often reading is tried where Slack can't be asked: for about a day, at pauses of up to a quarter of an hour.
+/// How often reading is tried while Slack answers no calls: for about a day, with pauses of up to [`LONGEST_PAUSE`].
 const TRIES: u32 = 100;
+/// The first pause after such a failure.
 const PAUSE: Duration = Duration::from_secs(15);
+/// The longest pause after such a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
-/// How often it is looked whether Slack limits the calls.
+/// How often the reader checks whether Slack limits the calls.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Reads the history of one gap.
 pub(super) struct Reader {
     pub(super) history: History,
     pub(super) settings: HistorySettings,
-    /// What is made of what is read.
+    /// Makes events of the messages.
     pub(super) forms: Forms,
-    /// The conversations in which something came, the latest first.
-    pub(super) active: Vec<(String, HistoryEvent, u64)>,
-    pub(super) since: Micros,
-    /// Conversations that are read already, and up to when.
-    pub(super) done: HashMap<String, Micros>,
-    /// Those of them that this reader has read.
+    /// The conversations in which something came live, the latest first.
+    pub(super) active: Vec<ActiveConversation>,
+    /// The moment after which messages are read.
+    pub(super) since: Ts,
+    /// Conversations that are read already, and up to which moment.
+    pub(super) done: HashMap<String, Ts>,
+    /// The conversations of `done` that this reader has read.
     pub(super) read: HashSet<String>,
-    /// Those that failed, which come last.
+    /// Conversations whose reading failed: they come last.
     pub(super) failed: Vec<String>,
-    /// How many are still to be read.
+    /// Shows how many conversations are still to be read.
     pub(super) unread: Gauge,
-    pub(super) has_told_limit: bool,
-    /// Conversations in which something waits.
+    pub(super) has_logged_limit: bool,
+    /// Conversations in which live events wait: they come first.
     pub(super) wanted: mpsc::Receiver<String>,
-    pub(super) out: mpsc::Sender<Read>,
+    pub(super) out: mpsc::Sender<ReaderReport>,
 }
 
-/// What the reader tells.
-pub(super) enum Read {
+/// A report of the reader.
+pub(super) enum ReaderReport {
     /// The conversations that it will read.
     Joined(Vec<String>),
-    /// One of them, whether it could be read or not, and up to when it was.
+    /// One of them is done, up to this moment. If it could not be read, it has no messages.
     Conversation {
         id: String,
         messages: Vec<Event>,
-        upto: Micros,
+        upto: Ts,
     },
-    /// It is done; or Slack can't be asked, and the gap stays for the next connection.
+    /// The reader ends. If not all is read, the gap stays open for the next connection.
     Over { is_whole: bool },
 }
 
-/// Why reading ends before all is read.
-enum Stop {
-    /// Slack can't be asked now.
-    Failed(ApiError),
-    /// Nobody listens any more: another connection was made since.
-    ReplyError,
+/// The reason for which reading ends before all is read.
+enum ReadError {
+    /// Slack answers no calls now.
+    Unavailable(ApiError),
+    /// The receiver of the reports is gone: another reader took over, or the bridge stops.
+    Superseded,
 }
 
 /// A conversation to be read, and by which event its messages come.
 type Conversation = (String, HistoryEvent);
 
 impl Reader {
+    /// Reads until all is read, or until [`TRIES`] are used up; the last report says which.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         for tries in 1.. {
             match self.read().await {
                 Ok(()) => break,
-                Err(Stop::ReplyError) => return,
-                Err(Stop::Failed(error)) if tries >= TRIES => {
+                Err(ReadError::Superseded) => return,
+                Err(ReadError::Unavailable(error)) if tries >= TRIES => {
                     tracing::error!(
-                        "what was said while nobody listened can't be read from Slack's history, and is not tried again before the next connection: {error}"
+                        "messages of a gap can't be read from Slack's history: {error}; they are tried again only after the next connection to Slack"
                     );
-                    let _ = self.out.send(Read::Over { is_whole: false }).await;
+                    let _ = self.out.send(ReaderReport::Over { is_whole: false }).await;
                     return;
                 }
-                Err(Stop::Failed(error)) => {
+                Err(ReadError::Unavailable(error)) => {
                     let pause = backoff.failed();
                     tracing::warn!(
-                        "what was said while nobody listened can't be read from Slack's history now, and is tried again in {} s: {error}",
+                        "messages of a gap can't be read from Slack's history now: {error}; trying again in {} s",
                         pause.as_secs()
                     );
                     tokio::time::sleep(pause).await;
                 }
             }
         }
-        let _ = self.out.send(Read::Over { is_whole: true }).await;
+        let _ = self.out.send(ReaderReport::Over { is_whole: true }).await;
     }
 
-    /// Reads all that can be.
-    async fn read(&mut self) -> Result<(), Stop> {
+    /// Reads all conversations once. Those that fail are kept in `failed`, and the first error is given at the end.
+    async fn read(&mut self) -> Result<(), ReadError> {
         let (conversations, not_listed) = self.conversations().await;
         let ids = conversations.iter().map(|(id, _)| id.clone()).collect();
-        self.tell(Read::Joined(ids)).await?;
+        self.report(ReaderReport::Joined(ids)).await?;
         let mut waiting: VecDeque<Conversation> = conversations.into();
         let (mut unreadable, mut failure, mut failed_before) = (0, not_listed, false);
         while !waiting.is_empty() {
@@ -119,14 +124,15 @@ impl Reader {
             let Some((channel, kind)) = waiting.pop_front() else {
                 break;
             };
-            let upto = now_of(&self.history);
+            // Taken before the call, which may lack messages that are said during it.
+            let upto = slack_now(&self.history);
             let messages = match self.fill(&channel, waiting.len()).await {
                 Ok(filled) => {
                     if !filled.is_whole {
                         tracing::warn!(
                             channel,
                             read = filled.messages.len(),
-                            "more was said while nobody listened than is read; messages below [slack.history] allows more"
+                            "the gap has more messages in this conversation than are read; slack.history.messages allows more"
                         );
                     }
                     self.forms.events(filled.messages, kind)
@@ -138,17 +144,17 @@ impl Reader {
                     unreadable += 1;
                     Vec::new()
                 }
-                // One that fails by itself holds up no other; where two do, Slack can't be asked.
+                // One failure may be the conversation's own, and the others go on. Two in a row are Slack's.
                 Err(HistoryError::Failed(error)) => {
                     if !self.failed.contains(&channel) {
                         self.failed.push(channel.clone());
                     }
                     if std::mem::replace(&mut failed_before, true) {
-                        return Err(Stop::Failed(error));
+                        return Err(ReadError::Unavailable(error));
                     }
                     tracing::warn!(
                         channel,
-                        "a conversation's history can't be read now; the others go on, and it is tried again behind them: {error}"
+                        "a conversation's history can't be read now: {error}; the other conversations go on, and this one is tried again after them"
                     );
                     failure.get_or_insert(error);
                     continue;
@@ -158,7 +164,7 @@ impl Reader {
             self.failed.retain(|it| *it != channel);
             self.read.insert(channel.clone());
             self.done.insert(channel.clone(), upto);
-            self.tell(Read::Conversation {
+            self.report(ReaderReport::Conversation {
                 id: channel,
                 messages,
                 upto,
@@ -166,18 +172,18 @@ impl Reader {
             .await?;
         }
         self.unread.set(self.failed.len() as f64);
-        failure.map_or(Ok(()), |error| Err(Stop::Failed(error)))
+        failure.map_or(Ok(()), |error| Err(ReadError::Unavailable(error)))
     }
 
-    /// What is to be read, in its order; and why Slack can't list all now, where it can't. Then those are read in which
-    /// something came.
+    /// The conversations to be read, in their order, and the error if Slack can't list them now. In that case they are
+    /// those in which something came live.
     async fn conversations(&self) -> (Vec<Conversation>, Option<ApiError>) {
         let (listed, failed) = match self.history.joined(&self.kinds()).await {
             Ok(joined) => {
                 for (kind, error) in &joined.not_listed {
                     tracing::warn!(
                         kind,
-                        "conversations of a kind are left out of gaps: {error}"
+                        "conversations of one kind can't be listed: {error}; their messages are not read from Slack's history"
                     );
                 }
                 let listed = joined.conversations.into_iter();
@@ -187,10 +193,10 @@ impl Reader {
             Err(error) => {
                 let known = self.active.len();
                 tracing::warn!(
-                    "the conversations that the bot is in can't be listed, so that others than those {known} in which something came live can't be read from Slack's history: {error}"
+                    "the conversations that the bot is in can't be listed: {error}; only the {known} conversations in which something came live are read from Slack's history"
                 );
                 let known = self.active.iter();
-                let known = known.map(|(id, kind, _)| (id.clone(), *kind)).collect();
+                let known = known.map(|it| (it.id.clone(), it.kind)).collect();
                 match error {
                     HistoryError::NotPossible(_) => (known, None),
                     HistoryError::Failed(error) => (known, Some(error)),
@@ -204,7 +210,7 @@ impl Reader {
                 tracing::warn!(
                     conversations = conversations.len(),
                     read = most,
-                    "the bot is in more conversations than are read after a gap; conversations below [slack.history] allows more"
+                    "the bot is in more conversations than are read after a gap; slack.history.conversations allows more"
                 );
             }
             conversations.truncate(most);
@@ -212,31 +218,30 @@ impl Reader {
         (conversations, failed)
     }
 
-    /// Direct messages first, then conversations in which something came of late, each the latest first, then the rest, and
-    /// at the end those that failed.
+    /// Orders conversations: direct messages first, then those in which something came recently, each with the latest
+    /// first, then the rest, and at the end those that failed. Drops those of which nothing is wanted.
     fn in_order(&self, conversations: Vec<Conversation>) -> Vec<Conversation> {
-        let newest = self.active.first().map_or(0, |(_, _, at)| *at);
+        let newest = self.active.first().map_or(0, |it| it.at);
         let places: HashMap<&str, (usize, u64)> = self
             .active
             .iter()
             .enumerate()
-            .map(|(place, (id, _, at))| (&**id, (place, *at)))
+            .map(|(place, it)| (&*it.id, (place, it.at)))
             .collect();
         let mut seen = HashSet::new();
         let mut conversations: Vec<Conversation> = conversations
             .into_iter()
             .filter(|(id, kind)| {
-                // What this reader has read need not be read again.
                 self.forms.wants(*kind) && !self.read.contains(id) && seen.insert(id.clone())
             })
             .collect();
         conversations.sort_by_key(|(id, kind)| {
             let place = places.get(&**id);
-            let is_late = place.is_some_and(|(_, at)| newest - at <= LATELY);
+            let is_recent = place.is_some_and(|(_, at)| newest - at <= RECENT);
             let rank = match kind {
                 _ if self.failed.contains(id) => 3,
                 HistoryEvent::Im | HistoryEvent::Mpim => 0,
-                _ if is_late => 1,
+                _ if is_recent => 1,
                 _ => 2,
             };
             (rank, place.map_or(usize::MAX, |(place, _)| *place))
@@ -244,13 +249,11 @@ impl Reader {
         conversations
     }
 
-    /// Reads one conversation, and says once how long all will take where Slack limits that; `others` are still to come.
+    /// Reads one conversation. Logs once how long all of them will take if Slack limits the calls; `others` are still
+    /// to come.
     async fn fill(&mut self, channel: &str, others: usize) -> Result<GapMessages, HistoryError> {
-        let read = self.done.get(channel).copied().unwrap_or(0);
-        let since = self
-            .since
-            .max(read.saturating_sub(OVERLAP.as_micros() as Micros));
-        let since = Ts::from_micros(since);
+        let read = self.done.get(channel).copied().unwrap_or_default();
+        let since = self.since.max(read.saturating_sub(OVERLAP));
         let gap = Gap {
             channel,
             after: since,
@@ -264,28 +267,28 @@ impl Reader {
         loop {
             tokio::select! {
                 filled = &mut filling => return filled,
-                () = tokio::time::sleep(LOOK), if !self.has_told_limit => {
+                () = tokio::time::sleep(LOOK), if !self.has_logged_limit => {
                     if let Some(every) = history.every() {
-                        self.tell_limit(every, others + 1);
+                        self.log_limit(every, others + 1);
                     }
                 }
             }
         }
     }
 
-    fn tell_limit(&mut self, every: Duration, conversations: usize) {
-        self.has_told_limit = true;
+    fn log_limit(&mut self, every: Duration, conversations: usize) {
+        self.has_logged_limit = true;
         let seconds = every.as_secs().max(1) * conversations as u64;
         tracing::warn!(
             conversations,
             seconds,
-            "Slack lets this app read history once in {} s, 15 messages at a time, as apps that are distributed outside of its Marketplace: to read {conversations} conversations takes at least {}; direct messages and the conversations of the last day come first",
+            "Slack lets this app read history once in {} s, 15 messages at a time, as it does for apps that are distributed outside of its Marketplace; to read {conversations} conversations takes at least {}; direct messages and the conversations of the last day come first",
             every.as_secs(),
             for_people(seconds),
         );
     }
 
-    /// The kinds of conversations that hold what is wanted.
+    /// The kinds of conversations of whose messages events are made.
     fn kinds(&self) -> Vec<ConversationKind> {
         let kinds = [
             ConversationKind::Im,
@@ -299,11 +302,12 @@ impl Reader {
             .collect()
     }
 
-    async fn tell(&self, read: Read) -> Result<(), Stop> {
-        self.out.send(read).await.map_err(|_| Stop::ReplyError)
+    async fn report(&self, read: ReaderReport) -> Result<(), ReadError> {
+        self.out.send(read).await.map_err(|_| ReadError::Superseded)
     }
 }
 
+/// A duration for a log line, rounded up.
 fn for_people(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
