@@ -6,6 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod blocks;
 mod code;
 mod imports;
+mod links;
+mod markdown;
 mod names;

@@ -1,9 +1,10 @@
 //! Paths, types and functions that the documents name.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::code::{Definitions, root};
+use crate::markdown::{documents, name, quoted};
 
 /// Where names of files in ARCHITECTURE.md begin, unless they begin at the top.
 const BASES: [&str; 12] = [
@@ -36,24 +37,6 @@ const SOURCES: [&str; 9] = [
 const USERS_FILES: [&str; 3] = ["djangobot.toml", "djangobot.lock", "plugin.toml"];
 /// Names in capitals-and-lower-case that are not ours: Rust's and Slack's words.
 const FOREIGN: [&str; 4] = ["Debug", "Origin", "Host", "Retry"];
-
-/// The texts between backticks, outside of code blocks.
-fn quoted(text: &str) -> Vec<(usize, String)> {
-    let mut quoted = Vec::new();
-    let mut is_code = false;
-    for (number, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            is_code = !is_code;
-            continue;
-        }
-        if is_code {
-            continue;
-        }
-        let spans = line.split('`').skip(1).step_by(2);
-        quoted.extend(spans.map(|span| (number + 1, span.to_owned())));
-    }
-    quoted
-}
 
 fn is_identifier(text: &str) -> bool {
     let mut letters = text.chars();
@@ -149,47 +132,17 @@ fn all_that_the_map_names_is_in_the_code() {
     );
 }
 
-/// The documents for users, which name files of the repository by their whole path.
-fn documents() -> Vec<PathBuf> {
-    let mut documents: Vec<_> = fs::read_dir(root())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|it| it == "md"))
-        .filter(|path| !path.ends_with("CHANGELOG.md"))
-        .collect();
-    let mut add = |folder: &Path| {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|it| it == "md") {
-                documents.push(path);
-            }
-        }
-    };
-    add(&root().join("docs/src"));
-    documents
-}
-
 #[test]
-fn files_that_documents_link_to_are_there() {
+fn files_that_documents_name_are_there() {
     let mut faults = Vec::new();
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
-        let folder = document.parent().unwrap();
-        for (number, line) in text.lines().enumerate() {
-            for link in line.split("](").skip(1) {
-                let target = link.split([')', '#']).next().unwrap_or_default();
-                let is_file = !target.is_empty() && !target.contains("://");
-                if is_file && !folder.join(target).exists() {
-                    faults.push(format!("{}:{}: {target}", document.display(), number + 1));
-                }
-            }
-        }
         for (line, span) in quoted(&text) {
             if exists_as_folder(&span)
                 && !span.starts_with("bridge")
                 && !root().join(&span).exists()
             {
-                faults.push(format!("{}:{line}: {span}", document.display()));
+                faults.push(format!("{}:{line}: {span}", name(&document)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The example project, as the README walks through it: a real Channels worker that answers in Slack.
+//! The example project of the documents: a real Channels worker that answers in Slack.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

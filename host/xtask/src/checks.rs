@@ -4,6 +4,7 @@ use std::process::Command;
 
 use djangobot_tests::environment;
 
+use crate::docs;
 use crate::guests;
 use crate::setup::setup;
 use crate::step::{StepError, cargo, output, programs, shown};
@@ -114,5 +115,6 @@ pub(crate) fn lint() -> Result<(), StepError> {
     )?;
     guests::check()?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
-    shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+    shown("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    docs::check()
 }

@@ -1,5 +1,5 @@
 //! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask lint`,
-//! `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask bench`.
+//! `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,6 +8,7 @@
 
 mod bench;
 mod checks;
+mod docs;
 mod fuzz;
 mod guests;
 mod instrument;
@@ -63,6 +64,8 @@ enum Chore {
     },
     /// Look at what no test sees: format, lints, documentation, and where dependencies come from.
     Lint,
+    /// Build the book in docs, into target/docs. The first time, mdBook is built from crates.io.
+    Docs,
     /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
     Bench {
         /// What to measure (original, limit, layers, latency, start, event, plugins, ack, spool, recovery, listener); without a name, all of it.
@@ -103,6 +106,7 @@ fn run(chore: Chore) -> Result<(), StepError> {
         } => fuzz::replay(&names, &input),
         Chore::Fuzz { names, seconds, .. } => fuzz::fuzz(&names, seconds),
         Chore::Lint => checks::lint(),
+        Chore::Docs => docs::docs(),
         Chore::Bench { names, write } => bench::bench(&names, write),
     }
 }

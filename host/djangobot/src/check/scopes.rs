@@ -134,9 +134,9 @@ mod tests {
     use super::*;
     use crate::config::tests::slack_settings;
 
-    /// What stands in the README's manifest below a key, and the events in its one line.
-    fn of_manifest(readme: &str) -> (Vec<String>, Vec<String>) {
-        let manifest = readme.split("display_information:").nth(1).unwrap();
+    /// The scopes and the events of the manifest in the documents.
+    fn of_manifest(chapter: &str) -> (Vec<String>, Vec<String>) {
+        let manifest = chapter.split("display_information:").nth(1).unwrap();
         let manifest = manifest.split("```").next().unwrap();
         let items = |from: &str, to: &str| -> Vec<String> {
             let part = manifest
@@ -161,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_of_the_readme_has_each_scope_that_check_wants_and_the_events_that_keep_names_current()
+    fn the_manifest_in_the_documents_has_each_scope_that_check_wants_and_the_events_that_keep_names_current()
      {
-        let readme = include_str!("../../../../README.md");
-        let (scopes, events) = of_manifest(readme);
+        let chapter = include_str!("../../../../docs/src/connecting-to-slack.md");
+        let (scopes, events) = of_manifest(chapter);
         for transport in ["rtm", "socket-mode", "http"] {
             let settings = slack_settings(&format!("transport = {transport:?}"));
             assert_eq!(missing(&settings, &scopes), [], "{transport}");
@@ -199,7 +199,8 @@ mod tests {
     fn scopes_follow_from_methods_and_transport() {
         let check = |config: &str, without: &str, expect: Option<&str>| {
             let settings = slack_settings(config);
-            let given: Vec<String> = of_manifest(include_str!("../../../../README.md")).0;
+            let given: Vec<String> =
+                of_manifest(include_str!("../../../../docs/src/connecting-to-slack.md")).0;
             let given: Vec<String> = given.into_iter().filter(|it| it != without).collect();
             let missing = missing(&settings, &given);
             let found = missing.iter().find(|it| it.scopes.contains(&without));

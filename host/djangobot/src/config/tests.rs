@@ -261,17 +261,20 @@ fn a_mistake_in_one_plugin_holds_back_that_one_and_is_named_with_its_line() {
     );
 }
 
-/// The config file that README has as its reference.
+/// The config file that the documents have as its reference.
 fn reference() -> String {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let text = std::fs::read_to_string(readme).unwrap();
+    let chapter = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/src/operating/configuration.md"
+    );
+    let text = std::fs::read_to_string(chapter).unwrap();
     let start = text.find("```toml\n# djangobot.toml: every key").unwrap();
     let block = &text[start + "```toml\n".len()..];
     block[..block.find("```").unwrap()].to_owned()
 }
 
 #[test]
-fn readmes_reference_says_the_defaults() {
+fn the_reference_says_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("djangobot.toml");
     let read = |text: &str| {
@@ -302,7 +305,7 @@ fn readmes_reference_says_the_defaults() {
 }
 
 #[test]
-fn readmes_reference_has_every_key() {
+fn the_reference_has_every_key() {
     let text = reference();
     for section in ["", "[slack]", "[slack.history]", "[layer]", "[plugins]"] {
         let (message, _) = refused(&format!("{section}\nno-such-key = 1\n"));
