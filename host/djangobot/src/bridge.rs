@@ -329,6 +329,7 @@ impl Bridge {
                 send_timeout: slack.send_timeout,
                 stop: stop.clone(),
                 unmarked: Default::default(),
+                snapshots: Default::default(),
             },
             outbox,
             writes: Default::default(),

@@ -1,7 +1,7 @@
 //! Calls whose answer was lost: what they did is found out, and done once.
 
 use djangobot_tests::eventually;
-use local_slack::Answer;
+use local_slack::{Answer, Call};
 use serde_json::json;
 
 use super::{World, numbers, silent};
@@ -105,6 +105,39 @@ async fn a_lookup_that_slacks_limit_would_hold_for_minutes_is_told_in_the_outcom
     );
     // The next message of the conversation does not wait for the limit's end.
     assert_eq!(app.next(&reply).await["type"], "slack.sent");
+}
+
+#[tokio::test]
+async fn one_reading_of_a_history_serves_all_messages_that_are_in_doubt_after_a_kill() {
+    const MESSAGES: usize = 60;
+    let world = World::new().await;
+    let slowly = Answer {
+        times: u64::MAX,
+        delay_ms: 100,
+        ..Answer::default()
+    };
+    world.control.answer("chat.postMessage", slowly);
+    let mut bridge = world.bridge().await;
+    let mut app = world.app();
+    for n in 0..MESSAGES {
+        app.send("slack.send", &json!({"text": n.to_string()}))
+            .await;
+    }
+    world.called("chat.postMessage", MESSAGES / 4).await;
+    world.layer_is_empty().await;
+    bridge.kill().await;
+    // As if the disk had been too full for notes of calls: whatever waits may have been posted.
+    std::fs::remove_file(world.folder.path().join(".djangobot/outbox.complete")).unwrap();
+    let _bridge = world.bridge().await;
+    assert_eq!(world.has("general", MESSAGES).await, numbers(0..MESSAGES));
+    let calls = world.calls("conversations.history");
+    // The test itself and the search for gaps read histories, too, in other ways.
+    let is_lookup = |call: &&Call| {
+        let arguments = &call.arguments;
+        arguments["limit"] == "200" && arguments["include_all_metadata"] == "true"
+    };
+    let readings = calls.iter().filter(is_lookup).count();
+    assert!((1..=2).contains(&readings), "{readings} readings");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::outbound::layer_only::LayerOnlyCount;
 use crate::bridge::outbound::outbox::{Outbox, Recovered, RowId, StoredMessage};
-use crate::bridge::outbound::post::{Doubt, Record};
+use crate::bridge::outbound::post::{CallTime, Doubt, Record};
 use crate::bridge::outbound::request::Request;
 use crate::bridge::reply::{Reply, SendFailure};
 
@@ -100,7 +100,7 @@ impl Message {
             content,
             has_passed_plugins: false,
             doubt: match delivery.redelivered {
-                true => Doubt::Faint { since: 0.0 },
+                true => Doubt::Faint(CallTime::until_now(0.0)),
                 false => Doubt::None,
             },
             files: Vec::new(),
@@ -121,6 +121,14 @@ impl Message {
             ),
             reply: Reply::from(&Event::salvage(&entry.message, Reply::KEYS)),
         });
+        // The calls of an earlier run ended before this one began.
+        let time = |since| match is_left {
+            true => CallTime {
+                since,
+                ended: recovered.at,
+            },
+            false => CallTime::until_now(since),
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let age = now.unwrap_or_default().as_secs_f64() - entry.at;
         Self {
@@ -129,8 +137,11 @@ impl Message {
             content,
             has_passed_plugins: entry.passed || entry.begun.is_some(),
             doubt: match entry.begun {
-                Some(since) => Doubt::Begun { since, why: None },
-                None if is_left && recovered.is_in_doubt => Doubt::Faint { since: 0.0 },
+                Some(since) => Doubt::Begun {
+                    time: time(since),
+                    why: None,
+                },
+                None if is_left && recovered.is_in_doubt => Doubt::Faint(time(0.0)),
                 None => Doubt::None,
             },
             files: entry.files,

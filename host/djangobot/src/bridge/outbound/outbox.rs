@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use djangobot_plugins::private;
@@ -50,6 +50,8 @@ pub(crate) struct Recovered {
     pub(crate) newest: u64,
     /// Not all notes are there: what seems not begun may be sent.
     pub(crate) is_in_doubt: bool,
+    /// When the outbox was opened: the earlier run had ended by then.
+    pub(crate) at: Instant,
 }
 
 /// Where a message lies: its number, and which of the things that plugins made of it.
@@ -161,6 +163,7 @@ impl Outbox {
         let left = Recovered {
             newest: RowId(newest).number(),
             is_in_doubt: !is_complete && messages > 0,
+            at: Instant::now(),
         };
         outbox.note_empty();
         Ok((outbox, left))

@@ -10,6 +10,7 @@ mod lookup;
 mod patience;
 mod repeat;
 mod send_error;
+mod snapshots;
 mod upload;
 
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use crate::bridge::outbound::files::NewFile;
 use crate::bridge::outbound::request::Request;
 use call::Call;
-pub(crate) use call::{Doubt, Record};
+pub(crate) use call::{CallTime, Doubt, Record};
 pub(crate) use caller::Caller;
 use destination::Destination;
 use find::{Finder, Unknown, is_about_id};
@@ -52,7 +53,7 @@ impl Caller {
         let mut finder = Finder::new(match record.doubt {
             Doubt::None => Unknown::Ids,
             // What an earlier call posted is looked for where it went.
-            Doubt::Faint { .. } | Doubt::Begun { .. } => Unknown::Listed,
+            Doubt::Faint(_) | Doubt::Begun { .. } => Unknown::Listed,
         });
         let outcome = match self.find(&request, &mut finder, patience).await {
             Ok(call) => {

@@ -7,7 +7,7 @@ use djangobot_slack::api::Failure;
 use djangobot_slack::{ApiError, Class, Ts};
 use serde_json::{Value, json};
 
-use super::call::{Call, Doubt, Record};
+use super::call::{Call, CallTime, Doubt, Record};
 use super::caller::Caller;
 use super::lookup::LookupError;
 use super::patience::Patience;
@@ -58,7 +58,7 @@ impl Caller {
                     record.not_begun().await;
                     // Unless what stands before Slack says so, which may not know.
                     if let Failure::Status(_) = error.failure {
-                        record.doubt = Doubt::Faint { since };
+                        record.doubt = Doubt::Faint(CallTime::until_now(since));
                     }
                     self.pause(&error, patience).await?;
                 }
@@ -101,7 +101,8 @@ impl Caller {
             return paused.map(|()| None).map_err(may_be_done);
         }
         let why = Some(refused(error));
-        record.doubt = Doubt::Begun { since, why };
+        let time = CallTime::until_now(since);
+        record.doubt = Doubt::Begun { time, why };
         // What can't be looked up has its outcome now, also where we stop.
         if call.repeat == Repeat::Unknown {
             return self.settle(call, record, patience).await;
@@ -124,8 +125,8 @@ impl Caller {
         record: &mut Record,
         patience: &mut Patience,
     ) -> Result<Option<Value>, SendError> {
-        let (since, why, is_faint) = match (std::mem::take(&mut record.doubt), call.repeat) {
-            (Doubt::None, _) | (_, Repeat::Harmless) | (Doubt::Faint { .. }, Repeat::Unknown) => {
+        let (time, why, is_faint) = match (std::mem::take(&mut record.doubt), call.repeat) {
+            (Doubt::None, _) | (_, Repeat::Harmless) | (Doubt::Faint(_), Repeat::Unknown) => {
                 return Ok(None);
             }
             (Doubt::Begun { why, .. }, Repeat::Unknown) => {
@@ -136,11 +137,11 @@ impl Caller {
                 );
                 return Err(refusal.into());
             }
-            (Doubt::Faint { since }, Repeat::Visible) => (since, None, true),
-            (Doubt::Begun { since, why }, Repeat::Visible) => (since, why, false),
+            (Doubt::Faint(time), Repeat::Visible) => (time, None, true),
+            (Doubt::Begun { time, why }, Repeat::Visible) => (time, why, false),
         };
         let (method, channel) = (call.method.name, call.channel.as_deref());
-        let found = self.look(call, record, (since, is_faint), patience).await;
+        let found = self.look(call, record, time, patience).await;
         match found {
             Ok(Some(message)) => {
                 self.metrics.ambiguous("found").increment(1);

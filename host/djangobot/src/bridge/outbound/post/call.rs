@@ -1,6 +1,6 @@
 //! One call of Slack, and what is kept on the disk about it while it is made.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value, json};
@@ -15,6 +15,8 @@ use crate::bridge::reply::{DEFAULT_METHOD, SendFailure};
 pub(super) const MARK: &str = "djangobot_send";
 /// How long before a call Slack's clock is believed to have been where we saw it: clocks of Slack's own servers differ.
 const MARGIN: f64 = 60.0;
+/// A post may be missing in the history for so long after its call has ended.
+pub(super) const LAG: Duration = Duration::from_secs(2);
 
 /// A call, its destination found.
 #[derive(Debug)]
@@ -104,14 +106,35 @@ pub(crate) enum Doubt {
     /// None was.
     #[default]
     None,
-    /// One may have been, after this time of Slack's (0 where it is not known). Slack is asked, and where it does not
-    /// say, it had no effect.
-    Faint { since: f64 },
-    /// One was made, after this time of Slack's. Unless Slack says what became of it, it is not made again.
+    /// One may have been. Slack is asked, and where it does not say, it had no effect.
+    Faint(CallTime),
+    /// One was made. Unless Slack says what became of it, it is not made again.
     Begun {
-        since: f64,
+        time: CallTime,
         why: Option<SendFailure>,
     },
+}
+
+/// Between which moments a call was made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct CallTime {
+    /// After this time of Slack's, in seconds since 1970; 0 where it is not known.
+    pub(crate) since: f64,
+    /// Before this moment of ours.
+    pub(crate) ended: Instant,
+}
+
+impl CallTime {
+    /// A call that has ended by now.
+    pub(crate) fn until_now(since: f64) -> Self {
+        let ended = Instant::now();
+        Self { since, ended }
+    }
+
+    /// A history that is read from this moment on shows the post of the call, if there is one.
+    pub(super) fn is_seen_from(&self) -> Instant {
+        self.ended + LAG
+    }
 }
 
 /// What is known of a message's call, here and on the disk.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::patience::{Patience, REMINDER};
 use super::send_error::SendError;
+use super::snapshots::Snapshots;
 use crate::bridge::host_lease::HostLease;
 use crate::bridge::outbound::outbox::Outbox;
 use crate::bridge::roster::RosterKeeper;
@@ -39,6 +40,8 @@ pub(crate) struct Caller {
     pub(crate) state: State,
     /// Slack takes no metadata from this token, so that our posts carry no mark. Read from the state when first asked.
     pub(crate) unmarked: OnceLock<AtomicBool>,
+    /// Histories that lookups have read.
+    pub(crate) snapshots: Snapshots,
 }
 
 impl Caller {

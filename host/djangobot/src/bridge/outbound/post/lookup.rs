@@ -6,10 +6,11 @@ use djangobot_plugins::Roster as _;
 use djangobot_slack::Class;
 use serde_json::{Map, Value};
 
-use super::call::{Call, MARK, Record};
+use super::call::{Call, CallTime, MARK, Record};
 use super::caller::Caller;
 use super::patience::Patience;
 use super::send_error::{SendError, refused};
+use super::snapshots::{Extent, Place, Snapshot};
 use crate::bridge::outbound::files::SHARE;
 use crate::bridge::reply::SendFailure;
 
@@ -19,8 +20,6 @@ const PAGE: u64 = 200;
 const PAGES: usize = 50;
 /// Pages that are looked at where it is not known since when.
 const PAGES_WITHOUT_TIME: usize = 5;
-/// What was posted a moment ago may not be in the history yet, so that this much later it is looked at again.
-const LAG: Duration = Duration::from_secs(2);
 /// How long a lookup may wait for its turns in all, while its conversation waits for it: where Slack lets an app read
 /// history once a minute, for one.
 const TURNS: Duration = Duration::from_secs(75);
@@ -53,43 +52,59 @@ impl From<SendError> for LookupError {
 }
 
 impl Caller {
-    /// Looks for the message that `call` posts, after the time `since` of Slack's; `None`: it surely is not there, or where
-    /// the doubt is faint, it most likely is not.
+    /// Looks for the message that `call` posted at `time`, if it did; `None`: it surely is not there.
     pub(super) async fn look(
         &self,
         call: &Call,
         record: &Record,
-        (since, is_faint): (f64, bool),
+        time: CallTime,
         patience: &mut Patience,
     ) -> Result<Option<Value>, LookupError> {
+        let place = Place {
+            channel: call.channel.clone().unwrap_or_default(),
+            thread: call.thread().map(str::to_owned),
+        };
+        if let Some(snapshot) = self.snapshots.get(&place, &time) {
+            if let Some(found) = self.first_that_is(call, record, &snapshot.messages).await {
+                return Ok(Some(found.clone()));
+            }
+            match snapshot.extent {
+                Extent::Whole => return Ok(None),
+                Extent::TooMuch => return Err(too_much_history(&place)),
+                Extent::Part => {}
+            }
+        }
         let mut bounds = Bounds {
             turns: TURNS,
             until: Instant::now() + patience.rest().max(LAST),
         };
-        // Where looking twice takes minutes, once must do, a little later.
-        let looks_once = self.pacer.history_every().is_some_and(|every| every > LAG);
-        if !looks_once {
-            let looked = self.look_once(call, record, since, &mut bounds, patience);
-            let found = looked.await?;
-            if found.is_some() || is_faint {
-                return Ok(found);
-            }
-        }
-        self.wait(tokio::time::sleep(LAG)).await?;
-        self.look_once(call, record, since, &mut bounds, patience)
+        // A look before that could miss the post, and where Slack lets an app read a history once a minute, it would be
+        // the only one.
+        self.wait(tokio::time::sleep_until(time.is_seen_from().into()))
+            .await?;
+        self.read(call, record, place, time, &mut bounds, patience)
             .await
     }
 
-    async fn look_once(
+    /// Reads the history until the post is found.
+    async fn read(
         &self,
         call: &Call,
         record: &Record,
-        since: f64,
+        place: Place,
+        time: CallTime,
         bounds: &mut Bounds,
         patience: &mut Patience,
     ) -> Result<Option<Value>, LookupError> {
+        let since = time.since;
+        let mut snapshot = Snapshot {
+            since,
+            began: Instant::now(),
+            messages: Vec::new(),
+            extent: Extent::Part,
+        };
         let mut arguments = Map::from_iter([
-            ("channel".to_owned(), Value::from(call.channel.clone())),
+            ("channel".to_owned(), Value::from(&*place.channel)),
             ("limit".to_owned(), PAGE.into()),
             ("include_all_metadata".to_owned(), true.into()),
         ]);
@@ -99,14 +114,10 @@ impl Caller {
         } else {
             PAGES_WITHOUT_TIME
         };
-        let method = match call.thread() {
-            Some(thread) => {
-                arguments.insert("ts".into(), thread.into());
-                "conversations.replies"
-            }
-            None => "conversations.history",
-        };
-        let me = self.team.me();
+        if let Some(thread) = &place.thread {
+            arguments.insert("ts".into(), thread.as_str().into());
+        }
+        let method = place.method();
         for _ in 0..pages {
             let page = match self.page(method, &arguments, bounds, patience).await {
                 Ok(page) => page,
@@ -117,41 +128,70 @@ impl Caller {
                 Err(blind) => return Err(blind),
             };
             let messages = page["messages"].as_array().map_or(&[][..], Vec::as_slice);
-            for message in messages {
-                let is_it = match compare(call, &record.key.to_string(), message) {
-                    Likeness::Same => true,
-                    Likeness::Alike => {
-                        let is_ours = me.as_ref().is_some_and(|me| {
-                            message["user"] == me.user_id
-                                || me
-                                    .bot_id
-                                    .as_ref()
-                                    .is_some_and(|bot| message["bot_id"] == *bot)
-                        });
-                        let ts = message["ts"].as_str().unwrap_or_default();
-                        // A disk that can't be read knows of none.
-                        is_ours && !record.outbox.is_known(ts).await.unwrap_or(false)
-                    }
-                    Likeness::Other => false,
-                };
-                if is_it {
-                    return Ok(Some(message.clone()));
-                }
+            let found = self.first_that_is(call, record, messages).await;
+            snapshot
+                .messages
+                .extend(messages.iter().filter(|it| self.may_be_ours(it)).cloned());
+            let cursor = page.pointer("/response_metadata/next_cursor");
+            let cursor = cursor.and_then(Value::as_str).filter(|it| !it.is_empty());
+            if cursor.is_none() {
+                snapshot.extent = Extent::Whole;
             }
-            match page
-                .pointer("/response_metadata/next_cursor")
-                .and_then(Value::as_str)
-            {
-                Some(cursor) if !cursor.is_empty() => {
+            match cursor {
+                Some(cursor) if found.is_none() => {
                     arguments.insert("cursor".into(), cursor.into());
                 }
-                _ => return Ok(None),
+                _ => {
+                    self.snapshots.put(place, snapshot);
+                    return Ok(found.cloned());
+                }
             }
         }
-        Err(LookupError::Impossible(SendFailure::new(
-            "too_much_history",
-            format!("Slack's {method} has more messages since then than are looked at."),
-        )))
+        snapshot.extent = Extent::TooMuch;
+        let failure = too_much_history(&place);
+        self.snapshots.put(place, snapshot);
+        Err(failure)
+    }
+
+    /// The first of `messages` that `call` posted.
+    async fn first_that_is<'a>(
+        &self,
+        call: &Call,
+        record: &Record,
+        messages: &'a [Value],
+    ) -> Option<&'a Value> {
+        let key = record.key.to_string();
+        for message in messages {
+            let is_it = match compare(call, &key, message) {
+                Likeness::Same => true,
+                Likeness::Alike => {
+                    let ts = message["ts"].as_str().unwrap_or_default();
+                    // A disk that can't be read knows of none.
+                    self.is_ours(message) && !record.outbox.is_known(ts).await.unwrap_or(false)
+                }
+                Likeness::Other => false,
+            };
+            if is_it {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    /// Whether the bot wrote it.
+    fn is_ours(&self, message: &Value) -> bool {
+        self.team.me().is_some_and(|me| {
+            let is_bot = |bot: &String| message["bot_id"] == *bot;
+            message["user"] == me.user_id || me.bot_id.as_ref().is_some_and(is_bot)
+        })
+    }
+
+    /// Whether a call may have posted it. All others are of no use to any lookup.
+    fn may_be_ours(&self, message: &Value) -> bool {
+        let is_marked = message["metadata"]["event_type"] == MARK;
+        // As long as we do not know who we are, everybody's may be ours.
+        let is_unknown = self.team.me().is_none();
+        is_marked || is_unknown || message["files"].is_array() || self.is_ours(message)
     }
 
     /// One page, within `bounds`; what may work later is tried for as long as the message may take.
@@ -206,6 +246,16 @@ impl Caller {
             format!("Slack limits this app's calls of {method}{rule}."),
         )
     }
+}
+
+fn too_much_history(place: &Place) -> LookupError {
+    LookupError::Impossible(SendFailure::new(
+        "too_much_history",
+        format!(
+            "Slack's {} has more messages since then than are looked at.",
+            place.method()
+        ),
+    ))
 }
 
 /// How a message of the history stands to one that was to be posted.
