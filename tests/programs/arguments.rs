@@ -116,10 +116,10 @@ async fn a_message_that_can_not_be_decoded_whole_is_answered_all_the_same() {
         .app
         .send_python("slack.send", r#"{"text": float("nan")}"#)
         .await;
-    let line = world.bridge.line("Kept as dead letter 1 ").await;
+    let line = world.bridge.line("kept as dead letter 1 ").await;
     assert!(line.contains("no reply_channel can be read"), "{line}");
     world.app.put("slack.send", b"\xc1 not msgpack").await;
-    let line = world.bridge.line("Kept as dead letter 2 ").await;
+    let line = world.bridge.line("kept as dead letter 2 ").await;
     assert!(line.contains("no reply_channel can be read"), "{line}");
     world.still_serves().await;
 }

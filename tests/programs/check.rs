@@ -332,9 +332,9 @@ async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_b
     let mut app = App::start(&redis.url());
     let message = json!({"text": "to be sent later", "channel": "later"});
     app.send("slack.send", &message).await;
-    bridge.line("Kept as dead letter 1 ").await;
+    bridge.line("kept as dead letter 1 ").await;
     app.put("slack.send", b"\xc1").await;
-    bridge.line("Kept as dead letter 2 ").await;
+    bridge.line("kept as dead letter 2 ").await;
 
     let listed = run(&["list"]).await;
     assert!(
@@ -391,7 +391,7 @@ async fn a_dead_letter_is_kept_until_somebody_has_taken_it() {
     let mut app = App::start(&format!("redis://127.0.0.1:{port}"));
     app.send("slack.send", &json!({"text": "hi", "channel": "later"}))
         .await;
-    bridge.line("Kept as dead letter 1 ").await;
+    bridge.line("kept as dead letter 1 ").await;
 
     let broadcast = redis.url().replace("redis://", "redis+pubsub://");
     check_end(&retry(&broadcast).await, 1, &["nobody reads slack.send"]);
@@ -400,6 +400,6 @@ async fn a_dead_letter_is_kept_until_somebody_has_taken_it() {
     check_end(&retry("embedded://").await, 2, &["does not say where"]);
     // The layer of the running bridge takes it; the channel is still not there, so it falls again.
     check_end(&retry(&own).await, 0, &[]);
-    bridge.line("Kept as dead letter 2 ").await;
+    bridge.line("kept as dead letter 2 ").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }

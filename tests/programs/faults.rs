@@ -341,7 +341,7 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
     app.send_and_finish("slack.send", &last).await;
     calls(&control, "chat.postMessage", 10).await;
     redis.stop();
-    bridge.line("what the app sends waits there").await;
+    bridge.line("messages of the app wait in the layer").await;
     redis.restart();
     let posts = calls(&control, "chat.postMessage", MESSAGES).await;
     let mut texts: Vec<usize> = posts

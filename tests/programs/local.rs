@@ -52,7 +52,7 @@ async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_w
     dev.line("What is to be sent?").await;
     dev.write_line(r##"/send {"text": "x", "channel": "nowhere"}"##)
         .await;
-    let line = dev.line("Kept as dead letter 1 ").await;
+    let line = dev.line("kept as dead letter 1 ").await;
     let state = line.split("--state-dir ").nth(1).unwrap();
     let state = state.split(" prints it").next().unwrap();
     let show = ["dead-letters", "show", "1", "--state-dir", state];

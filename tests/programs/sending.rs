@@ -328,7 +328,7 @@ async fn what_nobody_is_told_about_is_kept_as_a_dead_letter_and_logged() {
 async fn kept(world: &mut World, number: u64, error: &str) {
     let line = world
         .bridge
-        .line(&format!("Kept as dead letter {number} "))
+        .line(&format!("kept as dead letter {number} "))
         .await;
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
@@ -360,7 +360,7 @@ async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() 
         app.send_and_finish("slack.send", &json!({"text": text}))
             .await;
     }
-    let line = bridge.line("Kept as dead letter 1 ").await;
+    let line = bridge.line("kept as dead letter 1 ").await;
     assert!(line.contains("symmetric_encryption_keys"), "{line}");
     let calls = calls(&slack.control(), "chat.postMessage", 2).await;
     let mut texts: Vec<_> = calls

@@ -343,8 +343,8 @@ impl Bridge {
     }
 }
 
-/// A task that ends with its owner. When it ends, for whatever reason, all others are asked to: a bridge of which a part
-/// is missing would lose what that part is for, and nobody would know.
+/// A task that ends with its owner. When it ends, for whatever reason, all others are asked to: a bridge of which a
+/// part is missing would lose what that part is for, and nobody would know.
 fn spawn<F>(work: F, stop: &CancellationToken) -> AbortOnDropHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,

@@ -33,7 +33,8 @@ mod tokens;
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::bridge::fuzzing::{
-        Asked, answer, channel_of, destination, events_of_history, merged_with_history, request,
+        RequestedCall, answer, channel_of, destination, events_of_history, merged_with_history,
+        request,
     };
     pub use crate::config::fuzzing::config;
 

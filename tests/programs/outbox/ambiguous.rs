@@ -256,7 +256,7 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
         (&json!("slack.failed"), &json!("interrupted")),
         "{told}"
     );
-    let line = bridge.line("Kept as dead letter 1 ").await;
+    let line = bridge.line("kept as dead letter 1 ").await;
     for words in [told["detail"].as_str().unwrap(), &line] {
         assert!(
             words.contains("Slack may have carried it out")
@@ -274,7 +274,7 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
     let bridge = world.bridge().await;
     // It may come before the bridge says that it has the roster.
     let line = eventually("the failure is told", async || {
-        bridge.logs("Kept as dead letter 2 ").pop()
+        bridge.logs("kept as dead letter 2 ").pop()
     })
     .await;
     let line = line["message"].as_str().unwrap();

@@ -23,7 +23,7 @@ async fn a_message_that_got_too_old_is_a_dead_letter_and_those_behind_it_go_on()
     world.control.answer("chat.postMessage", later);
     app.send("slack.send", &json!({"text": "old"})).await;
     world.called("chat.postMessage", 1).await;
-    let line = bridge.line("Kept as dead letter 1 ").await;
+    let line = bridge.line("kept as dead letter 1 ").await;
     assert!(line.contains("max-age"), "{line}");
     app.send("slack.send", &json!({"text": "new"})).await;
     assert_eq!(world.has("general", 1).await, ["new"]);
@@ -42,7 +42,7 @@ async fn dead_letters_are_sent_again_and_dropped_together() {
         for n in numbers {
             let message = json!({"text": n.to_string(), "channel": "ops"});
             app.send("slack.send", &message).await;
-            bridge.line(&format!("Kept as dead letter {n} ")).await;
+            bridge.line(&format!("kept as dead letter {n} ")).await;
         }
     };
     let archived = Answer {
@@ -53,7 +53,7 @@ async fn dead_letters_are_sent_again_and_dropped_together() {
     world.control.answer("chat.postMessage", archived);
     fall(&mut app, &mut bridge, 1..6).await;
     app.put("slack.send", b"\xc1").await;
-    bridge.line("Kept as dead letter 6 ").await;
+    bridge.line("kept as dead letter 6 ").await;
     assert_eq!(run(&["drop", "1", "3"]).await.code, Some(0));
     assert_eq!(run(&["retry"]).await.code, Some(2));
     let ended = run(&["retry", "2", "7", &world.redis.url()]).await;
@@ -93,7 +93,7 @@ async fn the_state_keeps_no_token_of_a_message_that_became_a_dead_letter() {
     let long = "x".repeat(10_000);
     let message = json!({"text": "hi", "channel": "ops", "token": "hush-4711", "a": [{"my_secret": "hush-4711"}], "long": long});
     app.send("slack.send", &message).await;
-    bridge.line("Kept as dead letter 1 ").await;
+    bridge.line("kept as dead letter 1 ").await;
     // Broken after its token, in msgpack and as cut JSON.
     for (n, bytes) in [
         &b"\x83\xa5token\xa9hush-4711\xa4text\xc1\xa8my_token\xa9hush-4711"[..],
@@ -105,7 +105,7 @@ async fn the_state_keeps_no_token_of_a_message_that_became_a_dead_letter() {
     {
         app.put("slack.send", bytes).await;
         bridge
-            .line(&format!("Kept as dead letter {} ", n + 2))
+            .line(&format!("kept as dead letter {} ", n + 2))
             .await;
     }
     assert!(!bridge.output().contains("hush-4711"));

@@ -1,22 +1,24 @@
-//! How long the oldest of what waits has waited: the figures of age that stand in `/metrics` beside those of count.
+//! The age of the oldest event in the spool, message in the outbox, and message in the layer, as `/metrics` shows it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use djangobot_channels::{ChannelLayer, ChannelName};
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::bridge::moment::unix_seconds_now;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 
-/// How often it is looked.
+/// How often the ages are read.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The first rows are the oldest, since numbers grow.
+/// The time of the oldest event. The first row is the oldest, since numbers grow.
 const SPOOL: &str = "SELECT at FROM spool ORDER BY seq LIMIT 1";
+/// The same for messages that are not finished.
 const OUTBOX: &str = "SELECT at FROM outbox WHERE message IS NOT NULL ORDER BY id LIMIT 1";
 
-/// Sets the figures for ever.
+/// Updates the metrics for ever.
 pub(super) async fn watch(
     journal: Journal,
     layer: Arc<dyn ChannelLayer>,
@@ -24,11 +26,11 @@ pub(super) async fn watch(
     metrics: Metrics,
 ) {
     loop {
-        let kept = journal
+        let times = journal
             .write(|database| Ok((oldest(database, SPOOL)?, oldest(database, OUTBOX)?)))
             .await;
-        // Who writes to the disk says what is wrong with it, and the layer's watch what is wrong with that.
-        if let Ok((spool, outbox)) = kept {
+        // Errors are not logged here: the writers log those of the disk, and the layer's watch logs those of the layer.
+        if let Ok((spool, outbox)) = times {
             metrics.spool_oldest().set(age(spool));
             metrics.outbox_oldest().set(age(outbox));
         }
@@ -41,21 +43,18 @@ pub(super) async fn watch(
     }
 }
 
+/// The Unix seconds that `query` finds.
 fn oldest(database: &Connection, query: &str) -> rusqlite::Result<Option<f64>> {
     let at = database
         .prepare_cached(query)?
         .query_row([], |row| row.get(0));
-    // An event that an older version spooled has no time.
+    // Events that an older version spooled have no time.
     Ok(at.optional()?.flatten())
 }
 
-/// The age of what is there since `at`, in seconds; 0 where nothing is.
+/// The age in seconds of an item since `at`; 0 if there is none.
 fn age(at: Option<f64>) -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    match (at, now) {
-        (Some(at), Ok(now)) => (now.as_secs_f64() - at).max(0.0),
-        _ => 0.0,
-    }
+    at.map_or(0.0, |at| (unix_seconds_now() - at).max(0.0))
 }
 
 #[cfg(test)]
@@ -68,7 +67,7 @@ mod tests {
     use crate::state::State;
 
     #[tokio::test]
-    async fn the_oldest_of_the_spool_is_known_across_restarts() {
+    async fn the_oldest_event_of_the_spool_is_known_across_restarts() {
         let folder = tempfile::tempdir().unwrap();
         let journal = State::open(folder.path()).unwrap().journal().unwrap();
         let look = async |journal: &Journal| {

@@ -1,4 +1,4 @@
-//! For the fuzz targets: what a message asks for, where it goes, and where an event goes.
+//! Entry points for the fuzz targets: reading messages and answers, routing events, and merging history.
 
 use bytes::Bytes;
 use djangobot_channels::ChannelName;
@@ -12,11 +12,20 @@ use crate::bridge::outbound::post::destination::Destination;
 use crate::bridge::outbound::request::Rules;
 use crate::config::HistoryEvent;
 
-/// A call of the Web API: method, arguments, and the conversation as it was named.
-pub type Asked = (&'static str, Value, Option<String>);
+/// A call of the Web API that a message asks for.
+#[derive(Debug, PartialEq)]
+pub struct RequestedCall {
+    /// The name of the method.
+    pub method: &'static str,
+    /// The arguments, as an object.
+    pub arguments: Value,
+    /// The conversation, as the message named it.
+    pub channel: Option<String>,
+}
 
-/// What a message of the app asks for, or the code and the sentence with which it is refused; and where that goes.
-pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, String)>) {
+/// The call that a message of the app asks for, or the code and the sentence with which it is refused; and the channel
+/// for the outcome.
+pub fn request(message: &Event) -> (Option<ChannelName>, Result<RequestedCall, (String, String)>) {
     let rules = Rules {
         methods: vec![
             "chat.*".into(),
@@ -28,30 +37,38 @@ pub fn request(message: &Event) -> (Option<ChannelName>, Result<Asked, (String, 
         max_file_bytes: 1 << 20,
     };
     let (reply, request) = rules.read(message);
-    let asked = request
-        .map(|it| (it.method.name, Value::Object(it.arguments), it.channel))
+    let call = request
+        .map(|it| RequestedCall {
+            method: it.method.name,
+            arguments: Value::Object(it.arguments),
+            channel: it.channel,
+        })
         .map_err(|refusal| (refusal.error, refusal.detail));
-    (reply.channel, asked)
+    (reply.channel, call)
 }
 
-/// What Slack gets of an answer to a command or a click, as JSON, or the code and the sentence with which it is
-/// refused.
+/// The JSON that Slack gets of an answer to a command or a click.
+///
+/// # Errors
+///
+/// Fails with the code and the sentence with which the answer is refused.
 pub fn answer(message: &Event) -> Result<Bytes, (String, String)> {
     answers::body_of(message).map_err(|refusal| (refusal.error, refusal.detail))
 }
 
-/// The channel of a Slack type where the app sends through `send_channel`.
+/// The channel of events of Slack's type `kind`, if the app sends through `send_channel`.
 pub fn channel_of(kind: &str, send_channel: &ChannelName) -> Option<ChannelName> {
     let found = routing::channel_for(kind, send_channel);
     found.ok().map(|route| route.channel)
 }
 
-/// The one text for all the ways in which a conversation or a user is written.
+/// The one spelling for all ways to write a conversation or a user.
 pub fn destination(text: &str) -> String {
     Destination::read(text).key()
 }
 
-/// What would have come live of messages of a history, where the app is given messages and mentions of this bot.
+/// The events that would have come live of messages of a history, for an app that gets messages and mentions of this
+/// bot.
 pub fn events_of_history(messages: Vec<Event>, me: &str) -> Vec<Event> {
     let forms = Forms {
         events: vec![HistoryEvent::Channels, HistoryEvent::Mention],
@@ -61,7 +78,7 @@ pub fn events_of_history(messages: Vec<Event>, me: &str) -> Vec<Event> {
     forms.events(messages, HistoryEvent::Channels)
 }
 
-/// What a history has and what came live meanwhile, in one order, and which of it is the history's.
+/// Messages of a history and live events in one order, each with whether it is from the history.
 pub fn merged_with_history(history: Vec<Event>, live: Vec<Event>) -> Vec<(Event, bool)> {
     let live = live.into_iter().map(gap_fill::frame_from_history).collect();
     let merged = gap_fill::merge(history, live).into_iter();

@@ -376,7 +376,7 @@ impl Inbound {
     /// Delivers an event that has been through slow plugins, and begins the next one of its lane.
     async fn leave_lane(&mut self, after: ProcessedEvent, flow: &mut Flow) {
         self.deliver(after.passed, after.context).await;
-        if let Some(job) = flow.lanes.finished(&after.lane) {
+        if let Some(job) = flow.lanes.finish(&after.lane) {
             flow.work
                 .push(self.through_plugins(after.lane, job).boxed());
         }

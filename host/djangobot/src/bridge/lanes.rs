@@ -1,9 +1,10 @@
-//! Order within a conversation: of each lane one job runs at a time, the rest waits its turn.
+//! Lanes keep the order within a conversation: in each lane one job runs at a time, and the others wait for their turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The number that stands for a lane, by which plugins choose among their instances.
+/// The number of a lane, by which the plugin host chooses among a plugin's instances. The events of one lane go to one
+/// instance, which sees them in their order.
 pub(crate) fn lane_number(lane: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     lane.hash(&mut hasher);
@@ -11,6 +12,9 @@ pub(crate) fn lane_number(lane: &str) -> u64 {
 }
 
 /// Jobs by lane.
+///
+/// A lane exists in `waiting` exactly while a job of it runs, which is not in its queue; `behind` is the sum of the
+/// queues' lengths.
 pub(crate) struct Lanes<J> {
     /// Lanes in which a job runs, with what waits behind it.
     waiting: HashMap<String, VecDeque<J>>,
@@ -43,7 +47,7 @@ impl<J> Lanes<J> {
         self.waiting.contains_key(lane)
     }
 
-    /// Takes a job; gives it back to be run at once where its lane is free.
+    /// Takes a job. Gives it back to be run at once if its lane is free.
     pub(crate) fn admit(&mut self, lane: &str, job: J) -> Option<J> {
         match self.waiting.get_mut(lane) {
             Some(queue) => {
@@ -58,7 +62,7 @@ impl<J> Lanes<J> {
         }
     }
 
-    /// Puts jobs before those that wait in `lane`, in which a job runs.
+    /// Puts jobs before those that wait in `lane`, in which a job runs now.
     pub(crate) fn put_first(&mut self, lane: &str, jobs: Vec<J>) {
         let queue = self.waiting.entry(lane.to_owned()).or_default();
         for job in jobs.into_iter().rev() {
@@ -67,8 +71,8 @@ impl<J> Lanes<J> {
         }
     }
 
-    /// Says that the job that ran in `lane` is done; gives the next one to run.
-    pub(crate) fn finished(&mut self, lane: &str) -> Option<J> {
+    /// Ends the job that ran in `lane`. Gives the next one to run.
+    pub(crate) fn finish(&mut self, lane: &str) -> Option<J> {
         let next = self.waiting.get_mut(lane).and_then(VecDeque::pop_front);
         match next {
             Some(_) => self.behind -= 1,
@@ -92,21 +96,21 @@ mod tests {
         assert_eq!(lanes.admit("b", 3), Some(3));
         assert_eq!((lanes.running(), lanes.behind()), (2, 1));
         assert!(lanes.is_busy("a") && !lanes.is_busy("c"));
-        assert_eq!(lanes.finished("a"), Some(2));
-        assert_eq!(lanes.finished("a"), None);
-        assert_eq!(lanes.finished("b"), None);
+        assert_eq!(lanes.finish("a"), Some(2));
+        assert_eq!(lanes.finish("a"), None);
+        assert_eq!(lanes.finish("b"), None);
         assert_eq!((lanes.running(), lanes.behind()), (0, 0));
         assert_eq!(lanes.admit("a", 4), Some(4));
     }
 
     #[test]
-    fn what_a_job_leaves_behind_comes_before_what_waited() {
+    fn jobs_that_a_job_leaves_behind_come_before_those_that_waited() {
         let mut lanes = Lanes::default();
         lanes.admit("a", 1);
         lanes.admit("a", 4);
         lanes.put_first("a", vec![2, 3]);
         assert_eq!(lanes.behind(), 3);
-        let order: Vec<_> = std::iter::from_fn(|| lanes.finished("a")).collect();
+        let order: Vec<_> = std::iter::from_fn(|| lanes.finish("a")).collect();
         assert_eq!((order, lanes.running()), (vec![2, 3, 4], 0));
     }
 }

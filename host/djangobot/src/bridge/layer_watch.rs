@@ -1,4 +1,4 @@
-//! The watch over the channel layer: for readiness, for gauges, and for the log when the layer goes away and comes back.
+//! The watch of the channel layer: it sets readiness and gauges, and logs when the layer goes away and comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +12,12 @@ use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::telemetry::Terminal;
 
-/// Who reads the app's messages, in [`crate::listener::LayerUse`].
+/// The name of the reader of the app's messages in [`crate::listener::LayerUse`].
 pub(crate) const READER: &str = "reader";
-/// How often the layer is asked how it is.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often the layer is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// Asks the layer how it is: for readiness, for the gauges that nobody else sets, and to tell when it goes and comes.
+/// Checks the layer for ever, and updates readiness and those gauges that no other part sets.
 pub(crate) async fn watch_layer(
     layer: Arc<dyn ChannelLayer>,
     send_channel: ChannelName,
@@ -32,25 +32,25 @@ pub(crate) async fn watch_layer(
     loop {
         let began = Instant::now();
         let is_sound = matches!(last, Some(Ok(()))) && readiness.layer_use.failure().is_none();
-        // At the start, and when somebody found something amiss, all that a bridge does is tried.
+        // At the start, and after a failure in another part, all kinds of calls that a bridge makes are tried.
         let answer = if is_sound {
             layer.ping().await
         } else {
             layer.rehearse(&channels).await
         };
         match (&answer, &last) {
-            (Ok(()), Some(Err(_))) => tracing::info!("the channel layer does its work again"),
+            (Ok(()), Some(Err(_))) => tracing::info!("the channel layer works again"),
             (Err(error), before) => {
                 let before = before.as_ref().and_then(|it| it.as_ref().err());
                 if before.is_none_or(|before| before.refusal() != error.refusal()) {
                     let cure = cure::of_layer(error);
-                    tracing::error!(%cure, "{error}; what the app sends waits there until it does");
+                    tracing::error!(%cure, "{error}; messages of the app wait in the layer until it works again");
                 }
             }
             _ => {}
         }
         if answer.is_ok() && !is_sound {
-            // A reader says nothing until a message comes.
+            // The reader reports nothing before a message comes, so the rehearsal stands in for it.
             readiness.layer_use.rehearsed(READER, began);
         }
         readiness.layer.store(answer.is_ok(), Ordering::Relaxed);
@@ -61,6 +61,6 @@ pub(crate) async fn watch_layer(
         counts.show(&metrics);
         metrics.fold();
         terminal.tell_left_out();
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_EVERY).await;
     }
 }

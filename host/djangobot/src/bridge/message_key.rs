@@ -1,4 +1,4 @@
-//! The key of a message that an app put into the layer.
+//! The key of a message that an app put into the layer, by which it is known if the layer gives it again.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use djangobot_channels::{Delivery, Wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Random bytes before a payload from which on no two members are the same.
+/// So many random bytes before a payload make each member unique.
 const RANDOM_HEAD: usize = 8;
 
-/// What a message is known by: the same whenever the layer gives it, and other than that of any other message.
+/// The key of a message: the same one each time the layer gives the message, and different from that of any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MessageKey(pub(crate) [u8; 16]);
 
 impl MessageKey {
-    /// The key of what a layer whose members are written as `wire` gave.
+    /// The key of a message that a layer gave whose members are written as `wire` says.
     pub(crate) fn of(delivery: &Delivery, wire: Wire) -> Self {
         let place = delivery.place;
         let is_unique = wire.sealed || wire.head >= RANDOM_HEAD || place.score != 0.0;
         if !is_unique {
-            // A broadcast gives the same bytes for the same text, and gives nothing twice.
+            // A broadcast layer gives the same bytes for the same text, and never gives a message twice.
             return Self::new();
         }
         Self::hash(&[
@@ -29,13 +29,14 @@ impl MessageKey {
         ])
     }
 
-    /// The key of something that no layer gave.
+    /// The key of a message that no layer gave.
     pub(crate) fn new() -> Self {
         Self(*uuid::Uuid::new_v4().as_bytes())
     }
 
-    /// The key of what plugins put beside a message, by its place.
-    pub(crate) fn beside(self, place: usize) -> Self {
+    /// The key of the message that a plugin emitted next to this one, at place `place`. The same plugin's output for
+    /// the same message has the same keys, so that nothing is sent twice after a crash.
+    pub(crate) fn emitted(self, place: usize) -> Self {
         Self::hash(&[&self.0, &place.to_le_bytes()])
     }
 

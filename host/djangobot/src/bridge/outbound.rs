@@ -1,8 +1,8 @@
 //! The way out, whole: a message that the app put on `slack.send` becomes a call of Slack's Web API, and its outcome an
 //! answer.
 //!
-//! A message advances through these stages, each by the function of its name; [`Outbound::advance`] takes it from one to
-//! the next.
+//! A message advances through these stages, each by the function of its name; [`Outbound::advance`] takes it from one
+//! to the next.
 //!
 //! | stage | it advances when | on the disk then | after a crash there |
 //! |---|---|---|---|
@@ -105,7 +105,8 @@ impl Outbound {
                         break Err(barred);
                     }
                 }
-                // `None` has to match too: it asks for another round, and a branch that does not match waits for the others.
+                // `None` has to match too: it asks for another round, and a branch that does not match waits for the
+                // others.
                 taken = self.take(&*receiver, &mut reads), if place != Place::None => {
                     if let Some(delivery) = taken {
                         self.receive(delivery, place, &mut flow);
@@ -173,8 +174,8 @@ impl Outbound {
         }
     }
 
-    /// Stage 2: puts a message into the outbox, behind its predecessor. A message that can't be decoded stays in the layer
-    /// until it is a dead letter.
+    /// Stage 2: puts a message into the outbox, behind its predecessor. A message that can't be decoded stays in the
+    /// layer until it is a dead letter.
     async fn store(
         &self,
         message: Message,
@@ -296,8 +297,8 @@ impl Outbound {
         }
     }
 
-    /// Stage 4: checks what a message asks for and gives it to its lane. A message that has its outcome gets no lane, and
-    /// is only reported.
+    /// Stage 4: checks what a message asks for and gives it to its lane. A message that has its outcome gets no lane,
+    /// and is only reported.
     fn queue<'a>(&'a self, message: Message, flow: &mut Flow<'a>) {
         let parts = &self.parts;
         let size = message.size();
@@ -407,7 +408,7 @@ impl Outbound {
         if let Some(pending) = outcome {
             self.push_report(*pending, flow);
         }
-        if let Some(job) = flow.lanes.finished(lane) {
+        if let Some(job) = flow.lanes.finish(lane) {
             flow.work.push(self.run_job(lane.to_owned(), job).boxed());
         }
     }

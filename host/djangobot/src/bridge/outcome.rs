@@ -1,4 +1,4 @@
-//! The outcome of what an app asked for, in its words, on the channel that the app named.
+//! Outcomes: `slack.sent` and `slack.failed`, and the report of one on the channel that the app named.
 
 use std::time::Duration;
 
@@ -12,28 +12,32 @@ use crate::bridge::reply::{Reply, SendFailure};
 use crate::bridge::tap::Tap;
 use crate::masking;
 
-/// How often an outcome is offered to a reply channel that is full or away.
+/// How often an outcome is sent to a reply channel that is full or away.
 const TRIES: u32 = 8;
 
-/// Why the app has not heard.
+/// The reason for which an outcome did not reach its channel.
 pub(crate) enum ReplyError {
-    /// It can't be told.
-    Never(String),
-    /// We stop.
+    /// The channel did not take it.
+    Undeliverable(String),
+    /// A stop ended the tries.
     Stopped,
 }
 
 impl ReplyError {
-    /// As a clause.
+    /// The reason as a clause that can follow "because".
     pub(crate) fn why(&self) -> &str {
         match self {
-            Self::Never(why) => why,
+            Self::Undeliverable(why) => why,
             Self::Stopped => "djangobot stops",
         }
     }
 }
 
-/// Puts an outcome on a reply channel.
+/// Puts an outcome on a reply channel, with [`TRIES`] tries.
+///
+/// # Errors
+///
+/// Fails if the channel does not take it, or if `stop` ends the tries.
 pub(crate) async fn report(
     layer: &dyn ChannelLayer,
     tap: Option<&dyn Tap>,
@@ -41,9 +45,9 @@ pub(crate) async fn report(
     outcome: Value,
     stop: &CancellationToken,
 ) -> Result<(), ReplyError> {
-    let never = |why: String| ReplyError::Never(why);
-    let text = serde_json::to_vec(&outcome).map_err(|error| never(error.to_string()))?;
-    let message = Event::parse(text).map_err(|error| never(error.to_string()))?;
+    let failed = ReplyError::Undeliverable;
+    let text = serde_json::to_vec(&outcome).map_err(|error| failed(error.to_string()))?;
+    let message = Event::parse(text).map_err(|error| failed(error.to_string()))?;
     if let Some(tap) = tap {
         tap.answer(channel, &message);
     }
@@ -57,9 +61,9 @@ pub(crate) async fn report(
             }
             Ok(sent) if sent.accepted == 0 => why = format!("{channel} is full"),
             Ok(_) => return Ok(()),
-            // An answer that is too large is refused however often it is offered.
+            // An outcome that is too large is refused at each try.
             Err(error) if error.refusal().is_some_and(RefusalKind::is_about_content) => {
-                return Err(never(error.to_string()));
+                return Err(failed(error.to_string()));
             }
             Err(LayerError::Closed) => return Err(ReplyError::Stopped),
             Err(error) => why = error.to_string(),
@@ -68,12 +72,12 @@ pub(crate) async fn report(
             return Err(ReplyError::Stopped);
         }
     }
-    Err(never(why))
+    Err(failed(why))
 }
 
-/// `slack.sent`: Slack's own answer, flat, and the caller's id.
+/// The message `slack.sent`: the keys of Slack's answer, and the app's id of the request.
 pub(crate) fn sent(reply: &Reply, mut response: Value) -> Value {
-    // Some methods answer with tokens, which pass through a layer that others read, too.
+    // Some methods answer with tokens, which must not go through a layer that others can read.
     masking::mask_tokens(&mut response);
     let mut answer = match response {
         Value::Object(answer) => answer,
@@ -86,7 +90,7 @@ pub(crate) fn sent(reply: &Reply, mut response: Value) -> Value {
     Value::Object(answer)
 }
 
-/// `slack.failed`: Slack's error code or ours, a sentence, and the caller's id.
+/// The message `slack.failed`: Slack's error code or ours, a sentence, and the app's id of the request.
 pub(crate) fn failed(reply: &Reply, refusal: &SendFailure) -> Value {
     json!({
         "type": "slack.failed", "ok": false, "error": refusal.error, "detail": refusal.detail,

@@ -1,4 +1,4 @@
-//! The call of the plugins, for both ways: an event's conversation, and the messages that plugins send.
+//! The call of the plugins, for both ways: the conversation of an event, the call, and the messages that plugins send.
 
 use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, Dropped, Message, Passed, Passing, PluginHost};
@@ -7,7 +7,7 @@ use crate::bridge::lanes::lane_number;
 use crate::bridge::roster::RosterKeeper;
 use crate::metrics::Metrics;
 
-/// The conversation that an event is of, for its order among others; those without one keep their order among each other.
+/// The conversation of an event, which is its lane. Events without one share the lane of the empty name.
 pub(crate) fn conversation(event: &Event) -> String {
     ["/channel", "/item/channel", "/channel/id"]
         .iter()
@@ -16,7 +16,7 @@ pub(crate) fn conversation(event: &Event) -> String {
         .unwrap_or_default()
 }
 
-/// Calls the plugins for one event or message of `lane`. Where one of them needs the roster, `roster` is waited for.
+/// Calls the plugins for one event or message of `lane`. If one of them needs the roster, it waits for `roster` first.
 pub(crate) async fn call(
     plugins: &PluginHost,
     roster: Option<&RosterKeeper>,
@@ -32,8 +32,12 @@ pub(crate) async fn call(
     plugins.pass(direction, event, lane_number(lane)).await
 }
 
-/// A plugin's message as it stands on `slack.send`, with where it came from: what plugins send because of messages of
-/// plugins must end somewhere.
+/// A plugin's message in the form of `slack.send`, with the plugin's name and the number of hops. Hops are counted
+/// because plugins may answer messages of plugins, which must end at some time.
+///
+/// # Errors
+///
+/// Fails if the message does not take the key.
 pub(crate) fn message(message: &Message) -> Result<Event, EditError> {
     let mut event = message.message.clone();
     let origin = serde_json::json!({ "plugin": message.plugin, "hops": message.hops });
@@ -41,7 +45,7 @@ pub(crate) fn message(message: &Message) -> Result<Event, EditError> {
     Ok(event)
 }
 
-/// How many sends of plugins led to a message.
+/// How many messages of plugins led to this one, each an answer to the one before.
 pub(crate) fn hops(message: &Event) -> u8 {
     let hops = message
         .get("/djangobot/hops")
@@ -49,7 +53,7 @@ pub(crate) fn hops(message: &Event) -> u8 {
     hops.and_then(|hops| u8::try_from(hops).ok()).unwrap_or(0)
 }
 
-/// Counts and logs that an event ended with a plugin.
+/// Counts and logs that a plugin, or its failure, dropped an event.
 pub(crate) fn report_drop(dropped: &Dropped, direction: Direction, metrics: &Metrics) {
     let Dropped {
         plugin,
@@ -61,7 +65,7 @@ pub(crate) fn report_drop(dropped: &Dropped, direction: Direction, metrics: &Met
         tracing::warn!(
             plugin,
             direction = direction.name(),
-            "an event was dropped: {reason}"
+            "an event was dropped, because a plugin failed: {reason}"
         );
     } else {
         tracing::debug!(

@@ -1,9 +1,9 @@
-//! A witness of what passes between the bridge and the app: `djangobot dev` shows it.
+//! The tap: it sees all events, messages and outcomes between the bridge and the app, for `djangobot dev` to show.
 
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 
-/// Sees what passes, as the app sees it: `djangobot dev` shows it.
+/// Sees events, messages and outcomes as the app sees them.
 pub(crate) trait Tap: Send + Sync {
     /// An event on its way to `channel`.
     fn event(&self, channel: &ChannelName, message: &Event);

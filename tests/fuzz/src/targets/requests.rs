@@ -2,7 +2,7 @@
 //!
 //! An input is the name that the app sends through, a line break, and a message in JSON.
 
-use djangobot::fuzzing::{answer, channel_of, destination, request};
+use djangobot::fuzzing::{RequestedCall, answer, channel_of, destination, request};
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use djangobot_slack::argument;
@@ -102,9 +102,13 @@ fn check(input: &[u8]) {
         Err((_, detail)) => assert!(detail.ends_with('.'), "{detail}"),
     }
 
-    let (_, asked) = proportion::bounded(input, 512, || request(&message));
-    match asked {
-        Ok((method, arguments, channel)) => {
+    let (_, call) = proportion::bounded(input, 512, || request(&message));
+    match call {
+        Ok(RequestedCall {
+            method,
+            arguments,
+            channel,
+        }) => {
             let allowed = ["chat.", "files.", "conversations.open"];
             assert!(allowed.iter().any(|start| method.starts_with(start)));
             let mut expect: Value = serde_json::from_slice(text).expect("it was read");

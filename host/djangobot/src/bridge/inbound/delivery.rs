@@ -1,23 +1,23 @@
-//! Events on their way into the layer: a queue for each channel, whose older part is on the disk where the layer does
-//! not take it in time.
+//! Delivery of events to the layer: a queue for each channel, whose older part is on the disk if the layer does not
+//! take it in time.
 //!
-//! In fair weather an event is in memory from its arrival to the layer's answer, less than a millisecond. When the
-//! layer is away, slow, or a channel is full, a queue's events go to the spool, and those that follow go behind them
-//! until it is empty again: order is never lost. What the layer refuses is sent in halves, and an event that it refuses
-//! alone becomes a dead letter. An event counts as safe, and Slack is told that we have it, when the layer or the disk
-//! has it.
+//! Usually an event is in memory from its arrival to the layer's answer, for less than a millisecond. When the layer is
+//! away or slow, or a channel is full, the events of a queue go to the spool. Those that follow go behind them until
+//! the spool has none of the queue's any more, so that order is never lost. A batch that the layer refuses is halved,
+//! and an event that it refuses alone becomes a dead letter. An event is safe, and Slack gets its acknowledgement, when
+//! the layer or the disk has it.
 
 mod courier;
 mod courier_loop;
-mod lying;
+mod layer_contents;
 mod portion;
 mod queue;
-mod refused;
+mod refusal;
 mod spiller;
 pub(crate) mod spool;
 #[cfg(test)]
 mod tests;
-mod unread;
+mod unread_channel;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,13 +34,14 @@ use crate::config::{Unread, UnreadRules};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use courier::Courier;
-use queue::{Held, Queue};
+use queue::{Queue, QueuedEvent};
 use spiller::Spiller;
-use spool::{Left, Spool};
+use spool::{Backlog, Spool};
 
-/// How often a stop looks whether all is safe, and how long it then waits for the layer's answers.
-const LOOK: Duration = Duration::from_millis(20);
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How often a stop checks whether all events are safe.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
+/// How long a stop then waits for the layer's answers to calls that are under way.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The queues of one bridge, and the tasks that empty them.
 pub(crate) struct Deliveries {
@@ -48,9 +49,9 @@ pub(crate) struct Deliveries {
     spool: Spool,
     metrics: Metrics,
     readiness: Arc<Readiness>,
-    /// What becomes of events that a channel does not take.
+    /// The policies for channels that take no events.
     rules: UnreadRules,
-    /// Events that may wait in memory for one channel.
+    /// The most events that wait in memory for one channel.
     hold: usize,
     /// Ends all waiting for room.
     stop: CancellationToken,
@@ -60,10 +61,10 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// The queues of a bridge; `left` is what lies in the spool.
+    /// Makes the queues of a bridge, those at once for which the spool has a backlog.
     pub(crate) fn new(
         layer: Arc<dyn ChannelLayer>,
-        (spool, left): (Spool, Vec<Left>),
+        (spool, backlogs): (Spool, Vec<Backlog>),
         (metrics, readiness): (Metrics, Arc<Readiness>),
         (rules, hold): (UnreadRules, usize),
         stop: CancellationToken,
@@ -80,20 +81,23 @@ impl Deliveries {
             labels: Labels::default(),
             tasks: JoinSet::new(),
         };
-        for left in left {
-            match ChannelName::new(&left.channel) {
+        for backlog in backlogs {
+            match ChannelName::new(&backlog.channel) {
                 Ok(channel) => {
-                    tracing::info!(%channel, waiting = left.count, "the spool has events of an earlier run; they go first");
-                    deliveries.open(&channel, Some(&left));
+                    tracing::info!(%channel, waiting = backlog.count, "the spool has events of an earlier run; they are delivered first");
+                    deliveries.open(&channel, Some(&backlog));
                 }
-                Err(error) => tracing::error!("events in the spool can't be delivered: {error}"),
+                Err(error) => tracing::error!(
+                    "events in the spool can't be delivered, because their channel has no valid name: {error}"
+                ),
             }
         }
         deliveries
     }
 
-    /// Queues `message` for `channel`. Beyond the limit of memory it waits for room while the layer or the disk takes
-    /// events; while neither does, it never waits: the oldest is given up, counted and told.
+    /// Queues `message` for `channel`. If memory is full, it waits for room while the layer or the disk takes events.
+    /// While neither does, it does not wait: the queue gives up its oldest event, counts it, and acknowledges it to
+    /// Slack.
     pub(crate) async fn push(
         &mut self,
         channel: &ChannelName,
@@ -103,7 +107,7 @@ impl Deliveries {
         custody: Custody,
     ) {
         let member = message.encode(&*self.layer, channel);
-        let event = Held {
+        let event = QueuedEvent {
             seq: self.spool.number(),
             id,
             member,
@@ -113,12 +117,12 @@ impl Deliveries {
         };
         let stop = self.stop.clone();
         if !self.queues.contains_key(channel) && !self.has_room_for(channel) {
-            // Its custody ends here, so that Slack gives it again.
+            // The custody is dropped, so that Slack redelivers the event.
             self.metrics.discarded("other").increment(1);
             tracing::warn!(
                 %channel,
                 id = &*event.id,
-                "an event of an odd type is not taken now: events of {MAX_ODD} other types wait for the channel layer"
+                "an event of a type that Slack does not document was not taken now, because events of {MAX_ODD} other types wait for the channel layer; Slack redelivers it"
             );
             return;
         }
@@ -129,31 +133,31 @@ impl Deliveries {
         while queue.must_wait() {
             let room = queue.room.notified();
             if stop.run_until_cancelled(room).await.is_none() {
-                // What Slack sent before the stop is little, and the stop has an end of its own.
+                // The few events that came before the stop fit into memory, and the drain has a time limit.
                 break;
             }
         }
         queue.push(event);
     }
 
-    /// Empties the queues into the layer, or onto the disk, for at most `limit`, then ends; gives the number of events
-    /// that are nowhere but in memory, and so are lost.
+    /// Empties the queues into the layer or onto the disk, for at most `limit`. Gives the number of events that are
+    /// still in memory alone: Slack redelivers those that it can.
     pub(crate) async fn drain(mut self, limit: Duration) -> usize {
         for queue in self.queues.values() {
-            queue.lock().closed = true;
+            queue.lock().is_closed = true;
             queue.closing.cancel();
-            queue.filled.notify_one();
-            queue.pressed.notify_one();
+            queue.layer_work.notify_one();
+            queue.disk_work.notify_one();
         }
         let queues = &self.queues;
         let tasks = &mut self.tasks;
         let all = async { while tasks.join_next().await.is_some() {} };
-        // A layer that hangs keeps its courier; what it was given is on the disk soon.
+        // If the layer hangs, its courier does not end. Its events are soon on the disk, which is enough.
         let in_memory = async {
             while queues.values().any(|it| !it.lock().events.is_empty()) {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(CHECK_EVERY).await;
             }
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(LAST_ANSWERS).await;
         };
         let either = async {
             tokio::select! {
@@ -173,7 +177,8 @@ impl Deliveries {
         self.queues.values().map(|it| it.lock().events.len()).sum()
     }
 
-    fn open(&mut self, channel: &ChannelName, left: Option<&Left>) -> &Arc<Queue> {
+    /// Makes the queue of a channel and starts its tasks.
+    fn open(&mut self, channel: &ChannelName, backlog: Option<&Backlog>) -> &Arc<Queue> {
         let name = channel.as_str();
         let unread = self.rules.of(name);
         let name = self.labels.of(name, kind_of(channel));
@@ -184,9 +189,9 @@ impl Deliveries {
             self.metrics.held(name),
             self.metrics.discarded(name),
         ));
-        if let Some(left) = left {
-            queue.found(left.newest, left.count);
-            queue.held.set(left.count as f64);
+        if let Some(backlog) = backlog {
+            queue.adopt_backlog(backlog.newest, backlog.count);
+            queue.held.set(backlog.count as f64);
         }
         let courier = Courier {
             layer: self.layer.clone(),
@@ -213,8 +218,8 @@ impl Deliveries {
         self.queues.entry(channel.clone()).or_insert(queue)
     }
 
-    /// Whether one more channel may have a queue. Where there are many, those of odd types in which nothing waits are
-    /// closed; one that is wanted again is made again. A type that Slack documents always has its queue.
+    /// Whether `channel` may have a queue. If there are many, idle queues of odd types are closed to make room; they
+    /// are made again when they are needed. A type that Slack documents always gets its queue.
     fn has_room_for(&mut self, channel: &ChannelName) -> bool {
         if self.queues.len() < MAX_ODD {
             return true;
@@ -222,8 +227,8 @@ impl Deliveries {
         self.queues.retain(|channel, queue| {
             let closes = !is_documented(kind_of(channel)) && queue.close_if_idle();
             if closes {
-                queue.filled.notify_one();
-                queue.pressed.notify_one();
+                queue.layer_work.notify_one();
+                queue.disk_work.notify_one();
             }
             !closes
         });

@@ -219,8 +219,8 @@ impl Outbox {
         Ok(kept)
     }
 
-    /// The first messages behind number `after` and up to `upto`, in order: about `count` and `bytes` of them at most, and
-    /// one at least.
+    /// The first messages behind number `after` and up to `upto`, in order: about `count` and `bytes` of them at most,
+    /// and one at least.
     pub(crate) async fn read(
         &self,
         after: u64,

@@ -37,8 +37,9 @@ pub(super) struct AfterPlugins {
 }
 
 impl Parts {
-    /// Stage 5: gives a message to the plugins. All that comes out of them is in the outbox before it goes on; so a restart
-    /// finds either the message as the app sent it, or everything that the plugins made of it. `None`: a stop came first.
+    /// Stage 5: gives a message to the plugins. All that comes out of them is in the outbox before it goes on; so a
+    /// restart finds either the message as the app sent it, or everything that the plugins made of it. `None`: a stop
+    /// came first.
     pub(super) async fn through_plugins(
         &self,
         mut state: MessageState,
@@ -122,7 +123,7 @@ impl Parts {
             let emitted = passing.emitted;
             match as_message(passing) {
                 Ok(event) if emitted => {
-                    let key = state.record.key.beside(output.emitted.len());
+                    let key = state.record.key.emitted(output.emitted.len());
                     output.emitted.push((key, event));
                 }
                 Ok(mut event) => {

@@ -1,4 +1,4 @@
-//! A courier between a queue and the layer: one call of the layer, events read back from the disk, events settled.
+//! The courier's steps: one call of the layer, reading events back from the disk, and settling events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use djangobot_channels::{ChannelLayer, LayerError, Member, SendReport, Wire};
 use metrics::{Counter, Gauge, Histogram};
 
-use super::lying::Outgoing;
-use super::queue::Queue;
+use crate::bridge::inbound::delivery::layer_contents::OutgoingEvent;
+use crate::bridge::inbound::delivery::queue::Queue;
 use crate::bridge::inbound::delivery::spool::{Entry, Spool};
 use crate::config::Unread;
 use crate::listener::Readiness;
 
-/// The first pause of a courier whose channel takes nothing.
-pub(super) const FIRST: Duration = Duration::from_millis(20);
+/// The courier's first pause while its channel takes nothing.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest pause of a courier whose layer refuses what it is given.
-pub(super) const REFUSED: Duration = Duration::from_secs(5);
+/// The courier's longest pause while the layer refuses its calls.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Empties one queue into the layer.
 pub(super) struct Courier {
@@ -28,16 +28,20 @@ pub(super) struct Courier {
     pub(super) errors: Counter,
     pub(super) latency: Histogram,
     pub(super) letters: Gauge,
-    /// Messages that had expired in the layer.
+    /// Counts messages that had expired in the layer.
     pub(super) expired: Counter,
     pub(super) readiness: Arc<Readiness>,
 }
 
-/// Events as they go to the layer.
-pub(super) type Batch = Vec<Outgoing>;
+/// Events that go to the layer in one call.
+pub(super) type Batch = Vec<OutgoingEvent>;
 
 impl Courier {
-    /// One call of the layer. What had expired there is counted and told of.
+    /// Makes one call of the layer. Counts and logs messages that had expired there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the layer takes none of the members.
     pub(super) async fn send(&self, members: &[Member]) -> Result<SendReport, LayerError> {
         let sent = self.layer.send(&self.queue.channel, members).await?;
         if sent.expired > 0 {
@@ -46,57 +50,61 @@ impl Courier {
             match self.queue.unread {
                 Unread::Hold => tracing::warn!(
                     %channel, messages = sent.expired,
-                    "messages lay in the channel layer for longer than its expiry and are lost: nobody read them. Is a worker running? python manage.py runworker {channel}"
+                    "messages expired in the channel layer and are lost, because nobody read them; is a worker running? python manage.py runworker {channel}"
                 ),
                 Unread::DropOldest | Unread::Drop => tracing::debug!(
                     %channel, messages = sent.expired,
-                    "messages lay in the channel layer for longer than its expiry and are gone"
+                    "messages expired in the channel layer, because nobody read them"
                 ),
             }
         }
         Ok(sent)
     }
 
-    /// The oldest events on the disk behind number `after`; `None` to look anew. Where all up to `after` is `settled`,
-    /// so is what can't be delivered.
+    /// Reads the oldest events on the disk behind number `after`. `None` says that there are none, or that the disk
+    /// failed: the caller finds out again what to do. If all up to `after` is settled (`is_settled`), events that can't
+    /// be delivered are settled here.
     pub(super) async fn read_back(
         &self,
         after: u64,
         (limit, bytes): (usize, usize),
-        settled: bool,
+        is_settled: bool,
     ) -> Option<Batch> {
         let channel = self.queue.channel.as_str();
         let newest = self.queue.lock().newest_on_disk;
         let entries = match self.spool.read(channel, after, limit, bytes).await {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::error!(channel, "events can't be read back: {error}; trying again");
+                tracing::error!(
+                    channel,
+                    "events can't be read from the spool: {error}; trying again"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 return None;
             }
         };
         let Some(last) = entries.last().map(|entry| entry.seq) else {
-            if settled {
-                // They made room for others.
-                self.settled(newest).await;
+            if is_settled {
+                // The spool evicted them to make room for others.
+                self.settle(newest).await;
             }
             return None;
         };
         let wire = self.layer.wire();
         let batch: Batch = entries
             .iter()
-            .filter_map(|entry| self.member(entry, wire))
+            .filter_map(|entry| self.reseal(entry, wire))
             .collect();
-        if batch.is_empty() && settled {
-            self.settled(last).await;
+        if batch.is_empty() && is_settled {
+            self.settle(last).await;
         }
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// An event of the disk as the layer's readers take it: as it lay there, or made anew where the layer is another
-    /// one or the member is too old.
-    fn member(&self, entry: &Entry, wire: Wire) -> Option<Outgoing> {
-        let outgoing = |member| Outgoing {
+    /// Makes the member of an event on the disk: it is the one that lies there, or a new one if the layer is another
+    /// one or the sealed member may be too old for readers.
+    fn reseal(&self, entry: &Entry, wire: Wire) -> Option<OutgoingEvent> {
+        let outgoing = |member| OutgoingEvent {
             seq: entry.seq,
             id: entry.id.clone(),
             member,
@@ -126,14 +134,14 @@ impl Courier {
             tracing::error!(
                 channel = %self.queue.channel,
                 id = &*entry.id,
-                "an event in the spool can't be opened, and is given up: it was written for another channel layer, with an encryption key that this one does not have"
+                "an event in the spool was given up, because it was encrypted with a key that this channel layer does not have; keep the old key in symmetric_encryption_keys until the spool is empty"
             );
         }
         member.map(outgoing)
     }
 
-    /// All events up to number `upto` are done with; gives how many are left.
-    pub(super) async fn settled(&self, upto: u64) -> u64 {
+    /// Settles all events up to number `upto`: they are in the layer, or were given up. Gives how many still wait.
+    pub(super) async fn settle(&self, upto: u64) -> u64 {
         let settled = self.queue.settle(upto);
         for mut event in settled.gone {
             self.latency.record(event.arrived.elapsed().as_secs_f64());
@@ -147,23 +155,23 @@ impl Courier {
     }
 }
 
-/// Takes the events up to number `upto` off the disk; gives how many are left.
+/// Deletes the events up to number `upto` from the disk. Gives how many still wait.
 pub(super) async fn forget(spool: &Spool, queue: &Queue, upto: u64) -> u64 {
     let forgotten = spool.forget(queue.channel.as_str(), upto).await;
     let mut waiting = queue.lock();
     match forgotten {
         Ok(count) => {
             waiting.on_disk = waiting.on_disk.saturating_sub(count);
-            waiting.unforgotten = waiting.unforgotten.filter(|more| *more > upto);
+            waiting.forget_failed = waiting.forget_failed.filter(|more| *more > upto);
         }
-        // This run does not send them again; the next one would.
+        // This run does not send them again, because they are settled. The next one would.
         Err(error) => {
-            if waiting.unforgotten.is_none() {
+            if waiting.forget_failed.is_none() {
                 tracing::warn!(
-                    "delivered events stay in the spool until it can be written: {error}"
+                    "delivered events stay in the spool, because it can't be written: {error}; trying again"
                 );
             }
-            waiting.unforgotten = waiting.unforgotten.max(Some(upto));
+            waiting.forget_failed = waiting.forget_failed.max(Some(upto));
         }
     }
     waiting.left()

@@ -1,4 +1,4 @@
-//! The loop of a courier, which empties its queue into the layer: the one place that tries a send to the layer again.
+//! The courier's loop, which empties a queue into the layer: the one place that tries a send to the layer again.
 
 use std::time::{Duration, Instant};
 
@@ -6,57 +6,63 @@ use djangobot_channels::{LayerError, Member, SendReport};
 use djangobot_event::Reminder;
 use djangobot_slack::Backoff;
 
-use super::courier::{Batch, Courier, FIRST, REFUSED, forget};
-use super::queue::{Held, Queue};
-use super::refused::{Fault, Trial};
-use super::unread::Reading;
+use crate::bridge::inbound::delivery::courier::{
+    Batch, Courier, FIRST_PAUSE, LONGEST_PAUSE, forget,
+};
+use crate::bridge::inbound::delivery::queue::{Queue, QueuedEvent};
+use crate::bridge::inbound::delivery::refusal::{Fault, Trial};
+use crate::bridge::inbound::delivery::unread_channel::ReaderState;
 use crate::config::Unread;
 use crate::cure;
 
-/// Events that go to the layer in one call, at most.
+/// The most events that go to the layer in one call.
 const BATCH: usize = 512;
-/// How often a channel that stays full or away is spoken of again.
+/// How often the log repeats that a channel takes no events.
 const REMINDER: Duration = Duration::from_secs(60);
-/// How often a disk that would not let go of events is asked again.
+/// How often deleting delivered events is tried again.
 const FORGET_AGAIN: Duration = Duration::from_secs(1);
 
-/// Why a queue does not move.
+/// The reason for which a queue does not move.
 #[derive(Clone, Copy, PartialEq)]
-enum Stuck {
+enum Obstacle {
+    /// The channel is full.
     Full,
+    /// Nobody is subscribed to a broadcast channel.
     Nobody,
-    /// It does not answer.
+    /// The layer does not answer.
     Away,
-    /// It answers with an error.
+    /// The layer answers with an error.
     Refused,
 }
 
-/// What a courier does next.
-enum Next {
+/// The next step of a courier.
+enum NextStep {
     /// The queue is closed and empty.
     End,
-    /// The queue is closed and stuck, and its policy is to keep nothing.
+    /// The queue is closed and stuck, and its policy keeps nothing.
     Abandon,
-    /// Nobody reads the channel, so that only as many events as this may lie there.
+    /// Nobody reads the channel, so that only this many events may lie there.
     Unread(usize),
-    /// Events behind this number are on the disk.
+    /// The oldest events are on the disk, behind this number.
     Disk(u64),
+    /// No events wait.
     Idle,
 }
 
 impl Courier {
     pub(super) async fn run(self) {
-        // A layer that is back is noticed soon; what a full channel refuses is sent whole each time, so that has time.
-        let mut away = Backoff::new(FIRST, Duration::from_millis(250));
-        let mut full = Backoff::new(FIRST, Duration::from_secs(1));
-        let mut refused = Backoff::new(FIRST, REFUSED);
-        let mut stuck: Option<Stuck> = None;
+        // A layer that is back is to be noticed soon. A full channel gets the whole batch at each try, so it is tried
+        // less often.
+        let mut away = Backoff::new(FIRST_PAUSE, Duration::from_millis(250));
+        let mut full = Backoff::new(FIRST_PAUSE, Duration::from_secs(1));
+        let mut refused = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut stuck: Option<Obstacle> = None;
         let mut reminder = Reminder::new(REMINDER);
         let mut limit = BATCH;
         let mut trial = Trial::new();
-        let mut reading = Reading::new();
+        let mut reader = ReaderState::new();
         while let Some(batch) = self
-            .front(&mut reading, (limit, trial.portion.bytes()))
+            .next_batch(&mut reader, (limit, trial.portion.bytes()))
             .await
         {
             let members: Vec<Member> = batch.iter().map(|event| event.member.clone()).collect();
@@ -76,22 +82,22 @@ impl Courier {
             let (accepted, now_stuck) = judge(&outcome, batch.len());
             let lies = outcome.as_ref().ok().and_then(|sent| sent.waiting);
             let taken = batch.get(..accepted).unwrap_or(&batch);
-            self.put(&mut reading, taken, lies).await;
+            self.note_sent(&mut reader, taken, lies).await;
             let left = self.queue.lock().left();
-            // Of several events a broadcast says only that one of them reached nobody; of one it says all.
-            limit = if now_stuck == Some(Stuck::Nobody) {
+            // A broadcast of several events says only that one of them reached nobody, so they go one by one then.
+            limit = if now_stuck == Some(Obstacle::Nobody) {
                 1
             } else {
                 BATCH
             };
             self.queue.held.set(left as f64);
             if let Err(Fault::Batch(error)) = &outcome {
-                self.try_parts(&batch, error, &mut trial, &reading).await;
+                self.try_parts(&batch, error, &mut trial, &reader).await;
                 continue;
             }
             self.queue.set_stuck(now_stuck.is_some());
             let Some(reason) = now_stuck else {
-                if stuck.take().is_some() && !reading.is_unread() {
+                if stuck.take().is_some() && !reader.is_unread() {
                     tracing::info!(channel = %self.queue.channel, waiting = left, "the channel takes events again");
                 }
                 away.succeeded();
@@ -101,9 +107,9 @@ impl Courier {
                 continue;
             };
             match reason {
-                Stuck::Full => self.full.increment(1),
-                Stuck::Away | Stuck::Refused => self.errors.increment(1),
-                Stuck::Nobody => {}
+                Obstacle::Full => self.full.increment(1),
+                Obstacle::Away | Obstacle::Refused => self.errors.increment(1),
+                Obstacle::Nobody => {}
             }
             if accepted > 0 {
                 full.succeeded();
@@ -112,57 +118,63 @@ impl Courier {
                 reminder.reset();
             }
             if reminder.due().is_some() {
-                self.tell(reason, outcome.as_ref().err(), left);
+                self.log_obstacle(reason, outcome.as_ref().err(), left);
             }
             match reason {
-                Stuck::Away => away.wait().await,
-                Stuck::Refused => refused.wait().await,
-                Stuck::Full | Stuck::Nobody => full.wait().await,
+                Obstacle::Away => away.wait().await,
+                Obstacle::Refused => refused.wait().await,
+                Obstacle::Full | Obstacle::Nobody => full.wait().await,
             }
         }
-        let unforgotten = self.queue.lock().unforgotten;
-        if let Some(upto) = unforgotten {
+        let forget_failed = self.queue.lock().forget_failed;
+        if let Some(upto) = forget_failed {
             forget(&self.spool, &self.queue, upto).await;
         }
     }
 
-    /// The oldest events, once there are any; `None` when the queue is closed and nothing of it is in memory.
-    async fn front(&self, reading: &mut Reading, (limit, bytes): (usize, usize)) -> Option<Batch> {
+    /// Waits for the oldest events. `None` says that the queue is closed and none of its events is in memory.
+    async fn next_batch(
+        &self,
+        reader: &mut ReaderState,
+        (limit, bytes): (usize, usize),
+    ) -> Option<Batch> {
         let queue = &self.queue;
         loop {
-            if !reading.is_unread() && self.due(reading).is_some_and(|rest| rest.is_zero()) {
-                self.look(reading).await;
+            if !reader.is_unread() && self.next_check(reader).is_some_and(|rest| rest.is_zero()) {
+                self.check(reader).await;
             }
             let next = {
                 let mut waiting = queue.lock();
-                if waiting.closed && waiting.events.is_empty() {
-                    Next::End
-                } else if waiting.closed && waiting.stuck && queue.unread != Unread::Hold {
-                    Next::Abandon
-                } else if let Some(window) = reading.window {
-                    Next::Unread(window)
+                if waiting.is_closed && waiting.events.is_empty() {
+                    NextStep::End
+                } else if waiting.is_closed && waiting.is_stuck && queue.unread != Unread::Hold {
+                    NextStep::Abandon
+                } else if let Some(window) = reader.window {
+                    NextStep::Unread(window)
                 } else if waiting.is_spooling() {
-                    Next::Disk(waiting.settled)
+                    NextStep::Disk(waiting.settled)
                 } else if waiting.events.is_empty() {
-                    Next::Idle
+                    NextStep::Idle
                 } else {
-                    let freshen = |event: &mut Held| self.freshen(event);
-                    return Some(Queue::front(&mut waiting, (limit, bytes), freshen));
+                    let freshen = |event: &mut QueuedEvent| self.freshen(event);
+                    return Some(Queue::prepare_batch(&mut waiting, (limit, bytes), freshen));
                 }
             };
             let batch = match next {
-                Next::End => {
-                    self.leave(reading).await;
+                NextStep::End => {
+                    self.prepare_stop(reader).await;
                     return None;
                 }
-                Next::Abandon => {
+                NextStep::Abandon => {
                     queue.abandon();
                     return None;
                 }
-                Next::Unread(window) => self.front_unread(reading, window, (limit, bytes)).await,
-                Next::Disk(after) => self.read_back(after, (limit, bytes), true).await,
-                Next::Idle => {
-                    self.idle(reading).await;
+                NextStep::Unread(window) => {
+                    self.next_of_unread(reader, window, (limit, bytes)).await
+                }
+                NextStep::Disk(after) => self.read_back(after, (limit, bytes), true).await,
+                NextStep::Idle => {
+                    self.idle(reader).await;
                     None
                 }
             };
@@ -172,25 +184,25 @@ impl Courier {
         }
     }
 
-    /// Waits for something to do. What the disk would not let go of is tried again meanwhile, and what lies in the layer is
-    /// looked at in time.
-    async fn idle(&self, reading: &Reading) {
-        let filled = self.queue.filled.notified();
-        let unforgotten = self.queue.lock().unforgotten;
-        let rest = unforgotten.map(|_| FORGET_AGAIN);
-        let rest = rest.into_iter().chain(self.due(reading)).min();
+    /// Waits for something to do. Meanwhile it tries again to delete delivered events that the disk kept, and it
+    /// returns in time for the next check of the events in the layer.
+    async fn idle(&self, reader: &ReaderState) {
+        let filled = self.queue.layer_work.notified();
+        let forget_failed = self.queue.lock().forget_failed;
+        let rest = forget_failed.map(|_| FORGET_AGAIN);
+        let rest = rest.into_iter().chain(self.next_check(reader)).min();
         let Some(rest) = rest else {
             return filled.await;
         };
         if tokio::time::timeout(rest, filled).await.is_err()
-            && let Some(upto) = unforgotten
+            && let Some(upto) = forget_failed
         {
             forget(&self.spool, &self.queue, upto).await;
         }
     }
 
-    /// Makes a member anew where readers would soon refuse it for its age.
-    fn freshen(&self, event: &mut Held) {
+    /// Seals a member again if readers would soon refuse it for its age.
+    fn freshen(&self, event: &mut QueuedEvent) {
         if let Some(lifetime) = self.layer.seal_lifetime()
             && event.sealed.elapsed() > lifetime / 2
             && let Ok(payload) = self.layer.unseal(&event.member)
@@ -200,37 +212,40 @@ impl Courier {
         }
     }
 
-    fn tell(&self, reason: Stuck, fault: Option<&Fault>, waiting: u64) {
+    fn log_obstacle(&self, reason: Obstacle, fault: Option<&Fault>, waiting: u64) {
         let channel = &self.queue.channel;
         let fate = match self.queue.unread {
-            Unread::Hold => "events wait on the disk",
-            Unread::DropOldest => "the newest events wait in memory, the oldest go",
-            Unread::Drop => "its events are dropped meanwhile",
+            Unread::Hold => "its events wait on the disk",
+            Unread::DropOldest => "its newest events wait in memory, and the oldest are dropped",
+            Unread::Drop => "its events are dropped",
         };
         match (reason, fault) {
-            (Stuck::Away | Stuck::Refused, Some(Fault::Channel(error) | Fault::Batch(error))) => {
+            (
+                Obstacle::Away | Obstacle::Refused,
+                Some(Fault::Channel(error) | Fault::Batch(error)),
+            ) => {
                 let cure = cure::of_layer(error);
                 tracing::error!(%channel, waiting, %cure, "{error}; {fate} until it takes them");
             }
-            (Stuck::Nobody, _) => tracing::warn!(
+            (Obstacle::Nobody, _) => tracing::warn!(
                 %channel, waiting,
-                "nobody is subscribed to the channel, and a broadcast layer keeps nothing; {fate}. Is a worker running? python manage.py runworker {channel}"
+                "nobody is subscribed to the channel, and a broadcast layer keeps no messages; {fate}; is a worker running? python manage.py runworker {channel}"
             ),
             _ => tracing::warn!(
                 %channel, waiting,
-                "the channel is full: no worker reads it, or not fast enough; {fate}. Is one running? python manage.py runworker {channel}. If the app does not want them: \"{channel}\" = \"drop\" below [layer.unread]"
+                "the channel is full, because no worker reads it fast enough; {fate}; is one running? python manage.py runworker {channel}; if the app does not want them, set \"{channel}\" = \"drop\" below [layer.unread]"
             ),
         }
     }
 }
 
-/// How many events the layer took of `count`, and what keeps it from the rest.
-fn judge(outcome: &Result<SendReport, Fault>, count: usize) -> (usize, Option<Stuck>) {
+/// How many of `count` events the layer took, and the obstacle that keeps it from the rest.
+fn judge(outcome: &Result<SendReport, Fault>, count: usize) -> (usize, Option<Obstacle>) {
     match outcome {
-        Ok(sent) if sent.receivers == Some(0) => (0, Some(Stuck::Nobody)),
-        Ok(sent) if sent.accepted < count => (sent.accepted, Some(Stuck::Full)),
+        Ok(sent) if sent.receivers == Some(0) => (0, Some(Obstacle::Nobody)),
+        Ok(sent) if sent.accepted < count => (sent.accepted, Some(Obstacle::Full)),
         Ok(sent) => (sent.accepted, None),
-        Err(Fault::Channel(LayerError::Unavailable { .. })) => (0, Some(Stuck::Away)),
-        Err(Fault::Channel(_) | Fault::Batch(_)) => (0, Some(Stuck::Refused)),
+        Err(Fault::Channel(LayerError::Unavailable { .. })) => (0, Some(Obstacle::Away)),
+        Err(Fault::Channel(_) | Fault::Batch(_)) => (0, Some(Obstacle::Refused)),
     }
 }

@@ -1,4 +1,4 @@
-//! What waits for one channel of the layer: the older part on the disk, the newer in memory, in one order.
+//! The queue of one channel of the layer: the older events are on the disk, the newer ones in memory, in one order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,29 +10,29 @@ use metrics::{Counter, Gauge};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::lying::Outgoing;
 use crate::bridge::inbound::custody::Custody;
+use crate::bridge::inbound::delivery::layer_contents::OutgoingEvent;
 use crate::config::Unread;
 
-/// Bytes that go to the layer in one call, unless a single event has more: half of the smallest limit on requests that
-/// hosted servers are known to have.
+/// The most bytes that go to the layer in one call, unless a single event has more. It is half of the smallest limit on
+/// requests that hosted servers are known to have.
 pub(super) const BATCH_BYTES: usize = 512 << 10;
-/// Bytes that may wait in memory for one channel, beside the number of events that the config allows.
+/// The most bytes that wait in memory for one channel. The config bounds the number of events as well.
 const HOLD_BYTES: usize = 16 << 20;
 
 /// The queue of one channel.
 pub(super) struct Queue {
     pub(super) channel: ChannelName,
-    /// What becomes of events that the channel does not take.
+    /// The policy while the channel takes no events.
     pub(super) unread: Unread,
-    /// Events that may wait in memory.
+    /// The most events that wait in memory.
     hold: usize,
-    waiting: Mutex<Waiting>,
-    /// Told when there is something for the layer.
-    pub(super) filled: Notify,
-    /// Told when there may be something for the disk.
-    pub(super) pressed: Notify,
-    /// Told when there may be room again, or none can be hoped for.
+    waiting: Mutex<QueueState>,
+    /// Notified when there may be something for the layer.
+    pub(super) layer_work: Notify,
+    /// Notified when there may be something for the disk.
+    pub(super) disk_work: Notify,
+    /// Notified when there may be room again, or when waiting for it has become useless.
     pub(super) room: Notify,
     /// Cancelled when no more events come.
     pub(super) closing: CancellationToken,
@@ -40,46 +40,62 @@ pub(super) struct Queue {
     pub(super) discarded: Counter,
 }
 
-/// Numbers grow with each event, and those on the disk are older than those in memory.
+/// The events of a queue, and its watermarks.
+///
+/// Each event has a number, and numbers grow. A queue is cut by its watermarks into events that the layer has (up to
+/// `settled`), events on the disk (up to `newest_on_disk`) and events in memory (`events`), in this order:
+///
+/// - `newest_on_disk <= handed_to_disk`: the spiller hands events over first, and the disk has them later. Only events up
+///   to `handed_to_disk` can be on the disk.
+/// - `newest_on_disk` < the number of each event in `events`, since an event leaves memory when the disk has it.
+/// - While `newest_on_disk > settled`, older events lie on the disk, and those in memory wait behind them.
+/// - `settled` only grows, except when events are taken back from the layer to the disk.
+/// - `forgotten <= settled`: an event is deleted from the disk once the layer has it, and only if something was handed to
+///   the disk since the last time (`handed_to_disk > forgotten`).
+///
+/// So the courier, which moves `settled`, and the spiller, which moves the other two, need no agreement about single
+/// events: an event that both take at the same time is in the layer and on the disk, and is deleted from the disk.
 #[derive(Default)]
-pub(super) struct Waiting {
-    pub(super) events: VecDeque<Held>,
+pub(super) struct QueueState {
+    pub(super) events: VecDeque<QueuedEvent>,
     bytes: usize,
-    /// No more events come.
-    pub(super) closed: bool,
-    /// How many of the front are being sent, and so are not the ones to give up.
+    /// Whether no more events come.
+    pub(super) is_closed: bool,
+    /// How many of the oldest in `events` are being sent: these are not given up.
     sending: usize,
-    /// The layer took less than it was given, the last time.
-    pub(super) stuck: bool,
-    /// The disk took nothing, the last time.
+    /// Whether the layer took less than it was given, the last time.
+    pub(super) is_stuck: bool,
+    /// Whether the disk failed, the last time.
     pub(super) disk_failed: bool,
     /// How many events are on the disk.
     pub(super) on_disk: u64,
     /// The number of the newest event on the disk.
     pub(super) newest_on_disk: u64,
-    /// The number of the newest event that was handed to the disk, which may not have it yet.
-    pub(super) handed: u64,
+    /// The number of the newest event that was handed to the disk, which may not have taken it yet.
+    pub(super) handed_to_disk: u64,
     /// All events up to this number are in the layer, or were given up.
     pub(super) settled: u64,
-    /// All events up to this number are off the disk, or were to be.
+    /// All events up to this number were deleted from the disk, or were tried to be.
     forgotten: u64,
-    /// Up to this number the disk would not let go of events that are settled.
-    pub(super) unforgotten: Option<u64>,
+    /// The number up to which deleting settled events failed. It is tried again.
+    pub(super) forget_failed: Option<u64>,
 }
 
 /// An event in memory.
-pub(super) struct Held {
+pub(super) struct QueuedEvent {
     pub(super) seq: u64,
+    /// `djangobot.id`.
     pub(super) id: Arc<str>,
     pub(super) member: Member,
+    /// When the member was made. Readers refuse one that was encrypted too long ago.
     pub(super) sealed: Instant,
     pub(super) arrived: Instant,
-    /// Taken once it counts as safe.
+    /// `None` once the event is marked as safe.
     pub(super) custody: Option<Custody>,
 }
 
-impl Held {
-    /// Says that the event needs nothing more from Slack.
+impl QueuedEvent {
+    /// Marks the event as safe, once.
     pub(super) fn mark_safe(&mut self) {
         if let Some(custody) = self.custody.take() {
             custody.mark_safe();
@@ -87,13 +103,23 @@ impl Held {
     }
 }
 
-/// What an event that no longer waits in memory has become.
-pub(super) struct Settled {
-    pub(super) gone: Vec<Held>,
-    /// Up to which number the disk has something to forget.
+/// The result of settling events.
+pub(super) struct SettleResult {
+    /// The settled events that were in memory.
+    pub(super) gone: Vec<QueuedEvent>,
+    /// The number up to which events have to be deleted from the disk, if it may have any.
     pub(super) forget: Option<u64>,
-    /// How many wait still.
+    /// How many events still wait.
     pub(super) left: u64,
+}
+
+/// The result of writing events to the disk.
+pub(super) struct SpillResult {
+    /// The written events, which were in memory.
+    pub(super) gone: Vec<QueuedEvent>,
+    /// The number up to which the layer took them while they were written, so that they have to be deleted from the
+    /// disk.
+    pub(super) forget: Option<u64>,
 }
 
 impl Queue {
@@ -109,8 +135,8 @@ impl Queue {
             unread,
             hold,
             waiting: Mutex::default(),
-            filled: Notify::new(),
-            pressed: Notify::new(),
+            layer_work: Notify::new(),
+            disk_work: Notify::new(),
             room: Notify::new(),
             closing: CancellationToken::new(),
             held,
@@ -118,45 +144,45 @@ impl Queue {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Waiting> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {
         lock(&self.waiting)
     }
 
-    /// Says that an earlier run left `count` events on the disk, the newest of them with number `newest`.
-    pub(super) fn found(&self, newest: u64, count: u64) {
+    /// Takes over the `count` events that an earlier run left on the disk, the newest of which has the number `newest`.
+    pub(super) fn adopt_backlog(&self, newest: u64, count: u64) {
         let mut waiting = self.lock();
         waiting.newest_on_disk = newest;
-        waiting.handed = newest;
+        waiting.handed_to_disk = newest;
         waiting.on_disk = count;
     }
 
-    /// Closes it, if nothing waits in it; says whether it did.
+    /// Closes the queue if nothing waits in it. Says whether it did.
     pub(super) fn close_if_idle(&self) -> bool {
         let mut waiting = self.lock();
         let is_idle = waiting.events.is_empty()
             && waiting.on_disk == 0
-            && waiting.handed <= waiting.settled
-            && waiting.unforgotten.is_none();
-        waiting.closed |= is_idle;
+            && waiting.handed_to_disk <= waiting.settled
+            && waiting.forget_failed.is_none();
+        waiting.is_closed |= is_idle;
         is_idle
     }
 
-    /// Whether there is no room in memory, and will be soon: the layer or the disk takes events.
+    /// Whether memory is full, but there will be room soon, because the layer or the disk takes events.
     pub(super) fn must_wait(&self) -> bool {
         let waiting = self.lock();
         let is_full = waiting.events.len() >= self.hold || waiting.bytes >= HOLD_BYTES;
         let moves = match self.unread {
-            Unread::Hold => !waiting.stuck || !waiting.disk_failed,
-            Unread::DropOldest | Unread::Drop => !waiting.stuck,
+            Unread::Hold => !waiting.is_stuck || !waiting.disk_failed,
+            Unread::DropOldest | Unread::Drop => !waiting.is_stuck,
         };
         is_full && moves
     }
 
-    /// Takes an event. What there is no room for is given up, the oldest first.
-    pub(super) fn push(&self, mut event: Held) {
+    /// Takes an event. If there is too little room, the oldest events are given up.
+    pub(super) fn push(&self, mut event: QueuedEvent) {
         let mut waiting = self.lock();
-        if waiting.stuck && self.unread != Unread::Hold {
-            // It may be given up at any time, which is as it should be.
+        if waiting.is_stuck && self.unread != Unread::Hold {
+            // The policy may drop it at any time, so Slack must not redeliver it.
             event.mark_safe();
         }
         waiting.bytes += event.member.0.len();
@@ -164,48 +190,49 @@ impl Queue {
         let bound = self.bound(&waiting);
         let given_up = waiting.make_room(bound);
         let first = waiting.events.len() == 1;
-        let presses = first || waiting.stuck || waiting.is_spooling();
+        let presses = first || waiting.is_stuck || waiting.is_spooling();
         drop(waiting);
         if first {
-            self.filled.notify_one();
+            self.layer_work.notify_one();
         }
         if presses && self.unread == Unread::Hold {
-            self.pressed.notify_one();
+            self.disk_work.notify_one();
         }
         self.give_up(given_up);
     }
 
-    /// Says that the layer takes nothing just now, or that it does again.
+    /// Sets whether the layer takes events now.
     pub(super) fn set_stuck(&self, stuck: bool) {
         let mut waiting = self.lock();
         waiting.sending = 0;
-        if waiting.stuck == stuck {
+        if waiting.is_stuck == stuck {
             return;
         }
-        waiting.stuck = stuck;
+        waiting.is_stuck = stuck;
         if stuck && self.unread != Unread::Hold {
-            waiting.events.iter_mut().for_each(Held::mark_safe);
+            waiting.events.iter_mut().for_each(QueuedEvent::mark_safe);
         }
         let bound = self.bound(&waiting);
         let given_up = waiting.make_room(bound);
         drop(waiting);
-        self.pressed.notify_one();
+        self.disk_work.notify_one();
         self.room.notify_one();
         self.give_up(given_up);
     }
 
-    /// How many events may stay in memory. While something moves, whoever brings them has waited for room.
-    fn bound(&self, waiting: &Waiting) -> usize {
+    /// The most events that may stay in memory. While the queue moves there is no bound here, because
+    /// [`Queue::must_wait`] has made the way in wait for room.
+    fn bound(&self, waiting: &QueueState) -> usize {
         match self.unread {
-            _ if !waiting.stuck => usize::MAX,
+            _ if !waiting.is_stuck => usize::MAX,
             Unread::Hold if !waiting.disk_failed => usize::MAX,
             Unread::Hold | Unread::DropOldest => self.hold,
-            // The newest stays, to try the channel with.
+            // The newest one stays, so that there is an event to try the channel with.
             Unread::Drop => 1,
         }
     }
 
-    /// Gives up what a closed queue has in memory, where its policy is not to keep it.
+    /// Gives up the events in memory of a closed queue whose policy keeps nothing.
     pub(super) fn abandon(&self) {
         let mut waiting = self.lock();
         waiting.sending = 0;
@@ -214,25 +241,25 @@ impl Queue {
         self.give_up(given_up);
     }
 
-    /// Events that the policy gives up are finished with: Slack is not to give them again.
-    fn give_up(&self, events: Vec<Held>) {
+    /// Counts events that were given up, and marks them as safe: Slack must not redeliver them.
+    fn give_up(&self, events: Vec<QueuedEvent>) {
         if events.is_empty() {
             return;
         }
         self.discarded.increment(events.len() as u64);
         for mut event in events {
-            tracing::debug!(channel = %self.channel, id = &*event.id, "event given up: the channel takes none");
+            tracing::debug!(channel = %self.channel, id = &*event.id, "event given up, because the channel takes no events");
             event.mark_safe();
         }
     }
 
-    /// Up to `limit` events at the front of those in memory, with up to `most` bytes unless the first has more, each
-    /// made ready by `freshen`.
-    pub(super) fn front(
-        waiting: &mut Waiting,
+    /// Copies the oldest events in memory for a call: up to `limit` of them, with up to `most` bytes unless the first
+    /// one has more. `freshen` prepares each.
+    pub(super) fn prepare_batch(
+        waiting: &mut QueueState,
         (limit, most): (usize, usize),
-        freshen: impl Fn(&mut Held),
-    ) -> Vec<Outgoing> {
+        freshen: impl Fn(&mut QueuedEvent),
+    ) -> Vec<OutgoingEvent> {
         let mut bytes = 0;
         let batch: Vec<_> = waiting
             .events
@@ -245,7 +272,7 @@ impl Queue {
             })
             .map(|event| {
                 freshen(event);
-                Outgoing {
+                OutgoingEvent {
                     seq: event.seq,
                     id: event.id.clone(),
                     member: event.member.clone(),
@@ -257,53 +284,52 @@ impl Queue {
     }
 
     /// Notes that all events up to number `upto` are in the layer.
-    pub(super) fn settle(&self, upto: u64) -> Settled {
+    pub(super) fn settle(&self, upto: u64) -> SettleResult {
         let mut waiting = self.lock();
         let gone = waiting.take_up_to(upto);
         waiting.sending = 0;
         waiting.settled = waiting.settled.max(upto);
-        let forget = (waiting.handed > waiting.forgotten).then_some(upto);
+        let forget = (waiting.handed_to_disk > waiting.forgotten).then_some(upto);
         if forget.is_some() {
             waiting.forgotten = upto;
         }
         let left = waiting.left();
         drop(waiting);
         self.room.notify_one();
-        Settled { gone, forget, left }
+        SettleResult { gone, forget, left }
     }
 
-    /// Notes that the disk has the events from number `first` to `upto`, which are `count`; gives those that were in
-    /// memory, and up to which number the layer took them while they were being written.
-    pub(super) fn spilled(&self, first: u64, upto: u64, count: u64) -> (Vec<Held>, Option<u64>) {
+    /// Notes that the disk has the `count` events from number `first` to `upto`.
+    pub(super) fn note_spilled(&self, first: u64, upto: u64, count: u64) -> SpillResult {
         let mut waiting = self.lock();
         waiting.disk_failed = false;
         let gone = waiting.take_up_to(upto);
         waiting.sending = waiting.sending.saturating_sub(gone.len());
         waiting.on_disk += count;
         waiting.newest_on_disk = upto;
-        let settled = (waiting.settled >= first).then_some(waiting.settled.min(upto));
+        let forget = (waiting.settled >= first).then_some(waiting.settled.min(upto));
         drop(waiting);
         self.room.notify_one();
-        self.filled.notify_one();
-        (gone, settled)
+        self.layer_work.notify_one();
+        SpillResult { gone, forget }
     }
 
-    /// Notes that `count` events with the numbers from `first` to `last`, which had gone to the layer, are on the disk
-    /// again, before all that waits.
-    pub(super) fn take_back(&self, first: u64, last: u64, count: u64) {
+    /// Notes that `count` events with the numbers from `first` to `last` are on the disk again, before all others. They
+    /// had gone to the layer, so `settled` goes back to before them.
+    pub(super) fn note_taken_back(&self, first: u64, last: u64, count: u64) {
         let mut waiting = self.lock();
         let before = first.saturating_sub(1);
         waiting.settled = waiting.settled.min(before);
         waiting.forgotten = waiting.forgotten.min(before);
-        waiting.handed = waiting.handed.max(last);
+        waiting.handed_to_disk = waiting.handed_to_disk.max(last);
         waiting.newest_on_disk = waiting.newest_on_disk.max(last);
         waiting.on_disk += count;
         drop(waiting);
-        self.pressed.notify_one();
+        self.disk_work.notify_one();
     }
 
-    /// Notes that the disk took nothing.
-    pub(super) fn not_spilled(&self) {
+    /// Notes that the disk failed.
+    pub(super) fn note_spill_failure(&self) {
         let mut waiting = self.lock();
         waiting.disk_failed = true;
         drop(waiting);
@@ -311,13 +337,13 @@ impl Queue {
     }
 }
 
-impl Waiting {
+impl QueueState {
     /// Whether older events are on the disk, so that those in memory have to wait behind them.
     pub(super) fn is_spooling(&self) -> bool {
         self.newest_on_disk > self.settled
     }
 
-    /// How many events wait, wherever they are.
+    /// How many events wait, on the disk and in memory.
     pub(super) fn left(&self) -> u64 {
         self.on_disk + self.events.len() as u64
     }
@@ -327,15 +353,17 @@ impl Waiting {
         Some(self.events.front()?.arrived.elapsed())
     }
 
-    fn take_up_to(&mut self, upto: u64) -> Vec<Held> {
+    /// Takes the events up to number `upto` out of memory.
+    fn take_up_to(&mut self, upto: u64) -> Vec<QueuedEvent> {
         let count = self.events.partition_point(|event| event.seq <= upto);
-        let gone: Vec<Held> = self.events.drain(..count).collect();
+        let gone: Vec<QueuedEvent> = self.events.drain(..count).collect();
         self.bytes -= gone.iter().map(|it| it.member.0.len()).sum::<usize>();
         gone
     }
 
-    /// Takes out the oldest events that nobody is sending, until `bound` are left.
-    fn make_room(&mut self, bound: usize) -> Vec<Held> {
+    /// Takes the oldest events that are not being sent out of memory, until `bound` are left and their bytes are within
+    /// [`HOLD_BYTES`].
+    fn make_room(&mut self, bound: usize) -> Vec<QueuedEvent> {
         let mut given_up = Vec::new();
         let is_bounded = bound < usize::MAX;
         while is_bounded

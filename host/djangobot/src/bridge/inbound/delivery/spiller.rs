@@ -1,36 +1,37 @@
-//! From memory to the disk: events that the layer does not take in time.
+//! The spiller, which writes events to the disk that the layer does not take in time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use djangobot_event::Reminder;
 
-use super::courier::forget;
-use super::queue::Queue;
-use crate::bridge::inbound::delivery::spool::{Entry, Spool};
+use crate::bridge::inbound::delivery::courier;
+use crate::bridge::inbound::delivery::queue::{Queue, SpillResult};
+use crate::bridge::inbound::delivery::spool::{Entry, Eviction, Spool};
 use crate::metrics::Metrics;
 
-/// How long an event may be in memory alone: Slack waits 3 seconds for its acknowledgement.
+/// How long an event may be in memory alone. Slack waits 3 seconds for its acknowledgement, and the write takes time
+/// too.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Events that go to the disk in one write, at most.
+/// The most events that go to the disk in one write.
 const BATCH: usize = 1024;
 /// The pause after a write that failed, and how often that is spoken of.
 const PAUSE: Duration = Duration::from_millis(500);
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Brings the events of one queue to the disk when the layer is stuck or slow, and as long as older ones lie there.
+/// Writes the events of one queue to the disk while the layer is stuck or slow, or older events lie there.
 pub(super) struct Spiller {
     pub(super) spool: Spool,
     pub(super) queue: Arc<Queue>,
     pub(super) metrics: Metrics,
-    /// How the layer's members are written.
+    /// The text of the layer's [`djangobot_channels::Wire`]: how its members are written.
     pub(super) wire: Arc<str>,
 }
 
 impl Spiller {
     pub(super) async fn run(self) {
         let mut reminder = Reminder::new(REMINDER);
-        while let Some(entries) = self.pressing().await {
+        while let Some(entries) = self.next_batch().await {
             let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
                 continue;
             };
@@ -42,31 +43,31 @@ impl Spiller {
             {
                 Ok(evicted) => {
                     reminder.reset();
-                    let (gone, settled) = self.queue.spilled(first, upto, count);
+                    let SpillResult { gone, forget } = self.queue.note_spilled(first, upto, count);
                     for mut event in gone {
                         tracing::debug!(id = &*event.id, channel = %self.queue.channel, "event spooled");
                         event.mark_safe();
                     }
-                    if let Some(settled) = settled {
-                        forget(&self.spool, &self.queue, settled).await;
+                    if let Some(upto) = forget {
+                        courier::forget(&self.spool, &self.queue, upto).await;
                     }
-                    for (channel, count) in evicted {
+                    for Eviction { channel, count } in evicted {
                         self.metrics.discarded(&channel).increment(count as u64);
                         tracing::error!(
                             channel = &*channel,
                             count,
-                            "the spool is full: the oldest events of the channel that holds most are given up; spool-mib below [layer] allows more"
+                            "the spool is full, and the oldest events of the largest channel were given up; layer.spool-mib allows more"
                         );
                     }
                     let left = self.queue.lock().left();
                     self.queue.held.set(left as f64);
                 }
                 Err(error) => {
-                    self.queue.not_spilled();
+                    self.queue.note_spill_failure();
                     if reminder.due().is_some() {
                         tracing::error!(
                             channel = %self.queue.channel,
-                            "events can't be brought to the disk: {error}; they wait in memory, and Slack is not told that we have them"
+                            "events can't be written to the disk: {error}; they wait in memory, and Slack gets no acknowledgement for them"
                         );
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -76,15 +77,15 @@ impl Spiller {
         }
     }
 
-    /// The events that have to go to the disk, once there are any; `None` when the queue is closed and empty.
-    async fn pressing(&self) -> Option<Vec<Entry>> {
+    /// Waits for events that have to go to the disk. `None` says that the queue is closed and empty.
+    async fn next_batch(&self) -> Option<Vec<Entry>> {
         loop {
             let wait = {
                 let mut waiting = self.queue.lock();
                 match waiting.age() {
-                    None if waiting.closed => return None,
+                    None if waiting.is_closed => return None,
                     None => None,
-                    Some(age) if waiting.stuck || waiting.is_spooling() || age >= PATIENCE => {
+                    Some(age) if waiting.is_stuck || waiting.is_spooling() || age >= PATIENCE => {
                         let entries: Vec<Entry> = waiting
                             .events
                             .iter()
@@ -96,16 +97,18 @@ impl Spiller {
                                 member: event.member.clone(),
                             })
                             .collect();
-                        waiting.handed = entries.last().map_or(waiting.handed, |last| last.seq);
+                        waiting.handed_to_disk = entries
+                            .last()
+                            .map_or(waiting.handed_to_disk, |last| last.seq);
                         return Some(entries);
                     }
                     Some(age) => Some(PATIENCE - age),
                 }
             };
             match wait {
-                None => self.queue.pressed.notified().await,
+                None => self.queue.disk_work.notified().await,
                 Some(rest) => {
-                    let _ = tokio::time::timeout(rest, self.queue.pressed.notified()).await;
+                    let _ = tokio::time::timeout(rest, self.queue.disk_work.notified()).await;
                 }
             }
         }

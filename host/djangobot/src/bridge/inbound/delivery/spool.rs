@@ -1,37 +1,37 @@
-//! Events on the disk that the channel layer has not taken yet, each channel's in its order.
+//! The spool: events on the disk that the channel layer has not taken yet, each channel's in its order.
 //!
-//! An event lies here as the layer's readers will find it, random prefix and all: sent again after a crash, it is the
-//! same member, which a queue that still has it takes once.
+//! An event is stored as the member that goes into the layer, with its random prefix. So after a crash the same member
+//! is sent again, and a Redis queue that has it already does not take it twice.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use djangobot_channels::Member;
 use djangobot_event::lock::lock;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::bridge::moment::unix_seconds_now;
 use crate::journal::{Journal, JournalError};
 use crate::state::DeadLetter;
 
-/// What an event takes up beside its member: its row and its place in the index.
+/// The bytes that an event takes up on the disk in addition to its member: its row and its place in the index.
 const ROW: u64 = 128;
-/// Events that make room together.
-const EVICTED: usize = 256;
+/// The most events that are evicted at once.
+const EVICTION: usize = 256;
 
 /// The spool of one bridge. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Spool {
     journal: Journal,
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
 }
 
-struct Shared {
-    /// The number of the next event, of whatever channel.
+struct SpoolState {
+    /// The number of the next event, of any channel.
     next: AtomicU64,
-    /// How many bytes may lie here.
+    /// The most bytes in the spool.
     limit: u64,
     sizes: Mutex<Sizes>,
 }
@@ -39,8 +39,8 @@ struct Shared {
 #[derive(Default)]
 struct Sizes {
     by_channel: HashMap<Arc<str>, u64>,
-    /// A write failed, and the figures have to be read anew.
-    stale: bool,
+    /// Whether a write failed since they were read, so that they may be wrong.
+    is_stale: bool,
 }
 
 /// An event in the spool, or on its way there.
@@ -55,23 +55,30 @@ pub(crate) struct Entry {
     pub(crate) member: Member,
 }
 
-/// What an earlier run left for a channel.
+/// The events of a channel that an earlier run left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Backlog {
     pub(crate) channel: String,
     pub(crate) newest: u64,
     pub(crate) count: u64,
 }
 
-/// Events that had to go so that others could come: channel and how many.
-pub(crate) type Evicted = Vec<(Arc<str>, usize)>;
+/// Events of a channel that were deleted to make room for others.
+pub(crate) struct Eviction {
+    pub(crate) channel: Arc<str>,
+    pub(crate) count: usize,
+}
 
 impl Spool {
-    /// Opens the spool of the file that `journal` writes; tells what lies there. It holds `limit` bytes.
+    /// Opens the spool, of at most `limit` bytes, in the file that `journal` writes. Gives the backlog of each channel.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(crate) async fn open(
         journal: Journal,
         limit: u64,
-    ) -> Result<(Self, Vec<Left>), JournalError> {
+    ) -> Result<(Self, Vec<Backlog>), JournalError> {
         let (left, sizes) = journal
             .write(|database| {
                 let mut query = database.prepare(
@@ -80,7 +87,7 @@ impl Spool {
                 let rows = query.query_map([ROW], |row| {
                     let channel: String = row.get(0)?;
                     let size = (Arc::from(channel.as_str()), row.get(3)?);
-                    let left = Left {
+                    let left = Backlog {
                         channel,
                         newest: row.get(1)?,
                         count: row.get(2)?,
@@ -93,35 +100,39 @@ impl Spool {
         let newest = left.iter().map(|left| left.newest).max().unwrap_or(0);
         let spool = Self {
             journal,
-            shared: Arc::new(Shared {
+            shared: Arc::new(SpoolState {
                 next: AtomicU64::new(newest + 1),
                 limit,
                 sizes: Mutex::new(Sizes {
                     by_channel: sizes,
-                    stale: false,
+                    is_stale: false,
                 }),
             }),
         };
         Ok((spool, left))
     }
 
-    /// The number of the next event. Whoever takes numbers for a channel does so in the order of its events.
+    /// Takes the number of the next event. The caller takes the numbers of a channel in the order of its events.
     pub(crate) fn number(&self) -> u64 {
         self.shared.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Bytes that lie in the spool.
+    /// The bytes in the spool.
     pub(crate) fn bytes(&self) -> u64 {
         self.shared.sizes().by_channel.values().sum()
     }
 
-    /// Puts `entries` behind those of `channel`; `Ok` when the disk has them. Where there is no room, the oldest events
-    /// of the channel that holds most go, so that a channel that nobody reads makes room for the others.
+    /// Writes `entries` behind those of `channel`. If there is too little room, the oldest events of the largest
+    /// channel are deleted, so that a channel that nobody reads makes room for the others.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take them; it has none of them then.
     pub(crate) async fn append(
         &self,
         channel: &str,
         entries: Vec<Entry>,
-    ) -> Result<Evicted, JournalError> {
+    ) -> Result<Vec<Eviction>, JournalError> {
         let (shared, channel) = (self.shared.clone(), Arc::<str>::from(channel));
         let written = self
             .journal
@@ -130,7 +141,12 @@ impl Spool {
         self.judge(written)
     }
 
-    /// The first events of `channel` behind number `after`: at most `count`, and `bytes` unless a single one has more.
+    /// Reads the first events of `channel` behind number `after`: at most `count` of them, with at most `bytes` unless
+    /// the first one has more.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(crate) async fn read(
         &self,
         channel: &str,
@@ -164,7 +180,11 @@ impl Spool {
             .await
     }
 
-    /// Forgets the events of `channel` up to number `upto`; gives how many there were.
+    /// Deletes the events of `channel` up to number `upto`. Gives how many there were.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk keeps them.
     pub(crate) async fn forget(&self, channel: &str, upto: u64) -> Result<u64, JournalError> {
         let (shared, channel) = (self.shared.clone(), channel.to_owned());
         let gone = self
@@ -174,15 +194,19 @@ impl Spool {
         self.judge(gone)
     }
 
-    /// Keeps `letter` in the place of the event with number `seq`, wherever that is; gives the letter's number, and how
-    /// many events were here.
+    /// Stores `letter` in the place of the event with number `seq`, which may or may not be in the spool. Gives the
+    /// letter's number, and how many events were deleted from the spool.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take the letter.
     pub(crate) async fn dead_letter(
         &self,
         seq: u64,
         letter: DeadLetter,
     ) -> Result<(i64, u64), JournalError> {
         let shared = self.shared.clone();
-        let buried = self
+        let stored = self
             .journal
             .write(move |database| {
                 let size = "SELECT length(member) + ?2 FROM spool WHERE seq = ?1";
@@ -199,10 +223,14 @@ impl Spool {
                 Ok((id, gone as u64))
             })
             .await;
-        self.judge(buried)
+        self.judge(stored)
     }
 
-    /// Forgets the events of `channel` with the numbers `seqs`; gives how many there were.
+    /// Deletes the events of `channel` with the numbers `seqs`. Gives how many there were.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk keeps them.
     pub(crate) async fn remove(&self, channel: &str, seqs: Vec<u64>) -> Result<u64, JournalError> {
         if seqs.is_empty() {
             return Ok(0);
@@ -228,16 +256,16 @@ impl Spool {
         self.judge(removed)
     }
 
-    /// A write that failed was undone, and our figures were not.
+    /// Marks the sizes as stale if a write failed: the database rolled it back, but the sizes were changed.
     fn judge<T>(&self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
         if outcome.is_err() {
-            self.shared.sizes().stale = true;
+            self.shared.sizes().is_stale = true;
         }
         outcome
     }
 }
 
-impl Shared {
+impl SpoolState {
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
         lock(&self.sizes)
     }
@@ -247,15 +275,15 @@ impl Shared {
         database: &Connection,
         channel: &Arc<str>,
         entries: &[Entry],
-    ) -> rusqlite::Result<Evicted> {
+    ) -> rusqlite::Result<Vec<Eviction>> {
         let mut sizes_now = self.sizes();
-        if sizes_now.stale {
+        if sizes_now.is_stale {
             sizes_now.by_channel = sizes(database)?;
-            sizes_now.stale = false;
+            sizes_now.is_stale = false;
         }
         let by_channel = &mut sizes_now.by_channel;
         let new: u64 = entries.iter().map(size).sum();
-        let mut evicted: Evicted = Vec::new();
+        let mut evicted: Vec<Eviction> = Vec::new();
         while by_channel.values().sum::<u64>() + new > self.limit {
             let largest = by_channel
                 .iter()
@@ -271,16 +299,18 @@ impl Shared {
             if let Some(size) = by_channel.get_mut(&largest) {
                 *size = size.saturating_sub(bytes);
             }
-            match evicted.iter_mut().find(|(channel, _)| *channel == largest) {
-                Some((_, all)) => *all += count,
-                None => evicted.push((largest, count)),
+            match evicted.iter_mut().find(|it| it.channel == largest) {
+                Some(eviction) => eviction.count += count,
+                None => evicted.push(Eviction {
+                    channel: largest,
+                    count,
+                }),
             }
         }
         let mut insert = database.prepare_cached(
             "INSERT OR REPLACE INTO spool (seq, channel, id, wire, member, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let at = now.map_or(0.0, |now| now.as_secs_f64());
+        let at = unix_seconds_now();
         for entry in entries {
             insert.execute(params![
                 entry.seq,
@@ -310,10 +340,12 @@ impl Shared {
     }
 }
 
+/// The bytes that an entry takes up on the disk.
 fn size(entry: &Entry) -> u64 {
     entry.member.0.len() as u64 + ROW
 }
 
+/// Reads the sizes of all channels from the disk.
 fn sizes(database: &Connection) -> rusqlite::Result<HashMap<Arc<str>, u64>> {
     let mut query =
         database.prepare("SELECT channel, sum(length(member) + ?1) FROM spool GROUP BY channel")?;
@@ -323,14 +355,14 @@ fn sizes(database: &Connection) -> rusqlite::Result<HashMap<Arc<str>, u64>> {
     sizes.collect()
 }
 
-/// Deletes some of the oldest events of `channel`; gives how many, and their bytes.
+/// Deletes up to [`EVICTION`] of the oldest events of `channel`. Gives how many there were, and their bytes.
 fn evict(database: &Connection, channel: &str) -> rusqlite::Result<(usize, u64)> {
     let mut oldest = database.prepare_cached(
         "SELECT max(seq), coalesce(sum(length(member) + ?3), 0)
          FROM (SELECT seq, member FROM spool WHERE channel = ?1 ORDER BY seq LIMIT ?2)",
     )?;
     let (upto, bytes): (Option<u64>, u64) = oldest
-        .query_row(params![channel, EVICTED as u64, ROW], |row| {
+        .query_row(params![channel, EVICTION as u64, ROW], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let Some(upto) = upto else { return Ok((0, 0)) };
@@ -381,7 +413,7 @@ mod tests {
         let (spool, left) = Spool::open(state.journal().unwrap(), 1 << 20)
             .await
             .unwrap();
-        let message = Left {
+        let message = Backlog {
             channel: "slack.message".into(),
             newest: 3,
             count: 2,
@@ -394,7 +426,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_limit_the_oldest_of_the_largest_channel_make_room() {
+    async fn at_the_limit_the_oldest_events_of_the_largest_channel_make_room() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
         let (spool, _) = Spool::open(state.journal().unwrap(), 1_000 * 1_128)
@@ -411,11 +443,7 @@ mod tests {
                 .append("slack.user_typing", block.collect())
                 .await
                 .unwrap();
-            assert!(
-                evicted
-                    .iter()
-                    .all(|(channel, _)| &**channel == "slack.user_typing")
-            );
+            assert!(evicted.iter().all(|it| &*it.channel == "slack.user_typing"));
         }
         assert_eq!(texts(&spool, "slack.message").await, ["keep me"]);
         let left = texts(&spool, "slack.user_typing").await.len();

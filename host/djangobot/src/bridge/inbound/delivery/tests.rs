@@ -1,4 +1,4 @@
-//! Events against an embedded layer that can be away, hang, or be full, and a real state file.
+//! Tests of delivery to an embedded layer that can be away, hang, or be full, with a real state file.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -16,7 +16,7 @@ use crate::state::State;
 
 const UP: u8 = 0;
 const AWAY: u8 = 1;
-/// Takes what it is given and never says so.
+/// Takes events and never answers.
 const SILENT: u8 = 2;
 
 /// A switch before the embedded layer.
@@ -133,7 +133,7 @@ impl Bench {
 }
 
 impl Run {
-    /// Pushes an event; what comes back tells when it is safe.
+    /// Pushes an event. Gives the signal that it is safe.
     async fn push(&mut self, channel: &str, n: i64) -> tokio::sync::oneshot::Receiver<()> {
         let id = format!("{channel} {n}");
         let given = EventId::Given {
@@ -165,7 +165,7 @@ fn name(channel: &str) -> ChannelName {
 
 async fn is_safe(safe: tokio::sync::oneshot::Receiver<()>) {
     let told = tokio::time::timeout(Duration::from_secs(20), safe).await;
-    told.expect("it becomes safe").expect("it is not let go");
+    told.expect("it becomes safe").expect("it is not abandoned");
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn a_full_channel_spools_and_holds_no_other_up() {
 }
 
 #[tokio::test]
-async fn what_a_run_left_on_the_disk_the_next_one_delivers_first_and_once() {
+async fn events_that_a_run_left_on_the_disk_are_delivered_first_and_once_by_the_next() {
     let bench = Bench::new(1000).await;
     let mut run = bench.run(&[], 100).await;
     // The layer has them, and its answer never comes: they go to the disk all the same.
@@ -250,7 +250,7 @@ async fn a_channel_whose_events_nobody_wants_later_keeps_the_newest_or_none() {
 }
 
 #[tokio::test]
-async fn what_neither_layer_nor_disk_takes_is_not_safe_until_one_does() {
+async fn an_event_that_neither_layer_nor_disk_takes_is_not_safe_until_one_does() {
     let bench = Bench::new(1000).await;
     let mut run = bench.run(&[], 100).await;
     let full = |database: &rusqlite::Connection| {
@@ -277,7 +277,7 @@ async fn what_neither_layer_nor_disk_takes_is_not_safe_until_one_does() {
 }
 
 #[tokio::test]
-async fn what_was_delivered_and_could_not_be_forgotten_is_as_soon_as_the_disk_lets_go_of_it() {
+async fn delivered_events_that_the_disk_kept_are_deleted_as_soon_as_it_can() {
     let bench = Bench::new(1000).await;
     let mut run = bench.run(&[], 100).await;
     bench.set(AWAY);
@@ -313,7 +313,7 @@ async fn what_was_delivered_and_could_not_be_forgotten_is_as_soon_as_the_disk_le
 }
 
 #[tokio::test]
-async fn what_nobody_reads_waits_on_the_disk_longer_than_the_layer_keeps_it() {
+async fn events_that_nobody_reads_wait_on_the_disk_longer_than_the_layer_keeps_them() {
     let mut bench = Bench::new(1000).await;
     bench.expiry = 2;
     let mut run = bench.run(&[], 100).await;
@@ -360,7 +360,7 @@ async fn a_slow_reader_loses_nothing_and_gets_nothing_twice() {
 }
 
 #[tokio::test]
-async fn what_nobody_read_before_a_stop_comes_after_the_next_start_once() {
+async fn events_that_nobody_read_before_a_stop_come_once_after_the_next_start() {
     let mut bench = Bench::new(1000).await;
     bench.expiry = 2;
     let mut run = bench.run(&[], 100).await;

@@ -167,8 +167,8 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
         message: Some(text("1 edited")),
         outcome: None,
         beside: vec![
-            (key.beside(0), text("1 beside")),
-            (key.beside(1), text("1 too")),
+            (key.emitted(0), text("1 beside")),
+            (key.emitted(1), text("1 too")),
         ],
         messages: vec![text("3 of a plugin's own")],
     };
@@ -215,7 +215,7 @@ async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside
     let row = there(outbox.keep(key, text("1"), None).await.unwrap());
     let passed = PluginResult {
         outcome: Some(text("dropped")),
-        beside: vec![(key.beside(0), text("1 beside"))],
+        beside: vec![(key.emitted(0), text("1 beside"))],
         ..PluginResult::default()
     };
     outbox.passed(row, passed).await.unwrap();
@@ -263,7 +263,7 @@ fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different(
     check(wire(0, false), false);
     check(wire(12, false), true);
     check(wire(0, true), true);
-    assert_ne!(key.beside(0), key.beside(1));
+    assert_ne!(key.emitted(0), key.emitted(1));
     assert_eq!(key.to_string().len(), 32);
 }
 

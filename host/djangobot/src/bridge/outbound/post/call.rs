@@ -174,7 +174,8 @@ impl Record {
 
     /// Notes that a call is about to be made; the time of Slack's after which it will have had its effect.
     ///
-    /// Where the disk can't take the note, the call is made all the same, and the next start is told that a note is missing.
+    /// Where the disk can't take the note, the call is made all the same, and the next start is told that a note is
+    /// missing.
     pub(super) async fn begin(&mut self, call: &Call, now: Option<f64>) -> f64 {
         let since = now.map_or(0.0, |now| (now - MARGIN).max(0.0));
         if let Some(row) = self.row

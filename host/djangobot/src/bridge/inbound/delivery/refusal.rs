@@ -1,47 +1,54 @@
-//! What the layer refuses: found out whose fault it is, sent in parts, and an event that is refused alone made a dead letter.
+//! Refusals of the layer: finding out whether the batch or the channel is to blame, sending the batch in parts, and
+//! making an event that is refused alone a dead letter.
 
 use djangobot_channels::{LayerError, Member};
 use djangobot_slack::Backoff;
 
-use super::courier::{Courier, FIRST, REFUSED};
-use super::lying::Outgoing;
-use super::portion::Portion;
-use super::unread::Reading;
+use crate::bridge::inbound::delivery::courier::{Courier, FIRST_PAUSE, LONGEST_PAUSE};
+use crate::bridge::inbound::delivery::layer_contents::OutgoingEvent;
+use crate::bridge::inbound::delivery::portion::Portion;
+use crate::bridge::inbound::delivery::unread_channel::ReaderState;
 use crate::state::DeadLetter;
 
-/// How often an event is sent alone that the layer refuses by name, and one at which the connection ends each time,
-/// before it becomes a dead letter.
+/// How often an event is sent alone before it becomes a dead letter, if the layer answers with a refusal.
 const TRIES_REFUSED: u32 = 2;
+/// The same if the connection ends at each try: that may also be chance.
 const TRIES_CUT: u32 = 10;
 /// The error of an event that became a dead letter.
 const REFUSED_BY_LAYER: &str = "refused_by_layer";
 
-/// What keeps the layer from taking a batch.
+/// The part that is to blame if the layer does not take a batch.
 pub(super) enum Fault {
-    /// The layer, or the whole channel: nothing is taken just now.
+    /// The layer or the whole channel, which takes nothing now.
     Channel(LayerError),
-    /// Something in the batch, as the channel itself takes a call.
+    /// Something in the batch: the channel takes an empty call.
     Batch(LayerError),
 }
 
-/// How the sending of what was refused goes.
+/// The state of sending a refused batch in parts.
 pub(super) struct Trial {
     pub(super) portion: Portion,
-    /// The number of the event that was refused alone last, and how often that was.
-    alone: (u64, u32),
+    alone: RefusedAlone,
     pause: Backoff,
+}
+
+/// The event that was refused alone last.
+#[derive(Default)]
+struct RefusedAlone {
+    seq: u64,
+    tries: u32,
 }
 
 impl Trial {
     pub(super) fn new() -> Self {
         Self {
             portion: Portion::new(),
-            alone: (0, 0),
-            pause: Backoff::new(FIRST, REFUSED),
+            alone: RefusedAlone::default(),
+            pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         }
     }
 
-    /// A call succeeded.
+    /// Notes that a call succeeded.
     pub(super) fn succeeded(&mut self) {
         self.portion.succeeded();
         self.pause.succeeded();
@@ -49,27 +56,29 @@ impl Trial {
 
     /// Counts how often the event with number `seq` was refused alone.
     fn count(&mut self, seq: u64) -> u32 {
-        let before = if self.alone.0 == seq { self.alone.1 } else { 0 };
-        self.alone = (seq, before + 1);
-        before + 1
+        if self.alone.seq != seq {
+            self.alone = RefusedAlone { seq, tries: 0 };
+        }
+        self.alone.tries += 1;
+        self.alone.tries
     }
 }
 
 impl Courier {
-    /// Goes on after a batch was refused for what is in it: with half of it, or, where it is one event, after a pause and
-    /// at last without that event.
+    /// Goes on after a batch was refused for its contents: with half of it. If it is one event, it is tried again after
+    /// a pause, and becomes a dead letter in the end.
     pub(super) async fn try_parts(
         &self,
-        batch: &[Outgoing],
+        batch: &[OutgoingEvent],
         error: &LayerError,
         trial: &mut Trial,
-        reading: &Reading,
+        reader: &ReaderState,
     ) {
         self.errors.increment(1);
         let [event] = batch else {
             let bytes = batch.iter().map(|event| event.member.0.len()).sum();
             tracing::debug!(channel = %self.queue.channel, events = batch.len(), bytes, "{error}; trying half of them");
-            return trial.portion.refused(bytes);
+            return trial.portion.shrink(bytes);
         };
         let (tries, most) = match error.refusal() {
             Some(_) => (trial.count(event.seq), TRIES_REFUSED),
@@ -77,19 +86,20 @@ impl Courier {
         };
         if tries >= most
             && self
-                .dead_letter(reading, (event.seq, &event.member), error, tries)
+                .dead_letter(reader, (event.seq, &event.member), error, tries)
                 .await
         {
-            trial.portion.blamed_on_one();
+            trial.portion.forget_refusal();
             trial.pause.succeeded();
             return;
         }
-        // It holds the others up: they are safe on the disk meanwhile.
+        // The event holds up those behind it, so they go to the disk.
         self.queue.set_stuck(true);
         trial.pause.wait().await;
     }
 
-    /// Finds out whether the layer failed or refused a batch for what is in it: then the channel takes an empty call.
+    /// Finds out whether the channel or the contents of a batch are to blame for `error`: if the channel takes an empty
+    /// call, the contents are.
     pub(super) async fn blame(&self, error: LayerError) -> Fault {
         let may_be_content = match error.refusal() {
             Some(kind) => kind.is_about_content(),
@@ -102,10 +112,10 @@ impl Courier {
         Fault::Channel(error)
     }
 
-    /// Makes an event that the layer does not take a dead letter; says whether the disk has it.
+    /// Makes an event that the layer does not take a dead letter. Says whether the disk has taken it.
     async fn dead_letter(
         &self,
-        reading: &Reading,
+        reader: &ReaderState,
         (seq, member): (u64, &Member),
         error: &LayerError,
         tries: u32,
@@ -115,7 +125,7 @@ impl Courier {
         let detail = match error.refusal() {
             Some(_) => format!("{error}. It has {size} bytes."),
             None => format!(
-                "{error}. So it was {tries} times while the channel took other calls: does the server, or a proxy before it, limit the size of a request? It has {size} bytes."
+                "{error}. It failed this way {tries} times while the channel took other calls. It has {size} bytes: does the server, or a proxy before it, limit the size of a request?"
             ),
         };
         let payload = self
@@ -127,7 +137,7 @@ impl Courier {
             ..DeadLetter::new(channel, REFUSED_BY_LAYER, &detail, &payload)
         };
         let (id, gone) = match self.spool.dead_letter(seq, letter).await {
-            Ok(buried) => buried,
+            Ok(stored) => stored,
             Err(error) => {
                 tracing::error!(
                     channel,
@@ -144,11 +154,12 @@ impl Courier {
         tracing::error!(
             channel,
             dead_letter = id,
-            "an event was not put on the channel layer: {detail} Kept as dead letter {id} (djangobot dead-letters shows it)."
+            "an event was not put on the channel layer: {detail} It is kept as dead letter {id} (djangobot dead-letters show {id} prints it)."
         );
-        // Of an unread channel, what lies before it in the layer stays on the disk until it is read.
-        if !reading.is_unread() {
-            self.settled(seq).await;
+        // In an unread channel the events before it are in the layer and on the disk. They are settled when they are
+        // read.
+        if !reader.is_unread() {
+            self.settle(seq).await;
         }
         true
     }
