@@ -155,7 +155,9 @@ async fn a_history_that_may_not_be_read_is_told_and_holds_nothing_up() {
     control.set_scopes(&["rtm:stream", "chat:write", "users:read"]);
     control.say("alice", "general", "missed").unwrap();
     let mut bridge = Bridge::start(folder.path(), &slack, &[&redis.url()]).await;
-    bridge.line("can't be read from Slack's history").await;
+    bridge
+        .line("conversations that the bot is in can't be listed")
+        .await;
     eventually("it is connected", async || {
         (bridge.metric("djangobot_slack_connected").await == 1.0).then_some(())
     })

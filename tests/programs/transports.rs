@@ -226,7 +226,7 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
             let delivery = settled(&control, number).await;
             assert_eq!(answer(&delivery), None, "{way:?}");
             assert_eq!(control.stray_acks(), 0);
-            bridge.line("an answer to Slack is lost").await;
+            bridge.line("an answer was not sent to Slack").await;
         }
 
         // A click takes no answer in its acknowledgement: that comes at once.

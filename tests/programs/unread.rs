@@ -102,7 +102,9 @@ async fn what_expires_all_the_same_is_counted_and_told() {
     let control = slack.control();
     let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
     emit(&control, "numbered", 0..1);
-    bridge.line("messages expired in the channel layer and are lost").await;
+    bridge
+        .line("messages expired in the channel layer and are lost")
+        .await;
     bridge
         .metric_is("djangobot_expired_total{channel=\"slack.numbered\"}", 1.0)
         .await;

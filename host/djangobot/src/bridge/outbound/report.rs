@@ -125,7 +125,7 @@ impl Parts {
                 tracing::error!(
                     error = refusal.error,
                     dead_letter = id,
-                    "a message was not sent to Slack: {} Kept as dead letter {id} (djangobot dead-letters show {id} --state-dir {} prints it), since {why}.",
+                    "a message was not sent to Slack: {} It is kept as dead letter {id} (djangobot dead-letters show {id} --state-dir {} prints it), because {why}.",
                     refusal.detail,
                     self.state.folder().display()
                 );

@@ -193,7 +193,7 @@ impl Reader {
             Err(error) => {
                 let known = self.active.len();
                 tracing::warn!(
-                    "the conversations that the bot is in can't be listed: {error}; only the {known} conversations in which something came live are read from Slack's history"
+                    "the conversations that the bot is in can't be listed: {error}; only conversations in which something came live are read from Slack's history; they are {known}"
                 );
                 let known = self.active.iter();
                 let known = known.map(|it| (it.id.clone(), it.kind)).collect();
