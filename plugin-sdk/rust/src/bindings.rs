@@ -1,7 +1,8 @@
-//! What `wit-bindgen` makes of `wit/plugin.wit`: the types that the rest of this crate offers, the calls of the host,
-//! and the two macros behind [`export!`](crate::export!).
+//! The code that `wit-bindgen` generates from `wit/plugin.wit`: the types that this crate re-exports, the calls of the
+//! host, and the two macros behind [`export!`](crate::export!).
 //!
-//! On other targets than WebAssembly the types are the same, and the calls lead nowhere: `host` has others there.
+//! On other targets than WebAssembly the types are the same, and the calls can't be linked: the module `host` has
+//! others for them.
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
 
 wit_bindgen::generate!({
@@ -13,8 +14,8 @@ wit_bindgen::generate!({
     default_bindings_module: "djangobot_plugin::bindings",
 });
 
-/// The exports of a plugin that hands its state on. They are a world of their own, because what a world exports must
-/// be there: a component's worlds are added up.
+/// The exports of a plugin with a lifecycle. They are a world of their own, because a component must have all exports
+/// of its world. A component may have several worlds, which are merged.
 pub mod stateful {
     wit_bindgen::generate!({
         inline: "

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::host;
 
-/// How long ago the Unix epoch was.
+/// The time since the Unix epoch.
 pub fn now() -> Duration {
     Duration::from_millis(now_ms())
 }

@@ -1,15 +1,15 @@
-//! The config, from JSON to the plugin's own type, with errors that name the key.
+//! Reading the config from JSON into the plugin's own type, with errors that name the key.
 
 use serde::de::DeserializeOwned;
 
 /// Reads a config.
 ///
 /// # Errors
-/// A sentence that begins with the key that is wrong, such as `fields.1: invalid type: ...`.
+/// A clause that begins with the key that is wrong, such as `fields.1: invalid type: ...`.
 pub(crate) fn parse<C: DeserializeOwned>(text: &str) -> Result<C, String> {
     serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
-        // The place in a text that no one sees helps nobody; the key does.
+        // People don't see this JSON text, so its line and column help nobody; the key does.
         let message = message.split(" at line ").next().unwrap_or(&message);
         match path(text, error.line(), error.column()).as_str() {
             "" => message.to_owned(),
@@ -27,7 +27,7 @@ fn path(text: &str, line: usize, column: usize) -> String {
         .sum();
     let end = (before + column).min(text.len());
     let bytes = &text.as_bytes()[..end];
-    // One for each container that is open: the key or index that was last begun in it, and whether it is an array.
+    // One entry for each container that is open: its current key or index, and whether it is an array.
     let mut open: Vec<(String, bool)> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -37,7 +37,7 @@ fn path(text: &str, line: usize, column: usize) -> String {
             b'}' | b']' if at + 1 < bytes.len() => {
                 open.pop();
             }
-            // What is wrong with a whole container, such as a missing key, is found at its end.
+            // An error of a whole container, such as a missing key, is reported at its end.
             b'}' | b']' => {
                 if let Some((key, _)) = open.last_mut() {
                     key.clear();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_key() {
+    fn a_mistake_is_named_by_its_key() {
         let check = |text: &str, expect: &str| {
             let error = parse::<Config>(text).unwrap_err();
             assert!(error.starts_with(expect), "{error} / {expect}");

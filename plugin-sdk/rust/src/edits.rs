@@ -1,10 +1,10 @@
-//! Verdicts, and the edits that one is made of.
+//! Building verdicts and edits.
 
 use serde::Serialize;
 
 use crate::{Edit, Emission, Error, Field, Value, Verdict};
 
-/// Edits of the event at hand, made in order, all or none.
+/// Edits of the current event. They are made in order, and if one fails, none is made.
 ///
 /// ```
 /// use djangobot_plugin::{Edits, Verdict};
@@ -22,13 +22,13 @@ use crate::{Edit, Emission, Error, Field, Value, Verdict};
 pub struct Edits(Vec<Edit>);
 
 impl Edits {
-    /// None yet.
+    /// An empty list of edits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a value at a pointer: it replaces what is there, or is added to the object; `-` appends to an array. What
-    /// the pointer goes through must be there. Arrays and objects are written `json!({...})`.
+    /// Sets the value at a pointer: it replaces the old value, or is added to the object; `-` appends to an array. The
+    /// containers on the way must exist. Arrays and objects are written `json!({...})`.
     pub fn set(&mut self, pointer: impl Into<String>, value: impl Into<Value>) -> &mut Self {
         self.0.push(Edit::Set(Field {
             pointer: pointer.into(),
@@ -37,13 +37,13 @@ impl Edits {
         self
     }
 
-    /// Takes the member or element at a pointer out. It must be there.
+    /// Removes the member or element at a pointer. It must exist.
     pub fn remove(&mut self, pointer: impl Into<String>) -> &mut Self {
         self.0.push(Edit::Remove(pointer.into()));
         self
     }
 
-    /// Whether there are none.
+    /// Whether there are no edits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -54,7 +54,7 @@ impl Edits {
     }
 }
 
-/// Without edits, [`Verdict::Keep`].
+/// Without edits, the verdict is [`Verdict::Keep`].
 impl From<Edits> for Verdict {
     fn from(edits: Edits) -> Self {
         match edits.is_empty() {
@@ -64,7 +64,7 @@ impl From<Edits> for Verdict {
     }
 }
 
-/// So that a chain of [`Edits::set`] is a verdict; it leaves none behind.
+/// Makes a verdict of a chain of [`Edits::set`]. The list is empty afterwards.
 impl From<&mut Edits> for Verdict {
     fn from(edits: &mut Edits) -> Self {
         std::mem::take(edits).into()
@@ -72,12 +72,12 @@ impl From<&mut Edits> for Verdict {
 }
 
 impl Verdict {
-    /// Deliver nothing. The reason is logged and counted.
+    /// A verdict that drops the event. The reason is logged and counted.
     pub fn drop(reason: impl Into<String>) -> Self {
         Verdict::Drop(reason.into())
     }
 
-    /// Deliver this instead.
+    /// A verdict that replaces the event by another one.
     ///
     /// # Errors
     /// The body can't be written as JSON.

@@ -1,4 +1,4 @@
-//! Events of the plugin's own.
+//! Emitting events of the plugin's own.
 
 use serde::Serialize;
 
@@ -17,11 +17,11 @@ impl Emission {
     }
 }
 
-/// Emits an event beside the one at hand, the same way as it goes and behind it. Inbound, `standup` goes to the channel
-/// `slack.standup`. The kind must be among the manifest's `emits`.
+/// Emits an event in addition to the current one. It goes in the same direction, after the current one. Inbound,
+/// `standup` goes to the channel `slack.standup`. The manifest must list the kind under `emits`.
 ///
 /// # Errors
-/// The host does not take it; [`EmitError`] says why.
+/// The host refuses the event; [`EmitError`] says why.
 pub fn emit(kind: impl Into<String>, body: &impl Serialize) -> Result<(), EmitError> {
     let emission =
         Emission::new(kind, body).map_err(|error| EmitError::Invalid(error.to_string()))?;

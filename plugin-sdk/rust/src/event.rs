@@ -1,4 +1,4 @@
-//! The event at hand, read by pointer.
+//! The current event, which a plugin reads by pointers.
 
 use std::cell::OnceCell;
 
@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 use crate::host::events;
 use crate::{Direction, Error, Value};
 
-/// An event. The host holds it; what is asked for crosses over, so that one [`select`](Event::select) of many fields
-/// costs less than many calls.
+/// An event. The host holds it, and each value is copied out when the plugin asks for it. One [`select`](Event::select)
+/// of many fields costs less than many calls.
 ///
-/// A pointer is RFC 6901's: `/user`, `/item/channel`, `/blocks/0/text/text`.
+/// Pointers are JSON pointers (RFC 6901): `/user`, `/item/channel`, `/blocks/0/text/text`.
 #[derive(Debug)]
 pub struct Event<'a> {
     source: &'a events::Event,
@@ -27,17 +27,17 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The same however often the event comes: the key for deduplication.
+    /// The id of the event, which stays the same if the event comes again: it is the key for deduplication.
     pub fn id(&self) -> String {
         self.source.id()
     }
 
-    /// Inbound Slack's `type`, such as `message`; outbound the Web API method, such as `chat.postMessage`.
+    /// The kind: inbound Slack's `type`, such as `message`; outbound the Web API method, such as `chat.postMessage`.
     pub fn kind(&self) -> &str {
         self.kind.get_or_init(|| self.source.kind())
     }
 
-    /// Which way it goes.
+    /// The direction of the event.
     pub fn direction(&self) -> Direction {
         *self.direction.get_or_init(|| self.source.direction())
     }
@@ -57,20 +57,20 @@ impl<'a> Event<'a> {
         self.source.get(pointer)
     }
 
-    /// The string at a pointer; `None` for any other value, too.
+    /// The string at a pointer; `None` if there is none, or a value of another type.
     pub fn text(&self, pointer: &str) -> Option<String> {
         self.get(pointer)?.into_text()
     }
 
-    /// Whether there is anything at a pointer.
+    /// Whether there is a value at a pointer.
     pub fn has(&self, pointer: &str) -> bool {
         self.get(pointer).is_some()
     }
 
-    /// What is at a pointer, read as a type of yours; `None` where there is nothing.
+    /// The value at a pointer as a type of your own; `None` if there is none.
     ///
     /// # Errors
-    /// What is there is of another type.
+    /// The value has another type.
     pub fn read<T: DeserializeOwned>(&self, pointer: &str) -> Result<Option<T>, Error> {
         match self.get(pointer) {
             None => Ok(None),
@@ -95,20 +95,20 @@ impl<'a> Event<'a> {
         std::array::from_fn(|_| values.next().flatten())
     }
 
-    /// Many values in one call, where their number is known at run time only: as many as pointers, in their order.
+    /// Many values in one call, if their number is known only at run time: one for each pointer, in the same order.
     pub fn select_all(&self, pointers: &[String]) -> Vec<Option<Value>> {
         self.source.select(pointers)
     }
 
-    /// The whole event as JSON text. Costs the more the larger the event is; prefer [`get`](Event::get).
+    /// The whole event as JSON text. Its cost grows with the event; prefer [`get`](Event::get).
     pub fn json_text(&self) -> String {
         self.source.json()
     }
 
-    /// The whole event, parsed. As [`json_text`](Event::json_text), and more so.
+    /// The whole event, parsed. It costs even more than [`json_text`](Event::json_text).
     ///
     /// # Errors
-    /// The text holds what `serde_json` does not read, such as half of a surrogate pair.
+    /// `serde_json` can't read the text, for example because it has half of a surrogate pair.
     pub fn json(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::from_str(&self.json_text())?)
     }

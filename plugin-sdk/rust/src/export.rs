@@ -1,4 +1,4 @@
-//! What [`export!`](crate::export!) makes of a plugin: the component's exports.
+//! The component's exports, which [`export!`](crate::export!) makes of a plugin.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -11,13 +11,15 @@ use crate::log::Level;
 use crate::{Error, Lifecycle, Plugin, Verdict, config, log};
 
 thread_local! {
-    /// The instance's plugin, once `init` made it. A component holds one.
+    /// The plugin of this instance, after `init` has made it. A component contains one plugin.
     static PLUGIN: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
-/// Makes a type the plugin of the component: `export!(MyPlugin)`, or for a [`Lifecycle`] `export!(MyPlugin, lifecycle)`.
+/// Exports a type as the component's plugin: `export!(MyPlugin)`, or for a [`Lifecycle`] `export!(MyPlugin,
+/// lifecycle)`.
 ///
-/// Once in a crate, whose type is `cdylib`. On other targets than WebAssembly it makes nothing and only checks.
+/// A crate uses it once, and must be a `cdylib`. On other targets than WebAssembly it exports nothing, and only checks
+/// the type.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
@@ -41,10 +43,10 @@ macro_rules! export {
     };
 }
 
-/// Compiles for a plugin.
+/// Fails to compile for a type that is not a plugin.
 pub const fn check<P: Plugin>() {}
 
-/// Compiles for a plugin with state.
+/// Fails to compile for a type without a lifecycle.
 pub const fn check_lifecycle<P: Lifecycle>() {}
 
 /// The exports of a plugin.
@@ -86,21 +88,21 @@ fn on_event<P: Plugin>(plugin: &mut P, event: &handler::Event) -> Result<Verdict
     plugin.on_event(&crate::Event::new(event))
 }
 
-/// There is no such event on this target: `testing` calls the plugin itself.
+/// Events of this type do not occur on this target: `testing` calls the plugin directly.
 #[cfg(not(target_family = "wasm"))]
 fn on_event<P: Plugin>(_: &mut P, _: &handler::Event) -> Result<Verdict, Error> {
-    Err("events come from a WebAssembly host only".into())
+    Err("only a WebAssembly host can call this; use djangobot_plugin::testing in tests".into())
 }
 
 fn with_plugin<P: Plugin, T>(call: impl FnOnce(&mut P) -> Result<T, Error>) -> Result<T, String> {
     PLUGIN.with_borrow_mut(|plugin| {
         let plugin = plugin.as_mut().and_then(|plugin| plugin.downcast_mut());
-        let plugin = plugin.ok_or("the plugin was called before its init")?;
+        let plugin = plugin.ok_or("the host called the plugin before its init")?;
         call(plugin).map_err(|error| sentence(&*error))
     })
 }
 
-/// An error with what caused it.
+/// The text of an error, with its causes.
 pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -112,7 +114,7 @@ pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The panic's message and place; the trap that ends the instance has neither.
+/// Logs the message and the place of a panic. The trap by which it ends the instance has neither.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = match (
@@ -121,7 +123,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     ) {
         (Some(message), _) => message,
         (_, Some(message)) => message.as_str(),
-        _ => "with a value that is no text",
+        _ => "with a value that is not text",
     };
     let line = match panic.location() {
         Some(place) => format!("panicked at {place}: {message}"),

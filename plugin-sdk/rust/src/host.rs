@@ -1,4 +1,4 @@
-//! Who answers a plugin's calls: the host, through its imports, or on other targets than WebAssembly the one of
+//! The functions that answer a plugin's calls: the component's imports, or on other targets than WebAssembly those of
 //! [`crate::testing`].
 
 #[cfg(target_family = "wasm")]

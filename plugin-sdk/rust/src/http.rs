@@ -1,4 +1,4 @@
-//! HTTP to hosts that the operator granted. Needs the grant `http:HOST`.
+//! HTTP requests to hosts that the operator granted. A host needs the grant `http:HOST`.
 //!
 //! ```no_run
 //! use djangobot_plugin::{Error, http::Request};
@@ -59,7 +59,7 @@ impl Request {
         self
     }
 
-    /// Sets the body to a value of yours, as JSON, and says so in a header.
+    /// Sets the body to a value of your own, as JSON, with the matching `content-type`.
     ///
     /// # Errors
     /// The value can't be written as JSON.
@@ -68,14 +68,14 @@ impl Request {
         Ok(self.header("content-type", "application/json").body(body))
     }
 
-    /// How long to wait for the answer; beyond the host's own limit it has no effect.
+    /// Sets how long to wait for the answer. The host's own limit holds as well.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout_ms = Some(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
         self
     }
 
-    /// Makes the call. An answer of any status is an answer.
+    /// Makes the request. An answer is not an error, whatever its status.
     ///
     /// # Errors
     /// See [`HttpError`].
@@ -85,12 +85,12 @@ impl Request {
 }
 
 impl Response {
-    /// Whether the status is one of 200 to 299.
+    /// Whether the status is between 200 and 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The first header of that name, in any case.
+    /// The first header of that name, which may be written in upper or lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -98,15 +98,15 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as text; what is not UTF-8 is U+FFFD.
+    /// The body as text. Bytes that are not UTF-8 become U+FFFD.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as a type of yours.
+    /// The body as a type of your own.
     ///
     /// # Errors
-    /// It is no JSON of that type.
+    /// The body is not JSON of that type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         Ok(serde_json::from_slice(&self.body)?)
     }

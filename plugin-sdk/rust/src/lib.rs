@@ -1,7 +1,7 @@
-//! Write djangobot plugins in Rust.
+//! The SDK for writing djangobot plugins in Rust.
 //!
-//! A plugin is a type with a config, a [`Plugin`] impl and one [`export!`]. The whole of one that puts the sender's
-//! handle beside the id:
+//! A plugin is a type with a config, a [`Plugin`] impl and one [`export!`]. This is a whole plugin, which adds the
+//! sender's handle to each message:
 //!
 //! ```
 //! use djangobot_plugin::{Edits, Error, Event, NoConfig, Plugin, Verdict, roster};
@@ -33,15 +33,17 @@
 //! assert_eq!(outcome.event, json!({"user": "U1", "text": "hi", "user_name": "alice"}));
 //! ```
 //!
-//! # What a component asks for
-//! The functions of [`store`], [`slack`], [`secrets`] and [`http`] need the operator's grant, named in `plugin.toml`
-//! under `capabilities`. What a plugin does not call is not in its component: there is nothing to switch off.
+//! # Capabilities
+//! The functions of [`store`], [`slack`], [`secrets`] and [`http`] need the operator's grant, and `plugin.toml` has to
+//! ask for it under `capabilities`. A function that a plugin does not call is not in its component, and needs no grant.
 //!
-//! # What is not there
+//! # Parts of the standard library that do not work
 //! The target `wasm32-unknown-unknown` has no clock, environment, files or randomness of its own. `std::time` panics
-//! ([`clock`] tells the time), `println!` goes nowhere ([`info!`](crate::info!) and its like go to the host's log).
+//! (use
+//! [`clock`]), and `println!` prints nothing (use [`info!`](crate::info!) and the other macros, which write to the host's
+//! log).
 //!
-//! On every other target the same calls are answered by [`testing`], so that a plugin is tested by `cargo test`.
+//! On every other target the module [`testing`] answers the same calls, so that a plugin is tested by `cargo test`.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -74,53 +76,53 @@ pub use edits::Edits;
 pub use emission::emit;
 pub use event::Event;
 
-/// Whatever stopped a plugin. Any error becomes one by `?`, and so does a text, by `.into()` or `?`.
+/// The error of a plugin. Any error becomes one by `?`, and so does a text, by `.into()` or `?`.
 pub type Error = Box<dyn std::error::Error>;
 
-/// A plugin: made once for each instance, and called for one event after another.
+/// A plugin. It is made once for each instance, and called for one event after another.
 ///
-/// What it holds stays from call to call. A panic ends the instance, and the next event meets a new one; the panic's
-/// message is in the host's log.
+/// Its fields keep their values from call to call. A panic ends the instance, and the next event gets a new one; the
+/// message of the panic is in the host's log.
 pub trait Plugin: Sized + 'static {
-    /// What the operator says under `[plugin.config]`, once the host has checked it against the manifest's schema;
-    /// [`NoConfig`] where there is nothing to say.
+    /// The type of `[plugin.config]`, which the host has checked against the manifest's schema; [`NoConfig`] for a
+    /// plugin without a config.
     type Config: DeserializeOwned;
 
-    /// Makes the plugin. Events can't be seen yet, and the roster may still be empty.
+    /// Makes the plugin. There is no event yet, and the roster may still be empty.
     ///
     /// # Errors
-    /// An error refuses the load; its text is for the operator.
+    /// With an error the plugin is not loaded. The text is for the operator.
     fn new(config: Self::Config) -> Result<Self, Error>;
 
-    /// Says what becomes of an event.
+    /// Decides about an event.
     ///
     /// # Errors
-    /// An error leaves the event as it was; the operator's `on-error` says whether it goes on.
+    /// With an error the event stays as it was, and the operator's `on-error` decides whether it goes on.
     fn on_event(&mut self, event: &Event) -> Result<Verdict, Error>;
 }
 
-/// What a plugin does to hand its state on, where it has any that an update must not lose:
-/// `export!(MyPlugin, lifecycle)`.
+/// A plugin that hands its state on to its next version: `export!(MyPlugin, lifecycle)`.
 pub trait Lifecycle: Plugin {
-    /// Whether the plugin can do its work. Asked after [`Plugin::new`] and [`Lifecycle::restore`], before events.
+    /// Checks whether the plugin can do its work. The host calls it after [`Plugin::new`] and [`Lifecycle::restore`],
+    /// before any event.
     ///
     /// # Errors
-    /// An error refuses the load.
+    /// With an error the plugin is not loaded.
     fn health(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The state, for the version that comes after this one.
+    /// The state, for the next version.
     fn snapshot(&mut self) -> Vec<u8>;
 
-    /// Takes the state of the version before this one.
+    /// Takes the state of the version before.
     ///
     /// # Errors
-    /// An error refuses the load, and the version before stays.
+    /// With an error this version is not loaded, and the version before goes on serving.
     fn restore(&mut self, state: Vec<u8>) -> Result<(), Error>;
 }
 
-/// The config of a plugin that has none: any key in it is an error.
+/// The config of a plugin without settings: any key in it is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}

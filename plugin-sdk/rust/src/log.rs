@@ -8,19 +8,19 @@ use crate::host;
 
 pub use crate::bindings::djangobot::plugin::log::Level;
 
-/// Writes one line; the macros [`error!`](crate::error!), [`warn!`](crate::warn!), [`info!`](crate::info!),
-/// [`debug!`](crate::debug!) and [`trace!`](crate::trace!) do so with `format!`'s arguments.
+/// Writes one line. The macros [`error!`](crate::error!), [`warn!`](crate::warn!), [`info!`](crate::info!),
+/// [`debug!`](crate::debug!) and [`trace!`](crate::trace!) call it, and take the arguments of `format!`.
 pub fn write(level: Level, message: &str) {
     host::log::write(level, message);
 }
 
-/// Writes a line to the host's log: something is wrong, and someone must look.
+/// Writes a line to the host's log: something is wrong, and a person has to act.
 #[macro_export]
 macro_rules! error {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Error, &::std::format!($($line)+)) };
 }
 
-/// Writes a line to the host's log: something is odd.
+/// Writes a line to the host's log: something is odd, and a person may have to act.
 #[macro_export]
 macro_rules! warn {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Warn, &::std::format!($($line)+)) };
@@ -38,7 +38,7 @@ macro_rules! debug {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Debug, &::std::format!($($line)+)) };
 }
 
-/// Writes a line to the host's log, for the plugin's author in great detail.
+/// Writes a line to the host's log, in great detail for the plugin's author.
 #[macro_export]
 macro_rules! trace {
     ($($line:tt)+) => { $crate::log::write($crate::log::Level::Trace, &::std::format!($($line)+)) };

@@ -1,4 +1,4 @@
-//! Slack's text format: what stands in angle brackets, and escaping.
+//! Slack's text format: the references in angle brackets, and escaping.
 //!
 //! ```
 //! use djangobot_plugin::mrkdwn::{self, Part};
@@ -15,49 +15,49 @@
 
 use std::borrow::Cow;
 
-/// A piece of a text. Labels and plain text are as they stand there, escaped.
+/// A part of a text. Labels and plain text are escaped, as in the text itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// What stands in no brackets.
+    /// Text outside of brackets.
     Text(&'a str),
     /// `<@U1>` or `<@U1|label>`.
     User {
-        /// `U...` or `W...`.
+        /// The id: `U...` or `W...`.
         id: &'a str,
-        /// What Slack put beside it.
+        /// The label, if Slack added one.
         label: Option<&'a str>,
     },
     /// `<#C1>` or `<#C1|label>`.
     Channel {
-        /// `C...` or `G...`.
+        /// The id: `C...` or `G...`.
         id: &'a str,
-        /// What Slack put beside it.
+        /// The label, if Slack added one.
         label: Option<&'a str>,
     },
     /// `<!subteam^S1>` or `<!subteam^S1|label>`.
     Usergroup {
-        /// `S...`.
+        /// The id: `S...`.
         id: &'a str,
-        /// What Slack put beside it.
+        /// The label, if Slack added one.
         label: Option<&'a str>,
     },
-    /// `<!here>`, `<!channel>`, `<!everyone>`, and what else begins so, such as `<!date^...|label>`.
+    /// `<!here>`, `<!channel>`, `<!everyone>`, and anything else that begins with `!`, such as `<!date^...|label>`.
     Special {
-        /// What follows the `!`.
+        /// The text after the `!`.
         name: &'a str,
-        /// What to show instead.
+        /// The text that Slack shows in its place.
         label: Option<&'a str>,
     },
     /// `<https://...>` or `<https://...|label>`.
     Link {
-        /// As it stands there, escaped.
+        /// The address, escaped as in the text.
         url: &'a str,
-        /// What it is shown as.
+        /// The text that Slack shows for the link.
         label: Option<&'a str>,
     },
 }
 
-/// The pieces of a text, each with how it stands there. Together they are the text.
+/// The parts of a text, each with the piece of the text that it was read from. The pieces together are the text.
 pub fn parts(text: &str) -> impl Iterator<Item = (&str, Part<'_>)> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -69,7 +69,7 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, Part<'_>)> {
                 rest = &rest[raw.len()..];
                 return Some((raw, part));
             }
-            // To the next bracket that closes; one that does not is text.
+            // Plain text goes up to the next bracket that is closed; one that is not closed is text, too.
             None => rest
                 .char_indices()
                 .skip(1)
@@ -83,7 +83,7 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, Part<'_>)> {
     })
 }
 
-/// The piece in brackets that a text begins with, and how it stands there; `None` where it begins with none.
+/// The part in brackets at the beginning of a text, with its piece of the text; `None` if the text begins otherwise.
 pub fn bracketed(text: &str) -> Option<(&str, Part<'_>)> {
     let (length, part) = read_bracketed(text)?;
     Some((&text[..length], part))
@@ -116,7 +116,7 @@ fn read_bracketed(text: &str) -> Option<(usize, Part<'_>)> {
     Some((end + 2, part))
 }
 
-/// The text with other words for some of its pieces: those for which `with` says any.
+/// The text with some of its parts replaced: those for which `with` returns a text.
 pub fn replace(text: &str, mut with: impl FnMut(Part<'_>) -> Option<String>) -> Cow<'_, str> {
     let mut replaced: Option<String> = None;
     let mut done = 0;
@@ -140,22 +140,23 @@ pub fn mentioned(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `<@U1>`: mentions a user.
+/// A mention of a user: `<@U1>`.
 pub fn user(id: &str) -> String {
     format!("<@{id}>")
 }
 
-/// `<#C1>`: links to a channel.
+/// A link to a channel: `<#C1>`.
 pub fn channel(id: &str) -> String {
     format!("<#{id}>")
 }
 
-/// `<!subteam^S1>`: mentions a group of users.
+/// A mention of a group of users: `<!subteam^S1>`.
 pub fn usergroup(id: &str) -> String {
     format!("<!subteam^{id}>")
 }
 
-/// `<https://...|label>`. Both are escaped; what ends a link early is encoded or taken out.
+/// A link: `<https://...|label>`. Both parts are escaped. Characters that would end the link too early are encoded or
+/// removed.
 ///
 /// ```
 /// # use djangobot_plugin::mrkdwn;
@@ -170,7 +171,7 @@ pub fn link(url: &str, label: &str) -> String {
     }
 }
 
-/// Text as it must stand in a message, so that Slack takes nothing in it for its own: `&`, `<` and `>` escaped.
+/// Escapes `&`, `<` and `>`, so that Slack shows the text as it is and finds no references in it.
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(['&', '<', '>']) {
         return Cow::Borrowed(text);
@@ -192,7 +193,7 @@ pub fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);
     }
-    // `&amp;` last, so that `&amp;lt;` becomes `&lt;`.
+    // `&amp;` goes last, so that `&amp;lt;` becomes `&lt;` and not `<`.
     Cow::Owned(
         text.replace("&lt;", "<")
             .replace("&gt;", ">")
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_taken_apart() {
+    fn a_text_is_split_into_its_parts() {
         let check = |text: &str, expect: &[Part<'_>]| {
             let found: Vec<_> = parts(text).collect();
             let whole: String = found.iter().map(|(raw, _)| *raw).collect();
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_replaced_is_borrowed() {
+    fn a_text_without_replacements_is_borrowed() {
         assert!(matches!(
             replace("a <@U1>", |_| None),
             Cow::Borrowed("a <@U1>")

@@ -1,8 +1,8 @@
-//! RFC 6901 pointers, and the texts that they lead to.
+//! JSON pointers (RFC 6901), and the texts that they lead to.
 
 use serde_json::Value;
 
-/// A key as it stands in a pointer: `~` is `~0`, `/` is `~1`.
+/// A key as it is written in a pointer: `~` becomes `~0`, and `/` becomes `~1`.
 ///
 /// ```
 /// assert_eq!(djangobot_plugin::pointer::escape("a/b"), "a~1b");
@@ -11,7 +11,7 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// Calls `seen` with the pointer and the text of each string within a value. `base` is where the value stands.
+/// Calls `seen` with the pointer and the text of each string within a value. `base` is the pointer of the value itself.
 ///
 /// ```
 /// use djangobot_plugin::pointer;
@@ -22,7 +22,7 @@ pub fn escape(key: &str) -> String {
 /// pointer::each_text("/blocks", &blocks, &mut |pointer, text| {
 ///     found.push(format!("{pointer}={text}"));
 /// });
-/// // In whichever order the members of an object are kept.
+/// // The order of an object's members is not defined.
 /// found.sort();
 /// assert_eq!(found, ["/blocks/0/text/text=hi", "/blocks/0/type=section"]);
 /// ```
@@ -53,7 +53,7 @@ pub fn each_text(base: &str, value: &Value, seen: &mut impl FnMut(&str, &str)) {
     walk(&mut base.to_owned(), value, seen);
 }
 
-/// The last key of a pointer and what leads to it: `/item` and `user` of `/item/user`.
+/// Splits a pointer at its last key: `/item/user` into `/item` and `user`.
 pub fn split(pointer: &str) -> Option<(&str, &str)> {
     pointer.rsplit_once('/')
 }

@@ -1,5 +1,5 @@
-//! The team, from the host's memory. An id or a name that the host does not know is asked for in the background, so
-//! that a later call may find it.
+//! The team's users, channels and so on, from the host's memory. The host looks up an unknown id or name in the
+//! background, so that a later call may find it.
 
 use crate::host;
 
@@ -7,7 +7,7 @@ pub use crate::bindings::djangobot::plugin::roster::{
     Bot, Conversation, Identity, User, Usergroup,
 };
 
-/// Whom the host speaks as; nothing before the first connection to Slack.
+/// The host's own identity; `None` before the first connection to Slack.
 pub fn me() -> Option<Identity> {
     host::roster::me()
 }
@@ -17,7 +17,7 @@ pub fn user(id: &str) -> Option<User> {
     host::roster::get_user(id)
 }
 
-/// Many users in one call: as many as ids, in their order.
+/// Many users in one call: one for each id, in the same order.
 pub fn users(ids: &[String]) -> Vec<Option<User>> {
     host::roster::get_users(ids)
 }
@@ -37,13 +37,14 @@ pub fn bot(id: &str) -> Option<Bot> {
     host::roster::get_bot(id)
 }
 
-/// By handle, display name or real name, with or without the `@`, in any case: active users go before those that were
-/// deactivated, then a handle before a display name, and that before a real name. `None` where a name means several users.
+/// Finds a user by handle, display name or real name, with or without the `@`, in upper or lower case. Active users go
+/// before deactivated ones, then a handle before a display name, and that before a real name. `None` if several users
+/// fit equally well.
 pub fn find_user(name: &str) -> Option<User> {
     host::roster::find_user(name)
 }
 
-/// By name, with or without the `#`, in any case.
+/// Finds a channel by its name, with or without the `#`, in upper or lower case.
 pub fn find_conversation(name: &str) -> Option<Conversation> {
     host::roster::find_conversation(name)
 }

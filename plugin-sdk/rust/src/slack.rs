@@ -1,4 +1,4 @@
-//! Messages to Slack, as an app would put them on `slack.send`. Needs the grant `slack`.
+//! Messages to Slack, as an app would put them on `slack.send`. This needs the grant `slack`.
 //!
 //! ```
 //! use djangobot_plugin::slack;
@@ -14,10 +14,10 @@ use crate::host;
 
 pub use crate::bindings::djangobot::plugin::slack::SendError;
 
-/// Sends a message, once the call at hand has ended well.
+/// Sends a message, after the current call has ended well.
 ///
 /// # Errors
-/// The host does not take it; [`SendError`] says why.
+/// The host refuses the message; [`SendError`] says why.
 pub fn send(message: &impl Serialize) -> Result<(), SendError> {
     let message =
         serde_json::to_string(message).map_err(|error| SendError::Invalid(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! A key-value store of the plugin's own, which outlives reloads, updates and restarts. Needs the grant `store`.
+//! A key-value store of the plugin's own, which outlives reloads, updates and restarts. It needs the grant `store`.
 //!
 //! ```
 //! use djangobot_plugin::{Error, store};
@@ -39,10 +39,10 @@ pub fn text(key: &str) -> Result<Option<String>, Error> {
     Ok(get(key)?.map(String::from_utf8).transpose()?)
 }
 
-/// The value of a key, as a type of yours: what [`set_json`] put there.
+/// The value of a key, as a type of your own: [`set_json`] sets such a value.
 ///
 /// # Errors
-/// A [`StoreError`], or the value is no JSON of that type.
+/// A [`StoreError`], or the value is not JSON of that type.
 pub fn json<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
     match get(key)? {
         None => Ok(None),
@@ -67,7 +67,7 @@ pub fn set_for(key: &str, value: impl AsRef<[u8]>, time: Duration) -> Result<(),
     host::store::set(key, value.as_ref(), Some(ms))
 }
 
-/// Sets a key to a value of yours, as JSON, until it is deleted.
+/// Sets a key to a value of your own, as JSON, until it is deleted.
 ///
 /// # Errors
 /// A [`StoreError`], or the value can't be written as JSON.
@@ -75,7 +75,7 @@ pub fn set_json(key: &str, value: &impl Serialize) -> Result<(), Error> {
     Ok(set(key, serde_json::to_vec(value)?)?)
 }
 
-/// Takes a key out; one that is not there is no error.
+/// Deletes a key. A key that does not exist is not an error.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -83,7 +83,7 @@ pub fn delete(key: &str) -> Result<(), StoreError> {
     host::store::delete(key)
 }
 
-/// Adds to a number, which begins at 0, and gives the sum.
+/// Adds to the number at a key, which begins at 0, and returns the sum.
 ///
 /// # Errors
 /// See [`StoreError`].

@@ -1,4 +1,4 @@
-//! A host for `cargo test`: it runs a plugin natively, against events in JSON, and shows all that came of them.
+//! A host for `cargo test`: it runs a plugin natively, on events in JSON, and shows all results.
 //!
 //! ```
 //! # use djangobot_plugin::{Edits, Error, Event, NoConfig, Plugin, Verdict, roster};
@@ -21,8 +21,7 @@
 //! assert_eq!(outcome.logs[0].message, "2 characters");
 //! ```
 //!
-//! Edits are made by the code that the real host makes them with. Grants are not asked for here, and limits are not
-//! kept.
+//! Edits are made by the same code as in the real host. Grants are not checked here, and there are no limits.
 
 pub(crate) mod calls;
 mod host;
@@ -41,14 +40,15 @@ pub use calls::events::Event as EventAtHand;
 pub use host::Host;
 pub use outcome::{Emitted, LogLine, Outcome};
 
-/// A plugin that was made and may be called.
+/// A plugin that was made, and can be called.
 pub struct Loaded<P> {
     plugin: P,
     host: Host,
+    /// The events so far, by which their ids are numbered.
     events: u32,
 }
 
-/// A plugin in a host that knows nobody; see [`Host::load`].
+/// Makes a plugin in a host with an empty roster; see [`Host::load`].
 #[track_caller]
 pub fn load<P: Plugin>(config: Value) -> Loaded<P> {
     Host::new().load(config)
@@ -71,7 +71,8 @@ impl Host {
     /// Makes a plugin.
     ///
     /// # Errors
-    /// What the operator would read: the config is refused by the manifest's schema, by its type, or by the plugin.
+    /// The manifest's schema, the config's type or the plugin refuses the config. The error is what an operator would
+    /// read.
     pub fn try_load<P: Plugin>(self, config: Value) -> Result<Loaded<P>, String> {
         #[cfg(feature = "manifest")]
         if let Some(manifest) = &self.manifest {
@@ -89,28 +90,28 @@ impl Host {
 }
 
 impl<P: Plugin> Loaded<P> {
-    /// What comes of an event from Slack.
+    /// Calls the plugin for an event from Slack.
     ///
     /// # Panics
-    /// The plugin fails, or says what the host would not take.
+    /// The plugin fails, or the host would refuse its verdict.
     #[track_caller]
     pub fn inbound(&mut self, kind: &str, event: Value) -> Outcome {
         expect(self.try_call(Direction::Inbound, kind, event))
     }
 
-    /// What comes of a message to Slack; `kind` is the Web API method, such as `chat.postMessage`.
+    /// Calls the plugin for a message to Slack; `kind` is the Web API method, such as `chat.postMessage`.
     ///
     /// # Panics
-    /// The plugin fails, or says what the host would not take.
+    /// The plugin fails, or the host would refuse its verdict.
     #[track_caller]
     pub fn outbound(&mut self, kind: &str, event: Value) -> Outcome {
         expect(self.try_call(Direction::Outbound, kind, event))
     }
 
-    /// What comes of an event.
+    /// Calls the plugin for an event.
     ///
     /// # Errors
-    /// The plugin's error, or why the host would not take its verdict.
+    /// The plugin fails, or the host would refuse its verdict.
     pub fn try_call(
         &mut self,
         direction: Direction,
@@ -120,11 +121,11 @@ impl<P: Plugin> Loaded<P> {
         self.try_call_text(direction, kind, &event.to_string())
     }
 
-    /// As [`Loaded::try_call`], of an event's text: for what a [`Value`] can't hold, such as half of a surrogate pair
-    /// or a key that comes twice.
+    /// Calls the plugin for an event's text, as [`Loaded::try_call`] does. A text can have what a [`Value`] can't hold,
+    /// such as half of a surrogate pair, or a key that occurs twice.
     ///
     /// # Errors
-    /// The text is no event, or as there.
+    /// The text is not an event, or [`Loaded::try_call`] fails.
     pub fn try_call_text(
         &mut self,
         direction: Direction,
@@ -156,7 +157,7 @@ impl<P: Plugin> Loaded<P> {
         &mut self.plugin
     }
 
-    /// Calls the plugin, with the host there to answer it.
+    /// Runs some code with the plugin, whose calls the host answers.
     pub fn with_host<T>(&mut self, call: impl FnOnce(&mut P) -> T) -> T {
         let host = std::mem::take(&mut self.host);
         let plugin = &mut self.plugin;
@@ -165,7 +166,7 @@ impl<P: Plugin> Loaded<P> {
         result
     }
 
-    /// Changes what the host answers from now on.
+    /// Changes the host.
     pub fn change_host(&mut self, change: impl FnOnce(Host) -> Host) {
         self.host = change(std::mem::take(&mut self.host));
     }
@@ -177,10 +178,10 @@ impl<P: Lifecycle> Loaded<P> {
         self.with_host(P::snapshot)
     }
 
-    /// Gives the plugin the state of another, and asks for its health.
+    /// Gives the plugin the state of another one, and checks its health.
     ///
     /// # Errors
-    /// As the operator would read it.
+    /// The plugin refuses the state. The error is what an operator would read.
     pub fn restore(&mut self, state: Vec<u8>) -> Result<(), String> {
         self.with_host(|plugin| plugin.restore(state).and_then(|()| plugin.health()))
             .map_err(|error: Error| export::sentence(&*error))

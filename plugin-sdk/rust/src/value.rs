@@ -1,4 +1,4 @@
-//! Values on their way out of an event and into it.
+//! Conversions between the values of an event and Rust's types.
 
 use serde::de::DeserializeOwned;
 
@@ -21,7 +21,7 @@ impl Value {
         }
     }
 
-    /// The truth value, if it is one.
+    /// The boolean, if it is one.
     pub fn as_bool(&self) -> Option<bool> {
         match *self {
             Value::Boolean(value) => Some(value),
@@ -29,7 +29,7 @@ impl Value {
         }
     }
 
-    /// The whole number, if it is one that fits.
+    /// The whole number, if it is one that fits into 64 bits.
     pub fn as_i64(&self) -> Option<i64> {
         match *self {
             Value::Integer(value) => Some(value),
@@ -60,10 +60,10 @@ impl Value {
         }
     }
 
-    /// The value as a type of yours.
+    /// The value as a type of your own.
     ///
     /// # Errors
-    /// It is of another type, or a number that JSON does not have.
+    /// The value has another type, or is a number that JSON does not have.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         match self {
             Value::Json(text) => serde_json::from_str(text),
@@ -72,7 +72,7 @@ impl Value {
     }
 }
 
-/// A value that holds no JSON text.
+/// A value that is not JSON text, as a value of `serde_json`.
 fn scalar(value: &Value) -> serde_json::Value {
     match value {
         Value::Null | Value::Json(_) => serde_json::Value::Null,
@@ -146,7 +146,7 @@ impl From<f64> for Value {
     }
 }
 
-/// Nothing is `null`.
+/// `None` becomes `null`.
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Value::Null, Into::into)

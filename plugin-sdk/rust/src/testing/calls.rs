@@ -1,4 +1,4 @@
-//! The host's functions, as the imports of a component have them, answered by the [`Host`] of the call at hand.
+//! The host's functions, with the signatures of a component's imports. The [`Host`] of the current call answers them.
 
 use std::cell::RefCell;
 
@@ -8,14 +8,14 @@ thread_local! {
     static HOST: RefCell<Host> = RefCell::new(Host::default());
 }
 
-/// Runs a call with a host to answer it, and gives the host back.
+/// Runs a call, whose host functions `host` answers, and returns the host with its new effects.
 pub(super) fn during<T>(host: Host, call: impl FnOnce() -> T) -> (T, Host) {
     let before = HOST.replace(host);
     let result = call();
     (result, HOST.replace(before))
 }
 
-/// Notes the call of a function and answers it.
+/// Notes the call of a host function, and answers it.
 fn answer<T>(function: &'static str, answer: impl FnOnce(&mut Host) -> T) -> T {
     HOST.with_borrow_mut(|host| {
         host.effects.calls.push(function);
@@ -47,7 +47,7 @@ pub(crate) mod events {
     use super::answer;
     use crate::{Direction, Value};
 
-    /// The event at hand, as the test gave it.
+    /// The current event, as the test gave it.
     #[derive(Debug)]
     pub struct Event {
         pub(in crate::testing) id: String,
@@ -144,7 +144,7 @@ pub(crate) mod roster {
     pub(crate) fn find_user(name: &str) -> Option<User> {
         let name = name.trim_start_matches('@').to_lowercase();
         answer("roster.find-user", |host| {
-            // As the host ranks them.
+            // The real host ranks users in the same way.
             let rank = |user: &User| {
                 let names = [&user.name, &user.display_name, &user.real_name];
                 let which = names.iter().position(|it| it.to_lowercase() == name)?;
@@ -241,7 +241,9 @@ pub(crate) mod slack {
             let message: serde_json::Value = serde_json::from_str(message)
                 .map_err(|error| SendError::Invalid(error.to_string()))?;
             if !message.is_object() {
-                return Err(SendError::Invalid("a message is a JSON object".into()));
+                return Err(SendError::Invalid(
+                    "the message is not a JSON object".into(),
+                ));
             }
             host.effects.sent.push(message);
             Ok(())
@@ -263,7 +265,7 @@ pub(crate) mod http {
         answer("http.fetch", |host| match &mut host.answer {
             Some(answer) => answer(request),
             None => Err(HttpError::Denied(format!(
-                "the test host has no answer to {}",
+                "the test host has no answer to {}; Host::answer sets one",
                 request.url
             ))),
         })

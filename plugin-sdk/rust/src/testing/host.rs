@@ -1,4 +1,4 @@
-//! What the test host knows and answers.
+//! The test host, which a test sets up with a roster, a store, secrets, a clock and answers to HTTP requests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use super::outcome::Effects;
 use crate::http::{HttpError, Request, Response};
 use crate::roster::{Bot, Conversation, Identity, User, Usergroup};
 
-/// The time at which a test host's clock stands until it is set: 2026-01-01.
+/// The time on a test host's clock until it is set: 2026-01-01.
 const START_MS: u64 = 1_767_225_600_000;
 
-/// A host whose team, store, secrets and clock are what a test says.
+/// A host whose roster, store, secrets and clock a test sets.
 #[derive(Default)]
 pub struct Host {
     pub(super) me: Option<Identity>,
@@ -18,7 +18,7 @@ pub struct Host {
     pub(super) conversations: Vec<Conversation>,
     pub(super) usergroups: Vec<Usergroup>,
     pub(super) bots: Vec<Bot>,
-    /// Values, and when each ends.
+    /// Values, each with its expiry in milliseconds since the Unix epoch.
     pub(super) store: BTreeMap<String, (Vec<u8>, Option<u64>)>,
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) now_ms: Option<u64>,
@@ -28,16 +28,16 @@ pub struct Host {
     pub(super) effects: Effects,
 }
 
-/// Who answers a plugin's HTTP requests.
+/// The function that answers a plugin's HTTP requests.
 type Answer = Box<dyn FnMut(&Request) -> Result<Response, HttpError>>;
 
 impl Host {
-    /// A host that knows nobody and was never connected to Slack.
+    /// A host with an empty roster, which was never connected to Slack.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The bot that the host speaks as, in the team `T1`. It is a user and a bot of the team, too.
+    /// Sets the host's identity, in the team `T1`. It is added as a user and as a bot of the team, too.
     pub fn me(mut self, user_id: &str, bot_id: &str, name: &str) -> Self {
         self.me = Some(Identity {
             team_id: "T1".into(),
@@ -51,18 +51,18 @@ impl Host {
         })
     }
 
-    /// A user who has a handle and no other name.
+    /// Adds a user who has a handle and no other name.
     pub fn user(self, id: &str, name: &str) -> Self {
         self.add_user(plain_user(id, name))
     }
 
-    /// A user.
+    /// Adds a user.
     pub fn add_user(mut self, user: User) -> Self {
         self.users.push(user);
         self
     }
 
-    /// A public channel, or a direct message where the id begins with `D`.
+    /// Adds a public channel, or a direct message if the id begins with `D`.
     pub fn channel(self, id: &str, name: &str) -> Self {
         self.add_conversation(Conversation {
             id: id.into(),
@@ -71,13 +71,13 @@ impl Host {
         })
     }
 
-    /// A channel or direct message.
+    /// Adds a channel or a direct message.
     pub fn add_conversation(mut self, conversation: Conversation) -> Self {
         self.conversations.push(conversation);
         self
     }
 
-    /// A group of users.
+    /// Adds a group of users.
     pub fn usergroup(mut self, id: &str, handle: &str) -> Self {
         self.usergroups.push(Usergroup {
             id: id.into(),
@@ -87,7 +87,7 @@ impl Host {
         self
     }
 
-    /// An integration that posts.
+    /// Adds a bot.
     pub fn bot(mut self, id: &str, name: &str) -> Self {
         self.bots.push(Bot {
             id: id.into(),
@@ -96,25 +96,25 @@ impl Host {
         self
     }
 
-    /// A secret that was granted.
+    /// Adds a secret, as if it was granted.
     pub fn secret(mut self, name: &str, value: &str) -> Self {
         self.secrets.insert(name.into(), value.into());
         self
     }
 
-    /// What is in the store.
+    /// Puts a value into the store.
     pub fn stored(mut self, key: &str, value: impl Into<Vec<u8>>) -> Self {
         self.store.insert(key.into(), (value.into(), None));
         self
     }
 
-    /// What the clock shows, in milliseconds since the Unix epoch.
+    /// Sets the clock, in milliseconds since the Unix epoch.
     pub fn at_ms(mut self, now_ms: u64) -> Self {
         self.now_ms = Some(now_ms);
         self
     }
 
-    /// Who answers HTTP requests; without, each is denied.
+    /// Sets the function that answers HTTP requests. Without one, each request is denied.
     pub fn answer(
         mut self,
         answer: impl FnMut(&Request) -> Result<Response, HttpError> + 'static,
@@ -123,11 +123,11 @@ impl Host {
         self
     }
 
-    /// The plugin's manifest, `include_str!("../plugin.toml")`: from now on its schema checks the config, only events
-    /// that it subscribes to reach the plugin, and only kinds that it lists can be emitted.
+    /// Sets the plugin's manifest, `include_str!("../plugin.toml")`: from then on its schema checks the config, only
+    /// events that it subscribes to reach the plugin, and only kinds that it lists can be emitted.
     ///
     /// # Panics
-    /// The text is no TOML, or its `config-schema` no JSON Schema.
+    /// The text is not TOML, or its `config-schema` is not a JSON Schema.
     #[cfg(feature = "manifest")]
     #[track_caller]
     pub fn manifest(mut self, text: &str) -> Self {
@@ -143,7 +143,7 @@ impl Host {
         self.now_ms.unwrap_or(START_MS)
     }
 
-    /// Whether the manifest, where there is one, lists the kind.
+    /// Whether the manifest lists the kind. Without a manifest, every kind is allowed.
     pub(super) fn may_emit(&self, kind: &str) -> bool {
         #[cfg(feature = "manifest")]
         if let Some(manifest) = &self.manifest {

@@ -1,4 +1,4 @@
-//! What a test host reads of `plugin.toml`.
+//! The part of `plugin.toml` that a test host uses.
 
 use djangobot_event::Event as Document;
 use serde::Deserialize;
@@ -48,7 +48,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether the operator may say this.
+    /// Checks a config against the schema.
     pub(super) fn check_config(&self, config: &Value) -> Result<(), String> {
         let none = serde_json::json!({"type": "object", "maxProperties": 0});
         let schema = self.config_schema.as_ref().unwrap_or(&none);

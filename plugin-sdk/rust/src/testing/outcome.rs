@@ -1,4 +1,4 @@
-//! What came of one call.
+//! The outcome of one call: the verdict, the event that goes on, and the effects.
 
 use djangobot_event::{Edit as Change, Event as Document, NewValue};
 use serde_json::Value;
@@ -7,44 +7,44 @@ use super::{EventAtHand, Host};
 use crate::log::Level;
 use crate::{Direction, Edit, Emission, Verdict};
 
-/// What a plugin did with an event.
+/// The outcome of a plugin's call for an event.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What it said.
+    /// The plugin's verdict.
     pub verdict: Verdict,
-    /// The event that goes on, with the plugin's edits; `null` where it was dropped or replaced.
+    /// The event that goes on, with the plugin's edits; `null` if it was dropped or replaced.
     pub event: Value,
-    /// The events that were emitted, and those that replace the event at hand.
+    /// The events that were emitted, and those that replace the current event.
     pub emitted: Vec<Emitted>,
     /// The messages that were sent to Slack.
     pub sent: Vec<Value>,
-    /// What was logged.
+    /// The lines that were logged.
     pub logs: Vec<LogLine>,
-    /// The host's functions that were called, such as `event.get`, in order.
+    /// The host functions that were called, such as `event.get`, in order.
     pub calls: Vec<&'static str>,
-    /// Whether the plugin was called at all: not where its manifest does not subscribe to the event.
+    /// Whether the plugin was called: it is not if its manifest does not subscribe to the event.
     pub called: bool,
 }
 
-/// An event of the plugin's own.
+/// An event that the plugin made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emitted {
     /// Its kind.
     pub kind: String,
-    /// An object.
+    /// Its body, an object.
     pub body: Value,
 }
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
-    /// How bad it is.
+    /// The level.
     pub level: Level,
-    /// The line.
+    /// The text.
     pub message: String,
 }
 
-/// What a call leaves behind beside its verdict.
+/// The effects of a call besides its verdict.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) emitted: Vec<Emitted>,
@@ -68,7 +68,10 @@ impl Outcome {
             Verdict::Replace(emissions) => {
                 for emission in emissions {
                     if !host.may_emit(&emission.kind) {
-                        return Err(format!("the manifest's emits lacks {:?}", emission.kind));
+                        return Err(format!(
+                            "the manifest does not list {:?} under `emits`",
+                            emission.kind
+                        ));
                     }
                     emitted.push(read(emission)?);
                 }
@@ -99,7 +102,7 @@ impl Outcome {
         })
     }
 
-    /// Why the event was dropped, if it was.
+    /// The reason why the event was dropped, if it was.
     pub fn dropped(&self) -> Option<&str> {
         match &self.verdict {
             Verdict::Drop(reason) => Some(reason),
@@ -113,13 +116,13 @@ impl Outcome {
     }
 }
 
-/// An emission whose body must be an object. Its `type`, where it has one, is its kind.
+/// Reads an emission, whose body must be an object. If the body has a `type`, it is set to the kind.
 pub(super) fn read(emission: &Emission) -> Result<Emitted, String> {
     let mut body: Value = serde_json::from_str(&emission.body)
         .map_err(|error| format!("the body of {:?} is not JSON: {error}", emission.kind))?;
     let members = body
         .as_object_mut()
-        .ok_or_else(|| format!("the body of {:?} is no object", emission.kind))?;
+        .ok_or_else(|| format!("the body of {:?} is not an object", emission.kind))?;
     if let Some(value) = members.get_mut("type") {
         *value = emission.kind.as_str().into();
     }
@@ -137,7 +140,7 @@ fn edit(at_hand: &EventAtHand, edits: &[Edit]) -> Result<Document, String> {
     Ok(edited)
 }
 
-/// An edit may change what an event says, not where it goes.
+/// Translates an edit. Fields that decide where an event goes can't be edited, as in the real host.
 fn change(edit: &Edit, direction: Direction) -> Result<Change, String> {
     let (Edit::Set(crate::Field { pointer, .. }) | Edit::Remove(pointer)) = edit;
     let key = pointer.split('/').nth(1).unwrap_or_default();
@@ -147,7 +150,7 @@ fn change(edit: &Edit, direction: Direction) -> Result<Change, String> {
     };
     if route.contains(&key) {
         return Err(format!(
-            "{pointer} can't be edited, since it says where the event goes; emit an event of another kind instead"
+            "{pointer} can't be edited, since it decides where the event goes; emit an event of another kind instead"
         ));
     }
     Ok(match edit {

@@ -1,3 +1,5 @@
+//! Tests of the test host, by a plugin that does what each event asks for.
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -6,7 +8,7 @@ use crate::http::{HttpError, Request, Response};
 use crate::log::Level;
 use crate::{Edits, Emission, NoConfig, clock, emit, http, roster, secrets, slack, store};
 
-/// Does what the event's `do` says.
+/// A plugin that does what the event's `do` names.
 struct Puppet;
 
 impl Plugin for Puppet {
@@ -99,7 +101,7 @@ fn a_verdict_shows_in_the_event_that_goes_on() {
 }
 
 #[test]
-fn what_the_host_would_refuse_is_an_error() {
+fn a_verdict_that_the_host_would_refuse_is_an_error() {
     let mut puppet = puppet();
     let mut check = |what: &str, expect: &str| {
         let event = json!({"type": "message", "do": what});
@@ -110,7 +112,7 @@ fn what_the_host_would_refuse_is_an_error() {
     };
     check("bad edit", "/nowhere: there is nothing to remove");
     check("type", "/type can't be edited");
-    check("emit nonsense", "no object");
+    check("emit nonsense", "not an object");
     check("fetch", "Denied");
     check("dance", "what is dance?");
 }
@@ -135,7 +137,7 @@ fn effects_are_seen_and_belong_to_their_call() {
 }
 
 #[test]
-fn the_host_answers_as_the_test_says() {
+fn the_host_answers_as_it_was_set_up() {
     let mut puppet = Host::new()
         .user("U1", "alice")
         .channel("C1", "general")
@@ -271,5 +273,9 @@ properties.start = { type = "integer", maximum = 200 }
         1
     );
     let replaced = puppet.try_call(Direction::Inbound, "message", json!({"do": "replace"}));
-    assert!(replaced.unwrap_err().contains("emits lacks \"other\""));
+    assert!(
+        replaced
+            .unwrap_err()
+            .contains("does not list \"other\" under `emits`")
+    );
 }
