@@ -1,11 +1,11 @@
-//! Drops what the bot itself wrote, so that it never answers itself.
+//! Drops the bot's own messages, so that it never answers itself.
 
 use djangobot_plugin::{Error, Event, Plugin, Verdict, roster};
 use serde::Deserialize;
 
-/// Who may have written a message, in every form that Slack has for it.
+/// The fields that name the author of a message. Depending on how it was posted, Slack sets some of them.
 const AUTHORS: [&str; 4] = ["/user", "/bot_id", "/app_id", "/bot_profile/app_id"];
-/// The same, of the message that an edit or deletion is about.
+/// The same fields of the message that was edited or deleted.
 const CHANGED: [&str; 8] = [
     "/message/user",
     "/message/bot_id",
@@ -37,7 +37,7 @@ impl Default for Config {
 
 struct IgnoreSelf {
     config: Config,
-    /// All that is read of an event.
+    /// The fields that are read of an event: the subtype, then [`AUTHORS`], then [`CHANGED`].
     pointers: Vec<String>,
 }
 
@@ -66,14 +66,15 @@ impl Plugin for IgnoreSelf {
             .collect();
         let (author, changed) = ids.split_at(AUTHORS.len());
         let (ids, reason) = match subtype {
-            // Who made the change is Slack's word for nobody in particular; whose message it is counts.
+            // The author of the change itself says nothing: Slack sets it differently for each kind of change. The
+            // author of the changed message counts.
             Some("message_changed" | "message_deleted") => {
                 if !self.config.changes {
                     return Ok(Verdict::Keep);
                 }
-                (changed, "a change of the bot's own message")
+                (changed, "it changes the bot's own message")
             }
-            _ => (author, "the bot's own"),
+            _ => (author, "the bot itself wrote it"),
         };
         Ok(match self.is_own(ids) {
             true => Verdict::drop(reason),
@@ -83,6 +84,7 @@ impl Plugin for IgnoreSelf {
 }
 
 impl IgnoreSelf {
+    /// Whether one of the ids is the bot's, or one that the operator listed.
     fn is_own(&self, ids: &[String]) -> bool {
         let ids: Vec<&str> = ids
             .iter()
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bot_wrote_is_dropped_and_all_else_kept() {
+    fn the_bots_own_messages_are_dropped_and_all_others_kept() {
         let mut plugin = load(json!({}));
         let mut check = |event: Value, dropped: bool| {
             let outcome = plugin.inbound("message", event.clone());
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_and_deletions_belong_to_whose_message_it_is() {
+    fn edits_and_deletions_belong_to_the_author_of_the_message() {
         let own =
             json!({"type": "message", "user": "U0", "bot_id": "B0", "text": "hi", "ts": "1.2"});
         let other = json!({"type": "message", "user": "U1", "text": "hi", "ts": "1.2"});
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn reactions_are_dropped_where_the_operator_says_so() {
+    fn reactions_are_dropped_if_the_operator_sets_it() {
         let event =
             json!({"user": "U0", "reaction": "eyes", "item": {"type": "message", "ts": "1.2"}});
         assert!(

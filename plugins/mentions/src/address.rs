@@ -1,9 +1,9 @@
-//! Whether a text addresses the bot, and the text without the address.
+//! Recognising a text that addresses the bot, and removing the address from it.
 
 use djangobot_plugin::mrkdwn::{self, Part};
 use serde::Deserialize;
 
-/// Where in a text a mention counts.
+/// The place in a text where a mention counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Position {
@@ -11,7 +11,7 @@ pub(crate) enum Position {
     Start,
 }
 
-/// The text without the bot's mentions or alias; `None` where it has none that count.
+/// The text without the bot's mentions or alias; `None` if it has none that count.
 pub(crate) fn strip(
     text: &str,
     user_id: &str,
@@ -20,7 +20,7 @@ pub(crate) fn strip(
 ) -> Option<String> {
     let text = text.trim();
     if let Some(rest) = aliases.iter().find_map(|alias| without_alias(text, alias)) {
-        // A mention further on is part of what is said.
+        // After an alias, a mention further on belongs to the text itself.
         return Some(rest.to_owned());
     }
     let is_mention = |part: &Part<'_>| matches!(part, Part::User { id, .. } if *id == user_id);
@@ -49,8 +49,8 @@ pub(crate) fn strip(
     Some(stripped.trim().to_owned())
 }
 
-/// What follows a mention that was taken out, so that it joins what comes before it: at the start without the colon or
-/// comma of the address, and elsewhere without a second space.
+/// The text after a removed mention, made to fit the text before it: at the start the colon or comma of the address is
+/// removed, and elsewhere the second space.
 fn joined<'a>(before: &str, after: &'a str) -> &'a str {
     if before.trim().is_empty() {
         return after
@@ -64,7 +64,7 @@ fn joined<'a>(before: &str, after: &'a str) -> &'a str {
     }
 }
 
-/// What follows an alias at the start of a text, if it stands there as a word of its own.
+/// The text after an alias at its start; `None` if it does not begin with the alias as a word of its own.
 fn without_alias<'a>(text: &'a str, alias: &str) -> Option<&'a str> {
     let text = text.strip_prefix('@').unwrap_or(text);
     let (start, rest) = text.split_at_checked(alias.len())?;
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mention_is_taken_out_where_it_counts() {
+    fn a_mention_is_removed_if_its_place_counts() {
         let check = |text: &str, position, expect: Option<&str>| {
             let found = strip(text, "U0", position, &[]);
             assert_eq!(found.as_deref(), expect, "{text}");

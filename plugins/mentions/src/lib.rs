@@ -1,4 +1,4 @@
-//! Emits a `mention` where the bot is addressed: the message again, its text without the mention.
+//! Emits a `mention` for each message that addresses the bot: a copy of the message, whose text lacks the address.
 
 mod address;
 
@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use address::Position;
 
-/// The subtypes of messages that someone wrote. The others tell of something that happened, and name people in passing.
+/// The subtypes of messages that somebody wrote. The others are notices of Slack, which may mention the bot without
+/// anybody addressing it.
 const WRITTEN: [&str; 5] = [
     "",
     "bot_message",
@@ -58,7 +59,7 @@ impl Plugin for Mentions {
                 .unwrap_or_default()
         });
         let direct = self.0.direct_messages && channel.starts_with('D');
-        // Most messages address nobody, and are done here.
+        // Most messages address nobody. They are done here, before a call of the roster.
         let may_address = direct || !self.0.aliases.is_empty() || text.contains("<@");
         if !may_address || !WRITTEN.contains(&subtype.as_str()) {
             return Ok(Verdict::Keep);
@@ -84,7 +85,7 @@ impl Plugin for Mentions {
 }
 
 impl Mentions {
-    /// The message again, with another text.
+    /// A copy of the message, with another text.
     fn mention(&self, event: &Event, text: String) -> Result<Map<String, Value>, Error> {
         let mut message: Map<String, Value> = event.read("")?.unwrap_or_default();
         if let Some(fields) = &self.0.fields {

@@ -1,3 +1,5 @@
+//! Tests of the plugin with the SDK's test host.
+
 use djangobot_plugin::testing::{Host, Loaded};
 use serde_json::{Value, json};
 

@@ -1,18 +1,19 @@
-//! What is within a line of Markdown: emphasis, code, links, escapes.
+//! Converting the inside of a line of Markdown: emphasis, code, links and escapes.
 
 use std::cell::Cell;
 
 use djangobot_plugin::mrkdwn::{self, Part};
 use serde::Deserialize;
 
-/// How deep emphasis and links may nest; what is deeper stays as it is.
+/// The depth to which emphasis and links may nest. Deeper marks stay as they are.
 const MAX_DEPTH: u8 = 8;
 
-/// How many bytes the searches for what ends an emphasis, code or a link may go over, in all of a message. A text made
-/// of nothing but beginnings would otherwise cost the square of its length; beyond it, marks stay as they are.
+/// The number of bytes that the searches for the end of an emphasis, code or link may read in a whole message.
+/// Otherwise a text that consists of beginnings alone would cost the square of its length. Beyond the limit, marks stay
+/// as they are.
 const MAX_SEARCH: usize = 4 << 20;
 
-/// What text between single asterisks is.
+/// The meaning of single asterisks around a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Asterisk {
@@ -20,24 +21,24 @@ pub(crate) enum Asterisk {
     Bold,
 }
 
-/// How many bytes searches may still go over.
+/// The searches within a message, with the number of bytes that they may still read.
 pub(crate) struct Search(Cell<usize>);
 
-/// How lines are converted.
+/// The converter of a line, or of a piece of one: its settings, and the emphasis around the piece.
 #[derive(Clone, Copy)]
 pub(crate) struct Inline<'s> {
     asterisk: Asterisk,
     search: &'s Search,
-    /// What is on already, and can't be put on again.
+    /// Whether the piece is bold already. Slack can't nest the same emphasis, so a second one gets no marks.
     bold: bool,
     italic: bool,
     strike: bool,
-    /// In the label of a link Slack knows no emphasis.
+    /// Whether the piece is the label of a link, in which Slack has no emphasis.
     label: bool,
     depth: u8,
 }
 
-/// The emphasis that a run of marks begins: how many of them count, and what stands between.
+/// An emphasis: its mark, the number of marks on each side, and the text between them.
 struct Emphasis<'a> {
     mark: u8,
     length: usize,
@@ -57,7 +58,7 @@ impl<'s> Inline<'s> {
         }
     }
 
-    /// A whole line in bold.
+    /// Appends a whole line in bold.
     pub(crate) fn bold(&self, text: &str, out: &mut String) {
         self.wrap(text, true, false, false, out);
     }
@@ -70,14 +71,14 @@ impl<'s> Inline<'s> {
         }
     }
 
-    /// Appends a text in which only `&`, `<` and `>` mean anything. What is escaped already stays so.
+    /// Appends a text in which only `&`, `<` and `>` have a meaning. Characters that are escaped already stay so.
     pub(crate) fn escape(&self, text: &str, out: &mut String) {
         for (at, c) in text.char_indices() {
             push_escaped(&text[at..], c, out);
         }
     }
 
-    /// Converts what begins at a place, and says how long it is.
+    /// Converts the element that begins at a place, and returns its length.
     fn convert_next(&self, text: &str, at: usize, c: char, out: &mut String) -> usize {
         let rest = &text[at..];
         match c {
@@ -114,7 +115,7 @@ impl<'s> Inline<'s> {
                     self.emphasize(&emphasis, out);
                     return emphasis.inner.len() + 2 * emphasis.length;
                 }
-                // The whole run, so that its end is not taken for the begin of another.
+                // The whole run is copied, so that its rest is not taken for the beginning of another emphasis.
                 let run = rest.len() - rest.trim_start_matches(c).len();
                 out.push_str(&rest[..run]);
                 return run;
@@ -161,7 +162,7 @@ impl<'s> Inline<'s> {
         out.extend(marks.chars().rev());
     }
 
-    /// `[label](target)` or `![label](target)`.
+    /// Converts a link `[label](target)` or an image `![label](target)`, and returns its length.
     fn link(&self, rest: &str, out: &mut String) -> Option<usize> {
         let image = rest.starts_with('!');
         let open = usize::from(image);
@@ -184,7 +185,7 @@ impl<'s> Inline<'s> {
         };
         inner.convert(label, &mut shown);
         let shown = shown.replace('|', "¦");
-        // Slack links to whole addresses only.
+        // Slack makes links of absolute addresses only, so a relative one is shown as text.
         if !has_scheme(target) {
             out.push_str(&shown);
             out.push_str(" (");
@@ -204,7 +205,7 @@ impl<'s> Inline<'s> {
 }
 
 impl Search {
-    /// The allowance of one message.
+    /// The searches of one message.
     pub(crate) fn new() -> Self {
         Search(Cell::new(MAX_SEARCH))
     }
@@ -217,7 +218,7 @@ impl Search {
         self.0.set(self.0.get().saturating_sub(bytes));
     }
 
-    /// The length of the code that a run of backticks begins, with them.
+    /// The length of the code that a run of backticks begins, with the backticks of both sides.
     fn code_length(&self, rest: &str) -> Option<usize> {
         let run = run_length(rest, 0);
         let mut at = run;
@@ -237,7 +238,7 @@ impl Search {
         None
     }
 
-    /// Where the bracket that a text begins with is closed.
+    /// The place where the bracket at the beginning of a text is closed.
     fn closing(&self, text: &str, open: u8, close: u8) -> Option<usize> {
         let bytes = text.as_bytes();
         let (mut depth, mut at) = (0usize, 0);
@@ -266,13 +267,14 @@ impl Search {
         None
     }
 
-    /// The emphasis that begins at a place. After CommonMark's rules, simplified: the run that ends it has as many marks.
+    /// The emphasis that begins at a place, by CommonMark's rules in a simpler form: the run that ends it has as many
+    /// marks.
     fn emphasis<'t>(&self, text: &'t str, at: usize) -> Option<Emphasis<'t>> {
         let mark = text.as_bytes()[at];
         let run = run_length(text, at);
         let before = text[..at].chars().next_back();
         let after = text[at + run..].chars().next();
-        // An underscore within a word is part of it.
+        // An underscore within a word belongs to the word.
         let opens = after.is_some_and(|c| !c.is_whitespace())
             && !(mark == b'_' && before.is_some_and(char::is_alphanumeric));
         let ends_of = |length| {
@@ -283,7 +285,7 @@ impl Search {
             _ if !opens => None,
             (b'~', 2) => ends_of(2),
             (b'*' | b'_', 1 | 2) => ends_of(run),
-            // Of three, one or two may begin what is within, which ends first.
+            // Of three marks, one or two may belong to an inner emphasis, which ends first.
             (b'*' | b'_', 3) => ends_of(3).or_else(|| ends_of(1).max(ends_of(2))),
             _ => None,
         }?;
@@ -294,7 +296,7 @@ impl Search {
         })
     }
 
-    /// Where the run of marks begins that ends an emphasis of `length` marks, looking from `from` on.
+    /// The place of the marks that end an emphasis of `length` marks, searched from `from` on.
     fn closing_run(&self, text: &str, from: usize, mark: u8, length: usize) -> Option<usize> {
         let bytes = text.as_bytes();
         let mut at = from;
@@ -313,7 +315,7 @@ impl Search {
                     let after = text[at + run..].chars().next();
                     let closes = before.is_some_and(|c| !c.is_whitespace())
                         && !(mark == b'_' && after.is_some_and(char::is_alphanumeric));
-                    // A run of three ends what is within, too: `**a *b***`.
+                    // A run of three ends an inner emphasis as well: `**a *b***`.
                     if closes && at > from && (run == length || (run == 3 && length < 3)) {
                         self.spend(at - from);
                         return Some(at + run - length);
@@ -344,10 +346,11 @@ fn push_escaped(rest: &str, c: char, out: &mut String) {
     }
 }
 
-/// What stands in angle brackets and is Slack's already, or a mail address, goes through whole.
+/// Appends a reference in angle brackets, and returns its length. References in Slack's format stay as they are, and
+/// mail addresses become links.
 fn angle(rest: &str, out: &mut String) -> Option<usize> {
     match mrkdwn::bracketed(rest) {
-        // `<x: y>` is no link, though a colon is in it.
+        // `<x: y>` is not a link, although it has a colon.
         Some((_, Part::Link { url, .. })) if !has_scheme(url) => None,
         Some((raw, _)) => {
             out.push_str(raw);
@@ -366,7 +369,7 @@ fn angle(rest: &str, out: &mut String) -> Option<usize> {
     }
 }
 
-/// The length of a bare address, in which underscores and asterisks are themselves.
+/// The length of a bare address. Underscores and asterisks in it are not marks.
 fn url_length(rest: &str) -> Option<usize> {
     let start = rest.get(..8)?.to_ascii_lowercase();
     if !start.starts_with("http://") && !start.starts_with("https://") {
@@ -375,7 +378,7 @@ fn url_length(rest: &str) -> Option<usize> {
     let end = rest
         .find(|c: char| c.is_whitespace() || "<>|\"`".contains(c))
         .unwrap_or(rest.len());
-    // `**https://a.org**` ends before its marks, `(https://a.org).` before the bracket.
+    // In `**https://a.org**` the address ends before the marks, and in `(https://a.org).` before the bracket.
     Some(
         rest[..end]
             .trim_end_matches(['*', '_', '~', ')', ']', '.', ',', '!', '?', ':', ';'])
@@ -405,7 +408,7 @@ fn target(text: &str) -> Option<&str> {
     (!target.is_empty() && is_title).then_some(target)
 }
 
-/// How many of the mark at a place stand there.
+/// The length of the run of equal marks at a place.
 fn run_length(text: &str, at: usize) -> usize {
     let bytes = &text.as_bytes()[at..];
     bytes.iter().take_while(|&&byte| byte == bytes[0]).count()

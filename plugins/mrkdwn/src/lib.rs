@@ -1,4 +1,4 @@
-//! Markdown on its way to Slack, in Slack's own format.
+//! Converts Markdown in messages to Slack into Slack's own format, mrkdwn.
 
 mod inline;
 mod markdown;
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_goes_in_slack_s_format_unless_it_opts_out() {
+    fn a_message_goes_out_in_slacks_format_unless_it_opts_out() {
         let check = |config: Value, event: Value, expect: &str| {
             let outcome = load(config).outbound("chat.postMessage", event);
             assert_eq!(outcome.event["text"], expect);

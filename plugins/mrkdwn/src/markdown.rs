@@ -1,10 +1,10 @@
-//! The lines of a Markdown text: what begins a line, and what is code.
+//! Converting the lines of a Markdown text: headings, lists, quotes and blocks of code.
 
 use crate::inline::{Asterisk, Inline, Search};
 
 /// The text in Slack's format.
 ///
-/// Works line by line, since nothing in Slack's format goes over a line's end but a block of code.
+/// It works line by line, since in Slack's format only a block of code goes over the end of a line.
 pub(crate) fn convert(text: &str, asterisk: Asterisk, bullet: &str) -> String {
     let search = Search::new();
     let inline = Inline::new(asterisk, &search);
@@ -20,7 +20,7 @@ pub(crate) fn convert(text: &str, asterisk: Asterisk, bullet: &str) -> String {
                 fence = None;
             }
             (Some(_), _) => inline.escape(line, &mut out),
-            // Slack would show the language as a line of the code.
+            // The language is left out, because Slack would show it as a line of the code.
             (None, Some(found)) => {
                 out.push_str("```");
                 fence = Some(found);
@@ -31,11 +31,11 @@ pub(crate) fn convert(text: &str, asterisk: Asterisk, bullet: &str) -> String {
     out
 }
 
-/// What begins and ends a block of code.
+/// A line that begins or ends a block of code.
 struct Fence {
     mark: char,
     length: usize,
-    /// Whether anything, such as a language, follows it.
+    /// Whether nothing follows the marks, such as a language: only such a fence ends a block.
     bare: bool,
 }
 
@@ -45,7 +45,7 @@ impl Fence {
         let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
         let rest = line.trim_start_matches(mark);
         let length = line.len() - rest.len();
-        // ```code``` in one line is no fence.
+        // ```code``` in one line is not a fence.
         let fits = length >= 3 && !(mark == '`' && rest.contains('`'));
         fits.then_some(Fence {
             mark,
@@ -62,7 +62,7 @@ impl Fence {
 fn convert_line(line: &str, inline: &Inline<'_>, bullet: &str, out: &mut String) {
     let mut line = line.strip_suffix('\r').unwrap_or(line);
     let mut quoted = false;
-    // A quote in a quote has no form in Slack, and is one.
+    // Slack has no quotes within quotes, so that these become one.
     while let Some(rest) = line.trim_start_matches(' ').strip_prefix('>') {
         quoted = true;
         line = rest;
@@ -94,7 +94,7 @@ fn convert_line(line: &str, inline: &Inline<'_>, bullet: &str, out: &mut String)
     inline.convert(content, out);
 }
 
-/// A line without the two spaces or the backslash that say that it ends there, which it does anyway.
+/// A line without the mark of a hard break, two spaces or a backslash: in Slack each line ends anyway.
 fn hard_break(line: &str) -> &str {
     let trimmed = line.trim_end_matches(' ');
     if line.len() - trimmed.len() >= 2 {
@@ -127,7 +127,7 @@ fn heading(line: &str) -> Option<&str> {
 fn item(line: &str) -> Option<&str> {
     let rest = line.strip_prefix(['-', '*', '+'])?;
     let text = rest.strip_prefix([' ', '\t'])?.trim_start();
-    // `- - -` is a rule.
+    // `- - -` is a horizontal rule.
     let rule = text.chars().all(|c| matches!(c, '-' | '*' | '+' | ' '));
     (!text.is_empty() && !rule).then_some(text)
 }

@@ -1,13 +1,13 @@
-//! Check digits: what tells a card's number or an IBAN from any other row of digits.
+//! Check digits, by which a card number or an IBAN differs from any other row of digits.
 
-/// What tells a match from what only looks like one: where in it that is which is to be taken out.
+/// Verifies a candidate match; returns the ranges within it that are to be redacted.
 pub(crate) type Check = fn(&str) -> Vec<(usize, usize)>;
 
-/// The most digits that a card's number has.
+/// The largest number of digits of a card number.
 const MAX_CARD: usize = 19;
 
-/// Where in groups of digits there are numbers of cards: 13 to 19 digits that begin and end with a group, whose first
-/// digit is one that cards have, and whose check digit is right (Luhn).
+/// The ranges of card numbers in groups of digits. A card number has 13 to 19 digits in whole groups, begins with a
+/// digit that cards have, and has the right check digit (Luhn).
 pub(crate) fn cards(text: &str) -> Vec<(usize, usize)> {
     let groups = groups(text);
     let mut found = Vec::new();
@@ -24,7 +24,7 @@ pub(crate) fn cards(text: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// How many of the groups are a card's number, from the first on.
+/// The number of groups, from the first on, that are a card number.
 fn card(text: &str, groups: &[(usize, usize)]) -> Option<usize> {
     let mut digits: Vec<u32> = Vec::new();
     let mut longest = None;
@@ -40,7 +40,7 @@ fn card(text: &str, groups: &[(usize, usize)]) -> Option<usize> {
     longest
 }
 
-/// Where an IBAN stands in a text that begins like one: to the end of a group, and with the right check digits.
+/// The range of an IBAN in a text that begins like one. It ends with a group, and has the right check digits.
 pub(crate) fn iban(text: &str) -> Vec<(usize, usize)> {
     let ends = groups(text).into_iter().rev().map(|(_, end)| end);
     let is_iban = |end: &usize| {
@@ -57,7 +57,7 @@ pub(crate) fn iban(text: &str) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// Where the groups are that spaces and hyphens part.
+/// The ranges of the groups that spaces and hyphens separate.
 fn groups(text: &str) -> Vec<(usize, usize)> {
     let mut groups = Vec::new();
     let mut start = 0;
@@ -87,7 +87,7 @@ fn luhn(digits: &[u32]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// ISO 7064: the first four come last, a letter counts as a number from 10 on.
+/// The remainder by ISO 7064: the first four characters go to the end, and letters count as numbers from 10 on.
 fn mod_97(letters: &[char]) -> u32 {
     letters[4..]
         .iter()
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_is_told_by_its_check_digit() {
+    fn a_card_is_recognised_by_its_check_digit() {
         let check = |text: &str, expect: Option<&str>| {
             let found: Vec<&str> = cards(text)
                 .into_iter()
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iban_is_told_by_its_check_digits() {
+    fn an_iban_is_recognised_by_its_check_digits() {
         let check = |text: &str, expect: Option<&str>| {
             let found = iban(text).first().map(|&(start, end)| &text[start..end]);
             assert_eq!(found, expect, "{text}");

@@ -1,4 +1,4 @@
-//! The patterns, and what becomes of a text in which one is found.
+//! The patterns of secrets and personal data, and redacting them in a text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::checks::{self, Check};
 
-/// The patterns that have a name.
+/// The patterns that the plugin knows by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Known {
@@ -25,7 +25,7 @@ pub(crate) enum Known {
 }
 
 impl Known {
-    /// All but telephone numbers, which look like many other numbers.
+    /// All but telephone numbers, which look like many other numbers and would be found too often.
     pub(crate) const DEFAULT: [Known; 7] = [
         Known::SlackToken,
         Known::AwsKey,
@@ -51,7 +51,7 @@ impl Known {
 
     fn regex(self) -> &'static str {
         match self {
-            // Tokens of bots, users, apps and legacy integrations, rotated ones, and addresses that take messages.
+            // Tokens of bots, users, apps and legacy integrations, rotated tokens, and addresses of webhooks.
             Known::SlackToken => {
                 r"\b(?:xox[a-z](?:\.xox[a-z])?|xapp)-[0-9A-Za-z-]{8,}|https://hooks\.slack\.com/[a-z]+/[0-9A-Za-z/_-]{8,}"
             }
@@ -62,11 +62,11 @@ impl Known {
             Known::ApiKey => {
                 r"\bgh[opsur]_[0-9A-Za-z]{36,}|\bgithub_pat_[0-9A-Za-z_]{22,}|\bglpat-[0-9A-Za-z_-]{20,}|\bAIza[0-9A-Za-z_-]{35}|\b[rs]k_live_[0-9A-Za-z]{16,}|\bsk-[0-9A-Za-z_-]{20,}|\bnpm_[0-9A-Za-z]{36}|\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}"
             }
-            // To its end, or where that was cut off to the text's.
+            // Up to the end of the key, or of the text where the key was cut off.
             Known::PrivateKey => {
                 r"(?s)-----BEGIN [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)"
             }
-            // Digits in any groups; `checks` finds the number among them.
+            // Digits in any groups, among which `checks` finds the card number.
             Known::Card => r"\d(?:[ -]?\d){12,}",
             Known::Email => {
                 r#"[^\s<>|()\[\],;:"@]+@[0-9A-Za-z\x{80}-\x{10ffff}-]+(?:\.[0-9A-Za-z\x{80}-\x{10ffff}-]+)*\.[A-Za-z\x{80}-\x{10ffff}]{2,}"#
@@ -84,7 +84,8 @@ impl Known {
         }
     }
 
-    /// Whether a search pays: most texts have nothing that the pattern can't do without.
+    /// Whether a text may have a match: most texts lack the characters that the pattern needs, which costs less to find
+    /// out than a search.
     fn may_be_in(self, text: &str) -> bool {
         let has = |any: &[&str]| any.iter().any(|literal| text.contains(literal));
         let digits = |least| text.bytes().filter(u8::is_ascii_digit).take(least).count() == least;
@@ -107,21 +108,23 @@ impl Known {
     }
 }
 
-/// All that is to be found.
+/// Finds and redacts all configured patterns.
 pub(crate) struct Finder {
     patterns: Vec<Pattern>,
 }
 
 struct Pattern {
-    /// `None`: the operator's own.
+    /// `None` for a pattern of the operator's own.
     known: Option<Known>,
     regex: Regex,
     replacement: String,
 }
 
 impl Finder {
+    /// A finder. The operator's own patterns go first, so that a more special name wins.
+    ///
     /// # Errors
-    /// One of the operator's patterns is no regular expression.
+    /// One of the operator's patterns is not a regular expression.
     pub(crate) fn new(
         known: &[Known],
         custom: &BTreeMap<String, String>,
@@ -146,9 +149,9 @@ impl Finder {
         })
     }
 
-    /// The text without what was found; `None` where nothing was.
+    /// The redacted text; `None` if nothing was found.
     pub(crate) fn redact(&self, text: &str) -> Option<String> {
-        // A link with half of its address taken out would be none; the whole of it goes.
+        // A link with a redacted part would not be a link any more, so that the whole link is replaced.
         let links = mrkdwn::replace(text, |part| match part {
             Part::Link { url, label } => {
                 let found = self.patterns.iter().find(|pattern| {
@@ -182,7 +185,8 @@ impl Pattern {
         }
         let check = self.known.and_then(Known::check);
         let mut out = String::new();
-        // How far the text is in `out`, and how far it was searched.
+        // `done` is the part of the text that is in `out` already, and `searched` the part that was searched.
+        // `done <= searched` always holds.
         let (mut done, mut searched) = (0, 0);
         while let Some(found) = self.regex.find_at(text, searched) {
             let within = match check {
@@ -197,7 +201,7 @@ impl Pattern {
             }
             searched = match within.last() {
                 Some(_) if check.is_none() => found.end(),
-                // A card's check has seen all of the match; an IBAN may begin within what another seemed to.
+                // A card's check has seen the whole match, but an IBAN may begin within a match that was not one.
                 Some((_, end)) if self.known == Some(Known::Iban) => found.start() + end,
                 _ if self.known == Some(Known::Card) => found.end(),
                 _ => {

@@ -1,4 +1,4 @@
-//! Takes secrets and personal data out of messages, both ways. What it found is in no log.
+//! Redacts secrets and personal data in messages, in both directions. It logs nothing of what it found.
 
 mod checks;
 mod finder;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use finder::{Finder, Known};
 
-/// What people write in a message, and in the messages that an edit or a broadcast to a thread carries.
+/// The fields with texts that people write, also in the messages that an edit or a broadcast to a thread contains.
 const TEXTS: [&str; 15] = [
     "/text",
     "/markdown_text",
@@ -29,7 +29,8 @@ const TEXTS: [&str; 15] = [
     "/comment",
 ];
 
-/// Keys of what Slack made up: ids and times look like nothing that is to be found but by chance, and must stay.
+/// The keys of values that Slack makes, such as ids and times. They match a pattern only by chance, and must stay as
+/// they are.
 const STRUCTURE: [&str; 18] = [
     "action_id",
     "block_id",
@@ -93,10 +94,10 @@ impl Plugin for Redact {
                     Ok(value) => pointer::each_text(pointer, &value, &mut |pointer, text| {
                         self.redact(pointer, text, &mut edits);
                     }),
-                    // What can't be searched must not pass.
+                    // A value that can't be searched must not pass.
                     Err(_) => {
                         warn!(
-                            "{pointer} can't be read, and was taken out of {}",
+                            "{pointer} can't be read, and was removed from event {}",
                             event.id()
                         );
                         edits.remove(pointer.as_str());

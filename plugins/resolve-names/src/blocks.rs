@@ -1,11 +1,11 @@
-//! Ids within blocks: elements of rich text, and texts with mentions.
+//! Finding and naming ids within blocks: elements of rich text, and texts with mentions.
 
 use serde_json::{Map, Value, json};
 
 use crate::names::Names;
 use crate::{want_mentioned, with_names};
 
-/// The elements of rich text that stand for someone: their type, the key of the id, and the sign before the name.
+/// The elements of rich text with an id: their type, the key of the id, and the sign before the name.
 const ELEMENTS: [(&str, &str, char); 3] = [
     ("user", "user_id", '@'),
     ("channel", "channel_id", '#'),
@@ -29,11 +29,11 @@ pub(crate) fn want(value: &Value, names: &mut Names) {
     }
 }
 
-/// Puts names in the place of ids; says whether any was put.
+/// Replaces ids by names, and returns whether there was one.
 pub(crate) fn name(value: &mut Value, names: &Names) -> bool {
     let members = match value {
         Value::Array(elements) => {
-            // Not `any`, which would end at the first.
+            // Not `any`, which would stop at the first element with a name.
             return elements
                 .iter_mut()
                 .fold(false, |put, element| name(element, names) | put);
@@ -69,7 +69,7 @@ fn mentioned(members: &Map<String, Value>) -> Option<(&str, char)> {
     Some((members.get(*key)?.as_str()?, *sign))
 }
 
-/// The text of a text object of type `mrkdwn`; in rich text, angle brackets are only themselves.
+/// The text of a text object of type `mrkdwn`. In rich text, angle brackets have no meaning.
 fn mrkdwn_text(members: &Map<String, Value>) -> Option<&str> {
     let is_mrkdwn = members.get("type")?.as_str()? == "mrkdwn";
     is_mrkdwn.then(|| members.get("text")?.as_str()).flatten()

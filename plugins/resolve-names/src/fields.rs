@@ -1,11 +1,11 @@
-//! Which fields hold ids, and where their names go.
+//! The fields that hold ids, and the places of their names.
 
 use djangobot_plugin::{Error, Value};
 use serde::Deserialize;
 
 use crate::names::Names;
 
-/// Of a `message` in all its subtypes: joins, edits, deletions, replies and broadcasts to a thread.
+/// The fields of a `message` in all its subtypes: joins, edits, deletions, replies and broadcasts to a thread.
 pub(crate) const OF_MESSAGES: [&str; 18] = [
     "/user",
     "/channel",
@@ -27,7 +27,7 @@ pub(crate) const OF_MESSAGES: [&str; 18] = [
     "/root/reply_users",
 ];
 
-/// Of all other events. A pointer to an object's `/id` puts the name beside the object.
+/// The fields of all other events. The name for the `/id` of an object is set next to the object.
 pub(crate) const OF_OTHERS: [&str; 41] = [
     "/user",
     "/users",
@@ -72,13 +72,13 @@ pub(crate) const OF_OTHERS: [&str; 41] = [
     "/assistant_thread/context/channel_id",
 ];
 
-/// Where texts are.
+/// The fields with texts.
 pub(crate) const TEXTS: [&str; 3] = ["/text", "/message/text", "/previous_message/text"];
 
-/// Where blocks are.
+/// The fields with blocks.
 pub(crate) const BLOCKS: [&str; 3] = ["/blocks", "/message/blocks", "/previous_message/blocks"];
 
-/// Where a name goes.
+/// The place of a name: next to the id, or instead of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
@@ -88,7 +88,7 @@ pub(crate) enum Mode {
 
 /// A field that may hold an id, or an array of ids.
 pub(crate) struct Field {
-    /// The pointer that the name is set at.
+    /// The pointer at which the name is set.
     pub(crate) target: String,
 }
 
@@ -96,7 +96,11 @@ impl Field {
     pub(crate) fn new(pointer: &str, mode: Mode, suffix: &str) -> Result<Self, Error> {
         let (parent, key) = pointer
             .rsplit_once('/')
-            .ok_or_else(|| format!("fields: {pointer:?} is no JSON pointer, such as \"/user\""))?;
+            .ok_or_else(|| {
+                format!(
+                    "fields: {pointer:?} is not a JSON pointer, which begins with a slash, as \"/user\" does"
+                )
+            })?;
         if mode == Mode::Replace {
             return Ok(Field {
                 target: pointer.to_owned(),
@@ -104,8 +108,8 @@ impl Field {
         }
         if key == "-" || key.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!(
-                "fields: {pointer:?} is an element of an array, and nothing can stand beside it; \
-                 name the array, or use mode = \"replace\""
+                "fields: {pointer:?} is an element of an array, which has no room for a name next to it; \
+                 use the pointer of the array, or mode = \"replace\""
             )
             .into());
         }
@@ -120,7 +124,7 @@ impl Field {
     }
 }
 
-/// Calls `seen` with each text that a field holds.
+/// Calls `seen` with each id in a field.
 pub(crate) fn each_id(value: &Value, mut seen: impl FnMut(&str)) {
     match value {
         Value::Text(id) => seen(id),
@@ -135,7 +139,7 @@ pub(crate) fn each_id(value: &Value, mut seen: impl FnMut(&str)) {
     }
 }
 
-/// The name for a field's id; of an array, the array with the names that are known. `None` where none is.
+/// The name for a field's id; for an array, the array with its known ids replaced by names. `None` if no id is known.
 pub(crate) fn named(value: &Value, names: &Names) -> Option<Value> {
     match value {
         Value::Text(id) => names.get(id).map(Value::from),
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_its_place_beside_the_id() {
+    fn a_name_has_its_place_next_to_the_id() {
         let check = |pointer: &str, expect: &str| {
             let field = Field::new(pointer, Mode::Beside, "_name").unwrap();
             assert_eq!(field.target, expect, "{pointer}");
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stands_beside_an_element() {
+    fn an_element_of_an_array_has_no_place_next_to_it() {
         assert!(Field::new("/users/0", Mode::Beside, "_name").is_err());
         assert!(Field::new("/users/0", Mode::Replace, "_name").is_ok());
         assert!(Field::new("user", Mode::Replace, "_name").is_err());

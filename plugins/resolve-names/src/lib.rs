@@ -1,7 +1,7 @@
-//! Puts names beside the ids in an event, and in the place of mentions in its texts.
+//! Adds names to the ids in an event, and replaces the mentions in its texts by names.
 //!
-//! One `select` reads all that may hold an id, one `get-users` names all users. An id that the roster does not know
-//! stays as it is.
+//! One `select` reads all fields that may hold an id, and one `get-users` gets all users. An id that the roster does
+//! not know stays as it is.
 
 mod blocks;
 mod fields;
@@ -44,11 +44,13 @@ struct ResolveNames {
     others: Plan,
 }
 
-/// What is read of an event, and where names go.
+/// The pointers that are read of an event, and the places of the names.
+///
+/// `pointers` has those of the fields first, as many as `fields`, then `texts` pointers to texts, then those to blocks.
 struct Plan {
     fields: Vec<Field>,
+    /// The number of texts.
     texts: usize,
-    /// The fields', the texts' and the blocks', in this order.
     pointers: Vec<String>,
 }
 
@@ -155,7 +157,7 @@ fn want_mentioned(text: &str, names: &mut Names) {
     }
 }
 
-/// A text with names for the ids that it mentions. Names are escaped, as all of the text is.
+/// A text in which names replace the ids that it mentions. Names are escaped, as the whole text is.
 fn with_names<'a>(text: &'a str, names: &Names) -> std::borrow::Cow<'a, str> {
     mrkdwn::replace(text, |part| {
         let (sign, id) = match part {

@@ -1,26 +1,28 @@
-//! The names of an event's ids: first all ids are noted, then asked for together.
+//! The names of an event's ids. First all ids are noted, and then they are looked up together.
 
 use djangobot_plugin::roster::{self, User};
 use serde::Deserialize;
 
-/// Which of a user's names. One that is empty gives way to the next that is not.
+/// The choice among a user's names. If the chosen one is empty, the next one that is not is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Style {
     /// The handle.
     Name,
-    /// As the user chose to be shown, else the full name, else the handle.
+    /// The display name, else the full name, else the handle.
     DisplayName,
-    /// The full name, else as the user chose to be shown, else the handle.
+    /// The full name, else the display name, else the handle.
     RealName,
 }
 
+/// The ids of one event, and their names.
+///
+/// After `ask`, `found` has the names of `users` and then those of `others`, in the order of the ids.
 pub(crate) struct Names {
     style: Style,
     users: Vec<String>,
-    /// Channels, groups of users and bots: a kind at a time has no call.
+    /// The ids of channels, groups of users and bots, which the host can only look up one by one.
     others: Vec<String>,
-    /// Of the users and then of the others, once they were asked for.
     found: Vec<Option<String>>,
 }
 
@@ -34,7 +36,7 @@ impl Names {
         }
     }
 
-    /// Notes an id, whatever it is the id of; other texts are passed over.
+    /// Notes an id of any kind. A text that is not an id is ignored.
     pub(crate) fn want(&mut self, id: &str) {
         let ids = match kind(id) {
             Some('U' | 'W') => &mut self.users,
@@ -46,7 +48,7 @@ impl Names {
         }
     }
 
-    /// Asks the roster for all ids.
+    /// Looks up all ids in the roster.
     pub(crate) fn ask(&mut self) {
         if !self.users.is_empty() {
             let users = roster::users(&self.users);
@@ -61,7 +63,7 @@ impl Names {
         self.found.extend(others);
     }
 
-    /// The name of an id that was asked for; not one that is empty, as a direct message's is.
+    /// The name of an id that was looked up. An empty name, such as that of a direct message, counts as none.
     pub(crate) fn get(&self, id: &str) -> Option<&str> {
         let at = self
             .users
@@ -87,7 +89,7 @@ impl Style {
     }
 }
 
-/// The letter that says of what a text is the id, if it is one.
+/// The first letter of an id, which is its kind; `None` if a text is not an id.
 fn kind(id: &str) -> Option<char> {
     let first = id.chars().next()?;
     let rest = id.get(1..)?;
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_told_from_a_text() {
+    fn an_id_is_distinguished_from_other_texts() {
         for (text, expect) in [
             ("U1", Some('U')),
             ("W012A3CDE", Some('W')),
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_name_gives_way() {
+    fn an_empty_name_is_replaced_by_the_next_one() {
         let user = |display: &str, real: &str| User {
             id: "U1".into(),
             name: "alice".into(),

@@ -1,3 +1,5 @@
+//! Tests of the plugin with the SDK's test host.
+
 use djangobot_plugin::roster::User;
 use djangobot_plugin::testing::{Host, Loaded};
 use serde_json::{Value, json};
@@ -26,7 +28,7 @@ fn load(config: Value) -> Loaded<ResolveNames> {
 }
 
 #[test]
-fn names_stand_beside_the_ids_of_every_kind_of_event() {
+fn names_are_added_to_the_ids_of_every_kind_of_event() {
     let mut plugin = load(json!({}));
     let mut check = |kind: &str, event: Value, expect: Value| {
         let mut whole = event.clone();
@@ -195,7 +197,7 @@ fn fields_of_choice_may_be_replaced() {
 }
 
 #[test]
-fn blocks_are_named_where_the_operator_says_so() {
+fn blocks_are_named_if_the_operator_sets_it() {
     let blocks = json!([
         {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
             {"type": "text", "text": "<@U1> "},

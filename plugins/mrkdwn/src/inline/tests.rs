@@ -1,3 +1,5 @@
+//! Tests of single lines: Markdown before, and Slack's format after.
+
 use super::*;
 
 fn convert(text: &str) -> String {
