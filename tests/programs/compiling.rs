@@ -41,9 +41,9 @@ async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
     let mut zeroed = good.clone();
     zeroed[4096..8192].fill(0);
     std::fs::write(&code, zeroed).unwrap();
-    start("not what this host wrote").await;
+    start("not as this host wrote it").await;
     std::fs::write(&code, &good[..good.len() / 2]).unwrap();
-    start("not what this host wrote").await;
+    start("not as this host wrote it").await;
     std::fs::write(&code, "").unwrap();
     start("cut short").await;
     start("").await;

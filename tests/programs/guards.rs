@@ -1,5 +1,5 @@
-//! A plugin that nothing may pass without, in a whole bridge: whatever becomes of config, lock and component, no event goes
-//! by where it does not serve.
+//! A plugin that nothing may pass without, in a whole bridge: whatever becomes of config, lock and component, no event
+//! goes by where it does not serve.
 
 use std::path::Path;
 use std::time::Duration;
@@ -128,7 +128,7 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
 
     for (how, _) in SPOILT {
         spoil(&lock, how);
-        bridge.line("serves on").await;
+        bridge.line("goes on serving").await;
         office.is_guarded(&mut app, how).await;
         remove(&lock);
         office.write("djangobot.lock", &good);

@@ -234,7 +234,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     let check = async |bytes: &[u8], expect: &[&str]| {
         desk.write("bad.wasm", bytes);
         let ended = desk.run(&["add", "bad.wasm", "--yes"]).await;
-        check_end(&ended, 1, &[&["bad.wasm is no plugin"], expect].concat());
+        check_end(&ended, 1, &[&["bad.wasm is not a plugin"], expect].concat());
     };
     check(b"", &["it is empty"]).await;
     check(b"\0", &["cut off"]).await;
@@ -271,7 +271,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     .await;
     check(
         &component(handler, r#"(import "acme:db/query@1.0.0" (instance))"#),
-        &["query@1.0.0", "nothing of that name"],
+        &["query@1.0.0", "this host does not have"],
     )
     .await;
     check(
@@ -309,10 +309,10 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     check(
         &["good.wasm", "--sha256", &other],
         1,
-        &["not the file that was promised", &other],
+        &["not the expected file", &other],
     )
     .await;
-    check(&["good.wasm", "--grant", "files"], 2, &["no capability"]).await;
+    check(&["good.wasm", "--grant", "files"], 2, &["not a capability"]).await;
     assert!(!desk.file("djangobot.toml").exists() && !desk.file("djangobot.lock").exists());
     assert_eq!(desk.kept(), 0);
 }
@@ -444,7 +444,7 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
     check_end(
         &desk.run(&["update", "sample"]).await,
         1,
-        &["no plugin: it is no WebAssembly"],
+        &["not a plugin: it is not WebAssembly"],
     );
     desk.pack("sample.wasm", module("other"), ASKING).await;
     let ended = desk.run(&["update"]).await;
@@ -549,8 +549,8 @@ async fn nothing_in_a_plugin_moves_the_terminals_cursor() {
     check(&["build", "module.wasm"]).await;
 }
 
-/// A command in a mount namespace of its own, in which `FILE` is `FILE.outside`, mounted over it; `None` where that is not
-/// allowed here.
+/// A command in a mount namespace of its own, in which `FILE` is `FILE.outside`, mounted over it; `None` where that is
+/// not allowed here.
 fn over_mounts(desk: &Desk, files: &[&str], command: &Command) -> Option<Command> {
     let mounts: Vec<_> = files
         .iter()

@@ -1,5 +1,6 @@
-//! Children of this process: what they must not see, and this same program as a child that does what may take any time
-//! and memory. That one limits itself before it begins, and is waited for no longer than its work may take.
+//! Child processes. Work that may take any time and memory (compiling, checking a schema) runs in a child, which is
+//! this same program: it limits itself before it begins, and the parent waits for a bounded time. Environment variables
+//! with secrets are kept from all children.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -8,13 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-/// How much of what a child says beside its answer is read, in bytes.
+/// The longest text on a child's stderr that is read, in bytes.
 const MAX_SAID: u64 = 256 << 10;
-/// This program as it runs, also after another one was put in its place on the disk.
+/// The running program. The link leads to it even after an update replaced its file on the disk.
 const SELF: &str = "/proc/self/exe";
 
-/// Keeps the host's own settings, its tokens and the plugins' secrets from a child: what a build runs is the code of
-/// whoever wrote the plugin.
+/// Keeps the host's settings, its tokens and the plugins' secrets from a child: a build runs the code of whoever wrote
+/// the plugin.
 pub(crate) fn without_secrets(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"DJANGOBOT_") {
@@ -23,27 +24,27 @@ pub(crate) fn without_secrets(command: &mut Command) {
     }
 }
 
-/// What a child left.
+/// The exit status and the output of a child.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
 }
 
-/// The program to start children from: this one, as it runs.
+/// The path of the program to start children from, which is the running one.
 ///
 /// # Errors
-/// The system does not say which it is.
+/// The system does not know the path.
 pub fn own_program() -> std::io::Result<PathBuf> {
     match Path::new(SELF).exists() {
         true => Ok(SELF.into()),
-        // A system without /proc.
+        // This system has no /proc.
         false => std::env::current_exe(),
     }
 }
 
-/// Starts `program` with `arguments` and an empty environment, gives it `input`, and waits for its end. `None`: it was
-/// still at it after `patience`, and was ended. Of its answer, no more than `longest` bytes are read.
+/// Starts `program` with `arguments` and an empty environment, writes `input` to its stdin, and waits for its end.
+/// `None`: it still ran after `patience`, and was killed. No more than `longest` bytes of its stdout are read.
 pub(crate) async fn run(
     program: &Path,
     arguments: &[&str],
@@ -62,7 +63,7 @@ pub(crate) async fn run(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
-            // A child that was ended early reads no more; how it ended says why.
+            // A child that ended early reads no more. Its exit status says why, so this error adds nothing.
             let _ = stdin.write_all(input).await;
         }
     };
@@ -92,10 +93,11 @@ pub(crate) async fn run(
     }
 }
 
-/// Limits this process, which is such a child, to `memory` bytes of address space and `cpu` seconds of a processor.
+/// Limits this process, which is such a child, to `memory` bytes of address space and `cpu` seconds of a processor. It
+/// writes no core file either: a core of a gigabyte would fill the disk.
 ///
 /// # Errors
-/// The system's word.
+/// The system's error, as text.
 pub(crate) fn limit(memory: u64, cpu: u64) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     for (resource, amount) in [

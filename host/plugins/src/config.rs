@@ -1,4 +1,4 @@
-//! What the operator says of a plugin: a `[[plugin]]` of `djangobot.toml`.
+//! The operator's settings of a plugin: one `[[plugin]]` of `djangobot.toml`.
 
 use std::time::Duration;
 
@@ -12,35 +12,36 @@ use crate::manifest::{self, AskedLimits};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PluginConfig {
-    /// As in the manifest.
+    /// The plugin's name, as in its manifest.
     pub name: String,
-    /// Where the component comes from; see [`crate::install::source::Source`].
+    /// The place where the component comes from; see [`crate::install::source::Source`].
     pub source: String,
-    /// Whether events meet it.
+    /// Whether events go through it.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// What becomes of an event that it fails on.
+    /// What happens to an event that it fails on.
     #[serde(default)]
     pub on_error: OnError,
-    /// What it may do beyond the harmless.
+    /// The capabilities that the operator grants it.
     #[serde(default)]
     pub grants: Vec<Capability>,
-    /// How many instances it has; one conversation always meets the same. `None`: 1, or 8 with `http`.
+    /// The number of instances; a conversation always meets the same one. `None`: 1, or 8 with `http`.
     #[serde(default)]
     pub instances: Option<usize>,
-    /// What it may use up.
+    /// The resources that it may use.
     #[serde(default)]
     pub limits: LimitsConfig,
-    /// Its own config, of which its manifest has the schema.
+    /// The plugin's own config, for which its manifest has the schema.
     #[serde(default = "empty_object")]
     pub config: serde_json::Value,
-    /// Why the table can't be used as it is written, in a sentence. The other fields then hold what could be read of it.
+    /// Why the table can't be used as it is written, in a sentence. The other fields then hold the parts that could be
+    /// read: the plugin is still wanted, so that a guard with a typing error lets no event pass.
     #[serde(skip)]
     pub mistake: Option<String>,
 }
 
 impl PluginConfig {
-    /// A table that says no more than what must be there.
+    /// A table with nothing but the required keys.
     pub fn new(name: &str, source: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -55,29 +56,29 @@ impl PluginConfig {
         }
     }
 
-    /// Whether nothing may pass without it.
+    /// Whether its events may not pass without it.
     pub fn is_guard(&self) -> bool {
         self.enabled && self.on_error != OnError::Pass
     }
 
-    /// Whether the table's name can be read. One that can't may be any plugin's.
+    /// Whether the table's name could be read. A table without a readable name may be meant for any plugin.
     pub fn is_named(&self) -> bool {
         manifest::is_name(&self.name)
     }
 
-    /// Whose store is meant: another plugin that comes under this name from elsewhere has one of its own.
+    /// The name of its store. It includes the source, so that another plugin of the same name gets a store of its own.
     pub fn store_name(&self) -> String {
         store_name(&self.name, &self.source)
     }
 
-    /// Tells two tables apart, also after a restart.
+    /// A digest by which two tables can be compared, also after a restart.
     pub(crate) fn fingerprint(&self) -> Digest {
-        // A config is made of texts, numbers and lists; there is none that JSON could not say.
+        // A config consists of texts, numbers and lists, so that writing it as JSON never fails.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 }
 
-/// What becomes of an event that a plugin fails on.
+/// What happens to an event that a plugin fails on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
@@ -86,19 +87,19 @@ pub enum OnError {
     Pass,
     /// It is dropped, logged and counted.
     Drop,
-    /// It waits, and with it its conversation, until the plugin works again, is replaced or removed.
+    /// It waits, and with it its conversation, until the plugin works again, or is replaced or removed.
     Hold,
 }
 
 impl OnError {
-    /// The mode that is written so in the config.
+    /// The mode with this name in the config.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Pass, Self::Drop, Self::Hold]
             .into_iter()
             .find(|mode| mode.name() == name)
     }
 
-    /// As it is written in the config.
+    /// Its name in the config.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -108,7 +109,7 @@ impl OnError {
     }
 }
 
-/// The operator's word on limits; what is not said is the manifest's, or else the default.
+/// The operator's limits. Where one is missing, the manifest's applies, or else the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct LimitsConfig {
@@ -130,14 +131,14 @@ pub struct LimitsConfig {
     pub sends: Option<u32>,
 }
 
-/// What one plugin may use up.
+/// The resources that one plugin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of memory of one instance.
     pub memory: usize,
-    /// Computing for one call.
+    /// Computing time of one call.
     pub time: Duration,
-    /// One call, with all that it waits for.
+    /// The time of one call with all that it waits for: HTTP, the store, its turn.
     pub wait: Duration,
     /// Calls of the host in one call.
     pub host_calls: u32,
@@ -155,8 +156,8 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 impl Limits {
-    /// The operator's word, else the manifest's, else the default. A manifest can't ask beyond 4 times the default
-    /// without the operator's word.
+    /// Takes each limit from the operator, else from the manifest, else from the defaults. A manifest alone gets at
+    /// most four times the default: more than that is the operator's decision.
     pub fn of(config: &LimitsConfig, asked: &AskedLimits, may_wait: bool) -> Self {
         let memory = config
             .memory_mib
@@ -178,18 +179,21 @@ impl Limits {
         }
     }
 
-    /// Pointers or ids in one call that asks for many.
+    /// How many pointers or ids one call of the host may ask for.
     pub(crate) fn select(&self) -> usize {
         self.host_calls as usize
     }
 
-    /// Bytes that a guest may hand to the host in one call: an answer with its structure, or a value for the store.
+    /// The bytes that a guest may hand to the host in one call, as an answer or as a value for the store. An answer of
+    /// `output` bytes of text takes more than that with its structure, hence the factor; a value for the store takes up
+    /// to the fixed part.
     pub(crate) fn host_call_bytes(&self) -> usize {
         (4 * self.output).max(8 * MIB)
     }
 }
 
-/// The name of the store of a plugin that comes from `source`. No plugin's own name has a space.
+/// The name of the store of a plugin that comes from `source`. A plugin's name contains no space, so that the two parts
+/// can't be mixed up.
 pub fn store_name(name: &str, source: &str) -> String {
     format!("{name} {source}")
 }

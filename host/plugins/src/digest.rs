@@ -1,4 +1,4 @@
-//! SHA-256: what a component is known by, in the lock, in the state and in a source's address.
+//! SHA-256 digests, which identify components in the lock, in the state folder and in the addresses of sources.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// A text that is no SHA-256.
+/// The error for a text that is not a SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no sha256: it has 64 hexadecimal digits")]
+#[error("{0:?} is not a sha256, which has 64 hexadecimal digits")]
 pub struct BadDigest(pub String);
 
 impl Digest {
@@ -22,7 +22,7 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest that was counted piece by piece.
+    /// The digest of bytes that were hashed piece by piece.
     pub(crate) fn finish(counted: Sha256) -> Self {
         Self(counted.finalize().into())
     }

@@ -1,4 +1,4 @@
-//! One `[[plugin]]` of the config, as the host has it: what serves, what was before, and why.
+//! The host's record of one `[[plugin]]`: which version serves, which one served before, and what is wrong.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,30 +9,33 @@ use crate::runtime::pipeline::Seat;
 use crate::runtime::plugin::Plugin;
 use crate::runtime::vacancy::Vacancy;
 
-/// What became of one `[[plugin]]`.
+/// The host's record of one `[[plugin]]`.
+///
+/// At most one of `serving` and `vacancy` stands in the pipeline, and `serving` goes first. `before` is there only
+/// while `settles` is: a version without a predecessor is on trial too, but nothing can be rolled back.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) enabled: bool,
-    /// The one that events meet.
+    /// The plugin that events meet.
     pub(crate) serving: Option<Arc<Plugin>>,
-    /// Where the events of one that is wanted and does not serve come to.
+    /// The place where events wait, or end, while the plugin does not serve.
     pub(crate) vacancy: Option<Arc<Vacancy>>,
-    /// Why what is wanted is not what serves.
+    /// Why the configured version does not serve: a clause.
     pub(crate) problem: Option<String>,
-    /// The one before, for as long as the new one is on trial.
+    /// The version before, for as long as the new one is on trial.
     pub(crate) before: Option<Before>,
-    /// When the one that serves is past its trial.
+    /// When the trial of the version that serves is over.
     pub(crate) settles: Option<Instant>,
 }
 
-/// The version that comes back, should the one on trial fail.
+/// The version that comes back if the one on trial fails.
 #[derive(Clone)]
 pub(crate) enum Before {
-    /// It served until then.
+    /// It served in this process until the trial began, and its instances are still warm.
     Served(Arc<Plugin>),
-    /// It served in a process before this one, and is not loaded here unless it is needed.
+    /// It served in an earlier process, and is loaded only for a roll-back.
     Pinned(Box<Wanted>),
 }
 
@@ -50,6 +53,7 @@ impl Entry {
         }
     }
 
+    /// The entry's place in the pipeline; `None` where events pass without it.
     pub(crate) fn seat(&self) -> Option<Seat> {
         let taken = self.serving.clone().map(Seat::Taken);
         taken.or_else(|| self.vacancy.clone().map(Seat::Vacant))

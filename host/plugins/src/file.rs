@@ -1,5 +1,5 @@
-//! Files of plugins: read without waiting for what never ends, and replaced whole, so that a reader finds the old text or
-//! the new one, never half of one.
+//! Files of plugins. Reading one never waits for a pipe or reads a device without end; replacing one leaves a reader
+//! with the old text or the new one, never with half of one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Opens a file to be read. What is no file is an error: a pipe, a socket or a device may never give a word or never end.
+/// Opens a file to be read. A pipe, a socket or a device is refused: it may give no byte for ever, or never end.
 ///
 /// # Errors
-/// It can't be opened, or is no file.
+/// It can't be opened, or is not a file.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Opening a pipe waits for whoever writes into it, unless told otherwise.
+    // Without this flag, opening a pipe waits until somebody writes into it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nonblocking)
         .open(path)
         .map_err(|error| match error.raw_os_error() {
-            // What a socket answers to being opened.
+            // A socket answers so when it is opened.
             Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => no_file(),
             _ => error,
         })?;
@@ -33,7 +33,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// Reads a whole file of at most `longest` bytes.
 ///
 /// # Errors
-/// It can't be read, is no file, or is longer.
+/// It can't be read, is not a file, or is longer.
 pub fn read(path: &Path, longest: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?
@@ -50,17 +50,17 @@ pub fn read(path: &Path, longest: usize) -> io::Result<Vec<u8>> {
 /// As [`read`], for a text.
 ///
 /// # Errors
-/// As [`read`], or it is no UTF-8.
+/// The errors of [`read`], or its content is not UTF-8.
 pub fn read_text(path: &Path, longest: usize) -> io::Result<String> {
     String::from_utf8(read(path, longest)?)
-        .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))
+        .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
 fn no_file() -> io::Error {
-    io::Error::other("it is no file, but a folder, pipe, socket or device")
+    io::Error::other("it is not a file, but a folder, pipe, socket or device")
 }
 
-/// Puts `bytes` in the place of the file at `path`. A file that is there keeps its permissions; a link stays a link.
+/// Replaces the content of the file at `path` with `bytes`. The file keeps its permissions, and a link stays a link.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Renaming over a link would leave its target as it was, which is the file that the operator meant.
     let path = match path.canonicalize() {
@@ -74,7 +74,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes a file beside the one at `path`, and gives it that one's name.
+/// Writes a new file into the same folder, and renames it to `path`.
 fn rename_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -83,7 +83,7 @@ fn rename_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut made = tempfile::Builder::new();
     {
         use std::os::unix::fs::PermissionsExt;
-        // The umask takes away from these as from any new file's.
+        // The umask reduces these, as it does for any new file.
         made.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut file: NamedTempFile = made.prefix(".djangobot-").tempfile_in(&folder)?;
@@ -93,17 +93,17 @@ fn rename_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // So that the new name outlives a loss of power too.
+    // The new name survives a loss of power only once its folder is on the disk.
     sync_folder(&folder)
 }
 
-/// Brings the names in a folder to the disk.
+/// Syncs a folder, and with it the names of its files, to the disk.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Whether the file's name can't be given to another one: it is a mount point, as a file that a container has from its host
-/// is, or its folder can't be written to.
+/// Whether the error means that no other file can be renamed to this one: it is a mount point, such as a file that a
+/// container gets from its host, or its folder can't be written to.
 fn is_fixed(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -114,7 +114,7 @@ fn is_fixed(error: &io::Error) -> bool {
     )
 }
 
-/// Writes into the file that is there. It is never empty on the way, and what can't be finished is undone.
+/// Writes into the existing file. It is never empty on the way, and a write that fails is undone.
 fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let old = std::fs::read(path)?;
     let put = |bytes: &[u8]| {
@@ -124,7 +124,7 @@ fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.sync_all()
     };
     put(bytes).inspect_err(|_| {
-        // It fails as the first did, or has room for what was there before.
+        // If this fails too, the first error is still the one to report.
         let _ = put(&old);
     })
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_or_too_long_is_not_read() {
+    fn a_socket_a_pipe_a_device_and_a_file_that_is_too_long_are_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let (socket, long) = (folder.path().join("socket"), folder.path().join("long"));
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -176,7 +176,7 @@ mod tests {
         for path in [folder.path(), &socket, &pipe, Path::new("/dev/zero")] {
             let error = read(path, 4).unwrap_err().to_string();
             assert!(
-                error.contains("it is no file"),
+                error.contains("it is not a file"),
                 "{}: {error}",
                 path.display()
             );

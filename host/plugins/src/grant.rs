@@ -1,12 +1,13 @@
-//! What a plugin may do beyond the harmless, and whether it was granted: asked in the manifest **and** granted by the
-//! operator, both in the same words.
+//! Capabilities: a plugin has one only if its manifest asks for it **and** the operator grants it, both in the same
+//! words.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that a plugin may be allowed to do. Events, roster, log, clock and emitter need no grant.
+/// Something that a plugin may be allowed to do. Events, roster, log, clock and emitter need no grant: they reach
+/// nothing outside the host.
 ///
 /// In text: `store`, `slack`, `secrets:NAME`, `http:HOST`, `http:*.HOST`, `http:HOST:PORT`, `http:http://HOST`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -14,39 +15,39 @@ use serde::{Deserialize, Serialize};
 pub enum Capability {
     /// A key-value store of its own.
     Store,
-    /// Sends messages to Slack.
+    /// Sending messages to Slack.
     Slack,
-    /// Reads the operator's secret of this name.
+    /// Reading the operator's secret of this name.
     Secret(String),
-    /// Calls hosts over HTTP.
+    /// HTTP requests to these hosts.
     Http(HostPattern),
 }
 
-/// Which hosts HTTP may go to.
+/// The hosts that HTTP requests may go to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPattern {
-    /// Plain `http` too, where the pattern begins with `http://`.
+    /// Whether plain `http` is allowed as well: the pattern begins with `http://`.
     pub plain: bool,
-    /// Any host below `host`, not `host` itself: `*.example.com`.
+    /// Whether any host below `host` is meant, but not `host` itself: `*.example.com`.
     pub below: bool,
-    /// In lower case.
+    /// The host's name, in lower case.
     pub host: String,
-    /// The scheme's own where it is not named.
+    /// The port; the scheme's default if there is none.
     pub port: Option<u16>,
 }
 
-/// A text that names no capability.
+/// The error for a text that does not name a capability.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no capability: {why}")]
+#[error("{text:?} is not a capability: {why}")]
 pub struct BadCapability {
-    /// As it was written.
+    /// The text as it was written.
     pub text: String,
-    /// A clause.
+    /// A clause with the cure.
     pub why: &'static str,
 }
 
 impl Capability {
-    /// What it means, for the one who is asked to grant it.
+    /// Its meaning, in the words that the operator reads when asked to grant it.
     pub fn meaning(&self) -> String {
         match self {
             Self::Store => "keep data of its own on this machine".into(),
@@ -56,7 +57,7 @@ impl Capability {
         }
     }
 
-    /// Whether holding `self` allows what `asked` asks.
+    /// Whether granting `self` allows all that `asked` asks for.
     pub fn covers(&self, asked: &Capability) -> bool {
         match (self, asked) {
             (Self::Http(held), Self::Http(asked)) => {
@@ -69,7 +70,7 @@ impl Capability {
     }
 }
 
-/// What `asked` asks and `granted` does not cover, in the order asked.
+/// The capabilities in `asked` that `granted` does not cover, in the order of `asked`.
 pub fn missing<'a>(asked: &'a [Capability], granted: &[Capability]) -> Vec<&'a Capability> {
     asked
         .iter()
@@ -78,7 +79,7 @@ pub fn missing<'a>(asked: &'a [Capability], granted: &[Capability]) -> Vec<&'a C
 }
 
 impl HostPattern {
-    /// Whether a request to `host` at `port` is within it.
+    /// Whether the pattern allows a request to `host` at `port`.
     pub fn matches(&self, plain: bool, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let host_fits = match self.below {
@@ -126,7 +127,7 @@ impl FromStr for HostPattern {
         let (plain, rest) = match text.split_once("://") {
             Some(("http", rest)) => (true, rest),
             Some(("https", rest)) => (false, rest),
-            Some(_) => return Err("the scheme is neither https nor http"),
+            Some(_) => return Err("its scheme must be https or http"),
             None => (false, text),
         };
         let (below, rest) = match rest.strip_prefix("*.") {
@@ -137,7 +138,10 @@ impl FromStr for HostPattern {
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (
                 host,
-                Some(port.parse().map_err(|_| "its port is no number")?),
+                Some(
+                    port.parse()
+                        .map_err(|_| "its port must be a number up to 65535")?,
+                ),
             ),
             _ => (rest, None),
         };
@@ -174,9 +178,9 @@ impl FromStr for Capability {
             )),
             Some(("http", host)) => host.parse().map(Self::Http).map_err(bad),
             None if matches!(text, "http" | "secrets") => {
-                Err(bad("it says which: http:HOST, secrets:NAME"))
+                Err(bad("it must say which one, as http:HOST or secrets:NAME"))
             }
-            _ => Err(bad("there are store, slack, secrets:NAME and http:HOST")),
+            _ => Err(bad("use store, slack, secrets:NAME or http:HOST")),
         }
     }
 }

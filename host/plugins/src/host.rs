@@ -1,11 +1,12 @@
 //! The plugins of one host: events go through them, and they are loaded, replaced and removed while that happens.
 //!
-//! A change is prepared beside what runs: compiled in a child, started, tried on recent events. Only then the pipeline is
-//! swapped, between two events, and the state handed over. What fails on the way changes nothing. A version that
-//! is new is on trial for a while: should it fail where the one before did not, that one comes back.
+//! A change is prepared while the old plugins go on: the component is compiled in a child, started and tried on recent
+//! events. Only then the pipeline is swapped, between two events, and the state handed over. A failure on the way
+//! changes nothing. A new version is on trial for a while: if it fails where the version before did not, that one comes
+//! back.
 //!
-//! A plugin that is wanted and does not serve has a vacancy in the pipeline, unless its operator lets events pass without it:
-//! what is decided is decided by what is wanted, not by what could be loaded.
+//! A plugin that is configured and does not serve has a vacancy in the pipeline, unless its operator lets events pass
+//! without it: the config decides whether an event may pass, not which plugins could be loaded.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -30,20 +31,23 @@ use crate::services::roster::Direction;
 use crate::status::Status;
 use crate::versions::RollBack;
 
-/// Events of late that are kept for rehearsals.
+/// The number of recent events that are kept for rehearsals. A rehearsal shows all of them to the new version.
 const SAMPLES: usize = 32;
-/// Larger events are not kept.
+/// The largest event that is kept, in bytes: with [`SAMPLES`] it bounds their memory to 2 MiB.
 const MAX_SAMPLE: usize = 64 << 10;
-/// One event of so many is kept.
+/// After the first [`SAMPLES`] events, one of so many is kept: the samples then reach back further than one burst.
 const SAMPLE_EVERY: u64 = 16;
 /// How long a new version is on trial.
 const TRIAL: Duration = Duration::from_secs(60);
-/// Failures in that time that are needed to judge.
+/// A version is judged only after so many failures: one odd event must not roll it back.
 const TRIAL_FAILURES: u64 = 3;
-/// How often trials are looked at.
+/// How often the versions on trial are judged.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The plugins of one host. Clones share them.
+///
+/// `entries` say what serves, and `pipeline` is made from them: whoever changes the entries installs a new pipeline
+/// before it lets go of `changing`. Events read the pipeline alone and never wait for a change.
 #[derive(Clone)]
 pub struct PluginHost {
     shared: Arc<Shared>,
@@ -52,31 +56,32 @@ pub struct PluginHost {
 struct Shared {
     parts: Parts,
     pipeline: RwLock<Arc<Pipeline>>,
-    /// In the order of the config.
+    /// One for each `[[plugin]]`, in the order of the config.
     entries: Mutex<Vec<Entry>>,
-    /// One change at a time.
+    /// Held during a change: changes go one after another, since each begins with the entries that the last one left.
     changing: tokio::sync::Mutex<()>,
-    /// Plugins were loaded once: from then on, those that are added hold up no event that may pass without them.
+    /// The plugins were loaded once: from then on, plugins that are added hold up no event that may pass without them.
     has_begun: AtomicBool,
+    /// Events that came to some plugin.
     seen: AtomicU64,
     samples: Mutex<VecDeque<Sample>>,
 }
 
-/// What became of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug)]
 pub enum Ruling {
     /// The version before serves again.
     RolledBack(Box<RollBack>),
-    /// The version with this component stays.
+    /// The plugin of this name passed its trial with this component.
     Settled(String, Digest),
 }
 
-/// A `[[plugin]]` that can't even be tried.
+/// A `[[plugin]]` whose component can't be had, with the reason.
 #[derive(Clone, Debug)]
 pub struct Unready {
     /// As the operator wrote it.
     pub config: crate::PluginConfig,
-    /// A sentence.
+    /// A clause for people, with the cure.
     pub why: String,
 }
 
@@ -96,8 +101,8 @@ impl PluginHost {
         }
     }
 
-    /// One event's whole way through the plugins. `lane` is its conversation's number: events of one lane must not
-    /// overlap, and always meet the same instances.
+    /// Takes one event through all plugins that subscribe to it. `lane` is its conversation's number: events of one
+    /// lane must not overlap, and always meet the same instances.
     pub async fn pass(&self, direction: Direction, passing: Passing, lane: u64) -> Passed {
         let pipeline = self.pipeline();
         if pipeline.is_idle(direction, &passing) {
@@ -110,22 +115,22 @@ impl PluginHost {
         pipeline.pass(direction, passing, lane).await
     }
 
-    /// Whether an event's way may take time, so that it must not hold up other conversations.
+    /// Whether the plugins of an event may wait for something, so that it must not hold up other conversations.
     pub fn may_wait(&self, direction: Direction, passing: &Passing) -> bool {
         self.pipeline().may_wait(direction, passing)
     }
 
-    /// Whether an event comes to a plugin, or to the place of one.
+    /// Whether a plugin subscribes to an event, or may subscribe to it once it is loaded.
     pub fn wants(&self, direction: Direction, passing: &Passing) -> bool {
         !self.pipeline().is_idle(direction, passing)
     }
 
-    /// Whether a plugin that asks for names may be called for an event.
+    /// Whether a plugin that uses the roster may be called for an event.
     pub fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
         self.pipeline().needs_roster(direction, passing)
     }
 
-    /// How each plugin is, in the order of the config.
+    /// The status of each plugin, in the order of the config.
     pub fn statuses(&self) -> Vec<Status> {
         self.entries().iter().map(Status::of).collect()
     }
@@ -141,8 +146,8 @@ impl PluginHost {
         })
     }
 
-    /// Makes places for plugins that are wanted and about to be loaded. Events wait there; those of a plugin that they may
-    /// pass without wait only at the start.
+    /// Makes vacancies for configured plugins that are about to be loaded. Events wait there. Events that may pass
+    /// without a plugin (`on-error = "pass"`) wait only at the start.
     pub async fn expect(&self, configs: &[PluginConfig]) {
         let _one_at_a_time = self.shared.changing.lock().await;
         let is_start = !self.shared.has_begun.load(Relaxed);
@@ -167,7 +172,7 @@ impl PluginHost {
             }
             entries.push(entry);
         }
-        // What is to be removed stays where it is until then.
+        // Plugins that the config no longer names serve at their places until `apply` removes them.
         for (at, old) in before.into_iter().enumerate() {
             if configs.iter().all(|config| config.name != old.name) {
                 entries.insert(at.min(entries.len()), old);
@@ -177,8 +182,10 @@ impl PluginHost {
         self.install(&entries);
     }
 
-    /// Makes the plugins those that are wanted, in that order. Returns when all is in place; [`PluginHost::statuses`]
-    /// tells what became of each. Gives what was replaced by another component.
+    /// Loads, replaces and removes plugins until they are those of `wanted`, in that order. Returns when all is in
+    /// place;
+    /// [`PluginHost::statuses`] then shows the result of each. Returns the lock entries of the components that were
+    /// replaced by others.
     pub async fn apply(&self, wanted: Vec<Result<Wanted, Unready>>) -> Vec<Locked> {
         let configs: Vec<_> = wanted.iter().map(|it| config_of(it).clone()).collect();
         self.expect(&configs).await;
@@ -209,7 +216,8 @@ impl PluginHost {
         replaced
     }
 
-    /// Prepares what is to change about one plugin.
+    /// Prepares the change of one plugin and adds it to `changes`, or refuses it. Does nothing where the component and
+    /// the config that are wanted serve already.
     async fn change(
         &self,
         entry: &mut Entry,
@@ -250,6 +258,7 @@ impl PluginHost {
         }
     }
 
+    /// Compiles, rehearses and starts a plugin; events don't meet it yet.
     async fn prepare(
         &self,
         entry: &Entry,
@@ -270,7 +279,8 @@ impl PluginHost {
         Ok(candidate.into_plugin(instances))
     }
 
-    /// What is wanted can't be had: what serves goes on, and where nothing does, events go by the operator's word.
+    /// Notes that a plugin can't be loaded as configured. A version that serves goes on; where none does, the plugin's
+    /// `on-error` decides about its events.
     fn refuse(
         &self,
         entry: &mut Entry,
@@ -286,7 +296,7 @@ impl PluginHost {
                 let serves = &serving.owner.manifest.version;
                 tracing::error!(
                     plugin,
-                    "the change of the plugin is refused, and version {serves} serves on: {why}"
+                    "the plugin's change is refused, and version {serves} goes on serving: {why}"
                 );
             }
             (None, OnError::Pass) => {
@@ -318,7 +328,12 @@ impl PluginHost {
         entry.problem = Some(why);
     }
 
-    /// Puts the new pipeline in place of the old, between two events, and hands states over. Gives what was replaced.
+    /// Puts the new pipeline in place of the old, between two events, and hands states over. Returns the lock entries
+    /// of the components that were replaced.
+    ///
+    /// The order is what keeps events whole: first the old plugin's slots are locked, then its state goes to the new
+    /// one, then the pipeline is swapped, and only then the old one's fate sends the events that waited for it to the
+    /// new one.
     async fn swap(
         &self,
         before: Vec<Entry>,
@@ -330,7 +345,7 @@ impl PluginHost {
             let Some(entry) = entries.iter_mut().find(|entry| entry.name == change.name) else {
                 continue;
             };
-            // Events of the old one wait from here to the end of the swap, and then go to the new one.
+            // Events that come to the old plugin wait from here to the end of the swap, and then go to the new one.
             let held = match &change.old {
                 Some(old) if old.hands_state_on() => Some(old.lock().await),
                 _ => None,
@@ -388,24 +403,26 @@ impl PluginHost {
         replaced
     }
 
+    /// Makes the pipeline of these entries the one that events meet.
     fn install(&self, entries: &[Entry]) {
         let seats = entries.iter().filter_map(Entry::seat).collect();
         let pipeline = Arc::new(Pipeline { seats });
         *lock::write(&self.shared.pipeline) = pipeline;
     }
 
-    /// Watches new versions for as long as they are on trial, until `cancel`, and gives `told` what becomes of them.
-    pub async fn run(&self, cancel: CancellationToken, told: impl Fn(Ruling)) {
+    /// Watches new versions for as long as they are on trial, until `cancel`, and calls `report` with the result of
+    /// each trial.
+    pub async fn run(&self, cancel: CancellationToken, report: impl Fn(Ruling)) {
         let watch = async {
             loop {
                 tokio::time::sleep(LOOK).await;
-                self.judge().await.into_iter().for_each(&told);
+                self.judge().await.into_iter().for_each(&report);
             }
         };
         cancel.run_until_cancelled(watch).await;
     }
 
-    /// Rolls back what fails on trial, and ends trials.
+    /// Rolls back versions that fail on trial, and ends the trials whose time is over.
     async fn judge(&self) -> Vec<Ruling> {
         if !self.entries().iter().any(|entry| entry.settles.is_some()) {
             return Vec::new();
@@ -427,7 +444,7 @@ impl PluginHost {
                     Ok(good) => good,
                     Err(error) => {
                         let problem = format!(
-                            "version {version} fails on trial, and the version before can't come back: {error}; it failed so: {why}"
+                            "version {version} fails on trial ({why}), and the version before can't be loaded: {error}"
                         );
                         tracing::error!(plugin = entry.name, "the plugin's {problem}");
                         entry.problem = Some(problem);
@@ -441,7 +458,7 @@ impl PluginHost {
                 );
                 entry.problem = Some(format!("version {version} was rolled back: {why}"));
                 good.on_error_of(&serving);
-                // It serves again, and whoever waits for its successor is sent back.
+                // It serves again. Calls that wait for its successor follow that one's fate, which leads back here.
                 good.fate.send_replace(Fate::Serving);
                 entry.serving = Some(good.clone());
                 (entry.before, entry.settles) = (None, None);
@@ -469,6 +486,7 @@ impl PluginHost {
         rulings
     }
 
+    /// The version before, ready to serve. Where it served in an earlier process, it is loaded first.
     async fn bring_back(&self, before: Before) -> Result<Arc<Plugin>, LoadError> {
         let wanted = match before {
             Before::Served(plugin) => return Ok(plugin),
@@ -480,7 +498,7 @@ impl PluginHost {
         Ok(Arc::new(candidate.into_plugin(instances)))
     }
 
-    /// Keeps an event for rehearsals, now and then.
+    /// Keeps some of the events for rehearsals.
     fn sample(&self, direction: Direction, passing: &Passing) {
         let seen = self.shared.seen.fetch_add(1, Relaxed);
         if (seen >= SAMPLES as u64 && !seen.is_multiple_of(SAMPLE_EVERY))
@@ -507,13 +525,15 @@ impl PluginHost {
     }
 }
 
-/// A plugin that is ready to serve, and the one that it takes the place of.
+/// A plugin that is ready to serve, and the one that it replaces.
 struct Change {
     name: String,
+    /// The one that serves now.
     old: Option<Arc<Plugin>>,
     new: Arc<Plugin>,
+    /// The version to roll back to: `old`, or the one of an earlier process.
     before: Option<Before>,
-    /// Why it is not what was asked for.
+    /// Why another version serves than the lock pins.
     note: Option<String>,
 }
 
@@ -534,8 +554,8 @@ fn config_of(wanted: &Result<Wanted, Unready>) -> &PluginConfig {
     }
 }
 
-/// Where the name of a `[[plugin]]` can't be read, it may be that of any plugin which the config does not name any more: so
-/// they all serve on, and no place is kept for the one without a name.
+/// Keeps plugins that the config seems to have lost while the name of some `[[plugin]]` can't be read: that table may
+/// be meant for any of them. They all go on serving, and the table without a name gets no vacancy.
 fn keep_what_may_be_meant(configs: &[PluginConfig], before: &[Entry], entries: &mut Vec<Entry>) {
     let Some(nameless) = configs.iter().find(|config| !config.is_named()) else {
         return;
@@ -546,7 +566,7 @@ fn keep_what_may_be_meant(configs: &[PluginConfig], before: &[Entry], entries: &
         if old.serving.is_some() && entries.iter().all(|entry| entry.name != old.name) {
             let mut old = old.clone();
             old.problem = Some(format!(
-                "the config does not name it any more, and it serves on, since a [[plugin]] there has no name that can be read: {why}"
+                "the config no longer names it, but it goes on serving, because the name of a [[plugin]] there can't be read: {why}"
             ));
             entries.insert(at.min(entries.len()), old);
             any = true;
@@ -563,7 +583,7 @@ fn keep_what_may_be_meant(configs: &[PluginConfig], before: &[Entry], entries: &
     }
 }
 
-/// The state of one instance, for a rehearsal.
+/// The state of one instance, for a rehearsal. `None` where the plugin hands no state on or fails to give it.
 async fn state_of(plugin: &Plugin, slot: usize) -> Option<Vec<u8>> {
     if !plugin.hands_state_on() {
         return None;
@@ -572,8 +592,9 @@ async fn state_of(plugin: &Plugin, slot: usize) -> Option<Vec<u8>> {
     slots.get_mut(slot)?.snapshot().await.ok()?
 }
 
-/// Why a new version is worse than the one before, if it is. Of one that served in an earlier process nothing is known, and
-/// the best is thought.
+/// Why a new version is worse than the one before, if it is: it fails on more than a tenth of its events, and at more
+/// than twice the rate of the other. A version of an earlier process has no counts here, and is taken for one without
+/// failures.
 fn worse(new: &Plugin, before: &Before) -> Option<String> {
     let rate = |plugin: &Plugin| {
         let calls = plugin.stats.calls.load(Relaxed).max(1);
@@ -587,6 +608,6 @@ fn worse(new: &Plugin, before: &Before) -> Option<String> {
     let is_worse = failures >= TRIAL_FAILURES && rate(new) > (2.0 * rate_before).max(0.1);
     is_worse.then(|| {
         let last = new.last_failure().unwrap_or_default();
-        format!("it failed on {failures} of {calls} events, the last time since {last}")
+        format!("it failed on {failures} of {calls} events, most recently because {last}")
     })
 }

@@ -1,4 +1,4 @@
-//! From a source to a component that the lock pins.
+//! Installing plugins: reading, downloading or building a component, and pinning it in the lock.
 
 pub mod builds;
 pub mod component;

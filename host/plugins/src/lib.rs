@@ -1,7 +1,7 @@
-//! The plugin host: WebAssembly components in the way of every event, sandboxed, limited, replaced while they run.
+//! The plugin host: WebAssembly components that every event goes through, sandboxed, limited, replaced while they run.
 //!
-//! Knows nothing of Slack's protocol or of channel layers: an event is a [`djangobot_event::Event`] with a kind and a
-//! [`Direction`], the team is whatever a [`Roster`] says.
+//! The crate knows nothing of Slack's protocol or of channel layers: an event is a [`djangobot_event::Event`] with a
+//! kind and a [`Direction`], and a [`Roster`] answers questions about the team.
 
 mod child;
 pub mod config;
@@ -24,7 +24,7 @@ mod verdict;
 pub mod versions;
 pub mod watch;
 
-/// Ways for the fuzz targets to what has no other way in; no part of the interface.
+/// Entry points for the fuzz targets; not a part of the crate's interface.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::runtime::abi::v1::check_place;

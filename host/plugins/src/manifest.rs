@@ -1,5 +1,5 @@
-//! `plugin.toml`: what a plugin is called, what it wants to see and what it asks for. The build puts it into the
-//! component, as a custom section.
+//! A plugin's manifest, `plugin.toml`: its name, the events that it subscribes to and the capabilities that it asks
+//! for. The build puts it into the component, as a custom section.
 
 mod mistake;
 
@@ -19,50 +19,50 @@ pub const SECTION: &str = "djangobot:plugin";
 
 /// The longest name of a plugin, in bytes.
 const MAX_NAME: usize = 64;
-/// The longest kind of an event, in bytes: `slack.` and a kind make a channel's name, which has fewer than 100.
+/// The longest kind of an event, in bytes: `slack.` and a kind make the name of a channel, which has fewer than 100.
 const MAX_KIND: usize = 90;
 
 /// The longest text of a manifest, in bytes.
 const MAX_TEXT: usize = 256 << 10;
-/// Filters of each direction, and kinds that may be emitted.
+/// The largest number of filters of each direction, and of kinds that may be emitted.
 const MAX_LISTED: usize = 100;
-/// Pointers of one filter.
+/// The largest number of pointers in one filter.
 const MAX_POINTERS: usize = 16;
 /// The longest pointer of a filter, in bytes.
 const MAX_POINTER: usize = 256;
-/// Steps that all filters together may take on one event, about a millisecond: they are asked of each event, before any
-/// call whose work is charged.
+/// The steps that all filters together may take on one event, about a millisecond. They are evaluated for each event,
+/// before there is a call to which the work could be charged.
 const FILTER_STEPS: u64 = 100_000;
 
-/// What a plugin says of itself.
+/// A plugin's manifest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manifest {
-    /// What it is called: lower-case letters, digits and hyphens.
+    /// The plugin's name: lower-case letters, digits and hyphens.
     pub name: String,
-    /// Its own version.
+    /// The plugin's version.
     pub version: Version,
     /// One line for people.
     #[serde(default)]
     pub summary: String,
-    /// What it is called for.
+    /// The events that it is called for.
     #[serde(default)]
     pub subscribe: Subscribe,
     /// The kinds of events that it may emit.
     #[serde(default)]
     pub emits: Vec<String>,
-    /// What it asks for beyond the harmless.
+    /// The capabilities that it asks for.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
     /// A JSON Schema of its config, as TOML. Without one, it takes no config.
     #[serde(default)]
     pub config_schema: Option<serde_json::Value>,
-    /// The limits that it asks for, which the operator's word beats.
+    /// The limits that it asks for; the operator's limits override them.
     #[serde(default)]
     pub limits: AskedLimits,
 }
 
-/// The events that a plugin is called for; others pass it by without a call.
+/// The events that a plugin is called for. Other events cost it no call.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
@@ -74,18 +74,19 @@ pub struct Subscribe {
     pub outbound: Vec<Filter>,
 }
 
-/// Some events: by kind, and by fields that must be there or not.
+/// A filter of events: by kind, and by fields that must be present or absent.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "FilterText")]
 pub struct Filter {
-    /// `message`, `reaction_*` or `*`.
+    /// The kind, of which `*` at the end stands for any rest: `message`, `reaction_*` or `*`.
     pub kind: String,
-    /// Pointers that must lead to something.
+    /// Pointers to fields that must be present.
     pub has: Vec<String>,
-    /// Pointers that must lead nowhere.
+    /// Pointers to fields that must be absent.
     pub lacks: Vec<String>,
 }
 
+/// The two ways in which a filter may be written.
 #[derive(Deserialize)]
 #[serde(
     untagged,
@@ -106,7 +107,7 @@ struct FullFilter {
     lacks: Vec<String>,
 }
 
-/// Limits that a plugin asks for: raised or lowered from the host's own, up to what the operator allows.
+/// The limits that a plugin asks for, in the place of the defaults; see [`crate::Limits::of`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AskedLimits {
@@ -117,14 +118,14 @@ pub struct AskedLimits {
 }
 
 impl Manifest {
-    /// What it says that can't be: keys, each with a clause.
+    /// The mistakes that parsing alone does not find: keys, each with a clause.
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut wrong = Vec::new();
         if !is_name(&self.name) {
             wrong.push((
                 "name",
                 format!(
-                    "{:?} must be lower-case letters, digits and hyphens, at most {MAX_NAME}",
+                    "{:?} is not a name: it must have lower-case letters, digits and hyphens between them, {MAX_NAME} at most",
                     self.name
                 ),
             ));
@@ -135,7 +136,7 @@ impl Manifest {
         for filters in [&self.subscribe.inbound, &self.subscribe.outbound] {
             if filters.len() > MAX_LISTED {
                 let message = format!(
-                    "{} filters are more than {MAX_LISTED}; `*` stands for any kind",
+                    "{} filters are more than the {MAX_LISTED} allowed; `*` at the end of a kind stands for any rest",
                     filters.len()
                 );
                 wrong.push(("subscribe", message));
@@ -144,12 +145,15 @@ impl Manifest {
             wrong.extend(mistakes.map(|message| ("subscribe", message)));
         }
         if self.emits.len() > MAX_LISTED {
-            let message = format!("{} kinds are more than {MAX_LISTED}", self.emits.len());
+            let message = format!(
+                "{} kinds are more than the {MAX_LISTED} allowed",
+                self.emits.len()
+            );
             wrong.push(("emits", message));
         }
         for kind in self.emits.iter().filter(|kind| !is_kind(kind)) {
             let message = format!(
-                "{kind:?} is no kind: letters, digits, `_`, `.` and `-`, at most {MAX_KIND}"
+                "{kind:?} is not a kind: it must have letters, digits, `_`, `.` and `-`, {MAX_KIND} at most"
             );
             wrong.push(("emits", message));
         }
@@ -161,14 +165,14 @@ impl Manifest {
         self.subscribe.covers(direction, kind, event)
     }
 
-    /// Whether the manifest lists `kind` among those that it may emit.
+    /// Whether the manifest lists `kind` among the kinds that the plugin may emit.
     pub fn may_emit(&self, kind: &str) -> bool {
         self.emits.iter().any(|listed| listed == kind)
     }
 }
 
 impl Subscribe {
-    /// Whether an event of `kind` is among them.
+    /// Whether an event of `kind` is one of the subscribed events.
     pub(crate) fn covers(&self, direction: Direction, kind: &str, event: &Event) -> bool {
         let filters = match direction {
             Direction::Inbound => &self.inbound,
@@ -186,25 +190,28 @@ impl Filter {
         let pointers = self.has.len() + self.lacks.len();
         if pointers > MAX_POINTERS {
             return Err(format!(
-                "the filter of {:?} has {pointers} pointers; {MAX_POINTERS} are the most",
+                "the filter for {:?} has {pointers} pointers, and at most {MAX_POINTERS} are allowed",
                 self.kind
             ));
         }
         for pointer in self.has.iter().chain(&self.lacks) {
             if pointer.len() > MAX_POINTER {
                 return Err(format!(
-                    "a pointer of {} bytes is too long: {MAX_POINTER} are the most",
+                    "a pointer has {} bytes, and at most {MAX_POINTER} are allowed",
                     pointer.len()
                 ));
             }
             if !pointer.starts_with('/') {
-                return Err(format!("{pointer:?} is no JSON pointer, such as \"/text\""));
+                return Err(format!(
+                    "{pointer:?} is not a JSON pointer, which begins with a slash, as \"/text\" does"
+                ));
             }
         }
         Ok(())
     }
 
-    /// An event in which finding the fields takes too long is given to the plugin: it may be a guard.
+    /// Whether the event fits. Where finding the fields takes too long, it does: the plugin may be a guard, which has
+    /// to see an event rather once too often.
     fn matches(&self, kind: &str, event: &Event, budget: &mut Budget) -> bool {
         let kind_fits = match self.kind.strip_suffix('*') {
             Some(start) => kind.starts_with(start),
@@ -238,7 +245,7 @@ impl TryFrom<FilterText> for Filter {
         let start = filter.kind.strip_suffix('*').unwrap_or(&filter.kind);
         if filter.kind.is_empty() || start.contains('*') {
             return Err(format!(
-                "{:?} is no kind: `*` stands at its end only, as in \"reaction_*\"",
+                "{:?} is not a kind: `*` may stand at its end only, as in \"reaction_*\"",
                 filter.kind
             ));
         }
@@ -246,7 +253,7 @@ impl TryFrom<FilterText> for Filter {
     }
 }
 
-/// Whether `name` may be a plugin's.
+/// Whether `name` may be the name of a plugin.
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && name
@@ -350,7 +357,7 @@ memory-mib = 32
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn a_mistake_is_named_with_its_key() {
         let check = |text: &str, expect: &str| {
             let error = Manifest::parse(text).unwrap_err().to_string();
             assert!(error.contains(expect), "{error} / {expect}");

@@ -1,4 +1,4 @@
-//! An event on its way through the plugins, and what comes out of them.
+//! An event on its way through the plugins, and the result: events, messages to Slack, and the reason of a drop.
 
 use std::sync::Arc;
 
@@ -7,48 +7,50 @@ use djangobot_event::{CleanText, Event};
 /// An event on its way through the plugins.
 #[derive(Clone, Debug)]
 pub struct Passing {
-    /// The key for deduplication.
+    /// The key for deduplication. An event that a plugin made has one that is derived from this, so that it is known
+    /// again when the first event comes twice.
     pub id: Arc<str>,
-    /// Slack's type, or the Web API method.
+    /// Slack's event type inbound, the Web API method outbound.
     pub kind: Arc<str>,
-    /// As edited so far.
+    /// The body, with all edits so far.
     pub event: Event,
-    /// How many emissions and sends led to it; 0 for what came from outside.
+    /// How many emissions and sends of plugins led to it; 0 for an event from outside. The host bounds it, so that two
+    /// plugins which answer each other come to an end.
     pub hops: u8,
     /// Whether a plugin made it.
     pub emitted: bool,
 }
 
-/// A message to Slack that a plugin wants to be sent.
+/// A message to Slack that a plugin asked the host to send.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Which plugin.
+    /// The plugin's name.
     pub plugin: String,
-    /// As an app would put it on `slack.send`.
+    /// The message as an app would put it on `slack.send`.
     pub message: Event,
-    /// How many emissions and sends led to it.
+    /// How many emissions and sends of plugins led to it, this one included.
     pub hops: u8,
 }
 
-/// What came out of the plugins.
+/// The result of one event's way through the plugins.
 #[derive(Debug, Default)]
 pub struct Passed {
-    /// The event, and what was emitted, in order. Empty where all was dropped.
+    /// The event and those that plugins emitted, in order. Empty if all were dropped.
     pub events: Vec<Passing>,
-    /// For `slack.send`.
+    /// Messages for `slack.send`.
     pub messages: Vec<Message>,
-    /// Who dropped the event that came in, and why.
+    /// Why the event that came in was dropped, if it was.
     pub dropped: Option<Dropped>,
 }
 
 /// Why an event does not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Which plugin.
+    /// The plugin's name.
     pub plugin: String,
-    /// Its own words, or how it failed.
+    /// The plugin's own reason, or its failure.
     pub reason: CleanText,
-    /// It was not the plugin's decision: it failed, and its `on-error` lets nothing pass.
+    /// The plugin did not decide this: it failed, and its `on-error` lets nothing pass.
     pub failed: bool,
 }
 

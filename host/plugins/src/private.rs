@@ -1,5 +1,5 @@
-//! Files and folders for their owner alone: 0600 and 0700, whatever the umask says. A link in the place of one is an
-//! error, never followed.
+//! Files and folders that their owner alone may read: 0600 and 0700, whatever the umask. A symbolic link in the place
+//! of one is an error and never followed, since somebody else may have put it there.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Write};
@@ -13,10 +13,13 @@ pub const FOLDER: u32 = 0o700;
 /// The mode of a file.
 pub const FILE: u32 = 0o600;
 
-/// Makes the folder at `path`, and those above it that are missing. One that is there stays as it is.
+/// The refusal of a symbolic link.
+const LINK: &str = "it is a link, and links are not followed here; put a real one in its place";
+
+/// Makes the folder at `path`, and those above it that are missing. An existing folder stays as it is.
 ///
 /// # Errors
-/// The system's word, or that something else is at `path`.
+/// The system's error, or an error that says that something else is at `path`.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) => return is_folder(&found),
@@ -30,9 +33,9 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
         make_folder(above)?;
     }
     match DirBuilder::new().mode(FOLDER).create(path) {
-        // The umask may have taken something from it.
+        // The umask may have taken permissions of the owner.
         Ok(()) => set_mode(path, FOLDER),
-        // Another process was quicker.
+        // Another process made it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             is_folder(&std::fs::symlink_metadata(path)?)
         }
@@ -40,12 +43,12 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the file at `path` for reading and writing, and makes it where it is missing. What is in it stays.
+/// Opens the file at `path` for reading and writing, and creates it if it is missing. Its content stays.
 ///
 /// # Errors
-/// The system's word, or that something else is at `path`.
+/// The system's error, or an error that says that something else is at `path`.
 pub fn open_file(path: &Path) -> io::Result<File> {
-    // Without NONBLOCK, a pipe in its place would be waited for.
+    // Without NONBLOCK, opening a pipe that lies there would wait for its other end.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = File::options()
         .read(true)
@@ -56,7 +59,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
         .custom_flags(flags.bits().cast_signed())
         .open(path);
     let file = opened.map_err(|error| match path.is_symlink() {
-        true => io::Error::other("it is a link, and none is followed here"),
+        true => io::Error::other(LINK),
         false => error,
     })?;
     let found = file.metadata()?;
@@ -69,11 +72,11 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Puts `bytes` in the place of whatever is at `path`, whole: a reader finds the old file or the new one. A link there is
-/// replaced, and what it names stays as it is.
+/// Replaces the file at `path` as a whole: a reader finds the old content or the new one. A link there is replaced
+/// itself, and the file that it names stays as it is.
 ///
 /// # Errors
-/// The system's word.
+/// The system's error.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
@@ -84,14 +87,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .set_permissions(Permissions::from_mode(FILE))?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // So that the new name outlives a loss of power too.
+    // The new name survives a loss of power only once its folder is on the disk.
     File::open(folder)?.sync_all()
 }
 
-/// Gives the file or folder at `path`, which is no link, the mode `mode`.
+/// Gives the file or folder at `path`, which must not be a link, the mode `mode`.
 ///
 /// # Errors
-/// The system's word.
+/// The system's error.
 pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
@@ -101,7 +104,7 @@ fn is_folder(found: &Metadata) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(match found.is_symlink() {
-        true => "it is a link, and none is followed here",
+        true => LINK,
         false => "it is not a folder",
     }))
 }

@@ -1,4 +1,4 @@
-//! Work that takes a while, told of in the log now and then: who reads a log has no bar to look at.
+//! Log lines about work that takes a while, such as a build: an operator who reads a log sees no progress bar.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use djangobot_event::lock::lock;
 use tokio::task::JoinHandle;
 
-/// How long nothing is said.
+/// The time between two lines. Work that is done sooner logs nothing.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Says what is being done and for how long, in intervals, until it is dropped.
+/// Logs what is being done and for how long, in intervals, until it is dropped.
 #[derive(Debug)]
 pub struct Progress {
     last: Arc<Mutex<String>>,
@@ -17,7 +17,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins with `what`: `building the plugin in /code`. To be called within a runtime of tokio.
+    /// Begins to log `what`: `building the plugin in /code`. Must be called within a tokio runtime.
     pub fn of(what: impl Into<String>) -> Self {
         let (what, began) = (what.into(), Instant::now());
         let last = Arc::new(Mutex::new(String::new()));
@@ -27,13 +27,16 @@ impl Progress {
                 tokio::time::sleep(INTERVAL).await;
                 let detail = lock(&said).clone();
                 let colon = if detail.is_empty() { "" } else { ": " };
-                tracing::info!("{what}, for {} now{colon}{detail}", time(began.elapsed()));
+                tracing::info!(
+                    "{what}; it has taken {} so far{colon}{detail}",
+                    time(began.elapsed())
+                );
             }
         });
         Self { last, task }
     }
 
-    /// What is being done of it, which the next line has.
+    /// Sets the current step, which the next line shows.
     pub fn say(&self, detail: &str) {
         let mut last = lock(&self.last);
         detail.trim().clone_into(&mut last);

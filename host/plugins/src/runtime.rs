@@ -1,4 +1,4 @@
-//! Plugins as they run: compiled, instantiated, called, judged.
+//! The running plugins: compiling components, instances and their limits, calls, and the way of an event through them.
 
 pub(crate) mod abi;
 pub(crate) mod breaker;

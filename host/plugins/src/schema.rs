@@ -1,4 +1,4 @@
-//! A plugin's config against the schema in its manifest, before the plugin sees it.
+//! Checks a plugin's config against the schema in its manifest, before the plugin sees it.
 
 mod child;
 mod problem;
@@ -12,11 +12,11 @@ pub use self::child::{SUBCOMMAND, SchemaError, child};
 pub use self::problem::ConfigProblem;
 use self::problem::{problems, without_schema};
 
-/// Checks `config` and gives what is wrong with it, in this process: how long that takes is up to the schema. The host
-/// has a child do it.
+/// Checks `config` in this process and returns its problems. The schema decides how long that takes, so the host has a
+/// child do it (`check_in_child`).
 ///
 /// # Errors
-/// The manifest's schema is not one.
+/// The manifest's schema is not a JSON Schema.
 pub fn check(manifest: &Manifest, config: &Value) -> Result<Vec<ConfigProblem>, String> {
     match &manifest.config_schema {
         Some(schema) => problems(schema, config),
@@ -24,8 +24,8 @@ pub fn check(manifest: &Manifest, config: &Value) -> Result<Vec<ConfigProblem>, 
     }
 }
 
-/// The line of `text`, a `djangobot.toml`, on which plugin `name` has the config value at `pointer`, or the nearest that
-/// is there. From 1.
+/// The line of `text`, a `djangobot.toml`, that has the config value at `pointer` of plugin `name`; where there is
+/// none, the line of the nearest value above it. Lines count from 1.
 pub fn line_of(text: &str, name: &str, pointer: &str) -> Option<usize> {
     let document = toml_edit::Document::parse(text).ok()?;
     let plugins = document.get("plugin")?.as_array_of_tables()?;
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_with_its_key() {
+    fn a_value_that_does_not_fit_is_named_with_its_key() {
         let manifest = manifest(
             "[config-schema]\nadditionalProperties = false\n[config-schema.properties]\nstyle = { enum = [\"a\", \"b\"] }\nfields = { type = \"array\", items = { type = \"string\" } }",
         );

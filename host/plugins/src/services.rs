@@ -1,4 +1,4 @@
-//! What the host does for plugins: the interfaces that they import.
+//! The host's services for plugins, behind the interfaces that plugins import: HTTP, store, secrets, roster and log.
 
 pub mod http;
 pub(crate) mod log;

@@ -1,4 +1,5 @@
-//! The set of plugins that the operator wants: the config's entries, each with the component that the lock pins.
+//! The set of plugins that the operator configured: each `[[plugin]]` of the config with the component that the lock
+//! pins.
 
 use std::path::Path;
 
@@ -16,17 +17,18 @@ use crate::runtime::compile;
 use crate::runtime::load::Wanted;
 use crate::versions::Versions;
 
-/// Where the parts of a set are.
+/// The folders from which a set is read.
 pub struct Places<'a> {
-    /// The folder of the config file; paths in sources are meant from there.
+    /// The folder of the config file, to which paths in sources are relative.
     pub home: &'a Path,
     /// The components of the state folder.
     pub components: &'a Components,
 }
 
-/// What is wanted, in the order of the config; what can't be had is told with its name.
+/// Finds the component of each `[[plugin]]`, in the order of the config; a plugin without one comes with the reason.
 ///
-/// A lock that can't be read pins nothing; its error stands for each plugin.
+/// A lock that can't be read pins nothing, and its error is the reason for each plugin: nothing is loaded without a
+/// pin.
 pub async fn resolve(
     configs: &[PluginConfig],
     lock: &Result<Lock, LockError>,
@@ -49,8 +51,8 @@ pub async fn resolve(
     wanted
 }
 
-/// Deletes the components that neither the lock nor the state's memory of versions names, with what was compiled of them,
-/// and gives how many that were.
+/// Deletes the components that neither the lock nor the remembered versions name, with their compiled code, and returns
+/// how many they were.
 ///
 /// # Errors
 /// The folder can't be listed, or a file can't be deleted.
@@ -65,13 +67,14 @@ pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsErr
     kept.extend(built);
     let cache = components.cache();
     compile::tidy(&cache, &kept).map_err(|reason| ComponentsError::Disk {
-        what: "tidied",
+        what: "tidied up",
         path: cache,
         reason,
     })?;
     components.keep_only(&kept)
 }
 
+/// One plugin of the set. The error is a clause with the cure.
 async fn one(
     config: &PluginConfig,
     lock: &Lock,
@@ -79,7 +82,7 @@ async fn one(
     places: &Places<'_>,
 ) -> Result<Wanted, String> {
     let name = &config.name;
-    let cure = format!("`djangobot plugin update {name}` takes it as it is now");
+    let cure = format!("`djangobot plugin update {name}` pins it as it is now");
     let Some(locked) = lock.get(name) else {
         return Err(format!("djangobot.lock does not pin it; {cure}"));
     };
@@ -109,7 +112,8 @@ async fn one(
     })
 }
 
-/// The version before one that is on trial.
+/// The version before the one that is on trial. Without it the plugin is loaded all the same: only a roll-back fails
+/// then.
 async fn before_trial(
     config: &PluginConfig,
     before: &Locked,
@@ -129,15 +133,15 @@ async fn before_trial(
             let (plugin, version) = (&config.name, &before.version);
             tracing::warn!(
                 plugin,
-                "the plugin's version {version} can't come back, should the one on trial fail: {why}"
+                "the plugin's version {version} can't be read, so that the version on trial can't be rolled back to it: {why}"
             );
             None
         }
     }
 }
 
-/// The component that is pinned, with its digest: kept here, or got again where it came from. Of a plugin that ships, one
-/// that was built from the sources that are pinned is the same.
+/// The component that is pinned, with its digest: from the state folder, or from its source again. Two builds are
+/// seldom equal byte for byte, so a component that our recipe built from the pinned sources is taken as well.
 async fn component(locked: &Locked, places: &Places<'_>) -> Result<(Vec<u8>, Digest), String> {
     match places.components.get(&locked.sha256) {
         Ok(component) => return Ok((component, locked.sha256)),
@@ -149,8 +153,8 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<(Vec<u8>, Dig
     let is_built = locked.is_built(&artifact);
     if !is_pinned && !is_built {
         return Err(format!(
-            "{} is not what djangobot.lock pins any more (it is version {} and has sha256 {}, the lock has {} and {}); \
-             `djangobot plugin update {}` takes it as it is now",
+            "{} no longer gives what djangobot.lock pins (it gives version {} with sha256 {}, and the lock pins {} with {}); \
+             `djangobot plugin update {}` pins it as it is now",
             locked.source,
             artifact.manifest.version,
             artifact.digest.short(),
@@ -172,7 +176,8 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<(Vec<u8>, Dig
     Ok((artifact.component, artifact.digest))
 }
 
-/// What the source gives now. What is built runs code, so that only what ships is built: its code is djangobot's own.
+/// Reads the component from its source again. A build runs the code of whoever wrote the plugin, so only plugins that
+/// ship are built without being asked: their code is djangobot's own.
 async fn again(locked: &Locked, places: &Places<'_>) -> Result<Artifact, String> {
     let name = &locked.name;
     let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
@@ -189,7 +194,7 @@ async fn again(locked: &Locked, places: &Places<'_>) -> Result<Artifact, String>
         (Source::Folder(path), Source::Shipped(_)) => {
             let what = format!("building {name} in {}", path.display());
             tracing::info!(
-                "{what}: its component is not in the state; the first time takes minutes"
+                "{what}: its component is not in the state folder; the first build takes minutes"
             );
             let progress = Progress::of(what);
             let built = recipe::build(&path, Installs::Refused, &|line| progress.say(line)).await;
@@ -202,21 +207,22 @@ async fn again(locked: &Locked, places: &Places<'_>) -> Result<Artifact, String>
         }
         (Source::Folder(path), _) => {
             return Err(format!(
-                "its component is not in the state folder; `djangobot plugin update --locked {name}` builds it in {}, and takes \
+                "its component is not in the state folder; `djangobot plugin update --locked {name}` builds it in {}, and loads \
                  it if its sources are those that djangobot.lock pins",
                 path.display()
             ));
         }
-        (Source::Shipped(_), _) => return Err(format!("{source} is nowhere")),
+        // `located` gives a shipped plugin's file or folder, or fails.
+        (Source::Shipped(_), _) => return Err(format!("{source} was not found on this machine")),
     };
     // A core module was made a component before it was pinned.
     Artifact::read(&bytes).map_err(|error| error.to_string())
 }
 
-/// What is wanted of a component that is in the file `path`.
+/// Joins a plugin's config with the component in the file `path`, whose bytes are `component`.
 ///
 /// # Errors
-/// A clause, where the component is none that this host can run, or is called otherwise.
+/// A clause, if this host can't run the component.
 pub fn wanted(
     config: &PluginConfig,
     component: &[u8],

@@ -1,4 +1,4 @@
-//! How a plugin is, for people and for `--json`.
+//! The status of a plugin, as `djangobot plugin list` shows it and `--json` prints it.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
 
-/// How one plugin is.
+/// The status of one plugin. Counts begin when its version is loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// As in the config.
+    /// Its name in the config.
     pub name: String,
-    /// As in the config.
+    /// Its source in the config.
     pub source: String,
-    /// Of the one that serves.
+    /// The version that serves.
     pub version: Option<String>,
-    /// What it is up to.
+    /// Whether it serves.
     pub state: State,
-    /// A sentence, where there is something to say.
+    /// Why it does not serve as configured: a clause.
     pub why: Option<String>,
-    /// Of the component that serves.
+    /// The digest of the component that serves.
     pub sha256: Option<String>,
     /// Calls since it was loaded.
     pub calls: u64,
@@ -29,9 +29,9 @@ pub struct Status {
     pub modified: u64,
     /// Events that it dropped.
     pub dropped: u64,
-    /// Events that it put others in place of.
+    /// Events that it replaced by others.
     pub replaced: u64,
-    /// Events that it made beside the one at hand.
+    /// Events that it made in addition to the current one.
     pub emitted: u64,
     /// Calls that returned an error.
     pub errors: u64,
@@ -41,29 +41,29 @@ pub struct Status {
     pub timeouts: u64,
     /// Calls whose answer was refused.
     pub bad_answers: u64,
-    /// Calls that went over a limit: memory, calls of the host, what the host has to do for them.
+    /// Calls that went over a limit: memory, the number of calls of the host, or the host's work for them.
     pub over_budget: u64,
-    /// Events that it was not called for, since it was quarantined.
+    /// Events for which it was not called, because it was quarantined.
     pub bypassed: u64,
-    /// Half of the calls took less, in microseconds.
+    /// The time that half of the calls stayed below, in microseconds.
     pub p50_us: Option<f64>,
-    /// Of a hundred calls 99 took less, in microseconds.
+    /// The time that 99 of 100 calls stayed below, in microseconds.
     pub p99_us: Option<f64>,
-    /// Bytes of memory of all instances.
+    /// The memory of all instances, in bytes.
     pub memory_bytes: u64,
-    /// How many instances it has.
+    /// The number of instances.
     pub instances: usize,
 }
 
-/// What a plugin is up to.
+/// Whether a plugin serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Events meet it.
+    /// Events go through it.
     Running,
-    /// Events meet it, and the version before comes back should it fail.
+    /// Events go through it, and the version before comes back if it fails.
     OnTrial,
-    /// It keeps failing, and is left alone for a while.
+    /// It keeps failing, and is not called for a while.
     Quarantined,
     /// It is being loaded, and its events wait for it.
     Loading,
@@ -71,17 +71,17 @@ pub enum State {
     Refused,
     /// The operator switched it off.
     Disabled,
-    /// No host runs, so that nobody knows.
+    /// No host runs, which would know.
     Unknown,
 }
 
 impl State {
-    /// Whether events meet the plugin.
+    /// Whether a version of the plugin is loaded.
     pub fn serves(self) -> bool {
         matches!(self, Self::Running | Self::OnTrial | Self::Quarantined)
     }
 
-    /// As `--json` has it.
+    /// Its name in the output of `--json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -96,12 +96,12 @@ impl State {
 }
 
 impl Status {
-    /// Calls that came to nothing, of whatever kind.
+    /// Calls that failed, of whatever kind.
     pub fn failures(&self) -> u64 {
         self.errors + self.traps + self.timeouts + self.bad_answers + self.over_budget
     }
 
-    /// The status of a plugin that nothing is known of.
+    /// The status of a plugin of which nothing but its config is known.
     pub fn new(name: &str, source: &str, state: State) -> Self {
         Self {
             name: name.to_owned(),

@@ -1,28 +1,29 @@
-//! What a plugin answers, whichever version of the interface it speaks, and all that can go wrong with an answer.
+//! A plugin's answer in the host's own words, whichever version of the interface it speaks, and the ways in which a
+//! call fails.
 
 use std::time::Duration;
 
 use djangobot_event::{CleanText, Edit, Event};
 
-/// What becomes of an event.
+/// A plugin's decision about an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// It goes on as it is.
+    /// The event goes on as it is.
     Keep,
-    /// It goes on with these edits, made in order, all or none.
+    /// The event goes on with these edits. They are made in order, and if one fails, none is made.
     Modify(Vec<Edit>),
-    /// It ends here, for this reason.
+    /// The event ends here, for this reason.
     Drop(CleanText),
-    /// These go on in its place.
+    /// These events go on in its place.
     Replace(Vec<Emission>),
 }
 
-/// A new event, checked: its kind is one that the manifest lists, its body a JSON object.
+/// A new event that was checked: the manifest lists its kind, and its body is a JSON object.
 #[derive(Clone, Debug)]
 pub struct Emission {
-    /// A Slack type, or a Web API method.
+    /// A Slack event type, or a Web API method.
     pub kind: String,
-    /// Without the kind.
+    /// The JSON object, without the kind.
     pub body: Event,
 }
 
@@ -32,70 +33,60 @@ impl PartialEq for Emission {
     }
 }
 
-/// What a call did beside its verdict. It counts only once the call has ended well.
+/// The effects of a call besides its verdict. They take place only once the call has ended well: a call that fails half
+/// way has none.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    /// Events beside the one at hand.
+    /// Events in addition to the current one.
     pub(crate) emissions: Vec<Emission>,
     /// Messages for Slack.
     pub(crate) sends: Vec<Event>,
-    /// Something was not done because the call was a rehearsal, so that its outcome proves little.
+    /// The host refused some effect because the call is a rehearsal, so that the call's failure proves little.
     pub(crate) withheld: bool,
 }
 
-/// Why a call of a plugin came to nothing.
+/// Why a call of a plugin failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It did something that WebAssembly or the host forbids, or gave up by itself: a Rust panic is one.
+    /// It did something that WebAssembly or the host forbids, or aborted by itself: a Rust panic does so.
     #[error("it trapped: {0}")]
     Trap(CleanText),
-    /// It computed for longer than it may.
-    #[error("it computed for more than {} ms", .0.as_millis())]
+    /// It computed for longer than its limit.
+    #[error("it computed for more than {} ms (limits.time-ms)", .0.as_millis())]
     Time(Duration),
-    /// It took longer than it may, with all that it waited for.
-    #[error("it took more than {} ms with all that it waited for", .0.as_millis())]
+    /// It took longer than its limit, with all that it waited for.
+    #[error("it took more than {} ms with all that it waited for (limits.wait-ms)", .0.as_millis())]
     Wait(Duration),
-    /// It wanted more memory than it may have, and did not get by without.
-    #[error("it wanted more than {} MiB of memory", .0 >> 20)]
+    /// It asked for more memory than its limit, and trapped when it did not get it.
+    #[error("it asked for more than {} MiB of memory (limits.memory-mib)", .0 >> 20)]
     Memory(usize),
-    /// It wanted larger tables than it may have, and did not get by without.
-    #[error("it wanted tables of more than {0} entries in all")]
+    /// It asked for larger tables than the host allows, and trapped when it did not get them.
+    #[error("it asked for tables of more than {0} entries in all")]
     Table(usize),
-    /// It called the host too often, or had it do too much.
+    /// It called the host too often, or caused too much work there.
     #[error("{0}")]
     Budget(String),
-    /// It said that it failed.
+    /// It returned an error by itself.
     #[error("it returned an error: {0}")]
     Error(CleanText),
-    /// Its answer is none.
-    #[error("its answer is refused: {0}")]
+    /// The host refused its answer.
+    #[error("its answer was refused: {0}")]
     Answer(CleanText),
 }
 
 impl Failure {
-    /// What the host did for one call, with its computing, came to more than `limit`.
+    /// The host's work for one call took, with the guest's computing, more than `limit`.
     pub(crate) fn over_budget(limit: Duration) -> Self {
         Self::Budget(format!(
-            "what the host had to do for one call of it takes, with its computing, more than {} ms (limits.time-ms)",
+            "the host's work for one call, with the plugin's computing, took more than {} ms (limits.time-ms)",
             limit.as_millis()
         ))
     }
 
-    /// Whether the instance can't be called again.
+    /// Whether the instance must not be called again.
     pub(crate) fn costs_the_instance(&self) -> bool {
-        // Who returns an error has put its own house in order, and may have state that is worth keeping.
+        // A plugin that returns an error ran to its end: its memory is consistent, and may hold state worth keeping.
+        // All other failures cut it off at some point in between.
         !matches!(self, Self::Error(_))
-    }
-
-    /// A word for metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Trap(_) => "trap",
-            Self::Time(_) | Self::Wait(_) => "timeout",
-            Self::Memory(_) | Self::Table(_) => "memory",
-            Self::Budget(_) => "budget",
-            Self::Error(_) => "error",
-            Self::Answer(_) => "answer",
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! What the state remembers of plugins' versions, beside what the lock pins: the one before, until the new one is past its
-//! trial, and the one that was rolled back, so that a restart does not take it again.
+//! The versions of plugins that the state remembers in addition to those that the lock pins: the version before, until
+//! the new one has passed its trial, and a version that was rolled back, so that a restart does not load it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,15 +19,19 @@ const FILE: &str = "versions.json";
 /// The largest file that is read.
 const LONGEST: usize = 4 << 20;
 
-/// What is remembered, by the plugin's name in the config.
+/// The remembered versions, by the plugin's name in the config.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Versions(BTreeMap<String, Past>);
 
-/// What is remembered of one plugin.
+/// The remembered versions of one plugin.
+///
+/// While a version is on trial, there is `before` alone. After a roll-back there are both: `before` serves, and
+/// `rejected` keeps the failed version from being loaded, though the lock may still pin it. No entry means that the
+/// lock decides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Past {
-    /// What was pinned before, and can serve again.
+    /// The version that was pinned before, and can serve again.
     before: Option<Locked>,
     rejected: Option<Rejected>,
 }
@@ -37,12 +41,12 @@ struct Past {
 pub(crate) struct Rejected {
     sha256: Digest,
     version: Version,
-    /// The fingerprint of the config that it failed with: with another one it may do well.
+    /// The fingerprint of the config that it failed with. With another config it is tried again.
     config: Digest,
     why: String,
 }
 
-/// A roll-back, to be written down.
+/// A roll-back, as it is written to the state.
 #[derive(Clone, Debug)]
 pub struct RollBack {
     /// The plugin's name in the config.
@@ -51,35 +55,38 @@ pub struct RollBack {
     pub bad: Digest,
     /// Its version.
     pub version: Version,
-    /// What it was loaded with.
+    /// The config with which it was loaded.
     pub config: PluginConfig,
-    /// What serves again.
+    /// The version that serves again.
     pub good: Locked,
-    /// How it failed: a clause.
+    /// Why it was rolled back: a clause.
     pub why: String,
 }
 
 impl Versions {
-    /// What the state remembers. A file that can't be read is said, and stands for nothing.
+    /// Reads the file. One that can't be read is logged and taken for an empty one: the lock then decides alone.
     pub fn read(components: &Components) -> Self {
         let path = Self::path(components);
         match file::read(&path, LONGEST) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(
-                    "{} can't be read ({error}); which versions were rolled back is forgotten",
+                    "{} can't be read: {error}; versions that were rolled back may be loaded again",
                     path.display()
                 );
                 Self::default()
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(error) => {
-                tracing::warn!("{} can't be read: {error}", path.display());
+                tracing::warn!(
+                    "{} can't be read: {error}; versions that were rolled back may be loaded again",
+                    path.display()
+                );
                 Self::default()
             }
         }
     }
 
-    /// Changes what the state remembers. Nobody else does meanwhile: whoever holds the turn is alone.
+    /// Reads the file, changes it and writes it. The turn keeps other processes from changing it in between.
     ///
     /// # Errors
     /// The file can't be written.
@@ -103,7 +110,7 @@ impl Versions {
         })
     }
 
-    /// The version that a plugin has now is to be replaced by the operator's word, which also ends an earlier verdict.
+    /// The operator replaces a plugin's version, which was `before`. This also forgets an earlier roll-back.
     pub fn replaced(&mut self, name: &str, before: Option<Locked>) {
         self.0.remove(name);
         if before.is_some() {
@@ -112,7 +119,7 @@ impl Versions {
         }
     }
 
-    /// A version failed on trial.
+    /// A version failed its trial.
     pub fn rolled_back(&mut self, it: &RollBack) {
         let rejected = Some(Rejected {
             sha256: it.bad,
@@ -124,7 +131,8 @@ impl Versions {
         self.0.insert(it.name.clone(), Past { before, rejected });
     }
 
-    /// A version is past its trial: the one before is not needed any more.
+    /// The version `serving` passed its trial, so that the one before is no longer needed. After a roll-back `serving`
+    /// is the version before itself, and the entry stays.
     pub fn settled(&mut self, name: &str, serving: Digest) {
         let is_over = |past: &Past| past.before.as_ref().is_some_and(|it| it.sha256 != serving);
         if self.0.get(name).is_some_and(is_over) {
@@ -132,13 +140,13 @@ impl Versions {
         }
     }
 
-    /// A plugin was taken out.
+    /// The plugin was removed.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
 
-    /// What is to serve in the place of what the lock pins, and why; `None` for the pin in the first place where that is to
-    /// serve.
+    /// After a roll-back: the version that serves in the place of the pinned one, and why. The version is `None` where
+    /// the lock pins the right one already.
     pub(crate) fn instead_of(
         &self,
         pinned: &Locked,
@@ -147,7 +155,7 @@ impl Versions {
         let past = self.0.get(&pinned.name)?;
         let (before, rejected) = (past.before.as_ref()?, past.rejected.as_ref()?);
         let why = format!(
-            "version {} was rolled back: {}; `djangobot plugin update {}` tries it again",
+            "version {} was rolled back because {}; `djangobot plugin update {}` tries it again",
             rejected.version, rejected.why, pinned.name
         );
         if rejected.sha256 == pinned.sha256 && rejected.config == config.fingerprint() {
@@ -156,14 +164,15 @@ impl Versions {
         (before.sha256 == pinned.sha256).then_some((None, why))
     }
 
-    /// What comes back should `pinned` fail, for as long as that is not past its trial, in whichever process that began.
+    /// The version to roll back to if `pinned` fails, as long as `pinned` is on trial. The trial may have begun in an
+    /// earlier process.
     pub(crate) fn before(&self, pinned: &Locked) -> Option<&Locked> {
         let past = self.0.get(&pinned.name)?;
         let before = past.before.as_ref()?;
         (past.rejected.is_none() && before.sha256 != pinned.sha256).then_some(before)
     }
 
-    /// The components that it names.
+    /// The components that the file names, which must be kept.
     pub fn digests(&self) -> BTreeSet<Digest> {
         self.0
             .values()
@@ -217,10 +226,10 @@ mod tests {
         let (instead, why) = of(&read(), "two", &config).unwrap();
         assert_eq!(instead, Some(Digest::of(b"one")));
         assert!(
-            why.contains("version 2.0.0 was rolled back: it failed on 3"),
+            why.contains("version 2.0.0 was rolled back because it failed on 3"),
             "{why}"
         );
-        // What serves instead says why too, once the lock pins it.
+        // The version that serves instead gives the reason too, once the lock pins it.
         assert_eq!(of(&read(), "one", &config).unwrap().0, None);
         assert_eq!(of(&read(), "three", &config), None);
         let other = PluginConfig {
@@ -249,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_can_not_be_read_stands_for_nothing() {
+    fn a_file_that_can_not_be_read_counts_as_empty() {
         let state = tempfile::tempdir().unwrap();
         let components = Components::of(state.path());
         components.put(b"one").unwrap();

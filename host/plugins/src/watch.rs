@@ -1,4 +1,4 @@
-//! Files that are watched: told by the system where it tells, found by looking where it does not.
+//! Watching files: the system reports changes where it can, and the files are compared with their last stamps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// What is written in several steps is looked at when it has been quiet for so long.
+/// A change is reported after so long without another one: many programs write a file in several steps.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// Watches a set of files, which may change and of which some may not exist.
+/// Watches a set of files. The set may change, and some of its files may not exist.
 ///
-/// Their folders are watched, since most programs write a new file and rename it over the old one.
+/// The system watches their folders, since most programs write a new file and rename it over the old one: a watch on
+/// the file itself would stay with the old one.
 pub struct Watcher {
     told: Arc<Notify>,
     system: Option<RecommendedWatcher>,
@@ -22,7 +23,8 @@ pub struct Watcher {
     seen: BTreeMap<PathBuf, Option<Print>>,
 }
 
-/// What tells one content of a file from another, as far as can be seen without reading it.
+/// The properties of a file that change with its content and can be read without reading it. The inode is one of them:
+/// a file that is renamed over another may have its length and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Print {
     length: u64,
@@ -37,7 +39,7 @@ impl Default for Watcher {
 }
 
 impl Watcher {
-    /// Watches nothing yet.
+    /// A watcher that watches no file yet.
     pub fn new() -> Self {
         let told = Arc::new(Notify::new());
         let teller = told.clone();
@@ -48,7 +50,7 @@ impl Watcher {
             }
         });
         let system = system
-            .inspect_err(|error| tracing::warn!(%error, "the system does not tell of changed files; they are looked at now and then"))
+            .inspect_err(|error| tracing::warn!(%error, "the system can't report changed files; they are checked from time to time instead"))
             .ok();
         Self {
             told,
@@ -58,7 +60,8 @@ impl Watcher {
         }
     }
 
-    /// Makes `files` those that are watched. Those that were already are compared with what was seen of them.
+    /// Makes `files` the set that is watched. A file that was in the set before keeps its stamp, so that a change
+    /// between two calls is not missed.
     pub fn watch(&mut self, files: &[PathBuf]) {
         self.seen.retain(|file, _| files.contains(file));
         for file in files {
@@ -69,14 +72,14 @@ impl Watcher {
             return;
         };
         for gone in self.folders.difference(&folders) {
-            // It may be gone from the disk too.
+            // This fails where the folder is gone from the disk too, which is no matter.
             let _ = system.unwatch(gone);
         }
         let mut watched = BTreeSet::new();
         for folder in folders {
             let fresh = !self.folders.contains(&folder);
             match fresh.then(|| system.watch(&folder, RecursiveMode::NonRecursive)) {
-                // A folder that is not there is tried again the next time.
+                // A folder that does not exist yet is tried again at the next call.
                 Some(Err(error)) => {
                     tracing::debug!(%error, folder = %folder.display(), "the folder is not watched")
                 }
@@ -88,7 +91,7 @@ impl Watcher {
         self.folders = watched;
     }
 
-    /// Waits until something in the folders changed, and then until it is quiet. Cancel safe.
+    /// Waits until something in the folders changed, and then until nothing did for a moment. Cancel safe.
     pub async fn changed(&self) {
         self.told.notified().await;
         while tokio::time::timeout(QUIET, self.told.notified())
@@ -97,7 +100,7 @@ impl Watcher {
         {}
     }
 
-    /// Whether one of the files is not as it was the last time.
+    /// Whether one of the files has changed since the last call.
     pub fn look(&mut self) -> bool {
         let mut has_changed = false;
         for (file, seen) in &mut self.seen {
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn changes_are_told_however_they_are_made() {
+    async fn changes_are_reported_however_they_are_made() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         let mut watcher = Watcher::new();
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lies_beside_the_files_is_no_change_of_theirs() {
+    async fn a_change_of_another_file_in_the_folder_is_not_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         let mut watcher = Watcher::new();

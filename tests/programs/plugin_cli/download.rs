@@ -77,7 +77,7 @@ async fn an_address_is_taken_with_its_sha256_only() {
     check_end(
         &run(&desk, &["add", &file, "--sha256", &wrong]).await,
         1,
-        &["not the file that was promised", &sha256, &wrong],
+        &["not the expected file", &sha256, &wrong],
     );
     check_end(
         &run(&desk, &["add", &cut, "--sha256", &sha256]).await,

@@ -135,7 +135,7 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
     check_end(
         &ended,
         1,
-        &["greeter does not build", "nothing was changed"],
+        &["greeter does not compile", "nothing was changed"],
     );
     // The compiler's own lines, as it wrote them.
     check_said(
@@ -160,7 +160,7 @@ async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
         check_end(&run(&desk, &["add", "code", "--build"]).await, 1, expect);
         assert!(!desk.file("djangobot.toml").exists());
     };
-    check(&["no recipe", "Cargo.toml are built"]).await;
+    check(&["no recipe", "a folder with a Cargo.toml, is built here"]).await;
     desk.write("code/package.json", "{}");
     check(&["seems to be JavaScript", "djangobot plugin build FILE.wasm"]).await;
     desk.write("code/Cargo.toml", "[package\n");
@@ -175,7 +175,7 @@ async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
     desk.write("code/Cargo.toml", package);
     desk.write("code/src/lib.rs", "");
     check(&[
-        "builds no library for WebAssembly",
+        "does not build a library for WebAssembly",
         "crate-type = [\"cdylib\"]",
     ])
     .await;
@@ -183,5 +183,5 @@ async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
         "code/Cargo.toml",
         format!("{package}[lib]\ncrate-type = [\"cdylib\"]\n"),
     );
-    check(&["is no plugin", "handler@1.0.0"]).await;
+    check(&["is not a plugin", "handler@1.0.0"]).await;
 }

@@ -1,5 +1,6 @@
-//! What was built here, by the sources that it was built from. A lock that was written on another machine pins a component
-//! that no build of this one gives, byte for byte; it pins the sources, too.
+//! The components that were built on this machine, by the digests of their sources. A lock from another machine pins a
+//! component that a build here does not reproduce byte for byte; it pins the sources too, by which the local build is
+//! recognised.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,27 +17,31 @@ const FILE: &str = "builds.json";
 /// The largest file that is read.
 const LONGEST: usize = 4 << 20;
 
-/// Components of this state, by their sources. The state is ours alone, so that nobody else says what was built.
+/// The digests of components in this state, by those of their sources. Nobody else can write to the state folder, so
+/// that these notes can be trusted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Builds(BTreeMap<Digest, Digest>);
 
 impl Builds {
-    /// What was built here. A file that can't be read stands for nothing: it is built again.
+    /// Reads the notes. A file that can't be read counts as empty: the components are then built again.
     pub fn read(components: &Components) -> Self {
         let path = components.folder().join(FILE);
         match file::read(&path, LONGEST) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(error) => {
-                tracing::warn!("{} can't be read: {error}", path.display());
+                tracing::warn!(
+                    "{} can't be read: {error}; plugins that were built here may be built again",
+                    path.display()
+                );
                 Self::default()
             }
         }
     }
 
-    /// Remembers that `component`, which is in the state, was built here from `sources`. Builds that are not in the state any
-    /// more are forgotten.
+    /// Notes that `component`, which is in the state, was built here from `sources`. Notes about components that are no
+    /// longer in the state are removed.
     ///
     /// # Errors
     /// The file can't be written.
@@ -62,8 +67,8 @@ impl Builds {
         })
     }
 
-    /// What a pin means on this machine: the component that it names, or, where that is not here, the one that was built here
-    /// from the sources that it names.
+    /// The entry as it applies to this machine: with the pinned component, or, if that is missing, with the one that
+    /// was built here from the pinned sources.
     pub fn pinned(&self, locked: &Locked, components: &Components) -> Locked {
         let built = locked.sources.and_then(|sources| self.0.get(&sources));
         let mut locked = locked.clone();
@@ -84,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_means_what_was_built_here_where_the_pinned_component_is_not() {
+    fn a_pin_means_the_local_build_where_the_pinned_component_is_missing() {
         let state = tempfile::tempdir().unwrap();
         let components = Components::of(state.path());
         let turn = components.turn().unwrap();
@@ -112,7 +117,7 @@ mod tests {
             ..locked.clone()
         };
         assert_eq!(means(&alone), locked.sha256);
-        // The pinned one goes first, and one that was changed counts for nothing.
+        // The pinned component goes first, and a changed file does not count.
         std::fs::write(components.path(&ours), "changed").unwrap();
         assert_eq!(means(&locked), locked.sha256);
         components.put(b"ours").unwrap();
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_state_any_more_is_forgotten() {
+    fn notes_about_components_that_are_gone_are_removed() {
         let state = tempfile::tempdir().unwrap();
         let components = Components::of(state.path());
         let turn = components.turn().unwrap();

@@ -1,6 +1,6 @@
-//! A plugin's file, read: what it is, what it says of itself, what it imports, and whether this host can run it.
+//! Reading a plugin's file: its kind, its manifest and its imports, and whether this host can run it.
 //!
-//! Nothing of the guest runs here, and nothing is compiled.
+//! No code of the guest runs here, and none is compiled.
 
 mod binary;
 mod error;
@@ -27,11 +27,11 @@ use crate::manifest::{Manifest, SECTION};
 /// The interface between host and plugins.
 pub const WIT: &str = include_str!("../../../../wit/plugin.wit");
 
-/// What a plugin may import of ours.
+/// The interfaces of `djangobot:plugin` that a plugin may import.
 const OURS: &[&str] = &[
     "types", "events", "roster", "log", "clock", "emitter", "store", "slack", "secrets", "http",
 ];
-/// What an empty WASI context satisfies.
+/// The packages of WASI that an empty context satisfies.
 const WASI: &[&str] = &[
     "wasi:cli/",
     "wasi:io/",
@@ -41,16 +41,16 @@ const WASI: &[&str] = &[
     "wasi:sockets/",
 ];
 
-/// A component that this host can run, as far as can be told without compiling it.
+/// A component that this host can run, as far as can be known without compiling it.
 #[derive(Clone, Debug)]
 pub struct Artifact {
-    /// The finished component, its manifest within.
+    /// The finished component, which contains its manifest.
     pub component: Vec<u8>,
-    /// Of `component`.
+    /// The digest of `component`.
     pub digest: Digest,
-    /// What it says of itself.
+    /// The component's manifest.
     pub manifest: Manifest,
-    /// Of what it was built from, as the recipe noted in it.
+    /// The digest of its sources, as the recipe noted it in the component.
     pub sources: Option<Digest>,
     /// The version of `djangobot:plugin` that it was built for.
     pub interface: Version,
@@ -63,27 +63,27 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Reads a component, or a core module that is made one.
+    /// Reads a component, or makes one of a core module.
     ///
     /// # Errors
-    /// An [`ArtifactError`] whose sentence says what to do.
+    /// An [`ArtifactError`], whose text says what to do.
     pub fn read(bytes: &[u8]) -> Result<Self, ArtifactError> {
         Self::finish(componentize(bytes)?)
     }
 
-    /// As [`Artifact::read`], with the text of a manifest that is put into the component in the place of one that it may
-    /// hold.
+    /// Reads a component as [`Artifact::read`] does, and puts the text of a manifest into it, in the place of any that
+    /// is there.
     ///
     /// # Errors
-    /// As [`Artifact::read`].
+    /// The errors of [`Artifact::read`].
     pub fn with_manifest(bytes: &[u8], manifest: &str) -> Result<Self, ArtifactError> {
         Self::finish(embed(&componentize(bytes)?, manifest))
     }
 
-    /// As [`Artifact::with_manifest`], of what a recipe built from `sources`.
+    /// Reads a component that a recipe built from `sources`, and notes them in it, with the manifest.
     ///
     /// # Errors
-    /// As [`Artifact::read`].
+    /// The errors of [`Artifact::read`].
     pub(crate) fn built(
         bytes: &[u8],
         manifest: &str,
@@ -96,6 +96,7 @@ impl Artifact {
         })
     }
 
+    /// Checks a component. The order of the checks gives the most helpful error: version, world, imports, manifest.
     fn finish(component: Vec<u8>) -> Result<Self, ArtifactError> {
         let contents = Contents::read(&component)?;
         let mut imports = BTreeSet::new();
@@ -108,7 +109,7 @@ impl Artifact {
             .find_map(|name| our_interface(name).filter(|(name, _)| *name == "handler"));
         for name in &contents.imports {
             match our_interface(name) {
-                // Whether it is known is asked when it is clear that the version is.
+                // Whether this host knows the interface is checked below, once the version is known to be ours.
                 Some((ours, version)) => {
                     let newest = interface
                         .as_ref()
@@ -129,7 +130,7 @@ impl Artifact {
         {
             interface = Some(version.clone());
         }
-        // The version first: a newer interface may have names that this host has never heard of.
+        // The version goes first: a newer interface may have names that this host does not know.
         if let Some(needs) = &interface {
             check_version(needs)?;
         }
@@ -172,20 +173,21 @@ impl Artifact {
     }
 }
 
-/// Puts a manifest's text into a finished component, in the place of one that is there.
+/// Puts the text of a manifest into a finished component, in the place of any that is there.
 pub fn embed(component: &[u8], manifest: &str) -> Vec<u8> {
     binary::with_section(component, SECTION, manifest.as_bytes())
 }
 
-/// `store` and its version, of `djangobot:plugin/store@1.0.0`.
+/// The parts `store` and `1.0.0` of a name such as `djangobot:plugin/store@1.0.0`; `None` for a name of another
+/// package.
 fn our_interface(name: &str) -> Option<(&str, Option<Version>)> {
     let rest = name.strip_prefix(PACKAGE)?;
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
     Some((interface, version.parse().ok()))
 }
 
-/// As [`our_interface`], of a core module's name: `djangobot:plugin/handler@1.0.0#init`, or in the mangling that has no more
-/// than the major version, `cm32p2|djangobot:plugin/handler@1|init`.
+/// The same for a name in a core module: `djangobot:plugin/handler@1.0.0#init`, or in the mangling that has the major
+/// version alone, `cm32p2|djangobot:plugin/handler@1|init`.
 fn core_interface(name: &str) -> Option<(&str, Option<Version>)> {
     let Some(name) = name.strip_prefix("cm32p2|") else {
         return our_interface(name.split('#').next().unwrap_or(name));
@@ -204,7 +206,8 @@ fn is_wasi(name: &str) -> bool {
     WASI.iter().any(|package| name.starts_with(package)) && version.starts_with("0.2.")
 }
 
-/// Judged here, since whatever links or encodes components would say it in words of its own.
+/// Checks the version of the interface. The tools that link and encode components would refuse it too, but in words
+/// that help nobody.
 fn check_version(needs: &Version) -> Result<(), ArtifactError> {
     if needs.major != INTERFACE.major || !needs.pre.is_empty() {
         Err(ArtifactError::OtherMajor {
@@ -219,7 +222,8 @@ fn check_version(needs: &Version) -> Result<(), ArtifactError> {
     }
 }
 
-/// What it imports, its manifest must ask for: else the operator would agree to less than it can do.
+/// Checks that the manifest asks for all that the component imports: otherwise the operator would agree to less than
+/// the plugin can do.
 fn check_asked(manifest: &Manifest, imports: &BTreeSet<String>) -> Result<(), ArtifactError> {
     let asks = |interface: &str| {
         manifest.capabilities.iter().any(|asked| {
@@ -242,7 +246,7 @@ fn check_asked(manifest: &Manifest, imports: &BTreeSet<String>) -> Result<(), Ar
     }
 }
 
-/// A component as it is; a core module as the component that its metadata describe.
+/// Returns a component as it is, and makes a component of a core module.
 fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     if bytes.len() > MAX_SIZE {
         return Err(ArtifactError::TooLarge { size: bytes.len() });
@@ -261,7 +265,7 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     {
         return Err(ArtifactError::Preview1);
     }
-    // What is of a later version has no place in our world.
+    // Our world does not contain names of a later version, so that they are refused before the encoder sees them.
     for name in module.exports.iter().chain(&module.imports) {
         if let Some((_, Some(needs))) = core_interface(name) {
             check_version(&needs)?;
@@ -280,7 +284,7 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
         };
         embed_world(&mut with_types, world)?;
     }
-    // The manifest that a linker put into the module goes to the outside, where it is looked for.
+    // A linker may have put the manifest into the module. It has to be at the outermost level of the component.
     let bare = binary::without_section(&with_types, SECTION);
     let component = ComponentEncoder::default()
         .validate(true)
@@ -289,15 +293,15 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
         .map_err(not_made)?;
     Ok(match module.manifests.as_slice() {
         [] => component,
-        // Several are several, for `finish` to refuse.
+        // If there are several, all are copied, and `finish` refuses them.
         many => many.iter().fold(component, |component, manifest| {
             binary::append_section(component, SECTION, manifest)
         }),
     })
 }
 
-/// Core names of exports, in the manglings that there are: `djangobot:plugin/handler@1.0.0#init` and
-/// `cm32p2|djangobot:plugin/handler@1|init`.
+/// The interfaces of a plugin that a core module exports. The names of its exports have one of two manglings:
+/// `djangobot:plugin/handler@1.0.0#init` or `cm32p2|djangobot:plugin/handler@1|init`.
 fn exported(exports: &[String]) -> Exported {
     let has = |interface: &str, function: &str| {
         exports.iter().any(|name| {
@@ -316,6 +320,7 @@ fn exported(exports: &[String]) -> Exported {
     }
 }
 
+/// Adds the types of our world to a core module that was built without them.
 fn embed_world(module: &mut Vec<u8>, world: &str) -> Result<(), ArtifactError> {
     let mut resolve = Resolve::default();
     let world = resolve
@@ -325,7 +330,7 @@ fn embed_world(module: &mut Vec<u8>, world: &str) -> Result<(), ArtifactError> {
     embed_component_metadata(module, &resolve, world, StringEncoding::UTF8).map_err(not_made)
 }
 
-/// `error` with all its causes in one line.
+/// The error of a tool, with all its causes in one line.
 fn not_made(error: impl std::fmt::Display) -> ArtifactError {
     ArtifactError::NotMade(format!("{error:#}").into())
 }

@@ -1,4 +1,4 @@
-//! Components by digest: the folder `plugins` of the state. What the lock names lies here.
+//! The folder `plugins` in the state folder, which holds the components by their digests.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,50 +9,50 @@ use crate::digest::Digest;
 use crate::install::component::MAX_SIZE;
 use crate::{file, private};
 
-/// The folder. Cheap to make; its files are made with the first component.
+/// The folder with the components. It is made on the disk with the first component.
 #[derive(Clone, Debug)]
 pub struct Components {
     folder: PathBuf,
 }
 
-/// Held while config, lock and what the state says of plugins are changed: two programs at once would undo each other's
-/// changes.
+/// A file lock that is held while the config, the lock and the plugins' files in the state change: two programs that
+/// change them at once would undo each other's changes.
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "it is held, not looked at")] File);
 
-/// Why a component can't be had or kept.
+/// Why a component can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentsError {
-    /// It was never put here, or someone took it away.
-    #[error("{} is missing: the component is not in the state", path.display())]
+    /// It was never put here, or somebody deleted it.
+    #[error("{} is missing from the state folder; `djangobot plugin update --locked` gets it again", path.display())]
     Missing {
-        /// Where it would be.
+        /// The path that it would have.
         path: PathBuf,
     },
-    /// The file is not what was put here.
+    /// Its file was changed.
     #[error(
-        "{} was changed: its sha256 is {found}; delete the file, and it is fetched or built again", path.display()
+        "{} was changed: its sha256 is now {found}; delete the file, and it is downloaded or built again", path.display()
     )]
     Changed {
-        /// Where it is.
+        /// The file's path.
         path: PathBuf,
-        /// Of the bytes that are there.
+        /// The digest of the file now.
         found: Digest,
     },
-    /// The disk says no.
+    /// The system refused it.
     #[error("{} can't be {what}: {reason}", path.display())]
     Disk {
-        /// Read, written or deleted.
+        /// `read`, `written`, `deleted` and so on.
         what: &'static str,
-        /// What.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         reason: io::Error,
     },
 }
 
 impl Components {
-    /// Those of a state folder.
+    /// The components of a state folder.
     pub fn of(state: &Path) -> Self {
         Self {
             folder: state.join("plugins"),
@@ -63,12 +63,13 @@ impl Components {
         &self.folder
     }
 
-    /// Where the compiled code of these components is kept.
+    /// The folder with the compiled code of these components.
     pub fn cache(&self) -> PathBuf {
         self.folder.with_file_name("cache")
     }
 
-    /// Waits until nobody else changes the plugins' files, and keeps others from it.
+    /// Waits until no other program changes the plugins' files, and keeps others from doing so until the turn is
+    /// dropped.
     ///
     /// # Errors
     /// The folder can't be written to.
@@ -85,12 +86,12 @@ impl Components {
         Ok(Turn(file))
     }
 
-    /// Where the component with `digest` is, if it is there.
+    /// The path of the component with `digest`, whether or not it is there.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(format!("{digest}.wasm"))
     }
 
-    /// Keeps a component. One that is there is left as it is, unless it was changed.
+    /// Stores a component. A file that is there already is written again only if it was changed.
     ///
     /// # Errors
     /// The folder or file can't be written.
@@ -110,10 +111,10 @@ impl Components {
         Ok(digest)
     }
 
-    /// The component with `digest`, checked.
+    /// The component with `digest`, whose bytes are checked against it.
     ///
     /// # Errors
-    /// It is not there, or not what it was.
+    /// It is missing, was changed, or can't be read.
     pub fn get(&self, digest: &Digest) -> Result<Vec<u8>, ComponentsError> {
         let path = self.path(digest);
         let bytes = match file::read(&path, MAX_SIZE) {
@@ -136,10 +137,11 @@ impl Components {
         }
     }
 
-    /// Deletes all but `kept`, and gives how many that were. A file that is no component of ours is left alone.
+    /// Deletes all components but those in `kept`, and returns how many they were. A file with another kind of name is
+    /// left alone.
     ///
     /// # Errors
-    /// The folder can't be listed or a file can't be deleted.
+    /// The folder can't be listed, or a file can't be deleted.
     pub fn keep_only(&self, kept: &BTreeSet<Digest>) -> Result<usize, ComponentsError> {
         let undone = |what, path: &Path, reason| ComponentsError::Disk {
             what,
@@ -166,7 +168,7 @@ impl Components {
             }
             match std::fs::remove_file(&path) {
                 Ok(()) => deleted += 1,
-                // Someone else was quicker.
+                // Another process deleted it in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(reason) => return Err(undone("deleted", &path, reason)),
             }
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_component_is_had_again_by_its_digest() {
+    fn a_component_is_read_again_by_its_digest() {
         let state = tempfile::tempdir().unwrap();
         let components = Components::of(state.path());
         let digest = components.put(b"one").unwrap();
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_kept_is_deleted_and_strange_files_stay() {
+    fn other_components_are_deleted_and_other_files_stay() {
         let state = tempfile::tempdir().unwrap();
         let components = Components::of(state.path());
         assert_eq!(components.keep_only(&BTreeSet::new()).unwrap(), 0);

@@ -1,4 +1,4 @@
-//! Edits of `djangobot.toml`: the plugin that is meant changes, and nothing else, not a comment, not the order.
+//! Edits of `djangobot.toml`: an edit changes one plugin's table, and keeps all comments and the order.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::grant::Capability;
 const KEY: &str = "plugin";
 /// The longest file that is edited, in bytes.
 const LONGEST: usize = 4 << 20;
-/// What a file says that has nothing to say.
+/// The text of a file without settings.
 const EMPTY: &str = "# djangobot has no settings here.\n";
 
 /// The config file, open for edits that [`ConfigFile::save`] makes.
@@ -25,52 +25,52 @@ pub struct ConfigFile {
 /// Why the file can't be edited.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
-    /// The disk says no.
+    /// The system refused it.
     #[error("{} can't be {what}: {reason}", path.display())]
     Disk {
-        /// Read or written.
+        /// `read` or `written`.
         what: &'static str,
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         reason: io::Error,
     },
-    /// It is no TOML; nothing was changed.
+    /// It is not TOML.
     #[error("{} line {line}: {message}; nothing was changed", path.display())]
     Unreadable {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
         /// A clause.
         message: String,
     },
-    /// TOML, but its plugins are written in a way that is not edited here.
-    #[error("{}: `plugin` is no list of [[plugin]] tables; nothing was changed", path.display())]
+    /// It is TOML, but its plugins are not written as `[[plugin]]` tables, which are all that is edited here.
+    #[error("{}: `plugin` is not a list of [[plugin]] tables; nothing was changed", path.display())]
     NotTables {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
     },
-    /// There is such a plugin already.
-    #[error("{} has a plugin {name:?} already", path.display())]
+    /// It has a plugin of this name already.
+    #[error("{} has a plugin {name:?} already; `djangobot plugin update {name}` changes it", path.display())]
     Taken {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// Which name.
+        /// The plugin's name.
         name: String,
     },
-    /// There is no such plugin.
-    #[error("{} has no plugin {name:?}", path.display())]
+    /// It has no plugin of this name.
+    #[error("{} has no plugin {name:?}; `djangobot plugin list` shows the names", path.display())]
     Missing {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// Which name.
+        /// The plugin's name.
         name: String,
     },
 }
 
 impl ConfigFile {
-    /// Reads the file; one that is not there is empty, and made by [`ConfigFile::save`].
+    /// Reads the file. A missing file counts as empty, and [`ConfigFile::save`] creates it.
     ///
     /// # Errors
     /// A [`ConfigFileError`] that names the line.
@@ -112,13 +112,13 @@ impl ConfigFile {
         }
     }
 
-    /// Puts the file in the place of the old one, at once and whole.
+    /// Replaces the file as a whole.
     ///
     /// # Errors
     /// It can't be written.
     pub fn save(&self) -> Result<(), ConfigFileError> {
         let mut text = self.text();
-        // A host that runs takes an empty file for one that is about to be written.
+        // A running host takes an empty file for one that is still being written, and would wait for the rest.
         if text.trim().is_empty() {
             text = EMPTY.into();
         }
@@ -129,7 +129,7 @@ impl ConfigFile {
         })
     }
 
-    /// What [`ConfigFile::save`] puts into the file.
+    /// The text that [`ConfigFile::save`] writes.
     pub fn text(&self) -> String {
         self.document.to_string()
     }
@@ -143,10 +143,10 @@ impl ConfigFile {
             .collect()
     }
 
-    /// Adds a plugin behind all others.
+    /// Adds a plugin after all others.
     ///
     /// # Errors
-    /// The name is taken.
+    /// There is a plugin of this name already.
     pub fn add(
         &mut self,
         name: &str,
@@ -170,11 +170,11 @@ impl ConfigFile {
             let grants: Array = grants.iter().map(ToString::to_string).collect();
             table.insert("grants", value(grants));
         }
-        // Behind all tables of the file, other plugins' or not.
+        // After all tables of the file, so that the new one does not stand within another plugin's.
         let below = tables_below(self.document.as_table());
         let last = below.into_iter().filter_map(Table::position).max();
         table.set_position(Some(last.unwrap_or(0) + 1));
-        // What stands at the end of the file belongs to what is above it.
+        // A comment at the end of the file belongs to the table above it, and has to stay before the new one.
         let end = self.document.trailing().as_str().unwrap_or_default();
         let gap = match (self.document.is_empty(), end) {
             (true, "") => "",
@@ -193,7 +193,7 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Takes a plugin out, with the comment right above it; a comment that a blank line parts from it stays.
+    /// Removes a plugin with the comment right above it. A comment that a blank line separates from it stays.
     ///
     /// # Errors
     /// There is no such plugin.
@@ -232,21 +232,21 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Lets events meet a plugin, or not.
+    /// Enables or disables a plugin.
     ///
     /// # Errors
     /// There is no such plugin.
     pub fn set_enabled(&mut self, name: &str, enabled: bool) -> Result<(), ConfigFileError> {
         let table = self.table(name)?;
         match table.get("enabled") {
-            // The default needs no word.
+            // Enabled is the default, so that the key is not needed.
             None if enabled => {}
             _ => put(table, "enabled", enabled.into()),
         }
         Ok(())
     }
 
-    /// Says where a plugin comes from.
+    /// Sets the source of a plugin.
     ///
     /// # Errors
     /// There is no such plugin.
@@ -255,7 +255,7 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Grants a plugin what it has not got yet.
+    /// Adds grants to a plugin's, without those that it has already.
     ///
     /// # Errors
     /// There is no such plugin.
@@ -309,7 +309,7 @@ fn name_of(table: &Table) -> Option<&str> {
     table.get("name")?.as_str()
 }
 
-/// Sets a key, with the comment beside the old value kept.
+/// Sets a key, and keeps the comment in the old value's line.
 fn put(table: &mut Table, key: &str, mut new: Value) {
     if let Some(old) = table.get(key).and_then(Item::as_value) {
         *new.decor_mut() = old.decor().clone();
@@ -317,12 +317,12 @@ fn put(table: &mut Table, key: &str, mut new: Value) {
     table.insert(key, Item::Value(new));
 }
 
-/// What of the lines above a table is parted from it by a blank line.
+/// The part of the lines above a table that a blank line separates from it.
 fn apart(prefix: &str) -> &str {
     prefix.rfind("\n\n").map_or("", |at| &prefix[..at + 2])
 }
 
-/// The tables below `table` that are written as such, at any depth.
+/// The tables within `table`, at any depth, that have a header of their own.
 fn tables_below(table: &Table) -> Vec<&Table> {
     let mut all = Vec::new();
     for (_, item) in table.iter() {
@@ -339,7 +339,7 @@ fn tables_below(table: &Table) -> Vec<&Table> {
     all
 }
 
-/// The table that has a place in the file.
+/// The table at a position in the file.
 fn table_at(table: &mut Table, position: isize) -> Option<&mut Table> {
     for (_, item) in table.iter_mut() {
         let own: Vec<_> = match item {
@@ -359,6 +359,7 @@ fn table_at(table: &mut Table, position: isize) -> Option<&mut Table> {
     None
 }
 
+/// The line of a byte in the text, from 1.
 fn line(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())]
         .iter()

@@ -1,5 +1,5 @@
-//! `djangobot.lock`: exactly which component each plugin of the config is, or which sources it is built from. The host runs
-//! nothing else.
+//! `djangobot.lock`: it pins the component of each plugin, or the sources that it is built from. The host runs no
+//! other.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,42 +14,45 @@ use crate::grant::Capability;
 use crate::install::component::Artifact;
 use crate::install::source::Source;
 
-/// The file, beside the config.
+/// The name of the file, which lies next to the config.
 pub const LOCK_FILE: &str = "djangobot.lock";
-/// The form of the file that is read and written.
+/// The version of the file's format.
 const VERSION: u32 = 1;
 /// The longest file that is read, in bytes.
 const LONGEST: usize = 4 << 20;
+/// The comment at the head of the file.
 const HEAD: &str =
     "# Written by `djangobot plugin`. Keep it with djangobot.toml in version control.\n";
 
-/// All entries, in the order in which they were added.
+/// The lock: its entries in the order in which they were added. No two have the same name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lock {
-    /// One for each plugin.
+    /// One entry for each plugin.
     pub plugins: Vec<Locked>,
 }
 
-/// One plugin, pinned.
+/// The entry of one plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Locked {
-    /// As in the config.
+    /// The plugin's name in the config.
     pub name: String,
-    /// Where it came from, as in the config.
+    /// The source that the component came from, as in the config.
     pub source: String,
-    /// Its manifest's.
+    /// The version in its manifest.
     pub version: Version,
-    /// Of the finished component, its manifest within.
+    /// The digest of the finished component, which contains its manifest.
     pub sha256: Digest,
-    /// Of what the component was built from, where a recipe built it: a build of the same sources is the same plugin.
+    /// The digest of the sources, if a recipe built the component: a build of the same sources counts as the same
+    /// plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Digest>,
-    /// What was granted when this component was taken.
+    /// The capabilities that were granted when this component was pinned.
     #[serde(default)]
     pub grants: Vec<Capability>,
 }
 
+/// The file's content.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -58,39 +61,39 @@ struct File {
     plugins: Vec<Locked>,
 }
 
-/// Only what tells whether the rest can be read.
+/// The only key that every version of the format has, which decides whether the rest can be read.
 #[derive(Deserialize)]
 struct Form {
     version: u32,
 }
 
-/// Why there is no lock.
+/// Why the lock can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// The disk says no.
+    /// The system refused it.
     #[error("{} can't be {what}: {reason}", path.display())]
     Disk {
-        /// Read or written.
+        /// `read` or `written`.
         what: &'static str,
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         reason: io::Error,
     },
-    /// It is there, and not as we wrote it.
-    #[error("{} line {line}: {message}; take the file from version control, or delete it, and `djangobot plugin update` writes it again", path.display())]
+    /// The file is not a lock.
+    #[error("{} line {line}: {message}; restore the file from version control, or delete it and run `djangobot plugin update`, which writes it again", path.display())]
     Wrong {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
         /// A clause.
         message: String,
     },
     /// A later djangobot wrote it.
-    #[error("{} has the form {found}, and this djangobot knows {VERSION}: run the later djangobot that wrote it, or take the file from version control", path.display())]
+    #[error("{} has the format {found}, and this djangobot knows {VERSION}: run the later djangobot that wrote it, or restore the file from version control", path.display())]
     Newer {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
         /// Its `version`.
         found: u32,
@@ -98,8 +101,8 @@ pub enum LockError {
 }
 
 impl Locked {
-    /// Whether a component was built from the sources that are pinned. It must be one of which we know: that was built by the
-    /// recipe, or lies beside this program.
+    /// Whether a component was built from the pinned sources. A component names its sources itself, so this counts only
+    /// for one that our recipe built, or that lies next to this program.
     pub fn is_built(&self, artifact: &Artifact) -> bool {
         let source = self.source.parse();
         let is_known = matches!(source, Ok(Source::Folder(_) | Source::Shipped(_)));
@@ -108,12 +111,12 @@ impl Locked {
 }
 
 impl Lock {
-    /// Where the lock of a config file is.
+    /// The path of the lock that belongs to a config file.
     pub fn beside(config: &Path) -> PathBuf {
         config.with_file_name(LOCK_FILE)
     }
 
-    /// Reads the file; one that is not there has no entries.
+    /// Reads the file. A missing file counts as a lock without entries.
     ///
     /// # Errors
     /// A [`LockError`] that names the line.
@@ -169,7 +172,7 @@ impl Lock {
                     .map(|(at, _)| at + 1)
                     .last()
                     .unwrap_or(1),
-                format!("there is a second entry {:?}", twice.name),
+                format!("there is a second entry for {:?}", twice.name),
             )),
             None => Ok(Self {
                 plugins: file.plugins,
@@ -177,7 +180,7 @@ impl Lock {
         }
     }
 
-    /// Writes the file, at once and whole.
+    /// Replaces the file as a whole.
     ///
     /// # Errors
     /// It can't be written.
@@ -193,10 +196,10 @@ impl Lock {
         file::replace(path, text.as_bytes()).map_err(unwritten)
     }
 
-    /// What [`Lock::write`] puts into the file.
+    /// The text that [`Lock::write`] writes.
     ///
     /// # Errors
-    /// It can't be said in TOML.
+    /// TOML can't express it.
     pub fn text(&self) -> Result<String, toml::ser::Error> {
         let file = File {
             version: VERSION,
@@ -205,12 +208,12 @@ impl Lock {
         Ok(format!("{HEAD}{}", toml::to_string(&file)?))
     }
 
-    /// The entry with a name.
+    /// The entry of a plugin.
     pub fn get(&self, name: &str) -> Option<&Locked> {
         self.plugins.iter().find(|locked| locked.name == name)
     }
 
-    /// Puts an entry in the place of the one with its name, or at the end.
+    /// Replaces the entry with the same name, or adds one at the end.
     pub fn set(&mut self, locked: Locked) {
         match self.plugins.iter_mut().find(|one| one.name == locked.name) {
             Some(place) => *place = locked,
@@ -218,13 +221,13 @@ impl Lock {
         }
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub fn remove(&mut self, name: &str) -> Option<Locked> {
         let at = self.plugins.iter().position(|one| one.name == name)?;
         Some(self.plugins.remove(at))
     }
 
-    /// The components that it names.
+    /// The digests of the components that it pins.
     pub fn digests(&self) -> BTreeSet<Digest> {
         self.plugins.iter().map(|locked| locked.sha256).collect()
     }
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn a_mistake_is_named_with_its_line() {
         let entry = |name: &str| {
             format!(
                 "[[plugin]]\nname = {name:?}\nsource = \"file:a\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\n",
@@ -299,20 +302,20 @@ mod tests {
         };
         check("", "line 1: missing field `version`");
         check("version = 1\n[[plugin]\n", "line 2");
-        check("version = 2\nanything = 1\n", "form 2");
+        check("version = 2\nanything = 1\n", "format 2");
         check(
             "version = 1\n[[plugin]]\nname = \"a\"\nsource = \"file:a\"\nversion = \"1.0.0\"\nsha256 = \"12\"\n",
-            "line 6: \"12\" is no sha256",
+            "line 6: \"12\" is not a sha256",
         );
         let twice = format!("version = 1\n{}{}", entry("a"), entry("a"));
-        check(&twice, "line 8: there is a second entry \"a\"");
+        check(&twice, "line 8: there is a second entry for \"a\"");
         check(
             &format!("version = 1\n{}sources = \"12\"\n", entry("a")),
-            "line 7: \"12\" is no sha256",
+            "line 7: \"12\" is not a sha256",
         );
         check(
             &format!("version = 1\n{}grants = [\"files\"]\n", entry("a")),
-            "line 7: \"files\" is no capability",
+            "line 7: \"files\" is not a capability",
         );
     }
 }

@@ -1,4 +1,5 @@
-//! From a plugin's folder to its component: recognises the language, runs its toolchain, puts the manifest in.
+//! Recipes build a component from a plugin's folder: they recognise the language, run its toolchain, and put the
+//! manifest into the component.
 
 mod command;
 mod error;
@@ -16,15 +17,15 @@ use crate::digest::Digest;
 use crate::install::component::{Artifact, MAX_SIZE};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 
-/// Is told what is being done, a line at a time, for people.
+/// A function that gets the lines of a build's output, for people.
 pub type Told<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
-/// Whether what a build needs and this machine lacks may be installed.
+/// Whether a build may install the tools that this machine lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Installs {
     /// A person agreed to it.
     Allowed,
-    /// Nobody was asked. What is lacking is an error that says so.
+    /// Nobody was asked. A missing tool is an error.
     Refused,
 }
 
@@ -35,7 +36,7 @@ pub enum Language {
     Rust,
 }
 
-/// Files that tell of a language for which there is no recipe.
+/// Files that are typical of languages without a recipe: the error can then name the language.
 const OTHERS: &[(&str, &str)] = &[
     ("package.json", "JavaScript"),
     ("pyproject.toml", "Python"),
@@ -44,7 +45,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("Makefile", "C"),
     ("CMakeLists.txt", "C"),
 ];
-/// Likewise, by how a file's name ends.
+/// The same by the extensions of files.
 const ENDINGS: &[(&str, &str)] = &[
     ("js", "JavaScript"),
     ("ts", "TypeScript"),
@@ -57,7 +58,7 @@ impl Language {
     /// The language of the plugin in `folder`.
     ///
     /// # Errors
-    /// There is no such folder, or no recipe for what is in it.
+    /// There is no such folder, or no recipe for its language.
     pub fn of(folder: &Path) -> Result<Self, RecipeError> {
         if !folder.is_dir() {
             return Err(RecipeError::NoFolder(folder.to_owned()));
@@ -85,20 +86,20 @@ impl Language {
     }
 }
 
-/// What a language's recipe gives.
+/// The output of a language's recipe.
 struct Output {
-    /// A component or a core module.
+    /// The file with a component or a core module.
     file: PathBuf,
-    /// Of what it was built from, where that is known.
+    /// The digest of its sources, if it could be computed.
     sources: Option<Digest>,
 }
 
 /// Builds the plugin in `folder`. Dropping the future ends the build.
 ///
-/// Two builds that share a cargo workspace wait for each other.
+/// Two builds in the same cargo workspace wait for each other, since cargo locks its target folder.
 ///
 /// # Errors
-/// A [`RecipeError`]; of a failed compilation, with all that the compiler said.
+/// A [`RecipeError`]; for a failed compilation, with the compiler's whole output.
 pub async fn build(
     folder: &Path,
     installs: Installs,
@@ -116,10 +117,10 @@ pub async fn build(
     })
 }
 
-/// What the plugin in `folder` says of itself, before anything of it is run.
+/// The manifest of the plugin in `folder`, read before any of its code runs.
 ///
 /// # Errors
-/// There is nothing that can be built, or its manifest is wrong.
+/// The folder can't be built, or its manifest is wrong.
 pub fn manifest_of(folder: &Path) -> Result<Manifest, RecipeError> {
     Language::of(folder)?;
     let path = folder.join(MANIFEST_FILE);
@@ -127,17 +128,18 @@ pub fn manifest_of(folder: &Path) -> Result<Manifest, RecipeError> {
     Manifest::parse(&text).map_err(|reason| RecipeError::Manifest { path, reason })
 }
 
-/// What would have to be installed on this machine to build the plugin in `folder`, if that can be.
+/// The tools that would have to be installed to build the plugin in `folder`, in words for people. `None` if no tool is
+/// missing, or if it can't be installed from here.
 pub async fn lacks(folder: &Path) -> Option<String> {
     match Language::of(folder).ok()? {
         Language::Rust => toolchain::Toolchain::lacks(folder).await,
     }
 }
 
-/// Puts the manifest in `manifest` into the component, or core module, in `file`, whatever built it.
+/// Puts the manifest in the file `manifest` into the component or core module in `file`, however that was built.
 ///
 /// # Errors
-/// One of them can't be read, or they make no plugin.
+/// One of the files can't be read, or the result is not a plugin.
 pub fn pack(file: &Path, manifest: &Path) -> Result<Artifact, RecipeError> {
     let text = self::manifest(manifest)?;
     let bytes = crate::install::source::read_file(file).map_err(RecipeError::NoOutput)?;
@@ -147,7 +149,7 @@ pub fn pack(file: &Path, manifest: &Path) -> Result<Artifact, RecipeError> {
     })
 }
 
-/// The manifest's text, once it is known to be one: before a build, which may take minutes.
+/// The text of a manifest that was checked. A build checks it first, because building may take minutes.
 fn manifest(path: &Path) -> Result<String, RecipeError> {
     let text = match crate::file::read_text(path, MAX_SIZE) {
         Ok(text) => text,

@@ -1,10 +1,11 @@
-//! The plugins that ship with djangobot: beside an installed program as components, in a clone as folders that are built.
+//! The plugins that ship with djangobot: components next to an installed program, or folders in a clone, which are
+//! built.
 
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
-/// Their names.
+/// The names of the plugins that ship.
 pub const NAMES: &[&str] = &[
     "ignore-self",
     "mentions",
@@ -12,18 +13,19 @@ pub const NAMES: &[&str] = &[
     "redact",
     "resolve-names",
 ];
-/// Where an installed program has their components, from its own folder: a wheel and an archive can both put them there.
+/// The folder of their components, relative to the program's own folder: a wheel and an archive can both put them
+/// there.
 const COMPONENTS: &str = "../share/djangobot/plugins";
-/// A file that a clone has, and hardly anything else.
+/// A file by which a clone is recognised: hardly any other folder has it.
 const CLONE: &str = "host/djangobot/Cargo.toml";
 
-/// A plugin that ships and is not on this machine.
+/// The error for a plugin that ships, but is not on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name} ships with djangobot, and is not here: there is no {}, and this program lies in no clone of its source and was not \
-     installed from one that is still there; install djangobot with its plugins, or by `cargo install --locked --path \
-     host/djangobot` from a clone that stays, or build the plugin's folder where the source is and add the file: \
-     `djangobot plugin build plugins/{name}`",
+    "{name} ships with djangobot, but is not on this machine: there is no {}, and this program neither lies in a clone of its \
+     source nor was installed from one that still exists; install djangobot with its plugins, or run `cargo install --locked \
+     --path host/djangobot` in a clone that you keep, or run `djangobot plugin build plugins/{name}` in a clone and add the \
+     file that it makes",
     looked.display()
 )]
 pub struct NotHere {
@@ -31,7 +33,7 @@ pub struct NotHere {
     looked: PathBuf,
 }
 
-/// Where a plugin that ships is on this machine.
+/// The place of a shipped plugin on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The file of its component.
@@ -45,7 +47,7 @@ pub fn ships(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// A sentence's end: which ship, and which of them may have been meant.
+/// The end of an error's text: the plugin that may have been meant, and all that ship.
 pub(crate) fn help(name: &str) -> String {
     let near = NAMES
         .iter()
@@ -56,10 +58,10 @@ pub(crate) fn help(name: &str) -> String {
     format!("{meant}These ship: {}", NAMES.join(", "))
 }
 
-/// Where a plugin that ships is on this machine: its component, or its folder in a clone.
+/// Finds a shipped plugin on this machine: its component, or else its folder in a clone.
 ///
 /// # Errors
-/// It is nowhere.
+/// It is not on this machine.
 pub fn find(name: &str) -> Result<Place, NotHere> {
     find_from(name, program().as_deref())
 }
@@ -80,8 +82,8 @@ fn find_from(name: &str, program: Option<&Path>) -> Result<Place, NotHere> {
     }
 }
 
-/// The clone that this program lies in or was installed from: both are the source that it was made of, so that what is in
-/// it is trusted as the program is.
+/// The clone that this program lies in, or was installed from. In both cases the program was built from it, so that the
+/// plugins in it are trusted as much as the program.
 pub fn clone() -> Option<PathBuf> {
     clone_of(&program()?)
 }
@@ -96,20 +98,22 @@ fn clone_of(program: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Whether not everybody can put something into a folder, as into `/tmp`: what we find there would be anybody's.
+/// Whether a folder can't be written to by every user, as `/tmp` can: a plugin there could come from anybody.
 fn is_guarded(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     const OTHERS_WRITE: u32 = 0o002;
     std::fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & OTHERS_WRITE == 0)
 }
 
-/// The file of this program, links resolved. It has the same folder after another one was put in its place.
+/// The file of this program, with links resolved. After an update replaced it, the path has another name in the same
+/// folder, which is all that is used.
 fn program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     Some(program.canonicalize().unwrap_or(program))
 }
 
-/// The folder of the package that `cargo install` made `program` of: cargo notes it beside the folder of programs.
+/// The folder of the package from which `cargo install` built `program`. Cargo notes it in `.crates.toml`, next to the
+/// folder with the programs.
 fn installed_from(program: &Path) -> Option<PathBuf> {
     let folder = program.parent()?.parent()?;
     let notes = Some(folder.join(".crates.toml")).filter(|_| is_guarded(folder))?;
@@ -126,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_that_ship_are_those_of_the_source() {
+    fn the_names_are_those_of_the_folders_in_the_source() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
         let mut folders: Vec<_> = std::fs::read_dir(folder)
             .unwrap()

@@ -1,4 +1,4 @@
-//! Where a plugin comes from: one enum with one string form, which config and lock hold.
+//! The source of a plugin: one enum with one text form, which the config and the lock hold.
 
 mod download;
 mod obtain;
@@ -17,17 +17,17 @@ use crate::file;
 use crate::install::component::MAX_SIZE;
 use crate::install::shipped::{self, NotHere, Place};
 
-/// What separates the address from its sha256, where both are given as one word.
+/// The start of an address's fragment that gives the sha256 of its file.
 const FRAGMENT: &str = "sha256=";
 
-/// Where a plugin comes from. In text: `shipped:NAME`, `file:PATH`, `folder:PATH`, `https://...`.
+/// The source of a plugin. In text: `shipped:NAME`, `file:PATH`, `folder:PATH`, `https://...`.
 ///
-/// Paths that are not absolute are meant from the config file's folder.
+/// A path that is not absolute is relative to the config file's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// One that ships with djangobot, wherever that has its plugins on this machine.
+    /// A plugin that ships with djangobot, by its name.
     Shipped(String),
-    /// A component or a core module.
+    /// A file with a component or a core module.
     File(PathBuf),
     /// A folder with plugin.toml and code, which is built.
     Folder(PathBuf),
@@ -35,50 +35,48 @@ pub enum Source {
     Https(Url),
 }
 
-/// A text that is no source.
+/// Why a text is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
-    /// It names nothing that is there.
+    /// It is not the name of anything on this machine.
     #[error(
-        "there is no file or folder {0:?}, it is no https:// address, and no plugin of that name ships with djangobot; {help}",
+        "there is no file or folder {0:?}, it is not an https:// address, and no plugin of that name ships with djangobot; {help}",
         help = shipped::help(.0)
     )]
     Nothing(String),
-    /// No such plugin ships.
+    /// No plugin of this name ships.
     #[error("no plugin {0:?} ships with djangobot; {help}", help = shipped::help(.0))]
     NotShipped(String),
-    /// It names no kind of source.
-    #[error(
-        "{0:?} is no source: there are shipped:NAME, file:PATH, folder:PATH and https://HOST/PATH"
-    )]
+    /// It does not begin with a kind of source.
+    #[error("{0:?} is not a source: use shipped:NAME, file:PATH, folder:PATH or https://HOST/PATH")]
     Kind(String),
-    /// No path after the colon.
-    #[error("{0:?} is no source: it names no path")]
+    /// There is no path after the colon.
+    #[error("{0:?} is not a source: it has no path after the colon")]
     NoPath(String),
-    /// Anyone on the way could put another file in its place.
-    #[error("{0:?} is plain http, which is not taken: give the https:// address")]
+    /// Its address is not encrypted, so that anyone on the way could replace the file.
+    #[error("{0:?} is plain http, which is not allowed: use the https:// address")]
     PlainHttp(String),
-    /// It begins as an address.
-    #[error("{text:?} is no address: {reason}")]
+    /// It begins like an address, and is not one.
+    #[error("{text:?} is not an address: {reason}")]
     Address {
-        /// As it was written.
+        /// The text as it was written.
         text: String,
         /// A clause.
         reason: String,
     },
-    /// Its sha256 is none.
+    /// The sha256 in it is not one.
     #[error(transparent)]
     Digest(#[from] BadDigest),
-    /// It has two of them.
-    #[error("two different sha256 are given for one source")]
+    /// Two sha256 were given for it.
+    #[error("two different sha256 are given for one source; leave out the wrong one")]
     TwoDigests,
 }
 
 impl Source {
-    /// A source as one writes it on a command line, from the folder `here`: its text form, or just the name of a plugin that
-    /// ships, or the path of what is there, or an address that may end in `#sha256=HEX`.
+    /// A source as people write it on a command line in the folder `here`: its text form, the name of a plugin that
+    /// ships, the path of a file or folder, or an address that may end in `#sha256=HEX`.
     ///
-    /// A name of one that ships means that, whatever lies in the folder: `./NAME` is the path.
+    /// The name of a plugin that ships always means that plugin, whatever lies in the folder: `./NAME` is the path.
     ///
     /// # Errors
     /// A [`BadSource`].
@@ -91,7 +89,7 @@ impl Source {
                 None => {
                     return Err(BadSource::Address {
                         text: word.into(),
-                        reason: "what follows # is not sha256=HEX".into(),
+                        reason: "only #sha256=HEX may follow it".into(),
                     });
                 }
             };
@@ -119,11 +117,11 @@ impl Source {
         Ok((source, None))
     }
 
-    /// Where it is on this machine, for use: a file, a folder or an address. Paths are meant from the folder `home` of the
-    /// config file.
+    /// The source as it is on this machine: an absolute file or folder, or an address. Paths are relative to the folder
+    /// `home` of the config file.
     ///
     /// # Errors
-    /// It ships with djangobot, and is not here.
+    /// It ships with djangobot, and was not found on this machine.
     pub fn located(&self, home: &Path) -> Result<Self, NotHere> {
         Ok(match self {
             Self::Shipped(name) => match shipped::find(name)? {
@@ -136,8 +134,8 @@ impl Source {
         })
     }
 
-    /// With paths as they are written in a config file in the folder `home`: relative to it where they are in it or
-    /// not far away, so that the project can be moved.
+    /// The source as it is written into a config file in the folder `home`: its path is made relative to that folder,
+    /// so that the project can be moved.
     pub fn written_from(&self, home: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(relative(path, home)),
@@ -189,21 +187,23 @@ fn address(text: &str) -> Result<Url, BadSource> {
     };
     let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     if !url.has_host() {
-        return Err(wrong("it names no host".into()));
+        return Err(wrong("it does not name a host".into()));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(BadSource::Address {
             text: "https://...@".into(),
-            reason: "a user or password in it would stand in the config and the lock".into(),
+            reason: "a user or password in it would be written to the config and the lock".into(),
         });
     }
     match url.fragment() {
         None => Ok(url),
-        Some(_) => Err(wrong("the lock holds its sha256, not the address".into())),
+        Some(_) => Err(wrong(
+            "the sha256 belongs in the lock and not in the address; leave out all from # on".into(),
+        )),
     }
 }
 
-/// `path` from `home`; `path` itself where they have no folder in common but the root.
+/// `path` relative to `home`; `path` itself if they have no folder in common but the root.
 fn relative(path: &Path, home: &Path) -> PathBuf {
     let real = |path: &Path| path.canonicalize().ok();
     let home = match home.as_os_str().is_empty() {
@@ -229,20 +229,20 @@ fn relative(path: &Path, home: &Path) -> PathBuf {
     }
 }
 
-/// A file that can't be had.
+/// The error for a file that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{} can't be read: {reason}", path.display())]
 pub struct ReadError {
-    /// Which file.
+    /// The file's path.
     pub path: PathBuf,
-    /// The system's word, or a clause.
+    /// The system's error, or a clause.
     pub reason: std::io::Error,
 }
 
-/// Reads a component's file. Of one that is larger than [`MAX_SIZE`] no more than a byte beyond that is read.
+/// Reads a component's file, and no more than one byte beyond [`MAX_SIZE`]: by that byte a larger file is noticed.
 ///
 /// # Errors
-/// It is not there, is no file, or can't be read.
+/// It is missing, is not a file, or can't be read.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     use std::io::Read;
     let unread = |reason| ReadError {
@@ -277,32 +277,29 @@ mod tests {
             let error = text.parse::<Source>().unwrap_err().to_string();
             assert!(error.contains(expect), "{error} / {expect}");
         };
-        check("", "is no source");
-        check(
-            "plugins/a.wasm",
-            "there are shipped:NAME, file:PATH, folder:PATH",
-        );
+        check("", "is not a source");
+        check("plugins/a.wasm", "use shipped:NAME, file:PATH, folder:PATH");
         check("shipped:", "no plugin \"\" ships");
         check(
             "shipped:resolve-name",
             "did you mean resolve-names? These ship: ignore-self",
         );
-        check("file:", "names no path");
-        check("oci://ghcr.io/a", "is no source");
+        check("file:", "no path after the colon");
+        check("oci://ghcr.io/a", "is not a source");
         check("http://example.com/a.wasm", "plain http");
-        check("https://", "no address");
-        check("https:///", "no address");
+        check("https://", "not an address");
+        check("https:///", "not an address");
         check("https://me:secret@example.com/", "user or password");
         check(
             "https://example.com/a#sha256=1",
-            "the lock holds its sha256",
+            "the sha256 belongs in the lock",
         );
         let error = "https://me:secret@example.com/".parse::<Source>();
         assert!(!error.unwrap_err().to_string().contains("secret"));
     }
 
     #[test]
-    fn a_word_on_the_command_line_is_what_is_there() {
+    fn a_word_on_the_command_line_means_the_plugin_file_or_folder_of_that_name() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
         std::fs::create_dir(here.join("code")).unwrap();
@@ -324,8 +321,8 @@ mod tests {
         check("./redact", Ok(Source::Folder(here.join("./redact"))));
         check("redact/", Ok(Source::Folder(here.join("redact/"))));
         check("http://a/b.wasm", Err("plain http"));
-        check("https://a/b#md5=1", Err("not sha256=HEX"));
-        check("https://a/b#sha256=1", Err("no sha256"));
+        check("https://a/b#md5=1", Err("only #sha256=HEX may follow"));
+        check("https://a/b#sha256=1", Err("not a sha256"));
         let digest = Digest::of(b"");
         let (source, given) = Source::given(&format!("https://a/b#sha256={digest}"), here).unwrap();
         assert_eq!(
@@ -355,14 +352,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_read() {
+    fn a_folder_and_a_device_are_not_read_as_files() {
         let folder = tempfile::tempdir().unwrap();
         let check = |path: &Path, expect: &str| {
             let error = read_file(path).unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");
         };
-        check(folder.path(), "it is no file");
-        check(Path::new("/dev/zero"), "it is no file");
+        check(folder.path(), "it is not a file");
+        check(Path::new("/dev/zero"), "it is not a file");
         check(&folder.path().join("none"), "No such file");
     }
 }

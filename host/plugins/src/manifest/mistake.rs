@@ -1,4 +1,4 @@
-//! Mistakes in a manifest: all of them at once, each with its line, so that its author mends them in one go.
+//! Mistakes in a manifest: all of them at once, each with its line, so that the author can correct them in one go.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,31 +13,31 @@ use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
 use super::{Filter, MANIFEST_FILE, MAX_TEXT, Manifest};
 use crate::grant::Capability;
 
-/// So many mistakes are told of one file.
+/// The number of mistakes that are reported of one file.
 const MOST: usize = 16;
 
 /// Why a text is not a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// More than anybody writes.
+    /// It is longer than any manifest has to be.
     #[error("{MANIFEST_FILE} has more than {} KiB", MAX_TEXT >> 10)]
     TooLong,
-    /// Mistakes, in the order of the file.
+    /// It has these mistakes, in the order of the file.
     #[error("{}", listed(.0, MANIFEST_FILE))]
     Mistakes(Vec<Mistake>),
 }
 
-/// One mistake.
+/// One mistake, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// From 1.
+    /// The line, from 1.
     pub line: usize,
     /// A clause.
     pub message: CleanText,
 }
 
 impl ManifestError {
-    /// The sentence about the file at `path`.
+    /// The error's text for the file at `path`.
     pub fn in_file(&self, path: &Path) -> String {
         let path = path.display();
         match self {
@@ -63,7 +63,7 @@ impl Manifest {
         }
         let (tables, wrong) = DeTable::parse_recoverable(text);
         let mut mistakes: Vec<_> = wrong.iter().map(|it| mistake(text, it)).collect();
-        // What is no TOML says nothing of keys that could be trusted.
+        // A text that is not TOML may have its keys anywhere, so its keys are checked only once it is.
         if mistakes.is_empty() {
             let read = read(text, tables.clone(), &mut mistakes);
             if let (Some(manifest), true) = (read, mistakes.is_empty()) {
@@ -84,7 +84,8 @@ impl Manifest {
     }
 }
 
-/// Reads the tables; what is wrong is noted and taken out, and the rest read again.
+/// Reads the tables. The deserializer stops at the first mistake, so each mistake is noted and taken out, and the rest
+/// is read again.
 fn read<'a>(
     text: &str,
     mut tables: Spanned<DeTable<'a>>,
@@ -97,7 +98,7 @@ fn read<'a>(
             put(tables.get_mut(), key, stand_in);
         }
     }
-    // The reader of TOML places what is wrong in a list at the list alone.
+    // The deserializer places a mistake within a list at the list as a whole, so that items are checked one by one.
     if let Some(capabilities) = tables.get_mut().get_mut("capabilities") {
         check_items::<Capability>(text, capabilities.get_mut(), mistakes);
     }
@@ -127,7 +128,7 @@ fn read<'a>(
     None
 }
 
-/// Notes each item of a list that can't be read, and takes it out.
+/// Notes each item of a list that can't be read, and removes it from the list.
 fn check_items<T: DeserializeOwned>(
     text: &str,
     list: &mut DeValue<'_>,
@@ -154,7 +155,7 @@ fn put<'a>(table: &mut DeTable<'a>, key: &'a str, value: &'a str) {
     table.insert(Spanned::new(0..0, key.into()), Spanned::new(0..0, value));
 }
 
-/// Takes the smallest entry out that holds `span`. Says whether there was one.
+/// Removes the smallest entry that contains `span`. Returns whether there was one.
 fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let holds = |it: &Range<usize>| it.start <= span.start && span.end <= it.end;
     let found = table.iter_mut().find_map(|(key, value)| {
@@ -176,7 +177,7 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     }
 }
 
-/// Whether something in a table that is written in parts holds `span`.
+/// Whether something in a table contains `span`. The span of a table itself does not do where it is written in parts.
 fn is_within(value: &DeValue<'_>, span: &Range<usize>) -> bool {
     let DeValue::Table(table) = value else {
         return false;
@@ -194,7 +195,7 @@ fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
     }
 }
 
-/// Where a key stands.
+/// The place of a key in the text.
 fn span_of(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
     let (key, _) = table.get_key_value(key)?;
     Some(key.span())
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_mistakes_are_told_at_once_each_with_its_line() {
+    fn all_mistakes_are_reported_at_once_each_with_its_line() {
         let check = |text: &str, expect: &[(usize, &str)]| {
             let Err(ManifestError::Mistakes(found)) = Manifest::parse(text) else {
                 panic!("{text} is taken");
@@ -228,8 +229,8 @@ mod tests {
                 (2, "unexpected end"),
                 (3, "unknown field `sumary`"),
                 (5, "unknown field `inbuond`"),
-                (6, "no kind"),
-                (7, "no kind"),
+                (6, "not a kind"),
+                (7, "not a kind"),
             ],
         );
         check(

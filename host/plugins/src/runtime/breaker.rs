@@ -1,23 +1,26 @@
-//! Whether a plugin is called at all: one that keeps failing is left alone for a while, and then tried again.
+//! The circuit breaker of a plugin: a plugin that keeps failing is not called for a while, and then tried again.
 
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open the breaker.
+/// So many failures in a row open the breaker.
 const IN_A_ROW: u32 = 3;
-/// Of the last calls, this many are looked at, and at least half of them must have ended well.
+/// At least half of so many recent calls must have ended well. It is the number of bits in `State::Closed::recent`.
 const WINDOW: u32 = 32;
-/// How long the first quarantine is; each that follows is twice as long.
+/// The length of the first quarantine; each that follows is twice as long.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest quarantine.
 const LONGEST: Duration = Duration::from_secs(300);
-/// Calls that must end well after a quarantine, until all is forgotten.
+/// After so many good calls, the next quarantine is as short as the first again.
 const PROBATION: u32 = 16;
 
 /// The breaker of one plugin.
+///
+/// Closed, it becomes open by failures; open, it lets one call through when its time is over (trying); that call's
+/// result closes it, or opens it for twice as long.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     state: State,
-    /// How long the next quarantine is.
+    /// The length of the next quarantine.
     next: Duration,
 }
 
@@ -25,24 +28,25 @@ pub(crate) struct Breaker {
 enum State {
     /// Calls go through.
     Closed {
+        /// Failures since the last good call.
         in_a_row: u32,
-        /// The last calls, a bit each, 1 for a failure.
+        /// The last calls, one bit each: 1 is a failure.
         recent: u32,
-        /// Calls that ended well since the last quarantine.
+        /// Good calls since the last quarantine, counted from 0 again at [`PROBATION`].
         well: u32,
     },
-    /// No calls until then.
+    /// No calls go through until this moment.
     Open { until: Instant },
-    /// One call is under way, and decides.
+    /// One call is under way, and its result decides.
     Trying,
 }
 
-/// What [`Breaker::failed`] found.
+/// The consequence of a failed call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// It goes on.
+    /// The plugin goes on serving.
     Serving,
-    /// It is left alone for this long.
+    /// The plugin is not called for this long.
     Quarantined(Duration),
 }
 
@@ -54,7 +58,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a call may be made now.
+    /// Whether a call may be made now. After a quarantine it admits one call, which must be reported.
     pub(crate) fn admits(&mut self, now: Instant) -> bool {
         match self.state {
             State::Closed { .. } => true,
@@ -66,7 +70,7 @@ impl Breaker {
         }
     }
 
-    /// When the next call may be made; `None` where it may be now, or one decides just now.
+    /// When the next call may be made; `None` if it may be made now, or if a call that decides is under way.
     pub(crate) fn opens_at(&self) -> Option<Instant> {
         match self.state {
             State::Open { until } => Some(until),
@@ -74,7 +78,7 @@ impl Breaker {
         }
     }
 
-    /// A call ended well. Says whether this ended a quarantine.
+    /// Reports a call that ended well. Returns whether this ended a quarantine.
     pub(crate) fn succeeded(&mut self) -> bool {
         match &mut self.state {
             State::Closed {
@@ -98,7 +102,7 @@ impl Breaker {
         }
     }
 
-    /// A call failed.
+    /// Reports a call that failed.
     pub(crate) fn failed(&mut self, now: Instant) -> Judgement {
         match &mut self.state {
             State::Closed {
@@ -110,7 +114,7 @@ impl Breaker {
                     return Judgement::Serving;
                 }
             }
-            // A call that was under way when another one opened the breaker.
+            // This call was under way when another one opened the breaker, which its failure must not prolong.
             State::Open { .. } => return Judgement::Serving,
             State::Trying => {}
         }
@@ -120,7 +124,7 @@ impl Breaker {
         Judgement::Quarantined(pause)
     }
 
-    /// A call that was let through came to no end; who decides is asked again.
+    /// Reports a call that was cut off without a result. If it was the one that decides, the next call decides.
     pub(crate) fn abandoned(&mut self, now: Instant) {
         if let State::Trying = self.state {
             self.state = State::Open { until: now };

@@ -1,8 +1,8 @@
-//! Compiled plugins, kept for the next start: each file with a MAC before it, keyed by a secret of the state.
+//! The cache of compiled plugins. Each file begins with a MAC, whose key is a secret in the state folder.
 //!
-//! Machine code can't be checked before it runs, and what lies in a file may be what a loss of power left, or what somebody
-//! put there. So code is taken from here only where the MAC says that this host wrote all of it, for this engine and this
-//! component; and it is read into memory first, where nobody changes it between the check and its use.
+//! Machine code can't be checked before it runs, and a file may be cut short by a loss of power, or written by somebody
+//! else. So code is taken from here only if the MAC shows that this host wrote all of it, for this engine and this
+//! component. It is read into memory first, where nobody can change it between the check and its use.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -19,37 +19,38 @@ use sha2::Sha256;
 use crate::digest::Digest;
 use crate::private;
 
-/// The file that holds the secret.
+/// The file with the secret.
 const SECRET: &str = "secret";
-/// How the files of compiled code end.
+/// The extension of the files with compiled code.
 const ENDING: &str = "code";
-/// What the MAC says of itself, so that another use of the secret gives other MACs.
+/// The first part of what the MAC covers, so that another use of the secret would give other MACs.
 const PURPOSE: &[u8] = b"djangobot compiled plugin 1";
 /// Bytes of a MAC and of the secret.
 const MAC: usize = 32;
-/// Bytes of a block of SHA-256.
+/// The block of SHA-256, in bytes.
 const BLOCK: usize = 64;
-/// The largest file that is read: of code and its MAC.
+/// The largest file that is read, in bytes: code and its MAC.
 const LONGEST: u64 = 1 << 30;
-/// Files of code that are kept, whatever names them.
+/// The number of files with code that are kept: versions of plugins come and go, and each has tens of megabytes.
 const MOST: usize = 64;
-/// What was left unfinished is deleted after so long.
+/// The age at which an unfinished file is deleted: by then, whoever wrote it has ended.
 const UNFINISHED: Duration = Duration::from_secs(3600);
 
-/// What the code in a file is made of.
+/// The origin of the code in a file. Code of another key must not be run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
-    /// Of the engine: its version, its settings and the kind of processor.
+    /// The fingerprint of the engine: its version, its settings and the kind of processor.
     pub(crate) engine: Digest,
-    /// Of the component.
+    /// The digest of the component.
     pub(crate) component: Digest,
 }
 
-/// Machine code that this host made: it comes out of a child that compiled it, or out of the cache by its MAC.
+/// Machine code that this host made: the output of a child that compiled it, or a file of the cache whose MAC is right.
+/// `compile::load` relies on there being no other way to make one.
 pub(crate) struct Code(Vec<u8>);
 
 impl Code {
-    /// What a child of this host compiled just now.
+    /// The output of a child of this host.
     pub(crate) fn compiled(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -59,7 +60,7 @@ impl Code {
     }
 }
 
-/// The folder.
+/// The cache, a folder in the state folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     folder: PathBuf,
@@ -70,7 +71,7 @@ impl Cache {
         Self { folder }
     }
 
-    /// The code that was kept; `None` where there is none. An error is a clause: what is there is not taken.
+    /// The code for `key`; `None` if there is none. An error is a clause that says why the file is not used.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Code>, String> {
         let bytes = match read(&self.path(key)) {
             Ok(bytes) => bytes,
@@ -79,20 +80,20 @@ impl Cache {
         };
         let secret = match self.secret() {
             Ok(Some(secret)) => secret,
-            Ok(None) => return Err("the secret of the cache is gone".into()),
+            Ok(None) => return Err("the secret of the cache is missing".into()),
             Err(error) => return Err(format!("the secret of the cache can't be used: {error}")),
         };
         let Some((mac, code)) = bytes.split_at_checked(MAC) else {
-            return Err("it is cut short".into());
+            return Err("its file is cut short".into());
         };
         match mac_of(&secret, key, code).verify_slice(mac) {
             Ok(()) => Ok(Some(Code(code.to_vec()))),
-            Err(_) => Err("it is not what this host wrote".into()),
+            Err(_) => Err("its file is not as this host wrote it".into()),
         }
     }
 
-    /// Keeps code, all of it on the disk before it has its name, and what was kept of the component for other engines no
-    /// longer.
+    /// Writes the code of `key`: all of it is on the disk before the file has its name. Deletes the component's code
+    /// for other engines, which an upgrade of djangobot left behind.
     pub(crate) fn put(&self, key: &Key, code: &Code) -> io::Result<()> {
         private::make_folder(&self.folder)?;
         let secret = match self.secret() {
@@ -115,7 +116,7 @@ impl Cache {
         self.keep_newest()
     }
 
-    /// Deletes what is of none of these components, and what was left unfinished.
+    /// Deletes the code of all other components, and old unfinished files.
     pub(crate) fn keep_only(&self, kept: &BTreeSet<Digest>) -> io::Result<()> {
         let now = SystemTime::now();
         for (path, data) in self.files()? {
@@ -178,7 +179,7 @@ impl Cache {
             .join(format!("{component}-{}.{ENDING}", engine.short()))
     }
 
-    /// The secret, if there is one that nobody else knows.
+    /// The secret, if there is one. One that others may read is an error.
     fn secret(&self) -> io::Result<Option<[u8; MAC]>> {
         let bytes = match read(&self.folder.join(SECRET)) {
             Ok(bytes) => bytes,
@@ -188,10 +189,10 @@ impl Cache {
         bytes
             .try_into()
             .map(Some)
-            .map_err(|_| io::Error::other("it has another length"))
+            .map_err(|_| io::Error::other("it does not have 32 bytes"))
     }
 
-    /// A new secret: what was kept by the one before is compiled again.
+    /// Makes a new secret. Files with MACs by an old one are no longer valid, and are compiled again.
     fn new_secret(&self) -> io::Result<[u8; MAC]> {
         let secret: [u8; MAC] = rand::random();
         private::replace(&self.folder.join(SECRET), &secret)?;
@@ -200,18 +201,18 @@ impl Cache {
 }
 
 fn mac_of(secret: &[u8; MAC], key: &Key, code: &[u8]) -> Hmac<Sha256> {
-    // HMAC fills a key up to the hash's block with zeros.
+    // HMAC pads a key with zeros up to the block of the hash; a key of that length can be passed without a check.
     let mut block = [0; BLOCK];
     block[..MAC].copy_from_slice(secret);
     let mut mac = Hmac::<Sha256>::new(&block.into());
-    // All parts but the last have a fixed length, so that no two keys and codes run into the same bytes.
+    // All parts but the last have a fixed length, so that two different inputs never make the same bytes.
     for part in [PURPOSE, key.engine.bytes(), key.component.bytes(), code] {
         mac.update(part);
     }
     mac
 }
 
-/// Reads a file that is ours alone.
+/// Reads a file, if nobody else can have written it.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = File::options()
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn code_is_had_again_and_what_anybody_did_to_it_is_seen() {
+    fn code_is_read_again_and_any_change_of_its_file_is_noticed() {
         let (_folder, cache) = cache();
         assert!(cache.get(&key("a")).unwrap().is_none());
         let path = put(&cache, "a");
@@ -308,7 +309,7 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             assert!(cache.get(&key("a")).is_err());
         }
-        // Another plugin's, or the same one's of another engine, under this name.
+        // The file of another plugin, or of the same one for another engine, lies under this name.
         let other = put(&cache, "b");
         std::fs::copy(&other, &path).unwrap();
         assert!(cache.get(&key("a")).is_err());
@@ -345,17 +346,17 @@ mod tests {
         let secret = cache.folder.join(SECRET);
         mode(&secret, 0o644).unwrap();
         check("the secret of the cache");
-        // It may be known to others, so that another one is made.
+        // Others may know the secret, so that a new one is made.
         put(&cache, "b");
-        check("not what this host wrote");
+        check("not as this host wrote it");
         std::fs::remove_file(&secret).unwrap();
-        check("the secret of the cache is gone");
+        check("the secret of the cache is missing");
         put(&cache, "a");
         assert!(cache.get(&key("a")).unwrap().is_some());
     }
 
     #[test]
-    fn what_nothing_names_goes_and_there_is_a_most() {
+    fn code_of_other_components_is_deleted_and_the_number_of_files_is_bounded() {
         let (_folder, cache) = cache();
         let (a, b) = (put(&cache, "a"), put(&cache, "b"));
         let old_form = cache

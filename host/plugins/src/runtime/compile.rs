@@ -1,8 +1,9 @@
-//! From a component to machine code: in a child process with limits of its own, once, and then from a cache.
+//! Compiles components to machine code: once, in a child process with limits of its own, and then from a cache.
 //!
-//! wasmtime promises nothing of how much memory or time a hostile component takes to compile, and compiling leaves hundreds
-//! of megabytes behind. So a child does it, this same program under another word: it is given the component and gives the
-//! code, and touches no file. What lies in the cache is taken only where its MAC says that it came out of such a child.
+//! wasmtime does not promise how much memory or time a hostile component takes to compile, and compiling leaves
+//! hundreds of megabytes behind in the process. So a child does it, which is this same program with another subcommand:
+//! it reads the component from stdin and writes the code to stdout, and touches no file. Code from the cache is loaded
+//! only if its MAC shows that it came out of such a child.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -29,49 +30,52 @@ pub const SUBCOMMAND: &str = "compile-plugin";
 const MAX_MEMORY: u64 = 4 << 30;
 /// Processor seconds of the child.
 const MAX_CPU: u64 = 300;
-/// How long the child is waited for.
+/// How long the parent waits for the child; twice its processor time, since the machine may have other work.
 const MAX_TIME: Duration = Duration::from_secs(600);
-/// The largest code that is taken, in bytes.
+/// The largest code that is read from the child, in bytes.
 const MAX_CODE: u64 = 512 << 20;
-/// How much the child gives way to everything else on the machine: events go on while it works.
+/// The child's priority is lower than that of the host, so that events don't wait for a compilation.
 const NICENESS: i32 = 10;
 
-/// Compiles components, and remembers.
+/// Compiles components, and caches the code.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     cache: Cache,
     program: PathBuf,
 }
 
-/// Why a component has no machine code.
+/// Why a component could not be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// Its file can't be read.
     #[error("{} can't be read: {reason}", path.display())]
     Unread {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         reason: io::Error,
     },
-    /// Its file is not what it was.
-    #[error("{} was changed: its sha256 is {found}", path.display())]
+    /// Its file was changed since it was checked.
+    #[error("{} was changed: its sha256 is now {found}", path.display())]
     Changed {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// Of the bytes that are there.
+        /// The digest of the file now.
         found: Digest,
     },
-    /// The child can't be started, or gave nothing.
+    /// The child could not be started, or gave no code.
     #[error("{} can't compile the plugin: {reason}", program.display())]
     Child {
-        /// Which program.
+        /// The child's program.
         program: PathBuf,
-        /// The system's word, or a clause.
+        /// The system's error, or a clause.
         reason: io::Error,
     },
-    /// The child was ended.
-    #[error("compiling it took more than {} s or {} GiB, and was given up", MAX_CPU, MAX_MEMORY >> 30)]
+    /// The child reached its limits.
+    #[error(
+        "compiling it took more than {} s of a processor or {} GiB of memory, and was ended; its author must make it smaller",
+        MAX_CPU, MAX_MEMORY >> 30
+    )]
     Exhausted,
     /// The compiler refused the component.
     #[error("it can't be compiled: {0}")]
@@ -79,8 +83,8 @@ pub enum CompileError {
 }
 
 impl Compiler {
-    /// A compiler whose child is `program`, which must hand [`SUBCOMMAND`] to [`child`], and that keeps what it made in
-    /// `cache`.
+    /// A compiler that starts `program` as its child and keeps the code in the folder `cache`. `program` must answer to
+    /// [`SUBCOMMAND`] by calling [`child`].
     pub fn new(program: PathBuf, cache: PathBuf) -> Self {
         let cache = Cache::of(cache);
         Self { cache, program }
@@ -91,7 +95,7 @@ impl Compiler {
         &self.program
     }
 
-    /// The component in the file `source`, whose digest is `digest`, as machine code.
+    /// Compiles the component in the file `source`, whose digest must be `digest`, or loads its code from the cache.
     pub(crate) async fn component(
         &self,
         engine: &Engine,
@@ -102,7 +106,7 @@ impl Compiler {
             engine: fingerprint(engine),
             component: *digest,
         };
-        // Reading and checking tens of megabytes is nothing for a thread on which events go by.
+        // Reading and checking tens of megabytes would hold up the events on this thread.
         let cache = self.cache.clone();
         let kept = tokio::task::spawn_blocking(move || cache.get(&key)).await;
         let kept = kept.unwrap_or_else(|error| Err(error.to_string()));
@@ -118,18 +122,18 @@ impl Compiler {
             let component = digest.short();
             tracing::warn!(
                 component,
-                "a compiled plugin is not used, and compiled again: {why}"
+                "the cached code of a plugin is not used, and the plugin is compiled again: {why}"
             );
         }
         let code = self.compile(source, digest).await?;
         let component = load(engine, &code)
             .map_err(|error| CompileError::Refused(CleanText::new(&format!("{error:#}"))))?;
-        // Only what can be loaded is kept.
+        // The code is cached only after it was loaded, so that code which can't be loaded does not come back.
         let cache = self.cache.clone();
         let kept = tokio::task::spawn_blocking(move || cache.put(&key, &code)).await;
         if let Err(error) = kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
             tracing::warn!(
-                "a compiled plugin can't be kept, and the next start compiles it again: {error}"
+                "the code of a plugin can't be cached, and the next start compiles it again: {error}"
             );
         }
         Ok(component)
@@ -140,7 +144,7 @@ impl Compiler {
             path: source.to_owned(),
             reason,
         })?;
-        // What is compiled is what was checked, whatever becomes of the file.
+        // The child gets these bytes and not the file, so that no change of the file after this check can matter.
         let found = Digest::of(&bytes);
         if found != *digest {
             let path = source.to_owned();
@@ -158,13 +162,15 @@ impl Compiler {
             return Err(why(ended.status, &ended.stderr));
         }
         if ended.stdout.is_empty() {
-            return Err(no_child(io::Error::other("it gave no code")));
+            return Err(no_child(io::Error::other(
+                "it ended well, but gave no code",
+            )));
         }
         Ok(Code::compiled(ended.stdout))
     }
 }
 
-/// Deletes the compiled code in `cache` that is of none of the components `kept`.
+/// Deletes the code in the folder `cache` whose component is not one of `kept`.
 ///
 /// # Errors
 /// The folder can't be listed, or a file can't be deleted.
@@ -175,20 +181,21 @@ pub fn tidy(cache: &Path, kept: &BTreeSet<Digest>) -> io::Result<()> {
 fn why(status: ExitStatus, said: &[u8]) -> CompileError {
     let said = String::from_utf8_lossy(said);
     let said = said.trim();
-    // Out of memory is an abort, out of time a signal; a refusal is told in words, with an exit code.
+    // Running out of time ends the child by a signal, and running out of memory by an abort; for a refusal it exits
+    // with a code and a text.
     if status.code().is_none() || said.contains("memory allocation of") {
         return CompileError::Exhausted;
     }
     CompileError::Refused(CleanText::within(said, 2_000))
 }
 
-/// What the child does: compiles the component that stdin gives, within its limits, and writes the code to stdout.
+/// The child's work: it compiles the component on stdin, within its limits, and writes the code to stdout.
 ///
 /// # Errors
-/// A sentence, for the parent.
+/// A clause for stderr, which the parent reads.
 pub fn child() -> Result<(), String> {
     crate::child::limit(MAX_MEMORY, MAX_CPU)?;
-    // Where it can't, it works as quickly as anybody.
+    // Where this fails, the child works at the normal priority, which is no reason to refuse the plugin.
     let _ = rustix::process::nice(NICENESS);
     let mut bytes = Vec::new();
     io::stdin()
@@ -196,7 +203,7 @@ pub fn child() -> Result<(), String> {
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
     let mut config = engine::config();
-    // The other processors are those of whoever waits for events.
+    // One thread, so that the other processors are left for the host.
     config.parallel_compilation(false);
     let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let compiled = engine
@@ -209,18 +216,19 @@ pub fn child() -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Takes code as what it is. The one place in the project that must be trusted with a file.
+/// Maps machine code into this process. It is the one `unsafe` place of the project.
 #[allow(unsafe_code, reason = "machine code can't be checked before it runs")]
 fn load(engine: &Engine, code: &Code) -> wasmtime::Result<Component> {
-    // SAFETY: `Code` is made in two places alone: of what a child of this host compiled just now, and of bytes whose MAC
-    // says that they are what such a child gave, for this engine and component. It lies in this process's memory, where
-    // no file's change reaches it.
+    // SAFETY: `Code` is made in two places alone: from the output of a child of this host, and from bytes whose MAC
+    // shows that they were such an output, for this engine and this component. It lies in the memory of this process,
+    // where no change of a file reaches it.
     unsafe { Component::deserialize(engine.wasmtime(), code.bytes()) }
 }
 
-/// Stands for this version of wasmtime, its settings and this kind of processor.
+/// A digest of this version of wasmtime, its settings and this kind of processor: code made under another one is not
+/// valid.
 fn fingerprint(engine: &Engine) -> Digest {
-    /// Hashes with SHA-256, so that it is the same in the next process and on the next compiler.
+    /// A hasher over SHA-256: the standard library's gives other values in the next process, or from the next compiler.
     struct Counting(Sha256);
     impl Hasher for Counting {
         fn finish(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! The WebAssembly engine of one host, and the clock that ends what computes for too long.
+//! The WebAssembly engine of one host, and the clock that ends calls which compute for too long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,22 +7,24 @@ use std::time::Duration;
 
 use wasmtime::Config;
 
-/// How long a tick of the epoch is. A guest is asked at each whether its time is up, so limits are exact to about one.
+/// The length of a tick of the epoch. At each tick a guest's time is checked, so that limits are exact to about one
+/// tick.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
-/// The deepest that a guest's own stack may get, in bytes.
+/// The largest stack of a guest, in bytes.
 const GUEST_STACK: usize = 512 << 10;
-/// The stack that a call runs on: the guest's, and what the host needs below it.
+/// The stack that a call runs on, in bytes: the guest's, and as much for the host functions that the guest calls on it.
 const CALL_STACK: usize = 1 << 20;
 
-/// The engine that all plugins of a host share. Cheap to clone; one thread ticks for all of them and ends with the last.
+/// The engine that all plugins of a host share. Cheap to clone; one thread ticks for all of them and ends with the
+/// last.
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
     _ticker: Arc<Ticker>,
 }
 
-/// No engine can be made on this machine.
+/// The engine can't be started on this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("the WebAssembly engine can't be started: {0}")]
 pub struct EngineError(String);
@@ -31,7 +33,7 @@ impl Engine {
     /// Makes the engine and starts its clock.
     ///
     /// # Errors
-    /// When the machine's processor is not supported, or no thread can be started.
+    /// The machine's processor is not supported, or no thread can be started.
     pub fn new() -> Result<Self, EngineError> {
         let engine =
             wasmtime::Engine::new(&config()).map_err(|error| EngineError(format!("{error:#}")))?;
@@ -48,21 +50,21 @@ impl Engine {
     }
 }
 
-/// What guests may use of WebAssembly, and how calls are made and ended. Whatever changes here changes the compiled form,
-/// whose cache is keyed by it.
+/// The WebAssembly features that guests may use, and the way in which calls are made and ended. A change here changes
+/// the compiled code, and with it the key of the cache.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
-        // Calls of one instance never overlap, so that what wasmtime has for that is not paid for.
+        // Calls of one instance never overlap, so that wasmtime's support for concurrent calls would only cost time.
         .concurrency_support(false)
         .epoch_interruption(true)
         .max_wasm_stack(GUEST_STACK)
         .async_stack_size(CALL_STACK)
-        // Languages throw (C++), and some have their objects in wasmtime's heap (Kotlin, Dart). An instance's heap counts
-        // against its memory.
+        // Some languages throw exceptions (C++), and some have their objects in wasmtime's heap (Kotlin, Dart). The
+        // heap of an instance counts against its memory.
         .wasm_exceptions(true)
         .wasm_gc(true)
-        // No plugin needs these, and each is one more thing that could go wrong.
+        // No plugin needs these, and each would be more code of the engine that a hostile plugin could reach.
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
@@ -71,7 +73,8 @@ pub(crate) fn config() -> Config {
     config
 }
 
-/// The thread that moves the epoch on. One for all: a thread for each call would cost more than the calls.
+/// The thread that advances the epoch. There is one for all plugins: a timer for each call would cost more than the
+/// calls.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -100,7 +103,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It sleeps a tick at most.
+            // This waits for a tick at most. A panic of the thread is of no interest any more.
             let _ = thread.join();
         }
     }

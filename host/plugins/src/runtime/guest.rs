@@ -1,4 +1,4 @@
-//! What the host knows of a running instance: whose it is, what it may use up, and the event that it is called for.
+//! The host's data of a running instance: its plugin, its limits, and the event that it is called for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,47 +14,51 @@ use crate::services::roster::Direction;
 use crate::services::store::PluginStore;
 use crate::verdict::{Effects, Emission, Failure};
 
-/// Entries of all tables of an instance together: enough for the function pointers of an interpreter.
+/// The largest number of entries of all tables of an instance together: enough for the function pointers of an
+/// interpreter.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
-/// Core instances in one component: adapters and libraries are instances too.
+/// The largest number of core instances in one component: adapters and libraries are instances too.
 const MAX_INSTANCES: usize = 64;
-/// Handles that a guest may hold at once. It gets one, and WASI's streams.
+/// The largest number of handles that a guest may hold at once. It gets one for the event, and WASI's streams.
 pub(crate) const MAX_HANDLES: usize = 1_024;
-/// Events that one call may emit.
+/// The largest number of events that one call may emit.
 const MAX_EMISSIONS: usize = 64;
-/// Messages to Slack of one call.
+/// The largest number of messages to Slack of one call.
 const MAX_SENDS: usize = 16;
 
-/// Steps of a [`Budget`] that pass in a millisecond.
+/// The steps of a [`Budget`] in a millisecond: a step is about ten nanoseconds.
 const STEPS_A_MS: u64 = 100_000;
-/// Steps of one tick of the epoch.
+/// The steps of one tick of the epoch.
 const TICK_STEPS: u64 = STEPS_A_MS * TICK.as_millis() as u64;
-/// What a call of the host costs beside what it does.
+/// The cost of a call of the host in addition to its work.
 const HOST_CALL_STEPS: u64 = 10;
-/// What a call of the store costs beside its bytes: some tens of microseconds.
+/// The cost of a call of the store in addition to its bytes: some tens of microseconds.
 pub(crate) const STORE_STEPS: u64 = 3_000;
 
-/// The data of a store.
+/// The data of one wasmtime store, and so of one instance.
+///
+/// `begin` renews `budget`, `host_calls_left` and `ended` before each call. From the moment that `ended` is set, the
+/// call is over: whatever the guest returns, the host reports that failure.
 pub(crate) struct Guest {
     pub(crate) owner: Arc<Owner>,
-    /// The call at hand.
+    /// The current call; `None` during `init` and the functions of `lifecycle`.
     pub(crate) call: Option<Call>,
-    /// This instance rehearses: nothing that it does is seen outside.
+    /// Whether this instance rehearses: it has no effect outside.
     pub(crate) shadow: bool,
-    /// What a rehearsal sees as its store: it reads the real one and writes to memory.
+    /// The store of a rehearsal, which reads the real one and writes to memory.
     pub(crate) shadow_store: Option<PluginStore>,
     pub(crate) memory: MemoryLimit,
-    /// What the call may still cost: the guest's computing and the host's work for it together.
+    /// The steps that the call may still take: the guest's computing and the host's work for it together.
     pub(crate) budget: Budget,
-    /// Why the call was ended by the host, where a trap's own words would not tell.
+    /// Why the host ended the call, which the text of a trap would not show.
     pub(crate) ended: Option<Failure>,
-    /// Calls of the host that this call may still make.
+    /// The calls of the host that this call may still make.
     host_calls_left: u32,
-    /// For components that were built against WASI: made when first asked for, and empty.
+    /// The state of WASI. It is made at its first use, and nothing can be reached through it.
     pub(super) wasi: Option<Box<(WasiCtx, ResourceTable)>>,
 }
 
-/// One event on its way through one plugin.
+/// One event's call of one plugin.
 pub(crate) struct Call {
     pub(crate) event: Event,
     pub(crate) id: Arc<str>,
@@ -63,11 +67,11 @@ pub(crate) struct Call {
     /// How many emissions and sends led to this event.
     pub(crate) hops: u8,
     pub(crate) effects: Effects,
-    /// Bytes that the answer, the emissions and the messages may still have.
+    /// The bytes that the answer, the emissions and the messages may still have together.
     pub(crate) output_left: usize,
 }
 
-/// Emissions of emissions, and sends of sends, at most.
+/// The longest chain of emissions and sends of which each led to the next: plugins that answer each other end there.
 pub(crate) const MAX_HOPS: u8 = 8;
 
 impl Guest {
@@ -92,19 +96,20 @@ impl Guest {
         }
     }
 
-    /// Renews what is counted for each call. Without this the limits of one call would be those of all.
+    /// Renews the limits that hold for each call. Without this, the limits of one call would be those of all together.
     pub(crate) fn begin(&mut self) {
         let limits = &self.owner.limits;
-        // The tick under way is not a whole one.
+        // The current tick has begun already, so that its first charge is for less than a tick of computing.
         self.budget = Budget::new(steps(limits.time) + TICK_STEPS);
         self.host_calls_left = limits.host_calls;
         self.ended = None;
         self.memory.refused = None;
     }
 
-    /// At each tick of the epoch while a guest computes: its time runs, and others get the thread.
+    /// Runs at each tick of the epoch while a guest computes: it charges the tick, and yields the thread to other
+    /// tasks.
     ///
-    /// Ticks are counted, not the clock: a machine that stood still has not computed.
+    /// It counts ticks and does not read the clock: a guest has not computed while the machine stood still.
     pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = store.data_mut();
         if guest.ended.is_none() {
@@ -120,12 +125,12 @@ impl Guest {
         }
         let failure = guest.ended.clone();
         Err(failure.map_or_else(
-            || wasmtime::Error::msg("its time is up"),
+            || wasmtime::Error::msg("the host ended the call"),
             wasmtime::Error::new,
         ))
     }
 
-    /// Counts a call of the host; the one too many traps.
+    /// Counts a call of the host. A call beyond the limit traps.
     pub(crate) fn count(&mut self) -> wasmtime::Result<()> {
         match self.host_calls_left.checked_sub(1) {
             Some(left) => {
@@ -133,25 +138,25 @@ impl Guest {
                 self.charge(HOST_CALL_STEPS)
             }
             None => Err(self.over(Failure::Budget(format!(
-                "one call of it called the host more than {} times (limits.host-calls)",
+                "it called the host more than {} times in one call (limits.host-calls)",
                 self.owner.limits.host_calls
             )))),
         }
     }
 
-    /// Takes what the host does for the call out of its budget; where there is not as much left, this traps.
+    /// Charges the host's work to the call's budget. If there is not enough left, the guest traps.
     pub(crate) fn charge(&mut self, steps: u64) -> wasmtime::Result<()> {
         let spent = self.budget.spend(steps);
         self.within_budget(spent)
     }
 
-    /// As [`Guest::charge`], for bytes that are read or copied.
+    /// Charges bytes that are read or copied, as [`Guest::charge`] does.
     pub(crate) fn charge_bytes(&mut self, bytes: usize) -> wasmtime::Result<()> {
         let spent = self.budget.spend_bytes(bytes);
         self.within_budget(spent)
     }
 
-    /// What came of work within the budget; over it, a trap.
+    /// Turns work that exceeded the budget into a trap.
     pub(crate) fn within_budget<T>(
         &mut self,
         outcome: Result<T, OverBudget>,
@@ -162,13 +167,13 @@ impl Guest {
         })
     }
 
-    /// Ends the call with a failure that is told as it is, whatever becomes of the trap.
+    /// Ends the call with this failure, which is reported in the place of the trap.
     pub(crate) fn over(&mut self, failure: Failure) -> wasmtime::Error {
         self.ended = Some(failure.clone());
         wasmtime::Error::new(failure)
     }
 
-    /// The event of the call, and what may be spent on it.
+    /// The event of the call, and the budget for work on it.
     pub(crate) fn event(&mut self) -> wasmtime::Result<(&Event, &mut Budget)> {
         match &self.call {
             Some(call) => Ok((&call.event, &mut self.budget)),
@@ -176,7 +181,7 @@ impl Guest {
         }
     }
 
-    /// The call at hand; there is none during `init` and the like.
+    /// The current call. Traps where there is none: during `init` and the functions of `lifecycle`.
     pub(crate) fn call(&mut self) -> wasmtime::Result<&mut Call> {
         self.call.as_mut().ok_or_else(no_call)
     }
@@ -184,17 +189,17 @@ impl Guest {
 
 fn no_call() -> wasmtime::Error {
     wasmtime::Error::msg(
-        "there is no event at hand: events are read and emitted, and messages sent, during on-event only",
+        "there is no current event: a plugin can read and emit events and send messages only in on-event",
     )
 }
 
-/// What computing for so long costs.
+/// The steps of computing for so long.
 fn steps(time: Duration) -> u64 {
     STEPS_A_MS.saturating_mul(time.as_millis() as u64)
 }
 
 impl Call {
-    /// Takes `bytes` of the answer's allowance.
+    /// Takes `bytes` from the output that the call has left. The error is a clause.
     pub(crate) fn take_output(&mut self, bytes: usize, limit: usize) -> Result<(), String> {
         match self.output_left.checked_sub(bytes) {
             Some(left) => {
@@ -202,7 +207,7 @@ impl Call {
                 Ok(())
             }
             None => Err(format!(
-                "one call may answer {} KiB in all (limits.output-kib)",
+                "the answers of one call may have at most {} KiB in all (limits.output-kib)",
                 limit >> 10
             )),
         }
@@ -219,7 +224,7 @@ impl Call {
     }
 }
 
-/// Checks a new event that a plugin made.
+/// Checks a new event of a plugin: its kind must be in the manifest, and its body a JSON object.
 pub(crate) fn emission(
     owner: &Owner,
     kind: String,
@@ -234,26 +239,31 @@ pub(crate) fn emission(
     }
 }
 
-/// Why a new event is none.
+/// Why a new event is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EmissionError {
     #[error("the manifest's `emits` does not list {0:?}")]
     Unlisted(String),
-    #[error("the body of a new event is no JSON object: {0}")]
+    #[error("the body of a new event is not a JSON object: {0}")]
     Body(String),
 }
 
-/// Counts the memory of an instance and refuses what is too much.
+/// Counts the memory of an instance, and refuses growth beyond the limit.
+///
+/// A refused growth is not a trap: the guest sees it fail, and may go on with less. Most guests abort, though, and the
+/// reason of that trap is then taken from `refused`.
 pub(crate) struct MemoryLimit {
+    /// In bytes.
     limit: usize,
-    /// Bytes of all linear memories.
+    /// The bytes of all linear memories and of the heap for objects.
     pub(crate) in_use: usize,
+    /// The entries of all tables.
     tables: usize,
-    /// What it was refused during the call at hand, so that a trap is likely one for want of it.
+    /// The resource that was refused during the current call.
     pub(crate) refused: Option<Refused>,
 }
 
-/// What an instance wanted more of than it may have.
+/// A resource of which an instance asked for more than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Memory,

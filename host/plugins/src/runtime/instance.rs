@@ -1,7 +1,8 @@
-//! One running instance of a plugin: started, called, asked for its state.
+//! Instances of a plugin: starting one, calling it, and handing its state on.
 //!
-//! It lives in a store of its own and for as long as its calls end well. After a trap wasmtime lets nobody in again, so
-//! that whoever holds it drops it and starts another; that costs tens of microseconds, the component being compiled.
+//! An instance has a wasmtime store of its own, and lives for as long as its calls end well. After a trap wasmtime does
+//! not let it be called again: its owner drops it and starts another one. The component is compiled already, so that
+//! this takes tens of microseconds.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl Prepared {
         })
     }
 
-    /// Whether it has the optional export.
+    /// Whether the component has the optional export `lifecycle`.
     pub(crate) fn has_lifecycle(&self) -> bool {
         self.linked
             .component()
@@ -48,7 +49,8 @@ impl Prepared {
             .is_some()
     }
 
-    /// Starts an instance and lets it read its config. One that is `shadow` rehearses: nothing that it does is seen outside.
+    /// Starts an instance, and calls its `init` with the config. A `shadow` instance is for a rehearsal: it has no
+    /// effect outside.
     pub(crate) async fn start(&self, shadow: bool) -> Result<Instance, Failure> {
         let mut store = Store::new(
             self.engine.wasmtime(),
@@ -98,8 +100,8 @@ pub(crate) struct Instance {
 type TimedOut = tokio::time::error::Elapsed;
 
 impl Instance {
-    /// Hands an event over. The call comes back with the event, edited where that is the verdict, and with what was done,
-    /// whatever became of it.
+    /// Calls `on-event`. The call comes back whatever its result is, with the effects and with the event, to which the
+    /// verdict's edits are applied.
     pub(crate) async fn on_event(
         &mut self,
         call: Call,
@@ -123,7 +125,7 @@ impl Instance {
         (self.store.data_mut().call.take(), verdict)
     }
 
-    /// Asks whether it is well; one that can't be asked is.
+    /// Calls `health`. A plugin without `lifecycle` counts as healthy.
     pub(crate) async fn health(&mut self) -> Result<(), Failure> {
         let Some(health) = self.lifecycle::<(), (Result<(), String>,)>("health") else {
             return Ok(());
@@ -132,7 +134,7 @@ impl Instance {
         outcome.map_err(|why| Failure::Error(why.into()))
     }
 
-    /// Its state, where it hands one on.
+    /// Calls `snapshot`, which gives the instance's state. `None` for a plugin without `lifecycle`.
     pub(crate) async fn snapshot(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Some(snapshot) = self.lifecycle::<(), (Vec<u8>,)>("snapshot") else {
             return Ok(None);
@@ -141,7 +143,7 @@ impl Instance {
         Ok(Some(state))
     }
 
-    /// Gives it the state of the version before; one that takes none begins anew.
+    /// Calls `restore` with the state of the version before. A plugin without `lifecycle` begins without state.
     pub(crate) async fn restore(&mut self, state: &[u8]) -> Result<(), Failure> {
         let Some(restore) = self.lifecycle::<(Vec<u8>,), (Result<(), String>,)>("restore") else {
             return Ok(());
@@ -150,12 +152,12 @@ impl Instance {
         outcome.map_err(|why| Failure::Error(why.into()))
     }
 
-    /// Bytes of its memory.
+    /// The size of its memory, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.store.data().memory.in_use
     }
 
-    /// A function of the optional export.
+    /// A function of `lifecycle`; `None` if the component has no such function.
     fn lifecycle<P, R>(&mut self, name: &str) -> Option<TypedFunc<P, R>>
     where
         P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
@@ -190,9 +192,10 @@ impl Instance {
         self.store.data().owner.limits.wait
     }
 
+    /// The value of a call, or its failure: a timeout, a trap, or a limit that the host noted meanwhile.
     fn flatten<T>(&mut self, outcome: Result<wasmtime::Result<T>, TimedOut>) -> Result<T, Failure> {
         match outcome {
-            // What WASI did too much of shows here at the latest.
+            // A call of WASI beyond the limit could not be refused, but was noted.
             Ok(Ok(value)) => match self.store.data_mut().ended.take() {
                 Some(ended) => Err(ended),
                 None => Ok(value),
@@ -203,7 +206,7 @@ impl Instance {
     }
 }
 
-/// Makes the edits of a verdict, which may be refused yet.
+/// Applies the edits of a verdict to the event, which may still fail.
 fn edited(guest: &mut Guest, verdict: Verdict) -> Result<Verdict, Failure> {
     if let (Verdict::Modify(edits), Some(call)) = (&verdict, &mut guest.call) {
         match call.event.apply_within(edits, &mut guest.budget) {
@@ -217,7 +220,8 @@ fn edited(guest: &mut Guest, verdict: Verdict) -> Result<Verdict, Failure> {
     Ok(verdict)
 }
 
-/// Waits for `work`, for no longer than `limit`. Most calls end at once: for them no clock is read.
+/// Waits for `work`, for no longer than `limit`. Most calls end without waiting, so a timer is made only after the
+/// first poll.
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
     let mut work = std::pin::pin!(work);
     let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
@@ -227,23 +231,24 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
     }
 }
 
-/// The optional export. Any 1.x has it in this form.
+/// The name of the optional export, which is the same in each 1.x.
 const LIFECYCLE: &str = "djangobot:plugin/lifecycle@1.0.0";
 
-/// Renews the limits that each call has.
+/// Renews the limits that hold for each call.
 fn begin(store: &mut Store<Guest>) {
     store.data_mut().begin();
     store.set_epoch_deadline(1);
 }
 
-/// What an error of wasmtime means. The backtrace names the guest's functions, which its author can use; it is cut for
-/// the one line that people see.
+/// The failure behind an error of wasmtime: a limit that the host noted, else memory that was refused, else the trap.
+/// The backtrace is left out, since the failure has to fit one line.
 fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
     let guest = store.data_mut();
     if let Some(ended) = guest.ended.take() {
         return ended;
     }
     let trap = error.downcast_ref::<Trap>();
+    // A guest that gets no memory aborts, which is `unreachable`. Any other trap has a reason of its own.
     let is_plain = trap.is_none() || matches!(trap, Some(Trap::UnreachableCodeReached));
     match guest.memory.refused {
         Some(Refused::Memory) if is_plain => return Failure::Memory(guest.owner.limits.memory),

@@ -1,4 +1,5 @@
-//! From what the operator wants to a plugin that events may meet: grants, config, compiled, linked, tried.
+//! Loading a plugin: its grants and its config are checked, its component is compiled, linked and rehearsed, and its
+//! instances are started.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,71 +31,72 @@ use crate::services::secrets::Secrets;
 use crate::services::store::{PluginStore, Store, StoreError};
 use crate::verdict::Failure;
 
-/// Instances of a plugin that may wait for others, unless the operator says how many.
+/// The number of instances of a plugin with `http`, unless the operator sets it: while one waits for an answer, the
+/// others serve.
 const WAITING_INSTANCES: usize = 8;
-/// The most that the operator may say.
+/// The largest number of instances that the operator may set.
 const MAX_INSTANCES: usize = 256;
 
-/// What plugins are loaded with.
+/// The parts of a host that plugins are loaded with.
 pub struct Parts {
-    /// Runs them.
+    /// Runs the plugins.
     pub engine: Engine,
-    /// Compiles them.
+    /// Compiles the components.
     pub compiler: Compiler,
-    /// What they are told of the team.
+    /// Answers their questions about the team.
     pub roster: Arc<dyn Roster>,
-    /// Where they keep what must last.
+    /// Keeps their data.
     pub store: Store,
-    /// Calls other hosts for them.
+    /// Makes their HTTP requests.
     pub http: Fetcher,
-    /// What the operator lets them know.
+    /// The operator's secrets.
     pub secrets: Arc<Secrets>,
 }
 
-/// A plugin as the operator wants it, and the component that the lock pins.
+/// A plugin as it is configured, with the component that the lock pins.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// As the operator wrote it.
+    /// The config as the operator wrote it.
     pub config: PluginConfig,
-    /// What the component says of itself.
+    /// The component's manifest.
     pub manifest: Manifest,
-    /// Of the component.
+    /// The component's digest.
     pub digest: Digest,
-    /// Of what the component was built from, where the lock pins that, too.
+    /// The digest of the sources that the component was built from, if the lock pins them too.
     pub sources: Option<Digest>,
-    /// The file that holds the component.
+    /// The file with the component.
     pub path: PathBuf,
-    /// The config file, if there is one that holds its config.
+    /// The config file, if the config comes from one. Mistakes are then reported with their lines.
     pub config_file: Option<PathBuf>,
-    /// Its imports let it wait: for time to pass, by WASI.
+    /// Whether it imports WASI's `poll`, by which it can wait for time to pass.
     pub may_sleep: bool,
-    /// It imports the roster.
+    /// Whether it imports the roster.
     pub uses_roster: bool,
-    /// Why it is not what was asked for: a sentence.
+    /// Why this is not the version that the lock pins: a clause.
     pub note: Option<String>,
-    /// The version before, where this one is not past its trial.
+    /// The version before, if this one has not passed its trial.
     pub before: Option<Box<Wanted>>,
 }
 
-/// Why a plugin can't be loaded. Shown behind its name.
+/// Why a plugin can't be loaded: a clause that stands behind its name.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// It asks for more than was granted.
     #[error("it asks for {}, which {} not granted: {}; to grant it: djangobot plugin update {name} --grant {}",
         list(.missing), if .missing.len() == 1 { "is" } else { "are" }, meanings(.missing), args(.missing))]
     NotGranted {
-        /// Which plugin.
+        /// The plugin's name.
         name: String,
-        /// What of it.
+        /// The capabilities that were not granted.
         missing: Vec<Capability>,
     },
-    /// Its config does not fit its schema: sentences, with the lines of the config file where they are known.
+    /// Its config does not fit its schema: clauses, with the lines of the config file where they are known.
     #[error("{}", .0.join("; "))]
     Config(Vec<String>),
-    /// Whether its config fits is not known.
+    /// Its config could not be checked.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// It has no machine code.
+    /// It could not be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
     /// Its imports or exports are not those of a plugin.
@@ -103,28 +105,28 @@ pub enum LoadError {
     /// It did not start.
     #[error("it did not start: {0}")]
     Start(Failure),
-    /// It started, and said that it is not well.
-    #[error("it says that it is not well: {0}")]
+    /// It started, and its `health` failed.
+    #[error("its health check failed: {0}")]
     Health(Failure),
-    /// It did not take the state of the version before.
+    /// It refused the state of the version before.
     #[error("it did not take the state of the version that serves: {0}")]
     Restore(Failure),
-    /// It failed on an event that the version before did well on.
+    /// It failed on an event on which the version before did not fail.
     #[error(
-        "it failed on a recent event of type {kind} ({id}), on which the version that serves did not: {failure}"
+        "it failed on a recent event of type {kind} ({id}), on which the version that serves does not fail: {failure}"
     )]
     Rehearsal {
-        /// The event.
+        /// The event's id.
         id: CleanText,
-        /// The event's.
+        /// The event's kind.
         kind: CleanText,
-        /// How.
+        /// The new version's failure.
         failure: Failure,
     },
     /// Its store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Waiting for its instances.
+    /// The operator set a number of instances that is not allowed.
     #[error("instances must be from 1 to {MAX_INSTANCES}, not {0}")]
     Instances(usize),
 }
@@ -155,11 +157,11 @@ impl Wanted {
 }
 
 impl Artifact {
-    /// Checks that its schema is one which can be used, in a child that is started from `program`: on an empty config, of
-    /// which it may say what it wants.
+    /// Checks that its schema can be used, in a child that is started from `program`. The schema is tried on an empty
+    /// config, whose problems don't matter here.
     ///
     /// # Errors
-    /// It is none, or takes too much.
+    /// The schema is not a JSON Schema, or takes too much.
     pub async fn check_schema(&self, program: &Path) -> Result<(), SchemaError> {
         let config = serde_json::json!({});
         let found = schema::check_in_child(program, &self.manifest, &config).await;
@@ -168,7 +170,7 @@ impl Artifact {
 }
 
 impl LoadError {
-    /// That a plugin asks for more than the operator granted, where it does.
+    /// The error for a plugin that asks for more than the operator granted; `None` for any other plugin.
     pub fn not_granted(config: &PluginConfig, manifest: &Manifest) -> Option<Self> {
         let missing = grant::missing(&manifest.capabilities, &config.grants);
         (!missing.is_empty()).then(|| Self::NotGranted {
@@ -202,7 +204,7 @@ fn args(missing: &[Capability]) -> String {
         .join(" --grant ")
 }
 
-/// A plugin on trial: linked, and not started yet.
+/// A plugin that is compiled and linked, and not started yet.
 pub(crate) struct Candidate {
     prepared: Prepared,
     owner: Arc<Owner>,
@@ -212,14 +214,15 @@ pub(crate) struct Candidate {
 }
 
 impl Parts {
-    /// A plugin's store. One that was made when stores were known by the plugin's name alone is its own.
+    /// A plugin's store. Earlier versions of djangobot named stores by the plugin's name alone: such a store is taken
+    /// over.
     fn store_of(&self, config: &PluginConfig, quota: u64) -> Result<PluginStore, LoadError> {
         let name = config.store_name();
         self.store.adopt(&config.name, &name)?;
         Ok(self.store.of(&name, quota)?)
     }
 
-    /// Checks, compiles and links what is wanted.
+    /// Checks, compiles and links a plugin.
     pub(crate) async fn candidate(&self, wanted: Wanted) -> Result<Candidate, LoadError> {
         let Wanted {
             config, manifest, ..
@@ -228,7 +231,7 @@ impl Parts {
             return Err(error);
         }
         wanted.check_config(self.compiler.program()).await?;
-        // What was granted and not asked for is not given either.
+        // All that it asks for is granted, as checked above. Grants that it does not ask for are left out.
         let grants = manifest.capabilities.clone();
         let http_grants: Vec<_> = grants
             .iter()
@@ -252,7 +255,8 @@ impl Parts {
             .await?;
         let limits = Limits::of(&config.limits, &manifest.limits, may_wait);
         let store = grants.contains(&Capability::Store);
-        // A disk answers when it will, though mostly at once: what it keeps waiting is one conversation.
+        // A disk may take any time, though it mostly takes none, so that these plugins too must hold up one
+        // conversation at most. More instances they don't need.
         let asks_disk = store || grants.iter().any(|it| matches!(it, Capability::Secret(_)));
         let owner = Arc::new(Owner {
             limits,
@@ -288,8 +292,9 @@ impl Parts {
 }
 
 impl Candidate {
-    /// Tries the plugin where nobody sees it: starts it, gives it the state of the one that serves, asks how it is, and
-    /// shows it the events of late. One that fails on an event is refused only where the one that serves does not.
+    /// Tries the plugin with no effect outside: starts it, gives it the state of the version that serves, calls
+    /// `health`, and shows it recent events. A failure on an event counts only if the version that serves does not fail
+    /// on it as well.
     pub(crate) async fn rehearse(
         &self,
         state: Option<&[u8]>,
@@ -309,7 +314,7 @@ impl Candidate {
                 continue;
             };
             if serving.fails_on(sample).await {
-                // Neither can do this one; a fresh instance goes on with the next.
+                // Neither version handles this event. The failure may have broken the instance, so a new one goes on.
                 instance = self.prepared.start(true).await.map_err(LoadError::Start)?;
                 continue;
             }
@@ -322,7 +327,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// Starts the instances that events will meet.
+    /// Starts the instances that will get events.
     pub(crate) async fn start(&self) -> Result<Vec<Instance>, LoadError> {
         let mut instances = Vec::with_capacity(self.instances);
         for _ in 0..self.instances {
@@ -331,7 +336,7 @@ impl Candidate {
         Ok(instances)
     }
 
-    /// The plugin, with the instances that were started for it.
+    /// Makes the plugin out of the candidate and its started instances.
     pub(crate) fn into_plugin(self, instances: Vec<Instance>) -> Plugin {
         let Self {
             prepared,

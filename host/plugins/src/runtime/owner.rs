@@ -1,4 +1,4 @@
-//! What all instances of a loaded plugin share.
+//! The parts of a loaded plugin that all its instances share: manifest, limits, grants, and the host's services.
 
 use std::sync::Arc;
 
@@ -14,32 +14,34 @@ use crate::services::roster::Roster;
 use crate::services::secrets::Secrets;
 use crate::services::store::PluginStore;
 
-/// What all instances of a loaded plugin share.
+/// The parts of a loaded plugin that all its instances share.
 pub(crate) struct Owner {
     pub(crate) manifest: Manifest,
     pub(crate) limits: Limits,
-    /// Its config, as JSON text.
+    /// Its config, as JSON text: what `init` gets.
     pub(crate) config: String,
-    /// What was asked and granted.
+    /// The capabilities that were asked for and granted.
     pub(crate) grants: Vec<Capability>,
+    /// The hosts among `grants`, taken out because each request looks them up.
     pub(crate) http_grants: Vec<HostPattern>,
     pub(crate) log: Arc<PluginLog>,
-    /// Messages that it may send to Slack.
+    /// The messages to Slack that it sends in a minute. Shared, because the limit holds for the plugin and not for each
+    /// instance.
     pub(crate) sends: Meter,
     pub(crate) services: Services,
 }
 
-/// What the host does for a plugin.
+/// The host's services for one plugin.
 pub(crate) struct Services {
     pub(crate) roster: Arc<dyn Roster>,
-    /// Where it was granted.
+    /// `None` where the store was not granted.
     pub(crate) store: Option<PluginStore>,
     pub(crate) http: Fetcher,
     pub(crate) secrets: Arc<Secrets>,
 }
 
 impl Owner {
-    /// A secret that was granted by its name.
+    /// The secret `name`; `None` where it was not granted, or the operator has not set it.
     pub(crate) fn secret(&self, name: &str) -> Option<String> {
         let asked = Capability::Secret(name.to_owned());
         let granted = self.grants.contains(&asked);

@@ -1,4 +1,4 @@
-//! The plugins in the order of the config, and one event's way through them.
+//! The pipeline: the plugins in the order of the config, and the way of one event through them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +12,16 @@ use crate::runtime::vacancy::{Admitted, Vacancy};
 use crate::services::roster::Direction;
 use crate::verdict::{Effects, Emission};
 
-/// Events that may come of one, in all.
+/// The largest number of events that plugins may make out of one, that one included.
 const MAX_EVENTS: usize = 256;
-/// An event that is held is tried again this often, where no quarantine says when.
+/// The first number in the ids of emitted events. Replacements are numbered from 0, so that the ids of the two kinds
+/// differ as long as there are no more than [`MAX_EVENTS`].
+const FIRST_EMISSION: usize = 1_000;
+/// The pause between two tries of an event that is held, where the plugin is not in quarantine.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// The plugins that events meet just now. A change makes a new one; what is under way goes on in the old.
+/// The plugins that events go through. It never changes: a reload makes a new pipeline, and events that are under way
+/// finish in the old one.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
     pub(crate) seats: Vec<Seat>,
@@ -26,13 +30,14 @@ pub(crate) struct Pipeline {
 /// A place in the pipeline.
 #[derive(Clone, Debug)]
 pub(crate) enum Seat {
+    /// A plugin serves here.
     Taken(Arc<Plugin>),
-    /// One is wanted here, and does not serve.
+    /// A plugin is configured here and does not serve.
     Vacant(Arc<Vacancy>),
 }
 
 impl Pipeline {
-    /// The places that an event would come to, by what it is now.
+    /// The places whose plugins subscribe to an event, as it is now.
     fn wanting<'a>(
         &'a self,
         direction: Direction,
@@ -43,9 +48,9 @@ impl Pipeline {
             .filter(move |seat| seat.wants(direction, passing))
     }
 
-    /// Whether an event's way may take time, so that other conversations must not stand behind it.
+    /// Whether the plugins of an event may wait for something, so that other conversations must not stand behind it.
     pub(crate) fn may_wait(&self, direction: Direction, passing: &Passing) -> bool {
-        // What the first plugins emit may be for any of the others.
+        // The first plugin that is called may emit events for any of the others, so that all after it count.
         let mut wanted = false;
         self.seats.iter().any(|seat| {
             wanted |= seat.wants(direction, passing);
@@ -53,7 +58,7 @@ impl Pipeline {
         })
     }
 
-    /// Whether a plugin that asks for names may be called for an event.
+    /// Whether a plugin that uses the roster may be called for an event.
     pub(crate) fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
         self.wanting(direction, passing).any(|seat| match seat {
             Seat::Taken(plugin) => plugin.uses_roster,
@@ -61,16 +66,18 @@ impl Pipeline {
         })
     }
 
-    /// Whether an event comes to no place at all.
+    /// Whether no plugin subscribes to an event.
     pub(crate) fn is_idle(&self, direction: Direction, passing: &Passing) -> bool {
         self.wanting(direction, passing).next().is_none()
     }
 
-    /// One event's whole way: through the plugins that want it, in order, inbound from the first to the last, outbound
-    /// from the last to the first. What a plugin emits goes on behind the event at hand, through the plugins after it.
+    /// Takes one event through the plugins that subscribe to it: inbound from the first to the last, outbound from the
+    /// last to the first. Events that a plugin emits go on after the current event, through the plugins after that
+    /// plugin.
     pub(crate) async fn pass(&self, direction: Direction, passing: Passing, lane: u64) -> Passed {
         let mut passed = Passed::default();
-        // What is still to go through, the next at the end, and from which plugin on.
+        // A stack: the next event is at the end. Events that one made are pushed in reverse, so that they come before
+        // those that wait already, in their order.
         let mut waiting = vec![(passing, 0)];
         let mut events = 1;
         while let Some((passing, from)) = waiting.pop() {
@@ -91,7 +98,7 @@ impl Pipeline {
         passed
     }
 
-    /// The way of one event from plugin `from` on.
+    /// Takes one event through the places from `from` on, counted in the direction of travel.
     async fn one(
         &self,
         direction: Direction,
@@ -141,7 +148,7 @@ impl Pipeline {
                         .is_empty()
                         .then(|| dropped(&plugin, "it was replaced by nothing".into()));
                     if let Some(first) = replacements.first_mut() {
-                        // It stands for what came in, so that it is found by the same id.
+                        // The first replacement stands for the event that came in, and so is known by the same id.
                         first.id = id.clone();
                         first.emitted = emitted;
                     }
@@ -183,27 +190,29 @@ impl Seat {
     }
 }
 
-/// How far an event came, and what else goes on from where.
+/// The result of one event's way, with the events that plugins made of it and the places from which those go on.
 enum Way {
+    /// The event came through.
     Through(Passing, Vec<(Passing, usize)>),
+    /// The event was dropped, or replaced, which has no reason.
     Ended(Option<Dropped>, Vec<(Passing, usize)>),
 }
 
-/// Puts events before those that wait, in their order; what is too much is left out, and said.
+/// Puts new events before those that wait. Events above the limit are left out and logged.
 fn add(waiting: &mut Vec<(Passing, usize)>, more: Vec<(Passing, usize)>, events: &mut usize) {
     let room = MAX_EVENTS - (*events).min(MAX_EVENTS);
     if more.len() > room {
         tracing::warn!(
             left_out = more.len() - room,
-            "plugins made more than {MAX_EVENTS} events of one; the rest is left out"
+            "plugins made more than {MAX_EVENTS} events out of one; the rest are left out"
         );
     }
     *events += more.len().min(room);
     waiting.extend(more.into_iter().take(room).rev());
 }
 
-/// Gives an event to a plugin. Where it fails and the event is to be held, waits until it works again, is replaced or
-/// removed.
+/// Gives an event to a plugin. With `on-error = "hold"` a failure is tried again until the plugin works, or is replaced
+/// or removed. Returns the plugin that handled the event, which may be the successor.
 async fn ask(
     plugin: &Arc<Plugin>,
     passing: Passing,
@@ -237,7 +246,8 @@ fn dropped(plugin: &Plugin, reason: CleanText) -> Dropped {
     }
 }
 
-/// Takes the messages of a call, and gives the events that it emitted, with the plugin that they go on from.
+/// Adds the messages of a call to `passed`, and returns the events that it emitted, with the place from which they go
+/// on.
 fn emissions(
     plugin: &Plugin,
     id: &str,
@@ -252,12 +262,12 @@ fn emissions(
         hops: hops + 1,
     });
     passed.messages.extend(messages);
-    // Behind the replacements, whose numbers come first.
-    let events = numbered(plugin, id, hops, effects.emissions, 1_000);
+    let events = numbered(plugin, id, hops, effects.emissions, FIRST_EMISSION);
     events.map(|event| (event, from)).collect()
 }
 
-/// Events that a plugin made of the event `id`. Their ids are the same however often that comes.
+/// The events that a plugin made of the event `id`. Their ids depend on `id` and their numbers alone, so that they are
+/// known again if the event comes a second time.
 fn numbered(
     plugin: &Plugin,
     id: &str,

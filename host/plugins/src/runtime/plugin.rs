@@ -1,4 +1,4 @@
-//! One loaded plugin: its instances, how it is doing, and what it makes of an event.
+//! One loaded plugin: its instances, its breaker and counts, and the handling of one event.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -22,64 +22,70 @@ use crate::runtime::stats::Stats;
 use crate::services::roster::Direction;
 use crate::verdict::{Effects, Failure, Verdict};
 
-/// A plugin that events can meet.
+/// A loaded plugin, which events can go through.
+///
+/// An event locks its slot first and reads `fate` then. So whoever has locked all slots, to hand their states on, knows
+/// that no event is in the plugin, and that each event which waits for a slot will see the fate that is set before the
+/// unlock.
 pub(crate) struct Plugin {
     pub(crate) owner: Arc<Owner>,
-    /// As the operator wrote it when it was loaded.
+    /// The config with which it was loaded.
     pub(crate) config: PluginConfig,
-    /// What the operator says now of events that it fails on, also where a change of its config is refused.
+    /// The operator's current `on-error`, as its number: it applies at once, also where the rest of a change is
+    /// refused.
     on_error: AtomicU8,
-    /// Of the component.
+    /// The digest of the component.
     pub(crate) digest: Digest,
-    /// Of what it was built from.
+    /// The digest of the sources that the component was built from.
     sources: Option<Digest>,
-    /// Calls may wait for something outside, so that they must not hold up other conversations.
+    /// Whether calls may wait for something outside, so that they must not hold up other conversations.
     pub(crate) may_wait: bool,
-    /// It asks for names.
+    /// Whether it uses the roster.
     pub(crate) uses_roster: bool,
     pub(crate) stats: Stats,
     prepared: Prepared,
-    /// A conversation always meets the same one.
+    /// The slots of its instances, of which a conversation always meets the same one.
     slots: Box<[tokio::sync::Mutex<Slot>]>,
     breaker: Mutex<Breaker>,
-    /// What has become of this plugin as a whole.
+    /// Whether it still serves.
     pub(crate) fate: watch::Sender<Fate>,
     reminder: Mutex<Reminder>,
     last_failure: Mutex<Option<Failure>>,
 }
 
-/// Place for an instance; empty after a failure, until the next event.
+/// The place of an instance. It is empty after a failure, until the next event starts a new instance.
 #[derive(Default)]
 pub(crate) struct Slot {
     instance: Option<Instance>,
-    /// What the instance was last counted with.
+    /// The bytes with which the instance is counted in the plugin's `stats.memory`.
     memory: u64,
 }
 
-/// Whether a plugin is still the one to ask.
+/// Whether a plugin still serves.
 #[derive(Clone, Default)]
 pub(crate) enum Fate {
     #[default]
     Serving,
-    /// Ask this one.
+    /// This one serves in its place, and gets its events.
     Replaced(Arc<Plugin>),
-    /// Nobody is to be asked any more.
+    /// No plugin serves in its place, and events go on without.
     Removed,
 }
 
-/// What a plugin made of an event.
+/// The result of giving an event to a plugin.
 pub(crate) enum Handled {
-    /// It goes on, perhaps edited, with what the plugin did beside that.
+    /// The event goes on, perhaps edited.
     On(Passing, Effects),
-    /// It ends here.
+    /// The event ends here, for this reason.
     Dropped(CleanText, Effects),
-    /// These go on in its place.
+    /// These events go on in its place.
     Replaced(Vec<crate::verdict::Emission>, Effects),
-    /// The plugin failed, or is quarantined; the event is as it was.
+    /// The plugin failed, or is quarantined; the event is unchanged.
     Failed(Passing, CleanText),
 }
 
-/// How often failures of one plugin are logged, at most: a plugin that fails at each event must not fill the log.
+/// The least time between two log lines about failures of one plugin: one that fails on each event must not fill the
+/// log.
 const REMINDER: Duration = Duration::from_secs(10);
 
 impl Plugin {
@@ -128,7 +134,7 @@ impl Plugin {
             .wants(direction, &passing.kind, &passing.event)
     }
 
-    /// What becomes of an event that it fails on.
+    /// The operator's decision about events that it fails on.
     pub(crate) fn on_error(&self) -> OnError {
         match self.on_error.load(Relaxed) {
             mode if mode == OnError::Drop as u8 => OnError::Drop,
@@ -137,20 +143,21 @@ impl Plugin {
         }
     }
 
-    /// Takes the operator's word on that.
+    /// Takes `on-error` from the config as it is now.
     pub(crate) fn follow(&self, config: &PluginConfig) {
-        // Where the config is mistaken, what it does not say is no word for letting events pass.
+        // Where the config has a mistake, `pass` may be only the default of a key that could not be read: a guard must
+        // not let events pass because of a typing error.
         if config.mistake.is_none() || config.on_error != OnError::Pass {
             self.on_error.store(config.on_error as u8, Relaxed);
         }
     }
 
-    /// Takes over what the operator said of another one.
+    /// Takes `on-error` from another version of this plugin.
     pub(crate) fn on_error_of(&self, other: &Self) {
         self.on_error.store(other.on_error() as u8, Relaxed);
     }
 
-    /// What a lock would pin it as.
+    /// Its entry in a lock.
     pub(crate) fn locked(&self) -> Locked {
         Locked {
             name: self.config.name.clone(),
@@ -162,12 +169,12 @@ impl Plugin {
         }
     }
 
-    /// Whether an event of this plugin may have to wait.
+    /// Whether an event may have to wait in this plugin.
     pub(crate) fn may_hold_up(&self) -> bool {
         self.may_wait || self.on_error() == OnError::Hold
     }
 
-    /// All slots, in order, for whoever hands the state over; events wait as long.
+    /// Locks all slots, in order, to hand their states over. Events wait until they are unlocked.
     pub(crate) async fn lock(&self) -> Vec<tokio::sync::MutexGuard<'_, Slot>> {
         let mut slots = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
@@ -176,18 +183,18 @@ impl Plugin {
         slots
     }
 
-    /// How the last call that failed did.
+    /// The failure of the last call that failed.
     pub(crate) fn last_failure(&self) -> Option<String> {
         let last = lock(&self.last_failure);
         last.as_ref().map(ToString::to_string)
     }
 
-    /// Whether it has the optional export.
+    /// Whether it has the optional export `lifecycle`, which gives and takes state.
     pub(crate) fn hands_state_on(&self) -> bool {
         self.prepared.has_lifecycle()
     }
 
-    /// Gives the state of the old instances to the new ones, which nobody calls yet.
+    /// Gives the states of the old instances to this plugin's instances, which get no events yet.
     pub(crate) async fn take_over(
         &self,
         old: &mut [tokio::sync::MutexGuard<'_, Slot>],
@@ -197,10 +204,10 @@ impl Plugin {
                 Ok(Some(state)) => state,
                 Ok(None) => continue,
                 Err(failure) => {
-                    // An old version that can't even tell its state must not keep the new one out.
+                    // An old version that fails to give its state must not keep the new one from serving.
                     tracing::warn!(
                         plugin = self.name(),
-                        "the old version did not hand its state on: {failure}"
+                        "the new version begins without the state of the old one, which failed to give it: {failure}"
                     );
                     continue;
                 }
@@ -212,17 +219,18 @@ impl Plugin {
         Ok(())
     }
 
-    /// When a quarantine ends, if there is one.
+    /// The end of its quarantine, if it is in one.
     pub(crate) fn quarantined_until(&self) -> Option<Instant> {
         self.breaker().opens_at().filter(|at| *at > Instant::now())
     }
 
-    /// How many instances it has.
+    /// The number of its instances.
     pub(crate) fn instances(&self) -> usize {
         self.slots.len()
     }
 
-    /// What it makes of an event. Says who was asked: another one, where this was replaced while the event waited.
+    /// Gives an event to the plugin, and returns the result with the plugin that handled it: its successor, if it was
+    /// replaced while the event waited.
     pub(crate) async fn handle(
         self: &Arc<Self>,
         passing: Passing,
@@ -236,7 +244,8 @@ impl Plugin {
                 return (asked, Handled::Failed(passing, why));
             };
             let mut slot = slot.lock().await;
-            // Whoever replaced it has its state, and this event is for that one.
+            // Read only now, after the lock: a successor that took over this slot's state while the event waited must
+            // get the event too.
             let fate = asked.fate.borrow().clone();
             match fate {
                 Fate::Serving => {
@@ -259,7 +268,7 @@ impl Plugin {
         }
     }
 
-    /// Whether it too fails on an event of late, where nobody sees it.
+    /// Whether it fails on a recent event as well, tried on an instance that has no effect outside.
     pub(crate) async fn fails_on(&self, sample: &Sample) -> bool {
         match self.prepared.start(true).await {
             Ok(mut instance) => replay(&mut instance, &self.owner, sample).await.is_some(),
@@ -267,13 +276,15 @@ impl Plugin {
         }
     }
 
+    /// Calls the instance of a slot, and counts and logs the result.
     async fn call(&self, slot: &mut Slot, mut passing: Passing, direction: Direction) -> Handled {
         let started = Instant::now();
         if !self.breaker().admits(started) {
             self.stats.bypassed.fetch_add(1, Relaxed);
             return Handled::Failed(passing, "it is quarantined".into());
         }
-        // A stop may end this at any time it waits; then the breaker must not wait for a decision that never comes.
+        // A stop may cancel this future while the call waits. The breaker may be waiting for the result of just this
+        // call, and has to hear that there will be none.
         let mut trial = Trial(Some(self));
         let (effects, edited, outcome) = self.ask(slot, &passing, direction).await;
         trial.0 = None;
@@ -308,14 +319,16 @@ impl Plugin {
         }
     }
 
-    /// Calls the instance, after starting one where there is none. Gives the event as the verdict edits it, too.
+    /// Calls the instance, after starting one if there is none. Returns the event as well, with the edits of the
+    /// verdict.
     async fn ask(
         &self,
         slot: &mut Slot,
         passing: &Passing,
         direction: Direction,
     ) -> (Effects, Option<Event>, Result<Verdict, Failure>) {
-        // Out of its place while it is called: a call that is cut off leaves an instance that can't be called again.
+        // The instance is out of its place during the call: a call that is cut off leaves an instance which must not be
+        // called again, and is then dropped with this future.
         let mut instance = match slot.instance.take() {
             Some(instance) => instance,
             None => match self.prepared.start(false).await {
@@ -343,7 +356,7 @@ impl Plugin {
         (effects, event, outcome)
     }
 
-    /// Keeps the books on memory; an instance that failed is gone.
+    /// Brings the count of memory up to date. A slot whose instance failed has none.
     fn account(&self, slot: &mut Slot) {
         let memory = slot
             .instance
@@ -361,6 +374,7 @@ impl Plugin {
         lock(&self.breaker)
     }
 
+    /// Logs a failure: each one that opens the breaker, and of the others one in a while.
     fn tell(&self, failure: &Failure, passing: &Passing, judgement: &Judgement) {
         let plugin = self.name();
         let (id, kind) = (&*passing.id, &*passing.kind);
@@ -392,7 +406,7 @@ impl Plugin {
     }
 }
 
-/// A call under way; dropped with something in it, it came to no end.
+/// A call that is under way. If it is dropped before it is emptied, the call was cut off, and the breaker hears so.
 struct Trial<'a>(Option<&'a Plugin>);
 
 impl Drop for Trial<'_> {
@@ -404,7 +418,7 @@ impl Drop for Trial<'_> {
 }
 
 impl Slot {
-    /// The state of the instance, for its successor.
+    /// The state of the instance, for its successor. An instance that fails at this is dropped.
     pub(crate) async fn snapshot(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         match &mut self.instance {
             Some(instance) => {

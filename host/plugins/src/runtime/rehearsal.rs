@@ -1,4 +1,4 @@
-//! A recent event, shown to an instance with no effect outside.
+//! Rehearsals: recent events are shown to an instance of a new version, with no effect outside.
 
 use crate::passing::Passing;
 use crate::runtime::guest::Call;
@@ -7,14 +7,14 @@ use crate::runtime::owner::Owner;
 use crate::services::roster::Direction;
 use crate::verdict::{Effects, Failure};
 
-/// A recent event, before any plugin saw it.
+/// A recent event as it was before any plugin changed it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) direction: Direction,
     pub(crate) passing: Passing,
 }
 
-/// Shows a recent event to an instance that rehearses; gives its failure, if that says something about the plugin.
+/// Shows a recent event to an instance, and returns its failure, if the failure is the plugin's own fault.
 pub(crate) async fn replay(
     instance: &mut Instance,
     owner: &Owner,
@@ -37,7 +37,8 @@ pub(crate) async fn replay(
         output_left: owner.limits.output,
     };
     let (call, outcome) = instance.on_event(call).await;
-    // A plugin that was refused a call of another host may well fail for that.
+    // During a rehearsal the host refuses calls with effects, such as HTTP. A plugin may well return an error because
+    // of that, which proves nothing; a trap or a timeout still does.
     let withheld = call.is_some_and(|call| call.effects.withheld);
     outcome
         .err()

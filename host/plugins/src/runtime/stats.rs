@@ -1,4 +1,4 @@
-//! What is counted of a plugin, for `plugin list` and `/metrics`: calls and what became of them, and how long they took.
+//! The counts of a plugin, for `plugin list` and `/metrics`: its calls by their result, and their times.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,14 +19,15 @@ pub(crate) struct Stats {
     pub(crate) timeouts: AtomicU64,
     pub(crate) bad_answers: AtomicU64,
     pub(crate) over_budget: AtomicU64,
-    /// Events that it was not called for, since it was quarantined.
+    /// Events for which it was not called, because it was quarantined.
     pub(crate) bypassed: AtomicU64,
-    /// Bytes of memory of all instances.
+    /// The memory of all instances, in bytes.
     pub(crate) memory: AtomicU64,
     pub(crate) time: Histogram,
 }
 
 impl Stats {
+    /// Counts a call by its result. Each call is in exactly one of the counts from `kept` to `over_budget`.
     pub(crate) fn ended(&self, outcome: &Result<Verdict, Failure>, took: Duration) {
         self.calls.fetch_add(1, Relaxed);
         self.time.record(took);
@@ -44,7 +45,7 @@ impl Stats {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Calls that came to nothing.
+    /// Calls that failed.
     pub(crate) fn failures(&self) -> u64 {
         [
             &self.errors,
@@ -59,13 +60,16 @@ impl Stats {
     }
 }
 
-/// Times, in buckets of an eighth of a doubling: a quantile is exact to about a tenth, and recording costs one addition.
+/// A histogram of times. Each doubling has eight buckets: a quantile is exact to about a tenth, and recording costs one
+/// addition.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     buckets: [AtomicU32; BUCKETS],
 }
 
+/// The buckets of one doubling.
 const STEPS: u32 = 8;
+/// Nanoseconds in a `u64` have up to 64 doublings, so that each time has a bucket.
 const BUCKETS: usize = 64 * STEPS as usize;
 
 impl Default for Histogram {
@@ -84,7 +88,7 @@ impl Histogram {
         }
     }
 
-    /// The time that `share` of the calls stayed below; `None` before the first.
+    /// The time that `share` of the calls stayed below; `None` before the first call.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let counts: Vec<u64> = self
             .buckets
@@ -104,7 +108,7 @@ impl Histogram {
 
 fn bucket_of(nanos: u64) -> usize {
     let doubling = nanos.ilog2();
-    // The three bits behind the highest.
+    // The three bits after the highest one are the step within the doubling.
     let step = if doubling >= 3 {
         nanos >> (doubling - 3) & 7
     } else {
@@ -113,6 +117,7 @@ fn bucket_of(nanos: u64) -> usize {
     doubling as usize * STEPS as usize + step as usize
 }
 
+/// The middle of a bucket, in nanoseconds. The sum needs 128 bits, since the last bucket ends at 2^64.
 fn middle_of(bucket: usize) -> u64 {
     let (doubling, step) = (bucket / STEPS as usize, bucket as u64 % u64::from(STEPS));
     let low = (u128::from(8 + step) << doubling) / 8;

@@ -1,5 +1,5 @@
-//! The place of a plugin that is wanted and does not serve: the events that it would be given wait here for it, or end
-//! here, as its operator says.
+//! The place in the pipeline of a plugin that is configured and does not serve. Events that it subscribes to wait here
+//! for it, or end here, as its `on-error` says.
 
 use std::sync::Arc;
 
@@ -11,43 +11,46 @@ use crate::passing::Passing;
 use crate::runtime::plugin::Plugin;
 use crate::services::roster::Direction;
 
-/// A place in the pipeline that nobody has taken yet. It ends when a plugin takes it, or nobody is wanted there any more.
+/// The place of a plugin that does not serve. It ends when the plugin serves, or when the config no longer wants it.
+///
+/// Events wait at the vacancy itself, also when the pipeline has been swapped meanwhile: so its last state must be
+/// `Filled` or `Closed`, and whoever takes it out of the pipeline calls [`Vacancy::ends`].
 #[derive(Debug)]
 pub(crate) struct Vacancy {
     name: String,
     standing: watch::Sender<Standing>,
 }
 
-/// How it stands with a vacancy.
+/// The state of a vacancy.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
-    /// The events that the plugin would be given. `None`: nobody knows, so it may be any event.
+    /// The events that the plugin subscribes to. `None` before its manifest is known: it may then be any event.
     pub(crate) subscribe: Option<Subscribe>,
-    /// The plugin asks for names.
+    /// Whether the plugin uses the roster.
     pub(crate) uses_roster: bool,
     pub(crate) outlook: Outlook,
 }
 
-/// What the events of a vacancy have to expect.
+/// How far the loading of a vacancy's plugin is.
 #[derive(Clone, Debug)]
 pub(crate) enum Outlook {
-    /// The plugin is being loaded, and they wait for it.
+    /// The plugin is being loaded, and events wait for it.
     Loading,
-    /// It can't be loaded.
+    /// It can't be loaded, for this reason, and events do as its `on-error` says.
     Refused(OnError, String),
-    /// It serves now, and is asked.
+    /// It serves now, and gets the events that waited.
     Filled(Arc<Plugin>),
-    /// Nobody waits for it any more.
+    /// The config no longer wants it, and events go on without it.
     Closed,
 }
 
-/// What a vacancy does with an event.
+/// A vacancy's decision about an event.
 pub(crate) enum Admitted {
-    /// This plugin is asked.
+    /// This plugin gets the event.
     To(Arc<Plugin>),
-    /// It goes on without.
+    /// The event goes on without the plugin.
     Past,
-    /// It ends here, for this reason.
+    /// The event ends here, for this reason.
     Nowhere(String),
 }
 
@@ -63,12 +66,12 @@ impl Vacancy {
         &self.name
     }
 
-    /// Has those who wait look again.
+    /// Sets the state, and wakes the events that wait.
     pub(crate) fn becomes(&self, standing: Standing) {
         self.standing.send_replace(standing);
     }
 
-    /// Ends it: the plugin serves, or nobody waits for one any more.
+    /// Ends the vacancy: the plugin serves, or is not wanted any more.
     pub(crate) fn ends(&self, filled: Option<Arc<Plugin>>) {
         self.standing.send_modify(|standing| {
             standing.outlook = filled.map_or(Outlook::Closed, Outlook::Filled);
@@ -90,11 +93,12 @@ impl Vacancy {
         self.standing.borrow().uses_roster
     }
 
-    /// Waits until it is clear what becomes of an event. Cancel safe.
+    /// Waits until the vacancy can decide about an event. Cancel safe.
     pub(crate) async fn admit(&self, direction: Direction, passing: &Passing) -> Admitted {
         let mut standing = self.standing.subscribe();
         loop {
-            // What it subscribes to may have come to be known meanwhile.
+            // The manifest may have become known meanwhile, and with it that this event is not among the subscribed
+            // ones.
             if !self.wants(direction, passing) {
                 return Admitted::Past;
             }
@@ -107,8 +111,8 @@ impl Vacancy {
                 Outlook::Loading | Outlook::Refused(OnError::Hold, _) => {}
             }
             if standing.changed().await.is_err() {
-                // The sender is this vacancy itself.
-                return Admitted::Nowhere("the plugin's place is gone".into());
+                // Not reached: the vacancy holds the sender, and is borrowed here.
+                return Admitted::Nowhere("the plugin is not configured any more".into());
             }
         }
     }

@@ -1,5 +1,5 @@
-//! WASI for components that were built against it: a clock and randomness, and of all else nothing. No files, no
-//! sockets, no environment, no arguments; what is written to stdout and stderr goes to the plugin's log.
+//! WASI for components that were built against it: a clock and randomness, and no files, no sockets, no environment and
+//! no arguments. Lines that a plugin writes to stdout and stderr go to its log.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use crate::runtime::guest::{Guest, MAX_HANDLES};
 use crate::runtime::owner::Owner;
 use crate::services::log::{Level, PluginLog};
 
-/// The longest line that is waited for; what is longer is written in parts.
+/// The longest line, in bytes. A longer one is logged in parts.
 const MAX_LINE: usize = 1024;
 
-/// What may be written at once.
+/// The largest write, in bytes, which `check-write` tells the guest.
 const MAX_WRITE: usize = 4 << 10;
-/// Random bytes that cost one step of a call's budget: they are made one by one.
+/// The number of random bytes that cost one step of a call's budget. It is small, because they are made one by one.
 const RANDOM_A_STEP: u64 = 2;
-/// Steps for each thing that is waited for.
+/// The steps for each pollable that a guest waits for.
 const POLL_STEPS: u64 = 10;
 
-/// Links WASI. Where one call may be asked for much, it is charged here for what it was asked; all calls are counted
-/// where they come to their context, [`WasiView::ctx`].
+/// Links WASI. Functions that can be asked for much work in one call are replaced by ours, which charge for it. All
+/// calls are counted where they get their context, in [`WasiView::ctx`].
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
@@ -83,8 +83,9 @@ impl insecure::Host for Guest {
     }
 }
 
-/// Each call of WASI passes here: it counts as any call of the host. One too many can't be refused here; the next tick
-/// ends the guest, or the end of the call makes a failure of it.
+/// Each call of WASI gets its context here, so that it counts like any other call of the host. A call beyond the limit
+/// can't be refused here, because this function can't fail: the next tick ends the guest, or else the call fails at its
+/// end.
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         if self.ended.is_none() {
@@ -96,7 +97,7 @@ impl WasiView for Guest {
 }
 
 impl Guest {
-    /// What WASI keeps for this instance.
+    /// The state of WASI for this instance. It is made at the first use, since most plugins use none of it.
     fn wasi_parts(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
         let owner = &self.owner;
         let (ctx, table) = &mut **self
@@ -106,6 +107,7 @@ impl Guest {
     }
 }
 
+/// A context in which nothing can be reached. WASI's default gives no files, environment or arguments either.
 fn empty_context(owner: &Owner) -> (WasiCtx, ResourceTable) {
     let mut builder = WasiCtxBuilder::new();
     builder
@@ -120,7 +122,7 @@ fn empty_context(owner: &Owner) -> (WasiCtx, ResourceTable) {
     (builder.build(), table)
 }
 
-/// A stream whose lines are log lines.
+/// An output stream whose lines go to the plugin's log.
 #[derive(Clone)]
 struct LogStream {
     log: Arc<PluginLog>,
@@ -144,7 +146,7 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only WASI 0.2 is linked, which asks for the other form.
+        // Only WASI 0.2 is linked, which uses `p2_stream`.
         Box::new(tokio::io::sink())
     }
 
@@ -156,13 +158,14 @@ impl StdoutStream for LogStream {
     }
 }
 
-/// Gathers bytes to lines, at once: no task of its own, whose work would be nobody's.
+/// Collects bytes into lines while they are written. It has no task of its own, whose work would be charged to nobody.
 struct LineWriter {
     stream: LogStream,
     line: Vec<u8>,
 }
 
 impl LineWriter {
+    /// Logs each line that is complete, and keeps the rest.
     fn gather(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = (MAX_LINE - self.line.len()).min(bytes.len());
@@ -194,7 +197,7 @@ impl OutputStream for LineWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if bytes.len() > MAX_WRITE {
             return Err(StreamError::trap(
-                "it wrote more at once than check-write allows",
+                "it wrote more in one call than check-write allows",
             ));
         }
         self.gather(&bytes);

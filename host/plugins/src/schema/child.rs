@@ -1,5 +1,5 @@
-//! A schema comes from whoever wrote the plugin, and a short one may ask for more work than any machine does. So a child
-//! with limits of its own checks schema and config, as one compiles the component.
+//! The child process that checks a config against its schema. The schema comes from whoever wrote the plugin, and a
+//! short one may ask for more work than any machine can do, so the child has limits of its own.
 
 use std::io::Read;
 use std::path::Path;
@@ -18,43 +18,43 @@ pub const SUBCOMMAND: &str = "check-plugin-config";
 
 /// Address space of the child, in bytes.
 const MAX_MEMORY: u64 = 1 << 30;
-/// Processor seconds of the child: a schema that people write takes a thousandth of one.
+/// Processor seconds of the child. A schema that people write takes a thousandth of one.
 const MAX_CPU: u64 = 2;
-/// How long the child is waited for; longer than its processor time, since the machine may have other work.
+/// How long the parent waits for the child; longer than its processor time, since the machine may have other work.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes of its answer.
+/// The largest answer, in bytes.
 const MAX_ANSWER: u64 = 256 << 10;
-/// Bytes of schema and config together.
+/// The largest question, in bytes: schema and config together.
 const MAX_QUESTION: u64 = 4 << 20;
 
-/// What the child is asked.
+/// The child's input. Generic, because the parent borrows the values and the child owns them.
 #[derive(Serialize, Deserialize)]
 struct Question<V> {
     schema: V,
     config: V,
 }
 
-/// Why it is not known whether a config is good.
+/// Why a config could not be checked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// The manifest's `config-schema` is not a JSON Schema.
     #[error("its config-schema is not a JSON Schema: {0}")]
     NotASchema(CleanText),
-    /// The child was ended.
+    /// The child reached its limits, or the question was too large for it.
     #[error(
-        "checking its config against its config-schema takes more than {MAX_CPU} s of a processor or {} GiB of memory, and was given up; the schema must be made simpler",
+        "checking its config against its config-schema takes more than {MAX_CPU} s of a processor or {} GiB of memory, and was ended; its author must make the schema simpler",
         MAX_MEMORY >> 30
     )]
     Exhausted,
-    /// There is no child, or it did not say what it should.
+    /// The child could not be started, or did not answer as it should.
     #[error("its config can't be checked in a process of its own: {0}")]
     Child(String),
 }
 
-/// What is wrong with `config`.
+/// Checks `config` in a child, and returns its problems.
 ///
 /// # Errors
-/// The schema is none, or takes too much.
+/// The schema is not a JSON Schema, or takes too much, or the child failed.
 pub(crate) async fn check(
     program: &Path,
     manifest: &Manifest,
@@ -80,20 +80,20 @@ pub(crate) async fn check(
         Some(0) => serde_json::from_slice(&ended.stdout)
             .map_err(|error| SchemaError::Child(error.to_string())),
         Some(NOT_A_SCHEMA) => Err(SchemaError::NotASchema(CleanText::new(&said))),
-        // Out of time is a signal, and out of memory or stack an abort.
+        // Running out of time ends the child by a signal, and running out of memory or stack by an abort, which is one
+        // too.
         None => Err(SchemaError::Exhausted),
         Some(_) => Err(SchemaError::Child(CleanText::new(&said).into())),
     }
 }
 
-/// The child's exit code where the schema is none.
+/// The child's exit code for a schema that is not a JSON Schema.
 const NOT_A_SCHEMA: i32 = 3;
 
-/// What the child does: answers the question on stdin, within its limits. Gives what to write to stdout, or the exit code
-/// and what to write to stderr.
+/// The child's work: it reads the question from stdin and answers it within its limits. Returns the bytes for stdout.
 ///
 /// # Errors
-/// An exit code and a sentence for the parent.
+/// The exit code, and a clause for stderr, which the parent reads.
 pub fn child() -> Result<Vec<u8>, (u8, String)> {
     let broken = |why: String| (1, why);
     child::limit(MAX_MEMORY, MAX_CPU).map_err(broken)?;

@@ -1,7 +1,7 @@
 //! HTTP on behalf of a plugin: to granted hosts, at public addresses, within limits of size and time.
 //!
-//! The grants say which hosts. A name is resolved once for each connection, and the connection goes to an address that
-//! was checked, so that an answer which changes in between changes nothing. A redirect is a request like the first.
+//! The grants name the hosts. A name is resolved once for each connection, and the connection goes to an address that
+//! was checked: a DNS answer that changes in between has no effect. A redirect is checked like the first request.
 
 use std::fmt;
 use std::future::Future;
@@ -26,34 +26,34 @@ pub use outgoing::MAX_REQUEST;
 use outgoing::Outgoing;
 pub use request::{HttpError, Request};
 
-/// The largest body of an answer, in bytes, as it comes: nothing is unpacked.
+/// The largest body of an answer, in bytes. Bodies are not decompressed, so a small one can't become large.
 pub const MAX_RESPONSE: usize = 1 << 20;
 /// The largest headers of an answer together, in bytes.
 pub const MAX_RESPONSE_HEADERS: usize = 64 << 10;
-/// How many redirects are followed.
+/// The number of redirects that are followed.
 pub const MAX_REDIRECTS: usize = 5;
 
-/// What the server answered; the interface's `response`.
+/// The server's answer; the interface's `response`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// Of the last answer, redirects being followed.
+    /// The status of the last answer, after redirects.
     pub status: u16,
-    /// In order; what is no UTF-8 is replaced.
+    /// The headers in order. Bytes that are not UTF-8 are replaced.
     pub headers: Vec<(String, String)>,
-    /// As it came.
+    /// The body as the server sent it.
     pub body: Vec<u8>,
 }
 
 /// Finds the addresses of a host.
 pub trait Resolve: Send + Sync + 'static {
-    /// All addresses of `host`, of which any may be connected to.
+    /// All addresses of `host`. The connection goes to any of those that pass the check.
     fn resolve(&self, host: String) -> Resolving;
 }
 
-/// The addresses of a host, soon.
+/// The future with the addresses of a host.
 pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// The machine's own way to find addresses.
+/// The resolver of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -71,25 +71,26 @@ impl Resolve for SystemResolver {
 pub struct Fetcher {
     gate: Gate,
     resolver: Arc<dyn Resolve>,
-    /// Made at the first request: to read the machine's certificates takes time, and most hosts need none.
+    /// Made at the first request, because reading the machine's certificates takes time and most hosts never need them.
     client: Arc<OnceCell<reqwest::Client>>,
 }
 
-/// Which addresses may be connected to.
+/// Decides about the addresses that may be connected to.
 #[derive(Clone, Copy)]
 struct Gate {
     allow_private: bool,
+    /// `address::is_public`; tests take some of loopback for public.
     is_public: fn(IpAddr) -> bool,
 }
 
 impl Fetcher {
-    /// With `allow_private`, a grant that names an address or `localhost` exactly is the operator's word for it, be it
-    /// of this machine or of a private network.
+    /// A fetcher. With `allow_private`, a grant that names an address or `localhost` exactly allows it, even if it
+    /// belongs to this machine or to a private network.
     pub fn new(allow_private: bool) -> Self {
         Self::with_resolver(allow_private, Arc::new(SystemResolver))
     }
 
-    /// Like [`Fetcher::new`], with another way to find addresses.
+    /// Like [`Fetcher::new`], with another resolver.
     pub fn with_resolver(allow_private: bool, resolver: Arc<dyn Resolve>) -> Self {
         Self {
             gate: Gate {
@@ -101,7 +102,10 @@ impl Fetcher {
         }
     }
 
-    /// Carries `request` out, as far as `grants` allow it, within `budget`.
+    /// Makes a request, if `grants` allow it, within `budget`.
+    ///
+    /// # Errors
+    /// An [`HttpError`] for the plugin.
     pub async fn fetch(
         &self,
         grants: &[HostPattern],
@@ -116,6 +120,7 @@ impl Fetcher {
             .unwrap_or(Err(HttpError::Timeout))
     }
 
+    /// Sends the request, and follows redirects.
     async fn follow(
         &self,
         grants: &[HostPattern],
@@ -135,7 +140,7 @@ impl Fetcher {
             }
         }
         Err(HttpError::Failed(format!(
-            "there were more than {MAX_REDIRECTS} redirects"
+            "the server redirected the request more than {MAX_REDIRECTS} times"
         )))
     }
 
@@ -148,9 +153,10 @@ impl Fetcher {
         if has_body || !outgoing.body.is_empty() {
             request = request.body(outgoing.body.clone());
         }
-        request.send().await.map_err(|error| told(&error))
+        request.send().await.map_err(|error| error_of(&error))
     }
 
+    /// Makes the client, off the thread of events: it reads files.
     async fn connect(&self) -> Result<reqwest::Client, HttpError> {
         let checked = Checked {
             gate: self.gate,
@@ -172,21 +178,22 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Gate {
-    /// Whether `url` may be asked for, as far as it says itself; a name is checked again when it is resolved.
+    /// Checks whether `url` may be requested. The addresses of a name are not known yet: they are checked when it is
+    /// resolved.
     fn check(&self, grants: &[HostPattern], url: &Url) -> Result<(), HttpError> {
         let denied = |why: String| Err(HttpError::Denied(why));
         let plain = match url.scheme() {
             "https" => false,
             "http" => true,
-            _ => return denied("the address begins neither with https:// nor with http://".into()),
+            _ => return denied("the address must begin with https:// or http://".into()),
         };
         if !url.username().is_empty() || url.password().is_some() {
             return denied(
-                "the address has a user's name in it; the header Authorization is for that".into(),
+                "the address contains a user name; use the header Authorization for that".into(),
             );
         }
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
-            return denied("the address names no host".into());
+            return denied("the address does not name a host".into());
         };
         let literal = match host {
             Host::Ipv4(address) => Some(IpAddr::V4(address)),
@@ -194,7 +201,7 @@ impl Gate {
             Host::Domain(_) => None,
         };
         let host = host.to_string();
-        // A pattern of names below another has nothing to say of addresses, though 127.0.0.1 ends in .1.
+        // A pattern `*.HOST` is about names. It must not match an address: 127.0.0.1 ends in .1, too.
         let is_granted = grants
             .iter()
             .any(|grant| !(grant.below && literal.is_some()) && grant.matches(plain, &host, port));
@@ -205,21 +212,22 @@ impl Gate {
                 host: host.clone(),
                 port: url.port(),
             };
-            return denied(format!("http:{asked} was not granted"));
+            return denied(format!("the capability http:{asked} was not granted"));
         }
         match literal {
             Some(address) if !self.lets_literal(address) => {
-                denied(format!("{host} is no public address"))
+                denied(format!("{host} is not a public address"))
             }
             _ => Ok(()),
         }
     }
 
+    /// Whether an address in the URL itself may be connected to.
     fn lets_literal(&self, address: IpAddr) -> bool {
         (self.is_public)(address) || (self.allow_private && address::may_be_allowed(address))
     }
 
-    /// Whether the name `host` may stand for `address`.
+    /// Whether `address` may be connected to when the name `host` was resolved to it.
     fn lets_named(&self, host: &str, address: IpAddr) -> bool {
         let local = host.trim_end_matches('.').eq_ignore_ascii_case("localhost");
         (self.is_public)(address)
@@ -227,15 +235,15 @@ impl Gate {
     }
 }
 
-/// Finds addresses for the client, and gives it those alone that may be connected to.
+/// The client's resolver, which returns only addresses that may be connected to.
 struct Checked {
     gate: Gate,
     resolver: Arc<dyn Resolve>,
 }
 
-/// A name that stands for no public address.
+/// The error for a name without a public address.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} stands for no public address")]
+#[error("{0} has no public address")]
 struct NotPublic(String);
 
 impl reqwest::dns::Resolve for Checked {
@@ -247,7 +255,7 @@ impl reqwest::dns::Resolve for Checked {
             let lets: Vec<_> = found
                 .iter()
                 .filter(|address| gate.lets_named(&host, **address))
-                // The client puts the port of the address in.
+                // The client replaces the port by that of the URL.
                 .map(|address| SocketAddr::new(*address, 0))
                 .collect();
             if lets.is_empty() && !found.is_empty() {
@@ -258,12 +266,15 @@ impl reqwest::dns::Resolve for Checked {
     }
 }
 
-/// The client: it follows nothing, keeps nothing, unpacks nothing, and goes straight to where it is told.
+/// The client. It does not follow redirects, which have to be checked first, keeps no cookies, decompresses nothing,
+/// and uses no proxy, which would resolve names without our check.
 fn client(resolver: Checked) -> Result<reqwest::Client, String> {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     if let (0, _) = roots.add_parsable_certificates(found.certs) {
-        tracing::warn!("this machine has no root certificates, so that plugins can't call https");
+        tracing::warn!(
+            "this machine has no root certificates, so that plugins can't call https://; install the package ca-certificates"
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -295,6 +306,7 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
+/// Reads an answer within the limits of size.
 async fn read(mut response: reqwest::Response) -> Result<Response, HttpError> {
     let mut size = 0;
     let mut headers = Vec::with_capacity(response.headers().len());
@@ -308,7 +320,7 @@ async fn read(mut response: reqwest::Response) -> Result<Response, HttpError> {
         return Err(HttpError::TooLarge);
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| told(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| error_of(&error))? {
         if body.len() + chunk.len() > MAX_RESPONSE {
             return Err(HttpError::TooLarge);
         }
@@ -321,8 +333,8 @@ async fn read(mut response: reqwest::Response) -> Result<Response, HttpError> {
     })
 }
 
-/// What a plugin is told of an error: its causes, the address left out, which may hold a secret.
-fn told(error: &reqwest::Error) -> HttpError {
+/// The error for the plugin. It has the causes, and not the URL, which may contain a secret.
+fn error_of(error: &reqwest::Error) -> HttpError {
     let mut causes = Vec::new();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {

@@ -1,4 +1,4 @@
-//! A plugin's lines in the host's log: under its name, without control characters, no more than its allowance.
+//! A plugin's lines in the host's log: under its name, without control characters, and not more than its allowance.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ use crate::services::meter::Meter;
 /// The longest line, in bytes.
 const MAX_LINE: usize = 1024;
 
-/// How much a line matters.
+/// The level of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     Trace,
@@ -23,12 +23,12 @@ pub(crate) enum Level {
 pub(crate) struct PluginLog {
     plugin: String,
     allowance: Meter,
-    /// Lines that were not written since the last one that was.
+    /// The lines that were dropped since the last one that was written.
     dropped: AtomicU64,
 }
 
 impl PluginLog {
-    /// A log that takes `per_minute` bytes a minute.
+    /// A log for `per_minute` bytes in a minute.
     pub(crate) fn new(plugin: &str, per_minute: usize) -> Self {
         Self {
             plugin: plugin.to_owned(),
@@ -37,7 +37,7 @@ impl PluginLog {
         }
     }
 
-    /// Writes a line, or drops and counts it.
+    /// Writes a line. A line beyond the allowance is dropped and counted.
     pub(crate) fn write(&self, level: Level, message: &str) {
         let plugin = self.plugin.as_str();
         let is_shown = match level {
@@ -49,7 +49,7 @@ impl PluginLog {
         if !is_shown {
             return;
         }
-        // An empty line costs something too, or a million of them would cost nothing.
+        // The constant is for the rest of a line: without it, a million empty lines would cost nothing.
         let bytes = message.len().min(MAX_LINE) as u64 + 16;
         if self.allowance.try_take(bytes).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl PluginLog {
         let line = CleanText::line(message, MAX_LINE);
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            tracing::warn!(target: "plugin", plugin, dropped, "log lines were dropped: more than limits.log-kib in a minute");
+            tracing::warn!(target: "plugin", plugin, dropped, "log lines of the plugin were dropped; limits.log-kib allows more in a minute");
         }
         match level {
             Level::Trace => tracing::trace!(target: "plugin", plugin, "{line}"),

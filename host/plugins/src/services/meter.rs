@@ -1,14 +1,15 @@
-//! What a plugin may do so often in a minute.
+//! A meter: an allowance of log bytes or messages for each minute.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use djangobot_event::lock::lock;
 
-/// Units of one token: so many fit a minute that what flows in each nanosecond is a whole number of them.
+/// The units of one token, as many as a minute has nanoseconds: then each nanosecond adds `per_minute` units, a whole
+/// number, and nothing is lost to rounding.
 const TOKEN: u128 = 60_000_000_000;
 
-/// An allowance for each minute. A full minute's may be taken at once; it flows back evenly.
+/// An allowance for each minute: a token bucket. It may be taken all at once, and flows back evenly.
 #[derive(Debug)]
 pub(crate) struct Meter {
     per_minute: u64,
@@ -17,8 +18,9 @@ pub(crate) struct Meter {
 
 #[derive(Debug)]
 struct Level {
-    /// In units; see [`TOKEN`].
+    /// The units that can be taken; see [`TOKEN`].
     units: u128,
+    /// The moment up to which the flow is counted. It never goes back, so that no time is counted twice.
     at: Instant,
 }
 
@@ -34,8 +36,11 @@ impl Meter {
         }
     }
 
-    /// Takes `n`, or says after how long they might be there; [`Duration::MAX`] where they never are, being more than a
-    /// minute's.
+    /// Takes `n` tokens.
+    ///
+    /// # Errors
+    /// There are fewer. The error is the time after which there may be enough; [`Duration::MAX`] if `n` is more than a
+    /// whole minute's allowance.
     pub(crate) fn try_take(&self, n: u64) -> Result<(), Duration> {
         self.try_take_at(n, Instant::now())
     }
@@ -46,7 +51,6 @@ impl Meter {
         if wanted > full {
             return Err(Duration::MAX);
         }
-        // A panic elsewhere leaves a level that is as good as any.
         let mut level = lock(&self.level);
         let elapsed = now.saturating_duration_since(level.at).as_nanos();
         let flowed = elapsed.saturating_mul(u128::from(self.per_minute));

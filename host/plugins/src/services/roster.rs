@@ -1,6 +1,6 @@
-//! What the host tells plugins of the team, as far as this crate knows of it: plain values, asked of whoever keeps them.
+//! The roster as plugins see it: plain values about the team, and the trait by which the program provides them.
 
-/// Which way an event goes.
+/// The direction of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From Slack to the app.
@@ -22,67 +22,67 @@ impl Direction {
 /// A member of the workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// `U...` or `W...`.
+    /// The id: `U...` or `W...`.
     pub id: String,
     /// The handle.
     pub name: String,
-    /// May be empty.
+    /// The name that Slack shows; may be empty.
     pub display_name: String,
-    /// May be empty.
+    /// The full name; may be empty.
     pub real_name: String,
-    /// Whether it is a bot's user.
+    /// Whether it is the user of a bot.
     pub is_bot: bool,
-    /// Whether the account is switched off.
+    /// Whether the account is deactivated.
     pub deleted: bool,
 }
 
 /// A channel or direct message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
-    /// `C...`, `G...` or `D...`.
+    /// The id: `C...`, `G...` or `D...`.
     pub id: String,
-    /// Without `#`; empty for a direct message with one user.
+    /// The name without `#`; empty for a direct message with one user.
     pub name: String,
-    /// Whether it is no public channel.
+    /// Whether it is not a public channel.
     pub is_private: bool,
 }
 
 /// A group of users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usergroup {
-    /// `S...`.
+    /// The id: `S...`.
     pub id: String,
-    /// Without `@`.
+    /// The handle without `@`.
     pub handle: String,
-    /// For people.
+    /// The name for people.
     pub name: String,
 }
 
-/// An integration that posts.
+/// A bot: an integration that posts messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bot {
-    /// `B...`.
+    /// The id: `B...`.
     pub id: String,
-    /// For people.
+    /// The name for people.
     pub name: String,
 }
 
-/// Whom the host speaks as.
+/// The identity of the host in Slack: its team, user and bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `T...`.
+    /// The id of the team: `T...`.
     pub team_id: String,
-    /// `U...`.
+    /// The id of the user: `U...`.
     pub user_id: String,
-    /// `B...`, where it is known.
+    /// The id of the bot, `B...`, if it is known.
     pub bot_id: Option<String>,
     /// The handle.
     pub name: String,
 }
 
-/// Answers from memory. An id that is not known is asked for in the background.
+/// Answers questions about the team from memory. An unknown id gets `None`, and is looked up in the background.
 pub trait Roster: Send + Sync {
-    /// Whom the host speaks as, once it is connected.
+    /// The host's identity, once it is connected.
     fn me(&self) -> Option<Identity>;
     /// The user with an id.
     fn user(&self, id: &str) -> Option<User>;
@@ -92,13 +92,13 @@ pub trait Roster: Send + Sync {
     fn usergroup(&self, id: &str) -> Option<Usergroup>;
     /// The bot with an id.
     fn bot(&self, id: &str) -> Option<Bot>;
-    /// The one user whom a name means: a handle, a display name or a real name.
+    /// The only user with a name, which may be a handle, a display name or a real name.
     fn find_user(&self, name: &str) -> Option<User>;
     /// The channel with a name.
     fn find_conversation(&self, name: &str) -> Option<Conversation>;
 }
 
-/// A team of which nothing is known.
+/// An empty roster, for a host that has none.
 impl Roster for () {
     fn me(&self) -> Option<Identity> {
         None

@@ -1,5 +1,4 @@
-//! Where the secrets come from that a plugin may be granted: the environment and a folder. The host's own are never
-//! among them.
+//! Secrets that a plugin may be granted, from the environment and from a folder. The host's own tokens are never given.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,50 +8,54 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// A secret of this name is looked for in `DJANGOBOT_SECRET_<NAME>`.
+/// The prefix of environment variables with secrets: `DJANGOBOT_SECRET_<NAME>`.
 pub const PREFIX: &str = "DJANGOBOT_SECRET_";
 /// The largest secret, in bytes.
 pub const MAX_SECRET: usize = 64 << 10;
 
-/// The secrets that the operator set. They are read anew at each question, so that a changed one needs no restart.
+/// The secrets that the operator set. They are read again at each use, so that a changed secret needs no restart.
 pub struct Secrets {
     folder: Option<PathBuf>,
+    /// The host's own tokens.
     withheld: Vec<SecretString>,
+    /// Reads a variable of the environment; a test has an environment of its own.
     variable: fn(&str) -> Option<OsString>,
 }
 
-/// Why a secret that seems to be there can't be given.
+/// Why a secret that is set can't be given.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file can't be read.
     #[error("the secret {name} can't be read from {}: {reason}", path.display())]
     Unreadable {
-        /// Which one.
+        /// The secret's name.
         name: String,
         /// Its file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         reason: io::Error,
     },
-    /// No UTF-8, or longer than [`MAX_SECRET`].
-    #[error("the secret {name} is {what}")]
+    /// It is not UTF-8, or longer than [`MAX_SECRET`].
+    #[error("the secret {name} is {what}, and so can't be given to a plugin")]
     Unfit {
-        /// Which one.
+        /// The secret's name.
         name: String,
-        /// A clause.
+        /// The rest of the clause.
         what: &'static str,
     },
-    /// It is one of the host's own.
-    #[error("the secret {name} is one of the host's own tokens, which no plugin gets")]
+    /// Its value is one of the host's own tokens.
+    #[error(
+        "the secret {name} has the value of one of the host's own tokens, which no plugin gets; make a token for the plugin alone"
+    )]
     Withheld {
-        /// Which one.
+        /// The secret's name.
         name: String,
     },
 }
 
 impl Secrets {
-    /// Secrets from the environment, and from the files of `folder` where there is one. A value of `withheld` is never
-    /// given, whatever its name: the host's own tokens.
+    /// Secrets from the environment and from the files of `folder`. A value in `withheld`, the host's own tokens, is
+    /// never given, whatever the secret's name.
     pub fn new(folder: Option<PathBuf>, withheld: Vec<SecretString>) -> Self {
         Self {
             folder,
@@ -61,7 +64,7 @@ impl Secrets {
         }
     }
 
-    /// The secret called `name`. One that can't be given is logged, and is as one that was not set.
+    /// The secret `name`. One that can't be given is logged, and counts as not set.
     pub fn get(&self, name: &str) -> Option<SecretString> {
         self.read(name).unwrap_or_else(|error| {
             tracing::warn!("{error}");
@@ -69,9 +72,12 @@ impl Secrets {
         })
     }
 
-    /// The secret called `name`: from the environment, else from its file. An empty one is none.
+    /// The secret `name`, from the environment, or else from its file. An empty secret counts as not set.
+    ///
+    /// # Errors
+    /// It is set, but can't be given.
     pub fn read(&self, name: &str) -> Result<Option<SecretString>, SecretError> {
-        // What is no name would be a path.
+        // With other characters the name would be a path, perhaps to another folder.
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Ok(None);
         }
@@ -80,10 +86,10 @@ impl Secrets {
             what,
         };
         let text = match (self.variable)(&format!("{PREFIX}{name}")) {
-            Some(text) => text.into_string().map_err(|_| unfit("no UTF-8"))?,
+            Some(text) => text.into_string().map_err(|_| unfit("not UTF-8"))?,
             None => match self.bytes_of_file(name)? {
                 Some(bytes) if bytes.len() > MAX_SECRET => return Err(unfit("larger than 64 KiB")),
-                Some(bytes) => String::from_utf8(bytes).map_err(|_| unfit("no UTF-8"))?,
+                Some(bytes) => String::from_utf8(bytes).map_err(|_| unfit("not UTF-8"))?,
                 None => return Ok(None),
             },
         };
@@ -127,16 +133,16 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// The bytes of a file, one more than a secret may have at most.
+/// The bytes of a file. It reads a little more than a secret may have, so that a longer one is noticed.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // Asked before it is opened: opening a pipe waits for a writer.
+    // Checked before the file is opened, because opening a pipe would wait for a writer.
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     warn_of_readers(path, &metadata);
     let mut bytes = Vec::new();
-    // Two more for the end of the line.
+    // Two bytes for the end of the line, and one more to notice a longer secret.
     File::open(path)?
         .take(MAX_SECRET as u64 + 3)
         .read_to_end(&mut bytes)?;
@@ -149,7 +155,7 @@ fn warn_of_readers(path: &Path, metadata: &std::fs::Metadata) {
     let mode = metadata.permissions().mode();
     if mode & 0o007 != 0 {
         tracing::warn!(
-            "every user of this machine can read the secret {}; chmod 600 makes it the owner's alone",
+            "every user of this machine can read the secret {}; chmod 600 lets its owner alone read it",
             path.display()
         );
     }
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_named_without_its_value() {
+    fn a_secret_that_can_not_be_given_is_named_without_its_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         std::fs::write(path.join("BINARY"), b"s3cret\xff").unwrap();

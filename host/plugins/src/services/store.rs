@@ -1,7 +1,7 @@
-//! What plugins keep: a key-value store in one SQLite file, in which each plugin sees its own keys alone.
+//! The plugins' data: a key-value store in one SQLite file, in which each plugin sees its own keys alone.
 //!
-//! A write is in the file before the call returns, as far as the death of this process goes; a machine that loses its
-//! power may lose the last ones, but never gets a damaged file. Calls block for some tens of microseconds.
+//! A write survives the death of this process as soon as the call returns. A loss of power may lose the last writes,
+//! but never damages the file. Calls block for some tens of microseconds.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub const MAX_KEY: usize = 1 << 10;
 /// The largest value, in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
 
-/// Each step brings the file from one version to the next; what has been released is never edited.
+/// The migrations: each one brings the file from one version to the next. A released one is never edited.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE items (
         plugin TEXT NOT NULL,
@@ -45,13 +45,14 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE moves (new TEXT PRIMARY KEY, old TEXT NOT NULL) WITHOUT ROWID;
 "];
 
+/// How long a call waits for another process that writes to the file.
 const BUSY: Duration = Duration::from_secs(1);
-/// After how many writes expired items are looked for.
+/// After so many writes, expired items are deleted.
 const ROUND: u32 = 256;
-/// After how many writes the log is carried into the file. The write that then begins the log anew waits once for the
-/// disk, so not too often.
+/// After so many writes, a checkpoint copies SQLite's log into the file. The next write begins a new log and waits for
+/// the disk once, so that checkpoints must not be frequent.
 const CHECKPOINT_EVERY: u32 = 2_048;
-/// How many of them one look takes out, so that no write takes long.
+/// So many expired items are deleted at once, so that no write takes long.
 const SWEEP_MOST: u32 = 512;
 
 const GET: &str = "SELECT value, until FROM items WHERE plugin = ?1 AND key = ?2";
@@ -72,15 +73,19 @@ pub struct Store {
     shelves: Arc<Mutex<Shelves>>,
 }
 
-/// What is behind the lock.
+/// The database with its counts, behind the lock.
+///
+/// `sums` hold for the data version `foreign` alone: `sum` compares the two before it uses one, and each write of ours
+/// keeps its sum up to date.
 struct Shelves {
     database: Connection,
-    /// Bytes of each plugin that was asked about, so that a write needs no sum over all its items.
+    /// The bytes of each shelf that was asked about, so that a write needs no sum over all its items.
     sums: HashMap<Arc<str>, u64>,
-    /// Changes when another process writes to the file, which makes `sums` worthless.
+    /// SQLite's data version, which changes when another process writes to the file.
     foreign: i64,
+    /// The writes so far, by which sweeps and checkpoints are due.
     writes: u32,
-    /// None in memory.
+    /// `None` for a store in memory, which has no log.
     checkpointer: Option<Checkpointer>,
 }
 
@@ -88,19 +93,23 @@ struct Shelves {
 #[derive(Clone)]
 pub struct PluginStore {
     store: Store,
-    /// Its shelf.
+    /// Its shelf: the value of the column `plugin`.
     plugin: Arc<str>,
+    /// The bytes that it may hold.
     quota: u64,
-    /// Where writes go instead, in a shadow run.
+    /// The writes of a rehearsal, which don't go to the file.
     scratch: Option<Arc<Mutex<Scratch>>>,
 }
 
 impl Store {
-    /// Opens the file at `path`, making it where it is missing.
+    /// Opens the file at `path`, and creates it if it is missing.
+    ///
+    /// # Errors
+    /// The file can't be used, or comes from a newer djangobot.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let at = |why: String| {
             StoreError::Unavailable(format!(
-                "the plugins' store {} can't be used: {why}",
+                "the store of the plugins, {}, can't be used: {why}",
                 path.display()
             ))
         };
@@ -111,13 +120,19 @@ impl Store {
         Ok(store)
     }
 
-    /// A store that ends with the process: for tests of a plugin.
+    /// A store in memory, for tests of a plugin.
+    ///
+    /// # Errors
+    /// SQLite fails.
     pub fn in_memory() -> Result<Self, StoreError> {
         Self::over(Connection::open_in_memory().map_err(unavailable)?)
     }
 
-    /// The store called `name`, which may hold `quota` bytes: keys, values and 32 for each item. It stays the same one
-    /// when it gets another name.
+    /// The store called `name`, which may hold `quota` bytes: keys, values and 32 for each item. The returned value
+    /// stays valid when the store gets another name.
+    ///
+    /// # Errors
+    /// The file can't be read.
     pub fn of(&self, name: &str, quota: u64) -> Result<PluginStore, StoreError> {
         Ok(PluginStore {
             store: self.clone(),
@@ -127,7 +142,10 @@ impl Store {
         })
     }
 
-    /// How many bytes of its quota the store called `name` uses; expired items count until they are swept.
+    /// The bytes of its quota that the store called `name` uses. Expired items count until they are deleted.
+    ///
+    /// # Errors
+    /// The file can't be read.
     pub fn usage(&self, name: &str) -> Result<u64, StoreError> {
         let shelf = self.shelf(name)?;
         self.shelves().sum(&shelf)
@@ -147,19 +165,25 @@ impl Store {
     }
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
-        // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
+        // A panic while the lock was held leaves SQLite itself consistent.
         lock(&self.shelves)
     }
 }
 
 impl PluginStore {
-    /// The value of `key`.
+    /// The value of `key`, if it has not expired.
+    ///
+    /// # Errors
+    /// The key is too long, or the file can't be read.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_key(key)?;
         Ok(self.live(&self.store.shelves(), key)?.map(|item| item.0))
     }
 
-    /// Keeps `value` under `key`: for `ttl_ms` milliseconds, or until it is deleted.
+    /// Stores `value` under `key` for `ttl_ms` milliseconds, or until it is deleted.
+    ///
+    /// # Errors
+    /// Key, value or store are too large, or the file can't be written.
     pub fn set(&self, key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), StoreError> {
         check_key(key)?;
         check_size("the value", value.len() as u64, MAX_VALUE as u64)?;
@@ -168,7 +192,10 @@ impl PluginStore {
         self.put(&mut self.store.shelves(), key, value, until)
     }
 
-    /// Takes `key` out, where it is there.
+    /// Deletes `key`, if it is there.
+    ///
+    /// # Errors
+    /// The key is too long, or the file can't be written.
     pub fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
         let mut shelves = self.store.shelves();
@@ -182,8 +209,10 @@ impl PluginStore {
         }
     }
 
-    /// Adds `by` to the number under `key`, which begins at 0, and gives the sum. How long the number is kept stays as
-    /// it was.
+    /// Adds `by` to the number under `key`, which begins at 0, and returns the sum. The time of expiry stays as it was.
+    ///
+    /// # Errors
+    /// The errors of [`PluginStore::set`], or the value is not a number of 64 bits, or would not stay one.
     pub fn increment(&self, key: &str, by: i64) -> Result<i64, StoreError> {
         check_key(key)?;
         let mut shelves = self.store.shelves();
@@ -196,7 +225,7 @@ impl PluginStore {
         Ok(sum)
     }
 
-    /// A view of this store whose writes are seen by it and its clones alone, and end with them.
+    /// A view of this store for a rehearsal: it alone, with its clones, sees its writes, and they are lost with it.
     pub fn shadow(&self) -> Self {
         let scratch = match &self.scratch {
             Some(scratch) => lock(scratch).clone(),
@@ -208,7 +237,7 @@ impl PluginStore {
         }
     }
 
-    /// What is under `key` and has not expired.
+    /// The item under `key`, if it has not expired.
     fn live(&self, shelves: &Shelves, key: &str) -> Result<Option<Item>, StoreError> {
         let written = self
             .scratch
@@ -248,7 +277,7 @@ impl Shelves {
             .map_err(unavailable)
     }
 
-    /// The bytes of one item, 0 where there is none.
+    /// The bytes of one item; 0 if there is none.
     fn size(&self, plugin: &str, key: &str) -> Result<u64, StoreError> {
         self.database
             .prepare_cached(SIZE)
@@ -260,7 +289,7 @@ impl Shelves {
             .map_err(unavailable)
     }
 
-    /// The bytes of all items of a plugin.
+    /// The bytes of all items of a shelf.
     fn sum(&mut self, plugin: &Arc<str>) -> Result<u64, StoreError> {
         let foreign = self
             .database
@@ -325,7 +354,7 @@ impl Shelves {
         Ok(())
     }
 
-    /// Takes some of a plugin's expired items out, and says whether there were any.
+    /// Deletes some expired items of a shelf, and returns whether there were any.
     fn sweep(&mut self, plugin: &Arc<str>) -> Result<bool, StoreError> {
         let mut sweep = self.database.prepare_cached(SWEEP).map_err(unavailable)?;
         let sizes = sweep
@@ -357,8 +386,8 @@ fn prepare(database: &mut Connection) -> Result<(), StoreError> {
         .map_err(unavailable)?;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Unavailable(format!(
-            "it is of a newer djangobot (version {version}, this one knows {}); run that one, or choose another state \
-             folder",
+            "it was written by a newer djangobot (its format is {version}, and this djangobot knows up to {}); run that \
+             djangobot, or choose another state folder",
             MIGRATIONS.len()
         )));
     }
@@ -381,7 +410,7 @@ fn decimal(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// A plugin is told of it, so it says nothing of where the file is.
+/// The error of the database. Plugins get to see it, so it does not name the file.
 fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! The outermost level of a WebAssembly file: imports, exports, custom sections.
+//! The outermost level of a WebAssembly file: its imports, exports and custom sections.
 
 use wasmparser::{BinaryReader, BinaryReaderError, Parser, Payload};
 
@@ -6,25 +6,25 @@ use crate::install::component::error::ArtifactError;
 use crate::install::component::interface::SOURCES;
 use crate::manifest::SECTION;
 
-/// Magic number and version.
+/// The bytes before the first section: magic number and version.
 const HEADER: usize = 8;
 
-/// What stands at the outermost level, of a component or of a core module.
+/// The parts of a component or a core module at its outermost level.
 #[derive(Debug, Default)]
 pub(super) struct Contents<'a> {
-    /// Names; of a core module, those of the modules that it imports from.
+    /// The names of its imports; in a core module, those of the modules that it imports from.
     pub(super) imports: Vec<String>,
-    /// Names.
+    /// The names of its exports.
     pub(super) exports: Vec<String>,
-    /// The bytes of each section that holds a manifest.
+    /// The bytes of each section with a manifest.
     pub(super) manifests: Vec<&'a [u8]>,
-    /// What a recipe noted of its sources.
+    /// The bytes of the section in which a recipe noted the digest of the sources.
     pub(super) sources: Option<&'a [u8]>,
-    /// Whether a core module says of which world it is.
+    /// Whether a core module contains the types of its world.
     pub(super) has_types: bool,
 }
 
-/// What a core module's exports look like.
+/// The interfaces of a plugin that a core module exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exported {
     Nothing,
@@ -33,7 +33,7 @@ pub(super) enum Exported {
 }
 
 impl<'a> Contents<'a> {
-    /// Reads all of `bytes`, and keeps what stands outermost.
+    /// Reads all of `bytes`, and keeps the parts at the outermost level.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ArtifactError> {
         let mut contents = Self::default();
         let mut depth = 0_usize;
@@ -90,7 +90,7 @@ impl<'a> Contents<'a> {
 fn broken(error: &BinaryReaderError, bytes: &[u8]) -> ArtifactError {
     let message = error.message().to_owned();
     let offset = error.offset();
-    // At the very end it misses a section that an earlier one announced.
+    // At the very end of the file the parser misses a section that an earlier one announced.
     match message.contains("unexpected end") || offset >= bytes.len() {
         true => ArtifactError::CutOff { offset },
         false => ArtifactError::Malformed {
@@ -100,12 +100,12 @@ fn broken(error: &BinaryReaderError, bytes: &[u8]) -> ArtifactError {
     }
 }
 
-/// `file` with one custom section of `name` at its end and no other of that name.
+/// `file` with a custom section `name` at its end, and no other of that name.
 pub(super) fn with_section(file: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
     append_section(without_section(file, name), name, data)
 }
 
-/// `file` with a custom section more, at its end.
+/// `file` with another custom section at its end.
 pub(super) fn append_section(mut file: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
     use wasm_encoder::{CustomSection, Encode, Section};
     let section = CustomSection {
@@ -117,7 +117,8 @@ pub(super) fn append_section(mut file: Vec<u8>, name: &str, data: &[u8]) -> Vec<
     file
 }
 
-/// `file` without its outermost custom sections of `name`. What can't be read stays as it is.
+/// `file` without the custom sections `name` at its outermost level. From a section on that can't be read, the rest
+/// stays as it is.
 pub(super) fn without_section(file: &[u8], name: &str) -> Vec<u8> {
     let mut kept = file.get(..HEADER).unwrap_or(file).to_vec();
     let mut at = HEADER.min(file.len());
@@ -135,7 +136,7 @@ pub(super) fn without_section(file: &[u8], name: &str) -> Vec<u8> {
     kept
 }
 
-/// How long the section is that `bytes` begin with, and whether it is a custom one of `name`.
+/// The length of the section that `bytes` begin with, and whether it is a custom section `name`.
 fn section(bytes: &[u8], name: &str) -> Option<(usize, bool)> {
     let mut reader = BinaryReader::new(bytes, 0);
     let id = reader.read_u8().ok()?;

@@ -1,4 +1,4 @@
-//! Why a file is no plugin that this host can run, and what to do about it.
+//! The errors of reading a plugin's file: why this host can't run it, and what to do.
 
 use std::fmt::Write;
 
@@ -8,63 +8,63 @@ use semver::Version;
 use crate::install::component::interface::{INTERFACE, MAX_SIZE, PACKAGE};
 use crate::manifest::ManifestError;
 
-/// How many names a sentence lists.
+/// The number of names that an error lists.
 const NAMES: usize = 8;
 
-/// Why a file is no plugin that this host can run.
+/// Why a file is not a plugin that this host can run.
 ///
-/// Names in these sentences come from the file; they are quoted, and clean.
+/// Names in these texts come from the file, so they are quoted and cleaned of control characters.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// There is nothing in it.
-    #[error("it is empty: nothing was written to it, or it was cut off at its very beginning")]
+    /// The file has no bytes.
+    #[error(
+        "it is empty: nothing was written to it, or it was cut off at its very beginning; copy, download or build it again"
+    )]
     Empty,
-    /// It begins otherwise.
-    #[error("it is no WebAssembly: {0}")]
+    /// It does not begin like WebAssembly.
+    #[error("it is not WebAssembly: {0}")]
     NotWasm(&'static str),
-    /// It is larger than any plugin should be.
-    #[error("it has {size} bytes, and more than {MAX_SIZE} are not taken")]
+    /// It is larger than any plugin may be.
+    #[error("it has {size} bytes, and a plugin may have at most {MAX_SIZE}")]
     TooLarge {
-        /// In bytes.
+        /// The file's size, in bytes.
         size: usize,
     },
-    /// It ends before it should.
-    #[error(
-        "it is cut off: something is missing after byte {offset}; copy, download or build it again"
-    )]
+    /// It ends too early.
+    #[error("it is cut off after byte {offset}; copy, download or build it again")]
     CutOff {
-        /// In bytes.
+        /// The place, in bytes.
         offset: usize,
     },
-    /// It begins as WebAssembly and goes on otherwise.
-    #[error("it is damaged at byte {offset}: {message}")]
+    /// It begins like WebAssembly, and goes on otherwise.
+    #[error("it is damaged at byte {offset} ({message}); copy, download or build it again")]
     Malformed {
-        /// In bytes.
+        /// The place, in bytes.
         offset: usize,
-        /// The parser's.
+        /// The parser's message.
         message: CleanText,
     },
-    /// A core module that only WASI's first version can run.
+    /// It is a core module for the first version of WASI.
     #[error(
-        "it is a core module for WASI preview 1 (it imports wasi_snapshot_preview1), and that is no component: \
-         build it for wasm32-unknown-unknown or wasm32-wasip2, or make it one with wasi_snapshot_preview1.reactor.wasm, \
-         the adapter that `wasm-tools component new --adapt` takes"
+        "it is a core module for WASI preview 1 (it imports wasi_snapshot_preview1) and not a component: build it for \
+         wasm32-unknown-unknown or wasm32-wasip2, or make a component of it by `wasm-tools component new --adapt`, with the \
+         adapter wasi_snapshot_preview1.reactor.wasm"
     )]
     Preview1,
-    /// A core module that has nothing of ours.
+    /// It is a core module that does not export our interface.
     #[error(
-        "it is a core module that is no plugin: it exports {}; a plugin exports {PACKAGE}handler, which \
+        "it is a core module, but not a plugin: it exports {}; a plugin exports {PACKAGE}handler, which \
          wit-bindgen or a plugin SDK generates from wit/plugin.wit",
         names(exports)
     )]
     OtherModule {
-        /// Their names.
+        /// The names of its exports.
         exports: Vec<String>,
     },
-    /// A core module from which no component can be made.
-    #[error("it is a core module from which no component can be made: {0}")]
+    /// It is a core module that can't be made a component.
+    #[error("it is a core module, and no component can be made of it: {0}")]
     NotMade(CleanText),
-    /// It is for some other host.
+    /// It is a component for another host.
     #[error(
         "it is a component of another world: it exports {} and imports {}; a plugin exports \
          {PACKAGE}handler@{INTERFACE}",
@@ -72,12 +72,12 @@ pub enum ArtifactError {
         names(imports)
     )]
     OtherWorld {
-        /// Their names.
+        /// The names of its exports.
         exports: Vec<String>,
-        /// Their names.
+        /// The names of its imports.
         imports: Vec<String>,
     },
-    /// It was built for a later host.
+    /// It was built for a later version of the interface.
     #[error(
         "it was built for djangobot:plugin {needs}, and this host serves {}: update djangobot, or build the plugin again with \
          the wit/plugin.wit, or the SDK, of a release that has {INTERFACE}",
@@ -87,7 +87,7 @@ pub enum ArtifactError {
         /// The version that it was built for.
         needs: Version,
     },
-    /// It was built for an interface that is not ours, earlier or later.
+    /// It was built for another major version of the interface, or for one before a release.
     #[error(
         "it was built for djangobot:plugin {needs}, and this host serves {}: build the plugin again with the \
          wit/plugin.wit, or the SDK, of a release that has {INTERFACE}",
@@ -97,33 +97,35 @@ pub enum ArtifactError {
         /// The version that it was built for.
         needs: Version,
     },
-    /// It wants what this host does not have.
-    #[error("it imports {}, and there is nothing of that name for a plugin{}", names(.0), instead(.0))]
+    /// It imports interfaces that this host does not have.
+    #[error("it imports {}, which this host does not have{}", names(.0), instead(.0))]
     UnknownImports(Vec<String>),
-    /// It says nothing of itself.
+    /// It has no manifest.
     #[error(
-        "there is no manifest in it: `djangobot plugin build FOLDER` builds a plugin's folder and puts its plugin.toml into \
-         the component, and `djangobot plugin build FILE.wasm --manifest plugin.toml` does so for one that is built"
+        "it contains no manifest: `djangobot plugin build FOLDER` builds a plugin's folder and puts its plugin.toml into the \
+         component, and `djangobot plugin build FILE.wasm --manifest plugin.toml` does so for a component that is built"
     )]
     NoManifest,
-    /// It says different things of itself.
+    /// It has several manifests.
     #[error(
-        "there is more than one manifest in it: `djangobot plugin build` puts one in the place of all"
+        "it contains more than one manifest; `djangobot plugin build FILE.wasm --manifest plugin.toml` replaces them by one"
     )]
     ManyManifests,
-    /// Its manifest is no text.
-    #[error("the manifest in it is no UTF-8")]
+    /// Its manifest is not text.
+    #[error(
+        "its manifest is not UTF-8 text; write plugin.toml as UTF-8 and build the plugin again"
+    )]
     ManifestNotText,
-    /// Its manifest is wrong.
-    #[error("the manifest in it is wrong: {0}")]
+    /// Its manifest has mistakes.
+    #[error("its manifest is wrong: {0}")]
     Manifest(ManifestError),
-    /// It can do more than it asks for.
-    #[error("it imports {}, and its manifest does not ask for that: {}", interfaces(.0), ask(.0))]
+    /// It imports interfaces for which its manifest does not ask.
+    #[error("it imports {}, but its manifest does not ask for that: {}", interfaces(.0), ask(.0))]
     NotAsked(Vec<&'static str>),
 }
 
 impl ArtifactError {
-    /// What `bytes`, which are neither component nor core module, seem to be.
+    /// The error for `bytes` that are neither a component nor a core module, with a guess at what they are.
     pub(super) fn not_wasm(bytes: &[u8]) -> Self {
         let start = bytes.get(..bytes.len().min(512)).unwrap_or_default();
         let text = std::str::from_utf8(start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start));
@@ -137,22 +139,22 @@ impl ArtifactError {
                 offset: bytes.len(),
             },
             ([0, b'a', b's', b'm', ..], _) => Self::NotWasm(
-                "it begins as WebAssembly, of a version that this host does not know; take a later djangobot, or an older \
+                "it begins like WebAssembly of a version that this host does not know; use a later djangobot, or an older \
                  compiler",
             ),
             (_, Ok(text)) if text.trim_start().starts_with('<') => Self::NotWasm(
-                "it is an HTML or XML page; was a web page saved in the place of the file?",
+                "it is an HTML or XML page; perhaps a web page was saved in the place of the file",
             ),
             (_, Ok(text))
                 if text.trim_start().starts_with("(module")
                     || text.trim_start().starts_with("(component") =>
             {
                 Self::NotWasm(
-                    "it is WebAssembly's text form; `wasm-tools parse` makes a binary of it",
+                    "it is WebAssembly in its text form; `wasm-tools parse` makes a binary of it",
                 )
             }
             (_, Ok(text)) if is_text(text) => {
-                Self::NotWasm("it is text; is it the plugin's source? Then give its folder")
+                Self::NotWasm("it is text; if it is the plugin's source, give its folder")
             }
             _ => Self::NotWasm("it does not begin with the four bytes of WebAssembly, \\0asm"),
         }
@@ -167,7 +169,7 @@ fn served() -> String {
     }
 }
 
-/// The first few, quoted and clean.
+/// The first few names, quoted and cleaned.
 fn names(names: &[String]) -> String {
     let mut list = String::new();
     for (at, name) in names.iter().take(NAMES).enumerate() {
@@ -182,11 +184,12 @@ fn names(names: &[String]) -> String {
     }
 }
 
+/// The interface to use in the place of an import, where there is one.
 fn instead(imports: &[String]) -> &'static str {
     if imports.iter().any(|name| name.starts_with("wasi:http/")) {
-        "; for HTTP there is djangobot:plugin/http"
+        "; for HTTP use djangobot:plugin/http"
     } else if imports.iter().any(|name| name.starts_with("wasi:")) {
-        "; of WASI there are cli, io, clocks, filesystem, random and sockets of 0.2, all empty"
+        "; of WASI it has cli, io, clocks, filesystem, random and sockets of 0.2, through which nothing can be reached"
     } else {
         ""
     }

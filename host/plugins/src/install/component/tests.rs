@@ -1,10 +1,10 @@
-//! Real components and core modules, made from the text form.
+//! Tests of reading real components and core modules, made from their text form.
 
 use super::*;
 
 const MANIFEST: &str = "name = \"sample\"\nversion = \"1.2.0\"\nsummary = \"A sample\"\n";
 
-/// A core module that exports what `handler` of `version` needs, with `imports` and `exports` more.
+/// A core module that exports the interface `handler` of `version`, with additional `imports` and `exports`.
 fn module_of(version: &str, imports: &str, exports: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
@@ -95,7 +95,7 @@ fn a_core_module_is_made_a_component() {
     let own = binary::append_section(module(""), SECTION, MANIFEST.as_bytes());
     assert_eq!(Artifact::read(&own).unwrap().digest, artifact.digest);
 
-    // A module that says its world is taken at its word.
+    // A module that names its world is used with that world.
     let mut typed = module("");
     embed_world(&mut typed, "plugin").unwrap();
     let typed = Artifact::with_manifest(&typed, MANIFEST).unwrap();
@@ -127,7 +127,7 @@ fn a_manifest_is_put_in_the_place_of_the_one_before() {
 }
 
 #[test]
-fn what_is_no_webassembly_is_said() {
+fn a_file_that_is_not_webassembly_is_refused_with_a_guess_at_what_it_is() {
     check(b"", &["it is empty"]);
     check(b"\0", &["cut off", "after byte 1"]);
     check(b"x", &["it is text"]);
@@ -141,10 +141,7 @@ fn what_is_no_webassembly_is_said() {
     check(b"<!DOCTYPE html>\n<html>", &["HTML"]);
     check(b"(module)", &["text form"]);
     check(b"\x7fELF\x02\x01\x01\0", &["does not begin with"]);
-    check(
-        &vec![0; MAX_SIZE + 1],
-        &["more than 67108864 are not taken"],
-    );
+    check(&vec![0; MAX_SIZE + 1], &["at most 67108864"]);
 }
 
 #[test]
@@ -153,7 +150,7 @@ fn a_file_that_is_cut_off_anywhere_is_refused() {
     for length in 1..whole.len() {
         let cut = &whole[..length];
         let error = Artifact::read(cut).unwrap_err();
-        // Cut between two sections, it is a whole file that lacks something.
+        // A file that is cut between two sections is complete, but lacks an export or the manifest.
         assert!(
             matches!(
                 error,
@@ -189,7 +186,7 @@ fn a_newer_interface_is_refused_with_both_versions() {
         let built_for = format!("built for djangobot:plugin {version}, and this host serves 1.0.0");
         let expect = [&built_for, "update djangobot", "build the plugin again"];
         check(&newer(version), &expect);
-        // A core module that says its world, and one that does not.
+        // A core module that names its world, and one that does not.
         let mut module = module_of(version, "", "");
         check(&module, &expect);
         let mut resolve = Resolve::default();
@@ -211,7 +208,7 @@ fn a_newer_interface_is_refused_with_both_versions() {
         r#"(module (func (export "cm32p2|djangobot:plugin/handler@2|on-event") (param i32) (result i32) i32.const 0))"#,
     );
     check(&mangled.unwrap(), &["built for djangobot:plugin 2.0.0"]);
-    // An interface that only the newer one has is no stranger.
+    // The version is reported before an interface that only the newer version has.
     let wit = WIT
         .replace("1.0.0", "1.3.0")
         .replace("interface clock", "interface calendar")
@@ -251,12 +248,12 @@ fn a_component_of_another_world_hears_what_a_plugin_exports() {
 }
 
 #[test]
-fn a_core_module_that_is_no_plugin_hears_why() {
+fn a_core_module_that_is_not_a_plugin_is_refused_with_the_reason() {
     let parse = |text| wat::parse_str(text).unwrap();
     check(
         &parse(r#"(module (func (export "add")) (memory (export "memory") 1))"#),
         &[
-            "core module that is no plugin",
+            "core module, but not a plugin",
             "\"add\", \"memory\"",
             "plugin.wit",
         ],
@@ -272,15 +269,15 @@ fn a_core_module_that_is_no_plugin_hears_why() {
         ],
     );
     let strange = module(r#"(import "env" "puts" (func (param i32)))"#);
-    check(&strange, &["no component can be made", "env"]);
+    check(&strange, &["no component can be made of it", "env"]);
     let wrong = wat::parse_str(
         r#"(module (func (export "djangobot:plugin/handler@1.0.0#on-event") (param f64)))"#,
     );
-    check(&wrong.unwrap(), &["no component can be made"]);
+    check(&wrong.unwrap(), &["no component can be made of it"]);
 }
 
 #[test]
-fn what_it_imports_its_manifest_must_ask_for() {
+fn a_manifest_must_ask_for_all_that_the_component_imports() {
     let imports = r#"
         (import "djangobot:plugin/store@1.0.0" "get" (func (param i32 i32 i32)))
         (import "djangobot:plugin/secrets@1.0.0" "get" (func (param i32 i32 i32)))
@@ -302,7 +299,7 @@ fn what_it_imports_its_manifest_must_ask_for() {
 }
 
 #[test]
-fn wasi_is_imported_in_peace_and_strangers_are_named() {
+fn wasi_may_be_imported_and_unknown_imports_are_named() {
     let with = |imports: &str| {
         let text = format!(
             r#"(component
@@ -331,7 +328,7 @@ fn wasi_is_imported_in_peace_and_strangers_are_named() {
     );
     check(
         &with(r#"(import "acme:db/query@1.0.0" (instance)) (import "f" (func))"#),
-        &["\"acme:db/query@1.0.0\", \"f\"", "nothing of that name"],
+        &["\"acme:db/query@1.0.0\", \"f\"", "this host does not have"],
     );
     check(
         &with(r#"(import "djangobot:plugin/files@1.0.0" (instance))"#),
@@ -340,13 +337,13 @@ fn wasi_is_imported_in_peace_and_strangers_are_named() {
 }
 
 #[test]
-fn a_manifest_that_is_missing_or_wrong_is_said() {
+fn a_manifest_that_is_missing_or_wrong_is_an_error() {
     let bare = component_of(&module(""), WIT, "plugin");
     check(&bare, &["no manifest", "djangobot plugin build"]);
     check(
         &embed(&bare, "name = \"a\"\nversion = 1\n"),
-        &["manifest in it is wrong", "line 2"],
+        &["its manifest is wrong", "line 2"],
     );
     let binary = binary::append_section(bare, SECTION, b"\xff\xfe");
-    check(&binary, &["no UTF-8"]);
+    check(&binary, &["not UTF-8"]);
 }

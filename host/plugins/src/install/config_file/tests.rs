@@ -1,4 +1,4 @@
-//! Edits of the config file, as text before and after.
+//! Tests of edits of the config file: its text before and after.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn a_plugin_is_added_at_the_end_and_all_else_stays() {
     check("log = \"info\"", &format!("log = \"info\"\n\n{new}"));
     check("# mine", &format!("# mine\n\n{new}"));
     check(FILE, &format!("{FILE}\n{new}"));
-    // The second one stands behind the first.
+    // The second one comes after the first.
     let both = edited(FILE, |file| {
         file.add("a", "file:a", false, &[])?;
         file.add("b", "file:b", true, &[])
@@ -69,7 +69,7 @@ fn a_plugin_is_added_at_the_end_and_all_else_stays() {
 }
 
 #[test]
-fn a_plugin_is_taken_out_with_its_own_comment_only() {
+fn a_plugin_is_removed_with_its_own_comment_only() {
     let names = edited(FILE, |file| file.remove("names"));
     let (start, rest) = FILE.split_once("# Names first.\n").unwrap();
     let rest = &rest[rest.find("# Then all").unwrap()..];
@@ -95,7 +95,7 @@ fn a_plugin_is_taken_out_with_its_own_comment_only() {
 }
 
 #[test]
-fn what_was_added_and_taken_out_leaves_no_trace() {
+fn a_plugin_that_was_added_and_removed_leaves_no_trace() {
     let after = edited(FILE, |file| {
         file.add("new", "file:new", true, &[])?;
         file.remove("new")
@@ -139,7 +139,7 @@ fn one_key_changes_and_its_comment_stays() {
 }
 
 #[test]
-fn what_can_not_be_edited_is_said() {
+fn a_file_that_can_not_be_edited_is_an_error() {
     let open = |text: &str| ConfigFile::parse(Path::new("djangobot.toml"), text);
     let check = |error: ConfigFileError, expect: &str| {
         let error = error.to_string();
@@ -151,7 +151,7 @@ fn what_can_not_be_edited_is_said() {
     );
     check(
         open("plugin = [{ name = \"a\" }]\n").unwrap_err(),
-        "no list of [[plugin]]",
+        "not a list of [[plugin]]",
     );
     let mut file = open(FILE).unwrap();
     assert_eq!(file.names(), ["names", "redact"]);

@@ -1,16 +1,16 @@
-//! Programs that a recipe runs: their lines as they come, and what they said when they fail.
+//! Running the programs of a recipe: their output is passed on line by line, and its end kept for errors.
 
 use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
-/// How much of what a program says is kept, in bytes: enough for hundreds of a compiler's messages.
+/// The bytes of a program's output that are kept: enough for hundreds of a compiler's messages.
 const KEPT: usize = 256 << 10;
-/// How much of a line is kept, in bytes.
+/// The bytes of a line that are kept: cargo's messages in JSON are long.
 const LINE: usize = 1 << 20;
 
-/// What a program left.
+/// The exit status and the output of a program.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
@@ -18,9 +18,8 @@ pub(super) struct Ended {
     pub(super) stderr: String,
 }
 
-/// Runs `command` to its end and hands each line of its stderr to `told` as it comes.
-///
-/// It is killed when the future is dropped. It gets no input.
+/// Runs `command` to its end, without input, and passes each line of its stderr to `told` as it comes. Dropping the
+/// future kills it.
 pub(super) async fn run(
     mut command: Command,
     told: &(dyn Fn(&str) + Send + Sync),
@@ -40,7 +39,8 @@ pub(super) async fn run(
     })
 }
 
-/// All lines, or the last [`KEPT`] bytes of them, each handed to `told`.
+/// Reads all lines and passes each one to `told`. Returns the last of them, at least [`KEPT`] bytes if there are as
+/// many.
 async fn lines(
     pipe: Option<impl AsyncRead + Unpin>,
     told: &(dyn Fn(&str) + Send + Sync),

@@ -1,4 +1,4 @@
-//! Why a plugin's folder gives no component.
+//! The errors of building a plugin's folder.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,88 +7,88 @@ use crate::install::component::ArtifactError;
 use crate::install::source::ReadError;
 use crate::manifest::{MANIFEST_FILE, ManifestError};
 
-/// Why a plugin's folder gives no component.
+/// Why a plugin's folder can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// There is nothing to build.
+    /// The folder does not exist.
     #[error("there is no folder {}", .0.display())]
     NoFolder(PathBuf),
-    /// We can't build it ourselves.
+    /// No recipe knows the folder's language.
     #[error(
-        "there is no recipe for {}{}: folders with a Cargo.toml are built (Rust); build the component with its language's \
-         own tools, and `djangobot plugin build FILE.wasm` puts the {MANIFEST_FILE} beside it into it",
+        "there is no recipe for {}{}: only Rust, a folder with a Cargo.toml, is built here; build the component with its \
+         language's own tools, and run `djangobot plugin build FILE.wasm`, which puts the {MANIFEST_FILE} next to the file into it",
         folder.display(),
         language.map_or_else(String::new, |language| format!(", which seems to be {language}"))
     )]
     NoRecipe {
-        /// Which folder.
+        /// The folder.
         folder: PathBuf,
-        /// What it looks like.
+        /// The language that its files are typical of.
         language: Option<&'static str>,
     },
-    /// A plugin says who it is.
+    /// The folder has no manifest.
     #[error(
-        "there is no {}: a plugin says there what it is called, what it sees and what it asks for; `djangobot plugin new` \
-         shows one", .0.display()
+        "there is no {}, which has a plugin's name, the events that it sees and the capabilities that it asks for; \
+         `djangobot plugin new` writes one", .0.display()
     )]
     NoManifest(PathBuf),
-    /// What it says of itself is wrong.
+    /// The manifest has mistakes.
     #[error("{}", reason.in_file(path))]
     Manifest {
-        /// Which file.
+        /// The manifest's path.
         path: PathBuf,
         /// All mistakes, with their lines.
         reason: ManifestError,
     },
-    /// A program that a recipe needs.
+    /// A program that the recipe needs can't be started.
     #[error("{program} can't be started: {reason}; {cure}")]
     NoProgram {
         /// Its name or path.
         program: String,
-        /// The system's word.
+        /// The system's error.
         reason: io::Error,
         /// A clause.
         cure: &'static str,
     },
-    /// It could be installed, and nobody was asked.
+    /// A tool is missing. It could be installed, but nobody was asked.
     #[error("building it needs {0}, which is not installed here")]
     NotInstalled(String),
-    /// Nothing on this machine builds for WebAssembly.
-    #[error("no toolchain here builds Rust for wasm32-unknown-unknown\n{}", list(.0))]
+    /// No toolchain on this machine builds for WebAssembly.
+    #[error("no toolchain on this machine builds Rust for wasm32-unknown-unknown\n{}", list(.0))]
     NoToolchain(Vec<String>),
-    /// Cargo itself, not the compiler: its Cargo.toml, say.
-    #[error("cargo does not understand {}:\n{said}", folder.display())]
+    /// Cargo failed before it compiled anything, for example at a mistake in Cargo.toml.
+    #[error("cargo can't read the package in {}:\n{said}", folder.display())]
     Cargo {
-        /// Which folder.
+        /// The folder.
         folder: PathBuf,
-        /// Its own words.
+        /// Cargo's output.
         said: String,
     },
     /// The code does not compile.
-    #[error("{} does not build:\n{said}", folder.display())]
+    #[error("{} does not compile:\n{said}", folder.display())]
     Failed {
-        /// Which folder.
+        /// The folder.
         folder: PathBuf,
-        /// The compiler's own words.
+        /// The compiler's output.
         said: String,
     },
-    /// It compiles, and to nothing that could be a plugin.
+    /// It compiles, but not to a library that could be a plugin.
     #[error(
-        "{} builds no library for WebAssembly: its Cargo.toml needs\n[lib]\ncrate-type = [\"cdylib\"]", folder.display()
+        "{} does not build a library for WebAssembly: its Cargo.toml needs\n[lib]\ncrate-type = [\"cdylib\"]", folder.display()
     )]
     NoLibrary {
-        /// Which folder.
+        /// The folder.
         folder: PathBuf,
     },
-    /// What was built can't be read.
+    /// The file that was built can't be read.
     #[error(transparent)]
     NoOutput(ReadError),
-    /// It was built, and is no plugin.
-    #[error("{} was built, and is no plugin: {reason}", file.display())]
+    /// It was built, but is not a plugin.
+    #[error("{} was built, but is not a plugin: {reason}", file.display())]
     NotAPlugin {
-        /// The file.
+        /// The file's path.
         file: PathBuf,
-        /// What it is instead.
+        /// Why it is not one.
         reason: Box<ArtifactError>,
     },
 }

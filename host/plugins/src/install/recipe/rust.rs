@@ -1,4 +1,5 @@
-//! The recipe for Rust: cargo, for wasm32-unknown-unknown, in a target folder that all guests of a workspace share.
+//! The recipe for Rust: it runs cargo for wasm32-unknown-unknown, in a target folder that all guests of a workspace
+//! share.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,9 @@ use super::command::{Ended, run};
 use super::toolchain::{Toolchain, plain};
 use super::{Installs, Output, RecipeError, Told, sources};
 
-/// The folder below cargo's own target folder.
+/// The guests' target folder, below cargo's own.
 const GUESTS: &str = "wasm-guests";
-const NO_CARGO: &str = "https://rustup.rs installs Rust";
+const NO_CARGO: &str = "https://rustup.rs tells how to install Rust";
 
 /// Builds the package in `folder`.
 pub(super) async fn build(
@@ -18,7 +19,7 @@ pub(super) async fn build(
     installs: Installs,
     told: &Told<'_>,
 ) -> Result<Output, RecipeError> {
-    // Cargo names files by their real paths.
+    // Cargo reports files by their real paths, with which this one is compared.
     let folder = folder
         .canonicalize()
         .map_err(|_| RecipeError::NoFolder(folder.to_owned()))?;
@@ -27,7 +28,7 @@ pub(super) async fn build(
         target_directory,
         workspace_root,
     } = Metadata::of(&folder).await?;
-    // One for all guests of a workspace, so that a standard library is built once.
+    // One folder for all guests of a workspace, so that the standard library is built once.
     let target = target_directory.join(GUESTS);
     let mut cargo = toolchain.cargo_build(&folder);
     cargo
@@ -55,7 +56,7 @@ pub(super) async fn build(
         sources: sources
             .inspect_err(|error| {
                 tracing::warn!(
-                    "what {} was built from is not known, and the lock pins the component alone: {error}",
+                    "the sources of {} could not be read, so that the lock pins the component alone: {error}",
                     folder.display()
                 );
             })
@@ -64,7 +65,7 @@ pub(super) async fn build(
     })
 }
 
-/// What cargo says of a plugin's workspace.
+/// The part of cargo's metadata of a workspace that is used here.
 #[derive(Deserialize)]
 struct Metadata {
     target_directory: PathBuf,
@@ -75,10 +76,10 @@ impl Metadata {
     async fn of(folder: &Path) -> Result<Self, RecipeError> {
         let mut cargo = plain("cargo", folder);
         cargo.args(["metadata", "--no-deps", "--format-version=1"]);
-        // Where the user wants what is built.
+        // These say where the user wants the output of builds, so that they are kept here.
         for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
             if let Some(value) = std::env::var_os(name) {
-                // Relative to where we were started, not to the plugin.
+                // A relative path is relative to our working directory, not to the plugin's folder.
                 cargo.env(
                     name,
                     std::path::absolute(&value).unwrap_or_else(|_| value.into()),
@@ -104,7 +105,7 @@ fn start(ended: std::io::Result<Ended>, program: &str) -> Result<Ended, RecipeEr
     })
 }
 
-/// What cargo says of each thing that it has built (`--message-format=json`).
+/// A message of cargo about something that it built (`--message-format=json`).
 #[derive(Debug, Deserialize)]
 struct Message {
     reason: String,
@@ -123,7 +124,7 @@ struct Built {
 }
 
 impl Message {
-    /// The library of the package in `folder`, if this is about it.
+    /// The library of the package in `folder`, if the message is about it.
     fn library_of(self, folder: &Path) -> Option<PathBuf> {
         let is_it = self.reason == "compiler-artifact"
             && self.target.kind.iter().any(|kind| kind == "cdylib")
@@ -134,7 +135,7 @@ impl Message {
     }
 }
 
-/// What cargo and the compiler said, without what cargo says of its progress.
+/// The output of cargo and the compiler, without cargo's lines about its progress.
 fn complaint(stderr: &str) -> String {
     const PROGRESS: &[&str] = &[
         "Adding",
@@ -151,7 +152,7 @@ fn complaint(stderr: &str) -> String {
     let kept: Vec<_> = stderr
         .lines()
         .filter(|line| {
-            // Its words of progress end in column 12.
+            // Cargo aligns its words of progress so that they end in column 12.
             let word = line.trim_start().split(' ').next().unwrap_or_default();
             let indent = line.len() - line.trim_start().len();
             !(PROGRESS.contains(&word) && indent + word.len() == 12)
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_complaint_is_what_the_compiler_said() {
+    fn a_complaint_is_the_compilers_output_without_progress() {
         let stderr = "    Updating crates.io index\n   Compiling a v0.1.0 (/x)\nerror[E0308]: mismatched types\n --> src/lib.rs:1:1\n  |\n1 | Compiling\n\nerror: could not compile `a`\n";
         assert_eq!(
             complaint(stderr),

@@ -1,9 +1,9 @@
-//! What a component was built from, as one digest. Builds differ by machine and compiler, and sources do not: who has the
-//! same lock and the same sources has the same plugin.
+//! The digest of a component's sources. Builds differ by machine and compiler, and sources do not: two machines with
+//! the same lock and the same sources have the same plugin.
 //!
-//! It is made of all that a build is known to read: the files that the compiler names, of the plugin and of the packages that
-//! it takes by a path, with their manifests; all files of a package that has a build script, which may read any of them;
-//! the workspace's manifest and lock. Where all of it lies makes no difference.
+//! The digest covers all files that a build is known to read: those that the compiler names, in the plugin and in the
+//! packages that it uses by a path, with their manifests; all files of a package with a build script, which may read
+//! any of them; and the manifest and lock of the workspace. The place of these files makes no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::file;
 use crate::manifest::MANIFEST_FILE;
 
-/// What cargo reads in the plugin's folder and that of its workspace.
+/// The files that cargo reads in the plugin's folder and in that of its workspace.
 const CARGOS: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
@@ -24,20 +24,23 @@ const CARGOS: &[&str] = &[
     "rust-toolchain.toml",
     "rust-toolchain",
 ];
+/// The manifest of a package.
 const PACKAGE: &str = "Cargo.toml";
 const BUILD_SCRIPT: &str = "build.rs";
-/// The standard library's sources, where a build has to compile it: they come with the compiler.
+/// The folder of the standard library's sources, which a build may compile. They come with the compiler, and are left
+/// out.
 const STD: &str = "/lib/rustlib/src/";
-/// What lies in a package's folder and is made of it.
+/// The folder with a package's build output.
 const OUTPUT: &str = "target";
-/// Files, at most.
+/// The largest number of files.
 const MAX_FILES: usize = 20_000;
-/// The largest file.
+/// The largest file, in bytes.
 const MAX_SIZE: usize = 64 << 20;
 
-/// The digest of what was read by the build of the plugin in `folder`, of the workspace at `root`.
+/// The digest of the files that the build of the plugin in `folder` read. Its workspace is at `root`.
 ///
-/// `dep_info` is the file in which cargo says what the compiler read; what lies in `target` was made by the build itself.
+/// `dep_info` is the file in which cargo lists the files that the compiler read. Files in `target` are left out, since
+/// the build made them.
 pub(super) fn digest(
     folder: &Path,
     root: &Path,
@@ -79,7 +82,7 @@ pub(super) fn digest(
     Ok(Digest::finish(all))
 }
 
-/// The files of `OUTPUT: FILE FILE ...`, in which a space that is part of a name has a backslash before it.
+/// The files in a line `OUTPUT: FILE FILE ...`, in which a space within a name has a backslash before it.
 fn read_by_compiler(dep_info: &str) -> impl Iterator<Item = PathBuf> {
     let line = dep_info.lines().next().unwrap_or_default();
     let (_, files) = line.split_once(": ").unwrap_or_default();
@@ -103,14 +106,14 @@ fn read_by_compiler(dep_info: &str) -> impl Iterator<Item = PathBuf> {
         .map(PathBuf::from)
 }
 
-/// The folder of the package, or workspace, that a file is of.
+/// The folder of the package, or workspace, to which a file belongs.
 fn package(path: &Path) -> Option<PathBuf> {
     let folders = path.ancestors().skip(1);
     let mut packages = folders.filter(|folder| folder.join(PACKAGE).is_file());
     packages.next().map(Path::to_owned)
 }
 
-/// A file's name in its package, with the package's name: the same wherever the package lies.
+/// A file's path within its package, after the package's name. It is the same wherever the package lies.
 fn name(path: &Path, names: &mut BTreeMap<PathBuf, String>) -> String {
     let Some(folder) = package(path) else {
         return path
@@ -126,14 +129,14 @@ fn name(path: &Path, names: &mut BTreeMap<PathBuf, String>) -> String {
     format!("{package}/{within}")
 }
 
-/// A workspace's manifest may name no package.
+/// The name of the package in a folder. A workspace's manifest may have none.
 fn package_name(folder: &Path) -> Option<String> {
     let text = file::read_text(&folder.join(PACKAGE), MAX_SIZE).ok()?;
     let manifest: toml::Table = text.parse().ok()?;
     Some(manifest.get("package")?.get("name")?.as_str()?.to_owned())
 }
 
-/// All files of a package, but those that git or cargo keep for themselves, and components that were made of it.
+/// Collects all files of a package, except for hidden ones, build output, and components that were built from it.
 fn gather(folder: &Path, files: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -155,7 +158,7 @@ fn gather(folder: &Path, files: &mut BTreeSet<PathBuf>) -> io::Result<()> {
 }
 
 fn too_many() -> io::Error {
-    io::Error::other(format!("there are more than {MAX_FILES} files"))
+    io::Error::other(format!("its sources have more than {MAX_FILES} files"))
 }
 
 #[cfg(test)]
@@ -183,7 +186,7 @@ mod tests {
         "target/out/made.rs",
     ];
 
-    /// Sources in a folder of their own, with `change` made; what they come to.
+    /// The digest of sources in a folder of their own, after `change` was made to them.
     fn digest_with(change: impl Fn(&Path)) -> Digest {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();

@@ -1,4 +1,5 @@
-//! Folders that can't be built, and files that are packed. Whole builds are tests of the program.
+//! Tests of folders that can't be built, and of files that get a manifest. Tests of whole builds are in
+//! `tests/programs`.
 
 use super::*;
 
@@ -22,7 +23,7 @@ async fn a_folder_without_a_recipe_hears_what_to_do() {
             "{error}"
         );
     };
-    check(&[], "Cargo.toml are built (Rust)").await;
+    check(&[], "only Rust, a folder with a Cargo.toml, is built here").await;
     check(&[("package.json", "{}")], "seems to be JavaScript").await;
     check(&[("plugin.py", "")], "seems to be Python").await;
     let error = build(Path::new("/nowhere"), Installs::Refused, &|_| {})
@@ -33,10 +34,10 @@ async fn a_folder_without_a_recipe_hears_what_to_do() {
 
 #[tokio::test]
 async fn a_manifest_is_read_before_anything_is_built() {
-    let cargo = ("Cargo.toml", "this is no manifest of cargo's either");
+    let cargo = ("Cargo.toml", "this is not a manifest of cargo either");
     let error = refused(&[cargo]).await;
     assert!(
-        error.contains("there is no") && error.contains("plugin.toml: a plugin says there"),
+        error.contains("there is no") && error.contains("plugin.toml, which has a plugin's name"),
         "{error}"
     );
     let error = refused(&[cargo, (MANIFEST_FILE, "name = \"a\"\nversion = \"x\"\n")]).await;
@@ -44,11 +45,11 @@ async fn a_manifest_is_read_before_anything_is_built() {
 }
 
 #[tokio::test]
-async fn what_cargo_can_not_read_is_shown_in_its_own_words() {
+async fn an_error_of_cargo_is_shown_in_cargos_words() {
     let manifest = (MANIFEST_FILE, "name = \"a\"\nversion = \"1.0.0\"\n");
     let error = refused(&[("Cargo.toml", "[package\n"), manifest]).await;
     assert!(
-        error.contains("cargo does not understand") && error.contains("[package"),
+        error.contains("cargo can't read") && error.contains("[package"),
         "{error}"
     );
 }
@@ -65,7 +66,7 @@ fn a_file_is_packed_with_a_manifest() {
     assert!(refused().contains("there is no"), "{}", refused());
     std::fs::write(&manifest, "name = \"a\"\nversion = \"1.0.0\"\n").unwrap();
     assert!(
-        refused().contains("is no plugin: it is no WebAssembly"),
+        refused().contains("is not a plugin: it is not WebAssembly"),
         "{}",
         refused()
     );

@@ -1,4 +1,4 @@
-//! Which Rust builds for wasm32-unknown-unknown here: one with the target installed, one that gets it from rustup, or
+//! Finding a Rust that builds for wasm32-unknown-unknown: one that has the target, one that gets it from rustup, or
 //! Debian's packages, which build the target's standard library from its source.
 
 use std::path::{Path, PathBuf};
@@ -11,19 +11,20 @@ use super::{Installs, RecipeError, Told};
 use crate::child::without_secrets;
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
-/// The oldest Rust that plugins are built with: the SDK's.
+/// The oldest Rust that builds plugins: the one that the SDK needs.
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
-/// Debian's compiler for the web, its cargo, and the standard library's source.
+/// Debian's packages: its compiler for the web, the cargo for that, and the source of the standard library.
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// Rustup's linker, which makes components.
 const LINKER: &str = "wasm-component-ld";
-/// LLVM's linker, which makes core modules, and the Debian package that has it.
+/// LLVM's linker, which makes core modules, and the Debian package with it.
 const PLAIN_LINKER: &str = "wasm-ld";
 const DEBIAN_LINKER: &str = "lld";
 
-/// What the environment of another cargo, or of a habit, may say, and what makes guests fail or std be built again.
+/// Variables of the environment that are removed for a build. Another cargo, or a person's habit, may have set them,
+/// and they would make the build of a guest fail, or the standard library be built again.
 const SCRUBBED: &[&str] = &[
     "CARGO_BUILD_RUSTC",
     "CARGO_BUILD_RUSTC_WRAPPER",
@@ -51,12 +52,12 @@ pub(super) struct Toolchain {
     linker: Linker,
 }
 
-/// What links a guest. Of a core module we make a component ourselves.
+/// The linker of a guest. It may make a core module, of which we make a component ourselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Linker {
     /// [`LINKER`], in this folder of rustup's toolchain.
     Component(PathBuf),
-    /// [`PLAIN_LINKER`], here: Debian's compiler comes without one.
+    /// [`PLAIN_LINKER`] at this path: Debian's compiler comes without a linker.
     Plain(PathBuf),
     /// The compiler's own.
     Own,
@@ -64,13 +65,13 @@ enum Linker {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// The one on PATH, with the target.
+    /// The one on PATH, which has the target.
     Installed,
-    /// `/usr/bin`'s, which builds the standard library too.
+    /// The one in `/usr/bin`, which builds the standard library too.
     Debian,
 }
 
-/// What `rustc` says of itself.
+/// The properties of a `rustc`, as it prints them.
 #[derive(Debug)]
 struct Rustc {
     sysroot: PathBuf,
@@ -79,10 +80,11 @@ struct Rustc {
 }
 
 impl Toolchain {
-    /// Finds one, and installs what is missing where that is allowed and possible.
+    /// Finds a toolchain, and installs missing parts if that is allowed and possible.
     ///
     /// # Errors
-    /// What could be installed, or all that was tried and what to do.
+    /// [`RecipeError::NotInstalled`] with the parts that could be installed, or [`RecipeError::NoToolchain`] with all
+    /// that was tried and what to do.
     pub(super) async fn find(
         folder: &Path,
         installs: Installs,
@@ -111,20 +113,22 @@ impl Toolchain {
         tried.push(match (&active, &old) {
             (Some(rustc), _) => format!("rustc has no {TARGET} in {}", rustc.sysroot.display()),
             (None, Some(old)) => old.clone(),
-            (None, None) => "there is no rustc on PATH: https://rustup.rs installs Rust".into(),
+            (None, None) => {
+                "there is no rustc on PATH; https://rustup.rs tells how to install Rust".into()
+            }
         });
-        // What is here is used before anything else is installed.
+        // A toolchain that is here already is used before anything is installed.
         match Self::debian(component.clone()).await {
             Some(Ok(debian)) => return Ok(debian),
             Some(Err(old)) if !tried.contains(&old) => tried.push(old),
             _ => {}
         }
         match add_target(folder, old.is_some(), told).await {
-            // What rustup says is checked: another rustc may stand before its own on PATH.
+            // Checked, because another rustc may come before rustup's own on PATH.
             Ok(()) => match Rustc::ask("rustc", folder).await {
                 Some(rustc) if rustc.has_target() => return Ok(installed),
                 _ => tried.push(format!(
-                    "rustup has added {TARGET} to a toolchain that is not the one on PATH"
+                    "rustup added {TARGET} to a toolchain that is not the one on PATH; put ~/.cargo/bin first in PATH"
                 )),
             },
             Err(why) => tried.push(why),
@@ -134,7 +138,7 @@ impl Toolchain {
                 Some(Ok(debian)) => return Ok(debian),
                 Some(Err(old)) => tried.push(old),
                 None => tried.push(
-                    "Debian's packages were installed, and their compiler or linker is not where it should be".into(),
+                    "Debian's packages were installed, but their compiler or linker is not in /usr/bin or /usr/lib/llvm-*".into(),
                 ),
             },
             Err(why) => tried.push(why),
@@ -142,7 +146,8 @@ impl Toolchain {
         Err(RecipeError::NoToolchain(tried))
     }
 
-    /// What [`Toolchain::find`] would install, where it would and can.
+    /// The parts that [`Toolchain::find`] would install, in words for people. `None` if it needs none, or can't install
+    /// any.
     pub(super) async fn lacks(folder: &Path) -> Option<String> {
         let active = Rustc::ask("rustc", folder).await;
         let is_old = active.as_ref().and_then(Rustc::too_old).is_some();
@@ -176,8 +181,8 @@ impl Toolchain {
         }
     }
 
-    /// Debian's compiler, where it is here with the source of its standard library and something that links; an error that
-    /// says so where it is too old.
+    /// Debian's toolchain, if it is here with its cargo, the source of its standard library and a linker. The error
+    /// says that it is too old.
     async fn debian(component: Option<Linker>) -> Option<Result<Self, String>> {
         let rustc = Rustc::ask(DEBIAN_RUSTC, Path::new("/")).await?;
         let is_whole = Path::new(DEBIAN_CARGO).is_file()
@@ -192,7 +197,7 @@ impl Toolchain {
         })
     }
 
-    /// For people.
+    /// The name of its cargo, for people.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
             Kind::Installed => "cargo",
@@ -200,8 +205,8 @@ impl Toolchain {
         }
     }
 
-    /// Cargo, ready to build for [`TARGET`] in `folder`, with the same flags every time: others would mean another
-    /// standard library.
+    /// The command that builds for [`TARGET`] in `folder`. Its flags are always the same, because with others the
+    /// standard library would be built again.
     pub(super) fn cargo_build(&self, folder: &Path) -> Command {
         let mut cargo = match self.kind {
             Kind::Installed => plain("cargo", folder),
@@ -209,10 +214,11 @@ impl Toolchain {
         };
         cargo
             .args(["build", "--release", "--target", TARGET])
-            // There, and empty: it beats the flags of config files, which are for the machine's own programs.
+            // An empty variable overrides the flags in config files, which are meant for programs of this machine.
             .env("CARGO_ENCODED_RUSTFLAGS", "");
         if self.kind == Kind::Debian {
-            // The path to rustup's libraries, where a cargo of rustup's started us, is none of Debian's.
+            // If a cargo of rustup's started us, this variable leads to rustup's libraries, which Debian's compiler
+            // must not load.
             cargo
                 .args(["-Z", "build-std=std,panic_abort"])
                 .env("RUSTC", DEBIAN_RUSTC)
@@ -239,7 +245,8 @@ impl Toolchain {
     }
 }
 
-/// `program` in `folder`, without what an outer cargo may have put into the environment, and without our secrets.
+/// A command for `program` in `folder`, without the variables that an outer cargo may have set, and without our
+/// secrets.
 pub(super) fn plain(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);
@@ -251,6 +258,7 @@ pub(super) fn plain(program: &str, folder: &Path) -> Command {
 }
 
 impl Rustc {
+    /// Asks a `rustc` for its properties. `None` if it can't be started, or answers otherwise than any rustc.
     async fn ask(program: &str, folder: &Path) -> Option<Self> {
         let say = async |arguments: &[&str]| {
             let mut rustc = plain(program, folder);
@@ -263,7 +271,7 @@ impl Rustc {
         Self::read(sysroot, &version)
     }
 
-    /// What `rustc -vV` says.
+    /// Reads the output of `rustc -vV`.
     fn read(sysroot: PathBuf, version: &str) -> Option<Self> {
         let said = |key: &str| {
             let mut lines = version.lines();
@@ -276,13 +284,13 @@ impl Rustc {
         })
     }
 
-    /// Says that it is older than plugins need, and what to do, if it is.
+    /// If it is too old for plugins, a clause that says so and what to do.
     fn too_old(&self) -> Option<String> {
         let (release, sysroot) = (&self.release, self.sysroot.display());
         is_too_old(release).then(|| {
             format!(
-                "the Rust {release} in {sysroot} is too old: plugins need {OLDEST} or later, which `rustup update` gets, and \
-                 https://rustup.rs where there is no rustup"
+                "the Rust {release} in {sysroot} is too old: plugins need {OLDEST} or later; run `rustup update`, or install \
+                 rustup from https://rustup.rs"
             )
         })
     }
@@ -302,7 +310,7 @@ impl Rustc {
     }
 }
 
-/// A release before [`OLDEST`]. What leads to it, as in nightlies, counts as it.
+/// Whether a release is older than [`OLDEST`]. A nightly of that version counts as that version.
 fn is_too_old(release: &Version) -> bool {
     let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
     let mut parts = OLDEST.split('.');
@@ -310,10 +318,12 @@ fn is_too_old(release: &Version) -> bool {
     (Some(release.major), Some(release.minor)) < oldest
 }
 
-/// Gets the target from rustup, or says why not.
+/// Installs the target by rustup. The error is a clause.
 async fn add_target(folder: &Path, is_old: bool, told: &Told<'_>) -> Result<(), String> {
     if is_old {
-        return Err(format!("rustup adds no {TARGET} to a Rust that is too old"));
+        return Err(format!(
+            "rustup was not asked for {TARGET}, since its Rust is too old"
+        ));
     }
     let mut rustup = plain("rustup", folder);
     rustup.args(["target", "add", TARGET]);
@@ -332,7 +342,7 @@ async fn add_target(folder: &Path, is_old: bool, told: &Told<'_>) -> Result<(), 
     }
 }
 
-/// LLVM's linker: on PATH, or where Debian's packages of one LLVM or another put it.
+/// LLVM's linker, on PATH or in the folder of some version of Debian's LLVM packages.
 fn plain_linker() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<_> = std::env::split_paths(&path).collect();
@@ -362,10 +372,10 @@ fn debian_packages(linker: bool) -> Vec<&'static str> {
     packages
 }
 
-/// Whether this process may install packages, or why not.
+/// Whether this process may install Debian's packages. The error is a clause.
 fn can_install_debian() -> Result<(), &'static str> {
     if !Path::new("/usr/bin/apt-get").is_file() {
-        return Err("this is no Debian, whose packages would do");
+        return Err("this system has no apt-get; on Debian its packages would do");
     }
     match rustix::process::geteuid().is_root() {
         true => Ok(()),
@@ -373,7 +383,7 @@ fn can_install_debian() -> Result<(), &'static str> {
     }
 }
 
-/// Installs Debian's packages, or says why not and what to run.
+/// Installs Debian's packages. The error is a clause with the commands to run.
 async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
     let packages = debian_packages(linker);
     if let Err(why) = can_install_debian() {
@@ -402,10 +412,11 @@ async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
                 .to_owned();
             return Err(format!("apt-get {}: {said}", arguments.join(" ")));
         }
-        // What Debian has is known once its lists are new, and half a gigabyte need not come for nothing.
+        // Checked after `update`, when the lists are new, and before `install`, which would download half a gigabyte
+        // for nothing.
         if let Some(release) = debians_release().await.filter(is_too_old) {
             return Err(format!(
-                "Debian's {} is {release} here, and plugins need Rust {OLDEST} or later: https://rustup.rs installs it",
+                "Debian's {} is {release} here, and plugins need Rust {OLDEST} or later; install it from https://rustup.rs",
                 DEBIAN[0]
             ));
         }
@@ -413,7 +424,7 @@ async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Which Rust Debian's packages would install.
+/// The version of Rust that Debian's packages would install.
 async fn debians_release() -> Option<Version> {
     let mut apt = Command::new("/usr/bin/apt-cache");
     apt.args(["policy", DEBIAN[0]]).env("LC_ALL", "C");
@@ -421,7 +432,7 @@ async fn debians_release() -> Option<Version> {
     candidate(&run(apt, &|_| {}).await.ok()?.stdout)
 }
 
-/// `1.85.0`, of what `apt-cache policy` says: `Candidate: 1.85.0+dfsg3-1~deb12u2`.
+/// The version in the output of `apt-cache policy`: `1.85.0` of `Candidate: 1.85.0+dfsg3-1~deb12u2`.
 fn candidate(said: &str) -> Option<Version> {
     let mut lines = said.lines();
     let version = lines.find_map(|line| line.trim().strip_prefix("Candidate: "))?;
@@ -455,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn what_debian_would_install_is_read() {
+    fn the_version_that_debian_would_install_is_read() {
         let check = |said: &str, expect: Option<&str>| {
             let release = candidate(said).map(|release| release.to_string());
             assert_eq!(release.as_deref(), expect, "{said}");

@@ -1,4 +1,4 @@
-//! Downloads: https only, limited in size, time and redirects, and checked against the sha256 that was promised.
+//! Downloads over https, with limits of size, time and redirects, and checked against a known sha256.
 
 #[cfg(test)]
 mod tests;
@@ -13,87 +13,90 @@ use url::Url;
 use crate::digest::Digest;
 use crate::install::component::MAX_SIZE;
 
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Between two pieces.
+/// How long the server may send nothing.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long the whole download may take.
 const WHOLE: Duration = Duration::from_secs(600);
+/// The number of redirects that are followed.
 const REDIRECTS: usize = 5;
 
-/// Is told how many bytes have come, and of how many, where the server has said.
+/// A function that gets the number of bytes so far, and of the whole file, if the server has said it.
 pub type Progress<'a> = dyn FnMut(u64, Option<u64>) + Send + 'a;
 
-/// Gets files over https.
+/// Downloads files over https.
 #[derive(Clone, Debug)]
 pub struct Downloader {
     http: reqwest::Client,
     limit: usize,
 }
 
-/// Why a file could not be had.
+/// Why a file could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// Nothing can be trusted.
+    /// No server can be trusted, for want of root certificates.
     #[error(
         "this machine has no root certificates, without which no server can be trusted: {0}; install ca-certificates, or \
-         name a file of them in SSL_CERT_FILE"
+         name a file with certificates in SSL_CERT_FILE"
     )]
     NoCertificates(String),
-    /// TLS or the client can't be set up.
-    #[error("no download can be made here: {0}")]
+    /// TLS or the HTTP client can't be set up.
+    #[error("downloads can't be made on this machine: {0}")]
     Setup(String),
-    /// It is no https address.
-    #[error("{0} is not taken: only https:// is")]
+    /// The address is not an https address.
+    #[error("{0} can't be downloaded, since only https:// addresses are allowed")]
     NotHttps(Url),
-    /// No answer, or none that could be understood.
+    /// There was no answer, or one that could not be understood.
     #[error("{url} can't be downloaded: {reason}")]
     Failed {
-        /// What was asked for.
+        /// The address.
         url: Url,
         /// A clause.
         reason: String,
     },
-    /// The server's answer is not the file.
-    #[error("{url} can't be downloaded: the server said {status}")]
+    /// The server answered with an error.
+    #[error("{url} can't be downloaded: the server answered {status}")]
     Status {
-        /// What was asked for.
+        /// The address.
         url: Url,
-        /// Such as `404 Not Found`.
+        /// The status, such as `404 Not Found`.
         status: reqwest::StatusCode,
     },
-    /// It ended, or was broken off, before all was there.
+    /// The connection ended before the whole file had come.
     #[error("{url} is not complete: {received} bytes came{}; try again", of(*expected))]
     CutOff {
-        /// What was asked for.
+        /// The address.
         url: Url,
-        /// In bytes.
+        /// The bytes that came.
         received: u64,
-        /// In bytes, where the server has said.
+        /// The bytes of the whole file, if the server has said it.
         expected: Option<u64>,
     },
-    /// More than a plugin should have.
-    #[error("{url} has more than the {limit} bytes that are taken")]
+    /// The file is larger than a plugin may be.
+    #[error("{url} has more than the {limit} bytes that a plugin may have")]
     TooLarge {
-        /// What was asked for.
+        /// The address.
         url: Url,
-        /// In bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// All of it came, and it is another file.
+    /// The whole file came, and it is another one.
     #[error(
-        "{url} is not the file that was promised: its sha256 is {found}, not {promised}; nothing of it was used"
+        "{url} is not the expected file: its sha256 is {found}, not {promised}; it was not used"
     )]
     OtherFile {
-        /// What was asked for.
+        /// The address.
         url: Url,
-        /// Given with the address, or the lock's.
+        /// The digest that was given with the address, or the lock's.
         promised: Digest,
-        /// Of what came.
+        /// The digest of the file that came.
         found: Digest,
     },
 }
 
 impl Downloader {
-    /// One that trusts what this machine trusts: its root certificates, or those that SSL_CERT_FILE names.
+    /// A downloader that trusts this machine's root certificates, or those in the file that SSL_CERT_FILE names.
     ///
     /// # Errors
     /// There are no certificates, or TLS can't be set up.
@@ -122,9 +125,9 @@ impl Downloader {
             .with_no_client_auth();
         let redirects = Policy::custom(|attempt| {
             if attempt.url().scheme() != "https" {
-                attempt.error("it leads on to plain http, which is not taken")
+                attempt.error("the server redirects to plain http, which is not allowed")
             } else if attempt.previous().len() > REDIRECTS {
-                attempt.error("it leads on from address to address")
+                attempt.error("the server redirects from address to address")
             } else {
                 attempt.follow()
             }
@@ -141,10 +144,10 @@ impl Downloader {
         Ok(Self { http, limit })
     }
 
-    /// Gets a file. Without `promised`, whatever comes is given: for the one who then says its sha256.
+    /// Downloads a file. Without `promised`, it is not checked: the caller shows the sha256 to a person then.
     ///
     /// # Errors
-    /// A [`DownloadError`]; nothing is left behind.
+    /// A [`DownloadError`]. Nothing is left on the disk.
     pub async fn get(
         &self,
         url: &Url,
@@ -209,7 +212,7 @@ impl Downloader {
     }
 }
 
-/// The innermost cause says what happened; what is around it repeats the address.
+/// The error with its innermost cause: the causes around that one only repeat the address.
 fn failed(url: &Url, error: &reqwest::Error) -> DownloadError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

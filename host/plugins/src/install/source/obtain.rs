@@ -1,4 +1,4 @@
-//! From a source to what it gives: read, built or downloaded, and then checked.
+//! Getting a plugin from its source: a file is read, an address downloaded, and the component checked.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use crate::digest::Digest;
 use crate::install::component::{Artifact, ArtifactError};
 use crate::install::shipped::NotHere;
 
-/// Why a source gives no plugin.
+/// Why a plugin can't be had from its source.
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
-    /// The config names none.
+    /// The text is not a source.
     #[error(transparent)]
     Source(#[from] BadSource),
-    /// It ships with djangobot, and is not on this machine.
+    /// It ships with djangobot, but is not on this machine.
     #[error(transparent)]
     NotHere(#[from] NotHere),
     /// Its file can't be read.
@@ -25,33 +25,34 @@ pub enum ObtainError {
     /// It is a folder, which is built first.
     #[error("{} is a folder, which has to be built first", .0.display())]
     Folder(std::path::PathBuf),
-    /// Its file is another than was promised.
-    #[error("{} is not the file that was promised: its sha256 is {found}, not {promised}", path.display())]
+    /// Its file is not the expected one.
+    #[error("{} is not the expected file: its sha256 is {found}, not {promised}", path.display())]
     OtherFile {
-        /// Which file.
+        /// The file's path.
         path: std::path::PathBuf,
-        /// What was promised.
+        /// The expected digest.
         promised: Digest,
-        /// What is there.
+        /// The digest of the file.
         found: Digest,
     },
-    /// What it gives is no plugin.
-    #[error("{from} is no plugin: {reason}")]
+    /// Its file is not a plugin.
+    #[error("{from} is not a plugin: {reason}")]
     NotAPlugin {
         /// The source.
         from: String,
-        /// What it is instead.
+        /// Why it is not one.
         reason: Box<ArtifactError>,
     },
 }
 
 impl Source {
-    /// Reads or downloads the plugin; a folder is built by its recipe. Paths are meant from `home`, the config file's folder.
+    /// Reads or downloads the plugin. A folder is an error here, since its recipe has to build it. Paths are relative
+    /// to `home`, the config file's folder.
     ///
-    /// `promised` is the sha256 of the file as it is there or comes.
+    /// `promised` is the expected sha256 of the file, before a core module is made a component.
     ///
     /// # Errors
-    /// An [`ObtainError`], whose sentence names the source.
+    /// An [`ObtainError`], whose text names the source.
     pub async fn obtain(
         &self,
         home: &Path,

@@ -1,4 +1,5 @@
-//! `djangobot:plugin@1.x`, as `wit/plugin.wit` has it.
+//! The interface `djangobot:plugin@1.x`, as `wit/plugin.wit` defines it: the functions that plugins import, and the
+//! translation of values.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ use bindings::djangobot::plugin as wit;
 pub(crate) use bindings::{Plugin, PluginIndices};
 use wit::types;
 
-/// What wasmtime makes of the WIT.
+/// The code that wasmtime generates from the WIT.
 #[allow(
     unsafe_code,
     missing_docs,
@@ -29,7 +30,7 @@ mod bindings {
         world: "djangobot:plugin/plugin",
         imports: {
             "djangobot:plugin/http.fetch": async | trappable,
-            // The disk answers when it will.
+            // These wait for a disk, which may take any time.
             "djangobot:plugin/store.get": async | trappable,
             "djangobot:plugin/store.set": async | trappable,
             "djangobot:plugin/store.delete": async | trappable,
@@ -42,20 +43,21 @@ mod bindings {
     });
 }
 
-/// The event that a guest holds a handle of: always the one of the call at hand.
+/// The type behind a guest's handle of an event. It holds nothing, since the handle always means the current call's
+/// event.
 #[allow(
     unreachable_pub,
     reason = "the generated code gives it another name, which is public"
 )]
 pub struct EventHandle(());
 
-/// The handle that a call passes. It stands for no entry of a table: a guest can't keep it, since a borrow must be given
-/// back before the call ends.
+/// The handle that a call passes. No table has an entry for it: a guest can't keep a borrowed handle beyond the call.
 pub(crate) fn event_handle() -> Resource<EventHandle> {
     Resource::new_borrow(0)
 }
 
-/// Links what needs no grant, and of the rest what was granted.
+/// Links the interfaces that need no grant, and those that were granted. An interface that is not linked can't be
+/// called: a component that imports it does not start.
 pub(crate) fn link(linker: &mut Linker<Guest>, grants: &[Capability]) -> wasmtime::Result<()> {
     type Own = HasSelf<Guest>;
     wit::types::add_to_linker::<_, Own>(linker, |guest| guest)?;
@@ -80,7 +82,10 @@ pub(crate) fn link(linker: &mut Linker<Guest>, grants: &[Capability]) -> wasmtim
     Ok(())
 }
 
-/// Turns an answer into the host's own words, and refuses what is none.
+/// Translates an answer into the host's own types, and refuses one that breaks a rule.
+///
+/// # Errors
+/// [`Failure::Answer`], with the rule.
 pub(crate) fn verdict(
     guest: &mut Guest,
     answer: types::Verdict,
@@ -111,7 +116,8 @@ pub(crate) fn verdict(
         types::Verdict::Replace(emissions) => {
             if emissions.len() > MAX_REPLACEMENTS || call.hops >= guest::MAX_HOPS {
                 return Err(Failure::Answer(format!(
-                    "it replaces one event by {}, or after too many others ({MAX_REPLACEMENTS} and {} are the most)",
+                    "it replaced one event by {}, or at the end of too long a chain (at most {MAX_REPLACEMENTS} events may \
+                     replace one, in chains of {} at most)",
                     emissions.len(),
                     guest::MAX_HOPS
                 ).into()));
@@ -131,13 +137,14 @@ pub(crate) fn verdict(
 
 /// The longest reason of a drop, in bytes.
 const MAX_REASON: usize = 1024;
-/// Events that one may be replaced by.
+/// The largest number of events that may replace one.
 const MAX_REPLACEMENTS: usize = 64;
-/// What a header of a request costs beside its texts, in bytes.
+/// The cost of a request's header in addition to its texts, in bytes.
 const HEADER_COST: usize = 64;
-/// What an edit costs of the allowance beside its texts: a million empty edits are no small answer.
+/// The cost of an edit in addition to its texts, in bytes of output: a million empty edits are not a small answer.
 const EDIT_COST: usize = 32;
 
+/// Translates an edit, and returns it with its cost in bytes of output.
 fn edit_of(edit: types::Edit) -> (Edit, usize) {
     match edit {
         types::Edit::Remove(pointer) => {
@@ -165,13 +172,16 @@ fn edit_of(edit: types::Edit) -> (Edit, usize) {
     }
 }
 
-/// An edit may change what an event says, not where it goes.
+/// Refuses an edit of a field that decides where an event goes: a plugin may change an event's content only.
+///
+/// # Errors
+/// A clause that names the field.
 pub fn check_place(direction: roster::Direction, edit: &Edit) -> Result<(), String> {
     let pointer = match edit {
         Edit::Set { pointer, .. } | Edit::Remove { pointer } => pointer,
     };
-    // In a pointer `~0` and `~1` are the only escapes, and none of these names has a `~` or `/`, so that no other spelling
-    // of them leads there.
+    // A pointer has the escapes `~0` and `~1` alone, for `~` and `/`. None of these names has such a character, so that
+    // there is no second spelling of them.
     let first = pointer.strip_prefix('/').unwrap_or(pointer);
     let first = first.split('/').next().unwrap_or_default();
     let kept: &[&str] = match direction {
@@ -180,7 +190,7 @@ pub fn check_place(direction: roster::Direction, edit: &Edit) -> Result<(), Stri
     };
     match kept.contains(&first) {
         true => Err(format!(
-            "/{first} is not a plugin's to edit, since it says where the event goes; emit an event of another kind instead"
+            "a plugin can't edit /{first}, since it decides where the event goes; it can emit an event of another kind instead"
         )),
         false => Ok(()),
     }
@@ -242,7 +252,7 @@ impl wit::events::HostEvent for Guest {
         self.many("selected", "fields", pointers.len())?;
         let (event, budget) = self.event()?;
         let mut values = Vec::with_capacity(pointers.len());
-        // Each value may be as large as the event: what is asked for ten thousand times is not held as often.
+        // Each value may be as large as the event, so that ten thousand of them could fill the host's memory.
         let mut bytes = 0;
         for pointer in &pointers {
             let value = budget
@@ -280,23 +290,23 @@ impl wit::events::HostEvent for Guest {
 }
 
 impl Guest {
-    /// Whether one call of the host may ask for so many things.
+    /// Traps if one call of the host asks for too many things.
     fn many(&mut self, did: &str, what: &str, count: usize) -> wasmtime::Result<()> {
         let limit = self.owner.limits.select();
         match count > limit {
             true => Err(self.over(Failure::Budget(format!(
-                "it {did} {count} {what} in one call of the host; {limit} are the most (limits.host-calls)"
+                "it {did} {count} {what} in one call of the host, and at most {limit} are allowed (limits.host-calls)"
             )))),
             false => Ok(()),
         }
     }
 }
 
-/// What each pointer of a `select` costs beside its way.
+/// The cost of each pointer of a `select` in addition to following it.
 const SELECT_STEPS: u64 = 5;
-/// What a user, a channel and the like cost that the roster is asked for.
+/// The cost of looking up one user, channel or the like in the roster.
 const ROSTER_STEPS: u64 = 50;
-/// Bytes of values that one `select` may give.
+/// The largest size of all values that one `select` returns, in bytes.
 const MAX_SELECTED: usize = 16 << 20;
 
 impl From<roster::User> for wit::roster::User {
@@ -323,7 +333,7 @@ impl From<roster::Conversation> for wit::roster::Conversation {
 }
 
 impl Guest {
-    /// Counts a question to the roster.
+    /// Counts and charges one look-up in the roster.
     fn asked(&mut self, about: &str) -> wasmtime::Result<()> {
         self.count()?;
         self.charge(ROSTER_STEPS)?;
@@ -477,7 +487,7 @@ impl wit::slack::Host for Guest {
         let call = self.call()?;
         if !call.may_send() {
             return Ok(Err(SendError::Unavailable(
-                "one call sends too many messages, or this message came of too many others".into(),
+                "the call sent too many messages, or the event comes at the end of too long a chain of them".into(),
             )));
         }
         if let Err(why) = call.take_output(message.len(), owner.limits.output) {
@@ -485,16 +495,20 @@ impl wit::slack::Host for Guest {
         }
         let message = match Event::parse(message) {
             Ok(message) => message,
-            Err(error) => return Ok(Err(SendError::Invalid(format!("no JSON object: {error}")))),
+            Err(error) => {
+                let why = format!("the message is not a JSON object: {error}");
+                return Ok(Err(SendError::Invalid(why)));
+            }
         };
-        // Who hears what becomes of a message is whoever waits for the event at hand, or nobody: any other channel of the
-        // layer is the app's own.
+        // The outcome of a message goes to whoever waits for the current event, or to nobody. With any other channel, a
+        // plugin could write into channels of the app.
         let named = message.text("/reply_channel");
         if message.get("/reply_channel").is_some()
             && (named.is_none() || named != call.event.text("/reply_channel"))
         {
             return Ok(Err(SendError::Invalid(
-                "a message's reply_channel may be that of the event at hand, or left out".into(),
+                "the reply_channel of a message must be that of the current event, or left out"
+                    .into(),
             )));
         }
         if is_shadow {
@@ -522,8 +536,8 @@ impl From<store::StoreError> for wit::store::StoreError {
 }
 
 impl Guest {
-    /// Does something with the store as this call sees it: a rehearsal's writes are its own. Not on the thread of events,
-    /// since a disk may take any time; the call's limits go on counting.
+    /// Does some work with the store, or with the rehearsal's own view of it. The work runs off the thread of events,
+    /// since a disk may take any time; the limit of the call's time holds nevertheless.
     async fn in_store<T: Send + 'static>(
         &mut self,
         bytes: usize,
@@ -531,7 +545,7 @@ impl Guest {
     ) -> wasmtime::Result<Result<T, wit::store::StoreError>> {
         self.count()?;
         self.charge(guest::STORE_STEPS)?;
-        // They are written to a log and later to their place.
+        // Each byte is written twice: to the database's log, and later to its place.
         self.charge_bytes(bytes.saturating_mul(4))?;
         let store = match &self.shadow_store {
             Some(shadow) => Some(shadow),
@@ -592,7 +606,7 @@ impl wit::secrets::Host for Guest {
         self.count()?;
         self.charge(guest::STORE_STEPS)?;
         self.charge_bytes(name.len())?;
-        // It may be a file, of a folder that is anywhere.
+        // The secret may be a file, and its folder may lie on a network.
         let owner = self.owner.clone();
         tokio::task::spawn_blocking(move || owner.secret(&name))
             .await
@@ -612,7 +626,7 @@ impl wit::http::Host for Guest {
                 call.effects.withheld = true;
             }
             return Ok(Err(HttpError::Failed(
-                "this is a rehearsal; nothing is fetched".into(),
+                "nothing is fetched during a rehearsal".into(),
             )));
         }
         let headers = request.headers.iter();
@@ -627,7 +641,8 @@ impl wit::http::Host for Guest {
             timeout_ms: request.timeout_ms,
         };
         let owner = self.owner.clone();
-        // A little less than the call has, so that the plugin hears of it instead of being ended.
+        // A little less than the call's own time, so that the plugin gets a timeout that it can handle, and is not
+        // ended.
         let budget = owner.limits.wait.mul_f32(0.9);
         let fetched = owner
             .services

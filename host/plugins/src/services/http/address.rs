@@ -1,9 +1,9 @@
-//! Which addresses are on the public internet, and which a plugin must never reach: the machine's own, its network's,
-//! and those at which a cloud answers with its keys.
+//! Public and other IP addresses. A plugin must not reach the addresses of this machine, of its network, or those at
+//! which a cloud's metadata service answers with credentials.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is a public one. What embeds an IPv4 address is as public as that.
+/// Whether an address is public. An IPv6 address that contains an IPv4 address is as public as that.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -14,13 +14,15 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether an operator may allow it nonetheless: this machine and private networks, and no cloud's own addresses.
+/// Whether an operator may allow an address that is not public: those of this machine and of private networks, but
+/// never those of a cloud's metadata service.
 pub(super) fn may_be_allowed(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => may_be_allowed_v4(address),
         IpAddr::V6(address) => match embedded(address) {
             Some(address) => may_be_allowed_v4(address),
             None => {
+                // The metadata services of AWS, Google Cloud and Scaleway lie within the unique local addresses.
                 let metadata = [
                     "fd00:ec2::254",
                     "fd00:ec2::23",
@@ -35,12 +37,12 @@ pub(super) fn may_be_allowed(address: IpAddr) -> bool {
 }
 
 fn may_be_allowed_v4(address: Ipv4Addr) -> bool {
-    // Shared by carriers and used inside clouds; one of them keeps its metadata at 100.100.100.200.
+    // Carriers share this range, and clouds use it inside; Alibaba Cloud's metadata service is at 100.100.100.200.
     let shared = within(address, [100, 64, 0, 0], 10) && !within(address, [100, 100, 100, 200], 32);
     address.is_loopback() || address.is_private() || shared
 }
 
-/// What is not public, by IANA's registry of special-purpose addresses.
+/// Whether an address is public: it is not in IANA's registry of special-purpose addresses.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     const SPECIAL: &[([u8; 4], u32)] = &[
         ([0, 0, 0, 0], 8),
@@ -58,7 +60,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         ([203, 0, 113, 0], 24),
         ([224, 0, 0, 0], 4),
         ([240, 0, 0, 0], 4),
-        // Not in the registry: Azure's machines find their host here.
+        // Not in the registry: Azure's virtual machines reach their host here.
         ([168, 63, 129, 16], 32),
     ];
     !SPECIAL
@@ -71,11 +73,11 @@ fn within(address: Ipv4Addr, network: [u8; 4], bits: u32) -> bool {
     address.to_bits() & mask == u32::from_be_bytes(network) & mask
 }
 
-/// Only what is given out to the world, 2000::/3, less the special parts of it.
+/// Whether an address is public: it lies in 2000::/3, the global addresses, and not in a special part of it.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let global = first & 0xe000 == 0x2000;
-    // Of IETF's protocols, Teredo among them; documentation, twice; 6to4.
+    // The special parts are those for IETF protocols (Teredo among them), two for documentation, and 6to4.
     let protocols = first == 0x2001 && second < 0x0200;
     let documentation =
         (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second < 0x1000);
@@ -83,8 +85,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     global && !(protocols || documentation || six_to_four)
 }
 
-/// The IPv4 address to which a packet for this one goes in the end: mapped (`::ffff:0:0/96`), compatible (`::/96`),
-/// translated (`::ffff:0:0:0/96`, `64:ff9b::/96`) and ISATAP.
+/// The IPv4 address to which a packet for this IPv6 address goes in the end, if there is one: mapped (`::ffff:0:0/96`),
+/// compatible (`::/96`), translated (`::ffff:0:0:0/96`, `64:ff9b::/96`) and ISATAP.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, high, low] = address.segments();
     let inside = || Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
@@ -92,7 +94,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => {
             Some(inside())
         }
-        // Below it are :: and ::1, which are what they are.
+        // A compatible address. With `high` 0 it would be `::` or `::1`, which are addresses of IPv6 itself.
         [0, 0, 0, 0, 0, 0] if high != 0 => Some(inside()),
         [_, _, _, _, 0 | 0x0200, 0x5efe] => Some(inside()),
         _ => None,
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_may_allow_networks_of_his_own_and_no_clouds_keys() {
+    fn an_operator_may_allow_private_networks_but_no_metadata_service() {
         for own in [
             "127.0.0.1",
             "10.1.2.3",

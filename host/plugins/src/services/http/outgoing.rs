@@ -1,4 +1,4 @@
-//! A plugin's request, checked once: what is left of it can be put on the wire. And what becomes of it at a redirect.
+//! A plugin's request after its check, ready to be sent, and its change at a redirect.
 
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
@@ -7,7 +7,7 @@ use crate::services::http::request::{HttpError, Request};
 
 /// The largest request, in bytes: address, headers and body.
 pub const MAX_REQUEST: usize = 256 << 10;
-/// The most headers of a request.
+/// The largest number of headers of a request.
 const MAX_HEADERS: usize = 64;
 /// The largest headers of a request together, in bytes.
 const MAX_HEADER_BYTES: usize = 32 << 10;
@@ -24,7 +24,8 @@ const METHODS: &[Method] = &[
     Method::OPTIONS,
 ];
 
-/// Headers that say how the bytes go over the connection. The host alone knows that.
+/// Headers that belong to the connection, which the host alone may set. With them a plugin could smuggle a second
+/// request into the connection.
 const OURS: &[&str] = &[
     "connection",
     "content-length",
@@ -51,14 +52,17 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Checks all of a request but whether its address may be called.
+    /// Checks a request, except for whether its address may be called.
+    ///
+    /// # Errors
+    /// An [`HttpError`] for the plugin.
     pub(super) fn check(request: Request) -> Result<Self, HttpError> {
         let method = METHODS
             .iter()
             .find(|method| method.as_str().eq_ignore_ascii_case(&request.method))
             .ok_or_else(|| {
                 let known: Vec<_> = METHODS.iter().map(Method::as_str).collect();
-                failed(format!("the method is none of {}", known.join(", ")))
+                failed(format!("the method must be one of {}", known.join(", ")))
             })?;
         let mut size = request.url.len() + request.body.len();
         for (name, value) in &request.headers {
@@ -75,8 +79,11 @@ impl Outgoing {
         })
     }
 
-    /// Turns to the address of a redirect, as browsers do: a POST becomes a GET where the status says so or custom has
-    /// it, and what proves who asks stays with the origin for which it was meant.
+    /// Changes the request to the address of a redirect, as browsers do: for some statuses a POST becomes a GET, and
+    /// credentials are removed if the origin changes, since they are meant for the first one.
+    ///
+    /// # Errors
+    /// The server gave an address that can't be used.
     pub(super) fn redirect(
         &mut self,
         status: StatusCode,
@@ -85,11 +92,12 @@ impl Outgoing {
         let location = std::str::from_utf8(location)
             .ok()
             .filter(|location| location.len() <= MAX_URL)
-            .ok_or_else(|| failed("a redirect leads to what is no address"))?;
-        let mut url = self
-            .url
-            .join(location)
-            .map_err(|why| failed(format!("a redirect leads to what is no address: {why}")))?;
+            .ok_or_else(|| failed("the server redirected to something that is not an address"))?;
+        let mut url = self.url.join(location).map_err(|why| {
+            failed(format!(
+                "the server redirected to something that is not an address: {why}"
+            ))
+        })?;
         url.set_fragment(None);
         if url.origin() != self.url.origin() {
             for name in [header::AUTHORIZATION, header::COOKIE] {
@@ -137,11 +145,11 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap, HttpError> {
     for (given_name, value) in given {
         let shown: String = given_name.chars().take(64).collect();
         let name = HeaderName::from_bytes(given_name.as_bytes())
-            .map_err(|_| failed(format!("{shown:?} is no name of a header")))?;
-        // Many servers read an underscore as a hyphen.
+            .map_err(|_| failed(format!("{shown:?} is not the name of a header")))?;
+        // Many servers read an underscore as a hyphen, so that `content_length` would be one of these, too.
         if OURS.contains(&name.as_str().replace('_', "-").as_str()) {
             return Err(failed(format!(
-                "the header {name} is the host's to set; leave it out"
+                "the host alone sets the header {name}; leave it out"
             )));
         }
         let value = HeaderValue::from_str(value)

@@ -1,34 +1,34 @@
-//! A plugin's request, and why it has no answer.
+//! A plugin's request as the plugin gives it, and the errors that it gets.
 
-/// What a plugin asks; the interface's `request`.
+/// A plugin's request; the interface's `request`.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// `GET`, `POST` and the like.
+    /// The method: `GET`, `POST` and so on.
     pub method: String,
-    /// `https://...`.
+    /// The address: `https://...`.
     pub url: String,
-    /// In order; a name may come more than once.
+    /// The headers in order. A name may occur more than once.
     pub headers: Vec<(String, String)>,
-    /// May be empty.
+    /// The body; may be empty.
     pub body: Vec<u8>,
-    /// Shortens the time that there is.
+    /// A limit in milliseconds, if it shall be shorter than that of the call.
     pub timeout_ms: Option<u32>,
 }
 
-/// Why there is no answer; the interface's `http-error`. The texts are for the plugin, and say nothing of the network
-/// that the host is in.
+/// Why a request has no answer; the interface's `http-error`. The texts are for the plugin, and reveal nothing about
+/// the network of the host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// Not granted, or not public.
+    /// The host was not granted, or its address is not public.
     #[error("{0}")]
     Denied(String),
-    /// It took too long.
-    #[error("the time was over before the answer was there")]
+    /// The answer took too long.
+    #[error("the answer did not come in time")]
     Timeout,
-    /// The request or the answer.
+    /// The request or the answer was too large.
     #[error("the request or the answer is too large")]
     TooLarge,
-    /// Anything else.
+    /// Another failure, as a clause.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! Where requests may go, and how they get there.
+//! Tests of the addresses that requests may go to, and of requests against a server on loopback.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use server::{Server, answer, redirect};
 
 const SOON: Duration = Duration::from_secs(60);
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// On loopback too; some tests take it for a public one.
+/// An address on loopback, which some tests take for a public one.
 const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 fn get(url: &str) -> Request {
@@ -28,7 +28,7 @@ fn grants(texts: &[&str]) -> Vec<HostPattern> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// Names with the addresses that they stand for, a list for each time that it is asked.
+/// A resolver with fixed answers: for each name a list of addresses for each time that it is asked.
 struct Names {
     known: HashMap<&'static str, Vec<Vec<IpAddr>>>,
     asked: AtomicUsize,
@@ -116,7 +116,7 @@ async fn a_request_arrives_as_it_was_asked_and_so_does_its_answer() {
 }
 
 #[tokio::test]
-async fn what_was_not_granted_is_denied_before_anything_is_sent() {
+async fn a_host_that_was_not_granted_is_denied_before_anything_is_sent() {
     let fetcher = Fetcher::with_resolver(true, Names::new(&[]));
     let check = async |granted: &[&str], url: &str, says: &str| {
         let result = fetcher.fetch(&grants(granted), get(url), SOON).await;
@@ -136,10 +136,10 @@ async fn what_was_not_granted_is_denied_before_anything_is_sent() {
     )
     .await;
     check(&["a.com"], "https://a.com.evil.com", "was not granted").await;
-    check(&["a.com"], "https://a.com@evil.com", "user's name").await;
+    check(&["a.com"], "https://a.com@evil.com", "a user name").await;
     check(&["a.com"], "https://evil.com\\@a.com", "evil.com was not").await;
     check(&["a.com"], "https://evil.com/?https://a.com", "evil.com").await;
-    check(&["a.com"], "https://:pw@a.com", "user's name").await;
+    check(&["a.com"], "https://:pw@a.com", "a user name").await;
     check(&["a.com"], "ftp://a.com", "https://").await;
     check(&["a.com"], "file:///etc/passwd", "https://").await;
     check(&["a.com"], "data:text/plain,x", "https://").await;
@@ -149,7 +149,7 @@ async fn what_was_not_granted_is_denied_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_public_needs_the_operators_word_twice() {
+async fn an_address_that_is_not_public_needs_a_grant_and_a_setting() {
     let server = Server::new(LOCAL, |_| answer("200 OK", "", "in")).await;
     let port = server.address.port();
     let names = || {
@@ -167,7 +167,7 @@ async fn an_address_that_is_not_public_needs_the_operators_word_twice() {
         let result = fetcher.fetch(&granted, get(&url), SOON).await;
         match lets {
             true => assert_eq!(result.unwrap().body, b"in", "{host}"),
-            false => assert!(denied(&result).contains("no public address"), "{host}"),
+            false => assert!(denied(&result).contains("public address"), "{host}"),
         }
     };
     for (host, granted) in [
@@ -204,15 +204,15 @@ async fn a_name_that_changes_its_address_gets_no_one_in() {
     let fetcher = outside(names.clone());
     let granted = grants(&[&format!("http://a.example:{port}")]);
     let url = format!("http://a.example:{port}/");
-    // The first answer is checked, and it is the one that is used.
+    // The first answer is checked, and it is used as well.
     let response = fetcher.fetch(&granted, get(&url), SOON).await.unwrap();
     assert_eq!(response.body, b"public");
     assert_eq!(names.asked.load(Ordering::SeqCst), 1);
     let result = fetcher.fetch(&granted, get(&url), SOON).await;
-    assert_eq!(denied(&result), "a.example stands for no public address");
+    assert_eq!(denied(&result), "a.example has no public address");
     assert_eq!(private.heard(), Vec::<String>::new());
 
-    // Among many addresses, the public ones are what is used.
+    // Of several addresses, only the public ones are used.
     let fetcher = outside(Names::new(&[("a.example", vec![vec![LOCAL, PUBLIC]])]));
     let response = fetcher.fetch(&granted, get(&url), SOON).await.unwrap();
     assert_eq!(response.body, b"public");
@@ -245,18 +245,18 @@ async fn a_redirect_leads_to_nothing_that_was_not_granted_or_is_not_public() {
         let result = fetcher.fetch(&granted, get(&url), SOON).await;
         assert!(denied(&result).contains(says), "{to}: {result:?}");
     };
-    check("http://SECRET/", "no public address").await;
-    check("http://169.254.169.254/latest/", "no public address").await;
+    check("http://SECRET/", "not a public address").await;
+    check("http://169.254.169.254/latest/", "not a public address").await;
     check("http://[::1]/", "was not granted").await;
     check("//b.example/", "was not granted").await;
     check("https://a.example/", "was not granted").await;
     check(
         &format!("http://inside.example:{}/", at.port()),
-        "no public address",
+        "has no public address",
     )
     .await;
     check("file:///etc/passwd", "https://").await;
-    check(&format!("http://me:pw@a.example:{port}/"), "user's name").await;
+    check(&format!("http://me:pw@a.example:{port}/"), "a user name").await;
     assert_eq!(secret.heard(), Vec::<String>::new());
 }
 

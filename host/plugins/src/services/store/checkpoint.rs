@@ -1,5 +1,5 @@
-//! Carries what was written from SQLite's log into its file, on a thread of its own: it waits for the disk, and no call
-//! of a plugin shall wait with it.
+//! The checkpointer: a thread that copies writes from SQLite's log into the file. It waits for the disk, so that no
+//! call of a plugin has to.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,17 +7,17 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-/// After how many pages of log a write does it itself, should the thread not keep up: 32 MiB.
+/// The size of the log, in pages, at which a write makes a checkpoint itself, if the thread does not keep up: 32 MiB.
 pub(super) const LAST_RESORT_PAGES: u32 = 8_000;
 
-/// The thread; it ends with this.
+/// The thread, which ends when this is dropped.
 pub(super) struct Checkpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpointer {
-    /// Starts it for the file at `path`.
+    /// Starts the thread for the file at `path`.
     pub(super) fn start(path: &Path) -> Result<Self, String> {
         let database = Connection::open(path).map_err(|error| error.to_string())?;
         let (wake, woken) = sync_channel(1);
@@ -31,9 +31,10 @@ impl Checkpointer {
         })
     }
 
-    /// Asks for a round. It never waits: when the thread is at it, the next round is already asked for.
+    /// Asks for a checkpoint. It never waits.
     pub(super) fn wake(&self) {
         if let Some(wake) = &self.wake {
+            // A full channel means that the next checkpoint is asked for already.
             let _ = wake.try_send(());
         }
     }
@@ -50,11 +51,11 @@ impl Drop for Checkpointer {
 
 fn run(database: &Connection, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
-        // Passive: it takes what it gets without making a writer wait. What fails here is done by the next round, or by
-        // a write as the last resort, which says so.
+        // A passive checkpoint copies as much as it can without making a writer wait. If it fails, the next one does
+        // it, or a write as the last resort, which reports the error.
         let done = database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = done {
-            tracing::debug!(%error, "the plugins' store kept its log for now");
+            tracing::debug!(%error, "the checkpoint of the plugins' store failed; the next one will copy the writes");
         }
     }
 }

@@ -1,30 +1,30 @@
-//! An item of a store: its size, and why it is not stored.
+//! Items of a store: their sizes, and the errors of the store.
 
-/// What an item counts beside its key and value, so that many tiny ones do not fill the disk.
+/// The bytes that an item counts in addition to its key and value, so that many tiny items do not fill the disk.
 pub(super) const ITEM: u64 = 32;
 
-/// Why the store did not do it.
+/// Why a call of the store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// More than may be kept.
+    /// The key, the value or the store would be too large.
     #[error("{what} would have {bytes} bytes, and {allowed} are allowed")]
     OverQuota {
-        /// The key, the value or the store.
+        /// `the key`, `the value` or `the store`.
         what: &'static str,
-        /// How large it would be.
+        /// The bytes that it would have.
         bytes: u64,
-        /// How large it may be.
+        /// The bytes that it may have.
         allowed: u64,
     },
-    /// `increment` of what is no decimal number of 64 bits, or whose sum would be none.
-    #[error("the value is no whole number of 64 bits, or would not stay one")]
+    /// `increment` of a value that is not a decimal number of 64 bits, or would not stay one.
+    #[error("the value is not a whole number of 64 bits, or would not stay one")]
     NotANumber,
     /// The file can't be read or written.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// A value and when it ends, in Unix milliseconds.
+/// A value and its expiry in Unix milliseconds; `None` if it never expires.
 pub(super) type Item = (Vec<u8>, Option<i64>);
 
 pub(super) fn check_size(what: &'static str, bytes: u64, allowed: u64) -> Result<(), StoreError> {
@@ -38,7 +38,7 @@ pub(super) fn check_size(what: &'static str, bytes: u64, allowed: u64) -> Result
     })
 }
 
-/// What an item counts against the quota.
+/// The bytes of an item that count against the quota.
 pub(super) fn size_of(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64 + ITEM
 }

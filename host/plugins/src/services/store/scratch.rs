@@ -1,4 +1,4 @@
-//! The writes of a shadow run: in memory, over a store that they do not touch.
+//! The writes of a rehearsal: they lie in memory, over a store that they do not touch.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use crate::services::store::item::{Item, StoreError, check_size, size_of};
 
 #[derive(Clone, Default)]
 pub(super) struct Scratch {
-    /// What was written, or deleted.
+    /// The items that were written; `None` for a key that was deleted.
     items: HashMap<String, Option<Item>>,
-    /// By how many bytes this view is larger than the store under it.
+    /// The bytes of this view less those of the store under it.
     more: i64,
 }
 
 impl Scratch {
-    /// What was written under `key`: nothing, a value, or that there is none.
+    /// The write under `key`, if there was one: an item, or `None` for a deletion.
     pub(super) fn get(&self, key: &str) -> Option<Option<Item>> {
         self.items.get(key).cloned()
     }
 
-    /// Writes, where the store under it has `under` bytes at this key, and `sum` in all.
+    /// Writes an item. The store under it has `under` bytes at this key, and `sum` in all.
     pub(super) fn put(
         &mut self,
         key: &str,
@@ -35,7 +35,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// Deletes, where the store under it has `under` bytes at this key.
+    /// Deletes a key, at which the store under it has `under` bytes.
     pub(super) fn delete(&mut self, key: &str, under: u64) {
         self.more -= self.size(key, under);
         self.items.insert(key.to_owned(), None);

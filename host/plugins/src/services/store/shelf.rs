@@ -1,7 +1,10 @@
-//! Whose store is which: names of stores, and the shelves on which their items are.
+//! The names of stores, and the shelves on which their items lie.
 //!
-//! A store gets another name without a move of its items. While a command brings that about, both names mean it, so that
-//! whatever becomes of the command, the plugin finds its store, under the name that the config has in the end.
+//! A store gets another name without moving its items. While a command is renaming it, both names mean it: whether the
+//! command succeeds, fails or is killed, the plugin finds its store under the name that the config has in the end.
+//!
+//! `shelves` has the settled names: a name that is not in it has the shelf of the same name. `moves` has the announced
+//! ones, and comes first. `settle` ends what is announced about a name, so that a name is never in two rows of `moves`.
 
 use std::sync::Arc;
 
@@ -9,11 +12,15 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{Store, StoreError, unavailable};
 
+/// The shelf of a name: that of its old name if a move is announced, else the one in `shelves`, else its own.
 const SHELF: &str = "SELECT coalesce((SELECT shelf FROM shelves WHERE name = owner), owner)
     FROM (SELECT coalesce((SELECT old FROM moves WHERE new = ?1), ?1) AS owner)";
 
 impl Store {
-    /// From now on `new` means the store that is called `old`, too.
+    /// Announces that the store called `old` gets the name `new`. From now on both names mean it.
+    ///
+    /// # Errors
+    /// The file can't be written.
     pub fn announce_move(&self, old: &str, new: &str) -> Result<(), StoreError> {
         if old == new {
             return Ok(());
@@ -25,7 +32,10 @@ impl Store {
         })
     }
 
-    /// What was announced does not come about.
+    /// Withdraws what was announced: the two names mean two stores again.
+    ///
+    /// # Errors
+    /// The file can't be written.
     pub fn withdraw_move(&self, old: &str, new: &str) -> Result<(), StoreError> {
         self.change(|database| {
             let withdraw = "DELETE FROM moves WHERE new = ?1 AND old = ?2";
@@ -33,12 +43,18 @@ impl Store {
         })
     }
 
-    /// A store is called `name` now, and no other name means it any more.
+    /// Settles that a store is called `name`: no other name means it any more.
+    ///
+    /// # Errors
+    /// The file can't be written.
     pub fn settle_name(&self, name: &str) -> Result<(), StoreError> {
         self.change(|database| settle(database, name))
     }
 
-    /// Forgets all that the store called `name` holds, for good.
+    /// Deletes all items of the store called `name`, for good.
+    ///
+    /// # Errors
+    /// The file can't be written.
     pub fn forget(&self, name: &str) -> Result<(), StoreError> {
         self.change(|database| {
             settle(database, name)?;
@@ -46,7 +62,8 @@ impl Store {
         })
     }
 
-    /// Puts what is on the shelf called `from` into the store called `to`. What is kept there already stays as it is.
+    /// Moves the items of the shelf called `from` into the store called `to`. An item that is there already stays, and
+    /// the one from the shelf is deleted.
     pub(crate) fn adopt(&self, from: &str, to: &str) -> Result<(), StoreError> {
         self.change(|database| {
             let shelf = shelf(database, to)?;
@@ -62,12 +79,13 @@ impl Store {
         found.map(Into::into).map_err(unavailable)
     }
 
-    /// Changes whose store is which: all of it or nothing.
+    /// Makes a change of names in one transaction.
     fn change(
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
         let mut shelves = self.shelves();
+        // A name may mean another shelf afterwards, or a shelf may be empty, so that no sum holds any more.
         shelves.sums.clear();
         let transaction = shelves.database.transaction().map_err(unavailable)?;
         change(&transaction).map_err(unavailable)?;
@@ -79,7 +97,8 @@ fn shelf(database: &Connection, name: &str) -> rusqlite::Result<String> {
     database.query_row(SHELF, [name], |row| row.get(0))
 }
 
-/// Ends what was announced about `name`: where it was to be the new name, it is, and the old one gets its shelf, emptied.
+/// Ends what is announced about `name`. If it was the new name of a move, the move is made: the two names exchange
+/// their shelves, and the one that the old name gets is emptied.
 fn settle(database: &Connection, name: &str) -> rusqlite::Result<()> {
     let announced: Option<String> = database
         .query_row("SELECT old FROM moves WHERE new = ?1", [name], |row| {
@@ -152,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_left_half_done_is_ended_by_the_next_one() {
+    fn a_move_that_a_command_left_half_done_is_ended_by_the_next_command() {
         let store = Store::in_memory().unwrap();
         put(&store, "a", "v");
         store.announce_move("a", "b").unwrap();
@@ -174,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_under_the_plugins_name_alone_is_adopted_and_overwrites_nothing() {
+    fn items_under_the_plugins_name_alone_are_adopted_and_overwrite_nothing() {
         let store = Store::in_memory().unwrap();
         let (old, new) = (
             store.of("a", ROOMY).unwrap(),

@@ -1,3 +1,5 @@
+//! Tests of the store, in memory and in a file.
+
 use std::path::PathBuf;
 use std::thread::sleep;
 
@@ -23,7 +25,7 @@ fn text(store: &PluginStore, key: &str) -> Option<String> {
 }
 
 #[test]
-fn what_is_set_outlives_the_process() {
+fn a_value_outlives_the_process() {
     let (_folder, path) = folder();
     let store = Store::open(&path).unwrap().of("one", ROOMY).unwrap();
     store.set("k", b"\x00\xff", None).unwrap();
@@ -38,7 +40,7 @@ fn what_is_set_outlives_the_process() {
 }
 
 #[test]
-fn what_was_set_outlives_a_process_that_does_not_close_its_file() {
+fn a_value_outlives_a_process_that_does_not_close_its_file() {
     let (folder, path) = folder();
     let store = Store::open(&path).unwrap();
     store
@@ -76,7 +78,7 @@ fn a_plugin_sees_its_own_keys_alone() {
 }
 
 #[test]
-fn what_has_expired_is_not_there() {
+fn an_expired_value_is_not_found() {
     let store = memory().of("one", ROOMY).unwrap();
     store.set("now", b"v", Some(0)).unwrap();
     store.set("soon", b"5", Some(30)).unwrap();
@@ -140,7 +142,7 @@ fn the_quota_counts_keys_and_values() {
     store.delete("ab").unwrap();
     store.delete("ab").unwrap();
     assert_eq!(all.usage("one"), Ok(1 + ITEM));
-    // The sum that is kept is the sum that is there.
+    // The sum in memory is the sum in the file.
     assert_eq!(counted(&all, "one"), 1 + ITEM);
 
     let roomy = all.of("two", ROOMY).unwrap();
@@ -159,7 +161,7 @@ fn the_quota_counts_keys_and_values() {
     assert_eq!(roomy.get(&key[1..]).unwrap().unwrap().len(), MAX_VALUE);
 }
 
-/// The bytes that the file holds, whatever is kept in memory.
+/// The bytes in the file, whatever the sum in memory is.
 fn counted(store: &Store, plugin: &str) -> u64 {
     let shelves = store.shelves();
     shelves
@@ -266,18 +268,18 @@ fn a_newer_or_damaged_file_is_named() {
         .unwrap()
         .pragma_update(None, "user_version", 99)
         .unwrap();
-    let told = |says: &str| {
+    let check = |says: &str| {
         let Err(StoreError::Unavailable(why)) = Store::open(&path) else {
             panic!("it opened");
         };
         assert!(why.contains(says) && why.contains("plugins.db"), "{why}");
     };
-    told("version 99");
+    check("its format is 99");
     std::fs::write(&path, b"not a database, by far not one at all").unwrap();
-    told("not a database");
+    check("not a database");
 }
 
-/// Not a test of anything; prints what a call costs.
+/// Not a test, but a measurement: it prints the time of a call.
 #[test]
 #[ignore = "a measurement: cargo test --release -- --ignored --nocapture what_a_call_costs"]
 fn what_a_call_costs() {

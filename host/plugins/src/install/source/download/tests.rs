@@ -11,7 +11,7 @@ use super::*;
 const FILE: &[u8] = b"\0asm and what follows";
 const LIMIT: usize = 1000;
 
-/// A server whose answers are told by the path, and whoever trusts it.
+/// A server whose answer depends on the path, and a client that trusts it.
 struct Server {
     base: Url,
     client: Downloader,
@@ -70,7 +70,7 @@ impl Server {
     }
 }
 
-/// The bytes of an answer, and whether the server then says nothing more and stays.
+/// The bytes of an answer, and whether the server then keeps the connection open and silent.
 fn answer(path: &str, port: u16) -> (Vec<u8>, bool) {
     let with = |head: String, body: &[u8]| [head.as_bytes(), b"\r\n\r\n", body].concat();
     let length = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}");
@@ -119,7 +119,7 @@ async fn a_file_comes_and_is_what_was_promised() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_is_told_apart() {
+async fn each_failure_has_an_error_of_its_own() {
     let server = Server::start().await;
     let check = async |path: &str, expect: &[&str]| {
         let error = server
@@ -134,11 +134,7 @@ async fn what_went_wrong_is_told_apart() {
         Digest::of(FILE).to_string(),
         Digest::of(b"other").to_string(),
     );
-    check(
-        "file",
-        &["not the file that was promised", &found, &promised],
-    )
-    .await;
+    check("file", &["not the expected file", &found, &promised]).await;
     let all = format!("{} bytes came of {}", FILE.len(), FILE.len() + 7);
     check("cut", &["not complete", &all, "try again"]).await;
     check("silent", &["too long"]).await;
@@ -168,5 +164,5 @@ async fn a_server_that_is_not_trusted_or_not_there_is_not_used() {
 
     let url = Url::parse("http://localhost/file").unwrap();
     let error = server.client.get(&url, None, &mut |_, _| {}).await;
-    assert!(error.unwrap_err().to_string().contains("only https:// is"));
+    assert!(error.unwrap_err().to_string().contains("only https://"));
 }

@@ -1,4 +1,4 @@
-//! Size, time, and what must not get onto the wire.
+//! Tests of the limits of size and time, and of headers that could smuggle a second request.
 
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ async fn a_request_can_smuggle_nothing() {
             other => panic!("{name:?}: {other:?}"),
         }
     };
-    check("Host", "evil.com", "host is the host's to set").await;
-    check("CONTENT-length", "5", "content-length is").await;
+    check("Host", "evil.com", "the host alone sets the header host").await;
+    check("CONTENT-length", "5", "the header content-length").await;
     check("Transfer-Encoding", "chunked", "leave it out").await;
     check("Transfer_Encoding", "chunked", "leave it out").await;
     check("Connection", "upgrade", "leave it out").await;
@@ -31,10 +31,10 @@ async fn a_request_can_smuggle_nothing() {
     check("X", "a\r\nHost: evil", "control character").await;
     check("X", "a\nb", "control character").await;
     check("X", "a\0", "control character").await;
-    check("X: y\r\nZ", "a", "no name of a header").await;
-    check("X Y", "a", "no name of a header").await;
-    check("", "a", "no name of a header").await;
-    check(":path", "a", "no name of a header").await;
+    check("X: y\r\nZ", "a", "not the name of a header").await;
+    check("X Y", "a", "not the name of a header").await;
+    check("", "a", "not the name of a header").await;
+    check(":path", "a", "not the name of a header").await;
     for (method, url) in [
         ("CONNECT", server.url("/")),
         ("TRACE", server.url("/")),
@@ -153,12 +153,12 @@ async fn an_answer_that_is_too_large_is_cut_off() {
         )
     });
     check(headers.await, Err(HttpError::TooLarge)).await;
-    // A body that is packed counts as it comes, and comes as it is.
+    // A compressed body counts as it comes, and is not decompressed.
     let packed = Server::new(LOCAL, |_| {
         answer("200 OK", "content-encoding: gzip\r\n", "\x1f bomb")
     });
     check(packed.await, Ok(6)).await;
-    // A HEAD announces what it does not send.
+    // The answer to a HEAD announces a body that does not come.
     let server = Server::new(LOCAL, |_| {
         "HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n".into()
     })
@@ -210,7 +210,7 @@ async fn endless_headers_and_broken_answers_are_errors() {
     ] {
         check(Server::new(LOCAL, move |_| broken.into()).await).await;
     }
-    // Nobody is there, and no such name; neither tells where.
+    // No server is there, or no such name exists; neither error names the address.
     let gone = Server::new(LOCAL, |_| String::new()).await;
     let (url, grant) = (gone.url("/?key=s3cret"), gone.grant());
     drop(gone);
@@ -288,7 +288,7 @@ async fn the_time_is_over_wherever_it_was_spent() {
     check(hops.await, None, 400).await;
 }
 
-/// The name of a host never gets its addresses.
+/// A resolver that never answers.
 struct Stuck;
 
 impl Resolve for Stuck {

@@ -1,4 +1,4 @@
-//! A server on loopback that answers byte by byte as a test has it.
+//! A server on loopback whose answers a test makes byte by byte.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::LOCAL;
 use crate::grant::HostPattern;
 
-/// A server that has heard requests.
+/// A server that notes the requests that it gets.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
@@ -19,7 +19,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Gives each request's text to `answer`, writes what it says, and closes the connection.
+    /// A server that answers each request by the text that `answer` returns, and closes the connection.
     pub(super) async fn new(
         ip: IpAddr,
         answer: impl Fn(&str) -> String + Send + Sync + 'static,
@@ -52,7 +52,7 @@ impl Server {
         }
     }
 
-    /// Gives each connection, once its request was heard, to `serve`.
+    /// A server that passes each connection to `serve`, after reading its request.
     pub(super) async fn raw<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -92,7 +92,7 @@ impl Drop for Server {
     }
 }
 
-/// One request, head and body.
+/// Reads one request, head and body.
 async fn hear(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
