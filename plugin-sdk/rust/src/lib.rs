@@ -38,10 +38,9 @@
 //! ask for it under `capabilities`. A function that a plugin does not call is not in its component, and needs no grant.
 //!
 //! # Parts of the standard library that do not work
-//! The target `wasm32-unknown-unknown` has no clock, environment, files or randomness of its own. `std::time` panics
-//! (use
-//! [`clock`]), and `println!` prints nothing (use [`info!`](crate::info!) and the other macros, which write to the host's
-//! log).
+//! The target `wasm32-unknown-unknown` has no clock, environment, files or randomness of its own. `std::time` panics,
+//! so use [`clock`]. `println!` prints nothing, so use [`info!`](crate::info!) and the other macros, which write to the
+//! host's log.
 //!
 //! On every other target the module [`testing`] answers the same calls, so that a plugin is tested by `cargo test`.
 
