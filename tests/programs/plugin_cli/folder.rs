@@ -135,7 +135,7 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
     check_end(
         &ended,
         1,
-        &["greeter does not compile", "nothing was changed"],
+        &["greeter does not build", "nothing was changed"],
     );
     // The compiler's own lines, as it wrote them.
     check_said(
