@@ -1,10 +1,11 @@
-//! Components of each released version of the interface run on this host, and those of later ones are told why not.
+//! Components of each released version of the interface run on this host; those of later versions are refused with the
+//! reason.
 
 use djangobot_plugins::{Artifact, State};
 
 use crate::stage::{Role, Stage, only};
 
-/// As it was written when 1.0.0 was released: a component of that time. It is never edited.
+/// A component as it was written when 1.0.0 was released. It is never edited.
 const V1_0_0: &str = include_str!("abi/1.0.0.wat");
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,15 @@
-//! What a plugin may answer, and what of it is refused: edits all or none, no forged routing, no size without bound.
+//! Answers of plugins: edits are made all or none, fields of routing can't be edited, and every size has a bound.
 
 use serde_json::{Value, json};
 
 use crate::guest::{Guest, Put};
 use crate::stage::{Role, Stage, only, value};
 
-/// A name, edits, and what is said of them.
+/// A name, edits, and a part of the error about them.
 type Case<'a> = (&'a str, Vec<(&'a str, Put<'a>)>, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_are_made_all_or_none_and_only_where_they_may() {
+async fn edits_are_made_all_or_none_and_not_of_fields_of_routing() {
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     let refused: Vec<Case<'_>> = vec![
         ("type", vec![("/type", Put::Text("slack.send"))], "/type"),
@@ -72,7 +72,7 @@ async fn edits_are_made_all_or_none_and_only_where_they_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_that_may_be_made_are() {
+async fn valid_edits_are_made() {
     let edits = [
         ("/__proto__", Put::Text("just a key")),
         ("/text", Put::Text("\u{1F600} \"quoted\"")),
@@ -91,7 +91,7 @@ async fn edits_that_may_be_made_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_bound_is_refused() {
     let million = Guest::new().answers(|data| {
-        // All of them lie in one place that holds zeros: a set of "" to null, a million times.
+        // All of them lie at one place that holds zeros: each sets "" to null, a million times.
         data.edits_at(1 << 16, 1_000_000)
     });
     let million = million.fields("(data (i32.const 8) \"\\00\")").init("(if (i32.eq (memory.grow (i32.const 520)) (i32.const -1)) (then unreachable)) (i32.const 16)");
@@ -110,7 +110,7 @@ async fn an_answer_without_bound_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_a_plugin_makes_are_of_kinds_that_its_manifest_lists() {
+async fn a_plugin_makes_events_only_of_kinds_that_its_manifest_lists() {
     let long = "k".repeat(1 << 20);
     for kind in [
         "../x",
@@ -149,8 +149,8 @@ async fn events_that_a_plugin_makes_are_of_kinds_that_its_manifest_lists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn emissions_pass_the_plugins_behind_and_end() {
-    // Each replaces a message by two, and all of them want messages: 2^10 would be too many.
+async fn emissions_go_through_the_plugins_after_and_are_bounded() {
+    // Each of ten plugins replaces a message by two, and all subscribe to messages: 2^10 events would be too many.
     let guest = Guest::new().answers(|data| data.replaces(&[("message", "{}"), ("message", "{}")]));
     let roles: Vec<Role> = (0..10)
         .map(|n| Role::new(&format!("doubles-{n}"), &guest).manifest("emits = [\"message\"]\n"))
@@ -166,7 +166,7 @@ async fn emissions_pass_the_plugins_behind_and_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drop_says_why_in_a_line_that_can_not_steer_a_terminal() {
+async fn the_reason_of_a_drop_can_not_steer_a_terminal() {
     let guest = Guest::new().answers(|data| data.drops(b"not wanted"));
     let stage = Stage::with(&[Role::new("drops", &guest)]).await;
     let passed = stage.message("hi").await;

@@ -1,5 +1,5 @@
-//! What the host does for a plugin has a bound: work that is asked for again and again, or once and too much of it, is a
-//! failure of the plugin's, and the event goes on as it was.
+//! The host's work for a plugin has a bound: too much of it, in one call or in many, is a failure of the plugin, and
+//! the event goes on as it was.
 
 use djangobot_plugins::State;
 use serde_json::{Value, json};
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::guest::{Guest, Put};
 use crate::stage::{Role, Stage, only};
 
-/// Elements of the large array.
+/// The number of elements of the large array.
 const MANY: usize = 250_000;
 
 fn large_event() -> Value {
     json!({"type": "message", "text": "hi", "list": vec![0; MANY]})
 }
 
-/// Does `call` so many times.
+/// Code that does `call` so many times.
 fn times(count: u32, call: &str) -> String {
     format!(
         "(local.set $n (i32.const {count}))
@@ -23,8 +23,8 @@ fn times(count: u32, call: &str) -> String {
     )
 }
 
-/// That the guest is stopped at each event, which counts, and that nothing else changes. Where it comes back between the
-/// host's work for it, a slow machine may find that its time is up first: both are of one budget.
+/// Checks that the guest is stopped at each event, which is counted, and that nothing else changes. On a slow machine
+/// the guest's own time may be up first, since both count against one budget.
 async fn is_over_budget(stage: &Stage, name: &str, event: &Value) {
     assert_eq!(
         stage.status(name).state,
@@ -61,14 +61,14 @@ async fn check(name: &str, role: Role, event: &Value) {
         name: name.into(),
         ..role
     };
-    // What is tested is the work and not the clock.
+    // The test is about the work and not about the clock.
     role.limits.wait_ms = Some(60_000);
     let stage = Stage::with(&[role, beside]).await;
     is_over_budget(&stage, name, event).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_that_pass_a_large_array_ten_thousand_times_are_over_the_budget() {
+async fn edits_that_go_through_a_large_array_ten_thousand_times_are_over_the_budget() {
     let last = format!("/list/{}", MANY - 1);
     let event = large_event();
     let sets = Guest::new().answers(|data| data.edits(&vec![(&*last, Put::Number(1.0)); 10_000]));
@@ -127,7 +127,7 @@ async fn reading_from_a_large_event_again_and_again_is_over_the_budget() {
     let mut guest = Guest::new().imports(
         r#"(import "djangobot:plugin/events@1.0.0" "[method]event.json" (func $json (param i32 i32)))"#,
     );
-    // What the host puts into the guest's memory is let go of at once.
+    // The guest frees the host's values at once, so that its memory is not the limit.
     guest.realloc = "(i32.const 65536)".into();
     guest = guest.fields("(func $start (drop (memory.grow (i32.const 16)))) (start $start)");
     guest.before_drop = times(900, "(call $json (local.get $event) (i32.const 64))");
@@ -135,7 +135,7 @@ async fn reading_from_a_large_event_again_and_again_is_over_the_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_and_the_roster_are_charged_for() {
+async fn calls_of_the_store_and_the_roster_are_charged() {
     let event = json!({"type": "message", "text": "hi"});
     let mut guest = Guest::new()
         .imports(r#"(import "djangobot:plugin/store@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32 i64 i32)))"#)
@@ -167,7 +167,7 @@ async fn the_store_and_the_roster_are_charged_for() {
     check("users", Role::new("", &guest), &event).await;
 }
 
-/// 28 levels, each of which asks for the next twice.
+/// A schema with 28 levels, each of which refers to the next one twice.
 fn bomb() -> String {
     let twice = |n: u32| {
         let next = format!("{{ \"$ref\" = \"#/$defs/a{}\" }}", n + 1);
@@ -180,7 +180,7 @@ fn bomb() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_asks_for_more_work_than_there_is_is_given_up_and_the_host_goes_on() {
+async fn checking_a_schema_that_takes_too_long_is_ended_and_the_host_goes_on() {
     let bomb = bomb();
     assert!(bomb.len() < 5_000);
     let stage = Stage::with(&[
@@ -202,7 +202,7 @@ async fn a_schema_that_asks_for_more_work_than_there_is_is_given_up_and_the_host
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_schema_and_what_does_not_fit_one_is_said() {
+async fn a_schema_that_is_not_one_and_a_config_that_does_not_fit_are_errors() {
     let cases = [
         (
             "config-schema = { type = \"nonsense\" }\n",

@@ -1,4 +1,5 @@
-//! What a plugin does beside its answer: messages, emissions, requests; counted, bounded, and only of calls that ended well.
+//! Effects of a call besides its answer: messages, emissions and requests are counted and bounded, and only a call that
+//! ended well has them.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ async fn messages_are_sent_when_the_call_ended_well_and_no_more_than_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_answered_on_the_channel_of_the_event_at_hand_or_nowhere() {
+async fn a_message_is_answered_on_the_channel_of_the_current_event_or_nowhere() {
     let check = async |named: &str, own: &str, is_sent| {
         let text = format!(r#"{{"text":"hi","reply_channel":{named}}}"#);
         let stage = Stage::with(&[with_slack(&sends(&text, "(i32.const 16)"))]).await;
@@ -76,7 +77,7 @@ async fn a_message_is_answered_on_the_channel_of_the_event_at_hand_or_nowhere() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_plugins_send_because_of_plugins_ends() {
+async fn a_chain_of_messages_between_plugins_ends() {
     let stage = Stage::with(&[with_slack(&sends(r#"{"text":"again"}"#, "(i32.const 16)"))]).await;
     let mut hops = 0;
     loop {
@@ -93,7 +94,7 @@ async fn what_plugins_send_because_of_plugins_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn emissions_go_behind_the_event_and_what_is_too_much_is_refused() {
+async fn emissions_go_after_the_event_and_too_many_are_refused() {
     let mut guest = Guest::new().imports(EMIT);
     let kind = guest.data.put(b"standup");
     let body = guest.data.put(b"{\"a\":1}");
@@ -157,14 +158,14 @@ async fn a_server_that_says_nothing_costs_a_plugin_its_time_and_other_conversati
         stage.status("asks").why
     );
     assert_eq!(stage.status("asks").instances, 8);
-    // Each lane has its own instance; all wait at once, so that two take no longer than one.
+    // Each lane has its own instance, and all wait at the same time, so that two take no longer than one.
     let (one, two) = tokio::join!(stage.in_lane(1), stage.in_lane(2));
     assert_eq!(
         (&only(&one)["asked"], &only(&two)["asked"]),
         (&json!("yes"), &json!("yes"))
     );
 
-    // Without the operator's word, no address of this machine is reached.
+    // Without the operator's setting, no address of this machine can be reached.
     let public = Stage::with(&[]).await;
     let role = {
         let mut role =

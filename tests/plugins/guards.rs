@@ -1,5 +1,5 @@
-//! Plugins that nothing may pass without: where one is wanted and does not serve, its events are dropped or wait, whatever
-//! became of config, lock, component or compiled code.
+//! Guards, plugins without which no event may pass: while one does not serve, its events are dropped or wait, whatever
+//! happened to the config, the lock, the component or the compiled code.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn guard(on_error: OnError) -> Role {
     Role::new("guard", &Guest::marks("seen", "yes")).on_error(on_error)
 }
 
-/// What the host is told of a plugin that can't be had.
+/// A guard whose component can't be found.
 fn unready(on_error: OnError) -> Unready {
     Unready {
         config: PluginConfig {
@@ -35,7 +35,7 @@ async fn is_held(passing: &mut (impl Future<Output = Passed> + Unpin)) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_events_of_a_guard_that_can_not_be_had_are_dropped_or_held_as_its_operator_says() {
+async fn the_events_of_a_guard_that_can_not_be_loaded_are_dropped_or_held_as_the_operator_set() {
     let broken = Guest::new().init("unreachable");
     for is_broken in [false, true] {
         let spoil = async |stage: &Stage, on_error| match is_broken {
@@ -57,7 +57,7 @@ async fn the_events_of_a_guard_that_can_not_be_had_are_dropped_or_held_as_its_op
         let passed = stage.outbound(json!({"text": "hi"}), 0).await;
         assert!(is_dropped_by_failure(&passed), "{passed:?}");
         assert_eq!(stage.status("guard").state, State::Refused);
-        // What it subscribes to is known once its component is: other events are none of its business.
+        // Its subscriptions are known once its component is, and other events then go on.
         let reaction = stage.event(json!({"type": "reaction_added"})).await;
         assert_eq!(is_dropped_by_failure(&reaction), !is_broken, "{reaction:?}");
 
@@ -69,14 +69,14 @@ async fn the_events_of_a_guard_that_can_not_be_had_are_dropped_or_held_as_its_op
         let (passed, ()) = tokio::join!(held, stage.plays(&good));
         assert_eq!(only(&passed)["seen"], "yes");
 
-        // What serves goes on, whatever is wanted in its place.
+        // A version that serves goes on, whatever was to replace it.
         spoil(&stage, OnError::Hold).await;
         assert_eq!(only(&stage.message("hi").await)["seen"], "yes");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_event_goes_on_when_the_guard_is_disabled_removed_or_no_guard_any_more() {
+async fn a_held_event_goes_on_when_the_guard_is_disabled_removed_or_not_a_guard_any_more() {
     let disabled = PluginConfig {
         enabled: false,
         ..unready(OnError::Hold).config
@@ -102,7 +102,7 @@ async fn a_held_event_goes_on_when_the_guard_is_disabled_removed_or_no_guard_any
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_wait_for_what_is_being_loaded_at_the_start_and_later_for_guards_alone() {
+async fn events_wait_for_any_plugin_at_the_start_and_later_for_guards_alone() {
     let stage = Stage::new();
     let role = guard(OnError::Pass);
     stage.host.expect(&[role.config()]).await;
@@ -125,14 +125,14 @@ async fn events_wait_for_what_is_being_loaded_at_the_start_and_later_for_guards_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_word_on_failures_holds_also_where_the_change_is_refused() {
+async fn on_error_takes_effect_even_if_the_rest_of_the_change_is_refused() {
     let fails = Role::new("guard", &Guest::new().on_event("unreachable"));
     let stage = Stage::with(&[fails]).await;
     only(&stage.message("hi").await);
     stage.host.apply(vec![Err(unready(OnError::Drop))]).await;
     let passed = stage.message("hi").await;
     assert!(is_dropped_by_failure(&passed), "{passed:?}");
-    // A mistake is no word for letting events pass.
+    // A mistake in the config must not let events pass.
     let mut mistaken = unready(OnError::Pass);
     mistaken.config.mistake = Some(mistaken.why.clone());
     stage.host.apply(vec![Err(mistaken)]).await;
@@ -143,7 +143,7 @@ async fn the_operators_word_on_failures_holds_also_where_the_change_is_refused()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_plugin_has_no_name_that_can_be_read_those_that_serve_stay() {
+async fn while_a_plugins_name_can_not_be_read_all_that_serve_stay() {
     let role = guard(OnError::Drop);
     let stage = Stage::with(std::slice::from_ref(&role)).await;
     let mut nameless = unready(OnError::Drop);
@@ -151,7 +151,7 @@ async fn where_a_plugin_has_no_name_that_can_be_read_those_that_serve_stay() {
     nameless.config.mistake = Some(nameless.why.clone());
     stage.host.apply(vec![Err(nameless.clone())]).await;
     assert_eq!(only(&stage.message("hi").await)["seen"], "yes");
-    // Where it can be none of those that serve, its events go nowhere.
+    // If it can't be one of those that serve, its events are dropped.
     let both = vec![stage.wanted(&role), Err(nameless)];
     stage.host.apply(both).await;
     let passed = stage.message("hi").await;

@@ -1,33 +1,33 @@
-//! Guests, written as core modules against the canonical ABI of `djangobot:plugin@1.0.0`.
+//! Guests for tests: core modules written against the canonical ABI of `djangobot:plugin@1.0.0`.
 
-/// Where a guest's constant data begins.
+/// The address of a guest's constant data.
 const DATA: usize = 1024;
-/// Where memory that is given out begins.
+/// The address from which a guest allocates memory.
 const HEAP: usize = 60_000;
 
-/// A guest in the making: what its functions do, in WAT.
+/// A builder of a guest: the bodies of its functions, in WAT.
 #[derive(Clone)]
 pub(crate) struct Guest {
     pub(crate) version: &'static str,
     pub(crate) imports: String,
-    /// Leaves a result's address on the stack.
+    /// The body of `init`, which leaves the address of its result on the stack.
     pub(crate) init: String,
-    /// What is done with the event's handle, before it is given back.
+    /// Code of `on-event` before the event's handle is dropped.
     pub(crate) before_drop: String,
-    /// Likewise, after the event's handle was given back.
+    /// Code of `on-event` after the event's handle was dropped.
     pub(crate) on_event: String,
-    /// Further fields of the module.
+    /// More fields of the module.
     pub(crate) fields: String,
-    /// Replaces `cabi_realloc`'s work.
+    /// The body of `cabi_realloc`, if it is another than the usual one.
     pub(crate) realloc: String,
     pub(crate) data: Data,
 }
 
-/// Constant data, laid out as the canonical ABI has it.
+/// Constant data in the layout of the canonical ABI.
 #[derive(Clone, Default)]
 pub(crate) struct Data(Vec<u8>);
 
-/// What an edit puts somewhere.
+/// The value of an edit.
 #[derive(Clone, Copy)]
 pub(crate) enum Put<'a> {
     Text(&'a str),
@@ -39,7 +39,7 @@ pub(crate) enum Put<'a> {
 const OK: &str = "(i32.const 16)";
 
 impl Guest {
-    /// One that keeps every event.
+    /// A guest that keeps every event.
     pub(crate) fn new() -> Self {
         let realloc = "(local $at i32)
             (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
@@ -81,14 +81,14 @@ impl Guest {
         self
     }
 
-    /// Answers each event with what `lay` lays out.
+    /// Answers each event with the value that `lay` lays out.
     pub(crate) fn answers(mut self, lay: impl FnOnce(&mut Data) -> usize) -> Self {
         let at = lay(&mut self.data);
         self.on_event = format!("(i32.const {at})");
         self
     }
 
-    /// Marks each event: `/NAME` is `text`.
+    /// Marks each event by setting `/NAME` to `text`.
     pub(crate) fn marks(name: &str, text: &str) -> Self {
         let pointer = format!("/{name}");
         Self::new().answers(|data| data.edits(&[(&pointer, Put::Text(text))]))
@@ -128,7 +128,7 @@ impl Guest {
 }
 
 impl Data {
-    /// Puts bytes down, and gives their address.
+    /// Adds bytes, and returns their address.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
         while !self.0.len().is_multiple_of(8) {
             self.0.push(0);
@@ -138,7 +138,7 @@ impl Data {
         at
     }
 
-    /// Where bytes lie that were put down.
+    /// The address of bytes that were added.
     pub(crate) fn find(&self, bytes: &[u8]) -> usize {
         let at = self
             .0
@@ -155,19 +155,19 @@ impl Data {
         self.put(&bytes)
     }
 
-    /// A `result` that is an error with this text.
+    /// Adds a `result` that is an error with this text.
     pub(crate) fn error(&mut self, text: &[u8]) -> usize {
         let at = self.put(text);
         self.words(&[1, at, text.len()])
     }
 
-    /// A verdict that drops.
+    /// Adds a verdict that drops the event.
     pub(crate) fn drops(&mut self, reason: &[u8]) -> usize {
         let at = self.put(reason);
         self.words(&[0, 2, at, reason.len()])
     }
 
-    /// A verdict with edits.
+    /// Adds a verdict with edits.
     pub(crate) fn edits(&mut self, edits: &[(&str, Put<'_>)]) -> usize {
         let mut list = Vec::new();
         for (pointer, put) in edits {
@@ -196,12 +196,12 @@ impl Data {
         self.edits_at(at, edits.len())
     }
 
-    /// A verdict with `count` edits that lie at `at`.
+    /// Adds a verdict with `count` edits, which lie at `at`.
     pub(crate) fn edits_at(&mut self, at: usize, count: usize) -> usize {
         self.words(&[0, 1, at, count])
     }
 
-    /// A verdict that replaces.
+    /// Adds a verdict that replaces the event.
     pub(crate) fn replaces(&mut self, emissions: &[(&str, &str)]) -> usize {
         let mut list = Vec::new();
         for (kind, body) in emissions {

@@ -1,4 +1,4 @@
-//! What a plugin does to harm the host: it costs the plugin its instance, never the event, and never another plugin.
+//! Plugins that try to harm the host: each costs the plugin its instance, never the event, and never another plugin.
 
 use djangobot_plugins::{OnError, State};
 use serde_json::json;
@@ -11,7 +11,7 @@ const LOG: &str =
     r#"(import "djangobot:plugin/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
 const STORE: &str = r#"(import "djangobot:plugin/store@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32 i64 i32)))"#;
 
-/// Calls `call` so many times.
+/// Code that calls `call` so many times.
 fn times(count: u32, call: &str) -> String {
     format!(
         "(local.set $n (i32.const {count}))
@@ -21,7 +21,7 @@ fn times(count: u32, call: &str) -> String {
     )
 }
 
-/// What a guest does in an event's way, how that is told, and whether it counts as a trap or a timeout.
+/// Each case has a guest and a part of the error about it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_goes_wrong_costs_neither_the_event_nor_the_plugin_beside_it() {
     let recursion = "(call $deeper (i32.const 1))";
@@ -135,11 +135,11 @@ async fn a_plugin_that_does_not_start_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_plugin_is_refused_with_a_sentence() {
+async fn a_file_that_is_not_a_plugin_is_refused_with_the_reason() {
     let good = Guest::new().wasm();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("empty", Vec::new()),
-        ("text", b"hello, this is no WebAssembly".to_vec()),
+        ("text", b"hello, this is not WebAssembly".to_vec()),
         ("truncated", good[..good.len() / 2].to_vec()),
         ("module", wat::parse_str("(module)").unwrap()),
         ("component", wat::parse_str("(component)").unwrap()),
@@ -160,7 +160,7 @@ async fn what_is_no_plugin_is_refused_with_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_granted_is_named_with_the_cure() {
+async fn a_capability_that_was_not_granted_is_named_with_the_cure() {
     let guest = Guest::new().imports(STORE);
     let role = Role::new("keeper", &guest).manifest("capabilities = [\"store\"]\n");
     let stage = Stage::with(std::slice::from_ref(&role)).await;
@@ -184,7 +184,7 @@ async fn what_was_not_granted_is_named_with_the_cure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_keys_are_not_seen() {
-    // 100,000 bytes under a key of 4, where a mebibyte... of nothing is allowed.
+    // The plugin stores 100,000 bytes under a key of 4 bytes, and its quota is 0.
     let set = "(call $set (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 60000) (i32.const 0) (i64.const 0) (i32.const 64))
         (i32.load8_u (i32.const 64))
         (if (result i32) (then (i32.const 16)) (else unreachable))";
@@ -213,7 +213,7 @@ async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_key
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leak_for_each_call_ends_with_the_instance_and_costs_no_event() {
-    // A mebibyte for each event, of 16.
+    // The guest leaks a mebibyte for each event, and may have 16.
     let guest = Guest::new().on_event("(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (i32.const 16)");
     let stage = Stage::with(&[Role::new("leaks", &guest).on_error(OnError::Pass)]).await;
     for _ in 0..100 {
@@ -226,8 +226,8 @@ async fn a_leak_for_each_call_ends_with_the_instance_and_costs_no_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bomb_for_the_compiler_is_given_up_or_loaded_and_the_host_goes_on() {
-    // One function of many thousand blocks, each of which the register allocator has to think of.
+async fn a_bomb_for_the_compiler_is_refused_or_loaded_and_the_host_goes_on() {
+    // One function with many thousand blocks, all of which the register allocator has to consider.
     let body =
         "(local.set $n (i32.add (i32.mul (local.get $n) (i32.const 3)) (i32.load (local.get $n))))"
             .repeat(20_000);
@@ -250,7 +250,7 @@ async fn a_guest_may_throw_and_catch_and_keep_its_objects_in_the_engines_heap() 
     let catches = "(block $caught (result i32)
         (try_table (catch $e $caught) (call $deep (i32.const 100)))
         unreachable)";
-    // 100 times a list of objects of 100 KB in all, of which each takes the place of the one before.
+    // 100 times a list of objects of 100 KB in all, each of which replaces the one before.
     let types = "(type $bytes (array (mut i8)))
         (type $node (struct (field (ref null $node)) (field (ref $bytes))))
         (global $list (mut (ref null $node)) (ref.null $node))";
@@ -278,7 +278,7 @@ async fn a_guest_may_throw_and_catch_and_keep_its_objects_in_the_engines_heap() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_thrown_and_not_caught_and_a_heap_that_only_grows_cost_the_instance_alone() {
+async fn an_uncaught_exception_and_a_heap_that_only_grows_cost_the_instance_alone() {
     let for_ever = "(loop $again
           (drop (block $caught (result i32) (try_table (catch $e $caught) (throw $e (i32.const 16))) unreachable))
           (br $again))

@@ -1,5 +1,5 @@
-//! Hostile and broken plugins against the real plugin host: real components, written as core modules and made
-//! components by the host's own means. After each, events still flow, through the plugins beside it too.
+//! Tests of hostile and broken plugins in the real plugin host. The components are real: they are written as core
+//! modules, which the host makes into components. After each, events still flow, also through the other plugins.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

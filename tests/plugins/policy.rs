@@ -1,4 +1,4 @@
-//! What becomes of an event that a plugin fails on: passed, dropped or held, as the operator says.
+//! The policy `on-error`: an event on which a plugin fails passes, is dropped or is held, as the operator set.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::guest::Guest;
 use crate::stage::{Role, Stage, only};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_plugin_passes_or_drops_as_its_operator_says() {
+async fn events_of_a_failing_plugin_pass_or_are_dropped_as_the_operator_set() {
     let guest = Guest::new().on_event("unreachable");
     let stage = Stage::with(&[Role::new("fails", &guest).on_error(OnError::Drop)]).await;
     // Quarantined or not: nothing passes unseen.
@@ -44,8 +44,7 @@ async fn a_held_event_goes_on_when_the_plugin_is_replaced_or_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quarantine_ends_when_the_plugin_works_again() {
-    // It fails three times in all: state of the component that outlives an instance does not exist, so it counts in the
-    // store.
+    // It fails three times in all. No state of the component outlives an instance, so it counts in the store.
     let import = r#"(import "djangobot:plugin/store@1.0.0" "increment" (func $increment (param i32 i32 i64 i32)))"#;
     let body = "(call $increment (i32.const 1024) (i32.const 1) (i64.const 1) (i32.const 64))
         (if (i64.le_s (i64.load (i32.const 72)) (i64.const 3)) (then unreachable))
@@ -57,7 +56,7 @@ async fn a_quarantine_ends_when_the_plugin_works_again() {
         .on_error(OnError::Hold);
     role.grants = vec!["store"];
     let stage = Stage::with(&[role]).await;
-    // Held through the quarantine of a second, and let go by the first call that ends well.
+    // The event is held through the quarantine of a second, and goes on after the first call that ends well.
     only(&stage.message("hi").await);
     let status = stage.status("recovers");
     assert_eq!(status.state, State::Running, "{status:?}");

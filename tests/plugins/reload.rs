@@ -1,4 +1,5 @@
-//! Plugins replaced while events flow: none lost or doubled, state handed on, what is worse than before kept out.
+//! Replacing plugins while events flow: no event is lost or doubled, state is handed on, and a worse version is kept
+//! out.
 
 use djangobot_plugins::State;
 use serde_json::json;
@@ -6,7 +7,7 @@ use serde_json::json;
 use crate::guest::Guest;
 use crate::stage::{Role, Stage, only};
 
-/// A guest with state: how many events it has seen, in a global that it hands on.
+/// A guest whose state is the number of events that it has seen, in a global that it hands on.
 fn counts(version: &str, restore: &str) -> Guest {
     let lifecycle = format!(
         r#"(global $seen (mut i32) (i32.const 0))
@@ -19,7 +20,7 @@ fn counts(version: &str, restore: &str) -> Guest {
         (func (export "djangobot:plugin/lifecycle@1.0.0#restore") (param $at i32) (param $length i32) (result i32) {restore})"#
     );
     let mut guest = Guest::new().fields(&lifecycle);
-    // The mark's text is a digit that is written where the answer points to.
+    // The text of the mark is a digit, which the guest writes to the place that its answer points to.
     let at = guest.data.edits(&[
         ("/seen", crate::guest::Put::Text("0")),
         ("/by", crate::guest::Put::Text(version)),
@@ -99,7 +100,7 @@ async fn a_version_that_turns_out_worse_is_rolled_back() {
         async move { host.run(cancel, |_| ()).await }
     });
     stage.message("hi").await;
-    // It does well on what came before, and fails on what has a thread.
+    // It works on the earlier events, and fails on those with a thread.
     let import = r#"(import "djangobot:plugin/events@1.0.0" "[method]event.get" (func $get (param i32 i32 i32 i32)))"#;
     let mut guest = Guest::new().imports(import);
     let pointer = guest.data.put(b"/thread_ts");

@@ -1,4 +1,4 @@
-//! A plugin host with the guests of one test.
+//! The stage of a test: a plugin host with the test's guests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use tempfile::TempDir;
 
 use crate::guest::Guest;
 
-/// What a plugin is on a stage.
+/// A plugin on a stage: its component, manifest and settings.
 #[derive(Clone)]
 pub(crate) struct Role {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// Further lines of the manifest, before the tables.
+    /// More lines of the manifest, before its tables.
     pub(crate) manifest: String,
     pub(crate) component: Vec<u8>,
     pub(crate) on_error: OnError,
@@ -44,7 +44,7 @@ impl Role {
             component,
             on_error: OnError::Pass,
             grants: Vec::new(),
-            // Short, so that what runs into them is soon over; long enough for a busy machine.
+            // Short, so that a guest soon reaches them, and long enough for a busy machine.
             limits: LimitsConfig {
                 time_ms: Some(50),
                 host_calls: Some(1_000),
@@ -92,7 +92,7 @@ impl Stage {
         Self::reaching(false)
     }
 
-    /// One whose plugins may be granted addresses of this machine.
+    /// A stage whose plugins may be granted addresses of this machine.
     pub(crate) fn private() -> Self {
         Self::reaching(true)
     }
@@ -100,7 +100,7 @@ impl Stage {
     fn reaching(allow_private: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::in_memory().unwrap();
-        // All stages share what they have compiled.
+        // All stages share one cache of compiled code.
         let cache = djangobot_tests::environment::directory().join("compiled-guests");
         let host = PluginHost::new(Parts {
             engine: Engine::new().unwrap(),
@@ -128,7 +128,7 @@ impl Stage {
         self.folder.path()
     }
 
-    /// Makes the plugins those of `roles`.
+    /// Replaces the plugins by those of `roles`.
     pub(crate) async fn plays(&self, roles: &[Role]) {
         self.host
             .apply(roles.iter().map(|role| self.wanted(role)).collect())
@@ -150,7 +150,7 @@ impl Stage {
         made.map_err(|why| Unready { config, why })
     }
 
-    /// A message's way in.
+    /// Sends a message from Slack through the plugins.
     pub(crate) async fn message(&self, text: &str) -> Passed {
         self.event(json!({"type": "message", "text": text, "channel": "C1", "n": 1}))
             .await
@@ -162,14 +162,14 @@ impl Stage {
         self.host.pass(Direction::Inbound, passing, 7).await
     }
 
-    /// A message of another conversation.
+    /// Sends a message of another conversation.
     pub(crate) async fn in_lane(&self, lane: u64) -> Passed {
         let event = Event::parse(r#"{"type":"message"}"#).unwrap();
         let passing = Passing::new("Ev1", "message", event);
         self.host.pass(Direction::Inbound, passing, lane).await
     }
 
-    /// A message's way out, to which so many others led.
+    /// Sends a message to Slack through the plugins. So many others led to it.
     pub(crate) async fn outbound(&self, message: Value, hops: u8) -> Passed {
         let event = Event::from_value(&message).unwrap();
         let passing = Passing {
@@ -189,7 +189,7 @@ impl Stage {
     }
 }
 
-/// The event that came out, alone.
+/// The only event that came out.
 pub(crate) fn only(passed: &Passed) -> Value {
     assert_eq!(passed.events.len(), 1, "{passed:?}");
     value(&passed.events[0].event)

@@ -1,4 +1,4 @@
-//! Components that were built against WASI: they run, and find nothing there but time.
+//! Components that were built against WASI run, and can reach nothing through it but the time.
 
 use djangobot_plugins::State;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -7,7 +7,7 @@ use wit_parser::Resolve;
 use crate::guest::{Guest, Put};
 use crate::stage::{Role, Stage, only};
 
-/// What these guests import of WASI 0.2, as its WIT has it, cut to that.
+/// The part of WASI 0.2 that these guests import.
 const IO: &str = "package wasi:io@0.2.0;
     interface poll { resource pollable { block: func(); } poll: func(in: list<borrow<pollable>>) -> list<u32>; }
     interface error { resource error; }
@@ -24,7 +24,7 @@ const RANDOM: &str =
     "package wasi:random@0.2.0; interface random { get-random-bytes: func(len: u64) -> list<u8>; }";
 const WORLD: &str = "package test:wasi; world guest { import wasi:cli/environment@0.2.0; import wasi:cli/stdout@0.2.0; import wasi:clocks/monotonic-clock@0.2.0; import wasi:io/poll@0.2.0; import wasi:io/streams@0.2.0; import wasi:random/random@0.2.0; include djangobot:plugin/plugin@1.0.0; }";
 
-/// A component of a guest that imports WASI.
+/// A guest that imports WASI, as a component.
 fn component(guest: &Guest) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let mut world = None;
@@ -55,7 +55,7 @@ async fn there_is_no_environment_and_no_argument() {
         (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))"#;
     let mut guest = Guest::new().imports(imports);
     let answer = guest.data.edits(&[("/alone", Put::Text("yes"))]);
-    // Each gives a list: its place and its length.
+    // Each returns a list, as its address and its length.
     let guest = guest.on_event(&format!(
         "(call $environment (i32.const 200)) (call $arguments (i32.const 208))
          (if (i32.or (i32.load (i32.const 204)) (i32.load (i32.const 212))) (then unreachable))
@@ -76,7 +76,7 @@ async fn a_plugin_that_sleeps_is_woken_by_its_limit() {
     let imports = r#"
         (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $in (param i64) (result i32)))
         (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#;
-    // A thousand seconds.
+    // It sleeps for a thousand seconds.
     let guest = Guest::new()
         .imports(imports)
         .on_event("(call $block (call $in (i64.const 1000000000000))) (i32.const 16)");
@@ -100,7 +100,7 @@ async fn a_plugin_that_sleeps_is_woken_by_its_limit() {
     );
 }
 
-/// Does `call` so many times, and keeps the event.
+/// Code that does `call` so many times. and keeps the event.
 fn times(count: u32, call: &str) -> String {
     format!(
         "(local.set $n (i32.const {count}))
@@ -111,8 +111,8 @@ fn times(count: u32, call: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_of_wasi_are_charged_for_as_all_calls_of_the_host_are() {
-    // All that the host hands over lies in one place.
+async fn calls_of_wasi_are_charged_like_all_calls_of_the_host() {
+    // All values from the host lie at one address.
     let base = |imports: &str, on_event: &str| {
         let mut guest = Guest::new()
             .imports(imports)

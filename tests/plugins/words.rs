@@ -1,4 +1,4 @@
-//! Words that a plugin says: however long they are and whatever is in them, people see one line of them.
+//! Texts from plugins: whatever their length and content, people see one short line.
 
 use djangobot_plugins::State;
 
@@ -57,7 +57,7 @@ async fn the_words_of_a_failure_are_one_short_clean_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_init_that_says_much_is_told_in_one_line() {
+async fn a_long_error_of_init_is_shown_in_one_line() {
     for text in ["it is line after line\n".repeat(2_000), EVIL.repeat(100)] {
         let mut guest = Guest::new();
         let at = guest.data.error(text.as_bytes());
@@ -82,7 +82,7 @@ async fn the_reason_of_a_drop_is_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_manifest_says_is_one_line() {
+async fn a_text_of_a_manifest_is_shown_in_one_line() {
     let escapes = r"a\nb\u001b[2J\u202e";
     for manifest in [
         format!("\"{escapes}\" = 1\n"),

@@ -14,7 +14,7 @@ use crate::office::Office;
 const SPOILT: &[(&str, &str)] = &[
     ("conflict", "djangobot.lock line"),
     ("cut", "djangobot.lock line"),
-    ("later", "djangobot.lock has the form 99"),
+    ("later", "djangobot.lock has the format 99"),
     ("bytes", "djangobot.lock can't be read"),
     ("folder", "djangobot.lock can't be read"),
     ("pipe", "djangobot.lock can't be read"),

@@ -2,6 +2,7 @@
 
 mod download;
 mod folder;
+mod moved;
 mod running;
 mod shared;
 mod shipped;
@@ -304,7 +305,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
         &["can't be a plugin's name"],
     )
     .await;
-    check(&["good.wasm", "--sha256", "12"], 2, &["no sha256"]).await;
+    check(&["good.wasm", "--sha256", "12"], 2, &["not a sha256"]).await;
     let other = "0".repeat(64);
     check(
         &["good.wasm", "--sha256", &other],

@@ -126,7 +126,7 @@ async fn a_restart_on_trial_does_not_end_the_trial() {
     let digest = before["guard"]["before"]["sha256"].as_str().unwrap();
     std::fs::remove_file(office.path(&format!(".djangobot/plugins/{digest}.wasm"))).unwrap();
     let mut bridge = office.bridge().await;
-    assert_eq!(bridge.logs("version 1.0.0 can't come back").len(), 1);
+    assert_eq!(bridge.logs("version 1.0.0 can't be read").len(), 1);
     assert_eq!(office.status().await["version"], "3.0.0");
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }

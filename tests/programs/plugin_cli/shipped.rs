@@ -70,7 +70,7 @@ async fn in_a_clone_a_plugin_that_ships_is_built_when_it_is_named_and_no_path_is
     let desk = Desk::new();
     let ended = run(&desk, &["add", "resolve-names"]).await;
     check_end(&ended, 0, &[]);
-    check_said(&ended.stdout, &["resolve-names 1.0.0: Puts names"]);
+    check_said(&ended.stdout, &["resolve-names 1.0.0: Adds names"]);
     let (config, lock) = (desk.text("djangobot.toml"), desk.text("djangobot.lock"));
     assert_eq!(
         config,
@@ -120,7 +120,7 @@ async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which(
         &ended,
         1,
         &[
-            "resolve-names ships with djangobot, and is not here",
+            "resolve-names ships with djangobot, but is not on this machine",
             "share/djangobot/plugins/resolve-names.wasm",
             "cargo install --locked --path",
         ],
@@ -171,8 +171,8 @@ async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which(
     check_said(
         status["why"].as_str().unwrap(),
         &[
-            "shipped:resolve-names is not what djangobot.lock pins any more (it is version 1.1.0",
-            "the lock has 1.0.0",
+            "shipped:resolve-names no longer gives what djangobot.lock pins (it gives version 1.1.0",
+            "the lock pins 1.0.0",
             "djangobot plugin update resolve-names",
         ],
     );

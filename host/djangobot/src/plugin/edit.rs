@@ -1,5 +1,7 @@
 //! `djangobot plugin remove`, `enable` and `disable`.
 
+use djangobot_plugins::config::store_name;
+
 use super::error::PluginError;
 use super::host;
 use super::place::Place;
@@ -11,15 +13,18 @@ use crate::telemetry::Terminal;
 /// Takes a plugin out. The config goes first: what it does not name is not loaded.
 pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
-    let store = place.plugin(&args.name)?.store_name();
+    let plugin = place.plugin(&args.name)?;
+    let mut stores = vec![plugin.store_name()];
     {
         let turn = place.turn()?;
         let mut lock = place.read_lock()?;
         let mut config = place.open_config()?;
         config.remove(&args.name).map_err(PluginError::below)?;
         config.save().map_err(PluginError::below)?;
-        if lock.remove(&args.name).is_some() {
+        if let Some(locked) = lock.remove(&args.name) {
             lock.write(&place.lock).map_err(PluginError::below)?;
+            // Somebody may have edited the source in the config since: the store still has the name of the one before.
+            stores.push(store_name(&args.name, &locked.source));
         }
         place.remember(&turn, |versions| versions.forget(&args.name))?;
         place.tidy(&lock);
@@ -31,9 +36,11 @@ pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), 
     ))?;
     host::take_up(&place, &[&args.name], terminal).await?;
     // Only now does nobody write to it any more.
-    place.with_stores(|stores| match args.keep_store {
-        true => stores.settle_name(&store),
-        false => stores.forget(&store),
+    place.with_stores(|database| {
+        stores.iter().try_for_each(|store| match args.keep_store {
+            true => database.settle_name(store),
+            false => database.forget(store),
+        })
     })?;
     Ok(())
 }

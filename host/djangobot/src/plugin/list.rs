@@ -70,6 +70,13 @@ pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>
                 plugin.name
             )),
         ),
+        (_, Some(locked), None) if locked.source != plugin.source => (
+            "not locked",
+            Some(format!(
+                "its source is {}, and djangobot.lock pins {}; djangobot plugin update {} pins it as it is now",
+                plugin.source, locked.source, plugin.name
+            )),
+        ),
         (.., Some(_)) => (
             "not loaded",
             Some(

@@ -12,12 +12,13 @@ use crate::cli::{ConsentArgs, UpdateArgs};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Where a plugin comes from now, and what its file is promised to be.
+/// The source that a plugin is updated from.
 struct Origin {
     source: Source,
+    /// The sha256 that its file must have.
     promised: Option<Digest>,
-    /// Whether it is another than the config has.
-    moved: bool,
+    /// The source before, if this is another one: the command line names a new source, or somebody edited the config.
+    moved_from: Option<String>,
 }
 
 /// Obtains plugins again, one after another, and has the running host take up what is new.
@@ -78,25 +79,24 @@ async fn one(
     if let Some(mistake) = &plugin.mistake {
         return Err(PluginError::Below(plain(mistake)));
     }
-    let origin = origin(plugin, args)?;
+    let lock = place.read_lock()?;
+    let origin = origin(plugin, lock.get(name), args)?;
     if let Source::Folder(folder) = &origin.source
-        && (origin.moved || !place.has(name)?)
+        && (origin.moved_from.is_some() || !place.has(name)?)
     {
-        // Nobody agreed to it on this machine, or not to this one.
+        // Nobody agreed to build anything on this machine yet, or only another folder.
         let folder = place.home().join(folder);
         agree_to_build(&folder, &args.consent, terminal).await?;
     }
     let artifact = place
         .obtain(&origin.source, origin.promised, args.consent.yes, terminal)
         .await?;
-    let lock = place.read_lock()?;
     let old = place.pinned(&lock, name);
     let missing = grant::missing(&artifact.manifest.capabilities, &plugin.grants);
     let is_pinned = |old: &Locked| old.sha256 == artifact.digest || old.is_built(&artifact);
-    let same = old
-        .as_ref()
-        .is_some_and(|old| old.source == plugin.source && is_pinned(old));
-    if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), origin.moved) {
+    let same = old.as_ref().is_some_and(is_pinned);
+    let is_moved = origin.moved_from.is_some();
+    if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), is_moved) {
         // The state may be a new one, as after a checkout.
         let is_new = place.keep(old, &artifact)?;
         let built = match old.sha256 == artifact.digest {
@@ -112,7 +112,7 @@ async fn one(
     if args.locked {
         return Err(PluginError::NotPinned {
             name: name.clone(),
-            why: unpinned(old.as_ref(), &artifact, &missing),
+            why: unpinned(old.as_ref(), plugin, &artifact, &missing),
         });
     }
     let address = matches!(origin.source, Source::Https(_));
@@ -132,9 +132,10 @@ async fn one(
     let was = old
         .as_ref()
         .map(|old| format!("{} ({})", old.version, old.sha256.short()));
-    let source = match origin.moved {
-        true => origin.source.written_from(place.home()).to_string(),
-        false => plugin.source.clone(),
+    // A source in the config stays as it is written there.
+    let source = match args.source {
+        Some(_) => origin.source.written_from(place.home()).to_string(),
+        None => plugin.source.clone(),
     };
     let sources = sources_of(&origin.source, &artifact);
     let locked = Locked {
@@ -153,21 +154,22 @@ async fn one(
             .map_err(PluginError::below)?;
     }
     // Both names mean the store, until config and lock have the new one: whatever comes between, it is not lost.
-    let (store, new_store) = (plugin.store_name(), store_name(name, &locked.source));
-    if origin.moved {
-        place.with_stores(|stores| stores.announce_move(&store, &new_store))?;
+    let new_store = store_name(name, &locked.source);
+    let store = origin.moved_from.map(|source| store_name(name, &source));
+    if let Some(store) = &store {
+        place.with_stores(|stores| stores.announce_move(store, &new_store))?;
     }
     // The lock says what serves, so the host has its word first.
     if let Err(refused) = host::propose(place, &locked, terminal).await {
         let _turn = place.turn()?;
         place.tidy(&place.read_lock()?);
-        if origin.moved {
-            place.with_stores(|stores| stores.withdraw_move(&store, &new_store))?;
+        if let Some(store) = &store {
+            place.with_stores(|stores| stores.withdraw_move(store, &new_store))?;
         }
         return Err(refused);
     }
     write(place, &grants, locked)?;
-    if origin.moved {
+    if store.is_some() {
         place.with_stores(|stores| stores.settle_name(&new_store))?;
     }
     print(&match was {
@@ -181,13 +183,20 @@ async fn one(
     Ok(true)
 }
 
-fn origin(plugin: &PluginConfig, args: &UpdateArgs) -> Result<Origin, PluginError> {
+/// The source that the command line names, or else that of the config. The source before is the one in the lock: the config
+/// may have been edited since.
+fn origin(
+    plugin: &PluginConfig,
+    locked: Option<&Locked>,
+    args: &UpdateArgs,
+) -> Result<Origin, PluginError> {
+    let before = locked.map_or(&plugin.source, |locked| &locked.source);
     if let Some(word) = &args.source {
         let (source, promised) = given(word, args.sha256)?;
         return Ok(Origin {
             source,
             promised,
-            moved: true,
+            moved_from: Some(before.clone()),
         });
     }
     let source: Source = plugin.source.parse().map_err(PluginError::below)?;
@@ -197,16 +206,28 @@ fn origin(plugin: &PluginConfig, args: &UpdateArgs) -> Result<Origin, PluginErro
         (_, promised) => Ok(Origin {
             source,
             promised,
-            moved: false,
+            moved_from: Some(before.clone()).filter(|before| *before != plugin.source),
         }),
     }
 }
 
-/// In what a plugin is another than the lock pins: a clause.
-fn unpinned(old: Option<&Locked>, artifact: &Artifact, missing: &[&Capability]) -> String {
+/// How a plugin differs from what the lock pins: a clause.
+fn unpinned(
+    old: Option<&Locked>,
+    plugin: &PluginConfig,
+    artifact: &Artifact,
+    missing: &[&Capability],
+) -> String {
     let Some(old) = old else {
         return "it is not in the lock".into();
     };
+    if old.source != plugin.source {
+        return format!(
+            "its source is {}, and the lock has {}",
+            line(&plugin.source),
+            line(&old.source)
+        );
+    }
     let digest = |digest: Option<Digest>| digest.map_or("none".into(), |it| it.short());
     match (old.sources, artifact.sources) {
         (Some(pinned), Some(found)) if pinned != found => format!(

@@ -61,7 +61,8 @@ pub(crate) fn config() -> Config {
         .max_wasm_stack(GUEST_STACK)
         .async_stack_size(CALL_STACK)
         // Some languages throw exceptions (C++), and some have their objects in wasmtime's heap (Kotlin, Dart). The
-        // heap of an instance counts against its memory.
+        // heap of an instance counts against its memory. Both features are young in wasmtime (ARCHITECTURE.md, Decisions),
+        // so they are the first to switch off after an advisory.
         .wasm_exceptions(true)
         .wasm_gc(true)
         // No plugin needs these, and each would be more code of the engine that a hostile plugin could reach.
