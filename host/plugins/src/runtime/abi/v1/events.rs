@@ -1,0 +1,123 @@
+//! Reading the current event: the interface `events`.
+
+use djangobot_event::Value;
+use wasmtime::component::Resource;
+
+use crate::runtime::abi::v1::EventHandle;
+use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
+use crate::runtime::guest::Guest;
+use crate::services::roster::Direction;
+use crate::verdict::Failure;
+use wit::types;
+
+/// The cost of each pointer of a `select` in addition to following it.
+const SELECT_STEPS: u64 = 5;
+/// The largest size of all values that one `select` returns, in bytes.
+const MAX_SELECTED: usize = 16 << 20;
+
+impl types::Host for Guest {}
+
+impl wit::events::Host for Guest {}
+
+impl wit::events::HostEvent for Guest {
+    fn id(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+        self.count()?;
+        Ok(self.call()?.id.to_string())
+    }
+
+    fn kind(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+        self.count()?;
+        Ok(self.call()?.kind.to_string())
+    }
+
+    fn direction(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<types::Direction> {
+        self.count()?;
+        Ok(match self.call()?.direction {
+            Direction::Inbound => types::Direction::Inbound,
+            Direction::Outbound => types::Direction::Outbound,
+        })
+    }
+
+    fn get(
+        &mut self,
+        _: Resource<EventHandle>,
+        pointer: String,
+    ) -> wasmtime::Result<Option<types::Value>> {
+        self.count()?;
+        let (event, budget) = self.event()?;
+        let value = event
+            .get_within(&pointer, budget)
+            .map(|value| value.map(value_of));
+        self.within_budget(value)
+    }
+
+    fn select(
+        &mut self,
+        _: Resource<EventHandle>,
+        pointers: Vec<String>,
+    ) -> wasmtime::Result<Vec<Option<types::Value>>> {
+        self.count()?;
+        self.many("selected", "fields", pointers.len())?;
+        let (event, budget) = self.event()?;
+        let mut values = Vec::with_capacity(pointers.len());
+        // Each value may be as large as the event, so that ten thousand of them could fill the host's memory.
+        let mut bytes = 0;
+        for pointer in &pointers {
+            let value = budget
+                .spend(SELECT_STEPS)
+                .and_then(|()| event.get_within(pointer, budget))
+                .map(|value| value.map(value_of));
+            let value = match value {
+                Ok(value) => value,
+                Err(over) => return self.within_budget(Err(over)),
+            };
+            if let Some(types::Value::Text(text) | types::Value::Json(text)) = &value {
+                bytes += text.len();
+            }
+            if bytes > MAX_SELECTED {
+                return Err(self.over(Failure::Budget(
+                    "it selected more than 16 MiB in one call of the host".into(),
+                )));
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn json(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+        self.count()?;
+        let (event, budget) = self.event()?;
+        let text = event.json_within(budget);
+        let text = self.within_budget(text)?;
+        String::from_utf8(text).map_err(wasmtime::Error::new)
+    }
+
+    fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl Guest {
+    /// Traps if one call of the host asks for too many things.
+    pub(super) fn many(&mut self, did: &str, what: &str, count: usize) -> wasmtime::Result<()> {
+        let limit = self.owner.limits.select();
+        match count > limit {
+            true => Err(self.over(Failure::Budget(format!(
+                "it {did} {count} {what} in one call of the host, and at most {limit} are allowed (limits.host-calls)"
+            )))),
+            false => Ok(()),
+        }
+    }
+}
+
+fn value_of(value: Value<'_>) -> types::Value {
+    match value {
+        Value::Null => types::Value::Null,
+        Value::Bool(value) => types::Value::Boolean(value),
+        Value::Int(value) => types::Value::Integer(value),
+        Value::UInt(value) => types::Value::Json(value.to_string()),
+        Value::Float(value) => types::Value::Number(value),
+        Value::Text(text) => types::Value::Text(text.into_owned()),
+        Value::Json(text) => types::Value::Json(text.into_owned()),
+    }
+}
