@@ -126,7 +126,7 @@ async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which(
         ],
     );
     for (word, code, expect) in [
-        ("resolve-name", 1, "did you mean resolve-names?"),
+        ("resolve-name", 1, "did you mean resolve-"),
         ("shipped:nonsense", 1, "These ship: ignore-self"),
     ] {
         check_end(&installed.run(&desk, &["add", word]).await, code, &[expect]);
