@@ -59,3 +59,36 @@ impl Entry {
         taken.or_else(|| self.vacancy.clone().map(Seat::Vacant))
     }
 }
+
+/// Keeps plugins that the config seems to have lost while the name of some `[[plugin]]` can't be read: that table may
+/// be meant for any of them. They all go on serving, and the table without a name gets no vacancy.
+pub(crate) fn keep_those_possibly_meant(
+    configs: &[PluginConfig],
+    before: &[Entry],
+    entries: &mut Vec<Entry>,
+) {
+    let Some(nameless) = configs.iter().find(|config| !config.is_named()) else {
+        return;
+    };
+    let why = nameless.mistake.clone().unwrap_or_default();
+    let mut any = false;
+    for (at, old) in before.iter().enumerate() {
+        if old.serving.is_some() && entries.iter().all(|entry| entry.name != old.name) {
+            let mut old = old.clone();
+            old.problem = Some(format!(
+                "the config no longer names it, but it goes on serving, because the name of a [[plugin]] there can't be read: {why}"
+            ));
+            entries.insert(at.min(entries.len()), old);
+            any = true;
+        }
+    }
+    if any {
+        for entry in entries.iter_mut() {
+            let is_nameless =
+                |config: &&PluginConfig| config.name == entry.name && !config.is_named();
+            if configs.iter().any(|config| is_nameless(&config)) {
+                entry.vacancy = None;
+            }
+        }
+    }
+}

@@ -8,8 +8,10 @@
 //! A plugin that is configured and does not serve has a vacancy in the pipeline, unless its operator lets events pass
 //! without it: the config decides whether an event may pass, not which plugins could be loaded.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+mod samples;
+mod trial;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
-use crate::entry::{Before, Entry};
+use crate::entry::{Before, Entry, keep_those_possibly_meant};
 use crate::install::lock::Locked;
 use crate::manifest::Manifest;
 use crate::passing::{Passed, Passing};
@@ -31,16 +33,11 @@ use crate::services::roster::Direction;
 use crate::status::Status;
 use crate::versions::RollBack;
 
-/// The number of recent events that are kept for rehearsals. A rehearsal shows all of them to the new version.
-const SAMPLES: usize = 32;
-/// The largest event that is kept, in bytes: with [`SAMPLES`] it bounds their memory to 2 MiB.
-const MAX_SAMPLE: usize = 64 << 10;
-/// After the first [`SAMPLES`] events, one of so many is kept: the samples then reach back further than one burst.
-const SAMPLE_EVERY: u64 = 16;
-/// How long a new version is on trial.
-const TRIAL: Duration = Duration::from_secs(60);
-/// A version is judged only after so many failures: one odd event must not roll it back.
-const TRIAL_FAILURES: u64 = 3;
+use samples::Samples;
+use trial::{TRIAL, bring_back, worse};
+
+pub use trial::Ruling;
+
 /// How often the versions on trial are judged.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -62,18 +59,7 @@ struct Shared {
     changing: tokio::sync::Mutex<()>,
     /// The plugins were loaded once: from then on, plugins that are added hold up no event that may pass without them.
     has_begun: AtomicBool,
-    /// Events that came to some plugin.
-    seen: AtomicU64,
-    samples: Mutex<VecDeque<Sample>>,
-}
-
-/// The result of a trial.
-#[derive(Clone, Debug)]
-pub enum Ruling {
-    /// The version before serves again.
-    RolledBack(Box<RollBack>),
-    /// The plugin of this name passed its trial with this component.
-    Settled(String, Digest),
+    samples: Samples,
 }
 
 /// A `[[plugin]]` whose component can't be had, with the reason.
@@ -95,8 +81,7 @@ impl PluginHost {
                 entries: Mutex::default(),
                 changing: tokio::sync::Mutex::default(),
                 has_begun: AtomicBool::new(false),
-                seen: AtomicU64::new(0),
-                samples: Mutex::default(),
+                samples: Samples::default(),
             }),
         }
     }
@@ -111,7 +96,7 @@ impl PluginHost {
                 ..Passed::default()
             };
         }
-        self.sample(direction, &passing);
+        self.shared.samples.note(direction, &passing);
         pipeline.pass(direction, passing, lane).await
     }
 
@@ -191,7 +176,7 @@ impl PluginHost {
         self.expect(&configs).await;
         let _one_at_a_time = self.shared.changing.lock().await;
         let before = self.entries().clone();
-        let samples: Vec<Sample> = lock(&self.shared.samples).iter().cloned().collect();
+        let samples = self.shared.samples.all();
         let mut entries = Vec::with_capacity(wanted.len());
         let mut changes = Vec::new();
         for (config, wanted) in configs.iter().zip(wanted) {
@@ -210,7 +195,7 @@ impl PluginHost {
             }
             entries.push(entry);
         }
-        keep_what_may_be_meant(&configs, &before, &mut entries);
+        keep_those_possibly_meant(&configs, &before, &mut entries);
         let replaced = self.swap(before, entries, changes).await;
         self.shared.has_begun.store(true, Relaxed);
         replaced
@@ -440,7 +425,7 @@ impl PluginHost {
                 .and_then(|before| Some((worse(&serving, &before)?, before)));
             if let Some((why, before)) = failing {
                 let version = &serving.owner.manifest.version;
-                let good = match self.bring_back(before).await {
+                let good = match bring_back(&self.shared.parts, before).await {
                     Ok(good) => good,
                     Err(error) => {
                         let problem = format!(
@@ -486,36 +471,6 @@ impl PluginHost {
         rulings
     }
 
-    /// The version before, ready to serve. Where it served in an earlier process, it is loaded first.
-    async fn bring_back(&self, before: Before) -> Result<Arc<Plugin>, LoadError> {
-        let wanted = match before {
-            Before::Served(plugin) => return Ok(plugin),
-            Before::Pinned(wanted) => wanted,
-        };
-        let candidate = self.shared.parts.candidate(*wanted).await?;
-        candidate.rehearse(None, &[], None).await?;
-        let instances = candidate.start().await?;
-        Ok(Arc::new(candidate.into_plugin(instances)))
-    }
-
-    /// Keeps some of the events for rehearsals.
-    fn sample(&self, direction: Direction, passing: &Passing) {
-        let seen = self.shared.seen.fetch_add(1, Relaxed);
-        if (seen >= SAMPLES as u64 && !seen.is_multiple_of(SAMPLE_EVERY))
-            || passing.event.raw().len() > MAX_SAMPLE
-        {
-            return;
-        }
-        let mut samples = lock(&self.shared.samples);
-        if samples.len() >= SAMPLES {
-            samples.pop_front();
-        }
-        samples.push_back(Sample {
-            direction,
-            passing: passing.clone(),
-        });
-    }
-
     fn pipeline(&self) -> Arc<Pipeline> {
         lock::read(&self.shared.pipeline).clone()
     }
@@ -554,35 +509,6 @@ fn config_of(wanted: &Result<Wanted, Unready>) -> &PluginConfig {
     }
 }
 
-/// Keeps plugins that the config seems to have lost while the name of some `[[plugin]]` can't be read: that table may
-/// be meant for any of them. They all go on serving, and the table without a name gets no vacancy.
-fn keep_what_may_be_meant(configs: &[PluginConfig], before: &[Entry], entries: &mut Vec<Entry>) {
-    let Some(nameless) = configs.iter().find(|config| !config.is_named()) else {
-        return;
-    };
-    let why = nameless.mistake.clone().unwrap_or_default();
-    let mut any = false;
-    for (at, old) in before.iter().enumerate() {
-        if old.serving.is_some() && entries.iter().all(|entry| entry.name != old.name) {
-            let mut old = old.clone();
-            old.problem = Some(format!(
-                "the config no longer names it, but it goes on serving, because the name of a [[plugin]] there can't be read: {why}"
-            ));
-            entries.insert(at.min(entries.len()), old);
-            any = true;
-        }
-    }
-    if any {
-        for entry in entries.iter_mut() {
-            let is_nameless =
-                |config: &&PluginConfig| config.name == entry.name && !config.is_named();
-            if configs.iter().any(|config| is_nameless(&config)) {
-                entry.vacancy = None;
-            }
-        }
-    }
-}
-
 /// The state of one instance, for a rehearsal. `None` where the plugin hands no state on or fails to give it.
 async fn state_of(plugin: &Plugin, slot: usize) -> Option<Vec<u8>> {
     if !plugin.hands_state_on() {
@@ -590,24 +516,4 @@ async fn state_of(plugin: &Plugin, slot: usize) -> Option<Vec<u8>> {
     }
     let mut slots = plugin.lock().await;
     slots.get_mut(slot)?.snapshot().await.ok()?
-}
-
-/// Why a new version is worse than the one before, if it is: it fails on more than a tenth of its events, and at more
-/// than twice the rate of the other. A version of an earlier process has no counts here, and is taken for one without
-/// failures.
-fn worse(new: &Plugin, before: &Before) -> Option<String> {
-    let rate = |plugin: &Plugin| {
-        let calls = plugin.stats.calls.load(Relaxed).max(1);
-        plugin.stats.failures() as f64 / calls as f64
-    };
-    let rate_before = match before {
-        Before::Served(plugin) => rate(plugin),
-        Before::Pinned(_) => 0.0,
-    };
-    let (failures, calls) = (new.stats.failures(), new.stats.calls.load(Relaxed));
-    let is_worse = failures >= TRIAL_FAILURES && rate(new) > (2.0 * rate_before).max(0.1);
-    is_worse.then(|| {
-        let last = new.last_failure().unwrap_or_default();
-        format!("it failed on {failures} of {calls} events, most recently because {last}")
-    })
 }
