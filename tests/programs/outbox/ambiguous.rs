@@ -126,8 +126,7 @@ async fn one_reading_of_a_history_serves_all_messages_that_are_in_doubt_after_a_
     world.called("chat.postMessage", MESSAGES / 4).await;
     world.layer_is_empty().await;
     bridge.kill().await;
-    // As if the disk had been too full for notes of calls: whatever waits may have been posted.
-    std::fs::remove_file(world.folder.path().join(".djangobot/outbox.complete")).unwrap();
+    forget_notes(&world);
     let _bridge = world.bridge().await;
     assert_eq!(world.has("general", MESSAGES).await, numbers(0..MESSAGES));
     let calls = world.calls("conversations.history");
@@ -138,6 +137,42 @@ async fn one_reading_of_a_history_serves_all_messages_that_are_in_doubt_after_a_
     };
     let readings = calls.iter().filter(is_lookup).count();
     assert!((1..=2).contains(&readings), "{readings} readings");
+}
+
+#[tokio::test]
+async fn a_message_in_doubt_is_found_behind_all_that_was_said_since_it_was_accepted() {
+    // More than a reading looks at that does not know since when.
+    const SAID: usize = 1_050;
+    let world = World::new().await;
+    world.control.answer("chat.postMessage", silent());
+    let mut bridge = world.bridge().await;
+    let mut app = world.app();
+    let reply = app.new_channel().await;
+    for n in 0..3 {
+        let message = json!({"text": n.to_string(), "reply_channel": reply, "id": n});
+        app.send("slack.send", &message).await;
+    }
+    world.called("chat.postMessage", 1).await;
+    world.layer_is_empty().await;
+    bridge.kill().await;
+    forget_notes(&world);
+    for _ in 0..SAID {
+        world.control.say("alice", "general", "well").unwrap();
+    }
+    let _bridge = world.bridge().await;
+    for outcome in app.take(&reply, 3).await {
+        assert_eq!(outcome["type"], "slack.sent", "{outcome}");
+    }
+    assert_eq!(world.calls("chat.postMessage").len(), 3);
+}
+
+/// As if the disk had been too full for notes of calls: whatever waits may have been posted.
+fn forget_notes(world: &World) {
+    let state = world.folder.path().join(".djangobot");
+    std::fs::remove_file(state.join("outbox.complete")).unwrap();
+    let database = rusqlite::Connection::open(state.join("state.db")).unwrap();
+    let noted = database.execute("UPDATE outbox SET begun = NULL", ());
+    noted.unwrap();
 }
 
 #[tokio::test]

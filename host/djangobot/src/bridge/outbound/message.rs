@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::outbound::layer_only::LayerOnlyCount;
 use crate::bridge::outbound::outbox::{Outbox, Recovered, RowId, StoredMessage};
-use crate::bridge::outbound::post::{CallTime, Doubt, Record};
+use crate::bridge::outbound::post::{CallTime, Doubt, Record, Since};
 use crate::bridge::outbound::request::Request;
 use crate::bridge::reply::{Reply, SendFailure};
 
@@ -100,7 +100,7 @@ impl Message {
             content,
             has_passed_plugins: false,
             doubt: match delivery.redelivered {
-                true => Doubt::Faint(CallTime::until_now(0.0)),
+                true => Doubt::Faint(CallTime::until_now(Since::Accepted(delivery.place.score))),
                 false => Doubt::None,
             },
             files: Vec::new(),
@@ -138,10 +138,12 @@ impl Message {
             has_passed_plugins: entry.passed || entry.begun.is_some(),
             doubt: match entry.begun {
                 Some(since) => Doubt::Begun {
-                    time: time(since),
+                    time: time(Since::Slack(since)),
                     why: None,
                 },
-                None if is_left && recovered.is_in_doubt => Doubt::Faint(time(0.0)),
+                None if is_left && recovered.is_in_doubt => {
+                    Doubt::Faint(time(Since::Accepted(entry.at)))
+                }
                 None => Doubt::None,
             },
             files: entry.files,

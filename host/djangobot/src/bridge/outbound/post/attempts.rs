@@ -7,7 +7,7 @@ use djangobot_slack::api::Failure;
 use djangobot_slack::{ApiError, Class, Ts};
 use serde_json::{Value, json};
 
-use super::call::{Call, CallTime, Doubt, Record};
+use super::call::{Call, CallTime, Doubt, Record, Since};
 use super::caller::Caller;
 use super::lookup::LookupError;
 use super::patience::Patience;
@@ -58,7 +58,7 @@ impl Caller {
                     record.not_begun().await;
                     // Unless what stands before Slack says so, which may not know.
                     if let Failure::Status(_) = error.failure {
-                        record.doubt = Doubt::Faint(CallTime::until_now(since));
+                        record.doubt = Doubt::Faint(CallTime::until_now(Since::Slack(since)));
                     }
                     self.pause(&error, patience).await?;
                 }
@@ -101,7 +101,7 @@ impl Caller {
             return paused.map(|()| None).map_err(may_be_done);
         }
         let why = Some(refused(error));
-        let time = CallTime::until_now(since);
+        let time = CallTime::until_now(Since::Slack(since));
         record.doubt = Doubt::Begun { time, why };
         // What can't be looked up has its outcome now, also where we stop.
         if call.repeat == Repeat::Unknown {

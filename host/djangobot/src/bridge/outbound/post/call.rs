@@ -1,6 +1,6 @@
 //! One call of Slack, and what is kept on the disk about it while it is made.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use crate::bridge::reply::{DEFAULT_METHOD, SendFailure};
 /// The `event_type` of the metadata that a post carries, so that it can be found again.
 pub(super) const MARK: &str = "djangobot_send";
 /// How long before a call Slack's clock is believed to have been where we saw it: clocks of Slack's own servers differ.
-const MARGIN: f64 = 60.0;
+pub(super) const MARGIN: f64 = 60.0;
 /// A post may be missing in the history for so long after its call has ended.
 pub(super) const LAG: Duration = Duration::from_secs(2);
 
@@ -115,18 +115,41 @@ pub(crate) enum Doubt {
     },
 }
 
+/// The moment before which a call was not made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Since {
+    /// A time of Slack's, in seconds since 1970; 0 where it is not known.
+    Slack(f64),
+    /// The time at which the message was given to us, by our clock, in seconds since 1970.
+    Accepted(f64),
+}
+
+impl Since {
+    /// In Slack's seconds, where it is `now` there; 0 where it is not known.
+    pub(super) fn in_slack_time(self, now: Option<f64>) -> f64 {
+        match (self, now) {
+            (Self::Slack(since), _) => since,
+            (Self::Accepted(_), None) => 0.0,
+            (Self::Accepted(at), Some(now)) => {
+                let our_now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let age = our_now.unwrap_or_default().as_secs_f64() - at;
+                (now - age.max(0.0) - MARGIN).max(0.0)
+            }
+        }
+    }
+}
+
 /// Between which moments a call was made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CallTime {
-    /// After this time of Slack's, in seconds since 1970; 0 where it is not known.
-    pub(crate) since: f64,
+    pub(crate) since: Since,
     /// Before this moment of ours.
     pub(crate) ended: Instant,
 }
 
 impl CallTime {
     /// A call that has ended by now.
-    pub(crate) fn until_now(since: f64) -> Self {
+    pub(crate) fn until_now(since: Since) -> Self {
         let ended = Instant::now();
         Self { since, ended }
     }

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use djangobot_plugins::Roster as _;
-use djangobot_slack::Class;
+use djangobot_slack::{Class, Ts};
 use serde_json::{Map, Value};
 
-use super::call::{Call, CallTime, MARK, Record};
+use super::call::{Call, CallTime, MARGIN, MARK, Record};
 use super::caller::Caller;
 use super::patience::Patience;
 use super::send_error::{SendError, refused};
@@ -25,6 +25,9 @@ const PAGES_WITHOUT_TIME: usize = 5;
 const TURNS: Duration = Duration::from_secs(75);
 /// How long a lookup may take where the message's own time is over: its last call may have had its effect.
 const LAST: Duration = Duration::from_secs(60);
+
+/// The error where Slack's limit lets no lookup be made in time.
+const HISTORY_LIMITED: &str = "history_limited";
 
 /// How long a lookup goes on.
 struct Bounds {
@@ -64,13 +67,15 @@ impl Caller {
             channel: call.channel.clone().unwrap_or_default(),
             thread: call.thread().map(str::to_owned),
         };
-        if let Some(snapshot) = self.snapshots.get(&place, &time) {
+        let now = self.api.slack_time().map(Ts::as_secs_f64);
+        let since = time.since.in_slack_time(now);
+        if let Some(snapshot) = self.snapshots.get(&place, since, &time) {
             if let Some(found) = self.first_that_is(call, record, &snapshot.messages).await {
                 return Ok(Some(found.clone()));
             }
-            match snapshot.extent {
+            match &snapshot.extent {
                 Extent::Whole => return Ok(None),
-                Extent::TooMuch => return Err(too_much_history(&place)),
+                Extent::Cut(failure) => return Err(LookupError::Impossible(failure.clone())),
                 Extent::Part => {}
             }
         }
@@ -82,7 +87,9 @@ impl Caller {
         // the only one.
         self.wait(tokio::time::sleep_until(time.is_seen_from().into()))
             .await?;
-        self.read(call, record, place, time, &mut bounds, patience)
+        // A little further back, so that the reading serves messages that came a little earlier, too.
+        let since = (since - MARGIN).max(0.0);
+        self.read(call, record, place, since, &mut bounds, patience)
             .await
     }
 
@@ -92,11 +99,10 @@ impl Caller {
         call: &Call,
         record: &Record,
         place: Place,
-        time: CallTime,
+        since: f64,
         bounds: &mut Bounds,
         patience: &mut Patience,
     ) -> Result<Option<Value>, LookupError> {
-        let since = time.since;
         let mut snapshot = Snapshot {
             since,
             began: Instant::now(),
@@ -125,7 +131,11 @@ impl Caller {
                 Err(LookupError::Impossible(refusal)) if refusal.error == "thread_not_found" => {
                     return Ok(None);
                 }
-                Err(blind) => return Err(blind),
+                // One message has waited for its turns. Those behind it need not.
+                Err(LookupError::Impossible(failure)) if failure.error == HISTORY_LIMITED => {
+                    return Err(self.cut(place, snapshot, failure));
+                }
+                Err(error) => return Err(error),
             };
             let messages = page["messages"].as_array().map_or(&[][..], Vec::as_slice);
             let found = self.first_that_is(call, record, messages).await;
@@ -147,10 +157,16 @@ impl Caller {
                 }
             }
         }
-        snapshot.extent = Extent::TooMuch;
-        let failure = too_much_history(&place);
+        let detail = format!("Slack's {method} has more messages since then than are looked at.");
+        let failure = SendFailure::new("too_much_history", detail);
+        Err(self.cut(place, snapshot, failure))
+    }
+
+    /// Keeps a reading that is not whole.
+    fn cut(&self, place: Place, mut snapshot: Snapshot, failure: SendFailure) -> LookupError {
+        snapshot.extent = Extent::Cut(failure.clone());
         self.snapshots.put(place, snapshot);
-        Err(failure)
+        LookupError::Impossible(failure)
     }
 
     /// The first of `messages` that `call` posted.
@@ -242,20 +258,10 @@ impl Caller {
             None => String::new(),
         };
         SendFailure::new(
-            "history_limited",
+            HISTORY_LIMITED,
             format!("Slack limits this app's calls of {method}{rule}."),
         )
     }
-}
-
-fn too_much_history(place: &Place) -> LookupError {
-    LookupError::Impossible(SendFailure::new(
-        "too_much_history",
-        format!(
-            "Slack's {} has more messages since then than are looked at.",
-            place.method()
-        ),
-    ))
 }
 
 /// How a message of the history stands to one that was to be posted.

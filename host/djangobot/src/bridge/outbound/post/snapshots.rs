@@ -11,6 +11,7 @@ use djangobot_event::lock::lock;
 use serde_json::Value;
 
 use super::call::CallTime;
+use crate::bridge::reply::SendFailure;
 
 /// Messages that are kept in all: some tens of megabytes, where each of them is large.
 const MESSAGES: usize = 10_000;
@@ -33,14 +34,14 @@ impl Place {
 }
 
 /// How much of a history a reading has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Extent {
     /// All of it since the time that was asked for: a post that is not there was not made.
     Whole,
     /// The newest part, as far as the post that was looked for.
     Part,
-    /// The newest part; there is more than is ever looked at.
-    TooMuch,
+    /// The newest part: there is more than is looked at, or than Slack lets us read in time.
+    Cut(SendFailure),
 }
 
 /// What one reading has seen.
@@ -56,13 +57,12 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether a post of that time is in it, if it is anywhere.
-    fn serves(&self, time: &CallTime) -> bool {
-        let reaches_back = match self.extent {
-            Extent::Whole | Extent::Part => self.since <= time.since,
-            Extent::TooMuch => self.since == time.since,
-        };
-        reaches_back && self.began >= time.is_seen_from()
+    /// Whether a call made after `since` of Slack's, at `time`, is in it, or would not be found by another reading either.
+    fn serves(&self, since: f64, time: &CallTime) -> bool {
+        // A reading without a time looks at few pages: one with a time may see more.
+        let may_see_more =
+            matches!(self.extent, Extent::Cut(_)) && self.since == 0.0 && since > 0.0;
+        self.since <= since && !may_see_more && self.began >= time.is_seen_from()
     }
 }
 
@@ -71,10 +71,10 @@ impl Snapshot {
 pub(crate) struct Snapshots(Mutex<BTreeMap<Place, Arc<Snapshot>>>);
 
 impl Snapshots {
-    /// A reading that shows whether a call of that time had its effect.
-    pub(super) fn get(&self, place: &Place, time: &CallTime) -> Option<Arc<Snapshot>> {
+    /// A reading that shows whether a call had its effect, which was made after `since` of Slack's, at `time`.
+    pub(super) fn get(&self, place: &Place, since: f64, time: &CallTime) -> Option<Arc<Snapshot>> {
         let snapshot = lock(&self.0).get(place).cloned();
-        snapshot.filter(|it| it.serves(time))
+        snapshot.filter(|it| it.serves(since, time))
     }
 
     /// Keeps a reading; the oldest ones go where there are too many messages.
@@ -97,7 +97,7 @@ impl Snapshots {
 mod tests {
     use std::time::Duration;
 
-    use super::super::call::LAG;
+    use super::super::call::{LAG, Since};
     use super::*;
 
     fn place(thread: Option<&str>) -> Place {
@@ -105,6 +105,11 @@ mod tests {
             channel: "C1".into(),
             thread: thread.map(str::to_owned),
         }
+    }
+
+    fn time(ended: Instant) -> CallTime {
+        let since = Since::Slack(0.0);
+        CallTime { since, ended }
     }
 
     fn snapshot(since: f64, began: Instant, messages: usize, extent: Extent) -> Snapshot {
@@ -119,22 +124,26 @@ mod tests {
     #[test]
     fn a_reading_serves_calls_that_ended_before_it_began_and_that_it_reaches_back_to() {
         let now = Instant::now();
-        let check = |since: f64, extent, call: CallTime, expect: bool| {
+        let check = |since: f64, extent: Extent, call: (f64, Instant), expect: bool| {
             let snapshots = Snapshots::default();
-            snapshots.put(place(None), snapshot(since, now, 1, extent));
-            let found = snapshots.get(&place(None), &call).is_some();
+            snapshots.put(place(None), snapshot(since, now, 1, extent.clone()));
+            let time = time(call.1);
+            let found = snapshots.get(&place(None), call.0, &time).is_some();
             assert_eq!(found, expect, "{since} {extent:?} {call:?}");
-            assert!(snapshots.get(&place(Some("1.0")), &call).is_none());
+            let other = snapshots.get(&place(Some("1.0")), call.0, &time);
+            assert!(other.is_none());
         };
-        let call = |since: f64, ended: Instant| CallTime { since, ended };
+        let call = |since: f64, ended: Instant| (since, ended);
+        let cut = || Extent::Cut(SendFailure::new("too_much_history", "It is long."));
         let before = now - LAG;
         check(0.0, Extent::Whole, call(0.0, before), true);
         check(0.0, Extent::Whole, call(7.0, before), true);
         check(7.0, Extent::Part, call(8.0, before), true);
         check(7.0, Extent::Whole, call(6.0, before), false);
         // A reading from 7 on may be whole where one from 0 on is cut.
-        check(0.0, Extent::TooMuch, call(7.0, before), false);
-        check(0.0, Extent::TooMuch, call(0.0, before), true);
+        check(0.0, cut(), call(7.0, before), false);
+        check(0.0, cut(), call(0.0, before), true);
+        check(7.0, cut(), call(8.0, before), true);
         check(0.0, Extent::Whole, call(0.0, now), false);
         check(0.0, Extent::Whole, call(0.0, now + LAG), false);
     }
@@ -148,11 +157,8 @@ mod tests {
             let it = snapshot(0.0, began, MESSAGES / 2, Extent::Whole);
             snapshots.put(place(Some(&number.to_string())), it);
         }
-        let call = CallTime {
-            since: 0.0,
-            ended: now - LAG,
-        };
-        let kept = |number: &str| snapshots.get(&place(Some(number)), &call).is_some();
+        let call = time(now - LAG);
+        let kept = |number: &str| snapshots.get(&place(Some(number)), 0.0, &call).is_some();
         assert_eq!(["0", "1", "2"].map(kept), [false, true, true]);
     }
 }
