@@ -1,4 +1,4 @@
-//! Lists what the program is made of, for `djangobot licences`: each crate with its version and licence, as cargo has them.
+//! Lists the crates that the program contains, with their versions and licences, for `djangobot licences`.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ fn main() {
     println!("cargo:rerun-if-changed=../../Cargo.lock");
     let variable = |name: &str| env::var_os(name).unwrap_or_default();
     let target = variable("TARGET");
-    // What only runs while building, as macros do, is not in the program.
+    // Procedural macros run while the program is built and are not part of it.
     let listed = Command::new(variable("CARGO"))
         .args(["tree", "--locked", "--offline", "--package", "djangobot"])
         .args(["--edges", "normal,no-proc-macro", "--prefix", "none"])
@@ -23,7 +23,7 @@ fn main() {
             .lines()
             .filter_map(line)
             .collect(),
-        // The program is as good without it, and says that it has none.
+        // A missing list is no reason to fail the build; `djangobot licences` says that it is missing.
         Ok(listed) => {
             let why = String::from_utf8_lossy(&listed.stderr).replace('\n', " ");
             println!("cargo:warning=djangobot licences will have no list: {why}");
@@ -42,9 +42,10 @@ fn main() {
     }
 }
 
-/// `NAME VERSION LICENCE`, of what `cargo tree` says; without the folders of our own crates, which are this machine's.
-fn line(said: &str) -> Option<String> {
-    let (package, license) = said.split_once('\t')?;
+/// Makes `NAME VERSION LICENCE` of a line of `cargo tree`. The folders of our own crates are left out: they name paths
+/// of the machine that built the program.
+fn line(of_cargo: &str) -> Option<String> {
+    let (package, license) = of_cargo.split_once('\t')?;
     let mut words = package.split(' ');
     let (name, version) = (words.next()?, words.next()?.trim_start_matches('v'));
     let license = license.trim_end_matches("(*)").trim();

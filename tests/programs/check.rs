@@ -328,7 +328,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_b
         ))
         .await
     };
-    assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+    assert_eq!(run(&["list"]).await.stdout, "There are no dead letters.\n");
     let mut app = App::start(&redis.url());
     let message = json!({"text": "to be sent later", "channel": "later"});
     app.send("slack.send", &message).await;
@@ -372,7 +372,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_b
     assert_eq!(run(&["retry", "1", &redis.url()]).await.code, Some(0));
     let calls = calls(&slack.control(), "chat.postMessage", 1).await;
     assert_eq!(calls[0].arguments["text"], "to be sent later");
-    assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+    assert_eq!(run(&["list"]).await.stdout, "There are no dead letters.\n");
 }
 
 #[tokio::test]
@@ -396,7 +396,11 @@ async fn a_dead_letter_is_kept_until_somebody_has_taken_it() {
     let broadcast = redis.url().replace("redis://", "redis+pubsub://");
     check_end(&retry(&broadcast).await, 1, &["nobody reads slack.send"]);
     let elsewhere = format!("embedded://127.0.0.1:{}", free_port());
-    check_end(&retry(&elsewhere).await, 1, &["dead letter 1 is kept"]);
+    check_end(
+        &retry(&elsewhere).await,
+        1,
+        &["dead letter 1 was not put back"],
+    );
     check_end(&retry("embedded://").await, 2, &["does not say where"]);
     // The layer of the running bridge takes it; the channel is still not there, so it falls again.
     check_end(&retry(&own).await, 0, &[]);

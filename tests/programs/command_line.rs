@@ -130,7 +130,11 @@ async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
         "http://slack.example/api/",
         redis,
     ];
-    check_end(&run(&plain).await, 2, &["plain http would show the token"]);
+    check_end(
+        &run(&plain).await,
+        2,
+        &["over plain http the network could read the token"],
+    );
 
     write(&format!("[slack]\ntoken = \"{TOKEN}\"\ntokne = 1\n"));
     check_end(
@@ -177,7 +181,7 @@ async fn what_goes_wrong_ends_with_1_and_a_sentence() {
     check_end(
         &run(&slack, &["embedded://127.0.0.1:0", "--listen", &address]).await,
         1,
-        &["nothing can listen on", &address],
+        &["djangobot can't listen on", &address],
     );
     check_end(
         &run(&slack, &[&format!("embedded://{address}")]).await,
@@ -211,7 +215,7 @@ async fn a_state_folder_serves_one_at_a_time() {
     check_end(
         &Djangobot::run(second).await,
         1,
-        &["another djangobot is running", "--state-dir"],
+        &["another djangobot is using", "--state-dir"],
     );
     assert_eq!(first.terminate().await.code(), Some(0));
     let mut third = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
@@ -514,7 +518,9 @@ async fn a_token_on_the_command_line_is_warned_of_and_one_in_the_environment_is_
         }
         let ended = Djangobot::run(command).await;
         assert_eq!(
-            ended.stdout.contains("--token stands on the command line"),
+            ended
+                .stdout
+                .contains("the secret of --token is on the command line"),
             expect,
             "{ended:?}"
         );

@@ -198,10 +198,7 @@ async fn a_password_for_another_layer_is_said_to_be_passed_over() {
     let arguments = ["run", &redis.url(), "--password-file", "password"];
     let config = "config = { prefix = \"shop\" }";
     let bridge = bridge(folder.path(), &slack, config, &arguments).await;
-    assert_eq!(
-        bridge.logs("password-file is for the embedded layer").len(),
-        1
-    );
+    assert_eq!(bridge.logs("password-file is ignored").len(), 1);
     let config = json!({ "hosts": [host(&redis.url())], "prefix": "shop" });
     check_passage(&slack, &config).await;
 }

@@ -95,7 +95,7 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
         check_end(
             &ended,
             1,
-            &["djangobot.lock has plugins", "missing or empty"],
+            &["djangobot.lock names plugins", "missing or empty"],
         );
     }
     let said = office.slack.control().calls(Some("apps.connections.open"));

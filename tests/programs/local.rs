@@ -44,12 +44,12 @@ async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_w
     dev.write_line("@bob in a DM").await;
     dev.line("\"text\": \"in a DM\"").await;
     dev.write_line("/send {no json").await;
-    dev.line("That is no JSON object").await;
+    dev.line("is not a JSON object").await;
     dev.write_line("/help").await;
-    dev.line("what a Django app would put on slack.send").await;
+    dev.line("puts any other message there").await;
     // Nothing of what an earlier one left is elsewhere than dev looks.
     dev.write_line("/send   ").await;
-    dev.line("What is to be sent?").await;
+    dev.line("/send needs a message").await;
     dev.write_line(r##"/send {"text": "x", "channel": "nowhere"}"##)
         .await;
     let line = dev.line("kept as dead letter 1 ").await;

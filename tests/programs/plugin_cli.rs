@@ -185,7 +185,7 @@ async fn a_file_is_added_shown_switched_and_removed_and_the_config_keeps_its_com
     assert_eq!(sample["sha256"], other["sha256"]);
     check_said(
         &desk.does(&["list"]).await,
-        &["not running", "this is what the files say"],
+        &["not running", "the states are from config and lock"],
     );
     check_said(
         &desk.does(&["info", "sample"]).await,
@@ -302,7 +302,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
     check(
         &["good.wasm", "--name", "Not Good"],
         2,
-        &["can't be a plugin's name"],
+        &["is not a plugin's name"],
     )
     .await;
     check(&["good.wasm", "--sha256", "12"], 2, &["not a sha256"]).await;
@@ -351,7 +351,7 @@ async fn what_a_plugin_asks_for_is_granted_by_someone_or_it_is_not_added() {
         &ended,
         2,
         &[
-            "store must be granted to it, and there is no terminal",
+            "the plugin needs the grants store, and there is no terminal",
             "djangobot plugin add 'my sample.wasm' --grant slack --grant store",
         ],
     );
@@ -367,7 +367,7 @@ async fn what_a_plugin_asks_for_is_granted_by_someone_or_it_is_not_added() {
         &ended,
         2,
         &[
-            "it does not ask for http:a.example.com",
+            "the plugin does not ask for http:a.example.com",
             "it asks for store, slack",
         ],
     );
@@ -453,14 +453,14 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
         &ended,
         2,
         &[
-            "store, slack must be granted",
+            "the plugin needs the grants store, slack",
             "plugin update --grant store --grant slack",
         ],
     );
     assert_eq!(desk.text("djangobot.lock"), first);
 
     let said = desk.does(&["update", "--yes"]).await;
-    check_said(&said, &["sample 1.2.0 (", ") becomes 1.3.0 ("]);
+    check_said(&said, &["sample was updated from 1.2.0 (", ") to 1.3.0 ("]);
     check_said(
         &desk.text("djangobot.toml"),
         &["grants = [\"store\", \"slack\"]"],
@@ -476,7 +476,7 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
     desk.pack("sample.wasm", module("third"), MANIFEST).await;
     check_said(
         &desk.does(&["update"]).await,
-        &["does not ask for store, slack any more"],
+        &["no longer asks for store, slack"],
     );
     // A fresh checkout has config and lock, and no state.
     std::fs::remove_dir_all(desk.file(".djangobot")).unwrap();
@@ -493,7 +493,7 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
     );
     check_said(
         &desk.does(&["update", "by-hand"]).await,
-        &["by-hand 1.2.0 is in the lock now"],
+        &["by-hand 1.2.0 was added to the lock"],
     );
     assert_eq!(desk.text("djangobot.toml"), config);
 

@@ -156,7 +156,10 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
             again["djangobot"]["id"],
             letter["message"]["djangobot"]["id"]
         );
-        assert_eq!(letters(folder.path(), &["list"]).await, "There are none.\n");
+        assert_eq!(
+            letters(folder.path(), &["list"]).await,
+            "There are no dead letters.\n"
+        );
     }
 }
 

@@ -71,7 +71,7 @@ async fn dead_letters(folder: &Path) -> u64 {
         .find(|finding| finding["check"] == "state")
         .unwrap();
     let detail = state["detail"].as_str().unwrap();
-    match detail.split_once("it keeps ") {
+    match detail.split_once("it has ") {
         Some((_, rest)) => rest.split(' ').next().unwrap().parse().unwrap(),
         None => 0,
     }

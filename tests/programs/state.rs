@@ -64,7 +64,7 @@ async fn each_command_refuses_a_state_that_is_not_ours_alone_and_says_what_mends
     std::fs::write(&target, "theirs").unwrap();
     for name in ["lock", "state.db", "control.sock"] {
         symlink(&target, state.join(name)).unwrap();
-        let parts = [name, "is a link, and djangobot follows none"];
+        let parts = [name, "is a link, and djangobot follows no links"];
         all_are_refused(&slack, folder.path(), &parts).await;
         std::fs::remove_file(state.join(name)).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"theirs");
@@ -124,13 +124,13 @@ async fn a_state_that_cant_be_used_says_what_waits_in_it() {
     database.execute(spooled, []).unwrap();
     database.pragma_update(None, "user_version", 9000).unwrap();
     drop(database);
-    let newer = ["of a newer djangobot", "1 event for the app waits in it"];
+    let newer = ["by a newer djangobot", "1 event for the app waits in it"];
     check_end(&run(&["embedded://127.0.0.1:0"]).await, 1, &newer);
     check_end(&run(&["dead-letters", "list"]).await, 1, &newer);
     std::fs::write(&path, [b'x'; 4096]).unwrap();
     let damaged = [
         "is damaged",
-        "what waits in it can't be read",
+        "its content can't be read",
         "move the file away",
     ];
     check_end(&run(&["embedded://127.0.0.1:0"]).await, 1, &damaged);

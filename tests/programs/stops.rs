@@ -181,7 +181,9 @@ async fn a_second_signal_ends_at_once_with_1() {
     // One that comes with the first is not counted: it is repeated as by somebody who loses patience.
     eventually("it ends", async || {
         let _ = kill_process(process, Signal::INT);
-        let said = bridge.logs("stopped before all was finished").len();
+        let said = bridge
+            .logs("stopped by a signal before everything was finished")
+            .len();
         (said == 1).then_some(())
     })
     .await;

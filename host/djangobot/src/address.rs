@@ -1,10 +1,10 @@
-//! Where something listens: an address of this machine and a port, as people write them.
+//! Addresses to listen at, as people write them: an address of this machine and a port.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use serde::{Deserialize, Deserializer};
 
-/// An address to listen at. A host's name is looked up when it is read.
+/// An address to listen at. A host name is looked up when the text is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListenAddress(pub(crate) SocketAddr);
 
@@ -23,7 +23,7 @@ impl std::str::FromStr for ListenAddress {
         if let Some((_, rest)) = text.split_once("://") {
             let meant = rest.split('/').next().filter(|rest| is_host_and_port(rest));
             return Err(hint(
-                "this is a URL, and an address and a port are wanted",
+                "this is a URL, not an address and a port",
                 meant.map(str::to_owned),
             ));
         }
@@ -73,7 +73,8 @@ fn is_host_and_port(text: &str) -> bool {
     port.is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
-/// The address that `host` has; one of IPv4 where it has several, since that is what people then connect to.
+/// Looks up the address of `host`. If it has several, an IPv4 address is preferred: `localhost` often has both kinds,
+/// and most clients that are given 127.0.0.1 do not try ::1.
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     let found = (host, port)
         .to_socket_addrs()
@@ -89,7 +90,7 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
 impl<'de> Deserialize<'de> for ListenAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        // A value of the file is not quoted: it may be a secret that stands in the wrong line.
+        // The error does not quote the value: it may be a secret that was written into the wrong line.
         text.parse().map_err(|_| {
             serde::de::Error::custom(
                 "this is not an address and a port, such as 127.0.0.1:9100 or localhost:9100",
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_hosts_are_read_and_what_was_meant_is_said() {
+    fn addresses_and_hosts_are_parsed_and_an_error_suggests_the_right_form() {
         let read = |text: &str| text.parse::<ListenAddress>().map(|it| it.0.to_string());
         for (text, address) in [
             ("127.0.0.1:9100", "127.0.0.1:9100"),

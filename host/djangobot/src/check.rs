@@ -1,4 +1,4 @@
-//! `djangobot check`: what is wrong with a set-up, each line with its cure.
+//! `djangobot check`: looks for problems of a set-up, and prints each with its cure.
 
 mod scopes;
 mod slack;
@@ -11,32 +11,31 @@ use djangobot_event::CleanText;
 use djangobot_plugins::{Components, LoadError, Unready, Wanted, own_program};
 use serde::Serialize;
 
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, RunArgs};
 use crate::config::Settings;
 use crate::config::values::LogFormat;
 use crate::cure;
 use crate::failure::Failure;
-use crate::plugins;
 use crate::state::{State, StateError};
-use crate::target;
 use crate::telemetry::Terminal;
+use crate::{plugins, run, target};
 
-/// What one look found.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// What was looked at.
+    /// The part of the set-up that was checked.
     check: &'static str,
-    status: Status,
-    /// What was found.
+    status: Severity,
+    /// The fact.
     detail: String,
-    /// What to do about it.
+    /// The cure of a problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     cure: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Status {
+enum Severity {
     Ok,
     Warning,
     Error,
@@ -50,7 +49,7 @@ impl Findings {
     fn ok(&mut self, check: &'static str, detail: impl Into<String>) {
         self.0.push(Finding {
             check,
-            status: Status::Ok,
+            status: Severity::Ok,
             detail: detail.into(),
             cure: None,
         });
@@ -59,7 +58,7 @@ impl Findings {
     fn warning(&mut self, check: &'static str, detail: impl Into<String>, cure: impl Into<String>) {
         self.0.push(Finding {
             check,
-            status: Status::Warning,
+            status: Severity::Warning,
             detail: detail.into(),
             cure: Some(cure.into()),
         });
@@ -68,7 +67,7 @@ impl Findings {
     fn error(&mut self, check: &'static str, detail: impl Into<String>, cure: Option<String>) {
         self.0.push(Finding {
             check,
-            status: Status::Error,
+            status: Severity::Error,
             detail: detail.into(),
             cure,
         });
@@ -84,17 +83,21 @@ impl Findings {
     }
 }
 
-/// Looks at all there is to look at; fails where something would keep the bridge from its work.
+/// Runs all checks. Fails if a problem would keep the bridge from working.
 pub(crate) async fn check(
     args: CheckArgs,
-    open_secrets: &[&str],
+    exposed_secrets: &[&str],
     terminal: Terminal,
 ) -> Result<(), Failure> {
-    let run = &args.run;
-    let mut settings =
-        Settings::read(&run.target, &run.slack, &run.host).map_err(Failure::usage)?;
-    // Findings are the output; logs are for whoever asks for them.
-    let log = run.host.files.log.log.as_deref().unwrap_or("error");
+    let RunArgs {
+        target,
+        slack,
+        host,
+        ..
+    } = &args.run;
+    let mut settings = Settings::read(target, slack, host).map_err(Failure::usage)?;
+    // The findings are the output; a log is shown only to a person who asks for it.
+    let log = host.files.log.log.as_deref().unwrap_or("error");
     terminal
         .start_logs(log, settings.log_format.or(Some(LogFormat::Human)))
         .map_err(Failure::usage)?;
@@ -105,14 +108,14 @@ pub(crate) async fn check(
         None => findings.ok(
             "config",
             format!(
-                "no {}; flags and environment only",
+                "there is no {}; flags and the environment are the only settings",
                 crate::config::CONFIG_FILE
             ),
         ),
     }
-    for option in open_secrets {
-        let wrong = crate::run::seen_by_all(option);
-        let (detail, cure) = wrong.split_once(": ").unwrap_or((&wrong, ""));
+    for option in exposed_secrets {
+        let exposure = run::exposure(option);
+        let (detail, cure) = exposure.split_once(": ").unwrap_or((&exposure, ""));
         findings.warning("command line", detail, cure);
     }
     look_at_state(&mut settings, &mut findings);
@@ -124,7 +127,7 @@ pub(crate) async fn check(
     match findings
         .0
         .iter()
-        .filter(|finding| finding.status == Status::Error)
+        .filter(|finding| finding.status == Severity::Error)
         .count()
     {
         0 => Ok(()),
@@ -145,22 +148,22 @@ fn look_at_state(settings: &mut Settings, findings: &mut Findings) {
             Ok(0) => findings.ok("state", format!("{folder} can be used")),
             Ok(letters) => findings.ok(
                 "state",
-                format!("{folder} can be used; it keeps {letters} messages that could not be sent"),
+                format!("{folder} can be used; it has {letters} dead letters, which djangobot dead-letters list shows"),
             ),
             Err(error) => findings.diagnostic("state", &error),
         },
         Err(StateError::InUse { .. }) => findings.ok(
             "state",
-            format!("{folder} is in use by a running djangobot"),
+            format!("a running djangobot is using {folder}"),
         ),
         Err(error) => findings.diagnostic("state", &error),
     }
 }
 
-/// Whether each plugin can be loaded, as far as can be told without running it.
+/// Checks whether each plugin can be loaded, as far as that is known without running it.
 async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "plugins";
-    let components = Components::of(&settings.plugin_host.kept);
+    let components = Components::of(&settings.plugin_host.components_dir);
     let wanted = plugins::resolve_now(settings.config_file(), &components, &settings.plugins).await;
     let program = match own_program() {
         Ok(program) => program,
@@ -197,7 +200,7 @@ async fn can_be_loaded(wanted: &Wanted, program: &Path) -> Result<(), LoadError>
     }
 }
 
-/// Channels that most apps read, and that another program may have used for something else.
+/// Channels that most apps read. They are tried, because another program may use their keys for other data.
 const COMMON: [&str; 3] = ["slack.message", "slack.app_mention", "slack.hello"];
 
 async fn look_at_layer(settings: &Settings, findings: &mut Findings, lease: Option<String>) {
@@ -242,14 +245,14 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings, lease: Opti
         findings.warning(
             "layer",
             warning,
-            "if it matters on our side too, say it in djangobot.toml: [layer] backend and config",
+            "if the option matters to djangobot too, describe the layer in djangobot.toml: [layer] backend and config",
         );
     }
     for note in &open.notes {
         findings.warning(
             "project",
             note,
-            "none is needed where messages on the layer keep the known class's keys and form",
+            "nothing has to be done if messages on the layer keep the known class's keys and format",
         );
     }
     let channels = std::iter::once(&*settings.layer.send_channel).chain(COMMON);
@@ -271,7 +274,7 @@ async fn look_at_layer(settings: &Settings, findings: &mut Findings, lease: Opti
     }
 }
 
-/// Which host serves the app. Where the layer can't be asked, that was said already.
+/// Looks up the host that serves the app. If the layer can't be asked, the check of the layer has reported that.
 async fn look_at_lease(layer: &dyn ChannelLayer, name: &str, findings: &mut Findings) {
     match layer.lease(name).await {
         Ok(Some(lease)) => findings.ok(
@@ -281,7 +284,7 @@ async fn look_at_lease(layer: &dyn ChannelLayer, name: &str, findings: &mut Find
                 lease.holder
             ),
         ),
-        Ok(None) => findings.ok("host", "no host serves this app just now"),
+        Ok(None) => findings.ok("host", "no host serves this app at the moment"),
         Err(_) => {}
     }
 }
@@ -305,11 +308,11 @@ const MAX_DETAIL: usize = 2_000;
 
 fn line(finding: &Finding) -> String {
     let word = match finding.status {
-        Status::Ok => "ok     ",
-        Status::Warning => "WARNING",
-        Status::Error => "ERROR  ",
+        Severity::Ok => "ok     ",
+        Severity::Warning => "WARNING",
+        Severity::Error => "ERROR  ",
     };
-    // Names and words of Slack's, of servers and of plugins stand in it.
+    // The detail quotes Slack, servers and plugins, whose texts must not control the terminal.
     let detail = CleanText::within(&finding.detail, MAX_DETAIL);
     let mut line = format!("{word}  {}: {detail}\n", finding.check);
     if let Some(cure) = &finding.cure {

@@ -1,4 +1,4 @@
-//! The command line: what can be said, and what each word means.
+//! The command line: its commands and options, and how its words are read.
 
 pub(crate) mod args;
 mod plugin;
@@ -21,7 +21,7 @@ pub(crate) use self::plugin::{
 
 /// Bridges Slack and Django Channels apps.
 ///
-/// Without a command, `run` is meant: `djangobot myapp.asgi:channel_layer`.
+/// Without a command, djangobot does what `run` does: `djangobot myapp.asgi:channel_layer`.
 #[derive(Debug, Parser)]
 #[command(
     name = "djangobot",
@@ -34,13 +34,13 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// The options with secrets that stand on the command line itself.
+    /// The options that gave a secret on the command line, where every user of the machine can read it.
     #[arg(skip)]
-    pub(crate) open_secrets: Vec<&'static str>,
+    pub(crate) exposed_secrets: Vec<&'static str>,
 }
 
 impl Cli {
-    /// Reads this process's arguments and environment; ends the process where they are wrong or ask for help.
+    /// Reads this process's arguments and environment. Ends the process if they are wrong or ask for help.
     pub(crate) fn read() -> Self {
         let arguments: Vec<_> = std::env::args_os().collect();
         let mut command = without_empty_variables(Self::command());
@@ -48,27 +48,30 @@ impl Cli {
             .try_get_matches_from_mut(&arguments)
             .and_then(|matches| {
                 let mut cli = Self::from_arg_matches(&matches)?;
-                cli.open_secrets = open_secrets(&matches);
+                cli.exposed_secrets = exposed_secrets(&matches);
                 Ok(cli)
             });
         let word = match &read {
             Ok(cli) if cli.command.is_some() => None,
             Ok(cli) => cli.run.target.target.first().map(String::as_str),
-            // Options of a command that was misspelt are unknown to `run`, which is implied.
+            // A misspelt command is read as a TARGET of `run`, which does not know the command's options: the error
+            // then names an option, although the mistake is in the first word.
             Err(_) => arguments.get(1).and_then(|word| word.to_str()),
         };
-        if let Some((word, meant)) = word.and_then(|word| Some((word, misspelt(&command, word)?))) {
-            let told = format!(
+        if let Some((word, meant)) =
+            word.and_then(|word| Some((word, likely_command(&command, word)?)))
+        {
+            let message = format!(
                 "{word:?} is neither a command nor a module; did you mean `djangobot {meant}`?\n\ndjangobot --help shows all commands"
             );
-            command.error(ErrorKind::InvalidSubcommand, told).exit()
+            command.error(ErrorKind::InvalidSubcommand, message).exit()
         }
         read.unwrap_or_else(|error| error.format(&mut command).exit())
     }
 }
 
-/// The options that put a secret where every user of the machine can see it.
-fn open_secrets(matches: &clap::ArgMatches) -> Vec<&'static str> {
+/// Finds the options that gave a secret on the command line rather than in the environment.
+fn exposed_secrets(matches: &clap::ArgMatches) -> Vec<&'static str> {
     let matches = match matches.subcommand() {
         Some(("run" | "check", inner)) => inner,
         Some(_) => return Vec::new(),
@@ -79,13 +82,15 @@ fn open_secrets(matches: &clap::ArgMatches) -> Vec<&'static str> {
         ("app_token", "--app-token"),
         ("signing_secret", "--signing-secret"),
     ];
-    let is_open = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let open = OPTIONS.into_iter().filter(|(id, _)| is_open(id));
-    open.map(|(_, option)| option).collect()
+    let is_exposed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let exposed = OPTIONS.into_iter().filter(|(id, _)| is_exposed(id));
+    exposed.map(|(_, option)| option).collect()
 }
 
-/// The command that was meant, where the first word looks like no TARGET: a lone word near to a command's name.
-fn misspelt(command: &clap::Command, word: &str) -> Option<String> {
+/// The command that the user probably meant by `word`: one whose name is similar, if `word` cannot be a TARGET.
+///
+/// Only a word without a dot, a colon or a slash that names no file is suspect; all others may be a module or a URL.
+fn likely_command(command: &clap::Command, word: &str) -> Option<String> {
     let is_lone = !word.is_empty() && !word.contains(['.', ':', '/']) && !word.starts_with('-');
     if !is_lone || Path::new(word).exists() || Path::new(&format!("{word}.py")).exists() {
         return None;
@@ -94,12 +99,12 @@ fn misspelt(command: &clap::Command, word: &str) -> Option<String> {
     let names = names.map(clap::Command::get_name).chain(["help"]);
     let near = names.map(|name| (strsim::damerau_levenshtein(word, name), name));
     let (distance, name) = near.min()?;
-    // A short name is near to many words that are modules.
+    // Many names of modules differ from a short command's name in two letters only.
     let limit = if name.len() < 5 { 1 } else { 2 };
     (1..=limit).contains(&distance).then(|| name.to_owned())
 }
 
-/// An empty variable (`DJANGOBOT_TOKEN=`) counts as unset, as shells and compose files mean it.
+/// Makes an empty variable (`DJANGOBOT_TOKEN=`) count as unset: shells and compose files write an absent value so.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     command
         .mut_args(|argument| match argument.get_env().map(std::env::var_os) {
@@ -114,63 +119,69 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 pub(crate) enum Command {
     /// Bridge Slack and a channel layer until stopped.
     Run(RunArgs),
-    /// Run against a Slack of your own on this machine: no token, no workspace, nothing leaves the machine.
+    /// Run the bridge against a local Slack on this machine; it needs no token and no workspace.
     ///
-    /// What you type is posted into #general as alice; each event is shown as a Django app gets it.
-    /// Without TARGET the embedded layer is the channel layer, and a Django app can connect to it.
+    /// Each line that you type is posted into #general as alice; each event is shown as a Django app gets it.
+    /// Without TARGET, djangobot starts the embedded channel layer, and a Django app can connect to it. Nothing leaves
+    /// this machine.
     Dev(DevArgs),
-    /// Say what is wrong with this set-up, each line with its cure.
+    /// Check this set-up, and print each problem with its cure.
     Check(CheckArgs),
-    /// Messages for Slack that could not be sent, and whose failure nobody could be told.
+    /// List, show, retry or drop dead letters: messages and events that could not be delivered.
+    ///
+    /// A message to Slack becomes a dead letter if it could not be sent and the app could not be told. An event for the
+    /// app becomes one if the channel layer refuses it.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// Plugins: WebAssembly components that every event passes through.
+    /// Manage plugins: WebAssembly components that every event passes through.
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// A Slack workspace on this machine, for clients of your own: Web API, RTM, Socket Mode, events over HTTP.
+    /// Run a Slack workspace on this machine for your own clients.
+    ///
+    /// It serves the Web API, RTM, Socket Mode and events over HTTP.
     LocalSlack(LocalSlackArgs),
-    /// The embedded channel layer alone: a small server that channels_redis talks to as to a Redis.
+    /// Run the embedded channel layer alone: a small server that channels_redis can use in place of a Redis.
     Layer(LayerArgs),
-    /// Compile a plugin's component: what the host starts a child for.
+    /// Compile a plugin's component. The host starts a child process with this command.
     #[command(name = djangobot_plugins::runtime::compile::SUBCOMMAND, hide = true)]
     CompilePlugin,
-    /// Check a plugin's config against its schema: what the host starts a child for.
+    /// Check a plugin's config against its schema. The host starts a child process with this command.
     #[command(name = djangobot_plugins::schema::SUBCOMMAND, hide = true)]
     CheckPluginConfig,
-    /// Print what the program is made of: crates, their versions and licences.
+    /// Print the crates that djangobot contains, with their versions and licences.
     Licences,
-    /// Print the completion script of a shell.
+    /// Print a shell's completion script.
     Completions {
-        /// The shell.
+        /// The shell to print it for.
         shell: clap_complete::Shell,
     },
 }
 
-/// What `run` takes.
+/// The arguments of `run`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) slack: SlackArgs,
-    /// End where another host serves the same app. Without this, stand by until that one is gone.
+    /// Exit if another host serves the same app, instead of standing by until that host is gone.
     #[arg(long)]
     pub(crate) no_standby: bool,
     #[command(flatten)]
     pub(crate) host: HostArgs,
 }
 
-/// What `dev` takes.
+/// The arguments of `dev`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DevArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) host: HostArgs,
-    /// Where the embedded layer listens, when there is no TARGET.
+    /// Let the embedded layer listen at this address; it is started if there is no TARGET.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
     pub(crate) layer_listen: ListenAddress,
-    /// Where the local Slack listens [default: any free port].
+    /// Let the local Slack listen at this address [default: any free port].
     #[arg(
         long,
         value_name = "ADDR",
@@ -178,22 +189,23 @@ pub(crate) struct DevArgs {
         hide_default_value = true
     )]
     pub(crate) slack_listen: ListenAddress,
-    /// How events come [default: the config's, or socket-mode]. Over rtm no commands, clicks and dialogs come; http is taken for socket-mode.
+    /// Get events over this transport: rtm or socket-mode [default: the config's, or socket-mode]. RTM brings no
+    /// commands, clicks and dialogs. If the config says http, socket-mode is used.
     #[arg(long, hide_possible_values = true)]
     pub(crate) transport: Option<Transport>,
-    /// How many users the local Slack has.
+    /// Give the local Slack this number of users.
     #[arg(long, value_name = "N", default_value_t = 25)]
     pub(crate) users: usize,
-    /// A plugin under construction: its folder, or its component. It is built and taken anew at each change, and all that
-    /// it asks for is granted. May be given several times.
+    /// Load a plugin that you are writing, from its folder or its component. It is built and loaded again at each
+    /// change, and everything that it asks for is granted. You can give this option several times.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) plugin: Vec<String>,
-    /// Install what building the plugins needs and this machine lacks, without being asked.
+    /// Install missing build tools for the plugins without asking.
     #[arg(short, long)]
     pub(crate) yes: bool,
 }
 
-/// What `check` takes.
+/// The arguments of `check`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
@@ -203,25 +215,25 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
-/// What can be done with dead letters.
+/// The commands of `dead-letters`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DeadLettersCommand {
-    /// List them, the oldest first.
+    /// List the dead letters, the oldest first.
     List {
-        /// Print them whole, as JSON.
+        /// Print them in full, as JSON.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         files: FilesArgs,
     },
-    /// Show one whole, as JSON.
+    /// Show one dead letter in full, as JSON.
     Show {
         #[command(flatten)]
         letter: LetterArgs,
     },
-    /// Put some back on the channel layer, for a bridge to send or for the app to read, and forget them.
+    /// Put dead letters back on the channel layer, for a bridge to send or for the app to read, and delete them here.
     Retry(RetryArgs),
-    /// Forget some.
+    /// Delete dead letters.
     Drop {
         #[command(flatten)]
         letters: LettersArgs,
@@ -230,35 +242,35 @@ pub(crate) enum DeadLettersCommand {
     },
 }
 
-/// Which dead letter.
+/// The choice of one dead letter.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LetterArgs {
-    /// Its number, as `list` shows it.
+    /// Show the dead letter with this number; `list` shows the numbers.
     pub(crate) id: i64,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }
 
-/// Which dead letters.
+/// The choice of several dead letters.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct LettersArgs {
-    /// Their numbers, as `list` shows them.
+    /// Take the dead letters with these numbers; `list` shows the numbers.
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<i64>,
-    /// All of them.
+    /// Take all dead letters.
     #[arg(long)]
     pub(crate) all: bool,
 }
 
-/// What `dead-letters retry` takes.
+/// The arguments of `dead-letters retry`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RetryArgs {
-    /// Their numbers, as `list` shows them, and then the channel layer as for `run` [default: the config's
+    /// Give the numbers first, as `list` shows them, and then the channel layer as for `run` [default: the config's
     /// `layer.target`].
     #[arg(value_name = "ID|TARGET", num_args = 0.., required_unless_present = "all")]
     pub(crate) which: Vec<String>,
-    /// All of them.
+    /// Take all dead letters.
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -268,7 +280,7 @@ pub(crate) struct RetryArgs {
 }
 
 impl RetryArgs {
-    /// The numbers, and what is no number: the channel layer.
+    /// Splits the words into the numbers, and the channel layer, which begins with the first word that is not a number.
     pub(crate) fn read(&self) -> (LettersArgs, TargetArgs) {
         let ids = self.which.iter().map_while(|it| it.parse().ok());
         let ids: Vec<i64> = ids.collect();
@@ -282,28 +294,29 @@ impl RetryArgs {
     }
 }
 
-/// What `local-slack` takes.
+/// The arguments of `local-slack`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LocalSlackArgs {
-    /// Where it listens; loopback only.
+    /// Listen at this address, which must be a loopback address.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000")]
     pub(crate) listen: ListenAddress,
-    /// How many users the workspace has.
+    /// Give the workspace this number of users.
     #[arg(long, value_name = "N", default_value_t = 25)]
     pub(crate) users: usize,
-    /// How many channels the workspace has.
+    /// Give the workspace this number of channels.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) channels: usize,
-    /// The only token that is accepted [default: any that looks like a bot's or a user's].
+    /// Accept only this token [default: any that looks like a bot's or a user's].
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
-    /// The only app-level token that is accepted [default: any that looks like one].
+    /// Accept only this app-level token [default: any that looks like one].
     #[arg(long, value_name = "TOKEN")]
     pub(crate) app_token: Option<String>,
-    /// Where events, commands and interactions are posted: a URL on this machine [default: they go through Socket Mode].
+    /// Post events, commands and interactions to this URL, which must be on this machine [default: they go through
+    /// Socket Mode].
     #[arg(long, value_name = "URL")]
     pub(crate) events_url: Option<String>,
-    /// What requests to that URL are signed with.
+    /// Sign requests to that URL with this secret.
     #[arg(
         long,
         value_name = "SECRET",
@@ -314,25 +327,27 @@ pub(crate) struct LocalSlackArgs {
     pub(crate) log: LogArgs,
 }
 
-/// What `layer` takes.
+/// The arguments of `layer`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LayerArgs {
-    /// Where it listens.
+    /// Listen at this address.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
     pub(crate) listen: ListenAddress,
-    /// The file that holds the password which clients must give; needed to listen on more than this machine
+    /// Read the password that clients must give from this file. It is needed to listen on more than this machine
     /// [default: the config's `layer.password-file`].
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_LAYER_PASSWORD_FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// The config file [default: djangobot.toml, where there is one]. Below `[layer]`, `config` is CONFIG of the project's
-    /// CHANNEL_LAYERS (prefix, capacity, expiry, serializer_format, keys): a client whose settings differ is named in the log.
+    /// Read this config file [default: djangobot.toml in this folder, if it exists]. Below `[layer]`, `config` is
+    /// CONFIG of the project's CHANNEL_LAYERS (prefix, capacity, expiry, serializer_format, keys): the log names each
+    /// client whose settings differ from it.
     #[arg(short, long, value_name = "FILE", env = "DJANGOBOT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
 
-/// Where the embedded layer listens unless told otherwise: beside Redis's own port, which may be taken.
+/// Where the embedded layer listens by default. It is not Redis's own port, 6379, which a Redis on the same machine
+/// uses.
 pub(crate) const EMBEDDED_ADDRESS: &str = "127.0.0.1:6399";
 
 #[cfg(test)]
@@ -372,9 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_command_is_told_from_a_module() {
+    fn a_misspelt_command_is_not_taken_for_a_module() {
         let check = |word: &str, meant: Option<&str>| {
-            assert_eq!(misspelt(&Cli::command(), word).as_deref(), meant, "{word}");
+            let likely = likely_command(&Cli::command(), word);
+            assert_eq!(likely.as_deref(), meant, "{word}");
         };
         check("chekc", Some("check"));
         check("plugn", Some("plugin"));

@@ -1,4 +1,4 @@
-//! The settings of a run: the config file, then the environment, then flags, each beating the one before.
+//! The settings of a run: the config file, then the environment, then flags. Each overrides the one before.
 
 mod api_url;
 mod error;
@@ -33,50 +33,50 @@ pub(crate) use values::{BodyFormat, CONFIG_FILE, LogFormat, Transport};
 
 /// The longest config file that a running host reads again, in bytes.
 const LONGEST: usize = 4 << 20;
-/// What nobody wants to hear of later.
-const OF_THE_MOMENT: &[&str] = &[
+/// Channels whose events mean nothing later, so that they are dropped if nobody reads them.
+const TRANSIENT_CHANNELS: &[&str] = &[
     "slack.hello",
     "slack.goodbye",
     "slack.user_typing",
     "slack.presence_change",
     "slack.manual_presence_change",
 ];
-/// How long a project may take to be imported unless `layer.import-timeout` says otherwise.
+/// The default of `layer.import-timeout`. Large projects take ten seconds on a slow disk.
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(30);
-/// What the spool may hold unless `layer.spool-mib` says otherwise.
+/// The default of `layer.spool-mib`.
 const SPOOL_MIB: u64 = 1024;
 
-/// All that a run needs to know.
+/// All settings of a run.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) slack: SlackSettings,
     pub(crate) layer: LayerSettings,
-    /// In the order of the file: that of events inbound, and the reverse of it outbound.
+    /// In the order of the file. Events pass them in this order, and messages in the reverse order.
     pub(crate) plugins: Vec<PluginConfig>,
     pub(crate) plugin_host: PluginHostSettings,
-    /// Where what must outlive the process is kept.
+    /// The folder of all that must outlive the process.
     pub(crate) state_dir: PathBuf,
-    /// Where health and metrics are served, if anywhere.
+    /// The address at which Slack's requests, health and metrics are served, if any.
     pub(crate) listen: Option<SocketAddr>,
-    /// Where operators' pages are, if not there.
+    /// An address for operators' pages alone, if they have one.
     pub(crate) admin_listen: Option<SocketAddr>,
-    /// What is logged: a tracing filter.
+    /// The tracing filter of the logs.
     pub(crate) log: String,
-    /// How; `None`: human on a terminal, JSON elsewhere.
+    /// The format of the logs; `None`: human on a terminal, JSON elsewhere.
     pub(crate) log_format: Option<LogFormat>,
-    /// The file that was read, for `check` to name.
+    /// The config file that was read, for `check` to name.
     pub(crate) file: Option<PathBuf>,
 }
 
-/// Which channel layer, and what events look like on it.
+/// The channel layer, and the format of events on it.
 #[derive(Debug)]
 pub(crate) struct LayerSettings {
     pub(crate) target: Option<Target>,
-    /// The project's CONFIG for a TARGET of URLs, which say where the layer is and no more.
+    /// The project's CONFIG for a TARGET of URLs: a URL says only where the layer is.
     pub(crate) config: serde_json::Value,
-    /// What clients of the embedded layer must give.
+    /// The password that clients of the embedded layer must give.
     pub(crate) password: Option<SecretString>,
-    /// Which entry of CHANNEL_LAYERS.
+    /// The entry of CHANNEL_LAYERS.
     pub(crate) alias: Option<String>,
     pub(crate) python: Option<PathBuf>,
     /// How long the project may take to be imported.
@@ -87,20 +87,22 @@ pub(crate) struct LayerSettings {
     pub(crate) send_channel: String,
     /// Events that may wait in memory for one channel of the layer.
     pub(crate) hold: usize,
-    /// What becomes of events that a channel does not take.
+    /// The fate of events that nobody reads, by channel.
     pub(crate) unread: UnreadRules,
     /// Bytes of events that may wait on the disk.
     pub(crate) spool_bytes: u64,
 }
 
 impl LayerSettings {
-    /// Reads what the config file says of the layer, and nothing else of it, and lays `args` over it.
+    /// Reads the layer's settings alone: the config file's `[layer]`, overridden by `args`.
+    ///
+    /// For commands without Slack: a config whose secrets can't be read must not keep them from their work.
     pub(crate) fn read(args: &TargetArgs, config: Option<&Path>) -> Result<Self, ConfigError> {
         let (file, path) = File::find(config)?;
         file.layer.settings(args, &home(path.as_deref()))
     }
 
-    /// The TARGET; where none is given, the project whose settings Django's own variable names.
+    /// The TARGET. If none is given, it is the project that `DJANGO_SETTINGS_MODULE` names.
     pub(crate) fn target(&self) -> Result<Target, ConfigError> {
         let of_django = || {
             let module = std::env::var("DJANGO_SETTINGS_MODULE").ok()?;
@@ -114,19 +116,19 @@ impl LayerSettings {
     }
 }
 
-/// What becomes of events that their channel does not take: the layer is away, or no worker reads it.
+/// The fate of events that their channel does not take, because the layer is away or no worker reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unread {
     /// They wait on the disk, in order.
     Hold,
-    /// The newest wait in memory, up to `hold`.
+    /// The newest ones, up to `hold`, wait in memory; older ones are dropped.
     DropOldest,
     /// They are dropped.
     Drop,
 }
 
-/// What becomes of unread events, by channel; `*` stands for all others.
+/// The fate of unread events, by channel; `*` stands for all channels that are not named.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UnreadRules(HashMap<String, Unread>);
 
@@ -140,7 +142,7 @@ impl UnreadRules {
     pub(crate) fn of(&self, channel: &str) -> Unread {
         let own = self.0.get(channel).or_else(|| self.0.get("*"));
         own.copied().unwrap_or_else(|| {
-            if OF_THE_MOMENT.contains(&channel) {
+            if TRANSIENT_CHANNELS.contains(&channel) {
                 Unread::Drop
             } else {
                 Unread::Hold
@@ -149,18 +151,20 @@ impl UnreadRules {
     }
 }
 
-/// What concerns all plugins.
+/// The settings that all plugins share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PluginHostSettings {
-    /// The state folder, in which components and their machine code are kept.
-    pub(crate) kept: PathBuf,
-    /// A grant may name a private or loopback address, for development and tests.
+    /// The state folder, in which components and their machine code lie. `djangobot dev` has a state of its own but
+    /// shares this one, so that it need not compile plugins again.
+    pub(crate) components_dir: PathBuf,
+    /// Whether a grant may name a private or loopback address, which development and tests need. Elsewhere such a grant
+    /// would let a plugin reach services that trust this machine.
     pub(crate) allow_private_http: bool,
     /// The folder in which each file is a secret.
     pub(crate) secrets_dir: Option<PathBuf>,
 }
 
-/// Where the channel layer is described.
+/// The place where the channel layer is described.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Target {
     /// URLs, several for shards.
@@ -180,7 +184,7 @@ pub(crate) enum Target {
 struct File {
     slack: SlackSection,
     layer: LayerSection,
-    /// Each is read for itself.
+    /// Filled by `plugin_tables`, which reads each table by itself: a mistake in one must not stop the others.
     #[serde(skip)]
     plugin: Vec<PluginConfig>,
     plugins: PluginsSection,
@@ -194,7 +198,7 @@ struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct LayerSection {
-    target: Option<OneOrMany>,
+    target: Option<TargetValue>,
     backend: Option<String>,
     config: Option<serde_json::Value>,
     password_file: Option<PathBuf>,
@@ -217,9 +221,9 @@ struct PluginsSection {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a text, or a list of URLs")]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+enum TargetValue {
+    Text(String),
+    Urls(Vec<String>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -235,7 +239,7 @@ impl TryFrom<String> for SendChannel {
 }
 
 impl Settings {
-    /// Reads the config file and lays `target`, `slack` and `host` (environment and flags) over it.
+    /// Reads the config file; `target`, `slack` and `host` (environment and flags) override it.
     pub(crate) fn read(
         target: &TargetArgs,
         slack: &SlackArgs,
@@ -254,7 +258,7 @@ impl Settings {
             layer: file.layer.settings(target, &home)?,
             plugins: file.plugin,
             plugin_host: PluginHostSettings {
-                kept: state_dir.clone(),
+                components_dir: state_dir.clone(),
                 allow_private_http: file.plugins.allow_private_http,
                 secrets_dir: file.plugins.secrets_dir.map(|dir| home.join(dir)),
             },
@@ -272,14 +276,16 @@ impl Settings {
         })
     }
 
-    /// Opens the state folder, making it where it is missing: from here on, the settings name the one that is in use.
+    /// Opens the state folder, and makes it if it is missing.
+    ///
+    /// The folder in use may be one within the folder that was named; from here on the settings name the one in use.
     pub(crate) fn open_state(&mut self) -> Result<(), FolderError> {
         self.state_dir = folder::open(&self.state_dir)?;
-        self.plugin_host.kept = self.state_dir.clone();
+        self.plugin_host.components_dir = self.state_dir.clone();
         Ok(())
     }
 
-    /// The config file, whether it is there or would be made.
+    /// The config file: the one that was read, or the one that would be made.
     pub(crate) fn config_file(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(CONFIG_FILE))
     }
@@ -321,7 +327,7 @@ impl File {
     }
 }
 
-/// `djangobot.toml line 3: ...`.
+/// Puts the place in the file before a message: `djangobot.toml line 3: ...`.
 fn located(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> String {
     match span {
         Some(span) => {
@@ -332,7 +338,8 @@ fn located(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -
     }
 }
 
-/// What the file names is meant from where the file is, what flags name from here.
+/// The folder that relative paths in the file start from: the file's own. Relative paths in flags start from the
+/// current folder.
 fn home(file: Option<&Path>) -> PathBuf {
     file.and_then(Path::parent)
         .map(Path::to_owned)
@@ -340,7 +347,7 @@ fn home(file: Option<&Path>) -> PathBuf {
 }
 
 impl LayerSection {
-    /// Lays `args` over the file's words, which are meant from `home`.
+    /// Makes the layer's settings: `args` override the section, whose relative paths start from `home`.
     fn settings(self, args: &TargetArgs, home: &Path) -> Result<LayerSettings, ConfigError> {
         let given = target_of(&args.target, PathBuf::new())?;
         let target = match given {
@@ -352,7 +359,7 @@ impl LayerSection {
         let password_file = project.password_file.clone();
         Ok(LayerSettings {
             target,
-            // Together with a BACKEND it describes another layer than the URLs.
+            // Next to `backend`, `config` belongs to that backend, and not to the URLs.
             config: match self.backend {
                 Some(_) => serde_json::Value::Null,
                 None => self.config.unwrap_or_default(),
@@ -387,13 +394,17 @@ impl LayerSection {
         }
         match &self.target {
             None => Ok(None),
-            Some(OneOrMany::One(one)) => target_of(std::slice::from_ref(one), home.to_owned()),
-            Some(OneOrMany::Many(many)) => target_of(many, home.to_owned()),
+            Some(TargetValue::Text(one)) => target_of(std::slice::from_ref(one), home.to_owned()),
+            Some(TargetValue::Urls(urls)) => target_of(urls, home.to_owned()),
         }
     }
 }
 
-/// The plugins that the config file at `path` names now, for a host that runs.
+/// Reads the plugins that the config file at `path` names now, for a running host.
+///
+/// # Errors
+/// The file is missing, empty or wrong. An empty one is an error, because an editor that is saving it may have emptied
+/// it for a moment, and the plugins must not all be unloaded then.
 pub(crate) fn plugins_of(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
     let unreadable = |reason| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -406,7 +417,7 @@ pub(crate) fn plugins_of(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> 
     Ok(File::parse(path, &text)?.plugin)
 }
 
-/// What the words of a TARGET mean; a module is looked for in `directory`.
+/// Reads the words of a TARGET. A module is looked for in `directory`.
 fn target_of(words: &[String], directory: PathBuf) -> Result<Option<Target>, ConfigError> {
     match words {
         [] => Ok(None),
@@ -421,7 +432,8 @@ fn target_of(words: &[String], directory: PathBuf) -> Result<Option<Target>, Con
     }
 }
 
-/// A value that does not fit is quoted (`invalid type: string "xoxb-1", expected ...`), and it may be the token.
+/// Replaces the quoted values in an error of the TOML parser (`invalid type: string "xoxb-1", expected ...`), because a
+/// value may be a token.
 fn without_strings(message: &str) -> String {
     let mut kept = String::new();
     let mut rest = message;
@@ -439,7 +451,8 @@ fn without_strings(message: &str) -> String {
     kept + rest
 }
 
-/// For "unknown field `tokne`, expected one of `token`, ...": which of them was meant.
+/// Suggests the key that was probably meant, for an error such as "unknown field `tokne`, expected one of `token`,
+/// ...".
 fn suggestion(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let wrong = quoted.next().filter(|_| message.starts_with("unknown "))?;

@@ -1,6 +1,6 @@
-//! The control socket: how a command finds the host that runs on the same state folder, and asks it something.
+//! The control socket, over which a command asks the host that runs on the same state folder.
 //!
-//! HTTP and JSON over a Unix socket in the state folder, for the user alone.
+//! It speaks HTTP and JSON over a Unix socket in the state folder, which only the host's user can open.
 
 #[cfg(test)]
 mod tests;
@@ -27,63 +27,65 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 const SOCKET: &str = "control.sock";
-/// A socket's address has 108 bytes with the zero at its end.
+/// The longest path that is used as a socket's address, which has 108 bytes with the zero at its end. The rest is room
+/// for the process id in the name under which a socket is made.
 #[cfg(target_os = "linux")]
 const LONGEST: usize = 100;
-/// The largest answer that is taken.
+/// The largest answer that a command accepts, in bytes.
 const ANSWER: usize = 16 << 20;
 
-/// What a running host does when it is asked.
+/// The requests that a running host answers.
 #[async_trait]
 pub(crate) trait Control: Send + Sync {
-    /// How each plugin is: an array of status objects.
+    /// Returns an array of status objects, one for each plugin.
     async fn plugins(&self) -> Value;
-    /// Follows config and lock as they are now, and says when that is done:
+    /// Loads the plugins of config and lock as they are now, and returns when that is done:
     /// `{"plugins": [...], "error": null | "sentence"}`.
     async fn reload(&self) -> Value;
-    /// Tries what a lock would pin for one plugin, and has it serve where it can: `{"refused": null | "sentence"}`. The
-    /// files are the caller's to write.
+    /// Tries a version of a plugin that the lock does not pin yet, and lets it serve if it can:
+    /// `{"refused": null | "sentence"}`. The caller then writes config and lock.
     async fn propose(&self, proposal: Value) -> Value;
 }
 
-/// Why a running host could not be asked.
+/// A running host could not be asked.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum ControlError {
     #[error("the djangobot that is running does not answer on {}: {reason}", path.display())]
-    #[diagnostic(help("what its log says may tell why; a restart reads all anew"))]
-    Mute { path: PathBuf, reason: String },
-    #[error("{} can't be made: {reason}", path.display())]
+    #[diagnostic(help("look for the reason in its log; a restart reads config and lock again"))]
+    NoAnswer { path: PathBuf, reason: String },
+    #[error("the control socket {} can't be made: {reason}", path.display())]
     #[diagnostic(help(
         "choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"
     ))]
-    Unmade { path: PathBuf, reason: io::Error },
+    Bind { path: PathBuf, reason: io::Error },
 }
 
-/// The socket, bound; [`Server::serve`] answers.
+/// The bound socket; [`Server::serve`] answers on it.
 pub(crate) struct Server {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Server {
-    /// Takes the socket of a state folder, from a host that is no more: who holds the state is alone on it.
+    /// Binds the socket of a state folder. A socket that is there already is replaced: the caller holds the state's
+    /// lock, so its host has ended.
     pub(crate) fn bind(state: &Path) -> Result<Self, ControlError> {
         let path = state.join(SOCKET);
-        let unmade = |reason| ControlError::Unmade {
+        let failed = |reason| ControlError::Bind {
             path: path.clone(),
             reason,
         };
-        // Made under another name, so that nobody can open it before it is for its owner alone.
+        // Made under another name, so that nobody can find it before its mode allows the owner alone.
         let made = state.join(format!("{SOCKET}.{}", std::process::id()));
         let _ = std::fs::remove_file(&made);
-        let listener = at_short_path(&made, |path| UnixListener::bind(path)).map_err(unmade)?;
+        let listener = at_short_path(&made, |path| UnixListener::bind(path)).map_err(failed)?;
         std::fs::set_permissions(&made, Permissions::from_mode(0o600))
             .and_then(|()| std::fs::rename(&made, &path))
-            .map_err(unmade)?;
+            .map_err(failed)?;
         Ok(Self { listener, path })
     }
 
-    /// Answers until `cancel`, and takes the socket away.
+    /// Answers until `cancel`, and then deletes the socket.
     pub(crate) async fn serve(self, control: Arc<dyn Control>, cancel: CancellationToken) {
         let app = Router::new()
             .route(
@@ -104,30 +106,32 @@ impl Server {
             )
             .with_state(control);
         let serving = axum::serve(self.listener, app).into_future();
-        // An answer that is under way is not waited for: the one who asked sees that the host ends.
+        // An answer that is under way is not awaited: the command sees the connection end, and reports it.
         match cancel.run_until_cancelled(serving).await {
             None | Some(Ok(())) => {}
-            Some(Err(error)) => tracing::error!(%error, "the control socket ended"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the control socket ended, so that commands can't reach this host; restart it");
+            }
         }
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Where a host that runs on `state` may be found: `djangobot dev` keeps its own state within.
+/// The folders in which a host on `state` may have its socket: `djangobot dev` has its own state in `dev`.
 fn hosts(state: &Path) -> [PathBuf; 2] {
     [state.to_owned(), state.join("dev")]
 }
 
-/// How the plugins of the host that runs on `state` are; `None` where none runs.
+/// Asks the host on `state` for the statuses of its plugins; `None` if no host runs.
 pub(crate) async fn plugins(state: &Path) -> Result<Option<Value>, ControlError> {
     for state in hosts(state) {
-        let ask = Question {
+        let request = HostRequest {
             method: Method::GET,
             path: "/plugins",
             body: String::new(),
-            patience: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
         };
-        let answer = ask.put_to(&state).await?;
+        let answer = request.send(&state).await?;
         if answer.is_some() {
             return Ok(answer);
         }
@@ -135,39 +139,40 @@ pub(crate) async fn plugins(state: &Path) -> Result<Option<Value>, ControlError>
     Ok(None)
 }
 
-/// Has the host that runs on `state` read config and lock anew; `None` where none runs.
+/// Lets the hosts on `state` read config and lock again, and returns the first answer; `None` if no host runs.
 pub(crate) async fn reload(state: &Path) -> Result<Option<Value>, ControlError> {
     let mut first = None;
     for state in hosts(state) {
-        let ask = Question {
+        let request = HostRequest {
             method: Method::POST,
             path: "/plugins/reload",
             body: String::new(),
-            // Plugins in languages with large runtimes take a while to compile.
-            patience: Duration::from_secs(600),
+            // Plugins in languages with large runtimes take minutes to compile.
+            timeout: Duration::from_secs(600),
         };
-        let answer = ask.put_to(&state).await?;
+        let answer = request.send(&state).await?;
         first = first.or(answer);
     }
     Ok(first)
 }
 
-/// Has each host that runs on `state` try `proposal`, and gives the first refusal; `None` where none runs.
+/// Lets each host on `state` try `proposal`, and returns the first refusal, or else the last answer; `None` if no host
+/// runs.
 pub(crate) async fn propose(state: &Path, proposal: &Value) -> Result<Option<Value>, ControlError> {
     let mut answer = None;
     for state in hosts(state) {
-        let ask = Question {
+        let request = HostRequest {
             method: Method::POST,
             path: "/plugins/propose",
             body: proposal.to_string(),
-            // As long as compiling may take, and the compiling of others before it.
-            patience: Duration::from_secs(600),
+            // It includes the time to compile this plugin, and others before it.
+            timeout: Duration::from_secs(600),
         };
-        let Some(said) = ask.put_to(&state).await? else {
+        let Some(this) = request.send(&state).await? else {
             continue;
         };
-        let is_refused = !said["refused"].is_null();
-        answer = Some(said);
+        let is_refused = !this["refused"].is_null();
+        answer = Some(this);
         if is_refused {
             break;
         }
@@ -175,20 +180,20 @@ pub(crate) async fn propose(state: &Path, proposal: &Value) -> Result<Option<Val
     Ok(answer)
 }
 
-/// What a command asks of a running host.
-struct Question {
+/// A command's request to a running host.
+struct HostRequest {
     method: Method,
     path: &'static str,
-    /// JSON, or nothing.
+    /// JSON, or an empty text.
     body: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Question {
-    /// The answer of the host that runs on `state` itself; `None` where none does.
-    async fn put_to(self, state: &Path) -> Result<Option<Value>, ControlError> {
+impl HostRequest {
+    /// Sends it to the host on `state` itself, and returns the answer; `None` if no host runs there.
+    async fn send(self, state: &Path) -> Result<Option<Value>, ControlError> {
         let path = state.join(SOCKET);
-        let mute = |reason: String| ControlError::Mute {
+        let no_answer = |reason: String| ControlError::NoAnswer {
             path: path.clone(),
             reason,
         };
@@ -197,7 +202,7 @@ impl Question {
                 Ok(stream) => stream
                     .set_nonblocking(true)
                     .and_then(|()| UnixStream::from_std(stream)),
-                // No host, or the socket of one that was killed.
+                // No host runs, or the socket is left from one that was killed.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -208,16 +213,19 @@ impl Question {
                 }
                 Err(error) => Err(error),
             };
-        let stream = connected.map_err(|error| mute(error.to_string()))?;
-        let patience = self.patience;
-        match tokio::time::timeout(patience, self.exchange(stream)).await {
+        let stream = connected.map_err(|error| no_answer(error.to_string()))?;
+        let timeout = self.timeout;
+        match tokio::time::timeout(timeout, self.exchange(stream)).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(error)) => Err(mute(error.to_string())),
-            Err(_) => Err(mute(format!("{} s have passed", patience.as_secs()))),
+            Ok(Err(error)) => Err(no_answer(error.to_string())),
+            Err(_) => Err(no_answer(format!(
+                "no answer came within {} s",
+                timeout.as_secs()
+            ))),
         }
     }
 
-    /// One request and its answer.
+    /// Sends the request and reads the answer.
     async fn exchange(self, stream: UnixStream) -> Result<Value, AnyError> {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -232,16 +240,16 @@ impl Question {
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER).collect().await?;
             if !status.is_success() {
-                return Err(format!("it said {status}").into());
+                return Err(format!("it answered with the status {status}").into());
             }
             Ok(serde_json::from_slice(&body.to_bytes())?)
         };
-        // The connection is driven here, beside the request, and ends with it.
+        // The connection is driven here next to the request, and ends with it, so that it needs no task.
         tokio::pin!(connection);
         tokio::select! {
             answer = asking => answer,
             ended = &mut connection => Err(match ended {
-                Ok(()) => "it hung up".into(),
+                Ok(()) => "it closed the connection".into(),
                 Err(error) => error.into(),
             }),
         }
@@ -250,7 +258,7 @@ impl Question {
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Calls `open` with `path`, or with a short name for it where it is longer than a socket's address may be.
+/// Calls `open` with `path`, or with a short name for it if it is longer than a socket's address may be.
 fn at_short_path<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     #[cfg(target_os = "linux")]
     if path.as_os_str().len() > LONGEST

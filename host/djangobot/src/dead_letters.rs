@@ -1,5 +1,5 @@
-//! `djangobot dead-letters`: messages for Slack that could not be sent and that nobody was told about, and events for the
-//! app that the channel layer refuses.
+//! `djangobot dead-letters`: lists, shows, retries and drops messages that could not be sent to Slack, and events that
+//! the channel layer refuses.
 
 use std::io::Write;
 
@@ -18,37 +18,37 @@ use crate::state::{DeadLetter, State};
 use crate::target::{self, OpenLayer};
 use crate::telemetry::Terminal;
 
-/// How much of a message's text a line shows, in characters.
+/// The part of a message's text that a line of the list shows, in characters.
 const TEXT: usize = 40;
 /// The longest line of the list, in bytes.
 const LINE: usize = 2_000;
-/// How much of the place that it was meant for.
-const PLACE: usize = 30;
+/// The part of the destination's name that a line shows, in characters.
+const DESTINATION: usize = 30;
 
 #[derive(Debug, Error, Diagnostic)]
 enum LetterError {
     #[error("there is no dead letter {0}")]
-    #[diagnostic(help("djangobot dead-letters list shows those that there are"))]
+    #[diagnostic(help("djangobot dead-letters list shows the dead letters with their numbers"))]
     Missing(i64),
     #[error("dead letter {id} can't be sent again: {reason}")]
     #[diagnostic(help(
-        "djangobot dead-letters show {id} prints it; mend it and let the app send it, then djangobot dead-letters drop {id}"
+        "print it with djangobot dead-letters show {id}, let the app send a corrected message, then djangobot dead-letters drop {id}"
     ))]
     Unsendable { id: i64, reason: String },
-    #[error("dead letter {id} is kept: {reason}")]
+    #[error("dead letter {id} was not put back, and is still there: {reason}")]
     #[diagnostic(help(
-        "is the channel layer the one that the bridge uses, and is the bridge running? Try again then"
+        "check that the channel layer is the one that the bridge uses and that the bridge is running, then try again"
     ))]
-    NotTaken { id: i64, reason: String },
+    NotPutBack { id: i64, reason: String },
     #[error("no dead letter is named")]
-    #[diagnostic(help("give their numbers, as djangobot dead-letters list shows them, or --all"))]
-    None,
-    #[error("{failed} of {all} dead letters are still there")]
+    #[diagnostic(help("give numbers, as djangobot dead-letters list shows them, or --all"))]
+    NoneNamed,
+    #[error("{failed} of {all} dead letters were not put back, and are still there")]
     #[diagnostic(help("the lines above say why"))]
-    Some { failed: usize, all: usize },
+    SomeFailed { failed: usize, all: usize },
 }
 
-/// Lists, shows, sends again or drops. Works beside a running bridge.
+/// Runs a command of `dead-letters`. A bridge may be running on the same state.
 pub(crate) async fn dead_letters(
     command: DeadLettersCommand,
     terminal: Terminal,
@@ -68,7 +68,7 @@ pub(crate) async fn dead_letters(
             settings.log_format.or(Some(LogFormat::Human)),
         )
         .map_err(Failure::usage)?;
-    let state = State::beside(&settings.state_dir).map_err(Failure::failed)?;
+    let state = State::open_shared(&settings.state_dir).map_err(Failure::failed)?;
     match &command {
         DeadLettersCommand::List { json, .. } => list(&state, *json),
         DeadLettersCommand::Show { letter } => show(&find(&state, letter.id)?),
@@ -85,14 +85,14 @@ pub(crate) async fn dead_letters(
     }
 }
 
-/// The numbers that are meant.
+/// The numbers of the dead letters that the command line chooses.
 fn ids(state: &State, letters: &LettersArgs) -> Result<Vec<i64>, Failure> {
     if letters.all {
         let all = state.dead_letters().map_err(Failure::failed)?;
         return Ok(all.iter().map(|letter| letter.id).collect());
     }
     match letters.ids.is_empty() {
-        true => Err(Failure::usage(LetterError::None)),
+        true => Err(Failure::usage(LetterError::NoneNamed)),
         false => Ok(letters.ids.clone()),
     }
 }
@@ -112,22 +112,22 @@ fn list(state: &State, as_json: bool) -> Result<(), Failure> {
         ));
     }
     if letters.is_empty() {
-        return print("There are none.\n");
+        return print("There are no dead letters.\n");
     }
     print(&letters.iter().map(line).collect::<String>())
 }
 
-/// When, where and what, in one line.
+/// Describes a dead letter in one line: its number, time, destination, content and error.
 fn line(letter: &DeadLetter) -> String {
     let shown = in_json(letter);
     let message = &shown["message"];
     let text = |key: &str| message.get(key).and_then(Value::as_str);
-    let places = ["channel", "channel_id", "user", "users", "response_url"];
-    let (place, method) = match letter.serializer {
-        // An event is for a channel of the layer, a message for a place in Slack.
+    let keys = ["channel", "channel_id", "user", "users", "response_url"];
+    let (destination, method) = match letter.serializer {
+        // An event is for a channel of the layer, a message for a conversation or a user in Slack.
         Some(_) => (&*letter.channel, "event"),
         None => (
-            places.iter().find_map(|key| text(key)).unwrap_or("-"),
+            keys.iter().find_map(|key| text(key)).unwrap_or("-"),
             text("method").unwrap_or("chat.postMessage"),
         ),
     };
@@ -141,16 +141,16 @@ fn line(letter: &DeadLetter) -> String {
         "{:>6}  {}  {:<16} {}\n",
         letter.id,
         time(letter.at),
-        shortened(place, PLACE),
+        shortened(destination, DESTINATION),
         CleanText::within(&what, LINE)
     )
 }
 
-/// Unix seconds as `2026-11-28 09:30:00Z`.
+/// Writes Unix seconds as `2026-11-28 09:30:00Z`.
 fn time(at: f64) -> String {
     let seconds = at.max(0.0) as u64;
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // The civil calendar from a count of days, in years that begin in March: leap days then end a year.
+    // The calendar's date from a count of days. Years begin in March here, so that a leap day is the last of its year.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
@@ -169,7 +169,7 @@ fn time(at: f64) -> String {
 }
 
 fn shortened(text: &str, limit: usize) -> String {
-    // A character has four bytes at most.
+    // A character has at most four bytes in UTF-8.
     let text = CleanText::within(text, 4 * limit + 8);
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}...", &text[..end]),
@@ -184,11 +184,11 @@ fn show(letter: &DeadLetter) -> Result<(), Failure> {
     ))
 }
 
-/// Puts messages back where they came from, in their order, for a bridge to take. One that is no message costs itself; a
-/// layer that takes none ends it.
+/// Puts dead letters back on their channels, in their order. One that can't be read is left out, and the others go on;
+/// a layer that takes none ends the command, since it would take no other either.
 async fn retry_all(state: &State, settings: &Settings, ids: &[i64]) -> Result<(), Failure> {
     if let [id] = ids {
-        // Before the layer is looked for: who mistypes a number is not helped by hearing of layers.
+        // Looked up before the layer is opened: a mistyped number must not be reported as an error of the layer.
         find(state, *id)?;
     }
     let target = settings.layer.target().map_err(Failure::usage)?;
@@ -215,17 +215,17 @@ async fn retry_all(state: &State, settings: &Settings, ids: &[i64]) -> Result<()
     outcome.map_err(Failure::failed)?;
     match (failed, ids.len()) {
         (0, _) => Ok(()),
-        (failed, all) => Err(Failure::failed(LetterError::Some { failed, all })),
+        (failed, all) => Err(Failure::failed(LetterError::SomeFailed { failed, all })),
     }
 }
 
 async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterError> {
-    let unreadable = |reason: String| LetterError::NotTaken {
+    let not_put_back = |reason: String| LetterError::NotPutBack {
         id,
         reason: CleanText::new(&reason).into(),
     };
     let found = state.dead_letter(id);
-    let found = found.map_err(|error| unreadable(error.to_string()))?;
+    let found = found.map_err(|error| not_put_back(error.to_string()))?;
     let letter = found.ok_or(LetterError::Missing(id))?;
     let unsendable = |reason: String| LetterError::Unsendable {
         id,
@@ -234,7 +234,7 @@ async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterErr
     let channel =
         ChannelName::new(&letter.channel).map_err(|error| unsendable(error.to_string()))?;
     let member = match letter.serializer {
-        // As it was to be: a body of 2016 has bytes in it, which JSON could not keep.
+        // The payload goes as it was: the body of djangobot 0.1 has raw bytes in it, which would be lost in JSON.
         Some(serializer) if serializer == open.layer.serializer() => {
             open.layer.seal(&letter.message)
         }
@@ -245,28 +245,31 @@ async fn retry(state: &State, open: &OpenLayer, id: i64) -> Result<(), LetterErr
     };
     let sent = open.layer.send(&channel, &[member]).await;
     let taken = match sent {
-        // A broadcast that nobody heard is gone.
+        // A broadcast layer keeps nothing: a message that nobody receives is lost.
         Ok(sent) if sent.receivers == Some(0) => Err(format!("nobody reads {channel}")),
         Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full")),
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     };
-    // Forgotten before anything else is waited for: an interruption then does not send it twice.
+    // Deleted before anything else is awaited: a command that is interrupted later then does not put it back twice.
     taken
         .and_then(|()| {
             state
                 .forget_dead_letter(id)
                 .map_err(|error| error.to_string())
         })
-        .map_err(unreadable)?;
-    let told = print(&format!("Dead letter {id} is on {channel} again.\n"));
-    if told.is_err() {
-        tracing::debug!("nobody reads what is printed");
+        .map_err(not_put_back)?;
+    let printed = print(&format!("Dead letter {id} is on {channel} again.\n"));
+    if printed.is_err() {
+        tracing::debug!("stdout can't be written; dead letter {id} is on {channel} again");
     }
     Ok(())
 }
 
-/// The message, or why it can't be read.
+/// Decodes the message or the event.
+///
+/// # Errors
+/// It can't be decoded. The error is a clause that says why.
 fn read(letter: &DeadLetter) -> Result<Event, String> {
     match letter.serializer {
         Some(serializer) => serializer
@@ -286,7 +289,7 @@ fn in_json(letter: &DeadLetter) -> serde_json::Value {
         Some(_) => read(letter).ok().and_then(json),
         None => serde_json::from_slice(&letter.message).ok(),
     };
-    // What can't be read is shown as the bytes that came, in hexadecimal.
+    // A message that can't be decoded is shown as its bytes, in hexadecimal.
     let message = readable.unwrap_or_else(|| {
         let hex: String = masking::without_tokens(&letter.message)
             .iter()
@@ -303,7 +306,7 @@ fn in_json(letter: &DeadLetter) -> serde_json::Value {
     })
 }
 
-/// What a message holds must not command a terminal.
+/// Prints a text; escape sequences in it are written out, because a message must not control the terminal.
 fn print(text: &str) -> Result<(), Failure> {
     std::io::stdout()
         .write_all(CleanText::json(text).as_bytes())
@@ -315,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_when_where_and_what() {
+    fn a_line_shows_number_time_destination_content_and_error() {
         let letter = |message: &[u8]| DeadLetter {
             id: 7,
             at: 1_790_000_000.5,

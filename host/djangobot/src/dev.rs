@@ -1,4 +1,5 @@
-//! `djangobot dev`: the bridge against a local Slack, with what passes shown and what is typed posted.
+//! `djangobot dev`: runs the bridge against a local Slack, shows events and messages, and posts the lines that are
+//! typed.
 
 use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
@@ -26,11 +27,11 @@ use crate::target::TargetError;
 use crate::telemetry::Terminal;
 use crate::{plugin, run, target};
 
-/// What can be typed beside what the local Slack takes.
+/// The help for `/send`, which the local Slack does not know.
 const HELP: &str = "\
-/send text            is what a Django app would put on slack.send: {\"text\": \"text\"}
-/send {\"text\": \"hi\", \"channel\": \"random\"}   any other message; with {\"to\": CHANNEL, ...} it goes to that channel,
-                      such as the reply_channel of a click
+/send text            puts {\"text\": \"text\"} on slack.send, as a Django app would
+/send {\"text\": \"hi\", \"channel\": \"random\"}   puts any other message there; with {\"to\": CHANNEL, ...} it goes to that
+                      channel, such as the reply_channel of a click
 ";
 
 /// Runs until stopped.
@@ -41,7 +42,7 @@ pub(crate) async fn dev(
 ) -> Result<(), Failure> {
     let slack_args = SlackArgs {
         token: Some(SecretString::from("xoxb-local")),
-        // As an app of today has it: commands, clicks and dialogs come in Socket Mode alone.
+        // Current apps have one: commands, clicks and dialogs come over Socket Mode, and not over RTM.
         app_token: Some(SecretString::from("xapp-local")),
         transport: args.transport,
         ..Default::default()
@@ -66,7 +67,7 @@ pub(crate) async fn dev(
     settings.slack.token = Some(SecretString::from(slack.token().to_owned()));
     settings.slack.app_token = Some(SecretString::from(slack.app_token().to_owned()));
     if settings.slack.transport == Transport::Http {
-        // The same events in the same shape, and no address that has to be told to anyone.
+        // Socket Mode brings the same events in the same shape, and needs no address.
         settings.slack.transport = Transport::SocketMode;
     }
     settings.slack.api_url = slack.api_url().parse().map_err(Failure::plain)?;
@@ -107,8 +108,8 @@ pub(crate) async fn dev(
         settings,
         open,
         terminal,
-        run::Beside {
-            origin: None,
+        run::BridgeOptions {
+            args: None,
             tap: Some(screen.clone()),
             plugins,
             no_standby: false,
@@ -123,36 +124,36 @@ pub(crate) async fn dev(
     outcome
 }
 
-/// An address that is taken, or may not be used, and the flag that names another.
+/// An address is taken or may not be used. The cure names the flag for another one.
 #[derive(Debug, Error, Diagnostic)]
 enum AddressError {
     #[error(transparent)]
     #[diagnostic(help(
-        "name another address with --layer-listen, such as --layer-listen 127.0.0.1:0 for any free port, and the same one in the app's settings; or give the TARGET of a layer that is there already"
+        "name another address with --layer-listen, such as --layer-listen 127.0.0.1:0 for any free port, and write the same one into the app's settings; or give the TARGET of a layer that runs already"
     ))]
     Layer(BindError),
     #[error(transparent)]
     #[diagnostic(help(
-        "name another address with --slack-listen, or leave it out for any free port"
+        "name another address with --slack-listen, or leave the option out for any free port"
     ))]
     Slack(StartError),
 }
 
-/// The plugins under construction that were named.
+/// Reads the `--plugin` options, and asks once whether missing build tools may be installed.
 async fn plugins_of(args: &DevArgs, settings: &Settings) -> Result<Option<DevPlugins>, Failure> {
     let here = std::env::current_dir().map_err(Failure::plain)?;
     let sources = args
         .plugin
         .iter()
         .map(|word| match Source::given(word, &here) {
-            // Under construction it is a file or a folder, be it one that ships.
+            // A plugin that ships can be under construction too, in a checkout; its name then means its folder.
             Ok((source, _)) => source.located(&here).map_err(Failure::plain),
             Err(error) => Err(Failure::plain_usage(error)),
         });
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
     let mut installs = Installs::Refused;
     for source in &sources {
-        // One answer is for all: they need the same.
+        // One answer counts for all plugins, because they need the same tools.
         if let (Source::Folder(folder), Installs::Refused) = (source, installs)
             && let Some(what) = recipe::lacks(folder).await
         {
@@ -174,7 +175,7 @@ fn greet(slack: &LocalSlack, settings: &LayerSettings, open: &target::OpenLayer)
         Some(server) => {
             let address = server.addr();
             text.push_str(&format!(
-                "The embedded channel layer is at redis://{address}. For a Django app, in its settings:\n\n\
+                "The embedded channel layer is at redis://{address}. A Django app needs this in its settings:\n\n\
                  \x20   CHANNEL_LAYERS = {{\"default\": {{\n\
                  \x20       \"BACKEND\": \"channels_redis.core.RedisChannelLayer\",\n\
                  \x20       \"CONFIG\": {config},\n\
@@ -190,7 +191,8 @@ fn greet(slack: &LocalSlack, settings: &LayerSettings, open: &target::OpenLayer)
     print(&text);
 }
 
-/// Reads lines; an input that ends (a pipe, /dev/null) leaves the bridge running, so this never ends.
+/// Reads the lines that are typed. The end of the input (a pipe, /dev/null) leaves the bridge running, so this never
+/// returns.
 async fn type_lines(
     slack: &LocalSlack,
     layer: Arc<dyn ChannelLayer>,
@@ -201,12 +203,13 @@ async fn type_lines(
 ) -> Infallible {
     let (mut to_slack, lines_for_slack) = tokio::io::duplex(64 * 1024);
     let ours = async {
-        // Plugins may take minutes to build, and RTM does not repeat what was said before we came.
+        // The prompt comes once the bridge is connected: plugins may take minutes to build, and RTM does not repeat a
+        // message that was posted before.
         slack.control().wait_for_connections(1).await;
         if own_layer {
-            print("No app is needed to look around: /send TEXT does what an app would.\n");
+            print("You can try it without an app: /send TEXT sends a message as an app would.\n");
         }
-        print("Type a message and press Enter. /help shows more, Ctrl-C ends.\n");
+        print("Type a message and press Enter. /help shows more, Ctrl-C stops.\n");
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             let (first, rest) = line
@@ -238,27 +241,30 @@ async fn type_lines(
         )
         .await
         {
-            tracing::warn!(%error, "the terminal of the local Slack ended");
+            tracing::warn!(%error, "the local Slack reads no more lines; restart djangobot dev to type again");
         }
     };
     tokio::join!(ours, slacks);
-    // The bridge ends the command, after it has finished what it took.
+    // The bridge ends the command, after it has finished the events and messages under way.
     std::future::pending().await
 }
 
-/// Puts a message on `slack.send`, or on the channel that `to` names, as an app would: JSON as it is, anything else as
-/// its text.
+/// Puts a message on `slack.send`, or on the channel that `to` names, as an app would. A JSON object is the message
+/// itself; any other text becomes the message's `text`.
+///
+/// # Errors
+/// The message can't be sent. The error is a sentence for the screen.
 async fn send(
     layer: &dyn ChannelLayer,
     channel: &ChannelName,
     message: &str,
 ) -> Result<(), String> {
     if message.is_empty() {
-        return Err("What is to be sent? /send TEXT, or /send {\"text\": ...}".to_owned());
+        return Err("/send needs a message: /send TEXT, or /send {\"text\": ...}".to_owned());
     }
     let mut event = if message.starts_with('{') {
         Event::parse(message.to_owned())
-            .map_err(|error| format!("That is no JSON object: {error}."))?
+            .map_err(|error| format!("The message is not a JSON object: {error}."))?
     } else {
         Event::from_value(&serde_json::json!({ "text": message }))
             .map_err(|error| error.to_string())?
@@ -268,20 +274,22 @@ async fn send(
         None => channel.clone(),
         Some(to) => {
             event.remove("/to").map_err(|error| error.to_string())?;
-            to.map_err(|error| format!("`to` is no channel: {error}."))?
+            to.map_err(|error| format!("`to` is not the name of a channel: {error}."))?
         }
     };
     match layer
         .send(&channel, &[layer.encode(&channel, &event)])
         .await
     {
-        Ok(sent) if sent.accepted == 0 => Err(format!("{channel} is full.")),
+        Ok(sent) if sent.accepted == 0 => Err(format!(
+            "The channel {channel} is full: its reader takes no messages."
+        )),
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Shows what passes.
+/// Shows events and messages on stdout.
 struct Screen {
     color: bool,
 }
@@ -311,7 +319,7 @@ impl Screen {
                 serde_json::to_string_pretty(&value)
             })
             .unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
-        // All that could steer the terminal is spelled out.
+        // Escape sequences are written out as text: a message must not control the terminal.
         let (heading, text) = (CleanText::new(heading), CleanText::json(&text));
         print(&format!("{}\n{text}\n", self.paint(color, &heading)));
     }
@@ -335,7 +343,7 @@ fn color() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// Writes to stdout; a reader that went away (`| head`) is no reason to stop the bridge.
+/// Writes to stdout. An error is ignored: a reader that has ended (`| head`) must not stop the bridge.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

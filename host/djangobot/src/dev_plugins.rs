@@ -1,5 +1,5 @@
-//! `djangobot dev --plugin SOURCE`: plugins under construction, built from their folders and taken as they are, at each
-//! change, with all that they ask for granted.
+//! `djangobot dev --plugin SOURCE`: plugins that somebody is writing. They are built and loaded again at each change,
+//! and everything that they ask for is granted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,23 +12,23 @@ use djangobot_plugins::install::source::Source;
 use djangobot_plugins::progress::Progress;
 use djangobot_plugins::{PluginConfig, Unready, Wanted, set};
 
-/// Files in a plugin's folder that are watched, at most.
+/// The most files in a plugin's folder that are watched: each costs the system a watch.
 const MAX_FILES: usize = 1_000;
-/// Folders in a plugin's folder that hold what is made of it.
+/// Folders that tools write to. They are not watched, because a build that changes them would start the next build.
 const OUTPUTS: &[&str] = &["target", "node_modules", ".git", ".venv", "__pycache__"];
 
-/// Sources that are taken without config and lock.
+/// Plugins that are loaded without config and lock.
 pub(crate) struct DevPlugins {
     sources: Vec<DevSource>,
-    /// What the config file says of plugins of the same names.
+    /// The plugins of the config file. One with the same name gives its config and policy.
     configs: Vec<PluginConfig>,
-    /// Whether what their builds need may be installed.
+    /// Whether missing build tools may be installed.
     installs: Installs,
 }
 
 struct DevSource {
     source: Source,
-    /// The name of what was built the last time, under which it stays known while it does not build.
+    /// The name in the manifest of the last build. The plugin keeps it while it does not build.
     name: Mutex<String>,
 }
 
@@ -71,22 +71,22 @@ impl DevPlugins {
             }
             Source::Folder(path) => {
                 tracing::info!(
-                    "building the plugin in {}: the first time takes minutes (--log debug shows each step)",
+                    "building the plugin in {}; the first build takes minutes (--log debug shows each step)",
                     path.display()
                 );
                 let progress = Progress::of(format!("building the plugin in {}", path.display()));
-                let told = |line: &str| {
+                let show = |line: &str| {
                     tracing::debug!(folder = %path.display(), "{line}");
                     progress.say(line);
                 };
-                recipe::build(path, self.installs, &told)
+                recipe::build(path, self.installs, &show)
                     .await
                     .map_err(|error| error.to_string())?
             }
             Source::Https(_) | Source::Shipped(_) => {
                 let source = &dev.source;
                 return Err(format!(
-                    "{source} is no file or folder; add it instead: djangobot plugin add {source}"
+                    "{source} is not a file or a folder; add it instead: djangobot plugin add {source}"
                 ));
             }
         };
@@ -110,7 +110,7 @@ impl DevPlugins {
         }
     }
 
-    /// What they are made of.
+    /// The files that they are made of.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for dev in &self.sources {
@@ -135,7 +135,7 @@ impl DevSource {
     }
 }
 
-/// What a plugin is called until it is built: as its folder or file.
+/// The name of a plugin that was not built yet: that of its folder or file.
 fn name_of(source: &Source) -> String {
     match source {
         Source::File(path) | Source::Folder(path) => path

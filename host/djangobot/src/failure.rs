@@ -1,4 +1,4 @@
-//! How a command fails: with a report for people and an exit code.
+//! The failure of a command: a report for people, and an exit code.
 
 use std::process::ExitCode;
 
@@ -6,57 +6,57 @@ use miette::{Diagnostic, Report};
 
 use crate::target::TargetError;
 
-/// The report, and what the shell is told.
+/// A command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) report: Report,
     code: u8,
-    /// Whether the process is to start again: it waits then for what it has not now.
-    pub(crate) starts_again: bool,
+    /// Whether the process restarts with the same command line, to stand by for the host that took over.
+    pub(crate) restarts: bool,
 }
 
 impl Failure {
-    /// It was started wrongly: exit code 2.
+    /// The command was used wrongly: exit code 2.
     pub(crate) fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self {
             report: Report::new(error),
             code: 2,
-            starts_again: false,
+            restarts: false,
         }
     }
 
-    /// It went wrong: exit code 1.
+    /// The command failed: exit code 1.
     pub(crate) fn failed(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self {
             report: Report::new(error),
             code: 1,
-            starts_again: false,
+            restarts: false,
         }
     }
 
-    /// Another host has taken over: this one stands by from a fresh start, or ends with exit code 1.
+    /// Another host has taken over. This one restarts and stands by; with `--no-standby` it ends with exit code 1.
     pub(crate) fn deposed(error: impl std::error::Error) -> Self {
         Self {
-            starts_again: true,
+            restarts: true,
             ..Self::plain(error)
         }
     }
 
-    /// It went wrong, and the error's own sentence says all: exit code 1.
+    /// The command failed, and the error's text says all: exit code 1.
     pub(crate) fn plain(error: impl std::error::Error) -> Self {
         Self {
             report: miette::miette!("{error}"),
             code: 1,
-            starts_again: false,
+            restarts: false,
         }
     }
 
-    /// It was started wrongly, and the error's own sentence says all: exit code 2.
+    /// The command was used wrongly, and the error's text says all: exit code 2.
     pub(crate) fn plain_usage(error: impl std::error::Error) -> Self {
         Self {
             report: miette::miette!("{error}"),
             code: 2,
-            starts_again: false,
+            restarts: false,
         }
     }
 

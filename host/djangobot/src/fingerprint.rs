@@ -1,8 +1,8 @@
-//! A fast fingerprint of bytes, the same on every machine and in every version: it lies in the state.
+//! A fast hash of bytes that is the same on every machine and in every version, because hashes are stored in the state.
 
 use std::hash::Hasher;
 
-/// 64 bits of FNV-1a over 8-byte words: stable between versions and machines, and not for security.
+/// Hashes bytes to 64 bits: FNV-1a over 8-byte words. It is not for security: anybody can make two texts with one hash.
 pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     hash.write(bytes);

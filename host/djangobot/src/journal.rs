@@ -1,7 +1,8 @@
-//! Writes that must be on the disk before something is said of them: many at a time share one commit.
+//! Writes that must be on the disk before anybody is told so. Many of them share one commit.
 //!
-//! One thread owns one connection. It takes all that waits, carries it out in one transaction, and tells each of its
-//! fate once the disk has it. So a single write costs one commit, and a thousand that come together cost one too.
+//! One thread owns one connection. It takes all changes that wait, makes them in one transaction, and reports to each
+//! caller once the disk has them. A commit waits for the disk for milliseconds: so a single change costs one such wait,
+//! and a thousand that come together cost one too.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,25 +14,26 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::unconstrained;
 
-/// Works that share a commit, at most.
+/// The most changes that share a commit. It bounds what one failure undoes, and how long the first one waits.
 const TOGETHER: usize = 1024;
-/// Works that may wait for their turn; who brings more waits.
+/// The most changes that may wait for their turn; callers of more wait in [`Journal::write`].
 const WAITING: usize = 4096;
 
 /// The one writer of a state file. Clones share it; it ends with the last of them.
 #[derive(Clone)]
 pub(crate) struct Journal {
-    shared: Arc<Shared>,
+    writer: Arc<Writer>,
 }
 
-struct Shared {
-    /// Taken when it ends.
-    works: Option<mpsc::Sender<Box<dyn Work>>>,
+/// The thread that writes.
+struct Writer {
+    /// Dropped first when the journal ends, which ends the thread.
+    changes: Option<mpsc::Sender<Box<dyn Change>>>,
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
 }
 
-/// The disk does not have what was to be written.
+/// The change is not on the disk.
 #[derive(Debug, Clone, Error, Diagnostic)]
 #[error("the state file {} can't be written: {reason}", path.display())]
 #[diagnostic(help("is the disk full? --state-dir names another folder for the state"))]
@@ -41,98 +43,107 @@ pub(crate) struct JournalError {
 }
 
 /// A part of a transaction.
-trait Work: Send {
-    fn carry_out(&mut self, database: &Connection) -> rusqlite::Result<()>;
-    /// Tells who brought it whether the disk has it.
-    fn tell(self: Box<Self>, outcome: Result<(), &str>);
+trait Change: Send {
+    fn make(&mut self, database: &Connection) -> rusqlite::Result<()>;
+    /// Reports to the caller whether the disk has it.
+    fn report(self: Box<Self>, outcome: Result<(), &str>);
 }
 
-struct Job<F, T> {
-    work: Option<F>,
+/// A change that is given as a closure, with the way back to its caller.
+struct PendingChange<F, T> {
+    /// Taken when the change is made.
+    change: Option<F>,
+    /// What the closure returned. The caller gets it only after the commit.
     value: Option<T>,
-    told: oneshot::Sender<Result<T, String>>,
+    caller: oneshot::Sender<Result<T, String>>,
 }
 
-impl<F, T> Work for Job<F, T>
+impl<F, T> Change for PendingChange<F, T>
 where
     F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
     T: Send,
 {
-    fn carry_out(&mut self, database: &Connection) -> rusqlite::Result<()> {
-        if let Some(work) = self.work.take() {
-            self.value = Some(work(database)?);
+    fn make(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        if let Some(change) = self.change.take() {
+            self.value = Some(change(database)?);
         }
         Ok(())
     }
 
-    fn tell(self: Box<Self>, outcome: Result<(), &str>) {
+    fn report(self: Box<Self>, outcome: Result<(), &str>) {
         let outcome = match (outcome, self.value) {
             (Ok(()), Some(value)) => Ok(value),
-            (Ok(()), None) => Err("it was not carried out".to_owned()),
+            (Ok(()), None) => Err("the change was not made".to_owned()),
             (Err(reason), _) => Err(reason.to_owned()),
         };
-        // Who no longer listens has no use for it.
-        let _ = self.told.send(outcome);
+        // A caller that was cancelled no longer waits for the outcome.
+        let _ = self.caller.send(outcome);
     }
 }
 
 impl Journal {
     /// Starts the thread on `database`, a connection to the file at `path` whose commits reach the disk.
     pub(crate) fn start(database: Connection, path: &Path) -> std::io::Result<Self> {
-        let (works, waiting) = mpsc::channel(WAITING);
+        let (changes, waiting) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || run(database, waiting))?;
         Ok(Self {
-            shared: Arc::new(Shared {
-                works: Some(works),
+            writer: Arc::new(Writer {
+                changes: Some(changes),
                 thread: Some(thread),
                 path: path.to_owned(),
             }),
         })
     }
 
-    /// Carries `work` out, together with what others brought; `Ok` when the disk has it.
+    /// Makes `change`, together with those of other callers; returns `Ok` when the disk has it.
     ///
-    /// An error undoes all that shared the commit, and each of them hears of it. Works are carried out in the order in
-    /// which they were brought: that of the first polls.
+    /// Changes are made in the order of the calls, that is, of the first polls of the returned futures.
+    ///
+    /// # Errors
+    /// A change failed, or the disk did. Either undoes all changes that shared the commit, and each of their callers
+    /// gets the error.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
-        let (told, hear) = oneshot::channel();
-        let job = Box::new(Job {
-            work: Some(work),
+        let (caller, outcome) = oneshot::channel();
+        let change = Box::new(PendingChange {
+            change: Some(change),
             value: None,
-            told,
+            caller,
         });
         let error = |reason: &str| JournalError {
-            path: self.shared.path.clone(),
+            path: self.writer.path.clone(),
             reason: reason.to_owned(),
         };
         let ended = || error("its writer has ended");
-        let works = self.shared.works.as_ref().ok_or_else(ended)?;
-        // A task that did much already would be put off here, and a work that one of its futures brings later would go
-        // first. So the budget that tokio gives a task does not count for this.
-        unconstrained(works.send(job)).await.map_err(|_| ended())?;
-        hear.await
+        let changes = self.writer.changes.as_ref().ok_or_else(ended)?;
+        // tokio makes a task yield that has done much without waiting. A change that another future of the same task
+        // brings later would then overtake this one, so that budget must not count here.
+        unconstrained(changes.send(change))
+            .await
+            .map_err(|_| ended())?;
+        outcome
+            .await
             .map_err(|_| ended())?
             .map_err(|reason| error(&reason))
     }
 }
 
-impl Drop for Shared {
-    /// Waits for what is being written.
+impl Drop for Writer {
+    /// Waits until the thread has written all changes.
     fn drop(&mut self) {
-        self.works = None;
+        self.changes = None;
         if let Some(thread) = self.thread.take() {
-            // The thread ends with its channel. One that panicked has said so.
+            // The thread ends with its channel. If it panicked, the panic has been printed.
             let _ = thread.join();
         }
     }
 }
 
-fn run(mut database: Connection, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
+fn run(mut database: Connection, mut waiting: mpsc::Receiver<Box<dyn Change>>) {
     while let Some(first) = waiting.blocking_recv() {
         let mut together = vec![first];
         while together.len() < TOGETHER
@@ -141,8 +152,8 @@ fn run(mut database: Connection, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
             together.push(next);
         }
         let outcome = commit(&mut database, &mut together).map_err(|error| error.to_string());
-        for work in together {
-            work.tell(match &outcome {
+        for change in together {
+            change.report(match &outcome {
                 Ok(()) => Ok(()),
                 Err(reason) => Err(reason),
             });
@@ -150,10 +161,10 @@ fn run(mut database: Connection, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
     }
 }
 
-fn commit(database: &mut Connection, together: &mut [Box<dyn Work>]) -> rusqlite::Result<()> {
+fn commit(database: &mut Connection, together: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for work in together {
-        work.carry_out(&transaction)?;
+    for change in together {
+        change.make(&transaction)?;
     }
     transaction.commit()
 }
@@ -186,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_told_as_written_is_in_the_file() {
+    async fn a_change_that_is_reported_as_written_is_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(folder.path());
         let all = join_all((0..100).map(|n| journal.write(put(n)))).await;
@@ -199,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_undoes_what_shared_its_commit_and_the_next_write_works() {
+    async fn a_failure_undoes_all_changes_of_its_commit_and_the_next_write_works() {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(folder.path());
         journal.write(put(1)).await.unwrap();
@@ -210,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn works_of_a_busy_task_are_carried_out_in_the_order_in_which_they_were_brought() {
+    async fn changes_of_a_busy_task_are_made_in_the_order_of_the_calls() {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(folder.path());
         let note = |n: i64| {
@@ -220,9 +231,9 @@ mod tests {
                 database.execute("INSERT INTO numbers VALUES (?1)", [place * 1000 + n])
             }
         };
-        // Far more than a task may do without giving way to others.
-        let works: FuturesOrdered<_> = (0..900).map(|n| journal.write(note(n))).collect();
-        assert!(works.all(async |done| done.is_ok()).await);
+        // Far more than a task may do before tokio makes it yield.
+        let writes: FuturesOrdered<_> = (0..900).map(|n| journal.write(note(n))).collect();
+        assert!(writes.all(async |done| done.is_ok()).await);
         let other = Connection::open(folder.path().join("journal.db")).unwrap();
         let mut query = other
             .prepare("SELECT n % 1000 FROM numbers ORDER BY n")
@@ -233,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_clone_ends_the_thread_after_its_work() {
+    async fn the_last_clone_ends_the_thread_after_all_changes() {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(folder.path());
         let written = tokio::spawn({

@@ -1,6 +1,6 @@
-//! djangobot: bridges Slack and Django Channels. This file reads the command line and hands over to the command.
+//! djangobot: bridges Slack and Django Channels. This file starts the command that the command line names.
 //!
-//! It is a library only so that the fuzz targets reach its parsers; the program is [`main`] and nothing else.
+//! The crate is a library only so that the fuzz targets can call its parsers; the program is [`main`] and nothing else.
 
 mod address;
 mod bridge;
@@ -29,7 +29,7 @@ mod team;
 mod telemetry;
 mod tokens;
 
-/// Ways for the fuzz targets to what has no other way in; no part of the interface.
+/// Entry points for the fuzz targets. They are not part of the interface.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::bridge::fuzzing::{
@@ -38,7 +38,7 @@ pub mod fuzzing {
     };
     pub use crate::config::fuzzing::config;
 
-    /// What is kept of a message that becomes a dead letter.
+    /// Masks the tokens in a message, as is done before the message is kept as a dead letter.
     pub fn without_tokens(message: &[u8]) -> std::borrow::Cow<'_, [u8]> {
         crate::masking::without_tokens(message)
     }
@@ -55,10 +55,10 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Signals so near to the first mean the same stop: `timeout` signals the process and then its group.
+/// A second signal within this time means the same stop: `timeout` signals the process and then its group.
 const SAME_STOP: Duration = Duration::from_millis(500);
 
-/// Reads the command line, does what it says, and gives the exit code.
+/// Reads the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::read();
     let terminal = Terminal::default();
@@ -83,18 +83,18 @@ pub fn main() -> ExitCode {
             outcome = stop_on_signals(cancel) => outcome,
         }
     });
-    // A thread that waits for stdin can't be stopped; it is left to the end of the process.
+    // A thread that waits for stdin can't be stopped; it ends with the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     conclude(&terminal, outcome)
 }
 
 async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Result<(), Failure> {
-    let open_secrets = cli.open_secrets;
+    let exposed_secrets = cli.exposed_secrets;
     match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => run::run(args, &open_secrets, terminal, cancel).await,
+        Command::Run(args) => run::run(args, &exposed_secrets, terminal, cancel).await,
         Command::Dev(args) => dev::dev(args, terminal, cancel).await,
         Command::Check(args) => {
-            unless_stopped(&cancel, check::check(args, &open_secrets, terminal)).await
+            unless_stopped(&cancel, check::check(args, &exposed_secrets, terminal)).await
         }
         Command::DeadLetters(args) => {
             unless_stopped(&cancel, dead_letters::dead_letters(args, terminal)).await
@@ -104,7 +104,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
         }
         Command::LocalSlack(args) => serve::local_slack(args, &terminal, cancel).await,
         Command::Layer(args) => serve::layer(args, &terminal, cancel).await,
-        // `main` has done it, without a runtime: its threads would count against the limits of the child.
+        // `main` ran these without a runtime, because its threads would count against the limits of the child.
         Command::CompilePlugin | Command::CheckPluginConfig => Ok(()),
         Command::Licences => licences::licences(),
         Command::Completions { shell } => {
@@ -115,7 +115,7 @@ async fn command(cli: Cli, terminal: Terminal, cancel: CancellationToken) -> Res
     }
 }
 
-/// The child that compiles a plugin: what it says goes to the host, which says it to people.
+/// The child process that compiles a plugin. It writes its error for the host, which shows it to people.
 fn compile_plugin() -> ExitCode {
     match djangobot_plugins::runtime::compile::child() {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,7 +126,7 @@ fn compile_plugin() -> ExitCode {
     }
 }
 
-/// The child that checks a plugin's config, likewise.
+/// The child process that checks a plugin's config. It writes its answer or its error for the host.
 fn check_plugin_config() -> ExitCode {
     match djangobot_plugins::schema::child() {
         Ok(answer) => match std::io::stdout().write_all(&answer) {
@@ -140,7 +140,7 @@ fn check_plugin_config() -> ExitCode {
     }
 }
 
-/// For commands with nothing to finish: the first signal ends them.
+/// Runs a command that has nothing to finish: the first signal ends it.
 async fn unless_stopped(
     cancel: &CancellationToken,
     command: impl Future<Output = Result<(), Failure>>,
@@ -150,13 +150,15 @@ async fn unless_stopped(
 }
 
 fn stopped_early() -> Failure {
-    Failure::plain(std::io::Error::other("stopped before all was finished"))
+    Failure::plain(std::io::Error::other(
+        "stopped by a signal before everything was finished",
+    ))
 }
 
-/// The first SIGTERM or Ctrl-C asks for a clean end; the second, while that takes its time, ends at once.
+/// Waits for SIGTERM and Ctrl-C. The first one asks for a clean end; a second one, while that goes on, ends at once.
 async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    // Made once: a signal that comes between the two rounds must find its listener.
+    // Made once, before the loop: a signal that comes between two rounds would be lost to a listener made in each.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::plain)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::plain)?;
     let mut first: Option<Instant> = None;
@@ -168,7 +170,7 @@ async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
         match first {
             None => {
                 tracing::info!(
-                    "stopping: what was taken is finished first; a second signal stops at once"
+                    "stopping: events and messages under way are finished first; a second signal stops at once"
                 );
                 cancel.cancel();
                 first = Some(Instant::now());
@@ -179,8 +181,8 @@ async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
     }
 }
 
-/// Puts a fresh start of the same command in the place of this process; returns where the system has none.
-fn start_again() {
+/// Replaces this process by a new one with the same command line. Returns only if that fails.
+fn restart() {
     use std::os::unix::process::CommandExt as _;
     if std::env::args_os().any(|argument| argument == "--no-standby") {
         return;
@@ -191,17 +193,17 @@ fn start_again() {
     let error = std::process::Command::new(program)
         .args(std::env::args_os().skip(1))
         .exec();
-    tracing::error!(%error, "djangobot could not start again by itself");
+    tracing::error!(%error, "djangobot could not restart itself; start it again");
 }
 
-/// Says what went wrong, where the logs go, and gives the exit code.
+/// Reports a failure where the logs go, and returns the exit code.
 fn conclude(terminal: &Terminal, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal.report(&failure.report);
-            if failure.starts_again {
-                start_again();
+            if failure.restarts {
+                restart();
             }
             failure.exit_code()
         }

@@ -1,13 +1,13 @@
-//! `djangobot licences`: what the program is made of.
+//! `djangobot licences`: the crates that the program contains, with their licences.
 
 use std::io::Write;
 
 use crate::failure::Failure;
 
-/// `NAME VERSION LICENCE`, one crate a line; made by the build script.
+/// `NAME VERSION LICENCE`, one crate a line. The build script writes it.
 const CRATES: &str = include_str!(concat!(env!("OUT_DIR"), "/licences.txt"));
 
-/// Prints it.
+/// Prints the list.
 pub(crate) fn licences() -> Result<(), Failure> {
     let mut text = format!(
         "djangobot {} is under the MIT licence. It contains SQLite {}, which is in the public domain, and these crates:\n\n",
@@ -20,7 +20,7 @@ pub(crate) fn licences() -> Result<(), Failure> {
         Some((name, version, license))
     });
     if CRATES.is_empty() {
-        text.push_str("(They could not be listed when this program was built.)\n");
+        text.push_str("(The list is missing: it could not be made when this program was built.)\n");
     }
     for (name, version, license) in rows {
         text.push_str(&format!("{name:<36} {version:<16} {license}\n"));

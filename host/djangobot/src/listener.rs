@@ -1,4 +1,4 @@
-//! `--listen` and `--admin-listen`: health, readiness and metrics over HTTP, and Slack's requests where events come so.
+//! `--listen` and `--admin-listen`: serves health, readiness and metrics over HTTP, and accepts Slack's requests.
 
 mod server;
 
@@ -28,29 +28,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// Whether the bridge can do its work; set by those who know.
+/// Whether the bridge can do its work. Each part of the bridge sets what it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
-    /// There is a connection to Slack.
+    /// Whether there is a connection to Slack.
     pub(crate) slack: AtomicBool,
-    /// Slack's Web API serves no calls just now.
+    /// Whether Slack's Web API fails all calls at the moment.
     pub(crate) web_api_away: AtomicBool,
-    /// The channel layer did all that a bridge needs the last time that it was asked.
+    /// Whether the channel layer could do all that a bridge needs when it was last checked.
     pub(crate) layer: AtomicBool,
-    /// What those who send to the layer and read it saw last.
+    /// The last calls of the senders and readers of the layer.
     pub(crate) layer_use: LayerUse,
-    /// The host that serves the app, where it is another one.
+    /// The host that serves the app, if it is another one.
     other_host: Mutex<Option<String>>,
 }
 
-/// How the layer serves those who use it: a server that answers to questions may refuse their calls all the same.
+/// The failures of those who use the layer. A server that answers a ping may still refuse their calls.
 #[derive(Debug, Default)]
 pub(crate) struct LayerUse {
-    failures: Mutex<BTreeMap<String, Failing>>,
+    failures: Mutex<BTreeMap<String, LayerFailure>>,
 }
 
 #[derive(Debug)]
-struct Failing {
+struct LayerFailure {
     error: LayerError,
     since: Instant,
 }
@@ -58,19 +58,21 @@ struct Failing {
 impl LayerUse {
     /// Notes that the last call of `user` failed.
     pub(crate) fn failed(&self, user: &str, error: &LayerError) {
-        let failing = Failing {
+        let failure = LayerFailure {
             error: error.clone(),
             since: Instant::now(),
         };
-        self.lock().insert(user.to_owned(), failing);
+        self.lock().insert(user.to_owned(), failure);
     }
 
-    /// Notes that the last call of `user` was carried out.
+    /// Notes that the last call of `user` succeeded.
     pub(crate) fn worked(&self, user: &str) {
         self.lock().remove(user);
     }
 
-    /// Forgets a failure of `user` from before `rehearsed`, when all that it does began to be tried with success.
+    /// Removes a failure of `user` from before `rehearsed`, the start of a successful trial of all calls that a bridge
+    /// makes. A reader reports nothing while no message comes, so its failure would stay although the layer works
+    /// again.
     pub(crate) fn rehearsed(&self, user: &str, rehearsed: Instant) {
         let mut failures = self.lock();
         if failures.get(user).is_some_and(|it| it.since < rehearsed) {
@@ -78,19 +80,19 @@ impl LayerUse {
         }
     }
 
-    /// What somebody saw fail last.
+    /// The failure of one user whose last call failed, if there is one.
     pub(crate) fn failure(&self) -> Option<LayerError> {
         let failures = self.lock();
         failures.values().next().map(|it| it.error.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Failing>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, LayerFailure>> {
         lock(&self.failures)
     }
 }
 
 impl Readiness {
-    /// Notes which other host serves the app, if any does.
+    /// Sets the other host that serves the app; `None` if this one does.
     pub(crate) fn set_host(&self, other: Option<String>) {
         *self.other_host() = other;
     }
@@ -100,29 +102,29 @@ impl Readiness {
     }
 }
 
-/// Nothing can listen at the address.
+/// The address can't be bound.
 #[derive(Debug, Error, Diagnostic)]
-#[error("nothing can listen on {address}: {reason}")]
-#[diagnostic(help("choose another address for {flag}; is another djangobot running?"))]
+#[error("djangobot can't listen on {address}: {reason}")]
+#[diagnostic(help("choose another address for {flag}, or end the program that uses this one"))]
 pub(crate) struct ListenError {
     address: SocketAddr,
     flag: &'static str,
     reason: std::io::Error,
 }
 
-/// Connections that may be open, where the limit of open files allows it.
+/// The most connections that may be open, if the limit of open files allows it.
 const CONNECTIONS: usize = 4096;
-/// Open files that are left for all else: Redis, Slack, plugins, the state.
+/// Open files that are reserved for all other uses: Redis, Slack, plugins, the state.
 const OTHER_FILES: usize = 256;
 
-/// The listener, bound; [`Listener::serve`] answers.
+/// The bound listener; [`Listener::serve`] answers on it.
 pub(crate) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
 }
 
 impl Listener {
-    /// Takes the address that `flag` named.
+    /// Binds the address that `flag` gave.
     pub(crate) async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, ListenError> {
         let refused = |reason| ListenError {
             address,
@@ -134,14 +136,14 @@ impl Listener {
         Ok(Self { socket, address })
     }
 
-    /// Where it listens; of interest where the port was 0.
+    /// The address at which it listens. If the port was 0, the system has chosen one.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Answers with `routes` until `cancel`.
     pub(crate) async fn serve(self, routes: Router, metrics: Metrics, cancel: CancellationToken) {
-        // A slash too many is no other page: who writes Django ends paths with one.
+        // A path with a slash at its end means the same page, because Django's paths end so.
         let app = Router::new()
             .fallback_service(routes)
             .layer(map_request(with_single_slashes));
@@ -153,7 +155,7 @@ impl Listener {
     }
 }
 
-/// What operators ask for: `/healthz`, `/readyz` and `/metrics`.
+/// The pages for operators: `/healthz`, `/readyz` and `/metrics`.
 pub(crate) fn admin(metrics: Metrics, readiness: Arc<Readiness>) -> Router {
     Router::new()
         .route("/readyz", get(readyz))
@@ -163,17 +165,19 @@ pub(crate) fn admin(metrics: Metrics, readiness: Arc<Readiness>) -> Router {
         .merge(health())
 }
 
-/// `/healthz` alone, which says nothing but that the process lives.
+/// `/healthz` alone, which says only that the process lives.
 pub(crate) fn health() -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .layer(from_fn(not_for_web_pages))
 }
 
-/// Refuses what a page in a browser on this machine asks for. What comes from elsewhere may name us as it likes: those who
-/// watch us do, and nobody's browser is behind the names of a container.
+/// Refuses requests of web pages in a browser on this machine, which could otherwise read the metrics.
+///
+/// Requests from other machines may have any `Host`: monitoring uses names of containers and services, and a browser
+/// that comes over the network can reach no more than its user can.
 async fn not_for_web_pages(request: Request<Body>, next: Next) -> Response {
-    let arrival = request.extensions().get::<server::Arrival>();
+    let arrival = request.extensions().get::<server::LocalAddress>();
     let came_from_here = arrival
         .and_then(|arrival| arrival.0)
         .is_none_or(|address| address.ip().to_canonical().is_loopback());
@@ -187,7 +191,8 @@ async fn not_for_web_pages(request: Request<Body>, next: Next) -> Response {
     }
 }
 
-/// How many connections a listener may have: the files that the system gives us are for other things too.
+/// The most connections that a listener may have. Each is an open file, and the process needs files for other things
+/// too.
 fn connections() -> usize {
     let files = getrlimit(Resource::Nofile).current;
     let files = files.and_then(|files| usize::try_from(files).ok());
@@ -196,15 +201,15 @@ fn connections() -> usize {
     })
 }
 
-/// Raises the limit of open files as far as we may: each connection is one.
+/// Raises the limit of open files as far as allowed, because each connection needs one.
 pub(crate) fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where that can't be (macOS has a limit below the one that it names), there is room for fewer connections.
+    // If that fails (macOS has a limit below the maximum that it reports), there is room for fewer connections.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// The same request without slashes that say nothing: at its path's end, or several in a row.
+/// Removes superfluous slashes from the request's path: those at its end, and all but one of several in a row.
 async fn with_single_slashes<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path();
     if path.contains("//") || path.ends_with('/') {
@@ -227,16 +232,16 @@ async fn with_single_slashes<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// What is answered, and logged, where the listener takes no requests of Slack's.
+/// Answers a request for an unknown path. A request of Slack's is also logged, since events are lost there.
 pub(crate) async fn nowhere(request: Request<Body>) -> impl IntoResponse {
     let sentence = format!(
-        "nothing is at {} {:.200}: there are /healthz, and /readyz and /metrics unless --admin-listen serves them",
+        "there is no page at {} {:.200}; the pages are /healthz, and /readyz and /metrics unless --admin-listen serves them",
         request.method(),
         request.uri().path(),
     );
     if request.headers().contains_key("x-slack-signature") {
         tracing::warn!(
-            "{sentence}. Slack sends its requests here, and they are taken at /slack/events with --transport http"
+            "{sentence}. Slack sends events here, and this djangobot does not accept them; start it with --transport http, which accepts them at /slack/events"
         );
     }
     (StatusCode::NOT_FOUND, format!("{sentence}\n"))
@@ -259,7 +264,7 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
         let other = CleanText::new(&other);
         page.push_str(&format!("standing by: the host {other} serves this app\n"));
     }
-    // One that is away is down and no more; one that refuses says why.
+    // The reason of a refusal is shown. A layer that does not answer has none that would help.
     if let Some(refused) = failure.filter(|error| error.refusal().is_some()) {
         let refused = CleanText::new(&refused.to_string());
         page.push_str(&format!("{refused}\n"));
@@ -282,7 +287,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn slashes_that_say_nothing_are_left_out() {
+    async fn superfluous_slashes_are_removed() {
         for (asked, expect) in [
             ("/slack/events", "/slack/events"),
             ("/slack/events/", "/slack/events"),

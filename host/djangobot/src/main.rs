@@ -1,4 +1,4 @@
-//! The program: the library's `main`.
+//! The program `djangobot`: it runs the library's `main`.
 
 use std::process::ExitCode;
 

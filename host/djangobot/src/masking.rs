@@ -1,4 +1,5 @@
-//! Tokens and the contents of files, taken out of what people get to see: dead letters, a developer's screen.
+//! Masks tokens, and shortens the contents of files, in texts that people see: logs, reports, dead letters, the screen
+//! of `djangobot dev`.
 
 use std::borrow::Cow;
 
@@ -6,18 +7,18 @@ use serde_json::{Map, Value};
 
 mod bytes;
 
-/// What stands in the place of a token.
+/// The text that replaces a token.
 const MASK: &str = "(a token)";
-/// How the tokens of Slack begin: `xoxb-`, `xoxe.xoxp-`, `xapp-`, and `xwfp-` for those that come with an event.
+/// The prefixes of Slack's tokens: `xoxb-`, `xoxe.xoxp-`, `xapp-`, and `xwfp-` for those that come with an event.
 const PREFIXES: &[&str] = &["xox", "xapp-", "xwfp-"];
-/// What a key is called, or ends with, whose value is a secret.
+/// A key whose name is one of these, or ends with one, has a secret as its value.
 const SECRET_KEYS: &[&str] = &["token", "secret", "password", "authorization"];
-/// Fewer signs than that make no token, where it stands within a text.
+/// The shortest token within a text, in bytes. Shorter words, such as `xoxb-...` in a manual, are not tokens.
 const SHORTEST: usize = 12;
-/// Characters of a file's content that are shown.
+/// The longest content of a file that is shown in full, in bytes.
 const LONGEST_CONTENT: usize = 200;
 
-/// `message`, JSON or other bytes, without the tokens in it.
+/// Masks the tokens in a message, which may be JSON or any other bytes.
 pub(crate) fn without_tokens(message: &[u8]) -> Cow<'_, [u8]> {
     let Ok(mut value) = serde_json::from_slice::<Value>(message) else {
         return bytes::without_tokens(message);
@@ -28,8 +29,8 @@ pub(crate) fn without_tokens(message: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Masks each token in `value`: what has the shape of one, and what stands under a key that says so. Tells whether there
-/// was any.
+/// Masks each token in `value`: texts that have the form of a token, and values of keys whose names say that they are
+/// secret. Returns whether there was any.
 pub(crate) fn mask_tokens(value: &mut Value) -> bool {
     match value {
         Value::String(text) if is_token(text) => {
@@ -41,7 +42,7 @@ pub(crate) fn mask_tokens(value: &mut Value) -> bool {
                 Cow::Owned(masked) => Some(masked),
                 Cow::Borrowed(_) => None,
             };
-            // A text may itself be JSON.
+            // A text may itself be JSON, such as the payload of a request.
             let within = bytes::without_pairs(masked.as_deref().unwrap_or(text));
             match within.or(masked) {
                 Some(masked) => {
@@ -66,7 +67,7 @@ pub(crate) fn mask_tokens(value: &mut Value) -> bool {
     }
 }
 
-/// Masks tokens that stand where keys do.
+/// Masks tokens in the names of keys.
 fn mask_keys(fields: &mut Map<String, Value>) -> bool {
     let masked = |key: &str| matches!(in_text(key), Cow::Owned(_));
     if !fields.keys().any(|key| masked(key)) {
@@ -77,10 +78,11 @@ fn mask_keys(fields: &mut Map<String, Value>) -> bool {
     true
 }
 
-/// Masks what stands under a key that says that it is a secret. An object there keeps its form, since somebody reads it.
+/// Masks the value of a key whose name says that it is secret. An object keeps its form, because the reader of a dead
+/// letter needs to see what else is in it.
 fn mask_secret(value: &mut Value) -> bool {
     match value {
-        // Nothing, and a yes or no, are no secrets.
+        // `null`, `true` and `false` are not secrets.
         Value::Null | Value::Bool(_) => false,
         Value::String(text) if text.is_empty() => false,
         Value::String(_) | Value::Number(_) => {
@@ -95,7 +97,8 @@ fn mask_secret(value: &mut Value) -> bool {
     }
 }
 
-/// `token`, `bot_access_token`, `X-Token` and `accessToken`, but not `mistoken`.
+/// Whether a key's name says that its value is secret: `token`, `bot_access_token`, `X-Token` and `accessToken` do, but
+/// `mistoken` does not.
 fn is_secret(key: &[u8]) -> bool {
     SECRET_KEYS.iter().any(|secret| {
         let Some(at) = key.len().checked_sub(secret.len()) else {
@@ -110,7 +113,7 @@ fn is_secret(key: &[u8]) -> bool {
     })
 }
 
-/// A text without the tokens of Slack that stand in it among other words.
+/// Masks the tokens of Slack that stand among other words in a text.
 pub(crate) fn in_text(text: &str) -> Cow<'_, str> {
     let mut masked = String::new();
     let mut kept = 0;
@@ -120,7 +123,7 @@ pub(crate) fn in_text(text: &str) -> Cow<'_, str> {
             && is_token(word)
             && word.bytes().any(|byte| byte.is_ascii_digit());
         if is_token {
-            // The word is a part of the text, so that this is where it begins.
+            // The word is a slice of the text, so the difference of their addresses is its position.
             let start = word.as_ptr() as usize - text.as_ptr() as usize;
             masked.push_str(&text[kept..start]);
             masked.push_str(MASK);

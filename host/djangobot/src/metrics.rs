@@ -1,6 +1,6 @@
-//! What `/metrics` shows: names, labels and buckets in one place.
+//! The metrics that `/metrics` shows: all names, labels, help texts and buckets are here.
 //!
-//! The recorder is this value's own, not the process's, so that several bridges can live in one process.
+//! Each value has its own recorder, so that several bridges can live in one process.
 
 mod process;
 
@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-/// Seconds; from the microseconds of the bridge's own work to the seconds of Slack's.
+/// Bounds in seconds. The bridge's own work takes microseconds, and Slack's takes seconds.
 const LATENCY_BUCKETS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
     30.0,
@@ -23,7 +23,7 @@ const LATENCY_BUCKETS: &[f64] = &[
 const METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
-/// The metrics of one bridge. Cheap to clone; the handles that it gives out cost an atomic operation to use.
+/// The metrics of one bridge. They are cheap to clone, and a counter or gauge costs an atomic operation to use.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     recorder: Arc<PrometheusRecorder>,
@@ -52,7 +52,7 @@ macro_rules! counters {
     };
 }
 
-/// A metric's name and what is said of it, whether there is a figure yet or not.
+/// The name, kind and help of a metric, which are shown before there is a figure.
 struct Family {
     name: &'static str,
     kind: &'static str,
@@ -84,10 +84,11 @@ macro_rules! histograms {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Makes metrics that are all zero.
     pub(crate) fn new() -> Self {
         let builder = PrometheusBuilder::new();
-        // The only error is an empty list of buckets; without buckets the figures come as quantiles.
+        // The only possible error is an empty list of buckets. Without buckets the figures are quantiles, which is
+        // better than no start.
         let recorder = match builder
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), LATENCY_BUCKETS)
         {
@@ -113,8 +114,8 @@ impl Metrics {
         metrics
     }
 
-    /// The metrics in Prometheus's text format. Each family has its lines of help and type from the start on, so that
-    /// dashboards and alerts find its name before there is a figure; beside them stand the process's own.
+    /// Writes the metrics, and those of the process, in Prometheus's text format. Each family has its lines of help and
+    /// type from the start, so that dashboards and alerts find its name before there is a figure.
     pub(crate) fn render(&self) -> String {
         let last = Duration::from_millis(self.last_event.load(Ordering::Relaxed));
         let age = self.started.elapsed().saturating_sub(last);
@@ -144,12 +145,12 @@ impl Metrics {
         self.last_event.store(now, Ordering::Relaxed);
     }
 
-    /// Folds what the histograms gathered; without this they grow for as long as nobody reads `/metrics`.
+    /// Adds up the samples of the histograms; without this they grow for as long as nobody reads `/metrics`.
     pub(crate) fn fold(&self) {
         self.handle.run_upkeep();
     }
 
-    /// Shows `holder` as the host that serves the app, and `before` no more.
+    /// Shows `holder` as the host that serves the app, and no longer `before`.
     pub(crate) fn lease_holder(&self, holder: &str, before: Option<&str>) {
         if let Some(before) = before.filter(|before| !before.is_empty() && *before != holder) {
             self.lease_of(before).set(0.0);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_shown() {
+    fn counters_and_histograms_are_shown_with_their_labels() {
         let metrics = Metrics::new();
         metrics.events("message").increment(3);
         metrics.delivery_seconds().record(0.000_2);

@@ -1,4 +1,5 @@
-//! `djangobot plugin`: what plugins a host has. Works on the files, and tells the host that is running.
+//! `djangobot plugin`: adds, lists, updates, builds and tests plugins. The commands change config and lock, and a
+//! running host then loads the result.
 
 mod add;
 mod build;
@@ -18,7 +19,7 @@ use crate::cli::PluginCommand;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Does what was asked.
+/// Runs a command of `plugin`.
 pub(crate) async fn plugin(command: PluginCommand, terminal: Terminal) -> Result<(), Failure> {
     match command {
         PluginCommand::Add(args) => add::add(args, &terminal).await,
@@ -34,7 +35,7 @@ pub(crate) async fn plugin(command: PluginCommand, terminal: Terminal) -> Result
     }
 }
 
-/// Asks whether `what`, which building a plugin needs, may be installed; `yes` is the command line's word.
+/// Asks whether `what`, which building a plugin needs, may be installed. With `yes`, the command line has agreed.
 pub(crate) async fn agree_to_install(what: &str, yes: bool) -> Result<(), Failure> {
     Ok(consent::to_install(what, yes).await?)
 }

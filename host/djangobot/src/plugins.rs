@@ -1,4 +1,4 @@
-//! The plugins of a running bridge: loaded at the start, kept as config, lock and files say, told about.
+//! The plugins of a running bridge: loads them at the start, follows config, lock and files, and reports on them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,64 +30,66 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::team::Team;
 
-/// How often the metrics of plugins are brought up to date.
+/// How often the metrics of plugins are updated.
 const GAUGES: Duration = Duration::from_secs(5);
-/// Files are looked at for changes that nobody told of this often: some file systems tell nothing.
+/// How often files are compared for changes that the system did not report: some file systems report none.
 const LOOK: Duration = Duration::from_secs(30);
-/// A config that lacks plugins which serve is looked at again after so long: a file that is written slowly, or of a checkout
-/// under way, lacks some for a moment.
+/// How long a changed config that lacks a serving plugin is left alone before it counts: a file that is written slowly,
+/// or one of a checkout under way, lacks some plugins for a moment.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How often, while it goes on changing.
+/// How many such waits there are while the file goes on changing.
 const SETTLE_ROUNDS: usize = 5;
-/// The longest config file that is looked at.
+/// The longest config file that is read.
 const LONGEST: usize = 4 << 20;
 
 /// The plugins of one bridge.
 pub(crate) struct Plugins {
     host: PluginHost,
-    /// The config file, whether it is there or not.
+    /// The config file, which may be missing.
     config: PathBuf,
     components: Components,
     metrics: Metrics,
-    /// What `djangobot dev --plugin` named.
+    /// The plugins of `djangobot dev --plugin`.
     dev: Option<DevPlugins>,
-    /// Held from the reading of the files until what they say is in force: who reads later also has the last word.
+    /// Held from reading the files until their plugins serve, so that a reader of newer files is never overtaken by a
+    /// reader of older ones.
     turn: tokio::sync::Mutex<()>,
-    /// A version serves that a command proposed, and the lock is about to pin.
+    /// Whether a version serves that a command proposed. The command then lets the lock pin it; if the command dies
+    /// first, a reload brings the pinned version back.
     is_proposed: AtomicBool,
 }
 
-/// Why the bridge can't start with these plugins.
+/// The bridge can't start with these plugins.
 #[derive(Debug, Error, Diagnostic)]
 enum PluginsError {
     #[error("the plugin {name} is not loaded: {why}")]
     #[diagnostic(help(
-        "its on-error is {on_error:?}, so that nothing may pass without it; mend it, or disable it: djangobot plugin disable {name}"
+        "nothing may pass without it, because its on-error is {on_error:?}; correct the plugin, or disable it: djangobot plugin disable {name}"
     ))]
     Refused {
         name: String,
         why: String,
         on_error: &'static str,
     },
-    #[error("{} has plugins, and the config {} that says what they may let pass is missing or empty", lock.display(), config.display())]
-    #[diagnostic(help("restore the config; or delete {}, to run without plugins", lock.display()))]
+    #[error("{} names plugins, but the config {}, which has their policies, is missing or empty", lock.display(), config.display())]
+    #[diagnostic(help("restore the config; to run without plugins, delete {}", lock.display()))]
     Lost { config: PathBuf, lock: PathBuf },
 }
 
 impl Plugins {
-    /// Makes places for what the config names; [`Plugins::load`] fills them.
+    /// Makes the plugin host, which knows the plugins of the config but has loaded none; [`Plugins::load`] loads them.
     pub(crate) async fn open(
         settings: &Settings,
         team: &Team,
         metrics: &Metrics,
         dev: Option<DevPlugins>,
     ) -> Result<Self, Failure> {
-        let (state, kept) = (&settings.state_dir, &settings.plugin_host.kept);
+        let state = &settings.state_dir;
         let config: PathBuf = settings.file.clone().unwrap_or_else(|| CONFIG_FILE.into());
         if settings.plugins.is_empty() {
             refuse_a_lost_config(&config)?;
         }
-        let components = Components::of(kept);
+        let components = Components::of(&settings.plugin_host.components_dir);
         let host = PluginHost::new(Parts {
             engine: Engine::new().map_err(Failure::plain)?,
             compiler: Compiler::new(own_program().map_err(Failure::plain)?, components.cache()),
@@ -111,10 +113,10 @@ impl Plugins {
         })
     }
 
-    /// Loads what the config names. Events wait until this is done.
+    /// Loads the plugins that the config names. Events wait until this is done.
     ///
     /// # Errors
-    /// A plugin that nothing may pass without does not serve.
+    /// A plugin without which nothing may pass does not serve.
     pub(crate) async fn load(&self, configs: &[PluginConfig]) -> Result<(), Failure> {
         let _turn = self.turn.lock().await;
         self.apply(configs).await;
@@ -130,8 +132,9 @@ impl Plugins {
         self.dev.is_some()
     }
 
-    /// Makes the plugins those of config and lock as they are now. `Some` says why the config can't be read; what was in
-    /// force stays so.
+    /// Loads the plugins of config and lock as they are now.
+    ///
+    /// Returns `Some` sentence if the config can't be read; the plugins then stay as they are.
     pub(crate) async fn reload(&self) -> Option<String> {
         let _turn = self.turn.lock().await;
         match self.configs() {
@@ -146,7 +149,11 @@ impl Plugins {
         }
     }
 
-    /// The plugins that the config names. A config that is gone or empty names none only where it never did.
+    /// Reads the plugins that the config names.
+    ///
+    /// # Errors
+    /// The config can't be read. A missing or empty one is an error too if it named plugins before: it was probably
+    /// lost, and guards must not be unloaded because of that.
     fn configs(&self) -> Result<Vec<PluginConfig>, String> {
         let error = match config::plugins_of(&self.config) {
             Ok(configs) => return Ok(configs),
@@ -191,7 +198,7 @@ impl Plugins {
         let mut wanted = resolve(&self.config, &places, &own, lock, versions).await;
         if let Some(dev) = &self.dev {
             let built = dev.wanted(&self.components).await;
-            // What it is called is known when it is built.
+            // Filtered after the build, because only the manifest that was built has the plugin's name.
             wanted.retain(|wanted| {
                 let config = wanted
                     .as_ref()
@@ -210,7 +217,7 @@ impl Plugins {
         self.dev.as_ref().is_some_and(|dev| dev.has(name))
     }
 
-    /// Keeps what was replaced, until what came in its place is past its trial.
+    /// Remembers the replaced versions until the new ones have passed their trials: a roll-back needs them.
     fn remember(&self, replaced: Vec<Locked>) {
         if replaced.is_empty() {
             return;
@@ -224,12 +231,14 @@ impl Plugins {
             })
         });
         if let Err(error) = written {
-            tracing::warn!("which plugin was replaced is not remembered: {error}");
+            tracing::warn!(
+                "the replaced versions of plugins could not be noted in the state: {error}; after a restart a new version can't be rolled back"
+            );
         }
     }
 
-    /// Writes down what became of a trial.
-    fn write_down(&self, ruling: &Ruling) {
+    /// Records the result of a trial in the state and the lock.
+    fn record(&self, ruling: &Ruling) {
         let name = match ruling {
             Ruling::RolledBack(it) => &it.name,
             Ruling::Settled(name, _) => name,
@@ -244,12 +253,13 @@ impl Plugins {
         if let Err(error) = written {
             tracing::error!(
                 plugin = name,
-                "the end of the plugin's trial is not written down: {error}"
+                "the end of the plugin's trial could not be noted in the state: {error}; the next start begins the trial again"
             );
         }
     }
 
-    /// The state remembers it, whatever the lock says; and the lock says what serves, where it can be written.
+    /// Records a roll-back. The state remembers that the new version is bad, whatever the lock says; the lock is
+    /// changed to pin the good version if it can be written.
     fn roll_back(&self, it: &RollBack) -> Result<(), ComponentsError> {
         let turn = self.components.turn()?;
         Versions::change(&self.components, &turn, |versions| versions.rolled_back(it))?;
@@ -271,7 +281,7 @@ impl Plugins {
         if let Err(error) = pinned {
             tracing::warn!(
                 plugin = it.name,
-                "{error}; it pins the version that was rolled back, and this state remembers not to take it"
+                "{error}; the lock still pins the version that was rolled back, but this state remembers not to load it"
             );
         }
         Ok(())
@@ -282,7 +292,7 @@ impl Plugins {
         Versions::change(&self.components, &turn, |versions| {
             versions.settled(name, digest)
         })?;
-        // Those under construction are in no lock.
+        // A plugin of `dev` is in no lock, so tidying by the lock would delete its component.
         if self.dev.is_none()
             && let Ok(lock) = Lock::read(&Lock::beside(&self.config))
         {
@@ -291,8 +301,11 @@ impl Plugins {
         Ok(())
     }
 
-    /// Has a plugin served by what `locked` would pin, and says why it can't be. The files stay as they are: who proposes
-    /// it writes them.
+    /// Lets the version serve that `locked` would pin. Config and lock stay as they are: the command that proposes the
+    /// version writes them.
+    ///
+    /// # Errors
+    /// The version does not serve. The error is a sentence that says why.
     async fn try_out(&self, locked: Locked) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         let mut configs = self.configs()?;
@@ -309,7 +322,7 @@ impl Plugins {
         let mut lock =
             Lock::read(&Lock::beside(&self.config)).map_err(|error| error.to_string())?;
         let mut versions = Versions::read(&self.components);
-        // The operator's word ends an earlier verdict.
+        // The operator wants this version, so that an earlier roll-back of it no longer counts.
         let builds = Builds::read(&self.components);
         let before = lock.get(&locked.name);
         let before = before.map(|before| builds.pinned(before, &self.components));
@@ -325,7 +338,7 @@ impl Plugins {
         Err(status.and_then(|it| it.why).unwrap_or_default())
     }
 
-    /// A start without a plugin that nothing may pass without would let all pass, or none.
+    /// Refuses to start if a guard does not serve: a bridge without it would let all events pass, or none.
     fn refuse_to_pass_unguarded(&self, configs: &[PluginConfig]) -> Result<(), Failure> {
         let statuses = self.host.statuses();
         for config in configs.iter().filter(|config| config.is_guard()) {
@@ -343,20 +356,21 @@ impl Plugins {
         Ok(())
     }
 
-    /// Follows the files, watches new versions on trial, keeps the metrics, until `cancel`.
+    /// Follows the files, watches new versions on trial, and updates the metrics until `cancel`.
     pub(crate) async fn run(&self, cancel: CancellationToken) {
         let follow = async {
             let mut watcher = Watcher::new();
             loop {
                 watcher.watch(&self.files());
-                // A change of files that are no longer those that are watched is found by looking.
+                // A watch follows a file that was replaced, and some systems report nothing, so the files are also
+                // compared from time to time.
                 let _ = tokio::time::timeout(LOOK, watcher.changed()).await;
                 let has_changed = watcher.look();
                 if has_changed {
                     tracing::debug!("files of plugins have changed");
                     self.let_settle(&mut watcher).await;
                 }
-                // A command that proposed a version may have come to no end.
+                // A command that proposed a version may have died before it wrote the lock.
                 if has_changed || self.is_proposed.swap(false, Ordering::Relaxed) {
                     self.reload().await;
                 }
@@ -369,13 +383,13 @@ impl Plugins {
             }
         };
         let all = async {
-            let told = |ruling| self.write_down(&ruling);
-            tokio::join!(follow, figures, self.host.run(cancel.clone(), told));
+            let record = |ruling| self.record(&ruling);
+            tokio::join!(follow, figures, self.host.run(cancel.clone(), record));
         };
         cancel.run_until_cancelled(all).await;
     }
 
-    /// Waits where the config lacks plugins that serve, until it has stayed so for a moment.
+    /// If the config lacks plugins that serve, waits until it has stopped changing.
     async fn let_settle(&self, watcher: &mut Watcher) {
         for _ in 0..SETTLE_ROUNDS {
             let Ok(configs) = self.configs() else { return };
@@ -394,7 +408,7 @@ impl Plugins {
         }
     }
 
-    /// The files that say which plugins there are.
+    /// The files that decide which plugins there are: config, lock and components.
     fn files(&self) -> Vec<PathBuf> {
         let configs = config::plugins_of(&self.config).unwrap_or_default();
         let sources = configs
@@ -411,8 +425,8 @@ impl Plugins {
             .collect()
     }
 
-    /// What a command that asks for the plugins is told.
-    fn told(&self) -> Value {
+    /// The statuses of all plugins, for a command that asks.
+    fn statuses(&self) -> Value {
         let statuses = self.host.statuses();
         serde_json::to_value(statuses).unwrap_or_default()
     }
@@ -420,7 +434,8 @@ impl Plugins {
     fn gauges(&self) {
         for status in self.host.statuses() {
             let Status { name, state, .. } = &status;
-            // One without a name comes and goes with the lines of the config.
+            // A table of the config without a name is called after its line, which would make new labels with each
+            // edit.
             if !manifest::is_name(name) {
                 continue;
             }
@@ -447,8 +462,8 @@ impl Plugins {
     }
 }
 
-/// What the config file at `config` wants with its `[[plugin]]`, each with the component that the lock pins, or why it can't
-/// be had.
+/// Finds for each of `configs`, which are from the config file at `config`, the component that the lock pins, or the
+/// reason why there is none.
 pub(crate) async fn resolve(
     config: &Path,
     places: &Places<'_>,
@@ -463,7 +478,7 @@ pub(crate) async fn resolve(
     wanted
 }
 
-/// As [`resolve`], with lock and state as they are now.
+/// Does what [`resolve`] does, with lock and state as they are now.
 pub(crate) async fn resolve_now(
     config: &Path,
     components: &Components,
@@ -478,7 +493,8 @@ pub(crate) async fn resolve_now(
     resolve(config, &places, configs, &lock, &versions).await
 }
 
-/// A lock beside a config that is gone or empty: what its plugins may let pass is not known any more.
+/// Refuses to start if there is a lock with plugins, but the config next to it is missing or empty: the policies of the
+/// plugins are lost, and they decide what may pass.
 fn refuse_a_lost_config(config: &Path) -> Result<(), Failure> {
     let lock = Lock::beside(config);
     let has_plugins = Lock::read(&lock).map_or(true, |lock| !lock.plugins.is_empty());
@@ -505,12 +521,12 @@ fn home_of(config: &Path) -> &Path {
 #[async_trait]
 impl Control for Plugins {
     async fn plugins(&self) -> Value {
-        self.told()
+        self.statuses()
     }
 
     async fn reload(&self) -> Value {
         let error = Plugins::reload(self).await;
-        json!({ "plugins": self.told(), "error": error })
+        json!({ "plugins": self.statuses(), "error": error })
     }
 
     async fn propose(&self, proposal: Value) -> Value {

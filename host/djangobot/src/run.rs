@@ -1,4 +1,4 @@
-//! `djangobot run`: settings, layer and state opened, then the bridge.
+//! `djangobot run`: reads the settings, opens the layer and the state, and runs the bridge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +24,15 @@ use crate::state::State;
 use crate::target::{self, OpenLayer};
 use crate::team::Team;
 use crate::telemetry::Terminal;
-use crate::tokens::{Holders, Origin, Tokens};
+use crate::tokens::{SettingsArgs, TokenHolders, Tokens};
 
-/// How long an answer of the HTTP listener may take after the bridge has ended.
+/// How long the HTTP listener goes on after the bridge has ended, so that the last answers reach their clients.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Runs until stopped.
 pub(crate) async fn run(
     args: RunArgs,
-    open_secrets: &[&str],
+    exposed_secrets: &[&str],
     terminal: Terminal,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
@@ -41,8 +41,8 @@ pub(crate) async fn run(
     terminal
         .start_logs(&settings.log, settings.log_format)
         .map_err(Failure::usage)?;
-    for option in open_secrets {
-        tracing::warn!("{}", seen_by_all(option));
+    for option in exposed_secrets {
+        tracing::warn!("{}", exposure(option));
     }
     if let Some(target) = &settings.layer.target {
         target::look_at_form(target).map_err(Failure::from)?;
@@ -52,36 +52,36 @@ pub(crate) async fn run(
     }
     let target = settings.layer.target().map_err(Failure::usage)?;
     settings.open_state().map_err(Failure::failed)?;
-    // A project's Python may take its time; nothing is under way yet, so a stop is a clean one.
+    // The project's Python may take long. Nothing is under way yet, so a stop needs no clean-up.
     let opening = target::open(&settings.layer, &target);
     let Some(open) = cancel.run_until_cancelled(opening).await else {
         return Ok(());
     };
     let open = open.map_err(Failure::from)?;
-    let beside = Beside {
-        origin: Some(Origin {
+    let options = BridgeOptions {
+        args: Some(SettingsArgs {
             target: args.target,
             slack: args.slack,
             host: args.host,
         }),
         no_standby: args.no_standby,
-        ..Beside::default()
+        ..BridgeOptions::default()
     };
-    bridge(settings, open, terminal, beside, cancel).await
+    bridge(settings, open, terminal, options, cancel).await
 }
 
-/// What is wrong with a secret on the command line.
-pub(crate) fn seen_by_all(option: &str) -> String {
+/// Describes the danger of a secret on the command line, and after `: ` the cure.
+pub(crate) fn exposure(option: &str) -> String {
     let variable = option
         .trim_start_matches('-')
         .replace('-', "_")
         .to_uppercase();
     format!(
-        "{option} stands on the command line, which every user of this machine can read (ps) and which shells keep in their history: put it into the environment, as DJANGOBOT_{variable}, or into a file, which {option}-file names"
+        "the secret of {option} is on the command line, which every user of this machine can read (ps) and which shells keep in their history: put it into the environment, as DJANGOBOT_{variable}, or into a file, which {option}-file names"
     )
 }
 
-/// The client for `settings`'s token.
+/// Makes the client with the bot's token.
 pub(crate) fn web_api(settings: &Settings) -> Result<WebApi, Failure> {
     let token = settings
         .slack
@@ -92,14 +92,22 @@ pub(crate) fn web_api(settings: &Settings) -> Result<WebApi, Failure> {
     WebApi::new(settings.slack.api_url.clone(), token).map_err(Failure::plain)
 }
 
-/// Requests of Slack that may wait between the listener and the bridge.
+/// Requests of Slack that may wait between the listener and the bridge. Beyond that Slack gets no acknowledgement, and
+/// redelivers.
 const REQUESTS: usize = 1024;
 
-/// The way to Slack's events that `settings` name, what the listener serves for it, and what holds its secrets.
-fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
+/// The transport, with its routes at the listener and the holders of its tokens.
+struct TransportParts {
+    source: Source,
+    routes: Router,
+    holders: TokenHolders,
+}
+
+/// Makes the transport that the settings name.
+fn transport_parts(settings: &Settings) -> Result<TransportParts, Failure> {
     let slack = &settings.slack;
     let mut routes = Router::new().fallback(listener::nowhere);
-    let mut holders = Holders {
+    let mut holders = TokenHolders {
         api: web_api(settings)?,
         app: None,
         signing_secrets: Vec::from_iter(slack.signing_secret.clone()).into(),
@@ -137,20 +145,26 @@ fn source(settings: &Settings) -> Result<(Source, Router, Holders), Failure> {
             }
         }
     };
-    Ok((source, routes, holders))
+    Ok(TransportParts {
+        source,
+        routes,
+        holders,
+    })
 }
 
-/// How long a start waits for plugins before it connects to Slack without them.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// How long a start waits for plugins before it connects to Slack without them. Compiled plugins load within it.
+const PLUGINS_FIRST: Duration = Duration::from_secs(2);
 
-/// What `djangobot dev` has beside a bridge.
+/// The ways in which `run` and `dev` differ.
 #[derive(Default)]
-pub(crate) struct Beside {
-    /// Where the settings came from, where they may be read again.
-    pub(crate) origin: Option<Origin>,
+pub(crate) struct BridgeOptions {
+    /// The arguments to read the settings with again on SIGHUP, if that is possible.
+    pub(crate) args: Option<SettingsArgs>,
+    /// A witness of all events and messages.
     pub(crate) tap: Option<Arc<dyn Tap>>,
+    /// Plugins that are taken without config and lock.
     pub(crate) plugins: Option<DevPlugins>,
-    /// Ends where another host serves the app, rather than to wait.
+    /// Whether to exit if another host serves the app, instead of standing by.
     pub(crate) no_standby: bool,
 }
 
@@ -159,13 +173,17 @@ pub(crate) async fn bridge(
     settings: Settings,
     open: OpenLayer,
     terminal: Terminal,
-    beside: Beside,
+    options: BridgeOptions,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
-    let (source, routes, holders) = source(&settings)?;
+    let TransportParts {
+        source,
+        routes,
+        holders,
+    } = transport_parts(&settings)?;
     let api = holders.api.clone();
     let state = State::open(&settings.state_dir).map_err(Failure::failed)?;
-    let tokens = Tokens::open(&settings, holders, &state, beside.origin)?;
+    let tokens = Tokens::open(&settings, holders, &state, options.args)?;
     let metrics = Metrics::new();
     let readiness = Arc::new(Readiness::default());
     for warning in &open.warnings {
@@ -175,7 +193,7 @@ pub(crate) async fn bridge(
         tracing::info!("{note}");
     }
     let team = Team::new();
-    // An address that is taken is told before minutes go by.
+    // Bound before plugins are compiled, which may take minutes: an address that is taken must be reported at once.
     let bind = async |address, flag| match address {
         Some(address) => Listener::bind(address, flag).await.map(Some),
         None => Ok(None),
@@ -184,39 +202,41 @@ pub(crate) async fn bridge(
     let listener = listener.map_err(Failure::failed)?;
     let admin_listener = bind(settings.admin_listen, "--admin-listen").await;
     let admin_listener = admin_listener.map_err(Failure::failed)?;
-    let plugins = Plugins::open(&settings, &team, &metrics, beside.plugins).await?;
+    let plugins = Plugins::open(&settings, &team, &metrics, options.plugins).await?;
     let plugins = Arc::new(plugins);
-    // What has machine code is loaded in no time, and a plugin under construction is what its author waits for. What takes
-    // longer to compile does not keep Slack waiting: its events wait.
+    // A plugin that is already compiled loads in no time, and the author of a plugin waits for it anyway. Any other one
+    // may take minutes to compile. Slack's connection does not wait for it; events that need it do.
     let configs = settings.plugins.clone();
     let mut loading = Box::pin(plugins.load(&configs));
     let first = async {
         match plugins.builds() {
             true => Some(loading.as_mut().await),
-            false => tokio::time::timeout(AT_ONCE, loading.as_mut()).await.ok(),
+            false => tokio::time::timeout(PLUGINS_FIRST, loading.as_mut())
+                .await
+                .ok(),
         }
     };
-    // Nothing is under way yet, so a stop is a clean one.
+    // Nothing is under way yet, so a stop needs no clean-up.
     let Some(loaded) = cancel.run_until_cancelled(first).await else {
         return Ok(());
     };
     let is_loaded = loaded.is_some();
     match loaded {
         Some(outcome) => outcome?,
-        None => tracing::info!("plugins are being compiled; events wait for them"),
+        None => tracing::info!("plugins are still being compiled; events wait for them"),
     }
     let control = Server::bind(&settings.state_dir).map_err(Failure::failed)?;
     tracing::info!(
         layer = open.layer.describe(),
-        "forwarding Slack's events to slack.<type>, sending what comes on {}",
+        "forwarding Slack's events to slack.<type>, and sending the messages on {} to Slack",
         settings.layer.send_channel
     );
-    // Who asks how it is gets an answer until all is finished.
+    // Cancelled when the bridge has ended: until then health and metrics are served, and tokens are renewed.
     let ended = CancellationToken::new();
     let is_connecting = settings.slack.transport != Transport::Http;
     let listening = async {
         let admin = listener::admin(metrics.clone(), readiness.clone());
-        // Operators' pages are where Slack's requests come, unless they have an address of their own.
+        // Operators' pages share the listener of Slack's requests, unless they have an address of their own.
         let (pages, others) = match &admin_listener {
             None => ("/healthz, /readyz and /metrics", admin.clone()),
             Some(_) => ("/healthz", listener::health()),
@@ -225,7 +245,7 @@ pub(crate) async fn bridge(
             let Some(listener) = listener else { return };
             tracing::info!(address = %listener.address(), "serving {pages}");
             if !is_connecting {
-                tracing::info!(address = %listener.address(), "taking Slack's requests at {}", http_events::PATHS.join(", "));
+                tracing::info!(address = %listener.address(), "accepting Slack's requests at {}", http_events::PATHS.join(", "));
             }
             let routes = others.merge(routes);
             listener.serve(routes, metrics.clone(), ended.clone()).await;
@@ -265,10 +285,10 @@ pub(crate) async fn bridge(
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         terminal,
-        tap: beside.tap,
-        standby: !beside.no_standby,
+        tap: options.tap,
+        standby: !options.no_standby,
     };
-    // No token that can be had ends the bridge; and the bridge's end, the care for tokens.
+    // When no token can be renewed the bridge stops; when the bridge has stopped, renewal does.
     let stop = cancel.child_token();
     let bridging = async {
         let outcome = bridge.run(stop.clone()).await;
@@ -284,7 +304,7 @@ pub(crate) async fn bridge(
         if is_loaded {
             return Ok(());
         }
-        // A plugin that nothing may pass without ends the bridge where it can't be loaded.
+        // A plugin without which nothing may pass ends the bridge if it can't be loaded.
         let loaded = ended.run_until_cancelled(loading).await.unwrap_or(Ok(()));
         if loaded.is_err() {
             stop.cancel();

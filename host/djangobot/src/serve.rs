@@ -1,4 +1,4 @@
-//! `djangobot local-slack` and `djangobot layer`: the two stand-ins, each alone.
+//! `djangobot local-slack` and `djangobot layer`: the local Slack and the embedded layer as servers of their own.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::target;
 use crate::telemetry::Terminal;
 
-/// A local Slack, until stopped.
+/// Runs a local Slack until stopped.
 pub(crate) async fn local_slack(
     args: LocalSlackArgs,
     terminal: &Terminal,
@@ -31,21 +31,21 @@ pub(crate) async fn local_slack(
         ..Options::default()
     };
     let slack = LocalSlack::start(options).await.map_err(Failure::plain)?;
-    let way = match args.events_url {
+    let transport = match args.events_url {
         Some(url) => format!(
-            "What happens is posted to {url}, signed with DJANGOBOT_SIGNING_SECRET={}.",
+            "Events are posted to {url}, signed with DJANGOBOT_SIGNING_SECRET={}.",
             slack.signing_secret()
         ),
         None => format!(
-            "For Socket Mode, put DJANGOBOT_APP_TOKEN={} beside the token.",
+            "For Socket Mode, add DJANGOBOT_APP_TOKEN={} to this command.",
             slack.app_token()
         ),
     };
     say(&format!(
         "A Slack workspace is at {url}; its control interface is at http://{address}/control/.\n\
          \n    DJANGOBOT_SLACK_API_URL={url} DJANGOBOT_TOKEN={token} djangobot TARGET\n\n\
-         {way}\n\
-         Type a message: it is posted into #general as alice. /help shows more, Ctrl-C ends.\n",
+         {transport}\n\
+         Type a message: it is posted into #general as alice. /help shows more, Ctrl-C stops.\n",
         url = slack.api_url(),
         address = slack.addr(),
         token = slack.token(),
@@ -54,13 +54,13 @@ pub(crate) async fn local_slack(
     local_slack::terminal(&slack, input, tokio::io::stdout(), cancel.clone())
         .await
         .map_err(Failure::plain)?;
-    // An input that ends (a pipe, /dev/null) leaves the workspace running.
+    // The end of the input (a pipe, /dev/null) does not end the workspace: services are started without a terminal.
     cancel.cancelled().await;
     slack.shutdown().await;
     Ok(())
 }
 
-/// The embedded layer's server, until stopped.
+/// Runs the embedded layer's server until stopped.
 pub(crate) async fn layer(
     args: LayerArgs,
     terminal: &Terminal,
@@ -82,7 +82,7 @@ pub(crate) async fn layer(
         .await
         .map_err(Failure::plain)?;
     say(&format!(
-        "The embedded channel layer is at redis://{address}; it keeps everything in memory. Ctrl-C ends.\n\
+        "The embedded channel layer is at redis://{address}; it keeps everything in memory. Ctrl-C stops it.\n\
          In Django's settings: CHANNEL_LAYERS = {{\"default\": {{\"BACKEND\": \"channels_redis.core.RedisChannelLayer\", \
          \"CONFIG\": {config}}}}}\n",
         address = server.addr(),

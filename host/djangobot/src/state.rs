@@ -1,4 +1,4 @@
-//! What outlives the process: the state folder with its SQLite file, and the lock that keeps it ours.
+//! The state, which outlives the process: a folder with an SQLite file, and a lock that keeps other processes away.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -90,58 +90,61 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-/// How many dead letters are kept; the oldest go first.
+/// The most dead letters that are kept; the oldest are deleted first.
 const DEAD_LETTERS_KEPT: i64 = 10_000;
-/// How many bytes they may have in all, about: messages with files are large.
+/// About how many bytes all dead letters may have. A message with files may have megabytes, so their number alone is
+/// not a bound.
 const DEAD_LETTER_BYTES: i64 = 256 << 20;
 
 const SELECT_LETTERS: &str =
     "SELECT id, at, channel, error, detail, message, serializer FROM dead_letters";
 
-/// The state of one host. Cheap to clone; calls block for the time of a small SQLite transaction.
+/// The state of one host. It is cheap to clone; calls block for the time of a small SQLite transaction.
 #[derive(Clone)]
 pub(crate) struct State {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
-struct Inner {
+struct Shared {
     database: Mutex<Connection>,
-    /// Started when it is first asked for: what only looks at the state has no use for it.
+    /// Started by the first [`State::journal`]: commands that only read the state don't need it.
     journal: OnceLock<Journal>,
     path: PathBuf,
-    /// Held for as long as the process lives; the kernel lets go of it, however that ends.
+    /// Held until the process ends; the kernel then releases it, even after a crash.
     _lock: Option<File>,
 }
 
-/// A message for Slack that could not be sent and that nobody could be told about, or an event for the app that the
-/// channel layer refuses.
+/// A message to Slack that could not be sent and whose failure the app could not be told, or an event for the app that
+/// the channel layer refuses.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
-    /// Given by [`State::add_dead_letter`]; 0 before.
+    /// Its number, which [`State::add_dead_letter`] assigns; 0 before.
     pub(crate) id: i64,
-    /// When it was given up, in Unix seconds.
+    /// When it became a dead letter, in Unix seconds.
     pub(crate) at: f64,
-    /// The layer's channel that it was taken from, or is for.
+    /// The layer's channel that a message was taken from, or that an event is for.
     pub(crate) channel: String,
     /// Slack's error code, or ours.
     pub(crate) error: String,
-    /// A sentence.
+    /// A sentence about the error.
     pub(crate) detail: String,
-    /// JSON where it could be read, else the bytes as they came. Of an event for the app, the payload. Tokens in it are
-    /// masked when it is kept.
+    /// A message to Slack as JSON, or as its own bytes if it can't be decoded; an event for the app as its payload.
+    /// Tokens in it are masked before it is stored.
     pub(crate) message: Vec<u8>,
-    /// How the payload of an event for the app is written; `None` for a message to Slack.
+    /// How the payload of an event for the app is encoded; `None` for a message to Slack.
     pub(crate) serializer: Option<Serializer>,
 }
 
-/// Why the state can't be used.
+/// The state can't be used.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum StateError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Folder(#[from] FolderError),
-    #[error("another djangobot is running on the state folder {}", path.display())]
-    #[diagnostic(help("stop it, or give this one a folder of its own with --state-dir"))]
+    #[error("another djangobot is using the state folder {}", path.display())]
+    #[diagnostic(help(
+        "stop the other one, or give this one a folder of its own with --state-dir"
+    ))]
     InUse { path: PathBuf },
     #[error("the state file {} can't be used: {reason}", path.display())]
     Database {
@@ -152,7 +155,7 @@ pub(crate) enum StateError {
     },
     #[error("the state file {} is damaged ({reason}); {waiting}", path.display())]
     #[diagnostic(help(
-        "{0} -readonly {1} .recover may show more of it; move the file away, with {1}-wal and {1}-shm, and a new one is made, without what waited in it",
+        "{0} -readonly {1} .recover may show more of it; move the file away, with {1}-wal and {1}-shm, and djangobot makes a new one, without what waited in this one",
         "sqlite3", path.display()
     ))]
     Damaged {
@@ -160,7 +163,7 @@ pub(crate) enum StateError {
         reason: rusqlite::Error,
         waiting: String,
     },
-    #[error("the state file {} is of a newer djangobot (version {found}, this one knows {known}); {waiting}", path.display())]
+    #[error("the state file {} was written by a newer djangobot (its format is {found}, and this one knows up to {known}); {waiting}", path.display())]
     #[diagnostic(help(
         "run the newer djangobot, or give this one a folder of its own with --state-dir"
     ))]
@@ -173,7 +176,7 @@ pub(crate) enum StateError {
 }
 
 impl StateError {
-    /// What SQLite says of the file at `path`, with the cure that fits.
+    /// Gives an error of SQLite about the file at `path` its cure.
     fn of(path: &Path, reason: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::*;
         let help = match reason.sqlite_error_code() {
@@ -186,10 +189,10 @@ impl StateError {
             }
             Some(DiskFull) => "make room on its disk; nothing in the file is lost".to_owned(),
             Some(DatabaseBusy | DatabaseLocked) => {
-                "another program holds it; end that, and try again".to_owned()
+                "another program has locked it; end that program, and try again".to_owned()
             }
             _ => format!(
-                "{}. Is the disk full, or read-only? --state-dir names another folder for the state",
+                "{}. Check whether the disk is full or read-only, or choose another folder with --state-dir",
                 folder::owner_of(path)
             ),
         };
@@ -202,7 +205,7 @@ impl StateError {
 }
 
 impl State {
-    /// Opens the state in `folder`, making both where they are missing. One process at a time.
+    /// Opens the state in `folder`, for one process at a time. Folder and state are made if they are missing.
     pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
         let folder = folder::open(folder)?;
         let path = folder.join("lock");
@@ -216,8 +219,9 @@ impl State {
         Self::with_lock(&folder, Some(lock))
     }
 
-    /// Opens the state in `folder` beside a host that may be running on it: for commands that look at it.
-    pub(crate) fn beside(folder: &Path) -> Result<Self, StateError> {
+    /// Opens the state in `folder` without the lock, although a host may be using it. Commands that only look at the
+    /// state do so.
+    pub(crate) fn open_shared(folder: &Path) -> Result<Self, StateError> {
         Self::with_lock(&folder::find(folder)?, None)
     }
 
@@ -225,7 +229,7 @@ impl State {
         let path = folder.join("state.db");
         let database = open_database(&path)?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            shared: Arc::new(Shared {
                 database: Mutex::new(database),
                 journal: OnceLock::new(),
                 path,
@@ -234,28 +238,28 @@ impl State {
         })
     }
 
-    /// The writer of what must be on the disk before something is said of it.
+    /// The writer of changes that must be on the disk before anybody is told so.
     pub(crate) fn journal(&self) -> Result<Journal, StateError> {
-        let path = &self.inner.path;
-        if let Some(journal) = self.inner.journal.get() {
+        let path = &self.shared.path;
+        if let Some(journal) = self.shared.journal.get() {
             return Ok(journal.clone());
         }
         let database = open_database(path)?;
-        // In WAL mode, commits reach the disk itself only so.
+        // In WAL mode, SQLite waits for the disk at each commit only with this setting.
         database
             .pragma_update(None, "synchronous", "FULL")
             .map_err(|reason| StateError::of(path, reason))?;
         let journal =
             Journal::start(database, path).map_err(|reason| FolderError::of(path, reason))?;
-        Ok(self.inner.journal.get_or_init(|| journal).clone())
+        Ok(self.shared.journal.get_or_init(|| journal).clone())
     }
 
-    /// The folder.
+    /// The state folder.
     pub(crate) fn folder(&self) -> &Path {
-        self.inner.path.parent().unwrap_or(Path::new("."))
+        self.shared.path.parent().unwrap_or(Path::new("."))
     }
 
-    /// The bytes kept under `key`.
+    /// Reads the bytes that are stored under `key`.
     pub(crate) fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
         self.with(|database| {
             database
@@ -266,7 +270,7 @@ impl State {
         })
     }
 
-    /// The roster that was kept, of whichever team.
+    /// Reads the stored roster, of whichever team.
     pub(crate) fn last_roster(&self) -> Result<Option<Vec<u8>>, StateError> {
         self.with(|database| {
             let query = "SELECT value FROM facts WHERE key LIKE 'roster/%' LIMIT 1";
@@ -274,12 +278,13 @@ impl State {
         })
     }
 
-    /// Keeps `value` under `key`.
+    /// Stores `value` under `key`.
     pub(crate) fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), StateError> {
         self.with(|database| put_fact(database, key, value))
     }
 
-    /// The name of this host among the readers of a layer; made once for each state folder.
+    /// The id of this host among the readers of a layer. It is made once for each state folder, so that a restarted
+    /// host finds its own processing keys again.
     pub(crate) fn host_id(&self) -> Result<String, StateError> {
         if let Some(id) = self
             .fact("host_id")?
@@ -292,19 +297,19 @@ impl State {
         Ok(id)
     }
 
-    /// Keeps `letter`, and forgets the oldest beyond [`DEAD_LETTERS_KEPT`].
+    /// Stores `letter`, and deletes the oldest beyond [`DEAD_LETTERS_KEPT`] and [`DEAD_LETTER_BYTES`].
     pub(crate) fn add_dead_letter(&self, letter: &DeadLetter) -> Result<i64, StateError> {
         self.with(|database| letter.store(database))
     }
 
-    /// How many dead letters there are.
+    /// Counts the dead letters.
     pub(crate) fn dead_letter_count(&self) -> Result<u64, StateError> {
         self.with(|database| {
             database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0))
         })
     }
 
-    /// All dead letters, the oldest first.
+    /// Reads all dead letters, the oldest first.
     pub(crate) fn dead_letters(&self) -> Result<Vec<DeadLetter>, StateError> {
         self.with(|database| {
             let mut query = database.prepare(&format!("{SELECT_LETTERS} ORDER BY id"))?;
@@ -312,7 +317,7 @@ impl State {
         })
     }
 
-    /// One dead letter.
+    /// Reads one dead letter.
     pub(crate) fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StateError> {
         self.with(|database| {
             database
@@ -325,7 +330,7 @@ impl State {
         })
     }
 
-    /// Forgets a dead letter.
+    /// Deletes a dead letter.
     pub(crate) fn forget_dead_letter(&self, id: i64) -> Result<(), StateError> {
         self.with(|database| {
             database
@@ -338,14 +343,13 @@ impl State {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StateError> {
-        // A panic elsewhere leaves SQLite itself consistent, so a poisoned lock is as good as a sound one.
-        let database = lock(&self.inner.database);
-        work(&database).map_err(|reason| StateError::of(&self.inner.path, reason))
+        let database = lock(&self.shared.database);
+        work(&database).map_err(|reason| StateError::of(&self.shared.path, reason))
     }
 }
 
 impl DeadLetter {
-    /// A letter that is about to be kept.
+    /// Makes a letter that is not stored yet, with the time of now.
     pub(crate) fn new(channel: &str, error: &str, detail: &str, message: &[u8]) -> Self {
         Self {
             id: 0,
@@ -361,7 +365,7 @@ impl DeadLetter {
         }
     }
 
-    /// Adds the letter as a part of a transaction; see [`State::add_dead_letter`].
+    /// Stores the letter as a part of a transaction; see [`State::add_dead_letter`].
     pub(crate) fn store(&self, database: &Connection) -> rusqlite::Result<i64> {
         database.execute(
             "INSERT INTO dead_letters (at, channel, error, detail, message, serializer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -386,8 +390,11 @@ impl DeadLetter {
         Ok(id)
     }
 
-    /// Does `work`, which deletes a row and stores a dead letter in its place, so that no byte of the row stays in the file.
-    /// SQLite would leave them there until it writes something else over them.
+    /// Runs `work`, which deletes a row and stores a dead letter in its place, so that no byte of the row stays in the
+    /// file.
+    ///
+    /// The row has tokens that the dead letter masks, and SQLite would leave the row's bytes in the file until it
+    /// writes something else over them.
     pub(crate) fn in_place_of<T>(
         database: &Connection,
         work: impl FnOnce() -> rusqlite::Result<T>,
@@ -413,7 +420,7 @@ impl DeadLetter {
     }
 }
 
-/// Keeps `value` under `key`, as a part of whatever `database` is in.
+/// Stores `value` under `key`, as a part of the transaction that `database` may be in.
 pub(crate) fn put_fact(database: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
     database
         .prepare_cached("INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)")?
@@ -423,7 +430,8 @@ pub(crate) fn put_fact(database: &Connection, key: &str, value: &[u8]) -> rusqli
 
 fn open_database(path: &Path) -> Result<Connection, StateError> {
     let broken = |reason| StateError::of(path, reason);
-    // Messages and rotating tokens lie in it; SQLite gives the files beside it the same mode, and follows no links there.
+    // The file has messages and rotating tokens, so it must be private. SQLite gives its `-wal` and `-shm` files the
+    // same mode, and follows no links there.
     private::open_file(path).map_err(|reason| FolderError::of(path, reason))?;
     let mut database = Connection::open(path).map_err(broken)?;
     database

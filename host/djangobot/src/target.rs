@@ -1,4 +1,4 @@
-//! From a TARGET to a channel layer: URLs are read, a project's own Python is asked, the embedded layer is started.
+//! Opens the channel layer that a TARGET names: parses URLs, asks a project's own Python, or starts the embedded layer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::config::values::BodyFormat;
 use crate::config::{LayerSettings, Target};
 use crate::cure;
 
-/// A channel layer, ready to be used.
+/// A channel layer that is ready for use.
 pub(crate) struct OpenLayer {
     pub(crate) layer: Arc<dyn ChannelLayer>,
-    /// What events look like on it.
+    /// The format of events on it.
     pub(crate) format: BodyFormat,
-    /// The server that belongs to it, where the layer is inside this process.
+    /// The server of the embedded layer, which runs in this process.
     pub(crate) embedded: Option<EmbeddedServer>,
-    /// What the project's Python said, where one was asked.
+    /// The answer of the project's Python, if the TARGET is a project.
     pub(crate) probed: Option<ProjectLayer>,
-    /// Options that were passed over, as sentences.
+    /// Sentences about options that are ignored.
     pub(crate) warnings: Vec<String>,
-    /// What the project's own classes do that happens in Python alone, as sentences.
+    /// Sentences about behaviour of the project's own classes that exists in Python alone.
     pub(crate) notes: Vec<String>,
 }
 
-/// Why there is no layer.
+/// The layer can't be opened.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum TargetError {
     #[error("{error}")]
@@ -49,7 +49,9 @@ pub(crate) enum TargetError {
     NoAddress,
 }
 
-/// Refuses what can be no TARGET by its form alone: who writes a program's name is not helped by hearing of tokens first.
+/// Refuses a text that can't be a TARGET, by its form alone.
+///
+/// It is checked before the tokens: a user who misspelt a command would otherwise read about a missing token first.
 pub(crate) fn look_at_form(target: &Target) -> Result<(), TargetError> {
     match target {
         Target::Project { target, directory } => {
@@ -59,7 +61,7 @@ pub(crate) fn look_at_form(target: &Target) -> Result<(), TargetError> {
     }
 }
 
-/// Makes the layer that `settings` name.
+/// Opens the layer that `settings` name.
 pub(crate) async fn open(
     settings: &LayerSettings,
     target: &Target,
@@ -76,7 +78,7 @@ pub(crate) async fn open(
     Ok(resolved.opened(settings, layer, embedded))
 }
 
-/// As [`open`], but a TARGET of the embedded layer means the one that runs already, in another process.
+/// Opens the layer like [`open`], but for an embedded layer connects to the one that runs in another process.
 pub(crate) async fn join(
     settings: &LayerSettings,
     target: &Target,
@@ -93,7 +95,10 @@ pub(crate) async fn join(
     Ok(resolved.opened(settings, layer, None))
 }
 
-/// What the embedded layer's server takes where it runs alone. Clients are compared where it is known what they should have.
+/// The options of the embedded layer's server when it runs alone.
+///
+/// The settings of clients are compared only if the config file gives the project's CONFIG; without it, there is
+/// nothing to compare them to.
 pub(crate) fn embedded_options(
     settings: &LayerSettings,
     urls: &[String],
@@ -117,7 +122,8 @@ pub(crate) fn embedded_options(
     Ok(options)
 }
 
-/// CONFIG for the settings of a Django app on the embedded layer of `server`, in Python's words. Secrets are not shown.
+/// Writes CONFIG for the settings of a Django app on the embedded layer of `server`, as Python source. Placeholders
+/// stand for secrets.
 pub(crate) fn django_config(settings: &LayerSettings, server: &EmbeddedServer) -> String {
     let address = server.addr();
     let password = if server.has_password() {
@@ -138,15 +144,15 @@ pub(crate) fn django_config(settings: &LayerSettings, server: &EmbeddedServer) -
     config + "}"
 }
 
-/// What a TARGET turned out to name.
-struct Resolved {
+/// The settings of the layer that a TARGET names.
+struct ResolvedTarget {
     config: LayerConfig,
     probed: Option<ProjectLayer>,
-    /// Where it is written, for errors.
+    /// The place where the settings are written, for errors.
     place: String,
 }
 
-impl Resolved {
+impl ResolvedTarget {
     fn connect(&self, config: LayerConfig) -> Result<Arc<dyn ChannelLayer>, TargetError> {
         djangobot_channels::open(config).map_err(|error| self.unusable(error))
     }
@@ -165,21 +171,21 @@ impl Resolved {
         embedded: Option<EmbeddedServer>,
     ) -> OpenLayer {
         let format = settings.format.unwrap_or(match self.config {
-            // Who still runs Channels 1 has consumers written for the body of 2016.
+            // An app that still runs Channels 1 has consumers for the body of djangobot 0.1, from 2016.
             LayerConfig::AsgiRedis(_) => BodyFormat::V01,
             _ => BodyFormat::Flat,
         });
         let mut warnings = self.config.warnings().to_vec();
         if settings.password.is_some() && !matches!(self.config, LayerConfig::Embedded(_)) {
             warnings.push(
-                "password-file is for the embedded layer and was passed over: this layer's server has its password in the \
-                 URL or in the project's settings"
+                "password-file is ignored, because it is for the embedded layer: put the password of this layer's server \
+                 into the URL or into the project's settings"
                     .into(),
             );
         }
         if self.probed.is_some() && !settings.config.is_null() {
             warnings.push(
-                "config below [layer] was passed over: the project's own CHANNEL_LAYERS say how its layer is".into(),
+                "config below [layer] is ignored, because the TARGET is a project: its own CHANNEL_LAYERS count".into(),
             );
         }
         OpenLayer {
@@ -193,7 +199,7 @@ impl Resolved {
     }
 }
 
-async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, TargetError> {
+async fn resolve(settings: &LayerSettings, target: &Target) -> Result<ResolvedTarget, TargetError> {
     let (config, probed, place) = match target {
         Target::Urls(urls) => (read_urls(settings, urls), None, "the TARGET".to_owned()),
         Target::Inline { backend, config } => (
@@ -212,7 +218,7 @@ async fn resolve(settings: &LayerSettings, target: &Target) -> Result<Resolved, 
         }
     };
     match config {
-        Ok(config) => Ok(Resolved {
+        Ok(config) => Ok(ResolvedTarget {
             config,
             probed,
             place,
@@ -229,12 +235,12 @@ fn read_urls(settings: &LayerSettings, urls: &[String]) -> Result<LayerConfig, C
     Ok(config)
 }
 
-/// What should be known of classes that a layer's settings name.
+/// Describes what djangobot can't do like the project's own classes.
 fn notes(probed: &ProjectLayer) -> Vec<String> {
     let mut notes = Vec::new();
     if !probed.overrides.is_empty() {
         notes.push(format!(
-            "{} is taken for {}, which it is made from; what it changes otherwise happens in Python alone: {}",
+            "{} is treated as {}, its base class; djangobot does not do what it overrides: {}",
             probed.class,
             probed.backend,
             probed.overrides.join(", ")
@@ -242,7 +248,7 @@ fn notes(probed: &ProjectLayer) -> Vec<String> {
     }
     if !probed.providers.is_empty() {
         notes.push(format!(
-            "the server's user and password are what {} answered now; it is asked again when the server refuses them",
+            "the server's user and password come from {}, which is asked again when the server refuses them",
             probed.providers.join(" and ")
         ));
     }

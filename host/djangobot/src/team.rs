@@ -1,26 +1,27 @@
-//! The team that the bridge works for: its roster and whom we speak as, also in the words that plugins know.
+//! The Slack workspace that the bridge works for: its roster and the bot's identity, also as plugins see them.
 
 use djangobot_plugins::services::roster::{Bot, Conversation, Identity, User, Usergroup};
 use djangobot_slack::roster::{ConversationKind, List};
 use djangobot_slack::{Roster, Session};
 use tokio::sync::watch;
 
-/// One workspace, as far as it is known. Clones share it.
+/// What is known of one workspace. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Team {
     roster: Roster,
     session: watch::Sender<Option<Session>>,
-    /// What the session will most likely be, until there is one.
+    /// The session of an earlier run, until there is a new one. Plugins that load before the connection need an
+    /// identity.
     expected: watch::Sender<Option<Session>>,
 }
 
 impl Team {
-    /// A team of which nothing is known yet.
+    /// Makes a team of which nothing is known yet.
     pub(crate) fn new() -> Self {
         Self::of(Roster::new())
     }
 
-    /// The team that a roster is of.
+    /// Makes a team with a roster.
     pub(crate) fn of(roster: Roster) -> Self {
         Self {
             roster,
@@ -33,23 +34,24 @@ impl Team {
         &self.roster
     }
 
-    /// The session with Slack, as soon as there is one, and each that follows.
+    /// Follows the session with Slack: the first, as soon as there is one, and each later one.
     pub(crate) fn session(&self) -> watch::Receiver<Option<Session>> {
         self.session.subscribe()
     }
 
-    /// Slack can't be asked yet; this is what an earlier run knew.
+    /// Sets the session of an earlier run, for the time until Slack can be asked.
     pub(crate) fn expect(&self, session: Session) {
         self.expected.send_replace(Some(session));
     }
 
-    /// A session has begun.
+    /// Sets the session that has begun.
     pub(crate) fn connected(&self, session: Session) {
         self.session.send_replace(Some(session));
     }
 }
 
-/// What is not known is asked for, for the next time.
+/// Plugins get an answer at once, from memory. An id that is missing is asked for in the background, so that it is
+/// known the next time.
 impl djangobot_plugins::Roster for Team {
     fn me(&self) -> Option<Identity> {
         let (session, expected) = (self.session.borrow(), self.expected.borrow());

@@ -1,4 +1,4 @@
-//! Logs: what is written to stderr, and how it shares the terminal with progress bars.
+//! The logs on stderr, and how they share the terminal with progress bars.
 
 mod line;
 mod pace;
@@ -24,31 +24,34 @@ use crate::masking;
 use pace::Pace;
 use plugin_levels::PluginLevels;
 
-/// The most lines of a report.
+/// The most lines of a report. A report may quote a compiler or a server.
 const MAX_REPORT: usize = 500;
 
-/// The filter of the logs is none.
+/// The text is not a log filter.
 #[derive(Debug, Error, Diagnostic)]
-#[error("{filter:?} is no log filter: {reason}")]
+#[error("{filter:?} is not a log filter: {reason}")]
 #[diagnostic(help(
-    "use a level (error, warn, info, debug, trace) or, say, info,djangobot_slack=debug; a plugin goes by its name"
+    "use a level (error, warn, info, debug, trace), or levels by part such as info,djangobot_slack=debug; a plugin's part is its name"
 ))]
 pub(crate) struct FilterError {
     filter: String,
     reason: tracing_subscriber::filter::ParseError,
 }
 
-/// The terminal's lines below the logs, where progress is shown. Cheap to clone.
+/// The terminal, or whatever stderr is: logs, reports and progress bars go through it. It is cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Terminal {
     bars: MultiProgress,
-    /// Whether the logs are JSON, for machines.
+    /// Whether the logs are JSON, for programs.
     json: Arc<AtomicBool>,
     pace: Pace,
 }
 
 impl Terminal {
-    /// Starts logging to stderr. To be called once.
+    /// Starts the logs. It must be called only once.
+    ///
+    /// # Errors
+    /// `filter` is not a log filter.
     pub(crate) fn start_logs(
         &self,
         filter: &str,
@@ -60,7 +63,7 @@ impl Terminal {
         } else {
             LogFormat::Json
         });
-        // A bare level speaks of djangobot; libraries then say what concerns an operator only.
+        // A bare level is for djangobot's own crates. Libraries log only warnings, which may concern an operator.
         let directives = match filter.parse::<tracing::Level>() {
             Ok(level) => format!(
                 "warn,djangobot={level},djangobot_channels={level},djangobot_slack={level},local_slack={level}"
@@ -95,24 +98,24 @@ impl Terminal {
         Ok(())
     }
 
-    /// Says how many log lines were left out since the last time, since they would have been too many.
-    pub(crate) fn tell_left_out(&self) {
-        for left_out in self.pace.left_out() {
+    /// Logs how many lines were left out since the last call, because one place wrote too many.
+    pub(crate) fn log_omitted_lines(&self) {
+        for omitted in self.pace.take_omitted() {
             tracing::warn!(
-                lines = left_out.lines,
-                place = left_out.place,
-                "log lines were left out: the same was said too often"
+                lines = omitted.lines,
+                place = omitted.place,
+                "log lines were left out, because one place in the code wrote too many"
             );
         }
     }
 
-    /// The last word of a failed command: a report for people, or a log line where logs are JSON.
+    /// Shows the failure that ends a command: as a report for people, or as a log line if the logs are JSON.
     pub(crate) fn report(&self, report: &Report) {
         if self.json.load(Ordering::Relaxed) {
             let help = report.help().map(|help| help.to_string());
             tracing::error!(help, "{report}");
         } else {
-            // Its sentences may quote what came from outside; the lines and colours are its own.
+            // The report may quote texts from outside, so each line is cleaned; its own lines and colours are kept.
             let text = format!("{report:?}");
             let text = masking::in_text(&text);
             let lines: String = text.lines().take(MAX_REPORT).map(line::human).collect();
@@ -122,25 +125,26 @@ impl Terminal {
         }
     }
 
-    /// Writes lines of another program, such as a compiler's messages, as they are: a report would break them anew.
+    /// Writes lines of another program, such as a compiler, as they are: a report would wrap them.
     pub(crate) fn quote(&self, lines: &str) {
         self.bars.suspend(|| {
             let _ = writeln!(io::stderr(), "{lines}");
         });
     }
 
-    /// Shows that something is being done, and what: a line with a spinner on a terminal, a log line now and then elsewhere.
+    /// Shows that `what` is being done: by a line with a spinner on a terminal, by a log line from time to time
+    /// elsewhere.
     pub(crate) fn work(&self, what: &'static str) -> Work {
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style);
         let bar = self.bars.add(bar.with_prefix(what));
         bar.enable_steady_tick(Duration::from_millis(100));
-        let told = (!io::stderr().is_terminal()).then(|| Progress::of(what));
-        Work { bar, told }
+        let log = (!io::stderr().is_terminal()).then(|| Progress::of(what));
+        Work { bar, log }
     }
 
-    /// A bar that counts towards a total that may not be known yet; hidden where stderr is no terminal.
+    /// Makes a bar that counts. It is hidden if stderr is not a terminal.
     pub(crate) fn bar(&self, what: &'static str) -> ProgressBar {
         let style = ProgressStyle::with_template("{msg}: {human_pos} {spinner} {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -152,22 +156,22 @@ impl Terminal {
     }
 }
 
-/// Something that is being done. It is shown until it is dropped.
+/// Work that takes a while. It is shown until this value is dropped.
 pub(crate) struct Work {
     bar: ProgressBar,
-    told: Option<Progress>,
+    log: Option<Progress>,
 }
 
 impl Work {
-    /// Says which part of it is being done.
-    pub(crate) fn say(&self, what: &str) {
-        self.bar.set_message(what.to_owned());
-        if let Some(told) = &self.told {
-            told.say(what);
+    /// Shows the step that is being done.
+    pub(crate) fn say(&self, step: &str) {
+        self.bar.set_message(step.to_owned());
+        if let Some(log) = &self.log {
+            log.say(step);
         }
     }
 
-    /// So many bytes of `expected` are there.
+    /// Shows how many bytes of a download have come.
     pub(crate) fn received(&self, bytes: u64, expected: Option<u64>) {
         if let Some(expected) = expected.filter(|bytes| self.bar.length() != Some(*bytes)) {
             let style = ProgressStyle::with_template(
@@ -178,9 +182,9 @@ impl Work {
                 .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         }
         self.bar.set_position(bytes);
-        if let Some(told) = &self.told {
+        if let Some(log) = &self.log {
             let of = expected.map_or_else(String::new, |all| format!(" of {}", HumanBytes(all)));
-            told.say(&format!("{}{of}", HumanBytes(bytes)));
+            log.say(&format!("{}{of}", HumanBytes(bytes)));
         }
     }
 }
@@ -191,15 +195,16 @@ impl Drop for Work {
     }
 }
 
-/// Writes one log line between the bars, so that neither tears the other.
-pub(crate) struct Line {
+/// Writes one log line. The bars are hidden meanwhile, so that line and bars do not mix.
+pub(crate) struct LineWriter {
     bars: MultiProgress,
     json: bool,
 }
 
-impl Write for Line {
+impl Write for LineWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // It comes whole: whatever words from outside stand in it, they make no second line and show no token.
+        // tracing writes each line in one call. Texts from outside that it quotes must not make a second line or show a
+        // token.
         let text = String::from_utf8_lossy(bytes);
         let text = masking::in_text(&text);
         let line = match self.json {
@@ -217,10 +222,10 @@ impl Write for Line {
 }
 
 impl<'a> MakeWriter<'a> for Terminal {
-    type Writer = Line;
+    type Writer = LineWriter;
 
-    fn make_writer(&'a self) -> Line {
-        Line {
+    fn make_writer(&'a self) -> LineWriter {
+        LineWriter {
             bars: self.bars.clone(),
             json: self.json.load(Ordering::Relaxed),
         }

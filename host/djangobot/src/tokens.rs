@@ -1,4 +1,4 @@
-//! The tokens of a running bridge: renewed where they rotate, and read again on SIGHUP.
+//! The tokens of a running bridge: they are renewed if they rotate, and read again on SIGHUP.
 
 use djangobot_slack::http_events::SigningSecrets;
 use djangobot_slack::rotation::{self, Client, Pair, PairError, Rotation};
@@ -16,38 +16,41 @@ use crate::failure::Failure;
 use crate::fingerprint::fingerprint;
 use crate::state::{State, StateError};
 
-/// Where settings came from, to read them again.
+/// The arguments that settings were read with, to read them again.
 #[derive(Debug, Clone)]
-pub(crate) struct Origin {
+pub(crate) struct SettingsArgs {
     pub(crate) target: TargetArgs,
     pub(crate) slack: SlackArgs,
     pub(crate) host: HostArgs,
 }
 
-/// What holds tokens and secrets that may change.
+/// The clients and checks that use tokens and secrets. Each can be given a new one while the bridge runs.
 #[derive(Debug, Clone)]
-pub(crate) struct Holders {
-    /// The bot's own.
+pub(crate) struct TokenHolders {
+    /// The client with the bot's token.
     pub(crate) api: WebApi,
-    /// Of Socket Mode.
+    /// The client with the app-level token, which opens Socket Mode.
     pub(crate) app: Option<WebApi>,
-    /// Of the HTTP transport.
+    /// The secrets that the HTTP transport checks signatures with.
     pub(crate) signing_secrets: SigningSecrets,
 }
 
-/// The holders of tokens, and where new ones come from.
+/// The holders of tokens, and the sources of new tokens.
 pub(crate) struct Tokens {
-    holders: Holders,
+    holders: TokenHolders,
     rotation: Option<Rotation>,
-    origin: Option<Origin>,
+    /// `None` in `djangobot dev`, whose tokens are its own.
+    args: Option<SettingsArgs>,
     hangups: Option<Signal>,
 }
 
-/// Why there are no tokens.
+/// The rotating tokens can't be used.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum TokensError {
     #[error("the refresh token can't be used: {0}")]
-    #[diagnostic(help("refresh-token below [slack] is the one that begins with xoxe-"))]
+    #[diagnostic(help(
+        "set refresh-token below [slack] to the token that begins with xoxe-, of the app's page \"OAuth & Permissions\""
+    ))]
     Refresh(TokenError),
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -56,24 +59,25 @@ pub(crate) enum TokensError {
     #[diagnostic(help(
         "install the app again, and write the new token and refresh-token into the config"
     ))]
-    Kept(#[from] PairError),
+    StoredPair(#[from] PairError),
 }
 
-/// The newest pair, as it lies in the state.
+/// The newest pair of access token and refresh token, as the state has it.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    /// Tells from which refresh token of the config it came: a new one there begins anew.
+struct StoredPair {
+    /// The fingerprint of the config's refresh token from which the pair came. If the config has a new one, the pair is
+    /// out of date, and rotation begins with the config's.
     first: u64,
     pair: String,
 }
 
 impl Tokens {
-    /// Takes care of the tokens of `holders`.
+    /// Prepares the upkeep of the tokens of `holders`; [`Tokens::run`] does it.
     pub(crate) fn open(
         settings: &Settings,
-        holders: Holders,
+        holders: TokenHolders,
         state: &State,
-        origin: Option<Origin>,
+        args: Option<SettingsArgs>,
     ) -> Result<Self, Failure> {
         let rotation = match &settings.slack.rotation {
             Some(settings) => {
@@ -81,25 +85,28 @@ impl Tokens {
             }
             None => None,
         };
-        // From here on, a hang-up is no longer the end.
-        let hangups = match origin {
+        // From here on, SIGHUP no longer ends the process.
+        let hangups = match args {
             Some(_) => Some(signal(SignalKind::hangup()).map_err(Failure::plain)?),
             None => None,
         };
         Ok(Self {
             holders,
             rotation,
-            origin,
+            args,
             hangups,
         })
     }
 
-    /// Whom to ask for a token in place of one that has expired.
+    /// The source of a new token when one has expired.
     pub(crate) fn rotation(&self) -> Option<Rotation> {
         self.rotation.clone()
     }
 
-    /// Renews and rereads until `cancel`; an error where no token can be had any more.
+    /// Renews tokens and reads them again until `cancel`.
+    ///
+    /// # Errors
+    /// Slack gives no new token any more; a person has to install the app again.
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), Fatal> {
         let rotation = self.rotation.clone();
         let rotating = async {
@@ -114,10 +121,10 @@ impl Tokens {
         let rereading = async {
             if let Some(hangups) = &mut self.hangups {
                 while hangups.recv().await.is_some() {
-                    match reread(self.origin.as_ref(), &self.holders, rotation.is_some()) {
-                        Ok(what) => tracing::info!("read again on SIGHUP: {what}"),
+                    match reread(self.args.as_ref(), &self.holders, rotation.is_some()) {
+                        Ok(tokens) => tracing::info!("read again on SIGHUP: {tokens}"),
                         Err(error) => tracing::error!(
-                            "the tokens can't be read again, and the old ones stay: {error}"
+                            "the tokens can't be read again on SIGHUP: {error}; the old ones stay in use"
                         ),
                     }
                 }
@@ -131,16 +138,16 @@ impl Tokens {
     }
 }
 
-/// Sets the tokens that config, files and environment hold now; says which.
+/// Sets the tokens that config, files and environment hold now, and returns which ones, for the log.
 fn reread(
-    origin: Option<&Origin>,
-    holders: &Holders,
+    args: Option<&SettingsArgs>,
+    holders: &TokenHolders,
     rotates: bool,
 ) -> Result<&'static str, String> {
-    let Some(origin) = origin else {
+    let Some(args) = args else {
         return Ok("nothing");
     };
-    let settings = Settings::read(&origin.target, &origin.slack, &origin.host)
+    let settings = Settings::read(&args.target, &args.slack, &args.host)
         .map_err(|error: ConfigError| error.to_string())?;
     if let Some(misplaced) = settings.slack.misplaced().first() {
         return Err(misplaced.to_string());
@@ -171,16 +178,17 @@ fn reread(
     Ok("the tokens and the signing secret, which the next calls and connections use")
 }
 
-/// The newest pair that came of what the config has, if there was any.
-pub(crate) fn kept(
+/// Reads the newest pair from the state, if it came from the config's refresh token.
+pub(crate) fn stored_pair(
     settings: &RotationSettings,
     state: &State,
 ) -> Result<Option<Pair>, TokensError> {
-    let kept: Option<Kept> = state
+    let stored: Option<StoredPair> = state
         .fact(&key_of(settings))?
-        .and_then(|kept| serde_json::from_slice(&kept).ok());
-    let kept = kept.filter(|kept| kept.first == first_of(settings));
-    Ok(kept.map(|kept| Pair::from_json(&kept.pair)).transpose()?)
+        .and_then(|stored| serde_json::from_slice(&stored).ok());
+    let stored = stored.filter(|stored| stored.first == first_of(settings));
+    let pair = stored.map(|stored| Pair::from_json(&stored.pair));
+    Ok(pair.transpose()?)
 }
 
 fn key_of(settings: &RotationSettings) -> String {
@@ -198,12 +206,12 @@ fn rotation(
 ) -> Result<Rotation, TokensError> {
     let refresh = settings.refresh_token.expose_secret();
     let (key, first) = (key_of(settings), first_of(settings));
-    let pair = match kept(settings, state)? {
+    let pair = match stored_pair(settings, state)? {
         Some(pair) => pair,
         None => Pair {
             access: api.current_token(),
             refresh: RefreshToken::new(refresh).map_err(TokensError::Refresh)?,
-            // Who knows for how long it has lain there.
+            // Nobody knows how old the config's token is, so it is renewed at once.
             expires_at: std::time::UNIX_EPOCH,
         },
     };
@@ -215,12 +223,12 @@ fn rotation(
     let keep: Box<rotation::Keep> = Box::new(move |pair: Pair| {
         let (journal, key) = (journal.clone(), key.clone());
         Box::pin(async move {
-            let kept = serde_json::to_vec(&Kept {
+            let stored = serde_json::to_vec(&StoredPair {
                 first,
                 pair: pair.to_json().expose_secret().to_owned(),
             })?;
             journal
-                .write(move |database| crate::state::put_fact(database, &key, &kept))
+                .write(move |database| crate::state::put_fact(database, &key, &stored))
                 .await?;
             Ok(())
         })

@@ -24,8 +24,8 @@ impl Reminder {
         }
     }
 
-    /// Counts a trouble. If the line is due now, returns how many troubles were left out since the last line; the caller
-    /// writes it.
+    /// Counts a trouble. If the line is due now, returns how many troubles were left out since the last line; the
+    /// caller writes it.
     pub fn due(&mut self) -> Option<u64> {
         self.due_at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! The benchmarks: the peers put in place, the programs built for release, and the measuring started.
+//! The benchmarks: installs the programs to compare with, builds for release, and starts the measurements.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use djangobot_tests::environment::{Virtualenv, directory, find};
 use crate::setup::{make_virtualenv, setup};
 use crate::step::{StepError, cargo, output, shown, workspace};
 
-/// djangobot 0.1, in the list that `djangobot-bench` knows it by.
+/// The virtualenv of djangobot 0.1. `djangobot-bench` finds it by this name.
 const ORIGINAL: Virtualenv = Virtualenv {
     name: "original",
     requirements: include_str!("../../../tests/bench/peers/original/requirements.txt"),
     complete: true,
 };
-/// The Pythons that run it: Twisted and autobahn of its time need no newer one, Django 1.11 bears no newer one.
+/// The versions of Python that run djangobot 0.1. Its Django, 1.11, does not work with newer ones.
 const VERSIONS: [&str; 2] = ["3.8", "3.9"];
 
-/// Measures what `names` say, or all.
+/// Measures the sections with these names, or all.
 pub(crate) fn bench(names: &[String], write: bool) -> Result<(), StepError> {
     setup()?;
     if !ORIGINAL.is_ready() {
         match find_python() {
             Some(python) => make_virtualenv(&ORIGINAL, &python)?,
             None => println!(
-                "==> there is no Python 3.8 or 3.9 on PATH or in pyenv, so djangobot 0.1 is left out"
+                "==> there is no Python 3.8 or 3.9 on PATH or in pyenv, so djangobot 0.1 is not measured"
             ),
         }
     }
@@ -41,7 +41,7 @@ pub(crate) fn bench(names: &[String], write: bool) -> Result<(), StepError> {
         ]),
     )?;
     crate::checks::guests()?;
-    // Not `cargo run`: for one package alone it may build with other features.
+    // `cargo run` is not used, because for one package alone it may build with other features.
     let target = directory().parent().map(Path::to_owned).unwrap_or_default();
     let mut bench = Command::new(target.join("release/djangobot-bench"));
     bench.args(names);
@@ -52,7 +52,8 @@ pub(crate) fn bench(names: &[String], write: bool) -> Result<(), StepError> {
     shown("measure", &mut bench)
 }
 
-/// A Python that is old enough: on `PATH`, or one of pyenv's, whose names on `PATH` don't run unless it is told so.
+/// Finds a Python that is old enough, on `PATH` or among pyenv's versions. pyenv's own commands on `PATH` run only the
+/// version that its settings choose.
 fn find_python() -> Option<PathBuf> {
     let on_path = VERSIONS
         .iter()

@@ -1,4 +1,4 @@
-//! The chores that judge the workspace: its tests, its lints, its documentation.
+//! The chores that check the workspace: its tests, lints and documentation.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::setup::setup;
 use crate::step::{StepError, cargo, output, programs, shown};
 use crate::supply;
 
-/// Sets up, builds the programs that tests run, and runs all tests, whichever of them fail.
+/// Sets up, builds the programs that tests run, and runs all tests, even if some fail.
 pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     let is_whole = arguments.is_empty();
     if is_whole {
@@ -21,7 +21,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     println!("==> the tests' Redis server: {server}");
     guests()?;
     let mut test = cargo(&["test", "--no-fail-fast"]);
-    // The tests bring Python projects of their own; the caller's must not shine through.
+    // The tests have Python projects of their own, and must not use the caller's.
     test.env_remove("DJANGO_SETTINGS_MODULE")
         .env_remove("VIRTUAL_ENV")
         .env_remove("PYTHONPATH");
@@ -29,7 +29,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
         return shown("run the tests", test.args(arguments));
     }
     let of_plugins = guests::test();
-    // Cargo's list of the test programs that failed is the last that it says.
+    // The workspace's tests come last, because cargo ends with the list of test programs that failed.
     let of_workspace = shown("run the tests", test.arg("--workspace"));
     match (of_plugins, of_workspace) {
         (Err(plugins), Err(workspace)) => Err(StepError::Both(plugins.into(), workspace.into())),
@@ -37,7 +37,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), StepError> {
     }
 }
 
-/// Modules whose unit tests need a Redis, a Python or programs of a virtualenv, which a quick run does without.
+/// Modules whose unit tests need a Redis, a Python or programs of a virtualenv. A quick run skips them.
 const WITH_PROGRAMS: [&str; 4] = [
     "with_programs::",
     "probe::tests::",
@@ -45,8 +45,8 @@ const WITH_PROGRAMS: [&str; 4] = [
     "redis::server::tests::",
 ];
 
-/// Runs the unit tests of all crates and the tests of the documents, without a Redis or a Python: for the time between two
-/// edits.
+/// Runs the unit tests of all crates and the tests of the documents, without a Redis or a Python. It is quick enough to
+/// run after each edit.
 pub(crate) fn test_fast(arguments: &[String]) -> Result<(), StepError> {
     let mut test = cargo(&[
         "test",
@@ -63,7 +63,7 @@ pub(crate) fn test_fast(arguments: &[String]) -> Result<(), StepError> {
     shown("run the quick tests", test.args(arguments))
 }
 
-/// What is about to happen, and how long it takes on two cores of today.
+/// Describes what is about to happen, and how long it takes on two current cores.
 fn announcement() -> String {
     let is_built = programs().join("djangobot").exists();
     let time = match is_built {
@@ -76,7 +76,7 @@ fn announcement() -> String {
     )
 }
 
-/// Runs the fault suite for as long as `arguments` say.
+/// Runs the fault suite with `arguments`.
 pub(crate) fn faults(arguments: &[String], release: bool) -> Result<(), StepError> {
     setup()?;
     let profile: &[&str] = if release { &["--release"] } else { &[] };
@@ -89,7 +89,7 @@ pub(crate) fn faults(arguments: &[String], release: bool) -> Result<(), StepErro
     shown("run the fault suite", &mut test)
 }
 
-/// Builds the program, and with it the plugins that ship.
+/// Builds the program, and the plugins that ship with it.
 pub(crate) fn guests() -> Result<(), StepError> {
     shown(
         "build the programs",
@@ -98,7 +98,7 @@ pub(crate) fn guests() -> Result<(), StepError> {
     guests::build()
 }
 
-/// What no test sees: format, lints, documentation, dependencies.
+/// Checks what no test covers: format, lints, documentation, dependencies.
 pub(crate) fn lint() -> Result<(), StepError> {
     shown("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     supply::check()?;

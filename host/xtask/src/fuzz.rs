@@ -1,4 +1,4 @@
-//! Fuzzing: the targets built with coverage counted, and libFuzzer let loose on each for a while.
+//! Fuzzing: builds the targets with coverage counters, and runs libFuzzer on each of them for a while.
 
 use std::fs;
 use std::num::NonZero;
@@ -10,25 +10,25 @@ use std::time::Instant;
 use djangobot_tests::environment::directory;
 
 use crate::instrument::instrumented;
-use crate::setup::find_compiler;
+use crate::setup::install_compiler;
 use crate::step::{StepError, cargo, output, shown};
 
-/// How long one target is fuzzed where nothing else is said; short, since CI does it with each change.
+/// How long one target is fuzzed by default, in seconds. It is short, because CI fuzzes with each change.
 pub(crate) const SECONDS: u32 = 5;
-/// What one input may take, in seconds: a parser that takes longer hangs.
+/// The time that one input may take, in seconds. A parser that takes longer counts as hanging.
 const PATIENCE: u32 = 10;
-/// What the process may take, in mebibytes; the targets themselves hold parsers to far less.
+/// The memory that the process may use, in mebibytes. The targets themselves allow parsers far less.
 const MEMORY: u32 = 1024;
 
-/// A target as the program names it.
+/// A fuzz target, as the program lists it.
 #[derive(Clone)]
 struct Target {
     name: String,
-    /// Of an input, in bytes.
+    /// The longest input, in bytes.
     longest: String,
 }
 
-/// Fuzzes the targets that are named, or all, each for some seconds.
+/// Fuzzes the targets with these names, or all, each for some seconds.
 pub(crate) fn fuzz(names: &[String], seconds: u32) -> Result<(), StepError> {
     let program = build()?;
     let targets = chosen(&program, names)?;
@@ -41,14 +41,14 @@ pub(crate) fn fuzz(names: &[String], seconds: u32) -> Result<(), StepError> {
         for _ in 0..side_by_side {
             scope.spawn(|| {
                 loop {
-                    let Some(target) = locked(&waiting).next() else {
+                    let Some(target) = lock(&waiting).next() else {
                         break;
                     };
                     match run(&program, &target, seconds) {
                         Ok(line) => println!("{line}"),
                         Err(error) => {
                             println!("{:<12} failed", target.name);
-                            locked(&failures).push(error);
+                            lock(&failures).push(error);
                         }
                     }
                 }
@@ -64,7 +64,7 @@ pub(crate) fn fuzz(names: &[String], seconds: u32) -> Result<(), StepError> {
     last.map_or(Ok(()), Err)
 }
 
-/// Gives one input to one target, and shows all that comes of it.
+/// Gives one input to one target, and shows the whole output.
 pub(crate) fn replay(names: &[String], input: &Path) -> Result<(), StepError> {
     let input = std::path::absolute(input).map_err(|reason| StepError::Read {
         path: input.display().to_string(),
@@ -82,12 +82,12 @@ pub(crate) fn replay(names: &[String], input: &Path) -> Result<(), StepError> {
     shown(&target.name, command.env("RUST_BACKTRACE", "1"))
 }
 
-/// Builds the program, with our own crates instrumented and all others as the tests have them.
+/// Builds the program, with our own crates instrumented and all others as the tests use them.
 fn build() -> Result<PathBuf, StepError> {
-    find_compiler()?;
+    install_compiler()?;
     println!("==> build the fuzz targets");
     let started = Instant::now();
-    // The whole workspace, as for the tests: for one package alone cargo may choose other features.
+    // The whole workspace is built, as for the tests: for one package alone cargo may choose other features.
     let mut build = cargo(&[
         "test",
         "--quiet",
@@ -124,11 +124,11 @@ fn build() -> Result<PathBuf, StepError> {
         .filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next())
         .next_back();
     program.map(PathBuf::from).ok_or_else(|| {
-        StepError::Missing("cargo has built the fuzz targets, and names no program".into())
+        StepError::Missing("cargo has built the fuzz targets, but names no program".into())
     })
 }
 
-/// The targets of these names, or all that there are.
+/// The targets with these names, or all.
 fn chosen(program: &Path, names: &[String]) -> Result<Vec<Target>, StepError> {
     let all: Vec<Target> = output(Command::new(program).env_remove("FUZZ_TARGET"))?
         .lines()
@@ -156,7 +156,7 @@ fn chosen(program: &Path, names: &[String]) -> Result<Vec<Target>, StepError> {
     names.iter().map(find).collect()
 }
 
-/// Fuzzes one target; a line about how it went.
+/// Fuzzes one target, and returns a line about the run.
 fn run(program: &Path, target: &Target, seconds: u32) -> Result<String, StepError> {
     let folder = directory()
         .parent()
@@ -172,7 +172,7 @@ fn run(program: &Path, target: &Target, seconds: u32) -> Result<String, StepErro
     command
         .env("FUZZ_TARGET", &target.name)
         .env("FUZZ_FOLDER", &folder)
-        // Where it went wrong is said when the input is replayed.
+        // A backtrace is shown when the input is replayed; here it would hide the message.
         .env("RUST_BACKTRACE", "0")
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-timeout={PATIENCE}"))
@@ -193,7 +193,8 @@ fn run(program: &Path, target: &Target, seconds: u32) -> Result<String, StepErro
     }
 }
 
-/// `#184196 DONE cov: 1027 ft: 4571 corp: 612/51Kb lim: 1024 exec/s: 26313 rss: 83Mb`, in words.
+/// Rewrites libFuzzer's last line in words: `#184196 DONE cov: 1027 ft: 4571 corp: 612/51Kb lim: 1024 exec/s: 26313
+/// rss: 83Mb`.
 fn summary(name: &str, done: &str) -> String {
     let value = |key: &str| {
         let mut words = done.split_whitespace();
@@ -211,7 +212,7 @@ fn summary(name: &str, done: &str) -> String {
     )
 }
 
-/// What went wrong, which input did it, and how to see it again.
+/// Describes a failure: the panic, the input, and the command that shows it again.
 fn failure(name: &str, said: &str) -> String {
     let written = said
         .lines()
@@ -231,7 +232,9 @@ fn failure(name: &str, said: &str) -> String {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Locks a mutex even if another thread panicked while it held the lock. This crate uses none of the host's crates, so
+/// that it is built quickly, and therefore has a function of its own.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -242,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_told_in_a_line() {
+    fn a_run_is_summed_up_in_a_line() {
         let done =
             "#184196\tDONE   cov: 1027 ft: 4571 corp: 612/51Kb lim: 1024 exec/s: 26313 rss: 83Mb";
         assert_eq!(
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_broke_and_how_to_see_it_again() {
+    fn a_failure_shows_the_panic_and_the_command_that_shows_it_again() {
         let said = "INFO: Seed: 1\nthread '<unnamed>' (7) panicked at src/x.rs:6:5:\nbyte 9 of 8\n\
                     note: run with ...\nartifact_prefix='/t/'; Test unit written to /t/crash-1\n";
         assert_eq!(

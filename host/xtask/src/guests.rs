@@ -1,11 +1,11 @@
-//! The plugins that ship: judged as they run natively, and built as users build them, by the program itself.
+//! The plugins that ship: checks and tests them natively, and builds them with `djangobot plugin build`, as users do.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::step::{StepError, cargo, output, programs, shown, workspace};
 
-/// The folders below `plugins/`.
+/// The folders of the plugins, below `plugins/`.
 fn plugins() -> Result<Vec<PathBuf>, StepError> {
     let folder = workspace().join("plugins");
     let unreadable = |reason| StepError::Read {
@@ -23,7 +23,7 @@ fn plugins() -> Result<Vec<PathBuf>, StepError> {
     Ok(plugins)
 }
 
-/// Builds each to a component, `target/guests/NAME.wasm`, with the recipe that `djangobot plugin add` uses.
+/// Builds each plugin into a component, `target/guests/NAME.wasm`.
 pub(crate) fn build() -> Result<(), StepError> {
     let programs = programs();
     let folder = programs.with_file_name("guests");
@@ -48,7 +48,7 @@ pub(crate) fn build() -> Result<(), StepError> {
     Ok(())
 }
 
-/// Judges their format and lints.
+/// Checks their format and lints.
 pub(crate) fn check() -> Result<(), StepError> {
     shown(
         "format of the plugins",
@@ -61,7 +61,7 @@ pub(crate) fn check() -> Result<(), StepError> {
             &["--workspace", "--all-targets", "--", "-D", "warnings"],
         ),
     )?;
-    // It is built as users build plugins, which must not change what is in version control.
+    // The benchmark's guest is built as users build plugins, which must not change its lock file in version control.
     let mut lock = cargo(&["metadata", "--locked", "--format-version", "1"]);
     lock.arg("--manifest-path")
         .arg(workspace().join("tests/bench/guest/Cargo.toml"));
@@ -76,7 +76,7 @@ pub(crate) fn test() -> Result<(), StepError> {
     )
 }
 
-/// A cargo command in the plugins' workspace.
+/// Makes a cargo command in the plugins' workspace.
 fn of_plugins(command: &[&str], arguments: &[&str]) -> Command {
     let mut cargo = cargo(command);
     cargo

@@ -1,5 +1,4 @@
-//! Chores of this workspace: `cargo xtask setup`, `cargo xtask guests`, `cargo xtask test`, `cargo xtask lint`,
-//! `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask bench`.
+//! The chores of this workspace: `cargo xtask setup`, `guests`, `test`, `lint`, `docs`, `faults`, `fuzz` and `bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -27,57 +26,60 @@ use crate::step::StepError;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
-    /// Put in place what the tests need: Redis, virtualenvs, npm packages. Quick when it is there.
+    /// Install what the tests need: Redis, virtualenvs, npm packages. It is quick if all is installed.
     Setup,
-    /// Build the plugins that ship to components, in target/guests.
+    /// Build the plugins that ship into components, in target/guests.
     Guests,
-    /// Set up, build, and run all tests, whichever of them fail.
+    /// Set up, build, and run all tests. A test that fails does not stop the others.
     Test {
-        /// Only unit tests and the tests of the documents, with no Redis and no Python: under two minutes where little has
-        /// changed. Arguments are then those of the test programs, such as part of a test's name.
+        /// Run only unit tests and the tests of the documents, without a Redis and a Python: under two minutes if
+        /// little has changed. The arguments are then those of the test programs, such as a part of a test's name.
         #[arg(long)]
         fast: bool,
-        /// What to hand on to `cargo test`; without it, all tests of all crates.
+        /// Hand these arguments on to `cargo test` [default: all tests of all crates].
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Let all fail that can, at random, and see whether anything is lost: one run for each transport, or many.
+    /// Run the fault suite: every part fails at random, and nothing may be lost. It has one run for each transport, or
+    /// many.
     Faults {
-        /// Build for release: more traffic goes through in the same time.
+        /// Build for release, so that more traffic goes through in the same time.
         #[arg(long)]
         release: bool,
-        /// What to run: --seeds N (from --seed S on, or 1), --seed S alone, --transport rtm|socket-mode|http, --seconds L
-        /// of traffic in each run, --plan to see what would happen, --keep for the files of runs that passed.
+        /// Choose the runs: --seeds N (from --seed S on, or 1), --seed S alone, --transport rtm|socket-mode|http,
+        /// --seconds L of traffic in each run, --plan to print the faults only, --keep to keep the files of runs that
+        /// passed.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Fuzz the parsers of what comes from outside, with libFuzzer; what it finds is kept in target/fuzz.
+    /// Fuzz the parsers of texts from outside with libFuzzer. Inputs that fail are kept in target/fuzz.
     Fuzz {
-        /// The targets, by name; without one, all of them.
+        /// Fuzz the targets with these names [default: all].
         names: Vec<String>,
-        /// How long each is fuzzed.
+        /// Fuzz each target for this number of seconds.
         #[arg(long, default_value_t = fuzz::SECONDS)]
         seconds: u32,
-        /// Give the target this one input instead, and show what comes of it.
+        /// Give the target only the input in this file, and show the result.
         #[arg(long)]
         input: Option<PathBuf>,
     },
-    /// Look at what no test sees: format, lints, documentation, and where dependencies come from.
+    /// Check format, lints, documentation, and the sources and licences of dependencies.
     Lint,
-    /// Build the book in docs, into target/docs. The first time, mdBook is built from crates.io.
+    /// Build the book in docs, into target/docs. The first run builds mdBook from crates.io.
     Docs,
-    /// Measure the released program beside its peers, and print tables; `--write` puts them into BENCHMARKS.md.
+    /// Measure the release build and comparable programs, and print tables.
     Bench {
-        /// What to measure (original, limit, layers, latency, start, event, plugins, ack, spool, recovery, listener); without a name, all of it.
+        /// Measure these sections: original, limit, layers, latency, start, event, plugins, ack, spool, recovery,
+        /// listener [default: all].
         names: Vec<String>,
-        /// Put the tables into BENCHMARKS.md.
+        /// Write the tables into BENCHMARKS.md.
         #[arg(long)]
         write: bool,
     },
 }
 
 fn main() -> ExitCode {
-    if instrument::is_asked() {
+    if instrument::is_rustc() {
         return instrument::rustc();
     }
     match run(Chore::parse()) {

@@ -1,7 +1,7 @@
-//! Puts in place what the tests need, and does nothing where it is there.
+//! Installs what the tests need, and does nothing if all of it is installed.
 //!
-//! Each folder of `target/test-env` has a stamp, written last, with the list that it was made from:
-//! a list that changed, or a folder that was left half-made, is made anew.
+//! Each folder of `target/test-env` has a stamp, which is written last and contains the list that the folder was made
+//! from. A folder whose list has changed, or that was not finished, is made again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,30 +19,31 @@ const PYTHON: (u32, u32) = (3, 10);
 /// The oldest Node that Slack's packages run on.
 const NODE: u32 = 18;
 
-/// Puts all in place.
+/// Installs all that is missing.
 pub(crate) fn setup() -> Result<(), StepError> {
-    let missing = Missing::look()?;
-    println!("==> {}", missing.told());
-    install(&missing.packages)?;
-    for virtualenv in missing.virtualenvs {
+    let plan = SetupPlan::make()?;
+    println!("==> {}", plan.describe());
+    install(&plan.packages)?;
+    for virtualenv in plan.virtualenvs {
         make_virtualenv(virtualenv, &find_python()?)?;
     }
-    if missing.npm {
+    if plan.npm {
         install_npm()?;
     }
     Ok(())
 }
 
-/// What the tests need and is not there.
-struct Missing {
-    /// Packages of the machine: installed with apt where we may.
+/// The parts that are missing and have to be installed.
+struct SetupPlan {
+    /// Packages of the operating system, which are installed with apt if that is allowed.
     packages: Vec<&'static str>,
     virtualenvs: Vec<&'static Virtualenv>,
+    /// Whether the npm packages are missing.
     npm: bool,
 }
 
-impl Missing {
-    fn look() -> Result<Self, StepError> {
+impl SetupPlan {
+    fn make() -> Result<Self, StepError> {
         let mut packages = missing(&[
             ("redis-cli", "redis-tools"),
             ("openssl", "openssl"),
@@ -54,7 +55,7 @@ impl Missing {
             Some(server) if server.is_file() => {}
             Some(server) => {
                 return Err(StepError::Missing(format!(
-                    "{} names {}, and no such file is there",
+                    "{} names {}, but there is no such file",
                     environment::REDIS_SERVER,
                     server.display()
                 )));
@@ -63,11 +64,11 @@ impl Missing {
         if environment::clock_library().is_none() {
             packages.push("faketime");
         }
-        match look_for_python() {
-            Python::Found(_) => {}
-            Python::Incomplete => packages.extend(["python3", "python3-venv"]),
-            // The machine's packages have no other one.
-            Python::TooOld(version) => return Err(no_python(&version)),
+        match search_python() {
+            PythonSearch::Found(_) => {}
+            PythonSearch::Incomplete => packages.extend(["python3", "python3-venv"]),
+            // apt would install the same one again.
+            PythonSearch::TooOld(version) => return Err(no_python(&version)),
         }
         let unready = VIRTUALENVS
             .iter()
@@ -79,8 +80,8 @@ impl Missing {
         })
     }
 
-    /// A sentence about what is going to be installed, and where.
-    fn told(&self) -> String {
+    /// Describes what is going to be installed, and where.
+    fn describe(&self) -> String {
         let mut parts = Vec::new();
         if !self.packages.is_empty() {
             parts.push(format!(
@@ -101,21 +102,21 @@ impl Missing {
             ));
         }
         match parts.is_empty() {
-            true => "set-up: all that the tests need is there".to_owned(),
+            true => "set-up: all that the tests need is installed".to_owned(),
             false => format!("set-up: {}", parts.join("; ")),
         }
     }
 }
 
-/// Puts the C++ compiler in place that libFuzzer is built with.
-pub(crate) fn find_compiler() -> Result<(), StepError> {
+/// Installs the C++ compiler that builds libFuzzer, if there is none.
+pub(crate) fn install_compiler() -> Result<(), StepError> {
     if std::env::var_os("CXX").is_some() {
         return Ok(());
     }
     install(&missing(&[("c++", "g++")]))
 }
 
-/// Of programs and their packages, the packages of those that are not on `PATH`.
+/// The packages of those programs that are not on `PATH`. Each entry has a program and its package.
 fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
     programs
         .iter()
@@ -131,10 +132,10 @@ fn install(packages: &[&str]) -> Result<(), StepError> {
     let list = packages.join(" ");
     if find("apt-get").is_none() || !rustix::process::geteuid().is_root() {
         return Err(StepError::Missing(format!(
-            "the tests need what these Debian or Ubuntu packages have: install them, with `sudo apt-get install {list}`"
+            "the tests need programs of these Debian or Ubuntu packages: install them with `sudo apt-get install {list}`"
         )));
     }
-    // Shown, since it may take minutes.
+    // The output is shown, because this may take minutes.
     shown("apt-get update", apt(&["update"]).arg("-q"))?;
     shown(
         &format!("apt-get install {list}"),
@@ -148,18 +149,18 @@ fn apt(arguments: &[&str]) -> Command {
     apt
 }
 
-/// What Python there is.
-enum Python {
-    /// It is new enough, and can make virtualenvs.
+/// The result of the search for a Python.
+enum PythonSearch {
+    /// This one is new enough, and can make virtualenvs.
     Found(PathBuf),
-    /// This one, of this version, is the first.
+    /// The first one is too old; the text names it and its version.
     TooOld(String),
-    /// There is none, or none that can make virtualenvs.
+    /// There is none that can make virtualenvs.
     Incomplete,
 }
 
-/// The first Python on `PATH` that will do.
-fn look_for_python() -> Python {
+/// Searches `PATH` for a Python that is new enough and can make virtualenvs.
+fn search_python() -> PythonSearch {
     let probe = "import sys, venv, ensurepip; print('%d %d' % sys.version_info[:2])";
     let names = [
         "python3",
@@ -179,7 +180,7 @@ fn look_for_python() -> Python {
             .split_once(' ')
             .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
         match version {
-            Some(version) if version >= PYTHON => return Python::Found(python),
+            Some(version) if version >= PYTHON => return PythonSearch::Found(python),
             _ => {
                 old = old.or(Some(format!(
                     "{} is {}",
@@ -189,16 +190,16 @@ fn look_for_python() -> Python {
             }
         }
     }
-    old.map_or(Python::Incomplete, Python::TooOld)
+    old.map_or(PythonSearch::Incomplete, PythonSearch::TooOld)
 }
 
-/// A Python that will do, or a sentence about what there is.
+/// Finds a Python for the virtualenvs.
 fn find_python() -> Result<PathBuf, StepError> {
-    match look_for_python() {
-        Python::Found(python) => Ok(python),
-        Python::TooOld(version) => Err(no_python(&version)),
-        Python::Incomplete => Err(no_python(
-            "there is none, or it lacks venv (Debian's package python3-venv)",
+    match search_python() {
+        PythonSearch::Found(python) => Ok(python),
+        PythonSearch::TooOld(version) => Err(no_python(&version)),
+        PythonSearch::Incomplete => Err(no_python(
+            "there is none, or it lacks the module venv (Debian's package python3-venv)",
         )),
     }
 }
@@ -210,7 +211,7 @@ fn no_python(seen: &str) -> StepError {
     ))
 }
 
-/// Makes `virtualenv` anew, with `python`.
+/// Makes `virtualenv` from nothing, with `python`.
 pub(crate) fn make_virtualenv(virtualenv: &Virtualenv, python: &Path) -> Result<(), StepError> {
     let directory = virtualenv.directory();
     let title = format!("virtualenv {}", virtualenv.name);
@@ -245,7 +246,7 @@ fn install_npm() -> Result<(), StepError> {
         .and_then(|major| major.parse().ok());
     if major.is_none_or(|major: u32| major < NODE) {
         return Err(StepError::Missing(format!(
-            "Slack's npm packages need Node {NODE} or newer, and this one is {version}: install a newer one"
+            "Slack's npm packages need Node {NODE} or newer, but this one is {version}: install a newer one"
         )));
     }
     let directory = npm_directory();
@@ -261,7 +262,7 @@ fn install_npm() -> Result<(), StepError> {
     write(&stamp_of(&directory), PACKAGE_LOCK)
 }
 
-/// Makes `directory` one with nothing in it.
+/// Makes an empty directory, and deletes what was there before.
 fn empty(directory: &Path) -> Result<(), StepError> {
     let remove = if directory.exists() {
         fs::remove_dir_all(directory)

@@ -1,4 +1,4 @@
-//! One step of a chore: a command that is announced, timed, and stops the chore when it fails.
+//! The steps of a chore: commands that are announced and timed, and that end the chore if they fail.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use djangobot_tests::environment::directory;
 
-/// Why a chore stopped.
+/// A chore failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
     /// The command can't be started.
@@ -16,23 +16,23 @@ pub(crate) enum StepError {
         command: String,
         reason: std::io::Error,
     },
-    /// The command failed; what it said, if it was not shown as it ran.
-    #[error("{command} failed ({status})\n{said}")]
+    /// The command failed. Its output is here if it was not shown while the command ran.
+    #[error("{command} failed ({status})\n{output}")]
     Failed {
         command: String,
         status: std::process::ExitStatus,
-        said: String,
+        output: String,
     },
-    /// Two steps failed that do not need each other.
+    /// Two steps failed, of which neither needs the other.
     #[error("{0}\nerror: {1}")]
     Both(Box<StepError>, Box<StepError>),
-    /// The machine lacks something that we may not or can't install.
+    /// The machine lacks something that this program may not or can't install.
     #[error("{0}")]
     Missing(String),
     /// A fuzz target failed.
     #[error("{0}")]
     Fuzz(String),
-    /// Dependencies are not as `deny.toml` wants them.
+    /// A dependency violates `deny.toml`.
     #[error("{0}")]
     Supply(String),
     /// A file or folder can't be read.
@@ -49,7 +49,7 @@ pub(crate) enum StepError {
     },
 }
 
-/// Runs `command` where its output is worth seeing.
+/// Runs `command` and shows its output.
 pub(crate) fn shown(title: &str, command: &mut Command) -> Result<(), StepError> {
     println!("==> {title}");
     let started = Instant::now();
@@ -62,7 +62,7 @@ pub(crate) fn shown(title: &str, command: &mut Command) -> Result<(), StepError>
         return Err(StepError::Failed {
             command: name,
             status,
-            said: String::new(),
+            output: String::new(),
         });
     }
     println!("==> {title}: {:.1} s", started.elapsed().as_secs_f64());
@@ -78,7 +78,7 @@ pub(crate) fn quiet(title: &str, command: &mut Command) -> Result<(), StepError>
     Ok(())
 }
 
-/// Runs `command` and gives what it printed, trimmed.
+/// Runs `command` and returns its standard output, trimmed.
 pub(crate) fn output(command: &mut Command) -> Result<String, StepError> {
     let name = name(command);
     let output = command
@@ -88,19 +88,19 @@ pub(crate) fn output(command: &mut Command) -> Result<String, StepError> {
             command: name.clone(),
             reason,
         })?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if output.status.success() {
-        return Ok(said);
+        return Ok(printed);
     }
-    let said = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr).trim());
+    let errors = String::from_utf8_lossy(&output.stderr);
     Err(StepError::Failed {
         command: name,
         status: output.status,
-        said,
+        output: format!("{printed}\n{}", errors.trim()),
     })
 }
 
-/// The cargo that runs us, in the workspace's folder.
+/// Makes a command of the cargo that runs this program, in the workspace's folder.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).current_dir(workspace());
@@ -113,7 +113,7 @@ pub(crate) fn workspace() -> &'static Path {
     here.ancestors().nth(2).unwrap_or(here)
 }
 
-/// The folder of the programs that tests run.
+/// The folder of the built programs that tests run.
 pub(crate) fn programs() -> PathBuf {
     let target = directory().parent().map(Path::to_owned).unwrap_or_default();
     target.join("debug")

@@ -1,7 +1,8 @@
-//! Where dependencies come from and under which licences, and which of them are there twice, held against `deny.toml`.
+//! Checks the sources and licences of dependencies, and duplicate versions, against `deny.toml`.
 //!
-//! The file is cargo-deny's. Its checks of licences, sources and duplicates are made here from what cargo itself says, so
-//! that they need no other program; known vulnerabilities are cargo-deny's alone, since their database is elsewhere.
+//! The file is cargo-deny's. Its checks of licences, sources and duplicates are made here from cargo's own metadata, so
+//! that they need no other program. Only cargo-deny checks for known vulnerabilities, because they are in a database
+//! that it downloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +13,10 @@ use spdx::{Expression, ParseMode};
 
 use crate::step::{StepError, cargo, output, shown, workspace};
 
-/// The workspaces.
+/// The manifests of the workspaces.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "plugins/Cargo.toml"];
 
-/// `deny.toml`, as far as it is looked at here.
+/// The parts of `deny.toml` that are checked here.
 #[derive(Debug, Deserialize)]
 struct Policy {
     graph: Graph,
@@ -45,17 +46,17 @@ struct Bans {
     skip: Vec<Skip>,
 }
 
-/// A version that may be there beside another one.
+/// A version that may exist next to another one.
 #[derive(Debug, Deserialize)]
 struct Skip {
     /// `NAME@VERSION`; a version with less than three parts stands for all that are compatible with it.
     #[serde(rename = "crate")]
     package: String,
-    #[expect(dead_code, reason = "it is for who reads the file")]
+    #[expect(dead_code, reason = "it is for people who read the file")]
     reason: String,
 }
 
-/// What `cargo metadata` says.
+/// The answer of `cargo metadata`.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -66,11 +67,11 @@ struct Package {
     name: String,
     version: Version,
     license: Option<String>,
-    /// `None` for our own.
+    /// `None` for our own packages.
     source: Option<String>,
 }
 
-/// Looks at all dependencies.
+/// Checks all dependencies.
 pub(crate) fn check() -> Result<(), StepError> {
     println!("==> dependencies");
     let path = workspace().join("deny.toml");
@@ -90,35 +91,35 @@ pub(crate) fn check() -> Result<(), StepError> {
         for target in &policy.graph.targets {
             metadata.args(["--filter-platform", target]);
         }
-        let said = output(&mut metadata)?;
+        let text = output(&mut metadata)?;
         let metadata: Metadata =
-            serde_json::from_str(&said).map_err(|error| unreadable(error.to_string()))?;
+            serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
         workspaces.push(metadata.packages);
     }
     let problems = problems(&policy, &workspaces);
     if !problems.is_empty() {
         return Err(StepError::Supply(format!(
-            "dependencies are not as deny.toml wants them:\n{}",
+            "dependencies violate deny.toml:\n{}",
             problems.join("\n")
         )));
     }
     let count = workspaces.iter().map(Vec::len).max().unwrap_or(0);
     println!(
-        "==> dependencies: {count} packages, their licences, sources and versions are as deny.toml wants them"
+        "==> dependencies: the licences, sources and versions of {count} packages satisfy deny.toml"
     );
     match find("cargo-deny") {
         Some(_) => shown("advisories", &mut cargo(&["deny", "check", "advisories"])),
         None => {
             println!(
-                "==> advisories were not looked at: that takes cargo-deny (cargo install --locked cargo-deny) and its database, \
-                 which it reads from the network"
+                "==> advisories were not checked: install cargo-deny (cargo install --locked cargo-deny), which downloads a \
+                 database of them"
             );
             Ok(())
         }
     }
 }
 
-/// All that is not as `policy` wants it, in sentences.
+/// Finds all violations of `policy`, as sentences.
 fn problems(policy: &Policy, workspaces: &[Vec<Package>]) -> Vec<String> {
     let mut problems = BTreeSet::new();
     for package in workspaces.iter().flatten().filter(|it| it.source.is_some()) {
@@ -131,7 +132,9 @@ fn problems(policy: &Policy, workspaces: &[Vec<Package>]) -> Vec<String> {
         let source = source.as_deref().unwrap_or_default();
         let registry = source.strip_prefix("registry+").unwrap_or_default();
         if !policy.sources.allow_registry.contains(registry) {
-            problems.insert(format!("{name} {version} comes from {source}, which is not among the sources that are allowed"));
+            problems.insert(format!(
+                "{name} {version} comes from {source}, which is not an allowed source"
+            ));
         }
         if let Some(problem) = license_problem(&policy.licenses.allow, license.as_deref()) {
             problems.insert(format!("{name} {version} {problem}"));
@@ -163,7 +166,7 @@ fn problems(policy: &Policy, workspaces: &[Vec<Package>]) -> Vec<String> {
             }
             if left.len() > 1 {
                 problems.insert(format!(
-                    "{name} is there in the versions {}: bring them together, or let bans.skip name the older ones with the reason",
+                    "{name} is needed in the versions {}: use one version, or name the older ones in bans.skip with the reason",
                     left.join(", ")
                 ));
             }
@@ -175,7 +178,7 @@ fn problems(policy: &Policy, workspaces: &[Vec<Package>]) -> Vec<String> {
     for (at, skip) in policy.bans.skip.iter().enumerate() {
         if !needed.contains(&at) {
             problems.insert(format!(
-                "bans.skip names {}, which is not there twice any more",
+                "bans.skip names {}, of which there are no longer two versions: remove it",
                 skip.package
             ));
         }
@@ -183,7 +186,7 @@ fn problems(policy: &Policy, workspaces: &[Vec<Package>]) -> Vec<String> {
     problems.into_iter().collect()
 }
 
-/// What is wrong with a package's licence, if anything is.
+/// Describes the problem of a package's licence, if there is one.
 fn license_problem(allowed: &BTreeSet<String>, license: Option<&str>) -> Option<String> {
     let Some(license) = license else {
         return Some("names no licence".to_owned());
@@ -215,7 +218,7 @@ impl Skip {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may end so")]
+    #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
     use super::*;
 
@@ -238,7 +241,7 @@ mod tests {
         }
     }
 
-    /// That these packages have just one problem, with these words in it, or none where there are none.
+    /// Checks that these packages have exactly one problem, with `words` in its text, or none if `words` is empty.
     fn check(skip: &str, packages: &[(&str, &str, Option<&str>, &str)], words: &str) {
         let packages = packages
             .iter()
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn licences_sources_and_duplicates_are_held_against_the_policy() {
+    fn licences_sources_and_duplicates_are_checked_against_the_policy() {
         let ours = format!("registry+{REGISTRY}");
         let ours = ours.as_str();
         let mit = Some("MIT");
@@ -295,7 +298,7 @@ mod tests {
         check(
             "{ crate = \"a@2.1\", reason = \"\" }, { crate = \"b@1\", reason = \"\" }",
             &twice,
-            "which is not there twice",
+            "no longer two versions",
         );
         check(
             "{ crate = \"a@1\", reason = \"\" }, { crate = \"a@2\", reason = \"\" }",

@@ -85,7 +85,7 @@ pub(crate) async fn measure() -> String {
         .env("DJANGOBOT_SIGNING_SECRET", slack.signing_secret())
         .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
     let mut program = Program::start(command);
-    let line = program.line("taking Slack's requests").await;
+    let line = program.line("accepting Slack's requests").await;
     let line: Value =
         serde_json::from_str(&line).expect("logs are JSON where there is no terminal");
     let address = line["address"]

@@ -77,7 +77,7 @@ async fn dead_letters_are_sent_again_and_dropped_together() {
     let _bridge = world.bridge().await;
     assert_eq!(world.has("ops", 3).await, ["2", "4", "5"]);
     assert_eq!(run(&["drop", "--all"]).await.code, Some(0));
-    assert_eq!(run(&["list"]).await.stdout, "There are none.\n");
+    assert_eq!(run(&["list"]).await.stdout, "There are no dead letters.\n");
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ async fn an_address_is_taken_with_its_sha256_only() {
     check_end(
         &run(&desk, &["add", &file]).await,
         2,
-        &["needs its sha256", "--sha256"],
+        &["needs a sha256", "--sha256"],
     );
     check_end(
         &run(&desk, &["add", &file, "--sha256", &wrong]).await,
@@ -127,7 +127,7 @@ async fn another_file_at_the_address_is_taken_when_its_sha256_is_said() {
         &ended,
         1,
         &[
-            "is another than the lock has",
+            "is not the one in the lock",
             "djangobot plugin update sample --sha256",
         ],
     );
@@ -141,5 +141,5 @@ async fn another_file_at_the_address_is_taken_when_its_sha256_is_said() {
     let sha256 = said.split(' ').find(digits).unwrap();
     let ended = run(&desk, &["update", "sample", "--sha256", sha256]).await;
     check_end(&ended, 0, &[]);
-    check_said(&ended.stdout, &["becomes 2.0.0"]);
+    check_said(&ended.stdout, &["to 2.0.0 ("]);
 }

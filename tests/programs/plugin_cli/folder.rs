@@ -64,15 +64,11 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
             "djangobot plugin add greeter",
         ],
     );
-    check_end(
-        &desk.run(&["new", "greeter"]).await,
-        2,
-        &["is there already"],
-    );
+    check_end(&desk.run(&["new", "greeter"]).await, 2, &["already exists"]);
     check_end(
         &desk.run(&["new", "Greeter"]).await,
         2,
-        &["can't be a plugin's name"],
+        &["is not a plugin's name"],
     );
 
     // Its code runs when it is built: not before somebody agreed, and not with our secrets.
@@ -97,7 +93,7 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
         &ended,
         0,
         &[
-            "building the plugin in greeter; the first time takes minutes",
+            "building the plugin in greeter; the first build takes minutes",
             "building the plugin; it has taken 10 s so far: Compiling",
         ],
     );
@@ -149,7 +145,7 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
     desk.write("greeter/plugin.toml", manifest.replace("0.1.0", "0.2.0"));
     let ended = run(&desk, &["update", "greeter"]).await;
     check_end(&ended, 0, &[]);
-    check_said(&ended.stdout, &["becomes 0.2.0"]);
+    check_said(&ended.stdout, &["to 0.2.0 ("]);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn a_running_host_takes_plugins_up_and_lets_them_go() {
     check_said(&desk.does(&["update"]).await, &["sample 2.0.0 is running"]);
     check_said(
         &desk.does(&["remove", "sample"]).await,
-        &["is without sample"],
+        &["has no plugin sample"],
     );
     assert_eq!(bridge.terminate().await.code(), Some(0));
     assert!(!desk.file(".djangobot/control.sock").exists());
@@ -72,7 +72,7 @@ async fn a_plugin_that_can_not_be_loaded_is_said_to_be_refused() {
     );
     desk.pack("sample.wasm", module(""), &manifest).await;
     let ended = desk.run(&["add", "sample.wasm"]).await;
-    check_end(&ended, 1, &["did not take it", "sample", "key"]);
+    check_end(&ended, 1, &["did not load it", "sample", "key"]);
     check_said(&ended.stdout, &["key (must be set)"]);
     assert_eq!(desk.list().await[0]["state"], "refused");
     assert_eq!(bridge.terminate().await.code(), Some(0));

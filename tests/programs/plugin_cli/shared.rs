@@ -67,7 +67,7 @@ async fn what_others_build_of_the_same_sources_is_taken_and_other_sources_are_re
     check_said(
         &ended.stdout,
         &[
-            "greeter 0.1.0 is up to date: its sources are those that djangobot.lock pins",
+            "greeter 0.1.0 is up to date: it has the sources that djangobot.lock pins",
             "greeter 0.1.0 is running",
         ],
     );
@@ -99,7 +99,7 @@ async fn what_others_build_of_the_same_sources_is_taken_and_other_sources_are_re
         &ended,
         1,
         &[
-            "greeter is not what djangobot.lock pins: its sources come to sha256",
+            "greeter is not the version that djangobot.lock pins: its sources have the sha256",
             &sources[..12],
         ],
     );

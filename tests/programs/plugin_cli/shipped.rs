@@ -177,10 +177,10 @@ async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which(
         ],
     );
     let ended = installed.run(&desk, &["update", "--locked"]).await;
-    check_end(&ended, 1, &["is not what djangobot.lock pins"]);
+    check_end(&ended, 1, &["is not the version that djangobot.lock pins"]);
     assert_eq!(desk.text("djangobot.lock"), first);
     let ended = installed.run(&desk, &["update"]).await;
     check_end(&ended, 0, &[]);
-    check_said(&ended.stdout, &["becomes 1.1.0", "is running"]);
+    check_said(&ended.stdout, &["to 1.1.0 (", "is running"]);
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }

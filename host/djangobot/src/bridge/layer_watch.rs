@@ -60,7 +60,7 @@ pub(crate) async fn watch_layer(
         }
         counts.show(&metrics);
         metrics.fold();
-        terminal.tell_left_out();
+        terminal.log_omitted_lines();
         tokio::time::sleep(CHECK_EVERY).await;
     }
 }

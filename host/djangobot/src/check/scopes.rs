@@ -1,5 +1,5 @@
-//! Which scopes a set-up wants, and what fails without each: they follow from what the bridge itself does, from how events
-//! come, and from the methods that the app may call.
+//! The scopes that a set-up needs, and the consequence if one is missing. They follow from the bridge's own calls, from
+//! the transport, and from the methods that the app may call.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use djangobot_slack::method::{self, Method};
 
 use crate::config::{SlackSettings, Transport};
 
-/// What the bridge itself does, whatever the settings say.
+/// The scopes of the bridge's own calls, which it makes with any settings, and what fails without each.
 const OWN: &[(&str, &str)] = &[
     (
         "users:read",
@@ -24,27 +24,28 @@ const OWN: &[(&str, &str)] = &[
     ("usergroups:read", "names of user groups are not known"),
     (
         "channels:history",
-        "messages of public channels that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+        "djangobot can't fetch messages of public channels that were posted while it was away, nor check whether a doubtful post arrived there",
     ),
     (
         "groups:history",
-        "messages of private channels that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+        "djangobot can't fetch messages of private channels that were posted while it was away, nor check whether a doubtful post arrived there",
     ),
     (
         "im:history",
-        "direct messages that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+        "djangobot can't fetch direct messages that were posted while it was away, nor check whether a doubtful post arrived there",
     ),
     (
         "mpim:history",
-        "messages of group conversations that came while djangobot was away can't be fetched, nor can a post be looked up that may have arrived",
+        "djangobot can't fetch messages of group conversations that were posted while it was away, nor check whether a doubtful post arrived there",
     ),
 ];
 
-/// What only Socket Mode and HTTP bring.
+/// The scopes of events that come over Socket Mode and HTTP, but not over RTM.
 const OF_INTERACTIONS: &[(&str, &str)] = &[("commands", "slash commands and shortcuts don't come")];
 
-/// Scopes of features that most apps don't have, and that Slack gives only with these features. They are missed where a
-/// method is named that wants them, and not where it is only among those that a pattern allows.
+/// Scopes of features that most apps don't have, and that Slack grants only with these features. Such a scope counts as
+/// missing only if `methods` names one of its methods in full; a pattern such as `chat.*` is not a wish for all of
+/// them.
 const OF_FEATURES: &[&str] = &[
     "assistant:write",
     "links:write",
@@ -53,19 +54,19 @@ const OF_FEATURES: &[&str] = &[
     "search:read.users",
 ];
 
-/// A scope that is wanted and missing.
+/// A scope that the set-up needs and the token lacks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    /// Any of these will do.
+pub(super) struct MissingScope {
+    /// Any one of these is enough.
     pub(super) scopes: Vec<&'static str>,
-    /// What fails without it.
+    /// A clause about the consequence.
     pub(super) loss: String,
-    /// Nothing can be posted without it.
+    /// Whether nothing can be posted without it.
     pub(super) is_fatal: bool,
 }
 
-/// What is missing among `given`.
-pub(super) fn missing(slack: &SlackSettings, given: &[String]) -> Vec<Missing> {
+/// Finds the scopes that are missing among `given`.
+pub(super) fn missing(slack: &SlackSettings, given: &[String]) -> Vec<MissingScope> {
     let has = |scope: &&str| given.iter().any(|it| it == scope);
     let of_transport = match slack.transport {
         Transport::Rtm => &[],
@@ -74,7 +75,7 @@ pub(super) fn missing(slack: &SlackSettings, given: &[String]) -> Vec<Missing> {
     let own = OWN.iter().chain(of_transport);
     let own = own
         .filter(|(scope, _)| !has(scope))
-        .map(|(scope, loss)| Missing {
+        .map(|(scope, loss)| MissingScope {
             scopes: vec![scope],
             loss: (*loss).to_owned(),
             is_fatal: false,
@@ -92,15 +93,15 @@ pub(super) fn missing(slack: &SlackSettings, given: &[String]) -> Vec<Missing> {
     }
     let mut missing: Vec<_> = own.collect();
     for (scopes, methods) in of_methods {
-        // What the bridge wants for itself is told already.
+        // A scope of the bridge's own calls is in the list already.
         if scopes
             .iter()
-            .any(|it| missing.iter().any(|told| told.scopes == [*it]))
+            .any(|it| missing.iter().any(|listed| listed.scopes == [*it]))
         {
             continue;
         }
         let is_fatal = methods.contains(&crate::bridge::DEFAULT_METHOD);
-        missing.push(Missing {
+        missing.push(MissingScope {
             scopes: scopes.to_vec(),
             loss: match is_fatal {
                 true => "nothing can be posted".to_owned(),
@@ -119,7 +120,7 @@ fn is_of_a_feature(method: &Method) -> bool {
     method.scopes.iter().all(|it| OF_FEATURES.contains(it))
 }
 
-/// A few of them, and how many more.
+/// Names two of the methods, and the number of the others.
 fn in_words(methods: &[&str]) -> String {
     match methods {
         [one] => (*one).to_owned(),

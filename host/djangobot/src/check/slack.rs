@@ -1,4 +1,4 @@
-//! `djangobot check`, as far as Slack is concerned: tokens, scopes, and whether events can come.
+//! The part of `djangobot check` that asks Slack: tokens, scopes, and whether events can come.
 
 use djangobot_slack::rotation::Pair;
 use djangobot_slack::{
@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use super::Findings;
-use super::scopes::{self, Missing};
+use super::scopes::{self, MissingScope};
 use crate::bridge;
 use crate::config::{ConfigError, Setting, Settings, SlackSettings, Transport};
 use crate::run::web_api;
@@ -17,9 +17,9 @@ use crate::tokens;
 
 const COPY_TOKEN: &str = "copy the Bot User OAuth Token (xoxb-...) again from the app's OAuth & Permissions page into DJANGOBOT_TOKEN";
 
-/// Looks at the token, what it may do, and whether events can come.
+/// Checks the token, its scopes, and whether events can come.
 ///
-/// `lease` becomes the name of the lease that the app's host has.
+/// Sets `lease` to the name of the app's lease, by which the layer knows the host that serves the app.
 pub(super) async fn look(settings: &Settings, findings: &mut Findings, lease: &mut Option<String>) {
     let slack = &settings.slack;
     let misplaced = slack.misplaced();
@@ -45,14 +45,14 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings, lease: &m
             return findings.error("token", failure.report.to_string(), Some(COPY_TOKEN.into()));
         }
     };
-    if let Some(pair) = kept_pair(settings) {
+    if let Some(pair) = stored_pair(settings) {
         api.set_token(pair.access);
     }
     let identity = match api.auth_test().await {
         Ok(identity) => identity,
         Err(error) if error.class() == Class::Refresh && slack.rotation.is_some() => {
             let detail = format!("{error}; djangobot refreshes it when it starts");
-            let cure = "start djangobot, then check again: scopes and the default channel could not be looked at";
+            let cure = "start djangobot, then check again: scopes and the default channel could not be checked";
             return findings.warning("token", detail, cure);
         }
         Err(error) => {
@@ -61,7 +61,7 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings, lease: &m
     };
     if identity.user.is_empty() || identity.team_id.is_empty() {
         let detail = format!(
-            "{} accepts the token, and names neither a user nor a workspace that it belongs to",
+            "{} accepts the token, but names no user or no workspace that it belongs to",
             api.base()
         );
         return findings.error("token", detail, Some(COPY_TOKEN.into()));
@@ -82,11 +82,11 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings, lease: &m
         look_at_rotation(slack, &api, findings);
     }
     match slack.transport {
-        // What is wrong with it is said above.
+        // The wrong secret has been reported above.
         Transport::SocketMode if is_wrong(Setting::AppToken) => {}
         Transport::Http if is_wrong(Setting::SigningSecret) => {}
         Transport::Rtm => match api.rtm_connect().await {
-            Ok(_) => findings.ok("transport", "rtm: rtm.connect gives a connection"),
+            Ok(_) => findings.ok("transport", "rtm: rtm.connect grants a connection"),
             Err(error) => {
                 findings.error("transport", error.to_string(), Some(cure(&error, settings)))
             }
@@ -97,7 +97,7 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings, lease: &m
     look_at_default_channel(&api, settings, findings).await;
 }
 
-/// Below which word a wrong secret is shown.
+/// The check that reports a wrong secret.
 fn check_of(setting: Setting) -> &'static str {
     match setting {
         Setting::Token => "token",
@@ -106,14 +106,15 @@ fn check_of(setting: Setting) -> &'static str {
     }
 }
 
-/// The tokens in use where they rotate: those of the config served once.
-fn kept_pair(settings: &Settings) -> Option<Pair> {
+/// The tokens in use if they rotate: those of the config were good for one refresh.
+fn stored_pair(settings: &Settings) -> Option<Pair> {
     let rotation = settings.slack.rotation.as_ref()?;
-    let state = State::beside(&settings.state_dir).ok()?;
-    tokens::kept(rotation, &state).ok().flatten()
+    let state = State::open_shared(&settings.state_dir).ok()?;
+    tokens::stored_pair(rotation, &state).ok().flatten()
 }
 
-/// A wrong app-level token would be found only when the bridge starts; the URL that a right one gives is not used.
+/// Checks the app-level token by asking for a connection. The URL in the answer is not used, so no connection is
+/// opened.
 async fn look_at_socket_mode(settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "transport";
     let Some(token) = &settings.slack.app_token else {
@@ -133,7 +134,7 @@ async fn look_at_socket_mode(settings: &Settings, findings: &mut Findings) {
         Ok(_) => findings.ok(
             CHECK,
             format!(
-                "socket-mode: apps.connections.open gives a connection; {} are kept",
+                "socket-mode: apps.connections.open grants a connection; djangobot keeps {} open",
                 settings.slack.connections
             ),
         ),
@@ -149,7 +150,7 @@ async fn look_at_socket_mode(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// Whether a bridge could take Slack's requests here; whether Slack finds the way only Slack can tell.
+/// Checks whether a bridge could accept Slack's requests here. Whether they reach this machine, only Slack can know.
 async fn look_at_http(settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "transport";
     let (Some(address), Some(secret)) = (settings.listen, &settings.slack.signing_secret) else {
@@ -160,7 +161,7 @@ async fn look_at_http(settings: &Settings, findings: &mut Findings) {
     if !is_hex(secret.expose_secret()) {
         findings.warning(
             CHECK,
-            "the signing secret does not look like one of Slack's: 32 digits and letters from a to f",
+            "the signing secret does not look like one of Slack's, which have 32 digits and letters from a to f",
             "copy it again from the app's page Basic Information, App Credentials",
         );
     }
@@ -168,13 +169,13 @@ async fn look_at_http(settings: &Settings, findings: &mut Findings) {
         Ok(_) => findings.ok(
             CHECK,
             format!(
-                "http: Slack's requests can be taken at {address}{}; the app's request URLs are https://YOUR-HOST and one of these paths",
+                "http: Slack's requests can be accepted at {address}{}; the app's request URLs are https://YOUR-HOST and one of these paths",
                 http_events::PATHS.join(", ")
             ),
         ),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => findings.ok(
             CHECK,
-            format!("http: something listens at {address} already, a running djangobot perhaps"),
+            format!("http: another program, perhaps a running djangobot, listens at {address} already"),
         ),
         Err(error) => findings.error(
             CHECK,
@@ -184,14 +185,14 @@ async fn look_at_http(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// What can be told without spending the refresh token, which is good once.
+/// Checks the rotation of tokens without using the refresh token, which is good for one refresh.
 fn look_at_rotation(slack: &SlackSettings, api: &WebApi, findings: &mut Findings) {
     let is_rotating = api.token_kind() == TokenKind::Rotating;
     match (&slack.rotation, is_rotating) {
         (None, false) => {}
         (None, true) => findings.warning(
             "rotation",
-            "the token lives for 12 hours at most, and nothing says how to get the next one",
+            "the token lasts for 12 hours at most, and the settings for getting the next one are missing",
             "write client-id, client-secret and refresh-token below [slack], or turn token rotation off for the app",
         ),
         (Some(rotation), _) => match RefreshToken::new(rotation.refresh_token.expose_secret()) {
@@ -199,7 +200,7 @@ fn look_at_rotation(slack: &SlackSettings, api: &WebApi, findings: &mut Findings
             Err(error) => findings.error(
                 "rotation",
                 error.to_string(),
-                Some("refresh-token below [slack] is the one that begins with xoxe-".into()),
+                Some("set refresh-token below [slack] to the token that begins with xoxe-, of the app's page \"OAuth & Permissions\"".into()),
             ),
         },
     }
@@ -207,11 +208,11 @@ fn look_at_rotation(slack: &SlackSettings, api: &WebApi, findings: &mut Findings
 
 fn look_at_scopes(slack: &SlackSettings, identity: &Identity, findings: &mut Findings) {
     let has = |scope: &str| identity.scopes.iter().any(|given| given == scope);
-    // A classic app's `bot` scope holds all of them.
+    // A classic app's `bot` scope stands for all scopes.
     if identity.scopes.is_empty() || has("bot") {
         findings.ok(
             "scopes",
-            "the token names no scopes one by one, as a classic app's",
+            "the token is a classic app's, which has all scopes",
         );
         return;
     }
@@ -219,7 +220,7 @@ fn look_at_scopes(slack: &SlackSettings, identity: &Identity, findings: &mut Fin
     if missing.is_empty() {
         findings.ok("scopes", identity.scopes.join(", "));
     }
-    for Missing {
+    for MissingScope {
         scopes,
         loss,
         is_fatal,
@@ -245,7 +246,7 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
         ("exclude_archived".to_owned(), json!(true)),
         ("types".to_owned(), json!("public_channel")),
     ]);
-    // A few pages are enough for most workspaces; a larger one is told that the look was short.
+    // A few pages are enough for most workspaces; for a larger one, the finding says that not all channels were read.
     for _ in 0..5 {
         let page = match api.call("conversations.list", &arguments).await {
             Ok(page) => page,
@@ -268,8 +269,8 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
             return match channel["is_member"].as_bool() {
                 Some(false) => findings.warning(
                     CHECK,
-                    format!("the bot is not in #{name}: it gets no messages from there, and may not post"),
-                    format!("/invite the bot in #{name}, or name another channel with --default-channel"),
+                    format!("the bot is not in #{name}: it gets no messages from there, and may not be allowed to post"),
+                    format!("invite the bot in #{name} with /invite, or name another channel with --default-channel"),
                 ),
                 _ => findings.ok(CHECK, format!("#{name}")),
             };
@@ -282,28 +283,28 @@ async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &m
                 return findings.warning(
                     CHECK,
                     format!("there is no public channel #{name}"),
-                    "messages without `channel` would fail; name one with --default-channel or default-channel below [slack]",
+                    "messages without `channel` would fail; name an existing channel with --default-channel, or as default-channel below [slack]",
                 );
             }
         };
     }
     findings.ok(
         CHECK,
-        format!("#{name} was not among the first channels; the workspace has many"),
+        format!("#{name} is not among the first channels of the workspace, and not all of its channels were read"),
     );
 }
 
-/// What to do about an error of Slack's, beyond its own sentence.
+/// The cure for an error of Slack's.
 fn cure(error: &ApiError, settings: &Settings) -> String {
     match error.code() {
         "invalid_auth" | "not_authed" | "token_revoked" | "account_inactive" | "bad_token" => {
             COPY_TOKEN.into()
         }
-        "not_allowed_token_type" => "RTM serves classic apps only; use the token of one".into(),
+        "not_allowed_token_type" => "use the token of a classic app, because RTM serves only those; or use Socket Mode".into(),
         "missing_scope" => "add the scope below OAuth & Permissions of the app, then install it to the workspace again".into(),
         "unreachable" | "interrupted" => {
-            format!("can this machine reach {}? Behind a proxy, set HTTPS_PROXY", settings.slack.api_url)
+            format!("check that this machine can reach {}; behind a proxy, set HTTPS_PROXY", settings.slack.api_url)
         }
-        _ => format!("see https://docs.slack.dev/reference/methods/{} for {}", error.method, error.code()),
+        _ => format!("look up {} at https://docs.slack.dev/reference/methods/{}", error.code(), error.method),
     }
 }

@@ -1,4 +1,4 @@
-//! The options that stand for settings, which several commands take.
+//! Options that override settings of the config file. Several commands take them.
 
 use std::path::PathBuf;
 
@@ -9,43 +9,43 @@ use url::Url;
 use crate::address::ListenAddress;
 use crate::config::values::{BodyFormat, LogFormat, Seconds, Transport};
 
-/// Which channel layer.
+/// The choice of the channel layer.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TargetArgs {
-    /// The channel layer: `myapp.asgi:channel_layer`, `myapp.settings`, or URLs such as `redis://127.0.0.1:6379`
-    /// (several for shards) [default: the config's `layer.target`, else the project of $DJANGO_SETTINGS_MODULE].
+    /// Use this channel layer: `myapp.asgi:channel_layer`, `myapp.settings`, or a URL such as `redis://127.0.0.1:6379`;
+    /// several URLs are shards [default: the config's `layer.target`, else the project of $DJANGO_SETTINGS_MODULE].
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) project: ProjectArgs,
-    /// What an event looks like on the layer.
+    /// Write events onto the layer in this format.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<BodyFormat>,
 }
 
-/// How a Django project's settings are read, and what the embedded layer asks of its clients.
+/// How a Django project's settings are read, and which password the clients of the embedded layer must give.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ProjectArgs {
-    /// The Python that the Django project runs with [default: $VIRTUAL_ENV; .venv, venv or env here or in a folder
-    /// around; then PATH].
+    /// Read the Django project's settings with this Python [default: the one of $VIRTUAL_ENV, of .venv, venv or env in
+    /// this folder or one above it, or on PATH, whichever is found first].
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_PYTHON")]
     pub(crate) python: Option<PathBuf>,
-    /// Which entry of CHANNEL_LAYERS [default: that of the TARGET's layer, else default].
+    /// Use this entry of CHANNEL_LAYERS [default: that of the TARGET's layer, else default].
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
-    /// How many seconds the project may take to be imported [default: 30].
+    /// Let the import of the project take this long, in seconds [default: 30].
     #[arg(long, value_name = "SECONDS", env = "DJANGOBOT_IMPORT_TIMEOUT")]
     pub(crate) import_timeout: Option<Seconds>,
-    /// The file that holds the password of the embedded layer, where TARGET is embedded://; needed to listen on more than
-    /// this machine.
+    /// Read the password of the embedded layer from this file, if TARGET is embedded://. It is needed to listen on more
+    /// than this machine.
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_LAYER_PASSWORD_FILE")]
     pub(crate) password_file: Option<PathBuf>,
 }
 
-/// How to reach Slack.
+/// How djangobot reaches Slack.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SlackArgs {
-    /// The bot's token (`xoxb-...`). The environment is the safer place: a command line can be seen by others.
+    /// Use this bot token (`xoxb-...`). The environment is safer: other users can read a command line.
     #[arg(
         short,
         long,
@@ -54,10 +54,10 @@ pub(crate) struct SlackArgs {
         hide_env_values = true
     )]
     pub(crate) token: Option<SecretString>,
-    /// The file that holds the bot's token.
+    /// Read the bot token from this file.
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// The app-level token (`xapp-...`) of Socket Mode.
+    /// Use this app-level token (`xapp-...`), which Socket Mode needs.
     #[arg(
         long,
         value_name = "TOKEN",
@@ -65,10 +65,10 @@ pub(crate) struct SlackArgs {
         hide_env_values = true
     )]
     pub(crate) app_token: Option<SecretString>,
-    /// The file that holds the app-level token.
+    /// Read the app-level token from this file.
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_APP_TOKEN_FILE")]
     pub(crate) app_token_file: Option<PathBuf>,
-    /// What Slack signs its HTTP requests with.
+    /// Verify the signatures of Slack's HTTP requests with this signing secret.
     #[arg(
         long,
         value_name = "SECRET",
@@ -76,36 +76,36 @@ pub(crate) struct SlackArgs {
         hide_env_values = true
     )]
     pub(crate) signing_secret: Option<SecretString>,
-    /// The file that holds the signing secret.
+    /// Read the signing secret from this file.
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_SIGNING_SECRET_FILE")]
     pub(crate) signing_secret_file: Option<PathBuf>,
-    /// How events come [default: what the tokens allow: socket-mode with an app-level token, http with a signing secret,
-    /// else rtm].
+    /// Get events over this transport [default: socket-mode with an app-level token, http with a signing secret, else
+    /// rtm].
     #[arg(long, value_name = "TRANSPORT", env = "DJANGOBOT_TRANSPORT")]
     pub(crate) transport: Option<Transport>,
-    /// The base of the Web API [default: Slack's own].
+    /// Call the Web API at this base URL [default: Slack's own].
     #[arg(long, value_name = "URL", env = "DJANGOBOT_SLACK_API_URL")]
     pub(crate) slack_api_url: Option<Url>,
-    /// Where a message without `channel` goes [default: general].
+    /// Send a message without `channel` to this channel [default: general].
     #[arg(long, value_name = "NAME")]
     pub(crate) default_channel: Option<String>,
 }
 
-/// What concerns a process that bridges.
+/// The options of a process that bridges.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct HostArgs {
     #[command(flatten)]
     pub(crate) files: FilesArgs,
-    /// Serve /healthz, /readyz and /metrics here, and /slack/events where events come over HTTP.
+    /// Serve /healthz, /readyz and /metrics at this address, and /slack/events if events come over HTTP.
     #[arg(long, value_name = "ADDR", env = "DJANGOBOT_LISTEN")]
     pub(crate) listen: Option<ListenAddress>,
-    /// Serve /readyz and /metrics here, and not where --listen says.
+    /// Serve /readyz and /metrics at this address, and not at that of --listen.
     #[arg(long, value_name = "ADDR", env = "DJANGOBOT_ADMIN_LISTEN")]
     pub(crate) admin_listen: Option<ListenAddress>,
 }
 
 impl HostArgs {
-    /// Of a command that serves nothing.
+    /// The options of a command that listens at no address.
     pub(crate) fn of(files: &FilesArgs) -> Self {
         Self {
             files: files.clone(),
@@ -115,26 +115,27 @@ impl HostArgs {
     }
 }
 
-/// Where config and state are, and what is logged.
+/// The places of the config and the state, and the logs.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FilesArgs {
-    /// The config file [default: djangobot.toml, where there is one].
+    /// Read this config file [default: djangobot.toml in this folder, if it exists].
     #[arg(short, long, value_name = "FILE", env = "DJANGOBOT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Where what must outlive the process is kept [default: .djangobot].
+    /// Keep the state in this folder: all that must outlive the process [default: .djangobot].
     #[arg(long, value_name = "DIR", env = "DJANGOBOT_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
 
-/// What is logged, and how.
+/// The content and the format of the logs.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LogArgs {
-    /// What to log: error, warn, info, debug, trace, or a filter such as `info,djangobot_slack=debug` [default: info].
+    /// Log this level (error, warn, info, debug, trace) or use a filter such as `info,djangobot_slack=debug` [default:
+    /// info].
     #[arg(long, value_name = "FILTER", env = "DJANGOBOT_LOG")]
     pub(crate) log: Option<String>,
-    /// How log lines look [default: human on a terminal, json elsewhere].
+    /// Write log lines in this format [default: human on a terminal, json elsewhere].
     #[arg(long, value_name = "FORMAT", env = "DJANGOBOT_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }

@@ -1,4 +1,4 @@
-//! The words of `djangobot plugin`.
+//! The commands and options of `djangobot plugin`.
 
 use std::path::PathBuf;
 
@@ -7,67 +7,68 @@ use djangobot_plugins::{Capability, Digest};
 
 use crate::cli::args::FilesArgs;
 
-/// What can be done with plugins.
+/// The commands of `plugin`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// Add a plugin to the config, and to the host that is running.
+    /// Add a plugin to the config, and load it into the running host.
     Add(AddArgs),
-    /// List the plugins of the config and how they are.
+    /// List the plugins of the config with their states.
     List(ListArgs),
-    /// Show all about one plugin.
+    /// Show one plugin in detail.
     Info(InfoArgs),
-    /// Take a plugin out of the config, and out of the host that is running.
+    /// Remove a plugin from the config and from the running host.
     Remove(RemoveArgs),
-    /// Let events meet a plugin again.
+    /// Let a disabled plugin get events again.
     Enable(NameArgs),
-    /// Let events pass a plugin by; it stays in the config.
+    /// Let events skip a plugin; it stays in the config.
     Disable(NameArgs),
-    /// Read, build or download plugins again, and take what came of it.
+    /// Read, build or download plugins again, and load the new versions.
     Update(UpdateArgs),
     /// Build a plugin's folder, with its plugin.toml inside, into one file that `add` takes.
     Build(BuildArgs),
-    /// Make the folder of a new plugin in Rust.
+    /// Create the folder of a new plugin in Rust.
     New(NewArgs),
-    /// Run events through a plugin, and show the difference that it makes.
+    /// Run events through a plugin, and show what it changes.
     Test(TestArgs),
 }
 
-/// What may be agreed to without being asked.
+/// Consent that is given on the command line, so that nobody is asked.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ConsentArgs {
-    /// Grant all that the plugin asks for, build it where it is a folder, and install what that needs.
+    /// Grant all that the plugin asks for, build it if it is a folder, and install missing build tools.
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Build it where it is a folder, which runs its code on this machine.
+    /// Build the plugin if it is a folder, which runs its code on this machine.
     #[arg(long)]
     pub(crate) build: bool,
-    /// Grant this, such as `store` or `http:api.example.com`; may be given several times.
+    /// Grant this capability, such as `store` or `http:api.example.com`. You can give this option several times.
     #[arg(long, value_name = "CAP")]
     pub(crate) grant: Vec<Capability>,
 }
 
-/// What `add` takes.
+/// The arguments of `add`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AddArgs {
-    /// The name of a plugin that ships with djangobot, a component or core module, a plugin's folder, or an https:// address.
+    /// Add the plugin from here: the name of a plugin that ships with djangobot, the file of a component or core
+    /// module, a plugin's folder, or an https:// address.
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
-    /// Call it so [default: as its manifest does].
+    /// Give the plugin this name [default: the one in its manifest].
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) consent: ConsentArgs,
-    /// The SHA-256 of the file; an https:// address needs it, here or as `#sha256=HEX` at its end.
+    /// Accept only a file with this SHA-256. An https:// address needs it, here or as `#sha256=HEX` at its end.
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<Digest>,
-    /// Add it, and let events pass it by until it is enabled.
+    /// Add the plugin disabled: events skip it until it is enabled.
     #[arg(long)]
     pub(crate) disabled: bool,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }
 
-/// What `list` takes.
+/// The arguments of `list`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ListArgs {
     /// Print JSON on stdout.
@@ -77,10 +78,10 @@ pub(crate) struct ListArgs {
     pub(crate) files: FilesArgs,
 }
 
-/// What `info` takes.
+/// The arguments of `info`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct InfoArgs {
-    /// As `list` shows it.
+    /// Show the plugin with this name; `list` shows the names.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// Print JSON on stdout.
@@ -90,97 +91,98 @@ pub(crate) struct InfoArgs {
     pub(crate) files: FilesArgs,
 }
 
-/// Which plugin.
+/// The choice of one plugin.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NameArgs {
-    /// As `list` shows it.
+    /// Take the plugin with this name; `list` shows the names.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }
 
-/// What `remove` takes.
+/// The arguments of `remove`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RemoveArgs {
-    /// As `list` shows it.
+    /// Remove the plugin with this name; `list` shows the names.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Keep what the plugin stored, for the day when it is added again from the same source.
+    /// Keep the plugin's stored data; the plugin has it again when it is added again from the same source.
     #[arg(long)]
     pub(crate) keep_store: bool,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }
 
-/// What `update` takes.
+/// The arguments of `update`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpdateArgs {
-    /// Which plugins [default: all].
+    /// Update the plugins with these names [default: all].
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) consent: ConsentArgs,
-    /// The SHA-256 of the new file, for one plugin; what came from an https:// address is taken with it only.
+    /// Accept only a new file with this SHA-256. It is for one plugin; a new file from an https:// address needs it.
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<Digest>,
-    /// Where the plugin comes from henceforth, for one plugin.
+    /// Take the plugin from this source from now on. It is for one plugin.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// Bring what the lock pins into this state, as after a checkout, and refuse all else: nothing is written down.
+    /// Bring the versions that the lock pins into this state, as after a checkout, and refuse all others. Config and
+    /// lock stay as they are.
     #[arg(long, conflicts_with_all = ["source", "sha256"])]
     pub(crate) locked: bool,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 }
 
-/// What `build` takes.
+/// The arguments of `build`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BuildArgs {
-    /// The plugin's folder; or a component or core module that is built, to put a manifest into.
+    /// Build this plugin's folder. If it is the file of a component or core module, a manifest is put into it.
     #[arg(value_name = "FOLDER", default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Where the component goes [default: NAME.wasm].
+    /// Write the component to this file [default: NAME.wasm].
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The manifest to put into a component that is built [default: plugin.toml beside it].
+    /// Put this manifest into a component that is already built [default: plugin.toml in its folder].
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
-    /// Install what building needs and this machine lacks, without being asked.
+    /// Install missing build tools without asking.
     #[arg(short, long)]
     pub(crate) yes: bool,
 }
 
-/// What `new` takes.
+/// The arguments of `new`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewArgs {
-    /// The folder to make; its name is the plugin's.
+    /// Create this folder; its name becomes the plugin's name.
     #[arg(value_name = "NAME")]
     pub(crate) path: PathBuf,
-    /// The folder of the Rust SDK [default: the one that lies with this djangobot, else its repository].
+    /// Use the Rust SDK in this folder [default: the one that came with this djangobot, else its repository].
     #[arg(long, value_name = "PATH")]
     pub(crate) sdk: Option<PathBuf>,
 }
 
-/// What `test` takes.
+/// The arguments of `test`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TestArgs {
-    /// A plugin of the config, a plugin's folder, or its component.
+    /// Test this plugin: one of the config, a plugin's folder, or its component.
     #[arg(value_name = "PLUGIN")]
     pub(crate) plugin: String,
-    /// A file with an event in JSON, an array of events, or an event a line.
+    /// Read events from this file: one event in JSON, an array of events, or one event a line.
     #[arg(value_name = "FILE.json")]
     pub(crate) events: PathBuf,
-    /// The events are messages as an app puts them on slack.send.
+    /// Treat the events as messages that an app puts on slack.send.
     #[arg(long)]
     pub(crate) outbound: bool,
-    /// The plugin's config, as JSON [default: the config's, or none].
+    /// Give the plugin this config, as JSON [default: the one in the config file, or none].
     #[arg(long, value_name = "JSON")]
     pub(crate) plugin_config: Option<String>,
-    /// Install what building needs and this machine lacks, without being asked.
+    /// Install missing build tools without asking.
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Print what came out as JSON on stdout.
+    /// Print the results as JSON on stdout.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]

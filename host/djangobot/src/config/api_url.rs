@@ -5,14 +5,15 @@ use url::Url;
 use crate::config::error::ConfigError;
 use crate::config::values::SLACK_API;
 
-/// The base of the Web API, with the slash at its end that joining a method's name needs.
+/// Checks the base of the Web API, and gives it a slash at its end: without one, joining a method's name would replace
+/// the last part of the path.
 pub(super) fn api_url(given: Option<Url>) -> Result<Url, ConfigError> {
     let mut url = match given {
         Some(url) => url,
         None => {
             return Url::parse(SLACK_API).map_err(|_| ConfigError::ApiUrl {
                 value: SLACK_API.into(),
-                reason: "no URL",
+                reason: "it can't be parsed",
             });
         }
     };
@@ -25,7 +26,7 @@ pub(super) fn api_url(given: Option<Url>) -> Result<Url, ConfigError> {
         "http" if url.host_str().is_some_and(is_loopback) => {}
         "http" => {
             return Err(wrong(
-                "plain http would show the token to the network; only loopback may use it",
+                "over plain http the network could read the token; only a loopback address may use it",
             ));
         }
         _ => return Err(wrong("its scheme is neither https nor http")),

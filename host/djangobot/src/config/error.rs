@@ -1,25 +1,25 @@
-//! Why there are no settings.
+//! The errors of the settings, each with its cure.
 
 use std::path::PathBuf;
 
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::config::misplaced::Misplaced;
+use crate::config::misplaced::MisplacedSecret;
 use crate::config::values::{CONFIG_FILE, SLACK_API};
 
-/// Why there are no settings. All of these are usage errors: exit code 2.
+/// The settings can't be read, or something is missing in them. All of these are usage errors: exit code 2.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum ConfigError {
     #[error("the config file {} can't be read: {reason}", path.display())]
     #[diagnostic(help(
-        "--config and DJANGOBOT_CONFIG name it; without them {CONFIG_FILE} of this folder is read, where there is one"
+        "name a readable file with --config or DJANGOBOT_CONFIG; without them, {CONFIG_FILE} in this folder is read if it exists"
     ))]
     Unreadable {
         path: PathBuf,
         reason: std::io::Error,
     },
-    // No snippet of the file: the token may stand beside the mistake.
+    // The error shows no snippet of the file: the token may stand next to the mistake.
     #[error("{message}")]
     Wrong {
         message: String,
@@ -40,15 +40,15 @@ pub(crate) enum ConfigError {
     NoAppToken,
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Misplaced(#[from] Misplaced),
+    MisplacedSecret(#[from] MisplacedSecret),
     #[error("there is no signing secret, and events over HTTP can't be trusted without it")]
     #[diagnostic(help(
         "set DJANGOBOT_SIGNING_SECRET: the app's page \"Basic Information\", \"App Credentials\", \"Signing Secret\""
     ))]
     NoSigningSecret,
-    #[error("no address is given to take Slack's requests at")]
+    #[error("there is no address at which Slack's requests can come in")]
     #[diagnostic(help(
-        "give --listen 0.0.0.0:8080 or another address that Slack's requests reach through your proxy, and name https://YOUR-HOST/slack/events as the app's request URL"
+        "give --listen 0.0.0.0:8080 or another address that Slack's requests reach through your proxy, and enter https://YOUR-HOST/slack/events as the app's request URL"
     ))]
     NoListen,
     #[error("token rotation needs client-id, client-secret and refresh-token together")]
@@ -58,7 +58,7 @@ pub(crate) enum ConfigError {
     HalfRotation,
     #[error("{what} can't be read from {}: {reason}", path.display())]
     #[diagnostic(help(
-        "it holds the secret alone; whoever runs djangobot must be able to read it"
+        "the file must contain the secret and nothing else, and the user that runs djangobot must be able to read it"
     ))]
     SecretFile {
         what: &'static str,
@@ -66,7 +66,7 @@ pub(crate) enum ConfigError {
         reason: std::io::Error,
     },
     #[error("{what} is missing: {} is empty", path.display())]
-    #[diagnostic(help("write the secret alone into it"))]
+    #[diagnostic(help("write the secret into the file, and nothing else"))]
     EmptySecretFile { what: &'static str, path: PathBuf },
     #[error("no channel layer is named")]
     #[diagnostic(help(
@@ -74,12 +74,12 @@ pub(crate) enum ConfigError {
          without Redis: djangobot run embedded://"
     ))]
     NoTarget,
-    #[error(
-        "{0:?} is no TARGET together with the others: several are shards, and each must be a URL"
-    )]
+    #[error("{0:?} can't be one of several TARGETs: several are shards, and each must be a URL")]
     #[diagnostic(help("give one module, or only URLs"))]
     MixedTargets(String),
-    #[error("{value:?} is no URL of a Web API: {reason}")]
-    #[diagnostic(help("Slack's is {SLACK_API}; a local Slack prints its own at its start"))]
+    #[error("{value:?} is not the URL of a Web API: {reason}")]
+    #[diagnostic(help(
+        "leave --slack-api-url out for Slack's own, {SLACK_API}; a local Slack prints its URL when it starts"
+    ))]
     ApiUrl { value: String, reason: &'static str },
 }

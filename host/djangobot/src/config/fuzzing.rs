@@ -1,4 +1,4 @@
-//! For the fuzz targets: the config file's text, read as a run reads it.
+//! An entry point for the fuzz targets: parses the text of a config file as a run does.
 
 use std::path::Path;
 
@@ -6,14 +6,17 @@ use miette::Diagnostic;
 
 use super::File;
 
-/// What a file with this text says, or what people are told of it.
+/// Parses the text, and returns the config in `Debug`'s form.
+///
+/// # Errors
+/// The text is not a config; the error is what people are shown.
 pub fn config(text: &str) -> Result<String, String> {
     let path = Path::new("djangobot.toml");
-    let told = |error: super::ConfigError| {
+    let shown = |error: super::ConfigError| {
         let help = error.help().map(|help| help.to_string());
         format!("{error} {}", help.unwrap_or_default())
     };
-    let file = File::parse(path, text).map_err(told)?;
-    let target = file.layer.target(Path::new("")).map_err(told)?;
+    let file = File::parse(path, text).map_err(shown)?;
+    let target = file.layer.target(Path::new("")).map_err(shown)?;
     Ok(format!("{file:?} {target:?}"))
 }

@@ -1,4 +1,4 @@
-//! Secrets that stand in each other's place: a text's own form says what it is, before Slack is asked anything.
+//! Recognizes the kind of a secret by its form, and finds secrets of the wrong kind before Slack is asked anything.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use miette::Diagnostic;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-/// A secret that is of another kind than the setting takes. The text itself is shown nowhere.
+/// A secret of another kind than its setting takes. The secret itself is never shown.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Diagnostic)]
 #[error("{setting} {found}")]
 #[diagnostic(help("{}", help(*setting, *found, *also)))]
-pub(crate) struct Misplaced {
+pub(crate) struct MisplacedSecret {
     pub(crate) setting: Setting,
     pub(crate) found: Kind,
-    /// The other setting that holds what this one takes, where two are swapped.
+    /// The other setting, which holds the kind that this one takes, if two are swapped.
     also: Option<Setting>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) enum Setting {
     RefreshToken,
 }
 
-/// What a text is, by its form.
+/// The kind of a secret, as its form shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bot,
@@ -35,11 +35,11 @@ pub(crate) enum Kind {
     AppLevel,
     Rotating,
     Refresh,
-    /// `xoxc-` and `xoxd-`: what Slack's own clients use.
+    /// `xoxc-` and `xoxd-`, which Slack's own clients use.
     Session,
-    /// `xoxa-`, `xoxr-`, `xoxs-`: of kinds that Slack issues no more.
+    /// `xoxa-`, `xoxr-` and `xoxs-`, which Slack no longer issues.
     Retired,
-    /// 32 hexadecimal digits: the signing secret or the client secret, which look alike.
+    /// 32 hexadecimal digits: the signing secret or the client secret, which can't be told apart.
     Secret,
     /// `123.456`.
     ClientId,
@@ -48,15 +48,15 @@ pub(crate) enum Kind {
     Webhook,
     Url,
     Quoted,
-    /// With `Bearer` before it.
+    /// It has `Bearer` before it, as in an HTTP header.
     Header,
-    /// What a manual writes where the secret belongs.
+    /// An example from a manual, in place of the real secret.
     Placeholder,
     Unknown,
 }
 
-impl Misplaced {
-    /// The secrets among `given` that stand where another kind belongs.
+impl MisplacedSecret {
+    /// Finds the secrets among `given` that are of a wrong kind.
     pub(super) fn among(given: &[(Setting, Option<&SecretString>)]) -> Vec<Self> {
         let kinds: Vec<_> = given
             .iter()
@@ -83,7 +83,7 @@ impl Setting {
             Self::Token => matches!(kind, Kind::Bot | Kind::User | Kind::Rotating),
             Self::AppToken => kind == Kind::AppLevel,
             Self::RefreshToken => kind == Kind::Refresh,
-            // Their form is Slack's own affair; only what is surely something else is refused.
+            // Slack does not document their form, so only a secret that is certainly of another kind is refused.
             Self::SigningSecret | Self::ClientSecret => {
                 matches!(kind, Kind::Secret | Kind::Unknown)
             }
@@ -94,7 +94,7 @@ impl Setting {
         kind != Kind::Unknown && self.takes(kind)
     }
 
-    /// Where to find what belongs here.
+    /// A sentence about the right secret for this setting, and where the app's pages show it.
     fn source(self) -> &'static str {
         match self {
             Self::Token => {
@@ -110,7 +110,7 @@ impl Setting {
                 "client-secret takes the \"Client Secret\" of the app's page \"Basic Information\", \"App Credentials\""
             }
             Self::RefreshToken => {
-                "refresh-token takes the one that begins with xoxe-, of the app's page \"OAuth & Permissions\""
+                "refresh-token takes the token that begins with xoxe-, of the app's page \"OAuth & Permissions\""
             }
         }
     }
@@ -163,7 +163,7 @@ impl Kind {
         }
     }
 
-    /// What to do with it.
+    /// What to do with a secret of this kind that stands in a wrong place.
     fn cure(self) -> Option<&'static str> {
         Some(match self {
             Self::Bot | Self::User | Self::Rotating => {
@@ -173,14 +173,14 @@ impl Kind {
                 "an xapp- token belongs in DJANGOBOT_APP_TOKEN, and turns Socket Mode on"
             }
             Self::Refresh => {
-                "a refresh token belongs below [slack] as refresh-token, beside client-id and client-secret"
+                "a refresh token belongs below [slack] as refresh-token, next to client-id and client-secret"
             }
             Self::Secret => {
                 "the signing secret belongs in DJANGOBOT_SIGNING_SECRET, the client secret below [slack] as client-secret"
             }
             Self::ClientId => "the client id belongs below [slack] as client-id",
-            Self::Session => "Slack's own clients use it, and apps may not",
-            Self::Retired => "install the app again to get a token of today",
+            Self::Session => "only Slack's own clients may use it; use the app's own token",
+            Self::Retired => "install the app again to get a token of a current kind",
             Self::Webhook => {
                 "djangobot does not use incoming webhooks: it posts with the bot's token"
             }
@@ -250,7 +250,7 @@ fn kind_of_secret(secret: &SecretString) -> Kind {
     Kind::of(secret.expose_secret())
 }
 
-/// `xoxb-your-token`, `xoxb-...`, `xapp-XXXX`, `<token>`, `changeme`.
+/// Whether the text is an example such as `xoxb-your-token`, `xoxb-...`, `xapp-XXXX`, `<token>` or `changeme`.
 fn is_placeholder(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let rest = lower.split_once('-').map_or(&*lower, |(_, rest)| rest);

@@ -1,4 +1,4 @@
-//! The `[[plugin]]` tables: each is read for itself, so that a mistake in one holds back that one alone.
+//! Reads the `[[plugin]]` tables, each by itself, so that a mistake in one keeps only that plugin from loading.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ const ON_ERROR: &str = "on-error";
 /// Takes the plugins out of the file's tables.
 ///
 /// # Errors
-/// They are no list of tables, in a sentence.
+/// The key `plugin` is not a list of tables. The error is a sentence for people.
 pub(super) fn read(
     path: &Path,
     text: &str,
@@ -46,7 +46,7 @@ pub(super) fn read(
     Ok(plugins)
 }
 
-/// One plugin; with its mistake where there is one.
+/// Reads one plugin. If the table has a mistake, `mistake` of the result says which.
 fn one(
     path: &Path,
     text: &str,
@@ -83,7 +83,7 @@ fn one(
             }
         }
     };
-    // No other plugin may be taken for it, and it for no other.
+    // Its name must differ from those of all other plugins, or the two would be taken for each other.
     if !legible.is_named() {
         legible.name = format!("the [[plugin]] of line {line}");
     } else if is_taken(&legible.name) {
@@ -93,17 +93,20 @@ fn one(
     legible
 }
 
-/// What can be read of a table with a mistake. What can't be read of `on-error` is no word for letting events pass.
+/// Reads as much as possible of a table with a mistake.
+///
+/// If `on-error` or a key that looks like it can't be read, it counts as `hold`: a guard whose config has a typing
+/// mistake must not let events pass.
 fn legible(table: &DeValue<'_>) -> PluginConfig {
     let text = |key| table.get(key).and_then(|value| value.get_ref().as_str());
     let mut plugin = PluginConfig::new(text("name").unwrap_or(""), text("source").unwrap_or(""));
     let enabled = table.get("enabled").and_then(|it| it.get_ref().as_bool());
     plugin.enabled = enabled.unwrap_or(true);
-    let said = table.as_table().and_then(|table| {
+    let written = table.as_table().and_then(|table| {
         let near = |key: &str| strsim::damerau_levenshtein(key, ON_ERROR) <= 3;
         table.iter().find(|(key, _)| near(key.get_ref()))
     });
-    plugin.on_error = match said {
+    plugin.on_error = match written {
         None => OnError::Pass,
         Some((_, value)) => value
             .get_ref()

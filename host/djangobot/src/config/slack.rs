@@ -1,4 +1,4 @@
-//! How to reach Slack: the transport, tokens and secrets, and what may be asked of it.
+//! The settings about Slack: transport, tokens and secrets, the methods that the app may call, and limits.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use url::Url;
 use crate::cli::args::SlackArgs;
 use crate::config::api_url::{api_url, is_loopback};
 use crate::config::error::ConfigError;
-use crate::config::misplaced::{Misplaced, Setting};
+use crate::config::misplaced::{MisplacedSecret, Setting};
 use crate::config::values::{Seconds, Transport};
 
-/// What `slack.send` may call unless `slack.methods` says otherwise.
+/// The default of `slack.methods`: the Web API methods that `slack.send` may call.
 const METHODS: &[&str] = &[
     "assistant.*",
     "chat.*",
@@ -24,55 +24,56 @@ const METHODS: &[&str] = &[
     "functions.*",
     "views.*",
 ];
-/// How long an app has to answer a slash command and the like; Slack waits for 3 seconds.
+/// How long an app has to answer a slash command or an interaction. Slack waits for 3 seconds; the rest is for the way
+/// of the acknowledgement.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
-/// What the files of a message may have, in MiB.
+/// The default of `slack.max-file-mib`: the size of all files of one message.
 const MAX_FILE_MIB: u64 = 16;
-/// How long a message that fails is tried.
+/// The default of `slack.send-timeout`: how long a failing message is tried.
 const SEND_TIMEOUT: Duration = Duration::from_secs(600);
-/// Socket Mode connections. One keeps Slack's order, and is replaced before it ends.
+/// The default number of Socket Mode connections. A single one keeps Slack's order, and it is replaced before it ends.
 const CONNECTIONS: u8 = 1;
 
-/// How to reach Slack, and what may be asked of it.
+/// How djangobot reaches Slack, and which methods the app may call.
 #[derive(Debug)]
 pub(crate) struct SlackSettings {
     /// The bot's token, which calls the Web API.
     pub(crate) token: Option<SecretString>,
-    /// The app's own, which opens Socket Mode.
+    /// The app-level token, which opens Socket Mode.
     pub(crate) app_token: Option<SecretString>,
-    /// What Slack signs its HTTP requests with.
+    /// The secret with which Slack signs its HTTP requests.
     pub(crate) signing_secret: Option<SecretString>,
-    /// How to get new tokens, where they live for 12 hours only.
+    /// How to get new tokens, if the app's tokens rotate every 12 hours.
     pub(crate) rotation: Option<RotationSettings>,
     pub(crate) api_url: Url,
-    /// How events come.
+    /// The transport of events.
     pub(crate) transport: Transport,
-    /// How many Socket Mode connections are kept.
+    /// The number of Socket Mode connections.
     pub(crate) connections: u8,
-    /// Where a message without `channel` goes: a name or an id.
+    /// The channel of a message without `channel`: a name or an id.
     pub(crate) default_channel: String,
     /// Globs over method names.
     pub(crate) methods: Vec<String>,
-    /// How long what needs a name waits for the roster on a first start.
+    /// How long events and messages that need a name wait for the roster on a first start.
     pub(crate) roster_wait: Duration,
-    /// How long the app has to answer what Slack waits for.
+    /// How long the app has to answer a command or an interaction.
     pub(crate) answer_wait: Duration,
-    /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
+    /// The age that a message may have when it is sent; `None` for any age.
     pub(crate) max_age: Option<Duration>,
     /// How long a message is tried, from its first failure on.
     pub(crate) send_timeout: Duration,
-    /// How many MiB the files of a message may have.
+    /// The size of all files of one message, in MiB.
     pub(crate) max_file_mib: u64,
-    /// What is asked of Slack's history after a gap.
+    /// When and how Slack's history is read after a gap.
     pub(crate) history: HistorySettings,
 }
 
-/// An app whose tokens rotate.
+/// The credentials of an app whose tokens rotate.
 #[derive(Debug, Clone)]
 pub(crate) struct RotationSettings {
     pub(crate) client_id: String,
     pub(crate) client_secret: SecretString,
-    /// The one that the app was given first; later ones are in the state.
+    /// The first refresh token of the app. Each is good for one refresh; later ones lie in the state.
     pub(crate) refresh_token: SecretString,
 }
 
@@ -80,13 +81,13 @@ pub(crate) struct RotationSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HistorySettings {
     pub(crate) when: HistoryWhen,
-    /// Messages older than this are not asked for; zero: none are.
+    /// Messages older than this are not read; zero turns reading off.
     pub(crate) reach: Duration,
-    /// Messages of one conversation, at most.
+    /// The most messages that are read of one conversation.
     pub(crate) messages: usize,
-    /// Conversations that are looked at, at most.
+    /// The most conversations that are read.
     pub(crate) conversations: usize,
-    /// Kinds of events that are read also where none came live yet.
+    /// Kinds of events that are read even if none came live yet.
     pub(crate) events: Vec<HistoryEvent>,
 }
 
@@ -97,11 +98,11 @@ impl HistorySettings {
     }
 }
 
-/// After what history is read.
+/// The moments after which history is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum HistoryWhen {
-    /// After times in which Slack may have given something up; on RTM, which gives nothing again, after each.
+    /// After an outage so long that Slack may have given up redelivering; on RTM, which redelivers nothing, after any.
     #[default]
     Outage,
     /// After each connection.
@@ -145,7 +146,7 @@ pub(super) struct SlackSection {
     client_secret_file: Option<PathBuf>,
     refresh_token: Option<SecretString>,
     refresh_token_file: Option<PathBuf>,
-    connections: Option<Connections>,
+    connections: Option<ConnectionCount>,
     api_url: Option<Url>,
     default_channel: Option<String>,
     methods: Option<Vec<String>>,
@@ -169,20 +170,22 @@ struct HistorySection {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "u8")]
-struct Connections(u8);
+struct ConnectionCount(u8);
 
-impl TryFrom<u8> for Connections {
+impl TryFrom<u8> for ConnectionCount {
     type Error = String;
 
     fn try_from(count: u8) -> Result<Self, String> {
         match count {
             1..=10 => Ok(Self(count)),
-            _ => Err(format!("{count} connections: Slack allows 1 to 10")),
+            _ => Err(format!(
+                "{count} connections are too many or too few: Slack allows 1 to 10"
+            )),
         }
     }
 }
 
-/// What the files of a message may have: it lies in memory, and in one row of the state.
+/// The size of the files of one message. It has a bound, because the files lie in memory and in one row of the state.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "u64")]
 struct FileMib(u64);
@@ -194,62 +197,66 @@ impl TryFrom<u64> for FileMib {
         match mib {
             0..=256 => Ok(Self(mib)),
             _ => Err(format!(
-                "{mib} MiB for the files of a message: 256 are the most"
+                "{mib} MiB are too many for the files of a message: 256 are the most"
             )),
         }
     }
 }
 
-/// Where a secret may stand: itself, or the file that holds it.
-type Place<'a> = (Option<&'a SecretString>, Option<PathBuf>);
+/// A place that may give a secret: the secret itself, or the file that holds it.
+struct SecretSource<'a> {
+    value: Option<&'a SecretString>,
+    file: Option<PathBuf>,
+}
 
 impl SlackSection {
-    /// Lays `args` over the section; files that it names are meant from `home`.
+    /// Makes the settings: `args` override the section, whose relative paths start from `home`.
     pub(super) fn settings(
         self,
         args: &SlackArgs,
         home: &Path,
     ) -> Result<SlackSettings, ConfigError> {
-        let from_home = |path: &Option<PathBuf>| path.as_ref().map(|path| home.join(path));
+        let of_args = |value, file: &Option<PathBuf>| SecretSource {
+            value,
+            file: file.clone(),
+        };
+        let of_file = |value, file: &Option<PathBuf>| SecretSource {
+            value,
+            file: file.as_ref().map(|path| home.join(path)),
+        };
         let token = secret(
             "the Slack token",
             [
-                (args.token.as_ref(), args.token_file.clone()),
-                (self.token.as_ref(), from_home(&self.token_file)),
+                of_args(args.token.as_ref(), &args.token_file),
+                of_file(self.token.as_ref(), &self.token_file),
             ],
         )?;
         let app_token = secret(
             "the app-level token",
             [
-                (args.app_token.as_ref(), args.app_token_file.clone()),
-                (self.app_token.as_ref(), from_home(&self.app_token_file)),
+                of_args(args.app_token.as_ref(), &args.app_token_file),
+                of_file(self.app_token.as_ref(), &self.app_token_file),
             ],
         )?;
         let signing_secret = secret(
             "the signing secret",
             [
-                (
-                    args.signing_secret.as_ref(),
-                    args.signing_secret_file.clone(),
-                ),
-                (
-                    self.signing_secret.as_ref(),
-                    from_home(&self.signing_secret_file),
-                ),
+                of_args(args.signing_secret.as_ref(), &args.signing_secret_file),
+                of_file(self.signing_secret.as_ref(), &self.signing_secret_file),
             ],
         )?;
         let client_secret = secret(
             "the client secret",
-            [(
+            [of_file(
                 self.client_secret.as_ref(),
-                from_home(&self.client_secret_file),
+                &self.client_secret_file,
             )],
         )?;
         let refresh_token = secret(
             "the refresh token",
-            [(
+            [of_file(
                 self.refresh_token.as_ref(),
-                from_home(&self.refresh_token_file),
+                &self.refresh_token_file,
             )],
         )?;
         let rotation = match (self.client_id, client_secret, refresh_token) {
@@ -305,7 +312,7 @@ impl SlackSection {
     }
 }
 
-/// Whether a method is among those that `globs`, with `*` at the end, stand for.
+/// Whether one of `globs` names the method. A `*` at the end of a glob stands for any rest.
 pub(crate) fn is_allowed(globs: &[String], method: &str) -> bool {
     globs.iter().any(|glob| match glob.strip_suffix('*') {
         Some(start) => method.starts_with(start),
@@ -314,8 +321,8 @@ pub(crate) fn is_allowed(globs: &[String], method: &str) -> bool {
 }
 
 impl SlackSettings {
-    /// The secrets that stand where another kind belongs.
-    pub(crate) fn misplaced(&self) -> Vec<Misplaced> {
+    /// Finds the secrets of a wrong kind, such as an app-level token in place of the bot's.
+    pub(crate) fn misplaced(&self) -> Vec<MisplacedSecret> {
         let rotation = self.rotation.as_ref();
         let given = [
             (Setting::Token, self.token.as_ref()),
@@ -330,7 +337,7 @@ impl SlackSettings {
                 rotation.map(|rotation| &rotation.refresh_token),
             ),
         ];
-        Misplaced::among(&given)
+        MisplacedSecret::among(&given)
     }
 }
 
@@ -340,7 +347,7 @@ impl SlackSettings {
         is_allowed(&self.methods, method)
     }
 
-    /// How fast Slack may be called, against its documented rates; a local Slack has none.
+    /// The pace of calls, as a multiple of Slack's documented rates. A local Slack has no rates.
     pub(crate) fn speed(&self) -> f64 {
         if self.api_url.host_str().is_some_and(is_loopback) {
             f64::INFINITY
@@ -349,7 +356,7 @@ impl SlackSettings {
         }
     }
 
-    /// All that must never be shown.
+    /// All secrets, which must never be shown.
     pub(crate) fn secrets(&self) -> Vec<SecretString> {
         let rotation = self.rotation.as_ref();
         [
@@ -365,7 +372,8 @@ impl SlackSettings {
         .collect()
     }
 
-    /// What is wrong with the secrets, or missing for the transport, `listen` being whether an address is given.
+    /// Finds a wrong secret, or a setting that the transport needs and that is missing. `listen` says whether there is
+    /// an address to listen at.
     pub(crate) fn lack(&self, listen: bool) -> Option<ConfigError> {
         if let Some(misplaced) = self.misplaced().into_iter().next() {
             return Some(misplaced.into());
@@ -382,12 +390,12 @@ impl SlackSettings {
     }
 }
 
-/// The first of `places` that is given.
+/// Takes the secret from the first of `sources` that gives one. Errors call it `what`.
 fn secret<const N: usize>(
     what: &'static str,
-    places: [Place<'_>; N],
+    sources: [SecretSource<'_>; N],
 ) -> Result<Option<SecretString>, ConfigError> {
-    for (value, file) in places {
+    for SecretSource { value, file } in sources {
         if let Some(value) = value {
             return Ok(Some(value.clone()));
         }
@@ -398,7 +406,7 @@ fn secret<const N: usize>(
     Ok(None)
 }
 
-/// Reads a secret from the file that holds it alone.
+/// Reads a secret from a file that contains nothing else.
 pub(super) fn secret_file(what: &'static str, path: PathBuf) -> Result<SecretString, ConfigError> {
     match std::fs::read_to_string(&path) {
         Err(reason) => Err(ConfigError::SecretFile { what, path, reason }),

@@ -1,4 +1,4 @@
-//! The config file: what it means, and what is said when it is wrong.
+//! Tests of the config file: the settings that it makes, and the errors when it is wrong.
 
 use djangobot_plugins::OnError;
 
@@ -24,7 +24,7 @@ fn host(config: PathBuf) -> HostArgs {
     })
 }
 
-/// What a file says below `[slack]`.
+/// The settings of a file that has `text` below `[slack]`.
 pub(crate) fn slack_settings(text: &str) -> SlackSettings {
     read(&format!("[slack]\n{text}\n"), &[]).unwrap().slack
 }
@@ -107,7 +107,7 @@ fn a_wrong_type_and_a_syntax_error_name_their_line() {
     assert!(
         refused("[slack]\nroster-wait = -1.0\n")
             .0
-            .contains("no number of seconds")
+            .contains("is not a number of seconds")
     );
 }
 
@@ -140,7 +140,7 @@ fn modules_and_urls_do_not_mix() {
 }
 
 #[test]
-fn what_is_said_of_a_wrong_file_shows_no_value_of_it() {
+fn an_error_about_a_wrong_file_shows_no_value_of_it() {
     for text in [
         "[slack]\ntoken = \"SECRET\"\ntokne = 1\n",
         "[slack]\ntokne = 1\ntoken = \"SECRET\"\n",
@@ -239,7 +239,7 @@ fn a_mistake_in_one_plugin_holds_back_that_one_and_is_named_with_its_line() {
         OnError::Pass,
         "line 7: the plugin \"b\": \"http://x/y\" is plain http",
     );
-    // What can't be read is no word for letting events pass.
+    // A policy that can't be read must not let events pass.
     for (key, value, expect) in [
         ("on-error", "\"dorp\"", OnError::Hold),
         ("on-error", "1", OnError::Hold),

@@ -1,24 +1,24 @@
-//! Values as the config file and the command line write them.
+//! Types of single values that both the config file and the command line have: transports, time spans, formats.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Deserialize;
 
-/// The config file that is read when none is named and it is there.
+/// The config file that is read if none is named.
 pub(crate) const CONFIG_FILE: &str = "djangobot.toml";
 /// Slack's Web API.
 pub(super) const SLACK_API: &str = "https://slack.com/api/";
 
-/// The ways to Slack.
+/// The transports over which Slack's events come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Transport {
-    /// The Real-Time Messaging API, for classic apps: a bot token alone.
+    /// The Real-Time Messaging API, for classic apps. It needs a bot token alone.
     Rtm,
-    /// A WebSocket that the app opens: a bot token and an app-level token.
+    /// A WebSocket that djangobot opens. It needs a bot token and an app-level token.
     SocketMode,
-    /// The Events API: Slack calls us.
+    /// The Events API: Slack sends HTTP requests to --listen. It needs a bot token and a signing secret.
     Http,
 }
 
@@ -33,7 +33,7 @@ impl Transport {
     }
 }
 
-/// A time span as settings have it.
+/// A time span, written as a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "f64")]
 pub(crate) struct Seconds(pub(super) Duration);
@@ -54,28 +54,28 @@ impl TryFrom<f64> for Seconds {
     fn try_from(seconds: f64) -> Result<Self, String> {
         Duration::try_from_secs_f64(seconds)
             .map(Self)
-            .map_err(|_| format!("{seconds} is no number of seconds"))
+            .map_err(|_| format!("{seconds} is not a number of seconds from 0 up"))
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Lines for people to read.
     Human,
-    /// One JSON object a line.
+    /// One JSON object a line, for programs.
     Json,
 }
 
-/// What an event looks like on the layer.
+/// The format of an event on the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 pub(crate) enum BodyFormat {
     /// Slack's own object, flat, with `type`, `reply_channel` and `djangobot` set.
     #[value(name = "flat")]
     #[serde(rename = "flat")]
     Flat,
-    /// The body of djangobot 0.1: `{"text": <JSON bytes>}`, `user` and `channel` as names.
+    /// The body of djangobot 0.1: `{"text": <JSON bytes>}`, with `user` and `channel` as names.
     #[value(name = "djangobot-0.1")]
     #[serde(rename = "djangobot-0.1")]
     V01,

@@ -1,4 +1,4 @@
-//! Both ends of a real socket.
+//! Tests of both ends of a real socket.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ impl Control for Host {
 }
 
 /// Serves [`Host`] on `state` while `asking` goes on.
-async fn beside_a_host(state: &Path, asking: impl Future<Output = ()>) {
+async fn with_a_host(state: &Path, asking: impl Future<Output = ()>) {
     let cancel = CancellationToken::new();
     let server = Server::bind(state).unwrap();
     let serving = server.serve(Arc::new(Host), cancel.clone());
@@ -38,7 +38,7 @@ async fn a_running_host_is_asked_and_its_socket_is_for_its_owner_and_goes_with_i
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join(SOCKET);
     assert!(plugins(state.path()).await.unwrap().is_none());
-    beside_a_host(state.path(), async {
+    with_a_host(state.path(), async {
         assert_eq!(
             plugins(state.path()).await.unwrap(),
             Some(json!([{"name": "a"}]))
@@ -57,22 +57,22 @@ async fn a_running_host_is_asked_and_its_socket_is_for_its_owner_and_goes_with_i
 }
 
 #[tokio::test]
-async fn a_socket_that_a_killed_host_left_is_no_host_and_is_in_nobodys_way() {
+async fn a_socket_that_a_killed_host_left_is_not_a_host_and_the_next_host_replaces_it() {
     let state = tempfile::tempdir().unwrap();
     drop(std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap());
     assert!(plugins(state.path()).await.unwrap().is_none());
-    beside_a_host(state.path(), async {
+    with_a_host(state.path(), async {
         assert!(plugins(state.path()).await.unwrap().is_some());
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_long_path_is_no_hindrance() {
+async fn a_state_folder_with_a_long_path_has_a_socket_too() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("a".repeat(120)).join("b".repeat(120));
     std::fs::create_dir_all(&state).unwrap();
-    beside_a_host(&state, async {
+    with_a_host(&state, async {
         assert!(plugins(&state).await.unwrap().is_some());
     })
     .await;
@@ -80,7 +80,7 @@ async fn a_long_path_is_no_hindrance() {
 }
 
 #[tokio::test]
-async fn a_host_that_says_nonsense_or_hangs_up_is_said_to_be_mute() {
+async fn a_host_that_sends_nonsense_or_hangs_up_is_reported_as_one_that_does_not_answer() {
     let check = async |said: &'static str| {
         let state = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(state.path().join(SOCKET)).unwrap();

@@ -1,9 +1,9 @@
-//! The accept loop of the HTTP listener: so many connections, each with timers, and the least useful one given up for
-//! a new one.
+//! The accept loop of the HTTP listener: it bounds the number of connections, and the time of each.
 //!
-//! hyper reads and writes HTTP/1.1. What it leaves to us is who may stay: anybody can open a connection and say nothing
-//! on it, or half a request. So each has a time for what it is at ([`Timers`]), and where there are too many, the oldest
-//! that does nothing goes first, those on which Slack has signed something last.
+//! hyper reads and writes HTTP/1.1, but does not decide which connections may stay: anybody can open one and send
+//! nothing on it, or half a request. So each phase of a connection has a time limit ([`Timers`]). If there are too many
+//! connections, the one that has been idle for longest is closed first, and one on which Slack has signed a request
+//! last.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -34,22 +34,23 @@ use tower::ServiceExt;
 
 use crate::metrics::Metrics;
 
-/// What a request's head and what waits to be written may take up, for each connection: with all connections at
-/// their worst, 64 MiB.
+/// The buffer of each connection, for a request's head and for bytes that wait to be written. With the most
+/// connections, all buffers have 64 MiB.
 const BUFFER: usize = 16 << 10;
 /// How often it is logged that there were too many connections; all are counted.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// How long a connection may be at something.
+/// How long a connection may stay in each phase.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timers {
-    /// Between requests. Proxies keep connections open for a minute, mostly; who closes first loses no request.
+    /// Between requests. Most proxies keep connections open for a minute. We wait for longer, because a request that
+    /// the proxy sends just as we close the connection would be lost.
     pub(super) idle: Duration,
     /// From a request's first byte to the end of its head.
     pub(super) head: Duration,
-    /// From there to the answer; the handlers of Slack's requests have shorter times for body and answer.
+    /// From there to the answer. The handlers of Slack's requests have shorter limits of their own for body and answer.
     pub(super) request: Duration,
-    /// Until the answer is taken.
+    /// Until the client has read the answer.
     pub(super) answer: Duration,
 }
 
@@ -64,73 +65,81 @@ impl Default for Timers {
     }
 }
 
-/// What a listener may use.
+/// The limits of a listener.
 pub(super) struct Limits {
     pub(super) connections: usize,
     pub(super) timers: Timers,
 }
 
-/// Where a request came to: an address of this machine.
+/// The address of this machine to which a request came, if it is known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival(pub(super) Option<SocketAddr>);
+pub(super) struct LocalAddress(pub(super) Option<SocketAddr>);
 
-/// What a connection is at.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// No byte of a request is here.
+    /// No byte of a request has come.
     Idle,
     /// A request's head has begun.
     Head,
-    /// A request is with its handler, and nobody vouches for it.
+    /// A handler has the request, and has not found Slack's signature on it.
     Request,
-    /// Slack has signed the request.
+    /// A handler has the request, and Slack has signed it.
     Signed,
     /// The answer is being written.
     Answer,
 }
 
-/// A connection as the accept loop sees it.
+/// What a connection does, shared by its task and the accept loop.
 #[derive(Debug)]
-struct Activity(Mutex<Progress>);
+struct Activity(Mutex<ConnectionState>);
 
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct ConnectionState {
     phase: Phase,
     since: Instant,
-    /// Slack signed a request on it.
+    /// Whether Slack has signed a request on it.
     is_slacks: bool,
+}
+
+/// The order in which connections are closed for new ones, the lowest first. The fields are compared in their order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    is_slacks: bool,
+    is_busy: bool,
+    since: Instant,
 }
 
 impl Activity {
     fn new() -> Self {
-        Self(Mutex::new(Progress {
+        Self(Mutex::new(ConnectionState {
             phase: Phase::Idle,
             since: Instant::now(),
             is_slacks: false,
         }))
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         lock(&self.0)
     }
 
     fn enter(&self, phase: Phase) {
-        let mut progress = self.progress();
-        progress.phase = phase;
-        progress.since = Instant::now();
-        progress.is_slacks |= phase == Phase::Signed;
+        let mut state = self.state();
+        state.phase = phase;
+        state.since = Instant::now();
+        state.is_slacks |= phase == Phase::Signed;
     }
 
-    /// Goes from one phase to the next, where it is in the first.
+    /// Goes to the phase `to` if the phase is `from`.
     fn pass(&self, from: Phase, to: Phase) {
-        if self.progress().phase == from {
+        if self.state().phase == from {
             self.enter(to);
         }
     }
 
-    /// When it has been at the same for too long.
+    /// The time at which it has been in its phase for too long.
     fn due(&self, timers: &Timers) -> Instant {
-        let Progress { phase, since, .. } = *self.progress();
+        let ConnectionState { phase, since, .. } = *self.state();
         since
             + match phase {
                 Phase::Idle => timers.idle,
@@ -140,56 +149,66 @@ impl Activity {
             }
     }
 
-    /// In which order connections are given up, the lowest first; never while Slack waits for an answer.
-    fn rank(&self) -> Option<(bool, bool, Instant)> {
-        let Progress {
+    /// Its rank among the connections that may be closed; `None` while Slack waits for an answer on it.
+    fn rank(&self) -> Option<Rank> {
+        let ConnectionState {
             phase,
             since,
             is_slacks,
-        } = *self.progress();
+        } = *self.state();
         let is_busy = match phase {
             Phase::Idle | Phase::Head => false,
             Phase::Request | Phase::Answer => true,
             Phase::Signed => return None,
         };
-        Some((is_slacks, is_busy, since))
+        Some(Rank {
+            is_slacks,
+            is_busy,
+            since,
+        })
     }
 }
 
-/// The connections that are open.
+/// The open connections.
 struct Connections {
     tasks: JoinSet<u64>,
-    open: HashMap<u64, (Arc<Activity>, AbortHandle)>,
+    open: HashMap<u64, OpenConnection>,
+    /// The number of the newest one.
     number: u64,
     given_up: Counter,
     reminder: Reminder,
 }
 
+struct OpenConnection {
+    activity: Arc<Activity>,
+    task: AbortHandle,
+}
+
 impl Connections {
-    /// Ends the connection that is missed least, and says whether there was one.
+    /// Closes the connection with the lowest rank. Returns whether there was one.
     fn give_up_one(&mut self) -> bool {
-        let ranked = self
-            .open
-            .iter()
-            .filter_map(|(number, (activity, _))| activity.rank().map(|rank| (rank, *number)));
+        let ranked = self.open.iter().filter_map(|(number, connection)| {
+            let rank = connection.activity.rank()?;
+            Some((rank, *number))
+        });
         let Some((_, number)) = ranked.min() else {
             return false;
         };
-        if let Some((_, task)) = self.open.remove(&number) {
-            task.abort();
+        if let Some(connection) = self.open.remove(&number) {
+            connection.task.abort();
         }
         self.given_up.increment(1);
         if self.reminder.due().is_some() {
             tracing::warn!(
                 connections = self.open.len(),
-                "there is no room for more connections over HTTP, so the one that did nothing for longest was closed for a new one"
+                "there are too many connections over HTTP; the one that was idle for longest was closed for a new one"
             );
         }
         true
     }
 }
 
-/// Accepts connections and answers on them with `app` until `cancel`, and then answers what was asked before.
+/// Accepts connections and answers on them with `app` until `cancel`; requests that came before it are still answered.
 pub(super) async fn serve(
     listener: TcpListener,
     app: Router,
@@ -210,7 +229,7 @@ pub(super) async fn serve(
         tokio::select! {
             () = cancel.cancelled() => break,
             Some(ended) = connections.tasks.join_next() => {
-                // One that was given up, or whose task panicked, is found by nobody any more.
+                // A task that was aborted or that panicked gives no number. An aborted one has been removed already.
                 if let Ok(number) = ended {
                     connections.open.remove(&number);
                 }
@@ -218,7 +237,7 @@ pub(super) async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     if connections.open.len() >= limits.connections && !connections.give_up_one() {
-                        // All of them wait for answers that Slack wants.
+                        // Slack waits for an answer on all of them, so the new one is closed.
                         connections.given_up.increment(1);
                         continue;
                     }
@@ -230,11 +249,11 @@ pub(super) async fn serve(
                         serving.await;
                         number
                     });
-                    connections.open.insert(number, (activity, task));
+                    connections.open.insert(number, OpenConnection { activity, task });
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");
-                    // Out of files, most likely: the next one finds one.
+                    // Most likely the process is out of files. Closing a connection frees one.
                     if is_lack(&error) {
                         connections.give_up_one();
                     }
@@ -247,7 +266,7 @@ pub(super) async fn serve(
     while connections.tasks.join_next().await.is_some() {}
 }
 
-/// Whether the system had no file or memory for a connection.
+/// Whether the error says that the system has no file or no memory for a connection.
 fn is_lack(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
@@ -256,7 +275,7 @@ fn is_lack(error: &io::Error) -> bool {
         .any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
 }
 
-/// Answers on one connection until it ends, is too slow, or `cancel` and its last answer is given.
+/// Answers on one connection until it ends, is too slow, or has given its last answer after `cancel`.
 async fn connection(
     stream: TcpStream,
     app: Router,
@@ -265,14 +284,14 @@ async fn connection(
     cancel: CancellationToken,
 ) {
     stream.set_nodelay(true).ok();
-    let arrival = Arrival(stream.local_addr().ok());
+    let local_address = LocalAddress(stream.local_addr().ok());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         activity.enter(Phase::Request);
         let mut request: Request = request.map(Body::new);
         let signed = activity.clone();
         let on_signed = OnSigned::new(move || signed.enter(Phase::Signed));
         request.extensions_mut().insert(on_signed);
-        request.extensions_mut().insert(arrival);
+        request.extensions_mut().insert(local_address);
         let (app, activity) = (app.clone(), activity.clone());
         async move {
             let answer = app.oneshot(request).await;
@@ -280,13 +299,13 @@ async fn connection(
             answer
         }
     });
-    let io = TokioIo::new(Watched {
+    let io = TokioIo::new(TrackedStream {
         stream,
         activity: activity.clone(),
     });
     let mut http = pin!(
         http1::Builder::new()
-            // The timer below tells a head that comes slowly from a connection that waits for its next request.
+            // hyper's own timer would also run between requests. The one below knows the difference.
             .header_read_timeout(None)
             .max_buf_size(BUFFER)
             .serve_connection(io, service)
@@ -299,11 +318,11 @@ async fn connection(
             is_ending = true;
             http.as_mut().graceful_shutdown();
         }
-        // An error is the end of a connection as any other: whoever was there hears of it.
+        // An error ends the connection like any other end; there is nobody here to report it to.
         if http.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        // All that changes what it is at wakes this task, so that the timer follows.
+        // Each change of the phase wakes this task, so that the timer is always set to the current phase.
         let due = activity.due(&timers);
         if due != timer.deadline() {
             timer.as_mut().reset(due);
@@ -313,13 +332,13 @@ async fn connection(
     .await;
 }
 
-/// A connection whose traffic tells what it is at.
-struct Watched {
+/// A stream that notes the phases which its traffic shows.
+struct TrackedStream {
     stream: TcpStream,
     activity: Arc<Activity>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -334,7 +353,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for TrackedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -355,7 +374,7 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 
-    /// Comes when all that was to be written has been.
+    /// hyper flushes when the whole answer has been written, so that this ends the answer.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         self.activity.pass(Phase::Answer, Phase::Idle);

@@ -1,21 +1,22 @@
-//! Tokens in bytes that are not one JSON text: msgpack, whole or broken, and JSON that is cut.
+//! Masks tokens in bytes that are not one JSON text: msgpack, whole or broken, and JSON that was cut off.
 //!
-//! A star stands for each byte of a token, and a zero for each of a number that is one, so that lengths stay what they
-//! are, and what could be read can be read on.
+//! A star replaces each byte of a token, and a zero each byte of a secret number. So all lengths stay as they are, and
+//! a message that could be decoded before can be decoded after.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{PREFIXES, is_of_token, is_secret};
 
-/// More open maps and arrays than that are not followed; what is deeper is looked at as if it were broken.
+/// The deepest nesting of maps and arrays that is followed. It bounds the memory for a hostile message; deeper bytes
+/// are searched as if they were broken msgpack.
 const DEEPEST: usize = 512;
 
-/// `message` without the tokens in it.
+/// Masks the tokens in a message.
 pub(super) fn without_tokens(message: &[u8]) -> Cow<'_, [u8]> {
     let mut masked = message.to_vec();
     let mut at = walk(&mut masked, 0, false);
-    // What is not msgpack, or follows a place at which it is broken.
+    // The rest is not msgpack, or follows a position at which the msgpack is broken.
     mask_text(&mut masked[at..]);
     while at < masked.len() {
         at = match secret_key(&masked, at) {
@@ -29,19 +30,19 @@ pub(super) fn without_tokens(message: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// `text` without the secrets in it that stand behind their keys, as in JSON; `None` where there are none.
+/// Masks the secrets that stand after their keys in a text, as in JSON; `None` if there are none.
 pub(super) fn without_pairs(text: &str) -> Option<String> {
     let mut masked = text.as_bytes().to_vec();
     mask_pairs(&mut masked);
     let is_masked = masked != text.as_bytes();
-    // Stars took the place of whole characters.
+    // Stars replace whole characters, so the text is still UTF-8.
     is_masked.then(|| String::from_utf8_lossy(&masked).into_owned())
 }
 
-/// What an item of msgpack is.
+/// The kind of an item of msgpack.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Nothing, yes or no.
+enum ItemKind {
+    /// `nil`, `true` or `false`.
     Plain,
     Number,
     /// Text, bytes or an extension.
@@ -50,17 +51,17 @@ enum Kind {
     Map(u64),
 }
 
-/// What is open at a place.
+/// An array or a map that has begun and not ended.
 struct Level {
-    /// Items that are to come.
+    /// The number of items that are still to come.
     left: u64,
-    /// Every second item is a key.
+    /// Whether every second item is a key.
     is_map: bool,
-    /// The items stand under a key that says that they are secrets.
+    /// Whether the items are secrets, because of the name of their key.
     is_secret: bool,
 }
 
-/// Masks the item that begins at `at`, and gives where it ends, or where it can't be read on.
+/// Masks the item that begins at `at`. Returns the position after it, or the position from which it can't be decoded.
 fn walk(bytes: &mut [u8], mut at: usize, is_secret_itself: bool) -> usize {
     let mut open = vec![Level {
         left: 1,
@@ -84,14 +85,14 @@ fn walk(bytes: &mut [u8], mut at: usize, is_secret_itself: bool) -> usize {
         level.left -= 1;
         at = content.end;
         let (left, is_map) = match kind {
-            Kind::Plain => continue,
-            Kind::Number => {
+            ItemKind::Plain => continue,
+            ItemKind::Number => {
                 if hides {
                     bytes[content].fill(0);
                 }
                 continue;
             }
-            Kind::Text => {
+            ItemKind::Text => {
                 let content = &mut bytes[content];
                 names_secret = is_key && is_secret(content);
                 match hides {
@@ -100,8 +101,8 @@ fn walk(bytes: &mut [u8], mut at: usize, is_secret_itself: bool) -> usize {
                 }
                 continue;
             }
-            Kind::Array(length) => (length, false),
-            Kind::Map(length) => (2 * length, true),
+            ItemKind::Array(length) => (length, false),
+            ItemKind::Map(length) => (2 * length, true),
         };
         if open.len() == DEEPEST {
             return at;
@@ -109,18 +110,19 @@ fn walk(bytes: &mut [u8], mut at: usize, is_secret_itself: bool) -> usize {
         open.push(Level {
             left,
             is_map,
-            // A map there keeps its form, since somebody reads it.
+            // A map keeps its form, because the reader of a dead letter needs to see what else is in it.
             is_secret: hides && !is_map,
         });
     }
     at
 }
 
-/// The item of msgpack that begins at `at`, and where its content is: what is cut short ends with the bytes.
-fn item(bytes: &[u8], at: usize) -> Option<(Kind, Range<usize>)> {
+/// Reads the head of the item that begins at `at`. Returns its kind and the range of its content, which ends with the
+/// bytes if the item was cut off.
+fn item(bytes: &[u8], at: usize) -> Option<(ItemKind, Range<usize>)> {
     let head = *bytes.get(at)?;
     let at = at + 1;
-    // A length of so many bytes, and where it ends.
+    // Reads a length of `size` bytes, and the position after it.
     let length = |size: usize| {
         let digits = bytes.get(at..at + size)?;
         let length = digits
@@ -132,20 +134,20 @@ fn item(bytes: &[u8], at: usize) -> Option<(Kind, Range<usize>)> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         from..from.saturating_add(length).min(bytes.len())
     };
-    let number = |size| Some((Kind::Number, content(at, size)));
+    let number = |size| Some((ItemKind::Number, content(at, size)));
     let text = |size: usize, type_byte: usize| {
         let (length, from) = length(size)?;
         Some((
-            Kind::Text,
+            ItemKind::Text,
             content((from + type_byte).min(bytes.len()), length),
         ))
     };
     match head {
-        0x00..=0x7f | 0xe0..=0xff => Some((Kind::Number, at - 1..at)),
-        0x80..=0x8f => Some((Kind::Map(u64::from(head & 0x0f)), at..at)),
-        0x90..=0x9f => Some((Kind::Array(u64::from(head & 0x0f)), at..at)),
-        0xa0..=0xbf => Some((Kind::Text, content(at, u64::from(head & 0x1f)))),
-        0xc0 | 0xc2 | 0xc3 => Some((Kind::Plain, at..at)),
+        0x00..=0x7f | 0xe0..=0xff => Some((ItemKind::Number, at - 1..at)),
+        0x80..=0x8f => Some((ItemKind::Map(u64::from(head & 0x0f)), at..at)),
+        0x90..=0x9f => Some((ItemKind::Array(u64::from(head & 0x0f)), at..at)),
+        0xa0..=0xbf => Some((ItemKind::Text, content(at, u64::from(head & 0x1f)))),
+        0xc0 | 0xc2 | 0xc3 => Some((ItemKind::Plain, at..at)),
         0xc1 => None,
         0xc4..=0xc6 => text(1 << (head - 0xc4), 0),
         0xc7..=0xc9 => text(1 << (head - 0xc7), 1),
@@ -153,27 +155,27 @@ fn item(bytes: &[u8], at: usize) -> Option<(Kind, Range<usize>)> {
         0xcc..=0xcf => number(1 << (head - 0xcc)),
         0xd0..=0xd3 => number(1 << (head - 0xd0)),
         0xd4..=0xd8 => Some((
-            Kind::Text,
+            ItemKind::Text,
             content((at + 1).min(bytes.len()), 1 << (head - 0xd4)),
         )),
         0xd9..=0xdb => text(1 << (head - 0xd9), 0),
         0xdc | 0xdd => {
-            length(2 << (head - 0xdc)).map(|(length, end)| (Kind::Array(length), end..end))
+            length(2 << (head - 0xdc)).map(|(length, end)| (ItemKind::Array(length), end..end))
         }
         0xde | 0xdf => {
-            length(2 << (head - 0xde)).map(|(length, end)| (Kind::Map(length), end..end))
+            length(2 << (head - 0xde)).map(|(length, end)| (ItemKind::Map(length), end..end))
         }
     }
 }
 
-/// Where the value begins of a key that begins at `at` and says that the value is a secret.
+/// If a key begins at `at` whose name says that its value is secret, returns the position of the value.
 fn secret_key(bytes: &[u8], at: usize) -> Option<usize> {
     let (kind, content) = item(bytes, at)?;
     let end = content.end;
-    (kind == Kind::Text && is_secret(&bytes[content])).then_some(end)
+    (kind == ItemKind::Text && is_secret(&bytes[content])).then_some(end)
 }
 
-/// Masks what has the shape of a token, and what stands behind a key, as JSON writes it.
+/// Masks words that have the form of a token, and secrets that stand after their keys, as in JSON.
 fn mask_text(text: &mut [u8]) {
     let mut at = 0;
     while at < text.len() {
@@ -190,14 +192,14 @@ fn mask_text(text: &mut [u8]) {
     mask_pairs(text);
 }
 
-/// Masks the values of secrets that stand as JSON writes them, `"token": "..."`, also in JSON within JSON, where quotes have
-/// backslashes before them.
+/// Masks the values of secret keys in JSON's form, `"token": "..."`. It also finds them in JSON within JSON, where
+/// quotes have backslashes before them.
 fn mask_pairs(text: &mut [u8]) {
     let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'');
     let mut at = 0;
     while let Some(quote) = text[at..].iter().position(is_quote) {
         at += quote + 1;
-        // It may end a key.
+        // This quote may end a key; backslashes before it belong to the quote.
         let key_end = at
             - 1
             - text[..at - 1]
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_shows_no_token_either() {
+    fn broken_msgpack_and_cut_json_show_no_token() {
         let message = msgpack(&json!({
             "a": 1, "token": "hush", "in": [{"verification_token": "hush"}], "t": "hush", "b": "xoxb-1-a",
         }));
@@ -288,7 +290,7 @@ mod tests {
         for cut in 0..message.len() {
             let masked = without_tokens(&message[..cut]);
             assert!(hush(&masked) <= 1, "cut at {cut}");
-            // A byte that msgpack never uses, in the place of any.
+            // 0xc1 is the one byte that msgpack never uses.
             let mut broken = message.clone();
             broken[cut] = 0xc1;
             assert!(hush(&without_tokens(&broken)) <= 2, "broken at {cut}");

@@ -1,12 +1,13 @@
-//! The figures of this process that Prometheus's own clients show, from `/proc`; none where there is no such folder.
+//! The standard metrics of a process (`process_*`), which Prometheus's own clients show too. They are read from
+//! `/proc`; on systems without it there are none.
 
 use std::fmt::Write as _;
 use std::fs;
 
-/// How Linux counts processor time for programs: hundredths of a second, on every machine.
+/// Linux reports processor time to programs in hundredths of a second, on every machine.
 const TICKS: f64 = 100.0;
 
-/// The figures in Prometheus's text format.
+/// Writes the figures in Prometheus's text format.
 pub(super) fn figures() -> String {
     let mut text = String::new();
     let mut show = |name: &str, kind: &str, help: &str, value: Option<f64>| {
@@ -61,7 +62,7 @@ pub(super) fn figures() -> String {
     text
 }
 
-/// What `/proc/self/stat` says.
+/// The figures of `/proc/self/stat`.
 struct Stat {
     cpu_seconds: f64,
     /// Seconds after the machine's start.
@@ -71,7 +72,7 @@ struct Stat {
 impl Stat {
     fn read() -> Option<Self> {
         let text = fs::read_to_string("/proc/self/stat").ok()?;
-        // The name before it, in brackets, may hold anything.
+        // The process's name comes first, in brackets, and may contain spaces and brackets itself.
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();

@@ -1,4 +1,4 @@
-//! `djangobot plugin add`.
+//! `djangobot plugin add`: obtains a plugin, asks for consent, and records it.
 
 use std::path::Path;
 
@@ -14,22 +14,22 @@ use crate::cli::{AddArgs, ConsentArgs};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Obtains a plugin, shows it, has it agreed to, writes it down, and has the running host take it up.
+/// Obtains a plugin, shows it, asks for consent, writes config and lock, and lets the running host load it.
 pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let (source, promised) = given(&args.source, args.sha256)?;
     if let Source::Shipped(name) = &source {
-        free(&place, args.name.as_deref().unwrap_or(name))?;
+        check_name(&place, args.name.as_deref().unwrap_or(name))?;
         if Path::new(&args.source).exists() {
             print(&format!(
-                "{name} means the plugin that ships with djangobot; what lies here under that name is ./{name}\n"
+                "{name} means the plugin that ships with djangobot; for the file or folder here, write ./{name}\n"
             ))?;
         }
     }
     if let Source::Folder(folder) = &source {
-        // Before a build, which may take minutes and runs the code of whoever wrote it.
+        // The name and the consent come before the build, which may take minutes and runs the author's code.
         let manifest = manifest_of(folder, terminal)?;
-        free(&place, args.name.as_deref().unwrap_or(&manifest.name))?;
+        check_name(&place, args.name.as_deref().unwrap_or(&manifest.name))?;
         agree_to_build(folder, &args.consent, terminal).await?;
     }
     let artifact = place
@@ -40,7 +40,7 @@ pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failur
         .as_deref()
         .unwrap_or(&artifact.manifest.name)
         .to_owned();
-    free(&place, &name)?;
+    check_name(&place, &name)?;
     if !matches!(source, Source::Folder(_)) {
         print(&description(&artifact.manifest))?;
     }
@@ -49,13 +49,13 @@ pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failur
     let source = source.written_from(place.home());
     write(&place, &name, &source, &artifact, &grants, !args.disabled)?;
     print(&format!(
-        "{name} is written to {}.\n",
+        "{name} was added to {}.\n",
         place.config.display()
     ))?;
     host::take_up(&place, &[&name], terminal).await
 }
 
-/// What SOURCE and --sha256 mean.
+/// Reads SOURCE and --sha256: the source, and the digest that its file must have.
 pub(super) fn given(
     word: &str,
     digest: Option<Digest>,
@@ -78,7 +78,7 @@ pub(super) fn given(
     }
 }
 
-/// What the plugin in `folder` says of itself.
+/// Reads the manifest of the plugin in `folder`.
 fn manifest_of(folder: &Path, terminal: &Terminal) -> Result<Manifest, PluginError> {
     recipe::manifest_of(folder).map_err(|error| PluginError::recipe(error, terminal))
 }
@@ -94,7 +94,7 @@ pub(super) async fn agree_to_build(
     consent::to_build(folder, &manifest.capabilities, consent).await
 }
 
-/// What a lock says of the sources of a plugin: only of one that was built here, or ships, is it known.
+/// The digest of a plugin's sources, for the lock. It is known only of a plugin that was built here or that ships.
 pub(super) fn sources_of(source: &Source, artifact: &Artifact) -> Option<Digest> {
     match source {
         Source::Folder(_) | Source::Shipped(_) => artifact.sources,
@@ -102,7 +102,8 @@ pub(super) fn sources_of(source: &Source, artifact: &Artifact) -> Option<Digest>
     }
 }
 
-fn free(place: &Place, name: &str) -> Result<(), PluginError> {
+/// Checks that `name` is valid and not in use.
+fn check_name(place: &Place, name: &str) -> Result<(), PluginError> {
     if !manifest::is_name(name) {
         return Err(PluginError::Name(name.to_owned()));
     }
@@ -112,7 +113,8 @@ fn free(place: &Place, name: &str) -> Result<(), PluginError> {
     }
 }
 
-/// Component, lock, config, in this order: whenever this is cut short, the config names nothing that can't be loaded.
+/// Writes component, lock and config, in this order: if the command is interrupted, the config names no plugin that
+/// can't be loaded.
 fn write(
     place: &Place,
     name: &str,

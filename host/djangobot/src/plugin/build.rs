@@ -1,4 +1,4 @@
-//! `djangobot plugin build`.
+//! `djangobot plugin build`: makes one file of a plugin's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::config::values::LogFormat;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Builds a folder, or puts a manifest into what is built, and writes one file.
+/// Builds a folder, or puts a manifest into a component or module that is already built, and writes one file.
 pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
     terminal
         .start_logs("info", Some(LogFormat::Human))

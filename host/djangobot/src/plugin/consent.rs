@@ -1,4 +1,4 @@
-//! What a plugin may do is agreed to by a person: asked on a terminal, or said on the command line.
+//! A person's consent to grants, builds and installations: asked for on a terminal, or given on the command line.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -9,8 +9,10 @@ use super::error::PluginError;
 use super::shown::asks;
 use crate::cli::ConsentArgs;
 
-/// Asks before a folder is built, whose build scripts and macros run with all that the user may do. Grants that are open
-/// are asked for later; without a terminal all is said at once.
+/// Asks before a folder is built, because its build scripts and macros run with all rights of the user.
+///
+/// On a terminal, grants are asked for after the build. Without one, the error names a command that gives all consents
+/// at once, so that the user need not repeat the command for each.
 pub(super) async fn to_build(
     folder: &Path,
     asked: &[Capability],
@@ -24,8 +26,8 @@ pub(super) async fn to_build(
         folder.display()
     );
     if !is_terminal() {
-        let open = answer(asked, &[], consent)?.open;
-        let command = again(std::env::args().skip(1), &["--build"], &open);
+        let open = given(asked, &[], consent)?.open;
+        let command = command_with(std::env::args().skip(1), &["--build"], &open);
         return Err(PluginError::NotAgreed { what, command });
     }
     match ask(format!("{}. Build it? [y/N] ", sentence(&what))).await? {
@@ -41,7 +43,7 @@ pub(super) async fn to_install(what: &str, yes: bool) -> Result<(), PluginError>
     }
     let what = format!("building a plugin needs {what}, which is not installed here");
     if !is_terminal() {
-        let command = again(std::env::args().skip(1), &["--yes"], &[]);
+        let command = command_with(std::env::args().skip(1), &["--yes"], &[]);
         return Err(PluginError::NotAgreed { what, command });
     }
     match ask(format!("{}. Install it? [y/N] ", sentence(&what))).await? {
@@ -50,7 +52,7 @@ pub(super) async fn to_install(what: &str, yes: bool) -> Result<(), PluginError>
     }
 }
 
-/// With a capital letter.
+/// Gives a clause a capital letter.
 fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
@@ -61,48 +63,51 @@ fn is_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// What is granted beyond `held`, so that `name` has all that it asks for.
+/// Asks for the capabilities that the plugin `name` asks for and does not hold yet, and returns those that are granted
+/// now.
 pub(super) async fn granted(
     name: &str,
     asked: &[Capability],
     held: &[Capability],
     consent: &ConsentArgs,
 ) -> Result<Vec<Capability>, PluginError> {
-    let said = answer(asked, held, consent)?;
-    if said.open.is_empty() {
-        return Ok(said.granted);
+    let given = given(asked, held, consent)?;
+    if given.open.is_empty() {
+        return Ok(given.granted);
     }
     if !is_terminal() {
-        let command = again(std::env::args().skip(1), &[], &said.open);
+        let command = command_with(std::env::args().skip(1), &[], &given.open);
         return Err(PluginError::NotGranted {
-            missing: said.open,
+            missing: given.open,
             command,
         });
     }
     let mut question = format!("{name} asks for\n");
-    for asked in &said.open {
+    for asked in &given.open {
         question.push_str(&format!("  {}\n", asks(asked)));
     }
     question.push_str("Grant it? [y/N] ");
     match ask(question).await? {
-        true => Ok([said.granted, said.open].concat()),
-        false => Err(PluginError::Declined(said.open)),
+        true => Ok([given.granted, given.open].concat()),
+        false => Err(PluginError::Declined(given.open)),
     }
 }
 
-/// What the command line settles, and what it leaves open.
+/// The consent that the command line gives.
 #[derive(Debug, PartialEq)]
-struct Answer {
+struct GivenConsent {
+    /// Capabilities that are granted beyond those that the plugin holds.
     granted: Vec<Capability>,
+    /// Capabilities that the plugin asks for, and that nobody has granted yet.
     open: Vec<Capability>,
 }
 
-fn answer(
+fn given(
     asked: &[Capability],
     held: &[Capability],
     consent: &ConsentArgs,
-) -> Result<Answer, PluginError> {
-    // A grant of what nobody asked for would lie in wait for a later version.
+) -> Result<GivenConsent, PluginError> {
+    // A grant that the plugin does not ask for is refused: a later version could ask for it, and nobody would be asked.
     let useless = |grant: &&Capability| !asked.iter().any(|asked| grant.covers(asked));
     if let Some(useless) = consent.grant.iter().find(useless) {
         let all: Vec<_> = asked.iter().map(ToString::to_string).collect();
@@ -126,11 +131,15 @@ fn answer(
     if consent.yes {
         granted.append(&mut open);
     }
-    Ok(Answer { granted, open })
+    Ok(GivenConsent { granted, open })
 }
 
-/// The same command line with `options`, and with what is open granted.
-fn again(arguments: impl Iterator<Item = String>, options: &[&str], open: &[Capability]) -> String {
+/// Writes the same command line with more `options`, and with grants of what is open.
+fn command_with(
+    arguments: impl Iterator<Item = String>,
+    options: &[&str],
+    open: &[Capability],
+) -> String {
     let mut words = vec!["djangobot".to_owned()];
     words.extend(arguments.map(|word| quoted(&word)));
     words.extend(options.iter().map(ToString::to_string));
@@ -141,7 +150,7 @@ fn again(arguments: impl Iterator<Item = String>, options: &[&str], open: &[Capa
     words.join(" ")
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
     match !word.is_empty() && word.chars().all(harmless) {
@@ -150,7 +159,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Whether the answer is yes; anything else, and no answer, is no.
+/// Asks on the terminal. Only `y` or `yes` is a yes.
 async fn ask(question: String) -> Result<bool, PluginError> {
     let asking = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr().lock();
@@ -177,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_stays_open() {
+    fn capabilities_that_nobody_granted_stay_open() {
         let check =
             |asked: &[&str], held: &[&str], yes, grant: &[&str], expect: (&[&str], &[&str])| {
                 let consent = ConsentArgs {
@@ -185,12 +194,12 @@ mod tests {
                     build: false,
                     grant: list(grant),
                 };
-                let answer = answer(&list(asked), &list(held), &consent).unwrap();
-                let expect = Answer {
+                let given = given(&list(asked), &list(held), &consent).unwrap();
+                let expect = GivenConsent {
                     granted: list(expect.0),
                     open: list(expect.1),
                 };
-                assert_eq!(answer, expect, "{asked:?} {held:?} {yes} {grant:?}");
+                assert_eq!(given, expect, "{asked:?} {held:?} {yes} {grant:?}");
             };
         check(&[], &[], false, &[], (&[], &[]));
         check(&["store"], &[], false, &[], (&[], &["store"]));
@@ -221,15 +230,15 @@ mod tests {
             build: false,
             grant: list(&["slack"]),
         };
-        let error = answer(&list(&["store"]), &[], &consent).unwrap_err();
-        assert_eq!(error.to_string(), "it does not ask for slack");
+        let error = given(&list(&["store"]), &[], &consent).unwrap_err();
+        assert_eq!(error.to_string(), "the plugin does not ask for slack");
     }
 
     #[test]
     fn the_command_to_run_can_be_pasted() {
         let words = ["plugin", "add", "it's mine.wasm"].map(ToString::to_string);
         assert_eq!(
-            again(words.into_iter(), &[], &list(&["store", "http:*.a.com"])),
+            command_with(words.into_iter(), &[], &list(&["store", "http:*.a.com"])),
             r"djangobot plugin add 'it'\''s mine.wasm' --grant store --grant 'http:*.a.com'"
         );
     }

@@ -1,4 +1,4 @@
-//! `djangobot plugin remove`, `enable` and `disable`.
+//! `djangobot plugin remove`, `enable` and `disable`: edits of the config.
 
 use djangobot_plugins::config::store_name;
 
@@ -10,7 +10,8 @@ use crate::cli::{NameArgs, RemoveArgs};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Takes a plugin out. The config goes first: what it does not name is not loaded.
+/// Removes a plugin. The config is written first: a plugin that it does not name is not loaded, even if the command is
+/// interrupted before the lock is written.
 pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let plugin = place.plugin(&args.name)?;
@@ -30,12 +31,12 @@ pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), 
         place.tidy(&lock);
     }
     print(&format!(
-        "{} is taken out of {}.\n",
+        "{} was removed from {}.\n",
         args.name,
         place.config.display()
     ))?;
     host::take_up(&place, &[&args.name], terminal).await?;
-    // Only now does nobody write to it any more.
+    // The store is deleted last, because the plugin may write to it until the host has unloaded it.
     place.with_stores(|database| {
         stores.iter().try_for_each(|store| match args.keep_store {
             true => database.settle_name(store),
@@ -45,7 +46,7 @@ pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), 
     Ok(())
 }
 
-/// Switches a plugin on or off.
+/// Enables or disables a plugin.
 pub(super) async fn switch(
     args: NameArgs,
     enabled: bool,

@@ -1,4 +1,4 @@
-//! How a `plugin` command fails.
+//! The errors of the `plugin` commands.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ use crate::failure::Failure;
 use crate::state::folder::FolderError;
 use crate::telemetry::Terminal;
 
-/// What stops a command, with its cure. Started wrongly: exit code 2; gone wrong: 1.
+/// An error that ends a command, with its cure. The exit code is 2 if the command was used wrongly, and 1 otherwise.
 #[derive(Debug, Error, Diagnostic)]
 pub(super) enum PluginError {
     #[error("there is a plugin {0:?} already")]
     #[diagnostic(help(
-        "djangobot plugin update {0} takes its newest version; --name NAME adds this one beside it under another name"
+        "djangobot plugin update {0} loads its newest version; --name NAME adds this one under another name"
     ))]
     Taken(String),
     #[error("there is no plugin {name:?}")]
@@ -26,26 +26,28 @@ pub(super) enum PluginError {
         #[help]
         help: String,
     },
-    #[error("{0:?} can't be a plugin's name: it has lower-case letters, digits and hyphens")]
+    #[error("{0:?} is not a plugin's name: a name has only lower-case letters, digits and hyphens")]
     Name(String),
-    #[error("{0} needs its sha256, since what a server sends can change")]
+    #[error("{0} needs a sha256, because a server can send another file at any time")]
     #[diagnostic(help(
-        "add --sha256 HEX, or #sha256=HEX at the end of the address; whoever published the plugin says it, and sha256sum FILE \
-         tells it of a file that you trust"
+        "add --sha256 HEX, or #sha256=HEX at the end of the address; the plugin's author publishes it, and sha256sum FILE \
+         prints it for a file that you trust"
     ))]
     NoDigest(String),
-    #[error("a folder that is built has no sha256 to promise")]
-    #[diagnostic(help("leave --sha256 out; the lock holds that of what was built"))]
-    DigestOfFolder,
-    #[error("what ships with djangobot has no sha256 to promise")]
-    #[diagnostic(help("leave --sha256 out; the lock holds that of what was taken"))]
-    DigestOfShipped,
-    #[error("{name} is not what djangobot.lock pins: {why}")]
+    #[error("--sha256 can't be used with a folder, because its component is built here")]
     #[diagnostic(help(
-        "take the lock and what it pins from the same commit; or, if this is what you want, djangobot plugin update {name}"
+        "leave --sha256 out; the lock gets the sha256 of the component that is built"
+    ))]
+    DigestOfFolder,
+    #[error("--sha256 can't be used with a plugin that ships with djangobot")]
+    #[diagnostic(help("leave --sha256 out; the lock gets the sha256 of the component"))]
+    DigestOfShipped,
+    #[error("{name} is not the version that djangobot.lock pins: {why}")]
+    #[diagnostic(help(
+        "use a lock and plugins of the same commit; or, if you want this version, djangobot plugin update {name}"
     ))]
     NotPinned { name: String, why: String },
-    #[error("{} must be granted to it, and there is no terminal to ask on", words(.missing))]
+    #[error("the plugin needs the grants {}, and there is no terminal to ask on", words(.missing))]
     #[diagnostic(help("if you agree: {command}"))]
     NotGranted {
         missing: Vec<Capability>,
@@ -54,84 +56,85 @@ pub(super) enum PluginError {
     #[error("{what}, and there is no terminal to ask on")]
     #[diagnostic(help("if you agree: {command}"))]
     NotAgreed { what: String, command: String },
-    #[error("nothing was done, since you did not agree")]
+    #[error("nothing was changed, because you did not agree")]
     Disagreed,
-    #[error("nothing was done: {} was not granted", words(.0))]
+    #[error("nothing was changed, because you did not grant {}", words(.0))]
     Declined(Vec<Capability>),
-    #[error("it does not ask for {0}")]
-    #[diagnostic(help("it asks for {1}"))]
+    #[error("the plugin does not ask for {0}")]
+    #[diagnostic(help("leave that grant out; the plugin asks for {1}"))]
     NotAsked(Capability, String),
-    #[error("the file at {address} is another than the lock has: its sha256 is {found}")]
+    #[error("the file at {address} is not the one in the lock: its sha256 is {found}")]
     #[diagnostic(help(
-        "if that is the version that you want: djangobot plugin update {name} --sha256 {found}"
+        "if you want this version: djangobot plugin update {name} --sha256 {found}"
     ))]
     OtherFile {
         name: String,
         address: String,
         found: String,
     },
-    #[error("--{0} is meant for one plugin")]
+    #[error("--{0} is for one plugin only")]
     #[diagnostic(help("name it: djangobot plugin update NAME --{0} ..."))]
     OneOnly(&'static str),
     #[error("{0} of {1} plugins could not be updated")]
     NotAll(usize, usize),
     #[error("the running djangobot refuses {name} {version}: {why}")]
     #[diagnostic(help(
-        "nothing was changed: what ran before goes on, and djangobot.lock pins what it did"
+        "nothing was changed: the version before goes on running, and djangobot.lock still pins it"
     ))]
     Refused {
         name: String,
         version: String,
         why: String,
     },
-    #[error("{0} was written, and the running djangobot did not take it: {1}")]
-    #[diagnostic(help("what ran before goes on; djangobot plugin list shows what runs"))]
+    #[error("{0} was written, but the running djangobot did not load it: {1}")]
+    #[diagnostic(help("the plugins before go on running; djangobot plugin list shows them"))]
     NotTaken(String, String),
     #[error("{} can't be read: {reason}", path.display())]
     Unread {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{}: {place}: {reason}", path.display())]
+    #[error("{}: {position}: {reason}", path.display())]
     #[diagnostic(help(
-        "it holds a JSON object such as {{\"type\": \"message\", \"text\": \"hi\"}}, an array of them, or one a line"
+        "write a JSON object such as {{\"type\": \"message\", \"text\": \"hi\"}} into the file, an array of objects, or one object a line"
     ))]
     NoEvent {
         path: PathBuf,
-        place: String,
+        position: String,
         reason: String,
     },
-    #[error("--plugin-config is no JSON: {0}")]
+    #[error("--plugin-config is not JSON: {0}")]
     NoConfig(String),
     #[error("{0} is not loaded: {1}")]
     NotLoaded(String, String),
     #[error("the plugin failed on {0} of {1} events")]
     FailedOn(usize, usize),
-    #[error("{} is there already", .0.display())]
-    #[diagnostic(help("choose another name, or delete it"))]
+    #[error("{} already exists", .0.display())]
+    #[diagnostic(help("choose another name, or delete that folder"))]
     Exists(PathBuf),
     #[error("{} can't be written: {reason}", path.display())]
     Unwritten {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{} is no folder of the Rust SDK: there is no package djangobot-plugin in it", .0.display())]
+    #[error("{} is not the folder of the Rust SDK: it has no package djangobot-plugin", .0.display())]
     NoSdk(PathBuf),
     #[error(transparent)]
     #[diagnostic(transparent)]
     State(FolderError),
-    /// From below, with all that is to be said.
+    /// An error of a lower layer, whose text says all.
     #[error("{0}")]
     Below(String),
 }
 
 impl PluginError {
-    /// What went wrong below, its text made fit for a terminal: some of it may come from a plugin.
+    /// Takes an error of a lower layer. Its text is cleaned for a terminal, because parts of it may come from a plugin.
     pub(super) fn below(error: impl std::error::Error) -> Self {
         Self::Below(CleanText::lines(&error.to_string()))
     }
 
-    /// As [`PluginError::below`]; what a compiler said is shown at once, in its own lines.
+    /// Takes an error of a build, like [`PluginError::below`]. A compiler's messages are shown at once, in their own
+    /// lines, because a report would wrap them.
     pub(super) fn recipe(error: RecipeError, terminal: &Terminal) -> Self {
         let (folder, said, what) = match error {
             RecipeError::Failed { folder, said } => (folder, said, "does not build"),

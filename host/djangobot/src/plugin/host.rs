@@ -1,4 +1,4 @@
-//! The host that is running, if one is: told of a change, and asked how its plugins are.
+//! The running host, if there is one: the commands ask it for statuses, and let it load changes.
 
 use djangobot_plugins::Locked;
 use serde::Deserialize;
@@ -10,14 +10,15 @@ use crate::control;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// How a plugin is, as the running host says; what an older or newer one does not say is empty.
+/// The status of a plugin, as the running host reports it. Fields that an older or newer host does not report are
+/// empty.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Status {
     pub(super) name: String,
     pub(super) version: Option<String>,
     pub(super) state: String,
-    /// A sentence, where it is not simply running.
+    /// A sentence about the state, if the plugin is not simply running.
     pub(super) why: Option<String>,
     pub(super) sha256: Option<String>,
     pub(super) calls: Option<u64>,
@@ -33,7 +34,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Calls that came to nothing, by kind, in the words of a sentence; only kinds that there are.
+    /// Counts of failed calls, by kind. The kinds are predicates for a sentence; those with no failure are left out.
     pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
         let kinds = [
             ("trapped", self.traps),
@@ -49,28 +50,29 @@ impl Status {
     }
 }
 
-/// The answer to a reload.
+/// The host's answer to a reload.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Reloaded {
+struct ReloadAnswer {
     plugins: Vec<Status>,
     error: Option<String>,
 }
 
-/// The plugins of the running host; `None` where none runs.
+/// Asks the running host for the statuses of its plugins; `None` if no host runs.
 pub(super) async fn statuses(place: &Place) -> Result<Option<Vec<Status>>, Failure> {
-    let Some(said) = control::plugins(&place.state)
-        .await
-        .map_err(Failure::failed)?
-    else {
+    let answer = control::plugins(&place.state).await;
+    let Some(answer) = answer.map_err(Failure::failed)? else {
         return Ok(None);
     };
-    let statuses = serde_json::from_value(said).map_err(PluginError::below)?;
+    let statuses = serde_json::from_value(answer).map_err(PluginError::below)?;
     Ok(Some(statuses))
 }
 
-/// Has the running host try what is to be pinned, and says why it does not serve; where no host runs, the next one to start
-/// has the word.
+/// Lets the running host try the version that is about to be pinned. If no host runs, the next one to start will try
+/// it.
+///
+/// # Errors
+/// The host refuses the version, or can't be asked.
 pub(super) async fn propose(
     place: &Place,
     locked: &Locked,
@@ -78,15 +80,15 @@ pub(super) async fn propose(
 ) -> Result<(), PluginError> {
     let proposal = serde_json::to_value(locked).map_err(PluginError::below)?;
     let work = terminal.work("loading the plugin");
-    let said = control::propose(&place.state, &proposal).await;
+    let answer = control::propose(&place.state, &proposal).await;
     drop(work);
-    let Some(why) = said
+    let Some(why) = answer
         .map_err(PluginError::below)?
-        .and_then(|said| said["refused"].as_str().map(line))
+        .and_then(|answer| answer["refused"].as_str().map(line))
     else {
         return Ok(());
     };
-    // Another host on this state may have taken it up before one refused.
+    // A bridge and `dev` may both run on this state. The one that accepted the version must go back to the pinned one.
     control::reload(&place.state)
         .await
         .map_err(PluginError::below)?;
@@ -97,20 +99,20 @@ pub(super) async fn propose(
     })
 }
 
-/// Has the running host take what was written, and says what became of the plugins of `names`.
+/// Lets the running host load config and lock as they were written, and prints the states of the plugins in `names`.
 pub(super) async fn take_up(
     place: &Place,
     names: &[&str],
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let work = terminal.work("loading the plugins");
-    let said = control::reload(&place.state).await;
+    let answer = control::reload(&place.state).await;
     drop(work);
-    let Some(said) = said.map_err(Failure::failed)? else {
-        print("No djangobot is running here; the next one to start takes it up.\n")?;
+    let Some(answer) = answer.map_err(Failure::failed)? else {
+        print("No djangobot is running here; the change takes effect when one starts.\n")?;
         return Ok(());
     };
-    let reloaded: Reloaded = serde_json::from_value(said).map_err(PluginError::below)?;
+    let reloaded: ReloadAnswer = serde_json::from_value(answer).map_err(PluginError::below)?;
     let written = || place.config.display().to_string();
     if let Some(error) = reloaded.error {
         return Err(PluginError::NotTaken(written(), line(&error)).into());
@@ -118,7 +120,7 @@ pub(super) async fn take_up(
     let mut refused = Vec::new();
     for name in names {
         match reloaded.plugins.iter().find(|status| status.name == *name) {
-            None => print(&format!("The running djangobot is without {name}.\n"))?,
+            None => print(&format!("The running djangobot has no plugin {name}.\n"))?,
             Some(status) if status.state == "refused" => refused.push(sentence(status)),
             Some(status) => print(&format!("{}\n", sentence(status)))?,
         }
@@ -129,7 +131,7 @@ pub(super) async fn take_up(
     }
 }
 
-/// `resolve-names 1.2.0 is running`, and why where that is said.
+/// Describes a status: `resolve-names 1.2.0 is running`, with the reason if the host gives one.
 fn sentence(status: &Status) -> String {
     let mut text = status.name.clone();
     if let Some(version) = &status.version {

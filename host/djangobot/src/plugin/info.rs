@@ -1,4 +1,4 @@
-//! `djangobot plugin info`.
+//! `djangobot plugin info`: shows one plugin in detail.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::cli::InfoArgs;
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// Shows all about one plugin.
+/// Shows manifest, state, source, grants and figures of one plugin.
 pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let plugin = place.plugin(&args.name)?;
@@ -48,15 +48,15 @@ pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Fail
     );
     say(&mut text, "on error", on_error(plugin));
     if live.is_some() {
-        for (what, said) in figures(&status) {
-            say(&mut text, what, &said);
+        for (name, figure) in figures(&status) {
+            say(&mut text, name, &figure);
         }
     }
     print(&text)?;
     Ok(())
 }
 
-/// What the component says of itself, or why it can't be asked.
+/// Describes the component by its own manifest, or says why that can't be read.
 fn of_component(place: &Place, locked: &Locked) -> String {
     let artifact = place
         .components
@@ -80,7 +80,7 @@ fn state(status: &Status, live: bool) -> String {
     }
     match live {
         true => text,
-        false => format!("{text} (no djangobot runs here)"),
+        false => format!("{text} (no djangobot is running here)"),
     }
 }
 
@@ -105,7 +105,7 @@ fn figures(status: &Status) -> Vec<(&'static str, String)> {
 
 fn on_error(plugin: &PluginConfig) -> &'static str {
     match plugin.on_error {
-        djangobot_plugins::OnError::Pass => "the event goes on without it (pass)",
+        djangobot_plugins::OnError::Pass => "the event goes on without the plugin (pass)",
         djangobot_plugins::OnError::Drop => "the event is dropped (drop)",
         djangobot_plugins::OnError::Hold => "the event waits, and its conversation with it (hold)",
     }
@@ -116,6 +116,7 @@ fn words(capabilities: &[Capability]) -> String {
     words.join(", ")
 }
 
-fn say(text: &mut String, what: &str, said: &str) {
-    let _ = writeln!(text, "  {what:<9} {}", line(said));
+/// Adds a line with a name and a value.
+fn say(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<9} {}", line(value));
 }

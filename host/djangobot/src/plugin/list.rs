@@ -1,4 +1,4 @@
-//! `djangobot plugin list`: live where a host runs, else from the files.
+//! `djangobot plugin list`: shows the plugins as the running host reports them, or as the files have them.
 
 use comfy_table::{CellAlignment, Table};
 use djangobot_plugins::{Lock, PluginConfig};
@@ -40,17 +40,17 @@ pub(super) async fn list(args: ListArgs, terminal: &Terminal) -> Result<(), Fail
     let statuses: Vec<_> = rows.into_iter().map(|(_, status)| status).collect();
     print(&table(&statuses, live.is_some()))?;
     if live.is_none() {
-        print("No djangobot is running here: this is what the files say.\n")?;
+        print("No djangobot is running here; the states are from config and lock.\n")?;
     }
     Ok(())
 }
 
-/// How a plugin is: as the running host says, else what the files let expect.
+/// The status of a plugin: from the running host, or else from config and lock.
 pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>) -> Status {
     let locked = lock.get(&plugin.name);
     let known = live.and_then(|live| live.iter().find(|status| status.name == plugin.name));
     if let Some(status) = known {
-        // What does not serve has no version there; the lock knows which would.
+        // The host reports no version of a plugin that does not serve; the lock has the version that should.
         let mut status = status.clone();
         status.version = status
             .version
@@ -66,7 +66,7 @@ pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>
         (_, None, _) => (
             "not locked",
             Some(format!(
-                "djangobot plugin update {} brings it into the lock",
+                "djangobot plugin update {} adds it to the lock",
                 plugin.name
             )),
         ),
@@ -79,9 +79,7 @@ pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>
         ),
         (.., Some(_)) => (
             "not loaded",
-            Some(
-                "the running djangobot does not know of it; what its log says may tell why".into(),
-            ),
+            Some("the running djangobot has not loaded it; its log may say why".into()),
         ),
         (.., None) => ("not running", None),
     };
@@ -95,7 +93,7 @@ pub(super) fn status(plugin: &PluginConfig, lock: &Lock, live: Option<&[Status]>
     }
 }
 
-/// A status object, and beside it what the config says.
+/// Makes the JSON object of a plugin: its status, and its settings in the config.
 pub(super) fn in_json(plugin: &PluginConfig, status: &Status, live: bool) -> Value {
     json!({
         "name": status.name, "version": status.version, "state": status.state, "why": status.why,
@@ -146,7 +144,7 @@ fn table(statuses: &[Status], live: bool) -> String {
     for status in statuses {
         if !status.failures().is_empty() {
             let name = line(&status.name);
-            text.push_str(&format!("{name}: of its calls {}\n", kinds(status)));
+            text.push_str(&format!("{name}: failed calls: {}\n", kinds(status)));
         }
         if let Some(why) = &status.why {
             text.push_str(&format!("{}: {}\n", line(&status.name), line(why)));
@@ -155,7 +153,7 @@ fn table(statuses: &[Status], live: bool) -> String {
     plain(&text)
 }
 
-/// `3 trapped, 2 returned an error`.
+/// Lists failures by kind: `3 trapped, 2 returned an error`.
 pub(super) fn kinds(status: &Status) -> String {
     let kinds = status.failures().into_iter();
     let kinds: Vec<_> = kinds
@@ -184,7 +182,7 @@ fn figures(status: &Status) -> [String; 5] {
     ]
 }
 
-/// Microseconds in three digits or so.
+/// Writes a time in microseconds with about three digits.
 pub(super) fn micros(micros: f64) -> String {
     match micros {
         micros if micros < 10.0 => format!("{micros:.1} us"),
@@ -200,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_shows_what_the_host_says() {
+    fn a_table_shows_the_statuses_of_the_host() {
         let running: Status = serde_json::from_value(json!({
             "name": "resolve-names", "version": "1.2.0", "state": "running", "calls": 1200, "errors": 2, "traps": 3,
             "p50_us": 1.61, "p99_us": 3400, "memory_bytes": 1_179_648, "instances": 1, "later": [],
@@ -215,7 +213,7 @@ mod tests {
             "name           version  state    calls  failed     p50     p99    memory\n\
              resolve-names  1.2.0    running   1200       5  1.6 us  3.4 ms  1.12 MiB\n\
              b              -        refused      -       -       -       -         -\n\
-             resolve-names: of its calls 3 trapped, 2 returned an error\n\
+             resolve-names: failed calls: 3 trapped, 2 returned an error\n\
              b: it  lies\n"
         );
     }

@@ -1,4 +1,5 @@
-//! Where plugins are written down: config, lock and state, and how a source is turned into a plugin there.
+//! The files of a host in which plugins are recorded (config, lock and state), and the ways to obtain a plugin for
+//! them.
 
 use std::path::{Path, PathBuf};
 
@@ -26,12 +27,12 @@ pub(super) struct Place {
     pub(super) lock: PathBuf,
     pub(super) state: PathBuf,
     pub(super) components: Components,
-    /// As the config has them.
+    /// The plugins of the config.
     pub(super) plugins: Vec<PluginConfig>,
 }
 
 impl Place {
-    /// Finds them as `run` would, and starts logging.
+    /// Finds the files that `run` would use, and starts the logs.
     pub(super) fn open(files: &FilesArgs, terminal: &Terminal) -> Result<Self, Failure> {
         let host = HostArgs::of(files);
         let mut settings = Settings::read(&TargetArgs::default(), &SlackArgs::default(), &host)
@@ -53,12 +54,12 @@ impl Place {
         })
     }
 
-    /// The folder that paths in the config are meant from.
+    /// The folder that relative paths in the config start from.
     pub(super) fn home(&self) -> &Path {
         self.config.parent().unwrap_or(Path::new(""))
     }
 
-    /// The plugin of that name.
+    /// Finds the plugin with a name.
     pub(super) fn plugin(&self, name: &str) -> Result<&PluginConfig, PluginError> {
         let found = self.plugins.iter().find(|plugin| plugin.name == name);
         found.ok_or_else(|| PluginError::Missing {
@@ -77,30 +78,33 @@ impl Place {
         match (near, self.plugins.is_empty()) {
             (Some((_, near)), _) => format!("did you mean {near}?"),
             (None, true) => format!(
-                "there are none in {}; djangobot plugin add SOURCE adds one",
+                "there are no plugins in {}; djangobot plugin add SOURCE adds one",
                 self.config.display()
             ),
-            (None, false) => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+            (None, false) => format!(
+                "name one of these: {}",
+                names.collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 
-    /// Waits until no other program changes the files, and keeps others from it.
+    /// Waits until no other program changes the files, and keeps other programs from changing them until it is dropped.
     pub(super) fn turn(&self) -> Result<Turn, PluginError> {
         folder::open(&self.state).map_err(PluginError::State)?;
         self.components.turn().map_err(PluginError::below)
     }
 
-    /// The lock as it is now.
+    /// Reads the lock as it is now.
     pub(super) fn read_lock(&self) -> Result<Lock, PluginError> {
         Lock::read(&self.lock).map_err(PluginError::below)
     }
 
-    /// The config as it is now, for an edit.
+    /// Opens the config as it is now, for an edit.
     pub(super) fn open_config(&self) -> Result<ConfigFile, PluginError> {
         ConfigFile::open(&self.config).map_err(PluginError::below)
     }
 
-    /// Does something with the stores of plugins, as far as there are any: those of a bridge and those of `dev`.
+    /// Calls `act` with each store of plugins that exists: that of a bridge, and that of `dev`.
     pub(super) fn with_stores(
         &self,
         act: impl Fn(&Store) -> Result<(), StoreError>,
@@ -115,15 +119,15 @@ impl Place {
         Ok(())
     }
 
-    /// The roster of the last run, for plugins that are tried.
+    /// Reads the roster of the last run, which plugins get while they are tried.
     pub(super) fn roster(&self) -> Option<Vec<u8>> {
         [self.state.clone(), self.state.join("dev")]
             .iter()
             .filter(|state| state.join("state.db").exists())
-            .find_map(|state| State::beside(state).ok()?.last_roster().ok()?)
+            .find_map(|state| State::open_shared(state).ok()?.last_roster().ok()?)
     }
 
-    /// Changes what the state remembers of versions.
+    /// Changes the state's record of versions.
     pub(super) fn remember(
         &self,
         turn: &Turn,
@@ -132,19 +136,20 @@ impl Place {
         Versions::change(&self.components, turn, change).map_err(PluginError::below)
     }
 
-    /// What the lock pins of a plugin, as it is on this machine.
+    /// The version of a plugin that the lock pins, with the digest of the component on this machine: a plugin that is
+    /// built from pinned sources may have another digest here than where the lock was written.
     pub(super) fn pinned(&self, lock: &Lock, name: &str) -> Option<Locked> {
         let builds = Builds::read(&self.components);
         Some(builds.pinned(lock.get(name)?, &self.components))
     }
 
-    /// Whether the component of a plugin is in the state: it was taken here before.
+    /// Whether the component of a plugin is in the state, because it was added or updated here before.
     pub(super) fn has(&self, name: &str) -> Result<bool, PluginError> {
         let pinned = self.pinned(&self.read_lock()?, name);
         Ok(pinned.is_some_and(|pinned| self.components.get(&pinned.sha256).is_ok()))
     }
 
-    /// Keeps a component that the lock pins by its sources, where that of the lock is not here. Gives whether it is new here.
+    /// Stores the component of a pinned version if it is missing in this state. Returns whether it was missing.
     pub(super) fn keep(&self, pinned: &Locked, artifact: &Artifact) -> Result<bool, PluginError> {
         let turn = self.turn()?;
         if self.components.get(&pinned.sha256).is_ok() {
@@ -162,15 +167,15 @@ impl Place {
         Ok(true)
     }
 
-    /// Deletes the components that nothing names any more. That it can't is no reason to fail.
+    /// Deletes the components that nothing refers to any more. A failure is only logged: they cost nothing but room.
     pub(super) fn tidy(&self, lock: &Lock) {
         if let Err(error) = set::tidy(&self.components, lock) {
-            tracing::warn!("components that are not needed any more are still there: {error}");
+            tracing::warn!("components that are no longer needed could not be deleted: {error}");
         }
     }
 
-    /// Reads, builds or downloads, with progress shown. `installs` says that what a build needs may be
-    /// installed.
+    /// Reads, builds or downloads a plugin, and shows the progress. `installs` says whether missing build tools may be
+    /// installed without asking.
     pub(super) async fn obtain(
         &self,
         source: &Source,
@@ -205,8 +210,8 @@ impl Place {
     }
 }
 
-/// Builds a plugin's folder, with progress shown. What is lacking for that is installed where `installs` or
-/// a person says so.
+/// Builds a plugin's folder, and shows the progress. Missing build tools are installed if `installs` is set or a person
+/// agrees.
 pub(super) async fn build_folder(
     folder: &Path,
     installs: bool,
@@ -217,17 +222,18 @@ pub(super) async fn build_folder(
         consent::to_install(&what, installs).await?;
         allowed = Installs::Allowed;
     }
-    // Off a terminal, these lines are all that one sees of minutes.
+    // Without a terminal there is no progress bar, and this line is all that shows for minutes.
     tracing::info!(
-        "building the plugin in {}; the first time takes minutes, since what it is made with is built, too",
+        "building the plugin in {}; the first build takes minutes, because the plugin's dependencies are built too",
         folder.display()
     );
     let work = terminal.work("building the plugin");
-    let built = recipe::build(folder, allowed, &|said| work.say(&line(said))).await;
+    let built = recipe::build(folder, allowed, &|step| work.say(&line(step))).await;
     built.map_err(|error| PluginError::recipe(error, terminal))
 }
 
-/// Whether a plugin's schema is one that can be used: asked before anything is written down.
+/// Checks that a plugin's schema is valid. It is called before any file is written, so that a bad plugin leaves no
+/// trace.
 pub(super) async fn check_schema(artifact: &Artifact) -> Result<(), PluginError> {
     let program = own_program().map_err(PluginError::below)?;
     let checked = artifact.check_schema(&program).await;

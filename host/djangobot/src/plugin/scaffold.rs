@@ -1,4 +1,4 @@
-//! `djangobot plugin new`: the folder of a plugin in Rust that does something, with a test of it.
+//! `djangobot plugin new`: makes the folder of a small working plugin in Rust, with a test.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", "/target\n/*.wasm\n"),
 ];
 
-/// Makes the folder.
+/// Makes the folder and its files.
 pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
     let folder = &args.path;
     let name = folder
@@ -37,11 +37,11 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
     let sdk = match &args.sdk {
         Some(path) if is_sdk(path) => Some(path.clone()),
         Some(path) => return Err(PluginError::NoSdk(path.clone()).into()),
-        None => beside_us(),
+        None => nearby_sdk(),
     };
     write(&folder.join("src"), None)?;
     let dependency = match sdk {
-        // As seen from the new folder, so that both can be moved together.
+        // Relative to the new folder, so that both can be moved together.
         Some(sdk) => match Source::Folder(sdk).written_from(folder) {
             Source::Folder(path) => format!("path = {:?}", path.display().to_string()),
             _ => String::new(),
@@ -53,20 +53,20 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
         write(&folder.join(file), Some(&text))?;
     }
     let shown = folder.display();
-    // The name of a plugin that ships would mean that one.
+    // A bare name of a plugin that ships would mean that plugin.
     let path = match shipped::ships(&shown.to_string()) {
         true => format!("./{shown}"),
         false => shown.to_string(),
     };
     print(&format!(
-        "{shown} is made. Its code is {shown}/src/lib.rs; what it sees and asks for is in {shown}/plugin.toml.\n\
+        "Made {shown}. Its code is {shown}/src/lib.rs; its events and capabilities are in {shown}/plugin.toml.\n\
          Test it:  cd {shown} && cargo test\n\
          Add it:   djangobot plugin add {path}\n"
     ))?;
     Ok(())
 }
 
-/// Writes a file, or makes a folder.
+/// Writes a file, or without a text makes a folder.
 fn write(path: &Path, text: Option<&str>) -> Result<(), PluginError> {
     let written = match text {
         Some(text) => std::fs::write(path, text),
@@ -83,8 +83,8 @@ fn is_sdk(folder: &Path) -> bool {
         .is_ok_and(|text| text.contains("name = \"djangobot-plugin\""))
 }
 
-/// The SDK of a checkout: one that this program lies in, that it was installed from, or that we are in.
-fn beside_us() -> Option<PathBuf> {
+/// Finds the SDK in a checkout: the one from which this program was built, or one around the current folder.
+fn nearby_sdk() -> Option<PathBuf> {
     let here = std::env::current_dir().ok();
     let around = [shipped::clone(), here];
     let folders = around.iter().flatten().flat_map(|path| path.ancestors());

@@ -1,4 +1,5 @@
-//! What is shown of a plugin. Its texts come from whoever wrote it: nothing in them may move a cursor or hide a letter.
+//! Texts about plugins, as people see them. They quote the plugin's author, so they are cleaned of anything that could
+//! control a terminal.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,17 +13,17 @@ use super::error::PluginError;
 /// The longest line that is shown of a plugin, in bytes.
 const MAX_LINE: usize = 2_000;
 
-/// `text` in its own lines, with nothing that a terminal would act on.
+/// Cleans `text` for a terminal; it keeps its lines.
 pub(super) fn plain(text: &str) -> String {
     CleanText::lines(text)
 }
 
-/// As [`plain`], in one line.
+/// Cleans `text` for a terminal, and makes one line of it.
 pub(super) fn line(text: &str) -> String {
     CleanText::within(text, MAX_LINE).into()
 }
 
-/// Writes to stdout. Whoever reads it may have gone.
+/// Writes to stdout. It is not an error if the reader has ended, as with `| head`.
 pub(super) fn print(text: &str) -> Result<(), PluginError> {
     let mut stdout = std::io::stdout().lock();
     match stdout
@@ -36,12 +37,13 @@ pub(super) fn print(text: &str) -> Result<(), PluginError> {
     }
 }
 
-/// Name, version and summary in a line, and below it what the plugin sees, emits, asks for and can be told.
+/// Describes a plugin: name, version and summary in a line, and below it its events, emitted kinds, capabilities and
+/// config keys.
 pub(super) fn description(manifest: &Manifest) -> String {
     let mut text = title(manifest);
     text.push('\n');
-    let mut say = |what: &str, said: &str| {
-        let _ = writeln!(text, "  {what:<9} {said}");
+    let mut say = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {value}");
     };
     let subscribe = &manifest.subscribe;
     match (subscribe.inbound.is_empty(), subscribe.outbound.is_empty()) {
@@ -77,7 +79,7 @@ pub(super) fn description(manifest: &Manifest) -> String {
     text
 }
 
-/// `resolve-names 1.2.0: Puts names beside ids`.
+/// Writes name, version and summary: `resolve-names 1.2.0: Puts names beside ids`.
 pub(super) fn title(manifest: &Manifest) -> String {
     let title = format!("{} {}", manifest.name, manifest.version);
     match manifest.summary.as_str() {
@@ -86,7 +88,7 @@ pub(super) fn title(manifest: &Manifest) -> String {
     }
 }
 
-/// `store, to keep data of its own on this machine`.
+/// Writes a capability with its meaning: `store, to keep data of its own on this machine`.
 pub(super) fn asks(asked: &Capability) -> String {
     line(&format!("{asked}, to {}", asked.meaning()))
 }
@@ -106,7 +108,7 @@ fn filters(filters: &[Filter]) -> String {
     line(&all.join(", "))
 }
 
-/// The keys that its schema names, those that must be there marked.
+/// Lists the keys of the schema, and marks those that must be set.
 fn config_keys(manifest: &Manifest) -> String {
     let Some(schema) = &manifest.config_schema else {
         return String::new();
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_is_described_for_the_one_who_is_asked() {
+    fn a_manifest_is_described_for_the_person_who_is_asked() {
         let manifest = Manifest::parse(
             "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"Sums\"\nemits = [\"standup\"]\n\
              capabilities = [\"store\", \"http:*.example.com\"]\n\

@@ -1,4 +1,5 @@
-//! `djangobot plugin test`: what a plugin makes of events in a file, without Slack, a layer or an effect on anything.
+//! `djangobot plugin test`: runs events of a file through a plugin and shows the changes, without Slack, a layer, or an
+//! effect on anything outside.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,10 +26,13 @@ use crate::state::folder;
 use crate::team::Team;
 use crate::telemetry::Terminal;
 
-/// Lines around a difference that are shown.
+/// The number of unchanged lines that are shown around a change.
 const CONTEXT: usize = 2;
 
-/// Runs events through a plugin and shows the difference that it makes; an event that it fails on is an error.
+/// Runs events through a plugin and shows the changes.
+///
+/// # Errors
+/// The plugin can't be loaded, or fails on an event.
 pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let events = events(&args.events)?;
@@ -38,7 +42,7 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
         true => Direction::Outbound,
         false => Direction::Inbound,
     };
-    let mut outcomes = Vec::with_capacity(events.len());
+    let mut results = Vec::with_capacity(events.len());
     let mut failed = 0;
     for (n, event) in events.into_iter().enumerate() {
         let kind = match direction {
@@ -52,7 +56,7 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
         let Some(kind) = kind else {
             return Err(PluginError::NoEvent {
                 path: args.events,
-                place: format!("event {}", n + 1),
+                position: format!("event {}", n + 1),
                 reason: "it has no \"type\"".into(),
             }
             .into());
@@ -66,7 +70,7 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
                 .as_ref()
                 .is_some_and(|dropped| dropped.failed),
         );
-        outcomes.push(Outcome {
+        results.push(TestResult {
             kind,
             event,
             called,
@@ -74,26 +78,26 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
         });
     }
     if args.json {
-        let all: Vec<Value> = outcomes.iter().map(Outcome::in_json).collect();
+        let all: Vec<Value> = results.iter().map(TestResult::in_json).collect();
         print(&format!(
             "{}\n",
             serde_json::to_string_pretty(&all).map_err(PluginError::below)?
         ))?;
     } else {
-        let texts = outcomes
+        let texts = results
             .iter()
             .enumerate()
-            .map(|(n, outcome)| outcome.text(n + 1));
+            .map(|(n, result)| result.text(n + 1));
         print(&texts.collect::<Vec<_>>().join("\n"))?;
     }
     match failed {
         0 => Ok(()),
-        failed => Err(PluginError::FailedOn(failed, outcomes.len()).into()),
+        failed => Err(PluginError::FailedOn(failed, results.len()).into()),
     }
 }
 
-/// A host with the plugin alone: all that it asks for granted, a store that is empty and forgotten, the team as it was
-/// last known.
+/// Makes a host with this plugin alone. It is granted all that it asks for, its store is empty and not kept, and its
+/// roster is the one of the last run.
 async fn load(
     args: &TestArgs,
     place: &Place,
@@ -130,7 +134,7 @@ async fn load(
         .put(&artifact.component)
         .map_err(PluginError::below)?;
     let config = PluginConfig {
-        // So that a failure shows, instead of the event as it was.
+        // With `pass`, a failure would look like an unchanged event.
         on_error: OnError::Drop,
         grants: artifact.manifest.capabilities.clone(),
         config,
@@ -165,15 +169,15 @@ async fn load(
     }
 }
 
-/// The events of a file: one JSON object, an array of them, or one a line.
+/// Reads the events of a file: one JSON object, an array of objects, or one object a line.
 fn events(path: &PathBuf) -> Result<Vec<Event>, PluginError> {
     let text = std::fs::read_to_string(path).map_err(|reason| PluginError::Unread {
         path: path.clone(),
         reason,
     })?;
-    let wrong = |place: String, reason: String| PluginError::NoEvent {
+    let wrong = |position: String, reason: String| PluginError::NoEvent {
         path: path.clone(),
-        place,
+        position,
         reason,
     };
     let values: Vec<Value> = match serde_json::from_str(&text) {
@@ -182,7 +186,8 @@ fn events(path: &PathBuf) -> Result<Vec<Event>, PluginError> {
         Err(whole) => {
             let lines = text.lines().enumerate();
             let mut lines = lines.filter(|(_, line)| !line.trim().is_empty()).peekable();
-            // One event a line, where the first line is one; else one JSON text that goes over many.
+            // If the first line is JSON by itself, there is one event a line; otherwise the whole file is one JSON
+            // text.
             let is_by_line = lines
                 .peek()
                 .is_some_and(|(_, line)| serde_json::from_str::<Value>(line).is_ok());
@@ -192,7 +197,7 @@ fn events(path: &PathBuf) -> Result<Vec<Event>, PluginError> {
             let mut events = Vec::new();
             for (at, line) in lines {
                 let event = serde_json::from_str(line).map_err(|error| {
-                    // Its own line is 1; ours is that of the file.
+                    // serde_json counts lines within this line; the message names the line of the file instead.
                     let reason = error.to_string().replace(" at line 1 column", " at column");
                     wrong(format!("line {}", at + 1), reason)
                 })?;
@@ -208,15 +213,17 @@ fn events(path: &PathBuf) -> Result<Vec<Event>, PluginError> {
     events.collect()
 }
 
-/// What became of one event.
-struct Outcome {
+/// The result for one event.
+struct TestResult {
     kind: String,
+    /// The event before the plugin.
     event: Event,
+    /// Whether the plugin subscribes to it.
     called: bool,
     passed: Passed,
 }
 
-impl Outcome {
+impl TestResult {
     fn in_json(&self) -> Value {
         let events = self.passed.events.iter().map(|event| {
             json!({ "kind": &*event.kind, "emitted": event.emitted, "event": value(&event.event) })

@@ -1,4 +1,4 @@
-//! `djangobot plugin update`.
+//! `djangobot plugin update`: obtains plugins again, and pins their new versions.
 
 use djangobot_plugins::config::store_name;
 use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Source, grant};
@@ -12,18 +12,18 @@ use crate::cli::{ConsentArgs, UpdateArgs};
 use crate::failure::Failure;
 use crate::telemetry::Terminal;
 
-/// The source that a plugin is updated from.
-struct Origin {
+/// The source that a plugin is obtained from now.
+struct UpdateSource {
     source: Source,
-    /// The sha256 that its file must have.
+    /// The digest that its file must have.
     promised: Option<Digest>,
     /// The source before, if this is another one: the command line names a new source, or somebody edited the config.
     moved_from: Option<String>,
 }
 
-/// Obtains plugins again, one after another, and has the running host take up what is new.
+/// Obtains plugins again, one after another, and lets the running host load the new versions.
 ///
-/// One that fails holds up no other.
+/// A plugin that fails does not stop the others.
 pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), Failure> {
     let place = Place::open(&args.files, terminal)?;
     let names: Vec<String> = match args.names.is_empty() {
@@ -68,7 +68,7 @@ pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), 
     }
 }
 
-/// Whether the plugin is another now.
+/// Updates one plugin. Returns whether there is a new version for the host to load.
 async fn one(
     place: &Place,
     plugin: &PluginConfig,
@@ -80,7 +80,7 @@ async fn one(
         return Err(PluginError::Below(plain(mistake)));
     }
     let lock = place.read_lock()?;
-    let origin = origin(plugin, lock.get(name), args)?;
+    let origin = update_source(plugin, lock.get(name), args)?;
     if let Source::Folder(folder) = &origin.source
         && (origin.moved_from.is_some() || !place.has(name)?)
     {
@@ -97,11 +97,11 @@ async fn one(
     let same = old.as_ref().is_some_and(is_pinned);
     let is_moved = origin.moved_from.is_some();
     if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), is_moved) {
-        // The state may be a new one, as after a checkout.
+        // After a checkout the state is new, and lacks the component.
         let is_new = place.keep(old, &artifact)?;
         let built = match old.sha256 == artifact.digest {
             true => "",
-            false => ": its sources are those that djangobot.lock pins",
+            false => ": it has the sources that djangobot.lock pins",
         };
         print(&format!(
             "{name} {} is up to date{built}.\n",
@@ -127,7 +127,7 @@ async fn one(
         });
     }
     print(&description(&artifact.manifest))?;
-    drop_note(plugin, &artifact)?;
+    print_unused_grants(plugin, &artifact)?;
     let grants = consented(plugin, &artifact, &args.consent).await?;
     let was = old
         .as_ref()
@@ -153,13 +153,14 @@ async fn one(
             .put(&artifact.component)
             .map_err(PluginError::below)?;
     }
-    // Both names mean the store, until config and lock have the new one: whatever comes between, it is not lost.
+    // The name of the store depends on the source. Both names mean the store until config and lock have the new source,
+    // so that an interruption does not lose the plugin's data.
     let new_store = store_name(name, &locked.source);
     let store = origin.moved_from.map(|source| store_name(name, &source));
     if let Some(store) = &store {
         place.with_stores(|stores| stores.announce_move(store, &new_store))?;
     }
-    // The lock says what serves, so the host has its word first.
+    // The host tries the version before the lock pins it, because the lock must pin a version that serves.
     if let Err(refused) = host::propose(place, &locked, terminal).await {
         let _turn = place.turn()?;
         place.tidy(&place.read_lock()?);
@@ -174,26 +175,29 @@ async fn one(
     }
     print(&match was {
         Some(was) => format!(
-            "{name} {was} becomes {} ({}).\n",
+            "{name} was updated from {was} to {} ({}).\n",
             artifact.manifest.version,
             artifact.digest.short()
         ),
-        None => format!("{name} {} is in the lock now.\n", artifact.manifest.version),
+        None => format!(
+            "{name} {} was added to the lock.\n",
+            artifact.manifest.version
+        ),
     })?;
     Ok(true)
 }
 
 /// The source that the command line names, or else that of the config. The source before is the one in the lock: the config
 /// may have been edited since.
-fn origin(
+fn update_source(
     plugin: &PluginConfig,
     locked: Option<&Locked>,
     args: &UpdateArgs,
-) -> Result<Origin, PluginError> {
+) -> Result<UpdateSource, PluginError> {
     let before = locked.map_or(&plugin.source, |locked| &locked.source);
     if let Some(word) = &args.source {
         let (source, promised) = given(word, args.sha256)?;
-        return Ok(Origin {
+        return Ok(UpdateSource {
             source,
             promised,
             moved_from: Some(before.clone()),
@@ -203,7 +207,7 @@ fn origin(
     match (&source, args.sha256) {
         (Source::Folder(_), Some(_)) => Err(PluginError::DigestOfFolder),
         (Source::Shipped(_), Some(_)) => Err(PluginError::DigestOfShipped),
-        (_, promised) => Ok(Origin {
+        (_, promised) => Ok(UpdateSource {
             source,
             promised,
             moved_from: Some(before.clone()).filter(|before| *before != plugin.source),
@@ -211,7 +215,7 @@ fn origin(
     }
 }
 
-/// How a plugin differs from what the lock pins: a clause.
+/// Describes the difference between a plugin and the version that the lock pins, in a clause.
 fn unpinned(
     old: Option<&Locked>,
     plugin: &PluginConfig,
@@ -219,7 +223,7 @@ fn unpinned(
     missing: &[&Capability],
 ) -> String {
     let Some(old) = old else {
-        return "it is not in the lock".into();
+        return "the plugin is not in the lock".into();
     };
     if old.source != plugin.source {
         return format!(
@@ -231,13 +235,13 @@ fn unpinned(
     let digest = |digest: Option<Digest>| digest.map_or("none".into(), |it| it.short());
     match (old.sources, artifact.sources) {
         (Some(pinned), Some(found)) if pinned != found => format!(
-            "its sources come to sha256 {}, and the lock has {}",
+            "its sources have the sha256 {}, and the lock has {}",
             found.short(),
             pinned.short()
         ),
         _ if !missing.is_empty() => "it asks for more than is granted to it".into(),
         _ => format!(
-            "its component has sha256 {}, and the lock has {}",
+            "its component has the sha256 {}, and the lock has {}",
             digest(Some(artifact.digest)),
             digest(Some(old.sha256))
         ),
@@ -250,7 +254,7 @@ async fn consented(
     consent: &ConsentArgs,
 ) -> Result<Vec<Capability>, PluginError> {
     let asked = &artifact.manifest.capabilities;
-    // A grant on the command line may be meant for another of several plugins.
+    // With several plugins, a grant on the command line may be for another one.
     let own = ConsentArgs {
         yes: consent.yes,
         build: consent.build,
@@ -264,8 +268,8 @@ async fn consented(
     consent::granted(&plugin.name, asked, &plugin.grants, &own).await
 }
 
-/// Grants that nobody needs any more stay the operator's to take back.
-fn drop_note(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginError> {
+/// Prints the grants that the new version no longer asks for. They stay in the config, because the operator wrote them.
+fn print_unused_grants(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginError> {
     let asked = &artifact.manifest.capabilities;
     let idle: Vec<_> = plugin
         .grants
@@ -276,14 +280,14 @@ fn drop_note(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginErr
     match idle.is_empty() {
         true => Ok(()),
         false => print(&format!(
-            "It does not ask for {} any more, which its grants may do without.\n",
+            "This version no longer asks for {}; you can remove that from its grants.\n",
             line(&idle.join(", "))
         )),
     }
 }
 
-/// Config and lock, in this order: whenever this is cut short, the old one can still run. The component of the one before
-/// is kept.
+/// Writes config and lock, in this order: if the command is interrupted, the old version can still run. The component
+/// of the old version is kept.
 fn write(place: &Place, grants: &[Capability], locked: Locked) -> Result<(), PluginError> {
     let turn = place.turn()?;
     let mut lock = place.read_lock()?;

@@ -1,8 +1,8 @@
-//! The state folder: found or made, and looked at, so that it is ours alone. Every command opens it here.
+//! Finds or makes the state folder, and makes sure that it is ours alone. Every command opens it here.
 //!
-//! Whoever can write to it can make djangobot send messages, run code (compiled plugins lie in it) and overwrite files;
-//! who can read it has messages and tokens. So its owner is who we run as, its mode is 0700, and nothing of ours in it is
-//! a link or belongs to another user.
+//! A user who can write to it can make djangobot send messages, run code (compiled plugins lie in it) and overwrite
+//! files; a user who can read it can read messages and tokens. So its owner is the user that we run as, its mode is
+//! 0700, and none of our files in it is a link or belongs to another user.
 
 use std::fs::{DirEntry, Metadata};
 use std::io;
@@ -17,9 +17,9 @@ use thiserror::Error;
 #[cfg(test)]
 mod tests;
 
-/// Our folder in one that is shared with others.
+/// The name of our own folder within one that we share with other programs.
 const WITHIN: &str = ".djangobot";
-/// What belongs to us in the folder; others begin with such a name and `-` or `.`.
+/// Our files in the folder. Files that begin with such a name and `-` or `.` are ours too, such as `state.db-wal`.
 const FILES: [&str; 6] = [
     "control.sock",
     "lock",
@@ -29,20 +29,21 @@ const FILES: [&str; 6] = [
     ".gitignore",
 ];
 const FOLDERS: [&str; 3] = ["cache", "dev", "plugins"];
-/// What file systems put at the root of a volume.
+/// Folders that file systems put at the root of a volume. They are nobody's, so that such a volume still counts as ours
+/// alone.
 const OF_THE_SYSTEM: [&str; 1] = ["lost+found"];
 
-/// Why the state folder can't be used.
+/// The state folder can't be used.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum FolderError {
     #[error("there is no state folder {}", .0.display())]
     #[diagnostic(help(
-        "djangobot makes it when it first runs; is it the right folder? -c names the config file that a bridge runs with, --state-dir its state folder"
+        "djangobot makes it when it first runs. To use the state of another bridge, name its config file with -c, or its state folder with --state-dir"
     ))]
     Missing(PathBuf),
     #[error("{} belongs to {owner}, and djangobot runs as {us}", path.display())]
     #[diagnostic(help(
-        "run djangobot as {owner}; or give the folder to {us}, all that is in it: chown -R {uid} {}; or choose another folder with --state-dir",
+        "run djangobot as {owner}; or give the folder with all its content to {us}: chown -R {uid} {}; or choose another folder with --state-dir",
         folder.display()
     ))]
     Foreign {
@@ -54,16 +55,16 @@ pub(crate) enum FolderError {
     },
     #[error("everybody can write to the state folder {} (its mode is {mode:03o})", path.display())]
     #[diagnostic(help(
-        "look for what others may have put there, then: chmod 700 {0}; where that can't be, as on a volume for several users, name a folder within it: --state-dir {0}/djangobot",
+        "check that nobody has put anything there, then: chmod 700 {0}; if others need the folder too, as on a volume for several users, name a folder within it: --state-dir {0}/djangobot",
         path.display()
     ))]
     Open { path: PathBuf, mode: u32 },
-    #[error("{} is a link, and djangobot follows none in its state folder", .0.display())]
+    #[error("{} is a link, and djangobot follows no links in its state folder", .0.display())]
     #[diagnostic(help("delete it: rm {}", .0.display()))]
     Link(PathBuf),
     #[error("{} is not a {expected}", path.display())]
     #[diagnostic(help(
-        "rename it, so that djangobot can make its own, or choose another folder with --state-dir"
+        "rename it, so that djangobot can make the {expected}, or choose another folder with --state-dir"
     ))]
     Odd {
         path: PathBuf,
@@ -78,19 +79,20 @@ pub(crate) enum FolderError {
     },
 }
 
-/// The folder in use, made where it is missing: the one at `path`, or one of our own within it.
+/// Opens the state folder at `path`, and makes it if it is missing. Returns the folder in use: it is `path`, or if
+/// other programs use that one too, a folder of our own within it.
 pub(crate) fn open(path: &Path) -> Result<PathBuf, FolderError> {
     look(path, true)
 }
 
-/// As [`open`], for commands that only look at a state that is there.
+/// Opens the state folder like [`open`], but does not make one. For commands that only look at a state.
 pub(crate) fn find(path: &Path) -> Result<PathBuf, FolderError> {
     look(path, false)
 }
 
 fn look(path: &Path, make: bool) -> Result<PathBuf, FolderError> {
-    let us = Us::now();
-    // The folder itself may be a link, if it is ours or root's; what it names is looked at.
+    let us = ProcessUser::now();
+    // The folder itself may be a link if it is ours or root's: nobody else can then point it elsewhere.
     match std::fs::symlink_metadata(path) {
         Ok(link) if link.is_symlink() && ![0, us.uid].contains(&link.uid()) => {
             return Err(us.foreign(path, path, link.uid()));
@@ -98,17 +100,17 @@ fn look(path: &Path, make: bool) -> Result<PathBuf, FolderError> {
         _ => {}
     }
     let found = folder_at(path, make)?;
-    if judge(path, &Rights::from(&found), &us)? == Judgement::Shared {
+    if judge(path, &Rights::from(&found), &us)? == Ownership::Shared {
         return within(path, make, &us);
     }
-    let content = Content::read(path)?;
+    let content = FolderContent::read(path)?;
     let open_to_others = found.mode() & 0o077 != 0;
     if open_to_others && content.has_others && !content.has_state {
         return within(path, make, &us);
     }
     if content.has_others && open_to_others {
         tracing::warn!(
-            "other things lie in the state folder {} too, so its mode {:03o} is left as it is; give the state a folder of its own",
+            "the state folder {} has files of other programs too, so djangobot leaves its mode {:03o} as it is; give the state a folder of its own with --state-dir",
             path.display(),
             found.mode() & 0o777
         );
@@ -116,8 +118,8 @@ fn look(path: &Path, make: bool) -> Result<PathBuf, FolderError> {
     tend(path, &content, !content.has_others, &us)
 }
 
-/// Our own folder in one that others use too.
-fn within(shared: &Path, make: bool, us: &Us) -> Result<PathBuf, FolderError> {
+/// Opens our own folder within one that other programs use too.
+fn within(shared: &Path, make: bool, us: &ProcessUser) -> Result<PathBuf, FolderError> {
     let path = shared.join(WITHIN);
     if path.is_symlink() {
         return Err(FolderError::Link(path));
@@ -128,7 +130,7 @@ fn within(shared: &Path, make: bool, us: &Us) -> Result<PathBuf, FolderError> {
     }
     judge(&path, &Rights::from(&found), us)?;
     tracing::debug!("the state is in {}", path.display());
-    tend(&path, &Content::read(&path)?, true, us)
+    tend(&path, &FolderContent::read(&path)?, true, us)
 }
 
 fn folder_at(path: &Path, make: bool) -> Result<Metadata, FolderError> {
@@ -153,12 +155,15 @@ fn folder_at(path: &Path, make: bool) -> Result<Metadata, FolderError> {
     }
 }
 
-/// Makes folder and content private where they are ours, and says what is not.
+/// Makes the folder and our files in it private.
+///
+/// # Errors
+/// One of our files is a link, belongs to another user, or is of a wrong kind.
 fn tend(
     path: &Path,
-    content: &Content,
+    content: &FolderContent,
     is_ours_alone: bool,
-    us: &Us,
+    us: &ProcessUser,
 ) -> Result<PathBuf, FolderError> {
     let unusable = |reason| FolderError::of(path, reason);
     if is_ours_alone {
@@ -187,7 +192,7 @@ fn tend(
         for entry in entries.map_err(|reason| FolderError::of(&folder, reason))? {
             let inner = entry.path();
             match entry.file_type() {
-                // What lies deeper is behind its mode.
+                // Nobody else can reach anything deeper once this folder's mode is 0700.
                 Ok(kind) if kind.is_dir() => {
                     if owned(path, &inner, us)?.is_some() {
                         restrict(&inner, private::FOLDER)?;
@@ -200,7 +205,7 @@ fn tend(
     Ok(path.to_owned())
 }
 
-fn tend_file(folder: &Path, path: &Path, us: &Us) -> Result<(), FolderError> {
+fn tend_file(folder: &Path, path: &Path, us: &ProcessUser) -> Result<(), FolderError> {
     let Some(found) = owned(folder, path, us)? else {
         return Ok(());
     };
@@ -214,8 +219,12 @@ fn tend_file(folder: &Path, path: &Path, us: &Us) -> Result<(), FolderError> {
     }
 }
 
-/// What is at `path` in `folder`: ours, and no link; `None` where it went away meanwhile, as files of a running host do.
-fn owned(folder: &Path, path: &Path, us: &Us) -> Result<Option<Metadata>, FolderError> {
+/// Reads the metadata of our file at `path` in `folder`. `None` if it was deleted meanwhile, as a running host does
+/// with some of its files.
+///
+/// # Errors
+/// It is a link, or belongs to another user.
+fn owned(folder: &Path, path: &Path, us: &ProcessUser) -> Result<Option<Metadata>, FolderError> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => Err(FolderError::Link(path.to_owned())),
         Ok(found) if found.uid() != us.uid => Err(us.foreign(path, folder, found.uid())),
@@ -225,7 +234,8 @@ fn owned(folder: &Path, path: &Path, us: &Us) -> Result<Option<Metadata>, Folder
     }
 }
 
-/// Sees to it that others have no right to what is at `path`. Its owner's stay as they are, but for those of a folder.
+/// Takes all rights to `path` from other users. The owner's rights to a file stay as they are: an operator may have
+/// made it read-only.
 fn restrict(path: &Path, most: u32) -> Result<(), FolderError> {
     let restricted = std::fs::symlink_metadata(path).and_then(|found| {
         let mode = found.mode() & 0o7777;
@@ -244,17 +254,19 @@ fn restrict(path: &Path, most: u32) -> Result<(), FolderError> {
     }
 }
 
-/// What lies in a folder.
-struct Content {
+/// The entries of a folder.
+struct FolderContent {
+    /// Our files.
     files: Vec<DirEntry>,
+    /// Our folders.
     folders: Vec<DirEntry>,
-    /// There is a state, and not only names that could be another program's.
+    /// Whether a state is there, and not only names such as `lock` that other programs use too.
     has_state: bool,
-    /// There are things that are not ours.
+    /// Whether there are entries that are not ours.
     has_others: bool,
 }
 
-impl Content {
+impl FolderContent {
     fn read(path: &Path) -> Result<Self, FolderError> {
         let unusable = |reason| FolderError::of(path, reason);
         let mut content = Self {
@@ -285,14 +297,14 @@ impl Content {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Judgement {
-    /// It belongs to us.
+enum Ownership {
+    /// The folder belongs to us.
     Ours,
-    /// It is root's, and we may write to it as a group: a container's volume.
+    /// It belongs to root, and our group may write to it, as with a container's volume.
     Shared,
 }
 
-fn judge(path: &Path, rights: &Rights, us: &Us) -> Result<Judgement, FolderError> {
+fn judge(path: &Path, rights: &Rights, us: &ProcessUser) -> Result<Ownership, FolderError> {
     let &Rights { owner, group, mode } = rights;
     if ![0, us.uid].contains(&owner) {
         return Err(us.foreign(path, path, owner));
@@ -304,15 +316,15 @@ fn judge(path: &Path, rights: &Rights, us: &Us) -> Result<Judgement, FolderError
         });
     }
     if owner == us.uid {
-        return Ok(Judgement::Ours);
+        return Ok(Ownership::Ours);
     }
     match mode & 0o020 != 0 && us.groups.contains(&group) {
-        true => Ok(Judgement::Shared),
+        true => Ok(Ownership::Shared),
         false => Err(us.foreign(path, path, owner)),
     }
 }
 
-/// Whose a folder is, and who may do what in it.
+/// The owner, group and mode of a folder.
 struct Rights {
     owner: u32,
     group: u32,
@@ -329,13 +341,13 @@ impl From<&Metadata> for Rights {
     }
 }
 
-/// Who we run as.
-struct Us {
+/// The user and the groups that this process runs as.
+struct ProcessUser {
     uid: u32,
     groups: Vec<u32>,
 }
 
-impl Us {
+impl ProcessUser {
     fn now() -> Self {
         let mut groups = vec![getegid().as_raw()];
         groups.extend(
@@ -362,7 +374,7 @@ impl Us {
 }
 
 impl FolderError {
-    /// What the system says of `path`, and who could change that.
+    /// Gives an error of the system about `path` its cure.
     pub(crate) fn of(path: &Path, reason: io::Error) -> Self {
         let help = match reason.kind() {
             io::ErrorKind::PermissionDenied => format!(
@@ -380,7 +392,8 @@ impl FolderError {
     }
 }
 
-/// Whose `path` is, or the folder that would hold it: "/srv belongs to root (mode 755), and djangobot runs as app".
+/// Describes the owner of `path`, or of the nearest folder above it that exists: "/srv belongs to root (mode 755), and
+/// djangobot runs as app".
 pub(super) fn owner_of(path: &Path) -> String {
     let us = user(geteuid().as_raw());
     let found = path.ancestors().find_map(|at| {
@@ -402,7 +415,7 @@ pub(super) fn owner_of(path: &Path) -> String {
     }
 }
 
-/// A user's name and number, as the system's own list has them.
+/// A user's name and number, from `/etc/passwd`.
 fn user(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! The state as commands and a bridge meet it.
+//! Tests of the state, as commands and a bridge use it.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ fn facts_and_the_host_id_outlive_the_process() {
 }
 
 #[test]
-fn what_is_kept_is_for_its_owner_alone() {
+fn folder_and_file_are_for_their_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("state");
     State::open(&folder).unwrap().set_fact("k", b"v").unwrap();
@@ -26,7 +26,7 @@ fn what_is_kept_is_for_its_owner_alone() {
 }
 
 #[test]
-fn one_host_at_a_time() {
+fn a_second_host_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let _first = State::open(folder.path()).unwrap();
     assert!(matches!(
@@ -53,11 +53,9 @@ fn a_newer_or_damaged_file_is_named() {
         let _ = std::fs::remove_file(folder.path().join(more));
     }
     let damaged = State::open(folder.path()).err().unwrap();
-    assert!(matches!(damaged, StateError::Damaged { .. }));
+    assert!(matches!(damaged, StateError::Damaged { .. }), "{damaged:?}");
     assert!(
-        damaged
-            .to_string()
-            .ends_with("what waits in it can't be read"),
+        damaged.to_string().ends_with("its content can't be read"),
         "{damaged}"
     );
 }
@@ -70,8 +68,8 @@ fn dead_letters_are_kept_and_counted() {
     assert_eq!(state.add_dead_letter(&letter).unwrap(), 1);
     assert_eq!(state.add_dead_letter(&letter).unwrap(), 2);
     assert_eq!(state.dead_letter_count().unwrap(), 2);
-    let beside = State::beside(folder.path()).unwrap();
-    beside.forget_dead_letter(1).unwrap();
+    let second = State::open_shared(folder.path()).unwrap();
+    second.forget_dead_letter(1).unwrap();
     assert!(state.dead_letter(1).unwrap().is_none());
     let left = state.dead_letters().unwrap();
     assert_eq!(

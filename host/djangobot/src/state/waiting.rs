@@ -1,43 +1,54 @@
-//! What waits in a state file that can't be used, as far as it can be read.
+//! Counts what waits in a state file that can't be used, so that an operator knows what is at stake.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-/// A query for a count, and what is counted: one, several.
-const KINDS: [(&str, &str, &str); 3] = [
-    (
-        "SELECT count(*) FROM spool",
-        "event for the app",
-        "events for the app",
-    ),
-    (
-        "SELECT count(message) FROM outbox",
-        "message for Slack",
-        "messages for Slack",
-    ),
-    (
-        "SELECT count(*) FROM dead_letters",
-        "dead letter",
-        "dead letters",
-    ),
+/// A kind of rows that may wait.
+struct Kind {
+    query: &'static str,
+    singular: &'static str,
+    plural: &'static str,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        query: "SELECT count(*) FROM spool",
+        singular: "event for the app",
+        plural: "events for the app",
+    },
+    Kind {
+        query: "SELECT count(message) FROM outbox",
+        singular: "message for Slack",
+        plural: "messages for Slack",
+    },
+    Kind {
+        query: "SELECT count(*) FROM dead_letters",
+        singular: "dead letter",
+        plural: "dead letters",
+    },
 ];
 
-/// A clause that says it, such as "2 events for the app and 1 dead letter wait in it".
+/// Describes what waits, in a clause such as "2 events for the app and 1 dead letter wait in it".
 pub(super) fn describe(path: &Path) -> String {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let Ok(database) = Connection::open_with_flags(path, flags) else {
         return UNREADABLE.to_owned();
     };
-    let counts = KINDS.map(|(query, one, several)| {
-        let count: u64 = database.query_row(query, [], |row| row.get(0)).ok()?;
-        Some((count, if count == 1 { one } else { several }))
+    let counts = KINDS.map(|kind| {
+        let count: u64 = database.query_row(kind.query, [], |row| row.get(0)).ok()?;
+        let noun = if count == 1 {
+            kind.singular
+        } else {
+            kind.plural
+        };
+        Some((count, noun))
     });
     let read: Vec<_> = counts.iter().flatten().collect();
     let waiting: Vec<_> = read
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, noun)| format!("{count} {noun}"))
         .collect();
     let rest = match read.len() {
         0 => return UNREADABLE.to_owned(),
@@ -52,4 +63,4 @@ pub(super) fn describe(path: &Path) -> String {
     }
 }
 
-const UNREADABLE: &str = "what waits in it can't be read";
+const UNREADABLE: &str = "its content can't be read";

@@ -1,4 +1,4 @@
-//! A log line as it leaves: one line with a bound, whatever words from outside stand in it.
+//! Makes each log line one line of bounded length, whatever texts from outside it quotes.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 /// The longest line, in bytes.
 const MAX_LINE: usize = 8 << 10;
-/// The longest text in a line of JSON that is longer, in bytes.
+/// The longest text in a line of JSON that is too long, in bytes.
 const MAX_VALUE: usize = 1 << 10;
 
-/// A line for people. Its colours stay.
+/// Cleans a line for people, and keeps its colours.
 pub(super) fn human(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     let mut left = MAX_LINE;
@@ -22,7 +22,7 @@ pub(super) fn human(line: &str) -> String {
         shown.push_str(&words);
         let length = colour_length(colour);
         shown.push_str(&colour[..length]);
-        // What is an escape and no colour is not written.
+        // An escape that does not set a colour is left out.
         rest = match length {
             0 => colour.get(1..).unwrap_or_default(),
             _ => &colour[length..],
@@ -32,7 +32,7 @@ pub(super) fn human(line: &str) -> String {
     shown
 }
 
-/// A line of JSON.
+/// Cleans a line of JSON. If it is too long, its texts are cut.
 pub(super) fn json(line: &str) -> Cow<'_, str> {
     if line.len() <= MAX_LINE {
         return CleanText::json(line);
@@ -57,7 +57,7 @@ fn cut(value: &mut Value) {
     }
 }
 
-/// The length of a sequence that sets a colour, at the beginning of `text`; 0 where there is none.
+/// The length of the escape sequence at the beginning of `text`, if it sets a colour; 0 otherwise.
 fn colour_length(text: &str) -> usize {
     let Some(parameters) = text.strip_prefix("\u{1b}[") else {
         return 0;

@@ -1,4 +1,5 @@
-//! How many log lines one place in the code may write: trouble that comes a thousand times is told some times, and counted.
+//! Limits the log lines that one place in the code may write: trouble that repeats a thousand times is logged a few
+//! times, and counted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,38 +12,38 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use super::plugin_levels;
 
-/// Lines that a place may write in each window.
+/// The lines that one place may write in each window.
 const LINES: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Counts lines by place. Clones share the counts.
+/// Counts log lines by their place in the code. Clones share the counts.
 #[derive(Clone, Default)]
 pub(super) struct Pace(Arc<Mutex<HashMap<Identifier, Window>>>);
 
 struct Window {
     began: Instant,
     lines: u32,
-    left_out: u64,
+    omitted: u64,
     place: &'static str,
 }
 
-/// Lines that were left out.
+/// The number of lines that one place was not allowed to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LeftOut {
+pub(crate) struct OmittedLines {
     /// The module that would have written them.
     pub(crate) place: &'static str,
     pub(crate) lines: u64,
 }
 
 impl Pace {
-    /// What was left out since it was asked the last time.
-    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+    /// Returns the lines that were left out since the last call.
+    pub(super) fn take_omitted(&self) -> Vec<OmittedLines> {
         let mut windows = self.windows();
-        let counted = windows.values_mut().filter(|window| window.left_out > 0);
+        let counted = windows.values_mut().filter(|window| window.omitted > 0);
         counted
-            .map(|window| LeftOut {
+            .map(|window| OmittedLines {
                 place: window.place,
-                lines: std::mem::take(&mut window.left_out),
+                lines: std::mem::take(&mut window.omitted),
             })
             .collect()
     }
@@ -59,7 +60,7 @@ impl<S: Subscriber> Filter<S> for Pace {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Who asks for more than that wants all of it; and each plugin has an allowance of its own.
+        // A person who asks for debug lines wants all of them. Lines of plugins have a limit for each plugin.
         if *metadata.level() > Level::INFO || metadata.target() == plugin_levels::TARGET {
             return true;
         }
@@ -69,7 +70,7 @@ impl<S: Subscriber> Filter<S> for Pace {
             .or_insert_with(|| Window {
                 began: Instant::now(),
                 lines: 0,
-                left_out: 0,
+                omitted: 0,
                 place: metadata.module_path().unwrap_or_default(),
             });
         if window.began.elapsed() >= WINDOW {
@@ -77,9 +78,9 @@ impl<S: Subscriber> Filter<S> for Pace {
             window.lines = 0;
         }
         window.lines += 1;
-        let is_told = window.lines <= LINES;
-        window.left_out += u64::from(!is_told);
-        is_told
+        let is_written = window.lines <= LINES;
+        window.omitted += u64::from(!is_written);
+        is_written
     }
 }
 
@@ -93,9 +94,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -107,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_too_often_is_left_out_and_counted_and_others_are_not() {
-        let (pace, written) = (Pace::default(), Written::default());
+    fn lines_beyond_the_limit_of_a_place_are_counted_and_other_places_still_write() {
+        let (pace, written) = (Pace::default(), Buffer::default());
         let writer = written.clone();
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(move || writer.clone())
@@ -122,11 +123,11 @@ mod tests {
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let count = |word: &str| text.matches(word).count();
         assert_eq!((count("often"), count("seldom")), (LINES as usize, 1));
-        let expect = LeftOut {
+        let expect = OmittedLines {
             place: module_path!(),
             lines: 150,
         };
-        assert_eq!(pace.left_out(), [expect]);
-        assert!(pace.left_out().is_empty());
+        assert_eq!(pace.take_omitted(), [expect]);
+        assert!(pace.take_omitted().is_empty());
     }
 }

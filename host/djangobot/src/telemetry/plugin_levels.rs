@@ -1,5 +1,5 @@
-//! Which log lines of plugins are written. They have one target, `plugin`, and each the name of its plugin, by which a
-//! filter picks them as it picks a crate: `--log info,resolve-names=debug`.
+//! Decides which log lines of plugins are written. They all have the target `plugin`, and a field with the plugin's
+//! name, so that a filter can name a plugin like a crate: `--log info,resolve-names=debug`.
 
 use std::collections::HashMap;
 
@@ -16,12 +16,13 @@ pub(super) const TARGET: &str = "plugin";
 #[derive(Clone, Debug)]
 pub(super) struct PluginLevels {
     named: HashMap<String, LevelFilter>,
-    /// Of plugins that are not named.
+    /// The level of plugins that the filter does not name.
     others: LevelFilter,
 }
 
 impl PluginLevels {
-    /// Reads a filter: a level, `plugin=LEVEL` and `NAME=LEVEL`; all else in it is about other targets.
+    /// Reads the parts of a filter that concern plugins: a bare level, `plugin=LEVEL` and `NAME=LEVEL`. All other parts
+    /// are about other targets.
     pub(super) fn of(filter: &str) -> Self {
         let mut named = HashMap::new();
         let (mut plain, mut plugins) = (None, None);
@@ -43,7 +44,7 @@ impl PluginLevels {
         }
     }
 
-    /// The filter's directive that lets through all that is looked at here.
+    /// The directive for the main filter: it must let all lines through that this one decides on.
     pub(super) fn directive(&self) -> String {
         let most = self.named.values().copied().fold(self.others, Ord::max);
         format!("{TARGET}={most}")
@@ -60,7 +61,7 @@ impl<S: Subscriber> Filter<S> for PluginLevels {
         if metadata.target() != TARGET {
             return true;
         }
-        let mut level = LevelOf {
+        let mut level = LevelVisitor {
             levels: self,
             found: self.others,
         };
@@ -69,13 +70,13 @@ impl<S: Subscriber> Filter<S> for PluginLevels {
     }
 }
 
-/// Finds the plugin's name in a line, and its level.
-struct LevelOf<'a> {
+/// Finds the level of the plugin that a line names.
+struct LevelVisitor<'a> {
     levels: &'a PluginLevels,
     found: LevelFilter,
 }
 
-impl Visit for LevelOf<'_> {
+impl Visit for LevelVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "plugin"
             && let Some(level) = self.levels.named.get(value)
@@ -95,11 +96,11 @@ mod tests {
 
     use super::*;
 
-    /// Counts the lines that get through.
+    /// Collects the levels of the lines that are let through.
     #[derive(Clone, Default)]
-    struct Seen(Arc<Mutex<Vec<String>>>);
+    struct LevelLog(Arc<Mutex<Vec<String>>>);
 
-    impl<S: Subscriber> Layer<S> for Seen {
+    impl<S: Subscriber> Layer<S> for LevelLog {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             self.0
                 .lock()
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_plugin_is_filtered_by_its_name_and_all_by_theirs() {
         let check = |filter: &str, name: &str, expect: &[&str]| {
-            let seen = Seen::default();
+            let seen = LevelLog::default();
             let levels = PluginLevels::of(filter);
             let layer = seen.clone().with_filter(levels);
             tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

@@ -1,4 +1,4 @@
-//! Connections as a stranger makes them: silent, slow, many; and as a proxy does.
+//! Tests with connections of strangers, which are silent, slow or many, and with those of a proxy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,11 +11,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
-/// Long enough for anything that comes at all.
+/// Long enough for anything that comes at all on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server whose `/signed` answers when it is let, and counts who waits there.
-struct Served {
+/// A running server. Its `/signed` answers when a permit is added to `let_go`, and counts the requests that wait there.
+struct TestServer {
     address: SocketAddr,
     metrics: Metrics,
     waiting: Arc<AtomicU64>,
@@ -24,7 +24,7 @@ struct Served {
     task: AbortOnDropHandle<()>,
 }
 
-impl Served {
+impl TestServer {
     async fn start(connections: usize, timers: Timers) -> Self {
         let (waiting, let_go) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -79,7 +79,7 @@ fn request(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").into_bytes()
 }
 
-/// Reads until `ends` has come, and gives all of it; an end before that is one, too.
+/// Reads until `ends` has come or the connection ends, and returns all that was read.
 async fn read(stream: &mut TcpStream, ends: &str) -> String {
     let mut answer = Vec::new();
     let reading = async {
@@ -94,7 +94,7 @@ async fn read(stream: &mut TcpStream, ends: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Waits for the end of a connection on which nothing more comes.
+/// Checks that the connection ends and nothing more comes on it.
 async fn ends(stream: &mut TcpStream) {
     assert_eq!(read(stream, "\0").await, "");
 }
@@ -110,7 +110,7 @@ async fn ask(stream: &mut TcpStream, path: &str, ends: &str) {
 
 #[tokio::test]
 async fn requests_follow_each_other_on_a_connection_also_before_their_answers() {
-    let served = Served::start(10, Timers::default()).await;
+    let served = TestServer::start(10, Timers::default()).await;
     let mut stream = served.open().await;
     ask(&mut stream, "/", "here").await;
     stream.write_all(&request("/").repeat(3)).await.unwrap();
@@ -121,7 +121,7 @@ async fn requests_follow_each_other_on_a_connection_also_before_their_answers() 
         answers.push_str(&more);
     }
     assert_eq!(answers.matches("HTTP/1.1 200").count(), 3);
-    // A head in pieces.
+    // A head that comes byte by byte.
     for byte in request("/") {
         stream.write_all(&[byte]).await.unwrap();
     }
@@ -129,20 +129,20 @@ async fn requests_follow_each_other_on_a_connection_also_before_their_answers() 
 }
 
 #[tokio::test]
-async fn half_a_head_and_an_answer_that_nobody_takes_have_their_time_and_idleness_has_more() {
+async fn a_slow_head_and_an_answer_that_nobody_reads_end_the_connection_before_an_idle_one_ends() {
     let timers = Timers {
         head: Duration::from_millis(100),
         answer: Duration::from_millis(100),
         ..Timers::default()
     };
-    let served = Served::start(10, timers).await;
+    let served = TestServer::start(10, timers).await;
     let mut idle = served.open().await;
     let mut used = served.open().await;
     ask(&mut used, "/", "here").await;
     let mut half = served.open().await;
     half.write_all(b"GET / HTTP/1.1\r\nhost").await.unwrap();
     ends(&mut half).await;
-    // Another head on a connection that has served.
+    // A slow head on a connection that has served a request before.
     let mut second = served.open().await;
     ask(&mut second, "/", "here").await;
     second.write_all(b"GET").await.unwrap();
@@ -165,13 +165,13 @@ async fn a_connection_without_requests_is_closed_at_last() {
         idle: Duration::from_millis(100),
         ..Timers::default()
     };
-    let served = Served::start(10, timers).await;
+    let served = TestServer::start(10, timers).await;
     ends(&mut served.open().await).await;
 }
 
 #[tokio::test]
-async fn where_there_are_too_many_the_oldest_that_does_nothing_goes_and_slacks_stay() {
-    let served = Served::start(4, Timers::default()).await;
+async fn if_there_are_too_many_connections_the_oldest_idle_one_is_closed_and_slacks_stay() {
+    let served = TestServer::start(4, Timers::default()).await;
     let mut proven = served.open().await;
     served.let_go.add_permits(1);
     ask(&mut proven, "/signed", "signed").await;
@@ -198,8 +198,8 @@ async fn where_there_are_too_many_the_oldest_that_does_nothing_goes_and_slacks_s
 }
 
 #[tokio::test]
-async fn what_was_asked_before_the_end_is_answered() {
-    let served = Served::start(4, Timers::default()).await;
+async fn a_request_from_before_the_end_is_answered() {
+    let served = TestServer::start(4, Timers::default()).await;
     let mut waiting = served.open().await;
     waiting.write_all(&request("/signed")).await.unwrap();
     let mut idle = served.open().await;

@@ -1,4 +1,4 @@
-//! Folders as they are met: fresh, of older versions, on volumes, of other users, with traps in them.
+//! Tests of state folders of all kinds: new, of older versions, on volumes, of other users, with links in them.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
@@ -15,15 +15,15 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[test]
 fn who_owns_a_folder_and_who_may_write_to_it_decides() {
-    let us = Us {
+    let us = ProcessUser {
         uid: 1000,
         groups: vec![1000, 2000],
     };
     let verdict = |owner, group, mode| {
         let rights = Rights { owner, group, mode };
         match judge(Path::new("/state"), &rights, &us) {
-            Ok(Judgement::Ours) => "ours".to_owned(),
-            Ok(Judgement::Shared) => "shared".to_owned(),
+            Ok(Ownership::Ours) => "ours".to_owned(),
+            Ok(Ownership::Shared) => "shared".to_owned(),
             Err(error) => error.to_string(),
         }
     };
@@ -56,7 +56,7 @@ fn a_folder_is_made_for_us_alone_and_git_does_not_see_it() {
 }
 
 #[test]
-fn what_an_older_version_left_open_is_closed() {
+fn modes_that_an_older_version_left_open_are_closed() {
     let path = tempfile::tempdir().unwrap();
     let path = path.path();
     set_mode(path, 0o755);
@@ -150,7 +150,7 @@ fn a_folder_that_everybody_can_write_to_is_refused_with_the_cure() {
 }
 
 #[test]
-fn what_others_use_too_is_left_alone_and_has_a_folder_of_ours() {
+fn a_folder_that_others_use_too_is_left_alone_and_gets_a_folder_of_ours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     std::fs::write(path.join("manage.py"), "").unwrap();
@@ -158,13 +158,13 @@ fn what_others_use_too_is_left_alone_and_has_a_folder_of_ours() {
     assert_eq!(open(path).unwrap(), path.join(".djangobot"));
     assert_eq!((mode(path), mode(&path.join(".djangobot"))), (0o755, 0o700));
     assert!(!path.join(".gitignore").exists());
-    // A volume's own folder is no other use of it.
+    // The folder that a file system puts on a volume is not another program's.
     let volume = tempfile::tempdir().unwrap();
     std::fs::create_dir(volume.path().join("lost+found")).unwrap();
     set_mode(volume.path(), 0o755);
     assert_eq!(open(volume.path()).unwrap(), volume.path());
     assert_eq!(mode(volume.path()), 0o700);
-    // Where a state lies among other things already, it is found there.
+    // A state that already lies among other files is found there.
     let mixed = tempfile::tempdir().unwrap();
     std::fs::write(mixed.path().join("notes"), "").unwrap();
     std::fs::write(mixed.path().join("state.db"), "").unwrap();
@@ -178,11 +178,11 @@ fn what_others_use_too_is_left_alone_and_has_a_folder_of_ours() {
 }
 
 #[test]
-fn what_belongs_to_another_user_is_refused_with_its_owner() {
+fn a_folder_or_file_of_another_user_is_refused_with_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     if !geteuid().is_root() {
-        // Root's own, which nobody else may write to.
+        // `/usr` belongs to root, and nobody else may write to it.
         let error = open(Path::new("/usr")).unwrap_err();
         assert!(error.to_string().contains("belongs to root"), "{error}");
         return;
@@ -210,7 +210,7 @@ fn what_belongs_to_another_user_is_refused_with_its_owner() {
 
 #[test]
 fn the_umask_makes_no_difference() {
-    // A process of its own: the umask is the whole process's.
+    // The test runs itself in a child, because the umask is the whole process's.
     let marker = "DJANGOBOT_TEST_UMASK_FOLDER";
     if let Some(folder) = std::env::var_os(marker) {
         crate::state::State::open(Path::new(&folder))
