@@ -137,7 +137,7 @@ async fn a_plugin_makes_events_only_of_kinds_that_its_manifest_lists() {
     let out: Vec<_> = passed
         .events
         .iter()
-        .map(|event| (&*event.id, &*event.kind, value(&event.event)))
+        .map(|event| (&*event.id, &*event.kind, value(&event.body)))
         .collect();
     assert_eq!(
         out,

@@ -109,7 +109,7 @@ async fn emissions_go_after_the_event_and_too_many_are_refused() {
     let emits = Role::new("emits", &guest).manifest("emits = [\"standup\"]\n");
     let stage = Stage::with(std::slice::from_ref(&emits)).await;
     let passed = stage.message("hi").await;
-    assert_eq!(value(&passed.events[0].event)["seen"], "yes");
+    assert_eq!(value(&passed.events[0].body)["seen"], "yes");
     assert_eq!(
         passed.events.len(),
         65,

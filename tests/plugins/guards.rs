@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use djangobot_plugins::{OnError, PluginConfig, State, Unready};
+use djangobot_plugins::{OnError, PluginConfig, ResolveError, State};
 use serde_json::json;
 
 use crate::guest::Guest;
-use crate::stage::{Passed, Role, Stage, only};
+use crate::stage::{PluginOutput, Role, Stage, only};
 
 fn guard(on_error: OnError) -> Role {
     Role::new("guard", &Guest::marks("seen", "yes")).on_error(on_error)
 }
 
 /// A guard whose component can't be found.
-fn unready(on_error: OnError) -> Unready {
-    Unready {
+fn unready(on_error: OnError) -> ResolveError {
+    ResolveError {
         config: PluginConfig {
             on_error,
             ..PluginConfig::new("guard", "file:guard.wasm")
@@ -24,11 +24,11 @@ fn unready(on_error: OnError) -> Unready {
     }
 }
 
-fn is_dropped_by_failure(passed: &Passed) -> bool {
+fn is_dropped_by_failure(passed: &PluginOutput) -> bool {
     passed.events.is_empty() && passed.dropped.as_ref().is_some_and(|it| it.failed)
 }
 
-async fn is_held(passing: &mut (impl Future<Output = Passed> + Unpin)) -> bool {
+async fn is_held(passing: &mut (impl Future<Output = PluginOutput> + Unpin)) -> bool {
     tokio::time::timeout(Duration::from_millis(300), passing)
         .await
         .is_err()
@@ -84,7 +84,7 @@ async fn a_held_event_goes_on_when_the_guard_is_disabled_removed_or_not_a_guard_
     let why = "it is disabled".to_owned();
     let ends = [
         vec![],
-        vec![Err(Unready {
+        vec![Err(ResolveError {
             config: disabled,
             why,
         })],

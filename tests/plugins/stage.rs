@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use djangobot_event::Event;
-pub(crate) use djangobot_plugins::Passed;
+pub(crate) use djangobot_plugins::PluginOutput;
 use djangobot_plugins::services::http::Fetcher;
 use djangobot_plugins::services::secrets::Secrets;
 use djangobot_plugins::services::store::Store;
 use djangobot_plugins::{
-    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, Passing,
-    PluginConfig, PluginHost, Status, Unready, Wanted, set,
+    Artifact, Compiler, Components, Direction, Engine, LimitsConfig, OnError, Parts, PluginConfig,
+    PluginEvent, PluginHost, PluginSpec, ResolveError, Status, set,
 };
 use djangobot_tests::{binary, seen};
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ impl Stage {
             .await;
     }
 
-    pub(crate) fn wanted(&self, role: &Role) -> Result<Wanted, Unready> {
+    pub(crate) fn wanted(&self, role: &Role) -> Result<PluginSpec, ResolveError> {
         let manifest = format!(
             "name = \"{}\"\nversion = \"{}\"\n{}\n[subscribe]\ninbound = [\"message\"]\noutbound = [\"*\"]\n",
             role.name, role.version, role.manifest
@@ -147,34 +147,34 @@ impl Stage {
                 let digest = self.components.put(&artifact.component).unwrap();
                 set::wanted(&config, &artifact.component, self.components.path(&digest))
             });
-        made.map_err(|why| Unready { config, why })
+        made.map_err(|why| ResolveError { config, why })
     }
 
     /// Sends a message from Slack through the plugins.
-    pub(crate) async fn message(&self, text: &str) -> Passed {
+    pub(crate) async fn message(&self, text: &str) -> PluginOutput {
         self.event(json!({"type": "message", "text": text, "channel": "C1", "n": 1}))
             .await
     }
 
-    pub(crate) async fn event(&self, event: Value) -> Passed {
+    pub(crate) async fn event(&self, event: Value) -> PluginOutput {
         let kind = event["type"].as_str().unwrap().to_owned();
-        let passing = Passing::new("Ev1", &kind, Event::from_value(&event).unwrap());
+        let passing = PluginEvent::new("Ev1", &kind, Event::from_value(&event).unwrap());
         self.host.pass(Direction::Inbound, passing, 7).await
     }
 
     /// Sends a message of another conversation.
-    pub(crate) async fn in_lane(&self, lane: u64) -> Passed {
+    pub(crate) async fn in_lane(&self, lane: u64) -> PluginOutput {
         let event = Event::parse(r#"{"type":"message"}"#).unwrap();
-        let passing = Passing::new("Ev1", "message", event);
+        let passing = PluginEvent::new("Ev1", "message", event);
         self.host.pass(Direction::Inbound, passing, lane).await
     }
 
     /// Sends a message to Slack through the plugins. So many others led to it.
-    pub(crate) async fn outbound(&self, message: Value, hops: u8) -> Passed {
+    pub(crate) async fn outbound(&self, message: Value, hops: u8) -> PluginOutput {
         let event = Event::from_value(&message).unwrap();
-        let passing = Passing {
+        let passing = PluginEvent {
             hops,
-            ..Passing::new("send.1", "chat.postMessage", event)
+            ..PluginEvent::new("send.1", "chat.postMessage", event)
         };
         self.host.pass(Direction::Outbound, passing, 7).await
     }
@@ -190,9 +190,9 @@ impl Stage {
 }
 
 /// The only event that came out.
-pub(crate) fn only(passed: &Passed) -> Value {
+pub(crate) fn only(passed: &PluginOutput) -> Value {
     assert_eq!(passed.events.len(), 1, "{passed:?}");
-    value(&passed.events[0].event)
+    value(&passed.events[0].body)
 }
 
 pub(crate) fn value(event: &Event) -> Value {

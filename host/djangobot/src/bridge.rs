@@ -234,7 +234,7 @@ impl Bridge {
     async fn inbound(
         &self,
         roster: &Arc<RosterKeeper>,
-        messages: mpsc::Receiver<djangobot_plugins::Message>,
+        messages: mpsc::Receiver<djangobot_plugins::PluginMessage>,
         (ledger, activity, journal): (&Ledger, &Activity, &Journal),
         pacer: Pacer,
         reader: ReceiverId,
@@ -300,7 +300,7 @@ impl Bridge {
         channel: ChannelName,
         reader: ReceiverId,
         (pacer, lease): (Pacer, Arc<HostLease>),
-        messages: mpsc::Sender<djangobot_plugins::Message>,
+        messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
         (outbox, recovered): (Outbox, Recovered),
     ) -> Outbound {
         let slack = &self.settings.slack;

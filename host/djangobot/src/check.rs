@@ -8,7 +8,7 @@ use std::path::Path;
 
 use djangobot_channels::{ChannelLayer, ChannelName, probe};
 use djangobot_event::CleanText;
-use djangobot_plugins::{Components, LoadError, Unready, Wanted, own_program};
+use djangobot_plugins::{Components, LoadError, PluginSpec, ResolveError, own_program};
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, RunArgs};
@@ -183,17 +183,17 @@ async fn look_at_plugins(settings: &Settings, findings: &mut Findings) {
                     findings.error(CHECK, format!("{}: {error}", wanted.config.name), None)
                 }
             },
-            Err(Unready { config, .. }) if !config.enabled => {
+            Err(ResolveError { config, .. }) if !config.enabled => {
                 findings.ok(CHECK, format!("{} is disabled", config.name));
             }
-            Err(Unready { config, why }) => {
+            Err(ResolveError { config, why }) => {
                 findings.error(CHECK, format!("{}: {why}", config.name), None)
             }
         }
     }
 }
 
-async fn can_be_loaded(wanted: &Wanted, program: &Path) -> Result<(), LoadError> {
+async fn can_be_loaded(wanted: &PluginSpec, program: &Path) -> Result<(), LoadError> {
     match LoadError::not_granted(&wanted.config, &wanted.manifest) {
         Some(error) => Err(error),
         None => wanted.check_config(program).await,

@@ -10,7 +10,7 @@ use djangobot_plugins::install::components::Components;
 use djangobot_plugins::install::recipe::{self, Installs};
 use djangobot_plugins::install::source::Source;
 use djangobot_plugins::progress::Progress;
-use djangobot_plugins::{PluginConfig, Unready, Wanted, set};
+use djangobot_plugins::{PluginConfig, PluginSpec, ResolveError, set};
 
 /// The most files in a plugin's folder that are watched: each costs the system a watch.
 const MAX_FILES: usize = 1_000;
@@ -50,11 +50,14 @@ impl DevPlugins {
     }
 
     /// Builds and reads all of them.
-    pub(crate) async fn wanted(&self, components: &Components) -> Vec<Result<Wanted, Unready>> {
+    pub(crate) async fn wanted(
+        &self,
+        components: &Components,
+    ) -> Vec<Result<PluginSpec, ResolveError>> {
         let mut wanted = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
             let one = self.one(source, components).await;
-            wanted.push(one.map_err(|why| Unready {
+            wanted.push(one.map_err(|why| ResolveError {
                 config: self.config(&source.name(), &source.source),
                 why,
             }));
@@ -62,7 +65,7 @@ impl DevPlugins {
         wanted
     }
 
-    async fn one(&self, dev: &DevSource, components: &Components) -> Result<Wanted, String> {
+    async fn one(&self, dev: &DevSource, components: &Components) -> Result<PluginSpec, String> {
         let artifact = match &dev.source {
             Source::File(path) => {
                 let bytes = std::fs::read(path)

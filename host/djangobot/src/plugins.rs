@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use djangobot_plugins::install::components::{Components, ComponentsError};
-use djangobot_plugins::install::lock::{Lock, LockError, Locked};
+use djangobot_plugins::install::lock::{Lock, LockEntry, LockError};
 use djangobot_plugins::install::source::Source;
 use djangobot_plugins::services::http::Fetcher;
 use djangobot_plugins::services::secrets::Secrets;
 use djangobot_plugins::services::store::Store;
-use djangobot_plugins::set::{self, Places};
+use djangobot_plugins::set::{self, PluginFolders};
 use djangobot_plugins::watch::Watcher;
 use djangobot_plugins::{
-    Builds, Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, RollBack, Ruling, State,
-    Status, Unready, Versions, Wanted, file, manifest, own_program,
+    Builds, Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, PluginSpec, ResolveError,
+    Rollback, State, Status, TrialOutcome, Versions, file, manifest, own_program,
 };
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -191,7 +191,7 @@ impl Plugins {
         let own = configs.iter().filter(|it| !self.is_of_dev(&it.name));
         let own: Vec<_> = own.cloned().collect();
         self.host.expect(&own).await;
-        let places = Places {
+        let places = PluginFolders {
             home: home_of(&self.config),
             components: &self.components,
         };
@@ -218,7 +218,7 @@ impl Plugins {
     }
 
     /// Remembers the replaced versions until the new ones have passed their trials: a roll-back needs them.
-    fn remember(&self, replaced: Vec<Locked>) {
+    fn remember(&self, replaced: Vec<LockEntry>) {
         if replaced.is_empty() {
             return;
         }
@@ -238,17 +238,17 @@ impl Plugins {
     }
 
     /// Records the result of a trial in the state and the lock.
-    fn record(&self, ruling: &Ruling) {
+    fn record(&self, ruling: &TrialOutcome) {
         let name = match ruling {
-            Ruling::RolledBack(it) => &it.name,
-            Ruling::Settled(name, _) => name,
+            TrialOutcome::RolledBack(it) => &it.name,
+            TrialOutcome::Settled(name, _) => name,
         };
         if self.is_of_dev(name) {
             return;
         }
         let written = match ruling {
-            Ruling::RolledBack(it) => self.roll_back(it),
-            Ruling::Settled(name, digest) => self.settle(name, *digest),
+            TrialOutcome::RolledBack(it) => self.roll_back(it),
+            TrialOutcome::Settled(name, digest) => self.settle(name, *digest),
         };
         if let Err(error) = written {
             tracing::error!(
@@ -260,7 +260,7 @@ impl Plugins {
 
     /// Records a roll-back. The state remembers that the new version is bad, whatever the lock says; the lock is
     /// changed to pin the good version if it can be written.
-    fn roll_back(&self, it: &RollBack) -> Result<(), ComponentsError> {
+    fn roll_back(&self, it: &Rollback) -> Result<(), ComponentsError> {
         let turn = self.components.turn()?;
         Versions::change(&self.components, &turn, |versions| versions.rolled_back(it))?;
         let path = Lock::beside(&self.config);
@@ -270,7 +270,7 @@ impl Plugins {
                 && builds.pinned(pinned, &self.components).sha256 == it.bad
             {
                 let source = pinned.source.clone();
-                lock.set(Locked {
+                lock.set(LockEntry {
                     source,
                     ..it.good.clone()
                 });
@@ -306,7 +306,7 @@ impl Plugins {
     ///
     /// # Errors
     /// The version does not serve. The error is a sentence that says why.
-    async fn try_out(&self, locked: Locked) -> Result<(), String> {
+    async fn try_out(&self, locked: LockEntry) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         let mut configs = self.configs()?;
         let Some(config) = configs.iter_mut().find(|it| it.name == locked.name) else {
@@ -466,11 +466,11 @@ impl Plugins {
 /// reason why there is none.
 pub(crate) async fn resolve(
     config: &Path,
-    places: &Places<'_>,
+    places: &PluginFolders<'_>,
     configs: &[PluginConfig],
     lock: &Result<Lock, LockError>,
     versions: &Versions,
-) -> Vec<Result<Wanted, Unready>> {
+) -> Vec<Result<PluginSpec, ResolveError>> {
     let mut wanted = set::resolve(configs, lock, versions, places).await;
     for wanted in wanted.iter_mut().flatten() {
         wanted.config_file = Some(config.to_owned());
@@ -483,8 +483,8 @@ pub(crate) async fn resolve_now(
     config: &Path,
     components: &Components,
     configs: &[PluginConfig],
-) -> Vec<Result<Wanted, Unready>> {
-    let places = Places {
+) -> Vec<Result<PluginSpec, ResolveError>> {
+    let places = PluginFolders {
         home: home_of(config),
         components,
     };

@@ -25,7 +25,7 @@ pub(crate) fn without_secrets(command: &mut Command) {
 }
 
 /// The exit status and the output of a child.
-pub(crate) struct Ended {
+pub(crate) struct ChildOutput {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
@@ -51,7 +51,7 @@ pub(crate) async fn run(
     input: &[u8],
     patience: Duration,
     longest: u64,
-) -> std::io::Result<Option<Ended>> {
+) -> std::io::Result<Option<ChildOutput>> {
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -81,7 +81,7 @@ pub(crate) async fn run(
             read(stdout.as_mut().map(|pipe| pipe as _), longest),
             read(stderr.as_mut().map(|pipe| pipe as _), MAX_SAID),
         );
-        Ok::<_, std::io::Error>(Ended {
+        Ok::<_, std::io::Error>(ChildOutput {
             stdout: stdout?,
             stderr: stderr?,
             status: child.wait().await?,

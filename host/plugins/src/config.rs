@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::grant::Capability;
-use crate::manifest::{self, AskedLimits};
+use crate::manifest::{self, RequestedLimits};
 
 /// One `[[plugin]]`. Their order in the file is the order of events inbound, and the reverse of it outbound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,7 +158,7 @@ const MIB: usize = 1 << 20;
 impl Limits {
     /// Takes each limit from the operator, else from the manifest, else from the defaults. A manifest alone gets at
     /// most four times the default: more than that is the operator's decision.
-    pub fn of(config: &LimitsConfig, asked: &AskedLimits, may_wait: bool) -> Self {
+    pub fn of(config: &LimitsConfig, asked: &RequestedLimits, may_wait: bool) -> Self {
         let memory = config
             .memory_mib
             .or(asked.memory_mib.map(|mib| mib.min(256)));

@@ -14,7 +14,7 @@ pub struct Digest([u8; 32]);
 /// The error for a text that is not a SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a sha256, which has 64 hexadecimal digits")]
-pub struct BadDigest(pub String);
+pub struct DigestError(pub String);
 
 impl Digest {
     /// The digest of `bytes`.
@@ -52,10 +52,10 @@ impl fmt::Debug for Digest {
 }
 
 impl FromStr for Digest {
-    type Err = BadDigest;
+    type Err = DigestError;
 
-    fn from_str(text: &str) -> Result<Self, BadDigest> {
-        let bad = || BadDigest(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let bad = || DigestError(text.to_owned());
         let text = text.trim();
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(bad());
@@ -69,9 +69,9 @@ impl FromStr for Digest {
 }
 
 impl TryFrom<String> for Digest {
-    type Error = BadDigest;
+    type Error = DigestError;
 
-    fn try_from(text: String) -> Result<Self, BadDigest> {
+    fn try_from(text: String) -> Result<Self, DigestError> {
         text.parse()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::PluginConfig;
-use crate::runtime::load::Wanted;
+use crate::runtime::load::PluginSpec;
 use crate::runtime::pipeline::Seat;
 use crate::runtime::plugin::Plugin;
 use crate::runtime::vacancy::Vacancy;
@@ -14,7 +14,7 @@ use crate::runtime::vacancy::Vacancy;
 /// At most one of `serving` and `vacancy` stands in the pipeline, and `serving` goes first. `before` is there only
 /// while `settles` is: a version without a predecessor is on trial too, but nothing can be rolled back.
 #[derive(Clone)]
-pub(crate) struct Entry {
+pub(crate) struct PluginEntry {
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) enabled: bool,
@@ -25,21 +25,21 @@ pub(crate) struct Entry {
     /// Why the configured version does not serve: a clause.
     pub(crate) problem: Option<String>,
     /// The version before, for as long as the new one is on trial.
-    pub(crate) before: Option<Before>,
+    pub(crate) before: Option<Predecessor>,
     /// When the trial of the version that serves is over.
     pub(crate) settles: Option<Instant>,
 }
 
 /// The version that comes back if the one on trial fails.
 #[derive(Clone)]
-pub(crate) enum Before {
+pub(crate) enum Predecessor {
     /// It served in this process until the trial began, and its instances are still warm.
     Served(Arc<Plugin>),
     /// It served in an earlier process, and is loaded only for a roll-back.
-    Pinned(Box<Wanted>),
+    Pinned(Box<PluginSpec>),
 }
 
-impl Entry {
+impl PluginEntry {
     pub(crate) fn new(config: &PluginConfig) -> Self {
         Self {
             name: config.name.clone(),
@@ -64,8 +64,8 @@ impl Entry {
 /// be meant for any of them. They all go on serving, and the table without a name gets no vacancy.
 pub(crate) fn keep_those_possibly_meant(
     configs: &[PluginConfig],
-    before: &[Entry],
-    entries: &mut Vec<Entry>,
+    before: &[PluginEntry],
+    entries: &mut Vec<PluginEntry>,
 ) {
     let Some(nameless) = configs.iter().find(|config| !config.is_named()) else {
         return;

@@ -39,7 +39,7 @@ pub struct HostPattern {
 /// The error for a text that does not name a capability.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a capability: {why}")]
-pub struct BadCapability {
+pub struct CapabilityError {
     /// The text as it was written.
     pub text: String,
     /// A clause with the cure.
@@ -162,10 +162,10 @@ impl FromStr for HostPattern {
 }
 
 impl FromStr for Capability {
-    type Err = BadCapability;
+    type Err = CapabilityError;
 
-    fn from_str(text: &str) -> Result<Self, BadCapability> {
-        let bad = |why| BadCapability {
+    fn from_str(text: &str) -> Result<Self, CapabilityError> {
+        let bad = |why| CapabilityError {
             text: text.to_owned(),
             why,
         };
@@ -190,9 +190,9 @@ fn is_secret_name(name: &str) -> bool {
 }
 
 impl TryFrom<String> for Capability {
-    type Error = BadCapability;
+    type Error = CapabilityError;
 
-    fn try_from(text: String) -> Result<Self, BadCapability> {
+    fn try_from(text: String) -> Result<Self, CapabilityError> {
         text.parse()
     }
 }

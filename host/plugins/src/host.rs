@@ -20,23 +20,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
-use crate::entry::{Before, Entry, keep_those_possibly_meant};
-use crate::install::lock::Locked;
+use crate::entry::{PluginEntry, Predecessor, keep_those_possibly_meant};
+use crate::install::lock::LockEntry;
 use crate::manifest::Manifest;
-use crate::passing::{Passed, Passing};
-use crate::runtime::load::{LoadError, Parts, Wanted};
+use crate::plugin_event::{PluginEvent, PluginOutput};
+use crate::runtime::load::{LoadError, Parts, PluginSpec};
 use crate::runtime::pipeline::Pipeline;
 use crate::runtime::plugin::{Fate, Plugin};
 use crate::runtime::rehearsal::Sample;
-use crate::runtime::vacancy::{Outlook, Standing, Vacancy};
+use crate::runtime::vacancy::{LoadState, Vacancy, VacancyState};
 use crate::services::roster::Direction;
 use crate::status::Status;
-use crate::versions::RollBack;
+use crate::versions::Rollback;
 
 use samples::Samples;
 use trial::{TRIAL, bring_back, worse};
 
-pub use trial::Ruling;
+pub use trial::TrialOutcome;
 
 /// How often the versions on trial are judged.
 const LOOK: Duration = Duration::from_millis(100);
@@ -47,14 +47,14 @@ const LOOK: Duration = Duration::from_millis(100);
 /// before it lets go of `changing`. Events read the pipeline alone and never wait for a change.
 #[derive(Clone)]
 pub struct PluginHost {
-    shared: Arc<Shared>,
+    state: Arc<HostState>,
 }
 
-struct Shared {
+struct HostState {
     parts: Parts,
     pipeline: RwLock<Arc<Pipeline>>,
     /// One for each `[[plugin]]`, in the order of the config.
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Vec<PluginEntry>>,
     /// Held during a change: changes go one after another, since each begins with the entries that the last one left.
     changing: tokio::sync::Mutex<()>,
     /// The plugins were loaded once: from then on, plugins that are added hold up no event that may pass without them.
@@ -64,7 +64,7 @@ struct Shared {
 
 /// A `[[plugin]]` whose component can't be had, with the reason.
 #[derive(Clone, Debug)]
-pub struct Unready {
+pub struct ResolveError {
     /// As the operator wrote it.
     pub config: crate::PluginConfig,
     /// A clause for people, with the cure.
@@ -75,7 +75,7 @@ impl PluginHost {
     /// A host without plugins.
     pub fn new(parts: Parts) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            state: Arc::new(HostState {
                 parts,
                 pipeline: RwLock::default(),
                 entries: Mutex::default(),
@@ -88,31 +88,31 @@ impl PluginHost {
 
     /// Takes one event through all plugins that subscribe to it. `lane` is its conversation's number: events of one
     /// lane must not overlap, and always meet the same instances.
-    pub async fn pass(&self, direction: Direction, passing: Passing, lane: u64) -> Passed {
+    pub async fn pass(&self, direction: Direction, event: PluginEvent, lane: u64) -> PluginOutput {
         let pipeline = self.pipeline();
-        if pipeline.is_idle(direction, &passing) {
-            return Passed {
-                events: vec![passing],
-                ..Passed::default()
+        if pipeline.is_idle(direction, &event) {
+            return PluginOutput {
+                events: vec![event],
+                ..PluginOutput::default()
             };
         }
-        self.shared.samples.note(direction, &passing);
-        pipeline.pass(direction, passing, lane).await
+        self.state.samples.note(direction, &event);
+        pipeline.pass(direction, event, lane).await
     }
 
     /// Whether the plugins of an event may wait for something, so that it must not hold up other conversations.
-    pub fn may_wait(&self, direction: Direction, passing: &Passing) -> bool {
-        self.pipeline().may_wait(direction, passing)
+    pub fn may_wait(&self, direction: Direction, event: &PluginEvent) -> bool {
+        self.pipeline().may_wait(direction, event)
     }
 
     /// Whether a plugin subscribes to an event, or may subscribe to it once it is loaded.
-    pub fn wants(&self, direction: Direction, passing: &Passing) -> bool {
-        !self.pipeline().is_idle(direction, passing)
+    pub fn wants(&self, direction: Direction, event: &PluginEvent) -> bool {
+        !self.pipeline().is_idle(direction, event)
     }
 
     /// Whether a plugin that uses the roster may be called for an event.
-    pub fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
-        self.pipeline().needs_roster(direction, passing)
+    pub fn needs_roster(&self, direction: Direction, event: &PluginEvent) -> bool {
+        self.pipeline().needs_roster(direction, event)
     }
 
     /// The status of each plugin, in the order of the config.
@@ -134,24 +134,24 @@ impl PluginHost {
     /// Makes vacancies for configured plugins that are about to be loaded. Events wait there. Events that may pass
     /// without a plugin (`on-error = "pass"`) wait only at the start.
     pub async fn expect(&self, configs: &[PluginConfig]) {
-        let _one_at_a_time = self.shared.changing.lock().await;
-        let is_start = !self.shared.has_begun.load(Relaxed);
+        let _one_at_a_time = self.state.changing.lock().await;
+        let is_start = !self.state.has_begun.load(Relaxed);
         let before = self.entries().clone();
         let mut entries = Vec::with_capacity(configs.len());
         for config in configs {
             let mut entry = match before.iter().find(|entry| entry.name == config.name) {
                 Some(old) => old.clone(),
-                None => Entry::new(config),
+                None => PluginEntry::new(config),
             };
             if let Some(serving) = &entry.serving {
                 serving.follow(config);
             } else if entry.vacancy.is_none() && config.enabled && (is_start || config.is_guard()) {
                 entry.vacancy = Some(Arc::new(Vacancy::new(
                     &config.name,
-                    Standing {
+                    VacancyState {
                         subscribe: None,
                         uses_roster: false,
-                        outlook: Outlook::Loading,
+                        outlook: LoadState::Loading,
                     },
                 )));
             }
@@ -171,18 +171,18 @@ impl PluginHost {
     /// place;
     /// [`PluginHost::statuses`] then shows the result of each. Returns the lock entries of the components that were
     /// replaced by others.
-    pub async fn apply(&self, wanted: Vec<Result<Wanted, Unready>>) -> Vec<Locked> {
+    pub async fn apply(&self, wanted: Vec<Result<PluginSpec, ResolveError>>) -> Vec<LockEntry> {
         let configs: Vec<_> = wanted.iter().map(|it| config_of(it).clone()).collect();
         self.expect(&configs).await;
-        let _one_at_a_time = self.shared.changing.lock().await;
+        let _one_at_a_time = self.state.changing.lock().await;
         let before = self.entries().clone();
-        let samples = self.shared.samples.all();
+        let samples = self.state.samples.all();
         let mut entries = Vec::with_capacity(wanted.len());
         let mut changes = Vec::new();
         for (config, wanted) in configs.iter().zip(wanted) {
             let mut entry = match before.iter().find(|entry| entry.name == config.name) {
                 Some(old) => old.clone(),
-                None => Entry::new(config),
+                None => PluginEntry::new(config),
             };
             entry.source.clone_from(&config.source);
             entry.enabled = config.enabled;
@@ -191,13 +191,13 @@ impl PluginHost {
                 self.change(&mut entry, wanted, &samples, &mut changes)
                     .await;
             } else {
-                entry = Entry::new(config);
+                entry = PluginEntry::new(config);
             }
             entries.push(entry);
         }
         keep_those_possibly_meant(&configs, &before, &mut entries);
         let replaced = self.swap(before, entries, changes).await;
-        self.shared.has_begun.store(true, Relaxed);
+        self.state.has_begun.store(true, Relaxed);
         replaced
     }
 
@@ -205,14 +205,14 @@ impl PluginHost {
     /// the config that are wanted serve already.
     async fn change(
         &self,
-        entry: &mut Entry,
-        wanted: Result<Wanted, Unready>,
+        entry: &mut PluginEntry,
+        wanted: Result<PluginSpec, ResolveError>,
         samples: &[Sample],
         changes: &mut Vec<Change>,
     ) {
         let mut wanted = match wanted {
             Ok(wanted) => wanted,
-            Err(Unready { config, why }) => {
+            Err(ResolveError { config, why }) => {
                 self.refuse(entry, &config, None, why);
                 return;
             }
@@ -225,12 +225,12 @@ impl PluginHost {
             return;
         }
         if let Some(vacancy) = &entry.vacancy {
-            vacancy.becomes(Standing::loading(&wanted));
+            vacancy.becomes(VacancyState::loading(&wanted));
         }
         let (config, manifest) = (wanted.config.clone(), wanted.manifest.clone());
         let note = wanted.note.clone();
-        let pinned = wanted.before.take().map(Before::Pinned);
-        let before = entry.serving.clone().map(Before::Served).or(pinned);
+        let pinned = wanted.before.take().map(Predecessor::Pinned);
+        let before = entry.serving.clone().map(Predecessor::Served).or(pinned);
         match self.prepare(entry, wanted, samples).await {
             Ok(plugin) => changes.push(Change {
                 name: entry.name.clone(),
@@ -246,11 +246,11 @@ impl PluginHost {
     /// Compiles, rehearses and starts a plugin; events don't meet it yet.
     async fn prepare(
         &self,
-        entry: &Entry,
-        wanted: Wanted,
+        entry: &PluginEntry,
+        wanted: PluginSpec,
         samples: &[Sample],
     ) -> Result<Plugin, LoadError> {
-        let candidate = self.shared.parts.candidate(wanted).await?;
+        let candidate = self.state.parts.candidate(wanted).await?;
         let serving = entry.serving.as_deref();
         let state = match serving {
             Some(serving) => state_of(serving, 0).await,
@@ -268,7 +268,7 @@ impl PluginHost {
     /// `on-error` decides about its events.
     fn refuse(
         &self,
-        entry: &mut Entry,
+        entry: &mut PluginEntry,
         config: &PluginConfig,
         manifest: Option<&Manifest>,
         why: String,
@@ -296,10 +296,10 @@ impl PluginHost {
                         _ => "are dropped (on-error = \"drop\")",
                     }
                 );
-                let standing = Standing {
+                let standing = VacancyState {
                     subscribe: manifest.map(|it| it.subscribe.clone()),
                     uses_roster: false,
-                    outlook: Outlook::Refused(on_error, why.clone()),
+                    outlook: LoadState::Refused(on_error, why.clone()),
                 };
                 match &entry.vacancy {
                     Some(vacancy) => vacancy.becomes(standing),
@@ -321,10 +321,10 @@ impl PluginHost {
     /// new one.
     async fn swap(
         &self,
-        before: Vec<Entry>,
-        mut entries: Vec<Entry>,
+        before: Vec<PluginEntry>,
+        mut entries: Vec<PluginEntry>,
         changes: Vec<Change>,
-    ) -> Vec<Locked> {
+    ) -> Vec<LockEntry> {
         let mut made = Vec::new();
         for change in &changes {
             let Some(entry) = entries.iter_mut().find(|entry| entry.name == change.name) else {
@@ -363,10 +363,10 @@ impl PluginHost {
             drop(held);
             let (plugin, version) = (&change.name, &change.new.owner.manifest.version);
             match &change.before {
-                Some(Before::Served(old)) => {
+                Some(Predecessor::Served(old)) => {
                     tracing::info!(plugin, %version, before = %old.owner.manifest.version, "the plugin was replaced")
                 }
-                Some(Before::Pinned(old)) => {
+                Some(Predecessor::Pinned(old)) => {
                     tracing::info!(plugin, %version, before = %old.manifest.version, "the plugin is loaded, and its trial begins again")
                 }
                 None => tracing::info!(plugin, %version, "the plugin is loaded"),
@@ -389,15 +389,15 @@ impl PluginHost {
     }
 
     /// Makes the pipeline of these entries the one that events meet.
-    fn install(&self, entries: &[Entry]) {
-        let seats = entries.iter().filter_map(Entry::seat).collect();
+    fn install(&self, entries: &[PluginEntry]) {
+        let seats = entries.iter().filter_map(PluginEntry::seat).collect();
         let pipeline = Arc::new(Pipeline { seats });
-        *lock::write(&self.shared.pipeline) = pipeline;
+        *lock::write(&self.state.pipeline) = pipeline;
     }
 
     /// Watches new versions for as long as they are on trial, until `cancel`, and calls `report` with the result of
     /// each trial.
-    pub async fn run(&self, cancel: CancellationToken, report: impl Fn(Ruling)) {
+    pub async fn run(&self, cancel: CancellationToken, report: impl Fn(TrialOutcome)) {
         let watch = async {
             loop {
                 tokio::time::sleep(LOOK).await;
@@ -408,11 +408,11 @@ impl PluginHost {
     }
 
     /// Rolls back versions that fail on trial, and ends the trials whose time is over.
-    async fn judge(&self) -> Vec<Ruling> {
+    async fn judge(&self) -> Vec<TrialOutcome> {
         if !self.entries().iter().any(|entry| entry.settles.is_some()) {
             return Vec::new();
         }
-        let _one_at_a_time = self.shared.changing.lock().await;
+        let _one_at_a_time = self.state.changing.lock().await;
         let mut entries = self.entries().clone();
         let (mut rolled_back, mut rulings) = (Vec::new(), Vec::new());
         for entry in &mut entries {
@@ -425,7 +425,7 @@ impl PluginHost {
                 .and_then(|before| Some((worse(&serving, &before)?, before)));
             if let Some((why, before)) = failing {
                 let version = &serving.owner.manifest.version;
-                let good = match bring_back(&self.shared.parts, before).await {
+                let good = match bring_back(&self.state.parts, before).await {
                     Ok(good) => good,
                     Err(error) => {
                         let problem = format!(
@@ -447,7 +447,7 @@ impl PluginHost {
                 good.fate.send_replace(Fate::Serving);
                 entry.serving = Some(good.clone());
                 (entry.before, entry.settles) = (None, None);
-                rulings.push(Ruling::RolledBack(Box::new(RollBack {
+                rulings.push(TrialOutcome::RolledBack(Box::new(Rollback {
                     name: entry.name.clone(),
                     bad: serving.digest,
                     version: version.clone(),
@@ -458,7 +458,7 @@ impl PluginHost {
                 rolled_back.push((serving, good));
             } else if Instant::now() >= until {
                 (entry.before, entry.settles) = (None, None);
-                rulings.push(Ruling::Settled(entry.name.clone(), serving.digest));
+                rulings.push(TrialOutcome::Settled(entry.name.clone(), serving.digest));
             }
         }
         *self.entries() = entries.clone();
@@ -472,11 +472,11 @@ impl PluginHost {
     }
 
     fn pipeline(&self) -> Arc<Pipeline> {
-        lock::read(&self.shared.pipeline).clone()
+        lock::read(&self.state.pipeline).clone()
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        lock(&self.shared.entries)
+    fn entries(&self) -> MutexGuard<'_, Vec<PluginEntry>> {
+        lock(&self.state.entries)
     }
 }
 
@@ -487,22 +487,22 @@ struct Change {
     old: Option<Arc<Plugin>>,
     new: Arc<Plugin>,
     /// The version to roll back to: `old`, or the one of an earlier process.
-    before: Option<Before>,
+    before: Option<Predecessor>,
     /// Why another version serves than the lock pins.
     note: Option<String>,
 }
 
-impl Standing {
-    fn loading(wanted: &Wanted) -> Self {
+impl VacancyState {
+    fn loading(wanted: &PluginSpec) -> Self {
         Self {
             subscribe: Some(wanted.manifest.subscribe.clone()),
             uses_roster: wanted.uses_roster,
-            outlook: Outlook::Loading,
+            outlook: LoadState::Loading,
         }
     }
 }
 
-fn config_of(wanted: &Result<Wanted, Unready>) -> &PluginConfig {
+fn config_of(wanted: &Result<PluginSpec, ResolveError>) -> &PluginConfig {
     match wanted {
         Ok(wanted) => &wanted.config,
         Err(unready) => &unready.config,

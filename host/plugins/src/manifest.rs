@@ -47,7 +47,7 @@ pub struct Manifest {
     pub summary: String,
     /// The events that it is called for.
     #[serde(default)]
-    pub subscribe: Subscribe,
+    pub subscribe: Subscriptions,
     /// The kinds of events that it may emit.
     #[serde(default)]
     pub emits: Vec<String>,
@@ -59,13 +59,13 @@ pub struct Manifest {
     pub config_schema: Option<serde_json::Value>,
     /// The limits that it asks for; the operator's limits override them.
     #[serde(default)]
-    pub limits: AskedLimits,
+    pub limits: RequestedLimits,
 }
 
 /// The events that a plugin is called for. Other events cost it no call.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Subscribe {
+pub struct Subscriptions {
     /// Slack's event types.
     #[serde(default)]
     pub inbound: Vec<Filter>,
@@ -110,7 +110,7 @@ struct FullFilter {
 /// The limits that a plugin asks for, in the place of the defaults; see [`crate::Limits::of`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct AskedLimits {
+pub struct RequestedLimits {
     /// Mebibytes of memory.
     pub memory_mib: Option<u32>,
     /// Milliseconds for one call.
@@ -171,7 +171,7 @@ impl Manifest {
     }
 }
 
-impl Subscribe {
+impl Subscriptions {
     /// Whether an event of `kind` is one of the subscribed events.
     pub(crate) fn covers(&self, direction: Direction, kind: &str, event: &Event) -> bool {
         let filters = match direction {

@@ -5,20 +5,20 @@ use std::path::Path;
 
 use crate::config::PluginConfig;
 use crate::digest::Digest;
-use crate::host::Unready;
+use crate::host::ResolveError;
 use crate::install::builds::Builds;
 use crate::install::component::Artifact;
 use crate::install::components::{Components, ComponentsError};
-use crate::install::lock::{Lock, LockError, Locked};
+use crate::install::lock::{Lock, LockEntry, LockError};
 use crate::install::recipe::{self, Installs, RecipeError};
 use crate::install::source::{Downloader, Source, read_file};
 use crate::progress::Progress;
 use crate::runtime::compile;
-use crate::runtime::load::Wanted;
+use crate::runtime::load::PluginSpec;
 use crate::versions::Versions;
 
 /// The folders from which a set is read.
-pub struct Places<'a> {
+pub struct PluginFolders<'a> {
     /// The folder of the config file, to which paths in sources are relative.
     pub home: &'a Path,
     /// The components of the state folder.
@@ -33,8 +33,8 @@ pub async fn resolve(
     configs: &[PluginConfig],
     lock: &Result<Lock, LockError>,
     versions: &Versions,
-    places: &Places<'_>,
-) -> Vec<Result<Wanted, Unready>> {
+    places: &PluginFolders<'_>,
+) -> Vec<Result<PluginSpec, ResolveError>> {
     let mut wanted = Vec::with_capacity(configs.len());
     for config in configs {
         let found = match (&config.mistake, config.enabled, lock) {
@@ -43,7 +43,7 @@ pub async fn resolve(
             (.., Err(error)) => Err(error.to_string()),
             (.., Ok(lock)) => one(config, lock, versions, places).await,
         };
-        wanted.push(found.map_err(|why| Unready {
+        wanted.push(found.map_err(|why| ResolveError {
             config: config.clone(),
             why,
         }));
@@ -79,8 +79,8 @@ async fn one(
     config: &PluginConfig,
     lock: &Lock,
     versions: &Versions,
-    places: &Places<'_>,
-) -> Result<Wanted, String> {
+    places: &PluginFolders<'_>,
+) -> Result<PluginSpec, String> {
     let name = &config.name;
     let cure = format!("`djangobot plugin update {name}` pins it as it is now");
     let Some(locked) = lock.get(name) else {
@@ -104,7 +104,7 @@ async fn one(
         Some(before) => before_trial(config, before, places).await,
         None => None,
     };
-    Ok(Wanted {
+    Ok(PluginSpec {
         note,
         sources: locked.sources,
         before,
@@ -116,16 +116,16 @@ async fn one(
 /// then.
 async fn before_trial(
     config: &PluginConfig,
-    before: &Locked,
-    places: &Places<'_>,
-) -> Option<Box<Wanted>> {
+    before: &LockEntry,
+    places: &PluginFolders<'_>,
+) -> Option<Box<PluginSpec>> {
     let found = component(before, places)
         .await
         .and_then(|(component, digest)| {
             wanted(config, &component, places.components.path(&digest))
         });
     match found {
-        Ok(wanted) => Some(Box::new(Wanted {
+        Ok(wanted) => Some(Box::new(PluginSpec {
             sources: before.sources,
             ..wanted
         })),
@@ -142,7 +142,10 @@ async fn before_trial(
 
 /// The component that is pinned, with its digest: from the state folder, or from its source again. Two builds are
 /// seldom equal byte for byte, so a component that our recipe built from the pinned sources is taken as well.
-async fn component(locked: &Locked, places: &Places<'_>) -> Result<(Vec<u8>, Digest), String> {
+async fn component(
+    locked: &LockEntry,
+    places: &PluginFolders<'_>,
+) -> Result<(Vec<u8>, Digest), String> {
     match places.components.get(&locked.sha256) {
         Ok(component) => return Ok((component, locked.sha256)),
         Err(ComponentsError::Missing { .. } | ComponentsError::Changed { .. }) => {}
@@ -178,7 +181,7 @@ async fn component(locked: &Locked, places: &Places<'_>) -> Result<(Vec<u8>, Dig
 
 /// Reads the component from its source again. A build runs the code of whoever wrote the plugin, so only plugins that
 /// ship are built without being asked: their code is djangobot's own.
-async fn again(locked: &Locked, places: &Places<'_>) -> Result<Artifact, String> {
+async fn again(locked: &LockEntry, places: &PluginFolders<'_>) -> Result<Artifact, String> {
     let name = &locked.name;
     let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
     let place = source
@@ -227,9 +230,9 @@ pub fn wanted(
     config: &PluginConfig,
     component: &[u8],
     path: std::path::PathBuf,
-) -> Result<Wanted, String> {
+) -> Result<PluginSpec, String> {
     let artifact = Artifact::read(component).map_err(|error| error.to_string())?;
-    Ok(Wanted {
+    Ok(PluginSpec {
         config: config.clone(),
         digest: Digest::of(component),
         sources: None,

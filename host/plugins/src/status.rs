@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Entry;
+use crate::entry::PluginEntry;
 
 /// The status of one plugin. Counts begin when its version is loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ impl Status {
         }
     }
 
-    pub(crate) fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &PluginEntry) -> Self {
         let is_loading = entry.vacancy.as_ref().is_some_and(|it| it.is_loading());
         let state = match (entry.enabled, is_loading) {
             (false, _) => State::Disabled,

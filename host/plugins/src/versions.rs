@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::PluginConfig;
 use crate::digest::Digest;
-use crate::install::components::{Components, ComponentsError, Turn};
-use crate::install::lock::Locked;
+use crate::install::components::{ChangeGuard, Components, ComponentsError};
+use crate::install::lock::LockEntry;
 use crate::{file, private};
 
 /// The file in the folder of the components.
@@ -22,7 +22,7 @@ const LONGEST: usize = 4 << 20;
 /// The remembered versions, by the plugin's name in the config.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Versions(BTreeMap<String, Past>);
+pub struct Versions(BTreeMap<String, PluginHistory>);
 
 /// The remembered versions of one plugin.
 ///
@@ -30,15 +30,15 @@ pub struct Versions(BTreeMap<String, Past>);
 /// `rejected` keeps the failed version from being loaded, though the lock may still pin it. No entry means that the
 /// lock decides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Past {
+struct PluginHistory {
     /// The version that was pinned before, and can serve again.
-    before: Option<Locked>,
-    rejected: Option<Rejected>,
+    before: Option<LockEntry>,
+    rejected: Option<RejectedVersion>,
 }
 
 /// A version that failed on trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Rejected {
+pub(crate) struct RejectedVersion {
     sha256: Digest,
     version: Version,
     /// The fingerprint of the config that it failed with. With another config it is tried again.
@@ -48,7 +48,7 @@ pub(crate) struct Rejected {
 
 /// A roll-back, as it is written to the state.
 #[derive(Clone, Debug)]
-pub struct RollBack {
+pub struct Rollback {
     /// The plugin's name in the config.
     pub name: String,
     /// The component that failed.
@@ -58,7 +58,7 @@ pub struct RollBack {
     /// The config with which it was loaded.
     pub config: PluginConfig,
     /// The version that serves again.
-    pub good: Locked,
+    pub good: LockEntry,
     /// Why it was rolled back: a clause.
     pub why: String,
 }
@@ -92,7 +92,7 @@ impl Versions {
     /// The file can't be written.
     pub fn change(
         components: &Components,
-        _turn: &Turn,
+        _turn: &ChangeGuard,
         change: impl FnOnce(&mut Self),
     ) -> Result<(), ComponentsError> {
         let old = Self::read(components);
@@ -111,30 +111,33 @@ impl Versions {
     }
 
     /// The operator replaces a plugin's version, which was `before`. This also forgets an earlier roll-back.
-    pub fn replaced(&mut self, name: &str, before: Option<Locked>) {
+    pub fn replaced(&mut self, name: &str, before: Option<LockEntry>) {
         self.0.remove(name);
         if before.is_some() {
             let rejected = None;
-            self.0.insert(name.to_owned(), Past { before, rejected });
+            self.0
+                .insert(name.to_owned(), PluginHistory { before, rejected });
         }
     }
 
     /// A version failed its trial.
-    pub fn rolled_back(&mut self, it: &RollBack) {
-        let rejected = Some(Rejected {
+    pub fn rolled_back(&mut self, it: &Rollback) {
+        let rejected = Some(RejectedVersion {
             sha256: it.bad,
             version: it.version.clone(),
             config: it.config.fingerprint(),
             why: it.why.clone(),
         });
         let before = Some(it.good.clone());
-        self.0.insert(it.name.clone(), Past { before, rejected });
+        self.0
+            .insert(it.name.clone(), PluginHistory { before, rejected });
     }
 
     /// The version `serving` passed its trial, so that the one before is no longer needed. After a roll-back `serving`
     /// is the version before itself, and the entry stays.
     pub fn settled(&mut self, name: &str, serving: Digest) {
-        let is_over = |past: &Past| past.before.as_ref().is_some_and(|it| it.sha256 != serving);
+        let is_over =
+            |past: &PluginHistory| past.before.as_ref().is_some_and(|it| it.sha256 != serving);
         if self.0.get(name).is_some_and(is_over) {
             self.0.remove(name);
         }
@@ -149,9 +152,9 @@ impl Versions {
     /// the lock pins the right one already.
     pub(crate) fn instead_of(
         &self,
-        pinned: &Locked,
+        pinned: &LockEntry,
         config: &PluginConfig,
-    ) -> Option<(Option<&Locked>, String)> {
+    ) -> Option<(Option<&LockEntry>, String)> {
         let past = self.0.get(&pinned.name)?;
         let (before, rejected) = (past.before.as_ref()?, past.rejected.as_ref()?);
         let why = format!(
@@ -166,7 +169,7 @@ impl Versions {
 
     /// The version to roll back to if `pinned` fails, as long as `pinned` is on trial. The trial may have begun in an
     /// earlier process.
-    pub(crate) fn before(&self, pinned: &Locked) -> Option<&Locked> {
+    pub(crate) fn before(&self, pinned: &LockEntry) -> Option<&LockEntry> {
         let past = self.0.get(&pinned.name)?;
         let before = past.before.as_ref()?;
         (past.rejected.is_none() && before.sha256 != pinned.sha256).then_some(before)
@@ -189,8 +192,8 @@ impl Versions {
 mod tests {
     use super::*;
 
-    fn locked(text: &str) -> Locked {
-        Locked {
+    fn locked(text: &str) -> LockEntry {
+        LockEntry {
             name: "guard".into(),
             source: "file:guard.wasm".into(),
             version: Version::new(1, 0, 0),
@@ -200,8 +203,8 @@ mod tests {
         }
     }
 
-    fn roll_back(config: &PluginConfig) -> RollBack {
-        RollBack {
+    fn roll_back(config: &PluginConfig) -> Rollback {
+        Rollback {
             name: "guard".into(),
             bad: Digest::of(b"two"),
             version: Version::new(2, 0, 0),

@@ -20,13 +20,13 @@ pub struct Watcher {
     told: Arc<Notify>,
     system: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
-    seen: BTreeMap<PathBuf, Option<Print>>,
+    seen: BTreeMap<PathBuf, Option<FileStamp>>,
 }
 
 /// The properties of a file that change with its content and can be read without reading it. The inode is one of them:
 /// a file that is renamed over another may have its length and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Print {
+struct FileStamp {
     length: u64,
     modified: Option<SystemTime>,
     inode: u64,
@@ -65,7 +65,7 @@ impl Watcher {
     pub fn watch(&mut self, files: &[PathBuf]) {
         self.seen.retain(|file, _| files.contains(file));
         for file in files {
-            self.seen.entry(file.clone()).or_insert_with(|| print(file));
+            self.seen.entry(file.clone()).or_insert_with(|| stamp(file));
         }
         let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
         let Some(system) = &mut self.system else {
@@ -104,7 +104,7 @@ impl Watcher {
     pub fn look(&mut self) -> bool {
         let mut has_changed = false;
         for (file, seen) in &mut self.seen {
-            let now = print(file);
+            let now = stamp(file);
             has_changed |= now != *seen;
             *seen = now;
         }
@@ -119,9 +119,9 @@ fn folder_of(file: &Path) -> PathBuf {
     }
 }
 
-fn print(file: &Path) -> Option<Print> {
+fn stamp(file: &Path) -> Option<FileStamp> {
     let data = std::fs::metadata(file).ok()?;
-    Some(Print {
+    Some(FileStamp {
         length: data.len(),
         modified: data.modified().ok(),
         inode: inode(&data),

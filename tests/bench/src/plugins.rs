@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use djangobot_event::Event;
-use djangobot_plugins::{Artifact, Direction, Passing, PluginHost};
+use djangobot_plugins::{Artifact, Direction, PluginEvent, PluginHost};
 
 use crate::contestant::{Contestant, Layer};
 use crate::statistics::{median, quantile};
@@ -118,7 +118,7 @@ async fn chains(guest: &Artifact) -> String {
 async fn passes(host: &PluginHost, event: &Event, calls: usize) -> f64 {
     let began = Instant::now();
     for _ in 0..calls {
-        let passing = Passing::new("T1.message.C1.1.2", "message", event.clone());
+        let passing = PluginEvent::new("T1.message.C1.1.2", "message", event.clone());
         black_box(host.pass(Direction::Inbound, passing, 7).await);
     }
     began.elapsed().as_secs_f64() * 1e6 / calls as f64
@@ -175,13 +175,17 @@ async fn reloads(guest: &Artifact) -> String {
                     .expect("the event is one");
                 let began = Instant::now();
                 let passed = host
-                    .pass(Direction::Inbound, Passing::new("id", "message", event), 7)
+                    .pass(
+                        Direction::Inbound,
+                        PluginEvent::new("id", "message", event),
+                        7,
+                    )
                     .await;
                 longest = longest.max(began.elapsed().as_secs_f64() * 1e3);
                 let seen = passed
                     .events
                     .iter()
-                    .filter(|it| it.event.get("/user_name").is_some());
+                    .filter(|it| it.body.get("/user_name").is_some());
                 out += seen.count();
             }
             (longest, out)

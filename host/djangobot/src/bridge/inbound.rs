@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use djangobot_channels::ChannelName;
 use djangobot_event::{EditError, Event};
-use djangobot_plugins::{Direction, Passed, Passing, PluginHost};
+use djangobot_plugins::{Direction, PluginEvent, PluginHost, PluginOutput};
 use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -73,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) activity: Activity,
     pub(crate) plugins: PluginHost,
     /// Messages for Slack that plugins of the way out ask for.
-    pub(crate) messages: mpsc::Receiver<djangobot_plugins::Message>,
+    pub(crate) messages: mpsc::Receiver<djangobot_plugins::PluginMessage>,
     pub(crate) roster: Arc<RosterKeeper>,
     /// Is given each session with Slack.
     pub(crate) team: Team,
@@ -86,7 +86,7 @@ pub(crate) struct Parts {
 
 /// An event that goes through the plugins, or waits for that.
 struct Job {
-    passing: Passing,
+    passing: PluginEvent,
     context: EventContext,
 }
 
@@ -119,7 +119,7 @@ struct Flow {
 /// An event that has been through the plugins.
 struct ProcessedEvent {
     lane: String,
-    passed: Passed,
+    passed: PluginOutput,
     context: EventContext,
 }
 
@@ -330,11 +330,11 @@ impl Inbound {
             custody,
             reply_channel,
         };
-        let passing = Passing::new(&id, &kind, event);
+        let passing = PluginEvent::new(&id, &kind, event);
 
         // An event whose plugins may be slow takes its turn in the lane of its conversation, and other lanes do not
         // wait.
-        let lane = plugin_call::conversation(&passing.event);
+        let lane = plugin_call::conversation(&passing.body);
         let job = Job { passing, context };
         if flow.lanes.is_busy(&lane)
             || self
@@ -383,7 +383,7 @@ impl Inbound {
     }
 
     /// The second half of an event's way in: queues the events and the messages that the plugins gave.
-    async fn deliver(&mut self, passed: Passed, context: EventContext) {
+    async fn deliver(&mut self, passed: PluginOutput, context: EventContext) {
         if let Some(dropped) = &passed.dropped {
             plugin_call::report_drop(dropped, Direction::Inbound, &self.parts.metrics);
         }
@@ -400,11 +400,15 @@ impl Inbound {
     }
 
     /// Queues an event for its channel.
-    async fn put(&mut self, passing: Passing, context: &EventContext) -> Result<(), RejectedFrame> {
-        let Passing {
+    async fn put(
+        &mut self,
+        passing: PluginEvent,
+        context: &EventContext,
+    ) -> Result<(), RejectedFrame> {
+        let PluginEvent {
             id,
             kind,
-            mut event,
+            body: mut event,
             emitted,
             ..
         } = passing;
@@ -450,7 +454,7 @@ impl Inbound {
 
     /// Queues a plugin's message for Slack on the app's own channel for such messages, so that it goes the same way
     /// out.
-    async fn send(&mut self, message: djangobot_plugins::Message, custody: Custody) {
+    async fn send(&mut self, message: djangobot_plugins::PluginMessage, custody: Custody) {
         match plugin_call::message(&message) {
             Ok(event) => {
                 let id = format!("send by {}", message.plugin).into();

@@ -1,7 +1,9 @@
 //! The call of the plugins, for both ways: the conversation of an event, the call, and the messages that plugins send.
 
 use djangobot_event::{EditError, Event};
-use djangobot_plugins::{Direction, Dropped, Message, Passed, Passing, PluginHost};
+use djangobot_plugins::{
+    Direction, DropReason, PluginEvent, PluginHost, PluginMessage, PluginOutput,
+};
 
 use crate::bridge::lanes::lane_number;
 use crate::bridge::roster::RosterKeeper;
@@ -21,9 +23,9 @@ pub(crate) async fn call(
     plugins: &PluginHost,
     roster: Option<&RosterKeeper>,
     direction: Direction,
-    event: Passing,
+    event: PluginEvent,
     lane: &str,
-) -> Passed {
+) -> PluginOutput {
     if let Some(roster) = roster
         && plugins.needs_roster(direction, &event)
     {
@@ -38,7 +40,7 @@ pub(crate) async fn call(
 /// # Errors
 ///
 /// Fails if the message does not take the key.
-pub(crate) fn message(message: &Message) -> Result<Event, EditError> {
+pub(crate) fn message(message: &PluginMessage) -> Result<Event, EditError> {
     let mut event = message.message.clone();
     let origin = serde_json::json!({ "plugin": message.plugin, "hops": message.hops });
     event.set("/djangobot", &origin)?;
@@ -54,8 +56,8 @@ pub(crate) fn hops(message: &Event) -> u8 {
 }
 
 /// Counts and logs that a plugin, or its failure, dropped an event.
-pub(crate) fn report_drop(dropped: &Dropped, direction: Direction, metrics: &Metrics) {
-    let Dropped {
+pub(crate) fn report_drop(dropped: &DropReason, direction: Direction, metrics: &Metrics) {
+    let DropReason {
         plugin,
         reason,
         failed,

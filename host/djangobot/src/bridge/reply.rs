@@ -123,8 +123,8 @@ impl SendFailure {
     }
 
     /// A plugin let a message go no further.
-    pub(crate) fn dropped(dropped: &djangobot_plugins::Dropped) -> Self {
-        let djangobot_plugins::Dropped {
+    pub(crate) fn dropped(dropped: &djangobot_plugins::DropReason) -> Self {
+        let djangobot_plugins::DropReason {
             plugin,
             reason,
             failed,

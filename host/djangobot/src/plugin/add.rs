@@ -4,7 +4,7 @@ use std::path::Path;
 
 use djangobot_plugins::install::recipe;
 use djangobot_plugins::manifest::{self, Manifest};
-use djangobot_plugins::{Artifact, Capability, Digest, Locked, Source};
+use djangobot_plugins::{Artifact, Capability, Digest, LockEntry, Source};
 
 use super::error::PluginError;
 use super::place::Place;
@@ -65,7 +65,7 @@ pub(super) fn given(
     let promised = match (own, digest) {
         (Some(own), Some(digest)) if own != digest => {
             return Err(PluginError::below(
-                djangobot_plugins::install::source::BadSource::TwoDigests,
+                djangobot_plugins::install::source::SourceError::TwoDigests,
             ));
         }
         (own, digest) => own.or(digest),
@@ -133,7 +133,7 @@ fn write(
         .components
         .put(&artifact.component)
         .map_err(PluginError::below)?;
-    lock.set(Locked {
+    lock.set(LockEntry {
         name: name.to_owned(),
         source: source.to_string(),
         version: artifact.manifest.version.clone(),

@@ -1,6 +1,6 @@
 //! The running host, if there is one: the commands ask it for statuses, and let it load changes.
 
-use djangobot_plugins::Locked;
+use djangobot_plugins::LockEntry;
 use serde::Deserialize;
 
 use super::error::PluginError;
@@ -75,7 +75,7 @@ pub(super) async fn statuses(place: &Place) -> Result<Option<Vec<Status>>, Failu
 /// The host refuses the version, or can't be asked.
 pub(super) async fn propose(
     place: &Place,
-    locked: &Locked,
+    locked: &LockEntry,
     terminal: &Terminal,
 ) -> Result<(), PluginError> {
     let proposal = serde_json::to_value(locked).map_err(PluginError::below)?;

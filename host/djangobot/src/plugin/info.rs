@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use djangobot_plugins::{Artifact, Capability, Locked, PluginConfig};
+use djangobot_plugins::{Artifact, Capability, LockEntry, PluginConfig};
 use indicatif::HumanBytes;
 
 use super::host::{self, Status};
@@ -57,7 +57,7 @@ pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Fail
 }
 
 /// Describes the component by its own manifest, or says why that can't be read.
-fn of_component(place: &Place, locked: &Locked) -> String {
+fn of_component(place: &Place, locked: &LockEntry) -> String {
     let artifact = place
         .components
         .get(&locked.sha256)

@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use djangobot_plugins::install::components::Turn;
+use djangobot_plugins::install::components::ChangeGuard;
 use djangobot_plugins::install::recipe::{self, Installs};
 use djangobot_plugins::services::store::{Store, StoreError};
 use djangobot_plugins::{
-    Artifact, Builds, Components, ConfigFile, Digest, Lock, Locked, PluginConfig, Source, Versions,
-    own_program, set,
+    Artifact, Builds, Components, ConfigFile, Digest, Lock, LockEntry, PluginConfig, Source,
+    Versions, own_program, set,
 };
 
 use super::consent;
@@ -89,7 +89,7 @@ impl Place {
     }
 
     /// Waits until no other program changes the files, and keeps other programs from changing them until it is dropped.
-    pub(super) fn turn(&self) -> Result<Turn, PluginError> {
+    pub(super) fn turn(&self) -> Result<ChangeGuard, PluginError> {
         folder::open(&self.state).map_err(PluginError::State)?;
         self.components.turn().map_err(PluginError::below)
     }
@@ -130,7 +130,7 @@ impl Place {
     /// Changes the state's record of versions.
     pub(super) fn remember(
         &self,
-        turn: &Turn,
+        turn: &ChangeGuard,
         change: impl FnOnce(&mut Versions),
     ) -> Result<(), PluginError> {
         Versions::change(&self.components, turn, change).map_err(PluginError::below)
@@ -138,7 +138,7 @@ impl Place {
 
     /// The version of a plugin that the lock pins, with the digest of the component on this machine: a plugin that is
     /// built from pinned sources may have another digest here than where the lock was written.
-    pub(super) fn pinned(&self, lock: &Lock, name: &str) -> Option<Locked> {
+    pub(super) fn pinned(&self, lock: &Lock, name: &str) -> Option<LockEntry> {
         let builds = Builds::read(&self.components);
         Some(builds.pinned(lock.get(name)?, &self.components))
     }
@@ -150,7 +150,11 @@ impl Place {
     }
 
     /// Stores the component of a pinned version if it is missing in this state. Returns whether it was missing.
-    pub(super) fn keep(&self, pinned: &Locked, artifact: &Artifact) -> Result<bool, PluginError> {
+    pub(super) fn keep(
+        &self,
+        pinned: &LockEntry,
+        artifact: &Artifact,
+    ) -> Result<bool, PluginError> {
         let turn = self.turn()?;
         if self.components.get(&pinned.sha256).is_ok() {
             return Ok(false);

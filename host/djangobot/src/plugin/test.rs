@@ -10,8 +10,8 @@ use djangobot_plugins::services::http::Fetcher;
 use djangobot_plugins::services::secrets::Secrets;
 use djangobot_plugins::services::store::Store;
 use djangobot_plugins::{
-    Compiler, Components, Direction, Engine, OnError, Parts, Passed, Passing, PluginConfig,
-    PluginHost, Source, State, own_program, set,
+    Compiler, Components, Direction, Engine, OnError, Parts, PluginConfig, PluginEvent, PluginHost,
+    PluginOutput, Source, State, own_program, set,
 };
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -61,7 +61,7 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
             }
             .into());
         };
-        let passing = Passing::new(&format!("test.{}", n + 1), &kind, event.clone());
+        let passing = PluginEvent::new(&format!("test.{}", n + 1), &kind, event.clone());
         let called = host.wants(direction, &passing);
         let passed = host.pass(direction, passing, 0).await;
         failed += usize::from(
@@ -220,13 +220,13 @@ struct TestResult {
     event: Event,
     /// Whether the plugin subscribes to it.
     called: bool,
-    passed: Passed,
+    passed: PluginOutput,
 }
 
 impl TestResult {
     fn in_json(&self) -> Value {
         let events = self.passed.events.iter().map(|event| {
-            json!({ "kind": &*event.kind, "emitted": event.emitted, "event": value(&event.event) })
+            json!({ "kind": &*event.kind, "emitted": event.emitted, "event": value(&event.body) })
         });
         let messages = self
             .passed
@@ -265,11 +265,11 @@ impl TestResult {
                     text,
                     "+ emits {}\n{}",
                     line(&event.kind),
-                    indented(&pretty(&event.event), "+ ")
+                    indented(&pretty(&event.body), "+ ")
                 );
                 continue;
             }
-            let (before, after) = (pretty(&self.event), pretty(&event.event));
+            let (before, after) = (pretty(&self.event), pretty(&event.body));
             if before == after {
                 text.push_str("  unchanged\n");
                 continue;

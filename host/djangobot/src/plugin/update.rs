@@ -1,7 +1,7 @@
 //! `djangobot plugin update`: obtains plugins again, and pins their new versions.
 
 use djangobot_plugins::config::store_name;
-use djangobot_plugins::{Artifact, Capability, Digest, Locked, PluginConfig, Source, grant};
+use djangobot_plugins::{Artifact, Capability, Digest, LockEntry, PluginConfig, Source, grant};
 
 use super::add::{agree_to_build, given, sources_of};
 use super::error::PluginError;
@@ -93,7 +93,7 @@ async fn one(
         .await?;
     let old = place.pinned(&lock, name);
     let missing = grant::missing(&artifact.manifest.capabilities, &plugin.grants);
-    let is_pinned = |old: &Locked| old.sha256 == artifact.digest || old.is_built(&artifact);
+    let is_pinned = |old: &LockEntry| old.sha256 == artifact.digest || old.is_built(&artifact);
     let same = old.as_ref().is_some_and(is_pinned);
     let is_moved = origin.moved_from.is_some();
     if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), is_moved) {
@@ -138,7 +138,7 @@ async fn one(
         None => plugin.source.clone(),
     };
     let sources = sources_of(&origin.source, &artifact);
-    let locked = Locked {
+    let locked = LockEntry {
         name: name.clone(),
         source,
         version: artifact.manifest.version.clone(),
@@ -191,7 +191,7 @@ async fn one(
 /// may have been edited since.
 fn update_source(
     plugin: &PluginConfig,
-    locked: Option<&Locked>,
+    locked: Option<&LockEntry>,
     args: &UpdateArgs,
 ) -> Result<UpdateSource, PluginError> {
     let before = locked.map_or(&plugin.source, |locked| &locked.source);
@@ -217,7 +217,7 @@ fn update_source(
 
 /// Describes the difference between a plugin and the version that the lock pins, in a clause.
 fn unpinned(
-    old: Option<&Locked>,
+    old: Option<&LockEntry>,
     plugin: &PluginConfig,
     artifact: &Artifact,
     missing: &[&Capability],
@@ -288,7 +288,7 @@ fn print_unused_grants(plugin: &PluginConfig, artifact: &Artifact) -> Result<(),
 
 /// Writes config and lock, in this order: if the command is interrupted, the old version can still run. The component
 /// of the old version is kept.
-fn write(place: &Place, grants: &[Capability], locked: Locked) -> Result<(), PluginError> {
+fn write(place: &Place, grants: &[Capability], locked: LockEntry) -> Result<(), PluginError> {
     let turn = place.turn()?;
     let mut lock = place.read_lock()?;
     let before = place

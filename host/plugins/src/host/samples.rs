@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use djangobot_event::lock::lock;
 
-use crate::passing::Passing;
+use crate::plugin_event::PluginEvent;
 use crate::runtime::rehearsal::Sample;
 use crate::services::roster::Direction;
 
@@ -27,10 +27,10 @@ pub(crate) struct Samples {
 
 impl Samples {
     /// Keeps an event, if it is its turn and not too large.
-    pub(crate) fn note(&self, direction: Direction, passing: &Passing) {
+    pub(crate) fn note(&self, direction: Direction, event: &PluginEvent) {
         let seen = self.seen.fetch_add(1, Relaxed);
         if (seen >= SAMPLES as u64 && !seen.is_multiple_of(SAMPLE_EVERY))
-            || passing.event.raw().len() > MAX_SAMPLE
+            || event.body.raw().len() > MAX_SAMPLE
         {
             return;
         }
@@ -40,7 +40,7 @@ impl Samples {
         }
         kept.push_back(Sample {
             direction,
-            passing: passing.clone(),
+            event: event.clone(),
         });
     }
 

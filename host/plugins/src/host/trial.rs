@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::entry::Before;
+use crate::entry::Predecessor;
 use crate::runtime::load::{LoadError, Parts};
 use crate::runtime::plugin::Plugin;
-use crate::versions::RollBack;
+use crate::versions::Rollback;
 
 /// How long a new version is on trial.
 pub(crate) const TRIAL: Duration = Duration::from_secs(60);
@@ -17,9 +17,9 @@ const TRIAL_FAILURES: u64 = 3;
 
 /// The result of a trial.
 #[derive(Clone, Debug)]
-pub enum Ruling {
+pub enum TrialOutcome {
     /// The version before serves again.
-    RolledBack(Box<RollBack>),
+    RolledBack(Box<Rollback>),
     /// The plugin of this name passed its trial with this component.
     Settled(String, Digest),
 }
@@ -27,14 +27,14 @@ pub enum Ruling {
 /// Why a new version is worse than the one before, if it is: it fails on more than a tenth of its events, and at more
 /// than twice the rate of the other. A version of an earlier process has no counts here, and is taken for one without
 /// failures.
-pub(crate) fn worse(new: &Plugin, before: &Before) -> Option<String> {
+pub(crate) fn worse(new: &Plugin, before: &Predecessor) -> Option<String> {
     let rate = |plugin: &Plugin| {
         let calls = plugin.stats.calls.load(Relaxed).max(1);
         plugin.stats.failures() as f64 / calls as f64
     };
     let rate_before = match before {
-        Before::Served(plugin) => rate(plugin),
-        Before::Pinned(_) => 0.0,
+        Predecessor::Served(plugin) => rate(plugin),
+        Predecessor::Pinned(_) => 0.0,
     };
     let (failures, calls) = (new.stats.failures(), new.stats.calls.load(Relaxed));
     let is_worse = failures >= TRIAL_FAILURES && rate(new) > (2.0 * rate_before).max(0.1);
@@ -45,10 +45,13 @@ pub(crate) fn worse(new: &Plugin, before: &Before) -> Option<String> {
 }
 
 /// The version before, ready to serve. If it served in an earlier process, it is loaded first.
-pub(crate) async fn bring_back(parts: &Parts, before: Before) -> Result<Arc<Plugin>, LoadError> {
+pub(crate) async fn bring_back(
+    parts: &Parts,
+    before: Predecessor,
+) -> Result<Arc<Plugin>, LoadError> {
     let wanted = match before {
-        Before::Served(plugin) => return Ok(plugin),
-        Before::Pinned(wanted) => wanted,
+        Predecessor::Served(plugin) => return Ok(plugin),
+        Predecessor::Pinned(wanted) => wanted,
     };
     let candidate = parts.candidate(*wanted).await?;
     candidate.rehearse(None, &[], None).await?;

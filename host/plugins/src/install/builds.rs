@@ -8,8 +8,8 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::install::components::{Components, ComponentsError, Turn};
-use crate::install::lock::Locked;
+use crate::install::components::{ChangeGuard, Components, ComponentsError};
+use crate::install::lock::LockEntry;
 use crate::{file, private};
 
 /// The file in the folder of the components.
@@ -47,7 +47,7 @@ impl Builds {
     /// The file can't be written.
     pub fn remember(
         components: &Components,
-        _turn: &Turn,
+        _turn: &ChangeGuard,
         sources: Digest,
         component: Digest,
     ) -> Result<(), ComponentsError> {
@@ -69,7 +69,7 @@ impl Builds {
 
     /// The entry as it applies to this machine: with the pinned component, or, if that is missing, with the one that
     /// was built here from the pinned sources.
-    pub fn pinned(&self, locked: &Locked, components: &Components) -> Locked {
+    pub fn pinned(&self, locked: &LockEntry, components: &Components) -> LockEntry {
         let built = locked.sources.and_then(|sources| self.0.get(&sources));
         let mut locked = locked.clone();
         if let Some(built) = built
@@ -94,7 +94,7 @@ mod tests {
         let components = Components::of(state.path());
         let turn = components.turn().unwrap();
         let sources = Digest::of(b"sources");
-        let locked = Locked {
+        let locked = LockEntry {
             name: "a".into(),
             source: "folder:a".into(),
             version: Version::new(1, 0, 0),
@@ -102,17 +102,18 @@ mod tests {
             sources: Some(sources),
             grants: Vec::new(),
         };
-        let means = |locked: &Locked| Builds::read(&components).pinned(locked, &components).sha256;
+        let means =
+            |locked: &LockEntry| Builds::read(&components).pinned(locked, &components).sha256;
         assert_eq!(means(&locked), locked.sha256);
         let ours = components.put(b"ours").unwrap();
         Builds::remember(&components, &turn, sources, ours).unwrap();
         assert_eq!(means(&locked), ours);
-        let other = Locked {
+        let other = LockEntry {
             sources: Some(Digest::of(b"other sources")),
             ..locked.clone()
         };
         assert_eq!(means(&other), locked.sha256);
-        let alone = Locked {
+        let alone = LockEntry {
             sources: None,
             ..locked.clone()
         };

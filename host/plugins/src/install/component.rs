@@ -18,7 +18,7 @@ use wit_parser::Resolve;
 pub use self::error::ArtifactError;
 pub use self::interface::{INTERFACE, MAX_SIZE};
 
-use self::binary::{Contents, Exported};
+use self::binary::{Contents, ExportedInterfaces};
 use self::interface::{PACKAGE, SOURCES};
 use crate::digest::Digest;
 use crate::grant::Capability;
@@ -274,13 +274,13 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     let mut with_types = bytes.to_vec();
     if !module.has_types {
         let world = match exported(&module.exports) {
-            Exported::Nothing => {
+            ExportedInterfaces::Nothing => {
                 return Err(ArtifactError::OtherModule {
                     exports: module.exports,
                 });
             }
-            Exported::Handler => "plugin",
-            Exported::HandlerAndLifecycle => "stateful-plugin",
+            ExportedInterfaces::Handler => "plugin",
+            ExportedInterfaces::HandlerAndLifecycle => "stateful-plugin",
         };
         embed_world(&mut with_types, world)?;
     }
@@ -302,7 +302,7 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ArtifactError> {
 
 /// The interfaces of a plugin that a core module exports. The names of its exports have one of two manglings:
 /// `djangobot:plugin/handler@1.0.0#init` or `cm32p2|djangobot:plugin/handler@1|init`.
-fn exported(exports: &[String]) -> Exported {
+fn exported(exports: &[String]) -> ExportedInterfaces {
     let has = |interface: &str, function: &str| {
         exports.iter().any(|name| {
             let name = name.strip_prefix("cm32p2|").unwrap_or(name);
@@ -314,9 +314,9 @@ fn exported(exports: &[String]) -> Exported {
         })
     };
     match has("handler", "on-event") {
-        false => Exported::Nothing,
-        true if has("lifecycle", "health") => Exported::HandlerAndLifecycle,
-        true => Exported::Handler,
+        false => ExportedInterfaces::Nothing,
+        true if has("lifecycle", "health") => ExportedInterfaces::HandlerAndLifecycle,
+        true => ExportedInterfaces::Handler,
     }
 }
 

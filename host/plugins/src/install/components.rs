@@ -18,7 +18,7 @@ pub struct Components {
 /// A file lock that is held while the config, the lock and the plugins' files in the state change: two programs that
 /// change them at once would undo each other's changes.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "it is held, not looked at")] File);
+pub struct ChangeGuard(#[expect(dead_code, reason = "it is held, not looked at")] File);
 
 /// Why a component can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ impl Components {
     ///
     /// # Errors
     /// The folder can't be written to.
-    pub fn turn(&self) -> Result<Turn, ComponentsError> {
+    pub fn turn(&self) -> Result<ChangeGuard, ComponentsError> {
         let path = self.folder.join("lock");
         let unwritten = |reason| ComponentsError::Disk {
             what: "written",
@@ -83,7 +83,7 @@ impl Components {
         private::make_folder(&self.folder).map_err(unwritten)?;
         let file = private::open_file(&path).map_err(unwritten)?;
         file.lock().map_err(unwritten)?;
-        Ok(Turn(file))
+        Ok(ChangeGuard(file))
     }
 
     /// The path of the component with `digest`, whether or not it is there.

@@ -28,13 +28,13 @@ const HEAD: &str =
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lock {
     /// One entry for each plugin.
-    pub plugins: Vec<Locked>,
+    pub plugins: Vec<LockEntry>,
 }
 
 /// The entry of one plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Locked {
+pub struct LockEntry {
     /// The plugin's name in the config.
     pub name: String,
     /// The source that the component came from, as in the config.
@@ -55,15 +55,15 @@ pub struct Locked {
 /// The file's content.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct LockDocument {
     version: u32,
     #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
-    plugins: Vec<Locked>,
+    plugins: Vec<LockEntry>,
 }
 
 /// The only key that every version of the format has, which decides whether the rest can be read.
 #[derive(Deserialize)]
-struct Form {
+struct LockHeader {
     version: u32,
 }
 
@@ -100,7 +100,7 @@ pub enum LockError {
     },
 }
 
-impl Locked {
+impl LockEntry {
     /// Whether a component was built from the pinned sources. A component names its sources itself, so this counts only
     /// for one that our recipe built, or that lies next to this program.
     pub fn is_built(&self, artifact: &Artifact) -> bool {
@@ -142,7 +142,7 @@ impl Lock {
             line,
             message,
         };
-        if let Ok(Form { version }) = toml::from_str(text)
+        if let Ok(LockHeader { version }) = toml::from_str(text)
             && version > VERSION
         {
             return Err(LockError::Newer {
@@ -150,7 +150,7 @@ impl Lock {
                 found: version,
             });
         }
-        let file: File = toml::from_str(text).map_err(|error| {
+        let file: LockDocument = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
             wrong(
                 text.as_bytes()[..start]
@@ -201,7 +201,7 @@ impl Lock {
     /// # Errors
     /// TOML can't express it.
     pub fn text(&self) -> Result<String, toml::ser::Error> {
-        let file = File {
+        let file = LockDocument {
             version: VERSION,
             plugins: self.plugins.clone(),
         };
@@ -209,12 +209,12 @@ impl Lock {
     }
 
     /// The entry of a plugin.
-    pub fn get(&self, name: &str) -> Option<&Locked> {
+    pub fn get(&self, name: &str) -> Option<&LockEntry> {
         self.plugins.iter().find(|locked| locked.name == name)
     }
 
     /// Replaces the entry with the same name, or adds one at the end.
-    pub fn set(&mut self, locked: Locked) {
+    pub fn set(&mut self, locked: LockEntry) {
         match self.plugins.iter_mut().find(|one| one.name == locked.name) {
             Some(place) => *place = locked,
             None => self.plugins.push(locked),
@@ -222,7 +222,7 @@ impl Lock {
     }
 
     /// Removes an entry.
-    pub fn remove(&mut self, name: &str) -> Option<Locked> {
+    pub fn remove(&mut self, name: &str) -> Option<LockEntry> {
         let at = self.plugins.iter().position(|one| one.name == name)?;
         Some(self.plugins.remove(at))
     }
@@ -240,8 +240,8 @@ mod tests {
 
     use super::*;
 
-    fn locked(name: &str) -> Locked {
-        Locked {
+    fn locked(name: &str) -> LockEntry {
+        LockEntry {
             name: name.into(),
             source: format!("file:{name}.wasm"),
             version: Version::new(1, 2, 3),
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(Lock::read(&path).unwrap(), lock);
         lock.set(locked("one"));
         lock.set(locked("two"));
-        lock.set(Locked {
+        lock.set(LockEntry {
             version: Version::new(2, 0, 0),
             ..locked("one")
         });
@@ -281,7 +281,7 @@ mod tests {
             for (name, (source, [major, minor, patch], bytes)) in plugins {
                 let version = Version::new(major.into(), minor.into(), patch.into());
                 let sha256 = Digest::of(&bytes);
-                lock.set(Locked { source, version, sha256, ..locked(&name) });
+                lock.set(LockEntry { source, version, sha256, ..locked(&name) });
             }
             let text = lock.text().unwrap();
             prop_assert_eq!(Lock::parse(Path::new("djangobot.lock"), &text).unwrap(), lock);

@@ -18,7 +18,7 @@ use crate::install::component::{Artifact, MAX_SIZE};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// A function that gets the lines of a build's output, for people.
-pub type Told<'a> = dyn Fn(&str) + Send + Sync + 'a;
+pub type BuildOutput<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
 /// Whether a build may install the tools that this machine lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ struct Output {
 pub async fn build(
     folder: &Path,
     installs: Installs,
-    told: &Told<'_>,
+    told: &BuildOutput<'_>,
 ) -> Result<Artifact, RecipeError> {
     let language = Language::of(folder)?;
     let manifest = manifest(&folder.join(MANIFEST_FILE))?;

@@ -28,7 +28,7 @@ const CLONE: &str = "host/djangobot/Cargo.toml";
      file that it makes",
     looked.display()
 )]
-pub struct NotHere {
+pub struct ShippedError {
     name: String,
     looked: PathBuf,
 }
@@ -62,11 +62,11 @@ pub(crate) fn help(name: &str) -> String {
 ///
 /// # Errors
 /// It is not on this machine.
-pub fn find(name: &str) -> Result<Place, NotHere> {
+pub fn find(name: &str) -> Result<Place, ShippedError> {
     find_from(name, program().as_deref())
 }
 
-fn find_from(name: &str, program: Option<&Path>) -> Result<Place, NotHere> {
+fn find_from(name: &str, program: Option<&Path>) -> Result<Place, ShippedError> {
     let folder = program.and_then(Path::parent).unwrap_or(Path::new("."));
     let component = folder.join(COMPONENTS).join(format!("{name}.wasm"));
     if component.is_file() && is_guarded(&folder.join("..")) {
@@ -75,7 +75,7 @@ fn find_from(name: &str, program: Option<&Path>) -> Result<Place, NotHere> {
     let clone = program.and_then(clone_of);
     match clone.map(|clone| clone.join("plugins").join(name)) {
         Some(folder) if folder.join("plugin.toml").is_file() => Ok(Place::Folder(folder)),
-        _ => Err(NotHere {
+        _ => Err(ShippedError {
             name: name.to_owned(),
             looked: component,
         }),

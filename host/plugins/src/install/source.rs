@@ -12,10 +12,10 @@ use url::Url;
 pub use self::download::{DownloadError, Downloader, Progress};
 pub use self::obtain::ObtainError;
 
-use crate::digest::{BadDigest, Digest};
+use crate::digest::{Digest, DigestError};
 use crate::file;
 use crate::install::component::MAX_SIZE;
-use crate::install::shipped::{self, NotHere, Place};
+use crate::install::shipped::{self, Place, ShippedError};
 
 /// The start of an address's fragment that gives the sha256 of its file.
 const FRAGMENT: &str = "sha256=";
@@ -37,7 +37,7 @@ pub enum Source {
 
 /// Why a text is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadSource {
+pub enum SourceError {
     /// It is not the name of anything on this machine.
     #[error(
         "there is no file or folder {0:?}, it is not an https:// address, and no plugin of that name ships with djangobot; {help}",
@@ -66,7 +66,7 @@ pub enum BadSource {
     },
     /// The sha256 in it is not one.
     #[error(transparent)]
-    Digest(#[from] BadDigest),
+    Digest(#[from] DigestError),
     /// Two sha256 were given for it.
     #[error("two different sha256 are given for one source; leave out the wrong one")]
     TwoDigests,
@@ -79,15 +79,15 @@ impl Source {
     /// The name of a plugin that ships always means that plugin, whatever lies in the folder: `./NAME` is the path.
     ///
     /// # Errors
-    /// A [`BadSource`].
-    pub fn given(word: &str, here: &Path) -> Result<(Self, Option<Digest>), BadSource> {
+    /// A [`SourceError`].
+    pub fn given(word: &str, here: &Path) -> Result<(Self, Option<Digest>), SourceError> {
         if let Some((address, fragment)) = word.split_once('#')
             && address.contains("://")
         {
             let digest = match fragment.strip_prefix(FRAGMENT) {
                 Some(digest) => digest.parse()?,
                 None => {
-                    return Err(BadSource::Address {
+                    return Err(SourceError::Address {
                         text: word.into(),
                         reason: "only #sha256=HEX may follow it".into(),
                     });
@@ -107,8 +107,8 @@ impl Source {
                 match std::fs::metadata(&path) {
                     Ok(data) if data.is_dir() => Self::Folder(path),
                     Ok(_) => Self::File(path),
-                    Err(_) if matches!(error, BadSource::Kind(_)) => {
-                        return Err(BadSource::Nothing(word.into()));
+                    Err(_) if matches!(error, SourceError::Kind(_)) => {
+                        return Err(SourceError::Nothing(word.into()));
                     }
                     Err(_) => return Err(error),
                 }
@@ -122,7 +122,7 @@ impl Source {
     ///
     /// # Errors
     /// It ships with djangobot, and was not found on this machine.
-    pub fn located(&self, home: &Path) -> Result<Self, NotHere> {
+    pub fn located(&self, home: &Path) -> Result<Self, ShippedError> {
         Ok(match self {
             Self::Shipped(name) => match shipped::find(name)? {
                 Place::Component(path) => Self::File(path),
@@ -157,31 +157,31 @@ impl fmt::Display for Source {
 }
 
 impl FromStr for Source {
-    type Err = BadSource;
+    type Err = SourceError;
 
-    fn from_str(text: &str) -> Result<Self, BadSource> {
+    fn from_str(text: &str) -> Result<Self, SourceError> {
         let path = |path: &str| match path {
-            "" => Err(BadSource::NoPath(text.into())),
+            "" => Err(SourceError::NoPath(text.into())),
             path => Ok(PathBuf::from(path)),
         };
         match text.split_once(':') {
             Some(("shipped", name)) => match shipped::ships(name) {
                 true => Ok(Self::Shipped(name.to_owned())),
-                false => Err(BadSource::NotShipped(name.to_owned())),
+                false => Err(SourceError::NotShipped(name.to_owned())),
             },
             Some(("file", rest)) => path(rest).map(Self::File),
             Some(("folder", rest)) => path(rest).map(Self::Folder),
             Some(("https", _)) => address(text).map(Self::Https),
             Some(("http", rest)) if rest.starts_with("//") => {
-                Err(BadSource::PlainHttp(text.into()))
+                Err(SourceError::PlainHttp(text.into()))
             }
-            _ => Err(BadSource::Kind(text.into())),
+            _ => Err(SourceError::Kind(text.into())),
         }
     }
 }
 
-fn address(text: &str) -> Result<Url, BadSource> {
-    let wrong = |reason: String| BadSource::Address {
+fn address(text: &str) -> Result<Url, SourceError> {
+    let wrong = |reason: String| SourceError::Address {
         text: text.into(),
         reason,
     };
@@ -190,7 +190,7 @@ fn address(text: &str) -> Result<Url, BadSource> {
         return Err(wrong("it does not name a host".into()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(BadSource::Address {
+        return Err(SourceError::Address {
             text: "https://...@".into(),
             reason: "a user or password in it would be written to the config and the lock".into(),
         });

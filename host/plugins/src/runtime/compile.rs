@@ -229,8 +229,8 @@ fn load(engine: &Engine, code: &Code) -> wasmtime::Result<Component> {
 /// valid.
 fn fingerprint(engine: &Engine) -> Digest {
     /// A hasher over SHA-256: the standard library's gives other values in the next process, or from the next compiler.
-    struct Counting(Sha256);
-    impl Hasher for Counting {
+    struct Sha256Hasher(Sha256);
+    impl Hasher for Sha256Hasher {
         fn finish(&self) -> u64 {
             0
         }
@@ -239,7 +239,7 @@ fn fingerprint(engine: &Engine) -> Digest {
             self.0.update(bytes);
         }
     }
-    let mut hasher = Counting(Sha256::new());
+    let mut hasher = Sha256Hasher(Sha256::new());
     engine
         .wasmtime()
         .precompile_compatibility_hash()

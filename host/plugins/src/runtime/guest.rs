@@ -260,12 +260,12 @@ pub(crate) struct MemoryLimit {
     /// The entries of all tables.
     tables: usize,
     /// The resource that was refused during the current call.
-    pub(crate) refused: Option<Refused>,
+    pub(crate) refused: Option<LimitedResource>,
 }
 
 /// A resource of which an instance asked for more than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum LimitedResource {
     Memory,
     Table,
 }
@@ -281,7 +281,7 @@ impl ResourceLimiter for MemoryLimit {
         let fits = in_use <= self.limit;
         match fits {
             true => self.in_use = in_use,
-            false => self.refused = Some(Refused::Memory),
+            false => self.refused = Some(LimitedResource::Memory),
         }
         Ok(fits)
     }
@@ -296,7 +296,7 @@ impl ResourceLimiter for MemoryLimit {
         let fits = elements <= MAX_TABLE_ELEMENTS;
         match fits {
             true => self.tables = elements,
-            false => self.refused = Some(Refused::Table),
+            false => self.refused = Some(LimitedResource::Table),
         }
         Ok(fits)
     }

@@ -15,19 +15,19 @@ use wasmtime::{Store, Trap};
 
 use crate::runtime::abi::v1;
 use crate::runtime::engine::Engine;
-use crate::runtime::guest::{Call, Guest, MAX_HANDLES, MAX_TABLE_ELEMENTS, Refused};
+use crate::runtime::guest::{Call, Guest, LimitedResource, MAX_HANDLES, MAX_TABLE_ELEMENTS};
 use crate::runtime::owner::Owner;
 use crate::verdict::{Failure, Verdict};
 
 /// A component whose imports are linked, ready to be started any number of times.
-pub(crate) struct Prepared {
+pub(crate) struct InstanceFactory {
     engine: Engine,
     linked: InstancePre<Guest>,
     exports: v1::PluginIndices,
     owner: Arc<Owner>,
 }
 
-impl Prepared {
+impl InstanceFactory {
     pub(crate) fn new(
         engine: Engine,
         linked: InstancePre<Guest>,
@@ -251,8 +251,10 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
     // A guest that gets no memory aborts, which is `unreachable`. Any other trap has a reason of its own.
     let is_plain = trap.is_none() || matches!(trap, Some(Trap::UnreachableCodeReached));
     match guest.memory.refused {
-        Some(Refused::Memory) if is_plain => return Failure::Memory(guest.owner.limits.memory),
-        Some(Refused::Table) if is_plain => return Failure::Table(MAX_TABLE_ELEMENTS),
+        Some(LimitedResource::Memory) if is_plain => {
+            return Failure::Memory(guest.owner.limits.memory);
+        }
+        Some(LimitedResource::Table) if is_plain => return Failure::Table(MAX_TABLE_ELEMENTS),
         _ => {}
     }
     let cause = error.root_cause().to_string();

@@ -17,7 +17,7 @@ use crate::runtime::abi::v1;
 use crate::runtime::compile::{CompileError, Compiler};
 use crate::runtime::engine::Engine;
 use crate::runtime::guest::Guest;
-use crate::runtime::instance::{Instance, Prepared};
+use crate::runtime::instance::{Instance, InstanceFactory};
 use crate::runtime::owner::{Owner, Services};
 use crate::runtime::plugin::Plugin;
 use crate::runtime::rehearsal::{Sample, replay};
@@ -55,7 +55,7 @@ pub struct Parts {
 
 /// A plugin as it is configured, with the component that the lock pins.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct PluginSpec {
     /// The config as the operator wrote it.
     pub config: PluginConfig,
     /// The component's manifest.
@@ -75,7 +75,7 @@ pub struct Wanted {
     /// Why this is not the version that the lock pins: a clause.
     pub note: Option<String>,
     /// The version before, if this one has not passed its trial.
-    pub before: Option<Box<Wanted>>,
+    pub before: Option<Box<PluginSpec>>,
 }
 
 /// Why a plugin can't be loaded: a clause that stands behind its name.
@@ -131,7 +131,7 @@ pub enum LoadError {
     Instances(usize),
 }
 
-impl Wanted {
+impl PluginSpec {
     /// Checks its config against its schema, in a child that is started from `program`.
     ///
     /// # Errors
@@ -206,9 +206,9 @@ fn args(missing: &[Capability]) -> String {
 
 /// A plugin that is compiled and linked, and not started yet.
 pub(crate) struct Candidate {
-    prepared: Prepared,
+    prepared: InstanceFactory,
     owner: Arc<Owner>,
-    wanted: Wanted,
+    wanted: PluginSpec,
     may_wait: bool,
     instances: usize,
 }
@@ -223,8 +223,8 @@ impl Parts {
     }
 
     /// Checks, compiles and links a plugin.
-    pub(crate) async fn candidate(&self, wanted: Wanted) -> Result<Candidate, LoadError> {
-        let Wanted {
+    pub(crate) async fn candidate(&self, wanted: PluginSpec) -> Result<Candidate, LoadError> {
+        let PluginSpec {
             config, manifest, ..
         } = &wanted;
         if let Some(error) = LoadError::not_granted(config, manifest) {
@@ -282,7 +282,8 @@ impl Parts {
         v1::link(&mut linker, &owner.grants).map_err(unfit)?;
         let linked = linker.instantiate_pre(&component).map_err(unfit)?;
         Ok(Candidate {
-            prepared: Prepared::new(self.engine.clone(), linked, owner.clone()).map_err(unfit)?,
+            prepared: InstanceFactory::new(self.engine.clone(), linked, owner.clone())
+                .map_err(unfit)?,
             owner,
             wanted,
             may_wait: may_wait || asks_disk,
@@ -319,8 +320,8 @@ impl Candidate {
                 continue;
             }
             return Err(LoadError::Rehearsal {
-                id: CleanText::new(&sample.passing.id),
-                kind: CleanText::new(&sample.passing.kind),
+                id: CleanText::new(&sample.event.id),
+                kind: CleanText::new(&sample.event.kind),
                 failure,
             });
         }

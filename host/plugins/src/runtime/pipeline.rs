@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use djangobot_event::CleanText;
 
 use crate::config::OnError;
-use crate::passing::{Dropped, Message, Passed, Passing};
-use crate::runtime::plugin::{Fate, Handled, Plugin};
-use crate::runtime::vacancy::{Admitted, Vacancy};
+use crate::plugin_event::{DropReason, PluginEvent, PluginMessage, PluginOutput};
+use crate::runtime::plugin::{EventOutcome, Fate, Plugin};
+use crate::runtime::vacancy::{Admission, Vacancy};
 use crate::services::roster::Direction;
 use crate::verdict::{Effects, Emission};
 
@@ -41,53 +41,58 @@ impl Pipeline {
     fn wanting<'a>(
         &'a self,
         direction: Direction,
-        passing: &'a Passing,
+        event: &'a PluginEvent,
     ) -> impl Iterator<Item = &'a Seat> {
         self.seats
             .iter()
-            .filter(move |seat| seat.wants(direction, passing))
+            .filter(move |seat| seat.wants(direction, event))
     }
 
     /// Whether the plugins of an event may wait for something, so that other conversations must not stand behind it.
-    pub(crate) fn may_wait(&self, direction: Direction, passing: &Passing) -> bool {
+    pub(crate) fn may_wait(&self, direction: Direction, event: &PluginEvent) -> bool {
         // The first plugin that is called may emit events for any of the others, so that all after it count.
         let mut wanted = false;
         self.seats.iter().any(|seat| {
-            wanted |= seat.wants(direction, passing);
+            wanted |= seat.wants(direction, event);
             wanted && seat.may_hold_up()
         })
     }
 
     /// Whether a plugin that uses the roster may be called for an event.
-    pub(crate) fn needs_roster(&self, direction: Direction, passing: &Passing) -> bool {
-        self.wanting(direction, passing).any(|seat| match seat {
+    pub(crate) fn needs_roster(&self, direction: Direction, event: &PluginEvent) -> bool {
+        self.wanting(direction, event).any(|seat| match seat {
             Seat::Taken(plugin) => plugin.uses_roster,
             Seat::Vacant(vacancy) => vacancy.uses_roster(),
         })
     }
 
     /// Whether no plugin subscribes to an event.
-    pub(crate) fn is_idle(&self, direction: Direction, passing: &Passing) -> bool {
-        self.wanting(direction, passing).next().is_none()
+    pub(crate) fn is_idle(&self, direction: Direction, event: &PluginEvent) -> bool {
+        self.wanting(direction, event).next().is_none()
     }
 
     /// Takes one event through the plugins that subscribe to it: inbound from the first to the last, outbound from the
     /// last to the first. Events that a plugin emits go on after the current event, through the plugins after that
     /// plugin.
-    pub(crate) async fn pass(&self, direction: Direction, passing: Passing, lane: u64) -> Passed {
-        let mut passed = Passed::default();
+    pub(crate) async fn pass(
+        &self,
+        direction: Direction,
+        event: PluginEvent,
+        lane: u64,
+    ) -> PluginOutput {
+        let mut passed = PluginOutput::default();
         // A stack: the next event is at the end. Events that one made are pushed in reverse, so that they come before
         // those that wait already, in their order.
-        let mut waiting = vec![(passing, 0)];
+        let mut waiting = vec![(event, 0)];
         let mut events = 1;
-        while let Some((passing, from)) = waiting.pop() {
-            let emitted = passing.emitted;
-            match self.one(direction, passing, from, lane, &mut passed).await {
-                Way::Through(passing, more) => {
-                    passed.events.push(passing);
+        while let Some((event, from)) = waiting.pop() {
+            let emitted = event.emitted;
+            match self.one(direction, event, from, lane, &mut passed).await {
+                PassResult::Through(event, more) => {
+                    passed.events.push(event);
                     add(&mut waiting, more, &mut events);
                 }
-                Way::Ended(dropped, more) => {
+                PassResult::Ended(dropped, more) => {
                     if !emitted {
                         passed.dropped = dropped;
                     }
@@ -102,11 +107,11 @@ impl Pipeline {
     async fn one(
         &self,
         direction: Direction,
-        mut passing: Passing,
+        mut event: PluginEvent,
         from: usize,
         lane: u64,
-        passed: &mut Passed,
-    ) -> Way {
+        passed: &mut PluginOutput,
+    ) -> PassResult {
         let mut more = Vec::new();
         for at in from..self.seats.len() {
             let position = match direction {
@@ -116,32 +121,32 @@ impl Pipeline {
             let Some(seat) = self.seats.get(position) else {
                 break;
             };
-            if !seat.wants(direction, &passing) {
+            if !seat.wants(direction, &event) {
                 continue;
             }
             let plugin = match seat {
                 Seat::Taken(plugin) => plugin.clone(),
-                Seat::Vacant(vacancy) => match vacancy.admit(direction, &passing).await {
-                    Admitted::To(plugin) if plugin.wants(direction, &passing) => plugin,
-                    Admitted::To(_) | Admitted::Past => continue,
-                    Admitted::Nowhere(reason) => {
-                        let dropped = Dropped {
+                Seat::Vacant(vacancy) => match vacancy.admit(direction, &event).await {
+                    Admission::To(plugin) if plugin.wants(direction, &event) => plugin,
+                    Admission::To(_) | Admission::Past => continue,
+                    Admission::Nowhere(reason) => {
+                        let dropped = DropReason {
                             plugin: vacancy.name().to_owned(),
                             reason: reason.into(),
                             failed: true,
                         };
-                        return Way::Ended(Some(dropped), more);
+                        return PassResult::Ended(Some(dropped), more);
                     }
                 },
             };
-            let (id, hops, emitted) = (passing.id.clone(), passing.hops, passing.emitted);
-            let (plugin, handled) = ask(&plugin, passing, direction, lane).await;
+            let (id, hops, emitted) = (event.id.clone(), event.hops, event.emitted);
+            let (plugin, handled) = ask(&plugin, event, direction, lane).await;
             match handled {
-                Handled::On(on, effects) => {
-                    passing = on;
+                EventOutcome::On(on, effects) => {
+                    event = on;
                     more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
                 }
-                Handled::Replaced(replacements, effects) => {
+                EventOutcome::Replaced(replacements, effects) => {
                     let mut replacements: Vec<_> =
                         numbered(&plugin, &id, hops, replacements, 0).collect();
                     let nothing = replacements
@@ -154,31 +159,31 @@ impl Pipeline {
                     }
                     more.extend(replacements.into_iter().map(|it| (it, at + 1)));
                     more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
-                    return Way::Ended(nothing, more);
+                    return PassResult::Ended(nothing, more);
                 }
-                Handled::Dropped(reason, effects) => {
+                EventOutcome::Dropped(reason, effects) => {
                     more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
-                    return Way::Ended(Some(dropped(&plugin, reason)), more);
+                    return PassResult::Ended(Some(dropped(&plugin, reason)), more);
                 }
-                Handled::Failed(failed, why) => match plugin.on_error() {
-                    OnError::Pass => passing = failed,
+                EventOutcome::Failed(failed, why) => match plugin.on_error() {
+                    OnError::Pass => event = failed,
                     OnError::Drop | OnError::Hold => {
                         let failed = true;
                         let dropped = dropped(&plugin, why);
-                        return Way::Ended(Some(Dropped { failed, ..dropped }), more);
+                        return PassResult::Ended(Some(DropReason { failed, ..dropped }), more);
                     }
                 },
             }
         }
-        Way::Through(passing, more)
+        PassResult::Through(event, more)
     }
 }
 
 impl Seat {
-    fn wants(&self, direction: Direction, passing: &Passing) -> bool {
+    fn wants(&self, direction: Direction, event: &PluginEvent) -> bool {
         match self {
-            Self::Taken(plugin) => plugin.wants(direction, passing),
-            Self::Vacant(vacancy) => vacancy.wants(direction, passing),
+            Self::Taken(plugin) => plugin.wants(direction, event),
+            Self::Vacant(vacancy) => vacancy.wants(direction, event),
         }
     }
 
@@ -191,15 +196,19 @@ impl Seat {
 }
 
 /// The result of one event's way, with the events that plugins made of it and the places from which those go on.
-enum Way {
+enum PassResult {
     /// The event came through.
-    Through(Passing, Vec<(Passing, usize)>),
+    Through(PluginEvent, Vec<(PluginEvent, usize)>),
     /// The event was dropped, or replaced, which has no reason.
-    Ended(Option<Dropped>, Vec<(Passing, usize)>),
+    Ended(Option<DropReason>, Vec<(PluginEvent, usize)>),
 }
 
 /// Puts new events before those that wait. Events above the limit are left out and logged.
-fn add(waiting: &mut Vec<(Passing, usize)>, more: Vec<(Passing, usize)>, events: &mut usize) {
+fn add(
+    waiting: &mut Vec<(PluginEvent, usize)>,
+    more: Vec<(PluginEvent, usize)>,
+    events: &mut usize,
+) {
     let room = MAX_EVENTS - (*events).min(MAX_EVENTS);
     if more.len() > room {
         tracing::warn!(
@@ -215,14 +224,14 @@ fn add(waiting: &mut Vec<(Passing, usize)>, more: Vec<(Passing, usize)>, events:
 /// or removed. Returns the plugin that handled the event, which may be the successor.
 async fn ask(
     plugin: &Arc<Plugin>,
-    passing: Passing,
+    event: PluginEvent,
     direction: Direction,
     lane: u64,
-) -> (Arc<Plugin>, Handled) {
-    let (mut asked, mut handled) = plugin.handle(passing, direction, lane).await;
+) -> (Arc<Plugin>, EventOutcome) {
+    let (mut asked, mut handled) = plugin.handle(event, direction, lane).await;
     loop {
         match handled {
-            Handled::Failed(passing, _) if asked.on_error() == OnError::Hold => {
+            EventOutcome::Failed(event, _) if asked.on_error() == OnError::Hold => {
                 let again = asked
                     .quarantined_until()
                     .unwrap_or_else(|| Instant::now() + TRY_AGAIN);
@@ -231,15 +240,15 @@ async fn ask(
                     () = tokio::time::sleep_until(again.into()) => {}
                     _ = fate.wait_for(|fate| !matches!(fate, Fate::Serving)) => {}
                 }
-                (asked, handled) = asked.clone().handle(passing, direction, lane).await;
+                (asked, handled) = asked.clone().handle(event, direction, lane).await;
             }
             handled => return (asked, handled),
         }
     }
 }
 
-fn dropped(plugin: &Plugin, reason: CleanText) -> Dropped {
-    Dropped {
+fn dropped(plugin: &Plugin, reason: CleanText) -> DropReason {
+    DropReason {
         plugin: plugin.name().to_owned(),
         reason,
         failed: false,
@@ -254,9 +263,9 @@ fn emissions(
     hops: u8,
     from: usize,
     effects: Effects,
-    passed: &mut Passed,
-) -> Vec<(Passing, usize)> {
-    let messages = effects.sends.into_iter().map(|message| Message {
+    passed: &mut PluginOutput,
+) -> Vec<(PluginEvent, usize)> {
+    let messages = effects.sends.into_iter().map(|message| PluginMessage {
         plugin: plugin.name().to_owned(),
         message,
         hops: hops + 1,
@@ -274,14 +283,14 @@ fn numbered(
     hops: u8,
     emissions: Vec<Emission>,
     first: usize,
-) -> impl Iterator<Item = Passing> {
+) -> impl Iterator<Item = PluginEvent> {
     emissions
         .into_iter()
         .enumerate()
-        .map(move |(n, Emission { kind, body })| Passing {
+        .map(move |(n, Emission { kind, body })| PluginEvent {
             id: format!("{id}.{}.{}", plugin.name(), first + n).into(),
             kind: kind.into(),
-            event: body,
+            body,
             hops: hops + 1,
             emitted: true,
         })

@@ -11,11 +11,11 @@ use tokio::sync::watch;
 
 use crate::config::{OnError, PluginConfig};
 use crate::digest::Digest;
-use crate::install::lock::Locked;
-use crate::passing::Passing;
+use crate::install::lock::LockEntry;
+use crate::plugin_event::PluginEvent;
 use crate::runtime::breaker::{Breaker, Judgement};
 use crate::runtime::guest::Call;
-use crate::runtime::instance::{Instance, Prepared};
+use crate::runtime::instance::{Instance, InstanceFactory};
 use crate::runtime::owner::Owner;
 use crate::runtime::rehearsal::{Sample, replay};
 use crate::runtime::stats::Stats;
@@ -43,7 +43,7 @@ pub(crate) struct Plugin {
     /// Whether it uses the roster.
     pub(crate) uses_roster: bool,
     pub(crate) stats: Stats,
-    prepared: Prepared,
+    prepared: InstanceFactory,
     /// The slots of its instances, of which a conversation always meets the same one.
     slots: Box<[tokio::sync::Mutex<Slot>]>,
     breaker: Mutex<Breaker>,
@@ -73,15 +73,15 @@ pub(crate) enum Fate {
 }
 
 /// The result of giving an event to a plugin.
-pub(crate) enum Handled {
+pub(crate) enum EventOutcome {
     /// The event goes on, perhaps edited.
-    On(Passing, Effects),
+    On(PluginEvent, Effects),
     /// The event ends here, for this reason.
     Dropped(CleanText, Effects),
     /// These events go on in its place.
     Replaced(Vec<crate::verdict::Emission>, Effects),
     /// The plugin failed, or is quarantined; the event is unchanged.
-    Failed(Passing, CleanText),
+    Failed(PluginEvent, CleanText),
 }
 
 /// The least time between two log lines about failures of one plugin: one that fails on each event must not fill the
@@ -93,7 +93,7 @@ impl Plugin {
         owner: Arc<Owner>,
         config: PluginConfig,
         (digest, sources): (Digest, Option<Digest>),
-        prepared: Prepared,
+        prepared: InstanceFactory,
         (may_wait, uses_roster): (bool, bool),
         first: Vec<Instance>,
     ) -> Self {
@@ -128,10 +128,10 @@ impl Plugin {
         &self.owner.manifest.name
     }
 
-    pub(crate) fn wants(&self, direction: Direction, passing: &Passing) -> bool {
+    pub(crate) fn wants(&self, direction: Direction, event: &PluginEvent) -> bool {
         self.owner
             .manifest
-            .wants(direction, &passing.kind, &passing.event)
+            .wants(direction, &event.kind, &event.body)
     }
 
     /// The operator's decision about events that it fails on.
@@ -158,8 +158,8 @@ impl Plugin {
     }
 
     /// Its entry in a lock.
-    pub(crate) fn locked(&self) -> Locked {
-        Locked {
+    pub(crate) fn locked(&self) -> LockEntry {
+        LockEntry {
             name: self.config.name.clone(),
             source: self.config.source.clone(),
             version: self.owner.manifest.version.clone(),
@@ -233,15 +233,15 @@ impl Plugin {
     /// replaced while the event waited.
     pub(crate) async fn handle(
         self: &Arc<Self>,
-        passing: Passing,
+        event: PluginEvent,
         direction: Direction,
         lane: u64,
-    ) -> (Arc<Self>, Handled) {
+    ) -> (Arc<Self>, EventOutcome) {
         let mut asked = self.clone();
         loop {
             let Some(slot) = asked.slots.get(lane as usize % asked.slots.len().max(1)) else {
                 let why = "it has no instances".into();
-                return (asked, Handled::Failed(passing, why));
+                return (asked, EventOutcome::Failed(event, why));
             };
             let mut slot = slot.lock().await;
             // Read only now, after the lock: a successor that took over this slot's state while the event waited must
@@ -249,19 +249,19 @@ impl Plugin {
             let fate = asked.fate.borrow().clone();
             match fate {
                 Fate::Serving => {
-                    let handled = asked.call(&mut slot, passing, direction).await;
+                    let handled = asked.call(&mut slot, event, direction).await;
                     drop(slot);
                     return (asked, handled);
                 }
                 Fate::Removed => {
                     drop(slot);
-                    return (asked, Handled::On(passing, Effects::default()));
+                    return (asked, EventOutcome::On(event, Effects::default()));
                 }
                 Fate::Replaced(next) => {
                     drop(slot);
                     asked = next;
-                    if !asked.wants(direction, &passing) {
-                        return (asked, Handled::On(passing, Effects::default()));
+                    if !asked.wants(direction, &event) {
+                        return (asked, EventOutcome::On(event, Effects::default()));
                     }
                 }
             }
@@ -277,19 +277,24 @@ impl Plugin {
     }
 
     /// Calls the instance of a slot, and counts and logs the result.
-    async fn call(&self, slot: &mut Slot, mut passing: Passing, direction: Direction) -> Handled {
+    async fn call(
+        &self,
+        slot: &mut Slot,
+        mut event: PluginEvent,
+        direction: Direction,
+    ) -> EventOutcome {
         let started = Instant::now();
         if !self.breaker().admits(started) {
             self.stats.bypassed.fetch_add(1, Relaxed);
-            return Handled::Failed(passing, "it is quarantined".into());
+            return EventOutcome::Failed(event, "it is quarantined".into());
         }
         // A stop may cancel this future while the call waits. The breaker may be waiting for the result of just this
         // call, and has to hear that there will be none.
-        let mut trial = Trial(Some(self));
-        let (effects, edited, outcome) = self.ask(slot, &passing, direction).await;
+        let mut trial = UndecidedCall(Some(self));
+        let (effects, edited, outcome) = self.ask(slot, &event, direction).await;
         trial.0 = None;
         if let (Ok(Verdict::Modify(_)), Some(edited)) = (&outcome, edited) {
-            passing.event = edited;
+            event.body = edited;
         }
         self.stats.ended(&outcome, started.elapsed());
         self.account(slot);
@@ -305,16 +310,16 @@ impl Plugin {
                     .emitted
                     .fetch_add(effects.emissions.len() as u64, Relaxed);
                 match verdict {
-                    Verdict::Keep | Verdict::Modify(_) => Handled::On(passing, effects),
-                    Verdict::Drop(reason) => Handled::Dropped(reason, effects),
-                    Verdict::Replace(emissions) => Handled::Replaced(emissions, effects),
+                    Verdict::Keep | Verdict::Modify(_) => EventOutcome::On(event, effects),
+                    Verdict::Drop(reason) => EventOutcome::Dropped(reason, effects),
+                    Verdict::Replace(emissions) => EventOutcome::Replaced(emissions, effects),
                 }
             }
             Err(failure) => {
                 let judgement = self.breaker().failed(Instant::now());
                 *lock(&self.last_failure) = Some(failure.clone());
-                self.tell(&failure, &passing, &judgement);
-                Handled::Failed(passing, failure.to_string().into())
+                self.tell(&failure, &event, &judgement);
+                EventOutcome::Failed(event, failure.to_string().into())
             }
         }
     }
@@ -324,7 +329,7 @@ impl Plugin {
     async fn ask(
         &self,
         slot: &mut Slot,
-        passing: &Passing,
+        event: &PluginEvent,
         direction: Direction,
     ) -> (Effects, Option<Event>, Result<Verdict, Failure>) {
         // The instance is out of its place during the call: a call that is cut off leaves an instance which must not be
@@ -337,11 +342,11 @@ impl Plugin {
             },
         };
         let call = Call {
-            event: passing.event.clone(),
-            id: passing.id.clone(),
-            kind: passing.kind.clone(),
+            event: event.body.clone(),
+            id: event.id.clone(),
+            kind: event.kind.clone(),
             direction,
-            hops: passing.hops,
+            hops: event.hops,
             effects: Effects::default(),
             output_left: self.owner.limits.output,
         };
@@ -375,9 +380,9 @@ impl Plugin {
     }
 
     /// Logs a failure: each one that opens the breaker, and of the others one in a while.
-    fn tell(&self, failure: &Failure, passing: &Passing, judgement: &Judgement) {
+    fn tell(&self, failure: &Failure, event: &PluginEvent, judgement: &Judgement) {
         let plugin = self.name();
-        let (id, kind) = (&*passing.id, &*passing.kind);
+        let (id, kind) = (&*event.id, &*event.kind);
         if let Judgement::Quarantined(pause) = judgement {
             tracing::error!(
                 plugin,
@@ -407,9 +412,9 @@ impl Plugin {
 }
 
 /// A call that is under way. If it is dropped before it is emptied, the call was cut off, and the breaker hears so.
-struct Trial<'a>(Option<&'a Plugin>);
+struct UndecidedCall<'a>(Option<&'a Plugin>);
 
-impl Drop for Trial<'_> {
+impl Drop for UndecidedCall<'_> {
     fn drop(&mut self) {
         if let Some(plugin) = self.0 {
             plugin.breaker().abandoned(Instant::now());

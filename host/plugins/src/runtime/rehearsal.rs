@@ -1,6 +1,6 @@
 //! Rehearsals: recent events are shown to an instance of a new version, with no effect outside.
 
-use crate::passing::Passing;
+use crate::plugin_event::PluginEvent;
 use crate::runtime::guest::Call;
 use crate::runtime::instance::Instance;
 use crate::runtime::owner::Owner;
@@ -11,7 +11,7 @@ use crate::verdict::{Effects, Failure};
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) direction: Direction,
-    pub(crate) passing: Passing,
+    pub(crate) event: PluginEvent,
 }
 
 /// Shows a recent event to an instance, and returns its failure, if the failure is the plugin's own fault.
@@ -20,19 +20,16 @@ pub(crate) async fn replay(
     owner: &Owner,
     sample: &Sample,
 ) -> Option<Failure> {
-    let Sample { direction, passing } = sample;
-    if !owner
-        .manifest
-        .wants(*direction, &passing.kind, &passing.event)
-    {
+    let Sample { direction, event } = sample;
+    if !owner.manifest.wants(*direction, &event.kind, &event.body) {
         return None;
     }
     let call = Call {
-        event: passing.event.clone(),
-        id: passing.id.clone(),
-        kind: passing.kind.clone(),
+        event: event.body.clone(),
+        id: event.id.clone(),
+        kind: event.kind.clone(),
         direction: *direction,
-        hops: passing.hops,
+        hops: event.hops,
         effects: Effects::default(),
         output_left: owner.limits.output,
     };

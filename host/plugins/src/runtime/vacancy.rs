@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::OnError;
-use crate::manifest::Subscribe;
-use crate::passing::Passing;
+use crate::manifest::Subscriptions;
+use crate::plugin_event::PluginEvent;
 use crate::runtime::plugin::Plugin;
 use crate::services::roster::Direction;
 
@@ -18,22 +18,22 @@ use crate::services::roster::Direction;
 #[derive(Debug)]
 pub(crate) struct Vacancy {
     name: String,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<VacancyState>,
 }
 
 /// The state of a vacancy.
 #[derive(Clone, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct VacancyState {
     /// The events that the plugin subscribes to. `None` before its manifest is known: it may then be any event.
-    pub(crate) subscribe: Option<Subscribe>,
+    pub(crate) subscribe: Option<Subscriptions>,
     /// Whether the plugin uses the roster.
     pub(crate) uses_roster: bool,
-    pub(crate) outlook: Outlook,
+    pub(crate) outlook: LoadState,
 }
 
 /// How far the loading of a vacancy's plugin is.
 #[derive(Clone, Debug)]
-pub(crate) enum Outlook {
+pub(crate) enum LoadState {
     /// The plugin is being loaded, and events wait for it.
     Loading,
     /// It can't be loaded, for this reason, and events do as its `on-error` says.
@@ -45,7 +45,7 @@ pub(crate) enum Outlook {
 }
 
 /// A vacancy's decision about an event.
-pub(crate) enum Admitted {
+pub(crate) enum Admission {
     /// This plugin gets the event.
     To(Arc<Plugin>),
     /// The event goes on without the plugin.
@@ -55,7 +55,7 @@ pub(crate) enum Admitted {
 }
 
 impl Vacancy {
-    pub(crate) fn new(name: &str, standing: Standing) -> Self {
+    pub(crate) fn new(name: &str, standing: VacancyState) -> Self {
         Self {
             name: name.to_owned(),
             standing: watch::Sender::new(standing),
@@ -67,26 +67,26 @@ impl Vacancy {
     }
 
     /// Sets the state, and wakes the events that wait.
-    pub(crate) fn becomes(&self, standing: Standing) {
+    pub(crate) fn becomes(&self, standing: VacancyState) {
         self.standing.send_replace(standing);
     }
 
     /// Ends the vacancy: the plugin serves, or is not wanted any more.
     pub(crate) fn ends(&self, filled: Option<Arc<Plugin>>) {
         self.standing.send_modify(|standing| {
-            standing.outlook = filled.map_or(Outlook::Closed, Outlook::Filled);
+            standing.outlook = filled.map_or(LoadState::Closed, LoadState::Filled);
         });
     }
 
     pub(crate) fn is_loading(&self) -> bool {
-        matches!(self.standing.borrow().outlook, Outlook::Loading)
+        matches!(self.standing.borrow().outlook, LoadState::Loading)
     }
 
-    pub(crate) fn wants(&self, direction: Direction, passing: &Passing) -> bool {
+    pub(crate) fn wants(&self, direction: Direction, event: &PluginEvent) -> bool {
         let subscribe = &self.standing.borrow().subscribe;
         subscribe
             .as_ref()
-            .is_none_or(|it| it.covers(direction, &passing.kind, &passing.event))
+            .is_none_or(|it| it.covers(direction, &event.kind, &event.body))
     }
 
     pub(crate) fn uses_roster(&self) -> bool {
@@ -94,25 +94,25 @@ impl Vacancy {
     }
 
     /// Waits until the vacancy can decide about an event. Cancel safe.
-    pub(crate) async fn admit(&self, direction: Direction, passing: &Passing) -> Admitted {
+    pub(crate) async fn admit(&self, direction: Direction, event: &PluginEvent) -> Admission {
         let mut standing = self.standing.subscribe();
         loop {
             // The manifest may have become known meanwhile, and with it that this event is not among the subscribed
             // ones.
-            if !self.wants(direction, passing) {
-                return Admitted::Past;
+            if !self.wants(direction, event) {
+                return Admission::Past;
             }
             match &standing.borrow_and_update().outlook {
-                Outlook::Filled(plugin) => return Admitted::To(plugin.clone()),
-                Outlook::Closed | Outlook::Refused(OnError::Pass, _) => return Admitted::Past,
-                Outlook::Refused(OnError::Drop, why) => {
-                    return Admitted::Nowhere(format!("the plugin is not loaded: {why}"));
+                LoadState::Filled(plugin) => return Admission::To(plugin.clone()),
+                LoadState::Closed | LoadState::Refused(OnError::Pass, _) => return Admission::Past,
+                LoadState::Refused(OnError::Drop, why) => {
+                    return Admission::Nowhere(format!("the plugin is not loaded: {why}"));
                 }
-                Outlook::Loading | Outlook::Refused(OnError::Hold, _) => {}
+                LoadState::Loading | LoadState::Refused(OnError::Hold, _) => {}
             }
             if standing.changed().await.is_err() {
                 // Not reached: the vacancy holds the sender, and is borrowed here.
-                return Admitted::Nowhere("the plugin is not configured any more".into());
+                return Admission::Nowhere("the plugin is not configured any more".into());
             }
         }
     }

@@ -29,7 +29,7 @@ const MAX_QUESTION: u64 = 4 << 20;
 
 /// The child's input. Generic, because the parent borrows the values and the child owns them.
 #[derive(Serialize, Deserialize)]
-struct Question<V> {
+struct CheckRequest<V> {
     schema: V,
     config: V,
 }
@@ -63,7 +63,7 @@ pub(crate) async fn check(
     let Some(schema) = &manifest.config_schema else {
         return Ok(without_schema(config));
     };
-    let question = serde_json::to_vec(&Question { schema, config })
+    let question = serde_json::to_vec(&CheckRequest { schema, config })
         .map_err(|error| SchemaError::Child(error.to_string()))?;
     if question.len() as u64 > MAX_QUESTION {
         return Err(SchemaError::Exhausted);
@@ -102,7 +102,7 @@ pub fn child() -> Result<Vec<u8>, (u8, String)> {
         .take(MAX_QUESTION)
         .read_to_end(&mut question)
         .map_err(|error| broken(error.to_string()))?;
-    let question: Question<Value> =
+    let question: CheckRequest<Value> =
         serde_json::from_slice(&question).map_err(|error| broken(error.to_string()))?;
     let problems =
         problems(&question.schema, &question.config).map_err(|why| (NOT_A_SCHEMA as u8, why))?;

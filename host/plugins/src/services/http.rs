@@ -45,20 +45,20 @@ pub struct Response {
 }
 
 /// Finds the addresses of a host.
-pub trait Resolve: Send + Sync + 'static {
+pub trait Resolver: Send + Sync + 'static {
     /// All addresses of `host`. The connection goes to any of those that pass the check.
-    fn resolve(&self, host: String) -> Resolving;
+    fn resolve(&self, host: String) -> ResolveFuture;
 }
 
 /// The future with the addresses of a host.
-pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// The resolver of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
-impl Resolve for SystemResolver {
-    fn resolve(&self, host: String) -> Resolving {
+impl Resolver for SystemResolver {
+    fn resolve(&self, host: String) -> ResolveFuture {
         Box::pin(async move {
             let found = tokio::net::lookup_host((host, 0)).await?;
             Ok(found.map(|address| address.ip()).collect())
@@ -70,7 +70,7 @@ impl Resolve for SystemResolver {
 #[derive(Clone)]
 pub struct Fetcher {
     gate: Gate,
-    resolver: Arc<dyn Resolve>,
+    resolver: Arc<dyn Resolver>,
     /// Made at the first request, because reading the machine's certificates takes time and most hosts never need them.
     client: Arc<OnceCell<reqwest::Client>>,
 }
@@ -91,7 +91,7 @@ impl Fetcher {
     }
 
     /// Like [`Fetcher::new`], with another resolver.
-    pub fn with_resolver(allow_private: bool, resolver: Arc<dyn Resolve>) -> Self {
+    pub fn with_resolver(allow_private: bool, resolver: Arc<dyn Resolver>) -> Self {
         Self {
             gate: Gate {
                 allow_private,
@@ -158,7 +158,7 @@ impl Fetcher {
 
     /// Makes the client, off the thread of events: it reads files.
     async fn connect(&self) -> Result<reqwest::Client, HttpError> {
-        let checked = Checked {
+        let checked = PublicResolver {
             gate: self.gate,
             resolver: self.resolver.clone(),
         };
@@ -236,17 +236,17 @@ impl Gate {
 }
 
 /// The client's resolver, which returns only addresses that may be connected to.
-struct Checked {
+struct PublicResolver {
     gate: Gate,
-    resolver: Arc<dyn Resolve>,
+    resolver: Arc<dyn Resolver>,
 }
 
 /// The error for a name without a public address.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} has no public address")]
-struct NotPublic(String);
+struct PrivateAddressError(String);
 
-impl reqwest::dns::Resolve for Checked {
+impl reqwest::dns::Resolve for PublicResolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let (gate, host) = (self.gate, name.as_str().to_owned());
         let resolving = self.resolver.resolve(host.clone());
@@ -259,7 +259,7 @@ impl reqwest::dns::Resolve for Checked {
                 .map(|address| SocketAddr::new(*address, 0))
                 .collect();
             if lets.is_empty() && !found.is_empty() {
-                return Err(NotPublic(host).into());
+                return Err(PrivateAddressError(host).into());
             }
             Ok(Box::new(lets.into_iter()) as reqwest::dns::Addrs)
         })
@@ -268,7 +268,7 @@ impl reqwest::dns::Resolve for Checked {
 
 /// The client. It does not follow redirects, which have to be checked first, keeps no cookies, decompresses nothing,
 /// and uses no proxy, which would resolve names without our check.
-fn client(resolver: Checked) -> Result<reqwest::Client, String> {
+fn client(resolver: PublicResolver) -> Result<reqwest::Client, String> {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     if let (0, _) = roots.add_parsable_certificates(found.certs) {
@@ -338,7 +338,7 @@ fn error_of(error: &reqwest::Error) -> HttpError {
     let mut causes = Vec::new();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
-        if let Some(hidden) = cause.downcast_ref::<NotPublic>() {
+        if let Some(hidden) = cause.downcast_ref::<PrivateAddressError>() {
             return HttpError::Denied(hidden.to_string());
         }
         causes.push(cause.to_string());

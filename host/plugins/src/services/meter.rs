@@ -13,11 +13,11 @@ const TOKEN: u128 = 60_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Meter {
     per_minute: u64,
-    level: Mutex<Level>,
+    level: Mutex<Balance>,
 }
 
 #[derive(Debug)]
-struct Level {
+struct Balance {
     /// The units that can be taken; see [`TOKEN`].
     units: u128,
     /// The moment up to which the flow is counted. It never goes back, so that no time is counted twice.
@@ -29,7 +29,7 @@ impl Meter {
     pub(crate) fn new(per_minute: u64) -> Self {
         Self {
             per_minute,
-            level: Mutex::new(Level {
+            level: Mutex::new(Balance {
                 units: u128::from(per_minute) * TOKEN,
                 at: Instant::now(),
             }),

@@ -28,7 +28,7 @@ pub(crate) struct Parts {
     pub(crate) rules: Rules,
     pub(crate) plugins: PluginHost,
     /// Takes messages of plugins that the disk refused.
-    pub(crate) plugin_messages: mpsc::Sender<djangobot_plugins::Message>,
+    pub(crate) plugin_messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
     pub(crate) outbox: Outbox,
     pub(crate) writes: OutboxWrites,
     pub(crate) caller: Caller,

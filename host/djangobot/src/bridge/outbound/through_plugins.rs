@@ -1,7 +1,7 @@
 //! A message's way through the plugins, and the messages that they add.
 
 use djangobot_event::{EditError, Event};
-use djangobot_plugins::{Direction, Passing};
+use djangobot_plugins::{Direction, PluginEvent};
 use serde_json::Value;
 
 use crate::bridge::message_key::MessageKey;
@@ -21,7 +21,7 @@ struct PluginOutput {
     own: Option<(Event, Task)>,
     dropped: Option<SendFailure>,
     emitted: Vec<(MessageKey, Event)>,
-    messages: Vec<(djangobot_plugins::Message, Event)>,
+    messages: Vec<(djangobot_plugins::PluginMessage, Event)>,
 }
 
 /// What the lane of a message goes on with, behind the plugins.
@@ -112,7 +112,7 @@ impl Parts {
         &self,
         state: &MessageState,
         message: &Event,
-        passed: djangobot_plugins::Passed,
+        passed: djangobot_plugins::PluginOutput,
     ) -> PluginOutput {
         let mut output = PluginOutput::default();
         if let Some(dropped) = &passed.dropped {
@@ -189,7 +189,7 @@ impl Parts {
     }
 
     /// A plugin's message that the disk can't take goes where the app's go.
-    fn hand_over(&self, message: djangobot_plugins::Message) {
+    fn hand_over(&self, message: djangobot_plugins::PluginMessage) {
         if let Err(error) = self.plugin_messages.try_send(message) {
             tracing::error!("a plugin's message for Slack is lost: {error}");
         }
@@ -206,22 +206,24 @@ impl Parts {
 }
 
 /// A message as plugins see it: by its Web API method, with an id that is the same should the layer give it again.
-pub(super) fn plugin_event(key: MessageKey, message: Event) -> Passing {
+pub(super) fn plugin_event(key: MessageKey, message: Event) -> PluginEvent {
     let method = message.text("/method").map_or_else(
         || DEFAULT_METHOD.to_owned(),
         |it| it.chars().take(80).collect(),
     );
     let hops = plugin_call::hops(&message);
-    Passing {
+    PluginEvent {
         hops,
-        ..Passing::new(&format!("send.{key}"), &method, message)
+        ..PluginEvent::new(&format!("send.{key}"), &method, message)
     }
 }
 
 /// The output of the plugins for a message, as the app would have sent it.
-fn as_message(passing: Passing) -> Result<Event, EditError> {
-    let Passing {
-        kind, mut event, ..
+fn as_message(passing: PluginEvent) -> Result<Event, EditError> {
+    let PluginEvent {
+        kind,
+        body: mut event,
+        ..
     } = passing;
     if *kind != *DEFAULT_METHOD || event.get("/method").is_some() {
         event.set("/method", &*kind)?;

@@ -26,7 +26,7 @@ pub(super) struct Contents<'a> {
 
 /// The interfaces of a plugin that a core module exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exported {
+pub(super) enum ExportedInterfaces {
     Nothing,
     Handler,
     HandlerAndLifecycle,

@@ -12,7 +12,7 @@ const LINE: usize = 1 << 20;
 
 /// The exit status and the output of a program.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct CommandOutput {
     pub(super) status: ExitStatus,
     pub(super) stdout: String,
     pub(super) stderr: String,
@@ -23,7 +23,7 @@ pub(super) struct Ended {
 pub(super) async fn run(
     mut command: Command,
     told: &(dyn Fn(&str) + Send + Sync),
-) -> std::io::Result<Ended> {
+) -> std::io::Result<CommandOutput> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -32,7 +32,7 @@ pub(super) async fn run(
         .spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = tokio::join!(lines(stdout, &|_| {}), lines(stderr, told));
-    Ok(Ended {
+    Ok(CommandOutput {
         status: child.wait().await?,
         stdout: stdout?,
         stderr: stderr?,

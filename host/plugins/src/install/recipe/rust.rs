@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::command::{Ended, run};
+use super::command::{CommandOutput, run};
 use super::toolchain::{Toolchain, plain};
-use super::{Installs, Output, RecipeError, Told, sources};
+use super::{BuildOutput, Installs, Output, RecipeError, sources};
 
 /// The guests' target folder, below cargo's own.
 const GUESTS: &str = "wasm-guests";
@@ -17,7 +17,7 @@ const NO_CARGO: &str = "https://rustup.rs tells how to install Rust";
 pub(super) async fn build(
     folder: &Path,
     installs: Installs,
-    told: &Told<'_>,
+    told: &BuildOutput<'_>,
 ) -> Result<Output, RecipeError> {
     // Cargo reports files by their real paths, with which this one is compared.
     let folder = folder
@@ -45,7 +45,7 @@ pub(super) async fn build(
     let library = ended
         .stdout
         .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter_map(|line| serde_json::from_str::<CargoMessage>(line).ok())
         .filter_map(|message| message.library_of(&folder))
         .next_back();
     let Some(file) = library else {
@@ -97,7 +97,10 @@ impl Metadata {
     }
 }
 
-fn start(ended: std::io::Result<Ended>, program: &str) -> Result<Ended, RecipeError> {
+fn start(
+    ended: std::io::Result<CommandOutput>,
+    program: &str,
+) -> Result<CommandOutput, RecipeError> {
     ended.map_err(|reason| RecipeError::NoProgram {
         program: program.to_owned(),
         reason,
@@ -107,23 +110,23 @@ fn start(ended: std::io::Result<Ended>, program: &str) -> Result<Ended, RecipeEr
 
 /// A message of cargo about something that it built (`--message-format=json`).
 #[derive(Debug, Deserialize)]
-struct Message {
+struct CargoMessage {
     reason: String,
     #[serde(default)]
     manifest_path: PathBuf,
     #[serde(default)]
-    target: Built,
+    target: BuildTarget,
     #[serde(default)]
     filenames: Vec<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Built {
+struct BuildTarget {
     #[serde(default)]
     kind: Vec<String>,
 }
 
-impl Message {
+impl CargoMessage {
     /// The library of the package in `folder`, if the message is about it.
     fn library_of(self, folder: &Path) -> Option<PathBuf> {
         let is_it = self.reason == "compiler-artifact"
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn the_library_is_that_of_the_folder() {
         let check = |line: &str, expect: Option<&str>| {
-            let message: Message = serde_json::from_str(line).unwrap();
+            let message: CargoMessage = serde_json::from_str(line).unwrap();
             let file = message.library_of(Path::new("/p"));
             assert_eq!(file, expect.map(PathBuf::from), "{line}");
         };

@@ -7,7 +7,7 @@ use semver::Version;
 use tokio::process::Command;
 
 use super::command::run;
-use super::{Installs, RecipeError, Told};
+use super::{BuildOutput, Installs, RecipeError};
 use crate::child::without_secrets;
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
@@ -88,7 +88,7 @@ impl Toolchain {
     pub(super) async fn find(
         folder: &Path,
         installs: Installs,
-        told: &Told<'_>,
+        told: &BuildOutput<'_>,
     ) -> Result<Self, RecipeError> {
         let mut tried = Vec::new();
         let active = Rustc::ask("rustc", folder).await;
@@ -319,7 +319,7 @@ fn is_too_old(release: &Version) -> bool {
 }
 
 /// Installs the target by rustup. The error is a clause.
-async fn add_target(folder: &Path, is_old: bool, told: &Told<'_>) -> Result<(), String> {
+async fn add_target(folder: &Path, is_old: bool, told: &BuildOutput<'_>) -> Result<(), String> {
     if is_old {
         return Err(format!(
             "rustup was not asked for {TARGET}, since its Rust is too old"
@@ -384,7 +384,7 @@ fn can_install_debian() -> Result<(), &'static str> {
 }
 
 /// Installs Debian's packages. The error is a clause with the commands to run.
-async fn install_debian(linker: bool, told: &Told<'_>) -> Result<(), String> {
+async fn install_debian(linker: bool, told: &BuildOutput<'_>) -> Result<(), String> {
     let packages = debian_packages(linker);
     if let Err(why) = can_install_debian() {
         return Err(format!(

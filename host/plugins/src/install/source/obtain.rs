@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use super::{BadSource, DownloadError, Downloader, Progress, ReadError, Source, read_file};
+use super::{DownloadError, Downloader, Progress, ReadError, Source, SourceError, read_file};
 use crate::digest::Digest;
 use crate::install::component::{Artifact, ArtifactError};
-use crate::install::shipped::NotHere;
+use crate::install::shipped::ShippedError;
 
 /// Why a plugin can't be had from its source.
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
     /// The text is not a source.
     #[error(transparent)]
-    Source(#[from] BadSource),
+    Source(#[from] SourceError),
     /// It ships with djangobot, but is not on this machine.
     #[error(transparent)]
-    NotHere(#[from] NotHere),
+    ShippedError(#[from] ShippedError),
     /// Its file can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -65,7 +65,7 @@ impl Source {
         };
         match self.located(home)? {
             Self::Folder(folder) => Err(ObtainError::Folder(folder)),
-            Self::Shipped(name) => Err(BadSource::NotShipped(name).into()),
+            Self::Shipped(name) => Err(SourceError::NotShipped(name).into()),
             Self::File(path) => {
                 let bytes = read_file(&path)?;
                 let found = Digest::of(&bytes);

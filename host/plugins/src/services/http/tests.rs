@@ -29,12 +29,12 @@ fn grants(texts: &[&str]) -> Vec<HostPattern> {
 }
 
 /// A resolver with fixed answers: for each name a list of addresses for each time that it is asked.
-struct Names {
+struct FixedResolver {
     known: HashMap<&'static str, Vec<Vec<IpAddr>>>,
     asked: AtomicUsize,
 }
 
-impl Names {
+impl FixedResolver {
     fn new(known: &[(&'static str, Vec<Vec<IpAddr>>)]) -> Arc<Self> {
         Arc::new(Self {
             known: known.iter().cloned().collect(),
@@ -43,8 +43,8 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
-    fn resolve(&self, host: String) -> Resolving {
+impl Resolver for FixedResolver {
+    fn resolve(&self, host: String) -> ResolveFuture {
         let nth = self.asked.fetch_add(1, Ordering::SeqCst);
         let found = self
             .known
@@ -56,7 +56,7 @@ impl Resolve for Names {
 }
 
 /// A fetcher for which [`PUBLIC`] is the only public address.
-fn outside(names: Arc<Names>) -> Fetcher {
+fn outside(names: Arc<FixedResolver>) -> Fetcher {
     let mut fetcher = Fetcher::with_resolver(false, names);
     fetcher.gate.is_public = |address| address == PUBLIC;
     fetcher
@@ -117,7 +117,7 @@ async fn a_request_arrives_as_it_was_asked_and_so_does_its_answer() {
 
 #[tokio::test]
 async fn a_host_that_was_not_granted_is_denied_before_anything_is_sent() {
-    let fetcher = Fetcher::with_resolver(true, Names::new(&[]));
+    let fetcher = Fetcher::with_resolver(true, FixedResolver::new(&[]));
     let check = async |granted: &[&str], url: &str, says: &str| {
         let result = fetcher.fetch(&grants(granted), get(url), SOON).await;
         assert!(denied(&result).contains(says), "{url}: {result:?}");
@@ -153,7 +153,7 @@ async fn an_address_that_is_not_public_needs_a_grant_and_a_setting() {
     let server = Server::new(LOCAL, |_| answer("200 OK", "", "in")).await;
     let port = server.address.port();
     let names = || {
-        Names::new(&[
+        FixedResolver::new(&[
             ("localhost", vec![vec![LOCAL]]),
             ("localhost.", vec![vec![LOCAL]]),
             ("sub.localhost", vec![vec![LOCAL]]),
@@ -200,7 +200,7 @@ async fn a_name_that_changes_its_address_gets_no_one_in() {
         answer("200 OK", "", "private")
     })
     .await;
-    let names = Names::new(&[("a.example", vec![vec![PUBLIC], vec![LOCAL]])]);
+    let names = FixedResolver::new(&[("a.example", vec![vec![PUBLIC], vec![LOCAL]])]);
     let fetcher = outside(names.clone());
     let granted = grants(&[&format!("http://a.example:{port}")]);
     let url = format!("http://a.example:{port}/");
@@ -213,7 +213,10 @@ async fn a_name_that_changes_its_address_gets_no_one_in() {
     assert_eq!(private.heard(), Vec::<String>::new());
 
     // Of several addresses, only the public ones are used.
-    let fetcher = outside(Names::new(&[("a.example", vec![vec![LOCAL, PUBLIC]])]));
+    let fetcher = outside(FixedResolver::new(&[(
+        "a.example",
+        vec![vec![LOCAL, PUBLIC]],
+    )]));
     let response = fetcher.fetch(&granted, get(&url), SOON).await.unwrap();
     assert_eq!(response.body, b"public");
     assert_eq!(private.heard(), Vec::<String>::new());
@@ -229,7 +232,7 @@ async fn a_redirect_leads_to_nothing_that_was_not_granted_or_is_not_public() {
     })
     .await;
     let port = server.address.port();
-    let names = Names::new(&[
+    let names = FixedResolver::new(&[
         ("a.example", vec![vec![PUBLIC]]),
         ("inside.example", vec![vec![PUBLIC], vec![LOCAL]]),
     ]);

@@ -215,7 +215,7 @@ async fn endless_headers_and_broken_answers_are_errors() {
     let (url, grant) = (gone.url("/?key=s3cret"), gone.grant());
     drop(gone);
     tokio::task::yield_now().await;
-    let fetcher = Fetcher::with_resolver(true, Names::new(&[]));
+    let fetcher = Fetcher::with_resolver(true, FixedResolver::new(&[]));
     for (url, grant) in [
         (url, grant),
         (
@@ -289,17 +289,17 @@ async fn the_time_is_over_wherever_it_was_spent() {
 }
 
 /// A resolver that never answers.
-struct Stuck;
+struct SilentResolver;
 
-impl Resolve for Stuck {
-    fn resolve(&self, _: String) -> Resolving {
+impl Resolver for SilentResolver {
+    fn resolve(&self, _: String) -> ResolveFuture {
         Box::pin(std::future::pending())
     }
 }
 
 #[tokio::test]
 async fn a_name_that_is_never_found_costs_no_more_than_the_time() {
-    let fetcher = Fetcher::with_resolver(false, Arc::new(Stuck));
+    let fetcher = Fetcher::with_resolver(false, Arc::new(SilentResolver));
     let budget = Duration::from_millis(200);
     let result = fetcher
         .fetch(&grants(&["a.com"]), get("https://a.com"), budget)
