@@ -17,7 +17,7 @@ const LANGUAGES: [&str; 10] = [
 ];
 
 /// The blocks of that language in all documents.
-fn of(language: &str) -> Vec<Block> {
+pub(crate) fn of(language: &str) -> Vec<Block> {
     let all = documents().into_iter().flat_map(|it| blocks(&it));
     all.filter(|it| it.language == language).collect()
 }

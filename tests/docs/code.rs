@@ -4,15 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syn::visit::{self, Visit};
 use syn::{ImplItem, Item, Type};
 
-/// The top of the repository.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
-}
+use crate::markdown::root;
 
 /// Types and their functions, variants and fields.
 #[derive(Default)]
@@ -115,7 +110,7 @@ impl Definitions {
     }
 }
 
-fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+pub(crate) fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let is_built = path.ends_with("target");
@@ -123,6 +118,65 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
             sources(&path, files);
         } else if path.extension().is_some_and(|it| it == "rs") {
             files.push(path);
+        }
+    }
+}
+
+/// The syntax of a source file, below the top.
+pub(crate) fn root_file(path: &str) -> syn::File {
+    let text = fs::read_to_string(root().join(path));
+    let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
+    syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The string literals of a piece of code, without those of comments, patterns and macros.
+#[derive(Default)]
+pub(crate) struct Literals {
+    function: String,
+    depth: usize,
+    was_met: bool,
+    found: Vec<String>,
+}
+
+impl Literals {
+    /// Those of the functions of that name in a file.
+    pub(crate) fn of_function(file: &syn::File, name: &str) -> Vec<String> {
+        let mut literals = Self {
+            function: name.to_owned(),
+            ..Self::default()
+        };
+        literals.visit_file(file);
+        assert!(literals.was_met, "there is no function {name}");
+        literals.found
+    }
+
+    fn within(&mut self, name: &syn::Ident, visit: impl FnOnce(&mut Self)) {
+        let is_it = name == &self.function;
+        self.was_met |= is_it;
+        self.depth += usize::from(is_it || self.depth > 0);
+        visit(self);
+        self.depth = self.depth.saturating_sub(1);
+    }
+}
+
+impl<'a> Visit<'a> for Literals {
+    fn visit_item_fn(&mut self, it: &'a syn::ItemFn) {
+        self.within(&it.sig.ident, |visitor| visit::visit_item_fn(visitor, it));
+    }
+
+    fn visit_impl_item_fn(&mut self, it: &'a syn::ImplItemFn) {
+        self.within(&it.sig.ident, |visitor| {
+            visit::visit_impl_item_fn(visitor, it)
+        });
+    }
+
+    fn visit_attribute(&mut self, _: &'a syn::Attribute) {}
+
+    fn visit_pat(&mut self, _: &'a syn::Pat) {}
+
+    fn visit_lit_str(&mut self, it: &'a syn::LitStr) {
+        if self.depth > 0 {
+            self.found.push(it.value());
         }
     }
 }

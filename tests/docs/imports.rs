@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 
-use crate::code::root;
+use crate::markdown::root;
 
 /// Pairs that need each other, and say at their head why.
 const PAIRS: [[&str; 2]; 1] = [["host/event/src/document.rs", "host/event/src/overlay.rs"]];

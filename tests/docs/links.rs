@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::code::root;
-use crate::markdown::{anchors, chapters, documents, name, prose};
+use crate::markdown::{anchors, chapters, documents, name, prose, root};
 
 /// Where the book, which is built without the repository's other files, finds them.
 const REPOSITORY: [&str; 2] = [

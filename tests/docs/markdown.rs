@@ -3,7 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::code::root;
+/// The top of the repository.
+pub(crate) fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap().to_owned()
+}
+
+/// A chapter of the book, by its path below `docs/src`.
+pub(crate) fn chapter(name: &str) -> PathBuf {
+    root().join("docs/src").join(name)
+}
 
 /// The chapters of the book.
 pub(crate) fn chapters() -> Vec<PathBuf> {
@@ -57,6 +66,15 @@ pub(crate) struct Block {
     pub(crate) language: String,
     /// With included files in their places.
     pub(crate) text: String,
+}
+
+impl Block {
+    /// The file that the block shows, where its first line is a comment that begins with a name: `# plugin.toml`.
+    pub(crate) fn file(&self) -> Option<&str> {
+        let first = self.text.lines().next()?.strip_prefix("# ")?;
+        let name = first.split([':', ' ']).next()?;
+        name.ends_with(".toml").then_some(name)
+    }
 }
 
 /// The code blocks of a document.
@@ -130,4 +148,58 @@ pub(crate) fn anchors(text: &str) -> Vec<String> {
         letters.collect()
     });
     anchors.collect()
+}
+
+/// A table: the cells of its head and of its rows.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) head: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// The tables of a document.
+pub(crate) fn tables(document: &Path) -> Vec<Table> {
+    let text = fs::read_to_string(document).unwrap();
+    let mut tables: Vec<Table> = Vec::new();
+    let mut is_within = false;
+    for (_, line) in prose(&text) {
+        let cells = line.strip_prefix('|').and_then(|it| it.strip_suffix('|'));
+        let Some(cells) = cells else {
+            is_within = false;
+            continue;
+        };
+        let cells: Vec<String> = cells.split('|').map(|it| it.trim().to_owned()).collect();
+        match tables.last_mut().filter(|_| is_within) {
+            Some(table) if cells.iter().all(|it| it.starts_with("--")) => {
+                assert!(table.rows.is_empty());
+            }
+            Some(table) => {
+                assert_eq!(cells.len(), table.head.len(), "{line}");
+                table.rows.push(cells);
+            }
+            None => tables.push(Table {
+                head: cells,
+                rows: Vec::new(),
+            }),
+        }
+        is_within = true;
+    }
+    tables
+}
+
+/// The rows of all tables of a document with that head.
+pub(crate) fn rows(document: &Path, head: &[&str]) -> Vec<Vec<String>> {
+    let tables = tables(document).into_iter();
+    let rows: Vec<_> = tables
+        .filter(|table| table.head == head)
+        .flat_map(|table| table.rows)
+        .collect();
+    assert!(!rows.is_empty(), "{} has no table {head:?}", name(document));
+    rows
+}
+
+/// The texts between backticks in a cell.
+pub(crate) fn codes(cell: &str) -> Vec<String> {
+    let spans = cell.split('`').skip(1).step_by(2);
+    spans.map(str::to_owned).collect()
 }

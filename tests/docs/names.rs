@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::code::{Definitions, root};
-use crate::markdown::{documents, name, quoted};
+use crate::code::Definitions;
+use crate::markdown::{documents, name, quoted, root};
 
 /// Where names of files in ARCHITECTURE.md begin, unless they begin at the top.
 const BASES: [&str; 12] = [

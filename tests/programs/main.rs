@@ -35,6 +35,9 @@ mod hosts;
 mod http;
 mod lanes;
 mod local;
+#[path = "../docs/markdown.rs"]
+#[allow(dead_code, reason = "the tests of the documents use all of it")]
+mod markdown;
 mod names;
 mod office;
 mod outbox;
@@ -50,4 +53,5 @@ mod temporary;
 mod transports;
 mod unread;
 mod updates;
+mod walk;
 mod worker;

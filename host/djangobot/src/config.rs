@@ -5,6 +5,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod misplaced;
 mod plugin_tables;
+pub(crate) mod reference;
 mod slack;
 pub(crate) mod values;
 

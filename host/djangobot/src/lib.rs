@@ -21,6 +21,8 @@ mod masking;
 mod metrics;
 mod plugin;
 mod plugins;
+#[doc(hidden)]
+pub mod reference;
 mod run;
 mod serve;
 mod state;

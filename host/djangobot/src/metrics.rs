@@ -48,14 +48,20 @@ macro_rules! counters {
                 }
             )*
         }
-        const COUNTERS: &[Family] = &[$(Family { name: $name, kind: "counter", help: $help }),*];
+        const COUNTERS: &[Family] = &[$(Family {
+            name: $name,
+            kind: "counter",
+            labels: &[$(stringify!($label)),*],
+            help: $help,
+        }),*];
     };
 }
 
-/// The name, kind and help of a metric, which are shown before there is a figure.
-struct Family {
-    name: &'static str,
-    kind: &'static str,
+/// The name, kind, labels and help of a metric, which are known before there is a figure.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) labels: &'static [&'static str],
     help: &'static str,
 }
 
@@ -67,7 +73,12 @@ macro_rules! gauges {
         fn describe_gauges(&self) {
             $(self.recorder.describe_gauge($name.into(), Some(Unit::Count), $help.into());)*
         }
-        const GAUGES: &[Family] = &[$(Family { name: $name, kind: "gauge", help: $help }),*];
+        const GAUGES: &[Family] = &[$(Family {
+            name: $name,
+            kind: "gauge",
+            labels: &[$(stringify!($label)),*],
+            help: $help,
+        }),*];
     };
 }
 
@@ -79,7 +90,12 @@ macro_rules! histograms {
         fn describe_histograms(&self) {
             $(self.recorder.describe_histogram($name.into(), Some(Unit::Seconds), $help.into());)*
         }
-        const HISTOGRAMS: &[Family] = &[$(Family { name: $name, kind: "histogram", help: $help }),*];
+        const HISTOGRAMS: &[Family] = &[$(Family {
+            name: $name,
+            kind: "histogram",
+            labels: &[],
+            help: $help,
+        }),*];
     };
 }
 
@@ -125,18 +141,24 @@ impl Metrics {
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
             .collect();
-        let families = [Self::COUNTERS, Self::GAUGES, Self::HISTOGRAMS];
-        let silent = families.into_iter().flatten();
-        let silent: String = silent
+        let silent: String = Self::families()
             .filter(|family| !known.contains(family.name))
             .map(|family| {
-                let Family { name, kind, help } = family;
+                let Family {
+                    name, kind, help, ..
+                } = family;
                 format!("# HELP {name} {help}\n# TYPE {name} {kind}\n\n")
             })
             .collect();
         text.push_str(&silent);
         text.push_str(&process::figures());
         text
+    }
+
+    /// All of them, whether there is a figure yet or not.
+    pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
+        let families = [Self::COUNTERS, Self::GAUGES, Self::HISTOGRAMS];
+        families.into_iter().flatten()
     }
 
     /// Notes that an event came now.
@@ -286,8 +308,7 @@ mod tests {
                 metrics.send_seconds().record(1.0);
             }
             let page = metrics.render();
-            let families = [Metrics::COUNTERS, Metrics::GAUGES, Metrics::HISTOGRAMS];
-            for family in families.into_iter().flatten() {
+            for family in Metrics::families() {
                 let kind = format!("# TYPE {} {}\n", family.name, family.kind);
                 let help = format!("# HELP {} {}\n", family.name, family.help);
                 assert_eq!(page.matches(&kind).count(), 1, "{kind} {page}");

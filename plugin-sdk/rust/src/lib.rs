@@ -130,3 +130,8 @@ pub struct NoConfig {}
 #[cfg(all(doctest, not(target_family = "wasm")))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The examples in the chapter of the documents about writing plugins.
+#[cfg(all(doctest, not(target_family = "wasm")))]
+#[doc = include_str!("../../../docs/src/plugins/writing.md")]
+pub struct Chapter;
