@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use djangobot_tests::{Redis, binary};
+use djangobot_tests::{Redis, binary, eventually};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,6 +137,10 @@ async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
     let mut bridge = Bridge::of(command(folder.path(), &slack, &arguments)).await;
     let admin = of_operators(&mut bridge).await;
     bridge.line("the roster is loaded").await;
+    eventually("it is ready", async || {
+        (get(&admin, "/readyz").await == 200).then_some(())
+    })
+    .await;
     for (path, here, there) in [
         ("/healthz", 200, 200),
         ("/readyz", 404, 200),
@@ -157,5 +161,6 @@ async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
         .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
     let mut bridge = Bridge::of(plain).await;
     assert_eq!(bridge.get("/metrics").await.0, 200);
-    assert!(bridge.terminate().await.success());
+    let status = bridge.terminate().await;
+    assert!(status.success(), "{status}: {}", bridge.output());
 }

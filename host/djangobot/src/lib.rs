@@ -51,6 +51,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
@@ -80,9 +81,11 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         let cancel = CancellationToken::new();
+        // The listeners are made before the command begins: a signal without one would kill the process.
+        let signals = StopSignals::listen()?;
         tokio::select! {
             outcome = command(cli, terminal.clone(), cancel.clone()) => outcome,
-            outcome = stop_on_signals(cancel) => outcome,
+            outcome = signals.stop(cancel) => outcome,
         }
     });
     // A thread that waits for stdin can't be stopped; it ends with the process.
@@ -157,28 +160,39 @@ fn stopped_early() -> Failure {
     ))
 }
 
-/// Waits for SIGTERM and Ctrl-C. The first one asks for a clean end; a second one, while that goes on, ends at once.
-async fn stop_on_signals(cancel: CancellationToken) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    // Made once, before the loop: a signal that comes between two rounds would be lost to a listener made in each.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::plain)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::plain)?;
-    let mut first: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        match first {
-            None => {
-                tracing::info!(
-                    "stopping: events and messages under way are finished first; a second signal stops at once"
-                );
-                cancel.cancel();
-                first = Some(Instant::now());
+/// The signals that stop a command: SIGTERM and Ctrl-C.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Failure::plain)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Failure::plain)?,
+        })
+    }
+
+    /// Waits for them. The first one asks for a clean end; a second one, while that goes on, ends at once.
+    async fn stop(mut self, cancel: CancellationToken) -> Result<(), Failure> {
+        let mut first: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
             }
-            Some(first) if first.elapsed() < SAME_STOP => {}
-            Some(_) => return Err(stopped_early()),
+            match first {
+                None => {
+                    tracing::info!(
+                        "stopping: events and messages under way are finished first; a second signal stops at once"
+                    );
+                    cancel.cancel();
+                    first = Some(Instant::now());
+                }
+                Some(first) if first.elapsed() < SAME_STOP => {}
+                Some(_) => return Err(stopped_early()),
+            }
         }
     }
 }

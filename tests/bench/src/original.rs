@@ -19,8 +19,9 @@ struct Lane {
 }
 
 pub(crate) async fn measure() -> String {
-    let redis = Redis::start();
-    let port = redis.port();
+    // Each has a Redis of its own: a host stands by while another one serves its app there.
+    let redis: [Redis; 3] = std::array::from_fn(|_| Redis::start());
+    let [original, old_layer, new_layer] = redis.each_ref().map(Redis::port);
     let lane = |name, contestant, queue| Lane {
         name,
         contestant,
@@ -31,21 +32,21 @@ pub(crate) async fn measure() -> String {
     if ORIGINAL.is_ready() {
         lanes.push(lane(
             "djangobot 0.1",
-            Contestant::original(port).await,
-            Queue::asgi_redis(port).await,
+            Contestant::original(original).await,
+            Queue::asgi_redis(original).await,
         ));
     }
-    let ours = Contestant::ours(port, Layer::AsgiRedis).await;
+    let ours = Contestant::ours(old_layer, Layer::AsgiRedis).await;
     lanes.push(lane(
         "djangobot, on asgi_redis's layer with the same body",
         ours,
-        Queue::asgi_redis(port).await,
+        Queue::asgi_redis(old_layer).await,
     ));
-    let ours = Contestant::ours(port, Layer::ChannelsRedis).await;
+    let ours = Contestant::ours(new_layer, Layer::ChannelsRedis).await;
     lanes.push(lane(
         "djangobot, on channels_redis's layer",
         ours,
-        Queue::channels_redis(port).await,
+        Queue::channels_redis(new_layer).await,
     ));
 
     let mut table = Table::new([
