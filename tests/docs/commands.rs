@@ -118,6 +118,34 @@ fn the_chapter_lists_each_flag_with_the_commands_that_have_it() {
     });
 }
 
+#[test]
+fn the_chapter_says_the_defaults_of_flags() {
+    let rows = rows(
+        &chapter("operating/command-line.md"),
+        &["flag", "of", "meaning"],
+    );
+    with_leaves(|leaves| {
+        for (path, command) in leaves {
+            for flag in command.get_arguments() {
+                let Some(written) = written(flag).filter(|_| !flag.is_hide_default_value_set())
+                else {
+                    continue;
+                };
+                for default in flag.get_default_values() {
+                    let default = default.to_str().unwrap();
+                    let is_said = rows.iter().any(|row| {
+                        row[0] == written
+                            && codes(&row[1]).contains(path)
+                            && row[2].contains(default)
+                    });
+                    let is_switch = !flag.get_action().takes_values();
+                    assert!(is_switch || is_said, "{written} of {path}: {default}");
+                }
+            }
+        }
+    });
+}
+
 /// The variable that stands for each flag.
 fn variables() -> BTreeSet<(String, String)> {
     with_leaves(|leaves| {

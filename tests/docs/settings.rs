@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use djangobot::reference;
-use djangobot_plugins::manifest::Manifest;
+use djangobot_plugins::manifest::{Manifest, RequestedLimits};
+use djangobot_plugins::{Limits, LimitsConfig, PluginConfig};
+use serde::Deserialize;
 
 use crate::blocks;
 use crate::markdown::{Block, blocks as blocks_of, chapter, codes, rows};
@@ -110,9 +112,7 @@ fn the_reference_has_each_key_of_each_section_and_no_other() {
     for section in ["", "[slack]", "[slack.history]", "[layer]", "[plugins]"] {
         assert_eq!(written(&text, section), tables(keys(section)), "{section}");
     }
-    let using = blocks_of(&chapter("plugins/using.md"));
-    let block = using.iter().find(|it| it.text.contains("[[plugin]]"));
-    let text = &block.expect("a [[plugin]]").text;
+    let text = &plugin_block();
     let mut of_plugin = keys("[[plugin]]");
     of_plugin.retain(|key| !["limits", "config"].contains(&key.as_str()));
     assert_eq!(written(text, "[[plugin]]"), of_plugin);
@@ -121,6 +121,29 @@ fn the_reference_has_each_key_of_each_section_and_no_other() {
         keys("[[plugin]][plugin.limits]")
     );
     assert_eq!(written(text, "[plugins]"), keys("[plugins]"));
+}
+
+/// The reference of `[[plugin]]`.
+fn plugin_block() -> String {
+    let using = blocks_of(&chapter("plugins/using.md"));
+    let block = using.into_iter().find(|it| it.text.contains("[[plugin]]"));
+    block.expect("a [[plugin]]").text
+}
+
+#[test]
+fn the_reference_of_plugins_says_the_defaults() {
+    #[derive(Deserialize)]
+    struct File {
+        plugin: Vec<PluginConfig>,
+    }
+    let file: File = toml::from_str(&plugin_block()).unwrap();
+    let written = &file.plugin[0];
+    let default = PluginConfig::new(&written.name, &written.source);
+    let limits = |config: &LimitsConfig| Limits::of(config, &RequestedLimits::default(), false);
+    assert_eq!(limits(&written.limits), limits(&default.limits));
+    assert_eq!(written.on_error, default.on_error);
+    assert_eq!(written.enabled, default.enabled);
+    assert_eq!(written.grants, default.grants);
 }
 
 #[test]

@@ -261,7 +261,7 @@ fn a_mistake_in_one_plugin_holds_back_that_one_and_is_named_with_its_line() {
     );
 }
 
-/// The config file that the documents have as its reference.
+/// The config file that the documents have as its reference; `tests/docs` compares its keys with the parser's.
 fn reference() -> String {
     let chapter = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -286,46 +286,4 @@ fn the_reference_says_the_defaults() {
     };
     let text = reference();
     assert_eq!(read(&text), read(""));
-    // What stands behind # is right, too: each alone, since some exclude each other.
-    let mut section = String::new();
-    for line in text.lines() {
-        if line.starts_with('[') {
-            section = line.to_owned();
-        }
-        if let Some(example) = line.strip_prefix("# ")
-            && example.contains(" = ")
-            && !example.contains("-file = ")
-            && !["client-", "refresh-"]
-                .iter()
-                .any(|it| example.starts_with(it))
-        {
-            read(&format!("{section}\n{example}\n"));
-        }
-    }
-}
-
-#[test]
-fn the_reference_has_every_key() {
-    let text = reference();
-    for section in ["", "[slack]", "[slack.history]", "[layer]", "[plugins]"] {
-        let (message, _) = refused(&format!("{section}\nno-such-key = 1\n"));
-        let known = message.split('`').skip(1).step_by(2).skip(1);
-        let of_section: Vec<&str> = text
-            .lines()
-            .skip_while(|line| !section.is_empty() && !line.starts_with(section))
-            .skip(usize::from(!section.is_empty()))
-            .take_while(|line| !line.starts_with('['))
-            .collect();
-        let mut count = 0;
-        for key in known {
-            count += 1;
-            let is_there = of_section.iter().any(|line| {
-                line.trim_start_matches("# ")
-                    .starts_with(&format!("{key} = "))
-            });
-            let is_section = ["slack", "layer", "plugins", "plugin", "history", "unread"];
-            assert!(is_there || is_section.contains(&key), "{section} {key}");
-        }
-        assert!(count > 1, "{section}: {message}");
-    }
 }
