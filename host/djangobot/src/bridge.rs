@@ -1,4 +1,4 @@
-//! The bridge: its parts made, run side by side, and ended in order.
+//! The bridge: it makes its parts, runs them next to each other, and ends them in order.
 
 mod ages;
 mod arguments;
@@ -50,7 +50,7 @@ use inbound::delivery::spool::Spool;
 use inbound::envelope::Envelope;
 use inbound::gaps::Gaps;
 use layer_watch::watch_layer;
-use outbound::outbox::{Outbox, Recovered};
+use outbound::outbox::{Backlog, Outbox};
 use outbound::post::Caller;
 use outbound::request::Rules;
 use outbound::{Outbound, Parts};
@@ -59,21 +59,22 @@ use roster::RosterKeeper;
 use tap::Tap;
 pub(crate) use transport::Source;
 
-/// Frames that may wait between the transport and the way in.
+/// The most frames that wait between the transport and the way in.
 const FRAMES: usize = 4096;
-/// Messages that plugins of the way out may have sent and that wait for the layer.
+/// The most messages of plugins of the way out that wait for the way in, which puts them on the layer.
 const MESSAGES: usize = 1024;
-/// How long a stop may take, for what came in and for what goes out.
+/// How long a stop waits for events that are in plugins, and then for events that are in memory.
 const DRAIN: Duration = Duration::from_secs(10);
-/// All that a bridge is made of.
+
+/// The settings and parts of a bridge.
 pub(crate) struct Bridge {
     pub(crate) settings: Settings,
     pub(crate) layer: Arc<dyn ChannelLayer>,
     pub(crate) format: BodyFormat,
     pub(crate) api: WebApi,
-    /// How events come.
+    /// The source of Slack's events.
     pub(crate) source: Source,
-    /// Whom to ask for a token in place of one that has expired.
+    /// Renews tokens, if they expire.
     pub(crate) rotation: Option<Rotation>,
     pub(crate) plugins: PluginHost,
     pub(crate) team: Team,
@@ -82,12 +83,16 @@ pub(crate) struct Bridge {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) terminal: Terminal,
     pub(crate) tap: Option<Arc<dyn Tap>>,
-    /// Whether it waits where another host serves the app.
+    /// Whether it waits while another host serves the app.
     pub(crate) standby: bool,
 }
 
 impl Bridge {
-    /// Runs until `cancel` or until Slack says that it is no use; finishes what was taken.
+    /// Runs until `cancel`, or until a part ends for good. Finishes what was taken.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a part can't begin or fails, for example because Slack refuses the token.
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), Failure> {
         let stop = cancel.child_token();
         let letters = self.state.dead_letter_count().map_err(Failure::failed)?;
@@ -201,7 +206,7 @@ impl Bridge {
             &stop,
         );
 
-        // The transport ends first, on a signal or for good; what it had handed out then runs through.
+        // The transport ends first, on a signal or for good. Events that it has handed over are finished then.
         let transport = transport.await.map_err(Failure::plain)?;
         let (left, barred) = tokio::join!(
             async { Ok::<_, tokio::task::JoinError>(way_in.await?.drain(DRAIN).await) },
@@ -211,7 +216,7 @@ impl Bridge {
             left.map_err(Failure::plain)?,
             barred.map_err(Failure::plain)?,
         );
-        // It ends with the way in, which alone brings what can be answered.
+        // The answer desk ends with the way in, from which its questions come.
         answering.await.map_err(Failure::plain)?;
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
@@ -223,7 +228,7 @@ impl Bridge {
         if left > 0 {
             tracing::error!(
                 events = left,
-                "stopped with events that neither the channel layer nor the disk had taken; Slack gives again what it was not told that we have"
+                "{left} events were not stored before the stop; Slack redelivers those that it has no acknowledgement for"
             );
         }
         transport.map_err(Failure::plain)?;
@@ -301,7 +306,7 @@ impl Bridge {
         reader: ReceiverId,
         (pacer, lease): (Pacer, Arc<HostLease>),
         messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
-        (outbox, recovered): (Outbox, Recovered),
+        (outbox, backlog): (Outbox, Backlog),
     ) -> Outbound {
         let slack = &self.settings.slack;
         let stop = CancellationToken::new();
@@ -339,12 +344,12 @@ impl Bridge {
             tap: self.tap.clone(),
             stop,
         };
-        Outbound::new(parts, reader, recovered)
+        Outbound::new(parts, reader, backlog)
     }
 }
 
-/// A task that ends with its owner. When it ends, for whatever reason, all others are asked to: a bridge of which a
-/// part is missing would lose what that part is for, and nobody would know.
+/// Starts a task that ends with its owner. When it ends, for any reason, all others are asked to end as well: a bridge
+/// that lacks a part would lose events or messages, and nobody would know.
 fn spawn<F>(work: F, stop: &CancellationToken) -> AbortOnDropHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -356,7 +361,8 @@ where
     }))
 }
 
-/// Messages for Slack wait in the layer until Slack has taken our token, so that a wrong one fails no message.
+/// Runs the way out once Slack has accepted our token. Messages wait in the layer until then, so that a wrong token
+/// fails none of them.
 async fn once_connected(
     mut session: watch::Receiver<Option<Session>>,
     stop: CancellationToken,

@@ -249,7 +249,9 @@ async fn a_token_that_may_give_no_metadata_posts_without_and_is_looked_up_by_wha
     let mut app = world.app();
     app.send("slack.send", &json!({"text": "0"})).await;
     assert_eq!(world.has("general", 1).await, numbers(0..1));
-    bridge.line("posts carry no metadata").await;
+    bridge
+        .line("a post in doubt is looked up by its text")
+        .await;
     // Also after a restart.
     world.control.answer("chat.postMessage", silent());
     app.send("slack.send", &json!({"text": "1"})).await;

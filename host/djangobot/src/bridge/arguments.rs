@@ -1,5 +1,5 @@
-//! Arguments as Python has them, made into those that Slack takes: `None` is left out, lists get commas, timestamps stay
-//! texts. What can't be made into the argument's type is refused with a sentence.
+//! The conversion of arguments from Python's types to those that Slack takes: `None` is left out, lists become texts
+//! with commas, timestamps stay texts. A value that can't be converted is refused with a sentence.
 
 use djangobot_event::BYTES_KEY;
 use djangobot_slack::argument::{self, Argument, ArgumentType};
@@ -8,12 +8,16 @@ use serde_json::{Map, Value};
 
 use crate::bridge::reply::{SendFailure, kind};
 
-/// Up to here, a double tells all moments of six decimals apart.
+/// Below this number of seconds, a double keeps all moments of six decimals apart.
 const LAST_EXACT: f64 = 4_294_967_296.0;
-/// Characters of a wrong value that a refusal repeats.
-const LONGEST_SHOWN: usize = 40;
+/// The most characters of a wrong value that a refusal repeats.
+const MAX_SHOWN: usize = 40;
 
-/// Makes the arguments of a call of `method` into those that Slack takes.
+/// Converts the arguments of a call of `method` to those that Slack takes.
+///
+/// # Errors
+///
+/// Fails if a value can't be converted to the argument's type.
 pub(super) fn convert(
     method: &Method,
     arguments: Map<String, Value>,
@@ -27,18 +31,18 @@ pub(super) fn convert(
         if name == "token" {
             return Err(SendFailure::new(
                 "invalid_arguments",
-                "`token` is not taken from messages: djangobot calls Slack with its own. Leave it out.",
+                "`token` is not allowed in messages, because djangobot calls Slack with its own token. Leave it out.",
             ));
         }
         if holds_bytes(&value) {
             return Err(SendFailure::new(
                 "invalid_arguments",
                 format!(
-                    "`{name}` has bytes in it that are not UTF-8, which Slack does not take; send them as a file, or as base64 text."
+                    "`{name}` has bytes that are not UTF-8, which Slack does not take. Send them as a file, or as base64 text."
                 ),
             ));
         }
-        // What people read is never a number by intent.
+        // A number in a text that people read is a mistake of the app.
         let is_said = name == "text";
         let value = match known {
             Some(_) if is_said && value.is_number() => Err("must be a text; it is a number".into()),
@@ -53,7 +57,7 @@ pub(super) fn convert(
             };
             SendFailure::new(code, format!("`{name}` of {} {why}.", method.name))
         })?;
-        // A list or a layout may have had nothing else in it.
+        // A list or a layout of absent values has become empty.
         if !is_absent(&value, known) {
             converted.insert(name, value);
         }
@@ -61,13 +65,13 @@ pub(super) fn convert(
     Ok(converted)
 }
 
-/// Whether an argument says no more than if it were not there.
+/// Whether an argument means the same as an absent one.
 fn is_absent(value: &Value, known: Option<Argument>) -> bool {
     let keeps_empty = known.is_none_or(|it| it.keeps_empty);
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty() && !keeps_empty,
-        // A layout may have no blocks, and says so.
+        // An empty layout is not absent: it removes all blocks.
         Value::Array(items) => items.is_empty() && !keeps_empty && known.is_some_and(is_list),
         _ => false,
     }
@@ -77,7 +81,7 @@ fn is_list(argument: Argument) -> bool {
     matches!(argument.kind, ArgumentType::Channels | ArgumentType::Users)
 }
 
-/// The value as Slack takes it, or why it is none of the type.
+/// The value as Slack takes it, or the reason for which it is not of the type.
 fn of_type(wanted: ArgumentType, value: Value) -> Result<Value, String> {
     match wanted {
         ArgumentType::Text | ArgumentType::Channel | ArgumentType::User => text(value),
@@ -86,7 +90,7 @@ fn of_type(wanted: ArgumentType, value: Value) -> Result<Value, String> {
         ArgumentType::Int => integer(value),
         ArgumentType::Bool => boolean(value),
         ArgumentType::List => list(value).map(|texts| texts.join(",").into()),
-        // They get their commas when they are ids.
+        // They stay lists until their names are ids.
         ArgumentType::Channels | ArgumentType::Users => list(value).map(Value::from),
         ArgumentType::Layout => structure(value).map(without_nulls),
         ArgumentType::Json => structure(value),
@@ -101,7 +105,7 @@ fn text(value: Value) -> Result<Value, String> {
     }
 }
 
-/// A message's timestamp. A float has all its digits where it was made from one, and that shows.
+/// A message's timestamp. A float is accepted if it has all digits of one.
 fn timestamp(value: Value) -> Result<Value, String> {
     match value {
         Value::String(_) => Ok(value),
@@ -109,7 +113,7 @@ fn timestamp(value: Value) -> Result<Value, String> {
             Some(text) => Ok(text.into()),
             None => Err(format!(
                 "must be the text that Slack gave, such as \"1602251441.001700\"; it is the number {number}, \
-                 which has lost digits of it"
+                 which has lost digits"
             )),
         },
         other => Err(format!(
@@ -119,7 +123,7 @@ fn timestamp(value: Value) -> Result<Value, String> {
     }
 }
 
-/// The timestamp of which `number` is the float, if it is that of one.
+/// The timestamp that was converted to the float `number`, if there is one.
 fn exact(number: f64) -> Option<String> {
     let text = format!("{number:.6}");
     let is_exact =
@@ -127,7 +131,7 @@ fn exact(number: f64) -> Option<String> {
     is_exact.then_some(text)
 }
 
-/// A moment, of which any number is one.
+/// A moment in Unix seconds, as a text or any number.
 fn moment(value: Value) -> Result<Value, String> {
     match value {
         Value::String(_) => Ok(value),
@@ -176,7 +180,7 @@ fn boolean(value: Value) -> Result<Value, String> {
     found.map(Value::from).ok_or_else(why)
 }
 
-/// The texts of a list, or of one text with commas.
+/// The texts of a list, or of a text with commas.
 fn list(value: Value) -> Result<Vec<String>, String> {
     let items = match value {
         Value::Array(items) => items,
@@ -221,7 +225,7 @@ fn structure(value: Value) -> Result<Value, String> {
     }
 }
 
-/// Whether bytes stand in a value, as they are kept.
+/// Whether a value has bytes in it, in the form in which JSON has them.
 fn holds_bytes(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(holds_bytes),
@@ -249,12 +253,12 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// A wrong value, as a refusal repeats it.
+/// A wrong value in the form in which a refusal repeats it.
 fn shown(value: &Value) -> String {
     match value {
         Value::Number(number) => number.to_string(),
         Value::String(text) => {
-            let text: String = text.chars().take(LONGEST_SHOWN).collect();
+            let text: String = text.chars().take(MAX_SHOWN).collect();
             format!("the text {text:?}")
         }
         other => kind(other).to_owned(),

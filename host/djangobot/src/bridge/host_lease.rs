@@ -1,4 +1,4 @@
-//! One host at a time serves an app: the lease in the channel layer that says which, and what waits for it.
+//! The lease of an app in the channel layer, by which one host at a time serves the app and others stand by.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,28 +18,30 @@ use crate::bridge::moment::ts_now;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 
-/// How long a lease lasts that is not renewed: so long a host that was killed keeps the next one waiting.
-const LASTS: Duration = Duration::from_secs(15);
-/// How often it is renewed.
-const RENEWED: Duration = Duration::from_secs(4);
-/// How often a host that stands by, or that could not ask, asks again.
-const AGAIN: Duration = Duration::from_millis(500);
-/// How long giving it back may take at a stop.
-const GIVEN_BACK: Duration = Duration::from_secs(2);
+/// How long a lease lasts that is not renewed. After a kill of its host, the next one waits for as long.
+const LIFETIME: Duration = Duration::from_secs(15);
+/// How often the lease is renewed: three times within its lifetime, so that one failure does not lose it.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
+/// How often a host tries to take the lease while it stands by, or while the layer fails.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+/// How long a stop waits for giving the lease back.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The name of the lease of an app in a team: the bot's user is the app's own, and every transport knows it before
-/// events flow.
+/// The name of the lease of an app in a team. It has the bot's user, which is the app's own, and which each transport
+/// knows before events come.
 pub(crate) fn name_of(team_id: &str, user_id: &str) -> String {
     format!("{team_id}:{user_id}")
 }
 
-/// Another host serves the app.
+/// The error of a host that may not serve the app, since another one does.
 #[derive(Debug, Clone, Error)]
 pub(crate) enum HostLeaseError {
-    /// And this one was told not to wait.
-    #[error("the host {0} serves this app already, and --no-standby says not to wait for its end")]
+    /// The lease is another host's, and this one does not wait.
+    #[error(
+        "the host {0} serves this app already, and --no-standby says not to wait; stop that host, or start this one without --no-standby"
+    )]
     Held(String),
-    /// It took the lease while this one was not heard of.
+    /// Another host took the lease after this one had not renewed it in time.
     #[error(
         "the host {0} serves this app now: this one had not renewed its lease in time, so it has stopped forwarding and sending"
     )]
@@ -48,15 +50,17 @@ pub(crate) enum HostLeaseError {
 
 /// Whether this host may forward and send.
 #[derive(Debug, Clone)]
-enum Standing {
-    /// Nobody knows yet which app it is.
+enum LeaseState {
+    /// The app is not known yet, and so the lease's name is not either.
     Unnamed,
-    /// Since then at least, unless the lease ended.
+    /// The lease is ours. It was taken or renewed by a call that began at this moment, so it lasts [`LIFETIME`] from
+    /// then on.
     Ours(Instant),
-    /// The layer has no leases for us, so nobody is kept away.
+    /// The layer can't keep leases, so no host is kept away.
     Free,
-    /// The layer can't be asked.
+    /// The layer does not answer, and our lease may have ended.
     Away(LayerError),
+    /// The lease is that of the named host.
     Theirs(String),
 }
 
@@ -67,21 +71,21 @@ pub(crate) struct HostLease {
     standby: bool,
     name: OnceLock<String>,
     named: Notify,
-    /// Whether events may have come to us since we were let in.
+    /// Whether this host has begun to serve the app.
     serves: AtomicBool,
     /// Whether this process has had the lease.
     has_held: AtomicBool,
     /// Asks for a renewal at once.
     renew: Notify,
-    standing: watch::Sender<Standing>,
-    /// Knows up to when the app's events were listened to.
+    state: watch::Sender<LeaseState>,
+    /// Is has_waited when this host begins to listen in the place of another one.
     ledger: Ledger,
     readiness: Arc<Readiness>,
     metrics: Metrics,
 }
 
 impl HostLease {
-    /// Not asked for yet. `host_id` is what outlives the process.
+    /// A lease that is not taken yet. `host_id` is the state's id of this host, which is the same after a restart.
     pub(crate) fn new(
         layer: Arc<dyn ChannelLayer>,
         host_id: &str,
@@ -103,56 +107,65 @@ impl HostLease {
             serves: AtomicBool::new(false),
             has_held: AtomicBool::new(false),
             renew: Notify::new(),
-            standing: watch::Sender::new(Standing::Unnamed),
+            state: watch::Sender::new(LeaseState::Unnamed),
             ledger,
             readiness,
             metrics,
         })
     }
 
-    /// Waits until this host may serve the app of `session`. `None` when that is no longer wanted.
+    /// Waits until this host may serve the app of `session`. Gives `None` if `cancel` comes first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the lease is another host's, and this one does not stand by.
     pub(crate) async fn acquire(
         &self,
         session: &Session,
         cancel: &CancellationToken,
     ) -> Result<Option<()>, HostLeaseError> {
         let name = name_of(&session.team_id, &session.self_id);
-        // Where it is known already, this is the same app, connected again.
+        // If the name is set already, this is the same app, connected again.
         let _ = self.name.set(name);
         self.named.notify_one();
-        let mut standing = self.standing.subscribe();
-        let mut told = false;
+        let mut state = self.state.subscribe();
+        let mut has_waited = false;
         loop {
-            match &*standing.borrow_and_update() {
-                // While it can't be asked, events are kept on the disk, and nothing goes to the layer.
-                Standing::Ours(_) | Standing::Free | Standing::Away(_) => {
-                    if told {
+            match &*state.borrow_and_update() {
+                // While the layer does not answer, events wait on the disk, and none goes to the layer.
+                LeaseState::Ours(_) | LeaseState::Free | LeaseState::Away(_) => {
+                    if has_waited {
                         // The other host listened until its lease was not renewed any more: what it forwarded is not
                         // read from history a second time.
-                        self.ledger.start_listening(ts_now().saturating_sub(LASTS));
+                        self.ledger
+                            .start_listening(ts_now().saturating_sub(LIFETIME));
                     }
                     self.serves.store(true, Ordering::Relaxed);
                     return Ok(Some(()));
                 }
-                Standing::Theirs(holder) if !self.standby => {
+                LeaseState::Theirs(holder) if !self.standby => {
                     return Err(HostLeaseError::Held(holder.clone()));
                 }
-                Standing::Theirs(holder) if !std::mem::replace(&mut told, true) => {
+                LeaseState::Theirs(holder) if !std::mem::replace(&mut has_waited, true) => {
                     tracing::warn!(
                         %holder,
                         "the host {holder} serves this app already; this one stands by until it is gone"
                     );
                 }
-                Standing::Theirs(_) | Standing::Unnamed => {}
+                LeaseState::Theirs(_) | LeaseState::Unnamed => {}
             }
-            match cancel.run_until_cancelled(standing.changed()).await {
+            match cancel.run_until_cancelled(state.changed()).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) | None => return Ok(None),
             }
         }
     }
 
-    /// Takes the lease and renews it, until `stop`; fails when it is lost. Gives it back at the end.
+    /// Takes the lease and renews it, until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the lease is lost to another host.
     pub(crate) async fn keep(
         self: Arc<Self>,
         stop: CancellationToken,
@@ -166,34 +179,34 @@ impl HostLease {
             let claim = Claim {
                 name: self.name.get().cloned().unwrap_or_default(),
                 holder: self.holder.clone(),
-                time: LASTS,
+                time: LIFETIME,
                 takes_over,
             };
             match self.layer.claim(&claim).await {
                 Ok(lease) => {
                     takes_over = false;
-                    self.heard(&lease, asked);
+                    self.note_answer(&lease, asked);
                     if !lease.is_ours && self.serves.load(Ordering::Relaxed) {
                         return Err(HostLeaseError::Lost(lease.holder));
                     }
                 }
-                Err(error) if error.is_temporary() => self.not_heard(error),
+                Err(error) if error.is_temporary() => self.note_failure(error),
                 Err(LayerError::Closed) => return Ok(()),
                 Err(error) => {
                     tracing::warn!(
-                        "{error}; so no lease can say which host serves this app: see to it that only one runs"
+                        "the channel layer can't keep a lease: {error}; run only one host for this app, since nothing keeps a second one away"
                     );
-                    self.standing.send_replace(Standing::Free);
+                    self.state.send_replace(LeaseState::Free);
                     self.readiness.set_host(None);
                     stop.cancelled().await;
                     return Ok(());
                 }
             }
-            let pause = match &*self.standing.borrow() {
-                Standing::Ours(_) => RENEWED,
-                _ => AGAIN,
+            let pause = match &*self.state.borrow() {
+                LeaseState::Ours(_) => RENEW_EVERY,
+                _ => TRY_EVERY,
             };
-            // A wish for a renewal that came meanwhile is of before the answer.
+            // A request for a renewal that came before the answer is served by it, and does no harm.
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
@@ -202,16 +215,16 @@ impl HostLease {
         }
     }
 
-    /// Gives the lease back, so that the next host need not wait for its end.
+    /// Gives the lease back, so that the next host does not have to wait for its end.
     pub(crate) async fn give_back(&self) {
-        let (Some(name), Standing::Ours(_)) = (self.name.get(), &*self.standing.borrow()) else {
+        let (Some(name), LeaseState::Ours(_)) = (self.name.get(), &*self.state.borrow()) else {
             return;
         };
         let released = self.layer.release(name, &self.holder);
-        match tokio::time::timeout(GIVEN_BACK, released).await {
-            Ok(Ok(())) => tracing::debug!("the lease is given back"),
+        match tokio::time::timeout(GIVE_BACK_TIMEOUT, released).await {
+            Ok(Ok(())) => tracing::debug!("the lease was given back"),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the lease could not be given back; it ends by itself")
+                tracing::debug!(%error, "the lease was not given back; it ends by itself")
             }
             Err(_) => {
                 tracing::debug!("the lease could not be given back in time; it ends by itself")
@@ -219,16 +232,16 @@ impl HostLease {
         }
     }
 
-    /// Takes note of an answer.
-    fn heard(&self, lease: &Lease, asked: Instant) {
-        let was = match &*self.standing.borrow() {
-            Standing::Ours(_) => None,
-            Standing::Theirs(holder) => Some(holder.clone()),
+    /// Notes an answer of the layer to a call that began at `asked`.
+    fn note_answer(&self, lease: &Lease, asked: Instant) {
+        let was = match &*self.state.borrow() {
+            LeaseState::Ours(_) => None,
+            LeaseState::Theirs(holder) => Some(holder.clone()),
             _ => Some(String::new()),
         };
-        let standing = match lease.is_ours {
-            true => Standing::Ours(asked),
-            false => Standing::Theirs(lease.holder.clone()),
+        let state = match lease.is_ours {
+            true => LeaseState::Ours(asked),
+            false => LeaseState::Theirs(lease.holder.clone()),
         };
         self.has_held.fetch_or(lease.is_ours, Ordering::Relaxed);
         if let (true, Some(before)) = (lease.is_ours, &was) {
@@ -240,7 +253,7 @@ impl HostLease {
                 ),
             }
         }
-        self.standing.send_replace(standing);
+        self.state.send_replace(state);
         let other = (!lease.is_ours).then(|| lease.holder.clone());
         self.readiness.set_host(other);
         self.metrics.lease_held().set(f64::from(lease.is_ours));
@@ -248,64 +261,69 @@ impl HostLease {
         self.metrics.lease_holder(&lease.holder, was.as_deref());
     }
 
-    /// Nobody can take a lease that did not end; after that it is not known to be ours.
-    fn not_heard(&self, error: LayerError) {
-        self.standing.send_if_modified(|standing| {
-            let is_sure = matches!(standing, Standing::Ours(since) if since.elapsed() < LASTS);
-            if !is_sure && !matches!(standing, Standing::Theirs(_)) {
-                *standing = Standing::Away(error);
+    /// Notes that the layer did not answer. Nobody can take a lease that has not ended. After its end it may be
+    /// another's.
+    fn note_failure(&self, error: LayerError) {
+        self.state.send_if_modified(|state| {
+            let is_sure = matches!(state, LeaseState::Ours(since) if since.elapsed() < LIFETIME);
+            if !is_sure && !matches!(state, LeaseState::Theirs(_)) {
+                *state = LeaseState::Away(error);
                 return true;
             }
             false
         });
     }
 
-    /// How it stands now. Where the server has not been asked for long, as after this machine stood still, it is asked
-    /// first.
-    async fn settled(&self) -> Standing {
-        let mut standing = self.standing.subscribe();
+    /// The state of the lease now. If it was not renewed for long, for example because this machine stood still, it
+    /// waits for a renewal first.
+    async fn current(&self) -> LeaseState {
+        let mut state = self.state.subscribe();
         loop {
-            match &*standing.borrow_and_update() {
-                Standing::Unnamed => {}
-                Standing::Ours(since) if since.elapsed() >= LASTS => self.renew.notify_one(),
+            match &*state.borrow_and_update() {
+                LeaseState::Unnamed => {}
+                LeaseState::Ours(since) if since.elapsed() >= LIFETIME => self.renew.notify_one(),
                 known => return known.clone(),
             }
-            // The sender is ours, and so is there.
-            let _ = standing.changed().await;
+            // This can't fail: the sender is our own.
+            let _ = state.changed().await;
         }
     }
 
-    /// Whether this host may put something on the layer now.
+    /// Checks whether this host may put messages on the layer now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the lease is another host's, or may be.
     async fn may_forward(&self) -> Result<(), LayerError> {
-        match self.settled().await {
-            Standing::Away(error) => Err(error),
-            Standing::Theirs(holder) => Err(LayerError::Unavailable {
+        match self.current().await {
+            LeaseState::Away(error) => Err(error),
+            LeaseState::Theirs(holder) => Err(LayerError::Unavailable {
                 address: self.layer.describe(),
                 reason: format!("the host {holder} has the lease of this app"),
             }),
-            Standing::Unnamed | Standing::Ours(_) | Standing::Free => Ok(()),
+            LeaseState::Unnamed | LeaseState::Ours(_) | LeaseState::Free => Ok(()),
         }
     }
 
-    /// Waits until this host may call Slack for the app. Where the layer can't be asked any more, a host that had the
-    /// lease goes on: what it has taken is in its own outbox alone. Where the lease is lost, the stop that follows ends
-    /// all waiting.
+    /// Waits until this host may call Slack for the app. If the layer does not answer any more, a host that had the lease
+    /// goes on, because the messages that it has taken are in its own outbox alone. If the lease is lost, the stop that
+    /// follows ends all waiting.
     pub(crate) async fn may_send(&self) {
-        let mut standing = self.standing.subscribe();
+        let mut state = self.state.subscribe();
         loop {
-            standing.mark_unchanged();
-            match self.settled().await {
-                Standing::Unnamed | Standing::Ours(_) | Standing::Free => return,
-                Standing::Away(_) if self.has_held.load(Ordering::Relaxed) => return,
-                Standing::Away(_) | Standing::Theirs(_) => {}
+            state.mark_unchanged();
+            match self.current().await {
+                LeaseState::Unnamed | LeaseState::Ours(_) | LeaseState::Free => return,
+                LeaseState::Away(_) if self.has_held.load(Ordering::Relaxed) => return,
+                LeaseState::Away(_) | LeaseState::Theirs(_) => {}
             }
-            // The sender is ours, and so is there.
-            let _ = standing.changed().await;
+            // This can't fail: the sender is our own.
+            let _ = state.changed().await;
         }
     }
 }
 
-/// What this machine is called.
+/// The name of this machine.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()

@@ -33,3 +33,25 @@ pub(crate) fn between(from: Ts, until: Ts) -> Duration {
 pub(crate) fn unix_seconds_now() -> f64 {
     ts_now().as_secs_f64()
 }
+
+/// The moment of so many Unix seconds, as the tables of the state have them: 2^32 seconds keep their microseconds in a
+/// double. Values that no table of ours has become 1970.
+pub(crate) fn ts_of_seconds(seconds: f64) -> Ts {
+    // A cast of a float saturates, and makes 0 of a NaN.
+    Ts::from_micros((seconds * 1e6).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_after_a_way_through_seconds() {
+        for micros in [0, 1, 1_795_345_843_830_001, 4_294_967_295_999_999] {
+            let ts = Ts::from_micros(micros);
+            assert_eq!(ts_of_seconds(ts.as_secs_f64()), ts);
+        }
+        assert_eq!(ts_of_seconds(-1.0), Ts::default());
+        assert_eq!(ts_of_seconds(f64::NAN), Ts::default());
+    }
+}

@@ -1,8 +1,8 @@
-//! The way out, whole: a message that the app put on `slack.send` becomes a call of Slack's Web API, and its outcome an
-//! answer.
+//! The way out, whole: a message that the app put on `slack.send` becomes a call of Slack's Web API, and the app gets
+//! its outcome.
 //!
-//! A message advances through these stages, each by the function of its name; [`Outbound::advance`] takes it from one
-//! to the next.
+//! A message advances through these stages, each with a function of its name. [`Outbound::advance`] takes a message
+//! from one stage to the next.
 //!
 //! | stage | it advances when | on the disk then | after a crash there |
 //! |---|---|---|---|
@@ -47,20 +47,22 @@ use crate::journal::JournalError;
 use flow::{Flow, Place};
 use health::LayerReads;
 use message::{DecodeFailure, Job, Message, MessageState, PendingOutcome, StoredIn, Task, text};
-use outbox::{Page, Recovered, Stored};
+use outbox::{Backlog, Page, PutResult};
 pub(crate) use parts::Parts;
 use post::SendError;
 use stage::{Stage, StoreResult};
-use through_plugins::{AfterPlugins, plugin_event};
+use through_plugins::{PluginStageResult, plugin_event};
 
-/// How many messages, and how many bytes of them, are read from the disk at once.
+/// The most messages that are read from the disk at once.
 const PAGE: usize = 256;
+/// The most bytes of them, unless the first one has more.
 const PAGE_BYTES: usize = 4 << 20;
-/// How often we look whether messages can be taken again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The pause after the disk could not be read.
-const UNREADABLE: Duration = Duration::from_secs(1);
-/// How long a stop waits for calls that are under way: longer than the Web API's own limit.
+/// How often it is checked whether messages can be taken again.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// The pause after a failure to read the disk.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+/// How long a stop waits for calls that are under way: longer than the Web API client's own timeout, so that each has
+/// an outcome.
 const LAST_CALLS: Duration = Duration::from_secs(35);
 
 /// Takes messages from the layer and sends them to Slack.
@@ -68,25 +70,29 @@ pub(crate) struct Outbound {
     parts: Parts,
     reader: ReceiverId,
     /// The messages that an earlier run left in the outbox.
-    recovered: Recovered,
+    backlog: Backlog,
 }
 
 impl Outbound {
-    pub(crate) fn new(parts: Parts, reader: ReceiverId, recovered: Recovered) -> Self {
+    pub(crate) fn new(parts: Parts, reader: ReceiverId, backlog: Backlog) -> Self {
         Self {
             parts,
             reader,
-            recovered,
+            backlog,
         }
     }
 
-    /// Sends until `cancel` or until Slack refuses all that we send, which is the error; lets calls that are under way
-    /// end. Messages of which no call was begun stay in the outbox, or go back to the layer.
+    /// Sends messages until `cancel`, and then lets the calls that are under way end. Messages of which no call was
+    /// begun stay in the outbox, or go back to the layer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if Slack refuses all that we send, because of a revoked token for example.
     pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), SendFailure> {
         let Some(receiver) = cancel.run_until_cancelled(self.open()).await else {
             return Ok(());
         };
-        let mut flow = Flow::new(&*receiver, self.recovered.newest);
+        let mut flow = Flow::new(&*receiver, self.backlog.newest);
         let mut reads = LayerReads::new(self.parts.readiness.clone());
         let outcome = loop {
             self.load(&mut flow);
@@ -105,41 +111,45 @@ impl Outbound {
                         break Err(barred);
                     }
                 }
-                // `None` has to match too: it asks for another round, and a branch that does not match waits for the
-                // others.
+                // The branch has to match `None` too, which asks for another round: a branch that does not match would
+                // wait for the others.
                 taken = self.take(&*receiver, &mut reads), if place != Place::None => {
                     if let Some(delivery) = taken {
                         self.receive(delivery, place, &mut flow);
                     }
                 }
-                () = tokio::time::sleep(LOOK_AGAIN), if place != Place::Disk => {}
+                () = tokio::time::sleep(CHECK_EVERY), if place != Place::Disk => {}
             }
         };
-        // Whatever waits gives up; a call that Slack may be carrying out just now is seen to its end.
+        // All waiting ends. A call that is under way is not cut, because Slack may be carrying it out.
         self.parts.stop.cancel();
         let _ = tokio::time::timeout(LAST_CALLS, self.last(&mut flow)).await;
         drop(flow);
         if let Err(error) = receiver.close().await {
-            tracing::warn!(%error, "unfinished messages can't be given back to the channel layer now; they come again at the next start");
+            tracing::warn!(%error, "unfinished messages were not given back to the channel layer; the next start takes them again");
         }
         outcome
     }
 
-    /// Takes a message to its next stage. The error is Slack's refusal of all that we send.
+    /// Takes a message to its next stage.
+    ///
+    /// # Errors
+    ///
+    /// Fails if Slack refuses all that we send.
     fn advance<'a>(&'a self, stage: Stage, flow: &mut Flow<'a>) -> Result<(), SendFailure> {
         match stage {
             Stage::Stored(message, result) => self.admit(*message, result, flow),
             Stage::Loaded(page, upto) => self.queue_loaded(page, upto, flow),
             Stage::PassedPlugins { lane, after } => {
-                let AfterPlugins {
+                let PluginStageResult {
                     bytes,
                     outcome,
                     jobs,
                     newest,
                 } = after;
                 if let Some(row) = newest {
-                    // It is read when those before it have been: they may be on their way to us.
-                    flow.cursor.stored(row.number(), false);
+                    // It is read in its turn, because messages before it may still be on their way to us.
+                    flow.cursor.note_stored(row.number(), false);
                 }
                 flow.bytes += jobs.iter().map(|job| job.state.size).sum::<usize>();
                 flow.lanes.put_first(&lane, jobs);
@@ -156,7 +166,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// Stage 1: a message is read, and goes to the disk, or stays in the layer until it is sent.
+    /// Stage 1: decodes a message, and sends it to the disk, or lets it stay in the layer until it is sent.
     fn receive<'a>(&'a self, delivery: Delivery, place: Place, flow: &mut Flow<'a>) {
         let parts = &self.parts;
         let content = parts.decode(&delivery);
@@ -175,7 +185,7 @@ impl Outbound {
     }
 
     /// Stage 2: puts a message into the outbox, behind its predecessor. A message that can't be decoded stays in the
-    /// layer until it is a dead letter.
+    /// layer until it becomes a dead letter.
     async fn store(
         &self,
         message: Message,
@@ -187,15 +197,15 @@ impl Outbound {
         };
         let result = match parts
             .outbox
-            .keep(message.key, text(event), predecessor)
+            .put(message.key, text(event), predecessor)
             .await
         {
             Ok(stored) => {
                 parts.writes.worked();
                 match stored {
-                    Stored::Here(row) => StoreResult::Row(row),
-                    Stored::Known => StoreResult::Known,
-                    Stored::Gap => StoreResult::LayerOnly,
+                    PutResult::Stored(row) => StoreResult::Row(row),
+                    PutResult::Known => StoreResult::Known,
+                    PutResult::Gap => StoreResult::LayerOnly,
                 }
             }
             Err(error) => {
@@ -206,8 +216,8 @@ impl Outbound {
         (message, result)
     }
 
-    /// Stage 3: lets the layer forget a message that the outbox has. It goes on at once where none waits before it and
-    /// there is room; else [`Outbound::load`] reads it when its turn comes.
+    /// Stage 3: lets the layer forget a message that the outbox has. It goes on at once if none waits before it and
+    /// there is room. Otherwise [`Outbound::load`] reads it when its turn comes.
     fn admit<'a>(&'a self, message: Message, result: StoreResult, flow: &mut Flow<'a>) {
         flow.storing_bytes -= message.size();
         let row = match &result {
@@ -219,7 +229,7 @@ impl Outbound {
         };
         let has_room = flow.has_room();
         match row {
-            Some(row) if flow.cursor.stored(row, has_room) => self.queue(message, flow),
+            Some(row) if flow.cursor.note_stored(row, has_room) => self.queue(message, flow),
             Some(_) => {}
             None => {
                 flow.is_broken |= message.content.is_ok();
@@ -228,7 +238,7 @@ impl Outbound {
         }
     }
 
-    /// Asks the layer to forget a message that is in the outbox. Gives it back where it has still to be sent.
+    /// Asks the layer to forget a message that is in the outbox. Gives the message if it is still to be sent.
     fn release<'a>(
         &'a self,
         mut message: Message,
@@ -250,15 +260,15 @@ impl Outbound {
             flow.work.push(releasing.boxed());
         }
         if is_known {
-            tracing::debug!("the layer gave a message that is known");
+            tracing::debug!("the channel layer gave a message again that is in the outbox");
             self.parts.metrics.known_again().increment(1);
             return None;
         }
         Some(message)
     }
 
-    /// Between stages 2 and 3: reads back messages that wait on the disk as far as there is room, and then queues those
-    /// that the disk refused, whose place is behind them.
+    /// Between stages 2 and 3: reads messages that wait on the disk, as far as there is room. Then queues those that
+    /// the disk refused, whose place is behind them.
     fn load<'a>(&'a self, flow: &mut Flow<'a>) {
         if !flow.has_room() {
             return;
@@ -269,7 +279,7 @@ impl Outbound {
                 let page = parts.outbox.read(after, upto, PAGE, PAGE_BYTES).await;
                 if let Err(error) = &page {
                     parts.writes.failed(error, &parts.metrics);
-                    let _ = tokio::time::timeout(UNREADABLE, parts.stop.cancelled()).await;
+                    let _ = tokio::time::timeout(READ_PAUSE, parts.stop.cancelled()).await;
                 }
                 Stage::Loaded(page, upto)
             };
@@ -280,6 +290,7 @@ impl Outbound {
         }
     }
 
+    /// Queues a page that was read from the disk.
     fn queue_loaded<'a>(
         &'a self,
         page: Result<Page, JournalError>,
@@ -287,18 +298,18 @@ impl Outbound {
         flow: &mut Flow<'a>,
     ) {
         let Ok(page) = page else {
-            return flow.cursor.load_failed();
+            return flow.cursor.note_load_failure();
         };
-        // Numbers that are missing are those of messages that are finished.
+        // After the last page, all numbers up to `upto` that did not come are those of finished messages.
         let upto = if page.is_end { upto } else { 0 };
-        flow.cursor.loaded(page.last.max(upto));
+        flow.cursor.note_loaded(page.last.max(upto));
         for entry in page.entries {
-            self.queue(Message::loaded(entry, &self.recovered), flow);
+            self.queue(Message::loaded(entry, &self.backlog), flow);
         }
     }
 
-    /// Stage 4: checks what a message asks for and gives it to its lane. A message that has its outcome gets no lane,
-    /// and is only reported.
+    /// Stage 4: checks the request of a message, and gives it to its lane. A message that has its outcome already goes
+    /// to no lane: only its outcome is reported.
     fn queue<'a>(&'a self, message: Message, flow: &mut Flow<'a>) {
         let parts = &self.parts;
         let size = message.size();
@@ -352,7 +363,8 @@ impl Outbound {
         }
     }
 
-    /// Stages 5 and 6, in the message's lane: the plugins, from where it comes into the lane again; or the call.
+    /// Stages 5 and 6, in the message's lane: the plugins, after which the message comes into the lane again, or the
+    /// call.
     async fn run_job(&self, lane: String, job: Job) -> Stage {
         let Job { state, task } = job;
         let bytes = state.size;
@@ -360,7 +372,7 @@ impl Outbound {
             Task::Pass(message) => {
                 match self.parts.through_plugins(state, message, &lane).await {
                     Some(after) => Stage::PassedPlugins { lane, after },
-                    // A plugin may hold a message for as long as it is broken; a stop leaves it for the next start.
+                    // A stop came while a plugin had the message, which stays in the outbox for the next start.
                     None => Stage::Called {
                         lane,
                         bytes,
@@ -372,7 +384,7 @@ impl Outbound {
         }
     }
 
-    /// Stage 6: calls Slack, and again where that is safe, until there is an outcome.
+    /// Stage 6: calls Slack until there is an outcome, or a stop.
     async fn call(&self, lane: String, mut state: MessageState, task: Task) -> Stage {
         let parts = &self.parts;
         let bytes = state.size;
@@ -394,8 +406,8 @@ impl Outbound {
         }
     }
 
-    /// Frees the lane of a message for the next one, and reports the outcome next to the lanes, so that a reply channel
-    /// that nobody reads holds up no conversation.
+    /// Frees the lane of a message for the next one, and reports the outcome outside of the lanes, so that a reply
+    /// channel that nobody reads does not hold up the conversation.
     fn leave_lane<'a>(
         &'a self,
         lane: &str,
@@ -404,7 +416,7 @@ impl Outbound {
         flow: &mut Flow<'a>,
     ) {
         flow.bytes = flow.bytes.saturating_sub(bytes);
-        // The outcome is noted on the disk before the next call of the lane is.
+        // In this order, the outcome is written to the disk before the next call of the lane is noted there.
         if let Some(pending) = outcome {
             self.push_report(*pending, flow);
         }
@@ -425,7 +437,7 @@ impl Outbound {
         flow.work.push(reporting);
     }
 
-    /// For a stop: sees to the end what is under way, and begins nothing but reports.
+    /// For a stop: waits for all work that is under way, and begins nothing but reports.
     async fn last<'a>(&'a self, flow: &mut Flow<'a>) {
         loop {
             tokio::select! {
@@ -445,6 +457,7 @@ impl Outbound {
         }
     }
 
+    /// Opens the receiver of the channel, with as many tries as it takes.
     async fn open(&self) -> Arc<dyn Receiver> {
         let parts = &self.parts;
         let mut reads = LayerReads::new(parts.readiness.clone());
@@ -456,7 +469,7 @@ impl Outbound {
         }
     }
 
-    /// The next message of the layer. `None` after a failure, to try again.
+    /// Takes the next message from the layer. Gives `None` after a failure, to try again.
     async fn take(&self, receiver: &dyn Receiver, reads: &mut LayerReads) -> Option<Delivery> {
         match receiver.next().await {
             Ok(delivery) => {
@@ -470,6 +483,7 @@ impl Outbound {
         }
     }
 
+    /// Updates the gauges.
     fn measure(&self, flow: &Flow<'_>) {
         let (metrics, outbox) = (&self.parts.metrics, &self.parts.outbox);
         let here = flow.lanes.running() + flow.lanes.behind() + flow.reporting;

@@ -1,5 +1,5 @@
-//! What all messages that an app puts into the layer for Slack have in common: their keys, where an outcome goes, and why
-//! one was not sent.
+//! The common part of all messages of an app for Slack: their keys, the reply channel for the outcome, and the failure
+//! of a message that was not sent.
 
 use djangobot_channels::ChannelName;
 use djangobot_event::{BYTES_KEY, CleanText, Event};
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 
 use crate::masking;
 
-/// Slack cuts a longer text of `chat.postMessage`, in characters.
+/// The most characters of a text. Slack cuts a longer one in `chat.postMessage`.
 const MAX_TEXT: usize = 40_000;
-/// Characters of a method's name that a refusal repeats.
-const LONGEST_NAME: usize = 80;
-/// What is called where a message names no method.
+/// The most characters of a method's name that an outcome repeats.
+const MAX_METHOD_NAME: usize = 80;
+/// The method of a message that names none.
 pub(crate) const DEFAULT_METHOD: &str = "chat.postMessage";
 
-/// Where an outcome goes, and what the app calls its request.
+/// The reply channel of a message, and the app's name for its request.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) channel: Option<ChannelName>,
-    /// Why there is no `channel`, where there is none.
+    /// The reason for which there is no `channel`, as a clause that can follow "because".
     pub(crate) silence: &'static str,
     /// The caller's `id`, given back as `request`.
     pub(crate) request: Value,
@@ -41,7 +41,7 @@ impl Reply {
     /// The keys that it is read from.
     pub(crate) const KEYS: &[&str] = &["id", "reply_channel", "method"];
 
-    /// That of a message of which nothing can be read.
+    /// The reply of a message of which no key can be read.
     pub(crate) fn unreadable() -> Self {
         Self {
             silence: "no reply_channel can be read in it",
@@ -49,8 +49,8 @@ impl Reply {
         }
     }
 
-    /// Reads it, and takes `id` and `reply_channel` out of the message. The error says why there is no channel in spite
-    /// of the key.
+    /// Reads the reply, and takes `id` and `reply_channel` out of the message. The error says that the key is there,
+    /// but is not the name of a channel.
     pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), SendFailure>) {
         let mut reply = Self {
             request: keys.remove("id").unwrap_or(Value::Null),
@@ -60,7 +60,7 @@ impl Reply {
             let named = named
                 .as_str()
                 .map_or_else(|| named.to_string(), str::to_owned);
-            reply.method = named.chars().take(LONGEST_NAME).collect();
+            reply.method = named.chars().take(MAX_METHOD_NAME).collect();
         }
         let channel = match keys.remove("reply_channel") {
             None | Some(Value::Null) => Ok(None),
@@ -86,7 +86,7 @@ impl Reply {
     }
 }
 
-/// Of a message that can't be read whole, where its outcome goes.
+/// Reads the reply of a message of which some keys may be missing, because it can't be decoded whole.
 impl From<&Event> for Reply {
     fn from(message: &Event) -> Self {
         match keys_of(message) {
@@ -100,12 +100,12 @@ impl From<&Event> for Reply {
     }
 }
 
-/// The longest code of an error that is passed on, in bytes.
+/// The most bytes of an error's code.
 const MAX_CODE: usize = 100;
-/// The longest sentence about it.
+/// The most bytes of the sentence about it.
 const MAX_DETAIL: usize = 2_000;
 
-/// Why something was not sent: Slack's error code or one of its kind, and a sentence.
+/// The failure of a message or an answer: Slack's error code or one of ours, and a sentence for the app's developer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{detail}")]
 pub(crate) struct SendFailure {
@@ -114,7 +114,8 @@ pub(crate) struct SendFailure {
 }
 
 impl SendFailure {
-    /// Both may have words of Slack's, of the app's or of a plugin's in them.
+    /// Makes a failure. Both texts may have words of Slack, of the app or of a plugin, so they are cleaned, cut and
+    /// masked.
     pub(crate) fn new(error: &str, detail: impl AsRef<str>) -> Self {
         Self {
             error: CleanText::within(error, MAX_CODE).into(),
@@ -122,7 +123,7 @@ impl SendFailure {
         }
     }
 
-    /// A plugin let a message go no further.
+    /// The failure of a message that a plugin, or its failure, dropped.
     pub(crate) fn dropped(dropped: &djangobot_plugins::DropReason) -> Self {
         let djangobot_plugins::DropReason {
             plugin,
@@ -133,21 +134,25 @@ impl SendFailure {
             true => Self::new(
                 "plugin_failed",
                 format!(
-                    "The plugin {plugin} failed, and its on-error lets nothing pass: {reason}."
+                    "The plugin {plugin} failed, and its on-error lets no message pass: {reason}."
                 ),
             ),
             false => Self::new(
                 DROPPED,
-                format!("The plugin {plugin} dropped it: {reason}."),
+                format!("The plugin {plugin} dropped the message: {reason}."),
             ),
         }
     }
 }
 
-/// A plugin's decision, which is no failure that somebody would have to look into.
+/// The code of a message that a plugin dropped on purpose: nobody has to look into that.
 pub(crate) const DROPPED: &str = "dropped_by_plugin";
 
-/// What Slack would cut of a text.
+/// Checks that `text` is not so long that Slack would cut it.
+///
+/// # Errors
+///
+/// Fails if it is.
 pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     let text = arguments.get("text").and_then(Value::as_str);
     let length = text.map_or(0, |text| text.chars().count());
@@ -155,7 +160,7 @@ pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), SendFai
         return Err(SendFailure::new(
             "msg_too_long",
             format!(
-                "`text` has {length} characters; Slack takes {MAX_TEXT} at most and would cut it. Send it in parts, or as a file."
+                "`text` has {length} characters, and Slack would cut it after {MAX_TEXT}. Send it in parts, or as a file."
             ),
         ));
     }
@@ -163,6 +168,10 @@ pub(crate) fn check_length(arguments: &Map<String, Value>) -> Result<(), SendFai
 }
 
 /// The keys of a message and their values.
+///
+/// # Errors
+///
+/// Fails if the message can't be read as JSON.
 pub(crate) fn keys_of(message: &Event) -> Result<Map<String, Value>, SendFailure> {
     let mut json = Vec::new();
     message.write_json(&mut json);
@@ -172,11 +181,12 @@ pub(crate) fn keys_of(message: &Event) -> Result<Map<String, Value>, SendFailure
     })
 }
 
-/// Whether a value says no more than if its key were not there: Python's `None`, an empty text.
+/// Whether a value means the same as an absent key: Python's `None`, or an empty text.
 pub(crate) fn is_absent(value: &Value) -> bool {
     matches!(value, Value::Null) || matches!(value, Value::String(text) if text.is_empty())
 }
 
+/// The kind of a value in Python's words, for a refusal.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "None",

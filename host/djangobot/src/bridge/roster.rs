@@ -1,4 +1,5 @@
-//! Keeps the roster: from the state at once, from Slack in the background, current by events, back to the state at the end.
+//! The upkeep of the roster: it is restored from the state at a start, loaded from Slack in the background, updated by
+//! events, and written to the state.
 
 mod listing;
 
@@ -20,11 +21,12 @@ use crate::telemetry::Terminal;
 pub(crate) use listing::Search;
 use listing::{Listing, Pauses};
 
-/// How often the roster goes to the state while it changes.
+/// How often the roster is written to the state while it changes.
 const SAVE: Duration = Duration::from_secs(60);
 
-/// Where events have ids of conversations, and of users.
+/// The places of conversations' ids in events.
 const CONVERSATIONS_AT: [&str; 4] = ["/channel", "/channel/id", "/channel_id", "/item/channel"];
+/// The places of users' ids in events.
 const USERS_AT: [&str; 6] = [
     "/user",
     "/user/id",
@@ -45,11 +47,11 @@ pub(crate) struct RosterKeeper {
     /// How long [`RosterKeeper::ready`] waits, at most.
     wait: Duration,
     pauses: Pauses,
-    /// Whether there is a roster: an old one of the state, or a new one of Slack's.
+    /// Whether there is a roster: an old one from the state, or a new one from Slack.
     ready: watch::Sender<bool>,
-    /// How each list stands, in the order of [`List::ALL`]; whoever misses a name asks for a list here.
+    /// The state of each list, in the order of [`List::ALL`]. A search that misses a name asks for a load here.
     listings: watch::Sender<[Listing; 3]>,
-    /// Nothing is loaded any more.
+    /// Whether no list is loaded any more.
     is_over: AtomicBool,
     changed: AtomicBool,
 }
@@ -84,17 +86,17 @@ impl RosterKeeper {
         &self.roster
     }
 
-    /// How long what needs a name waits, where it can do without.
+    /// How long a call waits for a name if it is possible without it.
     pub(crate) fn patience(&self) -> Duration {
         self.wait
     }
 
-    /// Follows an event: what it says of users and conversations, and whom it mentions that nobody knows.
+    /// Updates the roster by an event, and asks Slack for users and conversations in it that are not known.
     pub(crate) fn apply(&self, event: &Event) {
         if self.roster.apply(event) {
             self.changed.store(true, Ordering::Relaxed);
         }
-        // Before there are lists, all ids are unknown.
+        // Before a list is loaded, all its ids are unknown, and it brings most of them.
         let listings = self.listings.borrow();
         for (list, pointers) in [
             (List::Conversations, &CONVERSATIONS_AT[..]),
@@ -108,7 +110,7 @@ impl RosterKeeper {
         }
     }
 
-    /// A session began, or a connection took the place of another one.
+    /// Notes that a session began, or that a connection was replaced: changes in between may have been missed.
     pub(crate) fn session_began(&self) {
         let now = Instant::now();
         self.listings.send_modify(|listings| {
@@ -116,7 +118,7 @@ impl RosterKeeper {
         });
     }
 
-    /// Waits until there is a roster, for no longer than the config allows, and only on a first start.
+    /// Waits until there is a roster, for as long as the config allows. Only a first start has to wait.
     pub(crate) async fn ready(&self) {
         if *self.ready.borrow() {
             return;
@@ -126,13 +128,13 @@ impl RosterKeeper {
             .await
             .is_err()
         {
-            tracing::warn!(waited = ?self.wait, "the roster is not there yet; names stay unknown until it is");
-            // Who came after this one need not wait as long again.
+            tracing::warn!(waited = ?self.wait, "the roster is not loaded yet; names stay unknown until it is");
+            // Later calls do not have to wait as long again.
             self.ready.send_replace(true);
         }
     }
 
-    /// Looks for what the roster may know. Where it does not, Slack is asked for the list again before the answer is no:
+    /// Searches the roster with `look`. If it finds nothing, Slack is asked for the list again before the answer is no:
     /// once for all that wait, and not more often than [`Pauses`] allows.
     pub(crate) async fn search<T>(
         &self,
@@ -157,20 +159,20 @@ impl RosterKeeper {
                 None if self.is_over.load(Ordering::Relaxed) => {
                     return Search::Unlisted("djangobot stops".to_owned());
                 }
-                // The sender is ours, so that it is there for as long as we wait.
+                // This can't fail: the sender is our own.
                 None => drop(listings.changed().await),
             }
         }
     }
 
-    /// Loads the lists once the workspace is known, and again as [`Listing::due`] says; keeps them in the state, until
-    /// `stop`.
+    /// Loads the lists once the workspace is known, and again as [`Listing::due`] says, and writes them to the state,
+    /// until `stop`.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut session: watch::Receiver<Option<Session>>,
         stop: CancellationToken,
     ) {
-        // However this ends, nobody need wait for a roster any longer.
+        // When this ends, all that wait for the roster are released.
         let _waiters = Release(&self);
         let connected = stop
             .run_until_cancelled(session.wait_for(Option::is_some))
@@ -186,16 +188,16 @@ impl RosterKeeper {
         self.restore(&key);
         tokio::join!(
             async {
-                self.keep(&key, &stop).await;
-                self.gauges();
+                self.refresh(&key, &stop).await;
+                self.update_gauges();
                 self.save(&key);
             },
             self.roster.fetch(&self.api, &self.pacer, stop.clone())
         );
     }
 
-    /// The one place that loads lists. Brings what changed to the state now and then.
-    async fn keep(&self, key: &str, stop: &CancellationToken) {
+    /// Loads lists when they are due; this is the one place that does so. Saves the roster regularly.
+    async fn refresh(&self, key: &str, stop: &CancellationToken) {
         let mut lacking = self.roster.lacking();
         let mut listings = self.listings.subscribe();
         let mut saves = interval_at(Instant::now() + SAVE, SAVE);
@@ -209,7 +211,7 @@ impl RosterKeeper {
                     let lacking = *lacking.borrow_and_update();
                     self.listings.send_modify(|listings| {
                         for (listing, at) in listings.iter_mut().zip(lacking) {
-                            at.into_iter().for_each(|at| listing.lacked(at));
+                            at.into_iter().for_each(|at| listing.note_lack(at));
                         }
                     });
                 }
@@ -220,14 +222,14 @@ impl RosterKeeper {
                     }
                 }
                 _ = saves.tick() => {
-                    self.gauges();
+                    self.update_gauges();
                     self.save(key);
                 }
             }
         }
     }
 
-    /// The list that is to be loaded next, and when.
+    /// The list that is to be loaded next, and the time for it.
     fn next(&self, listings: &[Listing; 3]) -> (List, Instant) {
         let due = |list| (listings[list as usize].due(&self.pauses), list);
         let [first, others @ ..] = List::ALL;
@@ -240,6 +242,7 @@ impl RosterKeeper {
         (next, at)
     }
 
+    /// Restores the roster of the last run.
     fn restore(&self, key: &str) {
         match self.state.fact(key) {
             Ok(Some(snapshot)) => match self.roster.restore(&snapshot) {
@@ -247,7 +250,7 @@ impl RosterKeeper {
                     self.ready.send_replace(true);
                     tracing::debug!(
                         users = self.roster.len().users,
-                        "the roster of the last run is there"
+                        "the roster of the last run was restored"
                     );
                 }
                 Err(error) => {
@@ -261,7 +264,7 @@ impl RosterKeeper {
         }
     }
 
-    /// Loads one list. The others do not wait for one that fails: it is tried again later.
+    /// Loads one list. A failure does not hold up the others: the list is tried again later.
     async fn load(&self, list: List) {
         let began = Instant::now();
         let is_first = !self.listings.borrow()[list as usize].has_ended();
@@ -279,18 +282,18 @@ impl RosterKeeper {
             bar.finish_and_clear();
         }
         self.listings
-            .send_modify(|listings| listings[list as usize].ended(list, began, loaded));
+            .send_modify(|listings| listings[list as usize].note_load(list, began, loaded));
         self.changed.store(true, Ordering::Relaxed);
-        self.gauges();
+        self.update_gauges();
         let listings = self.listings.borrow().clone();
         if is_first && listings.iter().all(Listing::has_ended) {
-            self.tell_first(&listings);
+            self.log_first_load(&listings);
             self.ready.send_replace(true);
         }
     }
 
-    /// Says what there is, and what there is not.
-    fn tell_first(&self, listings: &[Listing; 3]) {
+    /// Logs the result of the first load of all lists.
+    fn log_first_load(&self, listings: &[Listing; 3]) {
         let known = self.roster.len();
         let missing = List::ALL
             .into_iter()
@@ -308,12 +311,12 @@ impl RosterKeeper {
                 users = known.users,
                 conversations = known.conversations,
                 missing,
-                "the roster is loaded in part; names of what is missing stay unknown"
+                "the roster is loaded in part; names of {missing} stay unknown"
             );
         }
     }
 
-    /// Brings what changed to the state.
+    /// Writes the roster to the state if it has changed.
     fn save(&self, key: &str) {
         if !self.changed.swap(false, Ordering::Relaxed) {
             return;
@@ -328,12 +331,13 @@ impl RosterKeeper {
         if let Err(error) = kept {
             tracing::warn!(
                 error,
-                "the roster can't be kept; the next start loads it again"
+                "the roster was not written to the state; the next start loads it again"
             );
         }
     }
 
-    fn gauges(&self) {
+    /// Updates the gauges.
+    fn update_gauges(&self) {
         let known = self.roster.len();
         self.metrics.roster("users").set(known.users as f64);
         self.metrics
@@ -348,7 +352,7 @@ impl RosterKeeper {
     }
 }
 
-/// Lets all go on that wait for the roster, once dropped.
+/// Releases all that wait for the roster, when it is dropped.
 struct Release<'a>(&'a RosterKeeper);
 
 impl Drop for Release<'_> {

@@ -1,4 +1,4 @@
-//! How events come from Slack: the transport that the settings name, run until it is told to stop.
+//! The transport that the settings name, run until it is cancelled or fails for good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::bridge::host_lease::{HostLease, HostLeaseError};
 use crate::metrics::Metrics;
 use crate::state::State;
 
-/// Why no more events come.
+/// The reason for which no more events come.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error(transparent)]
@@ -25,11 +25,11 @@ pub(crate) enum SourceError {
     Lease(#[from] HostLeaseError),
 }
 
-/// The way to Slack's events.
+/// The source of Slack's events.
 pub(crate) enum Source {
     /// The bot's own token opens the connection.
     Rtm,
-    /// A client with the app-level token opens one, or several.
+    /// A client with the app-level token opens one connection or several.
     SocketMode {
         app: WebApi,
         connections: usize,
@@ -37,15 +37,15 @@ pub(crate) enum Source {
     },
     /// Slack calls the listener.
     Http {
-        /// What the listener put here.
+        /// The requests that the listener accepted.
         requests: mpsc::Receiver<Incoming>,
         counts: Arc<http_events::Counts>,
-        /// The fact of the state that says which team the app's requests are from.
+        /// The key of the state's fact with the team of the app's requests.
         fact: String,
     },
 }
 
-/// What a transport counts by itself.
+/// The figures that a transport counts by itself.
 pub(crate) enum SourceCounts {
     Rtm,
     SocketMode(Arc<Health>),
@@ -53,7 +53,7 @@ pub(crate) enum SourceCounts {
 }
 
 impl SourceCounts {
-    /// Brings the counts to the metrics.
+    /// Copies the figures to the metrics.
     pub(crate) fn show(&self, metrics: &Metrics) {
         match self {
             Self::Rtm => {}
@@ -82,7 +82,11 @@ impl Source {
         }
     }
 
-    /// Hands all that comes to `out`, until `cancel`, or until no further attempt can help.
+    /// Runs the transport, which hands everything over to `out`, until `cancel`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no further attempt can help, or if another host has the lease.
     pub(crate) async fn run(
         self,
         api: WebApi,
@@ -151,7 +155,7 @@ impl Source {
                 let session = loop {
                     tokio::select! {
                         session = &mut asking => break session?,
-                        // Whose requests these are is known, so that they need not wait for the Web API.
+                        // The team is known from an earlier run, so that requests do not have to wait for the Web API.
                         Some(request) = requests.recv(), if is_known => {
                             if out.send(request).await.is_err() {
                                 return Ok(());
@@ -179,7 +183,7 @@ impl Source {
                         return Ok(());
                     }
                 }
-                // While nobody takes them, requests wait; Slack sends again what waits for too long.
+                // While the way in takes no frames, requests wait. Slack sends those again that wait for too long.
                 while let Some(Some(incoming)) = cancel.run_until_cancelled(requests.recv()).await {
                     if out.send(incoming).await.is_err() {
                         break;
@@ -197,7 +201,7 @@ fn known_session(state: &State, fact: &str) -> Option<Session> {
     serde_json::from_slice(&kept).ok()
 }
 
-/// Keeps whom we speak as, for a start at which Slack can't be asked.
+/// Stores the session in the state, for a start at which the Web API does not answer.
 fn keep_session(state: &State, fact: &str, session: &Session) {
     if known_session(state, fact).as_ref() == Some(session) {
         return;
@@ -211,12 +215,16 @@ fn keep_session(state: &State, fact: &str, session: &Session) {
     if let Err(error) = kept {
         tracing::warn!(
             error,
-            "the team can't be kept; a start without Slack's Web API takes no requests"
+            "the team was not written to the state; a start takes no requests before Slack's Web API answers"
         );
     }
 }
 
-/// Whom the bot's token speaks as; asked until Slack says so. `None` when that is no longer wanted.
+/// Asks Slack for the session of the bot's token, until it answers. Gives `None` if `cancel` comes first.
+///
+/// # Errors
+///
+/// Fails if Slack refuses the token for good.
 async fn session(
     api: &WebApi,
     rotation: Option<&Rotation>,
@@ -259,7 +267,7 @@ async fn session(
     }
 }
 
-/// Whether `error` was that the token of version `seen` has expired, and there is another one now.
+/// Whether `error` says that the token of version `seen` has expired, and there is another one now.
 pub(super) async fn renewed(error: &ApiError, rotation: Option<&Rotation>, seen: u64) -> bool {
     match (error.class(), rotation) {
         (Class::Refresh, Some(rotation)) => rotation.renew(seen).await.is_ok(),

@@ -1,4 +1,4 @@
-//! The files that a message brings, to be uploaded: `{"file": {"name": ..., "content": ...}}`.
+//! The files of a message, which are to be uploaded: `{"file": {"name": ..., "content": ...}}`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::bridge::reply::{SendFailure, kind};
 
-/// The method that shares what was uploaded.
+/// The method that shares uploaded files.
 pub(crate) const SHARE: &str = "files.completeUploadExternal";
-/// Slack takes so many files in one call.
+/// The most files of a message: Slack takes no more in one call.
 const MOST_FILES: usize = 10;
-/// What a file may have, as apps write it and as Slack's SDK for Python does.
+/// The keys of a file, as apps write them and as Slack's SDK for Python does.
 const KEYS: &[&str] = &[
     "name",
     "filename",
@@ -28,7 +28,7 @@ const KEYS: &[&str] = &[
 pub(crate) struct NewFile {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
-    /// What is read to those who do not see a picture.
+    /// The description of a picture, for people who do not see it.
     pub(crate) alt_text: Option<String>,
     /// The language of a snippet.
     pub(crate) snippet_type: Option<String>,
@@ -41,7 +41,11 @@ impl std::fmt::Debug for NewFile {
     }
 }
 
-/// Takes the files out of a message's keys. Their contents together may have `most` bytes.
+/// Takes the files out of a message's keys. Their contents may have `most` bytes in all.
+///
+/// # Errors
+///
+/// Fails if they are not files, or too many, or too large.
 pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFile>, SendFailure> {
     let mut given = Vec::new();
     for key in ["file", "files"] {
@@ -63,7 +67,7 @@ pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFi
         return Err(SendFailure::new(
             "file_too_large",
             format!(
-                "The message's files have {bytes} bytes; max-file-mib below [slack] in djangobot.toml allows {} MiB.",
+                "The message's files have {bytes} bytes. slack.max-file-mib in djangobot.toml allows {} MiB.",
                 most >> 20
             ),
         ));
@@ -71,7 +75,11 @@ pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFi
     Ok(files)
 }
 
-/// Makes the other keys of a message with files into arguments of [`SHARE`], which takes fewer than a post.
+/// Makes the other keys of a message with files into arguments of [`SHARE`], which has fewer than a post.
+///
+/// # Errors
+///
+/// Fails if a key has no counterpart there.
 pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), SendFailure> {
     const TAKEN: &[&str] = &[
         "blocks",
@@ -90,7 +98,7 @@ pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), SendFailure
             let detail = format!("`text` must be a text; it is {}.", kind(&text));
             return Err(SendFailure::new("invalid_text", detail));
         }
-        // Slack shows one of the two.
+        // Slack shows only one of `blocks` and `initial_comment`.
         if !keys.contains_key("blocks") {
             keys.insert("initial_comment".into(), text);
         }
@@ -125,7 +133,7 @@ fn read(file: Value) -> Result<NewFile, SendFailure> {
     };
     if content.is_empty() {
         return Err(invalid(
-            "The file's `content` is empty, which Slack does not take.",
+            "The file's `content` is empty. Slack takes no empty files.",
         ));
     }
     let mut text = |keys: [&str; 2]| {
@@ -150,7 +158,7 @@ fn read(file: Value) -> Result<NewFile, SendFailure> {
     })
 }
 
-/// Bytes are kept as base64, since the outbox has JSON.
+/// The content of a file. Bytes are written as base64, because the outbox has JSON.
 fn bytes(content: Value) -> Result<Bytes, SendFailure> {
     match content {
         Value::String(text) => Ok(text.into()),

@@ -1,4 +1,4 @@
-//! All messages of the way out that are under way, and the bounds of what is taken in.
+//! The flow: all messages of the way out that are under way, and the bounds on how many are taken in.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,54 +14,61 @@ use crate::bridge::outbound::layer_only::LayerOnlyCounts;
 use crate::bridge::outbound::message::{Job, Message, StoredIn};
 use crate::bridge::outbound::stage::{Stage, StoreResult};
 
-/// Calls that may be under way, each in a lane of its own.
+/// The most lanes in which a job runs.
 const RUNNING: usize = 256;
-/// Messages that may wait behind others of their conversation in memory, and their bytes; the rest waits on the disk.
+/// The most messages that wait behind others of their lane in memory. Further ones wait on the disk.
 const BEHIND: usize = 10_000;
+/// The most bytes of messages in the lanes.
 const BEHIND_BYTES: usize = 64 << 20;
-/// Outcomes that may wait to be reported, where reply channels are full.
+/// The most outcomes that wait to be reported, where reply channels are full.
 const REPORTING: usize = 1_000;
-/// Messages that may be on their way to the disk; they share its commits.
+/// The most messages on their way to the disk, which share its commits.
 const STORING: usize = 256;
-/// Bytes of messages that may wait on the disk; the rest waits in the layer.
+/// The most bytes of messages on the disk. Further ones wait in the layer.
 const ON_DISK: u64 = 1 << 30;
 
-/// Where the next message may be stored until it is sent.
+/// The place in which the next message may be stored until it is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Disk,
     /// In the layer's processing key alone.
     Layer,
-    /// Nowhere: it is not taken yet.
+    /// None: the message is not taken yet.
     None,
 }
 
-/// All that is under way.
+/// The messages and the work under way.
+///
+/// A message goes from `storing` or `waiting_in_layer` to `lanes`, and from there to a report. `cursor` keeps the order
+/// of those on the disk, of which only the next ones are in memory.
 pub(super) struct Flow<'a> {
     pub(super) receiver: &'a dyn Receiver,
     pub(super) lanes: Lanes<Job>,
     /// Bytes of the messages in the lanes.
     pub(super) bytes: usize,
     pub(super) work: FuturesUnordered<BoxFuture<'a, Stage>>,
-    /// Outcomes that are being reported.
+    /// How many outcomes are being reported.
     pub(super) reporting: usize,
-    /// Messages on their way to the disk, in order, and their bytes.
+    /// Messages on their way to the disk, in order.
     pub(super) storing: FuturesOrdered<BoxFuture<'a, (Message, StoreResult)>>,
+    /// Their bytes.
     pub(super) storing_bytes: usize,
     pub(super) cursor: OutboxCursor,
-    /// Layer-only messages that are not queued yet, in their place among those that wait on the disk, and their bytes.
+    /// Layer-only messages that are not queued yet. Their place is at the cursor's barrier.
     waiting_in_layer: VecDeque<Message>,
+    /// Their bytes.
     waiting_in_layer_bytes: usize,
     /// All layer-only messages that are not finished.
     layer_only: LayerOnlyCounts,
-    /// The disk refused one of those that are on their way to it, and so refuses all behind it.
+    /// Whether the disk refused a message of `storing`. It refuses those behind it too, which name it as their
+    /// predecessor.
     pub(super) is_broken: bool,
-    /// The last one that was given to the disk.
+    /// The last message that was given to the disk.
     newest: Option<MessageKey>,
 }
 
 impl<'a> Flow<'a> {
-    /// Nothing is under way; the outbox has messages up to number `newest`.
+    /// The flow at a start: the outbox has messages up to number `newest`.
     pub(super) fn new(receiver: &'a dyn Receiver, newest: u64) -> Self {
         Self {
             receiver,
@@ -80,10 +87,10 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// Where the next message may be stored, with so many bytes on the disk.
+    /// The place for the next message, with `on_disk` bytes on the disk.
     ///
-    /// It goes to the disk where no message that came before it is layer-only: after a restart, messages on the disk go
-    /// before those that the layer gives. Where layer-only messages stay for long, it joins them.
+    /// It goes to the disk if no message before it is layer-only, because a restart begins with the messages on the
+    /// disk. If layer-only messages stay for long, it joins them.
     pub(super) fn place(&mut self, on_disk: u64) -> Place {
         self.is_broken &= !self.storing.is_empty();
         let is_in_order =
@@ -101,9 +108,9 @@ impl<'a> Flow<'a> {
         if joins { Place::Layer } else { Place::None }
     }
 
-    /// Lets a message stay in the layer until it is sent, in its place among those on the disk.
+    /// Lets a message stay in the layer until it is sent. The cursor's barrier keeps its place among those on the disk.
     pub(super) fn keep_in_layer(&mut self, mut message: Message) {
-        self.cursor.bar();
+        self.cursor.set_barrier();
         if let StoredIn::Layer(_, count) = &mut message.stored_in {
             *count = Some(self.layer_only.count());
         }
@@ -111,21 +118,21 @@ impl<'a> Flow<'a> {
         self.waiting_in_layer.push_back(message);
     }
 
-    /// The next layer-only message to queue, once all that was stored before it is queued and there is room. Behind the
-    /// last one, messages on the disk may be read again.
+    /// Takes the next layer-only message to queue, once all messages that were stored before it are queued and there is
+    /// room. After the last one, messages behind the barrier are read again.
     pub(super) fn next_in_layer(&mut self) -> Option<Message> {
-        if self.cursor.waits() || !self.has_room() {
+        if self.cursor.has_waiting() || !self.has_room() {
             return None;
         }
         let message = self.waiting_in_layer.pop_front()?;
         self.waiting_in_layer_bytes -= message.size();
         if self.waiting_in_layer.is_empty() {
-            self.cursor.lift();
+            self.cursor.lift_barrier();
         }
         Some(message)
     }
 
-    /// The message that the disk must have before it takes this one.
+    /// The message that must be on the disk before this one is stored.
     pub(super) fn predecessor(&mut self, message: &Message) -> Option<MessageKey> {
         let on_their_way = !self.storing.is_empty();
         match message.content {
@@ -134,7 +141,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// Whether more may be taken into memory.
+    /// Whether there is room in memory for one more message.
     pub(super) fn has_room(&self) -> bool {
         self.lanes.running() < RUNNING
             && self.lanes.behind() < BEHIND

@@ -1,4 +1,4 @@
-//! How reading the layer and writing the disk go: what to wait after a failure, and how often to speak of it.
+//! The health of reading the layer and writing the outbox: the pauses after failures, and their log lines.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::journal::JournalError;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 
-/// How often what goes on failing is spoken of again.
+/// How often the log repeats a failure that goes on.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// How reading the layer goes.
+/// The state of reading the layer.
 pub(super) struct LayerReads {
     backoff: Backoff,
     reminder: Reminder,
@@ -32,14 +32,17 @@ impl LayerReads {
         }
     }
 
-    /// Waits after a failure. Who watches the layer tells of one that is away; of one that refuses only we know.
+    /// Logs a failure and waits. The watch of the layer logs when the layer is away, so only a refusal is logged as an
+    /// error here.
     pub(super) async fn failed(&mut self, error: &LayerError, metrics: &Metrics) {
         metrics.layer_errors("receive").increment(1);
         self.readiness.layer_use.failed(READER, error);
         if error.refusal().is_some() && self.reminder.due().is_some() {
-            tracing::error!("no message can be taken for Slack: {error}");
+            tracing::error!(
+                "messages for Slack can't be read from the channel layer: {error}; trying again"
+            );
         } else {
-            tracing::debug!("no message can be taken for Slack: {error}");
+            tracing::debug!("messages for Slack can't be read from the channel layer: {error}");
         }
         self.backoff.wait().await;
     }
@@ -51,7 +54,7 @@ impl LayerReads {
     }
 }
 
-/// How writing the outbox goes.
+/// The state of writing the outbox.
 pub(crate) struct OutboxWrites {
     log: Mutex<Log>,
 }
@@ -80,7 +83,9 @@ impl OutboxWrites {
         if log.reminder.due().is_none() {
             return tracing::debug!("{error}");
         }
-        tracing::error!("{error}; what the app sends stays in the channel layer until it is sent");
+        tracing::error!(
+            "messages for Slack can't be written to the disk: {error}; they stay in the channel layer until they are sent"
+        );
         log.fails = true;
     }
 

@@ -1,10 +1,10 @@
-//! Messages that the disk refused: they stay in the layer's processing key until they are sent ("layer-only").
+//! Layer-only messages: the disk refused them, and they stay in the layer's processing key until they are sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long nothing is taken while there are layer-only messages. Mostly, all are sent by then, and the disk takes those
-/// that follow.
+/// How long no message is taken while there are layer-only messages. Usually all are sent by then, and those that
+/// follow go to the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counts the layer-only messages until they are finished.
@@ -15,13 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct LayerOnlyCounts {
     newer: LayerOnlyCount,
-    /// Those that were there when some had stayed for long.
+    /// The messages that were there when [`PATIENCE`] was over.
     older: LayerOnlyCount,
-    /// Since when there have been some, with none of the older ones.
+    /// The moment since which there have been newer ones, while there are no older ones.
     since: Option<Instant>,
 }
 
-/// One layer-only message, for as long as this lives.
+/// Counts one layer-only message for as long as it lives.
 pub(super) type LayerOnlyCount = Arc<()>;
 
 impl LayerOnlyCounts {
@@ -39,8 +39,8 @@ impl LayerOnlyCounts {
         is_over
     }
 
-    /// Whether others have to join them, lest these expire on their channel: some have been there for longer than
-    /// [`PATIENCE`], as those do that follow a call which fails for minutes.
+    /// Whether later messages have to join them, because they would expire on their channel otherwise: some have been
+    /// there for longer than [`PATIENCE`], behind a call that fails for minutes for example.
     pub(super) fn lasts(&mut self, now: Instant) -> bool {
         if !is_single(&self.older) {
             return true;

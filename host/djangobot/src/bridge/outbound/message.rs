@@ -1,6 +1,6 @@
-//! A message on its way out: where it is stored until its end, the facts about it, and its next task.
+//! A message on its way out: the place in which it is stored, its state, and its next task.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use djangobot_channels::{Delivery, Wire};
@@ -8,88 +8,89 @@ use djangobot_event::Event;
 use serde_json::{Value, json};
 
 use crate::bridge::message_key::MessageKey;
+use crate::bridge::moment::{between, ts_now, ts_of_seconds};
 use crate::bridge::outbound::layer_only::LayerOnlyCount;
-use crate::bridge::outbound::outbox::{Outbox, Recovered, RowId, StoredMessage};
+use crate::bridge::outbound::outbox::{Backlog, Outbox, RowId, StoredMessage};
 use crate::bridge::outbound::post::{CallTime, Doubt, Record, Since};
 use crate::bridge::outbound::request::Request;
 use crate::bridge::reply::{Reply, SendFailure};
 
-/// Where a message is stored until it is finished.
+/// The place in which a message is stored until it is finished.
 #[derive(Debug)]
 pub(super) enum StoredIn {
     Outbox(RowId),
-    /// In the layer alone. It is counted where the disk refused it.
+    /// Only in the layer. It has a count if the disk refused it.
     Layer(Box<Delivery>, Option<LayerOnlyCount>),
-    /// Nowhere: a plugin added it while the disk took nothing.
+    /// Only in memory: a plugin added it while the disk failed.
     Nowhere,
 }
 
-/// A message that was taken, before anybody looked what it asks for.
+/// A message that was taken, and whose request was not read yet.
 pub(super) struct Message {
     pub(super) stored_in: StoredIn,
     pub(super) key: MessageKey,
     pub(super) content: Result<Event, DecodeFailure>,
-    /// It has been through the plugins.
+    /// Whether it has been through the plugins.
     pub(super) has_passed_plugins: bool,
     pub(super) doubt: Doubt,
     /// The ids of the files that an earlier run was about to share.
     pub(super) files: Vec<String>,
-    /// It may have been called before, in an earlier life.
+    /// Whether an earlier run may have made its call.
     pub(super) is_repeat: bool,
     /// How long ago it was taken.
     pub(super) age: Duration,
-    /// What came of it already: only the app has to be told.
+    /// Its outcome, if only the report to the app is missing.
     pub(super) outcome: Option<Outcome>,
 }
 
-/// A message that can't be decoded whole.
+/// The failure to decode a message.
 pub(super) struct DecodeFailure {
     pub(super) failure: SendFailure,
-    /// Where that goes, as far as it can be read.
+    /// The channel for the outcome, as far as it can be read.
     pub(super) reply: Reply,
 }
 
-/// A message that is not finished.
+/// The state of a message that is not finished.
 pub(super) struct MessageState {
     pub(super) stored_in: StoredIn,
     pub(super) reply: Reply,
     pub(super) record: Record,
     /// When it was queued.
     pub(super) since: Instant,
-    /// Bytes that it takes up here.
+    /// The bytes that it takes up in memory.
     pub(super) size: usize,
 }
 
-/// A message that has a lane.
+/// A message in its lane.
 pub(super) struct Job {
     pub(super) state: MessageState,
     pub(super) task: Task,
 }
 
-/// What is to be done with a message.
+/// The next task for a message.
 pub(super) enum Task {
-    /// It can be sent as it is.
+    /// Make its call.
     Send(Request),
-    /// It goes through the plugins first.
+    /// Give it to the plugins.
     Pass(Event),
-    /// It can't be sent.
+    /// Refuse it, with this outcome.
     Refuse(SendFailure),
 }
 
-/// An outcome that the app has still to be told.
+/// An outcome that has still to be reported to the app.
 pub(super) struct PendingOutcome {
     pub(super) stored_in: StoredIn,
     pub(super) reply: Reply,
     pub(super) outcome: Outcome,
-    /// The disk has it.
+    /// Whether the disk has the outcome.
     pub(super) is_noted: bool,
 }
 
-/// Slack's answer, or why there is none.
+/// Slack's answer, or the failure.
 pub(super) type Outcome = Result<Value, SendFailure>;
 
 impl Message {
-    /// One that the layer gave.
+    /// The message that the layer gave.
     pub(super) fn received(
         delivery: Delivery,
         content: Result<Event, DecodeFailure>,
@@ -100,7 +101,9 @@ impl Message {
             content,
             has_passed_plugins: false,
             doubt: match delivery.redelivered {
-                true => Doubt::Faint(CallTime::until_now(Since::Accepted(delivery.place.score))),
+                true => Doubt::Faint(CallTime::until_now(Since::Accepted(ts_of_seconds(
+                    delivery.place.score,
+                )))),
                 false => Doubt::None,
             },
             files: Vec::new(),
@@ -111,9 +114,9 @@ impl Message {
         }
     }
 
-    /// One that waited on the disk, perhaps since an earlier run.
-    pub(super) fn loaded(entry: StoredMessage, recovered: &Recovered) -> Self {
-        let is_left = entry.id.number() <= recovered.newest;
+    /// The message that waited on the disk, maybe since an earlier run.
+    pub(super) fn loaded(entry: StoredMessage, backlog: &Backlog) -> Self {
+        let is_left = entry.id.number() <= backlog.newest;
         let content = Event::parse(entry.message.clone()).map_err(|error| DecodeFailure {
             failure: SendFailure::new(
                 "undecodable",
@@ -125,12 +128,10 @@ impl Message {
         let time = |since| match is_left {
             true => CallTime {
                 since,
-                ended: recovered.at,
+                ended: backlog.at,
             },
             false => CallTime::until_now(since),
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let age = now.unwrap_or_default().as_secs_f64() - entry.at;
         Self {
             stored_in: StoredIn::Outbox(entry.id),
             key: entry.key,
@@ -141,24 +142,24 @@ impl Message {
                     time: time(Since::Slack(since)),
                     why: None,
                 },
-                None if is_left && recovered.is_in_doubt => {
-                    Doubt::Faint(time(Since::Accepted(entry.at)))
+                None if is_left && backlog.is_in_doubt => {
+                    Doubt::Faint(time(Since::Accepted(entry.taken_at)))
                 }
                 None => Doubt::None,
             },
             files: entry.files,
             is_repeat: is_left,
-            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+            age: between(entry.taken_at, ts_now()),
             outcome: entry.outcome.and_then(|json| outcome_of(&json)),
         }
     }
 
-    /// Bytes that it takes up here.
+    /// The bytes that it takes up in memory.
     pub(super) fn size(&self) -> usize {
         self.content.as_ref().map_or(0, |event| event.raw().len())
     }
 
-    /// What is known of its call.
+    /// The record of its call.
     pub(super) fn record(&self, outbox: &Outbox, max_age: Option<Duration>) -> Record {
         let left = max_age.map(|max_age| max_age.saturating_sub(self.age));
         Record {
@@ -176,14 +177,14 @@ impl Message {
     }
 }
 
-/// An event as it lies in the outbox.
+/// An event in the form in which the outbox stores it.
 pub(super) fn text(event: &Event) -> Bytes {
     let mut json = Vec::with_capacity(event.raw().len());
     event.write_json(&mut json);
     json.into()
 }
 
-/// An outcome as it lies in the outbox.
+/// An outcome in the form in which the outbox stores it.
 pub(super) fn outcome_text(outcome: &Outcome) -> Bytes {
     let json = match outcome {
         Ok(answer) => json!({ "sent": answer }),
@@ -192,6 +193,7 @@ pub(super) fn outcome_text(outcome: &Outcome) -> Bytes {
     json.to_string().into()
 }
 
+/// Reads an outcome of the outbox; `None` if another version wrote it in another form.
 fn outcome_of(json: &[u8]) -> Option<Outcome> {
     let mut value: Value = serde_json::from_slice(json).ok()?;
     if let Some(error) = value["error"].as_str() {

@@ -1,60 +1,70 @@
-//! Messages for Slack on the disk: from before they leave the channel layer until their outcome is known and told.
+//! The outbox: messages for Slack on the disk, from before they leave the channel layer until their outcome is
+//! reported.
 //!
-//! A message that is finished leaves its key here for a while. A layer that lost the word that it was finished gives it
-//! again, and it is known then; and what a lookup in Slack's history finds is known as a message of its own.
+//! A finished message leaves its key and its `ts` in the outbox for a while. By the key it is known if the layer gives
+//! it again, because it did not hear that the message was stored. By the `ts`, a lookup in Slack's history knows that a
+//! message there is another one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Bytes;
 use djangobot_plugins::private;
+use djangobot_slack::Ts;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::bridge::message_key::MessageKey;
+use crate::bridge::moment::{ts_of_seconds, unix_seconds_now};
 use crate::journal::{Journal, JournalError};
 use crate::state::DeadLetter;
 
-/// What a message takes up beside its text: its row and its place in the index.
+/// The bytes that a message takes up on the disk in addition to its text: its row and its place in the index.
 const ROW: u64 = 160;
-/// Messages that are remembered by their keys after they are finished.
-const REMEMBERED: u64 = 20_000;
-/// How many are finished between two times that the oldest are forgotten.
+/// The most messages that are remembered by their keys after they are finished.
+const MAX_REMEMBERED: u64 = 20_000;
+/// The oldest keys are deleted once for so many finished messages.
 const FORGET_EVERY: u64 = 512;
 
-/// An empty file that says that the disk has taken every note. It is deleted when it does not, which takes no room.
+/// The marker file: while it exists, every note that a call is begun has reached the disk. It is deleted at the first
+/// note that fails, because deleting works on a full disk.
 const COMPLETE: &str = "outbox.complete";
 
 /// The outbox of one bridge. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     journal: Journal,
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
 }
 
-struct Shared {
-    /// Messages that are not finished, and their bytes.
+struct OutboxState {
+    /// How many messages are not finished.
     messages: AtomicU64,
+    /// Their bytes.
     bytes: AtomicU64,
     finished: AtomicU64,
-    /// [`COMPLETE`], and whether it is there.
+    /// The path of [`COMPLETE`].
     complete: PathBuf,
+    /// Whether that file exists.
     is_complete: AtomicBool,
 }
 
-/// What an earlier run left.
+/// The messages that an earlier run left.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Recovered {
+pub(crate) struct Backlog {
     /// The number of the newest message.
     pub(crate) newest: u64,
-    /// Not all notes are there: what seems not begun may be sent.
+    /// Whether notes may be missing, so that a message without one may have been sent.
     pub(crate) is_in_doubt: bool,
     /// When the outbox was opened: the earlier run had ended by then.
     pub(crate) at: Instant,
 }
 
-/// Where a message lies: its number, and which of the things that plugins made of it.
+/// The id of a row: the number of a message, and which of the messages that plugins made of it.
+///
+/// `number * PARTS + part`, so rows are ordered by number, and then by part. Part 0 is the message itself, and the
+/// parts behind it are those that plugins emitted with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowId(u64);
 
@@ -65,78 +75,84 @@ impl RowId {
         Self(number * Self::PARTS)
     }
 
-    /// Grows by one with each message.
+    /// The number of the message. It grows by one with each.
     pub(crate) fn number(self) -> u64 {
         self.0 / Self::PARTS
     }
 }
 
-/// What became of a message that was to be put here.
+/// The result of [`Outbox::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
-    /// It lies here.
-    Here(RowId),
-    /// It was here already.
+pub(crate) enum PutResult {
+    /// The outbox has it.
+    Stored(RowId),
+    /// The outbox had it already.
     Known,
-    /// The one that it was to be behind is not here.
+    /// It was not stored, because its predecessor is not in the outbox.
     Gap,
 }
 
-/// A message as an earlier run left it, or as it waited on the disk.
+/// A message as it is read from the disk.
 #[derive(Debug)]
 pub(crate) struct StoredMessage {
     pub(crate) id: RowId,
     pub(crate) key: MessageKey,
-    /// When it was taken, in Unix seconds.
-    pub(crate) at: f64,
-    /// JSON: as it came out of the plugins, or as the app sent it.
+    /// When it was taken from the layer, by our clock.
+    pub(crate) taken_at: Ts,
+    /// Its JSON, as the plugins made it, or as the app sent it.
     pub(crate) message: Bytes,
     /// Whether it has been through the plugins.
     pub(crate) passed: bool,
-    /// A call of Slack was begun and its outcome is not known: Slack's time before it, 0 where that is not known.
-    pub(crate) begun: Option<f64>,
+    /// If a call of Slack was begun and its outcome is not known: Slack's time before the call, or 1970 if that was not
+    /// known.
+    pub(crate) begun: Option<Ts>,
     /// The ids of the files that this call shares.
     pub(crate) files: Vec<String>,
-    /// What [`Outbox::decided`] was told.
+    /// What [`Outbox::note_outcome`] was told.
     pub(crate) outcome: Option<Bytes>,
 }
 
-/// Some of the messages, in order.
+/// Consecutive messages, in their order.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) entries: Vec<StoredMessage>,
     /// The number of the last of them.
     pub(crate) last: u64,
-    /// There are no more.
+    /// Whether there are no more.
     pub(crate) is_end: bool,
 }
 
-/// What plugins made of a message.
+/// The result of the plugins for a message.
 #[derive(Debug, Default)]
 pub(crate) struct PluginResult {
-    /// The message itself, or its outcome where it goes no further.
+    /// The message itself, unless it goes no further.
     pub(crate) message: Option<Bytes>,
+    /// Its outcome, if it goes no further.
     pub(crate) outcome: Option<Bytes>,
-    /// What goes to Slack behind it, in its lane.
-    pub(crate) beside: Vec<(MessageKey, Bytes)>,
-    /// Messages of their own, behind all others.
+    /// The messages that plugins emitted with it. They follow it in its lane.
+    pub(crate) emitted: Vec<(MessageKey, Bytes)>,
+    /// Messages that plugins sent by themselves. They come behind all others.
     pub(crate) messages: Vec<Bytes>,
 }
 
-/// Where that lies.
+/// The rows of a [`PluginResult`].
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
-    pub(crate) beside: Vec<RowId>,
-    /// The last of the messages.
+pub(crate) struct PluginRows {
+    pub(crate) emitted: Vec<RowId>,
+    /// The last row of `messages`.
     pub(crate) newest: Option<RowId>,
 }
 
 impl Outbox {
-    /// Opens the outbox of the file that `journal` writes, in `folder`; tells what lies in it.
+    /// Opens the outbox in the file that `journal` writes, in `folder`. Gives its backlog.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(crate) async fn open(
         journal: Journal,
         folder: &Path,
-    ) -> Result<(Self, Recovered), JournalError> {
+    ) -> Result<(Self, Backlog), JournalError> {
         let (messages, bytes, newest) = journal
             .write(|database| {
                 database.query_row(
@@ -149,7 +165,7 @@ impl Outbox {
             .await?;
         let complete = folder.join(COMPLETE);
         let is_complete = complete.exists();
-        let shared = Shared {
+        let shared = OutboxState {
             messages: AtomicU64::new(messages),
             bytes: AtomicU64::new(bytes),
             finished: AtomicU64::new(0),
@@ -160,7 +176,7 @@ impl Outbox {
             journal,
             shared: Arc::new(shared),
         };
-        let left = Recovered {
+        let left = Backlog {
             newest: RowId(newest).number(),
             is_in_doubt: !is_complete && messages > 0,
             at: Instant::now(),
@@ -169,7 +185,7 @@ impl Outbox {
         Ok((outbox, left))
     }
 
-    /// Where all is finished there is no doubt.
+    /// Makes the marker file again if the outbox is empty: there is no message that could be in doubt.
     fn note_empty(&self) {
         let shared = &self.shared;
         if shared.messages.load(Ordering::Relaxed) == 0
@@ -180,13 +196,17 @@ impl Outbox {
         }
     }
 
-    /// Remembers that the disk could not take a note: should we be killed, the next start asks Slack what was sent.
+    /// Remembers that a note did not reach the disk: after a kill, the next start looks all messages up in Slack's
+    /// history.
     pub(crate) fn note_gap(&self) {
         let shared = &self.shared;
         if shared.is_complete.swap(false, Ordering::Relaxed)
             && let Err(error) = std::fs::remove_file(&shared.complete)
         {
-            tracing::warn!("{} can't be deleted: {error}", shared.complete.display());
+            tracing::warn!(
+                "{} was not deleted: {error}; after a crash, a message may be sent twice",
+                shared.complete.display()
+            );
         }
     }
 
@@ -195,32 +215,40 @@ impl Outbox {
         self.shared.messages.load(Ordering::Relaxed)
     }
 
-    /// How many bytes they take up.
+    /// The bytes of the messages that are not finished.
     pub(crate) fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// Puts a message behind all others, and surely behind the one with the key `behind`: where the disk did not take
-    /// that, it takes neither this one. Those that are brought one after the other get growing numbers.
-    pub(crate) async fn keep(
+    /// Stores a message behind all others. Gives [`PutResult::Gap`] if its predecessor, the message with the key
+    /// `behind`, was not stored. Numbers grow with the order of the calls.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take it.
+    pub(crate) async fn put(
         &self,
         key: MessageKey,
         message: Bytes,
         behind: Option<MessageKey>,
-    ) -> Result<Stored, JournalError> {
+    ) -> Result<PutResult, JournalError> {
         let size = message.len() as u64;
         let kept = self
             .journal
             .write(move |database| append_behind(database, key, &message, behind))
             .await?;
-        if let Stored::Here(_) = kept {
-            self.grew(1, size + ROW);
+        if let PutResult::Stored(_) = kept {
+            self.add(1, size + ROW);
         }
         Ok(kept)
     }
 
-    /// The first messages behind number `after` and up to `upto`, in order: about `count` and `bytes` of them at most,
-    /// and one at least.
+    /// Reads the first messages behind number `after` and up to `upto`, in their order: at most about `count` messages
+    /// with `bytes` bytes, but at least one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(crate) async fn read(
         &self,
         after: u64,
@@ -233,11 +261,15 @@ impl Outbox {
             .await
     }
 
-    /// Notes that a call of Slack is about to be made, after the moment `since` of Slack's clock, that shares `files`.
-    pub(crate) async fn begun(
+    /// Notes that a call of Slack is about to be made that shares `files`, after the moment `since` of Slack's clock.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take the note.
+    pub(crate) async fn note_begun(
         &self,
         id: RowId,
-        since: f64,
+        since: Ts,
         files: &[String],
     ) -> Result<(), JournalError> {
         let files = (!files.is_empty()).then(|| files.join(","));
@@ -245,27 +277,37 @@ impl Outbox {
             .write(move |database| {
                 let mut update = database
                     .prepare_cached("UPDATE outbox SET begun = ?2, files = ?3 WHERE id = ?1")?;
-                update.execute(params![id.0, since, files]).map(drop)
+                update
+                    .execute(params![id.0, since.as_secs_f64(), files])
+                    .map(drop)
             })
             .await
     }
 
-    /// Notes that what was begun surely had no effect.
-    pub(crate) async fn not_begun(&self, id: RowId) -> Result<(), JournalError> {
+    /// Notes that the call that was begun surely had no effect.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take the note.
+    pub(crate) async fn clear_begun(&self, id: RowId) -> Result<(), JournalError> {
         let none: Option<f64> = None;
         self.change("UPDATE outbox SET begun = ?2 WHERE id = ?1", id, none)
             .await
     }
 
-    /// Keeps what plugins made of a message: all of it, or nothing.
-    pub(crate) async fn passed(
+    /// Stores the result of the plugins for a message: all of it, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take it.
+    pub(crate) async fn put_plugin_result(
         &self,
         id: RowId,
         passed: PluginResult,
-    ) -> Result<Places, JournalError> {
-        // What lies beside is kept both as what was sent and as what came out.
-        let beside = passed.beside.iter().map(|(_, it)| 2 * it.len());
-        let sizes = beside.chain(passed.messages.iter().map(Bytes::len));
+    ) -> Result<PluginRows, JournalError> {
+        // An emitted message is stored twice: as the message, and as the plugins' result.
+        let emitted = passed.emitted.iter().map(|(_, it)| 2 * it.len());
+        let sizes = emitted.chain(passed.messages.iter().map(Bytes::len));
         let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| {
             (count + 1, bytes + size as u64 + ROW)
         });
@@ -274,12 +316,16 @@ impl Outbox {
             .journal
             .write(move |database| write_passed(database, id, &passed))
             .await?;
-        self.grew(count, bytes + own);
+        self.add(count, bytes + own);
         Ok(places)
     }
 
-    /// Notes the outcome of a message, of which the app has still to be told, and what Slack calls it.
-    pub(crate) async fn decided(
+    /// Notes the outcome of a message, which has still to be reported to the app, and the `ts` that Slack gave it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take it.
+    pub(crate) async fn note_outcome(
         &self,
         id: RowId,
         outcome: Bytes,
@@ -294,7 +340,11 @@ impl Outbox {
             .await
     }
 
-    /// Forgets a message but for its key, and for what Slack calls it.
+    /// Deletes a message, but keeps its key and its `ts`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk keeps the message.
     pub(crate) async fn finish(&self, id: RowId, ts: Option<String>) -> Result<(), JournalError> {
         let must_forget = self.must_forget();
         let size = self
@@ -306,11 +356,15 @@ impl Outbox {
                 finish(database, id, ts)
             })
             .await?;
-        self.shrank(size);
+        self.subtract(size);
         Ok(())
     }
 
-    /// Makes a message a dead letter with the other fields of `letter`; gives its number.
+    /// Makes a message a dead letter with the other fields of `letter`. Gives the letter's number.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take the letter; the message is still there then.
     pub(crate) async fn dead_letter(
         &self,
         id: RowId,
@@ -327,11 +381,15 @@ impl Outbox {
                 })
             })
             .await?;
-        self.shrank(size);
+        self.subtract(size);
         Ok(letter)
     }
 
-    /// Whether a message that Slack calls `ts` is known to be one that was sent.
+    /// Whether a message with this `ts` is known as one that was sent.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file can't be read.
     pub(crate) async fn is_known(&self, ts: &str) -> Result<bool, JournalError> {
         let ts = ts.to_owned();
         self.journal
@@ -343,6 +401,7 @@ impl Outbox {
             .await
     }
 
+    /// Executes `sql` for the row `id`.
     async fn change(
         &self,
         sql: &'static str,
@@ -357,13 +416,13 @@ impl Outbox {
             .await
     }
 
-    fn grew(&self, messages: u64, bytes: u64) {
+    fn add(&self, messages: u64, bytes: u64) {
         self.shared.messages.fetch_add(messages, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// `None`: it was finished before.
-    fn shrank(&self, size: Option<u64>) {
+    /// Subtracts a finished message of `size` bytes; `None` says that it was finished before.
+    fn subtract(&self, size: Option<u64>) {
         if let Some(size) = size {
             self.shared.messages.fetch_sub(1, Ordering::Relaxed);
             self.shared.bytes.fetch_sub(size, Ordering::Relaxed);
@@ -377,30 +436,24 @@ impl Outbox {
     }
 }
 
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
-}
-
-/// As [`append`], where the message with the key `behind` is there.
+/// Calls [`append`] if the message with the key `behind` is there.
 fn append_behind(
     database: &Connection,
     key: MessageKey,
     message: &[u8],
     behind: Option<MessageKey>,
-) -> rusqlite::Result<Stored> {
+) -> rusqlite::Result<PutResult> {
     if let Some(behind) = behind {
         let mut query = database.prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?;
         let found = query.query_row([&behind.0[..]], |_| Ok(())).optional()?;
         if found.is_none() {
-            return Ok(Stored::Gap);
+            return Ok(PutResult::Gap);
         }
     }
-    Ok(append(database, key, message)?.map_or(Stored::Known, Stored::Here))
+    Ok(append(database, key, message)?.map_or(PutResult::Known, PutResult::Stored))
 }
 
+/// Stores a message behind all others; `None` if its key is known.
 fn append(
     database: &Connection,
     key: MessageKey,
@@ -413,7 +466,7 @@ fn append(
     let mut insert = database.prepare_cached(
         "INSERT OR IGNORE INTO outbox (id, key, at, message) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    let inserted = insert.execute(params![id.0, &key.0[..], now(), message])?;
+    let inserted = insert.execute(params![id.0, &key.0[..], unix_seconds_now(), message])?;
     Ok((inserted > 0).then_some(id))
 }
 
@@ -438,7 +491,7 @@ fn read(
     let mut size = 0;
     while let Some(row) = rows.next()? {
         let id = RowId(row.get(0)?);
-        // What plugins made of one message stays together.
+        // The messages that plugins made of one message stay together.
         if id.number() != page.last && (page.entries.len() >= count || size > bytes) {
             page.is_end = false;
             break;
@@ -449,10 +502,10 @@ fn read(
         page.entries.push(StoredMessage {
             id,
             key: MessageKey(row.get(1)?),
-            at: row.get(2)?,
+            taken_at: ts_of_seconds(row.get(2)?),
             message,
             passed: row.get(4)?,
-            begun: row.get(5)?,
+            begun: row.get::<_, Option<f64>>(5)?.map(ts_of_seconds),
             outcome: row.get::<_, Option<Vec<u8>>>(6)?.map(Bytes::from),
             files: row
                 .get::<_, Option<String>>(7)?
@@ -468,7 +521,7 @@ fn write_passed(
     database: &Connection,
     id: RowId,
     passed: &PluginResult,
-) -> rusqlite::Result<Places> {
+) -> rusqlite::Result<PluginRows> {
     let mut update =
         database.prepare_cached("UPDATE outbox SET passed = ?2, outcome = ?3 WHERE id = ?1")?;
     update.execute(params![
@@ -479,11 +532,16 @@ fn write_passed(
     let mut insert = database.prepare_cached(
         "INSERT INTO outbox (id, key, at, message, passed) VALUES (?1, ?2, ?3, ?4, ?4)",
     )?;
-    let mut places = Places::default();
-    for (place, (key, message)) in (1..).zip(&passed.beside) {
-        let beside = RowId(id.0 + place);
-        insert.execute(params![beside.0, &key.0[..], now(), &message[..]])?;
-        places.beside.push(beside);
+    let mut places = PluginRows::default();
+    for (place, (key, message)) in (1..).zip(&passed.emitted) {
+        let emitted = RowId(id.0 + place);
+        insert.execute(params![
+            emitted.0,
+            &key.0[..],
+            unix_seconds_now(),
+            &message[..]
+        ])?;
+        places.emitted.push(emitted);
     }
     for message in &passed.messages {
         places.newest = append(database, MessageKey::new(), message)?;
@@ -491,7 +549,7 @@ fn write_passed(
     Ok(places)
 }
 
-/// Gives the bytes that are free now, or `None` where it was finished before.
+/// Deletes a message but for its key. Gives the bytes that it took up, or `None` if it was finished before.
 fn finish(database: &Connection, id: RowId, ts: Option<String>) -> rusqlite::Result<Option<u64>> {
     let mut measure = database.prepare_cached(
         "SELECT length(message) + coalesce(length(passed), 0) + ?2 FROM outbox WHERE id = ?1",
@@ -507,11 +565,12 @@ fn finish(database: &Connection, id: RowId, ts: Option<String>) -> rusqlite::Res
     Ok(size)
 }
 
+/// Deletes the oldest keys of finished messages.
 fn forget(database: &Connection) -> rusqlite::Result<()> {
     let mut delete = database.prepare_cached(
         "DELETE FROM outbox WHERE message IS NULL AND id < (SELECT max(id) FROM outbox) - ?1",
     )?;
-    delete.execute([RowId::first(REMEMBERED).0]).map(drop)
+    delete.execute([RowId::first(MAX_REMEMBERED).0]).map(drop)
 }
 
 #[cfg(test)]

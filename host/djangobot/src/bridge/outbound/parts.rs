@@ -1,4 +1,4 @@
-//! What the steps of the way out work with.
+//! The parts of the bridge that the steps of the way out use.
 
 use std::sync::Arc;
 
@@ -20,28 +20,29 @@ use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::state::State;
 
-/// The layer, the disk, the plugins and Slack, as the way out meets them.
+/// The layer, the disk, the plugins, Slack, and the steps that need no more than these.
 pub(crate) struct Parts {
     pub(crate) layer: Arc<dyn ChannelLayer>,
     /// `slack.send`, or the channel that the config names.
     pub(crate) channel: ChannelName,
     pub(crate) rules: Rules,
     pub(crate) plugins: PluginHost,
-    /// Takes messages of plugins that the disk refused.
+    /// Takes plugins' messages that the disk refused. The way in puts them on the channel.
     pub(crate) plugin_messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
     pub(crate) outbox: Outbox,
     pub(crate) writes: OutboxWrites,
     pub(crate) caller: Caller,
     pub(crate) state: State,
-    /// Hears how reading the layer goes.
+    /// Is told whether reading the layer works.
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
-    /// Ends all waiting, that of `caller` included. It is cancelled when no further message is taken.
+    /// Ends all waiting, also that of `caller`. It is cancelled when no further message is taken.
     pub(crate) stop: CancellationToken,
 }
 
 impl Parts {
+    /// Decodes a message of the layer.
     pub(super) fn decode(&self, delivery: &Delivery) -> Result<Event, DecodeFailure> {
         let failure = |detail| SendFailure::new("undecodable", detail);
         let payload = match &delivery.payload {
@@ -63,7 +64,7 @@ impl Parts {
             })
     }
 
-    /// Counts the outcome of a message, which has then to be reported.
+    /// Counts the outcome of a message. Gives it to be reported.
     pub(super) fn pending_outcome(
         &self,
         state: MessageState,
@@ -84,14 +85,14 @@ impl Parts {
         }
     }
 
-    /// Lets the layer forget a message. A receiver that can't reach its server now does so when it can.
+    /// Lets the layer forget a message. If the receiver can't reach its server now, it does so later by itself.
     pub(super) async fn leave_layer(&self, receiver: &dyn Receiver, delivery: &Delivery) {
         match receiver.done(delivery).await {
             Err(error) if error.refusal().is_some() => {
-                tracing::error!(%error, "a message that was taken can't be removed from the channel layer; it will come again after a restart");
+                tracing::error!(%error, "a message that is in the outbox was not removed from the channel layer, which gives it again after a restart");
             }
             Err(error) => {
-                tracing::debug!(%error, "a message that was taken stays in the channel layer until the layer answers again");
+                tracing::debug!(%error, "a message that is in the outbox stays in the channel layer until the layer can be reached again");
             }
             Ok(()) => {}
         }

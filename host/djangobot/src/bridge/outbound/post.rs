@@ -1,4 +1,5 @@
-//! One request to Slack: its destination looked up, its pace kept, tried again where that is safe.
+//! Stage 6, the post of one request: its destination is found, its turn is waited for, and its call is made, again if
+//! that is safe.
 
 mod attempts;
 mod call;
@@ -23,14 +24,16 @@ use call::Call;
 pub(crate) use call::{CallTime, Doubt, Record, Since};
 pub(crate) use caller::Caller;
 use destination::Destination;
-use find::{Finder, Unknown, is_about_id};
+use find::{Finder, Interpretation, is_about_id};
 use patience::Patience;
 pub(crate) use send_error::SendError;
 
 impl Caller {
-    /// The lane of `request`: its conversation, under one name whatever the app called it.
+    /// The lane of `request`: the id of its conversation, however the app wrote it, or the spelling if the id is not
+    /// known.
     ///
-    /// A name that the roster learns while messages wait under it keeps them, and those that follow, in their order.
+    /// While messages wait in the lane of a spelling, later ones go there too, even if the roster has learnt the id
+    /// since, so that they keep their order.
     pub(crate) fn lane(&self, request: &Request, is_busy: impl Fn(&str) -> bool) -> String {
         let Some(named) = &request.channel else {
             return request.method.name.to_owned();
@@ -43,7 +46,11 @@ impl Caller {
         }
     }
 
-    /// Carries `request` out and gives Slack's answer.
+    /// Carries out `request`. Gives Slack's answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the request has another outcome, or none because of a stop.
     pub(crate) async fn call(
         &self,
         request: Request,
@@ -51,16 +58,16 @@ impl Caller {
     ) -> Result<Value, SendError> {
         let patience = &mut Patience::new(self.send_timeout);
         let mut finder = Finder::new(match record.doubt {
-            Doubt::None => Unknown::Ids,
-            // What an earlier call posted is looked for where it went.
-            Doubt::Faint(_) | Doubt::Begun { .. } => Unknown::Listed,
+            Doubt::None => Interpretation::Ids,
+            // The lookup needs the conversation to which the earlier call went, so the list is asked first.
+            Doubt::Faint(_) | Doubt::Begun { .. } => Interpretation::Listed,
         });
         let outcome = match self.find(&request, &mut finder, patience).await {
             Ok(call) => {
                 let files = request.files.clone();
                 self.carry_out(call, files, record, patience).await
             }
-            Err(unsent) => Err(unsent),
+            Err(error) => Err(error),
         };
         let refusal = match outcome {
             Err(SendError::Failed(refusal))
@@ -70,9 +77,9 @@ impl Caller {
             }
             outcome => return outcome,
         };
-        // What was taken for an id is a name, then, if it is anything.
-        record.not_begun().await;
-        let mut finder = Finder::new(Unknown::Names);
+        // The text that was taken for an id is not one, so it may be a name.
+        record.clear_begun().await;
+        let mut finder = Finder::new(Interpretation::Names);
         let call = self.find(&request, &mut finder, patience).await?;
         match finder.has_learnt {
             true => self.carry_out(call, request.files, record, patience).await,
@@ -80,7 +87,7 @@ impl Caller {
         }
     }
 
-    /// The call that `request` asks for, with ids in the place of names.
+    /// The call of `request`, with ids in the place of names.
     async fn find(
         &self,
         request: &Request,
@@ -101,6 +108,7 @@ impl Caller {
         Ok(call)
     }
 
+    /// Makes a call, after uploading `files`.
     async fn carry_out(
         &self,
         mut call: Call,
@@ -114,6 +122,6 @@ impl Caller {
         if !self.unmarked().load(Ordering::Relaxed) {
             call.mark(record.key);
         }
-        self.attempts(&mut call, record, patience).await
+        self.attempt(&mut call, record, patience).await
     }
 }

@@ -1,4 +1,5 @@
-//! The end of a message: its outcome is kept, told, and then forgotten, or becomes a dead letter.
+//! Stage 7, the report: an outcome is noted and sent to the app. Then the message is forgotten, or it becomes a dead
+//! letter.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::bridge::reply::{DROPPED, Reply, SendFailure};
 use crate::state::DeadLetter;
 
 impl Parts {
-    /// Tells the app; a failure that nobody hears of becomes a dead letter.
+    /// Reports an outcome to the app. A failure that does not reach any app becomes a dead letter.
     pub(super) async fn report(&self, receiver: &dyn Receiver, pending: PendingOutcome) {
         let PendingOutcome {
             stored_in,
@@ -31,15 +32,15 @@ impl Parts {
                     self.finish(receiver, stored_in, ts(&answer)).await;
                 }
                 Err(refusal) => {
-                    self.give_up(receiver, stored_in, &reply, refusal, reply.silence)
+                    self.dead_letter(receiver, stored_in, &reply, refusal, reply.silence)
                         .await;
                 }
             }
             return;
         }
-        // What Slack has done is known from here on, whenever we end.
+        // From here on a restart knows the outcome, and does not call Slack again.
         match &stored_in {
-            StoredIn::Outbox(row) if !is_noted => self.decide(*row, &outcome).await,
+            StoredIn::Outbox(row) if !is_noted => self.note_outcome(*row, &outcome).await,
             StoredIn::Layer(delivery, _) if outcome.is_ok() => {
                 self.leave_layer(receiver, delivery).await;
             }
@@ -49,7 +50,7 @@ impl Parts {
             Ok(answer) => (outcome::sent(&reply, answer.clone()), ts(answer)),
             Err(refusal) => (outcome::failed(&reply, refusal), None),
         };
-        match (self.answer(&reply, answer).await, outcome) {
+        match (self.send_outcome(&reply, answer).await, outcome) {
             (Ok(()), Ok(_)) => {
                 tracing::debug!(method = reply.method, %request, "sent to Slack");
                 self.finish(receiver, stored_in, ts).await;
@@ -58,21 +59,21 @@ impl Parts {
                 tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail);
                 self.finish(receiver, stored_in, None).await;
             }
-            // The next start tells it.
+            // The next start reports it.
             (Err(ReplyError::Stopped), _) if matches!(stored_in, StoredIn::Outbox(_)) => {}
             (Err(error), Ok(_)) => {
-                tracing::warn!(method = reply.method, %request, "sent to Slack, but the app can't be told: {}", error.why());
+                tracing::warn!(method = reply.method, %request, "a message was sent to Slack, but the app was not told, because {}", error.why());
                 self.finish(receiver, stored_in, ts).await;
             }
             (Err(error), Err(refusal)) => {
-                self.give_up(receiver, stored_in, &reply, refusal, error.why())
+                self.dead_letter(receiver, stored_in, &reply, refusal, error.why())
                     .await;
             }
         }
     }
 
-    /// Puts an answer on the reply channel, if there is one.
-    async fn answer(&self, reply: &Reply, answer: Value) -> Result<(), ReplyError> {
+    /// Sends an outcome to the reply channel, if there is one.
+    async fn send_outcome(&self, reply: &Reply, answer: Value) -> Result<(), ReplyError> {
         let Some(channel) = &reply.channel else {
             return Ok(());
         };
@@ -80,8 +81,9 @@ impl Parts {
         outcome::report(&*self.layer, tap, channel, answer, stop).await
     }
 
-    /// Nobody is told of a failure: it is kept, unless it was a plugin's will.
-    async fn give_up(
+    /// Makes a message a dead letter whose failure no app was told. A message that a plugin dropped on purpose is just
+    /// finished.
+    async fn dead_letter(
         &self,
         receiver: &dyn Receiver,
         stored_in: StoredIn,
@@ -98,7 +100,7 @@ impl Parts {
             let channel = self.channel.as_str();
             DeadLetter::new(channel, &refusal.error, &refusal.detail, bytes)
         };
-        let buried = match &stored_in {
+        let stored = match &stored_in {
             StoredIn::Outbox(row) => {
                 self.outbox
                     .dead_letter(*row, letter(b""))
@@ -109,17 +111,17 @@ impl Parts {
                     })
             }
             StoredIn::Layer(delivery, _) => {
-                let buried = self
+                let stored = self
                     .state
                     .add_dead_letter(&letter(&self.readable(delivery)));
-                if buried.is_ok() {
+                if stored.is_ok() {
                     self.leave_layer(receiver, delivery).await;
                 }
-                buried.map_err(|error| error.to_string())
+                stored.map_err(|error| error.to_string())
             }
-            StoredIn::Nowhere => Err("it was made by a plugin while the disk was full".to_owned()),
+            StoredIn::Nowhere => Err("a plugin made it while the disk was full".to_owned()),
         };
-        match buried {
+        match stored {
             Ok(id) => {
                 self.metrics.dead_letters().increment(1.0);
                 tracing::error!(
@@ -130,18 +132,18 @@ impl Parts {
                     self.state.folder().display()
                 );
             }
-            // What is stored_in stays where it is, and comes again with the next start.
+            // The message stays in its place, and comes again with the next start.
             Err(error) => {
                 tracing::error!(
                     error = refusal.error,
-                    "a message was not sent to Slack: {} It can't be made a dead letter: {error}",
+                    "a message was not sent to Slack: {} It did not become a dead letter either: {error}; it is tried again at the next start, unless a plugin made it while the disk was full",
                     refusal.detail
                 );
             }
         }
     }
 
-    /// What can be read is kept as JSON, what can't as the bytes that came.
+    /// The message as JSON; the bytes that came if it can't be decoded.
     fn readable(&self, delivery: &Delivery) -> Bytes {
         match self.decode(delivery) {
             Ok(message) => message.raw().clone(),
@@ -152,8 +154,8 @@ impl Parts {
         }
     }
 
-    /// Forgets a message that has its outcome, and of which nobody has still to hear. The disk is given no peace until it
-    /// takes that: what is not noted as sent would be sent again by the next start.
+    /// Forgets a message whose outcome is reported. If the disk fails, this is tried again until the stop, because the
+    /// next start would have to look up a message that is not noted as finished.
     async fn finish(&self, receiver: &dyn Receiver, stored_in: StoredIn, ts: Option<String>) {
         let row = match stored_in {
             StoredIn::Outbox(row) => row,
@@ -176,17 +178,21 @@ impl Parts {
         }
     }
 
-    /// Notes an outcome. The app need not wait for a disk that does not take it.
-    async fn decide(&self, row: RowId, outcome: &Outcome) {
+    /// Notes an outcome on the disk. If the disk fails, the report goes on, because the app waits for it.
+    async fn note_outcome(&self, row: RowId, outcome: &Outcome) {
         let ts = outcome.as_ref().ok().and_then(ts);
-        match self.outbox.decided(row, outcome_text(outcome), ts).await {
+        match self
+            .outbox
+            .note_outcome(row, outcome_text(outcome), ts)
+            .await
+        {
             Ok(()) => self.writes.worked(),
             Err(error) => self.writes.failed(&error, &self.metrics),
         }
     }
 }
 
-/// What Slack calls a message that it posted.
+/// The `ts` of the message that Slack posted.
 fn ts(answer: &Value) -> Option<String> {
     answer["ts"].as_str().map(str::to_owned)
 }

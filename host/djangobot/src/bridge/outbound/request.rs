@@ -1,4 +1,5 @@
-//! What the app asks on `slack.send`, checked: a Web API method with its arguments, and where the answer goes.
+//! The request of a message on `slack.send`: a Web API method with its arguments, checked, and the channel for its
+//! outcome.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::bridge::outbound::files::{self, NewFile};
 use crate::bridge::reply::{DEFAULT_METHOD, Reply, SendFailure, check_length, keys_of, kind};
 use crate::config::is_allowed;
 
-/// What a post may have in place of `text`.
+/// The arguments that a post may have in place of `text`.
 const BODIES: &[&str] = &["text", "blocks", "attachments", "markdown_text"];
 
 /// A call of the Web API that an app asked for.
@@ -19,30 +20,31 @@ const BODIES: &[&str] = &["text", "blocks", "attachments", "markdown_text"];
 pub(crate) struct Request {
     /// The Web API method.
     pub(crate) method: &'static method::Method,
-    /// Its arguments, without that of the conversation, which has still to be looked up.
+    /// Its arguments, without that of the conversation, whose id is not found yet.
     pub(crate) arguments: Map<String, Value>,
-    /// The conversation as the app named it, and which argument that is.
+    /// The conversation as the app named it.
     pub(crate) channel: Option<String>,
+    /// The name of the argument for it.
     pub(crate) channel_key: &'static str,
-    /// What is uploaded before the call, which shares it.
+    /// The files that are uploaded before the call, which shares them.
     pub(crate) files: Vec<NewFile>,
 }
 
-/// What apps may ask, and what is meant where they say nothing.
+/// The rules for messages: the methods that apps may call, and defaults.
 #[derive(Debug)]
 pub(crate) struct Rules {
     /// Globs over method names, with `*` at the end.
     pub(crate) methods: Vec<String>,
-    /// Where a post without `channel` goes.
+    /// The conversation for a post without `channel`.
     pub(crate) default_channel: String,
-    /// How old a message may be when it is sent; `None`: it is sent whenever that is possible.
+    /// The greatest age of a message when it is sent; `None` if it has no bound.
     pub(crate) max_age: Option<Duration>,
-    /// How many bytes the files of a message may have.
+    /// The most bytes that the files of a message may have.
     pub(crate) max_file_bytes: u64,
 }
 
 impl Rules {
-    /// Reads a message of `slack.send`. The reply's address is read first, so that a refusal finds its way too.
+    /// Reads a message of `slack.send`. The reply channel is read first, so that a refusal goes there too.
     pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, SendFailure>) {
         let mut keys = match keys_of(message) {
             Ok(keys) => keys,
@@ -58,11 +60,11 @@ impl Rules {
 
     fn request(&self, mut keys: Map<String, Value>) -> Result<Request, SendFailure> {
         keys.remove("type");
-        // Ours: who made the message. Slack would take it for an argument.
+        // This key is ours: it says which plugin made the message. Slack would take it for an argument.
         keys.remove("djangobot");
         check_of_answers(&keys)?;
         let mut method = self.method(keys.remove("method"))?;
-        // Other methods have arguments of these names.
+        // Other methods have arguments of their own with these names.
         let files = match method.name == DEFAULT_METHOD {
             true => files::take(&mut keys, self.max_file_bytes)?,
             false => Vec::new(),
@@ -100,8 +102,8 @@ impl Rules {
         })
     }
 
-    /// The conversation that a message names. An app whose field is not set must not publish in the default channel
-    /// what was meant for one place.
+    /// The conversation that a message names. An empty value is refused: an app whose variable is not set must not
+    /// publish in the default channel.
     fn channel(&self, named: Option<Value>) -> Result<Option<String>, SendFailure> {
         let found = match named {
             None => return Ok(None),
@@ -109,14 +111,14 @@ impl Rules {
                 return Ok(Some(channel.trim().to_owned()));
             }
             Some(Value::String(_)) => "an empty text",
-            // As interactions and some events have it.
+            // The form of interactions and some events.
             Some(Value::Object(place)) if id_in(&place).is_some() => return Ok(id_in(&place)),
             Some(other) => kind(&other),
         };
         Err(SendFailure::new(
             "invalid_channel",
             format!(
-                "`channel` must be a text, a name or an id; it is {found}. Only a post without the key goes to #{}.",
+                "`channel` must be a text, which is a name or an id; it is {found}. Only a post without the key goes to #{}.",
                 self.default_channel.trim_start_matches('#')
             ),
         ))
@@ -148,7 +150,7 @@ impl Rules {
         };
         if !is_allowed(&self.methods, &name) {
             let detail = format!(
-                "{name} is not among the methods that slack.send may call ({}); `methods` below [slack] in djangobot.toml lists them.",
+                "{name} is not among the methods that slack.send may call ({}). Add it to slack.methods in djangobot.toml to allow it.",
                 self.methods.join(", ")
             );
             return Err(SendFailure::new("method_not_allowed", detail));
@@ -157,7 +159,7 @@ impl Rules {
     }
 }
 
-/// What only an answer to a command or an interaction has, and what does it in a message.
+/// Keys that only answers to a command or an interaction have, and the cure for each in a message.
 const OF_ANSWERS: &[(&str, &str)] = &[
     (
         "replace_original",
@@ -177,7 +179,7 @@ const OF_ANSWERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Slack would take no notice of them, and show to all what was meant for one place.
+/// Refuses keys of answers. Slack would ignore them, and show the message to all.
 fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     let is_there = |key: &str| arguments.get(key).is_some_and(|value| !value.is_null());
     match OF_ANSWERS.iter().find(|(key, _)| is_there(key)) {
@@ -209,7 +211,7 @@ fn check_post(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     ))
 }
 
-/// The id in a conversation as Slack writes it whole: `{"id": "C024BE91L", "name": "general"}`.
+/// The id in Slack's long form of a conversation: `{"id": "C024BE91L", "name": "general"}`.
 fn id_in(place: &Map<String, Value>) -> Option<String> {
     let id = place.get("id")?.as_str()?.trim();
     (!id.is_empty()).then(|| id.to_owned())
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_refused_with_a_code_and_a_sentence() {
+    fn a_message_that_can_not_be_sent_is_refused_with_a_code_and_a_sentence() {
         let check = |json: &str, error: &str| {
             let (_, outcome) = read(json);
             let refusal = outcome.unwrap_err();
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_of_a_broken_message_says_where_its_refusal_goes() {
+    fn the_reply_channel_of_a_broken_message_is_read_as_far_as_possible() {
         let broken = r#"{"x":NaN,"reply_channel":"app","id":7,"method":"chat.update"}"#;
         let reply = Reply::from(&Event::salvage(broken.as_bytes(), Reply::KEYS));
         assert_eq!(reply.channel.unwrap().as_str(), "app");

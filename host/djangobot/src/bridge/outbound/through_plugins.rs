@@ -1,4 +1,4 @@
-//! A message's way through the plugins, and the messages that they add.
+//! Stage 5, the plugins: their call for a message, and the messages that they add.
 
 use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, PluginEvent};
@@ -17,35 +17,38 @@ use crate::bridge::reply::{DEFAULT_METHOD, Reply, SendFailure};
 /// The message and all that the plugins added, each ready to be stored.
 #[derive(Default)]
 struct PluginOutput {
-    /// The message itself, and how it is sent or why not.
+    /// The message itself, and its next task.
     own: Option<(Event, Task)>,
+    /// The message's outcome, if it goes no further.
     dropped: Option<SendFailure>,
+    /// Messages that follow it in its lane.
     emitted: Vec<(MessageKey, Event)>,
+    /// Messages that plugins send by themselves.
     messages: Vec<(djangobot_plugins::PluginMessage, Event)>,
 }
 
-/// What the lane of a message goes on with, behind the plugins.
-pub(super) struct AfterPlugins {
+/// The result of stage 5, with which the message's lane goes on.
+pub(super) struct PluginStageResult {
     /// The bytes that the message took up in memory before.
     pub(super) bytes: usize,
-    /// The message's outcome, where it ends here.
+    /// The message's outcome, if it ends here.
     pub(super) outcome: Option<Box<PendingOutcome>>,
     /// The message, and those that plugins emitted, in their order: they go before all that waits in the lane.
     pub(super) jobs: Vec<Job>,
-    /// The newest row, where the plugins sent messages of their own, which lie in the outbox.
+    /// The newest row, if plugins sent messages by themselves, which are in the outbox.
     pub(super) newest: Option<RowId>,
 }
 
 impl Parts {
-    /// Stage 5: gives a message to the plugins. All that comes out of them is in the outbox before it goes on; so a
-    /// restart finds either the message as the app sent it, or everything that the plugins made of it. `None`: a stop
-    /// came first.
+    /// Stage 5: gives a message to the plugins. Their whole result is in the outbox before the message goes on, so that
+    /// a restart finds either the message as the app sent it, or everything that the plugins made of it. `None` says
+    /// that a stop came first.
     pub(super) async fn through_plugins(
         &self,
         mut state: MessageState,
         message: Event,
         lane: &str,
-    ) -> Option<AfterPlugins> {
+    ) -> Option<PluginStageResult> {
         let bytes = state.size;
         let event = plugin_event(state.record.key, message.clone());
         let call = plugin_call::call(&self.plugins, None, Direction::Outbound, event, lane);
@@ -58,10 +61,10 @@ impl Parts {
                 let result = PluginResult {
                     message: output.own.as_ref().map(|(event, _)| text(event)),
                     outcome: outcome.as_ref().map(outcome_text),
-                    beside: map(&output.emitted, |(key, event)| (*key, text(event))),
+                    emitted: map(&output.emitted, |(key, event)| (*key, text(event))),
                     messages: map(&output.messages, |(_, event)| text(event)),
                 };
-                let written = self.outbox.passed(row, result).await;
+                let written = self.outbox.put_plugin_result(row, result).await;
                 written
                     .map_err(|error| self.writes.failed(&error, &self.metrics))
                     .ok()
@@ -77,7 +80,7 @@ impl Parts {
             }
         }
         let places = places.unwrap_or_default();
-        let mut rows = places.beside.iter().copied().map(StoredIn::Outbox);
+        let mut rows = places.emitted.iter().copied().map(StoredIn::Outbox);
         let mut jobs = map(&output.emitted, |(key, event)| {
             let stored_in = rows.next().unwrap_or(StoredIn::Nowhere);
             self.emitted_job(*key, event, stored_in, &state)
@@ -99,7 +102,7 @@ impl Parts {
                 }));
             }
         }
-        Some(AfterPlugins {
+        Some(PluginStageResult {
             bytes,
             outcome: pending,
             jobs,
@@ -127,7 +130,7 @@ impl Parts {
                     output.emitted.push((key, event));
                 }
                 Ok(mut event) => {
-                    // Whom to answer is the app's to say, and plugins don't change it.
+                    // Plugins don't change where the app gets the outcome.
                     let kept = copy(message, &mut event, "/reply_channel")
                         .and_then(|()| copy(message, &mut event, "/id"));
                     let task = match kept {
@@ -136,7 +139,7 @@ impl Parts {
                     };
                     output.own = Some((event, task));
                 }
-                Err(error) if emitted => self.lost(&invalid(&error)),
+                Err(error) if emitted => self.log_lost(&invalid(&error)),
                 Err(error) => output.dropped = Some(invalid(&error)),
             }
         }
@@ -144,13 +147,14 @@ impl Parts {
             match plugin_call::message(&message) {
                 Ok(event) => output.messages.push((message, event)),
                 Err(error) => {
-                    tracing::warn!(plugin = message.plugin, %error, "a plugin's message can't be sent");
+                    tracing::warn!(plugin = message.plugin, %error, "a plugin's message was dropped, because it can't be written");
                 }
             }
         }
         output
     }
 
+    /// The task for a message as the plugins made it, and its reply.
     fn task(&self, event: &Event) -> (Reply, Task) {
         match self.rules.read(event) {
             (reply, Ok(request)) => (reply, Task::Send(request)),
@@ -158,7 +162,7 @@ impl Parts {
         }
     }
 
-    /// A message that a plugin emitted next to another one: nobody hears its outcome, and a failure is a dead letter.
+    /// The job of an emitted message. Its outcome goes to no app, so that a failure becomes a dead letter.
     fn emitted_job(
         &self,
         key: MessageKey,
@@ -188,14 +192,17 @@ impl Parts {
         Job { state, task }
     }
 
-    /// A plugin's message that the disk can't take goes where the app's go.
+    /// Puts a plugin's message that the disk refused on the app's channel, through the way in.
     fn hand_over(&self, message: djangobot_plugins::PluginMessage) {
         if let Err(error) = self.plugin_messages.try_send(message) {
-            tracing::error!("a plugin's message for Slack is lost: {error}");
+            tracing::error!(
+                "a plugin's message for Slack is lost, because neither the disk nor memory took it: {error}"
+            );
         }
     }
 
-    fn lost(&self, refusal: &SendFailure) {
+    /// Counts and logs an emitted message that can't be sent.
+    fn log_lost(&self, refusal: &SendFailure) {
         self.metrics.sends(&refusal.error).increment(1);
         tracing::error!(
             error = refusal.error,
@@ -205,7 +212,7 @@ impl Parts {
     }
 }
 
-/// A message as plugins see it: by its Web API method, with an id that is the same should the layer give it again.
+/// A message as plugins see it. Its type is the Web API method, and its id is the same if the layer gives it again.
 pub(super) fn plugin_event(key: MessageKey, message: Event) -> PluginEvent {
     let method = message.text("/method").map_or_else(
         || DEFAULT_METHOD.to_owned(),
@@ -218,7 +225,7 @@ pub(super) fn plugin_event(key: MessageKey, message: Event) -> PluginEvent {
     }
 }
 
-/// The output of the plugins for a message, as the app would have sent it.
+/// An event of the plugins in the form in which an app sends messages.
 fn as_message(passing: PluginEvent) -> Result<Event, EditError> {
     let PluginEvent {
         kind,
@@ -231,7 +238,7 @@ fn as_message(passing: PluginEvent) -> Result<Event, EditError> {
     Ok(event)
 }
 
-/// Makes a field of `to` what it is in `from`.
+/// Copies a field of `from` to `to`, or removes it there if `from` has none.
 fn copy(from: &Event, to: &mut Event, pointer: &str) -> Result<(), EditError> {
     match (from.get(pointer), to.get(pointer).is_some()) {
         (Some(value), _) => to.set(pointer, value),

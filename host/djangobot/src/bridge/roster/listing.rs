@@ -1,4 +1,5 @@
-//! How one list of the roster stands: when it was read, who wants it read again, and when that is due.
+//! The state of one list of the roster: when it was loaded, whether somebody asks for a load, and when the next one is
+//! due.
 
 use std::time::Duration;
 
@@ -6,26 +7,25 @@ use djangobot_slack::roster::{List, LoadReport};
 use djangobot_slack::{ApiError, Backoff, Class};
 use tokio::time::Instant;
 
-/// What came of a search for a name.
+/// The result of a search for a name.
 #[derive(Debug)]
 pub(crate) enum Search<T> {
     /// The roster knows it.
     Found(T),
-    /// Slack's list was read since the search began, and it is not there.
+    /// Slack's list was loaded since the search began, and does not have it.
     Absent,
-    /// Slack does not give us the whole list, so that it may be there all the same. The reason is a sentence without its
-    /// full stop.
+    /// Slack does not give us the whole list, so that it may exist all the same. The reason is a clause.
     Unlisted(String),
 }
 
 /// The times between two loads of a list, counted from the beginning of one to that of the next.
 #[derive(Debug, Clone)]
 pub(super) struct Pauses {
-    /// After a name was not found for which somebody waits.
+    /// If somebody waits for a name that was not found.
     pub(super) asked: Duration,
-    /// After a new session began, or a name was not found for which nobody waits.
+    /// If a new session began, or a name was not found for which nobody waits.
     pub(super) stale: Duration,
-    /// Without any reason.
+    /// If there is no reason for an earlier load.
     pub(super) regular: Duration,
 }
 
@@ -39,18 +39,21 @@ impl Default for Pauses {
     }
 }
 
-/// How one list stands.
+/// The state of one list.
+///
+/// Times order its facts: `wanted` and `stale` count only if they are later than the begin of the last load, because
+/// that load answers all that was missed before it began.
 #[derive(Debug, Clone)]
 pub(super) struct Listing {
     /// When somebody last missed a name.
     wanted: Option<Instant>,
-    /// Since when it may lack something, for which nobody waits.
+    /// The last moment at which it may have become incomplete, without anybody waiting.
     stale: Option<Instant>,
-    /// When the last load that has ended began, and how long it took.
+    /// When the last finished load began, and how long it took.
     last: Option<(Instant, Duration)>,
-    /// Why it is not whole, after its last load.
+    /// The reason for which the last load was not complete.
     lacks: Option<String>,
-    /// After a failure that may pass: when it is tried again, whoever wants it.
+    /// When a load is tried again after a failure that may pass, even if nobody asks for it.
     retry_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -69,18 +72,18 @@ impl Default for Listing {
 }
 
 impl Listing {
-    /// Somebody misses a name at this time.
+    /// Notes that somebody waits for a name that it lacked at this moment.
     pub(super) fn want(&mut self, at: Instant) {
         self.wanted = self.wanted.max(Some(at));
     }
 
-    /// What happened between two sessions, Slack does not tell.
+    /// Notes that a session began at this moment. Slack does not report changes between two sessions.
     pub(super) fn session_began(&mut self, at: Instant) {
         self.stale = self.stale.max(Some(at));
     }
 
-    /// It lacked something at this time. While it was being read, that says nothing.
-    pub(super) fn lacked(&mut self, at: Instant) {
+    /// Notes that it lacked an id at this moment. During a load that means nothing.
+    pub(super) fn note_lack(&mut self, at: Instant) {
         if self.last.is_some_and(|(began, took)| at > began + took) {
             self.stale = self.stale.max(Some(at));
         }
@@ -91,24 +94,24 @@ impl Listing {
         self.last.is_some()
     }
 
-    /// Whether what is not in it is not in Slack either, as far as is known.
+    /// Whether the last load was complete, so that what is not in it is not in Slack either.
     pub(super) fn is_whole(&self) -> bool {
         self.has_ended() && self.lacks.is_none()
     }
 
-    /// What the list says of a name that was missed at `asked`; `None` where it has not been read since.
+    /// The answer to a search that began at `asked`: whether the list is complete. `None` if it was not loaded since.
     pub(super) fn answer(&self, asked: Instant) -> Option<Result<(), String>> {
         let (began, _) = self.last?;
         (began >= asked).then(|| self.lacks.clone().map_or(Ok(()), Err))
     }
 
-    /// When it is to be loaded next.
+    /// When the next load is due.
     pub(super) fn due(&self, pauses: &Pauses) -> Instant {
         let Some((began, took)) = self.last else {
-            // Never yet.
+            // It was never loaded.
             return Instant::now();
         };
-        // A list that takes long to read is not read all the time.
+        // A list that takes long to load is loaded less often.
         let is_later = |at: Option<Instant>| at.is_some_and(|at| at > began);
         let mut due = began + pauses.regular;
         if is_later(self.stale) {
@@ -123,8 +126,8 @@ impl Listing {
         due
     }
 
-    /// A load that began at `began` has ended.
-    pub(super) fn ended(
+    /// Notes the end of a load that began at `began`.
+    pub(super) fn note_load(
         &mut self,
         list: List,
         began: Instant,
@@ -149,7 +152,7 @@ impl Listing {
             }
         };
         match (&self.lacks, &lacks) {
-            (Some(_), None) => tracing::info!("{what} are listed again"),
+            (Some(_), None) => tracing::info!("{what} can be listed again"),
             (before, Some(lacks)) if is_first || before.is_none() => tracing::warn!("{lacks}"),
             (_, Some(lacks)) => tracing::debug!("{lacks}"),
             (None, None) => {}
@@ -178,10 +181,10 @@ mod tests {
             "at first, at once"
         );
         let began = Instant::now();
-        listing.ended(List::Users, began, Ok(LoadReport::default()));
+        listing.note_load(List::Users, began, Ok(LoadReport::default()));
         let after = |listing: &Listing| (listing.due(&pauses()) - began).as_secs();
         assert_eq!(after(&listing), 1800);
-        listing.lacked(began);
+        listing.note_lack(began);
         listing.session_began(began);
         assert_eq!(after(&listing), 1800, "it was read since");
         listing.session_began(began + Duration::from_millis(1));
@@ -196,10 +199,10 @@ mod tests {
     fn a_list_that_takes_long_is_not_read_all_the_time() {
         let mut listing = Listing::default();
         let began = Instant::now() - Duration::from_secs(40);
-        listing.ended(List::Users, began, Ok(LoadReport::default()));
-        listing.lacked(began + Duration::from_secs(1));
+        listing.note_load(List::Users, began, Ok(LoadReport::default()));
+        listing.note_lack(began + Duration::from_secs(1));
         assert_eq!((listing.due(&pauses()) - began).as_secs(), 1800);
-        listing.lacked(Instant::now());
+        listing.note_lack(Instant::now());
         assert!((400..500).contains(&(listing.due(&pauses()) - began).as_secs()));
         listing.want(Instant::now());
         assert!((80..90).contains(&(listing.due(&pauses()) - began).as_secs()));
@@ -210,7 +213,7 @@ mod tests {
         let mut listing = Listing::default();
         let asked = Instant::now();
         assert_eq!(listing.answer(asked), None);
-        listing.ended(List::Users, asked, Ok(LoadReport::default()));
+        listing.note_load(List::Users, asked, Ok(LoadReport::default()));
         assert_eq!(listing.answer(asked), Some(Ok(())));
         assert_eq!(listing.answer(asked + Duration::from_nanos(1)), None);
     }

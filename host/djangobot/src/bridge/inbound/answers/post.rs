@@ -101,8 +101,8 @@ impl Parts {
                 Err(error) => error,
             };
             tries += 1;
-            // An answer that is shown twice is worse than one that is not shown. So only one that Slack surely did not take is
-            // posted again.
+            // An answer that is shown twice is worse than one that is not shown. So only one that Slack surely did not
+            // take is posted again.
             let pause = match error.class() {
                 Class::Retry => backoff.failed(),
                 Class::RateLimited { retry_after } => retry_after.min(LONGEST_PAUSE),

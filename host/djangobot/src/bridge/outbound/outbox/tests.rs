@@ -1,21 +1,23 @@
+//! Tests of the outbox, with a real state file.
+
 use super::*;
 use crate::state::State;
 use djangobot_channels::{Delivery, Place, Serializer, Wire};
 use std::path::Path;
 
-struct Opened {
+struct Opening {
     outbox: Outbox,
     newest: u64,
     is_in_doubt: bool,
     state: State,
 }
 
-async fn open(folder: &Path) -> Opened {
+async fn open(folder: &Path) -> Opening {
     let state = State::open(folder).unwrap();
     let (outbox, left) = Outbox::open(state.journal().unwrap(), folder)
         .await
         .unwrap();
-    Opened {
+    Opening {
         outbox,
         newest: left.newest,
         is_in_doubt: left.is_in_doubt,
@@ -29,9 +31,9 @@ async fn texts(outbox: &Outbox) -> Vec<String> {
     page.entries.iter().map(text).collect()
 }
 
-fn there(kept: Stored) -> RowId {
+fn there(kept: PutResult) -> RowId {
     match kept {
-        Stored::Here(row) => row,
+        PutResult::Stored(row) => row,
         other => panic!("{other:?}"),
     }
 }
@@ -43,7 +45,7 @@ fn text(text: &str) -> Bytes {
 #[tokio::test]
 async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened {
+    let Opening {
         outbox,
         newest,
         state,
@@ -54,22 +56,23 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     for name in ["a", "b", "c"] {
         rows.push(there(
             outbox
-                .keep(MessageKey::new(), text(name), None)
+                .put(MessageKey::new(), text(name), None)
                 .await
                 .unwrap(),
         ));
     }
     let files = ["F1".to_owned(), "F2".to_owned()];
-    outbox.begun(rows[1], 12.5, &files).await.unwrap();
+    let since = Ts::from_micros(12_500_000);
+    outbox.note_begun(rows[1], since, &files).await.unwrap();
     outbox
-        .decided(rows[2], text("{}"), Some("1.2".into()))
+        .note_outcome(rows[2], text("{}"), Some("1.2".into()))
         .await
         .unwrap();
     outbox.finish(rows[0], None).await.unwrap();
     let figures = (outbox.messages(), outbox.bytes());
     drop((outbox, state));
 
-    let Opened { outbox, newest, .. } = open(folder.path()).await;
+    let Opening { outbox, newest, .. } = open(folder.path()).await;
     assert_eq!((newest, (outbox.messages(), outbox.bytes())), (3, figures));
     let page = outbox.read(0, 1 << 40, 10, 1 << 20).await.unwrap();
     let seen: Vec<_> = page
@@ -79,21 +82,21 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
         .collect();
     assert_eq!(
         seen,
-        [(&b"b"[..], Some(12.5), false), (&b"c"[..], None, true)]
+        [(&b"b"[..], Some(since), false), (&b"c"[..], None, true)]
     );
     assert_eq!(page.entries[0].files, files);
     assert_eq!((page.last, page.is_end), (3, true));
     let page = outbox.read(0, 2, 10, 1 << 20).await.unwrap();
     assert_eq!((page.entries.len(), page.last, page.is_end), (1, 2, true));
     assert!(outbox.is_known("1.2").await.unwrap() && !outbox.is_known("1.3").await.unwrap());
-    outbox.not_begun(rows[1]).await.unwrap();
+    outbox.clear_begun(rows[1]).await.unwrap();
     assert_eq!(
         outbox.read(1, 1 << 40, 1, 1).await.unwrap().entries[0].begun,
         None
     );
     let next = there(
         outbox
-            .keep(MessageKey::new(), text("d"), None)
+            .put(MessageKey::new(), text("d"), None)
             .await
             .unwrap(),
     );
@@ -103,17 +106,17 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
 #[tokio::test]
 async fn a_message_is_known_again_also_when_it_is_finished() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened { outbox, .. } = open(folder.path()).await;
+    let Opening { outbox, .. } = open(folder.path()).await;
     let key = MessageKey::new();
-    let row = there(outbox.keep(key, text("a"), None).await.unwrap());
+    let row = there(outbox.put(key, text("a"), None).await.unwrap());
     assert_eq!(
-        outbox.keep(key, text("a"), None).await.unwrap(),
-        Stored::Known
+        outbox.put(key, text("a"), None).await.unwrap(),
+        PutResult::Known
     );
     outbox.finish(row, None).await.unwrap();
     assert_eq!(
-        outbox.keep(key, text("a"), None).await.unwrap(),
-        Stored::Known
+        outbox.put(key, text("a"), None).await.unwrap(),
+        PutResult::Known
     );
     assert_eq!((outbox.messages(), outbox.bytes()), (0, 0));
     // Twice is once.
@@ -124,57 +127,57 @@ async fn a_message_is_known_again_also_when_it_is_finished() {
 #[tokio::test]
 async fn only_the_newest_of_what_is_finished_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened { outbox, state, .. } = open(folder.path()).await;
+    let Opening { outbox, state, .. } = open(folder.path()).await;
     let (oldest, newest) = (MessageKey::new(), MessageKey::new());
     outbox
-        .keep(MessageKey::new(), text("waiting"), None)
+        .put(MessageKey::new(), text("waiting"), None)
         .await
         .unwrap();
-    let row = there(outbox.keep(oldest, text("x"), None).await.unwrap());
+    let row = there(outbox.put(oldest, text("x"), None).await.unwrap());
     outbox.finish(row, None).await.unwrap();
     // As many as are remembered, finished.
     let many = |database: &Connection| {
         let sql = "WITH RECURSIVE n(n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
                    INSERT INTO outbox (id, key, at) SELECT n * 65536, randomblob(16), 0 FROM n";
-        database.execute(sql, [REMEMBERED + 2])
+        database.execute(sql, [MAX_REMEMBERED + 2])
     };
     state.journal().unwrap().write(many).await.unwrap();
     assert_eq!(
-        outbox.keep(oldest, text("x"), None).await.unwrap(),
-        Stored::Known
+        outbox.put(oldest, text("x"), None).await.unwrap(),
+        PutResult::Known
     );
     for n in 0..FORGET_EVERY {
         let key = if n == 0 { newest } else { MessageKey::new() };
-        let row = there(outbox.keep(key, text("x"), None).await.unwrap());
+        let row = there(outbox.put(key, text("x"), None).await.unwrap());
         outbox.finish(row, None).await.unwrap();
     }
     assert_eq!(
-        outbox.keep(newest, text("x"), None).await.unwrap(),
-        Stored::Known
+        outbox.put(newest, text("x"), None).await.unwrap(),
+        PutResult::Known
     );
-    there(outbox.keep(oldest, text("x"), None).await.unwrap());
+    there(outbox.put(oldest, text("x"), None).await.unwrap());
     assert_eq!(texts(&outbox).await, ["waiting", "x"]);
 }
 
 #[tokio::test]
 async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened { outbox, state, .. } = open(folder.path()).await;
+    let Opening { outbox, state, .. } = open(folder.path()).await;
     let (key, other) = (MessageKey::new(), MessageKey::new());
-    let first = there(outbox.keep(key, text("1"), None).await.unwrap());
-    there(outbox.keep(other, text("2"), None).await.unwrap());
+    let first = there(outbox.put(key, text("1"), None).await.unwrap());
+    there(outbox.put(other, text("2"), None).await.unwrap());
     let passed = PluginResult {
         message: Some(text("1 edited")),
         outcome: None,
-        beside: vec![
+        emitted: vec![
             (key.emitted(0), text("1 beside")),
             (key.emitted(1), text("1 too")),
         ],
         messages: vec![text("3 of a plugin's own")],
     };
-    let places = outbox.passed(first, passed).await.unwrap();
+    let places = outbox.put_plugin_result(first, passed).await.unwrap();
     assert_eq!(
-        (places.beside.len(), places.newest.unwrap().number()),
+        (places.emitted.len(), places.newest.unwrap().number()),
         (2, 3)
     );
     let (order, figures) = (texts(&outbox).await, (outbox.messages(), outbox.bytes()));
@@ -184,7 +187,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     );
     drop((outbox, state));
 
-    let Opened { outbox, state, .. } = open(folder.path()).await;
+    let Opening { outbox, state, .. } = open(folder.path()).await;
     assert_eq!((outbox.messages(), outbox.bytes()), figures);
     let page = outbox.read(0, 1 << 40, 1, usize::MAX).await.unwrap();
     let passed: Vec<_> = page.entries.iter().map(|entry| entry.passed).collect();
@@ -200,7 +203,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     let letter = DeadLetter::new("slack.send", "no_text", "It has none.", b"");
     let id = outbox.dead_letter(first, letter).await.unwrap();
     assert_eq!(state.dead_letter(id).unwrap().unwrap().message, b"1");
-    for row in places.beside {
+    for row in places.emitted {
         outbox.finish(row, None).await.unwrap();
     }
     assert_eq!(texts(&outbox).await, ["2", "3 of a plugin's own"]);
@@ -210,15 +213,15 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
 #[tokio::test]
 async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened { outbox, .. } = open(folder.path()).await;
+    let Opening { outbox, .. } = open(folder.path()).await;
     let key = MessageKey::new();
-    let row = there(outbox.keep(key, text("1"), None).await.unwrap());
+    let row = there(outbox.put(key, text("1"), None).await.unwrap());
     let passed = PluginResult {
         outcome: Some(text("dropped")),
-        beside: vec![(key.emitted(0), text("1 beside"))],
+        emitted: vec![(key.emitted(0), text("1 beside"))],
         ..PluginResult::default()
     };
-    outbox.passed(row, passed).await.unwrap();
+    outbox.put_plugin_result(row, passed).await.unwrap();
     let page = outbox.read(0, 1 << 40, 10, usize::MAX).await.unwrap();
     let seen: Vec<_> = page
         .entries
@@ -274,7 +277,7 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     assert!(!opened.is_in_doubt);
     let row = opened
         .outbox
-        .keep(MessageKey::new(), text("a"), None)
+        .put(MessageKey::new(), text("a"), None)
         .await
         .unwrap();
     drop(opened);
@@ -291,7 +294,7 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     opened.outbox.finish(there(row), None).await.unwrap();
     opened
         .outbox
-        .keep(MessageKey::new(), text("b"), None)
+        .put(MessageKey::new(), text("b"), None)
         .await
         .unwrap();
     drop(opened);
@@ -305,7 +308,7 @@ async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
     let (outbox, journal) = (&opened.outbox, opened.state.journal().unwrap());
     let keys = [(); 4].map(|()| MessageKey::new());
     let keep =
-        |at: usize, name| outbox.keep(keys[at], text(name), at.checked_sub(1).map(|it| keys[it]));
+        |at: usize, name| outbox.put(keys[at], text(name), at.checked_sub(1).map(|it| keys[it]));
     there(keep(0, "a").await.unwrap());
     let refuse =
         "CREATE TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END";
@@ -313,13 +316,13 @@ async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
     change(refuse).await.unwrap();
     assert!(keep(1, "b").await.is_err());
     change("DROP TRIGGER refuse").await.unwrap();
-    assert_eq!(keep(2, "c").await.unwrap(), Stored::Gap);
-    assert_eq!(keep(3, "d").await.unwrap(), Stored::Gap);
+    assert_eq!(keep(2, "c").await.unwrap(), PutResult::Gap);
+    assert_eq!(keep(3, "d").await.unwrap(), PutResult::Gap);
     for (at, name) in ["b", "c", "d"].into_iter().enumerate() {
         there(keep(at + 1, name).await.unwrap());
     }
     assert_eq!(texts(outbox).await, ["a", "b", "c", "d"]);
     outbox.finish(RowId::first(3), None).await.unwrap();
-    assert_eq!(keep(2, "c").await.unwrap(), Stored::Known, "finished");
-    assert_eq!(keep(3, "d").await.unwrap(), Stored::Known);
+    assert_eq!(keep(2, "c").await.unwrap(), PutResult::Known, "finished");
+    assert_eq!(keep(3, "d").await.unwrap(), PutResult::Known);
 }

@@ -1,4 +1,4 @@
-//! One call, tried until there is an outcome: the one place that tries a call of Slack again.
+//! The attempts of one call, until there is an outcome: the one place that tries a call of Slack again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,8 +17,9 @@ use crate::bridge::reply::SendFailure;
 use crate::bridge::transport::renewed;
 
 impl Caller {
-    /// Calls until there is an outcome.
-    pub(super) async fn attempts(
+    /// Calls Slack until there is an outcome. Each attempt is noted in the outbox before it is made, and a doubt that
+    /// an earlier one left is settled before the next.
+    pub(super) async fn attempt(
         &self,
         call: &mut Call,
         record: &mut Record,
@@ -26,7 +27,7 @@ impl Caller {
     ) -> Result<Value, SendError> {
         loop {
             let (method, channel) = (call.method.name, call.channel.as_deref());
-            self.turn(method, channel, patience).await?;
+            self.wait_for_turn(method, channel, patience).await?;
             self.wait(self.lease.may_send()).await?;
             if let Some(answer) = self.settle(call, record, patience).await? {
                 return Ok(answer);
@@ -35,9 +36,9 @@ impl Caller {
                 return Err(too_old().into());
             }
             let since = match call.repeat {
-                Repeat::Harmless => 0.0,
+                Repeat::Harmless => Ts::default(),
                 Repeat::Visible | Repeat::Unknown => {
-                    let now = self.api.slack_time().map(Ts::as_secs_f64);
+                    let now = self.api.slack_time();
                     record.begin(call, now).await
                 }
             };
@@ -49,14 +50,14 @@ impl Caller {
             match error.class() {
                 Class::AlreadyDone => return Ok(json!({ "already": error.code() })),
                 Class::RateLimited { retry_after } => {
-                    record.not_begun().await;
-                    self.limited(method, channel, retry_after);
+                    record.clear_begun().await;
+                    self.note_rate_limit(method, channel, retry_after);
                     self.pause(&error, patience).await?;
                 }
-                // It surely was not carried out.
+                // The call surely was not carried out.
                 Class::Retry => {
-                    record.not_begun().await;
-                    // Unless what stands before Slack says so, which may not know.
+                    record.clear_begun().await;
+                    // If only the HTTP status says so, it may come from a proxy in front of Slack, which may not know.
                     if let Failure::Status(_) = error.failure {
                         record.doubt = Doubt::Faint(CallTime::until_now(Since::Slack(since)));
                     }
@@ -66,19 +67,20 @@ impl Caller {
                     return Ok(json!({ "already": error.code() }));
                 }
                 Class::Permanent if is_about_mark(&error) && call.is_marked() => {
-                    record.not_begun().await;
+                    record.clear_begun().await;
                     self.unmark(&error);
                     call.unmark();
                 }
                 Class::Permanent => return Err(refused(&error).into()),
                 Class::Fatal | Class::Refresh => {
-                    record.not_begun().await;
+                    record.clear_begun().await;
                     self.renew(&error, seen, patience).await?;
                 }
                 Class::Ambiguous => {
                     record.is_repeat = true;
-                    if let Some(answer) =
-                        self.doubted(&error, call, record, since, patience).await?
+                    if let Some(answer) = self
+                        .resolve_doubt(&error, call, record, since, patience)
+                        .await?
                     {
                         return Ok(answer);
                     }
@@ -87,13 +89,13 @@ impl Caller {
         }
     }
 
-    /// A call of which nobody knows whether it had its effect: finds that out, or has its outcome.
-    async fn doubted(
+    /// Goes on after a failure that leaves it open whether the call had its effect: finds it out, or gives the outcome.
+    async fn resolve_doubt(
         &self,
         error: &ApiError,
         call: &Call,
         record: &mut Record,
-        since: f64,
+        since: Ts,
         patience: &mut Patience,
     ) -> Result<Option<Value>, SendError> {
         if call.repeat == Repeat::Harmless {
@@ -103,7 +105,7 @@ impl Caller {
         let why = Some(refused(error));
         let time = CallTime::until_now(Since::Slack(since));
         record.doubt = Doubt::Begun { time, why };
-        // What can't be looked up has its outcome now, also where we stop.
+        // A call that can't be looked up has its outcome now, even during a stop.
         if call.repeat == Repeat::Unknown {
             return self.settle(call, record, patience).await;
         }
@@ -111,14 +113,15 @@ impl Caller {
         if let Err(SendError::Stopped | SendError::Barred(_)) = paused {
             return paused.map(|()| None);
         }
-        // The last call may have had its effect, too.
+        // The time is over, but the last call may have had its effect.
         match self.settle(call, record, patience).await? {
             Some(answer) => Ok(Some(answer)),
             None => paused.map(|()| None),
         }
     }
 
-    /// Finds out what became of an earlier call, if there is doubt; gives its answer where it had its effect.
+    /// Settles the doubt about an earlier call. Gives its answer if it had its effect, and `None` if the call may be
+    /// made.
     pub(super) async fn settle(
         &self,
         call: &Call,
@@ -141,37 +144,41 @@ impl Caller {
             (Doubt::Begun { time, why }, Repeat::Visible) => (time, why, false),
         };
         let (method, channel) = (call.method.name, call.channel.as_deref());
-        let found = self.look(call, record, time, patience).await;
+        let found = self.look_up(call, record, time, patience).await;
         match found {
             Ok(Some(message)) => {
                 self.metrics.ambiguous("found").increment(1);
                 let ts = &message["ts"];
-                tracing::info!(method, channel, %ts, "an earlier call had posted it");
+                tracing::info!(method, channel, %ts, "a message was not posted again, because an earlier call had posted it");
                 Ok(Some(
                     json!({"ok": true, "channel": channel, "ts": ts, "message": message}),
                 ))
             }
             Ok(None) => {
                 self.metrics.ambiguous("absent").increment(1);
-                record.not_begun().await;
+                record.clear_begun().await;
                 Ok(None)
             }
-            Err(LookupError::Ended(unsent)) => Err(unsent),
-            // It most likely had no effect.
+            Err(LookupError::Ended(error)) => Err(error),
+            // The doubt is faint: the call most likely had no effect.
             Err(LookupError::Impossible(_)) if is_faint => Ok(None),
-            Err(LookupError::Impossible(blind)) => {
+            Err(LookupError::Impossible(failure)) => {
                 self.metrics.ambiguous("refused").increment(1);
                 let mut refusal = why.unwrap_or_else(|| cut_off(call));
                 refusal.detail.push_str(&format!(
                     " Slack may have carried it out all the same, and that can't be looked up, so it was not tried again. {}",
-                    blind.detail
+                    failure.detail
                 ));
                 Err(refusal.into())
             }
         }
     }
 
-    /// Slack refused the token of version `seen`: goes on with another one, where there is one or will be.
+    /// Goes on after Slack refused the token of version `seen`: with another one, if there is one or can be.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no other token can be had.
     pub(super) async fn renew(
         &self,
         error: &ApiError,
@@ -188,6 +195,7 @@ impl Caller {
         self.pause(error, patience).await
     }
 
+    /// Whether Slack takes no metadata from this token.
     pub(super) fn unmarked(&self) -> &AtomicBool {
         self.unmarked.get_or_init(|| {
             let fact = self.state.fact(&self.fact_of_mark()).ok().flatten();
@@ -195,17 +203,17 @@ impl Caller {
         })
     }
 
-    /// Remembers that Slack takes no metadata from this token, so that what was posted is not looked for by it.
+    /// Remembers that Slack takes no metadata from this token, so that posts are not looked up by their mark.
     fn unmark(&self, error: &ApiError) {
         self.unmarked().store(true, Ordering::Relaxed);
         let kept = self.state.set_fact(&self.fact_of_mark(), b"1");
         tracing::warn!(
             ?kept,
-            "{error}; posts carry no metadata of djangobot's from here on"
+            "Slack takes no metadata from this token: {error}; from now on a post in doubt is looked up by its text"
         );
     }
 
-    /// A token of another app may be one that is allowed to.
+    /// The key of the fact. Another app's token may be allowed to send metadata, so it has its own.
     fn fact_of_mark(&self) -> String {
         let me = self.team.me();
         let me = me.as_ref();
@@ -214,7 +222,7 @@ impl Caller {
     }
 }
 
-/// Whether Slack takes no metadata from this token: only apps may give some.
+/// Whether Slack refuses the metadata, which only apps may send.
 fn is_about_mark(error: &ApiError) -> bool {
     matches!(
         error.code(),
@@ -222,9 +230,9 @@ fn is_about_mark(error: &ApiError) -> bool {
     )
 }
 
-/// Says of a failure that it may be none.
-fn may_be_done(unsent: SendError) -> SendError {
-    match unsent {
+/// Adds to a failure that Slack may have carried out the call.
+fn may_be_done(error: SendError) -> SendError {
+    match error {
         SendError::Failed(mut refusal) => {
             refusal
                 .detail
@@ -235,7 +243,7 @@ fn may_be_done(unsent: SendError) -> SendError {
     }
 }
 
-/// An earlier run ended in the middle of it.
+/// The failure of a call in whose midst an earlier run ended.
 fn cut_off(call: &Call) -> SendFailure {
     let channel = match &call.channel {
         Some(channel) => format!(" (channel {channel})"),

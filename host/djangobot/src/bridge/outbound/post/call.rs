@@ -1,24 +1,26 @@
-//! One call of Slack, and what is kept on the disk about it while it is made.
+//! One call of Slack, the doubt whether it had its effect, and its record in the outbox.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use djangobot_slack::Ts;
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value, json};
 
 use super::repeat::Repeat;
 use crate::bridge::message_key::MessageKey;
+use crate::bridge::moment::{between, ts_now};
 use crate::bridge::outbound::files::SHARE;
 use crate::bridge::outbound::outbox::{Outbox, RowId};
 use crate::bridge::reply::{DEFAULT_METHOD, SendFailure};
 
 /// The `event_type` of the metadata that a post carries, so that it can be found again.
 pub(super) const MARK: &str = "djangobot_send";
-/// How long before a call Slack's clock is believed to have been where we saw it: clocks of Slack's own servers differ.
-pub(super) const MARGIN: f64 = 60.0;
+/// A history is read from so long before the call, since the clocks of Slack's own servers differ.
+pub(super) const MARGIN: Duration = Duration::from_secs(60);
 /// A post may be missing in the history for so long after its call has ended.
 pub(super) const LAG: Duration = Duration::from_secs(2);
 
-/// A call, its destination found.
+/// A call whose destination is found.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) method: &'static Method,
@@ -30,7 +32,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// A call with the id of its conversation, under the name of that argument.
+    /// A call with the id of its conversation `channel` in the argument of that name.
     pub(super) fn new(
         method: &'static Method,
         channel: Option<(&str, String)>,
@@ -40,7 +42,7 @@ impl Call {
             arguments.insert((*key).to_owned(), id.as_str().into());
         }
         let repeat = match Repeat::of(method) {
-            // There is no conversation in which it could be seen.
+            // Without a conversation there is no history in which it could be seen.
             Repeat::Visible if channel.is_none() => Repeat::Unknown,
             other => other,
         };
@@ -56,19 +58,19 @@ impl Call {
         }
     }
 
-    /// Names the files that it shares, which have been uploaded.
+    /// Sets the uploaded files that it shares.
     pub(super) fn set_files(&mut self, files: Vec<Value>) {
         let files = Value::from(files);
         self.files = ids_of(Some(&files));
         self.arguments.insert("files".into(), files);
     }
 
-    /// The thread that it posts in.
+    /// The thread in which it posts.
     pub(super) fn thread(&self) -> Option<&str> {
         self.arguments.get("thread_ts").and_then(Value::as_str)
     }
 
-    /// Puts our mark on a post that has no metadata of the app's.
+    /// Puts our mark on a post, unless the app gave metadata.
     pub(super) fn mark(&mut self, key: MessageKey) {
         let has_own = self
             .arguments
@@ -100,15 +102,15 @@ fn ids_of(files: Option<&Value>) -> Vec<String> {
     ids.map(str::to_owned).collect()
 }
 
-/// Whether a call was made before of which nobody knows whether it had its effect.
+/// The doubt whether an earlier call had its effect.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Doubt {
-    /// None was.
+    /// No such call was made.
     #[default]
     None,
-    /// One may have been. Slack is asked, and where it does not say, it had no effect.
+    /// A call may have been made. It is looked up, and if that is not possible, it counts as without effect.
     Faint(CallTime),
-    /// One was made. Unless Slack says what became of it, it is not made again.
+    /// A call was made. It is made again only if the lookup shows that it had no effect.
     Begun {
         time: CallTime,
         why: Option<SendFailure>,
@@ -118,32 +120,31 @@ pub(crate) enum Doubt {
 /// The moment before which a call was not made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Since {
-    /// A time of Slack's, in seconds since 1970; 0 where it is not known.
-    Slack(f64),
-    /// The time at which the message was given to us, by our clock, in seconds since 1970.
-    Accepted(f64),
+    /// A time of Slack's; 1970 if it is not known.
+    Slack(Ts),
+    /// The time at which the message was given to us, by our clock.
+    Accepted(Ts),
 }
 
 impl Since {
-    /// In Slack's seconds, where it is `now` there; 0 where it is not known.
-    pub(super) fn in_slack_time(self, now: Option<f64>) -> f64 {
+    /// The moment by Slack's clock, where it is `now`; 1970 if it is not known.
+    pub(super) fn in_slack_time(self, now: Option<Ts>) -> Ts {
         match (self, now) {
             (Self::Slack(since), _) => since,
-            (Self::Accepted(_), None) => 0.0,
+            (Self::Accepted(_), None) => Ts::default(),
             (Self::Accepted(at), Some(now)) => {
-                let our_now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let age = our_now.unwrap_or_default().as_secs_f64() - at;
-                (now - age.max(0.0) - MARGIN).max(0.0)
+                let age = between(at, ts_now());
+                now.saturating_sub(age).saturating_sub(MARGIN)
             }
         }
     }
 }
 
-/// Between which moments a call was made.
+/// The time of a call: between `since` and `ended`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CallTime {
     pub(crate) since: Since,
-    /// Before this moment of ours.
+    /// The call had ended before this moment.
     pub(crate) ended: Instant,
 }
 
@@ -160,11 +161,11 @@ impl CallTime {
     }
 }
 
-/// What is known of a message's call, here and on the disk.
+/// The record of a message's call, in memory and on the disk.
 #[derive(Clone)]
 pub(crate) struct Record {
     pub(crate) outbox: Outbox,
-    /// Where the disk has it, if it does.
+    /// The row of the message, if the outbox has it.
     pub(crate) row: Option<RowId>,
     pub(crate) key: MessageKey,
     pub(crate) doubt: Doubt,
@@ -172,12 +173,12 @@ pub(crate) struct Record {
     pub(crate) files: Vec<String>,
     /// Whether an earlier call may have had its effect already.
     pub(crate) is_repeat: bool,
-    /// From when on it is too late.
+    /// The moment from which on the message is too old to be sent.
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Record {
-    /// One for a call that may be made twice.
+    /// The record of a call of our own, which may be made twice.
     pub(super) fn none(outbox: &Outbox) -> Self {
         Self {
             outbox: outbox.clone(),
@@ -195,27 +196,26 @@ impl Record {
             .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Notes that a call is about to be made; the time of Slack's after which it will have had its effect.
+    /// Notes that a call is about to be made. Gives the time of Slack's after which it will have had its effect.
     ///
-    /// Where the disk can't take the note, the call is made all the same, and the next start is told that a note is
-    /// missing.
-    pub(super) async fn begin(&mut self, call: &Call, now: Option<f64>) -> f64 {
-        let since = now.map_or(0.0, |now| (now - MARGIN).max(0.0));
+    /// If the disk does not take the note, the call is made all the same, and the marker file of the outbox is deleted.
+    pub(super) async fn begin(&mut self, call: &Call, now: Option<Ts>) -> Ts {
+        let since = now.map_or(Ts::default(), |now| now.saturating_sub(MARGIN));
         if let Some(row) = self.row
-            && let Err(error) = self.outbox.begun(row, since, &call.files).await
+            && let Err(error) = self.outbox.note_begun(row, since, &call.files).await
         {
-            tracing::debug!("a call of Slack is made without a note on the disk: {error}");
+            tracing::debug!(%error, "a call of Slack is made without a note on the disk");
             self.outbox.note_gap();
         }
         since
     }
 
     /// Notes that the call that was begun surely had no effect.
-    pub(super) async fn not_begun(&self) {
+    pub(super) async fn clear_begun(&self) {
         if let Some(row) = self.row
-            && let Err(error) = self.outbox.not_begun(row).await
+            && let Err(error) = self.outbox.clear_begun(row).await
         {
-            tracing::debug!("a call without effect stays noted on the disk: {error}");
+            tracing::debug!(%error, "a call without effect stays noted as begun; after a crash it is looked up");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What every call of Slack shares: its turn, the pause after a failure, and the end of all waiting on a stop.
+//! The caller, which all calls of Slack share: the wait for a turn, the pause after a failure, and the end of all
+//! waiting at a stop.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -17,13 +18,13 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 
-/// A call of another kind that succeeded within this time shows that Slack is there.
-const OF_LATE: Duration = Duration::from_secs(5);
+/// Another call that succeeded within this time shows that Slack serves calls.
+const RECENT: Duration = Duration::from_secs(5);
 
 /// Makes calls of Slack, one attempt or one wait at a time.
 pub(crate) struct Caller {
     pub(crate) api: WebApi,
-    /// Where tokens are renewed, if they are.
+    /// Renews tokens, if they expire.
     pub(crate) rotation: Option<Rotation>,
     pub(crate) pacer: Pacer,
     pub(crate) roster: Arc<RosterKeeper>,
@@ -34,9 +35,9 @@ pub(crate) struct Caller {
     pub(crate) metrics: Metrics,
     /// How long a message is tried, from its first failure on.
     pub(crate) send_timeout: Duration,
-    /// Ends all waiting; a call that is under way is not cut, since Slack may carry it out.
+    /// Ends all waiting. A call that is under way is not cut, because Slack may carry it out.
     pub(crate) stop: CancellationToken,
-    /// Keeps what is learnt of the token.
+    /// Keeps facts about the token.
     pub(crate) state: State,
     /// Slack takes no metadata from this token, so that our posts carry no mark. Read from the state when first asked.
     pub(crate) unmarked: OnceLock<AtomicBool>,
@@ -45,8 +46,9 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Waits until `call` may be made. Our own pace takes as long as it takes; a pause that Slack asked for counts.
-    pub(super) async fn turn(
+    /// Waits until a call of `method` in `channel` may be made. Waiting for our own pace does not count against the
+    /// message's time, but a pause for which Slack asked does.
+    pub(super) async fn wait_for_turn(
         &self,
         method: &str,
         channel: Option<&str>,
@@ -66,23 +68,27 @@ impl Caller {
             if patience.is_over() {
                 let limit = patience.limit.as_secs();
                 let why = format!(
-                    "Slack lets {method} not be called again before {limit} s are over, which is what send-timeout below [slack] allows"
+                    "Slack asked for a pause of {method} that is longer than the {limit} s of slack.send-timeout"
                 );
                 return Err(patience.exhausted(&why));
             }
             tracing::warn!(
                 method,
                 channel,
-                "a message for Slack waits, and with it those behind it in its conversation: {}",
+                "a message for Slack waits, and so do those behind it in its conversation: {}",
                 match is_paused {
                     true => "Slack limits the rate of this call",
-                    false => "this call may not be made more often",
+                    false => "this call has reached the rate that Slack allows",
                 }
             );
         }
     }
 
-    /// Notes that a call failed, and waits before the next try; the outcome where there is none.
+    /// Notes that a call failed, and waits before the next try.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the outcome if there is no next try.
     pub(super) async fn pause(
         &self,
         error: &ApiError,
@@ -93,9 +99,9 @@ impl Caller {
             return Err(patience.timed_out());
         };
         if patience.is_enough_alone() && self.fails_alone(error).await {
-            return Err(patience.exhausted("other calls of Slack succeed meanwhile"));
+            return Err(patience.exhausted("other calls of Slack succeeded meanwhile"));
         }
-        // Of the first limit it has been spoken already.
+        // The first rate limit has been logged already.
         let is_told = patience.tries == 1 && matches!(error.class(), Class::RateLimited { .. });
         if patience.is_line_due() && !is_told {
             let (tries, left) = (patience.tries, patience.left());
@@ -104,32 +110,41 @@ impl Caller {
                 channel,
                 tries,
                 given_up_in_s = left.as_secs(),
-                "{error}; it is tried again, and what is to follow it in its conversation waits"
+                "a message was not sent to Slack: {error}; trying again, while those behind it in its conversation wait"
             );
         }
         self.wait(tokio::time::sleep(pause)).await
     }
 
-    /// Whether others succeed where this call fails. If none was made of late, one is, which asks who we are.
+    /// Whether other calls succeed while this one fails. If none was made recently, `auth.test` is called.
     async fn fails_alone(&self, error: &ApiError) -> bool {
-        let is_there = |at: Instant| at.elapsed() < OF_LATE;
+        let is_there = |at: Instant| at.elapsed() < RECENT;
         error.may_be_the_calls()
             && (self.api.last_success().is_some_and(is_there) || self.api.auth_test().await.is_ok())
     }
 
-    /// Slack limits the rate of a method, and of a channel where it is limited by channel.
-    pub(super) fn limited(&self, method: &str, channel: Option<&str>, retry_after: Duration) {
+    /// Notes that Slack limits the rate of a method, or of a method in a channel.
+    pub(super) fn note_rate_limit(
+        &self,
+        method: &str,
+        channel: Option<&str>,
+        retry_after: Duration,
+    ) {
         self.metrics.rate_limited(method).increment(1);
         tracing::warn!(
             method,
             channel,
             ?retry_after,
-            "Slack limits the rate; this method and channel wait"
+            "Slack limits the rate of a method; calls of it wait"
         );
         self.pacer.limited(method, channel, retry_after);
     }
 
-    /// Waits for `until`, or ends with the stop.
+    /// Waits for `until`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the stop comes first.
     pub(super) async fn wait<T>(&self, until: impl Future<Output = T>) -> Result<T, SendError> {
         self.stop
             .run_until_cancelled(until)

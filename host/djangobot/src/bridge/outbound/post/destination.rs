@@ -1,27 +1,27 @@
-//! Where a message goes, or whom an argument means: a name, an id, or what Slack itself writes for one.
+//! Destinations: a conversation or a user as an app writes it, which is a name, an id, a mention or a link.
 
 use url::Url;
 
 /// A conversation or a user, as an app wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// A conversation's id, in a form in which Slack writes nothing else: `<#C024BE91L|general>`, a link.
+    /// A conversation's id, in a form that is certain: `<#C024BE91L|general>`, or a link.
     Conversation(String),
     /// A user's id, in such a form: `<@U023BECGF>`. As a destination, the direct message with that user.
     User(String),
-    /// What looks like an id of either, and may be a name all the same: `C024BE91L`, `DEV`.
+    /// A text that looks like an id of either, and may be a name all the same: `C024BE91L`, `DEV`.
     Either(String),
     /// A conversation's name, without `#`.
     Name(String),
-    /// A user's handle or other name, without `@`; or an id, which apps write so too.
+    /// A user's handle or other name, without `@`; or a user's id, which apps write with `@` too.
     Handle(String),
 }
 
 impl Destination {
-    /// Reads what an app wrote. All texts are destinations: what nothing else fits is a conversation's name.
+    /// Reads a text of an app. Each text is a destination: if it has no other form, it is a conversation's name.
     pub(crate) fn read(text: &str) -> Self {
         let text = text.trim();
-        // As in texts of messages and of commands.
+        // Slack's form in texts of messages and of commands.
         if let Some(inner) = text.strip_prefix('<').and_then(|it| it.strip_suffix('>')) {
             let target = inner.split_once('|').map_or(inner, |(target, _)| target);
             let target = target.trim();
@@ -47,7 +47,7 @@ impl Destination {
         }
     }
 
-    /// One text for all the ways in which the same is written.
+    /// One spelling for all ways to write the same destination.
     pub(crate) fn key(&self) -> String {
         match self {
             Self::Conversation(id) | Self::User(id) | Self::Either(id) => id.clone(),
@@ -68,7 +68,8 @@ pub(crate) fn is_user(text: &str) -> bool {
     is_id(text, &['U', 'W'])
 }
 
-/// Whether what looks like an id hardly is a name: Slack's ids have nine signs at least, and digits among them.
+/// Whether a text that looks like an id hardly is a name: Slack's ids have at least nine characters, with digits among
+/// them.
 pub(crate) fn is_certain(id: &str) -> bool {
     id.len() >= 9 && id.bytes().any(|byte| byte.is_ascii_digit())
 }
@@ -81,11 +82,11 @@ fn is_id(text: &str, first: &[char]) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
-/// What a link of Slack's points to: that of "copy link", an app's own, `slack://`.
+/// The destination of a link of Slack's: of "copy link", of an app's URL, or of `slack://`.
 fn link(text: &str) -> Option<Destination> {
     let url = match text.contains("://") {
         true => Url::parse(text).ok()?,
-        // As a browser shows it.
+        // A link as browsers show it, without the scheme.
         false if text.contains(".com/") => Url::parse(&format!("https://{text}")).ok()?,
         false => return None,
     };
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slack_writes_for_a_conversation_is_one() {
+    fn slacks_own_forms_of_a_conversation_are_read() {
         check(
             &[
                 "<#C024BE91L|general>",
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slack_writes_for_a_user_is_one() {
+    fn slacks_own_forms_of_a_user_are_read() {
         check(
             &[
                 "<@U023BECGF>",

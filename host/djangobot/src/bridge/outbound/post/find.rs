@@ -1,5 +1,5 @@
-//! Names and ids of conversations and users, as an app wrote them, become Slack's ids. Before a name is refused, Slack is
-//! asked for its list.
+//! The search for the ids of conversations and users that an app named. Before a name is refused, Slack is asked for
+//! its list.
 
 use std::time::{Duration, Instant};
 
@@ -18,45 +18,46 @@ use crate::bridge::outbound::post::destination::{
 use crate::bridge::reply::SendFailure;
 use crate::bridge::roster::Search;
 
-/// How long a list of Slack's is waited for, where nothing goes without it.
+/// How long a search waits for Slack's list, if the call is not possible without it.
 const LIST_WAIT: Duration = Duration::from_secs(120);
-/// After this time the log says that a list is waited for.
+/// How long a search waits for a list before the log says so.
 const SLOW: Duration = Duration::from_secs(15);
-/// The error where there is no such channel.
+/// The error if there is no such channel.
 const NO_CHANNEL: &str = "channel_not_found";
-/// So many are named where a name means several.
+/// The most candidates that a refusal lists if a name means several.
 const NAMED: usize = 5;
 
-/// How texts are taken that look like ids, and that the roster knows neither as ids nor as names.
+/// The interpretation of texts that look like ids, and that the roster knows neither as ids nor as names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// For ids: Slack says whether it has them.
+pub(super) enum Interpretation {
+    /// They are ids: Slack says whether it has them.
     Ids,
-    /// For names, if Slack's list has them, or else for ids.
+    /// They are names if Slack's list has them, and ids otherwise.
     Listed,
-    /// For names: Slack has no such ids.
+    /// They are names: Slack has no such ids.
     Names,
 }
 
-/// The search for what an app named in one request.
+/// The state of the searches for one request.
 #[derive(Debug)]
 pub(super) struct Finder {
-    pub(super) unknown: Unknown,
-    /// Something was taken for an id that may be a name.
+    pub(super) interpretation: Interpretation,
+    /// Whether a text was taken for an id that may be a name.
     pub(super) has_guessed: bool,
-    /// Something turned out to be a name that looks like an id.
+    /// Whether a text that looks like an id turned out to be a name.
     pub(super) has_learnt: bool,
 }
 
 impl Finder {
-    pub(super) fn new(unknown: Unknown) -> Self {
+    pub(super) fn new(interpretation: Interpretation) -> Self {
         Self {
-            unknown,
+            interpretation,
             has_guessed: false,
             has_learnt: false,
         }
     }
 
+    /// Takes a text for an id, and notes that.
     fn guess(&mut self, id: &str) -> String {
         self.has_guessed = true;
         id.to_owned()
@@ -64,13 +65,13 @@ impl Finder {
 }
 
 impl Caller {
-    /// The id of a conversation, of which the roster knows it.
+    /// The id of a conversation, if the roster knows it.
     pub(super) fn known(&self, destination: &Destination) -> Option<String> {
         known(self.roster.roster(), destination)
     }
 
-    /// The id of the conversation that an app named, for a call of `method`. A direct message that is not open yet is
-    /// opened.
+    /// Finds the id of the conversation that an app named, for a call of `method`. Opens a direct message if it is not
+    /// open.
     pub(super) async fn find_conversation(
         &self,
         named: &str,
@@ -110,7 +111,7 @@ impl Caller {
         }
     }
 
-    /// Looks for the channel of a name that looks like an id and that the roster does not know.
+    /// Searches for the channel of a name that looks like an id and that the roster does not know.
     async fn look_for(
         &self,
         name: &str,
@@ -118,17 +119,17 @@ impl Caller {
         finder: &Finder,
         patience: &mut Patience,
     ) -> Result<Option<String>, SendError> {
-        let wait = match finder.unknown {
-            Unknown::Ids if is_certain(name) => return Ok(None),
-            Unknown::Ids => self.roster.patience(),
-            Unknown::Listed => LIST_WAIT,
-            Unknown::Names => {
+        let wait = match finder.interpretation {
+            Interpretation::Ids if is_certain(name) => return Ok(None),
+            Interpretation::Ids => self.roster.patience(),
+            Interpretation::Listed => LIST_WAIT,
+            Interpretation::Names => {
                 let found = self.find_channel(name, method, patience).await;
                 return match found {
                     Ok(id) => Ok(Some(id)),
-                    // What Slack says of it as an id says more.
+                    // The caller has Slack's own error about the id, which says more.
                     Err(SendError::Failed(refusal)) if refusal.error == NO_CHANNEL => Ok(None),
-                    Err(unsent) => Err(unsent),
+                    Err(error) => Err(error),
                 };
             }
         };
@@ -140,7 +141,7 @@ impl Caller {
         }
     }
 
-    /// The id of the user whom an app named.
+    /// Finds the id of the user whom an app named.
     pub(super) async fn find_user(
         &self,
         named: &str,
@@ -153,7 +154,10 @@ impl Caller {
                 if let Some(user) = user_known(self.roster.roster(), &text) {
                     return Ok(user.id().to_owned());
                 }
-                if finder.unknown == Unknown::Ids && is_user(&text) && is_certain(&text) {
+                if finder.interpretation == Interpretation::Ids
+                    && is_user(&text)
+                    && is_certain(&text)
+                {
                     return Ok(finder.guess(&text));
                 }
                 let id = self.find_by_handle(&text, patience).await?;
@@ -168,6 +172,7 @@ impl Caller {
         }
     }
 
+    /// Finds the channel of a name.
     async fn find_channel(
         &self,
         name: &str,
@@ -194,17 +199,17 @@ impl Caller {
             return Err(ambiguous(&format!("#{name}"), "channels", &named).into());
         }
         match why {
-            // What is not in our list, Slack can be asked for by name.
+            // The list is not complete, and Slack takes the name itself.
             Some(_) if takes_names => Ok(format!("#{name}")),
             Some(why) => Err(SendFailure::new(
                 NO_CHANNEL,
-                format!("djangobot knows of no channel #{name}, and Slack's list is not whole: {why}. Use the channel's id."),
+                format!("djangobot knows no channel #{name}, and Slack's list is not complete: {why}. Use the channel's id."),
             )
             .into()),
             None => Err(SendFailure::new(
                 NO_CHANNEL,
                 format!(
-                    "There is no channel #{name} among the {} that the bot sees, by a list that Slack gave just now. Private channels are seen once the bot is invited.",
+                    "There is no channel #{name} among the {} that the bot sees, by a list that Slack gave just now. The bot sees private channels once it is invited.",
                     roster.len().conversations
                 ),
             )
@@ -212,6 +217,7 @@ impl Caller {
         }
     }
 
+    /// Finds the user of a handle or another name.
     async fn find_by_handle(
         &self,
         handle: &str,
@@ -242,7 +248,7 @@ impl Caller {
         }
         let detail = match why {
             Some(why) => format!(
-                "djangobot knows of no user @{handle}, and Slack's list is not whole: {why}. Use the user's id."
+                "djangobot knows no user @{handle}, and Slack's list is not complete: {why}. Use the user's id."
             ),
             None => format!(
                 "There is no user @{handle} among the {} that the bot sees, by a list that Slack gave just now.",
@@ -252,7 +258,7 @@ impl Caller {
         Err(SendFailure::new("user_not_found", detail).into())
     }
 
-    /// Searches the roster, for no longer than `wait` and than the message may still take.
+    /// Searches the roster, for at most `wait` and the rest of the message's time.
     async fn search<T>(
         &self,
         list: List,
@@ -269,7 +275,7 @@ impl Caller {
             Err(_) => {
                 tracing::warn!(
                     at_most_s = wait.as_secs(),
-                    "a message for Slack waits for Slack's list of {}, since its destination is not known",
+                    "a message for Slack waits for Slack's list of {}, because its destination is not known",
                     list.name()
                 );
                 self.wait(search).await?
@@ -278,21 +284,21 @@ impl Caller {
         patience.waited(began);
         Ok(searched.unwrap_or_else(|_| {
             let seconds = began.elapsed().as_secs();
-            Search::Unlisted(format!("it has not come within {seconds} s"))
+            Search::Unlisted(format!("it did not come within {seconds} s"))
         }))
     }
 
     /// Opens the direct message with a user.
     async fn open(&self, user: &str, patience: &mut Patience) -> Result<String, SendError> {
         let unreadable = || {
-            let detail = format!("Slack opened a conversation with {user} but named no id.");
+            let detail = format!("Slack opened a conversation with {user}, but gave no id of it.");
             SendFailure::new("unreadable_answer", detail)
         };
         let method = method::get("conversations.open").ok_or_else(unreadable)?;
         let arguments = Map::from_iter([("users".to_owned(), Value::from(user))]);
         let mut call = Call::new(method, None, arguments);
         let mut record = Record::none(&self.outbox);
-        let answer = Box::pin(self.attempts(&mut call, &mut record, patience)).await?;
+        let answer = Box::pin(self.attempt(&mut call, &mut record, patience)).await?;
         let id = answer.pointer("/channel/id").and_then(Value::as_str);
         let id = id.ok_or_else(unreadable)?;
         self.roster.roster().want(id);
@@ -300,7 +306,7 @@ impl Caller {
     }
 }
 
-/// The id of a conversation, where the roster knows it. An id that it knows goes before a name that looks like one.
+/// The id of a conversation, if the roster knows it. An id that it knows goes before a name that looks like one.
 fn known(roster: &Roster, destination: &Destination) -> Option<String> {
     let im = |user: &str| roster.im_of(user).map(|im| im.id().to_owned());
     let named = |name: &str| {
@@ -324,7 +330,7 @@ fn user_known(roster: &Roster, named: &str) -> Option<User> {
     roster.user(named).or_else(|| roster.find_user(named))
 }
 
-/// Whether Slack may mean with `error` that it has no conversation or user of an id that it was given.
+/// Whether `error` may mean that Slack does not have a conversation or user of the given id.
 pub(super) fn is_about_id(error: &str) -> bool {
     let is_about_it = ["channel", "user"].iter().any(|it| error.contains(it));
     let says_no = ["not_found", "invalid", "no_"];
@@ -342,7 +348,7 @@ fn takes_names(method: &Method) -> bool {
 fn ambiguous(name: &str, what: &str, named: &str) -> SendFailure {
     SendFailure::new(
         "ambiguous_name",
-        format!("{name} may mean several {what}: {named}. Use the id of the one that you mean."),
+        format!("{name} may mean several {what}: {named}. Use the id of one of them."),
     )
 }
 

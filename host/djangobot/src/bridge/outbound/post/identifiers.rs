@@ -1,4 +1,4 @@
-//! Names in arguments that are ids: Slack gets the ids, whatever the method.
+//! Identifiers in arguments: names are replaced by Slack's ids, for all methods.
 
 use djangobot_slack::argument::{self, ArgumentType};
 use djangobot_slack::method::Method;

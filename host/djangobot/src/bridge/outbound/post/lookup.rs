@@ -1,4 +1,4 @@
-//! Whether a post is in its conversation: what is asked of Slack before it is posted again.
+//! The lookup of a post in Slack's history, which shows whether a doubtful call had its effect before it is made again.
 
 use std::time::{Duration, Instant};
 
@@ -16,47 +16,47 @@ use crate::bridge::reply::SendFailure;
 
 /// Slack recommends no more messages to a page.
 const PAGE: u64 = 200;
-/// Pages that are looked at; a conversation with more since the call is too busy to be sure.
+/// The most pages that are read. In a conversation with more messages since the call, the lookup gives up.
 const PAGES: usize = 50;
-/// Pages that are looked at where it is not known since when.
+/// The most pages that are read if the time of the call is not known.
 const PAGES_WITHOUT_TIME: usize = 5;
-/// How long a lookup may wait for its turns in all, while its conversation waits for it: where Slack lets an app read
-/// history once a minute, for one.
+/// How long a lookup may wait for its turns in all, since its conversation waits for it. One turn of an app that may
+/// read history once a minute is within it.
 const TURNS: Duration = Duration::from_secs(75);
-/// How long a lookup may take where the message's own time is over: its last call may have had its effect.
+/// How long a lookup may take if the message's own time is over: its last call may have had its effect.
 const LAST: Duration = Duration::from_secs(60);
 
-/// The error where Slack's limit lets no lookup be made in time.
+/// The error if Slack's limit lets no lookup be made in time.
 const HISTORY_LIMITED: &str = "history_limited";
 
-/// How long a lookup goes on.
+/// The bounds of a lookup in time.
 struct Bounds {
-    /// What is left of [`TURNS`].
+    /// The rest of [`TURNS`].
     turns: Duration,
-    /// No page is asked for later.
+    /// The moment after which no page is read.
     until: Instant,
 }
 
-/// Why nobody can say whether it is there.
+/// The error of a lookup that did not find out whether the post is there.
 pub(super) enum LookupError {
-    /// Slack does not let us look, or there is too much to look at.
+    /// Slack does not let us read the history, or it has too many messages.
     Impossible(SendFailure),
-    /// We stop, or Slack takes nothing from us any more.
+    /// A stop came, or Slack refuses all calls.
     Ended(SendError),
 }
 
 impl From<SendError> for LookupError {
-    fn from(unsent: SendError) -> Self {
-        match unsent {
+    fn from(error: SendError) -> Self {
+        match error {
             SendError::Failed(refusal) => Self::Impossible(refusal),
-            SendError::Stopped | SendError::Barred(_) => Self::Ended(unsent),
+            SendError::Stopped | SendError::Barred(_) => Self::Ended(error),
         }
     }
 }
 
 impl Caller {
     /// Looks for the message that `call` posted at `time`, if it did; `None`: it surely is not there.
-    pub(super) async fn look(
+    pub(super) async fn look_up(
         &self,
         call: &Call,
         record: &Record,
@@ -67,8 +67,7 @@ impl Caller {
             channel: call.channel.clone().unwrap_or_default(),
             thread: call.thread().map(str::to_owned),
         };
-        let now = self.api.slack_time().map(Ts::as_secs_f64);
-        let since = time.since.in_slack_time(now);
+        let since = time.since.in_slack_time(self.api.slack_time());
         if let Some(snapshot) = self.snapshots.get(&place, since, &time) {
             if let Some(found) = self.first_that_is(call, record, &snapshot.messages).await {
                 return Ok(Some(found.clone()));
@@ -88,7 +87,7 @@ impl Caller {
         self.wait(tokio::time::sleep_until(time.is_seen_from().into()))
             .await?;
         // A little further back, so that the reading serves messages that came a little earlier, too.
-        let since = (since - MARGIN).max(0.0);
+        let since = since.saturating_sub(MARGIN);
         self.read(call, record, place, since, &mut bounds, patience)
             .await
     }
@@ -99,7 +98,7 @@ impl Caller {
         call: &Call,
         record: &Record,
         place: Place,
-        since: f64,
+        since: Ts,
         bounds: &mut Bounds,
         patience: &mut Patience,
     ) -> Result<Option<Value>, LookupError> {
@@ -114,8 +113,8 @@ impl Caller {
             ("limit".to_owned(), PAGE.into()),
             ("include_all_metadata".to_owned(), true.into()),
         ]);
-        let pages = if since > 0.0 {
-            arguments.insert("oldest".into(), format!("{since:.6}").into());
+        let pages = if since > Ts::default() {
+            arguments.insert("oldest".into(), since.to_string().into());
             PAGES
         } else {
             PAGES_WITHOUT_TIME
@@ -127,7 +126,7 @@ impl Caller {
         for _ in 0..pages {
             let page = match self.page(method, &arguments, bounds, patience).await {
                 Ok(page) => page,
-                // There is no such thread, so that nothing is in it.
+                // There is no such thread, so the post is not in it.
                 Err(LookupError::Impossible(refusal)) if refusal.error == "thread_not_found" => {
                     return Ok(None);
                 }
@@ -210,7 +209,7 @@ impl Caller {
         is_marked || is_unknown || message["files"].is_array() || self.is_ours(message)
     }
 
-    /// One page, within `bounds`; what may work later is tried for as long as the message may take.
+    /// Reads one page within `bounds`. Failures that may pass are tried again for the rest of the message's time.
     async fn page(
         &self,
         method: &str,
@@ -222,12 +221,12 @@ impl Caller {
             if self.pacer.wait(method, None) > bounds.turns {
                 return Err(LookupError::Impossible(self.limited_history(method)));
             }
-            // Pages that come, but slowly, are no failures: they end here.
+            // Pages that come slowly are not failures, so that nothing else would end them.
             if Instant::now() > bounds.until {
                 return Err(patience.timed_out().into());
             }
             let waits = Instant::now();
-            self.turn(method, None, patience).await?;
+            self.wait_for_turn(method, None, patience).await?;
             bounds.turns = bounds.turns.saturating_sub(waits.elapsed());
             let seen = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
@@ -236,7 +235,7 @@ impl Caller {
             };
             match error.class() {
                 Class::RateLimited { retry_after } => {
-                    self.limited(method, None, retry_after);
+                    self.note_rate_limit(method, None, retry_after);
                     self.pause(&error, patience).await?;
                 }
                 Class::Retry | Class::Ambiguous => self.pause(&error, patience).await?,
@@ -248,7 +247,7 @@ impl Caller {
         }
     }
 
-    /// Slack's limit for this method would hold the conversation up for longer than it is worth.
+    /// The failure of a lookup for which the conversation would have to wait too long, because of Slack's rate limit.
     fn limited_history(&self, method: &str) -> SendFailure {
         let rule = match self.pacer.history_every() {
             Some(every) => format!(
@@ -264,12 +263,12 @@ impl Caller {
     }
 }
 
-/// How a message of the history stands to one that was to be posted.
+/// The likeness of a message of the history to the one that was to be posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Likeness {
-    /// It has the same mark.
+    /// It has the same mark, or the same files.
     Same,
-    /// It says the same, and has no mark that tells it from others.
+    /// It has the same text, and no mark.
     Alike,
     Other,
 }
@@ -296,35 +295,37 @@ fn compare(call: &Call, key: &str, message: &Value) -> Likeness {
     let own = call.arguments.get("metadata").unwrap_or(&Value::Null);
     // Slack shows metadata only to some, so that a message without any may have been posted with it.
     let may_be_ours = metadata.is_null() || metadata == own;
-    match may_be_ours && says(&Value::Object(call.arguments.clone())) == says(message) {
+    match may_be_ours
+        && visible_text(&Value::Object(call.arguments.clone())) == visible_text(message)
+    {
         true => Likeness::Alike,
         false => Likeness::Other,
     }
 }
 
-/// What a message says: its text, or what stands in its blocks and attachments where it has none.
-fn says(message: &Value) -> String {
+/// The text that people see of a message: its `text`, or the texts in its blocks and attachments if it has none.
+fn visible_text(message: &Value) -> String {
     for key in ["text", "markdown_text"] {
         if let Some(text) = message[key].as_str()
             && !text.trim().is_empty()
         {
-            return plain(text);
+            return normalize(text);
         }
     }
     let mut texts = Vec::new();
-    gather(&message["blocks"], &mut texts);
-    gather(&message["attachments"], &mut texts);
+    gather_texts(&message["blocks"], &mut texts);
+    gather_texts(&message["attachments"], &mut texts);
     texts.join("\n")
 }
 
-fn gather(value: &Value, texts: &mut Vec<String>) {
+fn gather_texts(value: &Value, texts: &mut Vec<String>) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| gather(item, texts)),
+        Value::Array(items) => items.iter().for_each(|item| gather_texts(item, texts)),
         Value::Object(fields) => {
             for key in ["title", "text", "fields", "elements", "alt_text"] {
                 match fields.get(key) {
-                    Some(Value::String(text)) => texts.push(plain(text)),
-                    Some(inner) => gather(inner, texts),
+                    Some(Value::String(text)) => texts.push(normalize(text)),
+                    Some(inner) => gather_texts(inner, texts),
                     None => {}
                 }
             }
@@ -333,9 +334,9 @@ fn gather(value: &Value, texts: &mut Vec<String>) {
     }
 }
 
-/// A text without what Slack writes differently from how it was sent: entities, brackets around links, emoji by name or
-/// by sign, spaces.
-fn plain(text: &str) -> String {
+/// A text without all that Slack writes in another way than it was sent: entities, brackets around links, emoji,
+/// spaces.
+fn normalize(text: &str) -> String {
     let text = text
         .replace("&lt;", "<")
         .replace("&gt;", ">")
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_with_metadata_of_the_apps_is_known_by_what_it_says() {
+    fn a_post_with_metadata_of_the_app_is_known_by_its_text() {
         let own = json!({"event_type": "task", "event_payload": {"n": 1}});
         let check = |sent: Value, message: Value, expect: Likeness| {
             let mut sent = sent;

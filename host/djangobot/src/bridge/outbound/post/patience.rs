@@ -1,4 +1,4 @@
-//! How long a message is tried, in tries and in time: with growing pauses, and with a word in the log meanwhile.
+//! The patience for one message: how often and how long it is tried, and the growing pauses between the tries.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +8,23 @@ use djangobot_slack::{ApiError, Backoff};
 use super::send_error::{SendError, refused};
 use crate::bridge::reply::SendFailure;
 
-/// A call that fails by itself, while others succeed, is given up after so many tries, or after this time and a few tries.
+/// A call that fails while others succeed is given up after so many tries,
 const ALONE: u32 = 8;
+/// or after this time,
 const ALONE_FOR: Duration = Duration::from_secs(60);
+/// if it had at least so many tries.
 const ALONE_AT_LEAST: u32 = 3;
-/// No message is tried more often, whatever time the config gives it.
+/// The most tries of a message, whatever time the config gives it.
 const TRIES: u32 = 1_000;
-/// How often the log says what a message waits for.
+/// How often the log says for what a message waits.
 pub(super) const REMINDER: Duration = Duration::from_secs(60);
 
-/// What a message has been through. Its clock starts with the first failure, or the first pause that Slack asks for: what
-/// waits for its turn does not age.
+/// The tries of a message. Its clock starts with the first failure, or with the first pause for which Slack asks, so
+/// that waiting for its turn does not count.
 #[derive(Debug)]
 pub(crate) struct Patience {
     pub(super) limit: Duration,
-    /// What it waited before its clock started, for Slack's lists.
+    /// How long it waited for Slack's lists before its clock started.
     waited: Duration,
     backoff: Backoff,
     pub(super) since: Option<Instant>,
@@ -45,30 +47,30 @@ impl Patience {
         }
     }
 
-    /// Starts the clock, if it does not run yet, and gives what is left.
+    /// Starts the clock, if it does not run yet. Gives the rest of the time.
     pub(super) fn left(&mut self) -> Duration {
         self.since.get_or_insert_with(Instant::now);
         self.rest()
     }
 
-    /// What is left, whether the clock runs or not.
+    /// The rest of the time, whether the clock runs or not.
     pub(super) fn rest(&self) -> Duration {
         self.limit.saturating_sub(self.took())
     }
 
-    /// Whether the clock runs, and nothing is left.
+    /// Whether the time is over.
     pub(super) fn is_over(&self) -> bool {
         self.since.is_some() && self.rest().is_zero()
     }
 
-    /// Counts what was waited for one of Slack's lists since `began`.
+    /// Counts the wait for one of Slack's lists since `began`.
     pub(super) fn waited(&mut self, began: Instant) {
         if self.since.is_none() {
             self.waited += began.elapsed();
         }
     }
 
-    /// Notes a failure; what is to be waited before the next try, or `None` where there is none.
+    /// Notes a failure. Gives the pause before the next try, or `None` if there is no next try.
     pub(super) fn failed(&mut self, error: &ApiError) -> Option<Duration> {
         self.tries += 1;
         self.last = Some(error.clone());
@@ -94,10 +96,10 @@ impl Patience {
 
     /// The outcome of a message whose time is over.
     pub(super) fn timed_out(&self) -> SendError {
-        self.exhausted("that is what send-timeout below [slack] allows")
+        self.exhausted("slack.send-timeout allows no more")
     }
 
-    /// The outcome of a message that is not tried any more.
+    /// The outcome of a message that is not tried any more. `why` is a clause.
     pub(super) fn exhausted(&self, why: &str) -> SendError {
         let Some(error) = &self.last else {
             return SendFailure::new("ratelimited", format!("{why}.")).into();
@@ -105,7 +107,7 @@ impl Patience {
         let mut refusal = refused(error);
         let (tries, seconds) = (self.tries, self.took().as_secs());
         refusal.detail.push_str(&format!(
-            " It failed {tries} times within {seconds} s, and was given up: {why}."
+            " It failed {tries} times within {seconds} s and was given up: {why}."
         ));
         refusal.into()
     }

@@ -1,22 +1,24 @@
-//! Which calls of Slack may be made a second time when nobody knows whether the first one had its effect.
+//! The effect of a second call: which calls of Slack may be made again when it is not known whether the first one had
+//! its effect.
 
 use djangobot_slack::method::Method;
 
 use crate::bridge::outbound::files::SHARE;
 use crate::bridge::reply::DEFAULT_METHOD;
 
-/// What a second call of a method does.
+/// The effect of a second call of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// No more than the first.
+    /// It changes nothing more.
     Harmless,
-    /// What people would see twice; but it can be seen whether the first one had its effect.
+    /// People would see it twice, but Slack's history shows whether the first call had its effect.
     Visible,
-    /// What cannot be seen, or cannot be taken back.
+    /// The effect of the first call can't be looked up.
     Unknown,
 }
 
-/// Methods that write and whose second call changes nothing more: they say what is to be, or name what they change.
+/// Methods that write and whose second call changes nothing more, because they set a state or name the thing that they
+/// change.
 const HARMLESS: &[&str] = &[
     "assistant.threads.",
     "bookmarks.edit",
@@ -61,7 +63,7 @@ impl Repeat {
     }
 }
 
-/// Whether `error` says of a second call that the first one did it.
+/// Whether `error` of a second call shows that the first one had its effect.
 pub(crate) fn was_done(method: &Method, error: &str) -> bool {
     matches!(
         (method.name, error),

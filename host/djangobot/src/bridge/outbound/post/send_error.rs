@@ -1,17 +1,17 @@
-//! Why a request was not carried out.
+//! The error of a request that was not carried out.
 
 use djangobot_slack::ApiError;
 
 use crate::bridge::reply::SendFailure;
 
-/// Why a request was not carried out.
+/// The error of a request that was not carried out.
 #[derive(Debug)]
 pub(crate) enum SendError {
-    /// It can't be, and that is its outcome.
+    /// It failed for good: this is its outcome.
     Failed(SendFailure),
-    /// We stop before it was its turn: it is for the next start.
+    /// A stop came first. The next start carries it out.
     Stopped,
-    /// Slack takes nothing from us any more, this message or another: it is for who mends that.
+    /// Slack refuses all calls of this token. The message stays in the outbox until there is another token.
     Barred(SendFailure),
 }
 
@@ -21,14 +21,15 @@ impl From<SendFailure> for SendError {
     }
 }
 
-/// What Slack said, as a sentence that another can follow.
+/// Slack's refusal as a failure. Its detail is a sentence that others can follow.
 pub(super) fn refused(error: &ApiError) -> SendFailure {
     SendFailure::new(error.code(), format!("{error}."))
 }
 
+/// The failure of a message that is older than `slack.max-age`.
 pub(super) fn too_old() -> SendFailure {
     SendFailure::new(
         "too_old",
-        "It could not be sent before it was older than max-age below [slack] lets messages become.",
+        "The message exceeded slack.max-age before it could be sent.",
     )
 }

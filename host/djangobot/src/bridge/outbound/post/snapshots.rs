@@ -1,22 +1,23 @@
 //! Histories that were read to find a post, kept for the next one that is looked for in the same conversation.
 //!
-//! After a crash with a full disk every message of the outbox is in doubt, and Slack may let an app read a history once a
-//! minute. So one reading has to serve all of them.
+//! After a crash with a full disk every message of the outbox is in doubt, and Slack may let an app read a history once
+//! a minute. So one reading has to serve all of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use djangobot_event::lock::lock;
+use djangobot_slack::Ts;
 use serde_json::Value;
 
 use super::call::CallTime;
 use crate::bridge::reply::SendFailure;
 
-/// Messages that are kept in all: some tens of megabytes, where each of them is large.
+/// The most messages that are kept in all: some tens of megabytes if each of them is large.
 const MESSAGES: usize = 10_000;
 
-/// Where posts are seen: a conversation, or a thread of it.
+/// A place in which posts are seen: a conversation, or a thread of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) channel: String,
@@ -33,7 +34,7 @@ impl Place {
     }
 }
 
-/// How much of a history a reading has seen.
+/// The extent of a reading.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Extent {
     /// All of it since the time that was asked for: a post that is not there was not made.
@@ -44,11 +45,11 @@ pub(super) enum Extent {
     Cut(SendFailure),
 }
 
-/// What one reading has seen.
+/// The messages that one reading has seen.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// It reaches back to this time of Slack's, in seconds; 0 for as far as is looked at.
-    pub(super) since: f64,
+    /// It reaches back to this time of Slack's; 1970 for as far as is looked at.
+    pub(super) since: Ts,
     /// When the reading began. A call that had ended well before that is in it, if it had its effect.
     pub(super) began: Instant,
     /// Messages that may be ours, the newest first.
@@ -58,10 +59,11 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Whether a call made after `since` of Slack's, at `time`, is in it, or would not be found by another reading either.
-    fn serves(&self, since: f64, time: &CallTime) -> bool {
+    fn serves(&self, since: Ts, time: &CallTime) -> bool {
         // A reading without a time looks at few pages: one with a time may see more.
-        let may_see_more =
-            matches!(self.extent, Extent::Cut(_)) && self.since == 0.0 && since > 0.0;
+        let may_see_more = matches!(self.extent, Extent::Cut(_))
+            && self.since == Ts::default()
+            && since > Ts::default();
         self.since <= since && !may_see_more && self.began >= time.is_seen_from()
     }
 }
@@ -72,7 +74,7 @@ pub(crate) struct Snapshots(Mutex<BTreeMap<Place, Arc<Snapshot>>>);
 
 impl Snapshots {
     /// A reading that shows whether a call had its effect, which was made after `since` of Slack's, at `time`.
-    pub(super) fn get(&self, place: &Place, since: f64, time: &CallTime) -> Option<Arc<Snapshot>> {
+    pub(super) fn get(&self, place: &Place, since: Ts, time: &CallTime) -> Option<Arc<Snapshot>> {
         let snapshot = lock(&self.0).get(place).cloned();
         snapshot.filter(|it| it.serves(since, time))
     }
@@ -97,8 +99,8 @@ impl Snapshots {
 mod tests {
     use std::time::Duration;
 
-    use super::super::call::{LAG, Since};
     use super::*;
+    use crate::bridge::outbound::post::call::{LAG, Since};
 
     fn place(thread: Option<&str>) -> Place {
         Place {
@@ -108,11 +110,11 @@ mod tests {
     }
 
     fn time(ended: Instant) -> CallTime {
-        let since = Since::Slack(0.0);
+        let since = Since::Slack(Ts::default());
         CallTime { since, ended }
     }
 
-    fn snapshot(since: f64, began: Instant, messages: usize, extent: Extent) -> Snapshot {
+    fn snapshot(since: Ts, began: Instant, messages: usize, extent: Extent) -> Snapshot {
         Snapshot {
             since,
             began,
@@ -124,7 +126,8 @@ mod tests {
     #[test]
     fn a_reading_serves_calls_that_ended_before_it_began_and_that_it_reaches_back_to() {
         let now = Instant::now();
-        let check = |since: f64, extent: Extent, call: (f64, Instant), expect: bool| {
+        let check = |since: u64, extent: Extent, call: (Ts, Instant), expect: bool| {
+            let since = Ts::from_micros(since);
             let snapshots = Snapshots::default();
             snapshots.put(place(None), snapshot(since, now, 1, extent.clone()));
             let time = time(call.1);
@@ -133,19 +136,19 @@ mod tests {
             let other = snapshots.get(&place(Some("1.0")), call.0, &time);
             assert!(other.is_none());
         };
-        let call = |since: f64, ended: Instant| (since, ended);
+        let call = |since: u64, ended: Instant| (Ts::from_micros(since), ended);
         let cut = || Extent::Cut(SendFailure::new("too_much_history", "It is long."));
         let before = now - LAG;
-        check(0.0, Extent::Whole, call(0.0, before), true);
-        check(0.0, Extent::Whole, call(7.0, before), true);
-        check(7.0, Extent::Part, call(8.0, before), true);
-        check(7.0, Extent::Whole, call(6.0, before), false);
+        check(0, Extent::Whole, call(0, before), true);
+        check(0, Extent::Whole, call(7, before), true);
+        check(7, Extent::Part, call(8, before), true);
+        check(7, Extent::Whole, call(6, before), false);
         // A reading from 7 on may be whole where one from 0 on is cut.
-        check(0.0, cut(), call(7.0, before), false);
-        check(0.0, cut(), call(0.0, before), true);
-        check(7.0, cut(), call(8.0, before), true);
-        check(0.0, Extent::Whole, call(0.0, now), false);
-        check(0.0, Extent::Whole, call(0.0, now + LAG), false);
+        check(0, cut(), call(7, before), false);
+        check(0, cut(), call(0, before), true);
+        check(7, cut(), call(8, before), true);
+        check(0, Extent::Whole, call(0, now), false);
+        check(0, Extent::Whole, call(0, now + LAG), false);
     }
 
     #[test]
@@ -154,11 +157,15 @@ mod tests {
         let now = Instant::now();
         for number in 0..3 {
             let began = now + Duration::from_secs(number);
-            let it = snapshot(0.0, began, MESSAGES / 2, Extent::Whole);
+            let it = snapshot(Ts::default(), began, MESSAGES / 2, Extent::Whole);
             snapshots.put(place(Some(&number.to_string())), it);
         }
         let call = time(now - LAG);
-        let kept = |number: &str| snapshots.get(&place(Some(number)), 0.0, &call).is_some();
+        let kept = |number: &str| {
+            snapshots
+                .get(&place(Some(number)), Ts::default(), &call)
+                .is_some()
+        };
         assert_eq!(["0", "1", "2"].map(kept), [false, true, true]);
     }
 }

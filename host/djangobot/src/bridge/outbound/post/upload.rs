@@ -1,4 +1,4 @@
-//! Files: uploaded to Slack one after the other, and then shared in their conversation, which is the call that people see.
+//! The upload of files, one after the other, and the call that shares them in their conversation, which people see.
 
 use djangobot_slack::{Class, method};
 use serde_json::{Map, Value, json};
@@ -10,14 +10,14 @@ use super::send_error::{SendError, refused, too_old};
 use crate::bridge::outbound::files::NewFile;
 use crate::bridge::reply::SendFailure;
 
-/// What asks for the place of an upload.
+/// The method that gives the URL of an upload.
 const ANNOUNCE: &str = "files.getUploadURLExternal";
 
 impl Caller {
     /// Uploads `files` and makes `call`, which shares them.
     ///
-    /// Up to that call nobody sees anything of them, so that an upload may begin again at any time. What an earlier run
-    /// may have shared is looked for by the ids that Slack gave its files.
+    /// Before that call nobody sees the files, so that an upload may begin again at any time. Files that an earlier run
+    /// may have shared are looked up by the ids that Slack gave them.
     pub(super) async fn share(
         &self,
         mut call: Call,
@@ -39,10 +39,10 @@ impl Caller {
             uploaded.push(json!({ "id": id, "title": title }));
         }
         call.set_files(uploaded);
-        self.attempts(&mut call, record, patience).await
+        self.attempt(&mut call, record, patience).await
     }
 
-    /// Uploads a file; its id.
+    /// Uploads a file. Gives its id.
     async fn upload(&self, file: &NewFile, patience: &mut Patience) -> Result<String, SendError> {
         loop {
             let (url, id) = self.announce(file, patience).await?;
@@ -54,12 +54,15 @@ impl Caller {
             if error.class() == Class::Permanent {
                 return Err(refused(&error).into());
             }
-            tracing::debug!(file = file.name, "{error}; the file is uploaded again");
+            tracing::debug!(
+                file = file.name,
+                "a file was not uploaded: {error}; trying again"
+            );
             self.pause(&error, patience).await?;
         }
     }
 
-    /// Asks where a file may be uploaded to, and what its id will be.
+    /// Asks Slack for the URL of an upload, and for the file's id.
     async fn announce(
         &self,
         file: &NewFile,
@@ -67,7 +70,7 @@ impl Caller {
     ) -> Result<(String, String), SendError> {
         let unreadable = || {
             let detail = format!(
-                "Slack's {ANNOUNCE} gave no place for the file {:?}.",
+                "Slack's {ANNOUNCE} gave no URL for the file {:?}.",
                 file.name
             );
             SendFailure::new("unreadable_answer", detail)
@@ -87,7 +90,7 @@ impl Caller {
         }
         let mut call = Call::new(method, None, arguments);
         let mut record = Record::none(&self.outbox);
-        let answer = Box::pin(self.attempts(&mut call, &mut record, patience)).await?;
+        let answer = Box::pin(self.attempt(&mut call, &mut record, patience)).await?;
         let text = |key: &str| answer[key].as_str().map(str::to_owned);
         let (url, id) = text("upload_url")
             .zip(text("file_id"))
