@@ -520,7 +520,7 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
             "1 of 2 plugins",
         ],
     );
-    check_said(&ended.stdout, &["sample 1.2.0 (", "becomes"]);
+    check_said(&ended.stdout, &["sample was updated from 1.2.0 ("]);
 }
 
 #[tokio::test]
