@@ -1,4 +1,4 @@
-//! What channels_redis's own tests ask of a core layer, with Rust at one end and Python at the other.
+//! The behaviour that channels_redis's own tests require of a core layer, with Rust at one end and Python at the other.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn a_channel_takes_no_more_than_its_capacity_from_either(ground: Ground) {
 }
 
 async fn the_first_matching_pattern_gives_a_channels_capacity(ground: Ground) {
-    // In the order of their bytes too, since JSON may sort them on the way.
+    // The keys are in the order of their bytes, because JSON may sort them on the way.
     let capacities = json!({"[s]lack.m*": 2, "one": 1, "slack.*": 3});
     let mut pair = Pair::new(
         ground,
@@ -134,8 +134,8 @@ async fn a_cancelled_receive_of_python_loses_nothing(ground: Ground) {
             Value::Null
         );
         if ground == Ground::Redis {
-            // A Redis that is too busy to have seen the connection go gives the next message to it, and it is lost:
-            // channels_redis takes with BZPOPMIN, and can do nothing about that.
+            // A busy Redis may not have noticed yet that the connection is gone, and give it the next message. That
+            // message is lost: channels_redis reads with BZPOPMIN, which keeps no copy.
             pair.python.call("forget_connections", []).await;
         }
         pair.send("to.python", &[json!({"n": n})]).await;
@@ -154,7 +154,7 @@ async fn a_cancelled_receive_of_rust_loses_nothing(ground: Ground) {
         pair.python
             .ask("send", [json!("to.rust"), message.clone()])
             .await;
-        // The wait is dropped over and over, at whatever point it has come to.
+        // The wait is dropped many times, each time at another point of its work.
         let received = eventually("the message comes", async || {
             reader.next_within(Duration::from_micros(300)).await
         });
@@ -208,7 +208,7 @@ async fn unread_messages_expire(ground: Ground) {
 async fn a_send_drops_expired_messages_and_keeps_the_rest(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({"expiry": 60, "capacity": 2})).await;
     pair.python_sends("a", &[json!({"n": "young"})]).await;
-    // A member with a score of long ago; nothing of it is ever read.
+    // A member whose score says that it expired long ago. Nobody may get it.
     pair.redis(&["ZADD", "asgia", "1000", "an old message"])
         .await;
     assert_eq!(
@@ -240,7 +240,7 @@ async fn each_send_renews_the_expiry_of_a_queue(ground: Ground) {
 async fn rust_leaves_a_python_readers_unfinished_message_alone(ground: Ground) {
     let mut pair = Pair::new(ground, 1, json!({})).await;
     pair.send("a", &numbered(1)).await;
-    // A Python reader that died between taking a message and finishing with it leaves this behind.
+    // This is what a Python reader leaves behind if it dies between taking a message and finishing with it.
     pair.redis(&["ZADD", "asgia$inflight", "1000", "left behind"])
         .await;
     assert_eq!(
@@ -277,7 +277,7 @@ async fn a_redis_that_is_restarted_is_found_again_by_both() {
         sent.ok()?.ok().filter(|sent| sent.accepted == 1)
     })
     .await;
-    // Python's connections are of before, and each raises once.
+    // Python's connections are from before the restart, and each raises an error once.
     let received = eventually("Python receives again", async || {
         pair.python.try_call("receive", [json!("to.python")]).await
     });

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::pair::{CORE, Ground, Pair, Reader, Servers, send};
 use crate::peer::Peer;
 
-/// Messages with every kind of value that both serializers can hold.
+/// Messages with every kind of value that both serializers support.
 fn messages() -> Vec<Value> {
     let deep = (0..30).fold(json!("bottom"), |inner, _| json!({"in": [inner]}));
     let many: serde_json::Map<_, _> = (0..20).map(|n| (format!("key {n}"), json!(n))).collect();
@@ -50,7 +50,7 @@ async fn check(ground: Ground, interpreter: PathBuf, hosts: usize) {
     let servers = Servers::start(ground, hosts).await;
     let mut python = Peer::on(interpreter, CORE, &servers.config(&json!({}))).await;
     for (way, sender, receiver) in ways() {
-        // A prefix for each way, so that none reads what another left.
+        // Each way has a prefix of its own, so that none reads messages that another left.
         let config = |options: &Value| {
             let mut config = servers.config(options);
             config["prefix"] = json!(way.replace(' ', "-"));

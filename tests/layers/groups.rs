@@ -1,4 +1,4 @@
-//! Groups: those that Rust makes and those that Python makes are the same.
+//! Tests of groups: Rust and Python see the same groups, whichever of them made them.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ async fn rust_sends_to_pythons_group(ground: Ground) {
                 "{ground:?}, {hosts} hosts"
             );
         }
-        // One leaves, by Rust's hand; the others still get what is sent, and it gets nothing more.
+        // Rust removes one channel. The others still get messages, and the removed one gets none.
         let (left, rest) = channels.split_last().unwrap();
         pair.rust
             .group_discard(&group("ops"), &name(left.as_str().unwrap()))

@@ -1,6 +1,6 @@
-//! Rust and stock Python libraries on one channel layer: what one sends, the other receives.
+//! Tests with Rust and stock Python libraries on one channel layer: each receives the messages of the other.
 //!
-//! Each runs on a real Redis, through the embedded layer's RESP server, and on the embedded layer itself.
+//! Each test runs on a real Redis, through the embedded layer's RESP server, and on the embedded layer itself.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,8 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-/// Makes tests of functions that take a ground: on each ground, or on those alone that are servers, since
-/// the embedded layer has no shards.
+/// Makes tests of functions that take a [`pair::Ground`]: on each ground, or only on those that are servers, because the
+/// embedded layer has no shards.
 macro_rules! tests {
     (each ground: $($each:ident),*; servers: $($server:ident),*) => {
         tests!(@ redis, Redis, $($each,)* $($server,)*);

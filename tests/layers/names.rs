@@ -1,4 +1,4 @@
-//! Channels that only one process reads, and what may be a name.
+//! Tests of channels that only one process reads, and of valid and invalid names.
 
 use djangobot_channels::ChannelName;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn python_answers_on_rusts_own_channel(ground: Ground) {
             .await;
     }
     for n in 0..3 {
-        // What the layer adds for itself (__asgi_channel__) is gone.
+        // The key that the layer adds for its own use (__asgi_channel__) has been removed.
         assert_eq!(
             reader.next().await,
             json!({"type": "slack.sent", "n": n}),
@@ -68,7 +68,7 @@ async fn rust_answers_on_pythons_own_channel_on_whichever_shard_it_is(ground: Gr
 async fn python_answers_on_rusts_own_channel_over_shards(ground: Ground) {
     let mut pair = Pair::new(ground, 3, json!({})).await;
     for n in 0..10 {
-        // channels_redis picks the shard by the whole name here, where its readers go by the part up to "!".
+        // channels_redis chooses the shard by the whole name here, but its readers use the part up to "!".
         let channel = own_name();
         let reader = pair.reader(channel.as_str()).await;
         pair.python_sends(channel.as_str(), &[json!({"n": n})])
@@ -78,7 +78,7 @@ async fn python_answers_on_rusts_own_channel_over_shards(ground: Ground) {
     }
 }
 
-// But for a line end behind a name, which Python's `$` lets pass.
+// The one difference is a line end after a name, which Python's `$` accepts.
 #[tokio::test]
 async fn both_take_and_refuse_the_same_names() {
     let mut pair = Pair::new(Ground::Embedded, 1, json!({})).await;

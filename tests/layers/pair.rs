@@ -18,18 +18,18 @@ use crate::peer::Peer;
 
 pub(crate) const CORE: &str = "channels_redis.core.RedisChannelLayer";
 
-/// What Rust and Python meet on.
+/// The kind of servers on which Rust and Python meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ground {
     /// Real Redis servers.
     Redis,
-    /// Embedded servers, which Rust too talks to by sockets.
+    /// Embedded servers, to which both Rust and Python connect over sockets.
     EmbeddedServer,
-    /// An embedded server, with Rust inside: one host.
+    /// An embedded server in Rust's own process, to which only Python connects over a socket. There is one host.
     Embedded,
 }
 
-/// Servers that end with the test.
+/// The servers of a test, which end with it.
 pub(crate) enum Servers {
     Redis(Vec<Redis>),
     Embedded(Vec<EmbeddedServer>),
@@ -61,7 +61,7 @@ impl Servers {
         }
     }
 
-    /// `options` with these hosts, as a Django project writes them.
+    /// Adds these hosts to `options`, as a Django project writes them.
     pub(crate) fn config(&self, options: &Value) -> Value {
         let host = |url: &String| json!({"address": url, "socket_timeout": null});
         let mut config = options.clone();
@@ -81,7 +81,7 @@ impl Servers {
     }
 }
 
-/// The two of them.
+/// The two layers.
 pub(crate) struct Pair {
     pub(crate) rust: Arc<dyn ChannelLayer>,
     pub(crate) python: Peer,
@@ -89,7 +89,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Both with the same settings, on current Python libraries.
+    /// Makes both with the same settings, on current Python libraries.
     pub(crate) async fn new(ground: Ground, hosts: usize, options: Value) -> Self {
         Self::on(python(), ground, hosts, &options).await
     }
@@ -110,7 +110,7 @@ impl Pair {
         }
     }
 
-    /// Sends from Rust, and gives how many were taken.
+    /// Sends from Rust, and returns how many messages the layer accepted.
     pub(crate) async fn send(&self, channel: &str, messages: &[Value]) -> usize {
         send(&*self.rust, channel, messages).await
     }
@@ -121,12 +121,12 @@ impl Pair {
         self.python.call("send", arguments).await;
     }
 
-    /// What Python receives next.
+    /// The next message that Python receives.
     pub(crate) async fn python_receives(&mut self, channel: &str) -> Value {
         self.python.call("receive", [json!(channel)]).await
     }
 
-    /// What Rust reads `channel` with.
+    /// Rust's reader of `channel`.
     pub(crate) async fn reader(&self, channel: &str) -> Reader {
         Reader::open(&self.rust, channel, "tests").await
     }
@@ -139,7 +139,7 @@ impl Pair {
     }
 }
 
-/// Sends from Rust, and gives how many were taken.
+/// Sends from Rust, and returns how many messages the layer accepted.
 pub(crate) async fn send(layer: &dyn ChannelLayer, channel: &str, messages: &[Value]) -> usize {
     let channel = name(channel);
     let members: Vec<_> = messages
@@ -167,12 +167,12 @@ impl Reader {
         }
     }
 
-    /// The next message, and done with it.
+    /// Receives the next message, and finishes it.
     pub(crate) async fn next(&self) -> Value {
         self.finish(self.delivery().await).await
     }
 
-    /// The next message, if there is no error on the way: the server may be away.
+    /// Receives the next message. An error is no failure of the test, because the server may be away.
     pub(crate) async fn try_next(&self) -> Option<Value> {
         let delivery = timeout(DEADLINE, self.receiver.next())
             .await
@@ -181,13 +181,13 @@ impl Reader {
         Some(self.finish(delivery).await)
     }
 
-    /// The next message, if it comes so soon; else the wait for it is dropped.
+    /// Receives the next message if it comes within this time; otherwise the wait for it is dropped.
     pub(crate) async fn next_within(&self, patience: Duration) -> Option<Value> {
         let delivery = timeout(patience, self.receiver.next()).await.ok()?.unwrap();
         Some(self.finish(delivery).await)
     }
 
-    /// Is done with a message, and gives what it says.
+    /// Finishes a message, and returns its content.
     pub(crate) async fn finish(&self, delivery: Delivery) -> Value {
         self.receiver.done(&delivery).await.unwrap();
         let payload = delivery
@@ -196,7 +196,7 @@ impl Reader {
         value(&self.layer.decode(&payload).unwrap())
     }
 
-    /// The next message as it came, not done with.
+    /// Receives the next message, and does not finish it.
     pub(crate) async fn delivery(&self) -> Delivery {
         timeout(DEADLINE, self.receiver.next())
             .await
@@ -209,7 +209,7 @@ impl Reader {
     }
 }
 
-/// A name that only one process reads, as Channels makes them; each call makes another one.
+/// Makes a new name that only one process reads, in the form that Channels uses.
 pub(crate) fn own_name() -> ChannelName {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);

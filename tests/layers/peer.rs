@@ -1,4 +1,4 @@
-//! A Python process with a stock channel layer, which does what it is told: `peer.py`, or `peer1.py` for Channels 1.
+//! A Python process with a stock channel layer, whose methods a test calls: `peer.py`, or `peer1.py` for Channels 1.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use djangobot_tests::{Program, python, python_channels1};
 use serde_json::{Value, json};
 
-/// The process. Dropping it kills it.
+/// The process. It is killed when this value is dropped.
 pub(crate) struct Peer {
     program: Program,
 }
@@ -43,15 +43,15 @@ impl Peer {
         }
     }
 
-    /// Takes another layer from here on.
+    /// Uses another layer from now on.
     pub(crate) async fn open(&mut self, backend: &str, config: &Value) {
         self.call("open", [json!(backend), config.clone()]).await;
     }
 
-    /// Calls a method and gives what it returned.
+    /// Calls a method and returns its result.
     ///
     /// # Panics
-    /// When it raised.
+    /// If it raised.
     pub(crate) async fn call(
         &mut self,
         method: &str,
@@ -61,7 +61,7 @@ impl Peer {
         self.answer().await
     }
 
-    /// Calls a method, and gives what it returned unless it raised: the server may be away.
+    /// Calls a method and returns its result. `None` if it raised, because the server may be away.
     pub(crate) async fn try_call(
         &mut self,
         method: &str,
@@ -71,10 +71,10 @@ impl Peer {
         self.outcome().await.ok()
     }
 
-    /// Calls a method that is to raise, and gives the exception: its class and text.
+    /// Calls a method that should raise, and returns the exception: its class and text.
     ///
     /// # Panics
-    /// When it returned.
+    /// If it did not raise.
     pub(crate) async fn raises(
         &mut self,
         method: &str,
@@ -84,7 +84,7 @@ impl Peer {
         self.outcome().await.expect_err("the method was to raise")
     }
 
-    /// Calls a method and does not wait for it: [`Peer::answer`] does.
+    /// Calls a method and does not wait for its result; [`Peer::answer`] waits.
     pub(crate) async fn ask(&mut self, method: &str, arguments: impl IntoIterator<Item = Value>) {
         let line: Vec<Value> = std::iter::once(json!(method)).chain(arguments).collect();
         self.program
@@ -92,10 +92,10 @@ impl Peer {
             .await;
     }
 
-    /// What the method that was asked for returned.
+    /// Waits for the result of the method that was called.
     ///
     /// # Panics
-    /// When it raised.
+    /// If it raised.
     pub(crate) async fn answer(&mut self) -> Value {
         match self.outcome().await {
             Ok(value) => value,

@@ -1,4 +1,4 @@
-//! The pub/sub layer: what is published reaches those who listen at that moment.
+//! Tests of the pub/sub layer: a message reaches only those who listen at that moment.
 
 use djangobot_channels::{LayerConfig, open};
 use djangobot_tests::eventually;
@@ -23,7 +23,8 @@ async fn check(ground: Ground, hosts: usize, options: Value) {
 
     let channel = python.call("new_channel", []).await;
     let to_python = name(channel.as_str().unwrap());
-    // The subscription is on its way: what is published before it has arrived is gone, and says so.
+    // The subscription is still on its way. A message that is published before it arrives is lost, and the report says
+    // that nobody received it.
     eventually("Python listens", async || {
         let member = rust.encode(&to_python, &event(&message));
         let sent = rust.send(&to_python, &[member]).await.unwrap();

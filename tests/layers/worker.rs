@@ -1,4 +1,4 @@
-//! The example project's worker, and the trap that `worker_trap` tells of.
+//! Tests of the example project's worker, and of the trap that `worker_trap` warns about.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,7 +94,7 @@ async fn the_example_answers_people_and_not_itself() {
 
 #[tokio::test]
 async fn the_trap_is_reported_only_where_a_worker_really_ends() {
-    // The example as it would be without the cure.
+    // A copy of the example without the cure for the trap.
     let trapped = tempfile::tempdir().unwrap();
     let copied = Command::new("cp")
         .arg("-R")
@@ -125,7 +125,7 @@ async fn the_trap_is_reported_only_where_a_worker_really_ends() {
     );
     assert_eq!(trap(python_redis7()).await, None);
 
-    // Two that are well start first, so that they have been idle for longer when the other ends.
+    // Two workers without the trap start first, so that they have been idle for longer when the other one ends.
     let mut cured = Served::start(python(), &example()).await;
     let mut older = Served::start(python_redis7(), &trapped).await;
     let redis = Redis::start();
@@ -160,7 +160,7 @@ impl Served {
         served
     }
 
-    /// Has it serve one message.
+    /// Lets it serve one message.
     async fn serve(&mut self) {
         send(
             &*self.layer,

@@ -100,13 +100,13 @@ fn typed(control: &Control, person: &mut Person, line: &str) -> Result<CommandRe
         return Ok(CommandResult::Shown(HELP.to_owned()));
     }
     if let Some(user) = first.strip_prefix('@').filter(|_| !rest.is_empty()) {
-        return person.say(control, (user, user), rest);
+        return person.say(control, user, user, rest);
     }
     if let Some(channel) = first.strip_prefix('#').filter(|_| !rest.is_empty()) {
-        return person.say(control, (SPEAKER, channel), rest);
+        return person.say(control, SPEAKER, channel, rest);
     }
     if first.len() < 2 || !first.starts_with('/') {
-        return person.say(control, (SPEAKER, "general"), line);
+        return person.say(control, SPEAKER, "general", line);
     }
     if let Some(done) = person.act(control, first, rest) {
         return done;
@@ -125,7 +125,7 @@ fn seen(core: &Core, event: &Value) -> Option<String> {
     }
     let workspace = lock(&core.workspace);
     let bot = &workspace.users[workspace.bot];
-    let bot_id = bot.bot().map(|(bot_id, _)| bot_id);
+    let bot_id = bot.bot().map(|bot| &*bot.bot_id);
     let by_bot = |message: &Value| {
         message["user"] == bot.id.as_str()
             || message["bot_id"]

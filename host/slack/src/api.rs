@@ -80,6 +80,9 @@ impl WebApi {
     }
 
     /// Like [`WebApi::new`], with another time within which a whole answer must have come.
+    ///
+    /// # Errors
+    /// Those of [`WebApi::new`].
     pub fn with_timeout(
         mut base: Url,
         token: Token,
@@ -170,7 +173,10 @@ impl WebApi {
         self.call_as(method, args).await
     }
 
-    /// Like [`WebApi::call`], read into a type of its own.
+    /// Like [`WebApi::call`], with the answer read into a type of its own.
+    ///
+    /// # Errors
+    /// Those of [`WebApi::call`], and [`Failure::Unreadable`] if the answer does not have the type's form.
     pub async fn call_as<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -212,6 +218,9 @@ impl WebApi {
     }
 
     /// Asks for a Socket Mode connection's URL, with an app-level token.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the call, whose [`ApiError::class`] says what it means for the caller.
     pub async fn connections_open(&self) -> Result<Url, ApiError> {
         #[derive(Deserialize)]
         struct Opened {

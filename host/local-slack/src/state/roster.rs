@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::options::Options;
 use crate::state::workspace::ids::id;
-use crate::state::workspace::{Conversation, Kind, Members, Nature, User, Workspace, ZONES};
+use crate::state::workspace::{Bot, Conversation, Kind, Members, Nature, User, Workspace, ZONES};
 
 mod names;
 
@@ -86,10 +86,10 @@ pub(crate) fn generate(options: &Options) -> Workspace {
     workspace.bot = workspace.add_user(user(
         &options.bot_name,
         &options.bot_name,
-        Nature::Bot {
+        Nature::Bot(Bot {
             bot_id: id('B', options.seed, 0),
             app_id: id('A', options.seed, 0),
-        },
+        }),
     ));
     for (name, real_name) in PEOPLE {
         let index = workspace.add_user(user(name, real_name, Nature::Human));
@@ -100,10 +100,10 @@ pub(crate) fn generate(options: &Options) -> Workspace {
     workspace.add_user(user(
         "buildbot",
         "Build Bot",
-        Nature::Bot {
+        Nature::Bot(Bot {
             bot_id: id('B', options.seed, 1),
             app_id: id('A', options.seed, 1),
-        },
+        }),
     ));
     let mut slackbot = user("slackbot", "Slackbot", Nature::Slackbot);
     slackbot.id = "USLACKBOT".to_owned();

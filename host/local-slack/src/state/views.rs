@@ -16,7 +16,7 @@ pub(crate) fn dressed(workspace: &mut Workspace, mut view: Value, id: Option<&Va
         ("id", id.unwrap_or(&new_id).clone()),
         ("team_id", json!(workspace.team.id)),
         ("app_id", json!(workspace.app_id())),
-        ("bot_id", json!(bot.bot().map(|(bot_id, _)| bot_id))),
+        ("bot_id", json!(bot.bot().map(|bot| &bot.bot_id))),
         ("hash", json!(format!("{number}.local"))),
         ("state", json!({"values": {}})),
     ] {

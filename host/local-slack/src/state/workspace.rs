@@ -18,7 +18,24 @@ mod user;
 pub(crate) use conversation::{Conversation, Kind, Members};
 pub(crate) use event::{Audience, Event};
 pub(crate) use message::{Message, MessageError, Post};
-pub(crate) use user::{Nature, User, ZONES};
+pub(crate) use user::{Bot, Nature, User, ZONES};
+
+/// Two users, as their positions in the roster. The smaller one is first, so that the order in which they are given makes
+/// no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Pair {
+    first: usize,
+    second: usize,
+}
+
+impl Pair {
+    fn new(one: usize, other: usize) -> Self {
+        Self {
+            first: one.min(other),
+            second: one.max(other),
+        }
+    }
+}
 
 /// Users and conversations are named by their place in the roster, which is also the order of pages.
 #[derive(Debug)]
@@ -31,8 +48,8 @@ pub(crate) struct Workspace {
     pub(crate) conversations: Vec<Conversation>,
     conversations_by_id: HashMap<String, usize>,
     conversations_by_name: HashMap<String, usize>,
-    /// Direct messages by their two users, the smaller place first.
-    ims: HashMap<(usize, usize), usize>,
+    /// Direct messages, by their users.
+    ims: HashMap<Pair, usize>,
     /// Users that are `away`; all others are `active`.
     pub(crate) away: BTreeSet<usize>,
     /// The user that `xoxb-` tokens speak for.
@@ -108,7 +125,7 @@ impl Workspace {
 
     /// The direct messages of two users, opened if they were not.
     pub(crate) fn open_im(&mut self, from: usize, to: usize) -> (usize, bool) {
-        let pair = (from.min(to), from.max(to));
+        let pair = Pair::new(from, to);
         if let Some(im) = self.ims.get(&pair) {
             return (*im, true);
         }
@@ -161,7 +178,7 @@ impl Workspace {
 
     /// The id of the app that the bot belongs to.
     pub(crate) fn app_id(&self) -> &str {
-        self.users[self.bot].bot().map_or("", |(_, app_id)| app_id)
+        self.users[self.bot].bot().map_or("", |bot| &bot.app_id)
     }
 
     pub(crate) fn user(&self, id: &str) -> Option<usize> {

@@ -10,7 +10,7 @@ use crate::state::ts::Ts;
 use crate::state::views::{described, dressed, inputs};
 use crate::state::workspace::Message;
 use crate::terminal::element::{self, Element, option_of};
-use crate::terminal::upload;
+use crate::terminal::upload::{self, Place};
 
 /// The user that lines are posted as, where they name no other.
 pub(super) const SPEAKER: &str = "alice";
@@ -43,7 +43,8 @@ impl Person {
     pub(super) fn say(
         &mut self,
         control: &Control,
-        (user, channel): (&str, &str),
+        user: &str,
+        channel: &str,
         text: &str,
     ) -> Result<CommandResult, String> {
         control.say(user, channel, text).map_err(in_words)?;
@@ -84,11 +85,14 @@ impl Person {
         })
     }
 
-    /// The person's number and that of the conversation.
-    fn place(&self, core: &Core) -> Result<(usize, usize), ControlError> {
+    /// Finds the person and the conversation in the workspace.
+    fn place(&self, core: &Core) -> Result<Place, ControlError> {
         let workspace = &mut *lock(&core.workspace);
         let user = find_user(workspace, &self.user)?;
-        Ok((user, find_conversation(workspace, user, &self.channel)?))
+        Ok(Place {
+            user,
+            conversation: find_conversation(workspace, user, &self.channel)?,
+        })
     }
 
     /// The newest message there that is `wanted`.
@@ -97,16 +101,17 @@ impl Person {
         core: &Core,
         wanted: impl Fn(&Message) -> bool,
     ) -> Result<Option<(Ts, Message)>, String> {
-        let (_, place) = self.place(core).map_err(in_words)?;
+        let place = self.place(core).map_err(in_words)?;
         let workspace = lock(&core.workspace);
-        let mut messages = workspace.conversations[place].messages.iter().rev();
+        let conversation = &workspace.conversations[place.conversation];
+        let mut messages = conversation.messages.iter().rev();
         let found = messages.find(|(_, message)| wanted(message));
         Ok(found.map(|(ts, message)| (*ts, message.clone())))
     }
 
     fn own(&self, core: &Core) -> Result<Ts, String> {
-        let (user, _) = self.place(core).map_err(in_words)?;
-        let id = lock(&core.workspace).users[user].id.clone();
+        let place = self.place(core).map_err(in_words)?;
+        let id = lock(&core.workspace).users[place.user].id.clone();
         let own = self.newest(core, |message| message.get("user") == Some(&json!(id)))?;
         let own = own.ok_or_else(|| format!("{} has no message in {}", self.user, self.shown()))?;
         Ok(own.0)
@@ -117,9 +122,10 @@ impl Person {
             return Err("the new text is missing: /edit TEXT".to_owned());
         }
         let core = &control.core;
-        let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
+        let (ts, place) = (self.own(core)?, self.place(core).map_err(in_words)?);
         let fields = Map::from_iter([("text".to_owned(), json!(text))]);
-        let edited = core.change(|workspace| workspace.update(user, place, ts, fields));
+        let edited =
+            core.change(|workspace| workspace.update(place.user, place.conversation, ts, fields));
         edited
             .map(|_| CommandResult::Silent)
             .map_err(|it| it.to_string())
@@ -127,8 +133,8 @@ impl Person {
 
     fn delete(&self, control: &Control) -> Result<CommandResult, String> {
         let core = &control.core;
-        let (ts, (user, place)) = (self.own(core)?, self.place(core).map_err(in_words)?);
-        let deleted = core.change(|workspace| workspace.delete(user, place, ts));
+        let (ts, place) = (self.own(core)?, self.place(core).map_err(in_words)?);
+        let deleted = core.change(|workspace| workspace.delete(place.user, place.conversation, ts));
         deleted
             .map(|()| CommandResult::Silent)
             .map_err(|it| it.to_string())
@@ -159,8 +165,9 @@ impl Person {
         let (ts, _) = self
             .newest(core, |_| true)?
             .ok_or_else(|| format!("there is no message in {}", self.shown()))?;
-        let (user, place) = self.place(core).map_err(in_words)?;
-        let reacted = core.change(|workspace| workspace.react(user, place, ts, name, add));
+        let place = self.place(core).map_err(in_words)?;
+        let reacted =
+            core.change(|workspace| workspace.react(place.user, place.conversation, ts, name, add));
         reacted
             .map(|()| CommandResult::Silent)
             .map_err(|it| it.to_string())

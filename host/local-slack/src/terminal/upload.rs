@@ -32,10 +32,17 @@ const KINDS: &[FileKind] = &[
     kind("pdf", "pdf", "application/pdf"),
 ];
 
-/// Shares the file at `path` as a user, with a comment.
+/// A user in a conversation, both as their positions in the workspace.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) user: usize,
+    pub(super) conversation: usize,
+}
+
+/// Shares the file at `path` as the user of `place`, with a comment.
 pub(super) fn share(
     core: &Core,
-    (user, conversation): (usize, usize),
+    Place { user, conversation }: Place,
     path: &str,
     comment: &str,
 ) -> Result<(), String> {

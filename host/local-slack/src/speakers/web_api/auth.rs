@@ -42,8 +42,8 @@ pub(super) fn test(request: &mut Request<'_>) -> Result<Body, Refusal> {
             json!(lock(&request.core.access).org_wide),
         ),
     ]);
-    if let Some((bot_id, _)) = user.bot() {
-        body.insert("bot_id".to_owned(), json!(bot_id));
+    if let Some(bot) = user.bot() {
+        body.insert("bot_id".to_owned(), json!(bot.bot_id));
     }
     Ok(body)
 }

@@ -51,9 +51,9 @@ impl Workspace {
         put("ts", json!(ts.to_string()));
         put("team", json!(self.team.id));
         match (user.bot(), &post.username) {
-            (Some((bot_id, app_id)), username) => {
-                put("bot_id", json!(bot_id));
-                put("app_id", json!(app_id));
+            (Some(bot), username) => {
+                put("bot_id", json!(bot.bot_id));
+                put("app_id", json!(bot.app_id));
                 if let Some(username) = username {
                     put("subtype", json!("bot_message"));
                     put("username", json!(username));
@@ -86,7 +86,9 @@ impl Workspace {
     /// `bot_profile` as it stands in a bot's messages.
     fn bot_profile(&self, index: usize) -> Value {
         let user = &self.users[index];
-        let (bot_id, app_id) = user.bot().unwrap_or_default();
+        let bot = user.bot();
+        let bot_id = bot.map_or("", |bot| &bot.bot_id);
+        let app_id = bot.map_or("", |bot| &bot.app_id);
         json!({"id": bot_id, "deleted": false, "name": user.name, "updated": FOUNDED, "app_id": app_id,
             "icons": {"image_36": "https://a.slack-edge.com/80588/img/plugins/app/bot_36.png",
                 "image_48": "https://a.slack-edge.com/80588/img/plugins/app/bot_48.png",
@@ -171,7 +173,7 @@ impl Workspace {
         let wrote = message.get("user").is_some_and(|id| id == &user.id)
             || user
                 .bot()
-                .is_some_and(|(bot_id, _)| message.get("bot_id").is_some_and(|id| id == bot_id));
+                .is_some_and(|bot| message.get("bot_id").is_some_and(|id| *id == bot.bot_id));
         if wrote {
             Ok(message.clone())
         } else {

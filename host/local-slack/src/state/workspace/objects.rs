@@ -94,9 +94,9 @@ impl Workspace {
             "id": user.id, "team_id": self.team.id, "name": user.name, "deleted": user.deleted,
             "is_bot": user.bot().is_some(), "is_app_user": false, "updated": FOUNDED + index as u64,
         });
-        if let Some((bot_id, app_id)) = user.bot() {
-            profile["bot_id"] = json!(bot_id);
-            profile["api_app_id"] = json!(app_id);
+        if let Some(bot) = user.bot() {
+            profile["bot_id"] = json!(bot.bot_id);
+            profile["api_app_id"] = json!(bot.app_id);
             profile["always_active"] = json!(true);
         } else if user.nature == Nature::Human {
             profile["email"] = json!(format!("{}@{}.example", user.name, self.team.domain));

@@ -53,15 +53,24 @@ pub(crate) struct User {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Nature {
     Human,
-    Bot { bot_id: String, app_id: String },
+    Bot(Bot),
     Slackbot,
 }
 
+/// The ids of a bot user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bot {
+    /// The bot's own id (`B...`), which its messages carry.
+    pub(crate) bot_id: String,
+    /// The id of the app that the bot belongs to (`A...`).
+    pub(crate) app_id: String,
+}
+
 impl User {
-    /// The bot's own id (`B...`) and its app's, where the user is a bot.
-    pub(crate) fn bot(&self) -> Option<(&str, &str)> {
+    /// The bot's ids, if the user is a bot.
+    pub(crate) fn bot(&self) -> Option<&Bot> {
         match &self.nature {
-            Nature::Bot { bot_id, app_id } => Some((bot_id, app_id)),
+            Nature::Bot(bot) => Some(bot),
             Nature::Human | Nature::Slackbot => None,
         }
     }
