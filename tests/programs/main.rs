@@ -35,6 +35,7 @@ mod hosts;
 mod http;
 mod lanes;
 mod local;
+mod logs;
 #[path = "../docs/markdown.rs"]
 #[allow(dead_code, reason = "the tests of the documents use all of it")]
 mod markdown;
@@ -45,11 +46,13 @@ mod plugin_cli;
 mod plugins;
 mod projects;
 mod refusals;
+mod retries;
 mod sending;
 mod sessions;
 mod state;
 mod stops;
 mod temporary;
+mod tokens;
 mod transports;
 mod unread;
 mod updates;

@@ -2,10 +2,12 @@
 
 mod download;
 mod folder;
+mod mounts;
 mod moved;
 mod running;
 mod shared;
 mod shipped;
+mod update;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -431,99 +433,6 @@ async fn on_a_terminal_one_is_asked() {
 }
 
 #[tokio::test]
-async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
-    let desk = Desk::new();
-    desk.pack("sample.wasm", module(""), MANIFEST).await;
-    desk.does(&["add", "sample.wasm"]).await;
-    let first = desk.text("djangobot.lock");
-    check_said(
-        &desk.does(&["update"]).await,
-        &["sample 1.2.0 is up to date"],
-    );
-
-    desk.write("sample.wasm", "no wasm");
-    check_end(
-        &desk.run(&["update", "sample"]).await,
-        1,
-        &["not a plugin: it is not WebAssembly"],
-    );
-    desk.pack("sample.wasm", module("other"), ASKING).await;
-    let ended = desk.run(&["update"]).await;
-    check_end(
-        &ended,
-        2,
-        &[
-            "the plugin needs the grants store, slack",
-            "plugin update --grant store --grant slack",
-        ],
-    );
-    assert_eq!(desk.text("djangobot.lock"), first);
-
-    let said = desk.does(&["update", "--yes"]).await;
-    check_said(&said, &["sample was updated from 1.2.0 (", ") to 1.3.0 ("]);
-    check_said(
-        &desk.text("djangobot.toml"),
-        &["grants = [\"store\", \"slack\"]"],
-    );
-    check_said(
-        &desk.text("djangobot.lock"),
-        &["version = \"1.3.0\"", "grants = [\"store\", \"slack\"]"],
-    );
-    // The one before, too, until the new one has served for a while.
-    assert_eq!(desk.kept(), 2);
-
-    // What asks for less keeps what it was given, and that is said.
-    desk.pack("sample.wasm", module("third"), MANIFEST).await;
-    check_said(
-        &desk.does(&["update"]).await,
-        &["no longer asks for store, slack"],
-    );
-    // A fresh checkout has config and lock, and no state.
-    std::fs::remove_dir_all(desk.file(".djangobot")).unwrap();
-    check_said(&desk.does(&["update", "sample"]).await, &["up to date"]);
-    assert_eq!(desk.kept(), 1);
-
-    // A plugin that someone wrote into the config comes into the lock.
-    let mut config = desk.text("djangobot.toml");
-    config.push_str("\n[[plugin]]\nname = \"by-hand\"\nsource = \"file:sample.wasm\"\n");
-    desk.write("djangobot.toml", &config);
-    check_said(
-        &desk.does(&["list"]).await,
-        &["not locked", "djangobot plugin update by-hand"],
-    );
-    check_said(
-        &desk.does(&["update", "by-hand"]).await,
-        &["by-hand 1.2.0 was added to the lock"],
-    );
-    assert_eq!(desk.text("djangobot.toml"), config);
-
-    // One that fails holds up no other.
-    desk.write(
-        "gone.wasm",
-        std::fs::read(desk.file("sample.wasm")).unwrap(),
-    );
-    desk.does(&["update", "by-hand", "--source", "gone.wasm"])
-        .await;
-    check_said(
-        &desk.text("djangobot.toml"),
-        &["source = \"file:gone.wasm\""],
-    );
-    std::fs::remove_file(desk.file("gone.wasm")).unwrap();
-    desk.pack("sample.wasm", module("fourth"), MANIFEST).await;
-    let ended = desk.run(&["update"]).await;
-    check_end(
-        &ended,
-        1,
-        &[
-            "by-hand stays as it was",
-            "gone.wasm can't be read",
-            "1 of 2 plugins",
-        ],
-    );
-    check_said(&ended.stdout, &["sample was updated from 1.2.0 ("]);
-}
-
-#[tokio::test]
 async fn nothing_in_a_plugin_moves_the_terminals_cursor() {
     let desk = Desk::new();
     let manifest =
@@ -548,75 +457,4 @@ async fn nothing_in_a_plugin_moves_the_terminals_cursor() {
         "name = \"a\"\nversion = \"1.0.0\"\n\"\\u001b[2J\" = 1\n",
     );
     check(&["build", "module.wasm"]).await;
-}
-
-/// A command in a mount namespace of its own, in which `FILE` is `FILE.outside`, mounted over it; `None` where that is
-/// not allowed here.
-fn over_mounts(desk: &Desk, files: &[&str], command: &Command) -> Option<Command> {
-    let mounts: Vec<_> = files
-        .iter()
-        .map(|file| format!("mount --bind {file}.outside {file}"))
-        .collect();
-    let within = |script: &str| {
-        let mut shell = Command::new("unshare");
-        shell.args([
-            "-m",
-            "sh",
-            "-c",
-            &format!("{} && {script}", mounts.join(" && ")),
-            "sh",
-        ]);
-        shell.current_dir(desk.path());
-        shell
-    };
-    if !within("true").status().is_ok_and(|it| it.success()) {
-        eprintln!("nothing may be mounted here, so that mounted files are not tried");
-        return None;
-    }
-    let mut shell = within("exec \"$@\"");
-    shell.arg(command.get_program()).args(command.get_args());
-    Some(shell)
-}
-
-#[tokio::test]
-async fn files_that_are_mounted_from_elsewhere_are_written_where_they_are() {
-    let desk = Desk::new();
-    desk.pack("sample.wasm", module(""), MANIFEST).await;
-    for files in [
-        &["djangobot.toml"][..],
-        &["djangobot.toml", "djangobot.lock"],
-    ] {
-        for file in ["djangobot.toml", "djangobot.lock"] {
-            let _ = std::fs::remove_file(desk.file(file));
-        }
-        for file in files {
-            desk.write(file, "");
-            let text = if *file == "djangobot.toml" {
-                "# ours\n"
-            } else {
-                "version = 1\n"
-            };
-            desk.write(&format!("{file}.outside"), text);
-        }
-        let steps: [(&[&str], &str); 3] = [
-            (&["add", "sample.wasm"], "name = \"sample\""),
-            (&["disable", "sample"], "enabled = false"),
-            (&["remove", "sample"], "# ours"),
-        ];
-        for (arguments, expect) in steps {
-            let Some(command) = over_mounts(&desk, files, &desk.command(arguments)) else {
-                return;
-            };
-            check_end(&Djangobot::run(command).await, 0, &[]);
-            let written = desk.text("djangobot.toml.outside");
-            assert!(
-                written.starts_with("# ours\n") && written.contains(expect),
-                "{written}"
-            );
-        }
-        for file in files {
-            assert_eq!(desk.text(file), "", "what was mounted over stays as it was");
-            assert!(!desk.text(&format!("{file}.outside")).contains("sample"));
-        }
-    }
 }

@@ -71,7 +71,11 @@ async fn a_running_host_serves_the_pinned_version_until_an_update_takes_the_new_
 
     check_said(
         &desk.does(&["update"]).await,
-        &["sample was updated from 1.2.0 (", ") to 2.0.0 (", "sample 2.0.0 is running"],
+        &[
+            "sample was updated from 1.2.0 (",
+            ") to 2.0.0 (",
+            "sample 2.0.0 is running",
+        ],
     );
     check_said(
         &desk.text("djangobot.lock"),

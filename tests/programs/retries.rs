@@ -1,0 +1,78 @@
+//! Calls of Slack that fail: they are tried again if they surely had no effect, and only then.
+
+use local_slack::Answer;
+use serde_json::json;
+
+use crate::bridge::calls;
+use crate::sending::World;
+
+#[tokio::test]
+async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
+    let mut world = World::new().await;
+    world.control.answer(
+        "chat.postMessage",
+        Answer {
+            times: 2,
+            retry_after: Some(1),
+            ..Answer::default()
+        },
+    );
+    let answer = world.ask(json!({"text": "patience"})).await;
+    assert_eq!(answer["type"], "slack.sent", "{answer}");
+    let calls = world.control.calls(Some("chat.postMessage"));
+    assert_eq!(
+        calls.iter().map(|call| call.status).collect::<Vec<_>>(),
+        [429, 429, 200]
+    );
+    assert!(
+        calls.windows(2).all(|pair| pair[1].at - pair[0].at >= 1.0),
+        "{calls:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_slack_did_not_carry_out_is_tried_again() {
+    let mut world = World::new().await;
+    world.control.answer(
+        "chat.postMessage",
+        Answer {
+            error: Some("service_unavailable".into()),
+            ..Answer::default()
+        },
+    );
+    let answer = world.ask(json!({"text": "again"})).await;
+    assert_eq!(answer["type"], "slack.sent", "{answer}");
+    assert_eq!(world.control.calls(Some("chat.postMessage")).len(), 2);
+    assert!(
+        world
+            .control
+            .calls(Some("conversations.history"))
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn what_slack_may_have_carried_out_and_can_not_be_looked_up_is_not_tried_again() {
+    let mut world = World::new().await;
+    for perform in [true, false] {
+        world.control.clear_calls();
+        let cut = Answer {
+            hang_up: true,
+            perform,
+            ..Answer::default()
+        };
+        world.control.answer("chat.postEphemeral", cut);
+        let user = world.control.user_id("alice").unwrap();
+        let message = json!({"method": "chat.postEphemeral", "text": "perhaps", "user": user});
+        let answer = world.ask(message).await;
+        assert_eq!(
+            (&answer["type"], &answer["error"]),
+            (&json!("slack.failed"), &json!("interrupted")),
+            "{answer}"
+        );
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(detail.contains("Slack may have carried it out"), "{detail}");
+        assert_eq!(world.control.calls(Some("chat.postEphemeral")).len(), 1);
+        world.still_serves().await;
+    }
+}
