@@ -3,7 +3,7 @@
 mod api_url;
 mod error;
 pub(crate) mod fuzzing;
-mod misplaced;
+mod secret_kind;
 mod plugin_tables;
 pub(crate) mod reference;
 mod slack;
@@ -24,7 +24,7 @@ use crate::address::ListenAddress;
 use crate::cli::args::{HostArgs, SlackArgs, TargetArgs};
 use crate::state::folder::{self, FolderError};
 pub(crate) use error::ConfigError;
-pub(crate) use misplaced::Setting;
+pub(crate) use secret_kind::Setting;
 pub(crate) use slack::{
     HistoryEvent, HistorySettings, HistoryWhen, RotationSettings, SlackSettings, is_allowed,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::config::misplaced::MisplacedSecret;
+use crate::config::secret_kind::MisplacedSecret;
 use crate::config::values::{CONFIG_FILE, SLACK_API};
 
 /// The settings can't be read, or something is missing in them. All of these are usage errors: exit code 2.

@@ -10,7 +10,7 @@ use url::Url;
 use crate::cli::args::SlackArgs;
 use crate::config::api_url::{api_url, is_loopback};
 use crate::config::error::ConfigError;
-use crate::config::misplaced::{MisplacedSecret, Setting};
+use crate::config::secret_kind::{MisplacedSecret, Setting};
 use crate::config::values::{Seconds, Transport};
 
 /// The default of `slack.methods`: the Web API methods that `slack.send` may call.
