@@ -15,22 +15,22 @@ pub(crate) struct App {
 
 impl App {
     /// One on the layer at `url`, with the options that a Django project has by default.
-    pub(crate) fn start(url: &str) -> App {
+    pub(crate) fn start(url: &str) -> Self {
         App::with_config(&json!({ "hosts": [host(url)] }))
     }
 
     /// One with this `CONFIG` of `channels_redis.core.RedisChannelLayer`.
-    pub(crate) fn with_config(config: &Value) -> App {
+    pub(crate) fn with_config(config: &Value) -> Self {
         App::with_backend("channels_redis.core.RedisChannelLayer", config)
     }
 
     /// One with this `BACKEND` and its `CONFIG`.
-    pub(crate) fn with_backend(backend: &str, config: &Value) -> App {
+    pub(crate) fn with_backend(backend: &str, config: &Value) -> Self {
         App::run(&python(), "app.py", &[backend, &config.to_string()])
     }
 
     /// One of Channels 1, on `asgi_redis.RedisChannelLayer`.
-    pub(crate) fn channels1(url: &str) -> App {
+    pub(crate) fn channels1(url: &str) -> Self {
         let config = json!({ "hosts": [url] });
         App::run(
             &python_channels1(),
@@ -39,7 +39,7 @@ impl App {
         )
     }
 
-    fn run(python: &Path, script: &str, arguments: &[&str]) -> App {
+    fn run(python: &Path, script: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(python);
         command.arg(folder().join(script)).args(arguments);
         App {

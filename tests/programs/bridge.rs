@@ -70,7 +70,7 @@ pub(crate) struct Ended {
 }
 
 impl Djangobot {
-    pub(crate) fn start(command: Command) -> Djangobot {
+    pub(crate) fn start(command: Command) -> Self {
         Djangobot(Program::start(command))
     }
 
@@ -132,7 +132,7 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     /// Starts `djangobot ARGUMENTS` against `slack`, with its config and state in `folder`.
-    pub(crate) async fn start(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+    pub(crate) async fn start(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Self {
         let mut command = djangobot(folder, arguments);
         command.args(["--listen", "127.0.0.1:0"]);
         command
@@ -142,19 +142,19 @@ impl Bridge {
     }
 
     /// As [`Bridge::start`], and waits until it is connected and knows names.
-    pub(crate) async fn connected(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
+    pub(crate) async fn connected(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Self {
         let mut bridge = Bridge::start(folder, slack, arguments).await;
         bridge.line("the roster is loaded").await;
         bridge
     }
 
     /// Starts a command that says where it listens.
-    pub(crate) async fn of(command: Command) -> Bridge {
+    pub(crate) async fn of(command: Command) -> Self {
         Bridge::around(Djangobot::start(command)).await
     }
 
     /// One that was started, and says where it listens.
-    pub(crate) async fn around(mut program: Djangobot) -> Bridge {
+    pub(crate) async fn around(mut program: Djangobot) -> Self {
         let line = program.line("serving /healthz").await;
         let line: Value =
             serde_json::from_str(&line).expect("logs are JSON where there is no terminal");

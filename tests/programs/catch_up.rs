@@ -29,7 +29,7 @@ struct World {
 }
 
 impl World {
-    async fn new(way: impl Into<Option<Way>>, options: Options) -> World {
+    async fn new(way: impl Into<Option<Way>>, options: Options) -> Self {
         let way = way.into();
         let slack = slack_with(Options {
             app_token: Some(APP_TOKEN.into()),

@@ -1,5 +1,7 @@
 //! The logs of a running bridge: for people on a terminal, JSON elsewhere, and never with a token in them.
 
+use std::process::Command;
+
 use djangobot_tests::{Redis, python};
 use serde_json::{Value, json};
 

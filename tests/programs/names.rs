@@ -19,7 +19,7 @@ struct World {
 }
 
 impl World {
-    async fn new(options: Options) -> World {
+    async fn new(options: Options) -> Self {
         let redis = Redis::start();
         let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
         let slack = slack_with(options).await;

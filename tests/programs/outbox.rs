@@ -29,7 +29,7 @@ struct World {
 }
 
 impl World {
-    async fn new() -> World {
+    async fn new() -> Self {
         let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
         let toml = roomy(&redis).replace(
             "capacity = 5000",

@@ -370,7 +370,7 @@ async fn what_a_plugin_asks_for_is_granted_by_someone_or_it_is_not_added() {
         2,
         &[
             "the plugin does not ask for http:a.example.com",
-            "it asks for store, slack",
+            "the plugin asks for store, slack",
         ],
     );
 

@@ -335,7 +335,7 @@ struct Flow {
 }
 
 impl Flow {
-    fn start(control: &Control, count: usize) -> Flow {
+    fn start(control: &Control, count: usize) -> Self {
         let control = control.clone();
         let said = tokio::spawn(async move {
             for n in 0..count {

@@ -3,7 +3,6 @@
 use local_slack::Answer;
 use serde_json::json;
 
-use crate::bridge::calls;
 use crate::sending::World;
 
 #[tokio::test]

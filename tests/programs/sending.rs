@@ -21,7 +21,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new() -> World {
+    pub(crate) async fn new() -> Self {
         let redis = Redis::start();
         let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
         let slack = slack().await;

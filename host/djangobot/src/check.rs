@@ -120,6 +120,7 @@ pub(crate) async fn check(
     }
     look_at_state(&mut settings, &mut findings);
     look_at_plugins(&settings, &mut findings).await;
+    // The name of the lease comes from Slack's answer about the bot, and the layer is then asked who has the lease.
     let mut lease = None;
     slack::look(&settings, &mut findings, &mut lease).await;
     look_at_layer(&settings, &mut findings, lease).await;

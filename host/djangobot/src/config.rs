@@ -3,9 +3,9 @@
 mod api_url;
 mod error;
 pub(crate) mod fuzzing;
-mod secret_kind;
 mod plugin_tables;
 pub(crate) mod reference;
+mod secret_kind;
 mod slack;
 pub(crate) mod values;
 
@@ -315,6 +315,8 @@ impl File {
                 message: located(path, text, error.span(), &message),
             }
         };
+        // The plugins are taken out first and read one by one. All other sections are read at once, since a mistake in
+        // any of them is an error of the whole file.
         let mut tables = DeTable::parse(text).map_err(|error| wrong(&error))?;
         let plugins = plugin_tables::read(path, text, tables.get_mut()).map_err(|message| {
             let help = None;
@@ -457,6 +459,7 @@ fn without_strings(message: &str) -> String {
 fn suggestion(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let wrong = quoted.next().filter(|_| message.starts_with("unknown "))?;
+    // The distance counts a letter that is missing, added, changed or swapped with its neighbour as one.
     let near = quoted
         .map(|known| (strsim::damerau_levenshtein(wrong, known), known))
         .min()

@@ -68,6 +68,7 @@ pub(crate) async fn dead_letters(
             settings.log_format.or(Some(LogFormat::Human)),
         )
         .map_err(Failure::usage)?;
+    // The lock is not taken: an operator looks at dead letters while the bridge runs.
     let state = State::open_shared(&settings.state_dir).map_err(Failure::failed)?;
     match &command {
         DeadLettersCommand::List { json, .. } => list(&state, *json),
@@ -77,6 +78,7 @@ pub(crate) async fn dead_letters(
         }
         DeadLettersCommand::Drop { letters, .. } => {
             for id in ids(&state, letters)? {
+                // Deleting a number that does not exist would succeed and hide a typing mistake.
                 find(&state, id)?;
                 state.forget_dead_letter(id).map_err(Failure::failed)?;
             }

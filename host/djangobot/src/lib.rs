@@ -71,6 +71,7 @@ pub fn main() -> ExitCode {
     if let Some(Command::CheckPluginConfig) = cli.command {
         return check_plugin_config();
     }
+    // The limit counts for the whole process, and must be raised before anything is opened.
     listener::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -83,6 +84,7 @@ pub fn main() -> ExitCode {
         let cancel = CancellationToken::new();
         // The listeners are made before the command begins: a signal without one would kill the process.
         let signals = StopSignals::listen()?;
+        // A second signal ends `stop` with an error, which drops the command at once.
         tokio::select! {
             outcome = command(cli, terminal.clone(), cancel.clone()) => outcome,
             outcome = signals.stop(cancel) => outcome,
@@ -200,6 +202,7 @@ impl StopSignals {
 /// Replaces this process by a new one with the same command line. Returns only if that fails.
 fn restart() {
     use std::os::unix::process::CommandExt as _;
+    // With this option the process must end where another host serves the app.
     if std::env::args_os().any(|argument| argument == "--no-standby") {
         return;
     }

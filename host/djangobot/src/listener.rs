@@ -197,6 +197,7 @@ fn connections() -> usize {
     let files = getrlimit(Resource::Nofile).current;
     let files = files.and_then(|files| usize::try_from(files).ok());
     files.map_or(CONNECTIONS, |files| {
+        // Even with a very low limit some connections are allowed: Slack and a monitor need a few.
         files.saturating_sub(OTHER_FILES).clamp(16, CONNECTIONS)
     })
 }

@@ -119,6 +119,7 @@ pub(crate) fn in_text(text: &str) -> Cow<'_, str> {
     let mut kept = 0;
     let words = text.split(|c: char| !(c.is_ascii() && is_of_token(c as u8)));
     for word in words {
+        // Slack's tokens contain numbers. A word without a digit, such as a package's name, is left alone.
         let is_token = word.len() >= SHORTEST
             && is_token(word)
             && word.bytes().any(|byte| byte.is_ascii_digit());

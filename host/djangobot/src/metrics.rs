@@ -286,6 +286,8 @@ impl Metrics {
     }
 }
 
+/// Makes the key of a metric. The labels' names come from the parameters of a macro, where `type` has to be written
+/// `r#type`.
 fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
     let labels: Vec<Label> = labels
         .iter()

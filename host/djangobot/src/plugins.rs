@@ -1,12 +1,14 @@
 //! The plugins of a running bridge: loads them at the start, follows config, lock and files, and reports on them.
 
+mod trials;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use djangobot_plugins::install::components::{Components, ComponentsError};
+use djangobot_plugins::install::components::Components;
 use djangobot_plugins::install::lock::{Lock, LockEntry, LockError};
 use djangobot_plugins::install::source::Source;
 use djangobot_plugins::services::http::Fetcher;
@@ -15,8 +17,8 @@ use djangobot_plugins::services::store::Store;
 use djangobot_plugins::set::{self, PluginFolders};
 use djangobot_plugins::watch::Watcher;
 use djangobot_plugins::{
-    Builds, Compiler, Digest, Engine, Parts, PluginConfig, PluginHost, PluginSpec, ResolveError,
-    Rollback, State, Status, TrialOutcome, Versions, file, manifest, own_program,
+    Builds, Compiler, Engine, Parts, PluginConfig, PluginHost, PluginSpec, ResolveError, State,
+    Status, Versions, file, manifest, own_program,
 };
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -215,90 +217,6 @@ impl Plugins {
 
     fn is_of_dev(&self, name: &str) -> bool {
         self.dev.as_ref().is_some_and(|dev| dev.has(name))
-    }
-
-    /// Remembers the replaced versions until the new ones have passed their trials: a roll-back needs them.
-    fn remember(&self, replaced: Vec<LockEntry>) {
-        if replaced.is_empty() {
-            return;
-        }
-        let written = self.components.turn().and_then(|turn| {
-            Versions::change(&self.components, &turn, |versions| {
-                for before in replaced {
-                    let name = before.name.clone();
-                    versions.replaced(&name, Some(before));
-                }
-            })
-        });
-        if let Err(error) = written {
-            tracing::warn!(
-                "the replaced versions of plugins could not be noted in the state: {error}; after a restart a new version can't be rolled back"
-            );
-        }
-    }
-
-    /// Records the result of a trial in the state and the lock.
-    fn record(&self, ruling: &TrialOutcome) {
-        let name = match ruling {
-            TrialOutcome::RolledBack(it) => &it.name,
-            TrialOutcome::Settled(name, _) => name,
-        };
-        if self.is_of_dev(name) {
-            return;
-        }
-        let written = match ruling {
-            TrialOutcome::RolledBack(it) => self.roll_back(it),
-            TrialOutcome::Settled(name, digest) => self.settle(name, *digest),
-        };
-        if let Err(error) = written {
-            tracing::error!(
-                plugin = name,
-                "the end of the plugin's trial could not be noted in the state: {error}; the next start begins the trial again"
-            );
-        }
-    }
-
-    /// Records a roll-back. The state remembers that the new version is bad, whatever the lock says; the lock is
-    /// changed to pin the good version if it can be written.
-    fn roll_back(&self, it: &Rollback) -> Result<(), ComponentsError> {
-        let turn = self.components.turn()?;
-        Versions::change(&self.components, &turn, |versions| versions.rolled_back(it))?;
-        let path = Lock::beside(&self.config);
-        let builds = Builds::read(&self.components);
-        let pinned = Lock::read(&path).and_then(|mut lock| {
-            if let Some(pinned) = lock.get(&it.name)
-                && builds.pinned(pinned, &self.components).sha256 == it.bad
-            {
-                let source = pinned.source.clone();
-                lock.set(LockEntry {
-                    source,
-                    ..it.good.clone()
-                });
-                lock.write(&path)?;
-            }
-            Ok(())
-        });
-        if let Err(error) = pinned {
-            tracing::warn!(
-                plugin = it.name,
-                "{error}; the lock still pins the version that was rolled back, but this state remembers not to load it"
-            );
-        }
-        Ok(())
-    }
-
-    fn settle(&self, name: &str, digest: Digest) -> Result<(), ComponentsError> {
-        let turn = self.components.turn()?;
-        Versions::change(&self.components, &turn, |versions| {
-            versions.settled(name, digest)
-        })?;
-        // A plugin of `dev` is in no lock, so tidying by the lock would delete its component.
-        if self.dev.is_none()
-            && let Ok(lock) = Lock::read(&Lock::beside(&self.config))
-        {
-            set::tidy(&self.components, &lock)?;
-        }
-        Ok(())
     }
 
     /// Lets the version serve that `locked` would pin. Config and lock stay as they are: the command that proposes the

@@ -44,6 +44,7 @@ pub(crate) async fn run(
     for option in exposed_secrets {
         tracing::warn!("{}", exposure(option));
     }
+    // The checks that need nothing but the settings come first, before a folder is made or a program is started.
     if let Some(target) = &settings.layer.target {
         target::look_at_form(target).map_err(Failure::from)?;
     }
@@ -289,6 +290,8 @@ pub(crate) async fn bridge(
         standby: !options.no_standby,
     };
     // When no token can be renewed the bridge stops; when the bridge has stopped, renewal does.
+    // `stop` is a child of `cancel`: a signal cancels it too, and cancelling it does not look like a signal to the
+    // command.
     let stop = cancel.child_token();
     let bridging = async {
         let outcome = bridge.run(stop.clone()).await;
@@ -322,5 +325,7 @@ pub(crate) async fn bridge(
     if let Some(server) = embedded {
         server.shutdown().await;
     }
+    // A guard that can't be loaded or a token that can't be renewed is the cause of the bridge's end, so its error
+    // comes first.
     loaded.and(renewed).and(outcome)
 }

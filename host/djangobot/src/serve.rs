@@ -76,6 +76,7 @@ pub(crate) async fn layer(
         },
         format: None,
     };
+    // Only `[layer]` of the config counts here, and tokens may be missing.
     let settings = LayerSettings::read(&target, args.config.as_deref()).map_err(Failure::usage)?;
     let options = target::embedded_options(&settings, &target.target)?;
     let server = EmbeddedServer::bind_with(listen, options)

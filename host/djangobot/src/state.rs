@@ -434,6 +434,8 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
     // same mode, and follows no links there.
     private::open_file(path).map_err(|reason| FolderError::of(path, reason))?;
     let mut database = Connection::open(path).map_err(broken)?;
+    // Commands and the bridge write to the same file. Each transaction is short, so a longer wait means that another
+    // program has locked the file.
     database
         .busy_timeout(Duration::from_secs(5))
         .map_err(broken)?;
@@ -441,6 +443,8 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(broken)?;
     database
+        // A crash of this process loses nothing with this setting, and a power failure may lose the last commits. Only
+        // the journal, whose writes others rely on, waits for the disk.
         .pragma_update(None, "synchronous", "NORMAL")
         .map_err(broken)?;
     let version: usize = database
@@ -454,6 +458,7 @@ fn open_database(path: &Path) -> Result<Connection, StateError> {
             waiting: waiting::describe(path),
         });
     }
+    // Each step and its version number are one transaction, so that an interrupted start goes on where it stopped.
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
         let migration = database.transaction().map_err(broken)?;
         migration.execute_batch(sql).map_err(broken)?;

@@ -85,9 +85,11 @@ pub(crate) async fn join(
 ) -> Result<OpenLayer, TargetError> {
     let resolved = resolve(settings, target).await?;
     let config = match resolved.config.clone() {
+        // Port 0 means any free port, so it does not say which one the bridge got.
         LayerConfig::Embedded(config) if config.listen.port() == 0 => {
             return Err(TargetError::NoAddress);
         }
+        // Other processes reach the embedded layer over a socket, like a Redis.
         LayerConfig::Embedded(config) => LayerConfig::Redis(config.layer),
         config => config,
     };
@@ -211,6 +213,7 @@ async fn resolve(settings: &LayerSettings, target: &Target) -> Result<ResolvedTa
             let options = options(settings, directory);
             let probed = probe(target, &options).await?;
             let mut config = LayerConfig::from_settings(&probed.backend, &probed.config);
+            // A credential provider gives passwords that expire, so the project's Python must be asked again later.
             if let (Ok(config), false) = (&mut config, probed.providers.is_empty()) {
                 config.set_credentials(Credentials::new(target, options));
             }

@@ -159,6 +159,7 @@ fn reread(
             })
             .transpose()
     };
+    // Both are parsed before either is set: a mistake in one must not leave a mix of old and new tokens.
     let (bot, of_app) = (
         token("the bot's token", &settings.slack.token)?,
         token("the app-level token", &settings.slack.app_token)?,

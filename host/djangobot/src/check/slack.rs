@@ -7,9 +7,9 @@ use djangobot_slack::{
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use super::Findings;
-use super::scopes::{self, MissingScope};
 use crate::bridge;
+use crate::check::Findings;
+use crate::check::scopes::{self, MissingScope};
 use crate::config::{ConfigError, Setting, Settings, SlackSettings, Transport};
 use crate::run::web_api;
 use crate::state::State;
@@ -241,6 +241,7 @@ fn look_at_scopes(slack: &SlackSettings, identity: &Identity, findings: &mut Fin
 async fn look_at_default_channel(api: &WebApi, settings: &Settings, findings: &mut Findings) {
     const CHECK: &str = "default channel";
     let name = settings.slack.default_channel.trim_start_matches('#');
+    // Slack allows up to 1,000 channels a page, and advises to ask for fewer.
     let mut arguments = Map::from_iter([
         ("limit".to_owned(), json!(999)),
         ("exclude_archived".to_owned(), json!(true)),

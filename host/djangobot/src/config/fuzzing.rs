@@ -4,7 +4,7 @@ use std::path::Path;
 
 use miette::Diagnostic;
 
-use super::File;
+use crate::config::{ConfigError, File};
 
 /// Parses the text, and returns the config in `Debug`'s form.
 ///
@@ -12,7 +12,7 @@ use super::File;
 /// The text is not a config; the error is what people are shown.
 pub fn config(text: &str) -> Result<String, String> {
     let path = Path::new("djangobot.toml");
-    let shown = |error: super::ConfigError| {
+    let shown = |error: ConfigError| {
         let help = error.help().map(|help| help.to_string());
         format!("{error} {}", help.unwrap_or_default())
     };

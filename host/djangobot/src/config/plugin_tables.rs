@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::{located, suggestion, without_strings};
+use crate::config::{located, suggestion, without_strings};
 
 /// The key of the tables.
 const KEY: &str = "plugin";

@@ -268,6 +268,7 @@ impl SlackSection {
             }),
             _ => return Err(ConfigError::HalfRotation),
         };
+        // Socket Mode is preferred if both are configured, because it needs no address that Slack can reach.
         let transport = args.transport.or(self.transport).unwrap_or({
             match (&app_token, &signing_secret) {
                 (Some(_), _) => Transport::SocketMode,
@@ -375,6 +376,7 @@ impl SlackSettings {
     /// Finds a wrong secret, or a setting that the transport needs and that is missing. `listen` says whether there is
     /// an address to listen at.
     pub(crate) fn lack(&self, listen: bool) -> Option<ConfigError> {
+        // A secret of a wrong kind is reported before a missing one: it is often the one that is missing elsewhere.
         if let Some(misplaced) = self.misplaced().into_iter().next() {
             return Some(misplaced.into());
         }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{PREFIXES, is_of_token, is_secret};
+use crate::masking::{PREFIXES, is_of_token, is_secret};
 
 /// The deepest nesting of maps and arrays that is followed. It bounds the memory for a hostile message; deeper bytes
 /// are searched as if they were broken msgpack.

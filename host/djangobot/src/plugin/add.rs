@@ -6,20 +6,20 @@ use djangobot_plugins::install::recipe;
 use djangobot_plugins::manifest::{self, Manifest};
 use djangobot_plugins::{Artifact, Capability, Digest, LockEntry, Source};
 
-use super::error::PluginError;
-use super::place::Place;
-use super::shown::{description, print};
-use super::{consent, host};
 use crate::cli::{AddArgs, ConsentArgs};
 use crate::failure::Failure;
+use crate::plugin::error::PluginError;
+use crate::plugin::host_files::HostFiles;
+use crate::plugin::shown::{description, print};
+use crate::plugin::{consent, host};
 use crate::telemetry::Terminal;
 
 /// Obtains a plugin, shows it, asks for consent, writes config and lock, and lets the running host load it.
 pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.files, terminal)?;
+    let files = HostFiles::open(&args.files, terminal)?;
     let (source, promised) = given(&args.source, args.sha256)?;
     if let Source::Shipped(name) = &source {
-        check_name(&place, args.name.as_deref().unwrap_or(name))?;
+        check_name(&files, args.name.as_deref().unwrap_or(name))?;
         if Path::new(&args.source).exists() {
             print(&format!(
                 "{name} means the plugin that ships with djangobot; for the file or folder here, write ./{name}\n"
@@ -29,10 +29,10 @@ pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failur
     if let Source::Folder(folder) = &source {
         // The name and the consent come before the build, which may take minutes and runs the author's code.
         let manifest = manifest_of(folder, terminal)?;
-        check_name(&place, args.name.as_deref().unwrap_or(&manifest.name))?;
+        check_name(&files, args.name.as_deref().unwrap_or(&manifest.name))?;
         agree_to_build(folder, &args.consent, terminal).await?;
     }
-    let artifact = place
+    let artifact = files
         .obtain(&source, promised, args.consent.yes, terminal)
         .await?;
     let name = args
@@ -40,19 +40,19 @@ pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failur
         .as_deref()
         .unwrap_or(&artifact.manifest.name)
         .to_owned();
-    check_name(&place, &name)?;
+    check_name(&files, &name)?;
     if !matches!(source, Source::Folder(_)) {
         print(&description(&artifact.manifest))?;
     }
     let asked = &artifact.manifest.capabilities;
     let grants = consent::granted(&name, asked, &[], &args.consent).await?;
-    let source = source.written_from(place.home());
-    write(&place, &name, &source, &artifact, &grants, !args.disabled)?;
+    let source = source.written_from(files.home());
+    write(&files, &name, &source, &artifact, &grants, !args.disabled)?;
     print(&format!(
         "{name} was added to {}.\n",
-        place.config.display()
+        files.config.display()
     ))?;
-    host::take_up(&place, &[&name], terminal).await
+    host::take_up(&files, &[&name], terminal).await
 }
 
 /// Reads SOURCE and --sha256: the source, and the digest that its file must have.
@@ -103,11 +103,11 @@ pub(super) fn sources_of(source: &Source, artifact: &Artifact) -> Option<Digest>
 }
 
 /// Checks that `name` is valid and not in use.
-fn check_name(place: &Place, name: &str) -> Result<(), PluginError> {
+fn check_name(files: &HostFiles, name: &str) -> Result<(), PluginError> {
     if !manifest::is_name(name) {
         return Err(PluginError::Name(name.to_owned()));
     }
-    match place.plugin(name) {
+    match files.plugin(name) {
         Ok(_) => Err(PluginError::Taken(name.to_owned())),
         Err(_) => Ok(()),
     }
@@ -116,20 +116,20 @@ fn check_name(place: &Place, name: &str) -> Result<(), PluginError> {
 /// Writes component, lock and config, in this order: if the command is interrupted, the config names no plugin that
 /// can't be loaded.
 fn write(
-    place: &Place,
+    files: &HostFiles,
     name: &str,
     source: &Source,
     artifact: &Artifact,
     grants: &[Capability],
     enabled: bool,
 ) -> Result<(), PluginError> {
-    let _turn = place.turn()?;
-    let mut config = place.open_config()?;
+    let _turn = files.turn()?;
+    let mut config = files.open_config()?;
     config
         .add(name, &source.to_string(), enabled, grants)
         .map_err(PluginError::below)?;
-    let mut lock = place.read_lock()?;
-    place
+    let mut lock = files.read_lock()?;
+    files
         .components
         .put(&artifact.component)
         .map_err(PluginError::below)?;
@@ -141,8 +141,8 @@ fn write(
         sources: sources_of(source, artifact),
         grants: grants.to_vec(),
     });
-    lock.write(&place.lock).map_err(PluginError::below)?;
+    lock.write(&files.lock).map_err(PluginError::below)?;
     config.save().map_err(PluginError::below)?;
-    place.tidy(&lock);
+    files.tidy(&lock);
     Ok(())
 }

@@ -6,12 +6,12 @@ use djangobot_plugins::install::recipe;
 use djangobot_plugins::manifest::MANIFEST_FILE;
 use indicatif::HumanBytes;
 
-use super::error::PluginError;
-use super::place::{build_folder, check_schema};
-use super::shown::{description, print};
 use crate::cli::BuildArgs;
 use crate::config::values::LogFormat;
 use crate::failure::Failure;
+use crate::plugin::error::PluginError;
+use crate::plugin::host_files::{build_folder, check_schema};
+use crate::plugin::shown::{description, print};
 use crate::telemetry::Terminal;
 
 /// Builds a folder, or puts a manifest into a component or module that is already built, and writes one file.

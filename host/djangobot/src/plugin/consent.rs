@@ -5,9 +5,9 @@ use std::path::Path;
 
 use djangobot_plugins::{Capability, grant};
 
-use super::error::PluginError;
-use super::shown::asks;
 use crate::cli::ConsentArgs;
+use crate::plugin::error::PluginError;
+use crate::plugin::shown::asks;
 
 /// Asks before a folder is built, because its build scripts and macros run with all rights of the user.
 ///
@@ -161,6 +161,8 @@ fn quoted(word: &str) -> String {
 
 /// Asks on the terminal. Only `y` or `yes` is a yes.
 async fn ask(question: String) -> Result<bool, PluginError> {
+    // A blocking thread reads the answer, so that Ctrl-C still ends the command. The question goes to stderr, because
+    // stdout may be a pipe.
     let asking = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr().lock();
         stderr.write_all(question.as_bytes())?;

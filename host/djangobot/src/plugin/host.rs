@@ -3,11 +3,11 @@
 use djangobot_plugins::LockEntry;
 use serde::Deserialize;
 
-use super::error::PluginError;
-use super::place::Place;
-use super::shown::{line, print};
 use crate::control;
 use crate::failure::Failure;
+use crate::plugin::error::PluginError;
+use crate::plugin::host_files::HostFiles;
+use crate::plugin::shown::{line, print};
 use crate::telemetry::Terminal;
 
 /// The status of a plugin, as the running host reports it. Fields that an older or newer host does not report are
@@ -59,8 +59,8 @@ struct ReloadAnswer {
 }
 
 /// Asks the running host for the statuses of its plugins; `None` if no host runs.
-pub(super) async fn statuses(place: &Place) -> Result<Option<Vec<Status>>, Failure> {
-    let answer = control::plugins(&place.state).await;
+pub(super) async fn statuses(files: &HostFiles) -> Result<Option<Vec<Status>>, Failure> {
+    let answer = control::plugins(&files.state).await;
     let Some(answer) = answer.map_err(Failure::failed)? else {
         return Ok(None);
     };
@@ -74,13 +74,13 @@ pub(super) async fn statuses(place: &Place) -> Result<Option<Vec<Status>>, Failu
 /// # Errors
 /// The host refuses the version, or can't be asked.
 pub(super) async fn propose(
-    place: &Place,
+    files: &HostFiles,
     locked: &LockEntry,
     terminal: &Terminal,
 ) -> Result<(), PluginError> {
     let proposal = serde_json::to_value(locked).map_err(PluginError::below)?;
     let work = terminal.work("loading the plugin");
-    let answer = control::propose(&place.state, &proposal).await;
+    let answer = control::propose(&files.state, &proposal).await;
     drop(work);
     let Some(why) = answer
         .map_err(PluginError::below)?
@@ -89,7 +89,7 @@ pub(super) async fn propose(
         return Ok(());
     };
     // A bridge and `dev` may both run on this state. The one that accepted the version must go back to the pinned one.
-    control::reload(&place.state)
+    control::reload(&files.state)
         .await
         .map_err(PluginError::below)?;
     Err(PluginError::Refused {
@@ -101,19 +101,19 @@ pub(super) async fn propose(
 
 /// Lets the running host load config and lock as they were written, and prints the states of the plugins in `names`.
 pub(super) async fn take_up(
-    place: &Place,
+    files: &HostFiles,
     names: &[&str],
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let work = terminal.work("loading the plugins");
-    let answer = control::reload(&place.state).await;
+    let answer = control::reload(&files.state).await;
     drop(work);
     let Some(answer) = answer.map_err(Failure::failed)? else {
         print("No djangobot is running here; the change takes effect when one starts.\n")?;
         return Ok(());
     };
     let reloaded: ReloadAnswer = serde_json::from_value(answer).map_err(PluginError::below)?;
-    let written = || place.config.display().to_string();
+    let written = || files.config.display().to_string();
     if let Some(error) = reloaded.error {
         return Err(PluginError::NotTaken(written(), line(&error)).into());
     }

@@ -11,18 +11,18 @@ use djangobot_plugins::{
     Versions, own_program, set,
 };
 
-use super::consent;
-use super::error::PluginError;
-use super::shown::line;
 use crate::cli::{FilesArgs, HostArgs, SlackArgs, TargetArgs};
 use crate::config::Settings;
 use crate::config::values::LogFormat;
 use crate::failure::Failure;
+use crate::plugin::consent;
+use crate::plugin::error::PluginError;
+use crate::plugin::shown::line;
 use crate::state::{State, folder};
 use crate::telemetry::Terminal;
 
 /// The files of one host.
-pub(super) struct Place {
+pub(super) struct HostFiles {
     pub(super) config: PathBuf,
     pub(super) lock: PathBuf,
     pub(super) state: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Place {
     pub(super) plugins: Vec<PluginConfig>,
 }
 
-impl Place {
+impl HostFiles {
     /// Finds the files that `run` would use, and starts the logs.
     pub(super) fn open(files: &FilesArgs, terminal: &Terminal) -> Result<Self, Failure> {
         let host = HostArgs::of(files);

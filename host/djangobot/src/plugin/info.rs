@@ -5,27 +5,27 @@ use std::fmt::Write;
 use djangobot_plugins::{Artifact, Capability, LockEntry, PluginConfig};
 use indicatif::HumanBytes;
 
-use super::host::{self, Status};
-use super::list::{in_json, kinds, micros, print_json, status};
-use super::place::Place;
-use super::shown::{description, line, print};
 use crate::cli::InfoArgs;
 use crate::failure::Failure;
+use crate::plugin::host::{self, Status};
+use crate::plugin::host_files::HostFiles;
+use crate::plugin::list::{in_json, kinds, micros, print_json, status};
+use crate::plugin::shown::{description, line, print};
 use crate::telemetry::Terminal;
 
 /// Shows manifest, state, source, grants and figures of one plugin.
 pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.files, terminal)?;
-    let plugin = place.plugin(&args.name)?;
-    let lock = place.read_lock()?;
-    let live = host::statuses(&place).await?;
+    let files = HostFiles::open(&args.files, terminal)?;
+    let plugin = files.plugin(&args.name)?;
+    let lock = files.read_lock()?;
+    let live = host::statuses(&files).await?;
     let status = status(plugin, &lock, live.as_deref());
     if args.json {
         let value = in_json(plugin, &status, live.is_some());
         return print_json(&value).map_err(Failure::from);
     }
     let mut text = match lock.get(&args.name) {
-        Some(locked) => of_component(&place, locked),
+        Some(locked) => of_component(&files, locked),
         None => format!("{}\n", plugin.name),
     };
     say(&mut text, "state", &state(&status, live.is_some()));
@@ -57,8 +57,8 @@ pub(super) async fn info(args: InfoArgs, terminal: &Terminal) -> Result<(), Fail
 }
 
 /// Describes the component by its own manifest, or says why that can't be read.
-fn of_component(place: &Place, locked: &LockEntry) -> String {
-    let artifact = place
+fn of_component(files: &HostFiles, locked: &LockEntry) -> String {
+    let artifact = files
         .components
         .get(&locked.sha256)
         .map_err(|error| error.to_string())

@@ -5,20 +5,20 @@ use djangobot_plugins::{Lock, PluginConfig};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::error::PluginError;
-use super::host::{self, Status};
-use super::place::Place;
-use super::shown::{line, plain, print};
 use crate::cli::ListArgs;
 use crate::failure::Failure;
+use crate::plugin::error::PluginError;
+use crate::plugin::host::{self, Status};
+use crate::plugin::host_files::HostFiles;
+use crate::plugin::shown::{line, plain, print};
 use crate::telemetry::Terminal;
 
 /// Shows all plugins of the config.
 pub(super) async fn list(args: ListArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.files, terminal)?;
-    let lock = place.read_lock()?;
-    let live = host::statuses(&place).await?;
-    let rows: Vec<_> = place
+    let files = HostFiles::open(&args.files, terminal)?;
+    let lock = files.read_lock()?;
+    let live = host::statuses(&files).await?;
+    let rows: Vec<_> = files
         .plugins
         .iter()
         .map(|plugin| (plugin, status(plugin, &lock, live.as_deref())))
@@ -33,7 +33,7 @@ pub(super) async fn list(args: ListArgs, terminal: &Terminal) -> Result<(), Fail
     if rows.is_empty() {
         print(&format!(
             "There are no plugins in {}; djangobot plugin add SOURCE adds one.\n",
-            place.config.display()
+            files.config.display()
         ))?;
         return Ok(());
     }

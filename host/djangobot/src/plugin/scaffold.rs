@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use djangobot_plugins::install::shipped;
 use djangobot_plugins::{Source, manifest};
 
-use super::error::PluginError;
-use super::shown::print;
 use crate::cli::NewArgs;
 use crate::failure::Failure;
+use crate::plugin::error::PluginError;
+use crate::plugin::shown::print;
 
 /// The SDK's folder in a checkout of this workspace.
 const SDK: &str = "plugin-sdk/rust";

@@ -8,7 +8,7 @@ use djangobot_event::CleanText;
 use djangobot_plugins::Capability;
 use djangobot_plugins::manifest::{Filter, Manifest};
 
-use super::error::PluginError;
+use crate::plugin::error::PluginError;
 
 /// The longest line that is shown of a plugin, in bytes.
 const MAX_LINE: usize = 2_000;

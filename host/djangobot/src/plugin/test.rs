@@ -16,12 +16,12 @@ use djangobot_plugins::{
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::error::PluginError;
-use super::place::Place;
-use super::shown::{line, plain, print};
 use crate::bridge::DEFAULT_METHOD;
 use crate::cli::TestArgs;
 use crate::failure::Failure;
+use crate::plugin::error::PluginError;
+use crate::plugin::host_files::HostFiles;
+use crate::plugin::shown::{line, plain, print};
 use crate::state::folder;
 use crate::team::Team;
 use crate::telemetry::Terminal;
@@ -34,10 +34,10 @@ const CONTEXT: usize = 2;
 /// # Errors
 /// The plugin can't be loaded, or fails on an event.
 pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.files, terminal)?;
+    let files = HostFiles::open(&args.files, terminal)?;
     let events = events(&args.events)?;
     let scratch = tempfile::tempdir().map_err(PluginError::below)?;
-    let host = load(&args, &place, terminal, scratch.path()).await?;
+    let host = load(&args, &files, terminal, scratch.path()).await?;
     let direction = match args.outbound {
         true => Direction::Outbound,
         false => Direction::Inbound,
@@ -100,11 +100,11 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
 /// roster is the one of the last run.
 async fn load(
     args: &TestArgs,
-    place: &Place,
+    files: &HostFiles,
     terminal: &Terminal,
     scratch: &Path,
 ) -> Result<PluginHost, Failure> {
-    let configured = place
+    let configured = files
         .plugins
         .iter()
         .find(|plugin| plugin.name == args.plugin);
@@ -128,7 +128,7 @@ async fn load(
         }
         None => config,
     };
-    let artifact = place.obtain(&source, None, args.yes, terminal).await?;
+    let artifact = files.obtain(&source, None, args.yes, terminal).await?;
     let components = Components::of(scratch);
     let digest = components
         .put(&artifact.component)
@@ -143,14 +143,14 @@ async fn load(
     let wanted = set::wanted(&config, &artifact.component, components.path(&digest))
         .map_err(PluginError::Below)?;
     let team = Team::new();
-    if let Some(roster) = place.roster() {
+    if let Some(roster) = files.roster() {
         team.roster().restore(&roster).map_err(PluginError::below)?;
     }
     let host = PluginHost::new(Parts {
         engine: Engine::new().map_err(PluginError::below)?,
         compiler: Compiler::new(
             own_program().map_err(PluginError::below)?,
-            folder::open(&place.state)
+            folder::open(&files.state)
                 .map_err(PluginError::State)?
                 .join("cache"),
         ),

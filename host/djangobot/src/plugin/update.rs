@@ -3,13 +3,13 @@
 use djangobot_plugins::config::store_name;
 use djangobot_plugins::{Artifact, Capability, Digest, LockEntry, PluginConfig, Source, grant};
 
-use super::add::{agree_to_build, given, sources_of};
-use super::error::PluginError;
-use super::place::Place;
-use super::shown::{description, line, plain, print};
-use super::{consent, host};
 use crate::cli::{ConsentArgs, UpdateArgs};
 use crate::failure::Failure;
+use crate::plugin::add::{agree_to_build, given, sources_of};
+use crate::plugin::error::PluginError;
+use crate::plugin::host_files::HostFiles;
+use crate::plugin::shown::{description, line, plain, print};
+use crate::plugin::{consent, host};
 use crate::telemetry::Terminal;
 
 /// The source that a plugin is obtained from now.
@@ -25,13 +25,14 @@ struct UpdateSource {
 ///
 /// A plugin that fails does not stop the others.
 pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let place = Place::open(&args.files, terminal)?;
+    let files = HostFiles::open(&args.files, terminal)?;
     let names: Vec<String> = match args.names.is_empty() {
-        true => place.plugins.iter().map(|one| one.name.clone()).collect(),
+        true => files.plugins.iter().map(|one| one.name.clone()).collect(),
         false => args.names.clone(),
     };
+    // A misspelt name is reported before anything is built or downloaded.
     for name in &names {
-        place.plugin(name)?;
+        files.plugin(name)?;
     }
     for (option, is_given) in [
         ("sha256", args.sha256.is_some()),
@@ -44,14 +45,14 @@ pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), 
     let mut updated = Vec::new();
     let mut failed = Vec::new();
     for name in &names {
-        match one(&place, place.plugin(name)?, &args, terminal).await {
+        match one(&files, files.plugin(name)?, &args, terminal).await {
             Ok(true) => updated.push(name.as_str()),
             Ok(false) => {}
             Err(error) => failed.push((name, error)),
         }
     }
     if !updated.is_empty() {
-        host::take_up(&place, &updated, terminal).await?;
+        host::take_up(&files, &updated, terminal).await?;
     }
     match (failed.len(), names.len()) {
         (0, 0) => Ok(print("There are no plugins.\n")?),
@@ -70,7 +71,7 @@ pub(super) async fn update(args: UpdateArgs, terminal: &Terminal) -> Result<(), 
 
 /// Updates one plugin. Returns whether there is a new version for the host to load.
 async fn one(
-    place: &Place,
+    files: &HostFiles,
     plugin: &PluginConfig,
     args: &UpdateArgs,
     terminal: &Terminal,
@@ -79,26 +80,26 @@ async fn one(
     if let Some(mistake) = &plugin.mistake {
         return Err(PluginError::Below(plain(mistake)));
     }
-    let lock = place.read_lock()?;
+    let lock = files.read_lock()?;
     let origin = update_source(plugin, lock.get(name), args)?;
     if let Source::Folder(folder) = &origin.source
-        && (origin.moved_from.is_some() || !place.has(name)?)
+        && (origin.moved_from.is_some() || !files.has(name)?)
     {
         // Nobody agreed to build anything on this machine yet, or only another folder.
-        let folder = place.home().join(folder);
+        let folder = files.home().join(folder);
         agree_to_build(&folder, &args.consent, terminal).await?;
     }
-    let artifact = place
+    let artifact = files
         .obtain(&origin.source, origin.promised, args.consent.yes, terminal)
         .await?;
-    let old = place.pinned(&lock, name);
+    let old = files.pinned(&lock, name);
     let missing = grant::missing(&artifact.manifest.capabilities, &plugin.grants);
     let is_pinned = |old: &LockEntry| old.sha256 == artifact.digest || old.is_built(&artifact);
     let same = old.as_ref().is_some_and(is_pinned);
     let is_moved = origin.moved_from.is_some();
     if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), is_moved) {
         // After a checkout the state is new, and lacks the component.
-        let is_new = place.keep(old, &artifact)?;
+        let is_new = files.keep(old, &artifact)?;
         let built = match old.sha256 == artifact.digest {
             true => "",
             false => ": it has the sources that djangobot.lock pins",
@@ -134,7 +135,7 @@ async fn one(
         .map(|old| format!("{} ({})", old.version, old.sha256.short()));
     // A source in the config stays as it is written there.
     let source = match args.source {
-        Some(_) => origin.source.written_from(place.home()).to_string(),
+        Some(_) => origin.source.written_from(files.home()).to_string(),
         None => plugin.source.clone(),
     };
     let sources = sources_of(&origin.source, &artifact);
@@ -147,8 +148,8 @@ async fn one(
         grants: [plugin.grants.as_slice(), &grants].concat(),
     };
     {
-        let _turn = place.turn()?;
-        place
+        let _turn = files.turn()?;
+        files
             .components
             .put(&artifact.component)
             .map_err(PluginError::below)?;
@@ -158,20 +159,20 @@ async fn one(
     let new_store = store_name(name, &locked.source);
     let store = origin.moved_from.map(|source| store_name(name, &source));
     if let Some(store) = &store {
-        place.with_stores(|stores| stores.announce_move(store, &new_store))?;
+        files.with_stores(|stores| stores.announce_move(store, &new_store))?;
     }
     // The host tries the version before the lock pins it, because the lock must pin a version that serves.
-    if let Err(refused) = host::propose(place, &locked, terminal).await {
-        let _turn = place.turn()?;
-        place.tidy(&place.read_lock()?);
+    if let Err(refused) = host::propose(files, &locked, terminal).await {
+        let _turn = files.turn()?;
+        files.tidy(&files.read_lock()?);
         if let Some(store) = &store {
-            place.with_stores(|stores| stores.withdraw_move(store, &new_store))?;
+            files.with_stores(|stores| stores.withdraw_move(store, &new_store))?;
         }
         return Err(refused);
     }
-    write(place, &grants, locked)?;
+    write(files, &grants, locked)?;
     if store.is_some() {
-        place.with_stores(|stores| stores.settle_name(&new_store))?;
+        files.with_stores(|stores| stores.settle_name(&new_store))?;
     }
     print(&match was {
         Some(was) => format!(
@@ -187,8 +188,8 @@ async fn one(
     Ok(true)
 }
 
-/// The source that the command line names, or else that of the config. The source before is the one in the lock: the config
-/// may have been edited since.
+/// The source that the command line names, or else that of the config. The source before is the one in the lock: the
+/// config may have been edited since.
 fn update_source(
     plugin: &PluginConfig,
     locked: Option<&LockEntry>,
@@ -288,16 +289,16 @@ fn print_unused_grants(plugin: &PluginConfig, artifact: &Artifact) -> Result<(),
 
 /// Writes config and lock, in this order: if the command is interrupted, the old version can still run. The component
 /// of the old version is kept.
-fn write(place: &Place, grants: &[Capability], locked: LockEntry) -> Result<(), PluginError> {
-    let turn = place.turn()?;
-    let mut lock = place.read_lock()?;
-    let before = place
+fn write(files: &HostFiles, grants: &[Capability], locked: LockEntry) -> Result<(), PluginError> {
+    let turn = files.turn()?;
+    let mut lock = files.read_lock()?;
+    let before = files
         .pinned(&lock, &locked.name)
         .filter(|before| before.sha256 != locked.sha256);
     if let Some(before) = before {
-        place.remember(&turn, |it| it.replaced(&locked.name, Some(before)))?;
+        files.remember(&turn, |it| it.replaced(&locked.name, Some(before)))?;
     }
-    let mut config = place.open_config()?;
+    let mut config = files.open_config()?;
     let was = config.text();
     config
         .set_source(&locked.name, &locked.source)
@@ -307,7 +308,7 @@ fn write(place: &Place, grants: &[Capability], locked: LockEntry) -> Result<(), 
         config.save().map_err(PluginError::below)?;
     }
     lock.set(locked);
-    lock.write(&place.lock).map_err(PluginError::below)?;
-    place.tidy(&lock);
+    lock.write(&files.lock).map_err(PluginError::below)?;
+    files.tidy(&lock);
     Ok(())
 }

@@ -10,7 +10,7 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
-use super::plugin_levels;
+use crate::telemetry::plugin_levels;
 
 /// The lines that one place may write in each window.
 const LINES: u32 = 50;
