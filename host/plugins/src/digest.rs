@@ -54,6 +54,7 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = DigestError;
 
+    /// Reads digits in upper or lower case, with white space around them: people copy them from web pages.
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let bad = || DigestError(text.to_owned());
         let text = text.trim();

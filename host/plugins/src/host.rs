@@ -217,6 +217,7 @@ impl PluginHost {
                 return;
             }
         };
+        // A reload of the same component with the same config would only lose the instances' state.
         if let Some(serving) = &entry.serving
             && serving.digest == wanted.digest
             && serving.config == wanted.config
@@ -224,6 +225,7 @@ impl PluginHost {
             entry.problem = wanted.note;
             return;
         }
+        // From here on the manifest is known, so that events which the plugin does not subscribe to need not wait for it.
         if let Some(vacancy) = &entry.vacancy {
             vacancy.becomes(VacancyState::loading(&wanted));
         }
@@ -409,6 +411,7 @@ impl PluginHost {
 
     /// Rolls back versions that fail on trial, and ends the trials whose time is over.
     async fn judge(&self) -> Vec<TrialOutcome> {
+        // Ten times a second, mostly for nothing: so the lock of changes is not taken unless some version is on trial.
         if !self.entries().iter().any(|entry| entry.settles.is_some()) {
             return Vec::new();
         }

@@ -43,6 +43,7 @@ impl Watcher {
     pub fn new() -> Self {
         let told = Arc::new(Notify::new());
         let teller = told.clone();
+        // An error of the system counts as a change: it may have lost some, and looking at the files costs little.
         let system = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let is_change = event.map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
             if is_change {

@@ -56,6 +56,8 @@ impl InstanceFactory {
             self.engine.wasmtime(),
             Guest::new(self.owner.clone(), shadow),
         );
+        // Memory and tables are limited as they grow, computing by ticks of the epoch, and values that cross over by the
+        // fuel of host calls. None of the three bounds what the others do.
         store.limiter(|guest| &mut guest.memory);
         store.epoch_deadline_callback(Guest::tick);
         store.set_hostcall_fuel(self.owner.limits.host_call_bytes());
@@ -78,6 +80,7 @@ impl InstanceFactory {
             started,
         };
         let config = self.owner.config.as_str();
+        // Instantiation runs the start functions of the component's modules; `init` gets limits of its own after that.
         begin(&mut instance.store);
         let init = instance
             .plugin

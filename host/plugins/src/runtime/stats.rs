@@ -28,6 +28,8 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// Counts a call by its result. Each call is in exactly one of the counts from `kept` to `over_budget`.
+    ///
+    /// The counts are independent atomics: a reader may see a call in `calls` that is not in its other count yet.
     pub(crate) fn ended(&self, outcome: &Result<Verdict, Failure>, took: Duration) {
         self.calls.fetch_add(1, Relaxed);
         self.time.record(took);

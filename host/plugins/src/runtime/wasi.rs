@@ -88,6 +88,7 @@ impl insecure::Host for Guest {
 /// end.
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Once the call has ended for some reason, that one is reported, and further calls are not counted.
         if self.ended.is_none() {
             let _counted_or_ended = self.count();
         }

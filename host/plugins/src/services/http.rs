@@ -192,6 +192,7 @@ impl Gate {
                 "the address contains a user name; use the header Authorization for that".into(),
             );
         }
+        // `Url` has normalised the host: other spellings of an address, such as 0x7f.1, are that address here.
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return denied("the address does not name a host".into());
         };
@@ -315,6 +316,7 @@ async fn read(mut response: reqwest::Response) -> Result<Response, HttpError> {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.push((name.as_str().to_owned(), value));
     }
+    // A server may announce any length and send another, so that both the announced and the real one are checked.
     let announced = response.content_length().unwrap_or(0);
     if size > MAX_RESPONSE_HEADERS || announced > MAX_RESPONSE as u64 {
         return Err(HttpError::TooLarge);

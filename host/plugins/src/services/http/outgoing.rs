@@ -64,6 +64,7 @@ impl Outgoing {
                 let known: Vec<_> = METHODS.iter().map(Method::as_str).collect();
                 failed(format!("the method must be one of {}", known.join(", ")))
             })?;
+        // Sizes go before parsing, whose cost grows with them.
         let mut size = request.url.len() + request.body.len();
         for (name, value) in &request.headers {
             size = size.saturating_add(name.len() + value.len());
@@ -129,6 +130,7 @@ impl Outgoing {
 fn parse_url(text: &str) -> Result<Url, HttpError> {
     let mut url =
         Url::parse(text).map_err(|why| failed(format!("the address can't be read: {why}")))?;
+    // A fragment is for the client alone, and is never sent.
     url.set_fragment(None);
     Ok(url)
 }

@@ -1,4 +1,7 @@
 //! Effects of a call, and the clock: the interfaces `log`, `clock`, `emitter` and `slack`.
+//!
+//! Emissions and messages are only noted here. They take place after the call has ended well, so that a call which is cut
+//! off has no half of an effect. Log lines are written at once: a plugin that fails has to be able to say why.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,6 +49,7 @@ impl wit::emitter::Host for Guest {
         let owner = self.owner.clone();
         let limit = owner.limits.output;
         let call = self.call()?;
+        // An error and not a trap: a plugin may well go on with fewer events.
         if !call.has_room() {
             return Ok(Err(EmitError::TooMany));
         }
@@ -98,6 +102,7 @@ impl wit::slack::Host for Guest {
                     .into(),
             )));
         }
+        // The plugin is told that the message was sent: otherwise a rehearsal would go another way than the real call.
         if is_shadow {
             call.effects.withheld = true;
             return Ok(Ok(()));

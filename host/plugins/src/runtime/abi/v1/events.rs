@@ -1,4 +1,7 @@
 //! Reading the current event: the interface `events`.
+//!
+//! The handle in each call is ignored, since there is one event at a time. Following a pointer costs as much as the event's
+//! entries on the way, and is charged to the call.
 
 use djangobot_event::Value;
 use wasmtime::component::Resource;

@@ -1,4 +1,7 @@
 //! Looking up users, channels and so on: the interface `roster`.
+//!
+//! All answers come from memory, so these functions never wait. Each look-up is charged, since a plugin could otherwise have
+//! the host search the whole team without end.
 
 use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
 use crate::runtime::guest::Guest;

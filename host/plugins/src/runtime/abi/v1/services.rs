@@ -1,4 +1,6 @@
 //! The services that need a grant and may wait: the interfaces `store`, `secrets` and `http`.
+//!
+//! While one waits, the guest's computing time stands still, and the limit of the whole call (`limits.wait-ms`) goes on.
 
 use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
 use crate::runtime::guest::{self, Guest};
@@ -123,6 +125,7 @@ impl wit::http::Host for Guest {
             timeout_ms: request.timeout_ms,
         };
         let owner = self.owner.clone();
+        // The grants are checked for each address, redirects included, in `Fetcher`.
         // A little less than the call's own time, so that the plugin gets a timeout that it can handle, and is not
         // ended.
         let budget = owner.limits.wait.mul_f32(0.9);
