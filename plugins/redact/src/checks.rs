@@ -1,21 +1,23 @@
 //! Check digits, by which a card number or an IBAN differs from any other row of digits.
 
+use std::ops::Range;
+
 /// Verifies a candidate match; returns the ranges within it that are to be redacted.
-pub(crate) type Check = fn(&str) -> Vec<(usize, usize)>;
+pub(crate) type Check = fn(&str) -> Vec<Range<usize>>;
 
 /// The largest number of digits of a card number.
 const MAX_CARD: usize = 19;
 
 /// The ranges of card numbers in groups of digits. A card number has 13 to 19 digits in whole groups, begins with a
 /// digit that cards have, and has the right check digit (Luhn).
-pub(crate) fn cards(text: &str) -> Vec<(usize, usize)> {
+pub(crate) fn cards(text: &str) -> Vec<Range<usize>> {
     let groups = groups(text);
     let mut found = Vec::new();
     let mut first = 0;
     while first < groups.len() {
         match card(text, &groups[first..]) {
             Some(length) => {
-                found.push((groups[first].0, groups[first + length - 1].1));
+                found.push(groups[first].start..groups[first + length - 1].end);
                 first += length;
             }
             None => first += 1,
@@ -25,14 +27,15 @@ pub(crate) fn cards(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// The number of groups, from the first on, that are a card number.
-fn card(text: &str, groups: &[(usize, usize)]) -> Option<usize> {
+fn card(text: &str, groups: &[Range<usize>]) -> Option<usize> {
     let mut digits: Vec<u32> = Vec::new();
     let mut longest = None;
-    for (index, (start, end)) in groups.iter().enumerate() {
-        if digits.len() + (end - start) > MAX_CARD {
+    for (index, group) in groups.iter().enumerate() {
+        if digits.len() + group.len() > MAX_CARD {
             break;
         }
-        digits.extend(text[*start..*end].chars().filter_map(|c| c.to_digit(10)));
+        let group = &text[group.clone()];
+        digits.extend(group.chars().filter_map(|c| c.to_digit(10)));
         if digits.len() >= 13 && (2..=6).contains(&digits[0]) && luhn(&digits) {
             longest = Some(index + 1);
         }
@@ -41,8 +44,8 @@ fn card(text: &str, groups: &[(usize, usize)]) -> Option<usize> {
 }
 
 /// The range of an IBAN in a text that begins like one. It ends with a group, and has the right check digits.
-pub(crate) fn iban(text: &str) -> Vec<(usize, usize)> {
-    let ends = groups(text).into_iter().rev().map(|(_, end)| end);
+pub(crate) fn iban(text: &str) -> Vec<Range<usize>> {
+    let ends = groups(text).into_iter().rev().map(|group| group.end);
     let is_iban = |end: &usize| {
         let letters: Vec<char> = text[..*end]
             .chars()
@@ -52,23 +55,23 @@ pub(crate) fn iban(text: &str) -> Vec<(usize, usize)> {
     };
     ends.into_iter()
         .find(is_iban)
-        .map(|end| (0, end))
+        .map(|end| 0..end)
         .into_iter()
         .collect()
 }
 
 /// The ranges of the groups that spaces and hyphens separate.
-fn groups(text: &str) -> Vec<(usize, usize)> {
+fn groups(text: &str) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut start = 0;
     for (at, _) in text.match_indices([' ', '-']) {
         if start < at {
-            groups.push((start, at));
+            groups.push(start..at);
         }
         start = at + 1;
     }
     if start < text.len() {
-        groups.push((start, text.len()));
+        groups.push(start..text.len());
     }
     groups
 }
@@ -106,10 +109,7 @@ mod tests {
     #[test]
     fn a_card_is_recognised_by_its_check_digit() {
         let check = |text: &str, expect: Option<&str>| {
-            let found: Vec<&str> = cards(text)
-                .into_iter()
-                .map(|(start, end)| &text[start..end])
-                .collect();
+            let found: Vec<&str> = cards(text).into_iter().map(|range| &text[range]).collect();
             assert_eq!(found, Vec::from_iter(expect), "{text}");
         };
         check("4111111111111111", Some("4111111111111111"));
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn an_iban_is_recognised_by_its_check_digits() {
         let check = |text: &str, expect: Option<&str>| {
-            let found = iban(text).first().map(|&(start, end)| &text[start..end]);
+            let found = iban(text).first().map(|range| &text[range.clone()]);
             assert_eq!(found, expect, "{text}");
         };
         check("DE89370400440532013000", Some("DE89370400440532013000"));

@@ -191,18 +191,18 @@ impl Pattern {
         while let Some(found) = self.regex.find_at(text, searched) {
             let within = match check {
                 None if found.is_empty() => Vec::new(),
-                None => vec![(0, found.len())],
+                None => std::iter::once(0..found.len()).collect(),
                 Some(check) => check(found.as_str()),
             };
-            for (start, end) in &within {
-                out.push_str(&text[done..found.start() + start]);
+            for range in &within {
+                out.push_str(&text[done..found.start() + range.start]);
                 out.push_str(&self.replacement);
-                done = found.start() + end;
+                done = found.start() + range.end;
             }
             searched = match within.last() {
                 Some(_) if check.is_none() => found.end(),
                 // A card's check has seen the whole match, but an IBAN may begin within a match that was not one.
-                Some((_, end)) if self.known == Some(Known::Iban) => found.start() + end,
+                Some(range) if self.known == Some(Known::Iban) => found.start() + range.end,
                 _ if self.known == Some(Known::Card) => found.end(),
                 _ => {
                     found.start()

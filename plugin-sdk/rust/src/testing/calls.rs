@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::Host;
+use crate::testing::Host;
 
 thread_local! {
     static HOST: RefCell<Host> = RefCell::new(Host::default());

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::outcome::Effects;
 use crate::http::{HttpError, Request, Response};
 use crate::roster::{Bot, Conversation, Identity, User, Usergroup};
+use crate::testing::outcome::Effects;
 
 /// The time on a test host's clock until it is set: 2026-01-01.
 const START_MS: u64 = 1_767_225_600_000;

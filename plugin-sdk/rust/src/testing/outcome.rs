@@ -3,8 +3,8 @@
 use djangobot_event::{Edit as Change, Event as Document, NewValue};
 use serde_json::Value;
 
-use super::{EventAtHand, Host};
 use crate::log::Level;
+use crate::testing::{EventAtHand, Host};
 use crate::{Direction, Edit, Emission, Verdict};
 
 /// The outcome of a plugin's call for an event.
