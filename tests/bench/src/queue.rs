@@ -8,12 +8,18 @@ use redis::aio::MultiplexedConnection;
 /// again what a peer lost with its connection.
 const STALL: Duration = Duration::from_secs(90);
 
+/// Where a queue is longer than this, what is in it is taken, as a worker would: events that nobody reads wait on the disk
+/// of a bridge once some thousands lie in the layer.
+const TAKEN_FROM: u64 = 2_000;
+
 /// A queue in Redis, and a connection to ask of it.
 #[derive(Clone)]
 pub(crate) struct Queue {
     connection: MultiplexedConnection,
     /// The command that gives its length, and its key.
     length: (&'static str, &'static str),
+    /// Messages that were taken since it was empty.
+    taken: u64,
 }
 
 impl Queue {
@@ -22,6 +28,7 @@ impl Queue {
         Self {
             connection: connect(port).await,
             length: ("ZCARD", "asgislack.message"),
+            taken: 0,
         }
     }
 
@@ -30,11 +37,13 @@ impl Queue {
         Self {
             connection: connect(port).await,
             length: ("LLEN", "asgi:slack.message"),
+            taken: 0,
         }
     }
 
     /// Empties the server.
     pub(crate) async fn clear(&mut self) {
+        self.taken = 0;
         let () = redis::cmd("FLUSHALL")
             .query_async(&mut self.connection)
             .await
@@ -67,16 +76,34 @@ impl Queue {
             .expect("Redis answers")
     }
 
+    /// How many messages came, those that were taken included.
     pub(crate) async fn length(&mut self) -> u64 {
         let (command, key) = self.length;
-        redis::cmd(command)
+        let waiting: u64 = redis::cmd(command)
             .arg(key)
             .query_async(&mut self.connection)
             .await
-            .expect("Redis answers")
+            .expect("Redis answers");
+        self.taken + waiting
     }
 
-    /// Waits until `count` messages are in it, or until it has stood still for so long that no more will come.
+    /// Takes all messages that are there.
+    async fn take(&mut self) {
+        let (command, key) = self.length;
+        let (taken,): (u64,) = redis::pipe()
+            .atomic()
+            .cmd(command)
+            .arg(key)
+            .cmd("UNLINK")
+            .arg(key)
+            .ignore()
+            .query_async(&mut self.connection)
+            .await
+            .expect("Redis answers");
+        self.taken += taken;
+    }
+
+    /// Waits until `count` messages have come, or until it has stood still for so long that no more will come.
     /// It looks every fiftieth of the time that has passed, so as not to disturb.
     pub(crate) async fn wait_for(&mut self, count: u64) -> Arrival {
         let began = Instant::now();
@@ -86,6 +113,9 @@ impl Queue {
             let now = Instant::now();
             if length != before {
                 (before, moved) = (length, now);
+            }
+            if length - self.taken > TAKEN_FROM && length < count {
+                self.take().await;
             }
             if length >= count || now - moved >= STALL {
                 return Arrival {
