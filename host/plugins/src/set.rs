@@ -92,9 +92,10 @@ async fn one(
             config.source, locked.source
         ));
     }
+    // The checks go from the cheapest to the dearest: only now a component may have to be downloaded or built.
     let locked = &Builds::read(places.components).pinned(locked, places.components);
     let (locked, note) = match versions.instead_of(locked, config) {
-        Some((instead, why)) => (instead.unwrap_or(locked), Some(why)),
+        Some(found) => (found.version.unwrap_or(locked), Some(found.why)),
         None => (locked, None),
     };
     let (component, digest) = component(locked, places).await?;
@@ -166,6 +167,7 @@ async fn component(
             locked.name
         ));
     }
+    // The note about a build is written after the component: a note without its component would only be in the way.
     let kept = places.components.put(&artifact.component).and_then(|_| {
         match (is_pinned, artifact.sources) {
             (false, Some(sources)) => {

@@ -46,6 +46,14 @@ pub(crate) struct RejectedVersion {
     why: String,
 }
 
+/// The version that serves after a roll-back.
+pub(crate) struct RolledBackTo<'a> {
+    /// `None` if it is the one that the lock pins.
+    pub(crate) version: Option<&'a LockEntry>,
+    /// Why another one was rolled back, with the cure: a clause.
+    pub(crate) why: String,
+}
+
 /// A roll-back, as it is written to the state.
 #[derive(Clone, Debug)]
 pub struct Rollback {
@@ -148,13 +156,12 @@ impl Versions {
         self.0.remove(name);
     }
 
-    /// After a roll-back: the version that serves in the place of the pinned one, and why. The version is `None` where
-    /// the lock pins the right one already.
+    /// After a roll-back, the version that serves. `None` without a roll-back: the pinned version serves.
     pub(crate) fn instead_of(
         &self,
         pinned: &LockEntry,
         config: &PluginConfig,
-    ) -> Option<(Option<&LockEntry>, String)> {
+    ) -> Option<RolledBackTo<'_>> {
         let past = self.0.get(&pinned.name)?;
         let (before, rejected) = (past.before.as_ref()?, past.rejected.as_ref()?);
         let why = format!(
@@ -162,9 +169,11 @@ impl Versions {
             rejected.version, rejected.why, pinned.name
         );
         if rejected.sha256 == pinned.sha256 && rejected.config == config.fingerprint() {
-            return Some((Some(before), why));
+            let version = Some(before);
+            return Some(RolledBackTo { version, why });
         }
-        (before.sha256 == pinned.sha256).then_some((None, why))
+        let version = None;
+        (before.sha256 == pinned.sha256).then_some(RolledBackTo { version, why })
     }
 
     /// The version to roll back to if `pinned` fails, as long as `pinned` is on trial. The trial may have begun in an
@@ -224,7 +233,7 @@ mod tests {
         let read = || Versions::read(&components);
         let of = |versions: &Versions, text: &str, config: &PluginConfig| {
             let found = versions.instead_of(&locked(text), config);
-            found.map(|(locked, why)| (locked.map(|locked| locked.sha256), why))
+            found.map(|found| (found.version.map(|it| it.sha256), found.why))
         };
         let (instead, why) = of(&read(), "two", &config).unwrap();
         assert_eq!(instead, Some(Digest::of(b"one")));

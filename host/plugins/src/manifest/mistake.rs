@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
 
-use super::{Filter, MANIFEST_FILE, MAX_TEXT, Manifest};
 use crate::grant::Capability;
+use crate::manifest::{Filter, MANIFEST_FILE, MAX_TEXT, Manifest};
 
 /// The number of mistakes that are reported of one file.
 const MOST: usize = 16;
@@ -77,6 +77,7 @@ impl Manifest {
                 }));
             }
         }
+        // The parser and the checks may report the same mistake, and report them in the order of their own work.
         mistakes.sort_by_key(|it| it.line);
         mistakes.dedup();
         mistakes.truncate(MOST);
@@ -150,6 +151,7 @@ fn check_items<T: DeserializeOwned>(
     *items = good.cloned().collect();
 }
 
+/// Puts a stand-in for a required key that is missing, so that the other keys can be read as well.
 fn put<'a>(table: &mut DeTable<'a>, key: &'a str, value: &'a str) {
     let value = DeValue::String(value.into());
     table.insert(Spanned::new(0..0, key.into()), Spanned::new(0..0, value));

@@ -19,7 +19,7 @@ use crate::runtime::engine::Engine;
 use crate::runtime::guest::Guest;
 use crate::runtime::instance::{Instance, InstanceFactory};
 use crate::runtime::owner::{Owner, Services};
-use crate::runtime::plugin::Plugin;
+use crate::runtime::plugin::{Plugin, PluginParts};
 use crate::runtime::rehearsal::{Sample, replay};
 use crate::runtime::wasi;
 use crate::schema::{self, SchemaError};
@@ -227,6 +227,7 @@ impl Parts {
         let PluginSpec {
             config, manifest, ..
         } = &wanted;
+        // Cheap checks go first: compiling may take minutes, and nobody should wait for it to hear of a missing grant.
         if let Some(error) = LoadError::not_granted(config, manifest) {
             return Err(error);
         }
@@ -339,21 +340,16 @@ impl Candidate {
 
     /// Makes the plugin out of the candidate and its started instances.
     pub(crate) fn into_plugin(self, instances: Vec<Instance>) -> Plugin {
-        let Self {
-            prepared,
-            owner,
-            wanted,
-            may_wait,
-            ..
-        } = self;
-        Plugin::new(
-            owner,
-            wanted.config,
-            (wanted.digest, wanted.sources),
-            prepared,
-            (may_wait, wanted.uses_roster),
-            instances,
-        )
+        let parts = PluginParts {
+            owner: self.owner,
+            digest: self.wanted.digest,
+            sources: self.wanted.sources,
+            uses_roster: self.wanted.uses_roster,
+            config: self.wanted.config,
+            factory: self.prepared,
+            may_wait: self.may_wait,
+        };
+        Plugin::new(parts, instances)
     }
 
     pub(crate) fn version(&self) -> &Version {

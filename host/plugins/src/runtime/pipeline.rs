@@ -83,22 +83,23 @@ impl Pipeline {
         let mut passed = PluginOutput::default();
         // A stack: the next event is at the end. Events that one made are pushed in reverse, so that they come before
         // those that wait already, in their order.
-        let mut waiting = vec![(event, 0)];
+        let mut waiting = vec![PendingEvent { event, from: 0 }];
         let mut events = 1;
-        while let Some((event, from)) = waiting.pop() {
+        while let Some(PendingEvent { event, from }) = waiting.pop() {
             let emitted = event.emitted;
-            match self.one(direction, event, from, lane, &mut passed).await {
-                PassResult::Through(event, more) => {
+            let made = match self.one(direction, event, from, lane, &mut passed).await {
+                PassResult::Through { event, made } => {
                     passed.events.push(event);
-                    add(&mut waiting, more, &mut events);
+                    made
                 }
-                PassResult::Ended(dropped, more) => {
+                PassResult::Ended { reason, made } => {
                     if !emitted {
-                        passed.dropped = dropped;
+                        passed.dropped = reason;
                     }
-                    add(&mut waiting, more, &mut events);
+                    made
                 }
-            }
+            };
+            add(&mut waiting, made, &mut events);
         }
         passed
     }
@@ -112,7 +113,7 @@ impl Pipeline {
         lane: u64,
         passed: &mut PluginOutput,
     ) -> PassResult {
-        let mut more = Vec::new();
+        let mut made = Vec::new();
         for at in from..self.seats.len() {
             let position = match direction {
                 Direction::Inbound => at,
@@ -135,7 +136,8 @@ impl Pipeline {
                             reason: reason.into(),
                             failed: true,
                         };
-                        return PassResult::Ended(Some(dropped), more);
+                        let reason = Some(dropped);
+                        return PassResult::Ended { reason, made };
                     }
                 },
             };
@@ -144,12 +146,12 @@ impl Pipeline {
             match handled {
                 EventOutcome::On(on, effects) => {
                     event = on;
-                    more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
+                    made.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
                 }
                 EventOutcome::Replaced(replacements, effects) => {
                     let mut replacements: Vec<_> =
                         numbered(&plugin, &id, hops, replacements, 0).collect();
-                    let nothing = replacements
+                    let reason = replacements
                         .is_empty()
                         .then(|| dropped(&plugin, "it was replaced by nothing".into()));
                     if let Some(first) = replacements.first_mut() {
@@ -157,25 +159,29 @@ impl Pipeline {
                         first.id = id.clone();
                         first.emitted = emitted;
                     }
-                    more.extend(replacements.into_iter().map(|it| (it, at + 1)));
-                    more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
-                    return PassResult::Ended(nothing, more);
+                    let from = at + 1;
+                    let replacements = replacements.into_iter();
+                    made.extend(replacements.map(|event| PendingEvent { event, from }));
+                    made.extend(emissions(&plugin, &id, hops, from, effects, passed));
+                    return PassResult::Ended { reason, made };
                 }
                 EventOutcome::Dropped(reason, effects) => {
-                    more.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
-                    return PassResult::Ended(Some(dropped(&plugin, reason)), more);
+                    made.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
+                    let reason = Some(dropped(&plugin, reason));
+                    return PassResult::Ended { reason, made };
                 }
                 EventOutcome::Failed(failed, why) => match plugin.on_error() {
                     OnError::Pass => event = failed,
                     OnError::Drop | OnError::Hold => {
                         let failed = true;
                         let dropped = dropped(&plugin, why);
-                        return PassResult::Ended(Some(DropReason { failed, ..dropped }), more);
+                        let reason = Some(DropReason { failed, ..dropped });
+                        return PassResult::Ended { reason, made };
                     }
                 },
             }
         }
-        PassResult::Through(event, more)
+        PassResult::Through { event, made }
     }
 }
 
@@ -195,29 +201,38 @@ impl Seat {
     }
 }
 
-/// The result of one event's way, with the events that plugins made of it and the places from which those go on.
+/// An event that has not gone through all plugins yet.
+struct PendingEvent {
+    event: PluginEvent,
+    /// The place from which it goes on, counted in the direction of travel.
+    from: usize,
+}
+
+/// The result of one event's way, with the events that plugins made of it.
 enum PassResult {
     /// The event came through.
-    Through(PluginEvent, Vec<(PluginEvent, usize)>),
+    Through {
+        event: PluginEvent,
+        made: Vec<PendingEvent>,
+    },
     /// The event was dropped, or replaced, which has no reason.
-    Ended(Option<DropReason>, Vec<(PluginEvent, usize)>),
+    Ended {
+        reason: Option<DropReason>,
+        made: Vec<PendingEvent>,
+    },
 }
 
 /// Puts new events before those that wait. Events above the limit are left out and logged.
-fn add(
-    waiting: &mut Vec<(PluginEvent, usize)>,
-    more: Vec<(PluginEvent, usize)>,
-    events: &mut usize,
-) {
+fn add(waiting: &mut Vec<PendingEvent>, made: Vec<PendingEvent>, events: &mut usize) {
     let room = MAX_EVENTS - (*events).min(MAX_EVENTS);
-    if more.len() > room {
+    if made.len() > room {
         tracing::warn!(
-            left_out = more.len() - room,
+            left_out = made.len() - room,
             "plugins made more than {MAX_EVENTS} events out of one; the rest are left out"
         );
     }
-    *events += more.len().min(room);
-    waiting.extend(more.into_iter().take(room).rev());
+    *events += made.len().min(room);
+    waiting.extend(made.into_iter().take(room).rev());
 }
 
 /// Gives an event to a plugin. With `on-error = "hold"` a failure is tried again until the plugin works, or is replaced
@@ -264,7 +279,7 @@ fn emissions(
     from: usize,
     effects: Effects,
     passed: &mut PluginOutput,
-) -> Vec<(PluginEvent, usize)> {
+) -> Vec<PendingEvent> {
     let messages = effects.sends.into_iter().map(|message| PluginMessage {
         plugin: plugin.name().to_owned(),
         message,
@@ -272,7 +287,7 @@ fn emissions(
     });
     passed.messages.extend(messages);
     let events = numbered(plugin, id, hops, effects.emissions, FIRST_EMISSION);
-    events.map(|event| (event, from)).collect()
+    events.map(|event| PendingEvent { event, from }).collect()
 }
 
 /// The events that a plugin made of the event `id`. Their ids depend on `id` and their numbers alone, so that they are

@@ -43,7 +43,8 @@ pub(crate) struct Plugin {
     /// Whether it uses the roster.
     pub(crate) uses_roster: bool,
     pub(crate) stats: Stats,
-    prepared: InstanceFactory,
+    /// Starts new instances in the place of those that failed.
+    factory: InstanceFactory,
     /// The slots of its instances, of which a conversation always meets the same one.
     slots: Box<[tokio::sync::Mutex<Slot>]>,
     breaker: Mutex<Breaker>,
@@ -51,6 +52,17 @@ pub(crate) struct Plugin {
     pub(crate) fate: watch::Sender<Fate>,
     reminder: Mutex<Reminder>,
     last_failure: Mutex<Option<Failure>>,
+}
+
+/// The parts of which a plugin is made.
+pub(crate) struct PluginParts {
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) config: PluginConfig,
+    pub(crate) digest: Digest,
+    pub(crate) sources: Option<Digest>,
+    pub(crate) factory: InstanceFactory,
+    pub(crate) may_wait: bool,
+    pub(crate) uses_roster: bool,
 }
 
 /// The place of an instance. It is empty after a failure, until the next event starts a new instance.
@@ -89,14 +101,17 @@ pub(crate) enum EventOutcome {
 const REMINDER: Duration = Duration::from_secs(10);
 
 impl Plugin {
-    pub(crate) fn new(
-        owner: Arc<Owner>,
-        config: PluginConfig,
-        (digest, sources): (Digest, Option<Digest>),
-        prepared: InstanceFactory,
-        (may_wait, uses_roster): (bool, bool),
-        first: Vec<Instance>,
-    ) -> Self {
+    /// A plugin with the instances that were started for it.
+    pub(crate) fn new(parts: PluginParts, first: Vec<Instance>) -> Self {
+        let PluginParts {
+            owner,
+            config,
+            digest,
+            sources,
+            factory,
+            may_wait,
+            uses_roster,
+        } = parts;
         let stats = Stats::default();
         let slots = first.into_iter().map(|instance| {
             let memory = instance.memory() as u64;
@@ -116,7 +131,7 @@ impl Plugin {
             may_wait,
             uses_roster,
             stats,
-            prepared,
+            factory,
             breaker: Mutex::new(Breaker::new()),
             fate: watch::Sender::new(Fate::Serving),
             reminder: Mutex::new(Reminder::new(REMINDER)),
@@ -191,7 +206,7 @@ impl Plugin {
 
     /// Whether it has the optional export `lifecycle`, which gives and takes state.
     pub(crate) fn hands_state_on(&self) -> bool {
-        self.prepared.has_lifecycle()
+        self.factory.has_lifecycle()
     }
 
     /// Gives the states of the old instances to this plugin's instances, which get no events yet.
@@ -270,7 +285,7 @@ impl Plugin {
 
     /// Whether it fails on a recent event as well, tried on an instance that has no effect outside.
     pub(crate) async fn fails_on(&self, sample: &Sample) -> bool {
-        match self.prepared.start(true).await {
+        match self.factory.start(true).await {
             Ok(mut instance) => replay(&mut instance, &self.owner, sample).await.is_some(),
             Err(_) => true,
         }
@@ -336,7 +351,7 @@ impl Plugin {
         // called again, and is then dropped with this future.
         let mut instance = match slot.instance.take() {
             Some(instance) => instance,
-            None => match self.prepared.start(false).await {
+            None => match self.factory.start(false).await {
                 Ok(instance) => instance,
                 Err(failure) => return (Effects::default(), None, Err(failure)),
             },

@@ -21,7 +21,7 @@ mod shelf;
 use checkpoint::{Checkpointer, LAST_RESORT_PAGES};
 pub use item::StoreError;
 use item::{ITEM, Item, check_size, size_of};
-use scratch::Scratch;
+use scratch::{Scratch, Write};
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 1 << 10;
@@ -177,7 +177,8 @@ impl PluginStore {
     /// The key is too long, or the file can't be read.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_key(key)?;
-        Ok(self.live(&self.store.shelves(), key)?.map(|item| item.0))
+        let item = self.live(&self.store.shelves(), key)?;
+        Ok(item.map(|item| item.value))
     }
 
     /// Stores `value` under `key` for `ttl_ms` milliseconds, or until it is deleted.
@@ -217,7 +218,7 @@ impl PluginStore {
         check_key(key)?;
         let mut shelves = self.store.shelves();
         let (number, until) = match self.live(&shelves, key)? {
-            Some((value, until)) => (decimal(&value).ok_or(StoreError::NotANumber)?, until),
+            Some(Item { value, until }) => (decimal(&value).ok_or(StoreError::NotANumber)?, until),
             None => (0, None),
         };
         let sum = number.checked_add(by).ok_or(StoreError::NotANumber)?;
@@ -244,11 +245,12 @@ impl PluginStore {
             .as_ref()
             .and_then(|scratch| lock(scratch).get(key));
         let item = match written {
-            Some(item) => item,
+            Some(Write::Set(item)) => Some(item),
+            Some(Write::Delete) => None,
             None => shelves.get(&self.plugin, key)?,
         };
         let now = now_ms();
-        Ok(item.filter(|(_, until)| until.is_none_or(|until| until > now)))
+        Ok(item.filter(|item| item.until.is_none_or(|until| until > now)))
     }
 
     fn put(
@@ -262,7 +264,8 @@ impl PluginStore {
             return shelves.put(&self.plugin, key, value, until, self.quota);
         };
         let (sum, under) = (shelves.sum(&self.plugin)?, shelves.size(&self.plugin, key)?);
-        lock(scratch).put(key, (value.to_owned(), until), under, sum, self.quota)
+        let value = value.to_owned();
+        lock(scratch).put(key, Item { value, until }, under, sum, self.quota)
     }
 }
 
@@ -271,8 +274,13 @@ impl Shelves {
         self.database
             .prepare_cached(GET)
             .and_then(|mut get| {
-                get.query_row([plugin, key], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()
+                get.query_row([plugin, key], |row| {
+                    Ok(Item {
+                        value: row.get(0)?,
+                        until: row.get(1)?,
+                    })
+                })
+                .optional()
             })
             .map_err(unavailable)
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::command::{CommandOutput, run};
-use super::toolchain::{Toolchain, plain};
-use super::{BuildOutput, Installs, Output, RecipeError, sources};
+use crate::install::recipe::command::{CommandOutput, run};
+use crate::install::recipe::toolchain::{Toolchain, plain};
+use crate::install::recipe::{BuildOutput, Installs, Output, RecipeError, sources};
 
 /// The guests' target folder, below cargo's own.
 const GUESTS: &str = "wasm-guests";
@@ -42,6 +42,7 @@ pub(super) async fn build(
             said: complaint(&ended.stderr),
         });
     }
+    // Cargo reports all packages that it built, and the plugin's own last.
     let library = ended
         .stdout
         .lines()

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 use tokio::process::Command;
 
-use super::command::run;
-use super::{BuildOutput, Installs, RecipeError};
 use crate::child::without_secrets;
+use crate::install::recipe::command::run;
+use crate::install::recipe::{BuildOutput, Installs, RecipeError};
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 /// The oldest Rust that builds plugins: the one that the SDK needs.
@@ -71,6 +71,14 @@ enum Kind {
     Debian,
 }
 
+/// Debian's toolchain on this machine.
+enum Debian {
+    Usable(Toolchain),
+    /// A clause that says so, and what to do.
+    TooOld(String),
+    Missing,
+}
+
 /// The properties of a `rustc`, as it prints them.
 #[derive(Debug)]
 struct Rustc {
@@ -119,9 +127,9 @@ impl Toolchain {
         });
         // A toolchain that is here already is used before anything is installed.
         match Self::debian(component.clone()).await {
-            Some(Ok(debian)) => return Ok(debian),
-            Some(Err(old)) if !tried.contains(&old) => tried.push(old),
-            _ => {}
+            Debian::Usable(debian) => return Ok(debian),
+            Debian::TooOld(old) if !tried.contains(&old) => tried.push(old),
+            Debian::TooOld(_) | Debian::Missing => {}
         }
         match add_target(folder, old.is_some(), told).await {
             // Checked, because another rustc may come before rustup's own on PATH.
@@ -135,9 +143,9 @@ impl Toolchain {
         }
         match install_debian(component.is_none(), told).await {
             Ok(()) => match Self::debian(component).await {
-                Some(Ok(debian)) => return Ok(debian),
-                Some(Err(old)) => tried.push(old),
-                None => tried.push(
+                Debian::Usable(debian) => return Ok(debian),
+                Debian::TooOld(old) => tried.push(old),
+                Debian::Missing => tried.push(
                     "Debian's packages were installed, but their compiler or linker is not in /usr/bin or /usr/lib/llvm-*".into(),
                 ),
             },
@@ -159,7 +167,7 @@ impl Toolchain {
             .as_ref()
             .and_then(Rustc::linker)
             .map(Linker::Component);
-        if let Some(Ok(_)) = Self::debian(component.clone()).await {
+        if let Debian::Usable(_) = Self::debian(component.clone()).await {
             return None;
         }
         let mut ways = Vec::new();
@@ -181,20 +189,22 @@ impl Toolchain {
         }
     }
 
-    /// Debian's toolchain, if it is here with its cargo, the source of its standard library and a linker. The error
-    /// says that it is too old.
-    async fn debian(component: Option<Linker>) -> Option<Result<Self, String>> {
-        let rustc = Rustc::ask(DEBIAN_RUSTC, Path::new("/")).await?;
+    /// Looks for Debian's toolchain: its compiler and cargo, the source of its standard library, and a linker.
+    async fn debian(component: Option<Linker>) -> Debian {
+        let Some(rustc) = Rustc::ask(DEBIAN_RUSTC, Path::new("/")).await else {
+            return Debian::Missing;
+        };
         let is_whole = Path::new(DEBIAN_CARGO).is_file()
             && rustc.rustlib().join("src/rust/library/std").is_dir();
-        let linker = component.or_else(|| plain_linker().map(Linker::Plain))?;
-        is_whole.then(|| match rustc.too_old() {
-            Some(old) => Err(old),
-            None => Ok(Self {
+        let linker = component.or_else(|| plain_linker().map(Linker::Plain));
+        match (linker, rustc.too_old()) {
+            (Some(_), Some(old)) if is_whole => Debian::TooOld(old),
+            (Some(linker), None) if is_whole => Debian::Usable(Self {
                 kind: Kind::Debian,
                 linker,
             }),
-        })
+            _ => Debian::Missing,
+        }
     }
 
     /// The name of its cargo, for people.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::{DownloadError, Downloader, Progress, ReadError, Source, SourceError, read_file};
 use crate::digest::Digest;
 use crate::install::component::{Artifact, ArtifactError};
 use crate::install::shipped::ShippedError;
+use crate::install::source::{
+    DownloadError, Downloader, Progress, ReadError, Source, SourceError, read_file,
+};
 
 /// Why a plugin can't be had from its source.
 #[derive(Debug, thiserror::Error)]

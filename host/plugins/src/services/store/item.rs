@@ -24,8 +24,13 @@ pub enum StoreError {
     Unavailable(String),
 }
 
-/// A value and its expiry in Unix milliseconds; `None` if it never expires.
-pub(super) type Item = (Vec<u8>, Option<i64>);
+/// An item of a store.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) value: Vec<u8>,
+    /// Its expiry in Unix milliseconds; `None` if it never expires.
+    pub(super) until: Option<i64>,
+}
 
 pub(super) fn check_size(what: &'static str, bytes: u64, allowed: u64) -> Result<(), StoreError> {
     if bytes <= allowed {
