@@ -8,10 +8,6 @@ use redis::aio::MultiplexedConnection;
 /// again what a peer lost with its connection.
 const STALL: Duration = Duration::from_secs(90);
 
-/// Where a queue is longer than this, what is in it is taken, as a worker would: events that nobody reads wait on the disk
-/// of a bridge once some thousands lie in the layer.
-const TAKEN_FROM: u64 = 2_000;
-
 /// A queue in Redis, and a connection to ask of it.
 #[derive(Clone)]
 pub(crate) struct Queue {
@@ -114,7 +110,8 @@ impl Queue {
             if length != before {
                 (before, moved) = (length, now);
             }
-            if length - self.taken > TAKEN_FROM && length < count {
+            // As a worker does: events that nobody reads wait on the disk of a bridge once some thousands lie here.
+            if length > self.taken && length < count {
                 self.take().await;
             }
             if length >= count || now - moved >= STALL {

@@ -6,7 +6,7 @@ use djangobot_plugins::Roster as _;
 use djangobot_slack::{Class, Ts};
 use serde_json::{Map, Value};
 
-use super::call::{Call, CallTime, MARGIN, MARK, Record};
+use super::call::{Call, CallTime, MARGIN, MARK, Record, Since};
 use super::caller::Caller;
 use super::patience::Patience;
 use super::send_error::{SendError, refused};
@@ -79,7 +79,12 @@ impl Caller {
             }
         }
         let mut bounds = Bounds {
-            turns: TURNS,
+            turns: match time.since {
+                Since::Slack(_) => TURNS,
+                // The reading serves all messages of the conversation that are in doubt since a crash, and if it is not
+                // whole, any of them may be posted twice.
+                Since::Accepted(_) => patience.rest().max(TURNS),
+            },
             until: Instant::now() + patience.rest().max(LAST),
         };
         // A look before that could miss the post, and where Slack lets an app read a history once a minute, it would be
