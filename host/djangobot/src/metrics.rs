@@ -190,7 +190,7 @@ impl Metrics {
         /// Frames that were no event, by what was wrong.
         bad_events(reason) = "djangobot_bad_events_total", "Frames from Slack that could not be forwarded, by reason";
         /// Events that were forwarded although something in them was odd.
-        odd_events(oddity) = "djangobot_odd_events_total", "Events forwarded with something odd in them: duplicate keys, numbers beyond 64 bits, a type that is no channel name";
+        odd_events(oddity) = "djangobot_odd_events_total", "Events forwarded with an irregularity: duplicate keys, numbers beyond 64 bits, lone surrogates, or a type that is not a valid channel name";
         /// Events that are in the layer.
         delivered(channel) = "djangobot_delivered_total", "Events put on the channel layer, by channel";
         /// Events that were given up because the channel took none.

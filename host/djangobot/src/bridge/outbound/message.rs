@@ -11,7 +11,7 @@ use crate::bridge::message_key::MessageKey;
 use crate::bridge::moment::{between, ts_now, ts_of_seconds};
 use crate::bridge::outbound::layer_only::LayerOnlyCount;
 use crate::bridge::outbound::outbox::{Backlog, Outbox, RowId, StoredMessage};
-use crate::bridge::outbound::post::{CallTime, Doubt, Record, Since};
+use crate::bridge::outbound::post::{CallTime, Doubt, LowerBound, Record};
 use crate::bridge::outbound::request::Request;
 use crate::bridge::reply::{Reply, SendFailure};
 
@@ -101,7 +101,7 @@ impl Message {
             content,
             has_passed_plugins: false,
             doubt: match delivery.redelivered {
-                true => Doubt::Faint(CallTime::until_now(Since::Accepted(ts_of_seconds(
+                true => Doubt::Faint(CallTime::until_now(LowerBound::Accepted(ts_of_seconds(
                     delivery.place.score,
                 )))),
                 false => Doubt::None,
@@ -139,11 +139,11 @@ impl Message {
             has_passed_plugins: entry.passed || entry.begun.is_some(),
             doubt: match entry.begun {
                 Some(since) => Doubt::Begun {
-                    time: time(Since::Slack(since)),
+                    time: time(LowerBound::Slack(since)),
                     why: None,
                 },
                 None if is_left && backlog.is_in_doubt => {
-                    Doubt::Faint(time(Since::Accepted(entry.taken_at)))
+                    Doubt::Faint(time(LowerBound::Accepted(entry.taken_at)))
                 }
                 None => Doubt::None,
             },

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::bridge::outbound::files::NewFile;
 use crate::bridge::outbound::request::Request;
 use call::Call;
-pub(crate) use call::{CallTime, Doubt, Record, Since};
+pub(crate) use call::{CallTime, Doubt, LowerBound, Record};
 pub(crate) use caller::Caller;
 use destination::Destination;
 use find::{Finder, Interpretation, is_about_id};

@@ -7,7 +7,7 @@ use djangobot_slack::api::Failure;
 use djangobot_slack::{ApiError, Class, Ts};
 use serde_json::{Value, json};
 
-use super::call::{Call, CallTime, Doubt, Record, Since};
+use super::call::{Call, CallTime, Doubt, LowerBound, Record};
 use super::caller::Caller;
 use super::lookup::LookupError;
 use super::patience::Patience;
@@ -59,7 +59,7 @@ impl Caller {
                     record.clear_begun().await;
                     // If only the HTTP status says so, it may come from a proxy in front of Slack, which may not know.
                     if let Failure::Status(_) = error.failure {
-                        record.doubt = Doubt::Faint(CallTime::until_now(Since::Slack(since)));
+                        record.doubt = Doubt::Faint(CallTime::until_now(LowerBound::Slack(since)));
                     }
                     self.pause(&error, patience).await?;
                 }
@@ -103,7 +103,7 @@ impl Caller {
             return paused.map(|()| None).map_err(may_be_done);
         }
         let why = Some(refused(error));
-        let time = CallTime::until_now(Since::Slack(since));
+        let time = CallTime::until_now(LowerBound::Slack(since));
         record.doubt = Doubt::Begun { time, why };
         // A call that can't be looked up has its outcome now, even during a stop.
         if call.repeat == Repeat::Unknown {

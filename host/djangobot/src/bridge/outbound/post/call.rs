@@ -119,14 +119,14 @@ pub(crate) enum Doubt {
 
 /// The moment before which a call was not made.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Since {
+pub(crate) enum LowerBound {
     /// A time of Slack's; 1970 if it is not known.
     Slack(Ts),
     /// The time at which the message was given to us, by our clock.
     Accepted(Ts),
 }
 
-impl Since {
+impl LowerBound {
     /// The moment by Slack's clock, where it is `now`; 1970 if it is not known.
     pub(super) fn in_slack_time(self, now: Option<Ts>) -> Ts {
         match (self, now) {
@@ -143,14 +143,14 @@ impl Since {
 /// The time of a call: between `since` and `ended`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CallTime {
-    pub(crate) since: Since,
+    pub(crate) since: LowerBound,
     /// The call had ended before this moment.
     pub(crate) ended: Instant,
 }
 
 impl CallTime {
     /// A call that has ended by now.
-    pub(crate) fn until_now(since: Since) -> Self {
+    pub(crate) fn until_now(since: LowerBound) -> Self {
         let ended = Instant::now();
         Self { since, ended }
     }

@@ -6,7 +6,7 @@ use djangobot_plugins::Roster as _;
 use djangobot_slack::{Class, Ts};
 use serde_json::{Map, Value};
 
-use super::call::{Call, CallTime, MARGIN, MARK, Record, Since};
+use super::call::{Call, CallTime, LowerBound, MARGIN, MARK, Record};
 use super::caller::Caller;
 use super::patience::Patience;
 use super::send_error::{SendError, refused};
@@ -80,10 +80,10 @@ impl Caller {
         }
         let mut bounds = Bounds {
             turns: match time.since {
-                Since::Slack(_) => TURNS,
+                LowerBound::Slack(_) => TURNS,
                 // The reading serves all messages of the conversation that are in doubt since a crash, and if it is not
                 // whole, any of them may be posted twice.
-                Since::Accepted(_) => patience.rest().max(TURNS),
+                LowerBound::Accepted(_) => patience.rest().max(TURNS),
             },
             until: Instant::now() + patience.rest().max(LAST),
         };

@@ -100,7 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bridge::outbound::post::call::{LAG, Since};
+    use crate::bridge::outbound::post::call::{LAG, LowerBound};
 
     fn place(thread: Option<&str>) -> Place {
         Place {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn time(ended: Instant) -> CallTime {
-        let since = Since::Slack(Ts::default());
+        let since = LowerBound::Slack(Ts::default());
         CallTime { since, ended }
     }
 
