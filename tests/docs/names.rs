@@ -134,14 +134,13 @@ fn all_that_the_map_names_is_in_the_code() {
 
 #[test]
 fn files_that_documents_name_are_there() {
+    // ARCHITECTURE.md leaves the folder of the crate away, and two crates have a folder "plugins".
+    let bases: Vec<_> = BASES.iter().map(|base| root().join(base)).collect();
     let mut faults = Vec::new();
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for (line, span) in quoted(&text) {
-            if exists_as_folder(&span)
-                && !span.starts_with("bridge")
-                && !root().join(&span).exists()
-            {
+            if exists_as_folder(&span) && !bases.iter().any(|base| base.join(&span).exists()) {
                 faults.push(format!("{}:{line}: {span}", name(&document)));
             }
         }
