@@ -73,7 +73,7 @@ async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
     let mut bridge = cramped(&world).await;
     let mut app = world.app();
     flood(&world, &mut app, MESSAGES).await;
-    bridge.line("stays in the channel layer").await;
+    bridge.line("they stay in the channel layer").await;
     calls(&world.control, "chat.postMessage", MESSAGES).await;
     for channel in ["general", "random"] {
         let posted = numbers_of(&world, channel, MESSAGES / 2).await;
@@ -87,7 +87,7 @@ async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
     world.layer_is_empty().await;
     let (told, over) = (
-        bridge.logs("stays in the channel layer"),
+        bridge.logs("they stay in the channel layer"),
         bridge.logs("are written to the disk again"),
     );
     assert!(
@@ -114,7 +114,7 @@ async fn what_stays_in_the_layer_for_long_holds_up_nothing_else() {
         let message = json!({"text": text, "channel": "general"});
         app.send("slack.send", &message).await;
     }
-    bridge.line("stays in the channel layer").await;
+    bridge.line("they stay in the channel layer").await;
     make_room(&bridge);
     for n in 0..50 {
         let message = json!({"text": n.to_string(), "channel": "ops"});
@@ -130,7 +130,7 @@ async fn a_kill_at_a_full_disk_neither_loses_nor_doubles_nor_reorders() {
     let mut bridge = cramped(&world).await;
     let mut app = world.app();
     flood(&world, &mut app, MESSAGES).await;
-    bridge.line("stays in the channel layer").await;
+    bridge.line("they stay in the channel layer").await;
     world.called("chat.postMessage", 20).await;
     bridge.kill().await;
     let left = world

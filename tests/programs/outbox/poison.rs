@@ -92,7 +92,7 @@ async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
             assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
         }
     }
-    bridge.line("it is tried again").await;
+    bridge.line("trying again").await;
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn names_in_a_list_that_never_comes_have_an_outcome_and_what_is_behind_the
     let told = app.next(&first).await;
     assert_eq!(told["error"], "channel_not_found", "{told}");
     assert!(
-        told["detail"].as_str().unwrap().contains("is not whole"),
+        told["detail"].as_str().unwrap().contains("is not complete"),
         "{told}"
     );
     assert!(began.elapsed() < soon, "{:?}", began.elapsed());
