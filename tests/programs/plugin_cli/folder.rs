@@ -94,7 +94,8 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
         0,
         &[
             "building the plugin in greeter; the first build takes minutes",
-            "building the plugin; it has taken 10 s so far: Compiling",
+            "building the plugin; it has taken 10 s so far: ",
+            "s so far: Compiling",
         ],
     );
     std::fs::remove_file(desk.file("greeter/slow")).unwrap();
