@@ -31,7 +31,7 @@ const HISTORY_LIMITED: &str = "history_limited";
 
 /// The bounds of a lookup in time.
 struct Bounds {
-    /// The rest of [`TURNS`].
+    /// How much longer it may wait for its turns.
     turns: Duration,
     /// The moment after which no page is read.
     until: Instant,
@@ -78,12 +78,13 @@ impl Caller {
                 Extent::Part => {}
             }
         }
+        // A message without a note of its call may be one of many that are in doubt since a crash. The reading then serves
+        // all of the conversation, and if it is not whole, any of them may be posted twice.
+        let is_shared = matches!(time.since, LowerBound::Accepted(_));
         let mut bounds = Bounds {
-            turns: match time.since {
-                LowerBound::Slack(_) => TURNS,
-                // The reading serves all messages of the conversation that are in doubt since a crash, and if it is not
-                // whole, any of them may be posted twice.
-                LowerBound::Accepted(_) => patience.rest().max(TURNS),
+            turns: match is_shared {
+                true => patience.rest().max(TURNS),
+                false => TURNS,
             },
             until: Instant::now() + patience.rest().max(LAST),
         };
@@ -91,35 +92,38 @@ impl Caller {
         // the only one.
         self.wait(tokio::time::sleep_until(time.is_seen_from().into()))
             .await?;
-        // A little further back, so that the reading serves messages that came a little earlier, too.
-        let since = since.saturating_sub(MARGIN);
-        self.read(call, record, place, since, &mut bounds, patience)
-            .await
-    }
-
-    /// Reads the history until the post is found.
-    async fn read(
-        &self,
-        call: &Call,
-        record: &Record,
-        place: Place,
-        since: Ts,
-        bounds: &mut Bounds,
-        patience: &mut Patience,
-    ) -> Result<Option<Value>, LookupError> {
         let mut snapshot = Snapshot {
-            since,
+            // A little further back, so that the reading serves messages that came a little earlier, too.
+            since: since.saturating_sub(MARGIN),
             began: Instant::now(),
             messages: Vec::new(),
             extent: Extent::Part,
         };
+        let read = self.read(call, record, &place, &mut snapshot, &mut bounds, patience);
+        let found = read.await;
+        if is_shared {
+            self.snapshots.put(place, snapshot);
+        }
+        found
+    }
+
+    /// Reads the history into `snapshot` until the post is found.
+    async fn read(
+        &self,
+        call: &Call,
+        record: &Record,
+        place: &Place,
+        snapshot: &mut Snapshot,
+        bounds: &mut Bounds,
+        patience: &mut Patience,
+    ) -> Result<Option<Value>, LookupError> {
         let mut arguments = Map::from_iter([
             ("channel".to_owned(), Value::from(&*place.channel)),
             ("limit".to_owned(), PAGE.into()),
             ("include_all_metadata".to_owned(), true.into()),
         ]);
-        let pages = if since > Ts::default() {
-            arguments.insert("oldest".into(), since.to_string().into());
+        let pages = if snapshot.since > Ts::default() {
+            arguments.insert("oldest".into(), snapshot.since.to_string().into());
             PAGES
         } else {
             PAGES_WITHOUT_TIME
@@ -133,13 +137,18 @@ impl Caller {
                 Ok(page) => page,
                 // There is no such thread, so the post is not in it.
                 Err(LookupError::Impossible(refusal)) if refusal.error == "thread_not_found" => {
+                    snapshot.extent = Extent::Whole;
                     return Ok(None);
                 }
-                // One message has waited for its turns. Those behind it need not.
-                Err(LookupError::Impossible(failure)) if failure.error == HISTORY_LIMITED => {
-                    return Err(self.cut(place, snapshot, failure));
+                Err(error) => {
+                    // One message has waited for its turns. Those behind it need not.
+                    if let LookupError::Impossible(failure) = &error
+                        && failure.error == HISTORY_LIMITED
+                    {
+                        snapshot.extent = Extent::Cut(failure.clone());
+                    }
+                    return Err(error);
                 }
-                Err(error) => return Err(error),
             };
             let messages = page["messages"].as_array().map_or(&[][..], Vec::as_slice);
             let found = self.first_that_is(call, record, messages).await;
@@ -155,22 +164,13 @@ impl Caller {
                 Some(cursor) if found.is_none() => {
                     arguments.insert("cursor".into(), cursor.into());
                 }
-                _ => {
-                    self.snapshots.put(place, snapshot);
-                    return Ok(found.cloned());
-                }
+                _ => return Ok(found.cloned()),
             }
         }
         let detail = format!("Slack's {method} has more messages since then than are looked at.");
         let failure = SendFailure::new("too_much_history", detail);
-        Err(self.cut(place, snapshot, failure))
-    }
-
-    /// Keeps a reading that is not whole.
-    fn cut(&self, place: Place, mut snapshot: Snapshot, failure: SendFailure) -> LookupError {
         snapshot.extent = Extent::Cut(failure.clone());
-        self.snapshots.put(place, snapshot);
-        LookupError::Impossible(failure)
+        Err(LookupError::Impossible(failure))
     }
 
     /// The first of `messages` that `call` posted.

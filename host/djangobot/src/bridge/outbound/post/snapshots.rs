@@ -39,7 +39,7 @@ impl Place {
 pub(super) enum Extent {
     /// All of it since the time that was asked for: a post that is not there was not made.
     Whole,
-    /// The newest part, as far as the post that was looked for.
+    /// The newest part: the reading ended at the post that was looked for, or with a failure that may pass.
     Part,
     /// The newest part: there is more than is looked at, or than Slack lets us read in time.
     Cut(SendFailure),
