@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
-use syn::{ImplItem, Item, Type};
+use syn::{Attribute, ImplItem, Item, Type};
 
 use crate::markdown::root;
 
@@ -26,13 +26,9 @@ impl Definitions {
             sources(&root().join(folder), &mut files);
             assert!(!files.is_empty(), "{folder} has no sources");
             for file in files {
-                let text = fs::read_to_string(&file).unwrap();
-                let parsed = syn::parse_file(&text)
-                    .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-                definitions
-                    .free
-                    .insert(file.file_stem().unwrap().to_str().unwrap().to_owned());
-                definitions.add(parsed.items);
+                let name = file.file_stem().unwrap().to_str().unwrap();
+                definitions.free.insert(name.to_owned());
+                definitions.add(parsed(&file).items);
             }
         }
         definitions
@@ -122,11 +118,26 @@ pub(crate) fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The syntax of a source file, below the top.
+/// The syntax of a source file.
+pub(crate) fn parsed(path: &Path) -> syn::File {
+    let text = fs::read_to_string(path);
+    let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The syntax of a source file, by its path below the top.
 pub(crate) fn root_file(path: &str) -> syn::File {
-    let text = fs::read_to_string(root().join(path));
-    let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
-    syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    parsed(&root().join(path))
+}
+
+/// Whether an item is compiled for tests only.
+pub(crate) fn is_of_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|it| {
+        it.path().is_ident("cfg")
+            && it
+                .parse_args::<syn::Path>()
+                .is_ok_and(|it| it.is_ident("test"))
+    })
 }
 
 /// The string literals of a piece of code, without those of comments, patterns and macros.

@@ -9,6 +9,7 @@ use djangobot::reference;
 use syn::{Fields, Item};
 
 use crate::blocks;
+use crate::code::root_file;
 use crate::markdown::{Block, chapter, chapters, codes, name, quoted, root, rows};
 
 /// Programs that blocks may call and that are not ours.
@@ -242,12 +243,13 @@ pub(crate) fn check_line(place: &str, arguments: &[String]) {
 
 /// The chores of `cargo xtask`, and the flags of each; none where it hands its arguments on.
 fn chores() -> Vec<(String, Option<Vec<String>>)> {
-    let path = root().join("host/xtask/src/main.rs");
-    let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
-    let chore = file.items.into_iter().find_map(|item| match item {
-        Item::Enum(it) if it.ident == "Chore" => Some(it),
-        _ => None,
-    });
+    let chore = root_file("host/xtask/src/main.rs")
+        .items
+        .into_iter()
+        .find_map(|item| match item {
+            Item::Enum(it) if it.ident == "Chore" => Some(it),
+            _ => None,
+        });
     let variants = chore.expect("the enum Chore").variants.into_iter();
     let chores = variants.map(|variant| {
         let fields = match &variant.fields {

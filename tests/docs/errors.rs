@@ -1,13 +1,12 @@
 //! Error codes: the chapters list all that `slack.failed` may have in `error` and that are ours.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, Expr, ExprCall, Item, ItemConst, Lit};
+use syn::{Expr, ExprCall, Item, ItemConst, Lit};
 
-use crate::code::{Literals, root_file, sources};
+use crate::code::{Literals, is_of_tests, parsed, root_file, sources};
 use crate::markdown::{chapter, codes, root, rows};
 
 /// A sentence's reason within the bridge, which becomes no outcome: it is why a history could not be looked at.
@@ -22,13 +21,17 @@ struct Codes {
     unknown: Vec<String>,
 }
 
-fn is_of_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|it| {
-        it.path().is_ident("cfg")
-            && it
-                .parse_args::<syn::Path>()
-                .is_ok_and(|it| it.is_ident("test"))
-    })
+impl Codes {
+    /// Those of a folder below the top, without its tests.
+    fn of(folder: &str) -> Self {
+        let mut files = Vec::new();
+        sources(&root().join(folder), &mut files);
+        let mut codes = Self::default();
+        for file in files.iter().filter(|it| !is_test(it)) {
+            codes.visit_file(&parsed(file));
+        }
+        codes
+    }
 }
 
 fn literal(expression: &Expr) -> Option<String> {
@@ -90,12 +93,7 @@ impl<'a> Visit<'a> for Codes {
 
 /// The codes of the bridge, and the words that the client of the Web API has for failures.
 fn there() -> BTreeSet<String> {
-    let mut files = Vec::new();
-    sources(&root().join("host/djangobot/src/bridge"), &mut files);
-    let mut codes = Codes::default();
-    for file in files.iter().filter(|it| !is_test(it)) {
-        codes.visit_file(&syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap());
-    }
+    let mut codes = Codes::of("host/djangobot/src/bridge");
     for name in &codes.named {
         let value = codes.constants.iter().find(|(it, _)| it == name);
         match value {
@@ -150,16 +148,7 @@ fn the_chapters_list_each_code_and_no_other() {
 
 #[test]
 fn codes_of_answers_stand_with_answers() {
-    let mut files = Vec::new();
-    sources(
-        &root().join("host/djangobot/src/bridge/inbound"),
-        &mut files,
-    );
-    let mut codes = Codes::default();
-    for file in files.iter().filter(|it| !is_test(it)) {
-        codes.visit_file(&syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap());
-    }
-    let missing: Vec<_> = codes
+    let missing: Vec<_> = Codes::of("host/djangobot/src/bridge/inbound")
         .found
         .difference(&listed("interactions.md"))
         .cloned()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 
+use crate::code::{is_of_tests, parsed};
 use crate::markdown::root;
 
 /// Pairs that need each other, and say at their head why.
@@ -22,15 +23,6 @@ struct Imports {
     paths: Vec<(Vec<String>, Option<String>)>,
     /// Names that the file uses beside its imports.
     used: BTreeSet<String>,
-}
-
-fn is_of_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|it| {
-        it.path().is_ident("cfg")
-            && it
-                .parse_args::<syn::Path>()
-                .is_ok_and(|it| it.is_ident("test"))
-    })
 }
 
 impl Imports {
@@ -104,9 +96,8 @@ impl Crate {
         let mut files = BTreeMap::new();
         collect(source, &mut Vec::new(), &mut files);
         let imports = files.iter().map(|(module, file)| {
-            let parsed = syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap();
             let mut imports = Imports::default();
-            imports.visit_file(&parsed);
+            imports.visit_file(&parsed(file));
             (module.clone(), imports)
         });
         let imports = imports.collect();
