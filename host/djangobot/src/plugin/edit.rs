@@ -26,6 +26,7 @@ pub(super) async fn remove(args: RemoveArgs, terminal: &Terminal) -> Result<(), 
             lock.write(&files.lock).map_err(PluginError::below)?;
             // Somebody may have edited the source in the config since: the store still has the name of the one before.
             stores.push(store_name(&args.name, &locked.source));
+            stores.dedup();
         }
         files.remember(&turn, |versions| versions.forget(&args.name))?;
         files.tidy(&lock);
