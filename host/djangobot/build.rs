@@ -23,7 +23,7 @@ fn main() {
             .lines()
             .filter_map(line)
             .collect(),
-        // A missing list is no reason to fail the build; `djangobot licences` says that it is missing.
+        // The build goes on without the list, and `djangobot licences` says that it is missing.
         Ok(listed) => {
             let why = String::from_utf8_lossy(&listed.stderr).replace('\n', " ");
             println!("cargo:warning=djangobot licences will have no list: {why}");

@@ -168,9 +168,8 @@ impl PluginHost {
     }
 
     /// Loads, replaces and removes plugins until they are those of `wanted`, in that order. Returns when all is in
-    /// place;
-    /// [`PluginHost::statuses`] then shows the result of each. Returns the lock entries of the components that were
-    /// replaced by others.
+    /// place, with the lock entries of the components that were replaced by others; [`PluginHost::statuses`] then shows
+    /// the result of each.
     pub async fn apply(&self, wanted: Vec<Result<PluginSpec, ResolveError>>) -> Vec<LockEntry> {
         let configs: Vec<_> = wanted.iter().map(|it| config_of(it).clone()).collect();
         self.expect(&configs).await;

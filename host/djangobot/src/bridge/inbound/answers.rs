@@ -400,7 +400,7 @@ impl AnswerDesk {
         work: &mut Work,
     ) {
         let Some(question) = self.questions.get_mut(token) else {
-            let detail = "The event that this answers is no longer known, because Slack takes answers for half an hour. Post through slack.send.";
+            let detail = "The event that this message answers is no longer known, because Slack takes answers for half an hour. Post through slack.send.";
             return self.finish(answered, Err(SendFailure::new("expired_url", detail)), work);
         };
         let mut too_large = None;

@@ -267,7 +267,7 @@ impl Ledger {
         let safe_until = moment(safe_until).unwrap_or_default();
         entries.listened_until = moment(listened_until).unwrap_or_default().max(safe_until);
         entries.listening_since = moment(since).unwrap_or_default();
-        // What came later may not be safe. The next connection finds out whether there is a gap.
+        // Events after `safe_until` may not be safe. The next connection finds out whether there is a gap.
         entries.gap_since = (safe_until > Ts::default()).then_some(safe_until);
         for ids in chunks.into_iter().rev() {
             for id in ids.as_chunks::<8>().0 {
