@@ -3,7 +3,7 @@
 //! hyper reads and writes HTTP/1.1, but does not decide which connections may stay: anybody can open one and send
 //! nothing on it, or half a request. So each phase of a connection has a time limit ([`Timers`]). If there are too many
 //! connections, the one that has been idle for longest is closed first, and one on which Slack has signed a request
-//! last.
+//! last. A new connection counts as idle only after a moment ([`ARRIVAL`]): its request is still on the way.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -37,6 +37,10 @@ use crate::metrics::Metrics;
 /// The buffer of each connection, for a request's head and for bytes that wait to be written. With the most
 /// connections, all buffers have 64 MiB.
 const BUFFER: usize = 16 << 10;
+/// How long a request may take to follow its connection. Within this time the connection ranks with the busy ones.
+/// Otherwise strangers who keep all others busy would have each new connection closed for the next one, before its
+/// request could come.
+const ARRIVAL: Duration = Duration::from_millis(500);
 /// How often it is logged that there were too many connections; all are counted.
 const REMINDER: Duration = Duration::from_secs(10);
 
@@ -96,6 +100,7 @@ struct Activity(Mutex<ConnectionState>);
 
 #[derive(Clone, Copy, Debug)]
 struct ConnectionState {
+    opened: Instant,
     phase: Phase,
     since: Instant,
     /// Whether Slack has signed a request on it.
@@ -112,9 +117,11 @@ struct Rank {
 
 impl Activity {
     fn new() -> Self {
+        let now = Instant::now();
         Self(Mutex::new(ConnectionState {
+            opened: now,
             phase: Phase::Idle,
-            since: Instant::now(),
+            since: now,
             is_slacks: false,
         }))
     }
@@ -152,12 +159,13 @@ impl Activity {
     /// Its rank among the connections that may be closed; `None` while Slack waits for an answer on it.
     fn rank(&self) -> Option<Rank> {
         let ConnectionState {
+            opened,
             phase,
             since,
             is_slacks,
         } = *self.state();
         let is_busy = match phase {
-            Phase::Idle | Phase::Head => false,
+            Phase::Idle | Phase::Head => opened.elapsed() < ARRIVAL,
             Phase::Request | Phase::Answer => true,
             Phase::Signed => return None,
         };

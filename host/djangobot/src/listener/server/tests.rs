@@ -39,6 +39,7 @@ impl TestServer {
         let app = Router::new()
             .route("/", get(async || "here"))
             .route("/large", get(async || "x".repeat(64 << 20)))
+            .route("/slow", get(async || std::future::pending::<()>().await))
             .route("/signed", get(signed));
         let limits = Limits {
             connections,
@@ -195,6 +196,30 @@ async fn if_there_are_too_many_connections_the_oldest_idle_one_is_closed_and_sla
     served.let_go.add_permits(1);
     assert!(read(&mut waiting, "signed").await.ends_with("signed"));
     assert!(!served.shows("djangobot_http_connections_given_up_total 0"));
+}
+
+#[tokio::test]
+async fn a_new_connection_is_not_closed_for_the_next_one_while_strangers_keep_all_others_busy() {
+    let served = TestServer::start(4, Timers::default()).await;
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        let mut stranger = served.open().await;
+        stranger.write_all(&request("/slow")).await.unwrap();
+        strangers.push(stranger);
+    }
+    // Their requests have come.
+    sleep(Duration::from_millis(200)).await;
+    let mut first = served.open().await;
+    let _silent = served.open().await;
+    let _half = {
+        let mut half = served.open().await;
+        half.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        half
+    };
+    ask(&mut first, "/", "here").await;
+    for stranger in &mut strangers[..3] {
+        ends(stranger).await;
+    }
 }
 
 #[tokio::test]
