@@ -1,9 +1,13 @@
 //! Tests of the outbox, with a real state file.
 
-use super::*;
-use crate::state::State;
-use djangobot_channels::{Delivery, Place, Serializer, Wire};
 use std::path::Path;
+
+use djangobot_channels::{Delivery, Place, Serializer, Wire};
+use rusqlite::Connection;
+
+use super::*;
+use crate::bridge::outbound::outbox::rows::MAX_REMEMBERED;
+use crate::state::State;
 
 struct Opening {
     outbox: Outbox,
