@@ -8,6 +8,7 @@ pub(crate) mod answers;
 pub(crate) mod custody;
 pub(crate) mod delivery;
 pub(crate) mod envelope;
+mod flow;
 pub(crate) mod gaps;
 pub(crate) mod routing;
 pub(crate) mod types;
@@ -21,13 +22,10 @@ use djangobot_channels::ChannelName;
 use djangobot_event::{EditError, Event};
 use djangobot_plugins::{Direction, PluginEvent, PluginHost, PluginOutput};
 use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use metrics::Counter;
 use tokio::sync::mpsc;
 
-use crate::bridge::lanes::Lanes;
 use crate::bridge::plugin_call;
 use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
@@ -38,7 +36,8 @@ use activity::Activity;
 use answers::Answers;
 use custody::{Admission, Custody, EventId, Ledger};
 use delivery::Deliveries;
-use envelope::{AppContext, Envelope, LayerMessage, Receipt};
+use envelope::{Envelope, LayerMessage, Receipt};
+use flow::{EventContext, Flow, Job, ProcessedEvent};
 use gaps::Gaps;
 use gaps::gap_fill::ReleasedFrame;
 use routing::{RejectedFrame, Route, channel_for, classify};
@@ -82,52 +81,6 @@ pub(crate) struct Parts {
     pub(crate) tap: Option<Arc<dyn Tap>>,
     /// The channel of the app's messages for Slack, to which no event may go.
     pub(crate) send_channel: ChannelName,
-}
-
-/// An event that goes through the plugins, or waits for that.
-struct Job {
-    passing: PluginEvent,
-    context: EventContext,
-}
-
-/// The facts of an event's arrival that go with it through the plugins.
-struct EventContext {
-    receipt: Receipt,
-    arrived: Instant,
-    custody: Custody,
-    /// The channel for the app's answer, if the event has one of its own.
-    reply_channel: Option<ChannelName>,
-}
-
-impl EventContext {
-    /// The part of it that the app gets.
-    fn app_context(&self) -> AppContext<'_> {
-        AppContext {
-            receipt: &self.receipt,
-            reply_channel: self.reply_channel.as_ref(),
-        }
-    }
-}
-
-/// The events that are in slow plugins, and those that wait behind such an event of their conversation.
-#[derive(Default)]
-struct Flow {
-    lanes: Lanes<Job>,
-    work: FuturesUnordered<BoxFuture<'static, ProcessedEvent>>,
-}
-
-/// An event that has been through the plugins.
-struct ProcessedEvent {
-    lane: String,
-    passed: PluginOutput,
-    context: EventContext,
-}
-
-impl Flow {
-    /// How many events are in it.
-    fn len(&self) -> usize {
-        self.lanes.running() + self.lanes.behind()
-    }
 }
 
 impl Inbound {
