@@ -7,6 +7,7 @@ mod caller;
 pub(crate) mod destination;
 mod find;
 mod identifiers;
+mod likeness;
 mod lookup;
 mod patience;
 mod repeat;
