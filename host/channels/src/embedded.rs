@@ -16,6 +16,7 @@ pub(crate) mod conversation;
 mod differences;
 mod glob;
 mod layer;
+mod list;
 mod number;
 mod options;
 mod queues;

@@ -1,19 +1,17 @@
 //! The keys and their values, in separate databases, with expiry and a bound on memory.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use crate::embedded::command_error::CommandError;
+use crate::embedded::list::List;
 use crate::embedded::sorted_set::SortedSet;
 
 /// How many databases there are, as in Redis's default configuration.
 pub(super) const DATABASES: usize = 16;
 /// How many bytes a key takes beyond its own and those of its value.
 const KEY_OVERHEAD: usize = 128;
-/// How many bytes an item of a list takes beyond its own.
-const ITEM_OVERHEAD: usize = 32;
-
 /// Milliseconds since 1970, on a clock that never goes back.
 pub(super) type Millis = u64;
 
@@ -101,63 +99,6 @@ pub(super) trait Collection: Default {
     fn is_empty(&self) -> bool;
     /// A number that grows with each change.
     fn changes(&self) -> u64;
-}
-
-/// A list of byte strings.
-#[derive(Debug, Default)]
-pub(super) struct List {
-    items: VecDeque<Bytes>,
-    bytes: usize,
-    changes: u64,
-}
-
-impl List {
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.items.iter()
-    }
-
-    /// Adds a copy of `item` at one end.
-    pub(super) fn push(&mut self, end: End, item: &[u8]) {
-        self.bytes += item.len();
-        self.changes += 1;
-        match end {
-            End::Left => self.items.push_front(Bytes::copy_from_slice(item)),
-            End::Right => self.items.push_back(Bytes::copy_from_slice(item)),
-        }
-    }
-
-    /// Removes the last item that equals `item`; returns whether there was one.
-    pub(super) fn remove_last(&mut self, item: &[u8]) -> bool {
-        let Some(at) = self.items.iter().rposition(|other| other == item) else {
-            return false;
-        };
-        self.items.remove(at);
-        self.bytes -= item.len();
-        self.changes += 1;
-        true
-    }
-
-    /// Removes the item at one end.
-    pub(super) fn pop(&mut self, end: End) -> Option<Bytes> {
-        let item = match end {
-            End::Left => self.items.pop_front(),
-            End::Right => self.items.pop_back(),
-        }?;
-        self.bytes -= item.len();
-        self.changes += 1;
-        Some(item)
-    }
-}
-
-/// An end of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Left,
-    Right,
 }
 
 /// One database at one moment, for commands to work on.
@@ -486,13 +427,13 @@ macro_rules! kind {
 impl Collection for List {
     kind!(List);
     fn size(&self) -> usize {
-        self.bytes + self.len() * ITEM_OVERHEAD
+        List::size(self)
     }
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
     fn changes(&self) -> u64 {
-        self.changes
+        List::changes(self)
     }
 }
 

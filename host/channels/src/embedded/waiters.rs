@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::embedded::command_error::CommandError;
+use crate::embedded::list::{End, List};
 use crate::embedded::sorted_set::{MemberState, SortedSet};
-use crate::embedded::store::{DatabaseKey, End, Expiry, Keyspace, List, Millis, MissingKey, Store};
+use crate::embedded::store::{DatabaseKey, Expiry, Keyspace, Millis, MissingKey, Store};
 
 /// All waiters. Each queue has them in the order in which they came.
 ///

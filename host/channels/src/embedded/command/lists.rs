@@ -5,8 +5,9 @@ use bytes::Bytes;
 use crate::embedded::command::arguments::{index_range, integer, wait_limit};
 use crate::embedded::command::context::{Context, Wait};
 use crate::embedded::command_error::CommandError;
+use crate::embedded::list::{End, List};
 use crate::embedded::resp::Reply;
-use crate::embedded::store::{End, List, MissingKey};
+use crate::embedded::store::MissingKey;
 use crate::embedded::waiters::{ItemValue, PopFrom, PopRequest, QueueItem};
 
 /// The most bytes that the keys of one wait may take. They are not counted in the store's bounded memory.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::embedded::list::End;
 
 fn add(keyspace: &mut Keyspace<'_>, key: &[u8], member: &[u8]) {
     keyspace

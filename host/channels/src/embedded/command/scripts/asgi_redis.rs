@@ -9,8 +9,9 @@ use crate::embedded::command::scripts::call::{
 use crate::embedded::command::scripts::reader::{DAY, Reader, message};
 use crate::embedded::command::strings::increase;
 use crate::embedded::command_error::CommandError;
+use crate::embedded::list::{End, List};
 use crate::embedded::resp::Reply;
-use crate::embedded::store::{End, Keyspace, List, MissingKey};
+use crate::embedded::store::{Keyspace, MissingKey};
 
 /// For how many seconds the counters of a channel stay.
 const HOUR: i64 = 3600;

@@ -5,10 +5,11 @@ use crate::embedded::command::scripts::call::{BAD_ARGUMENTS, Call, add, expire, 
 use crate::embedded::command::strings::increase;
 use crate::embedded::command_error::CommandError;
 use crate::embedded::glob::Matcher;
+use crate::embedded::list::{End, List};
 use crate::embedded::number::parse_double;
 use crate::embedded::resp::Reply;
 use crate::embedded::sorted_set::SortedSet;
-use crate::embedded::store::{End, Keyspace, List, MissingKey};
+use crate::embedded::store::{Keyspace, MissingKey};
 
 /// Puts members back with their scores, in place of equal members in the queue.
 pub(super) fn restore_inflight(
