@@ -39,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
+
 use host_lease::HostLease;
 pub(crate) use host_lease::name_of;
 use inbound::Inbound;

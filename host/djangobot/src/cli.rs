@@ -12,12 +12,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::address::ListenAddress;
 use crate::config::values::Transport;
-pub(crate) use args::{FilesArgs, HostArgs, LogArgs, ProjectArgs, SlackArgs, TargetArgs};
 
 pub(crate) use self::plugin::{
     AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
     RemoveArgs, TestArgs, UpdateArgs,
 };
+pub(crate) use args::{FilesArgs, HostArgs, LogArgs, ProjectArgs, SlackArgs, TargetArgs};
 
 /// Bridges Slack and Django Channels apps.
 ///

@@ -23,6 +23,7 @@ use toml::de::{DeTable, Deserializer};
 use crate::address::ListenAddress;
 use crate::cli::args::{HostArgs, SlackArgs, TargetArgs};
 use crate::state::folder::{self, FolderError};
+
 pub(crate) use error::ConfigError;
 pub(crate) use secret_kind::Setting;
 pub(crate) use slack::{

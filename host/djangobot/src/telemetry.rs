@@ -21,6 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::values::LogFormat;
 use crate::masking;
+
 use pace::Pace;
 use plugin_levels::PluginLevels;
 

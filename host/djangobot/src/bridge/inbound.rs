@@ -32,6 +32,7 @@ use crate::bridge::tap::Tap;
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
 use crate::team::Team;
+
 use activity::Activity;
 use answers::Answers;
 use custody::{Admission, Custody, EventId, Ledger};

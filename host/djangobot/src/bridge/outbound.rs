@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::reply::SendFailure;
 use crate::journal::JournalError;
+
 use flow::{Flow, Place};
 use health::LayerReads;
 use message::{DecodeFailure, Job, Message, MessageState, PendingOutcome, StoredIn, Task, text};

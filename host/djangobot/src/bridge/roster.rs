@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::team::Team;
 use crate::telemetry::Terminal;
+
 pub(crate) use listing::Search;
 use listing::{Listing, Pauses};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::File;
+use crate::config::File;
 
 /// Reads it; the error is what people are told, of plugins' tables too.
 pub(crate) fn read(path: &Path, text: &str) -> Result<(), String> {

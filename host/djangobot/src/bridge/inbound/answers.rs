@@ -33,6 +33,7 @@ use crate::bridge::roster::RosterKeeper;
 use crate::bridge::tap::Tap;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
+
 use answer::{Answer, Kind};
 pub(crate) use desk::AnswerDesk;
 use desk::NewQuestion;

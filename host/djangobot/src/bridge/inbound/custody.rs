@@ -22,6 +22,7 @@ use crate::bridge::inbound::activity::Activity;
 use crate::bridge::moment::unix_seconds_now;
 use crate::journal::{Journal, JournalError};
 use crate::state::put_fact;
+
 pub(crate) use event_id::EventId;
 use event_id::Keys;
 

@@ -33,6 +33,7 @@ use crate::bridge::inbound::types::{Labels, MAX_ODD, is_documented};
 use crate::config::{Unread, UnreadRules};
 use crate::listener::Readiness;
 use crate::metrics::Metrics;
+
 use courier::Courier;
 use queue::{Queue, QueuedEvent};
 use spiller::Spiller;

@@ -25,6 +25,7 @@ use crate::bridge::moment::{between, http_date, slack_now};
 use crate::bridge::plugin_call;
 use crate::config::{HistoryEvent, HistorySettings, HistoryWhen, Transport};
 use crate::metrics::Metrics;
+
 use forms::Forms;
 use gap_fill::{GapFill, ReleasedFrame, history_key_of, merge};
 use reader::{Reader, ReaderReport};

@@ -20,6 +20,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::bridge::message_key::MessageKey;
 use crate::journal::{Journal, JournalError};
 use crate::state::DeadLetter;
+
 pub(crate) use rows::{Page, PluginResult, PluginRows, PutResult, RowId, StoredMessage};
 use rows::{ROW, append_behind, finish, forget, read, write_passed};
 

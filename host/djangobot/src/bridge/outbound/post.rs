@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::bridge::outbound::files::NewFile;
 use crate::bridge::outbound::request::Request;
+
 use call::Call;
 pub(crate) use call::{CallTime, Doubt, LowerBound, Record};
 pub(crate) use caller::Caller;

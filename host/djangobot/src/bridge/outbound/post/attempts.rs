@@ -7,12 +7,12 @@ use djangobot_slack::api::Failure;
 use djangobot_slack::{ApiError, Class, Ts};
 use serde_json::{Value, json};
 
-use super::call::{Call, CallTime, Doubt, LowerBound, Record};
-use super::caller::Caller;
-use super::lookup::LookupError;
-use super::patience::Patience;
-use super::repeat::{Repeat, was_done};
-use super::send_error::{SendError, refused, too_old};
+use crate::bridge::outbound::post::call::{Call, CallTime, Doubt, LowerBound, Record};
+use crate::bridge::outbound::post::caller::Caller;
+use crate::bridge::outbound::post::lookup::LookupError;
+use crate::bridge::outbound::post::patience::Patience;
+use crate::bridge::outbound::post::repeat::{Repeat, was_done};
+use crate::bridge::outbound::post::send_error::{SendError, refused, too_old};
 use crate::bridge::reply::SendFailure;
 use crate::bridge::transport::renewed;
 

@@ -6,11 +6,11 @@ use djangobot_slack::Ts;
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value, json};
 
-use super::repeat::Repeat;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::moment::{between, ts_now};
 use crate::bridge::outbound::files::SHARE;
 use crate::bridge::outbound::outbox::{Outbox, RowId};
+use crate::bridge::outbound::post::repeat::Repeat;
 use crate::bridge::reply::{DEFAULT_METHOD, SendFailure};
 
 /// The `event_type` of the metadata that a post carries, so that it can be found again.

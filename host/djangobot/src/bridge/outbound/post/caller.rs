@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use djangobot_slack::{ApiError, Class, Pacer, Rotation, WebApi};
 use tokio_util::sync::CancellationToken;
 
-use super::patience::{Patience, REMINDER};
-use super::send_error::SendError;
-use super::snapshots::Snapshots;
 use crate::bridge::host_lease::HostLease;
 use crate::bridge::outbound::outbox::Outbox;
+use crate::bridge::outbound::post::patience::{Patience, REMINDER};
+use crate::bridge::outbound::post::send_error::SendError;
+use crate::bridge::outbound::post::snapshots::Snapshots;
 use crate::bridge::roster::RosterKeeper;
 use crate::metrics::Metrics;
 use crate::state::State;

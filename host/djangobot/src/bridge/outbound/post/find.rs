@@ -8,13 +8,13 @@ use djangobot_slack::method::{self, Method};
 use djangobot_slack::roster::{Conversation, List, User};
 use serde_json::{Map, Value};
 
-use super::call::{Call, Record};
-use super::caller::Caller;
-use super::patience::Patience;
-use super::send_error::SendError;
+use crate::bridge::outbound::post::call::{Call, Record};
+use crate::bridge::outbound::post::caller::Caller;
 use crate::bridge::outbound::post::destination::{
     Destination, is_certain, is_conversation, is_user,
 };
+use crate::bridge::outbound::post::patience::Patience;
+use crate::bridge::outbound::post::send_error::SendError;
 use crate::bridge::reply::SendFailure;
 use crate::bridge::roster::Search;
 

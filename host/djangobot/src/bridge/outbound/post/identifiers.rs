@@ -4,10 +4,10 @@ use djangobot_slack::argument::{self, ArgumentType};
 use djangobot_slack::method::Method;
 use serde_json::{Map, Value};
 
-use super::caller::Caller;
-use super::find::Finder;
-use super::patience::Patience;
-use super::send_error::SendError;
+use crate::bridge::outbound::post::caller::Caller;
+use crate::bridge::outbound::post::find::Finder;
+use crate::bridge::outbound::post::patience::Patience;
+use crate::bridge::outbound::post::send_error::SendError;
 
 impl Caller {
     /// Puts ids in the place of names, in all arguments of `method` that are ids of conversations or users.

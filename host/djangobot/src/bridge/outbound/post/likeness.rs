@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bridge::outbound::files::SHARE;
-use super::call::{Call, MARK};
+use crate::bridge::outbound::post::call::{Call, MARK};
 
 /// The likeness of a message of the history to the one that was to be posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

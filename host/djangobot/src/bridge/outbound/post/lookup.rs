@@ -6,12 +6,12 @@ use djangobot_plugins::Roster as _;
 use djangobot_slack::{Class, Ts};
 use serde_json::{Map, Value};
 
-use super::call::{Call, CallTime, LowerBound, MARGIN, MARK, Record};
-use super::caller::Caller;
-use super::likeness::{Likeness, compare};
-use super::patience::Patience;
-use super::send_error::{SendError, refused};
-use super::snapshots::{Extent, Place, Snapshot};
+use crate::bridge::outbound::post::call::{Call, CallTime, LowerBound, MARGIN, MARK, Record};
+use crate::bridge::outbound::post::caller::Caller;
+use crate::bridge::outbound::post::likeness::{Likeness, compare};
+use crate::bridge::outbound::post::patience::Patience;
+use crate::bridge::outbound::post::send_error::{SendError, refused};
+use crate::bridge::outbound::post::snapshots::{Extent, Place, Snapshot};
 use crate::bridge::reply::SendFailure;
 
 /// Slack recommends no more messages to a page.

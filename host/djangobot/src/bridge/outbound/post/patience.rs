@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use djangobot_event::Reminder;
 use djangobot_slack::{ApiError, Backoff};
 
-use super::send_error::{SendError, refused};
+use crate::bridge::outbound::post::send_error::{SendError, refused};
 use crate::bridge::reply::SendFailure;
 
 /// A call that fails while others succeed is given up after so many tries,

@@ -11,7 +11,7 @@ use djangobot_event::lock::lock;
 use djangobot_slack::Ts;
 use serde_json::Value;
 
-use super::call::CallTime;
+use crate::bridge::outbound::post::call::CallTime;
 use crate::bridge::reply::SendFailure;
 
 /// The most messages that are kept in all: some tens of megabytes if each of them is large.

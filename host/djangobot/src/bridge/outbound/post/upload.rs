@@ -3,11 +3,11 @@
 use djangobot_slack::{Class, method};
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, Record};
-use super::caller::Caller;
-use super::patience::Patience;
-use super::send_error::{SendError, refused, too_old};
 use crate::bridge::outbound::files::NewFile;
+use crate::bridge::outbound::post::call::{Call, Record};
+use crate::bridge::outbound::post::caller::Caller;
+use crate::bridge::outbound::post::patience::Patience;
+use crate::bridge::outbound::post::send_error::{SendError, refused, too_old};
 use crate::bridge::reply::SendFailure;
 
 /// The method that gives the URL of an upload.
