@@ -83,6 +83,22 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_refers_to_its_own_parts_only() {
+        for target in ["http://127.0.0.1:9/schema.json", "file:///etc/hosts"] {
+            let manifest = manifest(&format!("config-schema = {{ \"$ref\" = \"{target}\" }}"));
+            let refused = check(&manifest, &json!({})).unwrap_err();
+            assert!(
+                refused.ends_with("may refer only to its own parts, such as \"#/$defs/name\""),
+                "{refused}"
+            );
+        }
+        let own = manifest(
+            "[config-schema]\n\"$ref\" = \"#/$defs/a\"\n[config-schema.\"$defs\".a]\ntype = \"object\"",
+        );
+        assert_eq!(check(&own, &json!({})), Ok(Vec::new()));
+    }
+
+    #[test]
     fn without_a_schema_there_is_no_config() {
         let manifest = manifest("");
         assert_eq!(check(&manifest, &json!({})), Ok(Vec::new()));

@@ -25,8 +25,23 @@ fn place(pointer: &str) -> String {
     }
 }
 
+/// Refuses each reference of a schema that leads out of it. Nothing is read from the disk or the network for a schema.
+struct OwnPartsOnly;
+
+impl jsonschema::Retrieve for OwnPartsOnly {
+    fn retrieve(
+        &self,
+        _: &jsonschema::Uri<String>,
+    ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Err("a config-schema may refer only to its own parts, such as \"#/$defs/name\"".into())
+    }
+}
+
 pub(super) fn problems(schema: &Value, config: &Value) -> Result<Vec<ConfigProblem>, String> {
-    let validator = jsonschema::validator_for(schema).map_err(|error| error.to_string())?;
+    let validator = jsonschema::options()
+        .with_retriever(OwnPartsOnly)
+        .build(schema)
+        .map_err(|error| error.to_string())?;
     let problem = |error: jsonschema::ValidationError<'_>| ConfigProblem {
         pointer: error.instance_path().to_string(),
         // The message quotes the value, which may be large.
