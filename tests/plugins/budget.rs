@@ -102,35 +102,33 @@ async fn reading_from_a_large_event_again_and_again_is_over_the_budget() {
     let pointer = format!("/list/{}", MANY - 1);
 
     let mut guest = Guest::new().imports(
-        r#"(import "djangobot:plugin/events@1.0.0" "[method]event.get" (func $get (param i32 i32 i32 i32)))"#,
+        r#"(import "djangobot:plugin/event@1.0.0" "get" (func $get (param i32 i32 i32)))"#,
     );
     let at = guest.data.put(pointer.as_bytes());
-    guest.before_drop = times(
+    guest.before_answer = times(
         900,
         &format!(
-            "(call $get (local.get $event) (i32.const {at}) (i32.const {}) (i32.const 64))",
+            "(call $get (i32.const {at}) (i32.const {}) (i32.const 64))",
             pointer.len()
         ),
     );
     check("gets", Role::new("", &guest), &event).await;
 
     let mut guest = Guest::new().imports(
-        r#"(import "djangobot:plugin/events@1.0.0" "[method]event.select" (func $select (param i32 i32 i32 i32)))"#,
+        r#"(import "djangobot:plugin/event@1.0.0" "select" (func $select (param i32 i32 i32)))"#,
     );
     let at = guest.data.put(pointer.as_bytes());
     let list = guest.data.words(&[at, pointer.len()].repeat(900));
-    guest.before_drop = format!(
-        "(call $select (local.get $event) (i32.const {list}) (i32.const 900) (i32.const 64))"
-    );
+    guest.before_answer =
+        format!("(call $select (i32.const {list}) (i32.const 900) (i32.const 64))");
     check("selects", Role::new("", &guest), &event).await;
 
-    let mut guest = Guest::new().imports(
-        r#"(import "djangobot:plugin/events@1.0.0" "[method]event.json" (func $json (param i32 i32)))"#,
-    );
+    let mut guest = Guest::new()
+        .imports(r#"(import "djangobot:plugin/event@1.0.0" "json" (func $json (param i32)))"#);
     // The guest frees the host's values at once, so that its memory is not the limit.
     guest.realloc = "(i32.const 65536)".into();
     guest = guest.fields("(func $start (drop (memory.grow (i32.const 16)))) (start $start)");
-    guest.before_drop = times(900, "(call $json (local.get $event) (i32.const 64))");
+    guest.before_answer = times(900, "(call $json (i32.const 64))");
     check("json", Role::new("", &guest), &event).await;
 }
 

@@ -12,9 +12,9 @@ pub(crate) struct Guest {
     pub(crate) imports: String,
     /// The body of `init`, which leaves the address of its result on the stack.
     pub(crate) init: String,
-    /// Code of `on-event` before the event's handle is dropped.
-    pub(crate) before_drop: String,
-    /// Code of `on-event` after the event's handle was dropped.
+    /// Code of `on-event` before its answer.
+    pub(crate) before_answer: String,
+    /// The end of `on-event`, which leaves the address of its answer on the stack.
     pub(crate) on_event: String,
     /// More fields of the module.
     pub(crate) fields: String,
@@ -53,7 +53,7 @@ impl Guest {
             version: "1.0.0",
             imports: String::new(),
             init: OK.into(),
-            before_drop: String::new(),
+            before_answer: String::new(),
             on_event: OK.into(),
             fields: String::new(),
             realloc: realloc.into(),
@@ -105,20 +105,18 @@ impl Guest {
         let pages = (HEAP.max(DATA + self.data.0.len()) + 4096) / 65536 + 1;
         let (version, imports, fields) = (self.version, &self.imports, &self.fields);
         let (init, on_event, realloc) = (&self.init, &self.on_event, &self.realloc);
-        let before_drop = &self.before_drop;
+        let before_answer = &self.before_answer;
         let top = HEAP.max(DATA + self.data.0.len() + 8);
         let text = format!(
             r#"(module
-              (import "djangobot:plugin/events@{version}" "[resource-drop]event" (func $drop (param i32)))
               {imports}
               (memory (export "memory") {pages})
               (global $top (mut i32) (i32.const {top}))
               (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
               (func (export "djangobot:plugin/handler@{version}#init") (param i32 i32) (result i32) {init})
-              (func (export "djangobot:plugin/handler@{version}#on-event") (param $event i32) (result i32)
+              (func (export "djangobot:plugin/handler@{version}#on-event") (result i32)
                 (local $n i32)
-                {before_drop}
-                (call $drop (local.get $event))
+                {before_answer}
                 {on_event})
               {fields}
               (data (i32.const {DATA}) "{data}"))"#

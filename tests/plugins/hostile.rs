@@ -3,7 +3,7 @@
 use djangobot_plugins::{OnError, State};
 use serde_json::json;
 
-use crate::guest::Guest;
+use crate::guest::{Guest, Put};
 use crate::stage::{Role, Stage, only};
 
 const LOOP: &str = "(loop $for_ever (br $for_ever)) unreachable";
@@ -143,8 +143,12 @@ async fn a_file_that_is_not_a_plugin_is_refused_with_the_reason() {
         ("truncated", good[..good.len() / 2].to_vec()),
         ("module", wat::parse_str("(module)").unwrap()),
         ("component", wat::parse_str("(component)").unwrap()),
-        ("import", Guest::new().imports(r#"(import "wasi:http/types@0.2.0" "x" (func))"#).wasm()),
-        ("store", Guest::new().imports(STORE).on_event(&times(1, "(call $set (i32.const 16) (i32.const 0) (i32.const 16) (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 64))")).wasm()),
+        (
+            "import",
+            Guest::new()
+                .imports(r#"(import "wasi:http/types@0.2.0" "x" (func))"#)
+                .wasm(),
+        ),
     ];
     for (name, component) in cases {
         let stage = Stage::with(&[
@@ -182,6 +186,74 @@ async fn a_capability_that_was_not_granted_is_named_with_the_cure() {
     );
 }
 
+/// A guest that calls the four interfaces of capabilities, and marks the event if all of them answer `denied`.
+fn asks_for_all() -> Guest {
+    let mut guest = Guest::new().imports(STORE).imports(
+        r#"(import "djangobot:plugin/slack@1.0.0" "send" (func $send (param i32 i32 i32)))
+        (import "djangobot:plugin/secrets@1.0.0" "get" (func $secret (param i32 i32 i32)))
+        (import "djangobot:plugin/http@1.0.0" "fetch"
+          (func $fetch (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#,
+    );
+    let message = guest.data.put(b"{\"text\":\"hi\"}");
+    let url = guest.data.put(b"https://example.com/");
+    // Each result is an error, tag 1, whose first case is `denied`, tag 0.
+    let denied = "(if (i32.ne (i32.load8_u (i32.const 64)) (i32.const 1)) (then unreachable))
+        (if (i32.load8_u (i32.const 68)) (then unreachable))";
+    guest.before_answer = format!(
+        "(call $set (i32.const {message}) (i32.const 4) (i32.const 0) (i32.const 4) (i32.const 0) (i64.const 0) (i32.const 64)) {denied}
+         (call $send (i32.const {message}) (i32.const 13) (i32.const 64)) {denied}
+         (call $secret (i32.const {message}) (i32.const 3) (i32.const 64)) {denied}
+         (call $fetch (i32.const {message}) (i32.const 3) (i32.const {url}) (i32.const 20) (i32.const 0) (i32.const 0)
+           (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64)) {denied}"
+    );
+    guest.answers(|data| data.edits(&[("/denied", Put::Text("all"))]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_of_capabilities_that_were_not_asked_for_or_not_granted_answer_denied() {
+    let all = "[\"store\", \"slack\", \"secrets:KEY\", \"http:example.com\"]";
+    let optional = format!("optional-capabilities = {all}\n");
+    for (manifest, grants) in [
+        ("", vec![]),
+        // A grant counts only if the manifest asks for it in the same words.
+        ("", vec!["store", "slack"]),
+        (&*optional, vec![]),
+    ] {
+        let mut role = Role::new("asks", &asks_for_all()).manifest(manifest);
+        role.grants = grants;
+        let stage = Stage::with(&[role]).await;
+        let passed = stage.message("hi").await;
+        assert_eq!(
+            only(&passed)["denied"],
+            "all",
+            "{manifest}: {:?}",
+            stage.status("asks")
+        );
+        assert!(passed.messages.is_empty());
+        assert_eq!(stage.usage("asks"), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_optional_capability_that_was_granted_can_be_used() {
+    let set = "(call $set (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 60000) (i32.const 0) (i64.const 0) (i32.const 64))
+        (if (i32.load8_u (i32.const 64)) (then unreachable))
+        (i32.const 16)";
+    let mut guest = Guest::new().imports(STORE).on_event(set);
+    guest.data.put(b"key1");
+    let mut role = Role::new("keeper", &guest).manifest("optional-capabilities = [\"store\"]\n");
+    role.grants = vec!["store"];
+    let stage = Stage::with(&[role]).await;
+    only(&stage.message("hi").await);
+    assert_eq!(
+        stage.status("keeper").kept,
+        1,
+        "{:?}",
+        stage.status("keeper")
+    );
+    assert!(stage.usage("keeper") > 60_000);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_keys_are_not_seen() {
     // The plugin stores 100,000 bytes under a key of 4 bytes, and its quota is 0.
@@ -197,7 +269,7 @@ async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_key
     only(&stage.message("hi").await);
     let status = stage.status("keeper");
     assert_eq!((status.kept, status.traps), (1, 0), "{status:?}");
-    assert_eq!(stage.store.usage("keeper").unwrap(), 0);
+    assert_eq!(stage.usage("keeper"), 0);
     let other = stage.store.of("other", 1 << 20).unwrap();
     other.set("key1", b"theirs", None).unwrap();
     assert_eq!(

@@ -101,13 +101,13 @@ async fn a_version_that_turns_out_worse_is_rolled_back() {
     });
     stage.message("hi").await;
     // It works on the earlier events, and fails on those with a thread.
-    let import = r#"(import "djangobot:plugin/events@1.0.0" "[method]event.get" (func $get (param i32 i32 i32 i32)))"#;
+    let import = r#"(import "djangobot:plugin/event@1.0.0" "get" (func $get (param i32 i32 i32)))"#;
     let mut guest = Guest::new().imports(import);
     let pointer = guest.data.put(b"/thread_ts");
     let keep = guest.data.edits(&[("/by", crate::guest::Put::Text("two"))]);
     let mut guest = guest.on_event(&format!("(i32.const {keep})"));
-    guest.before_drop = format!(
-        "(call $get (local.get $event) (i32.const {pointer}) (i32.const 10) (i32.const 64))
+    guest.before_answer = format!(
+        "(call $get (i32.const {pointer}) (i32.const 10) (i32.const 64))
          (if (i32.load8_u (i32.const 64)) (then unreachable))"
     );
     stage

@@ -179,6 +179,12 @@ impl Stage {
         self.host.pass(Direction::Outbound, passing, 7).await
     }
 
+    /// The bytes that a plugin's store uses.
+    pub(crate) fn usage(&self, name: &str) -> u64 {
+        let config = PluginConfig::new(name, &format!("file:{name}.wasm"));
+        self.store.usage(&config.store_name()).unwrap()
+    }
+
     pub(crate) fn status(&self, name: &str) -> Status {
         let statuses = self.host.statuses();
         seen(&statuses);

@@ -27,13 +27,11 @@ const ASKING: &str =
 fn module(salt: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
-          (import "djangobot:plugin/events@1.0.0" "[resource-drop]event" (func $let_go (param i32)))
           (memory (export "memory") 1)
           (data (i32.const 4096) "{salt}")
           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
           (func (export "djangobot:plugin/handler@1.0.0#init") (param i32 i32) (result i32) i32.const 16)
-          (func (export "djangobot:plugin/handler@1.0.0#on-event") (param i32) (result i32)
-            (call $let_go (local.get 0))
+          (func (export "djangobot:plugin/handler@1.0.0#on-event") (result i32)
             i32.const 16))"#
     ))
     .unwrap()

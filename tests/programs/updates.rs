@@ -141,7 +141,7 @@ fn remembers(on_event: Option<&str>) -> Guest {
         "(call $stored (i32.const {key}) (i32.const 4) (i32.const 64))
          (if (i32.or (i32.load8_u (i32.const 64)) (i32.eqz (i32.load8_u (i32.const 68)))) (then unreachable))"
     );
-    guest.before_drop = is_there.clone();
+    guest.before_answer = is_there.clone();
     guest.init = format!("{is_there} (i32.const 16)");
     match on_event {
         Some(on_event) => guest.on_event(on_event),

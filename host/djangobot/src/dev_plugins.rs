@@ -96,7 +96,7 @@ impl DevPlugins {
         artifact.manifest.name.clone_into(&mut lock(&dev.name));
         let mut config = self.config(&artifact.manifest.name, &dev.source);
         // The author runs the plugin on their own machine, and would grant everything anyway.
-        config.grants.clone_from(&artifact.manifest.capabilities);
+        config.grants = artifact.manifest.asked();
         let digest = components
             .put(&artifact.component)
             .map_err(|error| error.to_string())?;

@@ -57,6 +57,16 @@ impl Capability {
         }
     }
 
+    /// The interface whose functions need it.
+    pub(crate) fn interface(&self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Slack => "slack",
+            Self::Secret(_) => "secrets",
+            Self::Http(_) => "http",
+        }
+    }
+
     /// Whether granting `self` allows all that `asked` asks for.
     pub fn covers(&self, asked: &Capability) -> bool {
         match (self, asked) {

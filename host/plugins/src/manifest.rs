@@ -51,9 +51,12 @@ pub struct Manifest {
     /// The kinds of events that it may emit.
     #[serde(default)]
     pub emits: Vec<String>,
-    /// The capabilities that it asks for.
+    /// The capabilities that it needs: without one of them it is not loaded.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    /// The capabilities that it uses if the operator grants them, and goes on without otherwise.
+    #[serde(default)]
+    pub optional_capabilities: Vec<Capability>,
     /// A JSON Schema of its config, as TOML. Without one, it takes no config.
     #[serde(default)]
     pub config_schema: Option<serde_json::Value>,
@@ -151,6 +154,11 @@ impl Manifest {
             );
             wrong.push(("emits", message));
         }
+        let twice = |it: &&Capability| self.capabilities.contains(it);
+        if let Some(twice) = self.optional_capabilities.iter().find(twice) {
+            let message = format!("{twice} is in `capabilities` as well; list it in one of them");
+            wrong.push(("optional-capabilities", message));
+        }
         for kind in self.emits.iter().filter(|kind| !is_kind(kind)) {
             let message = format!(
                 "{kind:?} is not a kind: it must have letters, digits, `_`, `.` and `-`, {MAX_KIND} at most"
@@ -163,6 +171,18 @@ impl Manifest {
     /// Whether the plugin is to be called for an event of `kind`.
     pub fn wants(&self, direction: Direction, kind: &str, event: &Event) -> bool {
         self.subscribe.covers(direction, kind, event)
+    }
+
+    /// All capabilities that the plugin can use: those that it needs, and then those that are optional.
+    pub fn asked(&self) -> Vec<Capability> {
+        [&*self.capabilities, &*self.optional_capabilities].concat()
+    }
+
+    /// The capabilities that the plugin asks for and `grants` covers. Grants that it does not ask for are left out.
+    pub(crate) fn granted(&self, grants: &[Capability]) -> Vec<Capability> {
+        let mut asked = self.asked();
+        asked.retain(|asked| grants.iter().any(|grant| grant.covers(asked)));
+        asked
     }
 
     /// Whether the manifest lists `kind` among the kinds that the plugin may emit.
@@ -325,6 +345,25 @@ memory-mib = 32
         check(Direction::Outbound, "chat.postMessage", "{}", true);
         check(Direction::Outbound, "message", "{}", false);
         assert!(manifest.may_emit("standup") && !manifest.may_emit("message"));
+    }
+
+    #[test]
+    fn an_optional_capability_is_held_only_if_it_was_granted() {
+        let text = format!("optional-capabilities = [\"slack\", \"http:*.a.com\"]\n{WHOLE}");
+        let manifest = Manifest::parse(&text).unwrap();
+        let grants = |texts: &[&str]| -> Vec<Capability> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let needed = ["store", "http:api.example.com"];
+        assert_eq!(manifest.granted(&grants(&needed)), grants(&needed));
+        let held = manifest.granted(&grants(&["slack", "secrets:KEY"]));
+        assert_eq!(held, grants(&["slack"]));
+        let error = Manifest::parse(&format!("optional-capabilities = [\"store\"]\n{WHOLE}"));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("optional-capabilities: store is in"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,24 +4,23 @@ use std::cell::OnceCell;
 
 use serde::de::DeserializeOwned;
 
-use crate::host::events;
+use crate::host::event as current;
 use crate::{Direction, Error, Value};
 
-/// An event. The host holds it, and each value is copied out when the plugin asks for it. One [`select`](Event::select)
-/// of many fields costs less than many calls.
+/// The event that the plugin is called for. The host holds it, and each value is copied out when the plugin asks for it.
+/// One [`select`](Event::select) of many fields costs less than many calls.
 ///
 /// Pointers are JSON pointers (RFC 6901): `/user`, `/item/channel`, `/blocks/0/text/text`.
 #[derive(Debug)]
-pub struct Event<'a> {
-    source: &'a events::Event,
+pub struct Event {
     kind: OnceCell<String>,
     direction: OnceCell<Direction>,
 }
 
-impl<'a> Event<'a> {
-    pub(crate) fn new(source: &'a events::Event) -> Self {
+impl Event {
+    /// The event of the current call: there is one at a time.
+    pub(crate) fn new() -> Self {
         Event {
-            source,
             kind: OnceCell::new(),
             direction: OnceCell::new(),
         }
@@ -29,17 +28,17 @@ impl<'a> Event<'a> {
 
     /// The id of the event, which stays the same if the event comes again: it is the key for deduplication.
     pub fn id(&self) -> String {
-        self.source.id()
+        current::id()
     }
 
     /// The kind: inbound Slack's `type`, such as `message`; outbound the Web API method, such as `chat.postMessage`.
     pub fn kind(&self) -> &str {
-        self.kind.get_or_init(|| self.source.kind())
+        self.kind.get_or_init(current::kind)
     }
 
     /// The direction of the event.
     pub fn direction(&self) -> Direction {
-        *self.direction.get_or_init(|| self.source.direction())
+        *self.direction.get_or_init(current::direction)
     }
 
     /// Whether it goes from Slack to the app.
@@ -54,7 +53,7 @@ impl<'a> Event<'a> {
 
     /// The value at a pointer; `""` is the whole event.
     pub fn get(&self, pointer: &str) -> Option<Value> {
-        self.source.get(pointer)
+        current::get(pointer)
     }
 
     /// The string at a pointer; `None` if there is none, or a value of another type.
@@ -91,18 +90,18 @@ impl<'a> Event<'a> {
     /// ```
     pub fn select<const N: usize>(&self, pointers: [&str; N]) -> [Option<Value>; N] {
         let pointers = pointers.map(str::to_owned);
-        let mut values = self.source.select(&pointers).into_iter();
+        let mut values = current::select(&pointers).into_iter();
         std::array::from_fn(|_| values.next().flatten())
     }
 
     /// Many values in one call, if their number is known only at run time: one for each pointer, in the same order.
     pub fn select_all(&self, pointers: &[String]) -> Vec<Option<Value>> {
-        self.source.select(pointers)
+        current::select(pointers)
     }
 
     /// The whole event as JSON text. Its cost grows with the event; prefer [`get`](Event::get).
     pub fn json_text(&self) -> String {
-        self.source.json()
+        current::json()
     }
 
     /// The whole event, parsed. It costs even more than [`json_text`](Event::json_text).

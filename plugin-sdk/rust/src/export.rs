@@ -8,7 +8,7 @@ use std::panic::PanicHookInfo;
 use crate::bindings::exports::djangobot::plugin::handler;
 use crate::bindings::stateful::exports::djangobot::plugin::lifecycle;
 use crate::log::Level;
-use crate::{Error, Lifecycle, Plugin, Verdict, config, log};
+use crate::{Error, Event, Lifecycle, Plugin, Verdict, config, log};
 
 thread_local! {
     /// The plugin of this instance, after `init` has made it. A component contains one plugin.
@@ -26,9 +26,9 @@ macro_rules! export {
         const _: () = {
             $crate::export::check::<$plugin>();
             #[cfg(target_family = "wasm")]
-            type Exported = $crate::export::Exported<$plugin>;
+            type Exports = $crate::export::Exports<$plugin>;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::export_handler!(Exported with_types_in $crate::bindings);
+            $crate::bindings::export_handler!(Exports with_types_in $crate::bindings);
         };
     };
     ($plugin:ty, lifecycle) => {
@@ -36,9 +36,9 @@ macro_rules! export {
         const _: () = {
             $crate::export::check_lifecycle::<$plugin>();
             #[cfg(target_family = "wasm")]
-            type Exported = $crate::export::Exported<$plugin>;
+            type Exports = $crate::export::Exports<$plugin>;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::stateful::export_lifecycle!(Exported with_types_in $crate::bindings::stateful);
+            $crate::bindings::stateful::export_lifecycle!(Exports with_types_in $crate::bindings::stateful);
         };
     };
 }
@@ -51,9 +51,9 @@ pub const fn check_lifecycle<P: Lifecycle>() {}
 
 /// The exports of a plugin.
 #[derive(Debug)]
-pub struct Exported<P>(PhantomData<P>);
+pub struct Exports<P>(PhantomData<P>);
 
-impl<P: Plugin> handler::Guest for Exported<P> {
+impl<P: Plugin> handler::Guest for Exports<P> {
     fn init(config: String) -> Result<(), String> {
         std::panic::set_hook(Box::new(log_panic));
         let plugin = config::parse(&config)
@@ -64,12 +64,12 @@ impl<P: Plugin> handler::Guest for Exported<P> {
         Ok(())
     }
 
-    fn on_event(event: &handler::Event) -> Result<Verdict, String> {
-        with_plugin::<P, _>(|plugin| on_event(plugin, event))
+    fn on_event() -> Result<Verdict, String> {
+        with_plugin::<P, _>(|plugin| plugin.on_event(&Event::new()))
     }
 }
 
-impl<P: Lifecycle> lifecycle::Guest for Exported<P> {
+impl<P: Lifecycle> lifecycle::Guest for Exports<P> {
     fn health() -> Result<(), String> {
         with_plugin::<P, _>(P::health)
     }
@@ -81,17 +81,6 @@ impl<P: Lifecycle> lifecycle::Guest for Exported<P> {
     fn restore(state: Vec<u8>) -> Result<(), String> {
         with_plugin::<P, _>(|plugin| plugin.restore(state))
     }
-}
-
-#[cfg(target_family = "wasm")]
-fn on_event<P: Plugin>(plugin: &mut P, event: &handler::Event) -> Result<Verdict, Error> {
-    plugin.on_event(&crate::Event::new(event))
-}
-
-/// Events of this type do not occur on this target: `testing` calls the plugin directly.
-#[cfg(not(target_family = "wasm"))]
-fn on_event<P: Plugin>(_: &mut P, _: &handler::Event) -> Result<Verdict, Error> {
-    Err("only a WebAssembly host can call this; use djangobot_plugin::testing in tests".into())
 }
 
 fn with_plugin<P: Plugin, T>(call: impl FnOnce(&mut P) -> Result<T, Error>) -> Result<T, String> {

@@ -3,9 +3,9 @@
 
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::djangobot::plugin::{
-    clock, emitter, events, http, log, roster, secrets, slack, store,
+    clock, emitter, event, http, log, roster, secrets, slack, store,
 };
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use crate::testing::calls::{
-    clock, emitter, events, http, log, roster, secrets, slack, store,
+    clock, emitter, event, http, log, roster, secrets, slack, store,
 };

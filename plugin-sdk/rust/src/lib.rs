@@ -35,7 +35,8 @@
 //!
 //! # Capabilities
 //! The functions of [`store`], [`slack`], [`secrets`] and [`http`] need the operator's grant, and `plugin.toml` has to
-//! ask for it under `capabilities`. A function that a plugin does not call is not in its component, and needs no grant.
+//! ask for it under `capabilities`, or under `optional-capabilities` if the plugin can do without. A function whose grant
+//! is missing answers `Denied`.
 //!
 //! # Parts of the standard library that do not work
 //! The target `wasm32-unknown-unknown` has no clock, environment, files or randomness of its own. `std::time` panics,

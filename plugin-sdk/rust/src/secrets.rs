@@ -2,7 +2,12 @@
 
 use crate::host;
 
-/// The secret of that name; `None` if it was not granted, or the operator has not set it.
-pub fn get(name: &str) -> Option<String> {
+pub use crate::bindings::djangobot::plugin::secrets::SecretError;
+
+/// The secret of that name; `None` if the operator has not set it.
+///
+/// # Errors
+/// It was not granted.
+pub fn get(name: &str) -> Result<Option<String>, SecretError> {
     host::secrets::get(name)
 }

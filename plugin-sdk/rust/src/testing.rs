@@ -36,12 +36,13 @@ use serde_json::Value;
 
 use crate::{Direction, Error, Event, Lifecycle, Plugin, Verdict, config, export};
 
-pub use calls::events::Event as EventAtHand;
 pub use host::Host;
-pub use outcome::{Emitted, LogLine, Outcome};
+pub use outcome::{EmittedEvent, LogLine, Outcome};
 
-/// A plugin that was made, and can be called.
-pub struct Loaded<P> {
+use calls::event::CurrentEvent;
+
+/// A plugin in a test: it was made, and can be called.
+pub struct TestPlugin<P> {
     plugin: P,
     host: Host,
     /// The events so far, by which their ids are numbered.
@@ -50,7 +51,7 @@ pub struct Loaded<P> {
 
 /// Makes a plugin in a host with an empty roster; see [`Host::load`].
 #[track_caller]
-pub fn load<P: Plugin>(config: Value) -> Loaded<P> {
+pub fn load<P: Plugin>(config: Value) -> TestPlugin<P> {
     Host::new().load(config)
 }
 
@@ -60,7 +61,7 @@ impl Host {
     /// # Panics
     /// The config is refused.
     #[track_caller]
-    pub fn load<P: Plugin>(self, config: Value) -> Loaded<P> {
+    pub fn load<P: Plugin>(self, config: Value) -> TestPlugin<P> {
         match self.try_load(config) {
             Ok(loaded) => loaded,
             #[allow(clippy::panic)]
@@ -73,7 +74,7 @@ impl Host {
     /// # Errors
     /// The manifest's schema, the config's type or the plugin refuses the config. The error is what an operator would
     /// read.
-    pub fn try_load<P: Plugin>(self, config: Value) -> Result<Loaded<P>, String> {
+    pub fn try_load<P: Plugin>(self, config: Value) -> Result<TestPlugin<P>, String> {
         #[cfg(feature = "manifest")]
         if let Some(manifest) = &self.manifest {
             manifest.check_config(&config)?;
@@ -81,7 +82,7 @@ impl Host {
         let config = config::parse(&config.to_string())?;
         let (plugin, host) = calls::during(self, || P::new(config));
         let plugin = plugin.map_err(|error| export::sentence(&*error))?;
-        Ok(Loaded {
+        Ok(TestPlugin {
             plugin,
             host,
             events: 0,
@@ -89,7 +90,7 @@ impl Host {
     }
 }
 
-impl<P: Plugin> Loaded<P> {
+impl<P: Plugin> TestPlugin<P> {
     /// Calls the plugin for an event from Slack.
     ///
     /// # Panics
@@ -121,11 +122,11 @@ impl<P: Plugin> Loaded<P> {
         self.try_call_text(direction, kind, &event.to_string())
     }
 
-    /// Calls the plugin for an event's text, as [`Loaded::try_call`] does. A text can have what a [`Value`] can't hold,
+    /// Calls the plugin for an event's text, as [`TestPlugin::try_call`] does. A text can have what a [`Value`] can't hold,
     /// such as half of a surrogate pair, or a key that occurs twice.
     ///
     /// # Errors
-    /// The text is not an event, or [`Loaded::try_call`] fails.
+    /// The text is not an event, or [`TestPlugin::try_call`] fails.
     pub fn try_call_text(
         &mut self,
         direction: Direction,
@@ -140,16 +141,17 @@ impl<P: Plugin> Loaded<P> {
             return Outcome::passed_by(&document);
         }
         self.events += 1;
-        let at_hand = EventAtHand {
+        self.host.current = Some(CurrentEvent {
             id: format!("test-{}", self.events),
             kind: kind.to_owned(),
             direction,
             document,
-        };
-        let verdict = self.with_host(|plugin| plugin.on_event(&Event::new(&at_hand)));
+        });
+        let verdict = self.with_host(|plugin| plugin.on_event(&Event::new()));
+        let current = self.host.current.take().ok_or("the test host is busy")?;
         let effects = std::mem::take(&mut self.host.effects);
         let verdict: Verdict = verdict.map_err(|error| export::sentence(&*error))?;
-        Outcome::of(verdict, &at_hand, effects, &self.host)
+        Outcome::of(verdict, &current, effects, &self.host)
     }
 
     /// The plugin itself.
@@ -172,7 +174,7 @@ impl<P: Plugin> Loaded<P> {
     }
 }
 
-impl<P: Lifecycle> Loaded<P> {
+impl<P: Lifecycle> TestPlugin<P> {
     /// The plugin's state.
     pub fn snapshot(&mut self) -> Vec<u8> {
         self.with_host(P::snapshot)
@@ -188,9 +190,9 @@ impl<P: Lifecycle> Loaded<P> {
     }
 }
 
-impl<P> fmt::Debug for Loaded<P> {
+impl<P> fmt::Debug for TestPlugin<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded")
+        f.debug_struct("TestPlugin")
             .field("host", &self.host)
             .finish_non_exhaustive()
     }

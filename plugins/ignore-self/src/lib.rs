@@ -108,12 +108,12 @@ djangobot_plugin::export!(IgnoreSelf);
 
 #[cfg(test)]
 mod tests {
-    use djangobot_plugin::testing::{Host, Loaded};
+    use djangobot_plugin::testing::{Host, TestPlugin};
     use serde_json::{Value, json};
 
     use super::IgnoreSelf;
 
-    fn load(config: Value) -> Loaded<IgnoreSelf> {
+    fn load(config: Value) -> TestPlugin<IgnoreSelf> {
         Host::new()
             .manifest(include_str!("../plugin.toml"))
             .me("U0", "B0", "djangobot")

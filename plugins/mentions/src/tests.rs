@@ -1,11 +1,11 @@
 //! Tests of the plugin with the SDK's test host.
 
-use djangobot_plugin::testing::{Host, Loaded};
+use djangobot_plugin::testing::{Host, TestPlugin};
 use serde_json::{Value, json};
 
 use super::Mentions;
 
-fn load(config: Value) -> Loaded<Mentions> {
+fn load(config: Value) -> TestPlugin<Mentions> {
     Host::new()
         .manifest(include_str!("../plugin.toml"))
         .me("U0", "B0", "djangobot")

@@ -61,12 +61,12 @@ djangobot_plugin::export!(Mrkdwn);
 
 #[cfg(test)]
 mod tests {
-    use djangobot_plugin::testing::{Host, Loaded};
+    use djangobot_plugin::testing::{Host, TestPlugin};
     use serde_json::{Value, json};
 
     use super::Mrkdwn;
 
-    fn load(config: Value) -> Loaded<Mrkdwn> {
+    fn load(config: Value) -> TestPlugin<Mrkdwn> {
         Host::new()
             .manifest(include_str!("../plugin.toml"))
             .load(config)

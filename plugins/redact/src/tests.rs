@@ -1,12 +1,12 @@
 //! Tests of the plugin with the SDK's test host.
 
 use djangobot_plugin::Direction;
-use djangobot_plugin::testing::{Host, Loaded};
+use djangobot_plugin::testing::{Host, TestPlugin};
 use serde_json::{Value, json};
 
 use super::Redact;
 
-fn load(config: Value) -> Loaded<Redact> {
+fn load(config: Value) -> TestPlugin<Redact> {
     Host::new()
         .manifest(include_str!("../plugin.toml"))
         .load(config)

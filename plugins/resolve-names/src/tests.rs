@@ -1,12 +1,12 @@
 //! Tests of the plugin with the SDK's test host.
 
 use djangobot_plugin::roster::User;
-use djangobot_plugin::testing::{Host, Loaded};
+use djangobot_plugin::testing::{Host, TestPlugin};
 use serde_json::{Value, json};
 
 use super::ResolveNames;
 
-fn load(config: Value) -> Loaded<ResolveNames> {
+fn load(config: Value) -> TestPlugin<ResolveNames> {
     Host::new()
         .manifest(include_str!("../plugin.toml"))
         .me("U0", "B0", "djangobot")

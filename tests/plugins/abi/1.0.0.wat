@@ -1,8 +1,7 @@
 ;; A plugin of djangobot:plugin@1.0.0, as a core module against the canonical ABI: it sets /abi to "1.0.0" and copies
 ;; /text to /copy.
 (module
-  (import "djangobot:plugin/events@1.0.0" "[method]event.get" (func $get (param i32 i32 i32 i32)))
-  (import "djangobot:plugin/events@1.0.0" "[resource-drop]event" (func $drop (param i32)))
+  (import "djangobot:plugin/event@1.0.0" "get" (func $get (param i32 i32 i32)))
   (import "djangobot:plugin/log@1.0.0" "write" (func $log (param i32 i32 i32)))
   (import "djangobot:plugin/clock@1.0.0" "now-ms" (func $now (result i64)))
   (memory (export "memory") 2)
@@ -16,12 +15,11 @@
   (func (export "djangobot:plugin/handler@1.0.0#init") (param i32 i32) (result i32)
     (call $log (i32.const 1) (i32.const 64) (i32.const 5))
     (i32.const 16))
-  (func (export "djangobot:plugin/handler@1.0.0#on-event") (param $event i32) (result i32)
+  (func (export "djangobot:plugin/handler@1.0.0#on-event") (result i32)
     ;; Memory that an event's texts came in is used again for the next.
     (global.set $top (i32.const 65536))
     ;; option<value> at 256: the option's tag, at 264 the value's, at 272 its text.
-    (call $get (local.get $event) (i32.const 80) (i32.const 5) (i32.const 256))
-    (call $drop (local.get $event))
+    (call $get (i32.const 80) (i32.const 5) (i32.const 256))
     (if (i64.eqz (call $now)) (then unreachable))
     (if (i32.eqz (i32.load8_u (i32.const 256))) (then unreachable))
     (if (i32.ne (i32.load8_u (i32.const 264)) (i32.const 4)) (then unreachable))

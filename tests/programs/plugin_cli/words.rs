@@ -21,14 +21,12 @@ fn talkative() -> Vec<u8> {
         .collect();
     wat::parse_str(format!(
         r#"(module
-          (import "djangobot:plugin/events@1.0.0" "[resource-drop]event" (func $let_go (param i32)))
           (import "djangobot:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))
           (memory (export "memory") 1)
           {lines}
           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
           (func (export "djangobot:plugin/handler@1.0.0#init") (param i32 i32) (result i32) i32.const 16)
-          (func (export "djangobot:plugin/handler@1.0.0#on-event") (param i32) (result i32)
-            (call $let_go (local.get 0))
+          (func (export "djangobot:plugin/handler@1.0.0#on-event") (result i32)
             {writes}
             i32.const 16))"#
     ))

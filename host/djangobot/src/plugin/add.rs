@@ -8,10 +8,11 @@ use djangobot_plugins::{Artifact, Capability, Digest, LockEntry, Source};
 
 use crate::cli::{AddArgs, ConsentArgs};
 use crate::failure::Failure;
+use crate::plugin::consent::{self, GrantRequest};
 use crate::plugin::error::PluginError;
+use crate::plugin::host;
 use crate::plugin::host_files::HostFiles;
 use crate::plugin::shown::{description, print};
-use crate::plugin::{consent, host};
 use crate::telemetry::Terminal;
 
 /// Obtains a plugin, shows it, asks for consent, writes config and lock, and lets the running host load it.
@@ -44,8 +45,13 @@ pub(super) async fn add(args: AddArgs, terminal: &Terminal) -> Result<(), Failur
     if !matches!(source, Source::Folder(_)) {
         print(&description(&artifact.manifest))?;
     }
-    let asked = &artifact.manifest.capabilities;
-    let grants = consent::granted(&name, asked, &[], &args.consent).await?;
+    let request = GrantRequest {
+        name: &name,
+        manifest: &artifact.manifest,
+        held: &[],
+        known: &[],
+    };
+    let grants = consent::granted(&request, &args.consent).await?;
     let source = source.written_from(files.home());
     write(&files, &name, &source, &artifact, &grants, !args.disabled)?;
     print(&format!(
@@ -91,7 +97,7 @@ pub(super) async fn agree_to_build(
 ) -> Result<(), PluginError> {
     let manifest = manifest_of(folder, terminal)?;
     print(&description(&manifest))?;
-    consent::to_build(folder, &manifest.capabilities, consent).await
+    consent::to_build(folder, &manifest, consent).await
 }
 
 /// The digest of a plugin's sources, for the lock. It is known only of a plugin that was built here or that ships.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
+use djangobot_plugins::manifest::Manifest;
 use djangobot_plugins::{Capability, grant};
 
 use crate::cli::ConsentArgs;
@@ -15,7 +16,7 @@ use crate::plugin::shown::asks;
 /// at once, so that the user need not repeat the command for each.
 pub(super) async fn to_build(
     folder: &Path,
-    asked: &[Capability],
+    manifest: &Manifest,
     consent: &ConsentArgs,
 ) -> Result<(), PluginError> {
     if consent.yes || consent.build {
@@ -26,7 +27,13 @@ pub(super) async fn to_build(
         folder.display()
     );
     if !is_terminal() {
-        let open = given(asked, &[], consent)?.open;
+        let request = GrantRequest {
+            name: &manifest.name,
+            manifest,
+            held: &[],
+            known: &[],
+        };
+        let open = given(&request, consent)?.open;
         let command = command_with(std::env::args().skip(1), &["--build"], &open);
         return Err(PluginError::NotAgreed { what, command });
     }
@@ -63,33 +70,61 @@ fn is_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks for the capabilities that the plugin `name` asks for and does not hold yet, and returns those that are granted
-/// now.
+/// A plugin that asks for grants.
+pub(super) struct GrantRequest<'a> {
+    /// Its name in the config.
+    pub(super) name: &'a str,
+    pub(super) manifest: &'a Manifest,
+    /// The grants that it holds.
+    pub(super) held: &'a [Capability],
+    /// The capabilities that the version before asked for. An optional one among them was decided about then, and is not
+    /// asked for again.
+    pub(super) known: &'a [Capability],
+}
+
+/// Asks for the capabilities that a plugin asks for and does not hold yet, and returns those that are granted now. A
+/// plugin goes on without an optional capability that is not granted.
 pub(super) async fn granted(
-    name: &str,
-    asked: &[Capability],
-    held: &[Capability],
+    request: &GrantRequest<'_>,
     consent: &ConsentArgs,
 ) -> Result<Vec<Capability>, PluginError> {
-    let given = given(asked, held, consent)?;
-    if given.open.is_empty() {
-        return Ok(given.granted);
+    let mut given = given(request, consent)?;
+    let name = request.name;
+    if !given.open.is_empty() {
+        agree_to(name, &given.open).await?;
+        given.granted.append(&mut given.open);
     }
+    if is_terminal() {
+        for asked in given.optional {
+            let question = format!(
+                "{name} can use\n  {}\nand works without it. Grant it? [y/N] ",
+                asks(&asked)
+            );
+            if ask(question).await? {
+                given.granted.push(asked);
+            }
+        }
+    }
+    Ok(given.granted)
+}
+
+/// Asks for the capabilities without which the plugin is not loaded.
+async fn agree_to(name: &str, open: &[Capability]) -> Result<(), PluginError> {
     if !is_terminal() {
-        let command = command_with(std::env::args().skip(1), &[], &given.open);
+        let command = command_with(std::env::args().skip(1), &[], open);
         return Err(PluginError::NotGranted {
-            missing: given.open,
+            missing: open.to_vec(),
             command,
         });
     }
     let mut question = format!("{name} asks for\n");
-    for asked in &given.open {
+    for asked in open {
         question.push_str(&format!("  {}\n", asks(asked)));
     }
     question.push_str("Grant it? [y/N] ");
     match ask(question).await? {
-        true => Ok([given.granted, given.open].concat()),
-        false => Err(PluginError::Declined(given.open)),
+        true => Ok(()),
+        false => Err(PluginError::Declined(open.to_vec())),
     }
 }
 
@@ -98,15 +133,14 @@ pub(super) async fn granted(
 struct GivenConsent {
     /// Capabilities that are granted beyond those that the plugin holds.
     granted: Vec<Capability>,
-    /// Capabilities that the plugin asks for, and that nobody has granted yet.
+    /// Capabilities that the plugin needs, and that nobody has granted yet.
     open: Vec<Capability>,
+    /// Optional capabilities that nobody has decided about yet.
+    optional: Vec<Capability>,
 }
 
-fn given(
-    asked: &[Capability],
-    held: &[Capability],
-    consent: &ConsentArgs,
-) -> Result<GivenConsent, PluginError> {
+fn given(request: &GrantRequest<'_>, consent: &ConsentArgs) -> Result<GivenConsent, PluginError> {
+    let asked = request.manifest.asked();
     // A grant that the plugin does not ask for is refused: a later version could ask for it, and nobody would be asked.
     let useless = |grant: &&Capability| !asked.iter().any(|asked| grant.covers(asked));
     if let Some(useless) = consent.grant.iter().find(useless) {
@@ -121,17 +155,27 @@ fn given(
     }
     let mut granted = Vec::new();
     for grant in &consent.grant {
-        if !held.contains(grant) && !granted.contains(grant) {
+        if !request.held.contains(grant) && !granted.contains(grant) {
             granted.push(grant.clone());
         }
     }
-    let together = [held, &granted].concat();
-    let missing = grant::missing(asked, &together).into_iter().cloned();
-    let mut open: Vec<_> = missing.collect();
+    let together = [request.held, &granted].concat();
+    let missing = |asked| -> Vec<Capability> {
+        let missing = grant::missing(asked, &together).into_iter();
+        missing.cloned().collect()
+    };
+    let mut open = missing(&request.manifest.capabilities);
+    let mut optional = missing(&request.manifest.optional_capabilities);
+    optional.retain(|asked| !request.known.contains(asked));
     if consent.yes {
         granted.append(&mut open);
+        granted.append(&mut optional);
     }
-    Ok(GivenConsent { granted, open })
+    Ok(GivenConsent {
+        granted,
+        open,
+        optional,
+    })
 }
 
 /// Writes the same command line with more `options`, and with grants of what is open.
@@ -187,19 +231,36 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn manifest(needs: &[&str], optional: &[&str]) -> Manifest {
+        Manifest::parse(&format!(
+            "name = \"a\"\nversion = \"1.0.0\"\ncapabilities = {needs:?}\noptional-capabilities = {optional:?}\n"
+        ))
+        .unwrap()
+    }
+
+    fn consent(yes: bool, grant: &[&str]) -> ConsentArgs {
+        ConsentArgs {
+            yes,
+            build: false,
+            grant: list(grant),
+        }
+    }
+
     #[test]
     fn capabilities_that_nobody_granted_stay_open() {
         let check =
             |asked: &[&str], held: &[&str], yes, grant: &[&str], expect: (&[&str], &[&str])| {
-                let consent = ConsentArgs {
-                    yes,
-                    build: false,
-                    grant: list(grant),
+                let request = GrantRequest {
+                    name: "a",
+                    manifest: &manifest(asked, &[]),
+                    held: &list(held),
+                    known: &[],
                 };
-                let given = given(&list(asked), &list(held), &consent).unwrap();
+                let given = given(&request, &consent(yes, grant)).unwrap();
                 let expect = GivenConsent {
                     granted: list(expect.0),
                     open: list(expect.1),
+                    optional: Vec::new(),
                 };
                 assert_eq!(given, expect, "{asked:?} {held:?} {yes} {grant:?}");
             };
@@ -227,13 +288,38 @@ mod tests {
             &["http:*.example.com"],
             (&["http:*.example.com", "store"], &[]),
         );
-        let consent = ConsentArgs {
-            yes: true,
-            build: false,
-            grant: list(&["slack"]),
+        let request = GrantRequest {
+            name: "a",
+            manifest: &manifest(&["store"], &[]),
+            held: &[],
+            known: &[],
         };
-        let error = given(&list(&["store"]), &[], &consent).unwrap_err();
+        let error = given(&request, &consent(true, &["slack"])).unwrap_err();
         assert_eq!(error.to_string(), "the plugin does not ask for slack");
+    }
+
+    #[test]
+    fn an_optional_capability_is_asked_for_once_and_no_error_if_it_is_refused() {
+        let check = |known: &[&str], yes, grant: &[&str], expect: (&[&str], &[&str])| {
+            let request = GrantRequest {
+                name: "a",
+                manifest: &manifest(&["store"], &["slack"]),
+                held: &list(&["store"]),
+                known: &list(known),
+            };
+            let given = given(&request, &consent(yes, grant)).unwrap();
+            let expect = GivenConsent {
+                granted: list(expect.0),
+                open: Vec::new(),
+                optional: list(expect.1),
+            };
+            assert_eq!(given, expect, "{known:?} {yes} {grant:?}");
+        };
+        check(&[], false, &[], (&[], &["slack"]));
+        check(&[], true, &[], (&["slack"], &[]));
+        // It was refused before, and `--yes` does not change that; `--grant` does.
+        check(&["slack"], true, &[], (&[], &[]));
+        check(&["slack"], false, &["slack"], (&["slack"], &[]));
     }
 
     #[test]

@@ -64,7 +64,19 @@ fn of_component(files: &HostFiles, locked: &LockEntry) -> String {
         .map_err(|error| error.to_string())
         .and_then(|bytes| Artifact::read(&bytes).map_err(|error| error.to_string()));
     match artifact {
-        Ok(artifact) => description(&artifact.manifest),
+        Ok(artifact) => {
+            let mut text = description(&artifact.manifest);
+            let unasked = artifact.unasked();
+            if !unasked.is_empty() {
+                let why = "it imports that, and its manifest does not ask for it";
+                say(
+                    &mut text,
+                    "denied",
+                    &format!("{}: {why}", unasked.join(", ")),
+                );
+            }
+            text
+        }
         Err(error) => {
             let mut text = format!("{} {}\n", locked.name, locked.version);
             say(&mut text, "component", &error);

@@ -69,6 +69,9 @@ pub(super) fn description(manifest: &Manifest) -> String {
     for asked in &manifest.capabilities {
         say("asks for", &asks(asked));
     }
+    for asked in &manifest.optional_capabilities {
+        say("can use", &format!("{}; it works without", asks(asked)));
+    }
     if manifest.capabilities.is_empty() {
         say("asks for", "nothing beyond the events");
     }
@@ -141,6 +144,7 @@ mod tests {
         let manifest = Manifest::parse(
             "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"Sums\"\nemits = [\"standup\"]\n\
              capabilities = [\"store\", \"http:*.example.com\"]\n\
+             optional-capabilities = [\"slack\"]\n\
              [subscribe]\ninbound = [\"reaction_*\", { kind = \"message\", has = [\"/text\"], lacks = [\"/bot_id\"] }]\n\
              outbound = [\"chat.\\u001bpost\"]\n\
              [config-schema]\nrequired = [\"key\"]\n[config-schema.properties]\nkey = {}\nstyle = {}\n",
@@ -154,6 +158,7 @@ mod tests {
              \x20 emits     standup\n\
              \x20 asks for  store, to keep data of its own on this machine\n\
              \x20 asks for  http:*.example.com, to call *.example.com over HTTP\n\
+             \x20 can use   slack, to send messages to Slack as your bot; it works without\n\
              \x20 config    key (must be set), style\n"
         );
     }

@@ -136,7 +136,7 @@ async fn load(
     let config = PluginConfig {
         // With `pass`, a failure would look like an unchanged event.
         on_error: OnError::Drop,
-        grants: artifact.manifest.capabilities.clone(),
+        grants: artifact.manifest.asked(),
         config,
         ..PluginConfig::new(&artifact.manifest.name, &source.to_string())
     };

@@ -6,10 +6,11 @@ use djangobot_plugins::{Artifact, Capability, Digest, LockEntry, PluginConfig, S
 use crate::cli::{ConsentArgs, UpdateArgs};
 use crate::failure::Failure;
 use crate::plugin::add::{agree_to_build, given, sources_of};
+use crate::plugin::consent::{self, GrantRequest};
 use crate::plugin::error::PluginError;
+use crate::plugin::host;
 use crate::plugin::host_files::HostFiles;
 use crate::plugin::shown::{description, line, plain, print};
-use crate::plugin::{consent, host};
 use crate::telemetry::Terminal;
 
 /// The source that a plugin is obtained from now.
@@ -97,7 +98,12 @@ async fn one(
     let is_pinned = |old: &LockEntry| old.sha256 == artifact.digest || old.is_built(&artifact);
     let same = old.as_ref().is_some_and(is_pinned);
     let is_moved = origin.moved_from.is_some();
-    if let (Some(old), true, true, false) = (&old, same, missing.is_empty(), is_moved) {
+    let is_granted_more = args.consent.grant.iter().any(|grant| {
+        let asked = artifact.manifest.asked();
+        !plugin.grants.contains(grant) && asked.iter().any(|asked| grant.covers(asked))
+    });
+    let is_changed = !missing.is_empty() || is_moved || is_granted_more;
+    if let (Some(old), true, false) = (&old, same, is_changed) {
         // After a checkout the state is new, and lacks the component.
         let is_new = files.keep(old, &artifact)?;
         let built = match old.sha256 == artifact.digest {
@@ -129,7 +135,9 @@ async fn one(
     }
     print(&description(&artifact.manifest))?;
     print_unused_grants(plugin, &artifact)?;
-    let grants = consented(plugin, &artifact, &args.consent).await?;
+    let known = old.as_ref().map(|old| asked_by(files, old));
+    let known = known.unwrap_or_default();
+    let grants = consented(plugin, &artifact, &known, &args.consent).await?;
     let was = old
         .as_ref()
         .map(|old| format!("{} ({})", old.version, old.sha256.short()));
@@ -249,12 +257,20 @@ fn unpinned(
     }
 }
 
+/// The capabilities that a pinned version asks for; none if it can't be read.
+fn asked_by(files: &HostFiles, locked: &LockEntry) -> Vec<Capability> {
+    let component = files.components.get(&locked.sha256).ok();
+    let artifact = component.and_then(|component| Artifact::read(&component).ok());
+    artifact.map_or_else(Vec::new, |artifact| artifact.manifest.asked())
+}
+
 async fn consented(
     plugin: &PluginConfig,
     artifact: &Artifact,
+    known: &[Capability],
     consent: &ConsentArgs,
 ) -> Result<Vec<Capability>, PluginError> {
-    let asked = &artifact.manifest.capabilities;
+    let asked = artifact.manifest.asked();
     // With several plugins, a grant on the command line may be for another one.
     let own = ConsentArgs {
         yes: consent.yes,
@@ -266,12 +282,18 @@ async fn consented(
             .cloned()
             .collect(),
     };
-    consent::granted(&plugin.name, asked, &plugin.grants, &own).await
+    let request = GrantRequest {
+        name: &plugin.name,
+        manifest: &artifact.manifest,
+        held: &plugin.grants,
+        known,
+    };
+    consent::granted(&request, &own).await
 }
 
 /// Prints the grants that the new version no longer asks for. They stay in the config, because the operator wrote them.
 fn print_unused_grants(plugin: &PluginConfig, artifact: &Artifact) -> Result<(), PluginError> {
-    let asked = &artifact.manifest.capabilities;
+    let asked = artifact.manifest.asked();
     let idle: Vec<_> = plugin
         .grants
         .iter()

@@ -21,7 +21,6 @@ pub use self::interface::{INTERFACE, MAX_SIZE};
 use self::binary::{Contents, ExportedInterfaces};
 use self::interface::{PACKAGE, SOURCES};
 use crate::digest::Digest;
-use crate::grant::Capability;
 use crate::manifest::{Manifest, SECTION};
 
 /// The interface between host and plugins.
@@ -29,7 +28,7 @@ pub const WIT: &str = include_str!("../../../../wit/plugin.wit");
 
 /// The interfaces of `djangobot:plugin` that a plugin may import.
 const OURS: &[&str] = &[
-    "types", "events", "roster", "log", "clock", "emitter", "store", "slack", "secrets", "http",
+    "types", "event", "roster", "log", "clock", "emitter", "store", "slack", "secrets", "http",
 ];
 /// The packages of WASI that an empty context satisfies.
 const WASI: &[&str] = &[
@@ -96,6 +95,17 @@ impl Artifact {
         })
     }
 
+    /// The interfaces of capabilities that it imports, and for which its manifest does not ask: they answer `denied`.
+    pub fn unasked(&self) -> Vec<&'static str> {
+        let asked = self.manifest.asked();
+        let mut interfaces = vec!["store", "slack", "secrets", "http"];
+        interfaces.retain(|interface| {
+            let is_asked = asked.iter().any(|it| it.interface() == *interface);
+            self.imports.contains(*interface) && !is_asked
+        });
+        interfaces
+    }
+
     /// Checks a component. The order of the checks gives the most helpful error: version, world, imports, manifest.
     fn finish(component: Vec<u8>) -> Result<Self, ArtifactError> {
         let contents = Contents::read(&component)?;
@@ -154,7 +164,6 @@ impl Artifact {
             _ => return Err(ArtifactError::ManyManifests),
         };
         let manifest = Manifest::parse(text).map_err(ArtifactError::Manifest)?;
-        check_asked(&manifest, &imports)?;
         let lifecycle = contents
             .exports
             .iter()
@@ -219,30 +228,6 @@ fn check_version(needs: &Version) -> Result<(), ArtifactError> {
         })
     } else {
         Ok(())
-    }
-}
-
-/// Checks that the manifest asks for all that the component imports: otherwise the operator would agree to less than
-/// the plugin can do.
-fn check_asked(manifest: &Manifest, imports: &BTreeSet<String>) -> Result<(), ArtifactError> {
-    let asks = |interface: &str| {
-        manifest.capabilities.iter().any(|asked| {
-            let named = match asked {
-                Capability::Store => "store",
-                Capability::Slack => "slack",
-                Capability::Secret(_) => "secrets",
-                Capability::Http(_) => "http",
-            };
-            named == interface
-        })
-    };
-    let silent: Vec<_> = ["store", "slack", "secrets", "http"]
-        .into_iter()
-        .filter(|interface| imports.contains(*interface) && !asks(interface))
-        .collect();
-    match silent.is_empty() {
-        true => Ok(()),
-        false => Err(ArtifactError::NotAsked(silent)),
     }
 }
 

@@ -100,8 +100,10 @@ fn read<'a>(
         }
     }
     // The deserializer places a mistake within a list at the list as a whole, so that items are checked one by one.
-    if let Some(capabilities) = tables.get_mut().get_mut("capabilities") {
-        check_items::<Capability>(text, capabilities.get_mut(), mistakes);
+    for key in ["capabilities", "optional-capabilities"] {
+        if let Some(capabilities) = tables.get_mut().get_mut(key) {
+            check_items::<Capability>(text, capabilities.get_mut(), mistakes);
+        }
     }
     if let Some(subscribe) = tables.get_mut().get_mut("subscribe")
         && let DeValue::Table(subscribe) = subscribe.get_mut()

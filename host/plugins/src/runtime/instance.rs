@@ -115,7 +115,7 @@ impl Instance {
         let answer = self
             .plugin
             .djangobot_plugin_handler()
-            .call_on_event(&mut self.store, v1::event_handle());
+            .call_on_event(&mut self.store);
         let outcome = within(limit, answer).await;
         let verdict = match self.flatten(outcome) {
             Ok(Ok(answer)) => {

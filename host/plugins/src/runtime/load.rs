@@ -232,8 +232,7 @@ impl Parts {
             return Err(error);
         }
         wanted.check_config(self.compiler.program()).await?;
-        // All that it asks for is granted, as checked above. Grants that it does not ask for are left out.
-        let grants = manifest.capabilities.clone();
+        let grants = manifest.granted(&config.grants);
         let http_grants: Vec<_> = grants
             .iter()
             .filter_map(|it| match it {
@@ -280,7 +279,7 @@ impl Parts {
         let unfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}").into());
         let mut linker: Linker<Guest> = Linker::new(self.engine.wasmtime());
         wasi::link(&mut linker).map_err(unfit)?;
-        v1::link(&mut linker, &owner.grants).map_err(unfit)?;
+        v1::link(&mut linker).map_err(unfit)?;
         let linked = linker.instantiate_pre(&component).map_err(unfit)?;
         Ok(Candidate {
             prepared: InstanceFactory::new(self.engine.clone(), linked, owner.clone())

@@ -41,11 +41,14 @@ pub(crate) struct Services {
 }
 
 impl Owner {
-    /// The secret `name`; `None` where it was not granted, or the operator has not set it.
+    /// Whether the plugin asked for a capability and the operator granted it.
+    pub(crate) fn holds(&self, capability: &Capability) -> bool {
+        self.grants.contains(capability)
+    }
+
+    /// The secret `name`; `None` where the operator has not set it. The caller asks first whether it was granted.
     pub(crate) fn secret(&self, name: &str) -> Option<String> {
-        let asked = Capability::Secret(name.to_owned());
-        let granted = self.grants.contains(&asked);
-        let secret = granted.then(|| self.services.secrets.get(name))??;
+        let secret = self.services.secrets.get(name)?;
         Some(secret.expose_secret().to_owned())
     }
 }

@@ -41,54 +41,66 @@ pub(crate) mod log {
     }
 }
 
-pub(crate) mod events {
+pub(crate) mod event {
     use djangobot_event::{Event as Document, Value as Found};
 
     use super::answer;
+    use crate::testing::Host;
     use crate::{Direction, Value};
 
     /// The current event, as the test gave it.
     #[derive(Debug)]
-    pub struct Event {
+    pub(in crate::testing) struct CurrentEvent {
         pub(in crate::testing) id: String,
         pub(in crate::testing) kind: String,
         pub(in crate::testing) direction: Direction,
         pub(in crate::testing) document: Document,
     }
 
-    impl Event {
-        pub(crate) fn id(&self) -> String {
-            answer("event.id", |_| self.id.clone())
-        }
+    pub(crate) fn id() -> String {
+        answer("event.id", |host| current(host).id.clone())
+    }
 
-        pub(crate) fn kind(&self) -> String {
-            answer("event.kind", |_| self.kind.clone())
-        }
+    pub(crate) fn kind() -> String {
+        answer("event.kind", |host| current(host).kind.clone())
+    }
 
-        pub(crate) fn direction(&self) -> Direction {
-            answer("event.direction", |_| self.direction)
-        }
+    pub(crate) fn direction() -> Direction {
+        answer("event.direction", |host| current(host).direction)
+    }
 
-        pub(crate) fn get(&self, pointer: &str) -> Option<Value> {
-            answer("event.get", |_| self.find(pointer))
-        }
+    pub(crate) fn get(pointer: &str) -> Option<Value> {
+        answer("event.get", |host| find(host, pointer))
+    }
 
-        pub(crate) fn select(&self, pointers: &[String]) -> Vec<Option<Value>> {
-            answer("event.select", |_| {
-                pointers.iter().map(|pointer| self.find(pointer)).collect()
-            })
-        }
+    pub(crate) fn select(pointers: &[String]) -> Vec<Option<Value>> {
+        answer("event.select", |host| {
+            pointers.iter().map(|pointer| find(host, pointer)).collect()
+        })
+    }
 
-        pub(crate) fn json(&self) -> String {
-            answer("event.json", |_| {
-                let mut text = Vec::new();
-                self.document.write_json(&mut text);
-                String::from_utf8_lossy(&text).into_owned()
-            })
-        }
+    pub(crate) fn json() -> String {
+        answer("event.json", |host| {
+            let mut text = Vec::new();
+            current(host).document.write_json(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    }
 
-        fn find(&self, pointer: &str) -> Option<Value> {
-            self.document.get(pointer).map(|found| match found {
+    /// The real host ends the call with a trap where there is no event.
+    #[allow(clippy::panic)]
+    fn current(host: &Host) -> &CurrentEvent {
+        match &host.current {
+            Some(current) => current,
+            None => panic!("there is no current event: it can be read only in `on_event`"),
+        }
+    }
+
+    fn find(host: &Host, pointer: &str) -> Option<Value> {
+        current(host)
+            .document
+            .get(pointer)
+            .map(|found| match found {
                 Found::Null => Value::Null,
                 Found::Bool(value) => Value::Boolean(value),
                 Found::Int(value) => Value::Integer(value),
@@ -97,7 +109,6 @@ pub(crate) mod events {
                 Found::Text(text) => Value::Text(text.into_owned()),
                 Found::Json(text) => Value::Json(text.into_owned()),
             })
-        }
     }
 }
 
@@ -173,7 +184,9 @@ pub(crate) mod emitter {
     pub(crate) fn emit(emission: &Emission) -> Result<(), EmitError> {
         answer("emitter.emit", |host| {
             if !host.may_emit(&emission.kind) {
-                return Err(EmitError::Denied);
+                let kind = &emission.kind;
+                let why = format!("the manifest's `emits` does not list {kind:?}");
+                return Err(EmitError::Denied(why));
             }
             let emitted = read(emission).map_err(EmitError::Invalid)?;
             host.effects.emitted.push(emitted);
@@ -252,8 +265,10 @@ pub(crate) mod slack {
 }
 
 pub(crate) mod secrets {
-    pub(crate) fn get(name: &str) -> Option<String> {
-        super::answer("secrets.get", |host| host.secrets.get(name).cloned())
+    use crate::secrets::SecretError;
+
+    pub(crate) fn get(name: &str) -> Result<Option<String>, SecretError> {
+        super::answer("secrets.get", |host| Ok(host.secrets.get(name).cloned()))
     }
 }
 

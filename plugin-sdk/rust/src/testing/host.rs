@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::http::{HttpError, Request, Response};
 use crate::roster::{Bot, Conversation, Identity, User, Usergroup};
+use crate::testing::calls::event::CurrentEvent;
 use crate::testing::outcome::Effects;
 
 /// The time on a test host's clock until it is set: 2026-01-01.
@@ -25,6 +26,8 @@ pub struct Host {
     pub(super) answer: Option<Answer>,
     #[cfg(feature = "manifest")]
     pub(super) manifest: Option<super::manifest::Manifest>,
+    /// The event that the plugin is called for; `None` between two calls.
+    pub(super) current: Option<CurrentEvent>,
     pub(super) effects: Effects,
 }
 

@@ -4,7 +4,8 @@ use djangobot_event::{Edit as Change, Event as Document, NewValue};
 use serde_json::Value;
 
 use crate::log::Level;
-use crate::testing::{EventAtHand, Host};
+use crate::testing::Host;
+use crate::testing::calls::event::CurrentEvent;
 use crate::{Direction, Edit, Emission, Verdict};
 
 /// The outcome of a plugin's call for an event.
@@ -15,7 +16,7 @@ pub struct Outcome {
     /// The event that goes on, with the plugin's edits; `null` if it was dropped or replaced.
     pub event: Value,
     /// The events that were emitted, and those that replace the current event.
-    pub emitted: Vec<Emitted>,
+    pub emitted: Vec<EmittedEvent>,
     /// The messages that were sent to Slack.
     pub sent: Vec<Value>,
     /// The lines that were logged.
@@ -28,7 +29,7 @@ pub struct Outcome {
 
 /// An event that the plugin made.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Emitted {
+pub struct EmittedEvent {
     /// Its kind.
     pub kind: String,
     /// Its body, an object.
@@ -47,7 +48,7 @@ pub struct LogLine {
 /// The effects of a call besides its verdict.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    pub(crate) emitted: Vec<Emitted>,
+    pub(crate) emitted: Vec<EmittedEvent>,
     pub(crate) sent: Vec<Value>,
     pub(crate) logs: Vec<LogLine>,
     pub(crate) calls: Vec<&'static str>,
@@ -56,14 +57,14 @@ pub(crate) struct Effects {
 impl Outcome {
     pub(super) fn of(
         verdict: Verdict,
-        at_hand: &EventAtHand,
+        current: &CurrentEvent,
         effects: Effects,
         host: &Host,
     ) -> Result<Self, String> {
         let mut emitted = effects.emitted;
         let event = match &verdict {
-            Verdict::Keep => to_json(&at_hand.document)?,
-            Verdict::Modify(edits) => to_json(&edit(at_hand, edits)?)?,
+            Verdict::Keep => to_json(&current.document)?,
+            Verdict::Modify(edits) => to_json(&edit(current, edits)?)?,
             Verdict::Drop(_) => Value::Null,
             Verdict::Replace(emissions) => {
                 for emission in emissions {
@@ -117,7 +118,7 @@ impl Outcome {
 }
 
 /// Reads an emission, whose body must be an object. If the body has a `type`, it is set to the kind.
-pub(super) fn read(emission: &Emission) -> Result<Emitted, String> {
+pub(super) fn read(emission: &Emission) -> Result<EmittedEvent, String> {
     let mut body: Value = serde_json::from_str(&emission.body)
         .map_err(|error| format!("the body of {:?} is not JSON: {error}", emission.kind))?;
     let members = body
@@ -126,16 +127,16 @@ pub(super) fn read(emission: &Emission) -> Result<Emitted, String> {
     if let Some(value) = members.get_mut("type") {
         *value = emission.kind.as_str().into();
     }
-    Ok(Emitted {
+    Ok(EmittedEvent {
         kind: emission.kind.clone(),
         body,
     })
 }
 
-fn edit(at_hand: &EventAtHand, edits: &[Edit]) -> Result<Document, String> {
-    let changes = edits.iter().map(|edit| change(edit, at_hand.direction));
+fn edit(current: &CurrentEvent, edits: &[Edit]) -> Result<Document, String> {
+    let changes = edits.iter().map(|edit| change(edit, current.direction));
     let changes: Vec<Change> = changes.collect::<Result<_, _>>()?;
-    let mut edited = at_hand.document.clone();
+    let mut edited = current.document.clone();
     edited.apply(&changes).map_err(|error| error.to_string())?;
     Ok(edited)
 }

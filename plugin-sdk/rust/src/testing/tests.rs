@@ -55,7 +55,7 @@ impl Plugin for Puppet {
             }
             "recall" => Edits::new().set("/v", store::text("k")?).into(),
             "fetch" => {
-                let key = secrets::get("KEY").unwrap_or_default();
+                let key = secrets::get("KEY")?.unwrap_or_default();
                 let answer = Request::get("https://a.org/").header("key", key).fetch()?;
                 Edits::new().set("/v", answer.text()).into()
             }
@@ -76,7 +76,7 @@ impl Plugin for Puppet {
     }
 }
 
-fn puppet() -> Loaded<Puppet> {
+fn puppet() -> TestPlugin<Puppet> {
     load(json!({}))
 }
 
@@ -93,7 +93,7 @@ fn a_verdict_shows_in_the_event_that_goes_on() {
         (Some("told so"), &json!(null))
     );
     let outcome = puppet.inbound("message", json!({"do": "replace"}));
-    let expect = Emitted {
+    let expect = EmittedEvent {
         kind: "other".into(),
         body: json!({"type": "other", "n": 1}),
     };

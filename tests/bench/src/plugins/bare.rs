@@ -5,9 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use djangobot_event::{Event, Value};
-use wasmtime::component::{
-    Component, ComponentType, Lift, Linker, Lower, Resource, ResourceType, TypedFunc,
-};
+use wasmtime::component::{Component, ComponentType, Lift, Linker, Lower, TypedFunc};
 use wasmtime::{Config, Engine, Store, StoreContextMut};
 
 #[derive(ComponentType, Lift, Lower)]
@@ -80,9 +78,7 @@ enum Level {
     Error,
 }
 
-struct Handle;
-
-type OnEvent = TypedFunc<(Resource<Handle>,), (Result<Verdict, String>,)>;
+type OnEvent = TypedFunc<(), (Result<Verdict, String>,)>;
 
 /// The component, with an instance of it.
 pub(crate) struct Bare {
@@ -114,9 +110,7 @@ impl Bare {
         let began = Instant::now();
         for _ in 0..calls {
             *store.data_mut() = event.clone();
-            let (answer,) = on_event
-                .call(&mut *store, (Resource::new_borrow(0),))
-                .expect("the guest answers");
+            let (answer,) = on_event.call(&mut *store, ()).expect("the guest answers");
             let _ = black_box(answer.is_ok());
         }
         began.elapsed().as_secs_f64() * 1e6 / calls as f64
@@ -126,9 +120,7 @@ impl Bare {
     pub(crate) fn instantiate(&mut self) -> f64 {
         let began = Instant::now();
         let (mut store, on_event) = start(&self.engine, &self.component, &self.linker);
-        let (answer,) = on_event
-            .call(&mut store, (Resource::new_borrow(0),))
-            .expect("the guest answers");
+        let (answer,) = on_event.call(&mut store, ()).expect("the guest answers");
         let _ = black_box(answer.is_ok());
         began.elapsed().as_secs_f64() * 1e6
     }
@@ -165,30 +157,24 @@ fn start(
 
 fn linker(engine: &Engine) -> Linker<Event> {
     let mut linker = Linker::new(engine);
-    let mut events = linker
-        .instance("djangobot:plugin/events@1.0.0")
+    let mut current = linker
+        .instance("djangobot:plugin/event@1.0.0")
         .expect("a name");
     let linked = "the guest's imports are these";
-    events
-        .resource("event", ResourceType::host::<Handle>(), |_, _| Ok(()))
-        .expect(linked);
-    events
+    current
         .func_wrap(
-            "[method]event.get",
-            |store: StoreContextMut<'_, Event>, (_, pointer): (Resource<Handle>, String)| {
+            "get",
+            |store: StoreContextMut<'_, Event>, (pointer,): (String,)| {
                 Ok((store.data().get(&pointer).map(value),))
             },
         )
         .expect(linked);
-    events
-        .func_wrap(
-            "[method]event.json",
-            |store: StoreContextMut<'_, Event>, (_,): (Resource<Handle>,)| {
-                let mut text = Vec::new();
-                store.data().write_json(&mut text);
-                Ok((String::from_utf8_lossy(&text).into_owned(),))
-            },
-        )
+    current
+        .func_wrap("json", |store: StoreContextMut<'_, Event>, (): ()| {
+            let mut text = Vec::new();
+            store.data().write_json(&mut text);
+            Ok((String::from_utf8_lossy(&text).into_owned(),))
+        })
         .expect(linked);
     linker
         .instance("djangobot:plugin/types@1.0.0")

@@ -119,9 +119,6 @@ pub enum ArtifactError {
     /// Its manifest has mistakes.
     #[error("its manifest is wrong: {0}")]
     Manifest(ManifestError),
-    /// It imports interfaces for which its manifest does not ask.
-    #[error("it imports {}, but its manifest does not ask for that: {}", interfaces(.0), ask(.0))]
-    NotAsked(Vec<&'static str>),
 }
 
 impl ArtifactError {
@@ -193,28 +190,4 @@ fn instead(imports: &[String]) -> &'static str {
     } else {
         ""
     }
-}
-
-fn interfaces(names: &[&str]) -> String {
-    let quoted: Vec<_> = names
-        .iter()
-        .map(|name| format!("{PACKAGE}{name}"))
-        .collect();
-    quoted.join(", ")
-}
-
-fn ask(names: &[&str]) -> String {
-    let words: Vec<_> = names
-        .iter()
-        .map(|name| match *name {
-            "secrets" => "\"secrets:NAME\"",
-            "http" => "\"http:HOST\"",
-            "store" => "\"store\"",
-            _ => "\"slack\"",
-        })
-        .collect();
-    format!(
-        "add {} to `capabilities` in its plugin.toml, or leave the import out",
-        words.join(", ")
-    )
 }

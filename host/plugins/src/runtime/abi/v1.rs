@@ -3,16 +3,13 @@
 
 mod answer;
 mod effects;
-mod events;
+mod event;
 mod roster;
 mod services;
 
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasSelf, Linker};
 
-use crate::grant::Capability;
 use crate::runtime::guest::Guest;
-
-use bindings::djangobot::plugin as wit;
 
 pub use answer::check_place;
 pub(crate) use answer::verdict;
@@ -40,45 +37,19 @@ mod bindings {
             default: trappable,
         },
         exports: { default: async },
-        with: { "djangobot:plugin/events.event": super::EventHandle },
     });
 }
 
-/// The type behind a guest's handle of an event. It holds nothing, since the handle always means the current call's
-/// event.
-#[allow(
-    unreachable_pub,
-    reason = "the generated code gives it another name, which is public"
-)]
-pub struct EventHandle(());
-
-/// The handle that a call passes. No table has an entry for it: a guest can't keep a borrowed handle beyond the call.
-pub(crate) fn event_handle() -> Resource<EventHandle> {
-    Resource::new_borrow(0)
+/// Links all interfaces. A component may import any of them, so that the functions of a capability are there for all
+/// plugins; each of these functions begins with the question whether the capability was granted, and answers `denied`
+/// otherwise.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    Plugin::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
 }
 
-/// Links the interfaces that need no grant, and those that were granted. An interface that is not linked can't be
-/// called: a component that imports it does not start.
-pub(crate) fn link(linker: &mut Linker<Guest>, grants: &[Capability]) -> wasmtime::Result<()> {
-    type Own = HasSelf<Guest>;
-    wit::types::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    wit::events::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    wit::roster::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    wit::log::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    wit::clock::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    wit::emitter::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    let granted = |is: fn(&Capability) -> bool| grants.iter().any(is);
-    if granted(|it| matches!(it, Capability::Store)) {
-        wit::store::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    }
-    if granted(|it| matches!(it, Capability::Slack)) {
-        wit::slack::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    }
-    if granted(|it| matches!(it, Capability::Secret(_))) {
-        wit::secrets::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    }
-    if granted(|it| matches!(it, Capability::Http(_))) {
-        wit::http::add_to_linker::<_, Own>(linker, |guest| guest)?;
-    }
-    Ok(())
+/// The text of an answer `denied`: the plugin's author or its operator reads it.
+fn ungranted(grant: &str) -> String {
+    format!(
+        "the grant `{grant}` is missing: the plugin's manifest does not ask for it, or the operator did not grant it"
+    )
 }

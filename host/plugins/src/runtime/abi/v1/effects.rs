@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use djangobot_event::Event;
 
+use crate::grant::Capability;
 use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
+use crate::runtime::abi::v1::ungranted;
 use crate::runtime::guest::{self, EmissionError, Guest};
 use crate::services::log::Level;
 use wit::types;
@@ -62,7 +64,9 @@ impl wit::emitter::Host for Guest {
                     call.effects.emissions.push(emission);
                     Ok(())
                 }
-                Err(EmissionError::Unlisted(_)) => Err(EmitError::Denied),
+                Err(error @ EmissionError::Unlisted(_)) => {
+                    Err(EmitError::Denied(error.to_string()))
+                }
                 Err(error @ EmissionError::Body(_)) => Err(EmitError::Invalid(error.to_string())),
             },
         )
@@ -75,6 +79,9 @@ impl wit::slack::Host for Guest {
         self.count()?;
         self.charge_bytes(message.len())?;
         let (owner, is_shadow) = (self.owner.clone(), self.shadow);
+        if !owner.holds(&Capability::Slack) {
+            return Ok(Err(SendError::Denied(ungranted("slack"))));
+        }
         let call = self.call()?;
         if !call.may_send() {
             return Ok(Err(SendError::Unavailable(

@@ -2,7 +2,9 @@
 //!
 //! While one waits, the guest's computing time stands still, and the limit of the whole call (`limits.wait-ms`) goes on.
 
+use crate::grant::Capability;
 use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
+use crate::runtime::abi::v1::ungranted;
 use crate::runtime::guest::{self, Guest};
 use crate::services::{http, store};
 
@@ -14,7 +16,7 @@ impl From<store::StoreError> for wit::store::StoreError {
         match error {
             store::StoreError::OverQuota { .. } => Self::OverQuota,
             store::StoreError::NotANumber => Self::NotANumber,
-            other => Self::Unavailable(other.to_string()),
+            error @ store::StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
         }
     }
 }
@@ -35,8 +37,9 @@ impl Guest {
             Some(shadow) => Some(shadow),
             None => self.owner.services.store.as_ref(),
         };
-        let store = store.cloned();
-        let store = store.ok_or_else(|| wasmtime::Error::msg("the grant `store` is missing"))?;
+        let Some(store) = store.cloned() else {
+            return Ok(Err(wit::store::StoreError::Denied(ungranted("store"))));
+        };
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         Ok(done.map_err(wasmtime::Error::new)?.map_err(Into::into))
     }
@@ -86,14 +89,23 @@ impl wit::store::Host for Guest {
 }
 
 impl wit::secrets::Host for Guest {
-    async fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+    async fn get(
+        &mut self,
+        name: String,
+    ) -> wasmtime::Result<Result<Option<String>, wit::secrets::SecretError>> {
         self.count()?;
         self.charge(guest::STORE_STEPS)?;
         self.charge_bytes(name.len())?;
         // The secret may be a file, and its folder may lie on a network.
+        if !self.owner.holds(&Capability::Secret(name.clone())) {
+            let grant = format!("secrets:{name}");
+            let denied = wit::secrets::SecretError::Denied(ungranted(&grant));
+            return Ok(Err(denied));
+        }
         let owner = self.owner.clone();
         tokio::task::spawn_blocking(move || owner.secret(&name))
             .await
+            .map(Ok)
             .map_err(wasmtime::Error::new)
     }
 }
@@ -105,6 +117,9 @@ impl wit::http::Host for Guest {
     ) -> wasmtime::Result<Result<wit::http::Response, wit::http::HttpError>> {
         use wit::http::HttpError;
         self.count()?;
+        if self.owner.http_grants.is_empty() {
+            return Ok(Err(HttpError::Denied(ungranted("http:HOST"))));
+        }
         if self.shadow {
             if let Some(call) = &mut self.call {
                 call.effects.withheld = true;

@@ -1,12 +1,10 @@
-//! Reading the current event: the interface `events`.
+//! Reading the current event: the interface `event`.
 //!
-//! The handle in each call is ignored, since there is one event at a time. Following a pointer costs as much as the event's
-//! entries on the way, and is charged to the call.
+//! There is one event at a time. Following a pointer costs as much as the event's entries on the way, and is charged to the
+//! call.
 
 use djangobot_event::Value;
-use wasmtime::component::Resource;
 
-use crate::runtime::abi::v1::EventHandle;
 use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
 use crate::runtime::guest::Guest;
 use crate::services::roster::Direction;
@@ -20,20 +18,18 @@ const MAX_SELECTED: usize = 16 << 20;
 
 impl types::Host for Guest {}
 
-impl wit::events::Host for Guest {}
-
-impl wit::events::HostEvent for Guest {
-    fn id(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+impl wit::event::Host for Guest {
+    fn id(&mut self) -> wasmtime::Result<String> {
         self.count()?;
         Ok(self.call()?.id.to_string())
     }
 
-    fn kind(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+    fn kind(&mut self) -> wasmtime::Result<String> {
         self.count()?;
         Ok(self.call()?.kind.to_string())
     }
 
-    fn direction(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<types::Direction> {
+    fn direction(&mut self) -> wasmtime::Result<types::Direction> {
         self.count()?;
         Ok(match self.call()?.direction {
             Direction::Inbound => types::Direction::Inbound,
@@ -41,11 +37,7 @@ impl wit::events::HostEvent for Guest {
         })
     }
 
-    fn get(
-        &mut self,
-        _: Resource<EventHandle>,
-        pointer: String,
-    ) -> wasmtime::Result<Option<types::Value>> {
+    fn get(&mut self, pointer: String) -> wasmtime::Result<Option<types::Value>> {
         self.count()?;
         let (event, budget) = self.event()?;
         let value = event
@@ -54,11 +46,7 @@ impl wit::events::HostEvent for Guest {
         self.within_budget(value)
     }
 
-    fn select(
-        &mut self,
-        _: Resource<EventHandle>,
-        pointers: Vec<String>,
-    ) -> wasmtime::Result<Vec<Option<types::Value>>> {
+    fn select(&mut self, pointers: Vec<String>) -> wasmtime::Result<Vec<Option<types::Value>>> {
         self.count()?;
         self.many("selected", "fields", pointers.len())?;
         let (event, budget) = self.event()?;
@@ -87,16 +75,12 @@ impl wit::events::HostEvent for Guest {
         Ok(values)
     }
 
-    fn json(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
+    fn json(&mut self) -> wasmtime::Result<String> {
         self.count()?;
         let (event, budget) = self.event()?;
         let text = event.json_within(budget);
         let text = self.within_budget(text)?;
         String::from_utf8(text).map_err(wasmtime::Error::new)
-    }
-
-    fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
-        Ok(())
     }
 }
 
