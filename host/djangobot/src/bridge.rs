@@ -334,7 +334,7 @@ impl Bridge {
                 metrics: self.metrics.clone(),
                 send_timeout: slack.send_timeout,
                 stop: stop.clone(),
-                unmarked: Default::default(),
+                refuses_marks: Default::default(),
                 snapshots: Default::default(),
             },
             outbox,

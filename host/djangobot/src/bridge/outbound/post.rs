@@ -9,13 +9,12 @@ mod find;
 mod identifiers;
 mod likeness;
 mod lookup;
+mod mark;
 mod patience;
 mod repeat;
 mod send_error;
 mod snapshots;
 mod upload;
-
-use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
@@ -121,7 +120,7 @@ impl Caller {
         if !files.is_empty() {
             return self.share(call, files, record, patience).await;
         }
-        if !self.unmarked().load(Ordering::Relaxed) {
+        if !self.refuses_marks() {
             call.mark(record.key);
         }
         self.attempt(&mut call, record, patience).await

@@ -1,8 +1,18 @@
 //! The attempts of one call, until there is an outcome: the one place that tries a call of Slack again.
+//!
+//! After a failed attempt, the class of the failure says whether the call had its effect, and so what follows:
+//!
+//! | failure | had its effect | what follows |
+//! |---|---|---|
+//! | Slack has that state already | yes | the outcome |
+//! | a rate limit | no | another attempt, after Slack's pause |
+//! | Slack can't be reached, or says "later" | no | another attempt, after a pause |
+//! | a status without Slack's JSON that says "not done" | hardly: a proxy may have said it | the same, after a lookup where there can be one |
+//! | a refusal of our mark | no | another attempt, without the mark |
+//! | a refusal of the token | no | another attempt with another token, or an end without an outcome |
+//! | any other refusal | no | the outcome; a repeated call may learn from it that an earlier one had its effect |
+//! | a connection that broke, an internal error of Slack | not known | the call's [`Repeat`] decides: another attempt, a lookup first, or the outcome |
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use djangobot_plugins::Roster as _;
 use djangobot_slack::api::Failure;
 use djangobot_slack::{ApiError, Class, Ts};
 use serde_json::{Value, json};
@@ -16,9 +26,21 @@ use crate::bridge::outbound::post::send_error::{SendError, refused, too_old};
 use crate::bridge::reply::SendFailure;
 use crate::bridge::transport::renewed;
 
+/// The result of settling a doubt.
+pub(super) enum Settlement {
+    /// An earlier call had its effect. This stands in for Slack's answer to it.
+    HadEffect(Value),
+    /// No earlier call had its effect, as far as anybody can tell. The call may be made.
+    MayCall,
+}
+
 impl Caller {
-    /// Calls Slack until there is an outcome. Each attempt is noted in the outbox before it is made, and a doubt that
-    /// an earlier one left is settled before the next.
+    /// Calls Slack until there is an outcome. Each attempt that people would see twice is noted in the outbox before it
+    /// is made, and a doubt that an earlier one left is settled before the next.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the outcome if it is a failure, and without one after a stop or if Slack refuses the token.
     pub(super) async fn attempt(
         &self,
         call: &mut Call,
@@ -27,34 +49,39 @@ impl Caller {
     ) -> Result<Value, SendError> {
         loop {
             let (method, channel) = (call.method.name, call.channel.as_deref());
+            // All waiting comes first: the note must be followed by the call at once, because the time in it bounds a
+            // lookup from below, and a message may become too old while it waits.
             self.wait_for_turn(method, channel, patience).await?;
             self.wait(self.lease.may_send()).await?;
-            if let Some(answer) = self.settle(call, record, patience).await? {
+            if let Settlement::HadEffect(answer) = self.settle_doubt(call, record, patience).await?
+            {
                 return Ok(answer);
             }
             if record.is_late() {
                 return Err(too_old().into());
             }
             let since = match call.repeat {
+                // It is never looked up, so a crash needs no note of it.
                 Repeat::Harmless => Ts::default(),
                 Repeat::Visible | Repeat::Unknown => {
                     let now = self.api.slack_time();
                     record.begin(call, now).await
                 }
             };
-            let seen = self.api.token_version();
+            // Read before the call: if the token is renewed during it, the refusal is about the old one.
+            let token_version = self.api.token_version();
             let error = match self.api.call(method, &call.arguments).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             match error.class() {
-                Class::AlreadyDone => return Ok(json!({ "already": error.code() })),
+                Class::AlreadyDone => return Ok(already(&error)),
                 Class::RateLimited { retry_after } => {
                     record.clear_begun().await;
+                    // The pacer holds the next attempt back for as long as Slack asks. The pause counts this one.
                     self.note_rate_limit(method, channel, retry_after);
                     self.pause(&error, patience).await?;
                 }
-                // The call surely was not carried out.
                 Class::Retry => {
                     record.clear_begun().await;
                     // If only the HTTP status says so, it may come from a proxy in front of Slack, which may not know.
@@ -64,24 +91,23 @@ impl Caller {
                     self.pause(&error, patience).await?;
                 }
                 Class::Permanent if record.is_repeat && was_done(call.method, error.code()) => {
-                    return Ok(json!({ "already": error.code() }));
+                    return Ok(already(&error));
                 }
-                Class::Permanent if is_about_mark(&error) && call.is_marked() => {
+                Class::Permanent if call.is_marked() && is_about_mark(&error) => {
                     record.clear_begun().await;
-                    self.unmark(&error);
+                    self.note_refused_mark(&error);
                     call.unmark();
                 }
                 Class::Permanent => return Err(refused(&error).into()),
                 Class::Fatal | Class::Refresh => {
                     record.clear_begun().await;
-                    self.renew(&error, seen, patience).await?;
+                    self.renew(&error, token_version, patience).await?;
                 }
                 Class::Ambiguous => {
+                    // From now on Slack's "not found" may mean that this attempt had its effect.
                     record.is_repeat = true;
-                    if let Some(answer) = self
-                        .resolve_doubt(&error, call, record, since, patience)
-                        .await?
-                    {
+                    let settled = self.settle_ambiguous(&error, call, record, since, patience);
+                    if let Settlement::HadEffect(answer) = settled.await? {
                         return Ok(answer);
                     }
                 }
@@ -89,52 +115,66 @@ impl Caller {
         }
     }
 
-    /// Goes on after a failure that leaves it open whether the call had its effect: finds it out, or gives the outcome.
-    async fn resolve_doubt(
+    /// Finds out whether an attempt had its effect whose failure leaves that open. Pauses before another one.
+    async fn settle_ambiguous(
         &self,
         error: &ApiError,
         call: &Call,
         record: &mut Record,
         since: Ts,
         patience: &mut Patience,
-    ) -> Result<Option<Value>, SendError> {
+    ) -> Result<Settlement, SendError> {
         if call.repeat == Repeat::Harmless {
-            let paused = self.pause(error, patience).await;
-            return paused.map(|()| None).map_err(may_be_done);
+            return match self.pause(error, patience).await {
+                Ok(()) => Ok(Settlement::MayCall),
+                Err(SendError::Failed(failure)) => Err(may_have_effect(failure).into()),
+                Err(ended) => Err(ended),
+            };
         }
-        let why = Some(refused(error));
-        let time = CallTime::until_now(LowerBound::Slack(since));
-        record.doubt = Doubt::Begun { time, why };
+        record.doubt = Doubt::Begun {
+            time: CallTime::until_now(LowerBound::Slack(since)),
+            why: Some(refused(error)),
+        };
         // A call that can't be looked up has its outcome now, even during a stop.
         if call.repeat == Repeat::Unknown {
-            return self.settle(call, record, patience).await;
+            return self.settle_doubt(call, record, patience).await;
         }
-        let paused = self.pause(error, patience).await;
-        if let Err(SendError::Stopped | SendError::Barred(_)) = paused {
-            return paused.map(|()| None);
-        }
-        // The time is over, but the last call may have had its effect.
-        match self.settle(call, record, patience).await? {
-            Some(answer) => Ok(Some(answer)),
-            None => paused.map(|()| None),
+        match self.pause(error, patience).await {
+            Ok(()) => self.settle_doubt(call, record, patience).await,
+            // The message's time is over, but its last attempt may have had its effect.
+            Err(SendError::Failed(timed_out)) => {
+                match self.settle_doubt(call, record, patience).await? {
+                    Settlement::MayCall => Err(timed_out.into()),
+                    settled => Ok(settled),
+                }
+            }
+            // The outbox has the note of the attempt, so that the next start looks it up.
+            Err(ended) => Err(ended),
         }
     }
 
-    /// Settles the doubt about an earlier call. Gives its answer if it had its effect, and `None` if the call may be
-    /// made.
-    pub(super) async fn settle(
+    /// Settles the doubt about an earlier call.
+    ///
+    /// # Errors
+    ///
+    /// Fails with an outcome if the earlier call may have had its effect and that can't be looked up, and without one
+    /// if a stop or a refusal of the token ends the lookup.
+    pub(super) async fn settle_doubt(
         &self,
         call: &Call,
         record: &mut Record,
         patience: &mut Patience,
-    ) -> Result<Option<Value>, SendError> {
-        let (time, why, is_faint) = match (std::mem::take(&mut record.doubt), call.repeat) {
+    ) -> Result<Settlement, SendError> {
+        // Taken, because it is settled once: then comes the call, an outcome, or the next start, which reads the note
+        // on the disk.
+        let doubt = std::mem::take(&mut record.doubt);
+        let (time, why, is_faint) = match (doubt, call.repeat) {
             (Doubt::None, _) | (_, Repeat::Harmless) | (Doubt::Faint(_), Repeat::Unknown) => {
-                return Ok(None);
+                return Ok(Settlement::MayCall);
             }
             (Doubt::Begun { why, .. }, Repeat::Unknown) => {
                 self.metrics.ambiguous("refused").increment(1);
-                let mut refusal = why.unwrap_or_else(|| cut_off(call));
+                let mut refusal = why.unwrap_or_else(|| interrupted(call));
                 refusal.detail.push_str(
                     " Slack may have carried it out all the same, so it was not tried again.",
                 );
@@ -144,27 +184,27 @@ impl Caller {
             (Doubt::Begun { time, why }, Repeat::Visible) => (time, why, false),
         };
         let (method, channel) = (call.method.name, call.channel.as_deref());
-        let found = self.look_up(call, record, time, patience).await;
-        match found {
+        match self.look_up(call, record, time, patience).await {
             Ok(Some(message)) => {
                 self.metrics.ambiguous("found").increment(1);
                 let ts = &message["ts"];
                 tracing::info!(method, channel, %ts, "a message was not posted again, because an earlier call had posted it");
-                Ok(Some(
+                Ok(Settlement::HadEffect(
                     json!({"ok": true, "channel": channel, "ts": ts, "message": message}),
                 ))
             }
             Ok(None) => {
                 self.metrics.ambiguous("absent").increment(1);
                 record.clear_begun().await;
-                Ok(None)
+                Ok(Settlement::MayCall)
             }
             Err(LookupError::Ended(error)) => Err(error),
             // The doubt is faint: the call most likely had no effect.
-            Err(LookupError::Impossible(_)) if is_faint => Ok(None),
+            Err(LookupError::Impossible(_)) if is_faint => Ok(Settlement::MayCall),
+            // A message that is posted twice in front of people is worse than one that is reported as failed.
             Err(LookupError::Impossible(failure)) => {
                 self.metrics.ambiguous("refused").increment(1);
-                let mut refusal = why.unwrap_or_else(|| cut_off(call));
+                let mut refusal = why.unwrap_or_else(|| interrupted(call));
                 refusal.detail.push_str(&format!(
                     " Slack may have carried it out all the same, and that can't be looked up, so it was not tried again. {}",
                     failure.detail
@@ -174,51 +214,27 @@ impl Caller {
         }
     }
 
-    /// Goes on after Slack refused the token of version `seen`: with another one, if there is one or can be.
+    /// Goes on after Slack refused the token of this version: with another one, if there is one or can be.
     ///
     /// # Errors
     ///
-    /// Fails if no other token can be had.
+    /// Fails if no other token can be had, or if the message's time is over.
     pub(super) async fn renew(
         &self,
         error: &ApiError,
-        seen: u64,
+        token_version: u64,
         patience: &mut Patience,
     ) -> Result<(), SendError> {
-        if self.api.token_version() == seen {
-            let renewed = renewed(error, self.rotation.as_ref(), seen);
+        if self.api.token_version() == token_version {
+            let renewed = renewed(error, self.rotation.as_ref(), token_version);
+            // A renewal that takes longer than the message's time says nothing about the token. The pause then gives
+            // the outcome.
             let renewed = tokio::time::timeout(patience.left(), renewed);
             if let Ok(false) = self.wait(renewed).await? {
                 return Err(SendError::Barred(refused(error)));
             }
         }
         self.pause(error, patience).await
-    }
-
-    /// Whether Slack takes no metadata from this token.
-    pub(super) fn unmarked(&self) -> &AtomicBool {
-        self.unmarked.get_or_init(|| {
-            let fact = self.state.fact(&self.fact_of_mark()).ok().flatten();
-            AtomicBool::new(fact.is_some())
-        })
-    }
-
-    /// Remembers that Slack takes no metadata from this token, so that posts are not looked up by their mark.
-    fn unmark(&self, error: &ApiError) {
-        self.unmarked().store(true, Ordering::Relaxed);
-        let kept = self.state.set_fact(&self.fact_of_mark(), b"1");
-        tracing::warn!(
-            ?kept,
-            "Slack takes no metadata from this token: {error}; from now on a post in doubt is looked up by its text"
-        );
-    }
-
-    /// The key of the fact. Another app's token may be allowed to send metadata, so it has its own.
-    fn fact_of_mark(&self) -> String {
-        let me = self.team.me();
-        let me = me.as_ref();
-        let team = me.map_or("", |me| &me.team_id);
-        format!("unmarked/{team}/{}", me.map_or("", |me| &me.user_id))
     }
 }
 
@@ -230,21 +246,21 @@ fn is_about_mark(error: &ApiError) -> bool {
     )
 }
 
-/// Adds to a failure that Slack may have carried out the call.
-fn may_be_done(error: SendError) -> SendError {
-    match error {
-        SendError::Failed(mut refusal) => {
-            refusal
-                .detail
-                .push_str(" Slack may have carried it out all the same.");
-            SendError::Failed(refusal)
-        }
-        other => other,
-    }
+/// The answer of a call whose effect was there before it.
+fn already(error: &ApiError) -> Value {
+    json!({ "already": error.code() })
 }
 
-/// The failure of a call in whose midst an earlier run ended.
-fn cut_off(call: &Call) -> SendFailure {
+/// Adds to a failure that Slack may have carried out the call.
+fn may_have_effect(mut failure: SendFailure) -> SendFailure {
+    failure
+        .detail
+        .push_str(" Slack may have carried it out all the same.");
+    failure
+}
+
+/// The failure of a call during which an earlier run of djangobot ended.
+fn interrupted(call: &Call) -> SendFailure {
     let channel = match &call.channel {
         Some(channel) => format!(" (channel {channel})"),
         None => String::new(),

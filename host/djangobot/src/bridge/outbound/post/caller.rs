@@ -39,8 +39,8 @@ pub(crate) struct Caller {
     pub(crate) stop: CancellationToken,
     /// Keeps facts about the token.
     pub(crate) state: State,
-    /// Slack takes no metadata from this token, so that our posts carry no mark. Read from the state when first asked.
-    pub(crate) unmarked: OnceLock<AtomicBool>,
+    /// Whether Slack takes no metadata from this token, so that our posts carry no mark.
+    pub(crate) refuses_marks: OnceLock<AtomicBool>,
     /// Histories that lookups have read.
     pub(crate) snapshots: Snapshots,
 }

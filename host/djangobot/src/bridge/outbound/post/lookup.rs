@@ -233,7 +233,7 @@ impl Caller {
             let waits = Instant::now();
             self.wait_for_turn(method, None, patience).await?;
             bounds.turns = bounds.turns.saturating_sub(waits.elapsed());
-            let seen = self.api.token_version();
+            let token_version = self.api.token_version();
             let error = match self.api.call(method, arguments).await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
@@ -244,7 +244,9 @@ impl Caller {
                     self.pause(&error, patience).await?;
                 }
                 Class::Retry | Class::Ambiguous => self.pause(&error, patience).await?,
-                Class::Fatal | Class::Refresh => self.renew(&error, seen, patience).await?,
+                Class::Fatal | Class::Refresh => {
+                    self.renew(&error, token_version, patience).await?
+                }
                 Class::Permanent | Class::AlreadyDone => {
                     return Err(LookupError::Impossible(refused(&error)));
                 }

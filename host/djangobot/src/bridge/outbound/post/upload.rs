@@ -4,6 +4,7 @@ use djangobot_slack::{Class, method};
 use serde_json::{Map, Value, json};
 
 use crate::bridge::outbound::files::NewFile;
+use crate::bridge::outbound::post::attempts::Settlement;
 use crate::bridge::outbound::post::call::{Call, Record};
 use crate::bridge::outbound::post::caller::Caller;
 use crate::bridge::outbound::post::patience::Patience;
@@ -12,6 +13,14 @@ use crate::bridge::reply::SendFailure;
 
 /// The method that gives the URL of an upload.
 const ANNOUNCE: &str = "files.getUploadURLExternal";
+
+/// An upload that Slack expects.
+struct Upload {
+    /// The URL for the file's content.
+    url: String,
+    /// The id of the file.
+    id: String,
+}
 
 impl Caller {
     /// Uploads `files` and makes `call`, which shares them.
@@ -26,7 +35,7 @@ impl Caller {
         patience: &mut Patience,
     ) -> Result<Value, SendError> {
         call.files.clone_from(&record.files);
-        if let Some(answer) = self.settle(&call, record, patience).await? {
+        if let Settlement::HadEffect(answer) = self.settle_doubt(&call, record, patience).await? {
             return Ok(answer);
         }
         let mut uploaded = Vec::with_capacity(files.len());
@@ -45,7 +54,7 @@ impl Caller {
     /// Uploads a file. Gives its id.
     async fn upload(&self, file: &NewFile, patience: &mut Patience) -> Result<String, SendError> {
         loop {
-            let (url, id) = self.announce(file, patience).await?;
+            let Upload { url, id } = self.announce(file, patience).await?;
             let uploaded = self.api.upload(&url, file.content.clone());
             let error = match self.wait(uploaded).await? {
                 Ok(()) => return Ok(id),
@@ -63,11 +72,7 @@ impl Caller {
     }
 
     /// Asks Slack for the URL of an upload, and for the file's id.
-    async fn announce(
-        &self,
-        file: &NewFile,
-        patience: &mut Patience,
-    ) -> Result<(String, String), SendError> {
+    async fn announce(&self, file: &NewFile, patience: &mut Patience) -> Result<Upload, SendError> {
         let unreadable = || {
             let detail = format!(
                 "Slack's {ANNOUNCE} gave no URL for the file {:?}.",
@@ -92,9 +97,9 @@ impl Caller {
         let mut record = Record::none(&self.outbox);
         let answer = Box::pin(self.attempt(&mut call, &mut record, patience)).await?;
         let text = |key: &str| answer[key].as_str().map(str::to_owned);
-        let (url, id) = text("upload_url")
-            .zip(text("file_id"))
-            .ok_or_else(unreadable)?;
-        Ok((url, id))
+        Ok(Upload {
+            url: text("upload_url").ok_or_else(unreadable)?,
+            id: text("file_id").ok_or_else(unreadable)?,
+        })
     }
 }
