@@ -44,10 +44,10 @@ use host_lease::HostLease;
 pub(crate) use host_lease::name_of;
 use inbound::Inbound;
 use inbound::activity::Activity;
-use inbound::answers::{AnswerDesk, Answers};
+use inbound::answers::{self, AnswerDesk, Answers};
 use inbound::custody::Ledger;
-use inbound::delivery::Deliveries;
 use inbound::delivery::spool::Spool;
+use inbound::delivery::{self, Deliveries};
 use inbound::envelope::Envelope;
 use inbound::gaps::Gaps;
 use layer_watch::watch_layer;
@@ -88,6 +88,21 @@ pub(crate) struct Bridge {
     pub(crate) standby: bool,
 }
 
+/// The parts that several tasks of a bridge use.
+struct CommonParts {
+    pacer: Pacer,
+    roster: Arc<RosterKeeper>,
+    journal: Journal,
+    ledger: Ledger,
+    activity: Activity,
+    lease: Arc<HostLease>,
+    /// The channel of the app's messages for Slack.
+    send_channel: ChannelName,
+    /// The name under which messages are taken from the layer. It is the same after a restart, so that messages that
+    /// were taken before are found again.
+    reader: ReceiverId,
+}
+
 impl Bridge {
     /// Runs until `cancel`, or until a part ends for good. Finishes what was taken.
     ///
@@ -98,57 +113,29 @@ impl Bridge {
         let stop = cancel.child_token();
         let letters = self.state.dead_letter_count().map_err(Failure::failed)?;
         self.metrics.dead_letters().set(letters as f64);
-        let pacer = Pacer::new(self.settings.slack.speed());
-        let roster = Arc::new(RosterKeeper::new(
-            &self.team,
-            self.api.clone(),
-            pacer.clone(),
-            self.state.clone(),
-            self.metrics.clone(),
-            self.terminal.clone(),
-            self.settings.slack.roster_wait,
-        ));
-        let send_channel =
-            ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
-        let host_id = self.state.host_id().map_err(Failure::failed)?;
-        let journal = self.state.journal().map_err(Failure::failed)?;
-        let (ledger, activity) = Ledger::open(&journal).await.map_err(Failure::failed)?;
-        let lease = HostLease::new(
-            self.layer.clone(),
-            &host_id,
-            self.standby,
-            ledger.clone(),
-            (self.readiness.clone(), self.metrics.clone()),
-        );
+        let common = self.common_parts().await?;
+        // From here on nothing reaches the layer while another host has the lease.
         self.layer = Arc::new(GuardedLayer {
             layer: self.layer,
-            guard: lease.clone(),
+            guard: common.lease.clone(),
         });
-        let reader = ReceiverId(host_id.into());
         let session = self.team.session();
         let (frames, incoming) = mpsc::channel(FRAMES);
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
-        let (inbound, desk) = self
-            .inbound(
-                &roster,
-                of_plugins,
-                (&ledger, &activity, &journal),
-                pacer.clone(),
-                reader.clone(),
-                stop.clone(),
-            )
-            .await?;
-        let outbox = Outbox::open(journal.clone(), self.state.folder())
+        let (inbound, desk) = self.inbound(&common, of_plugins, stop.clone()).await?;
+        let (outbox, backlog) = Outbox::open(common.journal.clone(), self.state.folder())
             .await
             .map_err(Failure::failed)?;
-        let outbound = self.outbound(
-            &roster,
-            send_channel.clone(),
-            reader,
-            (pacer, lease.clone()),
-            messages,
-            outbox,
-        );
+        let outbound = self.outbound(&common, messages, outbox, backlog);
+        let CommonParts {
+            roster,
+            journal,
+            ledger,
+            activity,
+            lease,
+            send_channel,
+            ..
+        } = common;
 
         let source = std::mem::replace(&mut self.source, Source::Rtm);
         let counts = source.counts();
@@ -158,7 +145,8 @@ impl Bridge {
                 self.rotation.clone(),
                 self.state.clone(),
                 frames,
-                (lease.clone(), stop.clone()),
+                lease.clone(),
+                stop.clone(),
             ),
             &stop,
         );
@@ -197,7 +185,6 @@ impl Bridge {
             ),
             &stop,
         );
-
         let asking = spawn(
             web_api::watch(
                 self.api.clone(),
@@ -237,61 +224,104 @@ impl Bridge {
         barred.map_err(Failure::plain)
     }
 
+    /// Makes the parts that several tasks use.
+    async fn common_parts(&self) -> Result<CommonParts, Failure> {
+        let slack = &self.settings.slack;
+        let pacer = Pacer::new(slack.speed());
+        let roster = Arc::new(RosterKeeper::new(
+            &self.team,
+            self.api.clone(),
+            pacer.clone(),
+            self.state.clone(),
+            self.metrics.clone(),
+            self.terminal.clone(),
+            slack.roster_wait,
+        ));
+        let send_channel =
+            ChannelName::new(&self.settings.layer.send_channel).map_err(Failure::plain)?;
+        let host_id = self.state.host_id().map_err(Failure::failed)?;
+        let journal = self.state.journal().map_err(Failure::failed)?;
+        let (ledger, activity) = Ledger::open(&journal).await.map_err(Failure::failed)?;
+        let lease = HostLease::new(
+            self.layer.clone(),
+            &host_id,
+            self.standby,
+            ledger.clone(),
+            self.readiness.clone(),
+            self.metrics.clone(),
+        );
+        Ok(CommonParts {
+            pacer,
+            roster,
+            journal,
+            ledger,
+            activity,
+            lease,
+            send_channel,
+            reader: ReceiverId(host_id.into()),
+        })
+    }
+
+    /// Makes the way in, and the task that gives the app's answers to Slack.
     async fn inbound(
         &self,
-        roster: &Arc<RosterKeeper>,
+        common: &CommonParts,
         messages: mpsc::Receiver<djangobot_plugins::PluginMessage>,
-        (ledger, activity, journal): (&Ledger, &Activity, &Journal),
-        pacer: Pacer,
-        reader: ReceiverId,
         stop: CancellationToken,
     ) -> Result<(Inbound, AnswerDesk), Failure> {
         let layer = &self.settings.layer;
-        let send_channel = ChannelName::new(&layer.send_channel).map_err(Failure::plain)?;
-        let spool = Spool::open(journal.clone(), layer.spool_bytes)
+        let slack = &self.settings.slack;
+        let (spool, backlogs) = Spool::open(common.journal.clone(), layer.spool_bytes)
             .await
             .map_err(Failure::failed)?;
+        let answer_parts = answers::Parts {
+            layer: self.layer.clone(),
+            api: self.api.clone(),
+            journal: common.journal.clone(),
+            roster: common.roster.clone(),
+            metrics: self.metrics.clone(),
+            tap: self.tap.clone(),
+        };
+        let has_interactions = slack.transport != Transport::Rtm;
         let (answers, desk) = Answers::open(
-            self.layer.clone(),
-            reader,
-            self.settings.slack.answer_wait,
-            self.settings.slack.transport != Transport::Rtm,
-            (self.api.clone(), roster.clone()),
-            journal.clone(),
-            self.metrics.clone(),
-            self.tap.clone(),
+            answer_parts,
+            common.reader.clone(),
+            slack.answer_wait,
+            has_interactions,
         )
         .await
         .map_err(Failure::plain)?;
+        let delivery_parts = delivery::Parts {
+            layer: self.layer.clone(),
+            spool,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            rules: layer.unread.clone(),
+            hold: layer.hold,
+            stop,
+        };
         let inbound = Inbound::new(inbound::Parts {
             envelope: Envelope::new(
                 self.format,
                 layer.send_channel.clone(),
-                self.settings.slack.transport.name(),
+                slack.transport.name(),
             ),
-            deliveries: Deliveries::new(
-                self.layer.clone(),
-                spool,
-                (self.metrics.clone(), self.readiness.clone()),
-                (layer.unread.clone(), layer.hold),
-                stop,
-            ),
+            deliveries: Deliveries::new(delivery_parts, backlogs),
             answers,
             gaps: Gaps::new(
-                History::new(self.api.clone(), pacer),
-                (
-                    self.settings.slack.history.clone(),
-                    self.settings.slack.transport,
-                ),
-                (ledger.clone(), activity.clone()),
+                History::new(self.api.clone(), common.pacer.clone()),
+                slack.history.clone(),
+                slack.transport,
+                common.ledger.clone(),
+                common.activity.clone(),
                 self.metrics.clone(),
             ),
-            ledger: ledger.clone(),
-            activity: activity.clone(),
-            send_channel,
+            ledger: common.ledger.clone(),
+            activity: common.activity.clone(),
+            send_channel: common.send_channel.clone(),
             plugins: self.plugins.clone(),
             messages,
-            roster: roster.clone(),
+            roster: common.roster.clone(),
             team: self.team.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
@@ -300,20 +330,21 @@ impl Bridge {
         Ok((inbound, desk))
     }
 
+    /// Makes the way out.
     fn outbound(
         &self,
-        roster: &Arc<RosterKeeper>,
-        channel: ChannelName,
-        reader: ReceiverId,
-        (pacer, lease): (Pacer, Arc<HostLease>),
+        common: &CommonParts,
         messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
-        (outbox, backlog): (Outbox, Backlog),
+        outbox: Outbox,
+        backlog: Backlog,
     ) -> Outbound {
         let slack = &self.settings.slack;
+        // Its own, because calls that are under way at a stop are not cut: `Outbound::run` cancels it when it takes no
+        // further message.
         let stop = CancellationToken::new();
         let parts = Parts {
             layer: self.layer.clone(),
-            channel,
+            channel: common.send_channel.clone(),
             rules: Rules {
                 methods: slack.methods.clone(),
                 default_channel: slack.default_channel.clone(),
@@ -325,11 +356,11 @@ impl Bridge {
             caller: Caller {
                 api: self.api.clone(),
                 rotation: self.rotation.clone(),
-                pacer,
-                roster: roster.clone(),
+                pacer: common.pacer.clone(),
+                roster: common.roster.clone(),
                 team: self.team.clone(),
                 outbox: outbox.clone(),
-                lease,
+                lease: common.lease.clone(),
                 state: self.state.clone(),
                 metrics: self.metrics.clone(),
                 send_timeout: slack.send_timeout,
@@ -345,7 +376,7 @@ impl Bridge {
             tap: self.tap.clone(),
             stop,
         };
-        Outbound::new(parts, reader, backlog)
+        Outbound::new(parts, common.reader.clone(), backlog)
     }
 }
 

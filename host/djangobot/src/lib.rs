@@ -35,8 +35,8 @@ mod tokens;
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::bridge::fuzzing::{
-        RequestedCall, answer, channel_of, destination, events_of_history, merged_with_history,
-        request,
+        Refusal, RequestedCall, answer, channel_of, destination, events_of_history,
+        merged_with_history, request,
     };
     pub use crate::config::fuzzing::config;
 

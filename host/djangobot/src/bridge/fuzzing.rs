@@ -10,6 +10,7 @@ use crate::bridge::inbound::gaps::gap_fill;
 use crate::bridge::inbound::{answers, routing};
 use crate::bridge::outbound::post::destination::Destination;
 use crate::bridge::outbound::request::Rules;
+use crate::bridge::reply::SendFailure;
 use crate::config::HistoryEvent;
 
 /// A call of the Web API that a message asks for.
@@ -23,9 +24,27 @@ pub struct RequestedCall {
     pub channel: Option<String>,
 }
 
-/// The call that a message of the app asks for, or the code and the sentence with which it is refused; and the channel
-/// for the outcome.
-pub fn request(message: &Event) -> (Option<ChannelName>, Result<RequestedCall, (String, String)>) {
+/// The refusal of a message or an answer.
+#[derive(Debug, PartialEq)]
+pub struct Refusal {
+    /// The code.
+    pub error: String,
+    /// The sentence for the app's developer.
+    pub detail: String,
+}
+
+impl From<SendFailure> for Refusal {
+    fn from(SendFailure { error, detail }: SendFailure) -> Self {
+        Self { error, detail }
+    }
+}
+
+/// The call that a message of the app asks for.
+///
+/// # Errors
+///
+/// Fails if the message is refused.
+pub fn request(message: &Event) -> Result<RequestedCall, Refusal> {
     let rules = Rules {
         methods: vec![
             "chat.*".into(),
@@ -36,24 +55,22 @@ pub fn request(message: &Event) -> (Option<ChannelName>, Result<RequestedCall, (
         max_age: None,
         max_file_bytes: 1 << 20,
     };
-    let (reply, request) = rules.read(message);
-    let call = request
-        .map(|it| RequestedCall {
-            method: it.method.name,
-            arguments: Value::Object(it.arguments),
-            channel: it.channel,
-        })
-        .map_err(|refusal| (refusal.error, refusal.detail));
-    (reply.channel, call)
+    let (_, request) = rules.read(message);
+    let request = request?;
+    Ok(RequestedCall {
+        method: request.method.name,
+        arguments: Value::Object(request.arguments),
+        channel: request.channel,
+    })
 }
 
 /// The JSON that Slack gets of an answer to a command or a click.
 ///
 /// # Errors
 ///
-/// Fails with the code and the sentence with which the answer is refused.
-pub fn answer(message: &Event) -> Result<Bytes, (String, String)> {
-    answers::body_of(message).map_err(|refusal| (refusal.error, refusal.detail))
+/// Fails if the answer is refused.
+pub fn answer(message: &Event) -> Result<Bytes, Refusal> {
+    Ok(answers::body_of(message)?)
 }
 
 /// The channel of events of Slack's type `kind`, if the app sends through `send_channel`.

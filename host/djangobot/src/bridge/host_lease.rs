@@ -64,6 +64,15 @@ enum LeaseState {
     Theirs(String),
 }
 
+/// The end of the wait for the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acquisition {
+    /// This host may serve the app.
+    Serving,
+    /// The bridge stops.
+    Cancelled,
+}
+
 /// This host's part in the lease of its app.
 pub(crate) struct HostLease {
     layer: Arc<dyn ChannelLayer>,
@@ -78,7 +87,7 @@ pub(crate) struct HostLease {
     /// Asks for a renewal at once.
     renew: Notify,
     state: watch::Sender<LeaseState>,
-    /// Is has_waited when this host begins to listen in the place of another one.
+    /// Told when this host begins to listen in the place of another one.
     ledger: Ledger,
     readiness: Arc<Readiness>,
     metrics: Metrics,
@@ -91,7 +100,8 @@ impl HostLease {
         host_id: &str,
         standby: bool,
         ledger: Ledger,
-        (readiness, metrics): (Arc<Readiness>, Metrics),
+        readiness: Arc<Readiness>,
+        metrics: Metrics,
     ) -> Arc<Self> {
         let process = std::process::id();
         let unique = uuid::Uuid::new_v4().simple();
@@ -114,7 +124,7 @@ impl HostLease {
         })
     }
 
-    /// Waits until this host may serve the app of `session`. Gives `None` if `cancel` comes first.
+    /// Waits until this host may serve the app of `session`, or until `cancel`.
     ///
     /// # Errors
     ///
@@ -123,7 +133,7 @@ impl HostLease {
         &self,
         session: &Session,
         cancel: &CancellationToken,
-    ) -> Result<Option<()>, HostLeaseError> {
+    ) -> Result<Acquisition, HostLeaseError> {
         let name = name_of(&session.team_id, &session.self_id);
         // If the name is set already, this is the same app, connected again.
         let _ = self.name.set(name);
@@ -141,7 +151,7 @@ impl HostLease {
                             .start_listening(ts_now().saturating_sub(LIFETIME));
                     }
                     self.serves.store(true, Ordering::Relaxed);
-                    return Ok(Some(()));
+                    return Ok(Acquisition::Serving);
                 }
                 LeaseState::Theirs(holder) if !self.standby => {
                     return Err(HostLeaseError::Held(holder.clone()));
@@ -156,7 +166,7 @@ impl HostLease {
             }
             match cancel.run_until_cancelled(state.changed()).await {
                 Some(Ok(())) => {}
-                Some(Err(_)) | None => return Ok(None),
+                Some(Err(_)) | None => return Ok(Acquisition::Cancelled),
             }
         }
     }

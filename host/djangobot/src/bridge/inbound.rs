@@ -5,6 +5,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod answers;
+mod counts;
 pub(crate) mod custody;
 pub(crate) mod delivery;
 pub(crate) mod envelope;
@@ -13,17 +14,15 @@ pub(crate) mod gaps;
 pub(crate) mod routing;
 pub(crate) mod types;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use djangobot_channels::ChannelName;
-use djangobot_event::{EditError, Event};
+use djangobot_event::EditError;
 use djangobot_plugins::{Direction, PluginEvent, PluginHost, PluginOutput};
 use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
 use futures_util::{FutureExt, StreamExt};
-use metrics::Counter;
 use tokio::sync::mpsc;
 
 use crate::bridge::plugin_call;
@@ -35,14 +34,14 @@ use crate::team::Team;
 
 use activity::Activity;
 use answers::Answers;
+use counts::EventCounts;
 use custody::{Admission, Custody, EventId, Ledger};
 use delivery::Deliveries;
 use envelope::{Envelope, LayerMessage, Receipt};
 use flow::{EventContext, Flow, Job, ProcessedEvent};
 use gaps::Gaps;
 use gaps::gap_fill::ReleasedFrame;
-use routing::{RejectedFrame, Route, channel_for, classify};
-use types::{Labels, MAX_ODD, is_documented};
+use routing::{RejectedFrame, Routes, classify};
 
 /// The most arrivals that are taken from the transport at once.
 const MAX_ARRIVALS: usize = 256;
@@ -53,13 +52,8 @@ const MAX_IN_PLUGINS: usize = 10_000;
 /// Takes frames from a transport and puts their events on the layer.
 pub(crate) struct Inbound {
     parts: Parts,
-    /// Channels by Slack's type.
-    routes: HashMap<Box<str>, ChannelName>,
-    /// Counters of events from Slack, by Slack's type too.
-    counters: HashMap<Box<str>, Counter>,
-    labels: Labels,
-    /// Facts that were logged already, and that are only counted from then on.
-    logged: HashSet<String>,
+    routes: Routes,
+    counts: EventCounts,
 }
 
 /// The parts of the bridge that the way in uses.
@@ -87,11 +81,9 @@ pub(crate) struct Parts {
 impl Inbound {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
+            routes: Routes::new(parts.send_channel.clone()),
+            counts: EventCounts::new(parts.metrics.clone()),
             parts,
-            routes: HashMap::new(),
-            counters: HashMap::new(),
-            labels: Labels::default(),
-            logged: HashSet::new(),
         }
     }
 
@@ -176,7 +168,7 @@ impl Inbound {
 
     async fn forward_or_reject(&mut self, frame: Frame, is_from_history: bool, flow: &mut Flow) {
         if let Err(rejected) = self.forward(frame, is_from_history, flow).await {
-            self.report_rejected(&rejected);
+            self.counts.report_rejected(&rejected);
         }
     }
 
@@ -207,13 +199,10 @@ impl Inbound {
                 return Err(rejected);
             }
         };
-        self.note_oddities(&kind, &event);
-        if kind == "app_rate_limited" {
-            log_limit(&event);
-        }
+        self.counts.note_oddities(&kind, &event);
         // An event of history is counted below, once it is known to be new.
         if !is_from_history {
-            self.count(&kind);
+            self.counts.count(&kind);
         }
 
         let wants_answer = origin.answerable
@@ -258,7 +247,7 @@ impl Inbound {
         };
         if is_from_history {
             self.parts.gaps.count_found();
-            self.count(&kind);
+            self.counts.count(&kind);
         } else {
             self.parts
                 .activity
@@ -271,7 +260,7 @@ impl Inbound {
                 let addresses = &receipt.origin.response_urls;
                 self.parts
                     .answers
-                    .expect((&id, &kind), question, addresses, &custody)
+                    .expect(&id, &kind, question, addresses, &custody)
                     .await
             }
             false => None,
@@ -343,7 +332,7 @@ impl Inbound {
         }
         for passing in passed.events {
             if let Err(rejected) = self.put(passing, &context).await {
-                self.report_rejected(&rejected);
+                self.counts.report_rejected(&rejected);
             }
         }
         for message in passed.messages {
@@ -366,7 +355,10 @@ impl Inbound {
             emitted,
             ..
         } = passing;
-        let channel = self.route(&kind)?;
+        let channel = self.routes.channel(&kind)?;
+        if channel.as_str().strip_prefix("slack.") != Some(&*kind) {
+            self.parts.metrics.odd_events("type").increment(1);
+        }
         let rejected = |error: EditError| RejectedFrame {
             reason: "edit",
             sentence: error.to_string(),
@@ -431,40 +423,6 @@ impl Inbound {
         }
     }
 
-    /// The channel for `kind`. Routes are remembered, those of odd types until there are too many.
-    fn route(&mut self, kind: &str) -> Result<ChannelName, RejectedFrame> {
-        let channel = match self.routes.get(kind) {
-            Some(channel) => channel.clone(),
-            None => {
-                let Route { channel, is_exact } = channel_for(kind, &self.parts.send_channel)?;
-                if !is_exact {
-                    tracing::warn!(r#type = kind, %channel, "the event type is not a valid channel name; its events go to {channel}");
-                }
-                if self.routes.len() >= MAX_ODD {
-                    self.routes.retain(|kind, _| is_documented(kind));
-                }
-                self.routes.insert(kind.into(), channel.clone());
-                channel
-            }
-        };
-        if channel.as_str().strip_prefix("slack.") != Some(kind) {
-            self.parts.metrics.odd_events("type").increment(1);
-        }
-        Ok(channel)
-    }
-
-    /// Counts an event from Slack by its type. Odd types beyond the first [`MAX_ODD`] are counted as one.
-    fn count(&mut self, kind: &str) {
-        self.parts.metrics.saw_event();
-        if let Some(counter) = self.counters.get(kind) {
-            return counter.increment(1);
-        }
-        let label = self.labels.of(kind, kind);
-        let counter = self.parts.metrics.events(label);
-        counter.increment(1);
-        self.counters.insert(label.into(), counter);
-    }
-
     fn connected(&mut self, session: Session) {
         self.parts.envelope.set_team(&session.team_id);
         self.parts.gaps.connected(&session.self_id);
@@ -473,50 +431,4 @@ impl Inbound {
         self.parts.roster.session_began();
         self.parts.team.connected(session);
     }
-
-    /// Counts oddities in an event, which is forwarded all the same. Each is logged once for each type.
-    fn note_oddities(&mut self, kind: &str, event: &Event) {
-        let notes = event.notes();
-        let oddities = [
-            (notes.duplicate_keys, "duplicate_keys"),
-            (notes.big_integers, "big_integers"),
-            (notes.lone_surrogates, "lone_surrogates"),
-        ];
-        for (_, oddity) in oddities.into_iter().filter(|(is, _)| *is) {
-            self.parts.metrics.odd_events(oddity).increment(1);
-            if self.logged.len() < MAX_ODD && self.logged.insert(format!("{oddity} {kind}")) {
-                tracing::warn!(
-                    r#type = kind,
-                    oddity,
-                    "an event has an oddity in its JSON: {oddity}; it is forwarded, and more of them are only counted, in djangobot_odd_events_total"
-                );
-            }
-        }
-    }
-
-    /// Counts a frame that is not forwarded. Each reason is logged once as a warning, and each frame at debug level.
-    fn report_rejected(&mut self, rejected: &RejectedFrame) {
-        self.parts.metrics.bad_events(rejected.reason).increment(1);
-        if self.logged.insert(rejected.reason.to_owned()) {
-            tracing::warn!(
-                reason = rejected.reason,
-                "a frame from Slack was not forwarded: {}; more of them are only counted, in djangobot_bad_events_total",
-                rejected.sentence
-            );
-        } else {
-            tracing::debug!(
-                reason = rejected.reason,
-                "a frame from Slack was not forwarded: {}",
-                rejected.sentence
-            );
-        }
-    }
-}
-
-/// Logs that Slack limits the app's events: an operator has to know that events are missing.
-fn log_limit(event: &Event) {
-    tracing::warn!(
-        minute = event.get("/minute_rate_limited").and_then(|it| it.as_i64()),
-        "Slack sends no more events in this minute, because it sends an app 30,000 an hour from a workspace at most; those beyond are lost; subscribe the app to fewer types, or add it to fewer channels"
-    );
 }

@@ -17,6 +17,14 @@ pub(crate) const READER: &str = "reader";
 /// How often the layer is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
+/// The last answer of the layer.
+enum LayerState {
+    /// It was not asked yet.
+    Unknown,
+    Sound,
+    Failing(LayerError),
+}
+
 /// Checks the layer for ever, and updates readiness and those gauges that no other part sets.
 pub(crate) async fn watch_layer(
     layer: Arc<dyn ChannelLayer>,
@@ -28,10 +36,10 @@ pub(crate) async fn watch_layer(
 ) {
     let depth = metrics.depth(send_channel.as_str());
     let channels = [send_channel.clone()];
-    let mut last: Option<Result<(), LayerError>> = None;
+    let mut last = LayerState::Unknown;
     loop {
         let began = Instant::now();
-        let is_sound = matches!(last, Some(Ok(()))) && readiness.layer_use.failure().is_none();
+        let is_sound = matches!(last, LayerState::Sound) && readiness.layer_use.failure().is_none();
         // At the start, and after a failure in another part, all kinds of calls that a bridge makes are tried.
         let answer = if is_sound {
             layer.ping().await
@@ -39,22 +47,24 @@ pub(crate) async fn watch_layer(
             layer.rehearse(&channels).await
         };
         match (&answer, &last) {
-            (Ok(()), Some(Err(_))) => tracing::info!("the channel layer works again"),
-            (Err(error), before) => {
-                let before = before.as_ref().and_then(|it| it.as_ref().err());
-                if before.is_none_or(|before| before.refusal() != error.refusal()) {
-                    let cure = cure::of_layer(error);
-                    tracing::error!(%cure, "{error}; messages of the app wait in the layer until it works again");
-                }
+            (Ok(()), LayerState::Failing(_)) => tracing::info!("the channel layer works again"),
+            // A failure of the same kind has been logged already.
+            (Err(error), LayerState::Failing(before)) if before.refusal() == error.refusal() => {}
+            (Err(error), _) => {
+                let cure = cure::of_layer(error);
+                tracing::error!(%cure, "{error}; messages of the app wait in the layer until it works again");
             }
-            _ => {}
+            (Ok(()), LayerState::Unknown | LayerState::Sound) => {}
         }
         if answer.is_ok() && !is_sound {
             // The reader reports nothing before a message comes, so the rehearsal stands in for it.
             readiness.layer_use.rehearsed(READER, began);
         }
         readiness.layer.store(answer.is_ok(), Ordering::Relaxed);
-        last = Some(answer);
+        last = match answer {
+            Ok(()) => LayerState::Sound,
+            Err(error) => LayerState::Failing(error),
+        };
         if let Ok(Some(waiting)) = layer.depth(&send_channel).await {
             depth.set(waiting as f64);
         }

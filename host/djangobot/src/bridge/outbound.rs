@@ -39,6 +39,7 @@ use djangobot_channels::{Delivery, Receiver, ReceiverId};
 use djangobot_plugins::Direction;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::message_key::MessageKey;
@@ -51,7 +52,8 @@ use message::{DecodeFailure, Job, Message, MessageState, PendingOutcome, StoredI
 use outbox::{Backlog, Page, PutResult};
 pub(crate) use parts::Parts;
 use post::SendError;
-use stage::{Stage, StoreResult};
+use request::Request;
+use stage::{CallResult, Stage, StoreResult};
 use through_plugins::{PluginStageResult, plugin_event};
 
 /// The most messages that are read from the disk at once.
@@ -140,7 +142,7 @@ impl Outbound {
     fn advance<'a>(&'a self, stage: Stage, flow: &mut Flow<'a>) -> Result<(), SendFailure> {
         match stage {
             Stage::Stored(message, result) => self.admit(*message, result, flow),
-            Stage::Loaded(page, upto) => self.queue_loaded(page, upto, flow),
+            Stage::Loaded { page, upto } => self.queue_loaded(page, upto, flow),
             Stage::PassedPlugins { lane, after } => {
                 let PluginStageResult {
                     bytes,
@@ -159,8 +161,15 @@ impl Outbound {
             Stage::Called {
                 lane,
                 bytes,
-                outcome,
-            } => self.leave_lane(&lane, bytes, outcome?, flow),
+                result,
+            } => {
+                let outcome = match result {
+                    CallResult::Outcome(pending) => Some(pending),
+                    CallResult::Stopped => None,
+                    CallResult::Barred(failure) => return Err(failure),
+                };
+                self.leave_lane(&lane, bytes, outcome, flow);
+            }
             Stage::Reported => flow.reporting -= 1,
             Stage::Released => {}
         }
@@ -274,15 +283,18 @@ impl Outbound {
         if !flow.has_room() {
             return;
         }
-        if let Some((after, upto)) = flow.cursor.begin_load() {
+        if let Some(range) = flow.cursor.begin_load() {
             let loading = async move {
                 let parts = &self.parts;
-                let page = parts.outbox.read(after, upto, PAGE, PAGE_BYTES).await;
+                let page = parts.outbox.read(range, PAGE, PAGE_BYTES).await;
                 if let Err(error) = &page {
                     parts.writes.failed(error, &parts.metrics);
                     let _ = tokio::time::timeout(READ_PAUSE, parts.stop.cancelled()).await;
                 }
-                Stage::Loaded(page, upto)
+                Stage::Loaded {
+                    page,
+                    upto: range.upto,
+                }
             };
             flow.work.push(loading.boxed());
         }
@@ -373,37 +385,42 @@ impl Outbound {
             Task::Pass(message) => {
                 match self.parts.through_plugins(state, message, &lane).await {
                     Some(after) => Stage::PassedPlugins { lane, after },
-                    // A stop came while a plugin had the message, which stays in the outbox for the next start.
+                    // A stop came while a plugin had the message.
                     None => Stage::Called {
                         lane,
                         bytes,
-                        outcome: Ok(None),
+                        result: CallResult::Stopped,
                     },
                 }
             }
-            Task::Send(_) | Task::Refuse(_) => self.call(lane, state, task).await,
+            Task::Send(request) => self.call(lane, state, request).await,
+            Task::Refuse(failure) => self.called(lane, state, Err(failure.into())),
         }
     }
 
     /// Stage 6: calls Slack until there is an outcome, or a stop.
-    async fn call(&self, lane: String, mut state: MessageState, task: Task) -> Stage {
-        let parts = &self.parts;
+    async fn call(&self, lane: String, mut state: MessageState, request: Request) -> Stage {
+        let called = self.parts.caller.call(request, &mut state.record).await;
+        self.called(lane, state, called)
+    }
+
+    /// The end of stage 6.
+    fn called(&self, lane: String, state: MessageState, called: Result<Value, SendError>) -> Stage {
         let bytes = state.size;
-        let called = match task {
-            Task::Send(request) => parts.caller.call(request, &mut state.record).await,
-            Task::Refuse(failure) => Err(failure.into()),
-            Task::Pass(_) => Err(SendError::Stopped),
+        let pending = |outcome| {
+            let pending = self.parts.pending_outcome(state, outcome);
+            CallResult::Outcome(Box::new(pending))
         };
-        let outcome = match called {
-            Ok(answer) => Ok(Some(parts.pending_outcome(state, Ok(answer)))),
-            Err(SendError::Failed(failure)) => Ok(Some(parts.pending_outcome(state, Err(failure)))),
-            Err(SendError::Stopped) => Ok(None),
-            Err(SendError::Barred(failure)) => Err(failure),
+        let result = match called {
+            Ok(answer) => pending(Ok(answer)),
+            Err(SendError::Failed(failure)) => pending(Err(failure)),
+            Err(SendError::Stopped) => CallResult::Stopped,
+            Err(SendError::Barred(failure)) => CallResult::Barred(failure),
         };
         Stage::Called {
             lane,
             bytes,
-            outcome: outcome.map(|pending| pending.map(Box::new)),
+            result,
         }
     }
 
@@ -445,7 +462,7 @@ impl Outbound {
                 Some((message, result)) = flow.storing.next() => drop(self.release(message, result, flow)),
                 Some(stage) = flow.work.next() => {
                     let pending = match stage {
-                        Stage::Called { outcome: Ok(pending), .. } => pending,
+                        Stage::Called { result: CallResult::Outcome(pending), .. } => Some(pending),
                         Stage::PassedPlugins { after, .. } => after.outcome,
                         _ => None,
                     };

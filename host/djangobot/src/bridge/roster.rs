@@ -20,7 +20,7 @@ use crate::team::Team;
 use crate::telemetry::Terminal;
 
 pub(crate) use listing::Search;
-use listing::{Listing, Pauses};
+use listing::{ListAnswer, Listing, Pauses};
 
 /// How often the roster is written to the state while it changes.
 const SAVE: Duration = Duration::from_secs(60);
@@ -155,13 +155,13 @@ impl RosterKeeper {
                 return Search::Found(found);
             }
             match answer {
-                Some(Ok(())) => return Search::Absent,
-                Some(Err(why)) => return Search::Unlisted(why),
-                None if self.is_over.load(Ordering::Relaxed) => {
+                ListAnswer::Whole => return Search::Absent,
+                ListAnswer::Lacking(why) => return Search::Unlisted(why),
+                ListAnswer::NotLoaded if self.is_over.load(Ordering::Relaxed) => {
                     return Search::Unlisted("djangobot stops".to_owned());
                 }
                 // This can't fail: the sender is our own.
-                None => drop(listings.changed().await),
+                ListAnswer::NotLoaded => drop(listings.changed().await),
             }
         }
     }

@@ -12,7 +12,7 @@ use djangobot_slack::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::host_lease::{HostLease, HostLeaseError};
+use crate::bridge::host_lease::{Acquisition, HostLease, HostLeaseError};
 use crate::metrics::Metrics;
 use crate::state::State;
 
@@ -93,7 +93,8 @@ impl Source {
         rotation: Option<Rotation>,
         state: State,
         out: mpsc::Sender<Incoming>,
-        (lease, cancel): (Arc<HostLease>, CancellationToken),
+        lease: Arc<HostLease>,
+        cancel: CancellationToken,
     ) -> Result<(), SourceError> {
         if let Some(rotation) = &rotation {
             match cancel.run_until_cancelled(rotation.ready()).await {
@@ -107,7 +108,7 @@ impl Source {
                 let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
-                if lease.acquire(&session, &cancel).await?.is_none() {
+                if lease.acquire(&session, &cancel).await? == Acquisition::Cancelled {
                     return Ok(());
                 }
                 loop {
@@ -127,7 +128,7 @@ impl Source {
                 let Some(session) = session(&api, rotation.as_ref(), &out, &cancel).await? else {
                     return Ok(());
                 };
-                if lease.acquire(&session, &cancel).await?.is_none() {
+                if lease.acquire(&session, &cancel).await? == Acquisition::Cancelled {
                     return Ok(());
                 }
                 let config = socket_mode::Config {
@@ -143,7 +144,7 @@ impl Source {
                 let known = known_session(&state, &fact);
                 let is_known = known.is_some();
                 if let Some(known) = known {
-                    if lease.acquire(&known, &cancel).await?.is_none() {
+                    if lease.acquire(&known, &cancel).await? == Acquisition::Cancelled {
                         return Ok(());
                     }
                     if out.send(Incoming::Expected(known)).await.is_err() {
@@ -167,7 +168,7 @@ impl Source {
                     return Ok(());
                 };
                 keep_session(&state, &fact, &session);
-                if lease.acquire(&session, &cancel).await?.is_none() {
+                if lease.acquire(&session, &cancel).await? == Acquisition::Cancelled {
                     return Ok(());
                 }
                 tracing::info!(

@@ -2,7 +2,7 @@
 //!
 //! An input is the name that the app sends through, a line break, and a message in JSON.
 
-use djangobot::fuzzing::{RequestedCall, answer, channel_of, destination, request};
+use djangobot::fuzzing::{Refusal, RequestedCall, answer, channel_of, destination, request};
 use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use djangobot_slack::argument;
@@ -99,11 +99,10 @@ fn check(input: &[u8]) {
                 assert!(body.get(ours).is_none(), "{body}");
             }
         }
-        Err((_, detail)) => assert!(detail.ends_with('.'), "{detail}"),
+        Err(Refusal { detail, .. }) => assert!(detail.ends_with('.'), "{detail}"),
     }
 
-    let (_, call) = proportion::bounded(input, 512, || request(&message));
-    match call {
+    match proportion::bounded(input, 512, || request(&message)) {
         Ok(RequestedCall {
             method,
             arguments,
@@ -145,7 +144,7 @@ fn check(input: &[u8]) {
                 }
             }
         }
-        Err((error, detail)) => {
+        Err(Refusal { error, detail }) => {
             assert!(
                 error
                     .bytes()

@@ -11,34 +11,32 @@
 
 mod answer;
 mod desk;
+mod parts;
 mod pending;
 mod post;
 mod questions;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use djangobot_channels::{ChannelLayer, ChannelName, ReceiverId};
+use djangobot_channels::{ChannelName, ReceiverId};
 use djangobot_event::Event;
-use djangobot_slack::{Ack, ResponseUrl, WebApi};
+use djangobot_slack::{Ack, ResponseUrl};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::custody::Custody;
 use crate::bridge::moment::unix_seconds_now;
 use crate::bridge::reply::SendFailure;
-use crate::bridge::roster::RosterKeeper;
-use crate::bridge::tap::Tap;
-use crate::journal::{Journal, JournalError};
-use crate::metrics::Metrics;
+use crate::journal::JournalError;
 
 use answer::{Answer, Kind};
 pub(crate) use desk::AnswerDesk;
 use desk::NewQuestion;
-use post::Parts;
-use questions::{AnswerAddress, Question, Questions};
+pub(crate) use parts::Parts;
+use post::Poster;
+use questions::{AnswerAddress, PendingAck, Question, Questions};
 
 /// The most questions that wait for the task. Beyond it the way in waits.
 const MAX_NEW_QUESTIONS: usize = 1_024;
@@ -68,22 +66,14 @@ impl Answers {
     /// # Errors
     ///
     /// Fails if the state can't be read, or if the host's name does not fit into a channel's name.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a part of the bridge, given once"
-    )]
     pub(crate) async fn open(
-        layer: Arc<dyn ChannelLayer>,
+        parts: Parts,
         reader: ReceiverId,
         wait: Duration,
         has_interactions: bool,
-        (api, roster): (WebApi, Arc<RosterKeeper>),
-        journal: Journal,
-        metrics: Metrics,
-        tap: Option<Arc<dyn Tap>>,
     ) -> Result<(Self, AnswerDesk), AnswersError> {
         let queue = ChannelName::new(&format!("slack.answers.{}!", reader.0))?;
-        let questions = Questions::open(&journal, unix_seconds_now()).await?;
+        let questions = Questions::open(&parts.journal, unix_seconds_now()).await?;
         let (sender, receiver) = mpsc::channel(MAX_NEW_QUESTIONS);
         let desk = AnswerDesk {
             queue: queue.clone(),
@@ -94,16 +84,7 @@ impl Answers {
             behind: 0,
             forgotten: Vec::new(),
             tidied: Instant::now(),
-            parts: Arc::new(Parts {
-                layer,
-                api,
-                journal,
-                roster,
-                metrics,
-                tap,
-                receiver: OnceLock::new(),
-                stop: CancellationToken::new(),
-            }),
+            poster: Arc::new(Poster::new(parts)),
         };
         let answers = Self {
             queue,
@@ -122,7 +103,8 @@ impl Answers {
     /// which the desk gives then, or at `addresses`.
     pub(crate) async fn expect(
         &self,
-        (id, kind): (&str, &str),
+        id: &str,
+        kind: &str,
         ack: Option<Ack>,
         addresses: &[ResponseUrl],
         custody: &Custody,
@@ -147,7 +129,10 @@ impl Answers {
                 kind: Kind::of(kind),
                 id: id.into(),
                 at: unix_seconds_now(),
-                ack: ack.map(|ack| (ack, custody.signal())),
+                ack: ack.map(|ack| PendingAck {
+                    ack,
+                    safe: custody.signal(),
+                }),
                 addresses,
                 waiting: VecDeque::new(),
                 is_busy: false,

@@ -6,6 +6,7 @@
 //! that an event that comes again is acknowledged and goes no further.
 
 mod event_id;
+mod storage;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,28 +15,16 @@ use std::time::Duration;
 
 use djangobot_event::lock::lock;
 use djangobot_slack::{Ack, Ts};
-use rusqlite::{OptionalExtension, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::activity::Activity;
-use crate::bridge::moment::unix_seconds_now;
 use crate::journal::{Journal, JournalError};
-use crate::state::put_fact;
 
 pub(crate) use event_id::EventId;
-use event_id::Keys;
+use event_id::{EventKeys, Keys};
+use storage::{LedgerChange, MAX_REMEMBERED, Moments, SavedLedger};
 
-/// The key of the fact that holds the moment up to which all events are safe.
-const SAFE_UNTIL: &str = "events_safe_until";
-/// The key of the fact that holds the last moment at which we listened.
-const LISTENED_UNTIL: &str = "events_listened_until";
-/// The key of the fact that holds the moment since which we listen at all.
-const LISTENING_SINCE: &str = "events_since";
-/// The key of the fact that holds the kinds of events that came live.
-const ACTIVITY: &str = "activity";
-/// The most ids that are remembered. A message has two: Slack's id, and the one by which its history knows it.
-const MAX_REMEMBERED: usize = 900_000;
 /// The most events that are kept of those that were abandoned before they were safe and may come again. Only the oldest
 /// one counts for [`Ledger::safe_until`], so that it does no harm to leave out later ones.
 const MAX_ABANDONED: usize = 10_000;
@@ -88,10 +77,9 @@ pub(crate) struct Ledger(Arc<Mutex<Entries>>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// Events by their keys, each with the moment up to which we had listened when it came. The event came after that
-    /// moment, and all from before it is safe, or stands here with an earlier moment.
-    in_custody: HashMap<u64, (Weak<CustodyState>, Ts)>,
-    /// The same moments of events that were abandoned before they were safe. Slack may redeliver them.
+    /// The events that are not safe yet, by their keys.
+    in_custody: HashMap<u64, EventInCustody>,
+    /// The events that were abandoned before they were safe, each with its `came_after`. Slack may redeliver them.
     abandoned: HashMap<u64, Ts>,
     /// The last moment at which we listened.
     listened_until: Ts,
@@ -106,6 +94,15 @@ struct Entries {
     order: VecDeque<u64>,
     /// The ids of `safe` that are not on the disk yet.
     unsaved: Vec<u64>,
+}
+
+/// An event that is not safe yet.
+#[derive(Debug)]
+struct EventInCustody {
+    state: Weak<CustodyState>,
+    /// The moment up to which we had listened when it came. The event came after that moment, and all events from before
+    /// it are safe, or are in custody or abandoned with an earlier moment.
+    came_after: Ts,
 }
 
 /// The ledger's answer to an event.
@@ -166,12 +163,12 @@ impl Drop for CustodyState {
         let mut entries = self.ledger.entries();
         for key in self.keys.into_iter().flatten() {
             // The same event may have come again already, and be in the custody of another state.
-            let is_gone = |(it, _): &(Weak<CustodyState>, Ts)| it.strong_count() == 0;
+            let is_gone = |it: &EventInCustody| it.state.strong_count() == 0;
             if entries.in_custody.get(&key).is_some_and(is_gone)
-                && let Some((_, known)) = entries.in_custody.remove(&key)
+                && let Some(event) = entries.in_custody.remove(&key)
                 && entries.abandoned.len() < MAX_ABANDONED
             {
-                entries.abandoned.entry(key).or_insert(known);
+                entries.abandoned.entry(key).or_insert(event.came_after);
             }
         }
     }
@@ -194,61 +191,34 @@ impl Ledger {
     ///
     /// Fails if the file can't be read.
     pub(crate) async fn open(journal: &Journal) -> Result<(Self, Activity), JournalError> {
-        let (chunks, facts) = journal
-            .write(move |database| {
-                let mut query = database.prepare("SELECT ids FROM recent ORDER BY rowid DESC")?;
-                let mut rows = query.query([])?;
-                let (mut chunks, mut count) = (Vec::new(), 0);
-                while count < MAX_REMEMBERED
-                    && let Some(row) = rows.next()?
-                {
-                    let ids: Vec<u8> = row.get(0)?;
-                    count += ids.len() / 8;
-                    chunks.push(ids);
-                }
-                let fact = |key: &str| -> rusqlite::Result<Option<Vec<u8>>> {
-                    let query = "SELECT value FROM facts WHERE key = ?1";
-                    let found = database.query_row(query, [key], |row| row.get(0));
-                    found.optional()
-                };
-                let facts = [
-                    fact(SAFE_UNTIL)?,
-                    fact(LISTENED_UNTIL)?,
-                    fact(LISTENING_SINCE)?,
-                    fact(ACTIVITY)?,
-                ];
-                Ok((chunks, facts))
-            })
-            .await?;
-        let [safe_until, listened_until, since, activity] = facts;
-        let moment = |fact: Option<Vec<u8>>| {
-            let micros = fact?.try_into().ok().map(u64::from_le_bytes)?;
-            Some(Ts::from_micros(micros))
-        };
+        let SavedLedger {
+            ids,
+            moments,
+            activity,
+        } = journal.write(storage::read).await?;
         let ledger = Self::default();
         let mut entries = ledger.entries();
-        let safe_until = moment(safe_until).unwrap_or_default();
-        entries.listened_until = moment(listened_until).unwrap_or_default().max(safe_until);
-        entries.listening_since = moment(since).unwrap_or_default();
+        let safe_until = moments.safe_until;
+        entries.listened_until = moments.listened_until.max(safe_until);
+        entries.listening_since = moments.listening_since;
         // Events after `safe_until` may not be safe. The next connection finds out whether there is a gap.
         entries.gap_since = (safe_until > Ts::default()).then_some(safe_until);
-        for ids in chunks.into_iter().rev() {
-            for id in ids.as_chunks::<8>().0 {
-                entries.remember(u64::from_le_bytes(*id));
-            }
+        for id in ids {
+            entries.remember(id);
         }
+        // All of them are on the disk already.
         entries.unsaved.clear();
         drop(entries);
-        let activity = activity.map_or_else(Activity::default, |kept| Activity::read(&kept));
+        let activity = activity.map_or_else(Activity::default, |json| Activity::read(&json));
         Ok((ledger, activity))
     }
 
     /// Takes in the event `id`, for whose acknowledgement `ack` Slack waits.
     pub(crate) fn admit(&self, id: EventId<'_>, ack: Option<Ack>) -> Admission {
-        let (keys, known_as) = id.keys();
+        let EventKeys { own, earlier } = id.keys();
         let mut entries = self.entries();
-        for known in known_as.into_iter().flatten() {
-            if entries.safe.contains(&known) {
+        for key in earlier.into_iter().flatten() {
+            if entries.safe.contains(&key) {
                 drop(entries);
                 if let Some(ack) = ack {
                     ack.confirm();
@@ -257,8 +227,8 @@ impl Ledger {
             }
             if let Some(before) = entries
                 .in_custody
-                .get(&known)
-                .and_then(|(it, _)| it.upgrade())
+                .get(&key)
+                .and_then(|it| it.state.upgrade())
             {
                 drop(entries);
                 if let Some(ack) = ack {
@@ -268,21 +238,21 @@ impl Ledger {
             }
         }
         let event = Arc::new(CustodyState {
-            keys,
+            keys: own,
             open: AtomicUsize::new(1),
             waiting: Mutex::new(ack.map(Waiter::Ack).into_iter().collect()),
             ledger: self.clone(),
         });
         // An event that was abandoned counts from when it came first.
-        let mut known = entries.listened_until;
-        for key in keys.into_iter().chain(known_as).flatten() {
-            known = entries
-                .abandoned
-                .remove(&key)
-                .map_or(known, |at| known.min(at));
+        let mut came_after = entries.listened_until;
+        for key in own.into_iter().chain(earlier).flatten() {
+            if let Some(first) = entries.abandoned.remove(&key) {
+                came_after = came_after.min(first);
+            }
         }
-        for key in keys.into_iter().flatten() {
-            let entry = (Arc::downgrade(&event), known);
+        for key in own.into_iter().flatten() {
+            let state = Arc::downgrade(&event);
+            let entry = EventInCustody { state, came_after };
             entries.in_custody.insert(key, entry);
         }
         Admission::New(Custody(event))
@@ -372,22 +342,20 @@ impl Ledger {
                 let unsaved = std::mem::take(&mut entries.unsaved);
                 let is_urgent = std::mem::take(&mut entries.is_urgent);
                 let writes = is_due || is_urgent || !unsaved.is_empty() || activity.is_some();
-                let moments = writes.then(|| {
-                    [
-                        entries.safe_until(),
-                        entries.listened_until,
-                        entries.listening_since,
-                    ]
-                });
-                (unsaved, moments)
+                // Read under one lock with the ids, so that they cover no event whose id is not written with them.
+                (unsaved, writes.then(|| entries.moments()))
             };
             if let Some(moments) = moments {
                 ticks = 0;
                 flushes += 1;
-                let tidy = flushes.is_multiple_of(TIDY_EVERY);
-                let written = journal
-                    .write(move |it| flush(it, &unsaved, moments, activity.as_deref(), tidy))
-                    .await;
+                let forgets = flushes.is_multiple_of(TIDY_EVERY);
+                let change = LedgerChange {
+                    unsaved,
+                    moments,
+                    activity,
+                    forgets,
+                };
+                let written = journal.write(move |database| change.write(database)).await;
                 if let Err(error) = written {
                     tracing::debug!(%error, "ids of recent events were not written; after a kill these events may come twice");
                 }
@@ -415,13 +383,23 @@ impl Ledger {
 impl Entries {
     /// The moment up to which all that came is safe.
     fn safe_until(&self) -> Ts {
-        let in_custody = self.in_custody.values().map(|(_, known)| *known);
+        let in_custody = self.in_custody.values().map(|it| it.came_after);
         let not_safe = in_custody.chain(self.abandoned.values().copied());
         not_safe
             .chain(self.gap_since)
             .fold(self.listened_until, Ts::min)
     }
 
+    /// The moments, for the disk.
+    fn moments(&self) -> Moments {
+        Moments {
+            safe_until: self.safe_until(),
+            listened_until: self.listened_until,
+            listening_since: self.listening_since,
+        }
+    }
+
+    /// Notes that an event is safe. The oldest one is forgotten where there are too many.
     fn remember(&mut self, key: u64) {
         if self.safe.insert(key) {
             self.order.push_back(key);
@@ -433,41 +411,6 @@ impl Entries {
             }
         }
     }
-}
-
-fn flush(
-    database: &rusqlite::Connection,
-    unsaved: &[u64],
-    moments: [Ts; 3],
-    activity: Option<&[u8]>,
-    tidy: bool,
-) -> rusqlite::Result<()> {
-    if !unsaved.is_empty() {
-        let ids: Vec<u8> = unsaved.iter().flat_map(|id| id.to_le_bytes()).collect();
-        database
-            .prepare_cached("INSERT INTO recent (at, ids) VALUES (?1, ?2)")?
-            .execute(params![unix_seconds_now(), ids])?;
-    }
-    // In one commit with the ids, so that no moment covers events that would be taken for new.
-    for (key, moment) in [SAFE_UNTIL, LISTENED_UNTIL, LISTENING_SINCE]
-        .into_iter()
-        .zip(moments)
-    {
-        if moment > Ts::default() {
-            put_fact(database, key, &moment.micros().to_le_bytes())?;
-        }
-    }
-    if let Some(activity) = activity {
-        put_fact(database, ACTIVITY, activity)?;
-    }
-    if tidy {
-        // A row has at least one id, so that the last MAX_REMEMBERED rows have all ids that are remembered.
-        database.execute(
-            "DELETE FROM recent WHERE rowid <= (SELECT max(rowid) - ?1 FROM recent)",
-            [MAX_REMEMBERED as u64],
-        )?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

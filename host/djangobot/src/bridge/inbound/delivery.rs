@@ -44,40 +44,33 @@ const CHECK_EVERY: Duration = Duration::from_millis(20);
 /// How long a stop then waits for the layer's answers to calls that are under way.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
+/// The parts of the bridge that deliveries use, and their settings.
+pub(crate) struct Parts {
+    pub(crate) layer: Arc<dyn ChannelLayer>,
+    pub(crate) spool: Spool,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Arc<Readiness>,
+    /// The policies for channels that take no events.
+    pub(crate) rules: UnreadRules,
+    /// The most events that wait in memory for one channel.
+    pub(crate) hold: usize,
+    /// Ends all waiting for room.
+    pub(crate) stop: CancellationToken,
+}
+
 /// The queues of one bridge, and the tasks that empty them.
 pub(crate) struct Deliveries {
-    layer: Arc<dyn ChannelLayer>,
-    spool: Spool,
-    metrics: Metrics,
-    readiness: Arc<Readiness>,
-    /// The policies for channels that take no events.
-    rules: UnreadRules,
-    /// The most events that wait in memory for one channel.
-    hold: usize,
-    /// Ends all waiting for room.
-    stop: CancellationToken,
+    parts: Parts,
     queues: HashMap<ChannelName, Arc<Queue>>,
     labels: Labels,
     tasks: JoinSet<()>,
 }
 
 impl Deliveries {
-    /// Makes the queues of a bridge, those at once for which the spool has a backlog.
-    pub(crate) fn new(
-        layer: Arc<dyn ChannelLayer>,
-        (spool, backlogs): (Spool, Vec<Backlog>),
-        (metrics, readiness): (Metrics, Arc<Readiness>),
-        (rules, hold): (UnreadRules, usize),
-        stop: CancellationToken,
-    ) -> Self {
+    /// Makes the queues of a bridge. Those for which an earlier run left events in the spool are made at once.
+    pub(crate) fn new(parts: Parts, backlogs: Vec<Backlog>) -> Self {
         let mut deliveries = Self {
-            layer,
-            spool,
-            metrics,
-            readiness,
-            rules,
-            hold: hold.max(1),
-            stop,
+            parts,
             queues: HashMap::new(),
             labels: Labels::default(),
             tasks: JoinSet::new(),
@@ -107,19 +100,19 @@ impl Deliveries {
         id: Arc<str>,
         custody: Custody,
     ) {
-        let member = message.encode(&*self.layer, channel);
+        let member = message.encode(&*self.parts.layer, channel);
         let event = QueuedEvent {
-            seq: self.spool.number(),
+            seq: self.parts.spool.number(),
             id,
             member,
             sealed: Instant::now(),
             arrived,
             custody: Some(custody),
         };
-        let stop = self.stop.clone();
+        let stop = self.parts.stop.clone();
         if !self.queues.contains_key(channel) && !self.has_room_for(channel) {
             // The custody is dropped, so that Slack redelivers the event.
-            self.metrics.discarded("other").increment(1);
+            self.parts.metrics.discarded("other").increment(1);
             tracing::warn!(
                 %channel,
                 id = &*event.id,
@@ -181,38 +174,38 @@ impl Deliveries {
     /// Makes the queue of a channel and starts its tasks.
     fn open(&mut self, channel: &ChannelName, backlog: Option<&Backlog>) -> &Arc<Queue> {
         let name = channel.as_str();
-        let unread = self.rules.of(name);
+        let unread = self.parts.rules.of(name);
         let name = self.labels.of(name, kind_of(channel));
         let queue = Arc::new(Queue::new(
             channel,
             unread,
-            self.hold,
-            self.metrics.held(name),
-            self.metrics.discarded(name),
+            self.parts.hold.max(1),
+            self.parts.metrics.held(name),
+            self.parts.metrics.discarded(name),
         ));
         if let Some(backlog) = backlog {
             queue.adopt_backlog(backlog.newest, backlog.count);
             queue.held.set(backlog.count as f64);
         }
         let courier = Courier {
-            layer: self.layer.clone(),
-            spool: self.spool.clone(),
+            layer: self.parts.layer.clone(),
+            spool: self.parts.spool.clone(),
             queue: queue.clone(),
-            delivered: self.metrics.delivered(name),
-            full: self.metrics.layer_full(name),
-            errors: self.metrics.layer_errors("send"),
-            latency: self.metrics.delivery_seconds(),
-            letters: self.metrics.dead_letters(),
-            expired: self.metrics.expired(name),
-            readiness: self.readiness.clone(),
+            delivered: self.parts.metrics.delivered(name),
+            full: self.parts.metrics.layer_full(name),
+            errors: self.parts.metrics.layer_errors("send"),
+            latency: self.parts.metrics.delivery_seconds(),
+            letters: self.parts.metrics.dead_letters(),
+            expired: self.parts.metrics.expired(name),
+            readiness: self.parts.readiness.clone(),
         };
         self.tasks.spawn(courier.run());
         if unread == Unread::Hold {
             let spiller = Spiller {
-                spool: self.spool.clone(),
+                spool: self.parts.spool.clone(),
                 queue: queue.clone(),
-                metrics: self.metrics.clone(),
-                wire: self.layer.wire().to_string().into(),
+                metrics: self.parts.metrics.clone(),
+                wire: self.parts.layer.wire().to_string().into(),
             };
             self.tasks.spawn(spiller.run());
         }

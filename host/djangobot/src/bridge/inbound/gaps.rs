@@ -86,8 +86,10 @@ struct Silence {
 impl Gaps {
     pub(crate) fn new(
         history: History,
-        (settings, transport): (HistorySettings, Transport),
-        (ledger, activity): (Ledger, Activity),
+        settings: HistorySettings,
+        transport: Transport,
+        ledger: Ledger,
+        activity: Activity,
         metrics: Metrics,
     ) -> Self {
         let mut ticks = tokio::time::interval(CHECK_EVERY);

@@ -1,9 +1,13 @@
 //! Routing: the type by which an event is routed, and the channel of a type.
 
+use std::collections::HashMap;
+
 use djangobot_channels::ChannelName;
 use djangobot_channels::name::MAX_NAME_LENGTH;
 use djangobot_event::Event;
 use djangobot_slack::{BadFrame, Origin};
+
+use crate::bridge::inbound::types::{MAX_ODD, is_documented};
 
 /// A frame that is not forwarded. The reason is a label of a metric, the sentence is logged.
 pub(crate) struct RejectedFrame {
@@ -16,6 +20,43 @@ pub(crate) struct Route {
     pub(crate) channel: ChannelName,
     /// Whether the channel has the type's own name.
     pub(crate) is_exact: bool,
+}
+
+/// The routes of the types that came, remembered.
+pub(crate) struct Routes {
+    /// The channel of the app's messages for Slack, to which no event may go.
+    send_channel: ChannelName,
+    /// Channels by Slack's type.
+    channels: HashMap<Box<str>, ChannelName>,
+}
+
+impl Routes {
+    pub(crate) fn new(send_channel: ChannelName) -> Self {
+        Self {
+            send_channel,
+            channels: HashMap::new(),
+        }
+    }
+
+    /// The channel of Slack's type `kind`. Those of odd types are remembered until there are too many.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no channel's name can be made of the type.
+    pub(crate) fn channel(&mut self, kind: &str) -> Result<ChannelName, RejectedFrame> {
+        if let Some(channel) = self.channels.get(kind) {
+            return Ok(channel.clone());
+        }
+        let Route { channel, is_exact } = channel_for(kind, &self.send_channel)?;
+        if !is_exact {
+            tracing::warn!(r#type = kind, %channel, "the event type is not a valid channel name; its events go to {channel}");
+        }
+        if self.channels.len() >= MAX_ODD {
+            self.channels.retain(|kind, _| is_documented(kind));
+        }
+        self.channels.insert(kind.into(), channel.clone());
+        Ok(channel)
+    }
 }
 
 /// Reads the event of a frame, and the type by which it is routed. The type is cut to the length of a channel's name,

@@ -1,6 +1,8 @@
 //! The cursor of the outbox: up to which message all are queued. A new message goes on from memory, unless others wait
 //! on the disk before it.
 
+use crate::bridge::outbound::outbox::NumberRange;
+
 /// A cursor over the numbers of messages in the outbox, which grow.
 ///
 /// - `queued <= newest` always. All messages up to `queued` are in their lanes or finished. Those behind it, up to `newest`,
@@ -65,13 +67,16 @@ impl OutboxCursor {
         is_next
     }
 
-    /// Begins to read if messages wait. Gives the number behind which to read, and that of the last message to read.
-    pub(super) fn begin_load(&mut self) -> Option<(u64, u64)> {
+    /// Begins to read if messages wait. Gives the messages to read.
+    pub(super) fn begin_load(&mut self) -> Option<NumberRange> {
         if self.is_loading || !self.has_waiting() {
             return None;
         }
         self.is_loading = true;
-        Some((self.queued, self.upto()))
+        Some(NumberRange {
+            after: self.queued,
+            upto: self.upto(),
+        })
     }
 
     /// Notes that all messages up to number `last` were read and queued.
@@ -91,6 +96,10 @@ impl OutboxCursor {
 mod tests {
     use super::*;
 
+    fn range(after: u64, upto: u64) -> Option<NumberRange> {
+        Some(NumberRange { after, upto })
+    }
+
     #[test]
     fn a_new_message_goes_on_at_once_while_none_waits() {
         let mut cursor = OutboxCursor::new(0);
@@ -102,14 +111,14 @@ mod tests {
     fn messages_of_an_earlier_run_come_first() {
         let mut cursor = OutboxCursor::new(5);
         assert!(!cursor.note_stored(6, true));
-        assert_eq!(cursor.begin_load(), Some((0, 6)));
+        assert_eq!(cursor.begin_load(), range(0, 6));
         assert_eq!(cursor.begin_load(), None, "one reads at a time");
         assert!(
             !cursor.note_stored(7, true),
             "it came while others were read"
         );
         cursor.note_loaded(6);
-        assert_eq!(cursor.begin_load(), Some((6, 7)));
+        assert_eq!(cursor.begin_load(), range(6, 7));
         cursor.note_loaded(7);
         assert!(!cursor.has_waiting() && cursor.note_stored(8, true));
     }
@@ -118,7 +127,7 @@ mod tests {
     fn a_message_that_finds_no_room_waits_and_those_behind_it_too() {
         let mut cursor = OutboxCursor::new(0);
         assert!(!cursor.note_stored(1, false) && !cursor.note_stored(2, true));
-        assert_eq!(cursor.begin_load(), Some((0, 2)));
+        assert_eq!(cursor.begin_load(), range(0, 2));
         cursor.note_loaded(2);
         assert!(cursor.note_stored(3, true));
     }
@@ -129,7 +138,7 @@ mod tests {
         assert!(!cursor.note_stored(1, false));
         cursor.set_barrier();
         assert!(!cursor.note_stored(2, true) && cursor.has_waiting());
-        assert_eq!(cursor.begin_load(), Some((0, 1)));
+        assert_eq!(cursor.begin_load(), range(0, 1));
         cursor.note_loaded(1);
         assert!(
             !cursor.has_waiting(),
@@ -138,7 +147,7 @@ mod tests {
         cursor.set_barrier();
         assert!(!cursor.note_stored(3, true) && !cursor.has_waiting());
         cursor.lift_barrier();
-        assert_eq!(cursor.begin_load(), Some((1, 3)));
+        assert_eq!(cursor.begin_load(), range(1, 3));
         cursor.note_loaded(3);
         assert!(cursor.note_stored(4, true));
     }
@@ -148,7 +157,7 @@ mod tests {
         let mut cursor = OutboxCursor::new(0);
         // A plugin's message got number 2; number 1 is on the disk, and nobody has said so yet.
         assert!(!cursor.note_stored(2, true));
-        assert_eq!(cursor.begin_load(), Some((0, 2)));
+        assert_eq!(cursor.begin_load(), range(0, 2));
         cursor.note_loaded(2);
         assert!(!cursor.note_stored(1, true) && !cursor.has_waiting());
         assert!(cursor.note_stored(3, true));

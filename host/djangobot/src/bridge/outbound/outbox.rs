@@ -21,7 +21,9 @@ use crate::bridge::message_key::MessageKey;
 use crate::journal::{Journal, JournalError};
 use crate::state::DeadLetter;
 
-pub(crate) use rows::{Page, PluginResult, PluginRows, PutResult, RowId, StoredMessage};
+pub(crate) use rows::{
+    NumberRange, Page, PluginResult, PluginRows, PutResult, RowId, StoredMessage,
+};
 use rows::{ROW, append_behind, finish, forget, read, write_passed};
 
 /// The oldest keys are deleted once for so many finished messages.
@@ -161,21 +163,20 @@ impl Outbox {
         Ok(kept)
     }
 
-    /// Reads the first messages behind number `after` and up to `upto`, in their order: at most about `count` messages
-    /// with `bytes` bytes, but at least one.
+    /// Reads the first messages of `range`, in their order: at most about `count` messages with `bytes` bytes, but at
+    /// least one.
     ///
     /// # Errors
     ///
     /// Fails if the file can't be read.
     pub(crate) async fn read(
         &self,
-        after: u64,
-        upto: u64,
+        range: NumberRange,
         count: usize,
         bytes: usize,
     ) -> Result<Page, JournalError> {
         self.journal
-            .write(move |database| read(database, after, upto, count, bytes))
+            .write(move |database| read(database, range, count, bytes))
             .await
     }
 

@@ -11,25 +11,38 @@ use crate::journal::JournalError;
 pub(super) enum Stage {
     /// 2: the outbox has stored it, or not.
     Stored(Box<Message>, StoreResult),
-    /// Between 2 and 3: messages that waited on the disk were read, up to this number.
-    Loaded(Result<Page, JournalError>, u64),
+    /// Between 2 and 3: messages that waited on the disk were read.
+    Loaded {
+        page: Result<Page, JournalError>,
+        /// The number of the last message that was to be read.
+        upto: u64,
+    },
     /// 5: the plugins have answered.
     PassedPlugins {
         lane: String,
         after: PluginStageResult,
     },
-    /// 6: the tries are over. There is an outcome to report, or none because of a stop, or Slack refuses all that we
-    /// send.
+    /// 6: the tries are over.
     Called {
         lane: String,
         /// The bytes that the message took up in memory.
         bytes: usize,
-        outcome: Result<Option<Box<PendingOutcome>>, SendFailure>,
+        result: CallResult,
     },
     /// 7: the outcome was reported, and the message is forgotten.
     Reported,
     /// Outside of the order: the layer was asked to forget the message.
     Released,
+}
+
+/// The result of stage 6.
+pub(super) enum CallResult {
+    /// There is an outcome to report.
+    Outcome(Box<PendingOutcome>),
+    /// A stop came first. The next start takes the message up from where it is stored.
+    Stopped,
+    /// Slack refuses all that we send.
+    Barred(SendFailure),
 }
 
 /// The result of stage 2.

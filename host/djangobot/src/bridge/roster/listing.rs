@@ -18,6 +18,24 @@ pub(crate) enum Search<T> {
     Unlisted(String),
 }
 
+/// The answer of a list to a search for a name that the roster does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ListAnswer {
+    /// The list was not loaded since the search began.
+    NotLoaded,
+    /// The list is complete.
+    Whole,
+    /// The list is not complete, for this reason.
+    Lacking(String),
+}
+
+/// A load of a list that has ended, well or badly.
+#[derive(Debug, Clone, Copy)]
+struct FinishedLoad {
+    began: Instant,
+    took: Duration,
+}
+
 /// The times between two loads of a list, counted from the beginning of one to that of the next.
 #[derive(Debug, Clone)]
 pub(super) struct Pauses {
@@ -49,8 +67,7 @@ pub(super) struct Listing {
     wanted: Option<Instant>,
     /// The last moment at which it may have become incomplete, without anybody waiting.
     stale: Option<Instant>,
-    /// When the last finished load began, and how long it took.
-    last: Option<(Instant, Duration)>,
+    last: Option<FinishedLoad>,
     /// The reason for which the last load was not complete.
     lacks: Option<String>,
     /// When a load is tried again after a failure that may pass, even if nobody asks for it.
@@ -84,7 +101,7 @@ impl Listing {
 
     /// Notes that it lacked an id at this moment. During a load that means nothing.
     pub(super) fn note_lack(&mut self, at: Instant) {
-        if self.last.is_some_and(|(began, took)| at > began + took) {
+        if self.last.is_some_and(|load| at > load.began + load.took) {
             self.stale = self.stale.max(Some(at));
         }
     }
@@ -99,15 +116,19 @@ impl Listing {
         self.has_ended() && self.lacks.is_none()
     }
 
-    /// The answer to a search that began at `asked`: whether the list is complete. `None` if it was not loaded since.
-    pub(super) fn answer(&self, asked: Instant) -> Option<Result<(), String>> {
-        let (began, _) = self.last?;
-        (began >= asked).then(|| self.lacks.clone().map_or(Ok(()), Err))
+    /// The answer to a search that began at `asked`.
+    pub(super) fn answer(&self, asked: Instant) -> ListAnswer {
+        // A load that began earlier may have passed the place of the name before Slack had it.
+        match (self.last, &self.lacks) {
+            (Some(load), None) if load.began >= asked => ListAnswer::Whole,
+            (Some(load), Some(why)) if load.began >= asked => ListAnswer::Lacking(why.clone()),
+            _ => ListAnswer::NotLoaded,
+        }
     }
 
     /// When the next load is due.
     pub(super) fn due(&self, pauses: &Pauses) -> Instant {
-        let Some((began, took)) = self.last else {
+        let Some(FinishedLoad { began, took }) = self.last else {
             // It was never loaded.
             return Instant::now();
         };
@@ -134,7 +155,10 @@ impl Listing {
         loaded: Result<LoadReport, ApiError>,
     ) {
         let is_first = !self.has_ended();
-        self.last = Some((began, began.elapsed()));
+        self.last = Some(FinishedLoad {
+            began,
+            took: began.elapsed(),
+        });
         self.retry_at = None;
         let what = list.name();
         let lacks = match loaded {
@@ -212,9 +236,10 @@ mod tests {
     fn only_a_load_that_began_since_answers() {
         let mut listing = Listing::default();
         let asked = Instant::now();
-        assert_eq!(listing.answer(asked), None);
+        assert_eq!(listing.answer(asked), ListAnswer::NotLoaded);
         listing.note_load(List::Users, asked, Ok(LoadReport::default()));
-        assert_eq!(listing.answer(asked), Some(Ok(())));
-        assert_eq!(listing.answer(asked + Duration::from_nanos(1)), None);
+        assert_eq!(listing.answer(asked), ListAnswer::Whole);
+        let later = asked + Duration::from_nanos(1);
+        assert_eq!(listing.answer(later), ListAnswer::NotLoaded);
     }
 }

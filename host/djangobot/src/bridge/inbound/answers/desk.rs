@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use djangobot_channels::{ChannelName, Delivery, ReceiverId};
-use djangobot_slack::{Ack, AnswerError, Backoff};
+use djangobot_slack::{AnswerError, Backoff};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::bridge::inbound::answers::answer::{ACKNOWLEDGEMENT, Answer};
 use crate::bridge::inbound::answers::pending::{AnswerDelivery, PendingAnswer};
-use crate::bridge::inbound::answers::post::{Parts, PostResult};
+use crate::bridge::inbound::answers::post::{PostOutcome, PostResult, Poster};
 use crate::bridge::inbound::answers::questions::{
-    self, LIFETIME, MAX_USES, Question, QuestionRow, Questions, Token,
+    self, LIFETIME, MAX_USES, PendingAck, Question, QuestionRow, Questions, Token,
 };
 use crate::bridge::inbound::custody::Custody;
 use crate::bridge::message_key::MessageKey;
@@ -43,7 +43,7 @@ pub(crate) struct AnswerDesk {
     /// Questions that were forgotten to make room, and whose rows are still in the state.
     pub(super) forgotten: Vec<Token>,
     pub(super) tidied: Instant,
-    pub(super) parts: Arc<Parts>,
+    pub(super) poster: Arc<Poster>,
 }
 
 /// A question on its way to the task.
@@ -64,7 +64,7 @@ impl AnswerDesk {
     /// taken them.
     pub(crate) async fn run(mut self) {
         let deliveries = deliveries(
-            self.parts.clone(),
+            self.poster.clone(),
             self.queue.clone(),
             self.reader.clone(),
             self.is_wanted,
@@ -72,7 +72,8 @@ impl AnswerDesk {
         let mut deliveries = pin!(deliveries);
         let mut work = Work::new();
         loop {
-            self.parts
+            self.poster
+                .parts
                 .metrics
                 .reply_channels()
                 .set(self.questions.len() as f64);
@@ -102,30 +103,32 @@ impl AnswerDesk {
             }
         }
         // Ends the pauses between tries. Answers that wait here stay in the layer, and come again at the next start.
-        self.parts.stop.cancel();
+        self.poster.stop.cancel();
         let last = async {
             while let Some(posted) = work.next().await {
                 let Some(PostResult {
                     token,
                     pending,
                     outcome,
-                    ..
                 }) = posted
                 else {
                     continue;
                 };
-                match outcome {
-                    Some(outcome) => self.parts.clone().report(pending.answered, outcome).await,
-                    None => {
+                let outcome = match outcome {
+                    PostOutcome::Posted => Ok(()),
+                    PostOutcome::Failed(failure) | PostOutcome::NotTaken(failure) => Err(failure),
+                    PostOutcome::Stopped => {
                         if let Some(row) = self.unmark_begun(&token, &pending) {
-                            self.parts.write(row).await;
+                            self.poster.write(row).await;
                         }
+                        continue;
                     }
-                }
+                };
+                self.poster.clone().report(pending.answered, outcome).await;
             }
         };
         let _ = tokio::time::timeout(LAST_POSTS, last).await;
-        if let Some(receiver) = self.parts.receiver.get()
+        if let Some(receiver) = self.poster.receiver.get()
             && let Err(error) = receiver.close().await
         {
             tracing::debug!(%error, "the reader of answers was not closed; answers that it has not finished come again at the next start");
@@ -141,22 +144,22 @@ impl AnswerDesk {
             part,
         } = new;
         if let Some(part) = part {
-            let (row, parts) = (QuestionRow::of(&token, &question), self.parts.clone());
+            let (row, poster) = (QuestionRow::of(&token, &question), self.poster.clone());
             work.push(without_outcome(async move {
-                parts.write(row).await;
+                poster.write(row).await;
                 part.mark_safe();
             }));
         }
         let forgotten = self.questions.insert(token, question, LIFETIME, deadline);
         for (token, question) in forgotten {
-            self.parts.metrics.answers("forgotten").increment(1);
+            self.poster.parts.metrics.answers("forgotten").increment(1);
             tracing::warn!(
                 event = question.id,
                 "an event takes no more answers, although its half hour is not over, because too many others came since; the app can post through slack.send"
             );
             self.forgotten.push(token);
-            if let Some((ack, safe)) = question.ack {
-                work.push(without_outcome(confirm(ack, safe)));
+            if let Some(ack) = question.ack {
+                work.push(without_outcome(ack.confirm()));
             }
         }
     }
@@ -164,19 +167,20 @@ impl AnswerDesk {
     /// Acknowledges questions that were not answered in time, and forgets those that can't be answered any more.
     fn tick(&mut self, work: &mut Work) {
         let now = Instant::now();
-        for (ack, safe) in self.questions.take_due(now) {
-            self.parts.metrics.answers("none").increment(1);
-            work.push(without_outcome(confirm(ack, safe)));
+        for ack in self.questions.take_due(now) {
+            self.poster.parts.metrics.answers("none").increment(1);
+            work.push(without_outcome(ack.confirm()));
         }
         self.questions.expire(now);
         if now - self.tidied < TIDY_EVERY {
             return;
         }
         self.tidied = now;
-        let (tokens, parts) = (std::mem::take(&mut self.forgotten), self.parts.clone());
+        let (tokens, poster) = (std::mem::take(&mut self.forgotten), self.poster.clone());
         let oldest = unix_seconds_now() - LIFETIME.as_secs_f64();
         work.push(without_outcome(async move {
-            let written = parts
+            let written = poster
+                .parts
                 .journal
                 .write(move |it| questions::forget(it, oldest, &tokens));
             if let Err(error) = written.await {
@@ -187,24 +191,23 @@ impl AnswerDesk {
 
     /// Takes one answer of the app from the layer: to its end, or to its place in the queue of its event.
     fn receive(&mut self, delivery: Delivery, work: &mut Work) {
-        let names = self.parts.layer.addressees(&delivery);
-        let key = MessageKey::of(&delivery, self.parts.layer.wire());
+        let names = self.poster.parts.layer.addressees(&delivery);
+        let key = MessageKey::of(&delivery, self.poster.parts.layer.wire());
         let message = delivery
             .payload
             .clone()
             .map_err(|error| error.to_string())
             .and_then(|payload| {
-                let decoded = self.parts.layer.decode(&payload);
+                let decoded = self.poster.parts.layer.decode(&payload);
                 decoded.map_err(|error| error.to_string())
             });
         let message = match message {
             Ok(message) => message,
             Err(error) => {
                 let detail = format!("The answer can't be read: {error}.");
-                let reply =
-                    delivery.payload.as_ref().ok().map(|payload| {
-                        Reply::from(&self.parts.layer.salvage(payload, Reply::KEYS))
-                    });
+                let reply = delivery.payload.as_ref().ok().map(|payload| {
+                    Reply::from(&self.poster.parts.layer.salvage(payload, Reply::KEYS))
+                });
                 let answered = AnswerDelivery {
                     delivery,
                     key,
@@ -219,7 +222,7 @@ impl AnswerDesk {
             .iter()
             .filter_map(|name| Some((name, name.strip_prefix(queue.as_str())?)))
         {
-            if let (Some(tap), Ok(channel)) = (&self.parts.tap, ChannelName::new(name)) {
+            if let (Some(tap), Ok(channel)) = (&self.poster.parts.tap, ChannelName::new(name)) {
                 tap.send(&channel, &message);
             }
             let (reply, answer) = Answer::read(&message);
@@ -237,9 +240,9 @@ impl AnswerDesk {
             tracing::warn!(
                 "an answer was dropped, because its channel is not the reply_channel of any event"
             );
-            let parts = self.parts.clone();
+            let poster = self.poster.clone();
             work.push(without_outcome(
-                async move { parts.forget(&delivery).await },
+                async move { poster.forget(&delivery).await },
             ));
         }
     }
@@ -258,7 +261,7 @@ impl AnswerDesk {
         };
         let mut too_large = None;
         if answer.fits_acknowledgement(question.kind)
-            && let Some((ack, _safe)) = question.ack.take()
+            && let Some(PendingAck { ack, .. }) = question.ack.take()
         {
             // The app has answered, so it got the event from the layer, and the event is safe.
             match ack.answer(answer.json()) {
@@ -273,7 +276,7 @@ impl AnswerDesk {
             }
         }
         let urls: Vec<_> = question.addresses.iter().map(|it| &it.url).collect();
-        let roster = self.parts.roster.roster();
+        let roster = self.poster.parts.roster.roster();
         let name = |id: &str| roster.conversation(id).map(|it| it.name().to_owned());
         let address = match answer.address(question.kind, &urls, name) {
             Ok(address) => address,
@@ -331,7 +334,10 @@ impl AnswerDesk {
             url.clone_from(&address.url.url);
         }
         let row = QuestionRow::of(token, question);
-        let post = self.parts.clone().post(token.to_owned(), row, url, pending);
+        let post = self
+            .poster
+            .clone()
+            .post(token.to_owned(), row, url, pending);
         work.push(post.map(Some).boxed());
     }
 
@@ -341,17 +347,22 @@ impl AnswerDesk {
             token,
             pending,
             outcome,
-            is_unused,
         } = posted;
-        if is_unused && let Some(row) = self.unmark_begun(&token, &pending) {
-            let parts = self.parts.clone();
-            work.push(without_outcome(async move { parts.write(row).await }));
+        if outcome.is_unused()
+            && let Some(row) = self.unmark_begun(&token, &pending)
+        {
+            let poster = self.poster.clone();
+            work.push(without_outcome(async move { poster.write(row).await }));
         }
         if let Some(question) = self.questions.get_mut(&token) {
             question.is_busy = false;
         }
-        if let Some(outcome) = outcome {
-            self.finish(pending.answered, outcome, work);
+        match outcome {
+            PostOutcome::Posted => self.finish(pending.answered, Ok(()), work),
+            PostOutcome::Failed(failure) | PostOutcome::NotTaken(failure) => {
+                self.finish(pending.answered, Err(failure), work);
+            }
+            PostOutcome::Stopped => {}
         }
         self.post_next(&token, work);
     }
@@ -368,30 +379,30 @@ impl AnswerDesk {
     /// Reports the outcome of an answer, and lets the layer forget it.
     fn finish(&self, answered: AnswerDelivery, outcome: Result<(), SendFailure>, work: &mut Work) {
         work.push(without_outcome(
-            self.parts.clone().report(answered, outcome),
+            self.poster.clone().report(answered, outcome),
         ));
     }
 }
 
 /// The answers in the queue, as a stream that ends when the layer is closed. Errors of the layer are tried again.
 fn deliveries(
-    parts: Arc<Parts>,
+    poster: Arc<Poster>,
     queue: ChannelName,
     reader: ReceiverId,
     is_wanted: bool,
 ) -> impl Stream<Item = Delivery> {
     let backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
     let next = move |mut backoff: Backoff| {
-        let (parts, queue, reader) = (parts.clone(), queue.clone(), reader.clone());
+        let (poster, queue, reader) = (poster.clone(), queue.clone(), reader.clone());
         async move {
             if !is_wanted {
                 return None;
             }
             loop {
-                let read = match parts.receiver.get() {
+                let read = match poster.receiver.get() {
                     Some(receiver) => receiver.next().await,
-                    None => match parts.layer.receiver(&queue, &reader).await {
-                        Ok(receiver) => parts.receiver.get_or_init(|| receiver).next().await,
+                    None => match poster.parts.layer.receiver(&queue, &reader).await {
+                        Ok(receiver) => poster.receiver.get_or_init(|| receiver).next().await,
                         Err(error) => Err(error),
                     },
                 };
@@ -428,12 +439,5 @@ async fn sleep_until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Gives an empty acknowledgement once the event is safe; none if it is abandoned.
-async fn confirm(ack: Ack, safe: oneshot::Receiver<()>) {
-    if safe.await.is_ok() {
-        ack.confirm();
     }
 }

@@ -4,34 +4,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use djangobot_channels::{ChannelLayer, Delivery, Receiver};
-use djangobot_slack::{ApiError, Backoff, Class, WebApi};
+use djangobot_channels::{Delivery, Receiver};
+use djangobot_slack::{ApiError, Backoff, Class};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::inbound::answers::answer::ACKNOWLEDGEMENT;
+use crate::bridge::inbound::answers::parts::Parts;
 use crate::bridge::inbound::answers::pending::{AnswerDelivery, PendingAnswer};
 use crate::bridge::inbound::answers::questions::{QuestionRow, Token};
 use crate::bridge::outcome;
 use crate::bridge::reply::{Reply, SendFailure};
-use crate::bridge::roster::RosterKeeper;
-use crate::bridge::tap::Tap;
-use crate::journal::Journal;
-use crate::metrics::Metrics;
 
 /// How often an answer is posted while the address surely does not take it.
 const TRIES: u32 = 5;
 /// The longest pause that Slack's `Retry-After` gets, because later answers of the event wait as well.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The parts of the bridge that all answers share.
-pub(super) struct Parts {
-    pub(super) layer: Arc<dyn ChannelLayer>,
-    pub(super) api: WebApi,
-    pub(super) journal: Journal,
-    pub(super) roster: Arc<RosterKeeper>,
-    pub(super) metrics: Metrics,
-    pub(super) tap: Option<Arc<dyn Tap>>,
+/// Posts answers and reports their outcomes. All answers under way share it.
+pub(super) struct Poster {
+    pub(super) parts: Parts,
     /// The reader of the queue, once it is open.
     pub(super) receiver: OnceLock<Arc<dyn Receiver>>,
     /// Ends all waiting.
@@ -42,28 +34,37 @@ pub(super) struct Parts {
 pub(super) struct PostResult {
     pub(super) token: Token,
     pub(super) pending: PendingAnswer,
-    /// `None` if a stop ended it, and Slack surely does not have the answer.
-    pub(super) outcome: Option<Result<(), SendFailure>>,
+    pub(super) outcome: PostOutcome,
+}
+
+/// The end of all tries to post an answer.
+pub(super) enum PostOutcome {
+    /// Slack has it.
+    Posted,
+    /// It failed, and Slack may have counted it as one of the five that an address takes.
+    Failed(SendFailure),
+    /// It failed, and Slack surely did not take it.
+    NotTaken(SendFailure),
+    /// A stop ended the tries, and Slack surely did not take it: it comes again at the next start.
+    Stopped,
+}
+
+impl PostOutcome {
     /// Whether Slack surely did not take it, so that it is not one of the five.
-    pub(super) is_unused: bool,
-}
-
-/// The end of all tries to post an answer, as [`PostResult`] has it.
-struct Tries {
-    outcome: Option<Result<(), SendFailure>>,
-    is_unused: bool,
-}
-
-impl Tries {
-    fn ended(outcome: Result<(), SendFailure>, is_unused: bool) -> Self {
-        Self {
-            outcome: Some(outcome),
-            is_unused,
-        }
+    pub(super) fn is_unused(&self) -> bool {
+        matches!(self, Self::NotTaken(_) | Self::Stopped)
     }
 }
 
-impl Parts {
+impl Poster {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            receiver: OnceLock::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
     /// Notes in the state that an answer is begun, and posts it.
     pub(super) async fn post(
         self: Arc<Self>,
@@ -73,18 +74,17 @@ impl Parts {
         pending: PendingAnswer,
     ) -> PostResult {
         self.write(row).await;
-        let Tries { outcome, is_unused } = self.attempt(&url, &pending.body).await;
+        let outcome = self.attempt(&url, &pending.body).await;
         PostResult {
             token,
             pending,
             outcome,
-            is_unused,
         }
     }
 
     /// Writes the row of a question. If the disk fails, the answer is posted all the same: its user waits for it.
     pub(super) async fn write(&self, row: QuestionRow) {
-        if let Err(error) = self.journal.write(move |it| row.write(it)).await {
+        if let Err(error) = self.parts.journal.write(move |it| row.write(it)).await {
             tracing::warn!(
                 "the response_url of a command or an interaction was not written: {error}; if djangobot restarts within half an hour, answers to it fail with expired_url"
             );
@@ -92,12 +92,12 @@ impl Parts {
     }
 
     /// Posts `body`, and again after a failure that surely had no effect.
-    async fn attempt(&self, url: &str, body: &Bytes) -> Tries {
+    async fn attempt(&self, url: &str, body: &Bytes) -> PostOutcome {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
         loop {
-            let error = match self.api.respond(url, body.clone()).await {
-                Ok(()) => return Tries::ended(Ok(()), false),
+            let error = match self.parts.api.respond(url, body.clone()).await {
+                Ok(()) => return PostOutcome::Posted,
                 Err(error) => error,
             };
             tries += 1;
@@ -106,18 +106,15 @@ impl Parts {
             let pause = match error.class() {
                 Class::Retry => backoff.failed(),
                 Class::RateLimited { retry_after } => retry_after.min(LONGEST_PAUSE),
-                _ => return Tries::ended(Err(refused(&error)), false),
+                _ => return PostOutcome::Failed(refused(&error)),
             };
             if tries == TRIES {
-                return Tries::ended(Err(refused(&error)), true);
+                return PostOutcome::NotTaken(refused(&error));
             }
             tracing::warn!("an answer was not taken by Slack: {error}; trying again");
             let waiting = tokio::time::sleep(pause);
             if self.stop.run_until_cancelled(waiting).await.is_none() {
-                return Tries {
-                    outcome: None,
-                    is_unused: true,
-                };
+                return PostOutcome::Stopped;
             }
         }
     }
@@ -147,8 +144,8 @@ impl Parts {
                     Ok(()) => outcome::sent(&reply, json!({})),
                     Err(refusal) => outcome::failed(&reply, refusal),
                 };
-                let tap = self.tap.as_deref();
-                match outcome::report(&*self.layer, tap, channel, message, &self.stop).await {
+                let tap = self.parts.tap.as_deref();
+                match outcome::report(&*self.parts.layer, tap, channel, message, &self.stop).await {
                     Ok(()) => {}
                     // Slack has the answer; only the report is lost.
                     Err(error) if outcome.is_ok() => {
@@ -184,7 +181,7 @@ impl Parts {
                 _ => "refused",
             },
         };
-        self.metrics.answers(label).increment(1);
+        self.parts.metrics.answers(label).increment(1);
     }
 }
 

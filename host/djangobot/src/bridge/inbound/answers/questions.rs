@@ -34,13 +34,29 @@ pub(super) struct Question {
     pub(super) id: Box<str>,
     /// When it came, in Unix seconds.
     pub(super) at: f64,
-    /// The acknowledgement for which Slack waits, and the signal that the event is safe. Taken when one is given.
-    pub(super) ack: Option<(Ack, oneshot::Receiver<()>)>,
+    /// The acknowledgement for which Slack waits; `None` once it is given.
+    pub(super) ack: Option<PendingAck>,
     pub(super) addresses: Vec<AnswerAddress>,
     /// Answers that wait behind the one that is being posted.
     pub(super) waiting: VecDeque<PendingAnswer>,
     /// Whether an answer is being posted.
     pub(super) is_busy: bool,
+}
+
+/// An acknowledgement that waits for the app's answer.
+pub(super) struct PendingAck {
+    pub(super) ack: Ack,
+    /// The signal that the event is safe. An empty acknowledgement waits for it, because Slack then redelivers nothing.
+    pub(super) safe: oneshot::Receiver<()>,
+}
+
+impl PendingAck {
+    /// Gives an empty acknowledgement once the event is safe; none if it is abandoned.
+    pub(super) async fn confirm(self) {
+        if self.safe.await.is_ok() {
+            self.ack.confirm();
+        }
+    }
 }
 
 /// An address for answers to an event, and the answers that were begun there.
@@ -122,7 +138,7 @@ impl Questions {
     }
 
     /// Takes the acknowledgements that are due now.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Ack, oneshot::Receiver<()>)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<PendingAck> {
         let mut due = Vec::new();
         while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, token)) = self.deadlines.pop_first()

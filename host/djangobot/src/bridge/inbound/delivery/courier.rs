@@ -7,7 +7,7 @@ use djangobot_channels::{ChannelLayer, LayerError, Member, SendReport, Wire};
 use metrics::{Counter, Gauge, Histogram};
 
 use crate::bridge::inbound::delivery::layer_contents::OutgoingEvent;
-use crate::bridge::inbound::delivery::queue::Queue;
+use crate::bridge::inbound::delivery::queue::{BatchLimit, Queue};
 use crate::bridge::inbound::delivery::spool::{Entry, Spool};
 use crate::config::Unread;
 use crate::listener::Readiness;
@@ -67,12 +67,16 @@ impl Courier {
     pub(super) async fn read_back(
         &self,
         after: u64,
-        (limit, bytes): (usize, usize),
+        limit: BatchLimit,
         is_settled: bool,
     ) -> Option<Batch> {
         let channel = self.queue.channel.as_str();
         let newest = self.queue.lock().newest_on_disk;
-        let entries = match self.spool.read(channel, after, limit, bytes).await {
+        let entries = match self
+            .spool
+            .read(channel, after, limit.events, limit.bytes)
+            .await
+        {
             Ok(entries) => entries,
             Err(error) => {
                 tracing::error!(

@@ -9,7 +9,7 @@ use djangobot_slack::Backoff;
 use crate::bridge::inbound::delivery::courier::{
     Batch, Courier, FIRST_PAUSE, LONGEST_PAUSE, forget,
 };
-use crate::bridge::inbound::delivery::queue::{Queue, QueuedEvent};
+use crate::bridge::inbound::delivery::queue::{BatchLimit, Queue, QueuedEvent};
 use crate::bridge::inbound::delivery::refusal::{Fault, Trial};
 use crate::bridge::inbound::delivery::unread_channel::ReaderState;
 use crate::config::Unread;
@@ -58,13 +58,17 @@ impl Courier {
         let mut refused = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut stuck: Option<Obstacle> = None;
         let mut reminder = Reminder::new(REMINDER);
-        let mut limit = BATCH;
+        let mut batch_events = BATCH;
         let mut trial = Trial::new();
         let mut reader = ReaderState::new();
-        while let Some(batch) = self
-            .next_batch(&mut reader, (limit, trial.portion.bytes()))
-            .await
-        {
+        loop {
+            let limit = BatchLimit {
+                events: batch_events,
+                bytes: trial.portion.bytes(),
+            };
+            let Some(batch) = self.next_batch(&mut reader, limit).await else {
+                break;
+            };
             let members: Vec<Member> = batch.iter().map(|event| event.member.clone()).collect();
             let outcome = match self.send(&members).await {
                 Ok(sent) => Ok(sent),
@@ -85,7 +89,7 @@ impl Courier {
             self.note_sent(&mut reader, taken, lies).await;
             let left = self.queue.lock().left();
             // A broadcast of several events says only that one of them reached nobody, so they go one by one then.
-            limit = if now_stuck == Some(Obstacle::Nobody) {
+            batch_events = if now_stuck == Some(Obstacle::Nobody) {
                 1
             } else {
                 BATCH
@@ -133,11 +137,7 @@ impl Courier {
     }
 
     /// Waits for the oldest events. `None` says that the queue is closed and none of its events is in memory.
-    async fn next_batch(
-        &self,
-        reader: &mut ReaderState,
-        (limit, bytes): (usize, usize),
-    ) -> Option<Batch> {
+    async fn next_batch(&self, reader: &mut ReaderState, limit: BatchLimit) -> Option<Batch> {
         let queue = &self.queue;
         loop {
             if !reader.is_unread() && self.next_check(reader).is_some_and(|rest| rest.is_zero()) {
@@ -157,7 +157,7 @@ impl Courier {
                     NextStep::Idle
                 } else {
                     let freshen = |event: &mut QueuedEvent| self.freshen(event);
-                    return Some(Queue::prepare_batch(&mut waiting, (limit, bytes), freshen));
+                    return Some(Queue::prepare_batch(&mut waiting, limit, freshen));
                 }
             };
             let batch = match next {
@@ -169,10 +169,8 @@ impl Courier {
                     queue.abandon();
                     return None;
                 }
-                NextStep::Unread(window) => {
-                    self.next_of_unread(reader, window, (limit, bytes)).await
-                }
-                NextStep::Disk(after) => self.read_back(after, (limit, bytes), true).await,
+                NextStep::Unread(window) => self.next_of_unread(reader, window, limit).await,
+                NextStep::Disk(after) => self.read_back(after, limit, true).await,
                 NextStep::Idle => {
                     self.idle(reader).await;
                     None

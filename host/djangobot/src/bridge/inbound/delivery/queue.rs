@@ -20,6 +20,13 @@ pub(super) const BATCH_BYTES: usize = 512 << 10;
 /// The most bytes that wait in memory for one channel. The config bounds the number of events as well.
 const HOLD_BYTES: usize = 16 << 20;
 
+/// The most that goes to the layer in one call. A single event may have more bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimit {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
 /// The queue of one channel.
 pub(super) struct Queue {
     pub(super) channel: ChannelName,
@@ -253,20 +260,19 @@ impl Queue {
         }
     }
 
-    /// Copies the oldest events in memory for a call: up to `limit` of them, with up to `most` bytes unless the first
-    /// one has more. `freshen` prepares each.
+    /// Copies the oldest events in memory for a call, within `limit`. `freshen` prepares each.
     pub(super) fn prepare_batch(
         waiting: &mut QueueState,
-        (limit, most): (usize, usize),
+        limit: BatchLimit,
         freshen: impl Fn(&mut QueuedEvent),
     ) -> Vec<OutgoingEvent> {
         let mut bytes = 0;
         let batch: Vec<_> = waiting
             .events
             .iter_mut()
-            .take(limit)
+            .take(limit.events)
             .take_while(|event| {
-                let fits = bytes == 0 || bytes + event.member.0.len() <= most;
+                let fits = bytes == 0 || bytes + event.member.0.len() <= limit.bytes;
                 bytes += event.member.0.len();
                 fits
             })

@@ -1,7 +1,7 @@
 //! Refusals of the layer: finding out whether the batch or the channel is to blame, sending the batch in parts, and
 //! making an event that is refused alone a dead letter.
 
-use djangobot_channels::{LayerError, Member};
+use djangobot_channels::LayerError;
 use djangobot_slack::Backoff;
 
 use crate::bridge::inbound::delivery::courier::{Courier, FIRST_PAUSE, LONGEST_PAUSE};
@@ -84,11 +84,7 @@ impl Courier {
             Some(_) => (trial.count(event.seq), TRIES_REFUSED),
             None => (trial.count(event.seq), TRIES_CUT),
         };
-        if tries >= most
-            && self
-                .dead_letter(reader, (event.seq, &event.member), error, tries)
-                .await
-        {
+        if tries >= most && self.dead_letter(reader, event, error, tries).await {
             trial.portion.forget_refusal();
             trial.pause.succeeded();
             return;
@@ -116,11 +112,12 @@ impl Courier {
     async fn dead_letter(
         &self,
         reader: &ReaderState,
-        (seq, member): (u64, &Member),
+        event: &OutgoingEvent,
         error: &LayerError,
         tries: u32,
     ) -> bool {
         let channel = self.queue.channel.as_str();
+        let OutgoingEvent { seq, member, .. } = event;
         let size = member.0.len();
         let detail = match error.refusal() {
             Some(_) => format!("{error}. It has {size} bytes."),
@@ -136,7 +133,7 @@ impl Courier {
             serializer: Some(self.layer.serializer()),
             ..DeadLetter::new(channel, REFUSED_BY_LAYER, &detail, &payload)
         };
-        let (id, gone) = match self.spool.dead_letter(seq, letter).await {
+        let (id, gone) = match self.spool.dead_letter(*seq, letter).await {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::error!(
@@ -159,7 +156,7 @@ impl Courier {
         // In an unread channel the events before it are in the layer and on the disk. They are settled when they are
         // read.
         if !reader.is_unread() {
-            self.settle(seq).await;
+            self.settle(*seq).await;
         }
         true
     }

@@ -96,14 +96,18 @@ impl Bench {
         let rules = rules
             .iter()
             .map(|(channel, rule)| ((*channel).to_owned(), *rule));
+        let (spool, backlogs) = Spool::open(journal.clone(), 64 << 20).await.unwrap();
+        let parts = Parts {
+            layer: Arc::new(GuardedLayer { layer, guard }),
+            spool,
+            metrics: Metrics::new(),
+            readiness: Arc::default(),
+            rules: UnreadRules::new(rules),
+            hold,
+            stop: CancellationToken::new(),
+        };
         Run {
-            deliveries: Deliveries::new(
-                Arc::new(GuardedLayer { layer, guard }),
-                Spool::open(journal.clone(), 64 << 20).await.unwrap(),
-                (Metrics::new(), Arc::default()),
-                (UnreadRules::new(rules), hold),
-                CancellationToken::new(),
-            ),
+            deliveries: Deliveries::new(parts, backlogs),
             ledger: Ledger::open(&journal).await.unwrap().0,
             journal,
             _state: state,

@@ -12,6 +12,7 @@ use djangobot_slack::Backoff;
 
 use crate::bridge::inbound::delivery::courier::{Batch, Courier};
 use crate::bridge::inbound::delivery::layer_contents::{LayerContents, OutgoingEvent};
+use crate::bridge::inbound::delivery::queue::BatchLimit;
 use crate::bridge::inbound::delivery::spool::Entry;
 use crate::config::Unread;
 
@@ -118,7 +119,7 @@ impl Courier {
         &self,
         reader: &mut ReaderState,
         window: usize,
-        (limit, bytes): (usize, usize),
+        limit: BatchLimit,
     ) -> Option<Batch> {
         let (is_spooling, settled) = {
             let waiting = self.queue.lock();
@@ -138,9 +139,11 @@ impl Courier {
         if room > 0 {
             let lies = reader.contents.bounds();
             let after = lies.map_or(settled, |(_, newest)| newest);
-            let batch = self
-                .read_back(after, (limit.min(room), bytes), lies.is_none())
-                .await;
+            let limit = BatchLimit {
+                events: limit.events.min(room),
+                ..limit
+            };
+            let batch = self.read_back(after, limit, lies.is_none()).await;
             if batch.is_some() {
                 return batch;
             }

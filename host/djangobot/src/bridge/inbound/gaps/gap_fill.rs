@@ -96,7 +96,7 @@ pub(crate) fn merge(messages: Vec<Event>, live: VecDeque<Frame>) -> Vec<Released
     let mut last = Ts::default();
     all.sort_by_cached_key(|released| {
         last = history_key_of(&released.frame)
-            .and_then(|(_, ts)| Ts::parse(&ts))
+            .and_then(|key| Ts::parse(&key.ts))
             .unwrap_or(last);
         last
     });
@@ -118,16 +118,23 @@ pub(crate) fn frame_from_history(event: Event) -> Frame {
     }
 }
 
-/// The key of an event that history has too: whether it is a message or a mention made of one, and its `ts`.
-fn history_key(event: &Event) -> Option<(bool, String)> {
+/// The key of an event that history has too, within its conversation.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct HistoryKey {
+    /// Whether it is the message itself. Otherwise it is the mention that Slack makes of one, with the same `ts`.
+    is_message: bool,
+    ts: String,
+}
+
+fn history_key(event: &Event) -> Option<HistoryKey> {
     let kind = event.text("/type")?;
     let is_message = &*kind == "message";
     let ts = event.text("/ts").map(Cow::into_owned)?;
-    (is_message || &*kind == "app_mention").then_some((is_message, ts))
+    (is_message || &*kind == "app_mention").then_some(HistoryKey { is_message, ts })
 }
 
-/// [`history_key`] of the event in a frame.
-pub(super) fn history_key_of(frame: &Frame) -> Option<(bool, String)> {
+/// The key of the event in a frame; `None` for a frame that no history has.
+pub(super) fn history_key_of(frame: &Frame) -> Option<HistoryKey> {
     history_key(frame.event.as_ref().ok()?)
 }
 

@@ -76,8 +76,12 @@ enum ReadError {
     Superseded,
 }
 
-/// A conversation to be read, and by which event its messages come.
-type Conversation = (String, HistoryEvent);
+/// A conversation to be read.
+struct Conversation {
+    id: String,
+    /// The event by which its messages come.
+    kind: HistoryEvent,
+}
 
 impl Reader {
     /// Reads until all is read, or until [`TRIES`] are used up; the last report says which.
@@ -110,18 +114,18 @@ impl Reader {
     /// Reads all conversations once. Those that fail are kept in `failed`, and the first error is given at the end.
     async fn read(&mut self) -> Result<(), ReadError> {
         let (conversations, not_listed) = self.conversations().await;
-        let ids = conversations.iter().map(|(id, _)| id.clone()).collect();
+        let ids = conversations.iter().map(|it| it.id.clone()).collect();
         self.report(ReaderReport::Joined(ids)).await?;
         let mut waiting: VecDeque<Conversation> = conversations.into();
         let (mut unreadable, mut failure, mut failed_before) = (0, not_listed, false);
         while !waiting.is_empty() {
             while let Ok(wanted) = self.wanted.try_recv() {
-                if let Some(at) = waiting.iter().position(|(id, _)| *id == wanted) {
+                if let Some(at) = waiting.iter().position(|it| it.id == wanted) {
                     waiting.swap(0, at);
                 }
             }
             self.unread.set(waiting.len() as f64);
-            let Some((channel, kind)) = waiting.pop_front() else {
+            let Some(Conversation { id: channel, kind }) = waiting.pop_front() else {
                 break;
             };
             // Taken before the call, which may lack messages that are said during it.
@@ -187,7 +191,10 @@ impl Reader {
                     );
                 }
                 let listed = joined.conversations.into_iter();
-                let listed = listed.map(|(id, kind)| (id, event_of(kind)));
+                let listed = listed.map(|(id, kind)| Conversation {
+                    id,
+                    kind: event_of(kind),
+                });
                 (listed.collect(), None)
             }
             Err(error) => {
@@ -196,7 +203,11 @@ impl Reader {
                     "the conversations that the bot is in can't be listed: {error}; only conversations in which something came live are read from Slack's history; they are {known}"
                 );
                 let known = self.active.iter();
-                let known = known.map(|it| (it.id.clone(), it.kind)).collect();
+                let known = known.map(|it| Conversation {
+                    id: it.id.clone(),
+                    kind: it.kind,
+                });
+                let known = known.collect();
                 match error {
                     HistoryError::NotPossible(_) => (known, None),
                     HistoryError::Failed(error) => (known, Some(error)),
@@ -231,11 +242,11 @@ impl Reader {
         let mut seen = HashSet::new();
         let mut conversations: Vec<Conversation> = conversations
             .into_iter()
-            .filter(|(id, kind)| {
+            .filter(|Conversation { id, kind }| {
                 self.forms.wants(*kind) && !self.read.contains(id) && seen.insert(id.clone())
             })
             .collect();
-        conversations.sort_by_key(|(id, kind)| {
+        conversations.sort_by_key(|Conversation { id, kind }| {
             let place = places.get(&**id);
             let is_recent = place.is_some_and(|(_, at)| newest - at <= RECENT);
             let rank = match kind {

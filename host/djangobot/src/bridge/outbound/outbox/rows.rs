@@ -11,6 +11,7 @@ use crate::bridge::moment::{ts_of_seconds, unix_seconds_now};
 pub(super) const ROW: u64 = 160;
 /// The most messages that are remembered by their keys after they are finished.
 pub(super) const MAX_REMEMBERED: u64 = 20_000;
+
 /// The id of a row: the number of a message, and which of the messages that plugins made of it.
 ///
 /// `number * PARTS + part`, so rows are ordered by number, and then by part. Part 0 is the message itself, and the
@@ -31,7 +32,16 @@ impl RowId {
     }
 }
 
-/// The result of [`Outbox::put`].
+/// Messages with consecutive numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NumberRange {
+    /// The number before the first of them.
+    pub(crate) after: u64,
+    /// The number of the last of them.
+    pub(crate) upto: u64,
+}
+
+/// The result of storing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PutResult {
     /// The outbox has it.
@@ -58,7 +68,7 @@ pub(crate) struct StoredMessage {
     pub(crate) begun: Option<Ts>,
     /// The ids of the files that this call shares.
     pub(crate) files: Vec<String>,
-    /// What [`Outbox::note_outcome`] was told.
+    /// Its outcome, if that was noted and has still to be reported.
     pub(crate) outcome: Option<Bytes>,
 }
 
@@ -66,7 +76,7 @@ pub(crate) struct StoredMessage {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) entries: Vec<StoredMessage>,
-    /// The number of the last of them.
+    /// The number of the last of them; if there are none, the number behind which they were to begin.
     pub(crate) last: u64,
     /// Whether there are no more.
     pub(crate) is_end: bool,
@@ -129,8 +139,7 @@ fn append(
 
 pub(super) fn read(
     database: &Connection,
-    after: u64,
-    upto: u64,
+    NumberRange { after, upto }: NumberRange,
     count: usize,
     bytes: usize,
 ) -> rusqlite::Result<Page> {

@@ -29,8 +29,16 @@ async fn open(folder: &Path) -> Opening {
     }
 }
 
+/// All messages.
+fn all() -> NumberRange {
+    NumberRange {
+        after: 0,
+        upto: 1 << 40,
+    }
+}
+
 async fn texts(outbox: &Outbox) -> Vec<String> {
-    let page = outbox.read(0, 1 << 40, 10_000, usize::MAX).await.unwrap();
+    let page = outbox.read(all(), 10_000, usize::MAX).await.unwrap();
     let text = |entry: &StoredMessage| String::from_utf8(entry.message.to_vec()).unwrap();
     page.entries.iter().map(text).collect()
 }
@@ -78,7 +86,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
 
     let Opening { outbox, newest, .. } = open(folder.path()).await;
     assert_eq!((newest, (outbox.messages(), outbox.bytes())), (3, figures));
-    let page = outbox.read(0, 1 << 40, 10, 1 << 20).await.unwrap();
+    let page = outbox.read(all(), 10, 1 << 20).await.unwrap();
     let seen: Vec<_> = page
         .entries
         .iter()
@@ -90,12 +98,20 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     );
     assert_eq!(page.entries[0].files, files);
     assert_eq!((page.last, page.is_end), (3, true));
-    let page = outbox.read(0, 2, 10, 1 << 20).await.unwrap();
+    let page = outbox
+        .read(NumberRange { after: 0, upto: 2 }, 10, 1 << 20)
+        .await
+        .unwrap();
     assert_eq!((page.entries.len(), page.last, page.is_end), (1, 2, true));
     assert!(outbox.is_known("1.2").await.unwrap() && !outbox.is_known("1.3").await.unwrap());
     outbox.clear_begun(rows[1]).await.unwrap();
     assert_eq!(
-        outbox.read(1, 1 << 40, 1, 1).await.unwrap().entries[0].begun,
+        outbox
+            .read(NumberRange { after: 1, ..all() }, 1, 1)
+            .await
+            .unwrap()
+            .entries[0]
+            .begun,
         None
     );
     let next = there(
@@ -193,11 +209,18 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
 
     let Opening { outbox, state, .. } = open(folder.path()).await;
     assert_eq!((outbox.messages(), outbox.bytes()), figures);
-    let page = outbox.read(0, 1 << 40, 1, usize::MAX).await.unwrap();
+    let page = outbox.read(all(), 1, usize::MAX).await.unwrap();
     let passed: Vec<_> = page.entries.iter().map(|entry| entry.passed).collect();
     assert_eq!((passed, page.last, page.is_end), (vec![true; 3], 1, false));
     let page = outbox
-        .read(page.last, 1 << 40, 10, usize::MAX)
+        .read(
+            NumberRange {
+                after: page.last,
+                ..all()
+            },
+            10,
+            usize::MAX,
+        )
         .await
         .unwrap();
     let passed: Vec<_> = page.entries.iter().map(|entry| entry.passed).collect();
@@ -226,7 +249,7 @@ async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside
         ..PluginResult::default()
     };
     outbox.put_plugin_result(row, passed).await.unwrap();
-    let page = outbox.read(0, 1 << 40, 10, usize::MAX).await.unwrap();
+    let page = outbox.read(all(), 10, usize::MAX).await.unwrap();
     let seen: Vec<_> = page
         .entries
         .iter()
