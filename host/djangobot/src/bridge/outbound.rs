@@ -32,10 +32,9 @@ pub(crate) mod request;
 mod stage;
 mod through_plugins;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use djangobot_channels::{Delivery, Receiver, ReceiverId};
+use djangobot_channels::{Delivery, ReceiverId};
 use djangobot_plugins::Direction;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -92,7 +91,10 @@ impl Outbound {
     ///
     /// Fails if Slack refuses all that we send, because of a revoked token for example.
     pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), SendFailure> {
-        let Some(receiver) = cancel.run_until_cancelled(self.open()).await else {
+        let Some(receiver) = cancel
+            .run_until_cancelled(self.parts.open_receiver(&self.reader))
+            .await
+        else {
             return Ok(());
         };
         let mut flow = Flow::new(&*receiver, self.backlog.newest);
@@ -116,7 +118,7 @@ impl Outbound {
                 }
                 // The branch has to match `None` too, which asks for another round: a branch that does not match would
                 // wait for the others.
-                taken = self.take(&*receiver, &mut reads), if place != Place::None => {
+                taken = self.parts.take(&*receiver, &mut reads), if place != Place::None => {
                     if let Some(delivery) = taken {
                         self.receive(delivery, place, &mut flow);
                     }
@@ -238,10 +240,12 @@ impl Outbound {
             return;
         };
         let has_room = flow.has_room();
+        // The cursor hears of each row, whether or not it goes on at once.
         match row {
             Some(row) if flow.cursor.note_stored(row, has_room) => self.queue(message, flow),
             Some(_) => {}
             None => {
+                // A message that can't be decoded was not given to the disk.
                 flow.is_broken |= message.content.is_ok();
                 flow.keep_in_layer(message);
             }
@@ -471,32 +475,6 @@ impl Outbound {
                     }
                 }
                 else => return,
-            }
-        }
-    }
-
-    /// Opens the receiver of the channel, with as many tries as it takes.
-    async fn open(&self) -> Arc<dyn Receiver> {
-        let parts = &self.parts;
-        let mut reads = LayerReads::new(parts.readiness.clone());
-        loop {
-            match parts.layer.receiver(&parts.channel, &self.reader).await {
-                Ok(receiver) => return receiver,
-                Err(error) => reads.failed(&error, &parts.metrics).await,
-            }
-        }
-    }
-
-    /// Takes the next message from the layer. Gives `None` after a failure, to try again.
-    async fn take(&self, receiver: &dyn Receiver, reads: &mut LayerReads) -> Option<Delivery> {
-        match receiver.next().await {
-            Ok(delivery) => {
-                reads.worked();
-                Some(delivery)
-            }
-            Err(error) => {
-                reads.failed(&error, &self.parts.metrics).await;
-                None
             }
         }
     }

@@ -40,6 +40,11 @@ const OUTAGE: Duration = Duration::from_secs(60);
 const PATIENCE_RTM: Duration = Duration::from_secs(10);
 /// How long they may wait in Socket Mode and over HTTP, where Slack waits 3 seconds for the acknowledgement.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// The most conversations that are wanted first. Further ones are read in their turn.
+const URGENT: usize = 64;
+/// The most conversations that are read and have not gone on. Beyond it the reader waits, because the messages of all
+/// of them are in memory.
+const REPORTS: usize = 8;
 /// How often it is noted that we listen, and checked whether live events waited long enough.
 const CHECK_EVERY: Duration = Duration::from_millis(400);
 /// Slack makes the third attempt after more than a minute, so that an event that is new on this attempt was missed for
@@ -121,6 +126,7 @@ impl Gaps {
         if listened_until == Ts::default() {
             return self.ledger.start_listening(now);
         }
+        // `since` is the earlier one: events that came before we stopped to listen may not be safe.
         let since = self.ledger.safe_until();
         let away = between(listened_until, now);
         if away >= OUTAGE || self.transport == Transport::Rtm {
@@ -220,14 +226,13 @@ impl Gaps {
         let since = self.ledger.open_gap(since).max(earliest);
         // Events that waited for the last reader wait for this one, and conversations that it read are not read again.
         let before = self.filling.take();
-        let (held, count, done) =
-            before.map_or_else(Default::default, |it| (it.held, it.count, it.done));
+        let (held, done) = before.map_or_else(Default::default, |it| (it.held, it.done));
         let patience = match self.transport {
             Transport::Rtm => PATIENCE_RTM,
             Transport::SocketMode | Transport::Http => PATIENCE,
         };
-        let (urgent, wanted) = mpsc::channel(64);
-        let (out, read) = mpsc::channel(8);
+        let (urgent, wanted) = mpsc::channel(URGENT);
+        let (out, read) = mpsc::channel(REPORTS);
         let reader = Reader {
             history: self.history.clone(),
             settings: self.settings.clone(),
@@ -251,7 +256,6 @@ impl Gaps {
             done,
             held_until: Some(Instant::now() + patience),
             held,
-            count,
             filled: 0,
             urgent,
             read,
@@ -287,15 +291,12 @@ impl Gaps {
         if conversation.is_empty() || !filling.must_wait(&conversation) {
             return vec![frame];
         }
-        if filling.count >= MAX_HELD {
+        if filling.held.len() >= MAX_HELD {
             let mut all = filling.release_all("too many of them wait");
             all.push(frame);
             return all;
         }
-        filling.count += 1;
-        let held = filling.held.entry(conversation.clone()).or_default();
-        held.push_back(frame);
-        if held.len() == 1 {
+        if filling.held.push(&conversation, frame) {
             // If this channel is full, many are wanted already, and this one is read in its turn.
             let _ = filling.urgent.try_send(conversation);
         }
@@ -312,6 +313,7 @@ impl Gaps {
         {
             return;
         }
+        // Silence is measured by the machine's clock, which never jumps, and noted by Slack's, which messages have.
         let ts = slack_now(&self.history);
         if let Some(last) = listening.last_arrival.replace(Arrival { at, ts })
             && silent_for(&last) >= OUTAGE
@@ -342,21 +344,17 @@ impl Gaps {
         match read {
             Some(ReaderReport::Joined(ids)) => {
                 let pending: HashSet<String> = ids.into_iter().collect();
-                let free: Vec<String> = filling
-                    .held
-                    .keys()
-                    .filter(|id| !pending.contains(*id))
-                    .cloned()
-                    .collect();
+                let held = filling.held.conversations();
+                let free: Vec<String> = held.filter(|id| !pending.contains(*id)).cloned().collect();
                 filling.pending = Some(pending);
-                let freed = free.iter().flat_map(|id| filling.release(id));
+                let freed = free.iter().flat_map(|id| filling.held.take(id));
                 live(freed)
             }
             Some(ReaderReport::Conversation { id, messages, upto }) => {
                 if let Some(pending) = &mut filling.pending {
                     pending.remove(&id);
                 }
-                let held = filling.release(&id);
+                let held = filling.held.take(&id);
                 filling.done.insert(id, upto);
                 merge(messages, held)
             }
@@ -423,7 +421,7 @@ impl Gaps {
             let is_pending = pending.as_ref().is_some_and(|pending| pending.contains(id));
             is_pending && frame.ack.is_none() && history_key_of(frame).is_some()
         };
-        let held = held.into_iter().flat_map(|(id, mut frames)| {
+        let held = held.into_conversations().flat_map(|(id, mut frames)| {
             frames.retain(|frame| !comes_again(&id, frame));
             frames
         });
@@ -437,11 +435,8 @@ impl Gaps {
     /// Ends the filling; gives the frames that waited for it. The gap stays open until a later filling succeeds.
     fn give_up(&mut self) -> Vec<Frame> {
         self.metrics.history_unread().set(0.0);
-        let held = self.filling.take().map(|filling| filling.held);
-        held.into_iter()
-            .flatten()
-            .flat_map(|(_, frames)| frames)
-            .collect()
+        let filling = self.filling.take();
+        filling.map_or_else(Vec::new, |filling| filling.held.into_frames().collect())
     }
 }
 

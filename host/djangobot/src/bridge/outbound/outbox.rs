@@ -24,7 +24,7 @@ use crate::state::DeadLetter;
 pub(crate) use rows::{
     NumberRange, Page, PluginResult, PluginRows, PutResult, RowId, StoredMessage,
 };
-use rows::{ROW, append_behind, finish, forget, read, write_passed};
+use rows::{ROW, Totals, append_behind, finish, forget, read, totals, write_passed};
 
 /// The oldest keys are deleted once for so many finished messages.
 const FORGET_EVERY: u64 = 512;
@@ -73,16 +73,11 @@ impl Outbox {
         journal: Journal,
         folder: &Path,
     ) -> Result<(Self, Backlog), JournalError> {
-        let (messages, bytes, newest) = journal
-            .write(|database| {
-                database.query_row(
-                    "SELECT count(message), coalesce(sum(length(message) + coalesce(length(passed), 0) + ?1), 0),
-                            coalesce(max(id), 0) FROM outbox",
-                    [ROW],
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-                )
-            })
-            .await?;
+        let Totals {
+            messages,
+            bytes,
+            newest,
+        } = journal.write(totals).await?;
         let complete = folder.join(COMPLETE);
         let is_complete = complete.exists();
         let shared = OutboxState {
@@ -97,7 +92,7 @@ impl Outbox {
             shared: Arc::new(shared),
         };
         let left = Backlog {
-            newest: RowId(newest).number(),
+            newest,
             is_in_doubt: !is_complete && messages > 0,
             at: Instant::now(),
         };

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use djangobot_channels::{ChannelLayer, ChannelName, Delivery, Receiver};
+use djangobot_channels::{ChannelLayer, ChannelName, Delivery, Receiver, ReceiverId};
 use djangobot_event::Event;
 use djangobot_plugins::PluginHost;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::outbound::health::OutboxWrites;
+use crate::bridge::outbound::health::{LayerReads, OutboxWrites};
 use crate::bridge::outbound::message::{DecodeFailure, MessageState, PendingOutcome};
 use crate::bridge::outbound::outbox::Outbox;
 use crate::bridge::outbound::post::Caller;
@@ -37,12 +37,46 @@ pub(crate) struct Parts {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
-    /// Ends all waiting, also that of `caller`. It is cancelled when no further message is taken.
+    /// Ends all waiting, also that of `caller`. It is cancelled when no further message is taken. It is a token of its
+    /// own, because the way out also ends by itself, if Slack refuses all calls.
     pub(crate) stop: CancellationToken,
 }
 
 impl Parts {
+    /// Opens the receiver of the channel, with as many tries as it takes.
+    pub(super) async fn open_receiver(&self, reader: &ReceiverId) -> Arc<dyn Receiver> {
+        let mut reads = LayerReads::new(self.readiness.clone());
+        loop {
+            match self.layer.receiver(&self.channel, reader).await {
+                Ok(receiver) => return receiver,
+                Err(error) => reads.failed(&error, &self.metrics).await,
+            }
+        }
+    }
+
+    /// Takes the next message from the layer. Gives `None` after a failure, to try again.
+    pub(super) async fn take(
+        &self,
+        receiver: &dyn Receiver,
+        reads: &mut LayerReads,
+    ) -> Option<Delivery> {
+        match receiver.next().await {
+            Ok(delivery) => {
+                reads.worked();
+                Some(delivery)
+            }
+            Err(error) => {
+                reads.failed(&error, &self.metrics).await;
+                None
+            }
+        }
+    }
+
     /// Decodes a message of the layer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it can't be opened, or if it is not a message.
     pub(super) fn decode(&self, delivery: &Delivery) -> Result<Event, DecodeFailure> {
         let failure = |detail| SendFailure::new("undecodable", detail);
         let payload = match &delivery.payload {

@@ -20,6 +20,13 @@ pub(super) struct OutgoingEvent {
     pub(super) member: Member,
 }
 
+/// The numbers of the oldest and the newest of some events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) oldest: u64,
+    pub(super) newest: u64,
+}
+
 /// Events that lie on one channel of the layer, the oldest first. Readers take the oldest first, so the last `n` of
 /// them lie there still if the layer says that `n` messages wait.
 #[derive(Default)]
@@ -64,9 +71,12 @@ impl LayerContents {
     }
 
     /// The numbers of the oldest and the newest event.
-    pub(super) fn bounds(&self) -> Option<(u64, u64)> {
+    pub(super) fn bounds(&self) -> Option<Bounds> {
         let ((oldest, _), (newest, _)) = self.events.front().zip(self.events.back())?;
-        Some((oldest.seq, newest.seq))
+        Some(Bounds {
+            oldest: oldest.seq,
+            newest: newest.seq,
+        })
     }
 
     /// Removes all events.
@@ -96,7 +106,13 @@ mod tests {
         assert_eq!(contents.remove_taken(5), 0, "others send there too");
         assert_eq!(
             (contents.remove_taken(2), contents.bounds()),
-            (1, Some((2, 3)))
+            (
+                1,
+                Some(Bounds {
+                    oldest: 2,
+                    newest: 3
+                })
+            )
         );
         assert_eq!((contents.remove_taken(0), contents.bounds()), (2, None));
         assert!(contents.age().is_none());

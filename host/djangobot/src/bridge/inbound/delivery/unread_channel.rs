@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use djangobot_slack::Backoff;
 
 use crate::bridge::inbound::delivery::courier::{Batch, Courier};
-use crate::bridge::inbound::delivery::layer_contents::{LayerContents, OutgoingEvent};
-use crate::bridge::inbound::delivery::queue::BatchLimit;
+use crate::bridge::inbound::delivery::layer_contents::{Bounds, LayerContents, OutgoingEvent};
+use crate::bridge::inbound::delivery::queue::{BATCH_EVENTS, BatchLimit};
 use crate::bridge::inbound::delivery::spool::Entry;
 use crate::config::Unread;
 
-/// The window from which on the channel counts as read: as many events as go to the layer in one call.
-const FULL_WINDOW: usize = 512;
+/// The window from which on the channel counts as read: it bounds nothing any more where a whole batch fits into it.
+const FULL_WINDOW: usize = BATCH_EVENTS;
 /// The first pause between two checks whether a reader took something.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest such pause.
@@ -68,7 +68,7 @@ impl Courier {
         } else {
             rest
         };
-        // A check that failed is not made again at once.
+        // A check that failed is not made again at once, but several times in the half of the expiry that is left.
         let again = (patience / 8).min(LONGEST_PAUSE);
         Some(rest.max(again.saturating_sub(reader.looked.elapsed())))
     }
@@ -128,7 +128,7 @@ impl Courier {
         if !is_spooling || window >= FULL_WINDOW {
             tracing::info!(channel = %self.queue.channel, "a worker reads the channel again");
             // Events in the layer count as delivered, as they do for any channel that is read.
-            if let Some((_, newest)) = reader.contents.bounds() {
+            if let Some(Bounds { newest, .. }) = reader.contents.bounds() {
                 self.count(reader, reader.contents.len());
                 self.settle(newest).await;
             }
@@ -138,7 +138,7 @@ impl Courier {
         let room = window.saturating_sub(reader.contents.len());
         if room > 0 {
             let lies = reader.contents.bounds();
-            let after = lies.map_or(settled, |(_, newest)| newest);
+            let after = lies.map_or(settled, |lies| lies.newest);
             let limit = BatchLimit {
                 events: limit.events.min(room),
                 ..limit
@@ -168,12 +168,13 @@ impl Courier {
 
     /// Notes that `waiting` messages lie in the layer. Says whether a reader took any.
     async fn note_waiting(&self, reader: &mut ReaderState, waiting: u64) -> bool {
-        let newest = reader.contents.bounds().map(|(_, newest)| newest);
+        let before = reader.contents.bounds();
         let taken = reader.contents.remove_taken(waiting);
-        if let Some(newest) = newest.filter(|_| taken > 0) {
-            let oldest = reader.contents.bounds().map(|(oldest, _)| oldest);
-            self.note_taken(reader, taken, oldest.map_or(newest, |oldest| oldest - 1))
-                .await;
+        if let Some(before) = before.filter(|_| taken > 0) {
+            // All before the oldest that is left were taken; all of them if none is left.
+            let left = reader.contents.bounds();
+            let upto = left.map_or(before.newest, |left| left.oldest - 1);
+            self.note_taken(reader, taken, upto).await;
         }
         taken > 0
     }
@@ -192,7 +193,7 @@ impl Courier {
     /// counts as unread. Says whether a reader took some of them meanwhile.
     async fn take_back(&self, reader: &mut ReaderState) -> bool {
         let channel = self.queue.channel.as_str();
-        let Some((first, last)) = reader.contents.bounds() else {
+        let Some(Bounds { oldest, newest }) = reader.contents.bounds() else {
             return false;
         };
         let events = reader.contents.events();
@@ -214,6 +215,8 @@ impl Courier {
                 return false;
             }
         }
+        // Written before they are removed: a crash in between leaves them in both places, and a member that is sent
+        // again is in the queue once.
         let members: Vec<_> = events.iter().map(|event| event.member.clone()).collect();
         let removed = match self.layer.withdraw(&self.queue.channel, &members).await {
             Ok(removed) => removed,
@@ -228,7 +231,8 @@ impl Courier {
         };
         reader.contents.clear();
         if !was_unread {
-            self.queue.note_taken_back(first, last, events.len() as u64);
+            self.queue
+                .note_taken_back(oldest, newest, events.len() as u64);
         }
         let (left, read): (Vec<_>, Vec<_>) = events
             .iter()
@@ -236,7 +240,7 @@ impl Courier {
             .partition(|(_, removed)| *removed);
         // Readers take the oldest events first, so all before the first one that is left were taken. Those that were
         // taken from behind it are deleted one by one.
-        let upto = left.first().map_or(last, |(event, _)| event.seq - 1);
+        let upto = left.first().map_or(newest, |(event, _)| event.seq - 1);
         let behind = read.iter().map(|(event, _)| event.seq);
         let behind: Vec<u64> = behind.filter(|seq| *seq > upto).collect();
         match self.spool.remove(channel, behind).await {
@@ -269,6 +273,7 @@ impl Courier {
                     "no worker reads the channel fast enough; its events wait on the disk, where they do not expire; is one running? python manage.py runworker {channel}; if the app does not want them, set \"{channel}\" = \"drop\" below [layer.unread]"
                 );
             }
+            // The reader has become slower, or is gone.
             Some(window) if read.is_empty() => reader.window = Some((window / 2).max(1)),
             Some(_) => {}
         }

@@ -35,16 +35,65 @@ pub(super) struct GapFill {
     pub(super) done: HashMap<String, Ts>,
     /// Until when live frames wait. `None` once they wait no longer, whatever is still to be read.
     pub(super) held_until: Option<Instant>,
-    /// Live frames that wait, by conversation, each in the order in which they came.
-    pub(super) held: HashMap<String, VecDeque<Frame>>,
-    /// How many frames are in `held`.
-    pub(super) count: usize,
+    pub(super) held: HeldFrames,
     /// How many messages of history had not come live.
     pub(super) filled: usize,
     /// Tells the reader in which conversations frames wait.
     pub(super) urgent: mpsc::Sender<String>,
     pub(super) read: mpsc::Receiver<ReaderReport>,
     pub(super) _reader: AbortOnDropHandle<()>,
+}
+
+/// Live frames that wait for the history of their conversation.
+#[derive(Default)]
+pub(super) struct HeldFrames {
+    /// By conversation, each in the order in which they came.
+    by_conversation: HashMap<String, VecDeque<Frame>>,
+    /// How many there are in all.
+    count: usize,
+}
+
+impl HeldFrames {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a frame of `conversation`. Says whether it is the first one.
+    pub(super) fn push(&mut self, conversation: &str, frame: Frame) -> bool {
+        let frames = self
+            .by_conversation
+            .entry(conversation.to_owned())
+            .or_default();
+        frames.push_back(frame);
+        self.count += 1;
+        frames.len() == 1
+    }
+
+    /// The conversations whose frames wait.
+    pub(super) fn conversations(&self) -> impl Iterator<Item = &String> {
+        self.by_conversation.keys()
+    }
+
+    /// Takes the frames of `conversation`.
+    pub(super) fn take(&mut self, conversation: &str) -> VecDeque<Frame> {
+        let frames = self
+            .by_conversation
+            .remove(conversation)
+            .unwrap_or_default();
+        self.count -= frames.len();
+        frames
+    }
+
+    /// All frames, by conversation.
+    pub(super) fn into_conversations(self) -> impl Iterator<Item = (String, VecDeque<Frame>)> {
+        self.by_conversation.into_iter()
+    }
+
+    /// All frames, each conversation's in their order.
+    pub(super) fn into_frames(self) -> impl Iterator<Item = Frame> {
+        self.by_conversation.into_values().flatten()
+    }
 }
 
 impl GapFill {
@@ -57,23 +106,15 @@ impl GapFill {
         self.held_until.is_some() && is_pending
     }
 
-    /// Takes the frames of `conversation` that wait.
-    pub(super) fn release(&mut self, conversation: &str) -> VecDeque<Frame> {
-        let frames = self.held.remove(conversation).unwrap_or_default();
-        self.count -= frames.len();
-        frames
-    }
-
     /// Takes all frames that wait. Those that come later do not wait at all.
     pub(super) fn release_all(&mut self, why: &str) -> Vec<Frame> {
         self.held_until = None;
-        self.count = 0;
         let held = std::mem::take(&mut self.held);
         tracing::warn!(
-            events = held.values().map(VecDeque::len).sum::<usize>(),
+            events = held.len(),
             "live events wait no longer for Slack's history, because {why}; older messages of the history may come after them"
         );
-        held.into_values().flatten().collect()
+        held.into_frames().collect()
     }
 }
 

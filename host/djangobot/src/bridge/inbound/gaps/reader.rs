@@ -117,7 +117,9 @@ impl Reader {
         let ids = conversations.iter().map(|it| it.id.clone()).collect();
         self.report(ReaderReport::Joined(ids)).await?;
         let mut waiting: VecDeque<Conversation> = conversations.into();
-        let (mut unreadable, mut failure, mut failed_before) = (0, not_listed, false);
+        let mut unreadable = 0;
+        let mut failure = not_listed;
+        let mut failed_before = false;
         while !waiting.is_empty() {
             while let Ok(wanted) = self.wanted.try_recv() {
                 if let Some(at) = waiting.iter().position(|it| it.id == wanted) {
@@ -248,6 +250,7 @@ impl Reader {
             .collect();
         conversations.sort_by_key(|Conversation { id, kind }| {
             let place = places.get(&**id);
+            // `active` begins with the newest one, so that no time in it is later.
             let is_recent = place.is_some_and(|(_, at)| newest - at <= RECENT);
             let rank = match kind {
                 _ if self.failed.contains(id) => 3,

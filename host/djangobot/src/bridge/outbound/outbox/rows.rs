@@ -103,6 +103,36 @@ pub(crate) struct PluginRows {
     pub(crate) newest: Option<RowId>,
 }
 
+/// The sums over all rows.
+pub(super) struct Totals {
+    /// How many messages are not finished.
+    pub(super) messages: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// The number of the newest message, finished or not.
+    pub(super) newest: u64,
+}
+
+/// Reads the sums.
+///
+/// # Errors
+///
+/// Fails if the file can't be read.
+pub(super) fn totals(database: &Connection) -> rusqlite::Result<Totals> {
+    database.query_row(
+        "SELECT count(message), coalesce(sum(length(message) + coalesce(length(passed), 0) + ?1), 0),
+                coalesce(max(id), 0) FROM outbox",
+        [ROW],
+        |row| {
+            Ok(Totals {
+                messages: row.get(0)?,
+                bytes: row.get(1)?,
+                newest: RowId(row.get(2)?).number(),
+            })
+        },
+    )
+}
+
 /// Calls [`append`] if the message with the key `behind` is there.
 pub(super) fn append_behind(
     database: &Connection,
