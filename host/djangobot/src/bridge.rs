@@ -194,7 +194,8 @@ impl Bridge {
             &stop,
         );
 
-        // The transport ends first, on a signal or for good. Events that it has handed over are finished then.
+        // The transport ends first, on a signal or for good. Events that it has handed over are finished then: the way
+        // in ends when `frames` is closed and empty, and then its queues are emptied.
         let transport = transport.await.map_err(Failure::plain)?;
         let (left, barred) = tokio::join!(
             async { Ok::<_, tokio::task::JoinError>(way_in.await?.drain(DRAIN).await) },
@@ -206,10 +207,12 @@ impl Bridge {
         );
         // The answer desk ends with the way in, from which its questions come.
         answering.await.map_err(Failure::plain)?;
+        // The last ids are written only now, because an event that becomes safe in the queues has one, too.
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
         let kept = keeping.await.map_err(Failure::plain)?;
+        // After all that writes to the layer or calls Slack: from here on another host may do that.
         lease.give_back().await;
         drop((watching, asking, ages));
         self.layer.close().await;

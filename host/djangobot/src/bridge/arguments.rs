@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::bridge::reply::{SendFailure, kind};
 
-/// Below this number of seconds, a double keeps all moments of six decimals apart.
+/// Below this number of seconds (2^32, the year 2106), a double keeps all moments of six decimals apart. A float beyond
+/// it may stand for several timestamps.
 const LAST_EXACT: f64 = 4_294_967_296.0;
 /// The most characters of a wrong value that a refusal repeats.
 const MAX_SHOWN: usize = 40;
@@ -44,6 +45,7 @@ pub(super) fn convert(
         }
         // A number in a text that people read is a mistake of the app.
         let is_said = name == "text";
+        // An argument that the table does not have goes to Slack as it is: Slack knows best what a new one takes.
         let value = match known {
             Some(_) if is_said && value.is_number() => Err("must be a text; it is a number".into()),
             Some(argument) => of_type(argument.kind, value),

@@ -22,7 +22,8 @@ use crate::metrics::Metrics;
 const LIFETIME: Duration = Duration::from_secs(15);
 /// How often the lease is renewed: three times within its lifetime, so that one failure does not lose it.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// How often a host tries to take the lease while it stands by, or while the layer fails.
+/// How often a host tries to take the lease while it stands by, or while the layer fails. It is also how soon it hears
+/// that the other host has given it back.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 /// How long a stop waits for giving the lease back.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -183,8 +184,11 @@ impl HostLease {
         let Some(()) = stop.run_until_cancelled(self.named.notified()).await else {
             return Ok(());
         };
+        // Only the first claim may take over from an earlier process of this host, which is gone, since this one has
+        // the state folder. After that, another process of this host that has the lease is a later one.
         let mut takes_over = true;
         loop {
+            // Before the call: the lease may have begun at any moment of it, and must not be believed in for too long.
             let asked = Instant::now();
             let claim = Claim {
                 name: self.name.get().cloned().unwrap_or_default(),
@@ -315,12 +319,13 @@ impl HostLease {
         }
     }
 
-    /// Waits until this host may call Slack for the app. If the layer does not answer any more, a host that had the lease
-    /// goes on, because the messages that it has taken are in its own outbox alone. If the lease is lost, the stop that
-    /// follows ends all waiting.
+    /// Waits until this host may call Slack for the app. If the layer does not answer any more, a host that had the
+    /// lease goes on, because the messages that it has taken are in its own outbox alone. If the lease is lost, the
+    /// stop that follows ends all waiting.
     pub(crate) async fn may_send(&self) {
         let mut state = self.state.subscribe();
         loop {
+            // Before it is read, so that a change in between is not missed below.
             state.mark_unchanged();
             match self.current().await {
                 LeaseState::Unnamed | LeaseState::Ours(_) | LeaseState::Free => return,

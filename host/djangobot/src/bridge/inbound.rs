@@ -2,6 +2,17 @@
 //!
 //! [`Inbound::forward`] is the first half of an event's way, up to the plugins, and [`Inbound::deliver`] is the second.
 //! Between the two an event may wait in a lane, so that the events of a conversation keep their order.
+//!
+//! | step | by | why there |
+//! |---|---|---|
+//! | a live frame waits for the history of its conversation | [`Gaps::hold`] | older messages come first |
+//! | its type is read | [`classify`] | all that follows depends on it |
+//! | copies end | [`Ledger::admit`] | before anything that has an effect, so that a copy has none |
+//! | an answerable event gets its `reply_channel` | [`Answers::expect`] | before the app can know of it |
+//! | the roster follows | [`RosterKeeper::apply`] | plugins look up names |
+//! | the plugins get it | [`plugin_call::call`] | in its conversation's lane, if one of them may wait |
+//! | it is wrapped for the app | [`Envelope::wrap`] | after the plugins, which must not see the token, and can't change the keys |
+//! | it is queued for its channel | [`Deliveries::push`] | from here on the layer or the disk takes it |
 
 pub(crate) mod activity;
 pub(crate) mod answers;
@@ -94,6 +105,7 @@ impl Inbound {
         mut incoming: mpsc::Receiver<Incoming>,
         limit: Duration,
     ) -> Deliveries {
+        // All of it is one task, so that events are numbered, and go to their queues, in the order in which they came.
         let mut flow = Flow::default();
         let mut arrivals = Vec::with_capacity(MAX_ARRIVALS);
         loop {
@@ -119,6 +131,7 @@ impl Inbound {
                 }
             }
         }
+        // The transport has ended: nothing comes behind the frames that still wait for history.
         for frame in self.parts.gaps.stop() {
             self.forward_or_reject(frame, false, &mut flow).await;
         }
@@ -205,6 +218,7 @@ impl Inbound {
             self.counts.count(&kind);
         }
 
+        // The desk gives an acknowledgement that may carry the app's answer. The custody gives all others.
         let wants_answer = origin.answerable
             && self.parts.envelope.has_reply_channel()
             && ack
@@ -220,6 +234,7 @@ impl Inbound {
         // An event that came before goes no further. It is acknowledged as soon as the first one is safe.
         let origin = &receipt.origin;
         let slack_id = origin.event_id.as_deref().or(origin.envelope_id.as_deref());
+        // Without an id of Slack's, `id` is that of the message in history anyway.
         let history_id = match slack_id {
             Some(_) => self.parts.envelope.id_in_history(&kind, &event),
             None => None,
@@ -227,6 +242,7 @@ impl Inbound {
         let history_id = history_id.as_deref();
         let known_as = match slack_id {
             Some(id) => EventId::Given { id, history_id },
+            // An HTTP request without an id of Slack's comes again until it is acknowledged, so its id is like Slack's.
             None if ack.is_some() || question.is_some() => EventId::Given {
                 id: &id,
                 history_id,
@@ -237,6 +253,7 @@ impl Inbound {
         let custody = match self.parts.ledger.admit(known_as, ack) {
             Admission::New(custody) => custody,
             Admission::Duplicate => {
+                // Without an answer: the app's answer belongs to the first one.
                 question.into_iter().for_each(Ack::confirm);
                 if !is_from_history {
                     self.parts.metrics.duplicates().increment(1);
@@ -245,6 +262,7 @@ impl Inbound {
                 return Ok(());
             }
         };
+        // A message of history says nothing about what Slack gives live.
         if is_from_history {
             self.parts.gaps.count_found();
             self.counts.count(&kind);

@@ -11,7 +11,7 @@ pub(crate) fn lane_number(lane: &str) -> u64 {
     hasher.finish()
 }
 
-/// Jobs by lane.
+/// Jobs by lane. Lanes that are not busy take no memory, so that there may be any number of conversations.
 ///
 /// A lane exists in `waiting` exactly while a job of it runs, which is not in its queue; `behind` is the sum of the
 /// queues' lengths.

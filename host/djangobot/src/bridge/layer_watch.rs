@@ -40,7 +40,8 @@ pub(crate) async fn watch_layer(
     loop {
         let began = Instant::now();
         let is_sound = matches!(last, LayerState::Sound) && readiness.layer_use.failure().is_none();
-        // At the start, and after a failure in another part, all kinds of calls that a bridge makes are tried.
+        // At the start, and after a failure in another part, all kinds of calls that a bridge makes are tried: a server
+        // that answers a ping may refuse scripts, or writes.
         let answer = if is_sound {
             layer.ping().await
         } else {

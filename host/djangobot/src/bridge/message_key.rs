@@ -17,6 +17,8 @@ impl MessageKey {
     /// The key of a message that a layer gave whose members are written as `wire` says.
     pub(crate) fn of(delivery: &Delivery, wire: Wire) -> Self {
         let place = delivery.place;
+        // A member with a random head differs from each other one, and a queue with scores tells equal members apart by
+        // the time at which they came.
         let is_unique = wire.sealed || wire.head >= RANDOM_HEAD || place.score != 0.0;
         if !is_unique {
             // A broadcast layer gives the same bytes for the same text, and never gives a message twice.

@@ -49,8 +49,11 @@ impl Reply {
         }
     }
 
-    /// Reads the reply, and takes `id` and `reply_channel` out of the message. The error says that the key is there,
-    /// but is not the name of a channel.
+    /// Reads the reply, and takes `id` and `reply_channel` out of the message.
+    ///
+    /// # Errors
+    ///
+    /// The second value is an error if the message has a `reply_channel` that is not the name of a channel.
     pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), SendFailure>) {
         let mut reply = Self {
             request: keys.remove("id").unwrap_or(Value::Null),

@@ -50,7 +50,8 @@ pub(crate) struct RosterKeeper {
     pauses: Pauses,
     /// Whether there is a roster: an old one from the state, or a new one from Slack.
     ready: watch::Sender<bool>,
-    /// The state of each list, in the order of [`List::ALL`]. A search that misses a name asks for a load here.
+    /// The state of each list, in the order of [`List::ALL`], so that `list as usize` is the place of a list. A search
+    /// that misses a name asks for a load here.
     listings: watch::Sender<[Listing; 3]>,
     /// Whether no list is loaded any more.
     is_over: AtomicBool,
@@ -142,6 +143,8 @@ impl RosterKeeper {
         list: List,
         look: impl Fn(&Roster) -> Option<T>,
     ) -> Search<T> {
+        // In this order: a load that ends after the look is noticed, because it was subscribed to before, and one that
+        // began before `asked` is not taken for an answer.
         let asked = Instant::now();
         let mut listings = self.listings.subscribe();
         if let Some(found) = look(&self.roster) {
@@ -150,6 +153,7 @@ impl RosterKeeper {
         self.listings
             .send_modify(|listings| listings[list as usize].want(asked));
         loop {
+            // The answer is read before the roster, so that a roster without the name is at least as new as the list.
             let answer = listings.borrow_and_update()[list as usize].answer(asked);
             if let Some(found) = look(&self.roster) {
                 return Search::Found(found);
@@ -173,7 +177,7 @@ impl RosterKeeper {
         mut session: watch::Receiver<Option<Session>>,
         stop: CancellationToken,
     ) {
-        // When this ends, all that wait for the roster are released.
+        // When this ends, for whatever reason, all that wait for the roster are released: nothing comes any more.
         let _waiters = Release(&self);
         let connected = stop
             .run_until_cancelled(session.wait_for(Option::is_some))
@@ -205,6 +209,7 @@ impl RosterKeeper {
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let (list, due) = self.next(&listings.borrow_and_update());
+            // In this order: a stop goes first, and news about the lists before a load that they may bring forward.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -268,6 +273,7 @@ impl RosterKeeper {
     /// Loads one list. A failure does not hold up the others: the list is tried again later.
     async fn load(&self, list: List) {
         let began = Instant::now();
+        // The first load is shown to people who wait for the start. Later ones are not.
         let is_first = !self.listings.borrow()[list as usize].has_ended();
         let bar = is_first.then(|| self.terminal.bar("roster"));
         let progress = |progress: Progress| {
@@ -317,7 +323,8 @@ impl RosterKeeper {
         }
     }
 
-    /// Writes the roster to the state if it has changed.
+    /// Writes the roster to the state if it has changed. If that fails, it waits for the next change: a start without
+    /// it only takes longer.
     fn save(&self, key: &str) {
         if !self.changed.swap(false, Ordering::Relaxed) {
             return;

@@ -96,6 +96,7 @@ impl Source {
         lease: Arc<HostLease>,
         cancel: CancellationToken,
     ) -> Result<(), SourceError> {
+        // A token that has expired is renewed before the first call, which would fail otherwise.
         if let Some(rotation) = &rotation {
             match cancel.run_until_cancelled(rotation.ready()).await {
                 Some(Ok(())) => {}
@@ -141,6 +142,7 @@ impl Source {
             Self::Http {
                 mut requests, fact, ..
             } => {
+                // Slack calls us from the first moment, and waits 3 seconds for each answer.
                 let known = known_session(&state, &fact);
                 let is_known = known.is_some();
                 if let Some(known) = known {
@@ -176,6 +178,7 @@ impl Source {
                     user = session.self_name,
                     "ready for Slack's requests"
                 );
+                // HTTP has neither a connection nor a hello of Slack's. The app gets one as on the other transports.
                 for incoming in [
                     Incoming::Connected(session),
                     Incoming::Frame(Frame::hello(None)),
@@ -242,6 +245,7 @@ async fn session(
             Ok(identity) => return Ok(Some(session_of(identity))),
             Err(error) => error,
         };
+        // With the new token it is tried again at once.
         if renewed(&error, rotation, seen).await {
             continue;
         }

@@ -158,7 +158,7 @@ fn booleans_and_integers_come_in_several_spellings() {
 }
 
 #[test]
-fn layouts_stay_objects_without_what_is_none() {
+fn layouts_stay_objects_and_lose_values_that_are_none() {
     let blocks = json!([{"type": "section", "text": {"type": "plain_text", "text": "hi", "emoji": null}, "accessory": null}, null]);
     let expect = json!([{"type": "section", "text": {"type": "plain_text", "text": "hi"}}]);
     becomes("chat.postMessage", "blocks", blocks.clone(), expect.clone());
@@ -193,7 +193,7 @@ fn an_empty_text_is_absent_where_slack_has_no_use_for_one() {
     becomes("chat.postMessage", "username", json!(7), json!("7"));
     is_refused("chat.postMessage", "username", json!(true));
     is_refused("chat.postMessage", "text", json!(["hi"]));
-    // What the reference does not have goes as it is.
+    // An argument that the reference does not have goes as it is.
     becomes(
         "chat.postMessage",
         "brand_new",

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::HistoryEvent;
 
-/// The most conversations that are remembered. Those that were quiet for longest are forgotten first.
+/// The most conversations that are remembered: about 250 kB of JSON, which are written as a whole. Those that were
+/// quiet for longest are forgotten first.
 const CONVERSATIONS: usize = 4_000;
 /// After so many seconds without an event of a kind, the app counts as no longer subscribed to it.
 const KIND_LIFETIME: u64 = 30 * 24 * 3600;
@@ -165,7 +166,8 @@ impl Activity {
 }
 
 impl Record {
-    /// Forgets the tenth of the conversations that was quiet for longest.
+    /// Forgets the tenth of the conversations that was quiet for longest: several at once, so that they are seldom
+    /// sorted.
     fn forget_quiet(&mut self) {
         let mut times: Vec<u64> = self.conversations.values().map(|it| it.at).collect();
         let (_, oldest, _) = times.select_nth_unstable(CONVERSATIONS / 10);

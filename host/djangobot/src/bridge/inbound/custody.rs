@@ -100,8 +100,8 @@ struct Entries {
 #[derive(Debug)]
 struct EventInCustody {
     state: Weak<CustodyState>,
-    /// The moment up to which we had listened when it came. The event came after that moment, and all events from before
-    /// it are safe, or are in custody or abandoned with an earlier moment.
+    /// The moment up to which we had listened when it came. The event came after that moment, and all events from
+    /// before it are safe, or are in custody or abandoned with an earlier moment.
     came_after: Ts,
 }
 

@@ -41,7 +41,8 @@ use spool::{Backlog, Spool};
 
 /// How often a stop checks whether all events are safe.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
-/// How long a stop then waits for the layer's answers to calls that are under way.
+/// How long a stop then waits for the layer's answers to calls that are under way: events whose answer comes in time
+/// are not sent again by the next start.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The parts of the bridge that deliveries use, and their settings.
@@ -101,6 +102,8 @@ impl Deliveries {
         custody: Custody,
     ) {
         let member = message.encode(&*self.parts.layer, channel);
+        // Numbered before it waits for room: one task pushes all events, so the order of the numbers is that of the
+        // calls.
         let event = QueuedEvent {
             seq: self.parts.spool.number(),
             id,

@@ -175,13 +175,13 @@ impl Envelope {
         // Texts and finite numbers always have a JSON form.
         let mut about = serde_json::to_vec(&about).unwrap_or_else(|_| b"{}".to_vec());
         // Two objects become one: the keys that stood next to the event in Slack's wrapper follow ours.
-        let beside = origin.wrapper.as_ref().map(without_our_keys);
-        if let Some(beside) = beside.as_deref().and_then(|it| it.strip_prefix(b"{"))
-            && !beside.trim_ascii_start().starts_with(b"}")
+        let wrapper = origin.wrapper.as_ref().map(without_our_keys);
+        if let Some(wrapper) = wrapper.as_deref().and_then(|it| it.strip_prefix(b"{"))
+            && !wrapper.trim_ascii_start().starts_with(b"}")
             && about.pop().is_some()
         {
             about.push(b',');
-            about.extend_from_slice(beside);
+            about.extend_from_slice(wrapper);
         }
         about
     }
@@ -205,16 +205,16 @@ fn change_subtype(event: &Event) -> Option<Cow<'_, str>> {
 const OUR_KEYS: &[&str] = &["id", "transport", "received_at", "attempt", "retry_reason"];
 
 /// The keys that stood next to an event in Slack's wrapper, without those that are ours.
-fn without_our_keys(beside: &Bytes) -> Cow<'_, [u8]> {
+fn without_our_keys(wrapper: &Bytes) -> Cow<'_, [u8]> {
     let has = |key: &&str| {
-        let mut words = beside.split(|byte| *byte == b'"');
+        let mut words = wrapper.split(|byte| *byte == b'"');
         words.any(|word| word == key.as_bytes())
     };
     if !OUR_KEYS.iter().any(has) {
-        return Cow::Borrowed(beside);
+        return Cow::Borrowed(wrapper);
     }
     // The word may also be a key further in, or a value: parse to know.
-    let Ok(mut members) = Event::parse(beside.clone()) else {
+    let Ok(mut members) = Event::parse(wrapper.clone()) else {
         return Cow::Borrowed(b"{}");
     };
     for key in OUR_KEYS {

@@ -17,7 +17,7 @@ pub(super) struct Job {
     pub(super) context: EventContext,
 }
 
-/// The facts of an event's arrival that go with it through the plugins.
+/// The facts of an event's arrival that go with it around the plugins, which see none of it.
 pub(super) struct EventContext {
     pub(super) receipt: Receipt,
     pub(super) arrived: Instant,

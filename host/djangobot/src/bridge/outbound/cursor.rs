@@ -5,12 +5,13 @@ use crate::bridge::outbound::outbox::NumberRange;
 
 /// A cursor over the numbers of messages in the outbox, which grow.
 ///
-/// - `queued <= newest` always. All messages up to `queued` are in their lanes or finished. Those behind it, up to `newest`,
-///   wait on the disk.
-/// - While there is a barrier, `queued <= barrier <= newest`, and no message behind the barrier is read. Layer-only messages
-///   have their place at the barrier: they are queued when `queued` has reached it, and then the barrier is lifted.
-/// - A new message goes on from memory only if it is `queued + 1` and there is no barrier. So messages are queued in the order
-///   of their numbers, and each once.
+/// - `queued <= newest` always. All messages up to `queued` are in their lanes or finished. Those behind it, up to
+///   `newest`, wait on the disk.
+/// - While there is a barrier, `queued <= barrier <= newest`, and no message behind the barrier is read. Layer-only
+///   messages have their place at the barrier: they are queued when `queued` has reached it, and then the barrier is
+///   lifted.
+/// - A new message goes on from memory only if it is `queued + 1` and there is no barrier. So messages are queued in
+///   the order of their numbers, and each once.
 #[derive(Debug)]
 pub(super) struct OutboxCursor {
     /// All messages up to this number have been queued.

@@ -81,6 +81,7 @@ pub(crate) fn take(keys: &mut Map<String, Value>, most: u64) -> Result<Vec<NewFi
 ///
 /// Fails if a key has no counterpart there.
 pub(crate) fn take_text(keys: &mut Map<String, Value>) -> Result<(), SendFailure> {
+    /// The arguments of [`SHARE`], and `token`, which is refused with a sentence of its own.
     const TAKEN: &[&str] = &[
         "blocks",
         "channel",
@@ -136,7 +137,8 @@ fn read(file: Value) -> Result<NewFile, SendFailure> {
             "The file's `content` is empty. Slack takes no empty files.",
         ));
     }
-    let mut text = |keys: [&str; 2]| {
+    // A key may have two spellings: ours, and that of Slack's SDK.
+    let mut text = |keys: &[&str]| {
         let given = keys.iter().find_map(|key| file.remove(*key));
         match given {
             None | Some(Value::Null) => Ok(None),
@@ -148,12 +150,12 @@ fn read(file: Value) -> Result<NewFile, SendFailure> {
             ))),
         }
     };
-    let name = text(["name", "filename"])?;
+    let name = text(&["name", "filename"])?;
     Ok(NewFile {
         name: name.ok_or_else(|| invalid("A file must have a `name`."))?,
-        title: text(["title", "title"])?,
-        alt_text: text(["alt_text", "alt_txt"])?,
-        snippet_type: text(["snippet_type", "snippet_type"])?,
+        title: text(&["title"])?,
+        alt_text: text(&["alt_text", "alt_txt"])?,
+        snippet_type: text(&["snippet_type"])?,
         content,
     })
 }
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_file_is_refused_with_a_sentence() {
+    fn a_value_that_is_not_a_file_is_refused_with_a_sentence() {
         let check = |file: Value, error: &str, word: &str| {
             let refusal = taken(json!({ "file": file })).unwrap_err();
             assert_eq!(refusal.error, error);

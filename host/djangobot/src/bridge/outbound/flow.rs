@@ -92,6 +92,7 @@ impl<'a> Flow<'a> {
     /// It goes to the disk if no message before it is layer-only, because a restart begins with the messages on the
     /// disk. If layer-only messages stay for long, it joins them.
     pub(super) fn place(&mut self, on_disk: u64) -> Place {
+        // Once none of them is left, a later message has its predecessor on the disk, or waits for layer-only ones.
         self.is_broken &= !self.storing.is_empty();
         let is_in_order =
             !self.is_broken && self.waiting_in_layer.is_empty() && self.layer_only.is_over();
@@ -132,7 +133,8 @@ impl<'a> Flow<'a> {
         Some(message)
     }
 
-    /// The message that must be on the disk before this one is stored.
+    /// The message that must be on the disk before this one is stored. None if no other is on its way: the last one was
+    /// stored then, or it is layer-only, and nothing goes to the disk before it is finished.
     pub(super) fn predecessor(&mut self, message: &Message) -> Option<MessageKey> {
         let on_their_way = !self.storing.is_empty();
         match message.content {

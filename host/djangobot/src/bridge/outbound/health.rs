@@ -32,8 +32,8 @@ impl LayerReads {
         }
     }
 
-    /// Logs a failure and waits. The watch of the layer logs when the layer is away, so only a refusal is logged as an
-    /// error here.
+    /// Logs a failure and waits, since the caller reads again at once. The watch of the layer logs when the layer is
+    /// away, so only a refusal is logged as an error here.
     pub(super) async fn failed(&mut self, error: &LayerError, metrics: &Metrics) {
         metrics.layer_errors("receive").increment(1);
         self.readiness.layer_use.failed(READER, error);
@@ -47,6 +47,7 @@ impl LayerReads {
         self.backoff.wait().await;
     }
 
+    /// Notes that a message was read.
     pub(super) fn worked(&mut self) {
         self.backoff.succeeded();
         self.reminder.reset();
@@ -61,7 +62,7 @@ pub(crate) struct OutboxWrites {
 
 struct Log {
     reminder: Reminder,
-    /// The last line said that writing fails.
+    /// Whether the last line said that writing fails.
     fails: bool,
 }
 
@@ -77,6 +78,7 @@ impl Default for OutboxWrites {
 }
 
 impl OutboxWrites {
+    /// Counts and logs a failure. Many writes fail together on a full disk, and one line speaks for all of them.
     pub(super) fn failed(&self, error: &JournalError, metrics: &Metrics) {
         metrics.outbox_errors().increment(1);
         let mut log = lock(&self.log);
@@ -89,6 +91,8 @@ impl OutboxWrites {
         log.fails = true;
     }
 
+    /// Notes that a write succeeded. The reminder is not reset, because writes to a nearly full disk fail and succeed
+    /// in turns.
     pub(super) fn worked(&self) {
         if std::mem::take(&mut lock(&self.log).fails) {
             tracing::info!("messages for Slack are written to the disk again");

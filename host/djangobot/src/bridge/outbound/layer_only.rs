@@ -78,7 +78,7 @@ mod tests {
         let second = counts.newer.clone();
         assert!(counts.lasts(at(11)));
         drop(first);
-        // What joined it has its own time to be sent.
+        // The message that joined it has its own time to be sent.
         assert!(!counts.is_over() && !counts.lasts(at(12)));
         drop(second);
         assert!(counts.is_over());

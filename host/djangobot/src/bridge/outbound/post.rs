@@ -78,10 +78,12 @@ impl Caller {
             }
             outcome => return outcome,
         };
-        // The text that was taken for an id is not one, so it may be a name.
+        // The text that was taken for an id is not one, so it may be a name. Slack refused the call, so it had no
+        // effect.
         record.clear_begun().await;
         let mut finder = Finder::new(Interpretation::Names);
         let call = self.find(&request, &mut finder, patience).await?;
+        // Without a new id the call would be the same, and so would be its refusal.
         match finder.has_learnt {
             true => self.carry_out(call, request.files, record, patience).await,
             false => Err(refusal.into()),

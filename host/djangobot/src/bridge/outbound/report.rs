@@ -1,5 +1,8 @@
 //! Stage 7, the report: an outcome is noted and sent to the app. Then the message is forgotten, or it becomes a dead
 //! letter.
+//!
+//! In this order, a crash costs neither the outcome of a message in the outbox nor a second call: before the note, the
+//! next start looks the call up; after it, the next start reports the outcome, maybe a second time, and calls nothing.
 
 use std::time::Duration;
 
@@ -41,6 +44,8 @@ impl Parts {
         // From here on a restart knows the outcome, and does not call Slack again.
         match &stored_in {
             StoredIn::Outbox(row) if !is_noted => self.note_outcome(*row, &outcome).await,
+            // The layer has no place for an outcome. So a crash may cost this report, but not a second post. A failure
+            // is reported first: to try such a message again does no harm.
             StoredIn::Layer(delivery, _) if outcome.is_ok() => {
                 self.leave_layer(receiver, delivery).await;
             }
@@ -59,7 +64,7 @@ impl Parts {
                 tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail);
                 self.finish(receiver, stored_in, None).await;
             }
-            // The next start reports it.
+            // The next start reports it, by the note.
             (Err(ReplyError::Stopped), _) if matches!(stored_in, StoredIn::Outbox(_)) => {}
             (Err(error), Ok(_)) => {
                 tracing::warn!(method = reply.method, %request, "a message was sent to Slack, but the app was not told, because {}", error.why());
@@ -119,6 +124,7 @@ impl Parts {
                 }
                 stored.map_err(|error| error.to_string())
             }
+            // There is no row to make a dead letter of, and the disk took none a moment ago.
             StoredIn::Nowhere => Err("a plugin made it while the disk was full".to_owned()),
         };
         match stored {

@@ -45,12 +45,17 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Reads a message of `slack.send`. The reply channel is read first, so that a refusal goes there too.
+    ///
+    /// # Errors
+    ///
+    /// The request is an error if Slack would not take the call, or the config does not allow it.
     pub(crate) fn read(&self, message: &Event) -> (Reply, Result<Request, SendFailure>) {
         let mut keys = match keys_of(message) {
             Ok(keys) => keys,
             Err(refusal) => return (Reply::unreadable(), Err(refusal)),
         };
         let (mut reply, read) = Reply::take(&mut keys);
+        // Until the method is known, `reply` has it as the app wrote it, so that a refusal names that.
         let request = read.and_then(|()| self.request(keys));
         if let Ok(request) = &request {
             request.method.name.clone_into(&mut reply.method);
@@ -74,6 +79,8 @@ impl Rules {
             files::take_text(&mut keys)?;
         }
         let is_post = matches!(method.name, "chat.postMessage" | "chat.postEphemeral");
+        // Most methods name their conversation by `channel`, some by `channel_id`. An app may write either a name or an
+        // id under both, so the id is found for both.
         let has_channel = keys.contains_key("channel");
         let mut channel = self.channel(keys.remove("channel"))?;
         let mut arguments = arguments::convert(method, keys)?;
@@ -193,7 +200,7 @@ fn check_of_answers(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     }
 }
 
-/// What Slack would refuse or cut of a post, said before it is sent.
+/// Checks for what Slack would refuse or cut of a post. The app hears of it before the post waits for its turn.
 fn check_post(arguments: &Map<String, Value>) -> Result<(), SendFailure> {
     check_length(arguments)?;
     let has_body = BODIES.iter().any(|body| match arguments.get(*body) {

@@ -52,6 +52,7 @@ impl Parts {
         let bytes = state.size;
         let event = plugin_event(state.record.key, message.clone());
         let call = plugin_call::call(&self.plugins, None, Direction::Outbound, event, lane);
+        // A stop does not wait for plugins. The message passes them again at the next start, as after a crash.
         let passed = self.stop.run_until_cancelled(call).await?;
         let mut output = self.output(&state, &message, passed);
         let outcome: Option<Outcome> = output.dropped.take().map(Err);
@@ -72,6 +73,8 @@ impl Parts {
             StoredIn::Layer(..) | StoredIn::Nowhere => None,
         };
         let is_stored = places.is_some();
+        // Messages that plugins sent by themselves are read from the outbox in their turn. Without a row there they
+        // take the way of the app's messages, through the layer.
         for (message, event) in output.messages {
             match (&self.tap, is_stored) {
                 (Some(tap), true) => tap.send(&self.channel, &event),
@@ -80,6 +83,7 @@ impl Parts {
             }
         }
         let places = places.unwrap_or_default();
+        // Without rows they go on in memory alone: a message that waits for a disk would hold up its conversation.
         let mut rows = places.emitted.iter().copied().map(StoredIn::Outbox);
         let mut jobs = map(&output.emitted, |(key, event)| {
             let stored_in = rows.next().unwrap_or(StoredIn::Nowhere);
@@ -92,9 +96,12 @@ impl Parts {
                     request.method.name.clone_into(&mut state.reply.method);
                 }
                 state.size = event.raw().len();
+                // The message itself goes before those that plugins made of it.
                 jobs.insert(0, Job { state, task });
             }
             (outcome, _) => {
+                // Without a reason, it was replaced, and its replacement was left out because there were too many
+                // events.
                 let outcome = outcome.unwrap_or_else(|| Ok(Value::Object(Default::default())));
                 pending = Some(Box::new(PendingOutcome {
                     is_noted: is_stored,
@@ -123,6 +130,7 @@ impl Parts {
             output.dropped = Some(SendFailure::dropped(dropped));
         }
         for passing in passed.events {
+            // The app waits for the outcome of its own message. Nobody waits for that of an emitted one.
             let emitted = passing.emitted;
             match as_message(passing) {
                 Ok(event) if emitted => {

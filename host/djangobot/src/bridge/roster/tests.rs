@@ -125,7 +125,7 @@ async fn who_searches_during_the_first_load_finds_what_it_brings() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_go_of_all_who_wait_for_the_roster() {
+async fn a_stop_releases_all_who_wait_for_the_roster() {
     for connects in [false, true] {
         let upkeep = Upkeep::start(rarely()).await;
         upkeep.slack.control().answer(
@@ -154,7 +154,7 @@ async fn a_stop_lets_go_of_all_who_wait_for_the_roster() {
 }
 
 #[tokio::test]
-async fn a_later_session_loads_what_came_about_before_it() {
+async fn a_later_session_loads_names_that_changed_before_it() {
     let upkeep = Upkeep::start(Pauses {
         stale: Duration::ZERO,
         ..rarely()

@@ -66,7 +66,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Reads a message from a reply channel: the channel for its outcome, and the answer or the reason to refuse it.
+    /// Reads a message from a reply channel: the channel for its outcome, and the answer.
+    ///
+    /// # Errors
+    ///
+    /// The answer is an error if Slack would not take it.
     pub(super) fn read(message: &Event) -> (Reply, Result<Self, SendFailure>) {
         let mut keys = match keys_of(message) {
             Ok(keys) => keys,
@@ -78,6 +82,7 @@ impl Answer {
     }
 
     fn of(mut keys: Map<String, Value>) -> Result<Self, SendFailure> {
+        // `type` is for Channels, and `djangobot` is ours. Slack knows neither.
         for ours in ["type", "djangobot"] {
             keys.remove(ours);
         }
@@ -157,6 +162,7 @@ impl Answer {
                 "Slack gave no response_url with this event. Post through slack.send; a submitted view has one for each conversations_select or channels_select with response_url_enabled.",
             ));
         }
+        // With none of these there is nothing to show or to change.
         let deletes = self.body.get("delete_original").is_some_and(is_true);
         let shows = BODIES
             .iter()
@@ -168,6 +174,7 @@ impl Answer {
             ));
         }
         let fits = |address: &ResponseUrl| {
+            // A key that the answer does not have fits any address.
             let is = |wanted: &Option<String>, given: &Option<String>| {
                 wanted.is_none() || wanted == given
             };

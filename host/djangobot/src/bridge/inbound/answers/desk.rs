@@ -31,6 +31,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 const LAST_POSTS: Duration = Duration::from_secs(35);
 
 /// The task that gives the app's answers to Slack.
+///
+/// It alone changes `questions`, so that the answers of an event have one order. Posts, writes and reports run next to
+/// each other as its `Work`, and come back to it only to have the next answer of their event begun.
 pub(crate) struct AnswerDesk {
     pub(super) queue: ChannelName,
     pub(super) reader: ReceiverId,
@@ -81,10 +84,12 @@ impl AnswerDesk {
                 .questions
                 .next_due()
                 .map(tokio::time::Instant::from_std);
+            // Only answers wait for room. A question is always taken, because the app may answer it while it waits.
             let has_room = work.len() + self.behind < MAX_ANSWERS;
             tokio::select! {
                 question = self.new_questions.recv() => match question {
                     Some(question) => self.admit(question, &mut work),
+                    // The way in has ended, and with it its end of the answers.
                     None => break,
                 },
                 Some(delivery) = deliveries.next(), if has_room => {
@@ -102,7 +107,8 @@ impl AnswerDesk {
                 () = sleep_until(due) => self.tick(&mut work),
             }
         }
-        // Ends the pauses between tries. Answers that wait here stay in the layer, and come again at the next start.
+        // From here on no answer is begun. Those that are under way get an outcome, without pauses between tries.
+        // Answers that wait here stay in the layer, and come again at the next start.
         self.poster.stop.cancel();
         let last = async {
             while let Some(posted) = work.next().await {
@@ -146,6 +152,7 @@ impl AnswerDesk {
         if let Some(part) = part {
             let (row, poster) = (QuestionRow::of(&token, &question), self.poster.clone());
             work.push(without_outcome(async move {
+                // In this order: once Slack hears that we have the event, a restart can still answer it.
                 poster.write(row).await;
                 part.mark_safe();
             }));
@@ -172,6 +179,7 @@ impl AnswerDesk {
             work.push(without_outcome(ack.confirm()));
         }
         self.questions.expire(now);
+        // Rows are deleted together, now and then: an expired row that is still there does no harm.
         if now - self.tidied < TIDY_EVERY {
             return;
         }
@@ -189,7 +197,8 @@ impl AnswerDesk {
         }));
     }
 
-    /// Takes one answer of the app from the layer: to its end, or to its place in the queue of its event.
+    /// Takes one answer of the app from the layer: to its end, or to its place in the queue of its event. The layer
+    /// keeps it until its outcome is reported.
     fn receive(&mut self, delivery: Delivery, work: &mut Work) {
         let names = self.poster.parts.layer.addressees(&delivery);
         let key = MessageKey::of(&delivery, self.poster.parts.layer.wire());
@@ -263,7 +272,7 @@ impl AnswerDesk {
         if answer.fits_acknowledgement(question.kind)
             && let Some(PendingAck { ack, .. }) = question.ack.take()
         {
-            // The app has answered, so it got the event from the layer, and the event is safe.
+            // Given at once, without the signal that the event is safe: the app has it from the layer, so it is.
             match ack.answer(answer.json()) {
                 Ok(()) => {
                     ACKNOWLEDGEMENT.clone_into(&mut answered.reply.method);
@@ -288,6 +297,7 @@ impl AnswerDesk {
                 return self.finish(answered, Err(refusal), work);
             }
         };
+        // Those that were begun and those that will be, since each may count for Slack.
         let waiting = question.waiting.iter().filter(|it| it.address == address);
         let waiting = waiting.count();
         let begun = question.addresses.get(address).map(|it| &it.begun);
@@ -328,6 +338,8 @@ impl AnswerDesk {
         };
         self.behind -= 1;
         question.is_busy = true;
+        // Noted before the post, here and then in the row: a crash in between leaves an answer that was not given, and
+        // not one that is given twice.
         let mut url = String::new();
         if let Some(address) = question.addresses.get_mut(pending.address) {
             address.begun.push(pending.answered.key);

@@ -106,6 +106,7 @@ impl Poster {
             let pause = match error.class() {
                 Class::Retry => backoff.failed(),
                 Class::RateLimited { retry_after } => retry_after.min(LONGEST_PAUSE),
+                // Slack refuses it for good, or may have taken it.
                 _ => return PostOutcome::Failed(refused(&error)),
             };
             if tries == TRIES {

@@ -155,6 +155,8 @@ impl Questions {
             && let Some((_, token)) = self.order.pop_front()
         {
             let is_busy = self.by_token.get(&token).is_some_and(|it| it.is_busy);
+            // A post that is under way still needs its question, to report the outcome and to go on with the next
+            // answer.
             if is_busy {
                 self.order.push_back((now + Duration::from_secs(60), token));
             } else {
@@ -187,6 +189,10 @@ impl QuestionRow {
     }
 
     /// Writes the row in the place of an older one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not take it.
     pub(super) fn write(&self, database: &Connection) -> rusqlite::Result<()> {
         database
             .prepare_cached(
@@ -198,6 +204,10 @@ impl QuestionRow {
 }
 
 /// Deletes the rows of questions that came before `oldest`, and those of `tokens`.
+///
+/// # Errors
+///
+/// Fails if the disk keeps them.
 pub(super) fn forget(database: &Connection, oldest: f64, tokens: &[Token]) -> rusqlite::Result<()> {
     database.execute("DELETE FROM answers WHERE at < ?1", [oldest])?;
     let mut query = database.prepare_cached("DELETE FROM answers WHERE token = ?1")?;

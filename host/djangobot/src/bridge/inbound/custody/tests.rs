@@ -47,7 +47,7 @@ fn an_event_that_was_abandoned_is_new_when_it_comes_again() {
 }
 
 #[test]
-fn what_came_live_and_what_history_has_are_the_same_but_live_events_never_are() {
+fn a_live_event_and_its_copy_in_history_are_one_but_two_live_events_never_are() {
     let is_new = |ledger: &Ledger, id| match ledger.admit(id, None) {
         Admission::New(custody) => {
             custody.mark_safe();
@@ -77,7 +77,7 @@ fn what_came_live_and_what_history_has_are_the_same_but_live_events_never_are() 
 }
 
 #[test]
-fn the_mark_stays_before_what_is_not_safe_and_before_a_gap() {
+fn the_safe_moment_stays_before_events_that_are_not_safe_and_before_a_gap() {
     let ledger = Ledger::default();
     assert_eq!(ledger.safe_until(), Ts::default());
     // Minutes and microseconds after we began to listen.

@@ -71,6 +71,7 @@ impl Courier {
         is_settled: bool,
     ) -> Option<Batch> {
         let channel = self.queue.channel.as_str();
+        // Read before the entries: events that are spilled meanwhile are not among those that were evicted.
         let newest = self.queue.lock().newest_on_disk;
         let entries = match self
             .spool

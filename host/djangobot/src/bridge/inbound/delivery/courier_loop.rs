@@ -9,14 +9,12 @@ use djangobot_slack::Backoff;
 use crate::bridge::inbound::delivery::courier::{
     Batch, Courier, FIRST_PAUSE, LONGEST_PAUSE, forget,
 };
-use crate::bridge::inbound::delivery::queue::{BatchLimit, Queue, QueuedEvent};
+use crate::bridge::inbound::delivery::queue::{BATCH_EVENTS, BatchLimit, Queue, QueuedEvent};
 use crate::bridge::inbound::delivery::refusal::{Fault, Trial};
 use crate::bridge::inbound::delivery::unread_channel::ReaderState;
 use crate::config::Unread;
 use crate::cure;
 
-/// The most events that go to the layer in one call.
-const BATCH: usize = 512;
 /// How often the log repeats that a channel takes no events.
 const REMINDER: Duration = Duration::from_secs(60);
 /// How often deleting delivered events is tried again.
@@ -58,7 +56,7 @@ impl Courier {
         let mut refused = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut stuck: Option<Obstacle> = None;
         let mut reminder = Reminder::new(REMINDER);
-        let mut batch_events = BATCH;
+        let mut batch_events = BATCH_EVENTS;
         let mut trial = Trial::new();
         let mut reader = ReaderState::new();
         loop {
@@ -83,7 +81,9 @@ impl Courier {
                     self.readiness.layer_use.worked(self.queue.channel.as_str());
                 }
             }
+            // The layer takes events from the front of a batch, so the rest keeps its order.
             let (accepted, now_stuck) = judge(&outcome, batch.len());
+            // How many messages lie in the channel now, ours and those of others.
             let lies = outcome.as_ref().ok().and_then(|sent| sent.waiting);
             let taken = batch.get(..accepted).unwrap_or(&batch);
             self.note_sent(&mut reader, taken, lies).await;
@@ -92,9 +92,10 @@ impl Courier {
             batch_events = if now_stuck == Some(Obstacle::Nobody) {
                 1
             } else {
-                BATCH
+                BATCH_EVENTS
             };
             self.queue.held.set(left as f64);
+            // The layer serves the channel, so this is not an obstacle, and says nothing about the pauses below.
             if let Err(Fault::Batch(error)) = &outcome {
                 self.try_parts(&batch, error, &mut trial, &reader).await;
                 continue;
@@ -115,9 +116,11 @@ impl Courier {
                 Obstacle::Away | Obstacle::Refused => self.errors.increment(1),
                 Obstacle::Nobody => {}
             }
+            // A full channel that takes some is being read: it is tried again soon.
             if accepted > 0 {
                 full.succeeded();
             }
+            // Another reason is logged at once.
             if stuck.replace(reason) != Some(reason) {
                 reminder.reset();
             }
@@ -143,6 +146,7 @@ impl Courier {
             if !reader.is_unread() && self.next_check(reader).is_some_and(|rest| rest.is_zero()) {
                 self.check(reader).await;
             }
+            // The disk comes before memory, because its events are older.
             let next = {
                 let mut waiting = queue.lock();
                 if waiting.is_closed && waiting.events.is_empty() {

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_halves_and_successes_grow_up_to_what_was_refused() {
+    fn a_refusal_halves_the_size_and_successes_double_it_up_to_the_ceiling() {
         let mut portion = Portion::new();
         assert_eq!(portion.bytes(), BATCH_BYTES);
         portion.shrink(1000);

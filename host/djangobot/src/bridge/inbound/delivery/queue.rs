@@ -17,6 +17,8 @@ use crate::config::Unread;
 /// The most bytes that go to the layer in one call, unless a single event has more. It is half of the smallest limit on
 /// requests that hosted servers are known to have.
 pub(super) const BATCH_BYTES: usize = 512 << 10;
+/// The most events that go to the layer in one call.
+pub(super) const BATCH_EVENTS: usize = 512;
 /// The most bytes that wait in memory for one channel. The config bounds the number of events as well.
 const HOLD_BYTES: usize = 16 << 20;
 
@@ -52,13 +54,13 @@ pub(super) struct Queue {
 /// Each event has a number, and numbers grow. A queue is cut by its watermarks into events that the layer has (up to
 /// `settled`), events on the disk (up to `newest_on_disk`) and events in memory (`events`), in this order:
 ///
-/// - `newest_on_disk <= handed_to_disk`: the spiller hands events over first, and the disk has them later. Only events up
-///   to `handed_to_disk` can be on the disk.
+/// - `newest_on_disk <= handed_to_disk`: the spiller hands events over first, and the disk has them later. Only events
+///   up to `handed_to_disk` can be on the disk.
 /// - `newest_on_disk` < the number of each event in `events`, since an event leaves memory when the disk has it.
 /// - While `newest_on_disk > settled`, older events lie on the disk, and those in memory wait behind them.
 /// - `settled` only grows, except when events are taken back from the layer to the disk.
-/// - `forgotten <= settled`: an event is deleted from the disk once the layer has it, and only if something was handed to
-///   the disk since the last time (`handed_to_disk > forgotten`).
+/// - `forgotten <= settled`: an event is deleted from the disk once the layer has it, and only if something was handed
+///   to the disk since the last time (`handed_to_disk > forgotten`).
 ///
 /// So the courier, which moves `settled`, and the spiller, which moves the other two, need no agreement about single
 /// events: an event that both take at the same time is in the layer and on the disk, and is deleted from the disk.
@@ -68,7 +70,7 @@ pub(super) struct QueueState {
     bytes: usize,
     /// Whether no more events come.
     pub(super) is_closed: bool,
-    /// How many of the oldest in `events` are being sent: these are not given up.
+    /// How many of the oldest in `events` are being sent: these are not given up, because the layer may have them.
     sending: usize,
     /// Whether the layer took less than it was given, the last time.
     pub(super) is_stuck: bool,
@@ -196,6 +198,8 @@ impl Queue {
         waiting.events.push_back(event);
         let bound = self.bound(&waiting);
         let given_up = waiting.make_room(bound);
+        // A task sleeps because the queue was empty, or, the spiller, because no event had to go to the disk yet. So
+        // they hear of the first event, and the spiller of each one that has to go there at once.
         let first = waiting.events.len() == 1;
         let presses = first || waiting.is_stuck || waiting.is_spooling();
         drop(waiting);
@@ -295,6 +299,7 @@ impl Queue {
         let gone = waiting.take_up_to(upto);
         waiting.sending = 0;
         waiting.settled = waiting.settled.max(upto);
+        // Events that were handed to the disk may be written after this. Then `note_spilled` sees that it is settled.
         let forget = (waiting.handed_to_disk > waiting.forgotten).then_some(upto);
         if forget.is_some() {
             waiting.forgotten = upto;

@@ -89,7 +89,7 @@ impl Courier {
             trial.pause.succeeded();
             return;
         }
-        // The event holds up those behind it, so they go to the disk.
+        // The event holds up those behind it, so they go to the disk, where they are safe.
         self.queue.set_stuck(true);
         trial.pause.wait().await;
     }

@@ -15,8 +15,9 @@ use crate::metrics::Metrics;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The most events that go to the disk in one write.
 const BATCH: usize = 1024;
-/// The pause after a write that failed, and how often that is spoken of.
+/// The pause after a write that failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often the log repeats that writes fail.
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// Writes the events of one queue to the disk while the layer is stuck or slow, or older events lie there.
@@ -78,6 +79,8 @@ impl Spiller {
     }
 
     /// Waits for events that have to go to the disk. `None` says that the queue is closed and empty.
+    ///
+    /// They stay in memory until the disk has them, so that the courier can send them meanwhile.
     async fn next_batch(&self) -> Option<Vec<Entry>> {
         loop {
             let wait = {
@@ -97,6 +100,8 @@ impl Spiller {
                                 member: event.member.clone(),
                             })
                             .collect();
+                        // Noted before the write, under the lock: when the courier settles them while they are
+                        // written, it knows that the disk may have them.
                         waiting.handed_to_disk = entries
                             .last()
                             .map_or(waiting.handed_to_disk, |last| last.seq);

@@ -135,11 +135,11 @@ fn the_djangobot_key_has_the_documented_shape() {
 
 #[test]
 fn our_keys_win_over_slacks_of_the_same_names() {
-    let check = |beside: &'static str, expect: serde_json::Value| {
+    let check = |wrapper: &'static str, expect: serde_json::Value| {
         let receipt = Receipt {
             received: UNIX_EPOCH,
             origin: Origin {
-                wrapper: Some(beside.into()),
+                wrapper: Some(wrapper.into()),
                 ..Origin::default()
             },
         };

@@ -145,7 +145,7 @@ async fn a_message_is_known_again_also_when_it_is_finished() {
 }
 
 #[tokio::test]
-async fn only_the_newest_of_what_is_finished_is_remembered() {
+async fn only_the_newest_finished_messages_are_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let Opening { outbox, state, .. } = open(folder.path()).await;
     let (oldest, newest) = (MessageKey::new(), MessageKey::new());
@@ -180,7 +180,7 @@ async fn only_the_newest_of_what_is_finished_is_remembered() {
 }
 
 #[tokio::test]
-async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
+async fn the_result_of_the_plugins_takes_the_place_of_a_message_and_stays_together() {
     let folder = tempfile::tempdir().unwrap();
     let Opening { outbox, state, .. } = open(folder.path()).await;
     let (key, other) = (MessageKey::new(), MessageKey::new());
@@ -190,7 +190,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
         message: Some(text("1 edited")),
         outcome: None,
         emitted: vec![
-            (key.emitted(0), text("1 beside")),
+            (key.emitted(0), text("1 emitted")),
             (key.emitted(1), text("1 too")),
         ],
         messages: vec![text("3 of a plugin's own")],
@@ -203,7 +203,7 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
     let (order, figures) = (texts(&outbox).await, (outbox.messages(), outbox.bytes()));
     assert_eq!(
         order,
-        ["1 edited", "1 beside", "1 too", "2", "3 of a plugin's own"]
+        ["1 edited", "1 emitted", "1 too", "2", "3 of a plugin's own"]
     );
     drop((outbox, state));
 
@@ -238,14 +238,14 @@ async fn what_plugins_made_of_a_message_takes_its_place_and_stays_together() {
 }
 
 #[tokio::test]
-async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside_it_goes_on() {
+async fn a_message_that_plugins_dropped_has_its_outcome_and_those_emitted_with_it_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let Opening { outbox, .. } = open(folder.path()).await;
     let key = MessageKey::new();
     let row = there(outbox.put(key, text("1"), None).await.unwrap());
     let passed = PluginResult {
         outcome: Some(text("dropped")),
-        emitted: vec![(key.emitted(0), text("1 beside"))],
+        emitted: vec![(key.emitted(0), text("1 emitted"))],
         ..PluginResult::default()
     };
     outbox.put_plugin_result(row, passed).await.unwrap();
@@ -257,7 +257,10 @@ async fn a_message_that_plugins_dropped_has_its_outcome_and_what_they_put_beside
         .collect();
     assert_eq!(
         seen,
-        [(&b"1"[..], Some(&b"dropped"[..])), (&b"1 beside"[..], None)]
+        [
+            (&b"1"[..], Some(&b"dropped"[..])),
+            (&b"1 emitted"[..], None)
+        ]
     );
 }
 

@@ -168,7 +168,8 @@ impl Caller {
         // Taken, because it is settled once: then comes the call, an outcome, or the next start, which reads the note
         // on the disk.
         let doubt = std::mem::take(&mut record.doubt);
-        let (time, why, is_faint) = match (doubt, call.repeat) {
+        let is_faint = matches!(doubt, Doubt::Faint(_));
+        let (time, why) = match (doubt, call.repeat) {
             (Doubt::None, _) | (_, Repeat::Harmless) | (Doubt::Faint(_), Repeat::Unknown) => {
                 return Ok(Settlement::MayCall);
             }
@@ -180,8 +181,8 @@ impl Caller {
                 );
                 return Err(refusal.into());
             }
-            (Doubt::Faint(time), Repeat::Visible) => (time, None, true),
-            (Doubt::Begun { time, why }, Repeat::Visible) => (time, why, false),
+            (Doubt::Faint(time), Repeat::Visible) => (time, None),
+            (Doubt::Begun { time, why }, Repeat::Visible) => (time, why),
         };
         let (method, channel) = (call.method.name, call.channel.as_deref());
         match self.look_up(call, record, time, patience).await {

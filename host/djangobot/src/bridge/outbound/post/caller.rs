@@ -48,6 +48,10 @@ pub(crate) struct Caller {
 impl Caller {
     /// Waits until a call of `method` in `channel` may be made. Waiting for our own pace does not count against the
     /// message's time, but a pause for which Slack asked does.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the outcome if Slack's pause takes longer than the message's time, and without one after a stop.
     pub(super) async fn wait_for_turn(
         &self,
         method: &str,

@@ -28,6 +28,10 @@ const NO_CHANNEL: &str = "channel_not_found";
 const NAMED: usize = 5;
 
 /// The interpretation of texts that look like ids, and that the roster knows neither as ids nor as names.
+///
+/// A channel may be named "c3po", and an app may write it "C3PO". To load Slack's list before each call with such a
+/// text would hold up all those with ids that are just new. So they are taken for ids first, and if Slack has no such
+/// id, they are names, and the call is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interpretation {
     /// They are ids: Slack says whether it has them.
@@ -72,6 +76,10 @@ impl Caller {
 
     /// Finds the id of the conversation that an app named, for a call of `method`. Opens a direct message if it is not
     /// open.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it can't be found or opened, with the outcome that says so, or without one after a stop.
     pub(super) async fn find_conversation(
         &self,
         named: &str,
@@ -86,6 +94,7 @@ impl Caller {
         match &destination {
             Destination::Conversation(id) => Ok(id.clone()),
             Destination::User(id) => self.open(id, patience).await,
+            // A user whom the roster knows: nobody means a channel of that name.
             Destination::Either(id) if is_user(id) && self.roster.roster().user(id).is_some() => {
                 self.open(id, patience).await
             }
@@ -142,6 +151,10 @@ impl Caller {
     }
 
     /// Finds the id of the user whom an app named.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it can't be found, with the outcome that says so, or without one after a stop.
     pub(super) async fn find_user(
         &self,
         named: &str,
@@ -179,6 +192,7 @@ impl Caller {
         method: &Method,
         patience: &mut Patience,
     ) -> Result<String, SendError> {
+        // A call that Slack takes with a name need not wait for the list.
         let (takes_names, wait) = match takes_names(method) {
             true => (true, self.roster.patience()),
             false => (false, LIST_WAIT),
@@ -297,10 +311,12 @@ impl Caller {
         let method = method::get("conversations.open").ok_or_else(unreadable)?;
         let arguments = Map::from_iter([("users".to_owned(), Value::from(user))]);
         let mut call = Call::new(method, None, arguments);
+        // Boxed, because an attempt's future is large, and would be part of that of each search.
         let mut record = Record::none(&self.outbox);
         let answer = Box::pin(self.attempt(&mut call, &mut record, patience)).await?;
         let id = answer.pointer("/channel/id").and_then(Value::as_str);
         let id = id.ok_or_else(unreadable)?;
+        // Asked for, so that the next message to this user finds it in the roster.
         self.roster.roster().want(id);
         Ok(id.to_owned())
     }

@@ -10,7 +10,12 @@ use crate::bridge::outbound::post::patience::Patience;
 use crate::bridge::outbound::post::send_error::SendError;
 
 impl Caller {
-    /// Puts ids in the place of names, in all arguments of `method` that are ids of conversations or users.
+    /// Puts ids in the place of names, in all arguments of `method` that are ids of conversations or users. The table
+    /// of arguments says which these are.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a name can't be found, with the outcome that says so, or without one after a stop.
     pub(super) async fn identify(
         &self,
         method: &Method,
@@ -39,6 +44,7 @@ impl Caller {
                     false => self.find_user(named, finder, patience).await?,
                 });
             }
+            // Slack takes several ids as one text with commas.
             *value = ids.join(",").into();
         }
         Ok(())

@@ -6,6 +6,9 @@ use crate::bridge::outbound::files::SHARE;
 use crate::bridge::outbound::post::call::{Call, MARK};
 
 /// The likeness of a message of the history to the one that was to be posted.
+///
+/// Two messages may have the same text, so a text alone proves nothing: the caller counts [`Likeness::Alike`] only if
+/// the bot wrote the message, and if no other message of ours is known to have its `ts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Likeness {
     /// It has the same mark, or the same files.
@@ -15,6 +18,7 @@ pub(super) enum Likeness {
     Other,
 }
 
+/// Compares a message of the history with the one that `call` was to post under `key`.
 pub(super) fn compare(call: &Call, key: &str, message: &Value) -> Likeness {
     if call.method.name == SHARE {
         let shown = message["files"].as_array().into_iter().flatten();
@@ -31,6 +35,7 @@ pub(super) fn compare(call: &Call, key: &str, message: &Value) -> Likeness {
             false => Likeness::Other,
         };
     }
+    // Slack shows an app its own metadata, so a message without our mark is another one.
     if call.is_marked() {
         return Likeness::Other;
     }
@@ -60,6 +65,7 @@ fn visible_text(message: &Value) -> String {
     texts.join("\n")
 }
 
+/// Adds the texts in blocks or attachments, in their order.
 fn gather_texts(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| gather_texts(item, texts)),
@@ -77,7 +83,7 @@ fn gather_texts(value: &Value, texts: &mut Vec<String>) {
 }
 
 /// A text without all that Slack writes in another way than it was sent: entities, brackets around links, emoji,
-/// spaces.
+/// spaces. It is only compared with another such text, so it may lose more than that.
 fn normalize(text: &str) -> String {
     let text = text
         .replace("&lt;", "<")

@@ -18,7 +18,7 @@ use crate::bridge::reply::SendFailure;
 const PAGE: u64 = 200;
 /// The most pages that are read. In a conversation with more messages since the call, the lookup gives up.
 const PAGES: usize = 50;
-/// The most pages that are read if the time of the call is not known.
+/// The most pages that are read if the time of the call is not known, since the whole history would be meant then.
 const PAGES_WITHOUT_TIME: usize = 5;
 /// How long a lookup may wait for its turns in all, since its conversation waits for it. One turn of an app that may
 /// read history once a minute is within it.
@@ -55,7 +55,11 @@ impl From<SendError> for LookupError {
 }
 
 impl Caller {
-    /// Looks for the message that `call` posted at `time`, if it did; `None`: it surely is not there.
+    /// Looks for the message that `call` posted at `time`, if it did. `None` says that it surely is not there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if that can't be found out.
     pub(super) async fn look_up(
         &self,
         call: &Call,
@@ -78,8 +82,8 @@ impl Caller {
                 Extent::Part => {}
             }
         }
-        // A message without a note of its call may be one of many that are in doubt since a crash. The reading then serves
-        // all of the conversation, and if it is not whole, any of them may be posted twice.
+        // A message without a note of its call may be one of many that are in doubt since a crash. The reading then
+        // serves all of the conversation, and if it is not whole, any of them may be posted twice.
         let is_shared = matches!(time.since, LowerBound::Accepted(_));
         let mut bounds = Bounds {
             turns: match is_shared {
@@ -88,8 +92,8 @@ impl Caller {
             },
             until: Instant::now() + patience.rest().max(LAST),
         };
-        // A look before that could miss the post, and where Slack lets an app read a history once a minute, it would be
-        // the only one.
+        // A reading that begins before this moment could miss the post, and where Slack lets an app read a history once
+        // a minute, it would be the only one.
         self.wait(tokio::time::sleep_until(time.is_seen_from().into()))
             .await?;
         let mut snapshot = Snapshot {

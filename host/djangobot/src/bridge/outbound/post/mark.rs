@@ -1,5 +1,5 @@
-//! The mark of our posts: metadata with the message's key, by which a post is found again in Slack's history. Slack takes
-//! metadata from apps only, and refuses it from other tokens.
+//! The mark of our posts: metadata with the message's key, by which a post is found again in Slack's history. Slack
+//! takes metadata from apps only, and refuses it from other tokens.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -8,11 +8,13 @@ use djangobot_slack::{ApiError, Backoff};
 use crate::bridge::outbound::post::send_error::{SendError, refused};
 use crate::bridge::reply::SendFailure;
 
-/// A call that fails while others succeed is given up after so many tries,
+/// The tries of a call that fails while others succeed. Such a call most likely never succeeds, and the messages behind
+/// it wait.
 const ALONE: u32 = 8;
-/// or after this time,
+/// Such a call is given up after this time as well, however few tries it had beyond [`ALONE_AT_LEAST`]: each may take
+/// long to fail.
 const ALONE_FOR: Duration = Duration::from_secs(60);
-/// if it had at least so many tries.
+/// The fewest tries of such a call.
 const ALONE_AT_LEAST: u32 = 3;
 /// The most tries of a message, whatever time the config gives it.
 const TRIES: u32 = 1_000;

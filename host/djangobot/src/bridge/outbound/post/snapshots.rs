@@ -58,7 +58,8 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether a call made after `since` of Slack's, at `time`, is in it, or would not be found by another reading either.
+    /// Whether a call made after `since` of Slack's, at `time`, is in it, or would not be found by another reading
+    /// either.
     fn serves(&self, since: Ts, time: &CallTime) -> bool {
         // A reading without a time looks at few pages: one with a time may see more.
         let may_see_more = matches!(self.extent, Extent::Cut(_))

@@ -27,6 +27,10 @@ impl Caller {
     ///
     /// Before that call nobody sees the files, so that an upload may begin again at any time. Files that an earlier run
     /// may have shared are looked up by the ids that Slack gave them.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Caller::attempt`] does.
     pub(super) async fn share(
         &self,
         mut call: Call,
@@ -34,6 +38,7 @@ impl Caller {
         record: &mut Record,
         patience: &mut Patience,
     ) -> Result<Value, SendError> {
+        // The lookup of an earlier run's call needs the ids of its files. This run's files get ids of their own below.
         call.files.clone_from(&record.files);
         if let Settlement::HadEffect(answer) = self.settle_doubt(&call, record, patience).await? {
             return Ok(answer);
