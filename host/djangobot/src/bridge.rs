@@ -60,9 +60,11 @@ use roster::RosterKeeper;
 use tap::Tap;
 pub(crate) use transport::Source;
 
-/// The most frames that wait between the transport and the way in.
+/// The most frames that wait between the transport and the way in. Beyond it the transport reads no more, and Slack's
+/// sockets fill.
 const FRAMES: usize = 4096;
-/// The most messages of plugins of the way out that wait for the way in, which puts them on the layer.
+/// The most messages of plugins of the way out that wait for the way in, which puts them on the layer. Beyond it they
+/// are lost and logged: the way out can't wait for the way in, which may wait for the layer.
 const MESSAGES: usize = 1024;
 /// How long a stop waits for events that are in plugins, and then for events that are in memory.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -137,6 +139,7 @@ impl Bridge {
             ..
         } = common;
 
+        // Taken out, because it runs in a task of its own. The one in its place holds nothing.
         let source = std::mem::replace(&mut self.source, Source::Rtm);
         let counts = source.counts();
         let transport = spawn(
@@ -157,7 +160,7 @@ impl Bridge {
             once_connected(session.clone(), stop.clone(), outbound),
             &stop,
         );
-        // Ids are written until the last event is safe.
+        // Not ended by `stop`: ids are written until the last event is safe.
         let all_safe = CancellationToken::new();
         let remembering = AbortOnDropHandle::new(tokio::spawn(ledger.save_until(
             journal,
@@ -222,6 +225,7 @@ impl Bridge {
                 "{left} events were not stored before the stop; Slack redelivers those that it has no acknowledgement for"
             );
         }
+        // Usually one of these has failed, and has ended the others.
         transport.map_err(Failure::plain)?;
         kept.map_err(Failure::deposed)?;
         barred.map_err(Failure::plain)

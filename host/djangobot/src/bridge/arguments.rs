@@ -148,6 +148,7 @@ fn moment(value: Value) -> Result<Value, String> {
     }
 }
 
+/// An integer, also as a text or as a float without a fraction, which Python's division gives.
 fn integer(value: Value) -> Result<Value, String> {
     let whole = |number: f64| {
         let is_whole = number.fract() == 0.0 && number.abs() < LAST_EXACT;
@@ -163,6 +164,7 @@ fn integer(value: Value) -> Result<Value, String> {
     found.map(Value::from).ok_or_else(why)
 }
 
+/// A boolean, also as 0 or 1, or as a text, which forms and environment variables give.
 fn boolean(value: Value) -> Result<Value, String> {
     let found = match &value {
         Value::Bool(value) => Some(*value),
@@ -198,6 +200,7 @@ fn list(value: Value) -> Result<Vec<String>, String> {
     let mut texts = Vec::with_capacity(items.len());
     for item in items {
         match item {
+            // An app leaves items out by `None` or an empty text, as it does keys.
             Value::Null => {}
             Value::String(item) if item.trim().is_empty() => {}
             Value::String(item) => texts.push(item.trim().to_owned()),
@@ -239,6 +242,7 @@ fn holds_bytes(value: &Value) -> bool {
     }
 }
 
+/// A layout without keys and items that are `None`: Slack may refuse `null` in a block.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Array(items) => {

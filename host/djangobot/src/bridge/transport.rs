@@ -112,6 +112,8 @@ impl Source {
                 if lease.acquire(&session, &cancel).await? == Acquisition::Cancelled {
                     return Ok(());
                 }
+                // A token that expires ends the session. With a new one another session begins, in which the gap
+                // between the two is read from history.
                 loop {
                     let seen = api.token_version();
                     let config = rtm::Config::default();
@@ -224,7 +226,8 @@ fn keep_session(state: &State, fact: &str, session: &Session) {
     }
 }
 
-/// Asks Slack for the session of the bot's token, until it answers. Gives `None` if `cancel` comes first.
+/// Asks Slack for the session of the bot's token, until it answers. Gives `None` if `cancel` comes first. Each failure
+/// is reported as a lost connection, so that readiness and metrics show it.
 ///
 /// # Errors
 ///

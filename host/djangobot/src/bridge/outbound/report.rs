@@ -101,6 +101,7 @@ impl Parts {
             tracing::info!(method = reply.method, %request, "not sent: {}", refusal.detail);
             return self.finish(receiver, stored_in, None).await;
         }
+        // A row is moved within the database, so its letter needs no bytes here.
         let letter = |bytes: &[u8]| {
             let channel = self.channel.as_str();
             DeadLetter::new(channel, &refusal.error, &refusal.detail, bytes)
@@ -119,6 +120,7 @@ impl Parts {
                 let stored = self
                     .state
                     .add_dead_letter(&letter(&self.readable(delivery)));
+                // In this order: a crash in between leaves it in both, and never in neither.
                 if stored.is_ok() {
                     self.leave_layer(receiver, delivery).await;
                 }

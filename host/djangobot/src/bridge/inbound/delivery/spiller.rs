@@ -49,6 +49,7 @@ impl Spiller {
                         tracing::debug!(id = &*event.id, channel = %self.queue.channel, "event spooled");
                         event.mark_safe();
                     }
+                    // The layer took some of them while they were written.
                     if let Some(upto) = forget {
                         courier::forget(&self.spool, &self.queue, upto).await;
                     }

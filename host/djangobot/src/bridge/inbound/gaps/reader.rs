@@ -122,6 +122,7 @@ impl Reader {
         let mut failed_before = false;
         while !waiting.is_empty() {
             while let Ok(wanted) = self.wanted.try_recv() {
+                // One that is read already, or is not to be read, is not found.
                 if let Some(at) = waiting.iter().position(|it| it.id == wanted) {
                     waiting.swap(0, at);
                 }
