@@ -41,6 +41,8 @@ const BUFFER: usize = 16 << 10;
 /// Otherwise strangers who keep all others busy would have each new connection closed for the next one, before its
 /// request could come.
 const ARRIVAL: Duration = Duration::from_millis(500);
+/// If there are too many connections, this part of them is closed at once.
+const BATCHES: usize = 64;
 /// How often it is logged that there were too many connections; all are counted.
 const REMINDER: Duration = Duration::from_secs(10);
 
@@ -157,7 +159,7 @@ impl Activity {
     }
 
     /// Its rank among the connections that may be closed; `None` while Slack waits for an answer on it.
-    fn rank(&self) -> Option<Rank> {
+    fn rank(&self, now: Instant) -> Option<Rank> {
         let ConnectionState {
             opened,
             phase,
@@ -165,7 +167,7 @@ impl Activity {
             is_slacks,
         } = *self.state();
         let is_busy = match phase {
-            Phase::Idle | Phase::Head => opened.elapsed() < ARRIVAL,
+            Phase::Idle | Phase::Head => now.saturating_duration_since(opened) < ARRIVAL,
             Phase::Request | Phase::Answer => true,
             Phase::Signed => return None,
         };
@@ -183,6 +185,8 @@ struct Connections {
     open: HashMap<u64, OpenConnection>,
     /// The number of the newest one.
     number: u64,
+    /// How many are closed at once if there are too many.
+    batch: usize,
     given_up: Counter,
     reminder: Reminder,
 }
@@ -193,26 +197,38 @@ struct OpenConnection {
 }
 
 impl Connections {
-    /// Closes the connection with the lowest rank. Returns whether there was one.
-    fn give_up_one(&mut self) -> bool {
+    /// Closes the connections with the lowest ranks; of Slack's own, one at most. Returns whether any was closed.
+    ///
+    /// All connections are looked at to find them. Strangers can open thousands in a second, so that this must not
+    /// happen for each new one.
+    fn give_up(&mut self) -> bool {
+        let now = Instant::now();
         let ranked = self.open.iter().filter_map(|(number, connection)| {
-            let rank = connection.activity.rank()?;
+            let rank = connection.activity.rank(now)?;
             Some((rank, *number))
         });
-        let Some((_, number)) = ranked.min() else {
-            return false;
-        };
-        if let Some(connection) = self.open.remove(&number) {
-            connection.task.abort();
+        let mut ranked: Vec<(Rank, u64)> = ranked.collect();
+        ranked.sort_unstable();
+        let least = ranked.iter().take(1);
+        let strangers = ranked
+            .iter()
+            .skip(1)
+            .take_while(|(rank, _)| !rank.is_slacks);
+        let mut closed = 0;
+        for (_, number) in least.chain(strangers).take(self.batch) {
+            if let Some(connection) = self.open.remove(number) {
+                connection.task.abort();
+            }
+            closed += 1;
         }
-        self.given_up.increment(1);
-        if self.reminder.due().is_some() {
+        self.given_up.increment(closed);
+        if closed > 0 && self.reminder.due().is_some() {
             tracing::warn!(
                 connections = self.open.len(),
-                "there are too many connections over HTTP; the one that was idle for longest was closed for a new one"
+                "there are too many connections over HTTP; those that were idle for longest were closed for new ones"
             );
         }
-        true
+        closed > 0
     }
 }
 
@@ -228,6 +244,7 @@ pub(super) async fn serve(
         tasks: JoinSet::new(),
         open: HashMap::new(),
         number: 0,
+        batch: (limits.connections / BATCHES).max(1),
         given_up: metrics.http_connections_given_up(),
         reminder: Reminder::new(REMINDER),
     };
@@ -244,7 +261,7 @@ pub(super) async fn serve(
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    if connections.open.len() >= limits.connections && !connections.give_up_one() {
+                    if connections.open.len() >= limits.connections && !connections.give_up() {
                         // Slack waits for an answer on all of them, so the new one is closed.
                         connections.given_up.increment(1);
                         continue;
@@ -263,7 +280,7 @@ pub(super) async fn serve(
                     tracing::debug!(%error, "a connection could not be accepted");
                     // Most likely the process is out of files. Closing a connection frees one.
                     if is_lack(&error) {
-                        connections.give_up_one();
+                        connections.give_up();
                     }
                     sleep(Duration::from_millis(20)).await;
                 }

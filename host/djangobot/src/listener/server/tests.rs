@@ -199,6 +199,33 @@ async fn if_there_are_too_many_connections_the_oldest_idle_one_is_closed_and_sla
 }
 
 #[tokio::test]
+async fn strangers_connections_are_closed_some_at_once_and_slacks_stay() {
+    let connections = 2 * BATCHES;
+    let served = TestServer::start(connections, Timers::default()).await;
+    served.let_go.add_permits(2);
+    let mut proven = [served.open().await, served.open().await];
+    for stream in &mut proven {
+        ask(stream, "/signed", "signed").await;
+    }
+    let mut crowd = Vec::new();
+    for _ in 0..connections - 2 {
+        crowd.push(served.open().await);
+    }
+    let mut late = served.open().await;
+    ask(&mut late, "/", "here").await;
+    for stream in &mut crowd[..2] {
+        ends(stream).await;
+    }
+    assert!(served.shows("djangobot_http_connections_given_up_total 2"));
+    for _ in 0..3 * connections {
+        crowd.push(served.open().await);
+    }
+    for stream in &mut proven {
+        ask(stream, "/", "here").await;
+    }
+}
+
+#[tokio::test]
 async fn a_new_connection_is_not_closed_for_the_next_one_while_strangers_keep_all_others_busy() {
     let served = TestServer::start(4, Timers::default()).await;
     let mut strangers = Vec::new();
