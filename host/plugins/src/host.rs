@@ -8,6 +8,7 @@
 //! A plugin that is configured and does not serve has a vacancy in the pipeline, unless its operator lets events pass
 //! without it: the config decides whether an event may pass, not which plugins could be loaded.
 
+mod change;
 mod samples;
 mod trial;
 
@@ -33,9 +34,11 @@ use crate::services::roster::Direction;
 use crate::status::Status;
 use crate::versions::Rollback;
 
+use change::{Change, config_of, state_of};
 use samples::Samples;
 use trial::{TRIAL, bring_back, worse};
 
+pub use change::ResolveError;
 pub use trial::TrialOutcome;
 
 /// How often the versions on trial are judged.
@@ -60,15 +63,6 @@ struct HostState {
     /// The plugins were loaded once: from then on, plugins that are added hold up no event that may pass without them.
     has_begun: AtomicBool,
     samples: Samples,
-}
-
-/// A `[[plugin]]` whose component can't be had, with the reason.
-#[derive(Clone, Debug)]
-pub struct ResolveError {
-    /// As the operator wrote it.
-    pub config: crate::PluginConfig,
-    /// A clause for people, with the cure.
-    pub why: String,
 }
 
 impl PluginHost {
@@ -480,42 +474,4 @@ impl PluginHost {
     fn entries(&self) -> MutexGuard<'_, Vec<PluginEntry>> {
         lock(&self.state.entries)
     }
-}
-
-/// A plugin that is ready to serve, and the one that it replaces.
-struct Change {
-    name: String,
-    /// The one that serves now.
-    old: Option<Arc<Plugin>>,
-    new: Arc<Plugin>,
-    /// The version to roll back to: `old`, or the one of an earlier process.
-    before: Option<Predecessor>,
-    /// Why another version serves than the lock pins.
-    note: Option<String>,
-}
-
-impl VacancyState {
-    fn loading(wanted: &PluginSpec) -> Self {
-        Self {
-            subscribe: Some(wanted.manifest.subscribe.clone()),
-            uses_roster: wanted.uses_roster,
-            outlook: LoadState::Loading,
-        }
-    }
-}
-
-fn config_of(wanted: &Result<PluginSpec, ResolveError>) -> &PluginConfig {
-    match wanted {
-        Ok(wanted) => &wanted.config,
-        Err(unready) => &unready.config,
-    }
-}
-
-/// The state of one instance, for a rehearsal. `None` where the plugin hands no state on or fails to give it.
-async fn state_of(plugin: &Plugin, slot: usize) -> Option<Vec<u8>> {
-    if !plugin.hands_state_on() {
-        return None;
-    }
-    let mut slots = plugin.lock().await;
-    slots.get_mut(slot)?.snapshot().await.ok()?
 }
