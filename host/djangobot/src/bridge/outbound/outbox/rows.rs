@@ -134,6 +134,10 @@ pub(super) fn totals(database: &Connection) -> rusqlite::Result<Totals> {
 }
 
 /// Calls [`append`] if the message with the key `behind` is there.
+///
+/// # Errors
+///
+/// Fails if the disk does not take it.
 pub(super) fn append_behind(
     database: &Connection,
     key: MessageKey,
@@ -167,6 +171,11 @@ fn append(
     Ok((inserted > 0).then_some(id))
 }
 
+/// Reads the first messages of a range, as [`Page`] has them.
+///
+/// # Errors
+///
+/// Fails if the file can't be read.
 pub(super) fn read(
     database: &Connection,
     NumberRange { after, upto }: NumberRange,
@@ -213,6 +222,12 @@ pub(super) fn read(
     Ok(page)
 }
 
+/// Writes the result of the plugins for the message in row `id`. A message that a plugin emitted has been through the
+/// plugins: what it is and what they made of it are the same.
+///
+/// # Errors
+///
+/// Fails if the disk does not take it.
 pub(super) fn write_passed(
     database: &Connection,
     id: RowId,
@@ -246,6 +261,10 @@ pub(super) fn write_passed(
 }
 
 /// Deletes a message but for its key. Gives the bytes that it took up, or `None` if it was finished before.
+///
+/// # Errors
+///
+/// Fails if the disk keeps the message.
 pub(super) fn finish(
     database: &Connection,
     id: RowId,
@@ -266,6 +285,10 @@ pub(super) fn finish(
 }
 
 /// Deletes the oldest keys of finished messages.
+///
+/// # Errors
+///
+/// Fails if the disk keeps them.
 pub(super) fn forget(database: &Connection) -> rusqlite::Result<()> {
     let mut delete = database.prepare_cached(
         "DELETE FROM outbox WHERE message IS NULL AND id < (SELECT max(id) FROM outbox) - ?1",

@@ -179,7 +179,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// The record of a call of our own, which may be made twice.
-    pub(super) fn none(outbox: &Outbox) -> Self {
+    pub(super) fn untracked(outbox: &Outbox) -> Self {
         Self {
             outbox: outbox.clone(),
             row: None,

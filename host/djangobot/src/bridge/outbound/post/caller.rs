@@ -106,8 +106,8 @@ impl Caller {
             return Err(patience.exhausted("other calls of Slack succeeded meanwhile"));
         }
         // The first rate limit has been logged already.
-        let is_told = patience.tries == 1 && matches!(error.class(), Class::RateLimited { .. });
-        if patience.is_line_due() && !is_told {
+        let is_logged = patience.tries == 1 && matches!(error.class(), Class::RateLimited { .. });
+        if patience.is_line_due() && !is_logged {
             let (tries, left) = (patience.tries, patience.left());
             tracing::warn!(
                 method,
@@ -122,9 +122,10 @@ impl Caller {
 
     /// Whether other calls succeed while this one fails. If none was made recently, `auth.test` is called.
     async fn fails_alone(&self, error: &ApiError) -> bool {
-        let is_there = |at: Instant| at.elapsed() < RECENT;
+        let is_recent = |at: Instant| at.elapsed() < RECENT;
         error.may_be_the_calls()
-            && (self.api.last_success().is_some_and(is_there) || self.api.auth_test().await.is_ok())
+            && (self.api.last_success().is_some_and(is_recent)
+                || self.api.auth_test().await.is_ok())
     }
 
     /// Notes that Slack limits the rate of a method, or of a method in a channel.

@@ -295,7 +295,7 @@ impl Caller {
                 self.wait(search).await?
             }
         };
-        patience.waited(began);
+        patience.count_wait(began);
         Ok(searched.unwrap_or_else(|_| {
             let seconds = began.elapsed().as_secs();
             Search::Unlisted(format!("it did not come within {seconds} s"))
@@ -312,7 +312,7 @@ impl Caller {
         let arguments = Map::from_iter([("users".to_owned(), Value::from(user))]);
         let mut call = Call::new(method, None, arguments);
         // Boxed, because an attempt's future is large, and would be part of that of each search.
-        let mut record = Record::none(&self.outbox);
+        let mut record = Record::untracked(&self.outbox);
         let answer = Box::pin(self.attempt(&mut call, &mut record, patience)).await?;
         let id = answer.pointer("/channel/id").and_then(Value::as_str);
         let id = id.ok_or_else(unreadable)?;

@@ -73,7 +73,7 @@ impl Caller {
         };
         let since = time.since.in_slack_time(self.api.slack_time());
         if let Some(snapshot) = self.snapshots.get(&place, since, &time) {
-            if let Some(found) = self.first_that_is(call, record, &snapshot.messages).await {
+            if let Some(found) = self.find_posted(call, record, &snapshot.messages).await {
                 return Ok(Some(found.clone()));
             }
             match &snapshot.extent {
@@ -155,7 +155,7 @@ impl Caller {
                 }
             };
             let messages = page["messages"].as_array().map_or(&[][..], Vec::as_slice);
-            let found = self.first_that_is(call, record, messages).await;
+            let found = self.find_posted(call, record, messages).await;
             snapshot
                 .messages
                 .extend(messages.iter().filter(|it| self.may_be_ours(it)).cloned());
@@ -178,7 +178,7 @@ impl Caller {
     }
 
     /// The first of `messages` that `call` posted.
-    async fn first_that_is<'a>(
+    async fn find_posted<'a>(
         &self,
         call: &Call,
         record: &Record,

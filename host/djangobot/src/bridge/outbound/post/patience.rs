@@ -66,7 +66,8 @@ impl Patience {
     }
 
     /// Counts the wait for one of Slack's lists since `began`.
-    pub(super) fn waited(&mut self, began: Instant) {
+    pub(super) fn count_wait(&mut self, began: Instant) {
+        // Once the clock runs, it counts the wait by itself.
         if self.since.is_none() {
             self.waited += began.elapsed();
         }
@@ -172,14 +173,14 @@ mod tests {
     fn waiting_for_a_list_counts_once() {
         let began = Instant::now() - Duration::from_secs(30);
         let mut patience = Patience::new(Duration::from_secs(100));
-        patience.waited(began);
+        patience.count_wait(began);
         assert!(!patience.is_over() && patience.rest() <= Duration::from_secs(70));
         assert!(patience.left() > Duration::from_secs(60));
         // The clock runs, and counts by itself.
-        patience.waited(began);
+        patience.count_wait(began);
         assert!(patience.rest() > Duration::from_secs(60));
         let mut patience = Patience::new(Duration::from_secs(20));
-        patience.waited(began);
+        patience.count_wait(began);
         assert_eq!(patience.failed(&error()), None);
         assert!(patience.is_over());
     }

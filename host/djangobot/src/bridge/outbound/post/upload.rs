@@ -99,7 +99,7 @@ impl Caller {
             }
         }
         let mut call = Call::new(method, None, arguments);
-        let mut record = Record::none(&self.outbox);
+        let mut record = Record::untracked(&self.outbox);
         let answer = Box::pin(self.attempt(&mut call, &mut record, patience)).await?;
         let text = |key: &str| answer[key].as_str().map(str::to_owned);
         Ok(Upload {
