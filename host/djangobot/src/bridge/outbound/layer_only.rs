@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_that_stay_for_long_are_joined_until_they_are_finished() {
+    fn later_messages_join_those_that_stay_for_long_until_they_are_finished() {
         let (mut counts, start) = (LayerOnlyCounts::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(counts.is_over() && !counts.lasts(at(0)));

@@ -110,7 +110,7 @@ impl RosterKeeper {
 }
 
 #[tokio::test]
-async fn who_searches_during_the_first_load_finds_what_it_brings() {
+async fn a_search_during_the_first_load_finds_the_names_that_it_brings() {
     let upkeep = Upkeep::start(rarely()).await;
     upkeep.slack.control().answer(
         "users.list",

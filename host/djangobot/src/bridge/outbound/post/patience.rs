@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn its_line_is_due_at_first_and_then_once_in_a_while() {
+    fn the_line_of_the_log_is_due_at_first_and_then_once_in_a_while() {
         let mut patience = Patience::new(Duration::from_secs(3600));
         assert!(patience.is_line_due() && !patience.is_line_due());
     }
