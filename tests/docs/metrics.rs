@@ -104,13 +104,13 @@ const VALUES: [(&str, &str, &str); 9] = [
     ),
     (
         "djangobot_odd_events_total",
-        "host/djangobot/src/bridge/inbound.rs",
+        "host/djangobot/src/bridge/inbound/counts.rs",
         "note_oddities",
     ),
     (
         "djangobot_odd_events_total",
-        "host/djangobot/src/bridge/inbound.rs",
-        "route",
+        "host/djangobot/src/bridge/inbound/counts.rs",
+        "note_channel",
     ),
     (
         "djangobot_http_requests_total",
@@ -125,7 +125,7 @@ const VALUES: [(&str, &str, &str); 9] = [
     (
         "djangobot_ambiguous_sends_total",
         "host/djangobot/src/bridge/outbound/post/attempts.rs",
-        "settle",
+        "settle_doubt",
     ),
 ];
 

@@ -212,7 +212,7 @@ impl Inbound {
                 return Err(rejected);
             }
         };
-        self.counts.note_oddities(&kind, &event);
+        self.counts.inspect(&kind, &event);
         // An event of history is counted below, once it is known to be new.
         if !is_from_history {
             self.counts.count(&kind);
@@ -374,9 +374,7 @@ impl Inbound {
             ..
         } = passing;
         let channel = self.routes.channel(&kind)?;
-        if channel.as_str().strip_prefix("slack.") != Some(&*kind) {
-            self.parts.metrics.odd_events("type").increment(1);
-        }
+        self.counts.note_channel(&kind, &channel);
         let rejected = |error: EditError| RejectedFrame {
             reason: "edit",
             sentence: error.to_string(),

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use djangobot_channels::ChannelName;
 use djangobot_event::Event;
 use metrics::Counter;
 
@@ -43,12 +44,23 @@ impl EventCounts {
         self.counters.insert(label.into(), counter);
     }
 
-    /// Counts oddities in an event, which is forwarded all the same. Each is logged once for each type. Logs, too, that
-    /// Slack limits the app's events.
-    pub(super) fn note_oddities(&mut self, kind: &str, event: &Event) {
+    /// Logs and counts what an operator has to know about an event, which is forwarded all the same.
+    pub(super) fn inspect(&mut self, kind: &str, event: &Event) {
+        self.note_oddities(kind, event);
         if kind == "app_rate_limited" {
             log_limit(event);
         }
+    }
+
+    /// Counts an event whose channel does not have the name of its type.
+    pub(super) fn note_channel(&self, kind: &str, channel: &ChannelName) {
+        if channel.as_str().strip_prefix("slack.") != Some(kind) {
+            self.metrics.odd_events("type").increment(1);
+        }
+    }
+
+    /// Counts oddities in an event. Each is logged once for each type.
+    fn note_oddities(&mut self, kind: &str, event: &Event) {
         let notes = event.notes();
         let oddities = [
             (notes.duplicate_keys, "duplicate_keys"),
