@@ -172,22 +172,23 @@ impl Bridge {
 
     /// The status and body of a page of its listener.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address)
-            .await
-            .expect("the bridge listens");
-        stream
-            .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
+        self.try_get(path).await.expect("the bridge listens")
+    }
+
+    /// The same of a bridge that may be at its end: `None` where it does not answer.
+    pub(crate) async fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head
             .split(' ')
             .nth(1)
             .and_then(|status| status.parse().ok())
             .expect("a head has a status");
-        (status, body.to_owned())
+        Some((status, body.to_owned()))
     }
 
     /// The value of a metric, named with its labels; 0 where there is none yet.

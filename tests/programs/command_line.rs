@@ -364,7 +364,6 @@ async fn the_listener_tells_health_readiness_and_metrics() {
     bridge
         .metric_is("djangobot_delivered_total{channel=\"slack.message\"}", 2.0)
         .await;
-    let page = bridge.get("/metrics").await.1;
     for part in [
         "djangobot_events_total{type=\"message\"} 2",
         "djangobot_events_total{type=\"hello\"} 1",
@@ -382,7 +381,11 @@ async fn the_listener_tells_health_readiness_and_metrics() {
         "\nprocess_resident_memory_bytes ",
         "# TYPE djangobot_events_total counter",
     ] {
-        assert!(page.contains(part), "{part} is not in {page}");
+        eventually(&format!("{part:?} is in the metrics"), async || {
+            let page = bridge.get("/metrics").await.1;
+            page.contains(part).then_some(())
+        })
+        .await;
     }
     slack.shutdown().await;
     eventually("it is not ready", async || {

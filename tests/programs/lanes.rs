@@ -26,7 +26,7 @@ async fn a_stop_posts_no_message_twice() {
     const MESSAGES: usize = 12;
     let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
     let control = slack.control();
-    control.answer("chat.postMessage", slowly(MESSAGES as u64, 400));
+    control.answer("chat.postMessage", slowly(MESSAGES as u64, 2_000));
     let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
     let mut app = App::start(&redis.url());
     for n in 0..MESSAGES {
@@ -35,6 +35,7 @@ async fn a_stop_posts_no_message_twice() {
     }
     calls(&control, "chat.postMessage", 2).await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
+    control.clear_answers();
     let before = texts(&control).len();
     assert!(before < MESSAGES, "a stop begins no further call");
     let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
@@ -54,7 +55,12 @@ async fn a_busy_conversation_does_not_hold_up_another() {
     const MESSAGES: usize = 300;
     let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
     let control = slack.control();
-    control.answer("chat.postMessage", slowly(u64::MAX, 300));
+    // So slowly that a sixth of them would take longer than a test waits for anything.
+    let slow = Answer {
+        contains: control.channel_id("general").unwrap(),
+        ..slowly(u64::MAX, 2_000)
+    };
+    control.answer("chat.postMessage", slow);
     let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
     let mut app = App::start(&redis.url());
     for n in 0..MESSAGES {
@@ -67,7 +73,6 @@ async fn a_busy_conversation_does_not_hold_up_another() {
         texts(&control).contains(&"other".to_owned()).then_some(())
     })
     .await;
-    // As many as fit in the time that the app needs to send so many, and by far not all.
     let posted = texts(&control).len();
     assert!(posted < MESSAGES / 6, "it waited for {posted} of the first");
 }

@@ -42,21 +42,11 @@ async fn proxy(port: u16, limit: usize, style: Style) -> u16 {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
                     return;
                 };
-                let (from_client, to_client) = client.into_split();
+                let (from_client, mut to_client) = client.into_split();
                 let (mut from_server, to_server) = server.into_split();
-                let to_client = tokio::sync::Mutex::new(to_client);
-                let answers = async {
-                    let mut buffer = vec![0; 65536];
-                    while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-                        let mut to_client = to_client.lock().await;
-                        if to_client.write_all(&buffer[..length]).await.is_err() {
-                            return;
-                        }
-                    }
-                };
                 tokio::select! {
-                    () = answers => {}
-                    _ = requests(from_client, to_server, &to_client, (limit, style)) => {}
+                    _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                    _ = requests(from_client, to_server, (limit, style)) => {}
                 }
             });
         }
@@ -68,7 +58,6 @@ async fn proxy(port: u16, limit: usize, style: Style) -> u16 {
 async fn requests(
     from_client: OwnedReadHalf,
     mut to_server: OwnedWriteHalf,
-    to_client: &tokio::sync::Mutex<OwnedWriteHalf>,
     (limit, style): (usize, Style),
 ) -> std::io::Result<()> {
     let mut from_client = BufReader::new(from_client);
@@ -81,18 +70,22 @@ async fn requests(
             request.resize(start + length + 2, 0);
             from_client.read_exact(&mut request[start..]).await?;
         }
-        if request.len() <= limit {
-            to_server.write_all(&request).await?;
-            continue;
+        if request.len() > limit {
+            match style {
+                Style::Refuses => request = refused(),
+                Style::Cuts => return Ok(()),
+            }
         }
-        if style == Style::Cuts {
-            return Ok(());
-        }
-        // Answers come in order: what was asked before is answered first.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let refusal = b"-ERR max request size exceeded\r\n";
-        to_client.lock().await.write_all(refusal).await?;
+        to_server.write_all(&request).await?;
     }
+}
+
+/// A request that takes the place of one that is too large. The server itself answers it with an error, so that the
+/// answers keep their order.
+fn refused() -> Vec<u8> {
+    let script = "return redis.error_reply('ERR max request size exceeded')";
+    let length = script.len();
+    format!("*3\r\n$4\r\nEVAL\r\n${length}\r\n{script}\r\n$1\r\n0\r\n").into_bytes()
 }
 
 /// A line such as `*3` or `$12`: the number in it.

@@ -27,7 +27,20 @@ pub(crate) const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
 
 /// A Slack that gives again soon what was not acknowledged.
 pub(crate) async fn app_slack() -> LocalSlack {
+    slack_with(app_options()).await
+}
+
+/// A Slack that waits for an acknowledgement for as long as a busy machine may need.
+async fn patient_slack() -> LocalSlack {
     slack_with(Options {
+        ack_timeout: DEADLINE,
+        ..app_options()
+    })
+    .await
+}
+
+fn app_options() -> Options {
+    Options {
         app_token: Some(APP_TOKEN.into()),
         retry_delays: [
             Duration::from_millis(300),
@@ -35,8 +48,7 @@ pub(crate) async fn app_slack() -> LocalSlack {
             Duration::from_secs(20),
         ],
         ..Options::default()
-    })
-    .await
+    }
 }
 
 /// A bridge on `way`, with its config and state in `folder`.
@@ -141,7 +153,7 @@ async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_on
 async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its_response_url() {
     for way in BOTH {
         let (slack, redis, folder) = (
-            app_slack().await,
+            patient_slack().await,
             Redis::start(),
             tempfile::tempdir().unwrap(),
         );
@@ -149,7 +161,7 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
         let mut bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
         let mut app = App::start(&redis.url());
         app.receive(&["slack.slash_commands"]).await;
-        // Slack waits for 3 seconds only, which a busy machine may miss: whoever types it tries again.
+        // The bridge waits for 2.5 seconds only, which the app may miss on a busy machine: whoever types it tries again.
         let words = json!({"type": "answer", "text": "on it", "response_type": "in_channel"});
         let reply = eventually("it is answered in time", async || {
             let number = control.slash("alice", "general", "/deploy", "web").unwrap();
@@ -195,7 +207,7 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
 async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sent() {
     for way in BOTH {
         let (slack, redis, folder) = (
-            app_slack().await,
+            patient_slack().await,
             Redis::start(),
             tempfile::tempdir().unwrap(),
         );

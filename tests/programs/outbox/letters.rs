@@ -13,11 +13,12 @@ async fn a_message_that_got_too_old_is_a_dead_letter_and_those_behind_it_go_on()
     let world = World::new().await;
     let file = world.folder.path().join("djangobot.toml");
     let toml = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("[slack]\nmax-age = 2\n{toml}")).unwrap();
+    std::fs::write(&file, format!("[slack]\nmax-age = 15\n{toml}")).unwrap();
     let mut bridge = world.bridge().await;
     let mut app = world.app();
+    // The first message gets too old during the pause, and the second one is still young when it ends.
     let later = Answer {
-        retry_after: Some(3),
+        retry_after: Some(20),
         ..Answer::default()
     };
     world.control.answer("chat.postMessage", later);
