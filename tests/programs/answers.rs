@@ -2,41 +2,14 @@
 
 use std::time::Duration;
 
-use djangobot_tests::{Redis, eventually};
-use local_slack::{Control, LocalSlack};
+use djangobot_tests::eventually;
+use local_slack::Control;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::transports::{Way, app_slack, settled, start};
+use crate::deployment::{Deployment, Way, soon_redelivered};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
-
-/// A Slack with an app that reads these channels.
-struct Stage {
-    slack: LocalSlack,
-    redis: Redis,
-    folder: tempfile::TempDir,
-}
-
-impl Stage {
-    async fn new() -> Self {
-        Self {
-            slack: app_slack().await,
-            redis: Redis::start(),
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    async fn bridge(&self, way: Way) -> crate::bridge::Bridge {
-        start(way, self.folder.path(), &self.slack, &[&self.redis.url()]).await
-    }
-
-    async fn app(&self, channels: &[&str]) -> App {
-        let mut app = App::start(&self.redis.url());
-        app.receive(channels).await;
-        app
-    }
-}
 
 /// What was posted to response URLs, in order.
 async fn posted(control: &Control, count: usize) -> Vec<Value> {
@@ -64,11 +37,13 @@ fn click(ts: &str) -> Value {
 
 #[tokio::test]
 async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_hears_of_it() {
-    for way in [Way::SocketMode, Way::Http] {
-        let stage = Stage::new().await;
-        let control = stage.slack.control();
-        let _bridge = stage.bridge(way).await;
-        let mut app = stage.app(&["slack.block_actions", "slack.message"]).await;
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let _bridge = deployment.bridge().await;
+        let mut app = deployment
+            .app(&["slack.block_actions", "slack.message"])
+            .await;
         let outcomes = app.new_channel().await;
         app.send(
             "slack.send",
@@ -77,13 +52,13 @@ async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_h
         .await;
         let ts = app.next(&outcomes).await["ts"].as_str().unwrap().to_owned();
 
-        let delivery = settled(
-            &control,
-            control
-                .interact("alice", Some("general"), &click(&ts))
-                .unwrap(),
-        )
-        .await;
+        let delivery = deployment
+            .settled(
+                control
+                    .interact("alice", Some("general"), &click(&ts))
+                    .unwrap(),
+            )
+            .await;
         assert_eq!(delivery.attempts.len(), 1, "{delivery:#?}");
         let reply = app.next("slack.block_actions").await["reply_channel"]
             .as_str()
@@ -103,7 +78,7 @@ async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_h
             (&json!(ts), &json!("Deployed."))
         );
         assert_eq!(
-            posted(&control, 1).await,
+            posted(control, 1).await,
             [json!({"text": "Deployed.", "replace_original": true})]
         );
 
@@ -148,11 +123,11 @@ async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_h
 /// Buttons in an attachment, as apps made them before blocks.
 #[tokio::test]
 async fn an_answer_to_a_legacy_button_goes_to_its_address() {
-    for way in [Way::SocketMode, Way::Http] {
-        let stage = Stage::new().await;
-        let control = stage.slack.control();
-        let bridge = stage.bridge(way).await;
-        let mut app = stage
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let bridge = deployment.bridge().await;
+        let mut app = deployment
             .app(&["slack.interactive_message", "slack.message"])
             .await;
         let outcomes = app.new_channel().await;
@@ -163,7 +138,7 @@ async fn an_answer_to_a_legacy_button_goes_to_its_address() {
         let click = json!({"type": "interactive_message", "callback_id": "deploy", "message_ts": ts, "attachment_id": "1",
             "actions": [{"name": "yes", "type": "button", "value": "1"}]});
         let number = control.interact("alice", Some("general"), &click).unwrap();
-        let delivery = settled(&control, number).await;
+        let delivery = deployment.settled(number).await;
         assert_eq!(delivery.attempts.len(), 1, "{delivery:#?}");
         let event = app.next("slack.interactive_message").await;
         assert_eq!(event["actions"][0]["value"], "1", "{event:#}");
@@ -183,7 +158,7 @@ async fn an_answer_to_a_legacy_button_goes_to_its_address() {
             (&json!(ts), &json!("Deployed."))
         );
         assert_eq!(
-            posted(&control, 1).await,
+            posted(control, 1).await,
             [json!({"text": "Deployed.", "replace_original": true})]
         );
     }
@@ -191,10 +166,12 @@ async fn an_answer_to_a_legacy_button_goes_to_its_address() {
 
 #[tokio::test]
 async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
-    let stage = Stage::new().await;
-    let control = stage.slack.control();
-    let mut bridge = stage.bridge(Way::SocketMode).await;
-    let mut app = stage.app(&["slack.shortcut", "slack.message_action"]).await;
+    let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment
+        .app(&["slack.shortcut", "slack.message_action"])
+        .await;
     let outcomes = app.new_channel().await;
     let shortcut = json!({"type": "message_action", "callback_id": "tidy"});
     control
@@ -224,7 +201,7 @@ async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
         (&ended[5]["type"], &ended[5]["error"]),
         (&json!("slack.failed"), &json!("used_url"))
     );
-    let bodies = posted(&control, 5).await;
+    let bodies = posted(control, 5).await;
     let texts: Vec<_> = bodies
         .iter()
         .map(|it| it["text"].as_str().unwrap())
@@ -240,7 +217,7 @@ async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
         .await;
 
     // An address that Slack does not know (any more).
-    let gone = json!({"type": "message_action", "response_url": format!("{}response/gone", stage.slack.api_url().replace("api/", ""))});
+    let gone = json!({"type": "message_action", "response_url": format!("{}response/gone", deployment.slack.api_url().replace("api/", ""))});
     control.interact("alice", Some("general"), &gone).unwrap();
     let reply = app.next("slack.message_action").await["reply_channel"]
         .as_str()
@@ -276,11 +253,11 @@ async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
 
 #[tokio::test]
 async fn the_conversations_that_were_chosen_in_a_dialog_get_their_messages() {
-    for way in [Way::SocketMode, Way::Http] {
-        let stage = Stage::new().await;
-        let control = stage.slack.control();
-        let _bridge = stage.bridge(way).await;
-        let mut app = stage.app(&["slack.view_submission"]).await;
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let _bridge = deployment.bridge().await;
+        let mut app = deployment.app(&["slack.view_submission"]).await;
         let outcomes = app.new_channel().await;
         let [general, random] = ["general", "random"].map(|name| control.channel_id(name).unwrap());
         let submission = json!({"type": "view_submission", "view": {"id": "V1"}, "response_urls": [
@@ -313,7 +290,7 @@ async fn the_conversations_that_were_chosen_in_a_dialog_get_their_messages() {
         }
         assert_eq!(errors, 1);
         // Each went to the address of its conversation.
-        let calls = crate::bridge::calls(&control, "response_url", 3).await;
+        let calls = crate::bridge::calls(control, "response_url", 3).await;
         for call in &calls {
             let chosen = match call.arguments["body"]["text"].as_str().unwrap() {
                 "to general" => 0,
@@ -328,27 +305,21 @@ async fn the_conversations_that_were_chosen_in_a_dialog_get_their_messages() {
             );
             assert!(call.arguments["body"].get("channel").is_none());
         }
-        settled(&control, number).await;
+        deployment.settled(number).await;
     }
 }
 
 #[tokio::test]
 async fn answers_find_their_address_after_a_restart_and_a_layer_that_publishes_has_them_too() {
     for is_pubsub in [false, true] {
-        let stage = Stage::new().await;
-        let control = stage.slack.control();
-        let url = stage.redis.url();
+        let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+        let control = &deployment.control;
+        let url = deployment.redis.url();
         let layer = match is_pubsub {
             true => url.replace("redis://", "redis+pubsub://"),
             false => url.clone(),
         };
-        let mut bridge = start(
-            Way::SocketMode,
-            stage.folder.path(),
-            &stage.slack,
-            &[&layer],
-        )
-        .await;
+        let mut bridge = deployment.bridge_with(&[&layer]).await;
         let backend = match is_pubsub {
             true => "channels_redis.pubsub.RedisPubSubChannelLayer",
             false => "channels_redis.core.RedisChannelLayer",
@@ -378,13 +349,7 @@ async fn answers_find_their_address_after_a_restart_and_a_layer_that_publishes_h
         .await;
         let late = bridge.metric(LATE).await as usize;
         bridge.kill().await;
-        let bridge = start(
-            Way::SocketMode,
-            stage.folder.path(),
-            &stage.slack,
-            &[&layer],
-        )
-        .await;
+        let bridge = deployment.bridge_with(&[&layer]).await;
         // As before, but for what was used.
         let left = 5 - late;
         for n in 0..=left {
@@ -395,17 +360,17 @@ async fn answers_find_their_address_after_a_restart_and_a_layer_that_publishes_h
         bridge
             .metric_is("djangobot_answers_total{outcome=\"too_late\"}", 1.0)
             .await;
-        assert_eq!(posted(&control, 5).await.len(), 5);
+        assert_eq!(posted(control, 5).await.len(), 5);
     }
 }
 
 #[tokio::test]
 async fn after_many_commands_each_late_answer_still_finds_its_address() {
     const MANY: usize = 1_200;
-    let stage = Stage::new().await;
-    let control = stage.slack.control();
-    let bridge = stage.bridge(Way::SocketMode).await;
-    let mut app = stage.app(&["slack.block_actions"]).await;
+    let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.block_actions"]).await;
     let mut replies = Vec::new();
     for n in 0..MANY {
         control

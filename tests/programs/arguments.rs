@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::sending::World;
+use crate::sending::BridgedApp;
 
-impl World {
+impl BridgedApp {
     /// Sends the dict that a Python expression gives, with a `reply_channel`, and gives the answer.
     pub(crate) async fn ask_python(&mut self, expression: &str) -> Value {
         let reply = self.app.new_channel().await;
@@ -16,12 +16,12 @@ impl World {
 
 #[tokio::test]
 async fn arguments_go_out_as_slack_takes_them() {
-    let mut world = World::new().await;
-    let parent = world.ask(json!({"text": "a thread"})).await;
+    let mut bridged = BridgedApp::new().await;
+    let parent = bridged.ask(json!({"text": "a thread"})).await;
     let ts = parent["ts"].as_str().unwrap().to_owned();
 
     // The float of a timestamp has lost nothing yet, and lands in its thread.
-    let answer = world
+    let answer = bridged
         .ask_python(&format!(
             r#"{{"text": "hi", "thread_ts": float("{ts}"), "username": None, "unfurl_links": 0, "metadata": None,
                 "blocks": ({{"type": "divider", "block_id": None}},), "icon_emoji": ""}}"#
@@ -29,7 +29,11 @@ async fn arguments_go_out_as_slack_takes_them() {
         .await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
     assert_eq!(answer["message"]["thread_ts"], json!(ts));
-    let call = world.control.calls(Some("chat.postMessage")).pop().unwrap();
+    let call = bridged
+        .control
+        .calls(Some("chat.postMessage"))
+        .pop()
+        .unwrap();
     let sent = call.arguments.as_object().unwrap();
     assert_eq!(sent["thread_ts"], json!(ts));
     assert_eq!(sent["unfurl_links"], json!(false));
@@ -49,7 +53,7 @@ async fn arguments_go_out_as_slack_takes_them() {
         ),
         (r#"{"text": "hi", "blocks": "nonsense"}"#, "blocks"),
     ] {
-        let answer = world.ask_python(wrong).await;
+        let answer = bridged.ask_python(wrong).await;
         assert_eq!(
             (&answer["type"], &answer["error"], &answer["method"]),
             (
@@ -64,18 +68,18 @@ async fn arguments_go_out_as_slack_takes_them() {
         assert!(!detail.contains("hush"), "{detail}");
     }
 
-    let [alice, bob] = ["alice", "bob"].map(|name| world.control.user_id(name).unwrap());
+    let [alice, bob] = ["alice", "bob"].map(|name| bridged.control.user_id(name).unwrap());
     let open = format!(r#"{{"method": "conversations.open", "users": [{alice:?}, {bob:?}]}}"#);
-    let answer = world.ask_python(&open).await;
+    let answer = bridged.ask_python(&open).await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
-    let call = world
+    let call = bridged
         .control
         .calls(Some("conversations.open"))
         .pop()
         .unwrap();
     assert_eq!(call.arguments["users"], json!(format!("{alice},{bob}")));
 
-    let answer = world
+    let answer = bridged
         .ask_python(r#"{"text": "hi", "method": "chat.postMesage"}"#)
         .await;
     assert_eq!(answer["method"], "chat.postMesage");
@@ -88,13 +92,13 @@ async fn arguments_go_out_as_slack_takes_them() {
 
 #[tokio::test]
 async fn a_message_that_can_not_be_decoded_whole_is_answered_all_the_same() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     for broken in [
         r#"{"text": "hi", "blocks": [{"n": float("nan")}], "id": 7}"#,
         r#"{"text": "hi", "metadata": {1: "an int key"}, "id": 7}"#,
         r#"{"id": 7, "at": __import__("msgpack").Timestamp(0)}"#,
     ] {
-        let answer = world.ask_python(broken).await;
+        let answer = bridged.ask_python(broken).await;
         assert_eq!(
             (
                 &answer["type"],
@@ -112,23 +116,23 @@ async fn a_message_that_can_not_be_decoded_whole_is_answered_all_the_same() {
         );
     }
     // It can't be said that there was none where not all can be read.
-    world
+    bridged
         .app
         .send_python("slack.send", r#"{"text": float("nan")}"#)
         .await;
-    let line = world.bridge.line("kept as dead letter 1 ").await;
+    let line = bridged.bridge.line("kept as dead letter 1 ").await;
     assert!(line.contains("no reply_channel can be read"), "{line}");
-    world.app.put("slack.send", b"\xc1 not msgpack").await;
-    let line = world.bridge.line("kept as dead letter 2 ").await;
+    bridged.app.put("slack.send", b"\xc1 not msgpack").await;
+    let line = bridged.bridge.line("kept as dead letter 2 ").await;
     assert!(line.contains("no reply_channel can be read"), "{line}");
-    world.still_serves().await;
+    bridged.still_serves().await;
 }
 
 #[tokio::test]
 async fn names_are_resolved_in_every_argument_that_is_an_id() {
-    let mut world = World::new().await;
-    let [alice, bob] = ["alice", "bob"].map(|name| world.control.user_id(name).unwrap());
-    let general = world.channel("general");
+    let mut bridged = BridgedApp::new().await;
+    let [alice, bob] = ["alice", "bob"].map(|name| bridged.control.user_id(name).unwrap());
+    let general = bridged.channel("general");
     for (message, name, expect) in [
         (
             r##"{"method": "chat.postEphemeral", "channel": "#general", "user": "@alice", "text": "psst"}"##,
@@ -161,13 +165,13 @@ async fn names_are_resolved_in_every_argument_that_is_an_id() {
             &bob,
         ),
     ] {
-        world.control.clear_calls();
-        world.ask_python(message).await;
+        bridged.control.clear_calls();
+        bridged.ask_python(message).await;
         let method = message.split('"').nth(3).unwrap();
-        let call = world.control.calls(Some(method)).pop().unwrap();
+        let call = bridged.control.calls(Some(method)).pop().unwrap();
         assert_eq!(call.arguments[name], json!(expect), "{message}");
     }
-    let answer = world
+    let answer = bridged
         .ask_python(r#"{"method": "conversations.open", "users": ["alice", "nobody-such"]}"#)
         .await;
     assert_eq!(answer["error"], "user_not_found", "{answer}");

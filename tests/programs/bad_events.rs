@@ -1,12 +1,11 @@
 //! Frames that are no events, or odd ones: told once, counted, and the same connection goes on.
 
 use bytes::Bytes;
-use djangobot_tests::Redis;
 use local_slack::{Control, Frame};
 use serde_json::json;
 
-use crate::app::App;
-use crate::bridge::{Bridge, slack};
+use crate::bridge::Bridge;
+use crate::deployment::Deployment;
 
 /// The longest frame that the bridge takes, in bytes.
 const MAX_FRAME: usize = 16 << 20;
@@ -26,11 +25,10 @@ fn long(length: usize) -> String {
 
 #[tokio::test]
 async fn a_frame_that_is_no_event_is_told_once_and_counted_and_the_connection_goes_on() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message"]).await;
     let connection = control.connections()[0].id;
 
     let deep = format!(
@@ -78,9 +76,9 @@ async fn a_frame_that_is_no_event_is_told_once_and_counted_and_the_connection_go
         let count = frames.len();
         for (n, frame) in frames.into_iter().enumerate() {
             let shown = String::from_utf8_lossy(&frame[..frame.len().min(60)]).into_owned();
-            emit(&control, frame);
+            emit(control, frame);
             let text = format!("after {reason} {n}");
-            control.say("alice", "general", &text).unwrap();
+            deployment.say(&text);
             assert_eq!(app.next("slack.message").await["text"], text, "{shown}");
             let counted = bridge
                 .metric(&format!(
@@ -109,10 +107,10 @@ async fn a_frame_that_is_no_event_is_told_once_and_counted_and_the_connection_go
 
 #[tokio::test]
 async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_told_once() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     let connection = control.connections()[0].id;
 
     let big = "123456789012345678901234567890";
@@ -158,7 +156,7 @@ async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_told_once() {
         let count = format!("djangobot_odd_events_total{{oddity=\"{oddity}\"}}");
         let before = (bridge.metric(&count).await, warnings(&bridge));
         for _ in 0..2 {
-            emit(&control, event.clone());
+            emit(control, event.clone());
             let mut message = app.next(channel).await;
             let keys = message.as_object_mut().unwrap();
             assert_eq!(keys.remove("type").unwrap(), channel);
@@ -187,11 +185,10 @@ fn warnings(bridge: &Bridge) -> usize {
 
 #[tokio::test]
 async fn a_16_mb_event_is_forwarded() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.long"]).await;
-    emit(&slack.control(), long(MAX_FRAME));
+    let deployment = Deployment::new().await;
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.long"]).await;
+    emit(&deployment.control, long(MAX_FRAME));
     let message = app.next("slack.long").await;
     let text = message["text"].as_str().unwrap();
     assert!(text.len() > MAX_FRAME - 100 && text.bytes().all(|byte| byte == b'x'));

@@ -58,6 +58,49 @@ pub(crate) fn djangobot_at(program: &Path, folder: &Path, arguments: &[&str]) ->
     command
 }
 
+/// [`TOKEN`] and the address of `slack` in the environment.
+pub(crate) fn with_slack(mut command: Command, slack: &LocalSlack) -> Command {
+    command
+        .env("DJANGOBOT_TOKEN", TOKEN)
+        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    command
+}
+
+/// `outer`, which runs another command, with `inner` as that command, in its folder and with its environment.
+pub(crate) fn wrapped(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    inherit(&mut outer, inner);
+    outer
+}
+
+/// Gives a command the folder and the environment of another one.
+pub(crate) fn inherit(command: &mut Command, from: &Command) {
+    if let Some(folder) = from.get_current_dir() {
+        command.current_dir(folder);
+    }
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+}
+
+/// That it ended with `code` and said `parts` on stderr; line breaks and frames of a report don't count.
+pub(crate) fn check_end(ended: &Ended, code: i32, parts: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    let said: Vec<_> = ended
+        .stderr
+        .split(|c: char| c.is_whitespace() || c == '│')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let said = said.join(" ");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
 /// A running djangobot. When it is dropped, all that it wrote is searched for the token.
 pub(crate) struct Djangobot(Program);
 

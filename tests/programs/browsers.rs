@@ -1,12 +1,11 @@
 //! A page in the developer's browser: what it can make a browser send to loopback is refused everywhere, and what Slack
 //! sends through a proxy is not taken for it.
 
-use djangobot_tests::Redis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::bridge::{Djangobot, djangobot, slack};
-use crate::http::start;
+use crate::bridge::{Djangobot, djangobot};
+use crate::http::{bridge, deployment};
 
 /// Headers, besides `HOST` for the address itself, that only a web page's request has.
 const OF_PAGES: [&str; 8] = [
@@ -103,8 +102,8 @@ async fn local_slack_obeys_no_web_page_whichever_command_serves_it() {
 
 #[tokio::test]
 async fn operators_pages_are_not_for_web_pages_and_slacks_requests_come_under_any_name() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let bridge = start(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = deployment().await;
+    let bridge = bridge(&deployment).await;
     let address = bridge.url("").replace("http://", "");
     only_programs_are_served(
         &address,

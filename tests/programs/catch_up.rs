@@ -6,58 +6,28 @@ mod unheard;
 use std::path::Path;
 use std::time::Duration;
 
-use djangobot_tests::{Redis, eventually};
-use local_slack::{Answer, Control, Fault, Happening, LocalSlack, Options, Outcome};
+use djangobot_tests::eventually;
+use local_slack::{Answer, Fault, Happening, Options, Outcome};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::app::App;
-use crate::bridge::{Bridge, slack, slack_with};
-use crate::transports::{APP_TOKEN, BOTH, Way, start};
+use crate::bridge::Bridge;
+use crate::deployment::{Deployment, Way};
 
 /// Slack's six minutes, after which it gives up, are a moment here; the host's clock is set by them.
 const AWAY: u64 = 400;
 
-struct World {
-    /// `None` for RTM.
-    way: Option<Way>,
-    slack: LocalSlack,
-    control: Control,
-    redis: Redis,
-    folder: TempDir,
+/// A deployment whose Slack soon gives up an event that is not acknowledged.
+async fn deployment(way: Way, options: Options) -> Deployment {
+    let retry_delays = [0, 50, 100].map(Duration::from_millis);
+    let options = Options {
+        retry_delays,
+        ..options
+    };
+    Deployment::over(way, options).await
 }
 
-impl World {
-    async fn new(way: impl Into<Option<Way>>, options: Options) -> Self {
-        let way = way.into();
-        let slack = slack_with(Options {
-            app_token: Some(APP_TOKEN.into()),
-            retry_delays: [0, 50, 100].map(Duration::from_millis),
-            ..options
-        })
-        .await;
-        World {
-            way,
-            control: slack.control(),
-            slack,
-            redis: Redis::start(),
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    async fn bridge(&self) -> Bridge {
-        let (folder, redis) = (self.folder.path(), self.redis.url());
-        match self.way {
-            Some(way) => start(way, folder, &self.slack, &[&redis]).await,
-            None => Bridge::connected(folder, &self.slack, &[&redis]).await,
-        }
-    }
-
-    fn config(&self, text: &str) {
-        std::fs::write(self.folder.path().join("djangobot.toml"), text).unwrap();
-    }
-
+impl Deployment {
     /// Waits until Slack gives nothing again any more, and lets the time for that pass in the host's state.
     async fn slack_gives_up(&self) {
         self.nothing_is_given_again().await;
@@ -89,12 +59,6 @@ impl World {
 
     fn history_was_read(&self) -> bool {
         !self.control.calls(Some("conversations.history")).is_empty()
-    }
-
-    async fn app(&self, channels: &[&str]) -> App {
-        let mut app = App::start(&self.redis.url());
-        app.receive(channels).await;
-        app
     }
 }
 
@@ -132,25 +96,25 @@ fn is_live(event: &Value) -> bool {
 
 #[tokio::test]
 async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_and_in_order() {
-    for way in BOTH {
-        let world = World::new(way, Options::default()).await;
-        let control = &world.control;
-        let mut app = world.app(&["slack.message", "slack.reaction_added"]).await;
-        let mut bridge = world.bridge().await;
-        let thread = control.say("alice", "general", "before").unwrap();
+    for way in Way::OF_APPS {
+        let deployment = deployment(way, Options::default()).await;
+        let control = &deployment.control;
+        let mut app = deployment
+            .app(&["slack.message", "slack.reaction_added"])
+            .await;
+        let mut bridge = deployment.bridge().await;
+        let thread = deployment.say("before");
         let before = app.next("slack.message").await;
         assert_eq!(said(&before), ("before".into(), 1), "{way:?}");
         bridge.terminate().await;
         for n in 0..5 {
-            control
-                .say("alice", "general", &format!("missed {n}"))
-                .unwrap();
+            deployment.say(&format!("missed {n}"));
         }
         control
             .say_in_thread("bob", "general", "a reply", Some(&thread))
             .unwrap();
-        world.slack_gives_up().await;
-        let mut bridge = world.bridge().await;
+        deployment.slack_gives_up().await;
+        let mut bridge = deployment.bridge().await;
         for n in 0..5 {
             let event = app.next("slack.message").await;
             assert_eq!(said(&event), (format!("missed {n}"), 2), "{way:?}");
@@ -166,15 +130,15 @@ async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_an
         // Slack tells its time in whole seconds.
         assert!(line["seconds"].as_u64().unwrap() + 2 >= AWAY, "{line}");
         logged(&bridge, "Slack's history was read").await;
-        control.say("alice", "general", "after").unwrap();
+        deployment.say("after");
         let after = app.next("slack.message").await;
         assert_eq!(said(&after), ("after".into(), 1), "{way:?}");
         // Another time, nothing comes twice.
         bridge.terminate().await;
-        age(world.folder.path(), AWAY);
-        let bridge = world.bridge().await;
+        age(deployment.folder.path(), AWAY);
+        let bridge = deployment.bridge().await;
         logged(&bridge, "Slack's history was read").await;
-        control.say("alice", "general", "at last").unwrap();
+        deployment.say("at last");
         assert_eq!(
             said(&app.next("slack.message").await).0,
             "at last",
@@ -185,30 +149,30 @@ async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_an
 
 #[tokio::test]
 async fn what_slack_gives_again_or_the_settings_forbid_is_not_read() {
-    let world = World::new(Way::SocketMode, Options::default()).await;
-    let mut app = world.app(&["slack.message"]).await;
-    let mut bridge = world.bridge().await;
-    world.control.say("alice", "general", "before").unwrap();
+    let deployment = deployment(Way::SocketMode, Options::default()).await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let mut bridge = deployment.bridge().await;
+    deployment.say("before");
     app.next("slack.message").await;
     bridge.terminate().await;
-    age(world.folder.path(), 30);
-    let mut bridge = world.bridge().await;
-    world.control.say("alice", "general", "between").unwrap();
+    age(deployment.folder.path(), 30);
+    let mut bridge = deployment.bridge().await;
+    deployment.say("between");
     app.next("slack.message").await;
     bridge.terminate().await;
-    world.config("[slack.history]\nwhen = \"never\"\n");
-    age(world.folder.path(), AWAY);
-    let mut bridge = world.bridge().await;
+    deployment.configure("[slack.history]\nwhen = \"never\"\n");
+    age(deployment.folder.path(), AWAY);
+    let mut bridge = deployment.bridge().await;
     let line = logged(&bridge, "nobody listened to Slack for").await;
     let words = line["message"].as_str().unwrap();
     assert!(words.contains("not read from Slack's history"), "{line}");
-    world.control.say("alice", "general", "after").unwrap();
+    deployment.say("after");
     app.next("slack.message").await;
-    let calls = world.control.calls(Some("conversations.history"));
+    let calls = deployment.control.calls(Some("conversations.history"));
     assert!(calls.is_empty(), "{calls:#?}");
     bridge.terminate().await;
-    world.config("[slack.history]\nwhen = \"always\"\n");
-    let bridge = world.bridge().await;
+    deployment.configure("[slack.history]\nwhen = \"always\"\n");
+    let bridge = deployment.bridge().await;
     logged(&bridge, "Slack's history was read").await;
 }
 
@@ -218,14 +182,14 @@ async fn an_app_gets_no_kinds_of_events_from_history_that_it_is_not_subscribed_t
         subscriptions: Some(vec!["app_mention".into(), "reaction_added".into()]),
         ..Options::default()
     };
-    let world = World::new(Way::SocketMode, options).await;
-    let control = &world.control;
+    let deployment = deployment(Way::SocketMode, options).await;
+    let control = &deployment.control;
     let bot = control.user_id("djangobot").unwrap();
-    let mut app = world.app(&["slack.app_mention", "slack.message"]).await;
-    let mut bridge = world.bridge().await;
-    let ts = control
-        .say("alice", "general", &format!("<@{bot}> hi"))
-        .unwrap();
+    let mut app = deployment
+        .app(&["slack.app_mention", "slack.message"])
+        .await;
+    let mut bridge = deployment.bridge().await;
+    let ts = deployment.say(&format!("<@{bot}> hi"));
     let mention = app.next("slack.app_mention").await;
     let (team, general) = (&mention["djangobot"]["team_id"], &mention["channel"]);
     assert_eq!(
@@ -239,12 +203,12 @@ async fn an_app_gets_no_kinds_of_events_from_history_that_it_is_not_subscribed_t
     let live: Vec<String> = mention.as_object().unwrap().keys().cloned().collect();
     bridge.terminate().await;
     let missed = format!("are you there, <@{bot}>?");
-    control.say("alice", "general", &missed).unwrap();
-    control.say("alice", "general", "not for it").unwrap();
+    deployment.say(&missed);
+    deployment.say("not for it");
     let direct = format!("<@{bot}>, a direct message is no mention");
     control.say("alice", "djangobot", &direct).unwrap();
-    world.slack_gives_up().await;
-    let mut bridge = world.bridge().await;
+    deployment.slack_gives_up().await;
+    let mut bridge = deployment.bridge().await;
     let mention = app.next("slack.app_mention").await;
     assert_eq!(said(&mention), (missed, 2));
     for key in live {
@@ -256,10 +220,10 @@ async fn an_app_gets_no_kinds_of_events_from_history_that_it_is_not_subscribed_t
     assert!(app.left("slack.message").is_empty());
     // Named in the config, they come.
     bridge.terminate().await;
-    world.config("[slack.history]\nevents = [\"message.im\"]\n");
+    deployment.configure("[slack.history]\nevents = [\"message.im\"]\n");
     control.say("alice", "djangobot", "psst").unwrap();
-    world.slack_gives_up().await;
-    let bridge = world.bridge().await;
+    deployment.slack_gives_up().await;
+    let bridge = deployment.bridge().await;
     assert_eq!(said(&app.next("slack.message").await), (direct, 2));
     assert_eq!(said(&app.next("slack.message").await), ("psst".into(), 2));
     logged(&bridge, "Slack's history was read").await;
@@ -273,10 +237,10 @@ async fn an_app_whose_history_slack_limits_reads_direct_messages_first_and_says_
         history_per_minute: Some(40),
         ..Options::default()
     };
-    let world = World::new(Way::Http, options).await;
-    let control = &world.control;
-    let mut app = world.app(&["slack.message"]).await;
-    let mut bridge = world.bridge().await;
+    let deployment = deployment(Way::Http, options).await;
+    let control = &deployment.control;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let mut bridge = deployment.bridge().await;
     for place in ["random", "djangobot"] {
         control.say("alice", place, "before").unwrap();
         app.next("slack.message").await;
@@ -286,8 +250,8 @@ async fn an_app_whose_history_slack_limits_reads_direct_messages_first_and_says_
         control.say("alice", "random", &n.to_string()).unwrap();
     }
     control.say("alice", "djangobot", "me first").unwrap();
-    world.slack_gives_up().await;
-    let bridge = world.bridge().await;
+    deployment.slack_gives_up().await;
+    let bridge = deployment.bridge().await;
     let line = logged(&bridge, "outside of its Marketplace").await;
     let words = line["message"].as_str().unwrap();
     assert!(words.contains("takes at least"), "{line}");
@@ -300,7 +264,7 @@ async fn an_app_whose_history_slack_limits_reads_direct_messages_first_and_says_
         assert_eq!(said(&event), (n.to_string(), 2));
     }
     // What comes live does not wait for the rest.
-    control.say("alice", "general", "live").unwrap();
+    deployment.say("live");
     assert_eq!(said(&app.next("slack.message").await), ("live".into(), 1));
     assert!(
         bridge
@@ -323,13 +287,11 @@ async fn live_events_do_not_wait_for_a_list_of_conversations_that_does_not_come(
         },
     ];
     for answer in odd {
-        let (slack, redis) = (slack().await, Redis::start());
-        let folder = tempfile::tempdir().unwrap();
-        let control = slack.control();
-        let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.message"]).await;
-        control.say("alice", "general", "zero").unwrap();
+        let deployment = Deployment::new().await;
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge().await;
+        let mut app = deployment.app(&["slack.message"]).await;
+        deployment.say("zero");
         app.next("slack.message").await;
         bridge.terminate().await;
         control.answer(
@@ -339,8 +301,8 @@ async fn live_events_do_not_wait_for_a_list_of_conversations_that_does_not_come(
                 ..answer
             },
         );
-        let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-        control.say("alice", "general", "live").unwrap();
+        let bridge = deployment.bridge().await;
+        deployment.say("live");
         assert_eq!(said(&app.next("slack.message").await), ("live".into(), 1));
         // The event came although Slack has not given the list, and is still asked for it.
         assert!(bridge.logs("Slack's history was read").is_empty());
@@ -350,10 +312,10 @@ async fn live_events_do_not_wait_for_a_list_of_conversations_that_does_not_come(
 
 #[tokio::test]
 async fn a_conversation_whose_history_fails_for_ever_holds_up_no_other() {
-    let world = World::new(Way::SocketMode, Options::default()).await;
-    let control = &world.control;
-    let mut app = world.app(&["slack.message"]).await;
-    let mut bridge = world.bridge().await;
+    let deployment = deployment(Way::SocketMode, Options::default()).await;
+    let control = &deployment.control;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let mut bridge = deployment.bridge().await;
     // A direct message is read before all others.
     let mut direct = String::new();
     for place in ["general", "djangobot"] {
@@ -365,7 +327,7 @@ async fn a_conversation_whose_history_fails_for_ever_holds_up_no_other() {
     for place in ["djangobot", "general"] {
         control.say("alice", place, "missed").unwrap();
     }
-    world.slack_gives_up().await;
+    deployment.slack_gives_up().await;
     control.answer(
         "conversations.history",
         Answer {
@@ -375,7 +337,7 @@ async fn a_conversation_whose_history_fails_for_ever_holds_up_no_other() {
             ..Answer::default()
         },
     );
-    let mut bridge = world.bridge().await;
+    let mut bridge = deployment.bridge().await;
     // Slack is tried for a minute or two.
     let patience = Duration::from_secs(240);
     bridge

@@ -7,8 +7,8 @@ use djangobot_tests::{Redis, free_port, python, python_redis7};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
-use crate::command_line::{check_end, with_slack};
+use crate::bridge::{Djangobot, calls, check_end, djangobot, with_slack};
+use crate::deployment::Deployment;
 use crate::worker::example;
 
 /// The findings of `djangobot check --json ARGUMENTS`, by what was looked at, and the exit code.
@@ -42,20 +42,20 @@ fn check_finding(findings: &[Value], check: &str, status: &str, parts: &[&str]) 
 
 #[tokio::test]
 async fn check_finds_nothing_wrong_with_a_good_set_up() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     for json in [true, false] {
         let arguments = ["check", "myapp.settings", "--json"];
         let mut command = with_slack(
             djangobot(&example(), &arguments[..if json { 3 } else { 2 }]),
-            &slack,
+            &deployment.slack,
         );
         command
             .arg("--python")
             .arg(python())
             .arg("--state-dir")
-            .arg(folder.path());
+            .arg(deployment.folder.path());
         command
-            .env("DJANGOBOT_EXAMPLE_REDIS", redis.url())
+            .env("DJANGOBOT_EXAMPLE_REDIS", deployment.redis.url())
             .env("PYTHONDONTWRITEBYTECODE", "1");
         if !json {
             let ended = Djangobot::run(command).await;
@@ -84,7 +84,7 @@ async fn check_finds_nothing_wrong_with_a_good_set_up() {
             "ok",
             &["channels 4", "redis 8", "RedisChannelLayer"],
         );
-        check_finding(&findings, "layer", "ok", &[&redis.url()]);
+        check_finding(&findings, "layer", "ok", &[&deployment.redis.url()]);
         check_finding(&findings, "token", "ok", &["Local Slack", "T0LOCAL0001"]);
         check_finding(&findings, "default channel", "ok", &["#general"]);
     }
@@ -92,11 +92,10 @@ async fn check_finds_nothing_wrong_with_a_good_set_up() {
 
 #[tokio::test]
 async fn check_tells_what_is_wrong_and_the_cure() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let away = format!("redis://127.0.0.1:{}", free_port());
     let check = async |arguments: &[&str]| {
-        let command = djangobot(folder.path(), &[&["check", "--json"], arguments].concat());
-        findings(with_slack(command, &slack)).await
+        findings(deployment.command(&[&["check", "--json"], arguments].concat())).await
     };
     let (code, found) = check(&[&away, "--default-channel", "nowhere"]).await;
     assert_eq!(code, Some(1));
@@ -137,8 +136,8 @@ async fn check_tells_what_is_wrong_and_the_cure() {
         &["xapp-", "DJANGOBOT_APP_TOKEN", "OAuth & Permissions"],
     );
 
-    slack
-        .control()
+    deployment
+        .control
         .set_scopes(&["channels:read", "users:read", "rtm:stream"]);
     let (code, found) = check(&["embedded://127.0.0.1:0"]).await;
     assert_eq!(code, Some(1));
@@ -149,11 +148,7 @@ async fn check_tells_what_is_wrong_and_the_cure() {
         &["chat:write", "install it to the workspace again"],
     );
     check_finding(&found, "scopes", "warning", &["im:write"]);
-    let human = with_slack(
-        djangobot(folder.path(), &["check", "embedded://127.0.0.1:0"]),
-        &slack,
-    );
-    let ended = Djangobot::run(human).await;
+    let ended = deployment.run(&["check", "embedded://127.0.0.1:0"]).await;
     assert!(
         ended
             .stdout
@@ -170,10 +165,9 @@ async fn check_tells_what_is_wrong_and_the_cure() {
 
 #[tokio::test]
 async fn each_kind_of_layer_error_has_its_own_cure() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let check = async |target: &str, parts: &[&str]| {
-        let command = djangobot(folder.path(), &["check", "--json", target]);
-        let (code, found) = findings(with_slack(command, &slack)).await;
+        let (code, found) = findings(deployment.command(&["check", "--json", target])).await;
         assert_eq!(code, Some(1), "{target}: {found:#?}");
         check_finding(&found, "layer", "error", parts);
         assert!(
@@ -217,9 +211,9 @@ async fn each_kind_of_layer_error_has_its_own_cure() {
 
 #[tokio::test]
 async fn a_project_is_found_by_djangos_own_variable_and_what_was_meant_is_said() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
+        let path = deployment.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
@@ -238,12 +232,15 @@ async fn a_project_is_found_by_djangos_own_variable_and_what_was_meant_is_said()
     );
     let layers = format!(
         "INSTALLED_APPS = []\nCHANNEL_LAYERS = {{'default': {{'BACKEND': 'shop.layers.Ours', 'CONFIG': {{'hosts': [{{'address': {:?}, 'socket_timeout': None}}]}}}}}}\n",
-        redis.url()
+        deployment.redis.url()
     );
     write("shop/settings.py", &layers);
     let check = async |arguments: &[&str], variable: Option<&str>| {
-        let command = djangobot(folder.path(), &[&["check", "--json"], arguments].concat());
-        let mut command = with_slack(command, &slack);
+        let command = djangobot(
+            deployment.folder.path(),
+            &[&["check", "--json"], arguments].concat(),
+        );
+        let mut command = with_slack(command, &deployment.slack);
         command.arg("--python").arg(python());
         if let Some(variable) = variable {
             command.env("DJANGO_SETTINGS_MODULE", variable);
@@ -252,7 +249,7 @@ async fn a_project_is_found_by_djangos_own_variable_and_what_was_meant_is_said()
     };
     let (code, found) = check(&[], Some("shop.settings")).await;
     assert_eq!(code, Some(0), "{found:#?}");
-    check_finding(&found, "layer", "ok", &[&redis.url()]);
+    check_finding(&found, "layer", "ok", &[&deployment.redis.url()]);
     check_finding(
         &found,
         "project",
@@ -282,23 +279,20 @@ pub(crate) fn project(folder: &Path, backend: &str, config: &Value) {
 
 #[tokio::test]
 async fn check_finds_the_worker_trap_of_redis_py_8() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let cured = json!({"address": redis.url(), "socket_timeout": null});
+    let deployment = Deployment::new().await;
+    let url = deployment.redis.url();
+    let cured = json!({"address": url, "socket_timeout": null});
     for (python, host, is_trap) in [
-        (python(), json!(redis.url()), true),
+        (python(), json!(url), true),
         (python(), cured, false),
-        (python_redis7(), json!(redis.url()), false),
+        (python_redis7(), json!(url), false),
     ] {
-        let folder = tempfile::tempdir().unwrap();
         project(
-            folder.path(),
+            deployment.folder.path(),
             "channels_redis.core.RedisChannelLayer",
             &json!({"hosts": [host]}),
         );
-        let mut command = with_slack(
-            djangobot(folder.path(), &["check", "--json", "settings"]),
-            &slack,
-        );
+        let mut command = deployment.command(&["check", "--json", "settings"]);
         command.arg("--python").arg(python);
         let (code, findings) = findings(command).await;
         assert_eq!(code, Some(0), "{findings:#?}");
@@ -319,17 +313,17 @@ async fn check_finds_the_worker_trap_of_redis_py_8() {
 
 #[tokio::test]
 async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_bridge() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = Deployment::new().await;
+    let mut bridge = deployment.bridge().await;
     let run = async |arguments: &[&str]| {
         Djangobot::run(djangobot(
-            folder.path(),
+            deployment.folder.path(),
             &[&["dead-letters"], arguments].concat(),
         ))
         .await
     };
     assert_eq!(run(&["list"]).await.stdout, "There are no dead letters.\n");
-    let mut app = App::start(&redis.url());
+    let mut app = deployment.sender();
     let message = json!({"text": "to be sent later", "channel": "later"});
     app.send("slack.send", &message).await;
     bridge.line("kept as dead letter 1 ").await;
@@ -354,46 +348,52 @@ async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_b
         &["there is no dead letter 3"],
     );
     check_end(
-        &run(&["retry", "2", &redis.url()]).await,
+        &run(&["retry", "2", &deployment.redis.url()]).await,
         1,
         &["can't be sent again"],
     );
     assert_eq!(run(&["drop", "2"]).await.code, Some(0));
 
     // Meanwhile somebody made the channel.
-    let created = json!({"type": "channel_created", "channel": {"id": slack.control().channel_id("ops").unwrap(), "name": "later", "created": 1, "creator": "U1"}});
-    slack.control().emit(None, &created);
+    let created = json!({"type": "channel_created", "channel": {"id": deployment.control.channel_id("ops").unwrap(), "name": "later", "created": 1, "creator": "U1"}});
+    deployment.control.emit(None, &created);
     bridge
         .metric_is(
             "djangobot_delivered_total{channel=\"slack.channel_created\"}",
             1.0,
         )
         .await;
-    assert_eq!(run(&["retry", "1", &redis.url()]).await.code, Some(0));
-    let calls = calls(&slack.control(), "chat.postMessage", 1).await;
+    assert_eq!(
+        run(&["retry", "1", &deployment.redis.url()]).await.code,
+        Some(0)
+    );
+    let calls = calls(&deployment.control, "chat.postMessage", 1).await;
     assert_eq!(calls[0].arguments["text"], "to be sent later");
     assert_eq!(run(&["list"]).await.stdout, "There are no dead letters.\n");
 }
 
 #[tokio::test]
 async fn a_dead_letter_is_kept_until_somebody_has_taken_it() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let retry = async |target: &str| {
         Djangobot::run(djangobot(
-            folder.path(),
+            deployment.folder.path(),
             &["dead-letters", "retry", "1", target],
         ))
         .await
     };
     let port = free_port();
     let own = format!("embedded://127.0.0.1:{port}");
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&own]).await;
+    let mut bridge = deployment.bridge_with(&[&own]).await;
     let mut app = App::start(&format!("redis://127.0.0.1:{port}"));
     app.send("slack.send", &json!({"text": "hi", "channel": "later"}))
         .await;
     bridge.line("kept as dead letter 1 ").await;
 
-    let broadcast = redis.url().replace("redis://", "redis+pubsub://");
+    let broadcast = deployment
+        .redis
+        .url()
+        .replace("redis://", "redis+pubsub://");
     check_end(&retry(&broadcast).await, 1, &["nobody reads slack.send"]);
     let elsewhere = format!("embedded://127.0.0.1:{}", free_port());
     check_end(

@@ -1,42 +1,17 @@
 //! The command line as a person meets it: exit codes, sentences, precedence, logs, the listener.
 
-use std::process::Command;
-
-use djangobot_tests::{Redis, eventually, python};
+use djangobot_tests::{eventually, python};
 use local_slack::LocalSlack;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, Ended, TOKEN, djangobot, slack};
+use crate::bridge::{Djangobot, Ended, TOKEN, check_end, djangobot, slack, with_slack};
+use crate::deployment::Deployment;
 use crate::worker::example;
 
 /// Runs `djangobot ARGUMENTS` in an empty folder with [`TOKEN`] against `slack`.
 async fn run(slack: &LocalSlack, arguments: &[&str]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     Djangobot::run(with_slack(djangobot(folder.path(), arguments), slack)).await
-}
-
-/// [`TOKEN`] and the address of `slack` in the environment.
-pub(crate) fn with_slack(mut command: Command, slack: &LocalSlack) -> Command {
-    command
-        .env("DJANGOBOT_TOKEN", TOKEN)
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-    command
-}
-
-/// That it ended with `code` and said `parts` on stderr; line breaks and frames of a report don't count.
-pub(crate) fn check_end(ended: &Ended, code: i32, parts: &[&str]) {
-    assert_eq!(ended.code, Some(code), "{ended:?}");
-    let said: Vec<_> = ended
-        .stderr
-        .split(|c: char| c.is_whitespace() || c == '│')
-        .filter(|word| !word.is_empty())
-        .collect();
-    let said = said.join(" ");
-    for part in parts {
-        assert!(said.contains(part), "{part:?} is not in {said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
 }
 
 #[tokio::test]
@@ -192,10 +167,10 @@ async fn what_goes_wrong_ends_with_1_and_a_sentence() {
 
 #[tokio::test]
 async fn a_revoked_token_ends_a_running_bridge_with_1() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
-    slack.control().revoke(TOKEN, "token_revoked");
-    slack.control().drop_connections(None);
+    let deployment = Deployment::new().await;
+    let mut bridge = deployment.bridge_with(&["embedded://127.0.0.1:0"]).await;
+    deployment.control.revoke(TOKEN, "token_revoked");
+    deployment.control.drop_connections(None);
     assert_eq!(bridge.exit().await.code(), Some(1));
     assert!(
         bridge.stderr().contains("token_revoked"),
@@ -206,19 +181,16 @@ async fn a_revoked_token_ends_a_running_bridge_with_1() {
 
 #[tokio::test]
 async fn a_state_folder_serves_one_at_a_time() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let mut first = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
-    let second = with_slack(
-        djangobot(folder.path(), &["embedded://127.0.0.1:0"]),
-        &slack,
-    );
+    let deployment = Deployment::new().await;
+    let embedded = ["embedded://127.0.0.1:0"];
+    let mut first = deployment.bridge_with(&embedded).await;
     check_end(
-        &Djangobot::run(second).await,
+        &deployment.run(&embedded).await,
         1,
         &["another djangobot is using", "--state-dir"],
     );
     assert_eq!(first.terminate().await.code(), Some(0));
-    let mut third = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
+    let mut third = deployment.bridge_with(&embedded).await;
     assert_eq!(third.interrupt().await.code(), Some(0));
 }
 
@@ -271,16 +243,16 @@ async fn help_and_completions_go_to_stdout() {
 
 #[tokio::test]
 async fn a_flag_beats_the_environment_which_beats_the_file() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let file = |token: &str, target: &str| {
         let text = format!(
             "[slack]\ntoken = \"{token}\"\napi-url = \"{}\"\ndefault-channel = \"random\"\n[layer]\ntarget = \"{target}\"\n",
-            slack.api_url()
+            deployment.slack.api_url()
         );
-        std::fs::write(folder.path().join("mine.toml"), text).unwrap();
+        std::fs::write(deployment.folder.path().join("mine.toml"), text).unwrap();
     };
     let run = async |token: Option<&str>, arguments: &[&str]| {
-        let mut command = djangobot(folder.path(), arguments);
+        let mut command = djangobot(deployment.folder.path(), arguments);
         command.args(["--config", "mine.toml"]);
         if let Some(token) = token {
             command.env("DJANGOBOT_TOKEN", token);
@@ -298,7 +270,7 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
             .unwrap()
             .to_owned()
     };
-    let url = redis.url();
+    let url = deployment.redis.url();
     file(TOKEN, &url);
     assert!(run(None, &[]).await.contains(&url));
     // A wrong token would have ended it.
@@ -317,11 +289,11 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
 
 #[tokio::test]
 async fn the_default_channel_and_the_methods_are_the_configs() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let text = "[slack]\ndefault-channel = \"#random\"\nmethods = [\"chat.postMessage\", \"conversations.*\"]\n[layer]\nsend-channel = \"my.send\"\n";
-    std::fs::write(folder.path().join("djangobot.toml"), text).unwrap();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    deployment.configure(&text);
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     let reply = app.new_channel().await;
     let mut ask = async |mut message: Value| {
         message["reply_channel"] = reply.as_str().into();
@@ -330,7 +302,7 @@ async fn the_default_channel_and_the_methods_are_the_configs() {
     };
     assert_eq!(
         ask(json!({"text": "hi"})).await["channel"],
-        slack.control().channel_id("random").unwrap()
+        deployment.control.channel_id("random").unwrap()
     );
     assert_eq!(
         ask(json!({"method": "chat.update", "text": "x"})).await["error"],
@@ -344,8 +316,8 @@ async fn the_default_channel_and_the_methods_are_the_configs() {
 
 #[tokio::test]
 async fn the_listener_tells_health_readiness_and_metrics() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = Deployment::new().await;
+    let mut bridge = deployment.bridge().await;
     assert_eq!(bridge.get("/healthz").await, (200, "ok\n".into()));
     eventually("it is ready", async || {
         (bridge.get("/readyz").await.0 == 200).then_some(())
@@ -353,8 +325,9 @@ async fn the_listener_tells_health_readiness_and_metrics() {
     .await;
     assert_eq!(bridge.get("/readyz").await.1, "slack: up\nlayer: up\n");
     assert_eq!(bridge.get("/elsewhere").await.0, 404);
-    slack.control().say("alice", "general", "hi").unwrap();
-    App::start(&redis.url())
+    deployment.say("hi");
+    deployment
+        .sender()
         .send_and_finish("slack.send", &json!({"text": "hi"}))
         .await;
     bridge
@@ -387,7 +360,7 @@ async fn the_listener_tells_health_readiness_and_metrics() {
         })
         .await;
     }
-    slack.shutdown().await;
+    deployment.slack.shutdown().await;
     eventually("it is not ready", async || {
         (bridge.get("/readyz").await.0 == 503).then_some(())
     })

@@ -17,7 +17,7 @@ async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
     let office = Office::guarded().await;
     let start = async |expect: &str| {
         let mut bridge = office.bridge().await;
-        let mut app = office.app().await;
+        let mut app = office.message_app().await;
         office.is_guarded(&mut app, expect).await;
         let said = bridge.logs("compiled again");
         assert_eq!(said.len(), usize::from(!expect.is_empty()), "{said:?}");
@@ -62,9 +62,9 @@ fn copied(office: &Office) -> PathBuf {
 async fn a_program_that_is_replaced_on_the_disk_compiles_on_as_it_was() {
     let office = Office::guarded().await;
     let copy = copied(&office);
-    let mut bridge = Bridge::of(office.command(&copy)).await;
+    let mut bridge = Bridge::of(office.bridge_by(&copy)).await;
     bridge.line("the roster is loaded").await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "as it was").await;
 
     // What stands there now ends well and gives nothing; then nothing stands there.
@@ -125,21 +125,21 @@ async fn a_slow_compile_holds_up_the_plugins_own_events_alone_and_they_keep_thei
     office.pack("guard", "1.0.0", &guest).await;
     office.does(&["add", "guard.wasm"]).await;
     office.write("djangobot.toml", &office.guarding(""));
-    let program = Djangobot::start(office.command(&binary("djangobot")));
+    let program = Djangobot::start(office.bridge_by(&binary("djangobot")));
     let compiler = compiler_of(program.pid()).await;
     kill_process(compiler, Signal::STOP).unwrap();
     let mut bridge = Bridge::around(program).await;
 
     bridge.line("the roster is loaded").await;
     assert_eq!(office.status().await["state"], "loading");
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     app.receive(&["slack.numbered"]).await;
     for n in 0..10 {
         office.say(&format!("message {n}"));
     }
     // Another type goes by, which this plugin does not subscribe to.
     let numbered = json!({"type": "numbered", "n": 1});
-    office.slack.control().emit(None, &numbered);
+    office.control.emit(None, &numbered);
     assert_eq!(app.next("slack.numbered").await["n"], 1);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let metric = "djangobot_plugin_calls_total{plugin=\"guard\",outcome=\"modified\"}";

@@ -3,16 +3,15 @@
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use djangobot_tests::{Redis, binary, eventually};
+use djangobot_tests::eventually;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::app::App;
-use crate::bridge::{Bridge, TOKEN, djangobot, slack};
-use crate::http::{JSON, command, event, send, signed, start};
+use crate::bridge::{Bridge, wrapped};
+use crate::http::{JSON, bridge, deployment, event, send, signed};
 
 /// Connections that a stranger keeps open.
 const CROWD: usize = 600;
@@ -56,25 +55,14 @@ async fn crowd(bridge: &Bridge, count: usize, said: Vec<u8>) -> JoinSet<TcpStrea
 #[tokio::test]
 async fn slack_is_heard_among_strangers_that_say_nothing_half_or_something_forged() {
     raise_open_files();
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = deployment().await;
     // Few files, so that the crowd alone would have them all.
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -Sn 256; ulimit -Hn 400; exec \"$@\"", "sh"]);
-    let plain = command(folder.path(), &slack, &[&redis.url()]);
-    limited
-        .arg(binary("djangobot"))
-        .args(plain.get_args())
-        .current_dir(folder.path());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    let mut bridge = Bridge::of(limited).await;
+    let arguments = [&*deployment.redis.url(), "--listen", "127.0.0.1:0"];
+    let mut bridge = Bridge::of(wrapped(limited, &deployment.command(&arguments))).await;
     bridge.line("the roster is loaded").await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let half = b"POST /slack/events HTTP/1.1\r\nhost: x\r\nx-slack-sig".to_vec();
     let body = vec![b'x'; 4 << 20];
     let whole = |head: String| [head.into_bytes(), body.clone()].concat();
@@ -92,7 +80,7 @@ async fn slack_is_heard_among_strangers_that_say_nothing_half_or_something_forge
         for _ in 0..10 {
             let inner = json!({"type": "numbered", "n": n});
             let request = signed(
-                &slack,
+                &deployment.slack,
                 "/slack/events",
                 JSON,
                 &event(&format!("Ev{n}"), &inner),
@@ -114,7 +102,7 @@ async fn slack_is_heard_among_strangers_that_say_nothing_half_or_something_forge
 
 #[tokio::test]
 async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = deployment().await;
     let of_operators = async |bridge: &mut Bridge| {
         let line = bridge.line("for operators").await;
         let line: Value = serde_json::from_str(&line).unwrap();
@@ -128,13 +116,13 @@ async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
         stream.read_to_string(&mut answer).await.unwrap();
         answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
     };
-    let arguments = [&redis.url(), "--admin-listen", "127.0.0.1:0"];
-    let mut bridge = start(folder.path(), &slack, &[&redis.url()]).await;
+    let arguments = [&deployment.redis.url(), "--admin-listen", "127.0.0.1:0"];
+    let mut bridge = bridge(&deployment).await;
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_ne!(bridge.get(path).await.0, 404, "{path}");
     }
     bridge.terminate().await;
-    let mut bridge = Bridge::of(command(folder.path(), &slack, &arguments)).await;
+    let mut bridge = deployment.start(&arguments).await;
     let admin = of_operators(&mut bridge).await;
     bridge.line("the roster is loaded").await;
     eventually("it is ready", async || {
@@ -154,11 +142,9 @@ async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
 
     // From the config, and without any other listener.
     let config = "admin-listen = \"127.0.0.1:0\"\n";
-    std::fs::write(folder.path().join("djangobot.toml"), config).unwrap();
-    let mut plain = djangobot(folder.path(), &[&redis.url()]);
-    plain
-        .env("DJANGOBOT_TOKEN", TOKEN)
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+    deployment.configure(&config);
+    let mut plain = deployment.command(&[&deployment.redis.url(), "--transport", "rtm"]);
+    plain.env_remove("DJANGOBOT_SIGNING_SECRET");
     let mut bridge = Bridge::of(plain).await;
     assert_eq!(bridge.get("/metrics").await.0, 200);
     let status = bridge.terminate().await;

@@ -1,15 +1,12 @@
 //! The embedded layer with a password and the settings of a Django project, on both sides of a bridge, and what is said of
 //! clients with other settings.
 
-use std::path::Path;
-
-use djangobot_tests::{Redis, eventually, redis_cli};
-use local_slack::LocalSlack;
+use djangobot_tests::{eventually, redis_cli};
 use serde_json::{Value, json};
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
-use crate::command_line::check_end;
+use crate::bridge::{Bridge, Djangobot, calls, check_end, djangobot};
+use crate::deployment::Deployment;
 
 const PASSWORD: &str = "s3cret/not:to@be#shown";
 const URL_PASSWORD: &str = "s3cret%2Fnot%3Ato%40be%23shown";
@@ -24,14 +21,10 @@ fn port(bridge: &Bridge) -> u16 {
 }
 
 /// A bridge on its embedded layer, with `settings` below `[layer]`, and the password in a file.
-async fn bridge(folder: &Path, slack: &LocalSlack, settings: &str, arguments: &[&str]) -> Bridge {
-    std::fs::write(folder.join("password"), format!("{PASSWORD}\n")).unwrap();
-    std::fs::write(
-        folder.join("djangobot.toml"),
-        format!("[layer]\n{settings}\n"),
-    )
-    .unwrap();
-    Bridge::connected(folder, slack, arguments).await
+async fn bridge(deployment: &Deployment, settings: &str, arguments: &[&str]) -> Bridge {
+    std::fs::write(deployment.path("password"), format!("{PASSWORD}\n")).unwrap();
+    deployment.configure(&format!("[layer]\n{settings}\n"));
+    deployment.bridge_with(arguments).await
 }
 
 /// Says which settings a log names as different, each once.
@@ -57,37 +50,38 @@ async fn says(program: &Djangobot, expected: &[&str]) {
 }
 
 /// A message passes both ways between Slack and an app with this CONFIG.
-async fn check_passage(slack: &LocalSlack, config: &Value) {
-    let control = slack.control();
+async fn check_passage(deployment: &Deployment, config: &Value) {
     let mut app = App::with_config(config);
     app.receive(&["slack.message"]).await;
-    control.say("alice", "general", "good morning").unwrap();
+    deployment.say("good morning");
     assert_eq!(app.next("slack.message").await["text"], "good morning");
     app.send(
         "slack.send",
         &json!({"channel": "general", "text": "hello"}),
     )
     .await;
-    let call = calls(&control, "chat.postMessage", 1).await.remove(0);
+    let call = calls(&deployment.control, "chat.postMessage", 1)
+        .await
+        .remove(0);
     assert_eq!(call.arguments["text"], "hello");
 }
 
 #[tokio::test]
 async fn the_projects_settings_are_those_of_the_embedded_layer() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let settings = format!(
         "target = \"embedded://0.0.0.0:0\"\npassword-file = \"password\"\n\
          config = {{ hosts = [\"redis://elsewhere\"], prefix = \"shop\", expiry = 30, group_expiry = 600, capacity = 7, \
          serializer_format = \"json\", symmetric_encryption_keys = [\"{KEY}\"] }}"
     );
-    let bridge = bridge(folder.path(), &slack, &settings, &[]).await;
+    let bridge = bridge(&deployment, &settings, &[]).await;
     let port = port(&bridge);
     assert!(redis_cli(port, &["PING"]).contains("NOAUTH"));
     let config = json!({
         "hosts": [host(&format!("redis://:{URL_PASSWORD}@127.0.0.1:{port}"))], "prefix": "shop", "expiry": 30,
         "group_expiry": 600, "capacity": 7, "serializer_format": "json", "symmetric_encryption_keys": [KEY],
     });
-    check_passage(&slack, &config).await;
+    check_passage(&deployment, &config).await;
     assert_eq!(differences(&bridge), [""; 0]);
     let shown = bridge.output();
     assert!(!shown.contains(PASSWORD) && !shown.contains(KEY), "{shown}");
@@ -102,27 +96,21 @@ async fn a_flag_and_the_url_give_the_embedded_layer_a_password_too() {
         ),
         (format!("embedded://:{URL_PASSWORD}@127.0.0.1:0"), &[]),
     ] {
-        let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+        let deployment = Deployment::new().await;
         let arguments = [&["run", &target], flags].concat();
-        let bridge = bridge(folder.path(), &slack, "", &arguments).await;
+        let bridge = bridge(&deployment, "", &arguments).await;
         let port = port(&bridge);
         assert!(redis_cli(port, &["PING"]).contains("NOAUTH"));
         let url = format!("redis://:{URL_PASSWORD}@127.0.0.1:{port}");
-        check_passage(&slack, &json!({ "hosts": [host(&url)] })).await;
+        check_passage(&deployment, &json!({ "hosts": [host(&url)] })).await;
         assert!(!bridge.output().contains(PASSWORD));
     }
 }
 
 #[tokio::test]
 async fn settings_of_a_client_that_differ_are_said_once() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let bridge = bridge(
-        folder.path(),
-        &slack,
-        "target = \"embedded://127.0.0.1:0\"",
-        &[],
-    )
-    .await;
+    let deployment = Deployment::new().await;
+    let bridge = bridge(&deployment, "target = \"embedded://127.0.0.1:0\"", &[]).await;
     let hosts = json!([host(&format!("redis://127.0.0.1:{}", port(&bridge)))]);
     let check = async |option: &str, value: Value, expected: &[&str]| {
         let mut config = json!({ "hosts": hosts });
@@ -194,13 +182,18 @@ async fn the_layer_alone_compares_its_clients_with_the_projects_settings() {
 
 #[tokio::test]
 async fn a_password_for_another_layer_is_said_to_be_passed_over() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let arguments = ["run", &redis.url(), "--password-file", "password"];
+    let deployment = Deployment::new().await;
+    let arguments = [
+        "run",
+        &deployment.redis.url(),
+        "--password-file",
+        "password",
+    ];
     let config = "config = { prefix = \"shop\" }";
-    let bridge = bridge(folder.path(), &slack, config, &arguments).await;
+    let bridge = bridge(&deployment, config, &arguments).await;
     assert_eq!(bridge.logs("password-file is ignored").len(), 1);
-    let config = json!({ "hosts": [host(&redis.url())], "prefix": "shop" });
-    check_passage(&slack, &config).await;
+    let config = json!({ "hosts": [host(&deployment.redis.url())], "prefix": "shop" });
+    check_passage(&deployment, &config).await;
 }
 
 #[tokio::test]

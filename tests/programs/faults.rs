@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::bridge::{Bridge, calls, djangobot, slack, slack_with};
-use crate::command_line::with_slack;
+use crate::bridge::{Bridge, calls, slack_with};
+use crate::deployment::Deployment;
 
 /// Longer than the 25 s of silence after which a connection counts as dead, and the way back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,11 +54,11 @@ async fn anew(control: &Control, before: &[Connection]) {
 
 #[tokio::test]
 async fn events_outlast_a_restart_of_redis_in_order_and_once() {
-    let (slack, mut redis, folder) = (slack().await, lasting_redis(), tempfile::tempdir().unwrap());
-    std::fs::write(folder.path().join("djangobot.toml"), roomy(&redis)).unwrap();
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    emit(&control, "numbered", 0..300);
+    let mut deployment = Deployment::with_redis(lasting_redis()).await;
+    deployment.configure(&roomy(&deployment.redis));
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge_with(&[]).await;
+    emit(control, "numbered", 0..300);
     eventually("events flow", async || {
         (bridge
             .metric("djangobot_delivered_total{channel=\"slack.numbered\"}")
@@ -67,15 +67,15 @@ async fn events_outlast_a_restart_of_redis_in_order_and_once() {
             .then_some(())
     })
     .await;
-    redis.stop();
-    emit(&control, "numbered", 300..700);
+    deployment.redis.stop();
+    emit(control, "numbered", 300..700);
     bridge
         .metric_is("djangobot_events_total{type=\"numbered\"}", 700.0)
         .await;
     bridge.line("events wait on the disk").await;
     assert_eq!(bridge.get("/healthz").await.0, 200);
-    redis.restart();
-    emit(&control, "numbered", 700..1000);
+    deployment.redis.restart();
+    emit(control, "numbered", 700..1000);
     bridge
         .metric_is(
             "djangobot_delivered_total{channel=\"slack.numbered\"}",
@@ -83,39 +83,40 @@ async fn events_outlast_a_restart_of_redis_in_order_and_once() {
         )
         .await;
 
-    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "1000");
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    assert_eq!(
+        deployment.redis.cli(&["ZCARD", "asgislack.numbered"]),
+        "1000"
+    );
+    let mut app = deployment.app(&["slack.numbered"]).await;
     assert_eq!(
         take_numbers(&mut app, "slack.numbered", 1000).await,
         (0..1000).collect::<Vec<_>>()
     );
     // The way out has come back, too.
     app.send("slack.send", &json!({"text": "back"})).await;
-    calls(&control, "chat.postMessage", 1).await;
+    calls(control, "chat.postMessage", 1).await;
     assert_eq!(bridge.logs("events wait on the disk").len(), 1);
 }
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_at_the_start_is_waited_for() {
-    let (slack, mut redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    redis.stop();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    emit(&slack.control(), "early", 0..50);
+    let mut deployment = Deployment::new().await;
+    deployment.redis.stop();
+    let bridge = deployment.bridge().await;
+    emit(&deployment.control, "early", 0..50);
     bridge
         .metric_is("djangobot_held_events{channel=\"slack.early\"}", 50.0)
         .await;
     let (status, page) = bridge.get("/readyz").await;
     assert_eq!((status, &*page), (503, "slack: up\nlayer: down\n"));
-    redis.restart();
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.early"]).await;
+    deployment.redis.restart();
+    let mut app = deployment.app(&["slack.early"]).await;
     assert_eq!(
         take_numbers(&mut app, "slack.early", 50).await,
         (0..50).collect::<Vec<_>>()
     );
     app.send("slack.send", &json!({"text": "hello"})).await;
-    calls(&slack.control(), "chat.postMessage", 1).await;
+    calls(&deployment.control, "chat.postMessage", 1).await;
     eventually("it is ready", async || {
         (bridge.get("/readyz").await.0 == 200).then_some(())
     })
@@ -124,11 +125,10 @@ async fn a_redis_that_is_not_there_at_the_start_is_waited_for() {
 
 #[tokio::test]
 async fn a_connection_to_slack_that_ends_is_made_again() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     for round in 0..4 {
         let before = control.connections();
         match round {
@@ -154,8 +154,8 @@ async fn a_connection_to_slack_that_ends_is_made_again() {
                 control.drop_connections(None);
             }
         }
-        anew(&control, &before).await;
-        emit(&control, "numbered", round..round + 1);
+        anew(control, &before).await;
+        emit(control, "numbered", round..round + 1);
         assert_eq!(take_numbers(&mut app, "slack.numbered", 1).await, [round]);
     }
     assert!(bridge.metric("djangobot_reconnects_total").await >= 4.0);
@@ -165,9 +165,9 @@ async fn a_connection_to_slack_that_ends_is_made_again() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_more_is_noticed_and_rebuilt() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
     let before = control.connections();
     control.freeze(None);
     timeout(
@@ -176,8 +176,7 @@ async fn a_connection_that_says_nothing_more_is_noticed_and_rebuilt() {
     )
     .await
     .expect("a new connection");
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let new = control.connections().last().unwrap().id;
     control.emit(Some(new), &json!({"type": "numbered", "n": 7}));
     assert_eq!(take_numbers(&mut app, "slack.numbered", 1).await, [7]);
@@ -186,23 +185,28 @@ async fn a_connection_that_says_nothing_more_is_noticed_and_rebuilt() {
 
 #[tokio::test]
 async fn a_full_channel_holds_no_other_up_and_drains_in_order() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.other"]).await;
-    emit(&control, "numbered", 0..250);
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.other"]).await;
+    emit(control, "numbered", 0..250);
     let line = bridge.line("the channel is full").await;
     assert!(line.contains("runworker slack.numbered"), "{line}");
-    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "100");
+    assert_eq!(
+        deployment.redis.cli(&["ZCARD", "asgislack.numbered"]),
+        "100"
+    );
     for n in 0..3 {
-        emit(&control, "other", n..n + 1);
+        emit(control, "other", n..n + 1);
         assert_eq!(take_numbers(&mut app, "slack.other", 1).await, [n]);
     }
     bridge
         .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 150.0)
         .await;
-    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "100");
+    assert_eq!(
+        deployment.redis.cli(&["ZCARD", "asgislack.numbered"]),
+        "100"
+    );
 
     app.receive(&["slack.numbered"]).await;
     assert_eq!(
@@ -217,21 +221,21 @@ async fn a_full_channel_holds_no_other_up_and_drains_in_order() {
 
 #[tokio::test]
 async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let toml = format!(
         "[layer]\ntarget = \"{}\"\nhold = 20\nunread = {{ \"slack.numbered\" = \"drop-oldest\" }}\n",
-        redis.url()
+        deployment.redis.url()
     );
-    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    deployment.configure(&toml);
+    let control = &deployment.control;
+    let bridge = deployment.bridge_with(&[]).await;
     for n in 0..10 {
-        emit(&control, "numbered", n * 10..n * 10 + 10);
+        emit(control, "numbered", n * 10..n * 10 + 10);
         let delivered = "djangobot_delivered_total{channel=\"slack.numbered\"}";
         bridge.metric_is(delivered, (n * 10 + 10) as f64).await;
     }
     // The channel is full now, and what comes waits.
-    emit(&control, "numbered", 100..200);
+    emit(control, "numbered", 100..200);
     let discarded = "djangobot_discarded_total{channel=\"slack.numbered\"}";
     // One more than may be held stays where all of them are on their way just then.
     let discarded = eventually("the oldest are given up", async || {
@@ -243,8 +247,7 @@ async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
     })
     .await;
     assert!(discarded <= 80, "{discarded}");
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let mut numbers = take_numbers(&mut app, "slack.numbered", 119).await;
     while numbers.last() != Some(&199) {
         numbers.extend(take_numbers(&mut app, "slack.numbered", 1).await);
@@ -258,8 +261,8 @@ async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
 
 #[tokio::test]
 async fn events_do_not_wait_for_a_roster_that_does_not_come() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     let never = Answer {
         times: 100,
         delay_ms: 3_600_000,
@@ -267,31 +270,26 @@ async fn events_do_not_wait_for_a_roster_that_does_not_come() {
     };
     control.answer("users.list", never.clone());
     control.answer("conversations.list", never);
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
-    let flat = tempfile::tempdir().unwrap();
-    let bridge = Bridge::start(flat.path(), &slack, &[&redis.url()]).await;
-    anew(&control, &[]).await;
-    control.say("alice", "general", "flat").unwrap();
+    let mut app = deployment.app(&["slack.message"]).await;
+    let bridge = deployment.start(&[&deployment.redis.url()]).await;
+    anew(control, &[]).await;
+    deployment.say("flat");
     assert_eq!(app.next("slack.message").await["text"], "flat");
     drop(bridge);
 
     // The body of 2016 needs names, and waits for them no longer than it may.
     let named = tempfile::tempdir().unwrap();
-    std::fs::write(
-        named.path().join("djangobot.toml"),
-        "[slack]\nroster-wait = 0.1\n",
-    )
-    .unwrap();
+    let config = "[slack]\nroster-wait = 0.1\n";
+    std::fs::write(named.path().join("djangobot.toml"), config).unwrap();
     let before = control.connections();
-    let arguments = [&*redis.url(), "--format", "djangobot-0.1"];
-    let mut bridge = Bridge::start(named.path(), &slack, &arguments).await;
-    anew(&control, &before).await;
+    let arguments = [&*deployment.redis.url(), "--format", "djangobot-0.1"];
+    let mut bridge = Bridge::start(named.path(), &deployment.slack, &arguments).await;
+    anew(control, &before).await;
     let (user, general) = (
         control.user_id("alice").unwrap(),
         control.channel_id("general").unwrap(),
     );
-    control.say("alice", "general", "named").unwrap();
+    deployment.say("named");
     let message = app.next("slack.message").await;
     let event: Value = serde_json::from_str(message["text"]["bytes"].as_str().unwrap()).unwrap();
     assert_eq!(
@@ -303,16 +301,18 @@ async fn events_do_not_wait_for_a_roster_that_does_not_come() {
 
 #[tokio::test]
 async fn a_burst_beyond_the_hold_loses_nothing_while_the_layer_takes_events() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let toml = format!("{}hold = 20\n", roomy(&redis));
-    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
-    let bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    emit(&slack.control(), "numbered", 0..3000);
+    let deployment = Deployment::new().await;
+    let toml = format!("{}hold = 20\n", roomy(&deployment.redis));
+    deployment.configure(&toml);
+    let bridge = deployment.bridge_with(&[]).await;
+    emit(&deployment.control, "numbered", 0..3000);
     let delivered = "djangobot_delivered_total{channel=\"slack.numbered\"}";
     bridge.metric_is(delivered, 3000.0).await;
-    assert_eq!(redis.cli(&["ZCARD", "asgislack.numbered"]), "3000");
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    assert_eq!(
+        deployment.redis.cli(&["ZCARD", "asgislack.numbered"]),
+        "3000"
+    );
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let numbers = take_numbers(&mut app, "slack.numbered", 3000).await;
     assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
 }
@@ -320,8 +320,8 @@ async fn a_burst_beyond_the_hold_loses_nothing_while_the_layer_takes_events() {
 #[tokio::test]
 async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
     const MESSAGES: usize = 60;
-    let (slack, mut redis, folder) = (slack().await, lasting_redis(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let mut deployment = Deployment::with_redis(lasting_redis()).await;
+    let control = &deployment.control;
     control.answer(
         "chat.postMessage",
         Answer {
@@ -330,8 +330,8 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
             ..Answer::default()
         },
     );
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     for n in 0..MESSAGES - 1 {
         let channel = ["general", "random"][n % 2];
         let message = json!({"text": n.to_string(), "channel": channel});
@@ -339,11 +339,11 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
     }
     let last = json!({"text": (MESSAGES - 1).to_string()});
     app.send_and_finish("slack.send", &last).await;
-    calls(&control, "chat.postMessage", 10).await;
-    redis.stop();
+    calls(control, "chat.postMessage", 10).await;
+    deployment.redis.stop();
     bridge.line("messages of the app wait in the layer").await;
-    redis.restart();
-    let posts = calls(&control, "chat.postMessage", MESSAGES).await;
+    deployment.redis.restart();
+    let posts = calls(control, "chat.postMessage", MESSAGES).await;
     let mut texts: Vec<usize> = posts
         .iter()
         .map(|call| call.arguments["text"].as_str().unwrap().parse().unwrap())
@@ -352,7 +352,8 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
     assert_eq!(texts, (0..MESSAGES).collect::<Vec<_>>());
     // What is finished must not come again with the next start; the lease of the reader is all that stays.
     eventually("Redis has forgotten them", async || {
-        (redis.cli(&["KEYS", "asgislack.send*"]) == "asgislack.send{asgislack.send}$djangobot")
+        (deployment.redis.cli(&["KEYS", "asgislack.send*"])
+            == "asgislack.send{asgislack.send}$djangobot")
             .then_some(())
     })
     .await;
@@ -360,16 +361,19 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
 
 #[tokio::test]
 async fn a_slack_that_is_not_there_at_the_start_is_waited_for() {
-    let (away, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let address = away.addr();
-    let mut command = with_slack(
-        djangobot(folder.path(), &[&redis.url(), "--listen", "127.0.0.1:0"]),
-        &away,
-    );
-    command.env("DJANGOBOT_LOG", "debug");
-    away.shutdown().await;
+    let deployment = Deployment::new().await;
+    let address = deployment.slack.addr();
+    let arguments = [
+        &*deployment.redis.url(),
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "debug",
+    ];
+    let command = deployment.command(&arguments);
+    deployment.slack.shutdown().await;
     let mut bridge = Bridge::of(command).await;
-    App::start(&redis.url())
+    App::start(&deployment.redis.url())
         .send_and_finish("slack.send", &json!({"text": "early"}))
         .await;
     bridge.line("Slack can't be asked who we are").await;

@@ -1,19 +1,18 @@
 //! Files that an app sends: uploaded in three calls, shared once whatever fails between.
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::eventually;
 use local_slack::Answer;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::bridge::{Bridge, slack};
-use crate::sending::World;
+use crate::deployment::Deployment;
+use crate::sending::BridgedApp;
 
 /// The files that stand in messages of #general, by name and content.
-fn shared(world: &World) -> Vec<(String, Vec<u8>)> {
+fn shared(bridged: &BridgedApp) -> Vec<(String, Vec<u8>)> {
     let mut shared = Vec::new();
-    for call in world.control.calls(Some("files.completeUploadExternal")) {
+    for call in bridged.control.calls(Some("files.completeUploadExternal")) {
         for file in call.answer["files"].as_array().into_iter().flatten() {
-            let content = world.control.file(file["id"].as_str().unwrap()).unwrap();
+            let content = bridged.control.file(file["id"].as_str().unwrap()).unwrap();
             shared.push((file["name"].as_str().unwrap().to_owned(), content.to_vec()));
         }
     }
@@ -22,9 +21,9 @@ fn shared(world: &World) -> Vec<(String, Vec<u8>)> {
 
 #[tokio::test]
 async fn a_file_of_bytes_arrives_in_its_thread_as_it_was() {
-    let mut world = World::new().await;
-    let parent = world.ask(json!({"text": "a thread"})).await;
-    let answer = world
+    let mut bridged = BridgedApp::new().await;
+    let parent = bridged.ask(json!({"text": "a thread"})).await;
+    let answer = bridged
         .ask_python(&format!(
             r#"{{"file": {{"name": "all.bin", "content": bytes(range(256)) * 100, "title": "All", "alt_text": None}},
                 "channel": "general", "text": "every byte", "thread_ts": {}}}"#,
@@ -35,8 +34,8 @@ async fn a_file_of_bytes_arrives_in_its_thread_as_it_was() {
     assert_eq!(answer["method"], "files.completeUploadExternal");
     assert_eq!(answer["files"][0]["title"], "All");
     let all: Vec<u8> = (0..100).flat_map(|_| 0..=255).collect();
-    assert_eq!(shared(&world), [("all.bin".to_owned(), all)]);
-    let call = world
+    assert_eq!(shared(&bridged), [("all.bin".to_owned(), all)]);
+    let call = bridged
         .control
         .calls(Some("files.completeUploadExternal"))
         .remove(0);
@@ -49,14 +48,14 @@ async fn a_file_of_bytes_arrives_in_its_thread_as_it_was() {
     );
     assert_eq!(
         call.arguments["channel_id"],
-        json!(world.channel("general"))
+        json!(bridged.channel("general"))
     );
 }
 
 #[tokio::test]
 async fn several_files_go_together_and_into_a_direct_message() {
-    let mut world = World::new().await;
-    let answer = world
+    let mut bridged = BridgedApp::new().await;
+    let answer = bridged
         .ask_python(
             r#"{"channel": "@alice", "files": [{"name": "a.txt", "content": "one"}, {"filename": "b.txt", "content": b"two"}]}"#,
         )
@@ -66,9 +65,9 @@ async fn several_files_go_together_and_into_a_direct_message() {
         ("a.txt".to_owned(), b"one".to_vec()),
         ("b.txt".to_owned(), b"two".to_vec()),
     ];
-    assert_eq!(shared(&world), expect);
+    assert_eq!(shared(&bridged), expect);
     assert_eq!(
-        world
+        bridged
             .control
             .calls(Some("files.completeUploadExternal"))
             .len(),
@@ -78,7 +77,7 @@ async fn several_files_go_together_and_into_a_direct_message() {
 
 #[tokio::test]
 async fn what_can_not_be_uploaded_is_refused_with_a_sentence() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     for (message, error, word) in [
         (
             r#"{"file": {"name": "a", "content": b"\xff" * (17 << 20)}}"#,
@@ -107,7 +106,7 @@ async fn what_can_not_be_uploaded_is_refused_with_a_sentence() {
             "`username`",
         ),
     ] {
-        let answer = world.ask_python(message).await;
+        let answer = bridged.ask_python(message).await;
         assert_eq!(
             (&answer["type"], &answer["error"]),
             (&json!("slack.failed"), &json!(error)),
@@ -118,31 +117,31 @@ async fn what_can_not_be_uploaded_is_refused_with_a_sentence() {
             "{answer}"
         );
     }
-    world.still_serves().await;
+    bridged.still_serves().await;
 }
 
 #[tokio::test]
 async fn a_file_is_shared_once_whatever_fails() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     let lost = |perform| Answer {
         status: 502,
         perform,
         ..Answer::default()
     };
     // The place, the content, and the answer of the call that shares it, which had its effect all the same.
-    world
+    bridged
         .control
         .answer("files.getUploadURLExternal", lost(false));
-    world.control.answer("upload", lost(false));
-    world
+    bridged.control.answer("upload", lost(false));
+    bridged
         .control
         .answer("files.completeUploadExternal", lost(true));
-    let answer = world
+    let answer = bridged
         .ask(json!({"file": {"name": "a.txt", "content": "once"}}))
         .await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
     assert_eq!(
-        world
+        bridged
             .control
             .calls(Some("files.completeUploadExternal"))
             .len(),
@@ -153,10 +152,10 @@ async fn a_file_is_shared_once_whatever_fails() {
 
 #[tokio::test]
 async fn a_file_outlives_a_kill_and_is_shared_once() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut app = App::start(&redis.url());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut app = deployment.sender();
+    let mut bridge = deployment.bridge().await;
     // It is shared, and the answer never comes.
     let never = Answer {
         delay_ms: 600_000,
@@ -171,7 +170,7 @@ async fn a_file_outlives_a_kill_and_is_shared_once() {
     let calls = || control.calls(Some("files.completeUploadExternal"));
     eventually("the file is shared", async || calls().pop()).await;
     bridge.kill().await;
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let _bridge = deployment.bridge().await;
     let answer: Value = app.next(&reply).await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
     assert_eq!(answer["message"]["files"][0]["name"], "a.bin");

@@ -4,21 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use djangobot_tests::Redis;
 use local_slack::{Control, Frame};
 use serde_json::{Value, json};
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, slack};
+use crate::deployment::Deployment;
 use crate::events::{kind, own_events, sample_events, types};
 
 #[tokio::test]
 async fn every_event_arrives_on_its_channel_equal_to_what_slack_sent_and_in_order() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     let started = now();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
 
     let (last, mut events) = everything();
     let own = own_events();
@@ -64,41 +63,44 @@ async fn every_event_arrives_on_its_channel_equal_to_what_slack_sent_and_in_orde
             started,
             &mut ids,
         );
-        connected_anew(&control, &before).await;
+        connected_anew(control, &before).await;
         assert_eq!(app.next("slack.hello").await["region"], "local");
     }
     for channel in channels {
         assert_eq!(app.left(&channel), Vec::<Value>::new(), "{channel}");
     }
-    assert_eq!(redis.cli(&["EXISTS", "asgislack.reconnect_url"]), "0");
+    assert_eq!(
+        deployment.redis.cli(&["EXISTS", "asgislack.reconnect_url"]),
+        "0"
+    );
 }
 
 #[tokio::test]
 async fn the_body_of_2016_has_the_events_json_with_names_for_ids() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let _bridge = Bridge::start(
-        folder.path(),
-        &slack,
-        &["--format", "djangobot-0.1", &redis.url()],
-    )
-    .await;
-    let mut app = App::with_config(&json!({ "hosts": [host(&redis.url())] }));
-    check_v01(&slack.control(), &mut app).await;
+    let deployment = Deployment::new().await;
+    let _bridge = deployment
+        .start(&["--format", "djangobot-0.1", &deployment.redis.url()])
+        .await;
+    let mut app = App::with_config(&json!({ "hosts": [host(&deployment.redis.url())] }));
+    check_v01(&deployment.control, &mut app).await;
 }
 
 #[tokio::test]
 async fn a_channels_1_app_gets_the_body_of_2016_over_asgi_redis_and_can_answer() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let target = redis.url().replace("redis://", "asgi-redis://");
-    let _bridge = Bridge::start(folder.path(), &slack, &[&target]).await;
-    let mut app = App::channels1(&redis.url());
-    check_v01(&slack.control(), &mut app).await;
+    let deployment = Deployment::new().await;
+    let target = deployment.redis.url().replace("redis://", "asgi-redis://");
+    let _bridge = deployment.start(&[&target]).await;
+    let mut app = App::channels1(&deployment.redis.url());
+    check_v01(&deployment.control, &mut app).await;
     app.send(
         "slack.send",
         &json!({"text": "as in 2016", "channel": "random"}),
     )
     .await;
-    let calls = slack.control().wait_for_calls("chat.postMessage", 1).await;
+    let calls = deployment
+        .control
+        .wait_for_calls("chat.postMessage", 1)
+        .await;
     assert_eq!(calls[0].answer["message"]["text"], "as in 2016");
 }
 

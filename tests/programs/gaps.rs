@@ -1,12 +1,10 @@
 //! What is said while no RTM connection is there is read from Slack's history.
 
-use djangobot_tests::{Redis, eventually};
-use local_slack::{Answer, Options};
-use rustix::process::{Pid, Signal, kill_process};
+use djangobot_tests::eventually;
+use local_slack::Answer;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::bridge::{Bridge, slack, slack_with};
+use crate::deployment::Deployment;
 
 fn said(event: &Value) -> (String, u64) {
     let text = event["text"].as_str().unwrap().to_owned();
@@ -15,34 +13,29 @@ fn said(event: &Value) -> (String, u64) {
 
 #[tokio::test]
 async fn what_was_said_while_the_bridge_was_away_comes_first_once_and_marked() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
-    control.say("alice", "general", "before").unwrap();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    deployment.say("before");
     let before = app.next("slack.message").await;
     assert_eq!(said(&before), ("before".into(), 1));
-    let database = rusqlite::Connection::open(folder.path().join(".djangobot/state.db")).unwrap();
+    let database =
+        rusqlite::Connection::open(deployment.folder.path().join(".djangobot/state.db")).unwrap();
     eventually("it is on the disk that the host listens", async || {
         let query = "SELECT 1 FROM facts WHERE key = 'events_listened_until'";
         database.query_row(query, [], |_| Ok(())).ok()
     })
     .await;
     // Killed before it can say what it has.
-    kill_process(
-        Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap(),
-        Signal::KILL,
-    )
-    .unwrap();
-    drop(bridge);
-    let thread = control.say("alice", "general", "one").unwrap();
+    bridge.kill().await;
+    let thread = deployment.say("one");
     control.say("bob", "random", "elsewhere").unwrap();
     control
         .say_in_thread("bob", "general", "two", Some(&thread))
         .unwrap();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    control.say("alice", "general", "three").unwrap();
+    let _bridge = deployment.bridge().await;
+    deployment.say("three");
     let mut general = Vec::new();
     let id = control.channel_id("general").unwrap();
     while general.last() != Some(&("three".to_owned(), 1)) {
@@ -70,15 +63,14 @@ async fn what_was_said_while_the_bridge_was_away_comes_first_once_and_marked() {
 
 #[tokio::test]
 async fn live_messages_wait_for_their_conversations_history_and_for_no_other() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message", "slack.numbered"]).await;
-    control.say("alice", "general", "zero").unwrap();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message", "slack.numbered"]).await;
+    deployment.say("zero");
     assert_eq!(said(&app.next("slack.message").await), ("zero".into(), 1));
     bridge.terminate().await;
-    control.say("alice", "general", "one").unwrap();
+    deployment.say("one");
     // The history is slow to come.
     let slow = Answer {
         times: 1,
@@ -87,8 +79,8 @@ async fn live_messages_wait_for_their_conversations_history_and_for_no_other() {
     };
     control.answer("users.conversations", slow.clone());
     control.answer("conversations.history", slow);
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    control.say("alice", "general", "two").unwrap();
+    let _bridge = deployment.bridge().await;
+    deployment.say("two");
     control.emit(None, &json!({"type": "numbered", "n": 7}));
     assert_eq!(app.next("slack.numbered").await["n"], 7);
     assert_eq!(said(&app.next("slack.message").await), ("one".into(), 2));
@@ -97,24 +89,24 @@ async fn live_messages_wait_for_their_conversations_history_and_for_no_other() {
 
 #[tokio::test]
 async fn a_stop_while_history_is_read_changes_no_order() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     let channels = ["slack.message", "slack.numbered", "slack.last"];
     app.receive(&channels).await;
-    control.say("alice", "general", "zero").unwrap();
+    deployment.say("zero");
     assert_eq!(said(&app.next("slack.message").await), ("zero".into(), 1));
     bridge.terminate().await;
-    control.say("alice", "general", "one").unwrap();
+    deployment.say("one");
     let never = Answer {
         times: 100,
         delay_ms: 3_600_000,
         ..Answer::default()
     };
     control.answer("conversations.history", never);
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    control.say("alice", "general", "two").unwrap();
+    let mut bridge = deployment.bridge().await;
+    deployment.say("two");
     // What is in no history must not wait for the next start.
     let general = control.channel_id("general").unwrap();
     control.emit(
@@ -130,8 +122,8 @@ async fn a_stop_while_history_is_read_changes_no_order() {
     bridge.terminate().await;
     assert_eq!(app.next("slack.numbered").await["n"], 7);
     control.clear_answers();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    control.say("alice", "general", "three").unwrap();
+    let _bridge = deployment.bridge().await;
+    deployment.say("three");
     for expect in [("one", 2), ("two", 2), ("three", 1)] {
         let next = said(&app.next("slack.message").await);
         assert_eq!((&*next.0, next.1), expect);
@@ -140,21 +132,16 @@ async fn a_stop_while_history_is_read_changes_no_order() {
 
 #[tokio::test]
 async fn a_history_that_may_not_be_read_is_told_and_holds_nothing_up() {
-    let (slack, redis, folder) = (
-        slack_with(Options::default()).await,
-        Redis::start(),
-        tempfile::tempdir().unwrap(),
-    );
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
-    control.say("alice", "general", "zero").unwrap();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    deployment.say("zero");
     app.next("slack.message").await;
     bridge.terminate().await;
     control.set_scopes(&["rtm:stream", "chat:write", "users:read"]);
-    control.say("alice", "general", "missed").unwrap();
-    let mut bridge = Bridge::start(folder.path(), &slack, &[&redis.url()]).await;
+    deployment.say("missed");
+    let mut bridge = deployment.start(&[&deployment.redis.url()]).await;
     bridge
         .line("conversations that the bot is in can't be listed")
         .await;
@@ -162,6 +149,6 @@ async fn a_history_that_may_not_be_read_is_told_and_holds_nothing_up() {
         (bridge.metric("djangobot_slack_connected").await == 1.0).then_some(())
     })
     .await;
-    control.say("alice", "general", "live").unwrap();
+    deployment.say("live");
     assert_eq!(said(&app.next("slack.message").await), ("live".into(), 1));
 }

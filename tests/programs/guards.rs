@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::command_line::check_end;
+use crate::bridge::check_end;
 use crate::guest::Guest;
 use crate::office::Office;
 
@@ -55,14 +55,14 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
     let good = office.text("djangobot.lock");
     for (how, expect) in SPOILT {
         spoil(&lock, how);
-        let ended = office.start().await;
+        let ended = office.fails_to_start().await;
         check_end(&ended, 1, &["the plugin guard is not loaded", expect]);
         remove(&lock);
         office.write("djangobot.lock", &good);
     }
     std::fs::remove_dir_all(office.path(".djangobot/plugins")).unwrap();
     std::fs::rename(office.path("guard.wasm"), office.path("away.wasm")).unwrap();
-    let ended = office.start().await;
+    let ended = office.fails_to_start().await;
     check_end(
         &ended,
         1,
@@ -83,7 +83,11 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
         ),
     ] {
         office.write("djangobot.toml", &config);
-        check_end(&office.start().await, 1, &["is not loaded", expect]);
+        check_end(
+            &office.fails_to_start().await,
+            1,
+            &["is not loaded", expect],
+        );
     }
     // The lock knows of plugins, and nothing says any more what may pass without them.
     for config in [Some(""), Some(" \n"), None] {
@@ -91,14 +95,14 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
             Some(text) => office.write("djangobot.toml", text),
             None => std::fs::remove_file(office.path("djangobot.toml")).unwrap(),
         }
-        let ended = office.start().await;
+        let ended = office.fails_to_start().await;
         check_end(
             &ended,
             1,
             &["djangobot.lock names plugins", "missing or empty"],
         );
     }
-    let said = office.slack.control().calls(Some("apps.connections.open"));
+    let said = office.control.calls(Some("apps.connections.open"));
     assert!(said.is_empty(), "nothing was connected: {said:?}");
 }
 
@@ -107,7 +111,7 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
 {
     let office = Office::guarded().await;
     let mut bridge = office.bridge().await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "first").await;
     let (config, lock) = (office.path("djangobot.toml"), office.path("djangobot.lock"));
     let good = office.text("djangobot.lock");
@@ -174,7 +178,7 @@ async fn a_mistake_in_one_plugin_holds_back_that_one_alone() {
     let good = office.text("djangobot.toml");
     office.write("djangobot.toml", &format!("{good}limts = 3\n"));
     let mut bridge = office.bridge().await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "at the start").await;
     assert!(!bridge.logs("unknown field `limts`").is_empty());
     office.write("djangobot.toml", &good);

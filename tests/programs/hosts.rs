@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::eventually;
 use local_slack::{Answer, LocalSlack};
 use serde_json::json;
 
-use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
-use crate::command_line::{check_end, with_slack};
+use crate::bridge::{Bridge, Djangobot, calls, check_end, djangobot, with_slack};
+use crate::deployment::Deployment;
 
 /// What the one that stands by says.
 const STANDS_BY: &str = "serves this app already; this one stands by until it is gone";
@@ -25,12 +24,12 @@ async fn second(folder: &Path, slack: &LocalSlack, url: &str) -> Bridge {
 
 #[tokio::test]
 async fn the_second_host_stands_by_and_takes_over_when_the_first_stops() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
+    let two = tempfile::tempdir().unwrap();
     for kind in ["redis", "redis+pubsub", "asgi-redis"] {
-        let url = format!("{kind}://127.0.0.1:{}", redis.port());
-        let mut first = Bridge::connected(one.path(), &slack, &[&url]).await;
-        let mut standby = second(two.path(), &slack, &url).await;
+        let url = format!("{kind}://127.0.0.1:{}", deployment.redis.port());
+        let mut first = deployment.bridge_with(&[&url]).await;
+        let mut standby = second(two.path(), &deployment.slack, &url).await;
         let (status, page) = standby.get("/readyz").await;
         assert_eq!(status, 503);
         let named = format!("(process {}) serves this app", first.pid());
@@ -47,15 +46,15 @@ async fn the_second_host_stands_by_and_takes_over_when_the_first_stops() {
 
 #[tokio::test]
 async fn a_second_host_that_is_not_to_wait_ends_and_names_the_first() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = Bridge::connected(one.path(), &slack, &[&redis.url()]).await;
-    let command = djangobot(two.path(), &[&redis.url(), "--no-standby"]);
-    let ended = Djangobot::run(with_slack(command, &slack)).await;
+    let deployment = Deployment::new().await;
+    let two = tempfile::tempdir().unwrap();
+    let first = deployment.bridge().await;
+    let command = djangobot(two.path(), &[&deployment.redis.url(), "--no-standby"]);
+    let ended = Djangobot::run(with_slack(command, &deployment.slack)).await;
     let named = format!("(process {}) serves this app already", first.pid());
     check_end(&ended, 1, &[&named]);
-    let command = djangobot(two.path(), &["check", &redis.url()]);
-    let checked = Djangobot::run(with_slack(command, &slack)).await;
+    let command = djangobot(two.path(), &["check", &deployment.redis.url()]);
+    let checked = Djangobot::run(with_slack(command, &deployment.slack)).await;
     assert!(
         checked
             .stdout
@@ -66,10 +65,10 @@ async fn a_second_host_that_is_not_to_wait_ends_and_names_the_first() {
 
 #[tokio::test]
 async fn a_host_that_stood_still_for_longer_than_its_lease_stands_by() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut first = Bridge::connected(one.path(), &slack, &[&redis.url()]).await;
-    let mut standby = second(two.path(), &slack, &redis.url()).await;
+    let deployment = Deployment::new().await;
+    let two = tempfile::tempdir().unwrap();
+    let mut first = deployment.bridge().await;
+    let mut standby = second(two.path(), &deployment.slack, &deployment.redis.url()).await;
     first.freeze();
     standby.line(TAKES_OVER).await;
     standby.line("the roster is loaded").await;
@@ -79,22 +78,21 @@ async fn a_host_that_stood_still_for_longer_than_its_lease_stands_by() {
         .await;
     first.line(STANDS_BY).await;
     // What is sent now goes out once.
-    let mut app = App::start(&redis.url());
+    let mut app = deployment.sender();
     app.send("slack.send", &json!({"text": "once"})).await;
-    calls(&slack.control(), "chat.postMessage", 1).await;
+    calls(&deployment.control, "chat.postMessage", 1).await;
     assert_eq!(standby.terminate().await.code(), Some(0));
     first.line(TAKES_OVER).await;
-    assert_eq!(slack.control().calls(Some("chat.postMessage")).len(), 1);
+    assert_eq!(deployment.control.calls(Some("chat.postMessage")).len(), 1);
 }
 
 #[tokio::test]
 async fn a_lease_that_was_flushed_away_is_taken_again() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let folder = tempfile::tempdir().unwrap();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    assert_eq!(redis.cli(&["FLUSHALL"]), "OK");
+    let deployment = Deployment::new().await;
+    let bridge = deployment.bridge().await;
+    assert_eq!(deployment.redis.cli(&["FLUSHALL"]), "OK");
     eventually("the lease is there again", async || {
-        let keys = redis.cli(&["KEYS", "asgidjangobot:lease:*"]);
+        let keys = deployment.redis.cli(&["KEYS", "asgidjangobot:lease:*"]);
         (!keys.is_empty()).then_some(())
     })
     .await;
@@ -104,40 +102,38 @@ async fn a_lease_that_was_flushed_away_is_taken_again() {
 
 #[tokio::test]
 async fn what_the_other_host_forwarded_is_not_read_from_history_at_a_takeover() {
-    let (slack, redis) = (slack().await, Redis::start());
-    let control = slack.control();
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
+    let two = tempfile::tempdir().unwrap();
     // The second host has served before: its state knows how long ago.
-    let mut earlier = Bridge::connected(two.path(), &slack, &[&redis.url()]).await;
+    let mut earlier =
+        Bridge::connected(two.path(), &deployment.slack, &[&deployment.redis.url()]).await;
     assert_eq!(earlier.terminate().await.code(), Some(0));
-    let mut first = Bridge::connected(one.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
-    control.say("alice", "general", "forwarded").unwrap();
+    let mut first = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    deployment.say("forwarded");
     assert_eq!(app.next("slack.message").await["text"], "forwarded");
-    let mut standby = second(two.path(), &slack, &redis.url()).await;
+    let mut standby = second(two.path(), &deployment.slack, &deployment.redis.url()).await;
     // Longer than a lease lasts.
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_eq!(first.terminate().await.code(), Some(0));
     standby.line(TAKES_OVER).await;
     standby.line("the roster is loaded").await;
-    control.say("alice", "general", "after").unwrap();
+    deployment.say("after");
     assert_eq!(app.next("slack.message").await["text"], "after");
 }
 
 #[tokio::test]
 async fn a_host_that_starts_while_the_layer_is_away_waits_for_its_lease() {
-    let (slack, mut redis) = (slack().await, Redis::start());
-    let control = slack.control();
-    let folder = tempfile::tempdir().unwrap();
+    let mut deployment = Deployment::new().await;
+    let control = deployment.control.clone();
     // An earlier run left a message in the outbox: Slack said to come again later.
     let limited = Answer {
         retry_after: Some(3_600),
         ..Answer::default()
     };
     control.answer("chat.postMessage", limited);
-    let mut earlier = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let app = App::start(&redis.url());
+    let mut earlier = deployment.bridge().await;
+    let app = deployment.sender();
     app.send_and_finish("slack.send", &json!({"text": "left"}))
         .await;
     calls(&control, "chat.postMessage", 1).await;
@@ -145,11 +141,11 @@ async fn a_host_that_starts_while_the_layer_is_away_waits_for_its_lease() {
     assert_eq!(earlier.terminate().await.code(), Some(0));
     control.clear_answers();
     control.clear_calls();
-    redis.stop();
+    deployment.redis.stop();
 
-    let mut bridge = Bridge::start(folder.path(), &slack, &[&redis.url()]).await;
+    let mut bridge = deployment.start(&[&deployment.redis.url()]).await;
     bridge.line("connected to Slack").await;
-    control.say("alice", "general", "meanwhile").unwrap();
+    deployment.say("meanwhile");
     eventually("the page says that the layer is away", async || {
         let (status, page) = bridge.get("/readyz").await;
         (status == 503 && page.contains("layer: down")).then_some(())
@@ -160,8 +156,7 @@ async fn a_host_that_starts_while_the_layer_is_away_waits_for_its_lease() {
     })
     .await;
     bridge.metric_is("djangobot_outbox_messages", 1.0).await;
-    let command = djangobot(folder.path(), &["check", &redis.url()]);
-    let checked = Djangobot::run(with_slack(command, &slack)).await;
+    let checked = deployment.run(&["check", &deployment.redis.url()]).await;
     assert!(
         checked.stdout.contains("does not answer") && checked.code == Some(1),
         "{checked:?}"
@@ -174,10 +169,9 @@ async fn a_host_that_starts_while_the_layer_is_away_waits_for_its_lease() {
     );
     bridge.metric_is("djangobot_lease_held", 0.0).await;
 
-    redis.restart();
+    deployment.redis.restart();
     bridge.line("this host serves the app").await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
+    let mut app = deployment.app(&["slack.message"]).await;
     assert_eq!(app.next("slack.message").await["text"], "meanwhile");
     let posts = calls(&control, "chat.postMessage", 1).await;
     assert_eq!(posts[0].arguments["text"], "left");
@@ -186,8 +180,7 @@ async fn a_host_that_starts_while_the_layer_is_away_waits_for_its_lease() {
         (bridge.get("/readyz").await.0 == 200).then_some(())
     })
     .await;
-    let command = djangobot(folder.path(), &["check", &redis.url()]);
-    let checked = Djangobot::run(with_slack(command, &slack)).await;
+    let checked = deployment.run(&["check", &deployment.redis.url()]).await;
     assert!(
         checked
             .stdout

@@ -1,35 +1,29 @@
 //! The HTTP transport as Slack, and whoever else, meets it.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::eventually;
 use hmac::{Hmac, Mac};
-use local_slack::{Answer, LocalSlack};
+use local_slack::{Answer, LocalSlack, Options};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::app::App;
-use crate::bridge::{Bridge, TOKEN, djangobot, slack};
+use crate::bridge::Bridge;
+use crate::deployment::{Deployment, Way};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 pub(crate) const JSON: &str = "application/json";
 
-pub(crate) fn command(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Command {
-    let mut command = djangobot(folder, arguments);
-    command
-        .args(["--listen", "127.0.0.1:0", "--transport", "http"])
-        .env("DJANGOBOT_TOKEN", TOKEN)
-        .env("DJANGOBOT_SIGNING_SECRET", slack.signing_secret())
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-    command
+/// A deployment over HTTP, whose requests the test itself makes.
+pub(crate) async fn deployment() -> Deployment {
+    Deployment::over(Way::Http, Options::default()).await
 }
 
-pub(crate) async fn start(folder: &Path, slack: &LocalSlack, arguments: &[&str]) -> Bridge {
-    let mut bridge = Bridge::of(command(folder, slack, arguments)).await;
+/// A bridge that knows names, and whose address Slack does not.
+pub(crate) async fn bridge(deployment: &Deployment) -> Bridge {
+    let mut bridge = deployment.start(&[&deployment.redis.url()]).await;
     bridge.line("the roster is loaded").await;
     bridge
 }
@@ -70,10 +64,9 @@ pub(crate) fn event(id: &str, event: &Value) -> String {
 
 #[tokio::test]
 async fn a_slash_at_a_paths_end_is_no_other_path_and_a_wrong_path_is_told() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut bridge = start(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let deployment = deployment().await;
+    let mut bridge = bridge(&deployment).await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let paths = [
         "/slack/events/",
         "/slack/commands/",
@@ -82,7 +75,7 @@ async fn a_slash_at_a_paths_end_is_no_other_path_and_a_wrong_path_is_told() {
     ];
     for (n, path) in paths.into_iter().enumerate() {
         let body = event(&format!("Ev{n}"), &json!({"type": "numbered", "n": n}));
-        let (status, text) = send(&bridge, &signed(&slack, path, JSON, &body)).await;
+        let (status, text) = send(&bridge, &signed(&deployment.slack, path, JSON, &body)).await;
         assert_eq!(status, 200, "{path}: {text}");
         assert_eq!(app.next("slack.numbered").await["n"], n);
     }
@@ -90,7 +83,11 @@ async fn a_slash_at_a_paths_end_is_no_other_path_and_a_wrong_path_is_told() {
     assert_eq!(bridge.get("/readyz/").await.0, 200);
     assert_eq!(bridge.get("/metrics/").await.0, 200);
 
-    let (status, text) = send(&bridge, &signed(&slack, "/slack/event", JSON, "{}")).await;
+    let (status, text) = send(
+        &bridge,
+        &signed(&deployment.slack, "/slack/event", JSON, "{}"),
+    )
+    .await;
     assert_eq!(status, 404);
     assert!(text.contains("https://bot.example/slack/events"), "{text}");
     let line = bridge
@@ -101,14 +98,14 @@ async fn a_slash_at_a_paths_end_is_no_other_path_and_a_wrong_path_is_told() {
 
 #[tokio::test]
 async fn a_signed_request_is_taken_once_however_often_it_is_sent() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut app = App::start(&redis.url());
-    app.receive(&[
-        "slack.view_closed",
-        "slack.slash_commands",
-        "slack.numbered",
-    ])
-    .await;
+    let deployment = deployment().await;
+    let mut app = deployment
+        .app(&[
+            "slack.view_closed",
+            "slack.slash_commands",
+            "slack.numbered",
+        ])
+        .await;
     let closed =
         "payload=%7B%22type%22%3A%22view_closed%22%2C%22view%22%3A%7B%22id%22%3A%22V1%22%7D%7D";
     let requests = [
@@ -124,11 +121,15 @@ async fn a_signed_request_is_taken_once_however_often_it_is_sent() {
             event("Ev1", &json!({"type": "numbered"})),
         ),
     ];
-    let requests = requests
-        .map(|(channel, kind, body)| (channel, signed(&slack, "/slack/events", kind, &body)));
+    let requests = requests.map(|(channel, kind, body)| {
+        (
+            channel,
+            signed(&deployment.slack, "/slack/events", kind, &body),
+        )
+    });
     // Also by the next process.
     for _ in 0..2 {
-        let mut bridge = start(folder.path(), &slack, &[&redis.url()]).await;
+        let mut bridge = bridge(&deployment).await;
         for _ in 0..3 {
             for (_, request) in &requests {
                 assert_eq!(send(&bridge, request).await.0, 200);
@@ -144,10 +145,10 @@ async fn a_signed_request_is_taken_once_however_often_it_is_sent() {
 
 #[tokio::test]
 async fn what_is_not_taken_is_counted() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let bridge = start(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = deployment().await;
+    let bridge = bridge(&deployment).await;
     let body = event("Ev1", &json!({"type": "numbered"}));
-    let good = signed(&slack, "/slack/events", JSON, &body);
+    let good = signed(&deployment.slack, "/slack/events", JSON, &body);
     for (outcome, request, expect) in [
         ("taken", good.clone(), 200),
         (
@@ -158,12 +159,12 @@ async fn what_is_not_taken_is_counted() {
         ("refused", good.replace("numbered", "forged__"), 401),
         (
             "unreadable",
-            signed(&slack, "/slack/events", JSON, "rubbish"),
+            signed(&deployment.slack, "/slack/events", JSON, "rubbish"),
             400,
         ),
         (
             "unknown_path",
-            signed(&slack, "/slack/actions", JSON, &body),
+            signed(&deployment.slack, "/slack/actions", JSON, &body),
             404,
         ),
     ] {
@@ -180,8 +181,8 @@ async fn what_is_not_taken_is_counted() {
 
 #[tokio::test]
 async fn while_the_web_api_is_away_at_a_start_the_events_of_a_known_team_are_taken() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = deployment().await;
+    let control = &deployment.control;
     let body = |n: u64| event(&format!("Ev{n}"), &json!({"type": "numbered", "n": n}));
     let away = || {
         control.answer(
@@ -197,9 +198,9 @@ async fn while_the_web_api_is_away_at_a_start_the_events_of_a_known_team_are_tak
 
     // Nobody knows yet whose they are.
     away();
-    let mut unknown = Bridge::of(command(folder.path(), &slack, &[&redis.url()])).await;
+    let mut unknown = deployment.start(&[&deployment.redis.url()]).await;
     let early = event("Ev0", &json!({"type": "early"}));
-    let request = signed(&slack, "/slack/events", JSON, &early);
+    let request = signed(&deployment.slack, "/slack/events", JSON, &early);
     assert_eq!(send(&unknown, &request).await.0, 503);
     control.clear_answers();
     eventually("it is ready", async || {
@@ -209,16 +210,16 @@ async fn while_the_web_api_is_away_at_a_start_the_events_of_a_known_team_are_tak
     unknown.terminate().await;
 
     away();
-    let mut bridge = Bridge::of(command(folder.path(), &slack, &[&redis.url()])).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered", "slack.view_closed", "slack.hello"])
+    let mut bridge = deployment.start(&[&deployment.redis.url()]).await;
+    let mut app = deployment
+        .app(&["slack.numbered", "slack.view_closed", "slack.hello"])
         .await;
     for n in 1..4 {
-        let request = signed(&slack, "/slack/events", JSON, &body(n));
+        let request = signed(&deployment.slack, "/slack/events", JSON, &body(n));
         assert_eq!(send(&bridge, &request).await.0, 200);
     }
     let closed = "payload=%7B%22type%22%3A%22view_closed%22%7D";
-    let request = signed(&slack, "/slack/interactivity", FORM, closed);
+    let request = signed(&deployment.slack, "/slack/interactivity", FORM, closed);
     assert_eq!(send(&bridge, &request).await.0, 200);
     for n in 1..4 {
         assert_eq!(app.next("slack.numbered").await["n"], n);
@@ -240,15 +241,14 @@ async fn while_the_web_api_is_away_at_a_start_the_events_of_a_known_team_are_tak
 
 #[tokio::test]
 async fn our_keys_win_over_those_of_slacks_wrapper() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let bridge = start(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let deployment = deployment().await;
+    let bridge = bridge(&deployment).await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let body = json!({
         "type": "event_callback", "team_id": "T0LOCAL0001", "event_id": "Ev1", "event": {"type": "numbered"},
         "id": 7, "attempt": "many", "transport": "pigeon", "received_at": null, "retry_reason": "none", "event_time": 5,
     });
-    let request = signed(&slack, "/slack/events", JSON, &body.to_string());
+    let request = signed(&deployment.slack, "/slack/events", JSON, &body.to_string());
     assert_eq!(send(&bridge, &request).await.0, 200);
     let about = &app.next("slack.numbered").await["djangobot"];
     assert_eq!(
@@ -263,14 +263,14 @@ async fn our_keys_win_over_those_of_slacks_wrapper() {
 
 #[tokio::test]
 async fn after_a_thousand_odd_types_every_type_is_forwarded_still() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let bridge = start(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = deployment().await;
+    let bridge = bridge(&deployment).await;
     for n in 0..1_200 {
         let body = event(&format!("Ev{n}"), &json!({"type": format!("odd_{n}")}));
-        let request = signed(&slack, "/slack/events", JSON, &body);
+        let request = signed(&deployment.slack, "/slack/events", JSON, &body);
         assert_eq!(send(&bridge, &request).await.0, 200, "{n}");
     }
-    let mut app = App::start(&redis.url());
+    let mut app = deployment.sender();
     let types = ["message", "app_mention", "odd_7", "odd_1199", "odd_late"];
     let channels: Vec<String> = types.iter().map(|kind| format!("slack.{kind}")).collect();
     let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
@@ -278,7 +278,7 @@ async fn after_a_thousand_odd_types_every_type_is_forwarded_still() {
     for kind in types {
         let inner = json!({"type": kind, "channel": "C1", "ts": "5.000001", "late": true});
         let request = signed(
-            &slack,
+            &deployment.slack,
             "/slack/events",
             JSON,
             &event(&format!("Ev-{kind}"), &inner),

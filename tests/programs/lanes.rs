@@ -1,11 +1,11 @@
 //! What waits for what on the way out: a stop for calls under way, nobody for another conversation, nothing for a lost cause.
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::eventually;
 use local_slack::{Answer, Control};
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::bridge::{Bridge, calls, slack};
+use crate::bridge::calls;
+use crate::deployment::Deployment;
 
 fn slowly(times: u64, delay_ms: u64) -> Answer {
     Answer {
@@ -24,45 +24,45 @@ fn texts(control: &Control) -> Vec<String> {
 #[tokio::test]
 async fn a_stop_posts_no_message_twice() {
     const MESSAGES: usize = 12;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     control.answer("chat.postMessage", slowly(MESSAGES as u64, 2_000));
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     for n in 0..MESSAGES {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
     }
-    calls(&control, "chat.postMessage", 2).await;
+    calls(control, "chat.postMessage", 2).await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
     control.clear_answers();
-    let before = texts(&control).len();
+    let before = texts(control).len();
     assert!(before < MESSAGES, "a stop begins no further call");
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    calls(&control, "chat.postMessage", MESSAGES).await;
+    let _bridge = deployment.bridge().await;
+    calls(control, "chat.postMessage", MESSAGES).await;
     app.send("slack.send", &json!({"text": "last"})).await;
     eventually("the last is posted", async || {
-        texts(&control).contains(&"last".to_owned()).then_some(())
+        texts(control).contains(&"last".to_owned()).then_some(())
     })
     .await;
     let expect: Vec<_> = (0..MESSAGES).map(|n| n.to_string()).collect();
-    assert_eq!(texts(&control)[..MESSAGES], expect);
-    assert_eq!(texts(&control).len(), MESSAGES + 1);
+    assert_eq!(texts(control)[..MESSAGES], expect);
+    assert_eq!(texts(control).len(), MESSAGES + 1);
 }
 
 #[tokio::test]
 async fn a_busy_conversation_does_not_hold_up_another() {
     const MESSAGES: usize = 300;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     // So slowly that a sixth of them would take longer than a test waits for anything.
     let slow = Answer {
         contains: control.channel_id("general").unwrap(),
         ..slowly(u64::MAX, 2_000)
     };
     control.answer("chat.postMessage", slow);
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     for n in 0..MESSAGES {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
@@ -70,25 +70,25 @@ async fn a_busy_conversation_does_not_hold_up_another() {
     let other = json!({"text": "other", "channel": "random"});
     app.send("slack.send", &other).await;
     eventually("the other conversation has its message", async || {
-        texts(&control).contains(&"other".to_owned()).then_some(())
+        texts(control).contains(&"other".to_owned()).then_some(())
     })
     .await;
-    let posted = texts(&control).len();
+    let posted = texts(control).len();
     assert!(posted < MESSAGES / 6, "it waited for {posted} of the first");
 }
 
 #[tokio::test]
 async fn a_token_that_slack_revokes_ends_the_bridge_and_keeps_the_messages() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     let revoked = Answer {
         times: 100,
         error: Some("token_revoked".into()),
         ..Answer::default()
     };
     control.answer("chat.postMessage", revoked);
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     for n in 0..3 {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
@@ -101,24 +101,23 @@ async fn a_token_that_slack_revokes_ends_the_bridge_and_keeps_the_messages() {
     );
     control.clear_answers();
     control.clear_calls();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    calls(&control, "chat.postMessage", 3).await;
-    assert_eq!(texts(&control), ["0", "1", "2"]);
+    let _bridge = deployment.bridge().await;
+    calls(control, "chat.postMessage", 3).await;
+    assert_eq!(texts(control), ["0", "1", "2"]);
 }
 
 #[tokio::test]
 async fn an_event_is_never_taken_for_a_message_of_the_app() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.send_"]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.send_"]).await;
     control.emit(
         None,
         &json!({"type": "send", "text": "forged", "channel": "general"}),
     );
     assert_eq!(app.next("slack.send_").await["text"], "forged");
     app.send("slack.send", &json!({"text": "mine"})).await;
-    calls(&control, "chat.postMessage", 1).await;
-    assert_eq!(texts(&control), ["mine"]);
+    calls(control, "chat.postMessage", 1).await;
+    assert_eq!(texts(control), ["mine"]);
 }

@@ -4,8 +4,7 @@ use djangobot_tests::{eventually, redis_cli};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, TOKEN, djangobot};
-use crate::command_line::check_end;
+use crate::bridge::{Bridge, Djangobot, TOKEN, check_end, djangobot};
 
 #[tokio::test]
 async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_would() {

@@ -2,36 +2,23 @@
 
 use std::process::Command;
 
-use djangobot_tests::{Redis, python};
+use djangobot_tests::python;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, djangobot, slack};
-use crate::command_line::with_slack;
+use crate::bridge::{Djangobot, wrapped};
+use crate::deployment::Deployment;
 
 #[tokio::test]
 async fn in_a_terminal_logs_are_for_people() {
-    let slack = slack().await;
     for (is_plain, connected) in [
         (false, "INFO\u{1b}[0m connected to Slack"),
         (true, "INFO connected to Slack"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let bridge = with_slack(
-            djangobot(folder.path(), &["embedded://127.0.0.1:0"]),
-            &slack,
-        );
+        let deployment = Deployment::new().await;
         // Python's pty gives it a terminal, and shows what it writes there.
-        let mut command = Command::new(python());
-        command.args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])"]);
-        command.arg(bridge.get_program()).args(bridge.get_args());
-        command.current_dir(folder.path());
-        for (name, value) in bridge.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let mut python = Command::new(python());
+        python.args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])"]);
+        let mut command = wrapped(python, &deployment.command(&["embedded://127.0.0.1:0"]));
         if is_plain {
             command.env("NO_COLOR", "1");
         }
@@ -48,10 +35,13 @@ async fn in_a_terminal_logs_are_for_people() {
 
 #[tokio::test]
 async fn no_log_shows_the_token_however_much_is_logged() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let all = "trace,hyper=trace,reqwest=trace,redis=trace,rustls=trace";
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url(), "--log", all]).await;
-    App::start(&redis.url())
+    let mut bridge = deployment
+        .bridge_with(&[&deployment.redis.url(), "--log", all])
+        .await;
+    deployment
+        .sender()
         .send_and_finish("slack.send", &json!({"text": "hi"}))
         .await;
     bridge
@@ -64,11 +54,12 @@ async fn no_log_shows_the_token_however_much_is_logged() {
 
 #[tokio::test]
 async fn logs_are_json_where_there_is_no_terminal_and_debug_follows_an_event_by_its_id() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let mut bridge =
-        Bridge::connected(folder.path(), &slack, &[&redis.url(), "--log", "debug"]).await;
-    let ts = slack
-        .control()
+    let deployment = Deployment::new().await;
+    let mut bridge = deployment
+        .bridge_with(&[&deployment.redis.url(), "--log", "debug"])
+        .await;
+    let ts = deployment
+        .control
         .say("alice", "general", "a secret of alice's")
         .unwrap();
     bridge.line("event received").await;
@@ -89,7 +80,7 @@ async fn logs_are_json_where_there_is_no_terminal_and_debug_follows_an_event_by_
     assert_eq!(bridge.stdout(), "");
     let id = format!(
         "T0LOCAL0001.message.{}.{ts}",
-        slack.control().channel_id("general").unwrap()
+        deployment.control.channel_id("general").unwrap()
     );
     let messages: Vec<_> = bridge
         .logs("")
@@ -103,13 +94,7 @@ async fn logs_are_json_where_there_is_no_terminal_and_debug_follows_an_event_by_
         "what people write is not logged"
     );
 
-    let human = with_slack(
-        djangobot(
-            folder.path(),
-            &["--log-format", "human", "embedded://127.0.0.1:0"],
-        ),
-        &slack,
-    );
+    let human = deployment.command(&["--log-format", "human", "embedded://127.0.0.1:0"]);
     let mut human = Djangobot::start(human);
     assert!(serde_json::from_str::<Value>(&human.line("connected to Slack").await).is_err());
 }

@@ -21,6 +21,7 @@ mod check;
 mod command_line;
 mod compiling;
 mod crowds;
+mod deployment;
 mod embedded;
 mod events;
 mod faults;

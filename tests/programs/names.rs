@@ -1,41 +1,15 @@
-//! Names on the way out: what an app writes for a channel or a person, whatever the list at the start had.
+//! Names on the way out: what an app writes for a channel or a person, whatever the list at the start had. No event
+//! reports the changes that these tests make in the workspace.
 
-use djangobot_tests::Redis;
-use local_slack::{Answer, Control, LocalSlack, Options};
+use local_slack::{Answer, Options};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::app::App;
-use crate::bridge::{Bridge, slack_with};
+use crate::deployment::Deployment;
+use crate::sending::BridgedApp;
 
-/// A bridge, and an app. No event tells of what the tests change in the workspace.
-struct World {
-    _bridge: Bridge,
-    app: App,
-    control: Control,
-    _folder: TempDir,
-    _slack: LocalSlack,
-    _redis: Redis,
-}
-
-impl World {
-    async fn new(options: Options) -> Self {
-        let redis = Redis::start();
-        let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
-        let slack = slack_with(options).await;
-        let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-        World {
-            _bridge: bridge,
-            app,
-            control: slack.control(),
-            _folder: folder,
-            _slack: slack,
-            _redis: redis,
-        }
-    }
-
+impl BridgedApp {
     /// Sends a text to `channel`, and gives the app's answer.
-    async fn send(&mut self, channel: Value) -> Value {
+    async fn send_to(&mut self, channel: Value) -> Value {
         let reply = self.app.new_channel().await;
         let message = json!({"text": "hi", "channel": channel, "reply_channel": reply});
         self.app.send("slack.send", &message).await;
@@ -45,8 +19,8 @@ impl World {
 
 #[tokio::test]
 async fn what_came_about_after_the_start_is_found_by_its_name() {
-    let mut world = World::new(Options::default()).await;
-    let control = world.control.clone();
+    let mut bridged = BridgedApp::new().await;
+    let control = bridged.control.clone();
     let made = control.add_channel("newchan");
     let renamed = control.channel_id("random").unwrap();
     control.rename_channel("random", "renamed").unwrap();
@@ -56,7 +30,7 @@ async fn what_came_about_after_the_start_is_found_by_its_name() {
         ("#renamed", &renamed),
         ("newchan", &made),
     ] {
-        let told = world.send(json!(channel)).await;
+        let told = bridged.send_to(json!(channel)).await;
         assert_eq!(
             (&told["type"], &told["channel"]),
             (&json!("slack.sent"), &json!(expect)),
@@ -64,26 +38,26 @@ async fn what_came_about_after_the_start_is_found_by_its_name() {
         );
     }
     for channel in ["@zoe", "@Zoe Zimmer"] {
-        let told = world.send(json!(channel)).await;
+        let told = bridged.send_to(json!(channel)).await;
         assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
     }
     let opened = control.calls(Some("conversations.open"));
     assert_eq!(opened[0].arguments, json!({"users": zoe}));
     // Where a method takes no name, too.
     let made = control.add_channel("newer");
-    let reply = world.app.new_channel().await;
+    let reply = bridged.app.new_channel().await;
     let message = json!({"method": "reactions.add", "channel": "newer", "timestamp": "1.000001", "name": "eyes", "reply_channel": reply});
-    world.app.send("slack.send", &message).await;
-    assert_eq!(world.app.next(&reply).await["error"], "message_not_found");
+    bridged.app.send("slack.send", &message).await;
+    assert_eq!(bridged.app.next(&reply).await["error"], "message_not_found");
     let calls = control.calls(Some("reactions.add"));
     assert_eq!(calls[0].arguments["channel"], json!(made));
 }
 
 #[tokio::test]
 async fn what_slack_writes_for_a_place_is_one() {
-    let mut world = World::new(Options::default()).await;
-    let general = world.control.channel_id("general").unwrap();
-    let alice = world.control.user_id("alice").unwrap();
+    let mut bridged = BridgedApp::new().await;
+    let general = bridged.control.channel_id("general").unwrap();
+    let alice = bridged.control.user_id("alice").unwrap();
     for channel in [
         json!(format!("<#{general}|general>")),
         json!(format!("<#{general}>")),
@@ -98,46 +72,46 @@ async fn what_slack_writes_for_a_place_is_one() {
         json!(" #general\n"),
         json!("General"),
     ] {
-        let told = world.send(channel.clone()).await;
+        let told = bridged.send_to(channel.clone()).await;
         assert_eq!(
             (&told["type"], &told["channel"]),
             (&json!("slack.sent"), &json!(general)),
             "{channel}: {told}"
         );
     }
-    let dm = world.send(json!("@alice")).await["channel"].clone();
+    let dm = bridged.send_to(json!("@alice")).await["channel"].clone();
     for channel in [
         format!("<@{alice}>"),
         format!("<@{alice}|alice>"),
         format!("https://local-slack.slack.com/team/{alice}"),
         " @alice ".to_owned(),
     ] {
-        let told = world.send(json!(channel)).await;
+        let told = bridged.send_to(json!(channel)).await;
         assert_eq!(told["channel"], dm, "{channel}: {told}");
     }
 }
 
 #[tokio::test]
 async fn a_name_goes_before_what_only_looks_like_an_id() {
-    let mut world = World::new(Options::default()).await;
-    let dev = world.control.add_channel("dev");
-    let told = world.send(json!("DEV")).await;
+    let mut bridged = BridgedApp::new().await;
+    let dev = bridged.control.add_channel("dev");
+    let told = bridged.send_to(json!("DEV")).await;
     assert_eq!(told["channel"], json!(dev), "{told}");
     // An id that is known is no name.
-    let general = world.control.channel_id("general").unwrap();
-    world.control.add_channel(&general.to_lowercase());
-    let told = world.send(json!(general)).await;
+    let general = bridged.control.channel_id("general").unwrap();
+    bridged.control.add_channel(&general.to_lowercase());
+    let told = bridged.send_to(json!(general)).await;
     assert_eq!(told["channel"], json!(general), "{told}");
     assert_eq!(
-        world.send(json!("DOES")).await["error"],
+        bridged.send_to(json!("DOES")).await["error"],
         "channel_not_found"
     );
 }
 
 #[tokio::test]
 async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
-    let mut world = World::new(Options::default()).await;
-    let control = world.control.clone();
+    let mut bridged = BridgedApp::new().await;
+    let control = bridged.control.clone();
     let lists = || {
         let of = |method| control.calls(Some(method)).len();
         (of("conversations.list"), of("users.list"))
@@ -147,7 +121,7 @@ async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
     let unknown = control.add_channel("unknown");
     let user = control.add_user("unknown", "Unknown");
     for channel in [unknown.clone(), user, format!("<#{unknown}>")] {
-        let told = world.send(json!(channel)).await;
+        let told = bridged.send_to(json!(channel)).await;
         assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
     }
     assert_eq!(lists(), before);
@@ -159,25 +133,25 @@ async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
         ("dev", "DEV"),
     ] {
         let made = control.add_channel(name);
-        let told = world.send(json!(written)).await;
+        let told = bridged.send_to(json!(written)).await;
         assert_eq!(told["channel"], json!(made), "{written}: {told}");
     }
     let made = control.add_channel("campaign2027");
-    let reply = world.app.new_channel().await;
+    let reply = bridged.app.new_channel().await;
     let message = json!({"method": "reactions.add", "channel": "CAMPAIGN2027", "timestamp": "1.000001", "name": "eyes", "reply_channel": reply});
-    world.app.send("slack.send", &message).await;
-    assert_eq!(world.app.next(&reply).await["error"], "message_not_found");
+    bridged.app.send("slack.send", &message).await;
+    assert_eq!(bridged.app.next(&reply).await["error"], "message_not_found");
     let reacted = control.calls(Some("reactions.add"));
     assert_eq!(reacted.last().unwrap().arguments["channel"], json!(made));
 
     let wolfgang = control.add_user("wolfgang2", "Wolfgang");
-    let told = world.send(json!("@WOLFGANG2")).await;
+    let told = bridged.send_to(json!("@WOLFGANG2")).await;
     assert_eq!(told["type"], "slack.sent", "{told}");
     let opened = control.calls(Some("conversations.open"));
     assert_eq!(opened.last().unwrap().arguments["users"], json!(wolfgang));
 
     for channel in ["CAMPAIGN1999", "USERGROUP9", "@USERGROUP9"] {
-        let told = world.send(json!(channel)).await;
+        let told = bridged.send_to(json!(channel)).await;
         let error = told["error"].as_str().unwrap_or_default();
         assert!(error.ends_with("_not_found"), "{channel}: {told}");
     }
@@ -185,19 +159,19 @@ async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
 
 #[tokio::test]
 async fn people_of_one_name_are_all_named_and_who_left_stands_back() {
-    let mut world = World::new(Options::default()).await;
-    let control = world.control.clone();
+    let mut bridged = BridgedApp::new().await;
+    let control = bridged.control.clone();
     control.add_user("boss", "The Boss");
     control.deactivate_user("boss").unwrap();
     let heir = control.add_user("heir", "boss");
-    let told = world.send(json!("@boss")).await;
+    let told = bridged.send_to(json!("@boss")).await;
     assert_eq!(told["type"], "slack.sent", "{told}");
     let opened = control.calls(Some("conversations.open"));
     assert_eq!(opened[0].arguments, json!({"users": heir}));
 
     control.add_user("twin.one", "Twin");
     control.add_user("twin.two", "Twin");
-    let told = world.send(json!("@twin")).await;
+    let told = bridged.send_to(json!("@twin")).await;
     assert_eq!(told["error"], "ambiguous_name", "{told}");
     let detail = told["detail"].as_str().unwrap();
     assert!(
@@ -208,29 +182,28 @@ async fn people_of_one_name_are_all_named_and_who_left_stands_back() {
 
 #[tokio::test]
 async fn a_token_of_an_organisation_knows_names() {
-    let mut world = World::new(Options {
+    let mut bridged = BridgedApp::with_slack(Options {
         org_wide: true,
         ..Options::default()
     })
     .await;
     for channel in ["general", "@alice"] {
-        let told = world.send(json!(channel)).await;
+        let told = bridged.send_to(json!(channel)).await;
         assert_eq!(told["type"], "slack.sent", "{channel}: {told}");
     }
 }
 
 #[tokio::test]
 async fn a_list_that_slack_does_not_give_refuses_no_name() {
-    let slack = slack_with(Options::default()).await;
+    let deployment = Deployment::new().await;
     let refused = Answer {
         error: Some("team_access_not_granted".into()),
         times: 1_000,
         ..Answer::default()
     };
-    slack.control().answer("conversations.list", refused);
-    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
-    let mut app = App::start(&redis.url());
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    deployment.control.answer("conversations.list", refused);
+    let mut app = deployment.sender();
+    let bridge = deployment.bridge().await;
     let reply = app.new_channel().await;
     for channel in ["general", "@alice"] {
         let message = json!({"text": "hi", "channel": channel, "reply_channel": reply});
@@ -243,6 +216,6 @@ async fn a_list_that_slack_does_not_give_refuses_no_name() {
         "{}",
         bridge.output()
     );
-    let posts = slack.control().calls(Some("chat.postMessage"));
+    let posts = deployment.control.calls(Some("chat.postMessage"));
     assert_eq!(posts[0].arguments["channel"], json!("#general"));
 }

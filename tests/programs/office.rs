@@ -1,32 +1,30 @@
 //! A folder with plugins in its config, and a whole bridge around it.
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::process::Command;
 
-use djangobot_tests::{Redis, binary, seen};
-use local_slack::LocalSlack;
+use djangobot_tests::{binary, seen};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, Ended, TOKEN, djangobot, djangobot_at, slack};
-use crate::command_line::check_end;
+use crate::bridge::{Djangobot, Ended, check_end, djangobot, djangobot_at, with_slack};
+use crate::deployment::Deployment;
 use crate::guest::Guest;
 
-/// A folder with a guard in its config, and what it needs around it.
-pub(crate) struct Office {
-    pub(crate) folder: tempfile::TempDir,
-    pub(crate) slack: LocalSlack,
-    pub(crate) redis: Redis,
+/// A deployment with a plugin in its config.
+pub(crate) struct Office(Deployment);
+
+impl Deref for Office {
+    type Target = Deployment;
+    fn deref(&self) -> &Deployment {
+        &self.0
+    }
 }
 
 impl Office {
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self {
-            folder,
-            slack: slack().await,
-            redis: Redis::start(),
-        }
+        Self(Deployment::new().await)
     }
 
     /// One whose guard marks what it saw, and drops what it fails on.
@@ -45,10 +43,6 @@ impl Office {
         format!(
             "[[plugin]]\nname = \"guard\"\nsource = \"file:guard.wasm\"\non-error = \"drop\"\n{more}"
         )
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -91,34 +85,23 @@ impl Office {
         list[0].clone()
     }
 
-    pub(crate) async fn bridge(&self) -> Bridge {
-        let url = self.redis.url();
-        Bridge::connected(self.folder.path(), &self.slack, &[&url]).await
-    }
-
-    /// A start that is to come to nothing.
-    pub(crate) async fn start(&self) -> Ended {
-        Djangobot::run(self.command(&binary("djangobot"))).await
+    /// Runs a bridge that ends by itself.
+    pub(crate) async fn fails_to_start(&self) -> Ended {
+        Djangobot::run(self.bridge_by(&binary("djangobot"))).await
     }
 
     /// The command that starts a bridge here, from the program in a file.
-    pub(crate) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn bridge_by(&self, program: &Path) -> Command {
         let arguments = [&*self.redis.url(), "--listen", "127.0.0.1:0"];
-        let mut command = djangobot_at(program, self.folder.path(), &arguments);
-        command
-            .env("DJANGOBOT_TOKEN", TOKEN)
-            .env("DJANGOBOT_SLACK_API_URL", self.slack.api_url());
-        command
+        with_slack(
+            djangobot_at(program, self.folder.path(), &arguments),
+            &self.slack,
+        )
     }
 
-    pub(crate) async fn app(&self) -> App {
-        let mut app = App::start(&self.redis.url());
-        app.receive(&["slack.message"]).await;
-        app
-    }
-
-    pub(crate) fn say(&self, text: &str) {
-        self.slack.control().say("alice", "general", text).unwrap();
+    /// An app that reads messages.
+    pub(crate) async fn message_app(&self) -> App {
+        self.app(&["slack.message"]).await
     }
 
     /// Says something, and wants the guard to have seen it before the app does.

@@ -6,49 +6,39 @@ mod disk;
 mod letters;
 mod poison;
 
-use djangobot_tests::{Redis, eventually, seen};
-use local_slack::{Answer, Call, Control, LocalSlack, OAuth};
+use djangobot_tests::{eventually, seen};
+use local_slack::{Answer, Call, OAuth};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, TOKEN, calls, slack};
+use crate::bridge::{Bridge, TOKEN, calls};
+use crate::deployment::Deployment;
 use crate::faults::roomy;
 
 /// As good as never: who holds an answer back for so long is killed first.
 const NEVER: u64 = 3_600_000;
 
-/// A local Slack, a Redis, and a folder in which bridges come and go.
-struct World {
-    slack: LocalSlack,
-    control: Control,
-    redis: Redis,
-    folder: TempDir,
+/// A deployment whose layer holds many messages, but few outcomes.
+async fn deployment() -> Deployment {
+    let deployment = Deployment::new().await;
+    let toml = roomy(&deployment.redis).replace(
+        "capacity = 5000",
+        "capacity = 5000, channel_capacity = { results = 5 }",
+    );
+    deployment.configure(&toml);
+    deployment
 }
 
-impl World {
-    async fn new() -> Self {
-        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-        let toml = roomy(&redis).replace(
-            "capacity = 5000",
-            "capacity = 5000, channel_capacity = { results = 5 }",
-        );
-        std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
-        World {
-            control: slack.control(),
-            slack,
-            redis,
-            folder,
-        }
+impl Deployment {
+    /// A bridge on the layer of the config file.
+    async fn configured_bridge(&self) -> Bridge {
+        self.bridge_with(&[]).await
     }
 
-    async fn bridge(&self) -> Bridge {
-        Bridge::connected(self.folder.path(), &self.slack, &[]).await
-    }
-
-    fn app(&self) -> App {
+    /// An app with the settings of that layer.
+    fn roomy_app(&self) -> App {
         App::with_config(&json!({"hosts": [host(&self.redis.url())], "capacity": 5000}))
     }
 
@@ -109,6 +99,7 @@ impl World {
         .await;
     }
 
+    /// The calls of a method so far, answered or not.
     fn calls(&self, method: &str) -> Vec<Call> {
         let calls = self.control.calls(Some(method));
         seen(&calls);
@@ -139,56 +130,56 @@ fn silent() -> Answer {
 #[tokio::test]
 async fn what_was_taken_is_sent_though_both_the_bridge_and_redis_die() {
     const MESSAGES: usize = 60;
-    let mut world = World::new().await;
-    world.control.answer("chat.postMessage", silent());
-    world.control.answer("chat.postMessage", silent());
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    let mut deployment = deployment().await;
+    deployment.control.answer("chat.postMessage", silent());
+    deployment.control.answer("chat.postMessage", silent());
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     for n in 0..MESSAGES {
         let channel = ["general", "random"][n % 2];
         let message = json!({"text": (n / 2).to_string(), "channel": channel});
         app.send("slack.send", &message).await;
     }
-    world.called("chat.postMessage", 2).await;
+    deployment.called("chat.postMessage", 2).await;
     bridge.metric_is("djangobot_outbox_messages", 60.0).await;
-    world.layer_is_empty().await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    world.redis.stop();
+    deployment.redis.stop();
 
     // Without the layer it can't know whether another host serves by now.
-    let bridge = world.bridge().await;
+    let bridge = deployment.configured_bridge().await;
     bridge.metric_is("djangobot_outbox_messages", 60.0).await;
-    assert_eq!(world.calls("chat.postMessage").len(), 2);
-    world.redis.restart();
+    assert_eq!(deployment.calls("chat.postMessage").len(), 2);
+    deployment.redis.restart();
     for channel in ["general", "random"] {
-        let texts = world.has(channel, MESSAGES / 2).await;
+        let texts = deployment.has(channel, MESSAGES / 2).await;
         assert_eq!(texts, numbers(0..MESSAGES / 2), "{channel}");
     }
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
     let found = "djangobot_ambiguous_sends_total{outcome=\"found\"}";
     assert_eq!(bridge.metric(found).await, 2.0);
-    assert_eq!(world.calls("chat.postMessage").len(), MESSAGES);
+    assert_eq!(deployment.calls("chat.postMessage").len(), MESSAGES);
 }
 
 #[tokio::test]
 async fn what_was_killed_before_slack_did_it_is_posted_by_the_next_start() {
-    let world = World::new().await;
+    let deployment = deployment().await;
     let undone = Answer {
         error: Some("internal_error".into()),
         ..silent()
     };
-    world.control.answer("chat.postMessage", undone);
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    deployment.control.answer("chat.postMessage", undone);
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     for n in 0..3 {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
     }
-    world.called("chat.postMessage", 1).await;
-    world.layer_is_empty().await;
+    deployment.called("chat.postMessage", 1).await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    let bridge = world.bridge().await;
-    assert_eq!(world.has("general", 3).await, numbers(0..3));
+    let bridge = deployment.configured_bridge().await;
+    assert_eq!(deployment.has("general", 3).await, numbers(0..3));
     let absent = "djangobot_ambiguous_sends_total{outcome=\"absent\"}";
     assert_eq!(bridge.metric(absent).await, 1.0);
 }
@@ -196,14 +187,14 @@ async fn what_was_killed_before_slack_did_it_is_posted_by_the_next_start() {
 #[tokio::test]
 async fn kills_without_end_neither_lose_nor_double_nor_reorder() {
     const MESSAGES: usize = 120;
-    let world = World::new().await;
+    let deployment = deployment().await;
     let slowly = Answer {
         times: u64::MAX,
         delay_ms: 15,
         ..Answer::default()
     };
-    world.control.answer("chat.postMessage", slowly);
-    let mut app = world.app();
+    deployment.control.answer("chat.postMessage", slowly);
+    let mut app = deployment.roomy_app();
     for n in 0..MESSAGES {
         let channel = ["general", "random", "ops"][n % 3];
         let message = json!({"text": (n / 3).to_string(), "channel": channel});
@@ -212,46 +203,46 @@ async fn kills_without_end_neither_lose_nor_double_nor_reorder() {
     let all = async || {
         let mut all = 0;
         for channel in ["general", "random", "ops"] {
-            all += world.texts(channel).await.len();
+            all += deployment.texts(channel).await.len();
         }
         all
     };
     while all().await < MESSAGES {
-        let mut bridge = world.bridge().await;
-        let next = world.calls("chat.postMessage").len() + 17;
+        let mut bridge = deployment.configured_bridge().await;
+        let next = deployment.calls("chat.postMessage").len() + 17;
         eventually("more is posted", async || {
-            let is_enough = world.calls("chat.postMessage").len() >= next;
+            let is_enough = deployment.calls("chat.postMessage").len() >= next;
             (is_enough || all().await >= MESSAGES).then_some(())
         })
         .await;
         bridge.kill().await;
     }
     // The last one sees that all is done.
-    let bridge = world.bridge().await;
+    let bridge = deployment.configured_bridge().await;
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
     for channel in ["general", "random", "ops"] {
-        assert_eq!(world.texts(channel).await, numbers(0..MESSAGES / 3));
+        assert_eq!(deployment.texts(channel).await, numbers(0..MESSAGES / 3));
     }
 }
 
 #[tokio::test]
 async fn an_app_that_waits_is_told_by_the_next_start() {
-    let world = World::new().await;
-    world.control.answer("chat.postMessage", silent());
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = deployment().await;
+    deployment.control.answer("chat.postMessage", silent());
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     for n in 0..2 {
         let message = json!({"text": n.to_string(), "reply_channel": reply, "id": [n, "mine"]});
         app.send("slack.send", &message).await;
     }
-    world.called("chat.postMessage", 1).await;
-    world.layer_is_empty().await;
+    deployment.called("chat.postMessage", 1).await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    let mut bridge = world.bridge().await;
+    let mut bridge = deployment.configured_bridge().await;
     let mut told = app.take(&reply, 2).await;
     told.sort_by_key(|told| told["request"][0].as_u64());
-    let posted = world.posted("general", None).await;
+    let posted = deployment.posted("general", None).await;
     for (n, (told, message)) in told.iter().zip(&posted).enumerate() {
         assert_eq!(
             (&told["type"], &told["ts"], &told["request"]),
@@ -265,10 +256,10 @@ async fn an_app_that_waits_is_told_by_the_next_start() {
     }
     let message = json!({"text": "2", "reply_channel": "results"});
     app.send("slack.send", &message).await;
-    assert_eq!(world.has("general", 3).await, numbers(0..3));
+    assert_eq!(deployment.has("general", 3).await, numbers(0..3));
     bridge.metric_is("djangobot_sends_in_flight", 1.0).await;
     bridge.kill().await;
-    let bridge = world.bridge().await;
+    let bridge = deployment.configured_bridge().await;
     app.receive(&["results"]).await;
     app.take("results", 5).await;
     let told = app.next("results").await;
@@ -277,56 +268,64 @@ async fn an_app_that_waits_is_told_by_the_next_start() {
         (&json!("slack.sent"), &json!("2"))
     );
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
-    assert_eq!(world.calls("chat.postMessage").len(), 3);
+    assert_eq!(deployment.calls("chat.postMessage").len(), 3);
 }
 
 #[tokio::test]
 async fn what_the_layer_gives_again_is_not_sent_again() {
-    let world = World::new().await;
-    let mut app = world.app();
+    let deployment = deployment().await;
+    let mut app = deployment.roomy_app();
     for n in 0..10 {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
     }
     eventually("all are there", async || {
-        (world.redis.cli(&["ZCARD", "asgislack.send"]) == "10").then_some(())
+        (deployment.redis.cli(&["ZCARD", "asgislack.send"]) == "10").then_some(())
     })
     .await;
     // As a Redis that restarts with what it had on its disk a second ago.
-    assert_eq!(world.redis.cli(&["COPY", "asgislack.send", "before"]), "1");
-    let again = || assert_eq!(world.redis.cli(&["COPY", "before", "asgislack.send"]), "1");
-    let mut bridge = world.bridge().await;
-    assert_eq!(world.has("general", 10).await, numbers(0..10));
+    assert_eq!(
+        deployment.redis.cli(&["COPY", "asgislack.send", "before"]),
+        "1"
+    );
+    let again = || {
+        assert_eq!(
+            deployment.redis.cli(&["COPY", "before", "asgislack.send"]),
+            "1"
+        )
+    };
+    let mut bridge = deployment.configured_bridge().await;
+    assert_eq!(deployment.has("general", 10).await, numbers(0..10));
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
-    world.layer_is_empty().await;
+    deployment.layer_is_empty().await;
     again();
     bridge
         .metric_is("djangobot_sends_given_again_total", 10.0)
         .await;
-    world.layer_is_empty().await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
     again();
-    let bridge = world.bridge().await;
+    let bridge = deployment.configured_bridge().await;
     bridge
         .metric_is("djangobot_sends_given_again_total", 10.0)
         .await;
     app.send("slack.send", &json!({"text": "10"})).await;
-    assert_eq!(world.has("general", 11).await, numbers(0..11));
+    assert_eq!(deployment.has("general", 11).await, numbers(0..11));
 }
 
 #[tokio::test]
 async fn slacks_429_holds_up_its_own_channel_and_no_other() {
-    let world = World::new().await;
-    let bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = deployment().await;
+    let bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     // The pause has to be longer than a busy machine needs for the other channel's posts.
     let limited = Answer {
         retry_after: Some(20),
         ..Answer::default()
     };
-    world.control.answer("chat.postMessage", limited);
+    deployment.control.answer("chat.postMessage", limited);
     app.send("slack.send", &json!({"text": "0"})).await;
-    calls(&world.control, "chat.postMessage", 1).await;
+    calls(&deployment.control, "chat.postMessage", 1).await;
     for n in 0..5 {
         app.send(
             "slack.send",
@@ -335,10 +334,10 @@ async fn slacks_429_holds_up_its_own_channel_and_no_other() {
         .await;
     }
     app.send("slack.send", &json!({"text": "1"})).await;
-    assert_eq!(world.has("general", 2).await, numbers(0..2));
-    assert_eq!(world.texts("random").await, numbers(0..5));
-    let general = world.control.channel_id("general").unwrap();
-    let to_general: Vec<_> = world
+    assert_eq!(deployment.has("general", 2).await, numbers(0..2));
+    assert_eq!(deployment.texts("random").await, numbers(0..5));
+    let general = deployment.control.channel_id("general").unwrap();
+    let to_general: Vec<_> = deployment
         .calls("chat.postMessage")
         .iter()
         .map(|call| call.arguments["channel"] == general.as_str())
@@ -351,33 +350,24 @@ async fn slacks_429_holds_up_its_own_channel_and_no_other() {
 
 #[tokio::test]
 async fn a_token_whose_time_is_over_is_renewed_and_the_message_sent() {
-    let world = World::new().await;
-    let config = world.folder.path().join("djangobot.toml");
-    let oauth = OAuth::default();
-    let toml = format!(
-        "{}[slack]\nclient-id = {:?}\nclient-secret = {:?}\nrefresh-token = {:?}\n",
-        std::fs::read_to_string(&config).unwrap(),
-        oauth.client_id,
-        oauth.client_secret,
-        oauth.refresh_token
-    );
-    std::fs::write(&config, toml).unwrap();
-    let bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = deployment().await;
+    deployment.configure_rotation(&OAuth::default());
+    let bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     app.send("slack.send", &json!({"text": "0"})).await;
-    assert_eq!(world.has("general", 1).await, numbers(0..1));
-    world.control.expire_tokens();
+    assert_eq!(deployment.has("general", 1).await, numbers(0..1));
+    deployment.control.expire_tokens();
     // Looking up is held up no more than posting.
     let cut = Answer {
         hang_up: true,
         ..Answer::default()
     };
-    world.control.answer("chat.postMessage", cut);
+    deployment.control.answer("chat.postMessage", cut);
     for n in 1..3 {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
     }
-    assert_eq!(world.has("general", 3).await, numbers(0..3));
+    assert_eq!(deployment.has("general", 3).await, numbers(0..3));
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
-    assert!(world.calls("oauth.v2.access").len() >= 2);
+    assert!(deployment.calls("oauth.v2.access").len() >= 2);
 }

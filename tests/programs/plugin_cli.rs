@@ -16,8 +16,7 @@ use std::process::Command;
 use djangobot_tests::{python, seen};
 use serde_json::Value;
 
-use crate::bridge::{Djangobot, Ended, djangobot};
-use crate::command_line::check_end;
+use crate::bridge::{Djangobot, Ended, check_end, djangobot, wrapped};
 
 const MANIFEST: &str = "name = \"sample\"\nversion = \"1.2.0\"\nsummary = \"A sample\"\n[subscribe]\ninbound = [\"message\"]\n";
 const ASKING: &str =
@@ -400,21 +399,11 @@ async fn on_a_terminal_one_is_asked() {
     for (answer, code, is_added) in [("n", 1, false), ("", 1, false), ("y", 0, true)] {
         let asked = desk.command(&["add", "sample.wasm"]);
         // Python's pty gives it a terminal, and its end to us.
-        let mut command = Command::new(python());
+        let mut python = Command::new(python());
         let spawn =
             "import pty, os, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-        command
-            .args(["-c", spawn])
-            .arg(asked.get_program())
-            .args(asked.get_args());
-        command.current_dir(desk.path());
-        for (name, value) in asked.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let mut terminal = Djangobot::start(command);
+        python.args(["-c", spawn]);
+        let mut terminal = Djangobot::start(wrapped(python, &asked));
         terminal.line("sample asks for").await;
         terminal
             .line("slack, to send messages to Slack as your bot")

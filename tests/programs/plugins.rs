@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use djangobot_tests::{Redis, environment, eventually};
+use djangobot_tests::{environment, eventually};
 use local_slack::Control;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bridge::{Bridge, calls, djangobot, slack};
+use crate::bridge::{calls, djangobot};
+use crate::deployment::Deployment;
 
 /// The component of a plugin that ships; `cargo xtask test` builds it.
 fn shipped(name: &str) -> String {
@@ -56,11 +57,10 @@ async fn status(folder: &Path, name: &str) -> Value {
 
 #[tokio::test]
 async fn plugins_that_ship_work_both_ways_and_are_added_and_removed_while_messages_flow() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message", "slack.mention"]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message", "slack.mention"]).await;
     let alice = control.user_id("alice").unwrap();
 
     control
@@ -77,7 +77,8 @@ async fn plugins_that_ship_work_both_ways_and_are_added_and_removed_while_messag
         "mrkdwn",
         "redact",
     ] {
-        let (code, said) = plugin(folder.path(), &["add", &shipped(name), "--yes"]).await;
+        let (code, said) =
+            plugin(deployment.folder.path(), &["add", &shipped(name), "--yes"]).await;
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("is running"), "{said}");
     }
@@ -96,7 +97,7 @@ async fn plugins_that_ship_work_both_ways_and_are_added_and_removed_while_messag
         &json!({"text": "**bold** for xoxb-123456789012-abcdefghijklmnop"}),
     )
     .await;
-    let posted = calls(&control, "chat.postMessage", 1).await;
+    let posted = calls(control, "chat.postMessage", 1).await;
     let text = posted[0].arguments["text"].as_str().unwrap();
     assert!(
         text.starts_with("*bold* for ") && !text.contains("xoxb-1234"),
@@ -117,7 +118,7 @@ async fn plugins_that_ship_work_both_ways_and_are_added_and_removed_while_messag
     bridge
         .metric_is("djangobot_plugin_up{plugin=\"redact\"}", 1.0)
         .await;
-    let (code, said) = plugin(folder.path(), &["remove", "resolve-names"]).await;
+    let (code, said) = plugin(deployment.folder.path(), &["remove", "resolve-names"]).await;
     assert_eq!(code, Some(0), "{said}");
     control
         .say("alice", "general", &format!("bye <@{alice}>"))
@@ -130,35 +131,38 @@ async fn plugins_that_ship_work_both_ways_and_are_added_and_removed_while_messag
 
 #[tokio::test]
 async fn an_edited_plugin_takes_over_a_broken_one_does_not_and_one_that_loops_is_quarantined() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
-    let source = write_plugin(folder.path());
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let source = write_plugin(deployment.folder.path());
     let stamp = |mark: &str| edit(&source, mark);
 
     stamp(r#"Ok(Edits::new().set("/mark", "one").into())"#);
-    let (code, said) = plugin(folder.path(), &["add", source.to_str().unwrap(), "--yes"]).await;
+    let (code, said) = plugin(
+        deployment.folder.path(),
+        &["add", source.to_str().unwrap(), "--yes"],
+    )
+    .await;
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(mark_of_the_next(&control, &mut app).await, json!("one"));
+    assert_eq!(mark_of_the_next(control, &mut app).await, json!("one"));
 
     // Under load, so that a change meets events.
-    let flow = Flow::start(&control, 400);
+    let flow = Flow::start(control, 400);
     stamp(r#"Ok(Edits::new().set("/mark", "two").into())"#);
-    let (code, said) = plugin(folder.path(), &["update", "marker", "--yes"]).await;
+    let (code, said) = plugin(deployment.folder.path(), &["update", "marker", "--yes"]).await;
     assert_eq!(code, Some(0), "{said}");
     flow.all_came_once_and_in_order(&mut app).await;
-    assert_eq!(mark_of_the_next(&control, &mut app).await, json!("two"));
+    assert_eq!(mark_of_the_next(control, &mut app).await, json!("two"));
 
     stamp("this is no Rust");
-    let (code, said) = plugin(folder.path(), &["update", "marker", "--yes"]).await;
+    let (code, said) = plugin(deployment.folder.path(), &["update", "marker", "--yes"]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("error") && said.contains("this is no Rust"),
         "{said}"
     );
-    assert_eq!(mark_of_the_next(&control, &mut app).await, json!("two"));
+    assert_eq!(mark_of_the_next(control, &mut app).await, json!("two"));
 
     // What it asks for anew is granted by name, and what it sends goes the way of the app's messages.
     let capable = "capabilities = [\"slack\"]";
@@ -175,16 +179,20 @@ async fn an_edited_plugin_takes_over_a_broken_one_does_not_and_one_that_loops_is
         manifest.replace("\n\n", &format!("\n{capable}\n\n")),
     )
     .unwrap();
-    let (code, said) = plugin(folder.path(), &["update", "marker"]).await;
+    let (code, said) = plugin(deployment.folder.path(), &["update", "marker"]).await;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("--grant slack"), "{said}");
-    let (code, said) = plugin(folder.path(), &["update", "marker", "--grant", "slack"]).await;
+    let (code, said) = plugin(
+        deployment.folder.path(),
+        &["update", "marker", "--grant", "slack"],
+    )
+    .await;
     assert_eq!(code, Some(0), "{said}");
     // The trial lasts a minute, which the next build may need as well.
-    let (_, said) = plugin(folder.path(), &["list"]).await;
+    let (_, said) = plugin(deployment.folder.path(), &["list"]).await;
     assert!(said.contains("on-trial"), "{said}");
-    assert_eq!(mark_of_the_next(&control, &mut app).await, json!("three"));
-    let posted = calls(&control, "chat.postMessage", 1).await;
+    assert_eq!(mark_of_the_next(control, &mut app).await, json!("three"));
+    let posted = calls(control, "chat.postMessage", 1).await;
     let arguments = &posted[0].arguments;
     assert_eq!(
         (&arguments["text"], &arguments["djangobot"]),
@@ -200,17 +208,21 @@ async fn an_edited_plugin_takes_over_a_broken_one_does_not_and_one_that_loops_is
         manifest.replace("marker", "looper"),
     )
     .unwrap();
-    let (code, said) = plugin(folder.path(), &["add", source.to_str().unwrap(), "--yes"]).await;
+    let (code, said) = plugin(
+        deployment.folder.path(),
+        &["add", source.to_str().unwrap(), "--yes"],
+    )
+    .await;
     assert_eq!(code, Some(0), "{said}");
-    let flow = Flow::start(&control, 100);
+    let flow = Flow::start(control, 100);
     flow.all_came_once_and_in_order(&mut app).await;
     // The first quarantine lasts a second, and the next ones ever longer: each attempt here begins one, if none lasts.
     eventually("the looper is quarantined", async || {
-        control.say("alice", "general", "again").unwrap();
+        deployment.say("again");
         assert_eq!(app.next("slack.message").await["text"], "again");
-        let status = status(folder.path(), "looper").await;
+        let status = status(deployment.folder.path(), "looper").await;
         assert!(status["timeouts"].as_u64().unwrap() >= 3, "{status}");
-        let (_, said) = plugin(folder.path(), &["list"]).await;
+        let (_, said) = plugin(deployment.folder.path(), &["list"]).await;
         (status["state"] == "quarantined" && said.contains("quarantined")).then_some(())
     })
     .await;
@@ -218,20 +230,22 @@ async fn an_edited_plugin_takes_over_a_broken_one_does_not_and_one_that_loops_is
 
 #[tokio::test]
 async fn a_config_edited_into_nonsense_leaves_the_plugins_as_they_are_and_names_the_line() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
-    let (code, said) = plugin(folder.path(), &["add", &shipped("resolve-names"), "--yes"]).await;
+    let deployment = Deployment::new().await;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let (code, said) = plugin(
+        deployment.folder.path(),
+        &["add", &shipped("resolve-names"), "--yes"],
+    )
+    .await;
     assert_eq!(code, Some(0), "{said}");
 
-    let config = folder.path().join("djangobot.toml");
+    let config = deployment.folder.path().join("djangobot.toml");
     let good = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("{good}\n[[plugin]\n")).unwrap();
     let line = good.lines().count() + 2;
     bridge.line(&format!("line {line}")).await;
-    control.say("alice", "general", "hi").unwrap();
+    deployment.say("hi");
     assert_eq!(app.next("slack.message").await["user_name"], "alice");
 
     std::fs::write(
@@ -241,7 +255,7 @@ async fn a_config_edited_into_nonsense_leaves_the_plugins_as_they_are_and_names_
     .unwrap();
     let line = good.lines().count() + 2;
     bridge.line(&format!("djangobot.toml line {line}: ")).await;
-    control.say("alice", "general", "hi").unwrap();
+    deployment.say("hi");
     assert_eq!(app.next("slack.message").await["user_name"], "alice");
 
     std::fs::write(
@@ -250,7 +264,7 @@ async fn a_config_edited_into_nonsense_leaves_the_plugins_as_they_are_and_names_
     )
     .unwrap();
     bridge.line("the plugin was replaced").await;
-    control.say("alice", "general", "hi").unwrap();
+    deployment.say("hi");
     assert_eq!(app.next("slack.message").await["user_label"], "alice");
 }
 

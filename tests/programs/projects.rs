@@ -4,30 +4,27 @@ use djangobot_tests::{Redis, python};
 use serde_json::{Value, json};
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, calls, djangobot, slack};
+use crate::bridge::calls;
 use crate::check::project;
-use crate::command_line::with_slack;
+use crate::deployment::Deployment;
 
 const CORE: &str = "channels_redis.core.RedisChannelLayer";
 const PUBSUB: &str = "channels_redis.pubsub.RedisPubSubChannelLayer";
 
 /// That a bridge on `djangobot settings`, with this layer in them, and an app with the same layer understand each other.
 async fn check_both_ways(backend: &str, config: &Value) {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let control = slack.control();
-    project(folder.path(), backend, config);
-    let mut command = with_slack(djangobot(folder.path(), &["settings"]), &slack);
-    command
-        .args(["--listen", "127.0.0.1:0", "--python"])
-        .arg(python());
-    let mut bridge = Bridge::of(command).await;
-    bridge.line("the roster is loaded").await;
+    let deployment = Deployment::new().await;
+    project(deployment.folder.path(), backend, config);
+    let python = python().display().to_string();
+    let _bridge = deployment
+        .bridge_with(&["settings", "--python", &python])
+        .await;
 
     let mut app = App::with_backend(backend, config);
     app.receive(&["slack.message"]).await;
     for n in 0..5 {
         let text = format!("message {n} 🚀");
-        control.say("alice", "general", &text).unwrap();
+        deployment.say(&text);
         assert_eq!(app.next("slack.message").await["text"], text);
     }
     let reply = app.new_channel().await;
@@ -41,7 +38,12 @@ async fn check_both_ways(backend: &str, config: &Value) {
             "{answer}"
         );
     }
-    assert_eq!(calls(&control, "chat.postMessage", 5).await.len(), 5);
+    assert_eq!(
+        calls(&deployment.control, "chat.postMessage", 5)
+            .await
+            .len(),
+        5
+    );
 }
 
 #[tokio::test]
@@ -63,18 +65,21 @@ async fn a_pubsub_layer_is_understood() {
 
 #[tokio::test]
 async fn what_nobody_is_subscribed_to_yet_waits_in_the_bridge() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let url = redis.url().replace("redis://", "redis+pubsub://");
-    let bridge = Bridge::connected(folder.path(), &slack, &[&url]).await;
+    let deployment = Deployment::new().await;
+    let url = deployment
+        .redis
+        .url()
+        .replace("redis://", "redis+pubsub://");
+    let bridge = deployment.bridge_with(&[&url]).await;
     for n in 0..30 {
-        slack
-            .control()
+        deployment
+            .control
             .emit(None, &json!({"type": "early", "n": n}));
     }
     bridge
         .metric_is("djangobot_held_events{channel=\"slack.early\"}", 30.0)
         .await;
-    let mut app = App::with_backend(PUBSUB, &json!({"hosts": [host(&redis.url())]}));
+    let mut app = App::with_backend(PUBSUB, &json!({"hosts": [host(&deployment.redis.url())]}));
     app.receive(&["slack.early"]).await;
     let numbers: Vec<_> = app
         .take("slack.early", 30)

@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, djangobot, slack};
+use crate::bridge::{Djangobot, djangobot};
+use crate::deployment::Deployment;
 use crate::faults::{emit, take_numbers};
 
 /// An event of so many bytes.
@@ -107,15 +107,14 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
         ("proto-max-bulk-len", "invalid bulk length"),
         ("client-query-buffer-limit", "limit the size of a request"),
     ] {
-        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-        redis.cli(&["config", "set", limit, "1mb"]);
-        let control = slack.control();
-        let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-        emit(&control, "numbered", 0..3);
+        let deployment = Deployment::new().await;
+        deployment.redis.cli(&["config", "set", limit, "1mb"]);
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge().await;
+        emit(control, "numbered", 0..3);
         control.emit(None, &large(3, 1_500_000));
-        emit(&control, "numbered", 4..7);
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.numbered"]).await;
+        emit(control, "numbered", 4..7);
+        let mut app = deployment.app(&["slack.numbered"]).await;
         assert_eq!(
             take_numbers(&mut app, "slack.numbered", 6).await,
             [0, 1, 2, 4, 5, 6],
@@ -126,7 +125,7 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
         bridge
             .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 0.0)
             .await;
-        let list = letters(folder.path(), &["list", "--json"]).await;
+        let list = letters(deployment.folder.path(), &["list", "--json"]).await;
         let list: Value = serde_json::from_str(&list).unwrap();
         let letter = &list[0];
         assert_eq!(letter["channel"], "slack.numbered");
@@ -135,11 +134,15 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
         assert_eq!(letter["message"]["n"], 3);
         let detail = letter["detail"].as_str().unwrap();
         assert!(detail.contains(words), "{detail}");
-        let shown = letters(folder.path(), &["show", "1"]).await;
+        let shown = letters(deployment.folder.path(), &["show", "1"]).await;
         assert!(shown.contains("djangobot"), "{shown:.200}");
         // With the limit gone it can be delivered after all, as the event that it was.
-        redis.cli(&["config", "set", limit, "512mb"]);
-        letters(folder.path(), &["retry", "1", &redis.url()]).await;
+        deployment.redis.cli(&["config", "set", limit, "512mb"]);
+        letters(
+            deployment.folder.path(),
+            &["retry", "1", &deployment.redis.url()],
+        )
+        .await;
         let again = app.next("slack.numbered").await;
         assert_eq!(
             (&again["n"], &again["type"]),
@@ -150,7 +153,7 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
             letter["message"]["djangobot"]["id"]
         );
         assert_eq!(
-            letters(folder.path(), &["list"]).await,
+            letters(deployment.folder.path(), &["list"]).await,
             "There are no dead letters.\n"
         );
     }
@@ -159,31 +162,33 @@ async fn an_event_that_a_server_finds_too_large_becomes_a_dead_letter_and_those_
 #[tokio::test]
 async fn the_state_keeps_no_token_of_an_event_that_became_a_dead_letter() {
     for format in ["msgpack", "json"] {
-        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-        redis.cli(&["config", "set", "proto-max-bulk-len", "1mb"]);
+        let deployment = Deployment::new().await;
+        deployment
+            .redis
+            .cli(&["config", "set", "proto-max-bulk-len", "1mb"]);
         let config = format!(
             "[layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\nconfig = {{ hosts = [\"{}\"], serializer_format = \"{format}\" }}\n",
-            redis.url()
+            deployment.redis.url()
         );
-        std::fs::write(folder.path().join("djangobot.toml"), config).unwrap();
-        let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+        deployment.configure(&config);
+        let mut bridge = deployment.bridge_with(&[]).await;
         // What is deleted lies among what is kept, as it does in a file of some age.
-        emit(&slack.control(), "numbered", 0..3);
+        emit(&deployment.control, "numbered", 0..3);
         let mut event = large(3, 1_500_000);
         event["verification_token"] = json!("hush-4711");
         event["deep"] = json!([{"accessToken": "hush-4711", "client_secret": ["hush-4711"]}]);
         event["xoxb-1-hush-4711"] = json!("Bearer xoxp-1-hush-4711");
         event["payload"] = json!(r#"{"token": "hush-4711"}"#);
-        slack.control().emit(None, &event);
+        deployment.control.emit(None, &event);
         bridge.metric_is("djangobot_dead_letters", 1.0).await;
         assert!(!bridge.output().contains("hush-4711"));
         assert_eq!(bridge.terminate().await.code(), Some(0));
         assert_eq!(
-            traces(folder.path(), b"hush-4711"),
+            traces(deployment.folder.path(), b"hush-4711"),
             Vec::<String>::new(),
             "{format}"
         );
-        let shown = letters(folder.path(), &["show", "1"]).await;
+        let shown = letters(deployment.folder.path(), &["show", "1"]).await;
         assert!(
             shown.contains("\"n\": 3") && !shown.contains("hush"),
             "{shown:.300}"
@@ -207,14 +212,13 @@ pub(crate) fn traces(folder: &Path, part: &[u8]) -> Vec<String> {
 #[tokio::test]
 async fn a_batch_that_a_proxy_finds_too_large_is_sent_in_parts() {
     for style in [Style::Refuses, Style::Cuts] {
-        let (slack, mut redis, folder) =
-            (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-        let port = proxy(redis.port(), 200_000, style).await;
+        let mut deployment = Deployment::new().await;
+        let port = proxy(deployment.redis.port(), 200_000, style).await;
         let url = format!("redis://127.0.0.1:{port}");
-        let control = slack.control();
-        let bridge = Bridge::connected(folder.path(), &slack, &[&url]).await;
+        let control = &deployment.control;
+        let bridge = deployment.bridge_with(&[&url]).await;
         // They gather while the server is away.
-        redis.stop();
+        deployment.redis.stop();
         for n in 0..80 {
             let size = if n == 40 { 250_000 } else { 15_000 };
             control.emit(None, &large(n, size));
@@ -222,9 +226,8 @@ async fn a_batch_that_a_proxy_finds_too_large_is_sent_in_parts() {
         bridge
             .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 80.0)
             .await;
-        redis.restart();
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.numbered"]).await;
+        deployment.redis.restart();
+        let mut app = deployment.app(&["slack.numbered"]).await;
         let expect: Vec<u64> = (0..80).filter(|n| *n != 40).collect();
         assert_eq!(take_numbers(&mut app, "slack.numbered", 79).await, expect);
         bridge.metric_is("djangobot_dead_letters", 1.0).await;
@@ -263,18 +266,18 @@ async fn what_no_event_is_at_fault_for_makes_none_a_dead_letter() {
             "run",
         ),
     ] {
-        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-        if words == "NOREPLICAS" && !redis.holds_scripts_to_replicas() {
+        let deployment = Deployment::new().await;
+        if words == "NOREPLICAS" && !deployment.redis.holds_scripts_to_replicas() {
             continue;
         }
-        let control = slack.control();
-        let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge().await;
         eventually("it is ready", async || {
             (bridge.get("/readyz").await.0 == 200).then_some(())
         })
         .await;
-        redis.cli(break_it);
-        emit(&control, "numbered", 0..30);
+        deployment.redis.cli(break_it);
+        emit(control, "numbered", 0..30);
         bridge
             .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 30.0)
             .await;
@@ -285,9 +288,8 @@ async fn what_no_event_is_at_fault_for_makes_none_a_dead_letter() {
             (status == 503 && page.contains("layer: down") && page.contains(words)).then_some(())
         })
         .await;
-        redis.cli(mend_it);
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.numbered"]).await;
+        deployment.redis.cli(mend_it);
+        let mut app = deployment.app(&["slack.numbered"]).await;
         assert_eq!(
             take_numbers(&mut app, "slack.numbered", 30).await,
             (0..30).collect::<Vec<_>>(),
@@ -303,7 +305,6 @@ async fn what_no_event_is_at_fault_for_makes_none_a_dead_letter() {
 
 #[tokio::test]
 async fn check_and_readiness_see_what_a_ping_does_not() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
     let redis = Redis::with_args(&[
         "--rename-command",
         "EVAL",
@@ -312,8 +313,9 @@ async fn check_and_readiness_see_what_a_ping_does_not() {
         "EVALSHA",
         "",
     ]);
-    let command = djangobot(folder.path(), &["check", "--json", &redis.url()]);
-    let ended = Djangobot::run(crate::command_line::with_slack(command, &slack)).await;
+    let deployment = Deployment::with_redis(redis).await;
+    let url = deployment.redis.url();
+    let ended = deployment.run(&["check", "--json", &url]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let found: Value = serde_json::from_str(&ended.stdout).unwrap();
     let layer = found
@@ -326,7 +328,7 @@ async fn check_and_readiness_see_what_a_ping_does_not() {
     let detail = layer["detail"].as_str().unwrap();
     assert!(detail.contains("unknown command"), "{detail}");
     // It is told at the start, before anything is loaded.
-    let mut bridge = Bridge::start(folder.path(), &slack, &[&redis.url()]).await;
+    let mut bridge = deployment.start(&[&url]).await;
     bridge.line("unknown command").await;
     let (status, _) = bridge.get("/readyz").await;
     assert_eq!(status, 503);

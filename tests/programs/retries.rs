@@ -3,12 +3,12 @@
 use local_slack::Answer;
 use serde_json::json;
 
-use crate::sending::World;
+use crate::sending::BridgedApp;
 
 #[tokio::test]
 async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
-    let mut world = World::new().await;
-    world.control.answer(
+    let mut bridged = BridgedApp::new().await;
+    bridged.control.answer(
         "chat.postMessage",
         Answer {
             times: 2,
@@ -16,9 +16,9 @@ async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
             ..Answer::default()
         },
     );
-    let answer = world.ask(json!({"text": "patience"})).await;
+    let answer = bridged.ask(json!({"text": "patience"})).await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
-    let calls = world.control.calls(Some("chat.postMessage"));
+    let calls = bridged.control.calls(Some("chat.postMessage"));
     assert_eq!(
         calls.iter().map(|call| call.status).collect::<Vec<_>>(),
         [429, 429, 200]
@@ -31,19 +31,19 @@ async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
 
 #[tokio::test]
 async fn what_slack_did_not_carry_out_is_tried_again() {
-    let mut world = World::new().await;
-    world.control.answer(
+    let mut bridged = BridgedApp::new().await;
+    bridged.control.answer(
         "chat.postMessage",
         Answer {
             error: Some("service_unavailable".into()),
             ..Answer::default()
         },
     );
-    let answer = world.ask(json!({"text": "again"})).await;
+    let answer = bridged.ask(json!({"text": "again"})).await;
     assert_eq!(answer["type"], "slack.sent", "{answer}");
-    assert_eq!(world.control.calls(Some("chat.postMessage")).len(), 2);
+    assert_eq!(bridged.control.calls(Some("chat.postMessage")).len(), 2);
     assert!(
-        world
+        bridged
             .control
             .calls(Some("conversations.history"))
             .is_empty()
@@ -52,18 +52,18 @@ async fn what_slack_did_not_carry_out_is_tried_again() {
 
 #[tokio::test]
 async fn what_slack_may_have_carried_out_and_can_not_be_looked_up_is_not_tried_again() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     for perform in [true, false] {
-        world.control.clear_calls();
+        bridged.control.clear_calls();
         let cut = Answer {
             hang_up: true,
             perform,
             ..Answer::default()
         };
-        world.control.answer("chat.postEphemeral", cut);
-        let user = world.control.user_id("alice").unwrap();
+        bridged.control.answer("chat.postEphemeral", cut);
+        let user = bridged.control.user_id("alice").unwrap();
         let message = json!({"method": "chat.postEphemeral", "text": "perhaps", "user": user});
-        let answer = world.ask(message).await;
+        let answer = bridged.ask(message).await;
         assert_eq!(
             (&answer["type"], &answer["error"]),
             (&json!("slack.failed"), &json!("interrupted")),
@@ -71,7 +71,7 @@ async fn what_slack_may_have_carried_out_and_can_not_be_looked_up_is_not_tried_a
         );
         let detail = answer["detail"].as_str().unwrap();
         assert!(detail.contains("Slack may have carried it out"), "{detail}");
-        assert_eq!(world.control.calls(Some("chat.postEphemeral")).len(), 1);
-        world.still_serves().await;
+        assert_eq!(bridged.control.calls(Some("chat.postEphemeral")).len(), 1);
+        bridged.still_serves().await;
     }
 }

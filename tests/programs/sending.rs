@@ -1,38 +1,41 @@
 //! The way out, whole: what a Python app puts on `slack.send` is called on Slack, and the app is told.
 
+use std::ops::Deref;
 use std::path::Path;
 
-use djangobot_tests::{Redis, eventually};
-use local_slack::{Answer, Call, Control, LocalSlack};
+use djangobot_tests::eventually;
+use local_slack::{Answer, Call, Options};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
+use crate::bridge::{Bridge, Djangobot, calls, djangobot};
+use crate::deployment::Deployment;
 
-/// A bridge between a local Slack and an app, over Redis.
-pub(crate) struct World {
-    pub(crate) bridge: Bridge,
+/// An app with a bridge between it and Slack.
+pub(crate) struct BridgedApp {
     pub(crate) app: App,
-    pub(crate) control: Control,
-    folder: TempDir,
-    _slack: LocalSlack,
-    _redis: Redis,
+    pub(crate) bridge: Bridge,
+    deployment: Deployment,
 }
 
-impl World {
+impl Deref for BridgedApp {
+    type Target = Deployment;
+    fn deref(&self) -> &Deployment {
+        &self.deployment
+    }
+}
+
+impl BridgedApp {
     pub(crate) async fn new() -> Self {
-        let redis = Redis::start();
-        let (folder, app) = (tempfile::tempdir().unwrap(), App::start(&redis.url()));
-        let slack = slack().await;
-        let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-        World {
-            bridge,
-            app,
-            control: slack.control(),
-            folder,
-            _slack: slack,
-            _redis: redis,
+        Self::with_slack(Options::default()).await
+    }
+
+    pub(crate) async fn with_slack(options: Options) -> Self {
+        let deployment = Deployment::with_slack(options).await;
+        Self {
+            app: deployment.sender(),
+            bridge: deployment.bridge().await,
+            deployment,
         }
     }
 
@@ -79,20 +82,20 @@ async fn dead_letters(folder: &Path) -> u64 {
 
 #[tokio::test]
 async fn a_message_goes_where_the_app_says_by_name_or_id() {
-    let mut world = World::new().await;
-    let (general, random) = (world.channel("general"), world.channel("random"));
+    let mut bridged = BridgedApp::new().await;
+    let (general, random) = (bridged.channel("general"), bridged.channel("random"));
     for (channel, expect) in [
         (None, &general),
         (Some("random"), &random),
         (Some("#random"), &random),
         (Some(&*random.clone()), &random),
-        (Some("core-team"), &world.channel("core-team")),
+        (Some("core-team"), &bridged.channel("core-team")),
     ] {
         let mut message = json!({"text": "hi"});
         if let Some(channel) = channel {
             message["channel"] = channel.into();
         }
-        let call = world.call("chat.postMessage", message).await;
+        let call = bridged.call("chat.postMessage", message).await;
         assert_eq!(call.answer["ok"], true, "{channel:?}: {call:?}");
         // Its mark, by which it would be looked for.
         let mark = &call.arguments["metadata"];
@@ -111,12 +114,12 @@ async fn a_message_goes_where_the_app_says_by_name_or_id() {
 
 #[tokio::test]
 async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     let (alice, carol) = (
-        world.control.user_id("alice").unwrap(),
-        world.control.user_id("carol").unwrap(),
+        bridged.control.user_id("alice").unwrap(),
+        bridged.control.user_id("carol").unwrap(),
     );
-    let dm = world
+    let dm = bridged
         .call(
             "chat.postMessage",
             json!({"text": "hi", "channel": "@alice"}),
@@ -125,7 +128,7 @@ async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() 
     assert_eq!(
         (
             &dm.answer["ok"],
-            world.control.calls(Some("conversations.open")).len()
+            bridged.control.calls(Some("conversations.open")).len()
         ),
         (&json!(true), 0)
     );
@@ -134,7 +137,7 @@ async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() 
         "{dm:?}"
     );
     for channel in [alice.clone(), format!("@{alice}")] {
-        let call = world
+        let call = bridged
             .call(
                 "chat.postMessage",
                 json!({"text": "hi", "channel": channel}),
@@ -143,27 +146,27 @@ async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() 
         assert_eq!(call.arguments["channel"], dm.arguments["channel"]);
     }
 
-    let call = world
+    let call = bridged
         .call(
             "chat.postMessage",
             json!({"text": "hi", "channel": "@carol"}),
         )
         .await;
     assert_eq!(call.answer["ok"], true, "{call:?}");
-    let opened = world.control.calls(Some("conversations.open"));
+    let opened = bridged.control.calls(Some("conversations.open"));
     assert_eq!(opened[0].arguments, json!({"users": carol}));
     assert_eq!(opened[0].answer["channel"]["id"], call.arguments["channel"]);
 }
 
 #[tokio::test]
 async fn arguments_of_slacks_pass_through_and_other_methods_can_be_called() {
-    let mut world = World::new().await;
-    let first = world.ask(json!({"text": "first"})).await;
+    let mut bridged = BridgedApp::new().await;
+    let first = bridged.ask(json!({"text": "first"})).await;
     let (channel, ts) = (&first["channel"], &first["ts"]);
     let blocks = json!([{"type": "section", "text": {"type": "mrkdwn", "text": "*bold* 🚀"}}]);
     let message = json!({"type": "send.to_slack", "text": "in a thread", "thread_ts": ts, "blocks": blocks,
         "unfurl_links": false, "metadata": {"event_type": "x", "event_payload": {"n": 9_007_199_254_740_993_i64}}});
-    let call = world.call("chat.postMessage", message.clone()).await;
+    let call = bridged.call("chat.postMessage", message.clone()).await;
     let mut expect = message;
     expect.as_object_mut().unwrap().remove("type");
     expect["channel"] = channel.clone();
@@ -171,19 +174,19 @@ async fn arguments_of_slacks_pass_through_and_other_methods_can_be_called() {
 
     let reaction =
         json!({"method": "reactions.add", "channel": "general", "timestamp": ts, "name": "eyes"});
-    let call = world.call("reactions.add", reaction.clone()).await;
+    let call = bridged.call("reactions.add", reaction.clone()).await;
     assert_eq!(
         call.arguments,
         json!({"channel": channel, "timestamp": ts, "name": "eyes"})
     );
-    let again = world.ask(reaction).await;
+    let again = bridged.ask(reaction).await;
     assert_eq!(
         (&again["type"], &again["method"]),
         (&json!("slack.sent"), &json!("reactions.add")),
         "{again}"
     );
 
-    let changed = world
+    let changed = bridged
         .ask(json!({"method": "chat.update", "channel": channel, "ts": ts, "text": "changed"}))
         .await;
     assert_eq!(
@@ -194,19 +197,22 @@ async fn arguments_of_slacks_pass_through_and_other_methods_can_be_called() {
 
 #[tokio::test]
 async fn the_app_is_told_what_became_of_its_request() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     for id in [
         json!(7),
         json!("seven"),
         json!({"nested": [1, null]}),
         Value::Null,
     ] {
-        let answer = world.ask(json!({"text": "hi", "id": id})).await;
+        let answer = bridged.ask(json!({"text": "hi", "id": id})).await;
         assert_eq!(answer["type"], "slack.sent");
         assert_eq!((&answer["ok"], &answer["request"]), (&json!(true), &id));
         assert_eq!(
             (&answer["method"], &answer["channel"]),
-            (&json!("chat.postMessage"), &json!(world.channel("general")))
+            (
+                &json!("chat.postMessage"),
+                &json!(bridged.channel("general"))
+            )
         );
         assert!(
             answer["ts"].as_str().is_some_and(|ts| ts.contains('.')),
@@ -218,7 +224,7 @@ async fn the_app_is_told_what_became_of_its_request() {
 
 #[tokio::test]
 async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_served() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     for (message, error) in [
         (json!({}), "no_text"),
         (json!({"text": ""}), "no_text"),
@@ -265,7 +271,7 @@ async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_serve
     ] {
         let mut message = message;
         message["id"] = error.into();
-        let answer = world.ask(message).await;
+        let answer = bridged.ask(message).await;
         assert_eq!(
             (&answer["type"], &answer["ok"], &answer["error"]),
             (&json!("slack.failed"), &json!(false), &json!(error)),
@@ -278,14 +284,14 @@ async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_serve
             detail.len() > 20 && detail.ends_with('.') && detail.len() < 1000,
             "{error}: {detail}"
         );
-        world.still_serves().await;
+        bridged.still_serves().await;
     }
-    assert_eq!(world.bridge.logs("dead letter").len(), 0);
+    assert_eq!(bridged.bridge.logs("dead letter").len(), 0);
 }
 
 #[tokio::test]
 async fn what_nobody_is_told_about_is_kept_as_a_dead_letter_and_logged() {
-    let mut world = World::new().await;
+    let mut bridged = BridgedApp::new().await;
     let mut letters = 0;
     for (message, error) in [
         (json!({"channel": "general"}), "no_text"),
@@ -302,9 +308,9 @@ async fn what_nobody_is_told_about_is_kept_as_a_dead_letter_and_logged() {
             "invalid_reply_channel",
         ),
     ] {
-        world.app.send("slack.send", &message).await;
+        bridged.app.send("slack.send", &message).await;
         letters += 1;
-        kept(&mut world, letters, error).await;
+        kept(&mut bridged, letters, error).await;
     }
     // No channel layer of Python's would write these.
     for payload in [
@@ -316,17 +322,17 @@ async fn what_nobody_is_told_about_is_kept_as_a_dead_letter_and_logged() {
         b"\x81\xa4text\xa2hi trailing",
         b"\x81\xa4text\xa2\xff\xfe",
     ] {
-        world.app.put("slack.send", payload).await;
+        bridged.app.put("slack.send", payload).await;
         letters += 1;
-        kept(&mut world, letters, "undecodable").await;
+        kept(&mut bridged, letters, "undecodable").await;
     }
-    assert_eq!(world.bridge.terminate().await.code(), Some(0));
-    assert_eq!(dead_letters(world.folder.path()).await, letters);
+    assert_eq!(bridged.bridge.terminate().await.code(), Some(0));
+    assert_eq!(dead_letters(bridged.folder.path()).await, letters);
 }
 
 /// Waits for the log line of dead letter `number`, and sees that a post still goes through.
-async fn kept(world: &mut World, number: u64, error: &str) {
-    let line = world
+async fn kept(bridged: &mut BridgedApp, number: u64, error: &str) {
+    let line = bridged
         .bridge
         .line(&format!("kept as dead letter {number} "))
         .await;
@@ -336,21 +342,20 @@ async fn kept(world: &mut World, number: u64, error: &str) {
         (&json!("ERROR"), &json!(error)),
         "{line}"
     );
-    world.still_serves().await;
+    bridged.still_serves().await;
 }
 
 #[tokio::test]
 async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let config =
-        |keys: Value| json!({"hosts": [host(&redis.url())], "symmetric_encryption_keys": keys});
+    let deployment = Deployment::new().await;
+    let config = |keys: Value| json!({"hosts": [host(&deployment.redis.url())], "symmetric_encryption_keys": keys});
     let toml = format!(
         "[layer]\nbackend = \"channels_redis.core.RedisChannelLayer\"\n\
          config = {{ hosts = [\"{}\"], symmetric_encryption_keys = [\"new\", \"old\"] }}\n",
-        redis.url()
+        deployment.redis.url()
     );
-    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
+    deployment.configure(&toml);
+    let mut bridge = deployment.bridge_with(&[]).await;
     for (keys, text) in [
         (json!(["other"]), "lost"),
         (json!(["new"]), "in the new key"),
@@ -362,7 +367,7 @@ async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() 
     }
     let line = bridge.line("kept as dead letter 1 ").await;
     assert!(line.contains("symmetric_encryption_keys"), "{line}");
-    let calls = calls(&slack.control(), "chat.postMessage", 2).await;
+    let calls = calls(&deployment.control, "chat.postMessage", 2).await;
     let mut texts: Vec<_> = calls
         .iter()
         .map(|call| call.arguments["text"].as_str().unwrap())
@@ -377,12 +382,12 @@ async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() 
 
 #[tokio::test]
 async fn order_is_kept_within_a_conversation() {
-    let mut world = World::new().await;
-    let (general, random) = (world.channel("general"), world.channel("random"));
+    let mut bridged = BridgedApp::new().await;
+    let (general, random) = (bridged.channel("general"), bridged.channel("random"));
     for n in 0..40 {
         // The same conversation by any of its names is one lane.
         let channel = [&*general, "random", "#general", &*random, "general"][n % 5];
-        world
+        bridged
             .app
             .send(
                 "slack.send",
@@ -390,7 +395,7 @@ async fn order_is_kept_within_a_conversation() {
             )
             .await;
     }
-    let calls = calls(&world.control, "chat.postMessage", 40).await;
+    let calls = calls(&bridged.control, "chat.postMessage", 40).await;
     for channel in [general, random] {
         let of_channel = calls
             .iter()
@@ -404,36 +409,36 @@ async fn order_is_kept_within_a_conversation() {
 
 #[tokio::test]
 async fn a_conversation_does_not_wait_for_another() {
-    let mut world = World::new().await;
-    let general = world.channel("general");
+    let mut bridged = BridgedApp::new().await;
+    let general = bridged.channel("general");
     // Slack never comes to an answer for the first.
-    world.control.answer(
+    bridged.control.answer(
         "chat.postMessage",
         Answer {
             delay_ms: 3_600_000,
             ..Answer::default()
         },
     );
-    let send = async |world: &mut World, n: usize| {
+    let send = async |bridged: &mut BridgedApp, n: usize| {
         let channel = ["general", "random"][n % 2];
         let message = json!({"text": n.to_string(), "channel": channel});
-        world.app.send("slack.send", &message).await;
+        bridged.app.send("slack.send", &message).await;
     };
-    send(&mut world, 0).await;
+    send(&mut bridged, 0).await;
     eventually("the first is under way", async || {
-        (!world.control.calls(Some("chat.postMessage")).is_empty()).then_some(())
+        (!bridged.control.calls(Some("chat.postMessage")).is_empty()).then_some(())
     })
     .await;
     for n in 1..20 {
-        send(&mut world, n).await;
+        send(&mut bridged, n).await;
     }
-    let answered = calls(&world.control, "chat.postMessage", 10).await;
+    let answered = calls(&bridged.control, "chat.postMessage", 10).await;
     assert!(
         answered
             .iter()
             .all(|call| call.arguments["channel"] != general.as_str())
     );
-    let mut to_general = world.control.calls(Some("chat.postMessage"));
+    let mut to_general = bridged.control.calls(Some("chat.postMessage"));
     to_general.retain(|call| call.arguments["channel"] == general.as_str());
     assert_eq!(
         to_general

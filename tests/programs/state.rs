@@ -4,10 +4,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use local_slack::LocalSlack;
-
-use crate::bridge::{Bridge, Djangobot, Ended, djangobot, slack};
-use crate::command_line::{check_end, with_slack};
+use crate::bridge::check_end;
+use crate::deployment::Deployment;
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -29,14 +27,10 @@ const COMMANDS: [&[&str]; 8] = [
     &["plugin", "test", "sample.wasm", "event.json"],
 ];
 
-async fn run(slack: &LocalSlack, folder: &Path, arguments: &[&str]) -> Ended {
-    Djangobot::run(with_slack(djangobot(folder, arguments), slack)).await
-}
-
 /// That each command is refused with these words: those of `check` are its findings.
-async fn all_are_refused(slack: &LocalSlack, folder: &Path, parts: &[&str]) {
+async fn all_are_refused(deployment: &Deployment, parts: &[&str]) {
     for arguments in COMMANDS {
-        let mut ended = run(slack, folder, arguments).await;
+        let mut ended = deployment.run(arguments).await;
         if arguments[0] == "check" {
             ended.stderr.insert_str(0, &ended.stdout);
         }
@@ -48,24 +42,24 @@ async fn all_are_refused(slack: &LocalSlack, folder: &Path, parts: &[&str]) {
 
 #[tokio::test]
 async fn each_command_refuses_a_state_that_is_not_ours_alone_and_says_what_mends_it() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let state = folder.path().join(".djangobot");
+    let deployment = Deployment::new().await;
+    let state = deployment.path(".djangobot");
     std::fs::create_dir(&state).unwrap();
     set_mode(&state, 0o777);
     let open = [
         "everybody can write to the state folder",
         "chmod 700 .djangobot",
     ];
-    all_are_refused(&slack, folder.path(), &open).await;
+    all_are_refused(&deployment, &open).await;
     assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
 
     set_mode(&state, 0o755);
-    let target = folder.path().join("target");
+    let target = deployment.path("target");
     std::fs::write(&target, "theirs").unwrap();
     for name in ["lock", "state.db", "control.sock"] {
         symlink(&target, state.join(name)).unwrap();
         let parts = [name, "is a link, and djangobot follows no links"];
-        all_are_refused(&slack, folder.path(), &parts).await;
+        all_are_refused(&deployment, &parts).await;
         std::fs::remove_file(state.join(name)).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"theirs");
     }
@@ -76,26 +70,26 @@ async fn each_command_refuses_a_state_that_is_not_ours_alone_and_says_what_mends
             "belongs to user 4711, and djangobot runs as root",
             "chown -R 0 .djangobot",
         ];
-        all_are_refused(&slack, folder.path(), &parts).await;
+        all_are_refused(&deployment, &parts).await;
     }
 }
 
 #[tokio::test]
 async fn what_a_bridge_keeps_is_for_its_owner_alone_and_git_does_not_see_it() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let git = |arguments: &[&str]| {
         let done = Command::new("git")
             .args(arguments)
-            .current_dir(folder.path())
+            .current_dir(deployment.folder.path())
             .output()
             .unwrap();
         assert!(done.status.success(), "{done:?}");
         String::from_utf8(done.stdout).unwrap()
     };
     git(&["init", "-q"]);
-    std::fs::create_dir_all(folder.path().join(".djangobot/cache")).unwrap();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
-    let state = folder.path().join(".djangobot");
+    std::fs::create_dir_all(deployment.path(".djangobot/cache")).unwrap();
+    let mut bridge = deployment.bridge_with(&["embedded://127.0.0.1:0"]).await;
+    let state = deployment.path(".djangobot");
     for (path, expected) in [
         ("", 0o700),
         ("cache", 0o700),
@@ -115,23 +109,34 @@ async fn what_a_bridge_keeps_is_for_its_owner_alone_and_git_does_not_see_it() {
 
 #[tokio::test]
 async fn a_state_that_cant_be_used_says_what_waits_in_it() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let run = async |arguments| run(&slack, folder.path(), arguments).await;
-    check_end(&run(&["check", "embedded://127.0.0.1:0"]).await, 0, &[]);
-    let path = folder.path().join(".djangobot/state.db");
+    let deployment = Deployment::new().await;
+    check_end(
+        &deployment.run(&["check", "embedded://127.0.0.1:0"]).await,
+        0,
+        &[],
+    );
+    let path = deployment.path(".djangobot/state.db");
     let database = rusqlite::Connection::open(&path).unwrap();
     let spooled = "INSERT INTO spool (channel, id, wire, member) VALUES ('slack.message', 'a', 'msgpack', x'00')";
     database.execute(spooled, []).unwrap();
     database.pragma_update(None, "user_version", 9000).unwrap();
     drop(database);
     let newer = ["by a newer djangobot", "1 event for the app waits in it"];
-    check_end(&run(&["embedded://127.0.0.1:0"]).await, 1, &newer);
-    check_end(&run(&["dead-letters", "list"]).await, 1, &newer);
+    check_end(
+        &deployment.run(&["embedded://127.0.0.1:0"]).await,
+        1,
+        &newer,
+    );
+    check_end(&deployment.run(&["dead-letters", "list"]).await, 1, &newer);
     std::fs::write(&path, [b'x'; 4096]).unwrap();
     let damaged = [
         "is damaged",
         "its content can't be read",
         "move the file away",
     ];
-    check_end(&run(&["embedded://127.0.0.1:0"]).await, 1, &damaged);
+    check_end(
+        &deployment.run(&["embedded://127.0.0.1:0"]).await,
+        1,
+        &damaged,
+    );
 }

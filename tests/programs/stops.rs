@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::eventually;
 use local_slack::{Answer, Control};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
-use crate::command_line::with_slack;
+use crate::bridge::{Bridge, Djangobot, calls, djangobot};
+use crate::deployment::Deployment;
 use crate::faults::{emit, lasting_redis, roomy, take_numbers};
 
 /// The texts of posts that Slack carried out, by how often.
@@ -25,8 +25,8 @@ fn posted(control: &Control) -> BTreeMap<String, usize> {
 #[tokio::test]
 async fn a_killed_bridge_loses_no_message_for_slack() {
     const MESSAGES: usize = 60;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     control.answer(
         "chat.postMessage",
         Answer {
@@ -35,8 +35,8 @@ async fn a_killed_bridge_loses_no_message_for_slack() {
             ..Answer::default()
         },
     );
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     for n in 0..MESSAGES {
         let channel = ["general", "random", "ops"][n % 3];
         app.send(
@@ -45,20 +45,20 @@ async fn a_killed_bridge_loses_no_message_for_slack() {
         )
         .await;
     }
-    calls(&control, "chat.postMessage", 10).await;
+    calls(control, "chat.postMessage", 10).await;
     bridge.kill().await;
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let _bridge = deployment.bridge().await;
     eventually("all are posted", async || {
-        (posted(&control).len() == MESSAGES).then_some(())
+        (posted(control).len() == MESSAGES).then_some(())
     })
     .await;
     app.send("slack.send", &json!({"text": "last"})).await;
     eventually("the last is posted", async || {
-        posted(&control).contains_key("last").then_some(())
+        posted(control).contains_key("last").then_some(())
     })
     .await;
     // Each channel had at most one under way.
-    let twice: Vec<_> = posted(&control)
+    let twice: Vec<_> = posted(control)
         .into_iter()
         .filter(|(_, times)| *times > 1)
         .collect();
@@ -71,9 +71,9 @@ async fn a_killed_bridge_loses_no_message_for_slack() {
 #[tokio::test]
 async fn a_stopped_bridge_finishes_what_is_under_way_and_leaves_the_rest_for_the_next() {
     const MESSAGES: usize = 300;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    std::fs::write(folder.path().join("djangobot.toml"), roomy(&redis)).unwrap();
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    deployment.configure(&roomy(&deployment.redis));
+    let control = &deployment.control;
     control.answer(
         "chat.postMessage",
         Answer {
@@ -82,16 +82,17 @@ async fn a_stopped_bridge_finishes_what_is_under_way_and_leaves_the_rest_for_the
             ..Answer::default()
         },
     );
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    let mut app = App::with_config(&json!({"hosts": [host(&redis.url())], "capacity": 5000}));
+    let mut bridge = deployment.bridge_with(&[]).await;
+    let mut app =
+        App::with_config(&json!({"hosts": [host(&deployment.redis.url())], "capacity": 5000}));
     for n in 0..MESSAGES {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
     }
-    calls(&control, "chat.postMessage", 5).await;
+    calls(control, "chat.postMessage", 5).await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
-    let _bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    calls(&control, "chat.postMessage", MESSAGES).await;
+    let _bridge = deployment.bridge_with(&[]).await;
+    calls(control, "chat.postMessage", MESSAGES).await;
     let texts: Vec<Value> = control
         .calls(Some("chat.postMessage"))
         .into_iter()
@@ -108,25 +109,19 @@ async fn a_stopped_bridge_finishes_what_is_under_way_and_leaves_the_rest_for_the
 
 #[tokio::test]
 async fn a_stopped_bridge_brings_the_events_that_it_has_to_the_layer_first() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let server = Pid::from_raw(i32::try_from(redis.pid()).unwrap()).unwrap();
-    kill_process(server, Signal::STOP).unwrap();
-    emit(&control, "numbered", 0..50);
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    deployment.redis.freeze();
+    emit(control, "numbered", 0..50);
     bridge
         .metric_is("djangobot_events_total{type=\"numbered\"}", 50.0)
         .await;
-    kill_process(
-        Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap(),
-        Signal::TERM,
-    )
-    .unwrap();
+    bridge.signal(Signal::TERM);
     bridge.line("stopping").await;
-    kill_process(server, Signal::CONT).unwrap();
+    deployment.redis.thaw();
     assert_eq!(bridge.exit().await.code(), Some(0));
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     assert_eq!(
         take_numbers(&mut app, "slack.numbered", 50).await,
         (0..50).collect::<Vec<_>>()
@@ -135,10 +130,10 @@ async fn a_stopped_bridge_brings_the_events_that_it_has_to_the_layer_first() {
 
 #[tokio::test]
 async fn what_a_layer_that_is_away_did_not_take_before_a_stop_it_gets_after_the_next_start() {
-    let (slack, mut redis, folder) = (slack().await, lasting_redis(), tempfile::tempdir().unwrap());
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    redis.stop();
-    emit(&slack.control(), "numbered", 0..7);
+    let mut deployment = Deployment::with_redis(lasting_redis()).await;
+    let mut bridge = deployment.bridge().await;
+    deployment.redis.stop();
+    emit(&deployment.control, "numbered", 0..7);
     bridge
         .metric_is("djangobot_held_events{channel=\"slack.numbered\"}", 7.0)
         .await;
@@ -150,11 +145,10 @@ async fn what_a_layer_that_is_away_did_not_take_before_a_stop_it_gets_after_the_
         "{}",
         bridge.stderr()
     );
-    redis.restart();
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    emit(&slack.control(), "numbered", 7..9);
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    deployment.redis.restart();
+    let _bridge = deployment.bridge().await;
+    emit(&deployment.control, "numbered", 7..9);
+    let mut app = deployment.app(&["slack.numbered"]).await;
     assert_eq!(
         take_numbers(&mut app, "slack.numbered", 9).await,
         (0..9).collect::<Vec<_>>()
@@ -163,24 +157,24 @@ async fn what_a_layer_that_is_away_did_not_take_before_a_stop_it_gets_after_the_
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once_with_1() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+    let deployment = Deployment::new().await;
     let slow = Answer {
         times: 1,
         delay_ms: 3_600_000,
         ..Answer::default()
     };
-    slack.control().answer("chat.postMessage", slow);
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    App::start(&redis.url())
+    deployment.control.answer("chat.postMessage", slow);
+    let mut bridge = deployment.bridge().await;
+    deployment
+        .sender()
         .send_and_finish("slack.send", &json!({"text": "hi"}))
         .await;
     bridge.metric_is("djangobot_sends_in_flight", 1.0).await;
-    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
-    kill_process(process, Signal::TERM).unwrap();
+    bridge.signal(Signal::TERM);
     bridge.line("a second signal stops at once").await;
     // One that comes with the first is not counted: it is repeated as by somebody who loses patience.
     eventually("it ends", async || {
-        let _ = kill_process(process, Signal::INT);
+        bridge.signal(Signal::INT);
         let said = bridge
             .logs("stopped by a signal before everything was finished")
             .len();
@@ -192,22 +186,22 @@ async fn a_second_signal_ends_at_once_with_1() {
 
 #[tokio::test]
 async fn a_bridge_that_is_signalled_twice_at_once_finishes_and_tells_its_health_meanwhile() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
     // The post is under way for longer than a busy machine needs to see that and to send both signals.
     let slow = Answer {
         delay_ms: 15_000,
         ..Answer::default()
     };
     control.answer("chat.postMessage", slow);
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    App::start(&redis.url())
+    let mut bridge = deployment.bridge().await;
+    deployment
+        .sender()
         .send_and_finish("slack.send", &json!({"text": "hi"}))
         .await;
     bridge.metric_is("djangobot_sends_in_flight", 1.0).await;
-    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
-    kill_process(process, Signal::TERM).unwrap();
-    kill_process(process, Signal::INT).unwrap();
+    bridge.signal(Signal::TERM);
+    bridge.signal(Signal::INT);
     bridge.line("stopping").await;
     let is_under_way = || {
         let posts = control.calls(Some("chat.postMessage"));
@@ -229,23 +223,20 @@ async fn a_bridge_that_is_signalled_twice_at_once_finishes_and_tells_its_health_
 
 #[tokio::test]
 async fn dev_without_input_brings_the_events_that_it_has_to_the_layer_first() {
-    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
-    let arguments = ["dev", &redis.url(), "--listen", "127.0.0.1:0"];
-    let mut dev = Bridge::of(djangobot(folder.path(), &arguments)).await;
+    let deployment = Deployment::new().await;
+    let arguments = ["dev", &deployment.redis.url(), "--listen", "127.0.0.1:0"];
+    let mut dev = Bridge::of(djangobot(deployment.folder.path(), &arguments)).await;
     dev.line("the roster is loaded").await;
-    let server = Pid::from_raw(i32::try_from(redis.pid()).unwrap()).unwrap();
-    kill_process(server, Signal::STOP).unwrap();
+    deployment.redis.freeze();
     dev.write_line("good morning").await;
     dev.close_stdin();
     dev.metric_is("djangobot_events_total{type=\"message\"}", 1.0)
         .await;
-    let process = Pid::from_raw(i32::try_from(dev.pid()).unwrap()).unwrap();
-    kill_process(process, Signal::TERM).unwrap();
+    dev.signal(Signal::TERM);
     dev.line("stopping").await;
-    kill_process(server, Signal::CONT).unwrap();
+    deployment.redis.thaw();
     assert_eq!(dev.exit().await.code(), Some(0));
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.message"]).await;
+    let mut app = deployment.app(&["slack.message"]).await;
     assert_eq!(app.next("slack.message").await["text"], "good morning");
 }
 
@@ -253,14 +244,13 @@ async fn dev_without_input_brings_the_events_that_it_has_to_the_layer_first() {
 async fn a_signal_ends_a_wait_for_a_projects_python() {
     use std::os::unix::fs::PermissionsExt;
 
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let (python, asked) = (folder.path().join("python"), folder.path().join("asked"));
+    let deployment = Deployment::new().await;
+    let (python, asked) = (deployment.path("python"), deployment.path("asked"));
     std::fs::write(&python, "#!/bin/sh\n: > asked\nexec sleep 3600\n").unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
     for (command, code) in [("run", 0), ("check", 1)] {
         let arguments = [command, "--python", python.to_str().unwrap(), "settings"];
-        let mut waiting =
-            Djangobot::start(with_slack(djangobot(folder.path(), &arguments), &slack));
+        let mut waiting = Djangobot::start(deployment.command(&arguments));
         eventually("Python is asked", async || asked.exists().then_some(())).await;
         assert_eq!(waiting.terminate().await.code(), Some(code), "{command}");
         assert!(

@@ -3,10 +3,10 @@
 use local_slack::{Answer, Options};
 use serde_json::json;
 
-use djangobot_tests::{Redis, eventually};
+use djangobot_tests::eventually;
 
-use crate::app::App;
-use crate::bridge::{Bridge, TOKEN, calls, djangobot, slack, slack_with};
+use crate::bridge::{Bridge, calls};
+use crate::deployment::{Deployment, Way};
 
 fn refusal(code: &str) -> Answer {
     Answer {
@@ -35,10 +35,10 @@ async fn readyz_says(bridge: &Bridge, status: u16) {
 
 #[tokio::test]
 async fn a_call_that_slack_refuses_for_now_is_made_later_and_ends_no_bridge() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     readyz_says(&bridge, 200).await;
     let passing = [
         refusal("org_login_required"),
@@ -66,10 +66,10 @@ async fn a_call_that_slack_refuses_for_now_is_made_later_and_ends_no_bridge() {
 
 #[tokio::test]
 async fn a_call_that_fails_by_itself_leaves_the_bridge_ready() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
+    let mut app = deployment.sender();
     readyz_says(&bridge, 200).await;
     control.answer("chat.update", page(500));
     app.send(
@@ -77,29 +77,18 @@ async fn a_call_that_fails_by_itself_leaves_the_bridge_ready() {
         &json!({"method": "chat.update", "channel": "general", "ts": "1.2", "text": "x"}),
     )
     .await;
-    calls(&control, "chat.update", 2).await;
+    calls(control, "chat.update", 2).await;
     assert_eq!(bridge.metric("djangobot_slack_web_api_up").await, 1.0);
     assert_eq!(bridge.get("/readyz").await.0, 200);
 }
 
 #[tokio::test]
 async fn a_workspace_that_is_being_moved_is_waited_for_at_the_start() {
-    for way in ["rtm", "socket-mode"] {
-        let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
-        let slack = slack_with(Options {
-            app_token: Some("xapp-1-not-to-be-shown".into()),
-            ..Options::default()
-        })
-        .await;
-        let control = slack.control();
+    for way in [Way::Rtm, Way::SocketMode] {
+        let deployment = Deployment::over(way, Options::default()).await;
+        let control = &deployment.control;
         control.answer("*", refusal("org_login_required"));
-        let mut command = djangobot(folder.path(), &[&redis.url(), "--transport", way]);
-        command
-            .args(["--listen", "127.0.0.1:0"])
-            .env("DJANGOBOT_TOKEN", TOKEN)
-            .env("DJANGOBOT_APP_TOKEN", "xapp-1-not-to-be-shown")
-            .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-        let mut bridge = Bridge::of(command).await;
+        let mut bridge = deployment.start(&[&deployment.redis.url()]).await;
         bridge
             .line("being moved into an Enterprise organization")
             .await;

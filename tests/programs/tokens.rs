@@ -1,35 +1,26 @@
 //! Tokens that change while the bridge runs, and the token that comes with an event.
 
-use djangobot_tests::{Redis, eventually};
-use local_slack::{LocalSlack, Options};
-use rustix::process::{Pid, Signal, kill_process};
+use djangobot_tests::eventually;
+use local_slack::Options;
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, TOKEN, djangobot};
-use crate::transports::{BOTH, app_slack, settled, start};
+use crate::bridge::{Bridge, TOKEN};
+use crate::deployment::{Deployment, Way, soon_redelivered};
 
 #[tokio::test]
 async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
-    let (slack, redis, folder) = (
-        LocalSlack::start(Options::default()).await.unwrap(),
-        Redis::start(),
-        tempfile::tempdir().unwrap(),
-    );
-    let control = slack.control();
+    let deployment = Deployment::with_any_token().await;
+    let control = &deployment.control;
     let oauth = Options::default().oauth;
-    let toml = format!(
-        "[slack]\nclient-id = \"{}\"\nclient-secret = \"{}\"\nrefresh-token = \"{}\"\n",
-        oauth.client_id, oauth.client_secret, oauth.refresh_token
-    );
-    std::fs::write(folder.path().join("djangobot.toml"), toml).unwrap();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    deployment.configure_rotation(&oauth);
+    let mut bridge = deployment.bridge().await;
     eventually("the token is refreshed", async || {
         (!bridge.logs("token was refreshed").is_empty()).then_some(())
     })
     .await;
     control.expire_tokens();
-    let mut app = App::start(&redis.url());
+    let mut app = deployment.sender();
     app.send("slack.send", &json!({"text": "with a new token"}))
         .await;
     let posted = async |text: &str| {
@@ -49,12 +40,8 @@ async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
     }
     // The config's tokens are spent; the state has those that are good.
     control.revoke(TOKEN, "invalid_auth");
-    let _bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
-    let mut check = djangobot(folder.path(), &["check", &redis.url()]);
-    check
-        .env("DJANGOBOT_TOKEN", TOKEN)
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-    let ended = Djangobot::run(check).await;
+    let _bridge = deployment.bridge().await;
+    let ended = deployment.run(&["check", &deployment.redis.url()]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     control.expire_tokens();
     app.send("slack.send", &json!({"text": "after a restart"}))
@@ -64,50 +51,44 @@ async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
 
 #[tokio::test]
 async fn a_token_in_a_file_is_read_again_on_a_hang_up() {
-    let slack = LocalSlack::start(Options::default()).await.unwrap();
-    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let file = folder.path().join("token");
+    let deployment = Deployment::with_any_token().await;
+    let control = &deployment.control;
+    let file = deployment.path("token");
     std::fs::write(&file, "xoxb-first\n").unwrap();
-    let mut command = djangobot(folder.path(), &[&redis.url(), "--listen", "127.0.0.1:0"]);
+    let mut command = deployment.command(&[&deployment.redis.url(), "--listen", "127.0.0.1:0"]);
     command
-        .env("DJANGOBOT_TOKEN_FILE", &file)
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
+        .env_remove("DJANGOBOT_TOKEN")
+        .env("DJANGOBOT_TOKEN_FILE", &file);
     let mut bridge = Bridge::of(command).await;
     bridge.line("the roster is loaded").await;
     std::fs::write(&file, "xoxb-second\n").unwrap();
-    let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
-    kill_process(process, Signal::HUP).unwrap();
+    bridge.signal(Signal::HUP);
     bridge.line("read again on SIGHUP").await;
     control.revoke("xoxb-first", "token_revoked");
-    App::start(&redis.url())
+    deployment
+        .sender()
         .send_and_finish("slack.send", &json!({"text": "hi"}))
         .await;
-    let calls = crate::bridge::calls(&control, "chat.postMessage", 1).await;
+    let calls = crate::bridge::calls(control, "chat.postMessage", 1).await;
     assert_eq!(calls[0].answer["ok"], true, "{calls:#?}");
     // What can't be read changes nothing.
     std::fs::remove_file(&file).unwrap();
-    kill_process(process, Signal::HUP).unwrap();
+    bridge.signal(Signal::HUP);
     bridge.line("can't be read again").await;
     assert_eq!(bridge.get("/readyz").await.0, 200);
 }
 
 #[tokio::test]
 async fn the_token_of_a_function_reaches_the_app_and_shows_itself_nowhere_else() {
-    for way in BOTH {
-        let (slack, redis, folder) = (
-            app_slack().await,
-            Redis::start(),
-            tempfile::tempdir().unwrap(),
-        );
-        let control = slack.control();
-        let arguments = ["--log", "debug", &redis.url()];
-        let bridge = start(way, folder.path(), &slack, &arguments).await;
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let arguments = ["--log", "debug", &deployment.redis.url()];
+        let bridge = deployment.bridge_with(&arguments).await;
         let executed = json!({"type": "function_executed", "function": {"callback_id": "greet"}, "event_ts": "1.000001",
             "function_execution_id": "Fx1", "bot_access_token": "xwfp-hush"});
-        settled(&control, control.event(&executed)).await;
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.function_executed"]).await;
+        deployment.settled(control.event(&executed)).await;
+        let mut app = deployment.app(&["slack.function_executed"]).await;
         let event = app.next("slack.function_executed").await;
         assert_eq!(event["bot_access_token"], "xwfp-hush");
         assert_eq!(event["function"], executed["function"]);

@@ -1,91 +1,21 @@
 //! Socket Mode and the HTTP Events API, each through the whole program: what arrives, what Slack is told and when.
 
-use std::path::Path;
 use std::time::Duration;
 
-use djangobot_tests::{DEADLINE, Redis, eventually};
-use local_slack::{Control, Delivery, Fault, Happening, LocalSlack, Options, Outcome, Reason};
-use rustix::process::{Pid, Signal, kill_process};
+use djangobot_tests::{DEADLINE, eventually};
+use local_slack::{Delivery, Fault, Happening, LocalSlack, Options, Outcome, Reason};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::app::App;
-use crate::bridge::{Bridge, TOKEN, djangobot, slack_with};
+use crate::deployment::{Deployment, Way, settled, soon_redelivered};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
-/// The app-level token of these tests.
-pub(crate) const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
-
-/// How Slack reaches the bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    SocketMode,
-    Http,
-}
-
-pub(crate) const BOTH: [Way; 2] = [Way::SocketMode, Way::Http];
-
-/// A Slack that gives again soon what was not acknowledged.
-pub(crate) async fn app_slack() -> LocalSlack {
-    slack_with(app_options()).await
-}
-
-/// A Slack that waits for an acknowledgement for as long as a busy machine may need.
-async fn patient_slack() -> LocalSlack {
-    slack_with(Options {
-        ack_timeout: DEADLINE,
-        ..app_options()
-    })
-    .await
-}
-
-fn app_options() -> Options {
+/// The settings of a Slack that waits for an acknowledgement for as long as a busy machine may need.
+fn patient() -> Options {
     Options {
-        app_token: Some(APP_TOKEN.into()),
-        retry_delays: [
-            Duration::from_millis(300),
-            Duration::from_secs(1),
-            Duration::from_secs(20),
-        ],
-        ..Options::default()
+        ack_timeout: DEADLINE,
+        ..soon_redelivered()
     }
-}
-
-/// A bridge on `way`, with its config and state in `folder`.
-pub(crate) async fn start(
-    way: Way,
-    folder: &Path,
-    slack: &LocalSlack,
-    arguments: &[&str],
-) -> Bridge {
-    let mut command = djangobot(folder, arguments);
-    command
-        .args(["--listen", "127.0.0.1:0"])
-        .env("DJANGOBOT_TOKEN", TOKEN)
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-    match way {
-        Way::SocketMode => command.env("DJANGOBOT_APP_TOKEN", APP_TOKEN),
-        Way::Http => command.env("DJANGOBOT_SIGNING_SECRET", slack.signing_secret()),
-    };
-    let mut bridge = Bridge::of(command).await;
-    bridge.line("the roster is loaded").await;
-    let control = slack.control();
-    match way {
-        Way::SocketMode => {
-            bridge.metric_is("djangobot_slack_connections", 1.0).await;
-        }
-        Way::Http => control
-            .set_events_url(Some(&bridge.url("/slack/events")))
-            .unwrap(),
-    }
-    bridge
-}
-
-/// A delivery that has come to its end.
-pub(crate) async fn settled(control: &Control, number: u64) -> Delivery {
-    timeout(DEADLINE, control.settled(number))
-        .await
-        .unwrap_or_else(|_| panic!("{number} is not settled: {:#?}", control.deliveries()))
 }
 
 /// What Slack got as the answer in an acknowledgement.
@@ -101,18 +31,13 @@ fn numbered(n: u64) -> Value {
 #[tokio::test]
 async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_once_the_layer_has_it()
  {
-    for way in BOTH {
-        let (slack, redis, folder) = (
-            app_slack().await,
-            Redis::start(),
-            tempfile::tempdir().unwrap(),
-        );
-        let control = slack.control();
-        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
-        let delivery = settled(&control, control.event(&numbered(1))).await;
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let _bridge = deployment.bridge().await;
+        let delivery = deployment.settled(control.event(&numbered(1))).await;
         assert_eq!(delivery.outcome, Outcome::Acknowledged);
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.numbered", "slack.message"]).await;
+        let mut app = deployment.app(&["slack.numbered", "slack.message"]).await;
         let event = app.next("slack.numbered").await;
         assert_eq!(
             (&event["n"], &event["type"]),
@@ -121,11 +46,7 @@ async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_on
         assert_eq!(event["reply_channel"], "slack.send");
         let about = &event["djangobot"];
         assert_eq!(about["id"], json!(delivery.event_id), "{about:#}");
-        let transport = match way {
-            Way::SocketMode => "socket-mode",
-            Way::Http => "http",
-        };
-        assert_eq!(about["transport"], transport);
+        assert_eq!(about["transport"], way.name());
         assert_eq!(about["attempt"], 1);
         assert_eq!(about["team_id"], delivery.payload["team_id"]);
         assert_eq!(about["authorizations"], delivery.payload["authorizations"]);
@@ -133,7 +54,7 @@ async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_on
         assert!(about.get("token").is_none(), "{about:#}");
 
         // A message has one name on all transports and in Slack's history.
-        let ts = control.say("alice", "general", "hello").unwrap();
+        let ts = deployment.say("hello");
         let message = app.next("slack.message").await;
         let general = control.channel_id("general").unwrap();
         let team = delivery.payload["team_id"].as_str().unwrap();
@@ -151,16 +72,11 @@ async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_on
 
 #[tokio::test]
 async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its_response_url() {
-    for way in BOTH {
-        let (slack, redis, folder) = (
-            patient_slack().await,
-            Redis::start(),
-            tempfile::tempdir().unwrap(),
-        );
-        let control = slack.control();
-        let mut bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.slash_commands"]).await;
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, patient()).await;
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge().await;
+        let mut app = deployment.app(&["slack.slash_commands"]).await;
         // The bridge waits for 2.5 seconds only, which the app may miss on a busy machine: whoever types it tries again.
         let words = json!({"type": "answer", "text": "on it", "response_type": "in_channel"});
         let reply = eventually("it is answered in time", async || {
@@ -177,7 +93,7 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
             let reply = command["reply_channel"].as_str().unwrap().to_owned();
             assert_ne!(reply, "slack.send");
             app.send(&reply, &words).await;
-            let delivery = settled(&control, number).await;
+            let delivery = deployment.settled(number).await;
             let expect = json!({"text": "on it", "response_type": "in_channel"});
             (answer(&delivery) == Some(&expect)).then_some(reply)
         })
@@ -194,7 +110,7 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
 
         // One that the app does not answer is acknowledged all the same, after its time.
         let number = control.slash("alice", "general", "/ignored", "").unwrap();
-        let delivery = settled(&control, number).await;
+        let delivery = deployment.settled(number).await;
         assert_eq!(delivery.attempts.len(), 1, "{delivery:#?}");
         assert!(
             answer(&delivery).is_none_or(|it| *it == json!("")),
@@ -205,16 +121,12 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
 
 #[tokio::test]
 async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sent() {
-    for way in BOTH {
-        let (slack, redis, folder) = (
-            patient_slack().await,
-            Redis::start(),
-            tempfile::tempdir().unwrap(),
-        );
-        let control = slack.control();
-        let mut bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.view_submission", "slack.block_actions"])
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, patient()).await;
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge().await;
+        let mut app = deployment
+            .app(&["slack.view_submission", "slack.block_actions"])
             .await;
         let submission =
             json!({"type": "view_submission", "view": {"id": "V1", "callback_id": "order"}});
@@ -225,7 +137,7 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
             assert_eq!(event["view"]["callback_id"], "order");
             app.send(event["reply_channel"].as_str().unwrap(), &errors)
                 .await;
-            (answer(&settled(&control, number).await) == Some(&errors)).then_some(())
+            (answer(&deployment.settled(number).await) == Some(&errors)).then_some(())
         })
         .await;
 
@@ -235,7 +147,7 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
             let large = json!({"response_action": "update", "view": {"text": "x".repeat(20_000)}});
             app.send(event["reply_channel"].as_str().unwrap(), &large)
                 .await;
-            let delivery = settled(&control, number).await;
+            let delivery = deployment.settled(number).await;
             assert_eq!(answer(&delivery), None, "{way:?}");
             assert_eq!(control.stray_acks(), 0);
             bridge.line("an answer was not sent to Slack").await;
@@ -244,34 +156,27 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
         // A click takes no answer in its acknowledgement: that comes at once.
         let click = json!({"type": "block_actions", "actions": [{"action_id": "a"}]});
         let number = control.interact("alice", Some("general"), &click).unwrap();
-        settled(&control, number).await;
+        deployment.settled(number).await;
     }
 }
 
 #[tokio::test]
 async fn while_the_layer_is_away_events_are_acknowledged_from_the_disk_and_delivered_after_it() {
-    for way in BOTH {
-        let (slack, mut redis, folder) = (
-            app_slack().await,
-            Redis::start(),
-            tempfile::tempdir().unwrap(),
-        );
-        let control = slack.control();
-        let bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
-        redis.stop();
+    for way in Way::OF_APPS {
+        let mut deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge().await;
+        deployment.redis.stop();
         let numbers: Vec<u64> = (0..30).map(|n| control.event(&numbered(n))).collect();
         for number in numbers {
-            let delivery = settled(&control, number).await;
+            let delivery = deployment.settled(number).await;
             assert_eq!(delivery.outcome, Outcome::Acknowledged, "{delivery:#?}");
         }
         // Killed, it has them still.
-        let process = Pid::from_raw(i32::try_from(bridge.pid()).unwrap()).unwrap();
-        kill_process(process, Signal::KILL).unwrap();
-        drop(bridge);
-        redis.restart();
-        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.numbered"]).await;
+        bridge.kill().await;
+        deployment.redis.restart();
+        let _bridge = deployment.bridge().await;
+        let mut app = deployment.app(&["slack.numbered"]).await;
         let events = app.take("slack.numbered", 30).await;
         let mut numbers: Vec<_> = events.iter().map(|event| event["n"].as_u64()).collect();
         if way == Way::Http {
@@ -284,14 +189,10 @@ async fn while_the_layer_is_away_events_are_acknowledged_from_the_disk_and_deliv
 
 #[tokio::test]
 async fn what_slack_gives_twice_the_app_gets_once() {
-    for way in BOTH {
-        let (slack, redis, folder) = (
-            app_slack().await,
-            Redis::start(),
-            tempfile::tempdir().unwrap(),
-        );
-        let control = slack.control();
-        let bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
+    for way in Way::OF_APPS {
+        let deployment = Deployment::over(way, soon_redelivered()).await;
+        let control = &deployment.control;
+        let bridge = deployment.bridge().await;
         let fault = |happening, times| Fault {
             happening,
             times,
@@ -304,7 +205,7 @@ async fn what_slack_gives_twice_the_app_gets_once() {
         let numbers: Vec<u64> = (0..20).map(|n| control.event(&numbered(n))).collect();
         for number in numbers {
             assert_eq!(
-                settled(&control, number).await.outcome,
+                deployment.settled(number).await.outcome,
                 Outcome::Acknowledged
             );
         }
@@ -313,11 +214,10 @@ async fn what_slack_gives_twice_the_app_gets_once() {
         // Also after a restart.
         drop(bridge);
         control.fault(fault(Happening::LoseAck, 1));
-        let _bridge = start(way, folder.path(), &slack, &[&redis.url()]).await;
-        let mut app = App::start(&redis.url());
-        app.receive(&["slack.numbered"]).await;
+        let _bridge = deployment.bridge().await;
+        let mut app = deployment.app(&["slack.numbered"]).await;
         let last = control.event(&numbered(99));
-        settled(&control, last).await;
+        deployment.settled(last).await;
         let mut seen = Vec::new();
         while seen.last() != Some(&99) {
             let event = app.next("slack.numbered").await;
@@ -332,15 +232,10 @@ async fn what_slack_gives_twice_the_app_gets_once() {
 
 #[tokio::test]
 async fn a_connection_that_slack_ends_is_made_anew_and_no_event_is_missed() {
-    let (slack, redis, folder) = (
-        app_slack().await,
-        Redis::start(),
-        tempfile::tempdir().unwrap(),
-    );
-    let control = slack.control();
-    let _bridge = start(Way::SocketMode, folder.path(), &slack, &[&redis.url()]).await;
-    let mut app = App::start(&redis.url());
-    app.receive(&["slack.numbered"]).await;
+    let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+    let control = &deployment.control;
+    let _bridge = deployment.bridge().await;
+    let mut app = deployment.app(&["slack.numbered"]).await;
     let mut n = 0;
     for reason in [
         Reason::RefreshRequested,
@@ -376,13 +271,9 @@ async fn a_connection_that_slack_ends_is_made_anew_and_no_event_is_missed() {
 
 #[tokio::test]
 async fn requests_that_slack_did_not_sign_are_refused() {
-    let (slack, redis, folder) = (
-        app_slack().await,
-        Redis::start(),
-        tempfile::tempdir().unwrap(),
-    );
-    let control = slack.control();
-    let bridge = start(Way::Http, folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = Deployment::over(Way::Http, soon_redelivered()).await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
     let (echoed, posted) = control.verify_url().await;
     assert!(echoed, "{posted:?}");
     assert_eq!(control.ssl_check().await.status, Some(200));

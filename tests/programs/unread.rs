@@ -6,7 +6,7 @@ use djangobot_tests::Redis;
 use serde_json::{Value, json};
 
 use crate::app::{App, host};
-use crate::bridge::{Bridge, slack};
+use crate::deployment::Deployment;
 use crate::faults::emit;
 
 const CORE: &str = "channels_redis.core.RedisChannelLayer";
@@ -36,27 +36,26 @@ async fn a_worker_that_was_away_for_longer_than_the_expiry_reads_everything() {
         (CORE, ", symmetric_encryption_keys = [\"a key\"]"),
         (CHANNELS1, ""),
     ] {
-        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-        let file = folder.path().join("djangobot.toml");
-        std::fs::write(file, config(backend, options, &redis)).unwrap();
-        let control = slack.control();
-        let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-        emit(&control, "numbered", 0..150);
+        let deployment = Deployment::new().await;
+        deployment.configure(&config(backend, options, &deployment.redis));
+        let control = &deployment.control;
+        let mut bridge = deployment.bridge_with(&[]).await;
+        emit(control, "numbered", 0..150);
         bridge.line("no worker reads the channel").await;
         // Twice the expiry, with more on the way.
         for n in 150..170 {
-            emit(&control, "numbered", n..n + 1);
+            emit(control, "numbered", n..n + 1);
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         let mut app = match backend {
             CORE => {
-                let mut config = json!({"hosts": [host(&redis.url())], "expiry": 4});
+                let mut config = json!({"hosts": [host(&deployment.redis.url())], "expiry": 4});
                 if !options.is_empty() {
                     config["symmetric_encryption_keys"] = json!(["a key"]);
                 }
                 App::with_config(&config)
             }
-            _ => App::channels1(&redis.url()),
+            _ => App::channels1(&deployment.redis.url()),
         };
         app.receive(&["slack.numbered"]).await;
         assert_eq!(
@@ -64,7 +63,7 @@ async fn a_worker_that_was_away_for_longer_than_the_expiry_reads_everything() {
             (0..170).collect::<Vec<_>>(),
             "{backend}{options}"
         );
-        emit(&control, "numbered", 170..180);
+        emit(control, "numbered", 170..180);
         assert_eq!(numbers(&mut app, 10).await, (170..180).collect::<Vec<_>>());
         let expired = "djangobot_expired_total{channel=\"slack.numbered\"}";
         assert_eq!(bridge.metric(expired).await, 0.0);
@@ -74,34 +73,34 @@ async fn a_worker_that_was_away_for_longer_than_the_expiry_reads_everything() {
 
 #[tokio::test]
 async fn neither_does_a_kill_of_the_bridge_lose_what_nobody_read() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let file = folder.path().join("djangobot.toml");
-    std::fs::write(file, config(CORE, "", &redis)).unwrap();
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    emit(&control, "numbered", 0..30);
+    let deployment = Deployment::new().await;
+    deployment.configure(&config(CORE, "", &deployment.redis));
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge_with(&[]).await;
+    emit(control, "numbered", 0..30);
     bridge.line("no worker reads the channel").await;
     bridge.kill().await;
     drop(bridge);
     // All that lay in the layer has expired.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(redis.cli(&["exists", "asgislack.numbered"]), "0");
-    let _bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    let mut app = App::with_config(&json!({"hosts": [host(&redis.url())], "expiry": 4}));
+    assert_eq!(deployment.redis.cli(&["exists", "asgislack.numbered"]), "0");
+    let _bridge = deployment.bridge_with(&[]).await;
+    let mut app = App::with_config(&json!({"hosts": [host(&deployment.redis.url())], "expiry": 4}));
     app.receive(&["slack.numbered"]).await;
     assert_eq!(numbers(&mut app, 30).await, (0..30).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn what_expires_all_the_same_is_counted_and_told() {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let file = folder.path().join("djangobot.toml");
-    std::fs::write(file, config(CORE, "", &redis)).unwrap();
+    let deployment = Deployment::new().await;
+    deployment.configure(&config(CORE, "", &deployment.redis));
     // Another program left it there.
-    redis.cli(&["zadd", "asgislack.numbered", "1000", "123456789012old"]);
-    let control = slack.control();
-    let mut bridge = Bridge::connected(folder.path(), &slack, &[]).await;
-    emit(&control, "numbered", 0..1);
+    deployment
+        .redis
+        .cli(&["zadd", "asgislack.numbered", "1000", "123456789012old"]);
+    let control = &deployment.control;
+    let mut bridge = deployment.bridge_with(&[]).await;
+    emit(control, "numbered", 0..1);
     bridge
         .line("messages expired in the channel layer and are lost")
         .await;

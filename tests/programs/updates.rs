@@ -3,7 +3,7 @@
 use djangobot_tests::eventually;
 use serde_json::{Value, json};
 
-use crate::command_line::check_end;
+use crate::bridge::check_end;
 use crate::guest::Guest;
 use crate::office::Office;
 
@@ -11,7 +11,7 @@ use crate::office::Office;
 async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_its_exit_code() {
     let office = Office::guarded().await;
     let mut bridge = office.bridge().await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "one").await;
     let (config, lock) = (office.text("djangobot.toml"), office.text("djangobot.lock"));
     let broken = [
@@ -65,7 +65,7 @@ async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
         (office.text("djangobot.lock") == lock).then_some(())
     })
     .await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "one").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 
@@ -114,7 +114,7 @@ async fn a_restart_on_trial_does_not_end_the_trial() {
         (office.text("djangobot.lock") == lock).then_some(())
     })
     .await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "one").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 
@@ -174,7 +174,7 @@ async fn the_store_of_a_plugin_that_is_updated_from_another_source_is_there_all_
     let store = stores.of("guard file:guard.wasm", 1 << 20).unwrap();
     store.set("key1", b"v", None).unwrap();
     let mut bridge = office.bridge().await;
-    let mut app = office.app().await;
+    let mut app = office.message_app().await;
     office.is_guarded(&mut app, "one").await;
 
     // One that is refused, for it fails on what came.

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use djangobot_tests::{Program, Redis, python};
+use djangobot_tests::{Program, python};
 use serde_json::json;
 
-use crate::bridge::{Bridge, calls, djangobot, slack};
+use crate::bridge::{Bridge, calls, djangobot};
+use crate::deployment::Deployment;
 use crate::markdown::{Block, blocks, chapter, root};
 
 /// The address of the layer that `djangobot dev` serves, as the documents write it.
@@ -58,22 +59,22 @@ fn worker(document: &Path, project: &Path) -> Program {
 
 /// That the project of `document` answers what alice says, and that its worker prints these lines.
 async fn check(document: &Path, lines: &[&str]) {
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let project = make(document, folder.path(), &redis.url());
+    let deployment = Deployment::new().await;
+    let project = make(document, deployment.folder.path(), &deployment.redis.url());
     let mut command = djangobot(&project, &["myapp.asgi:channel_layer"]);
     command
         .arg("--python")
         .arg(python())
         .args(["--listen", "127.0.0.1:0", "--slack-api-url"])
-        .arg(slack.api_url())
-        .env("DJANGOBOT_TOKEN", slack.token())
+        .arg(deployment.slack.api_url())
+        .env("DJANGOBOT_TOKEN", deployment.slack.token())
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let bridge = Bridge::of(command).await;
     bridge.metric_is("djangobot_slack_connected", 1.0).await;
     let mut worker = worker(document, &project);
-    let control = slack.control();
-    control.say("alice", "general", "hello").unwrap();
-    let calls = calls(&control, "chat.postMessage", 1).await;
+    let control = &deployment.control;
+    deployment.say("hello");
+    let calls = calls(control, "chat.postMessage", 1).await;
     assert_eq!(
         calls[0].answer["message"]["text"],
         json!("echo: hello"),

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use djangobot_tests::{Program, Redis, python, python_redis7};
+use djangobot_tests::{Program, python, python_redis7};
 use local_slack::{Control, LocalSlack};
 use serde_json::json;
 
-use crate::bridge::{Bridge, Djangobot, calls, djangobot, slack};
+use crate::bridge::{Bridge, Djangobot, calls, djangobot};
+use crate::deployment::Deployment;
 
 /// The folder of the example project.
 pub(crate) fn example() -> PathBuf {
@@ -53,11 +54,11 @@ async fn check_example(slack: &LocalSlack, python: &Path, redis: &str) {
 #[tokio::test]
 async fn the_example_echoes_over_redis_with_either_redis_py() {
     for python in [python(), python_redis7()] {
-        let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
+        let deployment = Deployment::new().await;
         // Redis is named by the project alone; its own Python is asked.
         let mut command = djangobot(&example(), &["myapp.asgi:channel_layer"]);
         command
-            .args(["--state-dir", folder.path().to_str().unwrap()])
+            .args(["--state-dir", deployment.folder.path().to_str().unwrap()])
             .arg("--python")
             .arg(&python);
         command
@@ -65,24 +66,24 @@ async fn the_example_echoes_over_redis_with_either_redis_py() {
                 "--listen",
                 "127.0.0.1:0",
                 "--slack-api-url",
-                &slack.api_url(),
+                &deployment.slack.api_url(),
             ])
-            .env("DJANGOBOT_TOKEN", slack.token())
-            .env("DJANGOBOT_EXAMPLE_REDIS", redis.url())
+            .env("DJANGOBOT_TOKEN", deployment.slack.token())
+            .env("DJANGOBOT_EXAMPLE_REDIS", deployment.redis.url())
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let _bridge = Bridge::of(command).await;
-        check_example(&slack, &python, &redis.url()).await;
+        check_example(&deployment.slack, &python, &deployment.redis.url()).await;
     }
 }
 
 #[tokio::test]
 async fn the_example_echoes_over_the_embedded_layer() {
-    let (slack, folder) = (slack().await, tempfile::tempdir().unwrap());
-    let bridge = Bridge::start(folder.path(), &slack, &["embedded://127.0.0.1:0"]).await;
+    let deployment = Deployment::new().await;
+    let bridge = deployment.start(&["embedded://127.0.0.1:0"]).await;
     let started = &bridge.logs("forwarding Slack's events")[0];
     let layer = started["layer"].as_str().unwrap();
     let address = layer.rsplit(' ').next().unwrap();
-    check_example(&slack, &python(), &format!("redis://{address}")).await;
+    check_example(&deployment.slack, &python(), &format!("redis://{address}")).await;
 }
 
 #[tokio::test]
@@ -116,15 +117,15 @@ async fn the_example_echoes_what_is_typed_into_djangobot_dev() {
 #[tokio::test]
 async fn what_a_killed_worker_had_not_taken_goes_to_the_next_in_order() {
     const EVENTS: usize = 300;
-    let (slack, redis, folder) = (slack().await, Redis::start(), tempfile::tempdir().unwrap());
-    let control = slack.control();
-    let bridge = Bridge::connected(folder.path(), &slack, &[&redis.url()]).await;
+    let deployment = Deployment::new().await;
+    let control = &deployment.control;
+    let bridge = deployment.bridge().await;
     let emit = |n: usize| {
         let event = json!({"type": "message", "subtype": "numbered", "n": n, "channel": "C1", "text": "", "ts": format!("{n}.000001")});
         control.emit(None, &event);
     };
 
-    let mut first = worker(&python(), &redis.url());
+    let mut first = worker(&python(), &deployment.redis.url());
     first.line("connected to Slack").await;
     (0..EVENTS / 2).for_each(emit);
     first.line("'n': 100,").await;
@@ -135,7 +136,7 @@ async fn what_a_killed_worker_had_not_taken_goes_to_the_next_in_order() {
         .metric_is("djangobot_events_total{type=\"message\"}", EVENTS as f64)
         .await;
 
-    let mut second = worker(&python(), &redis.url());
+    let mut second = worker(&python(), &deployment.redis.url());
     second.line(&format!("'n': {},", EVENTS - 1)).await;
     let output = second.stdout();
     let numbers = output

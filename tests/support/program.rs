@@ -252,7 +252,11 @@ impl Program {
             .unwrap_or_else(|error| panic!("{} has ended: {error}", self.name))
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal, if it has not ended.
+    ///
+    /// # Panics
+    /// When it can't be signalled.
+    pub fn signal(&self, signal: Signal) {
         // An id is given up with the child's status, and may be another's then.
         if self.child.id().is_some() {
             let pid = i32::try_from(self.pid)

@@ -5,9 +5,9 @@ use std::time::Duration;
 use djangobot_tests::eventually;
 use local_slack::{Connection, Options};
 
-use super::{World, is_live, logged, said};
+use super::{is_live, logged, said};
 use crate::app::App;
-use crate::transports::Way;
+use crate::deployment::Way;
 
 /// A Slack that soon holds an event for unacknowledged.
 fn hasty() -> Options {
@@ -18,24 +18,23 @@ fn hasty() -> Options {
 }
 
 /// The message `after` comes live and once, and no other comes.
-async fn after_comes_live(app: &mut App, way: impl Into<Option<Way>>) {
-    let way = way.into();
+async fn after_comes_live(app: &mut App, way: Way) {
     let event = app.next("slack.message").await;
     assert_eq!(said(&event).0, "after", "{way:?}");
     assert!(is_live(&event), "{way:?}: {event:#}");
     assert!(app.left("slack.message").is_empty());
 }
 
-async fn goes_deaf(way: Option<Way>) {
-    let world = World::new(way, hasty()).await;
-    let control = &world.control;
-    let mut app = world.app(&["slack.message"]).await;
-    let bridge = world.bridge().await;
-    control.say("alice", "general", "before").unwrap();
+async fn goes_deaf(way: Way) {
+    let deployment = super::deployment(way, hasty()).await;
+    let control = &deployment.control;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let bridge = deployment.bridge().await;
+    deployment.say("before");
     assert_eq!(said(&app.next("slack.message").await).0, "before");
     assert_eq!(control.freeze(None), 1, "{way:?}");
     for n in 0..5 {
-        control.say("alice", "general", &n.to_string()).unwrap();
+        deployment.say(&n.to_string());
     }
     // The deaf connection is given up after up to 25 s, which is later than Slack gives anything again here.
     for n in 0..5 {
@@ -51,40 +50,39 @@ async fn goes_deaf(way: Option<Way>) {
     }
     let are_gone = |connections: &[Connection]| connections.iter().all(|it| !it.frozen);
     control.wait_until(are_gone).await;
-    control.say("alice", "general", "after").unwrap();
+    deployment.say("after");
     after_comes_live(&mut app, way).await;
 }
 
 #[tokio::test]
 async fn what_was_said_on_a_connection_that_went_deaf_is_read_once_and_in_order() {
-    tokio::join!(goes_deaf(None), goes_deaf(Some(Way::SocketMode)));
+    tokio::join!(goes_deaf(Way::Rtm), goes_deaf(Way::SocketMode));
 }
 
 /// A little more than the minute from which on a time is an outage.
 const OUTAGE: Duration = Duration::from_secs(62);
 
-async fn stands_still(way: Option<Way>) {
-    let world = World::new(way, hasty()).await;
-    let control = &world.control;
-    let mut app = world.app(&["slack.message"]).await;
-    let bridge = world.bridge().await;
-    control.say("alice", "general", "before").unwrap();
+async fn stands_still(way: Way) {
+    let deployment = super::deployment(way, hasty()).await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let bridge = deployment.bridge().await;
+    deployment.say("before");
     assert_eq!(said(&app.next("slack.message").await).0, "before");
     // What waits in the kernel's buffers meanwhile would come live when it goes on.
-    world.lose(5 * 4).await;
+    deployment.lose(5 * 4).await;
     bridge.freeze();
     for n in 0..5 {
-        control.say("alice", "general", &n.to_string()).unwrap();
+        deployment.say(&n.to_string());
     }
     tokio::time::sleep(OUTAGE).await;
-    world.nothing_is_given_again().await;
+    deployment.nothing_is_given_again().await;
     bridge.thaw();
     for n in 0..5 {
         let event = app.next("slack.message").await;
         let (text, attempt) = said(&event);
         assert_eq!(text, n.to_string(), "{way:?}");
         // RTM's socket has it all still.
-        if way.is_some() {
+        if way != Way::Rtm {
             assert_eq!(attempt, 2, "{way:?}");
         }
     }
@@ -96,14 +94,11 @@ async fn stands_still(way: Option<Way>) {
     })
     .await;
     logged(&bridge, "Slack's history was read").await;
-    control.say("alice", "general", "after").unwrap();
+    deployment.say("after");
     // A socket that stood still is made once more, and this may be said meanwhile.
     let event = app.next("slack.message").await;
     assert_eq!(said(&event).0, "after", "{way:?}");
-    assert!(
-        is_live(&event) || way != Some(Way::Http),
-        "{way:?}: {event:#}"
-    );
+    assert!(is_live(&event) || way != Way::Http, "{way:?}: {event:#}");
     assert!(app.left("slack.message").is_empty());
 }
 
@@ -111,42 +106,41 @@ async fn stands_still(way: Option<Way>) {
 async fn what_was_said_while_the_host_stood_still_is_read_once_and_in_order() {
     // No clock that a test can set makes a process believe that it stood still.
     tokio::join!(
-        stands_still(None),
-        stands_still(Some(Way::SocketMode)),
-        stands_still(Some(Way::Http))
+        stands_still(Way::Rtm),
+        stands_still(Way::SocketMode),
+        stands_still(Way::Http)
     );
 }
 
 /// Nothing comes for more than a minute, and then an event at Slack's third attempt: what was given up meanwhile is read.
 async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: bool) {
-    let world = World::new(way, hasty()).await;
-    let control = &world.control;
-    let mut app = world.app(&["slack.message"]).await;
-    let mut bridge = world.bridge().await;
-    let say = |text: &str| control.say("alice", "general", text).unwrap();
+    let deployment = super::deployment(way, hasty()).await;
+    let mut app = deployment.app(&["slack.message"]).await;
+    let mut bridge = deployment.bridge().await;
+    let say = |text: &str| deployment.say(text);
     say("before");
     assert_eq!(said(&app.next("slack.message").await).0, "before");
     // Late alone is no outage, nor is silence.
-    world.lose(2).await;
+    deployment.lose(2).await;
     say("late");
     assert_eq!(said(&app.next("slack.message").await), ("late".into(), 3));
     if silence_begins_with_the_session {
         // The hello is what came last.
         bridge.terminate().await;
-        bridge = world.bridge().await;
+        bridge = deployment.bridge().await;
     }
     tokio::time::sleep(OUTAGE).await;
     if !silence_begins_with_the_session {
         say("quiet");
         assert_eq!(said(&app.next("slack.message").await), ("quiet".into(), 1));
     }
-    assert!(!world.history_was_read(), "{way:?}");
-    world.lose(2 * 4).await;
+    assert!(!deployment.history_was_read(), "{way:?}");
+    deployment.lose(2 * 4).await;
     say("lost 1");
     say("lost 2");
-    world.nothing_is_given_again().await;
-    assert!(!world.history_was_read(), "{way:?}");
-    world.lose(2).await;
+    deployment.nothing_is_given_again().await;
+    assert!(!deployment.history_was_read(), "{way:?}");
+    deployment.lose(2).await;
     say("late again");
     for expect in [("late again", 3), ("lost 1", 2), ("lost 2", 2)] {
         let (text, attempt) = said(&app.next("slack.message").await);

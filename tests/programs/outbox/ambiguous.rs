@@ -4,14 +4,15 @@ use djangobot_tests::eventually;
 use local_slack::{Answer, Call};
 use serde_json::json;
 
-use super::{World, numbers, silent};
+use super::{numbers, silent};
 use crate::bridge::calls;
+use crate::deployment::Deployment;
 
 #[tokio::test]
 async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
-    let world = World::new().await;
-    let _bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let _bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     let mut n = 0;
     for perform in [true, false] {
@@ -45,14 +46,16 @@ async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
             page(302),
         ] {
             let answer = Answer { perform, ..answer };
-            world.control.answer("chat.postMessage", answer.clone());
+            deployment
+                .control
+                .answer("chat.postMessage", answer.clone());
             let message = json!({"text": n.to_string(), "reply_channel": reply, "id": n});
             app.send("slack.send", &message).await;
             n += 1;
             let told = app.next(&reply).await;
-            let texts = world.texts("general").await;
+            let texts = deployment.texts("general").await;
             assert_eq!(texts, numbers(0..n), "{answer:?}");
-            let last = world.posted("general", None).await.pop().unwrap();
+            let last = deployment.posted("general", None).await.pop().unwrap();
             assert_eq!(
                 (&told["type"], &told["ts"], &told["request"]),
                 (&json!("slack.sent"), &last["ts"], &json!(n - 1)),
@@ -73,9 +76,9 @@ fn page(status: u16) -> Answer {
 
 #[tokio::test]
 async fn a_lookup_that_slacks_limit_would_hold_for_minutes_is_told_in_the_outcome() {
-    let world = World::new().await;
-    let _bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let _bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     let cut = Answer {
         hang_up: true,
@@ -87,8 +90,8 @@ async fn a_lookup_that_slacks_limit_would_hold_for_minutes_is_told_in_the_outcom
         times: 100,
         ..Answer::default()
     };
-    world.control.answer("chat.postMessage", cut);
-    world.control.answer("conversations.history", limited);
+    deployment.control.answer("chat.postMessage", cut);
+    deployment.control.answer("conversations.history", limited);
     for n in 0..2 {
         let message = json!({"text": n.to_string(), "reply_channel": reply, "id": n});
         app.send("slack.send", &message).await;
@@ -110,26 +113,29 @@ async fn a_lookup_that_slacks_limit_would_hold_for_minutes_is_told_in_the_outcom
 #[tokio::test]
 async fn one_reading_of_a_history_serves_all_messages_that_are_in_doubt_after_a_kill() {
     const MESSAGES: usize = 60;
-    let world = World::new().await;
+    let deployment = super::deployment().await;
     let slowly = Answer {
         times: u64::MAX,
         delay_ms: 100,
         ..Answer::default()
     };
-    world.control.answer("chat.postMessage", slowly);
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    deployment.control.answer("chat.postMessage", slowly);
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     for n in 0..MESSAGES {
         app.send("slack.send", &json!({"text": n.to_string()}))
             .await;
     }
-    world.called("chat.postMessage", MESSAGES / 4).await;
-    world.layer_is_empty().await;
+    deployment.called("chat.postMessage", MESSAGES / 4).await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    forget_notes(&world);
-    let _bridge = world.bridge().await;
-    assert_eq!(world.has("general", MESSAGES).await, numbers(0..MESSAGES));
-    let calls = world.calls("conversations.history");
+    forget_notes(&deployment);
+    let _bridge = deployment.configured_bridge().await;
+    assert_eq!(
+        deployment.has("general", MESSAGES).await,
+        numbers(0..MESSAGES)
+    );
+    let calls = deployment.calls("conversations.history");
     // The test itself and the search for gaps read histories, too, in other ways.
     let is_lookup = |call: &&Call| {
         let arguments = &call.arguments;
@@ -143,32 +149,32 @@ async fn one_reading_of_a_history_serves_all_messages_that_are_in_doubt_after_a_
 async fn a_message_in_doubt_is_found_behind_all_that_was_said_since_it_was_accepted() {
     // More than a reading looks at that does not know since when.
     const SAID: usize = 1_050;
-    let world = World::new().await;
-    world.control.answer("chat.postMessage", silent());
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    deployment.control.answer("chat.postMessage", silent());
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     for n in 0..3 {
         let message = json!({"text": n.to_string(), "reply_channel": reply, "id": n});
         app.send("slack.send", &message).await;
     }
-    world.called("chat.postMessage", 1).await;
-    world.layer_is_empty().await;
+    deployment.called("chat.postMessage", 1).await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    forget_notes(&world);
+    forget_notes(&deployment);
     for _ in 0..SAID {
-        world.control.say("alice", "general", "well").unwrap();
+        deployment.control.say("alice", "general", "well").unwrap();
     }
-    let _bridge = world.bridge().await;
+    let _bridge = deployment.configured_bridge().await;
     for outcome in app.take(&reply, 3).await {
         assert_eq!(outcome["type"], "slack.sent", "{outcome}");
     }
-    assert_eq!(world.calls("chat.postMessage").len(), 3);
+    assert_eq!(deployment.calls("chat.postMessage").len(), 3);
 }
 
 /// As if the disk had been too full for notes of calls: whatever waits may have been posted.
-fn forget_notes(world: &World) {
-    let state = world.folder.path().join(".djangobot");
+fn forget_notes(deployment: &Deployment) {
+    let state = deployment.folder.path().join(".djangobot");
     std::fs::remove_file(state.join("outbox.complete")).unwrap();
     let database = rusqlite::Connection::open(state.join("state.db")).unwrap();
     let noted = database.execute("UPDATE outbox SET begun = NULL", ());
@@ -177,23 +183,23 @@ fn forget_notes(world: &World) {
 
 #[tokio::test]
 async fn a_reply_is_looked_up_in_its_thread() {
-    let world = World::new().await;
-    let _bridge = world.bridge().await;
-    let mut app = world.app();
-    let thread = world.control.say("alice", "general", "well?").unwrap();
+    let deployment = super::deployment().await;
+    let _bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
+    let thread = deployment.control.say("alice", "general", "well?").unwrap();
     for (text, perform) in [("lost", true), ("undone", false)] {
         let cut = Answer {
             hang_up: true,
             perform,
             ..Answer::default()
         };
-        world.control.answer("chat.postMessage", cut);
+        deployment.control.answer("chat.postMessage", cut);
         let message = json!({"text": text, "thread_ts": thread});
         app.send("slack.send", &message).await;
-        calls(&world.control, "conversations.replies", 1).await;
+        calls(&deployment.control, "conversations.replies", 1).await;
     }
     eventually("both are there", async || {
-        let thread = world.posted("general", Some(&thread)).await;
+        let thread = deployment.posted("general", Some(&thread)).await;
         let texts: Vec<_> = thread.iter().map(|it| it["text"].clone()).collect();
         (texts == ["well?", "lost", "undone"]).then_some(())
     })
@@ -202,9 +208,9 @@ async fn a_reply_is_looked_up_in_its_thread() {
 
 #[tokio::test]
 async fn a_post_with_metadata_of_the_apps_is_told_from_its_like() {
-    let world = World::new().await;
-    let bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     let message = json!({"text": "done & dusted", "reply_channel": reply,
         "metadata": {"event_type": "task_done", "event_payload": {"n": 1}}});
@@ -216,14 +222,14 @@ async fn a_post_with_metadata_of_the_apps_is_told_from_its_like() {
                 perform,
                 ..Answer::default()
             };
-            world.control.answer("chat.postMessage", cut);
+            deployment.control.answer("chat.postMessage", cut);
         }
         app.send("slack.send", &message).await;
         let told = app.next(&reply).await;
         assert_eq!(told["type"], "slack.sent", "{told}");
         seen.push(told["ts"].clone());
     }
-    let posted = world.posted("general", None).await;
+    let posted = deployment.posted("general", None).await;
     let ts: Vec<_> = posted.iter().map(|it| it["ts"].clone()).collect();
     assert_eq!(ts, seen, "each is its own");
     assert!(
@@ -239,40 +245,40 @@ async fn a_post_with_metadata_of_the_apps_is_told_from_its_like() {
 
 #[tokio::test]
 async fn a_token_that_may_give_no_metadata_posts_without_and_is_looked_up_by_what_it_says() {
-    let world = World::new().await;
+    let deployment = super::deployment().await;
     let not_an_app = Answer {
         error: Some("metadata_must_be_sent_from_app".into()),
         ..Answer::default()
     };
-    world.control.answer("chat.postMessage", not_an_app);
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    deployment.control.answer("chat.postMessage", not_an_app);
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     app.send("slack.send", &json!({"text": "0"})).await;
-    assert_eq!(world.has("general", 1).await, numbers(0..1));
+    assert_eq!(deployment.has("general", 1).await, numbers(0..1));
     bridge
         .line("a post in doubt is looked up by its text")
         .await;
     // Also after a restart.
-    world.control.answer("chat.postMessage", silent());
+    deployment.control.answer("chat.postMessage", silent());
     app.send("slack.send", &json!({"text": "1"})).await;
     app.send("slack.send", &json!({"text": "2"})).await;
-    world.called("chat.postMessage", 3).await;
-    world.layer_is_empty().await;
+    deployment.called("chat.postMessage", 3).await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    let _bridge = world.bridge().await;
-    assert_eq!(world.has("general", 3).await, numbers(0..3));
-    let posted = world.posted("general", None).await;
+    let _bridge = deployment.configured_bridge().await;
+    assert_eq!(deployment.has("general", 3).await, numbers(0..3));
+    let posted = deployment.posted("general", None).await;
     assert!(posted.iter().all(|it| it["metadata"].is_null()));
 }
 
 #[tokio::test]
 async fn where_history_may_not_be_read_the_failure_names_the_scope() {
-    let world = World::new().await;
-    let mut bridge = world.bridge().await;
-    world
+    let deployment = super::deployment().await;
+    let mut bridge = deployment.configured_bridge().await;
+    deployment
         .control
         .set_scopes(&["chat:write", "channels:read", "rtm:stream", "users:read"]);
-    let mut app = world.app();
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     for (n, reply) in [(0, Some(&reply)), (1, None)] {
         let cut = Answer {
@@ -280,7 +286,7 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
             perform: true,
             ..Answer::default()
         };
-        world.control.answer("chat.postMessage", cut);
+        deployment.control.answer("chat.postMessage", cut);
         let mut message = json!({"text": n.to_string()});
         if let Some(reply) = reply {
             message["reply_channel"] = reply.as_str().into();
@@ -303,12 +309,12 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
         );
     }
     // Killed in the middle of a call, it says the same.
-    world.control.answer("chat.postMessage", silent());
+    deployment.control.answer("chat.postMessage", silent());
     app.send("slack.send", &json!({"text": "2"})).await;
-    world.called("chat.postMessage", 3).await;
-    world.layer_is_empty().await;
+    deployment.called("chat.postMessage", 3).await;
+    deployment.layer_is_empty().await;
     bridge.kill().await;
-    let bridge = world.bridge().await;
+    let bridge = deployment.configured_bridge().await;
     // It may come before the bridge says that it has the roster.
     let line = eventually("the failure is told", async || {
         bridge.logs("kept as dead letter 2 ").pop()
@@ -320,16 +326,16 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
         "{line}"
     );
     app.send("slack.send", &json!({"text": "3"})).await;
-    calls(&world.control, "chat.postMessage", 1).await;
+    calls(&deployment.control, "chat.postMessage", 1).await;
     let refused = "djangobot_ambiguous_sends_total{outcome=\"refused\"}";
     assert_eq!(bridge.metric(refused).await, 1.0);
 }
 
 #[tokio::test]
 async fn what_may_be_done_twice_is_and_what_was_done_is_a_success() {
-    let world = World::new().await;
-    let _bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let _bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     app.send(
         "slack.send",
@@ -349,7 +355,7 @@ async fn what_may_be_done_twice_is_and_what_was_done_is_a_success() {
             perform: true,
             ..Answer::default()
         };
-        world.control.answer(method, cut);
+        deployment.control.answer(method, cut);
         let mut message = arguments;
         message["method"] = method.into();
         message["channel"] = channel.clone();
@@ -357,7 +363,7 @@ async fn what_may_be_done_twice_is_and_what_was_done_is_a_success() {
         app.send("slack.send", &message).await;
         let told = app.next(&reply).await;
         assert_eq!(told["type"], "slack.sent", "{method}: {told}");
-        assert_eq!(world.calls(method).len(), 2, "{method}");
+        assert_eq!(deployment.calls(method).len(), 2, "{method}");
     }
     // What was not there in the first place is a failure.
     let gone =

@@ -4,7 +4,7 @@ use djangobot_plugins::Artifact;
 use djangobot_tests::eventually;
 use serde_json::{Value, json};
 
-use super::{World, silent};
+use super::silent;
 use crate::bridge::{Djangobot, djangobot};
 use crate::guest::{Guest, Put};
 
@@ -37,30 +37,30 @@ fn plugin() -> Vec<u8> {
 
 #[tokio::test]
 async fn what_plugins_put_beside_a_message_and_send_themselves_outlasts_a_kill_and_comes_once() {
-    let world = World::new().await;
-    let file = world.folder.path().join("rockets.wasm");
+    let deployment = super::deployment().await;
+    let file = deployment.folder.path().join("rockets.wasm");
     std::fs::write(&file, plugin()).unwrap();
     let arguments = ["plugin", "add", file.to_str().unwrap(), "--grant", "slack"];
-    let added = Djangobot::run(djangobot(world.folder.path(), &arguments)).await;
+    let added = Djangobot::run(djangobot(deployment.folder.path(), &arguments)).await;
     assert_eq!(added.code, Some(0), "{added:?}");
 
-    let ts = world.control.say("alice", "general", "hi").unwrap();
+    let ts = deployment.control.say("alice", "general", "hi").unwrap();
     // The reaction is there, its answer is not; the plugin's own message is on its way just so.
-    world.control.answer("reactions.add", silent());
-    world.control.answer("chat.postMessage", silent());
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    deployment.control.answer("reactions.add", silent());
+    deployment.control.answer("chat.postMessage", silent());
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     let message = json!({"method": "reactions.add", "channel": "general", "timestamp": ts, "name": "eyes",
         "reply_channel": reply, "id": 7});
     app.send("slack.send", &message).await;
-    world.called("reactions.add", 1).await;
-    world.called("chat.postMessage", 1).await;
-    world.layer_is_empty().await;
+    deployment.called("reactions.add", 1).await;
+    deployment.called("chat.postMessage", 1).await;
+    deployment.layer_is_empty().await;
     bridge.metric_is("djangobot_outbox_messages", 3.0).await;
     bridge.kill().await;
 
-    let bridge = world.bridge().await;
+    let bridge = deployment.configured_bridge().await;
     let told = app.next(&reply).await;
     assert_eq!(
         (&told["type"], &told["request"], &told["method"]),
@@ -68,9 +68,9 @@ async fn what_plugins_put_beside_a_message_and_send_themselves_outlasts_a_kill_a
         "{told}"
     );
     bridge.metric_is("djangobot_outbox_messages", 0.0).await;
-    assert_eq!(world.texts("general").await, ["hi", "beside"]);
-    assert_eq!(world.texts("random").await, ["own"]);
-    let names: Vec<Value> = world
+    assert_eq!(deployment.texts("general").await, ["hi", "beside"]);
+    assert_eq!(deployment.texts("random").await, ["own"]);
+    let names: Vec<Value> = deployment
         .calls("reactions.add")
         .iter()
         .map(|call| call.arguments["name"].clone())

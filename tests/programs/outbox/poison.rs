@@ -6,9 +6,9 @@ use djangobot_tests::eventually;
 use local_slack::{Answer, OAuth};
 use serde_json::{Value, json};
 
-use super::World;
 use crate::app::App;
 use crate::bridge::Bridge;
+use crate::deployment::Deployment;
 
 /// So without end.
 fn always(answer: Answer) -> Answer {
@@ -29,22 +29,16 @@ fn broken(status: u16, text: &str) -> Answer {
 }
 
 /// A bridge that tries messages for so many seconds.
-async fn hasty(world: &World, seconds: u32) -> Bridge {
-    let path = world.folder.path().join("djangobot.toml");
-    let toml = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(
-        &path,
-        format!("{toml}\n[slack]\nsend-timeout = {seconds}\n"),
-    )
-    .unwrap();
-    world.bridge().await
+async fn hasty(deployment: &Deployment, seconds: u32) -> Bridge {
+    deployment.configure_more(&format!("[slack]\nsend-timeout = {seconds}\n"));
+    deployment.configured_bridge().await
 }
 
 #[tokio::test]
 async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
-    let world = World::new().await;
-    let mut bridge = world.bridge().await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let mut bridge = deployment.configured_bridge().await;
+    let mut app = deployment.roomy_app();
     let mut replies = Vec::new();
     for (n, channel, message) in [
         (
@@ -68,7 +62,7 @@ async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
                 ..Answer::default()
             }),
         };
-        world.control.answer(method, answer);
+        deployment.control.answer(method, answer);
         for text in ["poison", "behind it"] {
             let reply = app.new_channel().await;
             let mut message = match text {
@@ -97,9 +91,9 @@ async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
 
 #[tokio::test]
 async fn nothing_is_tried_for_longer_than_the_config_allows() {
-    let world = World::new().await;
-    let _bridge = hasty(&world, 3).await;
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let _bridge = hasty(&deployment, 3).await;
+    let mut app = deployment.roomy_app();
     let limited = always(Answer {
         retry_after: Some(3600),
         ..Answer::default()
@@ -132,7 +126,7 @@ async fn nothing_is_tried_for_longer_than_the_config_allows() {
             "ratelimited",
         ),
     ] {
-        world.control.answer(method, answer);
+        deployment.control.answer(method, answer);
         let reply = app.new_channel().await;
         let mut message = message;
         message["reply_channel"] = reply.as_str().into();
@@ -143,7 +137,7 @@ async fn nothing_is_tried_for_longer_than_the_config_allows() {
             (&json!("slack.failed"), &json!(error)),
             "{message}: {told}"
         );
-        world.control.clear_answers();
+        deployment.control.clear_answers();
     }
     let other = app.new_channel().await;
     let message = json!({"text": "fine", "channel": "random", "reply_channel": other});
@@ -153,30 +147,30 @@ async fn nothing_is_tried_for_longer_than_the_config_allows() {
 
 #[tokio::test]
 async fn a_retry_after_of_0_is_no_hot_loop() {
-    let world = World::new().await;
+    let deployment = super::deployment().await;
     let hot = || {
         always(Answer {
             retry_after: Some(0),
             ..Answer::default()
         })
     };
-    let _bridge = world.bridge().await;
+    let _bridge = deployment.configured_bridge().await;
     for method in ["chat.postMessage", "conversations.list", "users.info"] {
-        world.control.answer(method, hot());
+        deployment.control.answer(method, hot());
     }
-    let mut app = world.app();
+    let mut app = deployment.roomy_app();
     for channel in ["general", "nowhere"] {
         let message = json!({"text": "hi", "channel": channel});
         app.send("slack.send", &message).await;
     }
-    world.control.say("alice", "general", "hi").unwrap();
+    deployment.control.say("alice", "general", "hi").unwrap();
     for method in ["chat.postMessage", "conversations.list"] {
         eventually(&format!("{method} is called some times"), async || {
-            let calls = world.control.calls(Some(method));
+            let calls = deployment.control.calls(Some(method));
             (calls.len() >= 3).then_some(())
         })
         .await;
-        let calls = world.control.calls(Some(method));
+        let calls = deployment.control.calls(Some(method));
         let pauses: Vec<f64> = calls.windows(2).map(|it| it[1].at - it[0].at).collect();
         assert!(
             pauses.iter().all(|pause| *pause >= 0.9),
@@ -200,12 +194,12 @@ async fn both(app: &mut App, first: Value, behind: Value) -> (String, String) {
 
 #[tokio::test]
 async fn names_in_a_list_that_never_comes_have_an_outcome_and_what_is_behind_them_goes() {
-    let world = World::new().await;
-    let _bridge = hasty(&world, 4).await;
+    let deployment = super::deployment().await;
+    let _bridge = hasty(&deployment, 4).await;
     for list in ["users.list", "conversations.list"] {
-        world.control.answer(list, broken(500, ""));
+        deployment.control.answer(list, broken(500, ""));
     }
-    let mut app = world.app();
+    let mut app = deployment.roomy_app();
     // What sees the list fail is told of that within a minute and a half, which is too late.
     let (began, soon) = (Instant::now(), Duration::from_secs(60));
     for (message, error) in [
@@ -243,10 +237,12 @@ async fn names_in_a_list_that_never_comes_have_an_outcome_and_what_is_behind_the
 
 #[tokio::test]
 async fn a_direct_message_that_can_not_be_opened_has_an_outcome_and_what_is_behind_it_goes() {
-    let world = World::new().await;
-    let _bridge = hasty(&world, 4).await;
-    world.control.answer("conversations.open", broken(500, ""));
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let _bridge = hasty(&deployment, 4).await;
+    deployment
+        .control
+        .answer("conversations.open", broken(500, ""));
+    let mut app = deployment.roomy_app();
     let message = |text: &str| json!({"text": text, "channel": "@carol"});
     let (first, behind) = both(&mut app, message("first"), message("behind it")).await;
     let told = app.next(&first).await;
@@ -255,26 +251,26 @@ async fn a_direct_message_that_can_not_be_opened_has_an_outcome_and_what_is_behi
         (&json!("slack.failed"), &json!("http_status")),
         "{told}"
     );
-    world.control.clear_answers();
+    deployment.control.clear_answers();
     let told = app.next(&behind).await;
     assert_eq!(told["type"], "slack.sent", "{told}");
 }
 
 #[tokio::test]
 async fn a_lookup_that_fails_for_ever_ends_and_what_is_behind_it_goes() {
-    let world = World::new().await;
-    let _bridge = hasty(&world, 4).await;
-    world
+    let deployment = super::deployment().await;
+    let _bridge = hasty(&deployment, 4).await;
+    deployment
         .control
         .answer("conversations.history", broken(500, ""));
-    let mut app = world.app();
+    let mut app = deployment.roomy_app();
     for perform in [true, false] {
         let cut = Answer {
             hang_up: true,
             perform,
             ..Answer::default()
         };
-        world.control.answer("chat.postMessage", cut);
+        deployment.control.answer("chat.postMessage", cut);
         let message = |text: &str| json!({"text": text, "channel": "random"});
         let (first, behind) = both(&mut app, message("first"), message("behind it")).await;
         let told = app.next(&first).await;
@@ -294,10 +290,10 @@ async fn a_lookup_that_fails_for_ever_ends_and_what_is_behind_it_goes() {
 
 #[tokio::test]
 async fn a_lookup_goes_on_while_slack_is_away_and_the_message_is_posted_when_it_is_back() {
-    let world = World::new().await;
-    let bridge = world.bridge().await;
-    world.control.answer("*", broken(500, ""));
-    let mut app = world.app();
+    let deployment = super::deployment().await;
+    let bridge = deployment.configured_bridge().await;
+    deployment.control.answer("*", broken(500, ""));
+    let mut app = deployment.roomy_app();
     let reply = app.new_channel().await;
     let message = json!({"text": "late", "reply_channel": reply});
     app.send("slack.send", &message).await;
@@ -305,25 +301,19 @@ async fn a_lookup_goes_on_while_slack_is_away_and_the_message_is_posted_when_it_
     tokio::time::sleep(Duration::from_secs(80)).await;
     assert!(bridge.logs("was given up").is_empty());
     assert!(app.left(&reply).is_empty());
-    world.control.clear_answers();
+    deployment.control.clear_answers();
     let told = app.next(&reply).await;
     assert_eq!(told["type"], "slack.sent", "{told}");
-    assert_eq!(world.texts("general").await, ["late"]);
+    assert_eq!(deployment.texts("general").await, ["late"]);
 }
 
 #[tokio::test]
 async fn a_token_that_can_not_be_renewed_holds_a_message_no_longer_than_the_config_allows() {
     const LIMIT: u32 = 20;
-    let world = World::new().await;
-    let path = world.folder.path().join("djangobot.toml");
-    let toml = std::fs::read_to_string(&path).unwrap();
-    let oauth = OAuth::default();
-    let rotation = format!(
-        "{toml}\n[slack]\nsend-timeout = {LIMIT}\nclient-id = {:?}\nclient-secret = {:?}\nrefresh-token = {:?}\n",
-        oauth.client_id, oauth.client_secret, oauth.refresh_token
-    );
-    std::fs::write(&path, rotation).unwrap();
-    let bridge = world.bridge().await;
+    let deployment = super::deployment().await;
+    deployment.configure_rotation(&OAuth::default());
+    deployment.configure_more(&format!("send-timeout = {LIMIT}\n"));
+    let bridge = deployment.configured_bridge().await;
     let refreshed = async |times: usize| {
         eventually("the token is refreshed", async || {
             (bridge.logs("token was refreshed").len() >= times).then_some(())
@@ -331,9 +321,11 @@ async fn a_token_that_can_not_be_renewed_holds_a_message_no_longer_than_the_conf
         .await;
     };
     refreshed(1).await;
-    world.control.answer("oauth.v2.access", broken(500, ""));
-    world.control.expire_tokens();
-    let mut app = world.app();
+    deployment
+        .control
+        .answer("oauth.v2.access", broken(500, ""));
+    deployment.control.expire_tokens();
+    let mut app = deployment.roomy_app();
     let message = |text: &str| json!({"text": text});
     let (first, behind) = both(&mut app, message("first"), message("behind it")).await;
     let began = Instant::now();
@@ -345,7 +337,7 @@ async fn a_token_that_can_not_be_renewed_holds_a_message_no_longer_than_the_conf
         "{told}"
     );
     assert!(took < limit * 7 / 4, "{took:?}");
-    world.control.clear_answers();
+    deployment.control.clear_answers();
     // It may have its outcome before the next refresh is tried.
     app.next(&behind).await;
     refreshed(2).await;

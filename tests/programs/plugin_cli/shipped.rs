@@ -3,7 +3,7 @@
 use super::folder::{building, run};
 use super::shared::pinned;
 use super::*;
-use crate::bridge::{Bridge, TOKEN, slack};
+use crate::bridge::{Bridge, inherit, slack, with_slack};
 
 const SHIPPED: &str =
     "name = \"resolve-names\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [\"message\"]\n";
@@ -37,15 +37,7 @@ impl Installed {
     fn instead_of(&self, command: &Command) -> Command {
         let mut own = Command::new(self.program());
         own.args(command.get_args());
-        if let Some(folder) = command.get_current_dir() {
-            own.current_dir(folder);
-        }
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => own.env(name, value),
-                None => own.env_remove(name),
-            };
-        }
+        inherit(&mut own, command);
         own
     }
 
@@ -55,11 +47,8 @@ impl Installed {
 
     async fn bridge(&self, desk: &Desk, slack: &local_slack::LocalSlack) -> Bridge {
         let arguments = ["embedded://127.0.0.1:0", "--listen", "127.0.0.1:0"];
-        let mut command = self.instead_of(&djangobot(desk.path(), &arguments));
-        command
-            .env("DJANGOBOT_TOKEN", TOKEN)
-            .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-        let mut bridge = Bridge::of(command).await;
+        let command = with_slack(djangobot(desk.path(), &arguments), slack);
+        let mut bridge = Bridge::of(self.instead_of(&command)).await;
         bridge.line("the roster is loaded").await;
         bridge
     }
@@ -95,11 +84,8 @@ async fn in_a_clone_a_plugin_that_ships_is_built_when_it_is_named_and_no_path_is
     std::fs::remove_dir_all(desk.file(".djangobot")).unwrap();
     let slack = slack().await;
     let arguments = ["embedded://127.0.0.1:0", "--listen", "127.0.0.1:0"];
-    let mut command = building(djangobot(desk.path(), &arguments));
-    command
-        .env("DJANGOBOT_TOKEN", TOKEN)
-        .env("DJANGOBOT_SLACK_API_URL", slack.api_url());
-    let mut bridge = Bridge::of(command).await;
+    let command = building(djangobot(desk.path(), &arguments));
+    let mut bridge = Bridge::of(with_slack(command, &slack)).await;
     bridge.line("the roster is loaded").await;
     djangobot_tests::eventually("resolve-names is running", async || {
         (desk.list().await[0]["state"] == "running").then_some(())
