@@ -16,12 +16,12 @@ const PAIRS: [[&str; 2]; 1] = [["host/event/src/document.rs", "host/event/src/ov
 /// The path of a module below its crate: `["bridge", "inbound"]`.
 type Module = Vec<String>;
 
-/// What a file imports, and what of it goes by the file's own name, too.
+/// The imports of a file, and those that others can import through it.
 #[derive(Default)]
 struct Imports {
     /// Paths as they are written, and the name that each has here where it is exported again.
     paths: Vec<(Vec<String>, Option<String>)>,
-    /// Names that the file uses beside its imports.
+    /// Names that the file uses outside its imports.
     used: BTreeSet<String>,
 }
 
@@ -144,7 +144,7 @@ impl Crate {
     fn needs(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
         let needs = |module: &Module, imports: &Imports| {
             let paths = imports.paths.iter().filter(|(path, exported)| {
-                // What is only handed on is not needed here.
+                // A name that the file only re-exports is not one that it needs.
                 exported.is_none() || path.last().is_some_and(|name| imports.used.contains(name))
             });
             let files = paths.filter_map(|(path, _)| {

@@ -20,7 +20,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
     links.collect()
 }
 
-/// What is wrong with a link of `document`, if anything.
+/// The fault of a link of `document`, if it has one.
 fn fault(document: &Path, link: &str) -> Option<String> {
     if let Some(path) = REPOSITORY.iter().find_map(|it| link.strip_prefix(it)) {
         return (!root().join(path).exists()).then(|| "the repository has no such file".into());

@@ -66,7 +66,7 @@ fn exists(name: &str, bases: &[PathBuf]) -> bool {
     bases.iter().any(|base| base.join(name).exists())
 }
 
-/// What is wrong with a span of ARCHITECTURE.md, if anything.
+/// The fault of a span of ARCHITECTURE.md, if it has one.
 fn fault(span: &str, code: &Definitions, bases: &[PathBuf]) -> Option<String> {
     let span = span.trim_end_matches("()");
     if USERS_FILES.contains(&span) {

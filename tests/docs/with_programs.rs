@@ -30,7 +30,7 @@ for node in ast.walk(ast.parse(sys.stdin.read())):
             print(json.dumps([name, value], default=default))
 "#;
 
-/// What Python reads in a block.
+/// The Python source of a block.
 fn read(Block { place, text, .. }: &Block) -> Vec<(String, Value)> {
     let mut python = Command::new(python())
         .args(["-c", READER])

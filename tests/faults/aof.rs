@@ -1,4 +1,4 @@
-//! What Redis was told, from the log that it keeps: the truth about what was on the channels, and what became of it.
+//! Redis's append-only log: the truth about the messages that were on the channels, and about their fate.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use memchr::memmem;
 
-/// What came onto the channels.
+/// The messages that came onto the channels.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// Messages and mentions by `djangobot.id`, reactions by name.
@@ -183,11 +183,11 @@ fn number(rest: &mut &[u8], sign: u8) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// What an event is known by: a reaction's name, or `djangobot.id`.
+/// The key of an event: a reaction's name, or `djangobot.id`.
 fn event(member: &[u8]) -> Option<String> {
     let reaction = text_after(member, b"\xa8reaction");
     reaction.or_else(|| {
-        // The key that a map follows: the bot's name is the same word, and what it posts has an id of its own beside it.
+        // The key before a map: the bot's name is the same word, and its posts have an id of their own.
         let after_each = memmem::find_iter(member, b"\xa9djangobot").map(|at| &member[at + 10..]);
         let map = after_each
             .filter_map(|rest| rest.split_first())

@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The command line of the fault suite.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const SHORT_LENGTH: Duration = Duration::from_secs(10);
 const LENGTH: Duration = Duration::from_secs(16);
 const USAGE: &str = "the fault suite takes --seed S, --seeds N, --transport rtm|socket-mode|http, --seconds L, --plan, --keep";
 
-/// What is to be run.
+/// The runs that are asked for.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     /// The first seed; without one, the short set is run.

@@ -8,7 +8,7 @@ use crate::dice::Dice;
 use crate::plan::{Answered, Fault, Rights, Transport};
 use crate::stage::CONVERSATIONS;
 
-/// What apps subscribe to: with or without private channels, or to be spoken to.
+/// The subscriptions of apps: with or without private channels, or mentions alone.
 const SUBSCRIPTIONS: [&[&str]; 5] = [
     &["message.channels", "message.groups", "reaction_added"],
     &["message.channels", "reaction_added"],
@@ -20,7 +20,7 @@ const SUBSCRIPTIONS: [&[&str]; 5] = [
 /// Slack's limit for apps outside of its Marketplace, made quicker: a run has hours of its time.
 const HISTORY_PER_MINUTE: u32 = 90;
 
-/// Draws what Slack lets the app have. Who is connected through RTM is given everything.
+/// Draws the events that Slack lets the app have. Over RTM it gives all of them.
 pub(crate) fn rights(dice: &mut Dice, transport: Transport) -> Rights {
     let (some, names, limited) = (dice.chance(40), dice.chance(50), dice.chance(15));
     let subscriptions = dice.pick(&SUBSCRIPTIONS);

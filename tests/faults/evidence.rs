@@ -1,4 +1,4 @@
-//! What a run left behind, read from where it can't be wrong: the worker's own notes, Slack's history, Redis's log, the
+//! The evidence of a run, read where it can't be wrong: the worker's own notes, Slack's history, Redis's log, the
 //! host's log and state.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,7 +27,7 @@ pub(crate) struct Handled {
 }
 
 impl Handled {
-    /// What Redis's log knows the event by.
+    /// The key of the event in Redis's log.
     pub(crate) fn name(&self) -> &str {
         match &*self.channel {
             "slack.reaction_added" => &self.text,
@@ -39,20 +39,20 @@ impl Handled {
 /// The channel of an event, its conversation, and its `ts` or name.
 pub(crate) type Key<'a> = (&'a str, &'a str, &'a str);
 
-/// What `djangobot.id` of a message or a mention ends with.
+/// The end of `djangobot.id` of a message or a mention.
 pub(crate) fn end_of_id((channel, conversation, ts): &Key<'_>) -> String {
     let kind = channel.strip_prefix("slack.").unwrap_or(channel);
     format!("{kind}.{conversation}.{ts}")
 }
 
-/// What the app wrote down.
+/// The notes of the app.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     /// In the order of handling.
     pub(crate) handled: Vec<Handled>,
     /// Labels of its answers, in the order in which it sent them.
     pub(crate) answers: Vec<String>,
-    /// Outcomes that the app was told: label, whether it was sent, and the error.
+    /// Outcomes that the app got: label, whether it was sent, and the error.
     pub(crate) outcomes: Vec<(String, bool, String)>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Posted {
     pub(crate) text: String,
 }
 
-/// What is not finished.
+/// The work that is not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pending {
     /// Events that never were on the layer.
@@ -92,7 +92,7 @@ pub(crate) struct Evidence {
     pub(crate) told: Told,
     /// Dead letters: label, or the whole message where it has none, and the error.
     pub(crate) letters: Vec<(String, String)>,
-    /// What the host wrote, once it has ended.
+    /// The host's output, once it has ended.
     pub(crate) lives: Vec<Life>,
 }
 
@@ -225,7 +225,7 @@ impl Evidence {
         self.told.events.contains_key(&name) && !self.told.expired.contains(&name)
     }
 
-    /// What is on its way still.
+    /// The events and messages that are still on their way.
     pub(crate) fn pending(&self) -> Pending {
         let handled = self.handled();
         let expected = self.expected();
@@ -255,7 +255,7 @@ fn posted(stage: &Stage) -> Vec<Posted> {
         let messages = stage.control.messages(conversation);
         for message in messages.into_iter().flatten() {
             let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
-            // Joins and the like are no messages of ours.
+            // Joins and the like are not messages of ours.
             if message.get("subtype").is_none_or(|it| it == "bot_message") {
                 all.push(Posted {
                     conversation: conversation.clone(),
@@ -300,7 +300,7 @@ fn label(message: &[u8]) -> String {
     text.unwrap_or_else(|| String::from_utf8_lossy(message).into_owned())
 }
 
-/// What the host's tables say is unfinished: table and rows.
+/// Unfinished rows in the host's tables: table and number.
 pub(crate) fn unfinished(path: &Path) -> Result<Vec<(&'static str, u64)>, rusqlite::Error> {
     let database = look(path)?;
     let count = |query: &str| database.query_row(query, [], |row| row.get(0));

@@ -29,7 +29,7 @@ pub(crate) enum End {
 /// One process of the host, from its start to its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
-    /// What it wrote, line by line.
+    /// Its output, line by line.
     pub(crate) log: String,
     pub(crate) end: End,
 }

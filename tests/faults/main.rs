@@ -3,7 +3,7 @@
 //! A run has a seed, from which the faults and their times are drawn. It passes when every event that Slack had for the
 //! app was handled at least once, in order, and every message that the app sent was posted once, in order, or reported.
 //! `cargo test --test faults` makes one short run for each transport; `cargo xtask faults` makes as many as one likes.
-//! What a seed draws is always the same; what happens of it also hangs on how the processes are scheduled.
+//! A seed always draws the same plan; its course also depends on how the processes are scheduled.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

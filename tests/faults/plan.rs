@@ -1,4 +1,4 @@
-//! What happens in a run, and when: all of it drawn from the seed.
+//! The plan of a run: what happens and when, all of it drawn from the seed.
 
 use std::fmt;
 use std::time::Duration;
@@ -33,10 +33,10 @@ impl Transport {
     }
 }
 
-/// What Slack lets the app have in a run.
+/// The events that Slack lets the app have in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rights {
-    /// What it is subscribed to; `None`: to all that its bot may see, but for mentions.
+    /// Its subscriptions; `None`: all that its bot may see, except mentions.
     pub(crate) subscriptions: Option<&'static [&'static str]>,
     /// Whether the host's config names what may be read from history; otherwise that is what came live before.
     pub(crate) names_events: bool,
@@ -81,7 +81,7 @@ pub(crate) struct Step {
     pub(crate) fault: Fault,
 }
 
-/// What can go wrong.
+/// The faults that a plan can have.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fault {
     /// SIGKILL, and a start on the same state after a while.
@@ -114,9 +114,9 @@ pub(crate) enum Fault {
     Storm { blows: u64, seed: u64 },
     /// Slack reads what the host sends so many bytes a second.
     SlowReads { time: Duration, rate: u32 },
-    /// What befalls some of the envelopes or their acknowledgements.
+    /// A fault of some of the envelopes or their acknowledgements.
     Envelopes { happening: Happening, times: u64 },
-    /// A conversation gets another name, and no event tells of it; the app goes on with the new name.
+    /// A conversation gets another name, and no event reports it; the app goes on with the new name.
     StaleNames { conversation: usize },
     /// The app makes a call that Slack fails at however often it is tried, while all others succeed.
     PoisonCall {
@@ -148,7 +148,7 @@ pub(crate) enum Answered {
     Cut { carried_out: bool },
     /// It is carried out, and the connection is cut in the middle of the answer.
     Truncated,
-    /// The answer is no JSON, before or after.
+    /// The answer is not JSON, before or after the effect.
     Garbled { carried_out: bool },
     /// As they deserve, but late.
     Late { by: Duration },
@@ -165,7 +165,7 @@ impl Plan {
         let last = length.saturating_sub(Duration::from_millis(500));
         while at < last {
             let fault = draw::fault(&mut dice, transport, moves_clock);
-            // What goes by the name between two would find nobody.
+            // A message that goes by the name between two of them would find nobody.
             let is_renamed_again = matches!(fault, Fault::StaleNames { .. })
                 && steps.iter().any(|step: &Step| step.fault == fault);
             if !is_renamed_again {

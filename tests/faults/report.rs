@@ -1,4 +1,4 @@
-//! What is printed: a line for each run, and a table of all.
+//! The printed report: a line for each run, and a table of all.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

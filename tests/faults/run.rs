@@ -15,12 +15,12 @@ use crate::{strike, traffic};
 
 /// Nothing that moves at all stands still for so long: the slowest is the host's pause between attempts to connect.
 const STANDSTILL: Duration = Duration::from_secs(75);
-/// What a reader took from an empty channel, it handles within this time, or never.
+/// A reader handles a message that it took from an empty channel within this time, or never.
 const IN_HAND: Duration = Duration::from_secs(5);
 /// How often the evidence is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) plan: Plan,
@@ -94,7 +94,7 @@ async fn rest(stage: &Stage, written: &Written) -> (bool, Told) {
         let sender_is_done = stage.sender.lock().await.ended().is_some();
         let (pending, is_empty) = (evidence.pending(), queued(stage).await.is_empty());
         if sender_is_done && is_empty && pending.events == 0 && pending.sends == 0 {
-            // What the reader lost never comes; what it has in hand does soon.
+            // Messages that the reader lost never come; those that it has in hand come soon.
             if pending.taken == 0 || moved.elapsed() > IN_HAND {
                 return (true, evidence.told);
             }

@@ -32,7 +32,7 @@ pub(crate) const CONVERSATIONS: usize = 7;
 /// How soon a host that ended by itself is started again.
 const RESTART: Duration = Duration::from_millis(300);
 
-/// What takes part.
+/// The programs and services that take part in a run.
 pub(crate) struct Stage {
     _slack: LocalSlack,
     pub(crate) control: Control,
@@ -50,7 +50,7 @@ pub(crate) struct Stage {
     /// How the bot is mentioned.
     pub(crate) mention: String,
     pub(crate) rights: Rights,
-    /// What faults want of the app, until it does it.
+    /// The demands of faults on the app, until it has met them.
     pub(crate) wishes: std::sync::Mutex<Vec<Wish>>,
     /// Where all lies that a run leaves.
     pub(crate) folder: PathBuf,
@@ -76,7 +76,7 @@ impl Stage {
         self.wishes().push(wish);
     }
 
-    /// What the app is to send.
+    /// The messages that the app is to send.
     pub(crate) fn take_wishes(&self) -> Vec<Wish> {
         std::mem::take(&mut self.wishes())
     }
@@ -119,7 +119,7 @@ impl Stage {
         let mut sender = app("sender.py", &redis, None);
         worker.line("ready").await;
         sender.line("ready").await;
-        // What RTM gives before the first connection ever, nobody promises.
+        // Nobody promises the events before the first RTM connection ever.
         host.start_and_connect().await;
         let host = Arc::new(Mutex::new(host));
         let supervisor = tokio::spawn(supervise(host.clone()));

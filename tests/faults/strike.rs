@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::plan::{Answered, Fault, Plan, Step};
 use crate::stage::{Stage, Wish};
 
-/// What stays of a worker's or a socket's rate when nothing holds it back.
+/// The rate of a worker or a socket that is not slowed down.
 const NO_LIMIT: Option<u32> = None;
 
 /// How the labels of poison begin.

@@ -1,4 +1,4 @@
-//! What people write and what the app sends: numbered, in bursts and trickles.
+//! The traffic of a run: numbered events of people and messages of the app, in bursts and trickles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const OTHER: u64 = 10;
 /// Of so many messages, one mentions the bot, where the app wants to hear of that.
 const MENTION: u64 = 3;
 
-/// What happened in Slack by people's hands.
+/// The events that people caused in Slack.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Written {
     /// Messages: conversation and `ts`.

@@ -6,10 +6,10 @@ use crate::evidence::{Evidence, Handled, end_of_id};
 use crate::host::End;
 use crate::plan::{Plan, Transport};
 
-/// What came of a run.
+/// The verdict on a run.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Verdict {
-    /// What was promised and not kept, each with what is known of it.
+    /// Promises that were not kept, each with the evidence.
     pub(crate) broken: Vec<String>,
     /// Events that Slack had for the app.
     pub(crate) events: usize,
@@ -239,7 +239,7 @@ impl Verdict {
     }
 }
 
-/// What the host says came from Slack, in its order.
+/// The events that the host says it got from Slack, in its order.
 struct Arrivals {
     /// By id: the places among all arrivals that were not known before.
     places: HashMap<String, Vec<usize>>,

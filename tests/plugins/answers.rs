@@ -9,7 +9,7 @@ use crate::stage::{Role, Stage, only, value};
 type Case<'a> = (&'a str, Vec<(&'a str, Put<'a>)>, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_are_made_all_or_none_and_not_of_fields_of_routing() {
+async fn edits_are_made_all_or_none_and_never_to_routing_fields() {
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     let refused: Vec<Case<'_>> = vec![
         ("type", vec![("/type", Put::Text("slack.send"))], "/type"),
@@ -89,7 +89,7 @@ async fn valid_edits_are_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_bound_is_refused() {
+async fn an_answer_that_is_too_large_is_refused() {
     let million = Guest::new().answers(|data| {
         // All of them lie at one place that holds zeros: each sets "" to null, a million times.
         data.edits_at(1 << 16, 1_000_000)

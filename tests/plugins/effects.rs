@@ -130,7 +130,7 @@ async fn emissions_go_after_the_event_and_too_many_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_says_nothing_costs_a_plugin_its_time_and_other_conversations_none() {
+async fn a_silent_server_costs_a_plugin_its_time_and_delays_no_other_conversation() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let mut guest = Guest::new().imports(FETCH);

@@ -143,7 +143,7 @@ async fn on_error_takes_effect_even_if_the_rest_of_the_change_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_plugins_name_can_not_be_read_all_that_serve_stay() {
+async fn plugins_that_serve_stay_while_a_name_in_the_config_can_not_be_read() {
     let role = guard(OnError::Drop);
     let stage = Stage::with(std::slice::from_ref(&role)).await;
     let mut nameless = unready(OnError::Drop);

@@ -23,7 +23,7 @@ fn times(count: u32, call: &str) -> String {
 
 /// Each case has a guest and a part of the error about it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_goes_wrong_costs_neither_the_event_nor_the_plugin_beside_it() {
+async fn a_call_that_goes_wrong_costs_neither_the_event_nor_another_plugin() {
     let recursion = "(call $deeper (i32.const 1))";
     let deeper = "(func $deeper (param i32) (result i32) (i32.add (i32.const 1) (call $deeper (local.get 0))))";
     let cases: Vec<(&str, Guest, &str)> = vec![

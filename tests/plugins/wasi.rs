@@ -49,7 +49,7 @@ fn component(guest: &Guest) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_no_environment_and_no_argument() {
+async fn a_plugin_gets_no_environment_and_no_arguments() {
     let imports = r#"
         (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
         (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))"#;

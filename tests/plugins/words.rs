@@ -15,7 +15,7 @@ fn is_one_line(text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_words_of_a_failure_are_one_short_clean_line() {
+async fn the_reason_of_a_failure_is_one_short_clean_line() {
     let long = format!("/{}", "x".repeat(600_000));
     let forged = format!("/{EVIL}/b");
     let lines = "it is line after line\n".repeat(5_000);

@@ -11,7 +11,7 @@ use crate::deployment::{Deployment, Way, soon_redelivered};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
 
-/// What was posted to response URLs, in order.
+/// The bodies that were posted to response URLs, in order.
 async fn posted(control: &Control, count: usize) -> Vec<Value> {
     let calls = crate::bridge::calls(control, "response_url", count).await;
     calls
@@ -82,7 +82,7 @@ async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_h
             [json!({"text": "Deployed.", "replace_original": true})]
         );
 
-        // What is not for this place, or is no answer, is refused with a sentence.
+        // An answer for another place, and a message that is not an answer, are refused with a sentence.
         for (wrong, error) in [
             (json!({"text": "x", "channel": "random"}), "invalid_channel"),
             (json!({"method": "chat.update"}), "method_not_allowed"),
@@ -165,7 +165,7 @@ async fn an_answer_to_a_legacy_button_goes_to_its_address() {
 }
 
 #[tokio::test]
-async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
+async fn the_sixth_answer_and_one_to_an_expired_or_unknown_address_fail_with_the_reason() {
     let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
     let control = &deployment.control;
     let mut bridge = deployment.bridge().await;
@@ -207,7 +207,7 @@ async fn the_sixth_answer_an_expired_address_and_a_refused_answer_say_so() {
         .map(|it| it["text"].as_str().unwrap())
         .collect();
     assert_eq!(texts, ["0", "1", "2", "3", "4"]);
-    // Without a reply_channel it is told in the log, and counted.
+    // Without a reply_channel the failure is logged and counted.
     app.send(&reply, &json!({"text": "7"})).await;
     bridge
         .line("an answer was not sent to Slack: Slack takes five")
@@ -310,7 +310,7 @@ async fn the_conversations_that_were_chosen_in_a_dialog_get_their_messages() {
 }
 
 #[tokio::test]
-async fn answers_find_their_address_after_a_restart_and_a_layer_that_publishes_has_them_too() {
+async fn answers_reach_their_address_after_a_restart_on_a_queueing_and_on_a_pubsub_layer() {
     for is_pubsub in [false, true] {
         let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
         let control = &deployment.control;

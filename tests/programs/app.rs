@@ -7,7 +7,7 @@ use std::process::Command;
 use djangobot_tests::{Program, python, python_channels1};
 use serde_json::{Value, json};
 
-/// A Python process on a channel layer. What it receives is kept by channel until it is asked for.
+/// A Python process on a channel layer. Messages that it receives are kept by channel until they are asked for.
 pub(crate) struct App {
     program: Program,
     received: HashMap<String, VecDeque<Value>>,
@@ -113,7 +113,7 @@ impl App {
         messages
     }
 
-    /// What has come on a channel and was not asked for.
+    /// The messages that came on a channel and were not asked for.
     pub(crate) fn left(&self, channel: &str) -> Vec<Value> {
         self.received
             .get(channel)

@@ -1,4 +1,4 @@
-//! What a Python app writes, and what Slack gets of it.
+//! The arguments that a Python app writes, and those that Slack gets.
 
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ async fn arguments_go_out_as_slack_takes_them() {
 }
 
 #[tokio::test]
-async fn a_message_that_can_not_be_decoded_whole_is_answered_all_the_same() {
+async fn a_message_that_can_be_decoded_only_in_part_is_answered() {
     let mut bridged = BridgedApp::new().await;
     for broken in [
         r#"{"text": "hi", "blocks": [{"n": float("nan")}], "id": 7}"#,

@@ -1,4 +1,4 @@
-//! Frames that are no events, or odd ones: told once, counted, and the same connection goes on.
+//! Frames that are not events, and odd events: logged once, counted, and the same connection goes on.
 
 use bytes::Bytes;
 use local_slack::{Control, Frame};
@@ -24,7 +24,7 @@ fn long(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_frame_that_is_no_event_is_told_once_and_counted_and_the_connection_goes_on() {
+async fn a_frame_that_is_not_an_event_is_logged_once_and_counted_and_the_connection_stays() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     let bridge = deployment.bridge().await;
@@ -106,7 +106,7 @@ async fn a_frame_that_is_no_event_is_told_once_and_counted_and_the_connection_go
 }
 
 #[tokio::test]
-async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_told_once() {
+async fn an_odd_event_is_forwarded_as_well_as_the_layer_allows_and_logged_once() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     let bridge = deployment.bridge().await;

@@ -104,7 +104,7 @@ pub(crate) fn check_end(ended: &Ended, code: i32, parts: &[&str]) {
 /// A running djangobot. When it is dropped, all that it wrote is searched for the token.
 pub(crate) struct Djangobot(Program);
 
-/// What a djangobot left that has ended.
+/// The exit code and the output of a djangobot that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,

@@ -89,7 +89,7 @@ const OF_LOCAL_SLACK: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn local_slack_obeys_no_web_page_whichever_command_serves_it() {
+async fn local_slack_refuses_the_requests_of_web_pages_whichever_command_serves_it() {
     let folder = tempfile::tempdir().unwrap();
     let alone = &["local-slack", "--listen", "127.0.0.1:0"][..];
     let dev = &["dev", "--layer-listen", "127.0.0.1:0"][..];
@@ -101,7 +101,7 @@ async fn local_slack_obeys_no_web_page_whichever_command_serves_it() {
 }
 
 #[tokio::test]
-async fn operators_pages_are_not_for_web_pages_and_slacks_requests_come_under_any_name() {
+async fn operators_pages_refuse_web_pages_and_slacks_requests_may_come_under_any_host_name() {
     let deployment = deployment().await;
     let bridge = bridge(&deployment).await;
     let address = bridge.url("").replace("http://", "");

@@ -1,4 +1,4 @@
-//! What was built: what it is made of, and what it must not have in it.
+//! The built program: the list of its crates, and no paths of the machine in it.
 
 use std::path::Path;
 use std::process::Command;
@@ -49,7 +49,7 @@ fn built(folder: &Path, compiler: &mut Command) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_built_for_release_has_no_path_of_the_machine_in_it() {
+fn a_release_build_has_no_path_of_the_machine_in_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let home = tempfile::tempdir().unwrap();
     let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

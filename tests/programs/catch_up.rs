@@ -1,5 +1,5 @@
-//! What was said while nobody listened, for longer than Slack gives it again, is read from its history: over Socket Mode
-//! and HTTP as over RTM.
+//! Messages of an outage that is too long for Slack's redelivery are read from its history: over Socket Mode and HTTP as
+//! over RTM.
 
 mod unheard;
 
@@ -95,7 +95,8 @@ fn is_live(event: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_and_in_order() {
+async fn events_that_slack_gave_up_while_the_host_was_away_are_read_from_history_once_and_in_order()
+{
     for way in Way::OF_APPS {
         let deployment = deployment(way, Options::default()).await;
         let control = &deployment.control;
@@ -123,11 +124,11 @@ async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_an
         }
         let reply = app.next("slack.message").await;
         assert_eq!(said(&reply), ("a reply".into(), 2), "{way:?}");
-        // What no history has is said, with its time.
+        // The log names the time of the outage, and the kinds of events that no history has.
         let line = logged(&bridge, "nobody listened to Slack for").await;
         let words = line["message"].as_str().unwrap();
         assert!(words.contains("slash commands"), "{line}");
-        // Slack tells its time in whole seconds.
+        // The answers of Slack have its time in whole seconds.
         assert!(line["seconds"].as_u64().unwrap() + 2 >= AWAY, "{line}");
         logged(&bridge, "Slack's history was read").await;
         deployment.say("after");
@@ -148,7 +149,7 @@ async fn what_slack_gave_up_while_the_host_was_away_is_read_from_history_once_an
 }
 
 #[tokio::test]
-async fn what_slack_gives_again_or_the_settings_forbid_is_not_read() {
+async fn history_is_not_read_where_slack_redelivers_or_the_settings_forbid_it() {
     let deployment = deployment(Way::SocketMode, Options::default()).await;
     let mut app = deployment.app(&["slack.message"]).await;
     let mut bridge = deployment.bridge().await;
@@ -212,7 +213,7 @@ async fn an_app_gets_no_kinds_of_events_from_history_that_it_is_not_subscribed_t
     let mention = app.next("slack.app_mention").await;
     assert_eq!(said(&mention), (missed, 2));
     for key in live {
-        // What stood in the wrapper is no part of a history.
+        // All keys of a live event are there, except those of the wrapper, which a history does not have.
         assert!(mention.get(&key).is_some(), "{key} is missing: {mention:#}");
     }
     logged(&bridge, "Slack's history was read").await;
@@ -263,7 +264,7 @@ async fn an_app_whose_history_slack_limits_reads_direct_messages_first_and_says_
         let event = app.next("slack.message").await;
         assert_eq!(said(&event), (n.to_string(), 2));
     }
-    // What comes live does not wait for the rest.
+    // A live event does not wait for the conversations that are still to be read.
     deployment.say("live");
     assert_eq!(said(&app.next("slack.message").await), ("live".into(), 1));
     assert!(

@@ -1,4 +1,4 @@
-//! `djangobot check` and `djangobot dead-letters`: what a person asks when something is wrong.
+//! `djangobot check` and `djangobot dead-letters`: the commands for when something is wrong.
 
 use std::path::Path;
 use std::process::Command;
@@ -91,7 +91,7 @@ async fn check_finds_nothing_wrong_with_a_good_set_up() {
 }
 
 #[tokio::test]
-async fn check_tells_what_is_wrong_and_the_cure() {
+async fn check_prints_each_problem_with_its_cure() {
     let deployment = Deployment::new().await;
     let away = format!("redis://127.0.0.1:{}", free_port());
     let check = async |arguments: &[&str]| {
@@ -210,7 +210,7 @@ async fn each_kind_of_layer_error_has_its_own_cure() {
 }
 
 #[tokio::test]
-async fn a_project_is_found_by_djangos_own_variable_and_what_was_meant_is_said() {
+async fn a_project_is_found_by_djangos_own_variable_and_a_wrong_target_gets_a_suggestion() {
     let deployment = Deployment::new().await;
     let write = |name: &str, text: &str| {
         let path = deployment.folder.path().join(name);
@@ -312,7 +312,7 @@ async fn check_finds_the_worker_trap_of_redis_py_8() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_listed_shown_sent_again_and_dropped_beside_a_running_bridge() {
+async fn dead_letters_are_listed_shown_sent_again_and_dropped_next_to_a_running_bridge() {
     let deployment = Deployment::new().await;
     let mut bridge = deployment.bridge().await;
     let run = async |arguments: &[&str]| {

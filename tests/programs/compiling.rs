@@ -13,7 +13,7 @@ use crate::guest::Guest;
 use crate::office::Office;
 
 #[tokio::test]
-async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
+async fn a_plugin_whose_compiled_code_was_changed_is_compiled_again() {
     let office = Office::guarded().await;
     let start = async |expect: &str| {
         let mut bridge = office.bridge().await;
@@ -36,7 +36,7 @@ async fn compiled_code_that_is_not_as_it_was_written_is_compiled_again() {
         .into_iter()
         .find(|path| path.extension().is_some_and(|it| it == "code"))
         .unwrap();
-    // What a loss of power leaves of a file that was not brought to the disk.
+    // After a loss of power, a file that was not flushed to the disk may have zeros in it.
     let good = std::fs::read(&code).unwrap();
     let mut zeroed = good.clone();
     zeroed[4096..8192].fill(0);
@@ -59,7 +59,7 @@ fn copied(office: &Office) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_program_that_is_replaced_on_the_disk_compiles_on_as_it_was() {
+async fn a_host_whose_program_is_replaced_on_the_disk_still_compiles_plugins() {
     let office = Office::guarded().await;
     let copy = copied(&office);
     let mut bridge = Bridge::of(office.bridge_by(&copy)).await;
@@ -67,7 +67,7 @@ async fn a_program_that_is_replaced_on_the_disk_compiles_on_as_it_was() {
     let mut app = office.message_app().await;
     office.is_guarded(&mut app, "as it was").await;
 
-    // What stands there now ends well and gives nothing; then nothing stands there.
+    // The file becomes a program that ends well and gives nothing, then one that fails; then there is no file.
     for (n, becomes) in [Some("#!/bin/sh\n"), Some("#!/bin/sh\nexit 1\n"), None]
         .into_iter()
         .enumerate()

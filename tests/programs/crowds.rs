@@ -1,4 +1,4 @@
-//! The listener in the open: crowds of connections that say nothing, say half, or send what nobody signed, beside Slack.
+//! The listener on the internet: crowds of connections that send nothing, half a request or a forged one.
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,7 +53,7 @@ async fn crowd(bridge: &Bridge, count: usize, said: Vec<u8>) -> JoinSet<TcpStrea
 }
 
 #[tokio::test]
-async fn slack_is_heard_among_strangers_that_say_nothing_half_or_something_forged() {
+async fn slack_is_served_while_strangers_send_nothing_half_requests_or_forged_ones() {
     raise_open_files();
     let deployment = deployment().await;
     // Few files, so that the crowd alone would have them all.

@@ -37,7 +37,7 @@ impl Way {
     }
 }
 
-/// What surrounds a bridge. Bridges come and go in it.
+/// The surroundings of a bridge. Bridges come and go in it.
 pub(crate) struct Deployment {
     pub(crate) way: Way,
     pub(crate) slack: LocalSlack,

@@ -1,5 +1,5 @@
-//! The embedded layer with a password and the settings of a Django project, on both sides of a bridge, and what is said of
-//! clients with other settings.
+//! The embedded layer with a password and the settings of a Django project, on both sides of a bridge, and the warnings
+//! about clients with other settings.
 
 use djangobot_tests::{eventually, redis_cli};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn bridge(deployment: &Deployment, settings: &str, arguments: &[&str]) -> 
     deployment.bridge_with(arguments).await
 }
 
-/// Says which settings a log names as different, each once.
+/// The settings that a log names as different, each once.
 fn differences(program: &Djangobot) -> Vec<String> {
     let lines = program.logs("a client of the embedded channel layer has another");
     let names = lines.iter().map(|line| {
@@ -108,7 +108,7 @@ async fn a_flag_and_the_url_give_the_embedded_layer_a_password_too() {
 }
 
 #[tokio::test]
-async fn settings_of_a_client_that_differ_are_said_once() {
+async fn a_difference_of_a_clients_settings_is_logged_once() {
     let deployment = Deployment::new().await;
     let bridge = bridge(&deployment, "target = \"embedded://127.0.0.1:0\"", &[]).await;
     let hosts = json!([host(&format!("redis://127.0.0.1:{}", port(&bridge)))]);
@@ -149,7 +149,7 @@ async fn settings_of_a_client_that_differ_are_said_once() {
 async fn the_layer_alone_compares_its_clients_with_the_projects_settings() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
-    // What is said of Slack is for other commands: here no such file needs to be.
+    // The section `[slack]` is for other commands: `layer` does not read this file, which does not exist.
     let text = "[slack]\ntoken-file = \"nowhere\"\n[layer]\npassword-file = \"password\"\n\
                 config = { prefix = \"shop\", group_expiry = 600 }\n";
     std::fs::write(folder.path().join("djangobot.toml"), text).unwrap();
@@ -181,7 +181,7 @@ async fn the_layer_alone_compares_its_clients_with_the_projects_settings() {
 }
 
 #[tokio::test]
-async fn a_password_for_another_layer_is_said_to_be_passed_over() {
+async fn a_password_file_for_another_layer_is_ignored_with_a_warning() {
     let deployment = Deployment::new().await;
     let arguments = [
         "run",

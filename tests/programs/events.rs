@@ -39,7 +39,7 @@ const TYPES: &[&str] = &[
     "user_typing",
 ];
 
-/// Slack's own sample payloads and list of types, which lie beside the clone where the project is worked on.
+/// Slack's own sample payloads and list of types, which lie next to the clone where the project is worked on.
 fn samples() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/slack");
     if folder.is_dir() {

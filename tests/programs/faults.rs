@@ -1,4 +1,4 @@
-//! What goes away and comes back, on either side or in the middle: nothing of it is lost or doubled beyond what is promised.
+//! Redis, Slack or a connection goes away and comes back: nothing is lost, or doubled beyond what is promised.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::deployment::Deployment;
 /// Longer than the 25 s of silence after which a connection counts as dead, and the way back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Redis that keeps over a restart what it was told.
+/// A Redis that keeps its data over a restart.
 pub(crate) fn lasting_redis() -> Redis {
     Redis::with_args(&["--appendonly", "yes", "--appendfsync", "always"])
 }
@@ -164,7 +164,7 @@ async fn a_connection_to_slack_that_ends_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_more_is_noticed_and_rebuilt() {
+async fn a_connection_that_goes_silent_is_noticed_and_replaced() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     let bridge = deployment.bridge().await;
@@ -220,7 +220,7 @@ async fn a_full_channel_holds_no_other_up_and_drains_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_beyond_the_hold_is_given_up_oldest_first_and_counted() {
+async fn events_beyond_the_hold_are_dropped_oldest_first_and_counted() {
     let deployment = Deployment::new().await;
     let toml = format!(
         "[layer]\ntarget = \"{}\"\nhold = 20\nunread = {{ \"slack.numbered\" = \"drop-oldest\" }}\n",
@@ -350,7 +350,7 @@ async fn messages_for_slack_outlast_a_restart_of_redis_and_are_sent_once() {
         .collect();
     texts.sort_unstable();
     assert_eq!(texts, (0..MESSAGES).collect::<Vec<_>>());
-    // What is finished must not come again with the next start; the lease of the reader is all that stays.
+    // Finished messages must not come again with the next start; the lease of the reader is all that stays.
     eventually("Redis has forgotten them", async || {
         (deployment.redis.cli(&["KEYS", "asgislack.send*"])
             == "asgislack.send{asgislack.send}$djangobot")

@@ -76,7 +76,7 @@ async fn several_files_go_together_and_into_a_direct_message() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_uploaded_is_refused_with_a_sentence() {
+async fn a_file_that_can_not_be_uploaded_is_refused_with_a_sentence() {
     let mut bridged = BridgedApp::new().await;
     for (message, error, word) in [
         (

@@ -1,4 +1,4 @@
-//! What is said while no RTM connection is there is read from Slack's history.
+//! Messages of a time without an RTM connection are read from Slack's history.
 
 use djangobot_tests::eventually;
 use local_slack::Answer;
@@ -12,7 +12,7 @@ fn said(event: &Value) -> (String, u64) {
 }
 
 #[tokio::test]
-async fn what_was_said_while_the_bridge_was_away_comes_first_once_and_marked() {
+async fn messages_said_while_the_bridge_was_away_come_first_once_and_marked() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     let mut bridge = deployment.bridge().await;
@@ -27,7 +27,7 @@ async fn what_was_said_while_the_bridge_was_away_comes_first_once_and_marked() {
         database.query_row(query, [], |_| Ok(())).ok()
     })
     .await;
-    // Killed before it can say what it has.
+    // It is killed before it can note which events are safe.
     bridge.kill().await;
     let thread = deployment.say("one");
     control.say("bob", "random", "elsewhere").unwrap();
@@ -56,7 +56,7 @@ async fn what_was_said_while_the_bridge_was_away_comes_first_once_and_marked() {
         }
     }
     let own = |text: &str, attempt| (text.to_owned(), attempt);
-    // What was safe already, but not on record as such, may come again; an app knows it by its id.
+    // An event that was safe, but not yet noted as safe, may come again; an app knows it by its id.
     general.retain(|it| *it != own("before", 2));
     assert_eq!(general, [own("one", 2), own("two", 2), own("three", 1)]);
 }
@@ -107,7 +107,7 @@ async fn a_stop_while_history_is_read_changes_no_order() {
     control.answer("conversations.history", never);
     let mut bridge = deployment.bridge().await;
     deployment.say("two");
-    // What is in no history must not wait for the next start.
+    // An event that no history has must not wait for the next start.
     let general = control.channel_id("general").unwrap();
     control.emit(
         None,
@@ -131,7 +131,7 @@ async fn a_stop_while_history_is_read_changes_no_order() {
 }
 
 #[tokio::test]
-async fn a_history_that_may_not_be_read_is_told_and_holds_nothing_up() {
+async fn a_history_that_may_not_be_read_is_logged_and_holds_nothing_up() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     let mut bridge = deployment.bridge().await;

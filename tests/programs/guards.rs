@@ -49,7 +49,7 @@ fn remove(path: &Path) {
 }
 
 #[tokio::test]
-async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component() {
+async fn a_bridge_does_not_start_without_its_guard_whatever_became_of_the_lock_or_the_component() {
     let office = Office::guarded().await;
     let lock = office.path("djangobot.lock");
     let good = office.text("djangobot.lock");
@@ -107,8 +107,8 @@ async fn no_start_without_a_guard_whatever_became_of_the_lock_or_the_component()
 }
 
 #[tokio::test]
-async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_added_meanwhile_guards()
-{
+async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_so_does_one_that_is_added_meanwhile()
+ {
     let office = Office::guarded().await;
     let mut bridge = office.bridge().await;
     let mut app = office.message_app().await;
@@ -128,8 +128,8 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
     office.write("djangobot.toml", "[slack]\n");
     tokio::time::sleep(Duration::from_millis(500)).await;
     office.write("djangobot.toml", &office.guarding(""));
-    // The host looks twice, two seconds apart, before it removes a plugin. If the machine stalled for so long between the
-    // two writes, the plugin was removed as it should be.
+    // The host looks twice, two seconds apart, before it removes a plugin. If the machine stalled for so long between
+    // the two writes, the plugin was removed as it should be.
     if began.elapsed() < Duration::from_secs(2) {
         office.is_guarded(&mut app, "short").await;
         assert!(bridge.logs("the plugin is removed").is_empty());
@@ -143,7 +143,7 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
         office.write("djangobot.lock", &good);
     }
 
-    // One that is added while the lock is spoilt is no guard that could be had: its events go nowhere.
+    // A guard that is added while the lock is spoilt can't be loaded, so its events are dropped.
     office.write("djangobot.toml", "[slack]\n");
     bridge.line("the plugin is removed").await;
     office.say("unguarded, as is wanted");
@@ -169,7 +169,7 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_one_that_is_adde
 }
 
 #[tokio::test]
-async fn a_mistake_in_one_plugin_holds_back_that_one_alone() {
+async fn a_mistake_in_the_config_of_one_plugin_affects_no_other_plugin() {
     let office = Office::guarded().await;
     office
         .pack("other", "1.0.0", &Guest::marks("other", "yes"))

@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::bridge::{Bridge, Djangobot, calls, check_end, djangobot, with_slack};
 use crate::deployment::Deployment;
 
-/// What the one that stands by says.
+/// The log line of the host that stands by.
 const STANDS_BY: &str = "serves this app already; this one stands by until it is gone";
-/// What it says when the other one is gone.
+/// Its log line when the other one is gone.
 const TAKES_OVER: &str = "is gone; this one serves the app now";
 
 /// A host that finds the app served.
@@ -45,7 +45,7 @@ async fn the_second_host_stands_by_and_takes_over_when_the_first_stops() {
 }
 
 #[tokio::test]
-async fn a_second_host_that_is_not_to_wait_ends_and_names_the_first() {
+async fn a_second_host_without_standby_ends_and_names_the_first() {
     let deployment = Deployment::new().await;
     let two = tempfile::tempdir().unwrap();
     let first = deployment.bridge().await;
@@ -77,7 +77,7 @@ async fn a_host_that_stood_still_for_longer_than_its_lease_stands_by() {
         .line("this one had not renewed its lease in time")
         .await;
     first.line(STANDS_BY).await;
-    // What is sent now goes out once.
+    // A message that is sent now goes out once.
     let mut app = deployment.sender();
     app.send("slack.send", &json!({"text": "once"})).await;
     calls(&deployment.control, "chat.postMessage", 1).await;
@@ -101,7 +101,7 @@ async fn a_lease_that_was_flushed_away_is_taken_again() {
 }
 
 #[tokio::test]
-async fn what_the_other_host_forwarded_is_not_read_from_history_at_a_takeover() {
+async fn a_takeover_does_not_read_from_history_what_the_other_host_forwarded() {
     let deployment = Deployment::new().await;
     let two = tempfile::tempdir().unwrap();
     // The second host has served before: its state knows how long ago.

@@ -56,14 +56,14 @@ pub(crate) async fn send(bridge: &Bridge, request: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// What Slack posts for an event.
+/// The body that Slack posts for an event.
 pub(crate) fn event(id: &str, event: &Value) -> String {
     json!({"type": "event_callback", "team_id": "T0LOCAL0001", "event_id": id, "event": event})
         .to_string()
 }
 
 #[tokio::test]
-async fn a_slash_at_a_paths_end_is_no_other_path_and_a_wrong_path_is_told() {
+async fn a_slash_at_the_end_of_a_path_makes_no_difference_and_a_wrong_path_is_logged() {
     let deployment = deployment().await;
     let mut bridge = bridge(&deployment).await;
     let mut app = deployment.app(&["slack.numbered"]).await;
@@ -144,7 +144,7 @@ async fn a_signed_request_is_taken_once_however_often_it_is_sent() {
 }
 
 #[tokio::test]
-async fn what_is_not_taken_is_counted() {
+async fn each_request_is_counted_by_its_outcome() {
     let deployment = deployment().await;
     let bridge = bridge(&deployment).await;
     let body = event("Ev1", &json!({"type": "numbered"}));
@@ -262,7 +262,7 @@ async fn our_keys_win_over_those_of_slacks_wrapper() {
 }
 
 #[tokio::test]
-async fn after_a_thousand_odd_types_every_type_is_forwarded_still() {
+async fn events_of_every_type_are_forwarded_after_a_thousand_odd_types() {
     let deployment = deployment().await;
     let bridge = bridge(&deployment).await;
     for n in 0..1_200 {

@@ -1,4 +1,4 @@
-//! What waits for what on the way out: a stop for calls under way, nobody for another conversation, nothing for a lost cause.
+//! Waiting on the way out: a stop waits for calls under way, and no conversation waits for another one.
 
 use djangobot_tests::eventually;
 use local_slack::{Answer, Control};

@@ -1,4 +1,4 @@
-//! `djangobot dev`, `local-slack` and `layer`: what needs nothing else, driven as a person would.
+//! `djangobot dev`, `local-slack` and `layer`: the commands that need nothing else, driven as a person would.
 
 use djangobot_tests::{eventually, redis_cli};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::bridge::{Bridge, Djangobot, TOKEN, check_end, djangobot};
 
 #[tokio::test]
-async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_would() {
+async fn dev_shows_typed_messages_as_a_django_app_gets_them_and_sends_messages_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Djangobot::start(djangobot(
         folder.path(),
@@ -46,7 +46,7 @@ async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_w
     dev.line("is not a JSON object").await;
     dev.write_line("/help").await;
     dev.line("puts any other message there").await;
-    // Nothing of what an earlier one left is elsewhere than dev looks.
+    // The state is in the folder that the message names.
     dev.write_line("/send   ").await;
     dev.line("/send needs a message").await;
     dev.write_line(r##"/send {"text": "x", "channel": "nowhere"}"##)
@@ -57,13 +57,13 @@ async fn dev_shows_what_is_typed_as_a_django_app_gets_it_and_sends_what_an_app_w
     let show = ["dead-letters", "show", "1", "--state-dir", state];
     let ended = Djangobot::run(djangobot(folder.path(), &show)).await;
     assert!(ended.stdout.contains("nowhere"), "{ended:?}");
-    // The end of a pipe is no end of the bridge.
+    // The end of its input does not end the bridge.
     dev.close_stdin();
     assert_eq!(dev.interrupt().await.code(), Some(0));
 }
 
 #[tokio::test]
-async fn devs_prompt_can_do_what_people_do_in_slack() {
+async fn the_prompt_of_dev_does_what_people_do_in_slack() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Djangobot::start(djangobot(
         folder.path(),
@@ -159,7 +159,7 @@ async fn devs_prompt_can_do_what_people_do_in_slack() {
 }
 
 #[tokio::test]
-async fn dev_says_that_a_port_is_taken_before_it_builds_and_with_a_flag_that_it_has() {
+async fn dev_reports_a_taken_port_with_its_flag_before_it_builds_plugins() {
     let (folder, taken) = (
         tempfile::tempdir().unwrap(),
         std::net::TcpListener::bind("127.0.0.1:0").unwrap(),

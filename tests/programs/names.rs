@@ -1,4 +1,4 @@
-//! Names on the way out: what an app writes for a channel or a person, whatever the list at the start had. No event
+//! Names on the way out: those of channels and people that an app writes, whatever the list at the start had. No event
 //! reports the changes that these tests make in the workspace.
 
 use local_slack::{Answer, Options};
@@ -18,7 +18,7 @@ impl BridgedApp {
 }
 
 #[tokio::test]
-async fn what_came_about_after_the_start_is_found_by_its_name() {
+async fn channels_and_people_that_are_new_since_the_start_are_found_by_name() {
     let mut bridged = BridgedApp::new().await;
     let control = bridged.control.clone();
     let made = control.add_channel("newchan");
@@ -54,7 +54,7 @@ async fn what_came_about_after_the_start_is_found_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_slack_writes_for_a_place_is_one() {
+async fn mentions_links_and_objects_of_slack_name_a_conversation() {
     let mut bridged = BridgedApp::new().await;
     let general = bridged.control.channel_id("general").unwrap();
     let alice = bridged.control.user_id("alice").unwrap();
@@ -92,12 +92,12 @@ async fn what_slack_writes_for_a_place_is_one() {
 }
 
 #[tokio::test]
-async fn a_name_goes_before_what_only_looks_like_an_id() {
+async fn a_known_name_wins_over_an_unknown_id_of_the_same_spelling() {
     let mut bridged = BridgedApp::new().await;
     let dev = bridged.control.add_channel("dev");
     let told = bridged.send_to(json!("DEV")).await;
     assert_eq!(told["channel"], json!(dev), "{told}");
-    // An id that is known is no name.
+    // A known id is never looked up as a name.
     let general = bridged.control.channel_id("general").unwrap();
     bridged.control.add_channel(&general.to_lowercase());
     let told = bridged.send_to(json!(general)).await;
@@ -117,7 +117,7 @@ async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
         (of("conversations.list"), of("users.list"))
     };
     let before = lists();
-    // What Slack has and the roster does not.
+    // Slack has these, and the roster does not.
     let unknown = control.add_channel("unknown");
     let user = control.add_user("unknown", "Unknown");
     for channel in [unknown.clone(), user, format!("<#{unknown}>")] {
@@ -158,7 +158,7 @@ async fn a_new_name_that_looks_like_an_id_is_found_and_an_id_costs_no_list() {
 }
 
 #[tokio::test]
-async fn people_of_one_name_are_all_named_and_who_left_stands_back() {
+async fn an_ambiguous_name_fails_with_all_candidates_and_people_who_left_do_not_count() {
     let mut bridged = BridgedApp::new().await;
     let control = bridged.control.clone();
     control.add_user("boss", "The Boss");
@@ -181,7 +181,7 @@ async fn people_of_one_name_are_all_named_and_who_left_stands_back() {
 }
 
 #[tokio::test]
-async fn a_token_of_an_organisation_knows_names() {
+async fn an_org_wide_token_resolves_names() {
     let mut bridged = BridgedApp::with_slack(Options {
         org_wide: true,
         ..Options::default()
@@ -194,7 +194,7 @@ async fn a_token_of_an_organisation_knows_names() {
 }
 
 #[tokio::test]
-async fn a_list_that_slack_does_not_give_refuses_no_name() {
+async fn no_name_is_refused_because_slack_did_not_give_its_list() {
     let deployment = Deployment::new().await;
     let refused = Answer {
         error: Some("team_access_not_granted".into()),

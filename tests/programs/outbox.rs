@@ -1,4 +1,4 @@
-//! Messages for Slack that were taken: whatever is killed, cut or full, each is posted once and in order, or its failure told.
+//! Accepted messages for Slack: whatever is killed, cut or full, each is posted once and in order, or reported as failed.
 
 mod ambiguous;
 mod beside;
@@ -17,7 +17,7 @@ use crate::bridge::{Bridge, TOKEN, calls};
 use crate::deployment::Deployment;
 use crate::faults::roomy;
 
-/// As good as never: who holds an answer back for so long is killed first.
+/// As good as never: the bridge is killed before an answer that is held back for so long.
 const NEVER: u64 = 3_600_000;
 
 /// A deployment whose layer holds many messages, but few outcomes.
@@ -42,7 +42,7 @@ impl Deployment {
         App::with_config(&json!({"hosts": [host(&self.redis.url())], "capacity": 5000}))
     }
 
-    /// What stands in a conversation or thread, the oldest first; the truth about what was posted.
+    /// The messages in a conversation or thread, the oldest first: the truth about what was posted.
     async fn posted(&self, channel: &str, thread: Option<&str>) -> Vec<Value> {
         let id = self.control.channel_id(channel).unwrap();
         let (method, thread) = match thread {
@@ -128,7 +128,7 @@ fn silent() -> Answer {
 }
 
 #[tokio::test]
-async fn what_was_taken_is_sent_though_both_the_bridge_and_redis_die() {
+async fn accepted_messages_are_sent_although_the_bridge_and_redis_are_killed() {
     const MESSAGES: usize = 60;
     let mut deployment = deployment().await;
     deployment.control.answer("chat.postMessage", silent());
@@ -162,7 +162,7 @@ async fn what_was_taken_is_sent_though_both_the_bridge_and_redis_die() {
 }
 
 #[tokio::test]
-async fn what_was_killed_before_slack_did_it_is_posted_by_the_next_start() {
+async fn a_message_whose_call_had_no_effect_before_a_kill_is_posted_after_the_next_start() {
     let deployment = deployment().await;
     let undone = Answer {
         error: Some("internal_error".into()),
@@ -185,7 +185,7 @@ async fn what_was_killed_before_slack_did_it_is_posted_by_the_next_start() {
 }
 
 #[tokio::test]
-async fn kills_without_end_neither_lose_nor_double_nor_reorder() {
+async fn many_kills_neither_lose_nor_double_nor_reorder_messages() {
     const MESSAGES: usize = 120;
     let deployment = deployment().await;
     let slowly = Answer {
@@ -226,7 +226,7 @@ async fn kills_without_end_neither_lose_nor_double_nor_reorder() {
 }
 
 #[tokio::test]
-async fn an_app_that_waits_is_told_by_the_next_start() {
+async fn an_app_that_waits_for_an_outcome_gets_it_after_the_next_start() {
     let deployment = deployment().await;
     deployment.control.answer("chat.postMessage", silent());
     let mut bridge = deployment.configured_bridge().await;
@@ -250,7 +250,7 @@ async fn an_app_that_waits_is_told_by_the_next_start() {
         );
     }
 
-    // What Slack has done and the app could not be told for a full channel is not done again.
+    // A call is not repeated because its outcome did not fit into a full reply channel.
     for n in 0..5 {
         app.send("results", &json!({"filler": n})).await;
     }
@@ -272,7 +272,7 @@ async fn an_app_that_waits_is_told_by_the_next_start() {
 }
 
 #[tokio::test]
-async fn what_the_layer_gives_again_is_not_sent_again() {
+async fn a_message_that_the_layer_gives_again_is_not_sent_again() {
     let deployment = deployment().await;
     let mut app = deployment.roomy_app();
     for n in 0..10 {
@@ -349,7 +349,7 @@ async fn slacks_429_holds_up_its_own_channel_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_token_whose_time_is_over_is_renewed_and_the_message_sent() {
+async fn an_expired_token_is_renewed_and_the_message_sent() {
     let deployment = deployment().await;
     deployment.configure_rotation(&OAuth::default());
     let bridge = deployment.configured_bridge().await;

@@ -1,4 +1,4 @@
-//! `djangobot plugin` as a person meets it: what is taken, what is refused and in which words, what is written down.
+//! `djangobot plugin` as a person meets it: its output, its errors, and the files that it writes.
 
 mod download;
 mod folder;
@@ -227,7 +227,7 @@ async fn a_file_is_added_shown_switched_and_removed_and_the_config_keeps_its_com
 }
 
 #[tokio::test]
-async fn what_is_no_plugin_is_refused_with_the_reason_and_nothing_is_written() {
+async fn a_file_that_is_not_a_plugin_is_not_added_and_nothing_is_written() {
     let desk = Desk::new();
     desk.pack("good.wasm", module(""), MANIFEST).await;
     let good = std::fs::read(desk.file("good.wasm")).unwrap();
@@ -340,7 +340,7 @@ async fn a_config_that_can_not_be_read_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_asks_for_is_granted_by_someone_or_it_is_not_added() {
+async fn a_plugin_is_added_only_if_somebody_grants_the_capabilities_that_it_asks_for() {
     let desk = Desk::new();
     desk.pack("my sample.wasm", module(""), ASKING).await;
     let ended = desk
@@ -393,7 +393,7 @@ async fn what_a_plugin_asks_for_is_granted_by_someone_or_it_is_not_added() {
 }
 
 #[tokio::test]
-async fn on_a_terminal_one_is_asked() {
+async fn on_a_terminal_the_user_is_asked_for_the_grants() {
     let desk = Desk::new();
     desk.pack("sample.wasm", module(""), ASKING).await;
     for (answer, code, is_added) in [("n", 1, false), ("", 1, false), ("y", 0, true)] {

@@ -26,7 +26,7 @@ fn shipped(name: &str) -> String {
     component.display().to_string()
 }
 
-/// Runs `djangobot plugin ARGUMENTS` beside a bridge that keeps its files in `folder`, and gives what it printed. A build
+/// Runs `djangobot plugin ARGUMENTS` next to a bridge with its files in `folder`, and gives its output. A build
 /// may take minutes, so that nothing but the test run's own end ends it.
 async fn plugin(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = djangobot(folder, &[&["plugin"], arguments].concat());
@@ -40,7 +40,7 @@ async fn plugin(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     )
 }
 
-/// The status of a plugin, as `plugin list --json` tells it.
+/// The status of a plugin in `plugin list --json`.
 async fn status(folder: &Path, name: &str) -> Value {
     let (code, said) = plugin(folder, &["list", "--json"]).await;
     assert_eq!(code, Some(0), "{said}");
@@ -91,7 +91,7 @@ async fn plugins_that_ship_work_both_ways_and_are_added_and_removed_while_messag
         (&json!("hi @alice"), &json!("alice"))
     );
 
-    // Outbound, and then what Slack tells of it, which is the bot's own and goes no further.
+    // Outbound; Slack's event of the post is about the bot's own message, and goes no further.
     app.send(
         "slack.send",
         &json!({"text": "**bold** for xoxb-123456789012-abcdefghijklmnop"}),
@@ -164,7 +164,7 @@ async fn an_edited_plugin_takes_over_a_broken_one_does_not_and_one_that_loops_is
     );
     assert_eq!(mark_of_the_next(control, &mut app).await, json!("two"));
 
-    // What it asks for anew is granted by name, and what it sends goes the way of the app's messages.
+    // A new capability is granted by name, and the plugin's messages go the way of the app's.
     let capable = "capabilities = [\"slack\"]";
     stamp(
         r#"if _event.text("/text").as_deref() == Some("which?") {
@@ -269,7 +269,7 @@ async fn a_config_edited_into_nonsense_leaves_the_plugins_as_they_are_and_names_
 }
 
 #[tokio::test]
-async fn check_tells_which_plugins_can_be_loaded_and_what_the_others_lack() {
+async fn check_lists_plugins_that_can_be_loaded_and_what_the_others_lack() {
     let folder = tempfile::tempdir().unwrap();
     let (code, said) = plugin(folder.path(), &["add", &shipped("mrkdwn"), "--yes"]).await;
     assert_eq!(code, Some(0), "{said}");
@@ -308,7 +308,7 @@ fn write_plugin(folder: &Path) -> PathBuf {
         .output()
         .unwrap();
     assert!(ended.status.success(), "{ended:?}");
-    // What the plugins that ship are made of has been compiled there.
+    // The crates of the plugins that ship are compiled there already.
     let target = folder_of_workspace().join("plugins/target");
     std::fs::create_dir_all(source.join(".cargo")).unwrap();
     let cargo = format!("[build]\ntarget-dir = {:?}\n", target.display().to_string());

@@ -11,7 +11,8 @@ use crate::deployment::Deployment;
 const CORE: &str = "channels_redis.core.RedisChannelLayer";
 const PUBSUB: &str = "channels_redis.pubsub.RedisPubSubChannelLayer";
 
-/// That a bridge on `djangobot settings`, with this layer in them, and an app with the same layer understand each other.
+/// Checks that a bridge on `djangobot settings`, with this layer in them, and an app with the same layer understand
+/// each other.
 async fn check_both_ways(backend: &str, config: &Value) {
     let deployment = Deployment::new().await;
     project(deployment.folder.path(), backend, config);
@@ -64,7 +65,7 @@ async fn a_pubsub_layer_is_understood() {
 }
 
 #[tokio::test]
-async fn what_nobody_is_subscribed_to_yet_waits_in_the_bridge() {
+async fn events_without_a_subscriber_wait_in_the_bridge() {
     let deployment = Deployment::new().await;
     let url = deployment
         .redis

@@ -172,7 +172,7 @@ async fn the_state_keeps_no_token_of_an_event_that_became_a_dead_letter() {
         );
         deployment.configure(&config);
         let mut bridge = deployment.bridge_with(&[]).await;
-        // What is deleted lies among what is kept, as it does in a file of some age.
+        // The deleted rows lie among rows that stay, as they do in a file of some age.
         emit(&deployment.control, "numbered", 0..3);
         let mut event = large(3, 1_500_000);
         event["verification_token"] = json!("hush-4711");
@@ -243,7 +243,7 @@ async fn a_batch_that_a_proxy_finds_too_large_is_sent_in_parts() {
 }
 
 #[tokio::test]
-async fn what_no_event_is_at_fault_for_makes_none_a_dead_letter() {
+async fn a_refusal_for_which_no_event_is_at_fault_makes_no_dead_letters() {
     for (break_it, mend_it, words) in [
         (
             &["config", "set", "maxmemory", "1"][..],
@@ -304,7 +304,7 @@ async fn what_no_event_is_at_fault_for_makes_none_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn check_and_readiness_see_what_a_ping_does_not() {
+async fn check_and_readiness_find_a_fault_that_a_ping_does_not() {
     let redis = Redis::with_args(&[
         "--rename-command",
         "EVAL",
@@ -327,7 +327,7 @@ async fn check_and_readiness_see_what_a_ping_does_not() {
     assert_eq!(layer["status"], "error");
     let detail = layer["detail"].as_str().unwrap();
     assert!(detail.contains("unknown command"), "{detail}");
-    // It is told at the start, before anything is loaded.
+    // The log says so at the start, before anything is loaded.
     let mut bridge = deployment.start(&[&url]).await;
     bridge.line("unknown command").await;
     let (status, _) = bridge.get("/readyz").await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::sending::BridgedApp;
 
 #[tokio::test]
-async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
+async fn a_message_is_sent_after_the_time_of_slacks_retry_after() {
     let mut bridged = BridgedApp::new().await;
     bridged.control.answer(
         "chat.postMessage",
@@ -30,7 +30,7 @@ async fn slacks_retry_after_is_waited_for_and_the_message_sent_then() {
 }
 
 #[tokio::test]
-async fn what_slack_did_not_carry_out_is_tried_again() {
+async fn a_call_that_slack_did_not_carry_out_is_tried_again() {
     let mut bridged = BridgedApp::new().await;
     bridged.control.answer(
         "chat.postMessage",
@@ -51,7 +51,7 @@ async fn what_slack_did_not_carry_out_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_slack_may_have_carried_out_and_can_not_be_looked_up_is_not_tried_again() {
+async fn a_call_that_may_have_had_its_effect_and_can_not_be_looked_up_is_not_tried_again() {
     let mut bridged = BridgedApp::new().await;
     for perform in [true, false] {
         bridged.control.clear_calls();

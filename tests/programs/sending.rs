@@ -1,4 +1,4 @@
-//! The way out, whole: what a Python app puts on `slack.send` is called on Slack, and the app is told.
+//! The way out, whole: a message on `slack.send` becomes a call of Slack, and the app gets its outcome.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -113,7 +113,7 @@ async fn a_message_goes_where_the_app_says_by_name_or_id() {
 }
 
 #[tokio::test]
-async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() {
+async fn a_message_to_a_person_goes_to_the_direct_message_which_is_opened_if_needed() {
     let mut bridged = BridgedApp::new().await;
     let (alice, carol) = (
         bridged.control.user_id("alice").unwrap(),
@@ -159,7 +159,7 @@ async fn a_message_to_a_person_goes_to_the_dm_which_is_opened_where_it_is_not() 
 }
 
 #[tokio::test]
-async fn arguments_of_slacks_pass_through_and_other_methods_can_be_called() {
+async fn slacks_own_arguments_pass_through_and_other_methods_can_be_called() {
     let mut bridged = BridgedApp::new().await;
     let first = bridged.ask(json!({"text": "first"})).await;
     let (channel, ts) = (&first["channel"], &first["ts"]);
@@ -196,7 +196,7 @@ async fn arguments_of_slacks_pass_through_and_other_methods_can_be_called() {
 }
 
 #[tokio::test]
-async fn the_app_is_told_what_became_of_its_request() {
+async fn the_app_gets_the_outcome_of_its_request() {
     let mut bridged = BridgedApp::new().await;
     for id in [
         json!(7),
@@ -223,7 +223,7 @@ async fn the_app_is_told_what_became_of_its_request() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_served() {
+async fn a_message_that_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_served() {
     let mut bridged = BridgedApp::new().await;
     for (message, error) in [
         (json!({}), "no_text"),
@@ -290,7 +290,7 @@ async fn what_cannot_be_sent_is_answered_with_slack_failed_and_the_next_is_serve
 }
 
 #[tokio::test]
-async fn what_nobody_is_told_about_is_kept_as_a_dead_letter_and_logged() {
+async fn a_failure_without_a_reply_channel_becomes_a_dead_letter_and_is_logged() {
     let mut bridged = BridgedApp::new().await;
     let mut letters = 0;
     for (message, error) in [
@@ -346,7 +346,7 @@ async fn kept(bridged: &mut BridgedApp, number: u64, error: &str) {
 }
 
 #[tokio::test]
-async fn a_message_in_another_key_is_a_dead_letter_and_those_in_ours_are_sent() {
+async fn a_message_encrypted_with_an_unknown_key_becomes_a_dead_letter_and_the_others_are_sent() {
     let deployment = Deployment::new().await;
     let config = |keys: Value| json!({"hosts": [host(&deployment.redis.url())], "symmetric_encryption_keys": keys});
     let toml = format!(

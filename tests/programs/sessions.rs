@@ -63,7 +63,7 @@ async fn each_session_begins_with_a_hello_over_every_transport() {
 
 /// A list is read again for a new session 20 s after it was read last, at the earliest.
 #[tokio::test]
-async fn a_connection_in_the_place_of_another_brings_new_lists() {
+async fn a_connection_that_replaces_another_makes_the_roster_load_its_lists_again() {
     let of = async |way: Way| {
         let deployment = deployment(way).await;
         let control = &deployment.control;
@@ -80,7 +80,7 @@ async fn a_connection_in_the_place_of_another_brings_new_lists() {
 }
 
 #[tokio::test]
-async fn what_comes_over_two_connections_is_in_order() {
+async fn events_over_two_connections_arrive_in_order() {
     let deployment = deployment(Way::SocketMode).await;
     let config = format!("{}\n[slack]\nconnections = 2\n", roomy(&deployment.redis));
     deployment.configure(&config);

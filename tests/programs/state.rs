@@ -1,4 +1,4 @@
-//! The state folder: ours alone, whichever command opens it, and what is said where it can't be used.
+//! The state folder: ours alone, whichever command opens it, and the errors about one that can't be used.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -41,7 +41,7 @@ async fn all_are_refused(deployment: &Deployment, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn each_command_refuses_a_state_that_is_not_ours_alone_and_says_what_mends_it() {
+async fn each_command_refuses_a_state_that_others_can_change_and_names_the_cure() {
     let deployment = Deployment::new().await;
     let state = deployment.path(".djangobot");
     std::fs::create_dir(&state).unwrap();
@@ -75,7 +75,7 @@ async fn each_command_refuses_a_state_that_is_not_ours_alone_and_says_what_mends
 }
 
 #[tokio::test]
-async fn what_a_bridge_keeps_is_for_its_owner_alone_and_git_does_not_see_it() {
+async fn the_state_is_for_its_owner_alone_and_git_does_not_see_it() {
     let deployment = Deployment::new().await;
     let git = |arguments: &[&str]| {
         let done = Command::new("git")
@@ -108,7 +108,7 @@ async fn what_a_bridge_keeps_is_for_its_owner_alone_and_git_does_not_see_it() {
 }
 
 #[tokio::test]
-async fn a_state_that_cant_be_used_says_what_waits_in_it() {
+async fn a_state_that_can_not_be_used_is_reported_with_what_waits_in_it() {
     let deployment = Deployment::new().await;
     check_end(
         &deployment.run(&["check", "embedded://127.0.0.1:0"]).await,

@@ -1,4 +1,4 @@
-//! A bridge that is stopped, twice or with force: what it had taken is finished, or there for the next.
+//! A bridge that is stopped, twice or with force: its work is finished, or left for the next one.
 
 use std::collections::BTreeMap;
 
@@ -129,7 +129,7 @@ async fn a_stopped_bridge_brings_the_events_that_it_has_to_the_layer_first() {
 }
 
 #[tokio::test]
-async fn what_a_layer_that_is_away_did_not_take_before_a_stop_it_gets_after_the_next_start() {
+async fn events_that_wait_for_an_absent_layer_at_a_stop_are_delivered_after_the_next_start() {
     let mut deployment = Deployment::with_redis(lasting_redis()).await;
     let mut bridge = deployment.bridge().await;
     deployment.redis.stop();
@@ -185,7 +185,7 @@ async fn a_second_signal_ends_at_once_with_1() {
 }
 
 #[tokio::test]
-async fn a_bridge_that_is_signalled_twice_at_once_finishes_and_tells_its_health_meanwhile() {
+async fn a_bridge_that_gets_two_signals_at_once_finishes_and_serves_its_health_meanwhile() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     // The post is under way for longer than a busy machine needs to see that and to send both signals.

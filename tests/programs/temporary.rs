@@ -1,4 +1,4 @@
-//! What is temporary: Slack's Web API refuses, or something in its place answers, and the bridge waits for the end of that.
+//! Temporary failures of Slack's Web API: it refuses calls, or a proxy answers in its place, and the bridge waits.
 
 use local_slack::{Answer, Options};
 use serde_json::json;
@@ -16,7 +16,7 @@ fn refusal(code: &str) -> Answer {
     }
 }
 
-/// What a proxy says in Slack's place.
+/// The page that a proxy gives in Slack's place.
 fn page(status: u16) -> Answer {
     Answer {
         times: u64::MAX,
@@ -34,7 +34,7 @@ async fn readyz_says(bridge: &Bridge, status: u16) {
 }
 
 #[tokio::test]
-async fn a_call_that_slack_refuses_for_now_is_made_later_and_ends_no_bridge() {
+async fn a_call_that_slack_refuses_for_now_is_made_later_and_does_not_end_the_bridge() {
     let deployment = Deployment::new().await;
     let control = &deployment.control;
     let mut bridge = deployment.bridge().await;

@@ -71,7 +71,7 @@ async fn a_token_in_a_file_is_read_again_on_a_hang_up() {
         .await;
     let calls = crate::bridge::calls(control, "chat.postMessage", 1).await;
     assert_eq!(calls[0].answer["ok"], true, "{calls:#?}");
-    // What can't be read changes nothing.
+    // A file that can't be read changes nothing.
     std::fs::remove_file(&file).unwrap();
     bridge.signal(Signal::HUP);
     bridge.line("can't be read again").await;
@@ -79,7 +79,7 @@ async fn a_token_in_a_file_is_read_again_on_a_hang_up() {
 }
 
 #[tokio::test]
-async fn the_token_of_a_function_reaches_the_app_and_shows_itself_nowhere_else() {
+async fn the_token_of_a_function_reaches_the_app_and_is_shown_nowhere_else() {
     for way in Way::OF_APPS {
         let deployment = Deployment::over(way, soon_redelivered()).await;
         let control = &deployment.control;

@@ -1,4 +1,4 @@
-//! Socket Mode and the HTTP Events API, each through the whole program: what arrives, what Slack is told and when.
+//! Socket Mode and the HTTP Events API, each through the whole program: the events that arrive, and Slack's answers.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn patient() -> Options {
     }
 }
 
-/// What Slack got as the answer in an acknowledgement.
+/// The answer in the acknowledgement that Slack got, if it has one.
 fn answer(delivery: &Delivery) -> Option<&Value> {
     assert_eq!(delivery.outcome, Outcome::Acknowledged, "{delivery:#?}");
     delivery.attempts.iter().find_map(|it| it.response.as_ref())
@@ -29,7 +29,7 @@ fn numbered(n: u64) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_once_the_layer_has_it()
+async fn an_event_arrives_as_slack_sent_it_with_its_envelope_and_is_acknowledged_once_the_layer_has_it()
  {
     for way in Way::OF_APPS {
         let deployment = Deployment::over(way, soon_redelivered()).await;
@@ -62,7 +62,7 @@ async fn an_event_is_slacks_own_with_what_stood_beside_it_and_is_acknowledged_on
             message["djangobot"]["id"],
             format!("{team}.message.{general}.{ts}")
         );
-        // What the app sends goes out as on any transport.
+        // The app's messages go out as on any transport.
         app.send("slack.send", &json!({"text": "hi", "channel": "general"}))
             .await;
         let reply = app.next("slack.message").await;
@@ -77,7 +77,7 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
         let control = &deployment.control;
         let mut bridge = deployment.bridge().await;
         let mut app = deployment.app(&["slack.slash_commands"]).await;
-        // The bridge waits for 2.5 seconds only, which the app may miss on a busy machine: whoever types it tries again.
+        // The bridge waits for 2.5 seconds only, which the app may miss on a busy machine: the user tries again.
         let words = json!({"type": "answer", "text": "on it", "response_type": "in_channel"});
         let reply = eventually("it is answered in time", async || {
             let number = control.slash("alice", "general", "/deploy", "web").unwrap();
@@ -188,7 +188,7 @@ async fn while_the_layer_is_away_events_are_acknowledged_from_the_disk_and_deliv
 }
 
 #[tokio::test]
-async fn what_slack_gives_twice_the_app_gets_once() {
+async fn the_app_gets_an_event_once_that_slack_delivers_twice() {
     for way in Way::OF_APPS {
         let deployment = Deployment::over(way, soon_redelivered()).await;
         let control = &deployment.control;
@@ -231,7 +231,7 @@ async fn what_slack_gives_twice_the_app_gets_once() {
 }
 
 #[tokio::test]
-async fn a_connection_that_slack_ends_is_made_anew_and_no_event_is_missed() {
+async fn a_connection_that_slack_ends_is_made_again_and_no_event_is_missed() {
     let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
     let control = &deployment.control;
     let _bridge = deployment.bridge().await;

@@ -72,7 +72,7 @@ async fn a_worker_that_was_away_for_longer_than_the_expiry_reads_everything() {
 }
 
 #[tokio::test]
-async fn neither_does_a_kill_of_the_bridge_lose_what_nobody_read() {
+async fn events_that_nobody_read_outlast_a_kill_of_the_bridge() {
     let deployment = Deployment::new().await;
     deployment.configure(&config(CORE, "", &deployment.redis));
     let control = &deployment.control;
@@ -91,7 +91,7 @@ async fn neither_does_a_kill_of_the_bridge_lose_what_nobody_read() {
 }
 
 #[tokio::test]
-async fn what_expires_all_the_same_is_counted_and_told() {
+async fn messages_that_expire_in_the_layer_are_counted_and_logged() {
     let deployment = Deployment::new().await;
     deployment.configure(&config(CORE, "", &deployment.redis));
     // Another program left it there.

@@ -44,7 +44,7 @@ async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_
 }
 
 #[tokio::test]
-async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
+async fn a_rollback_is_written_to_the_lock_and_outlasts_a_restart() {
     let office = Office::guarded().await;
     let mut bridge = office.bridge().await;
     let lock = office.text("djangobot.lock");
@@ -69,7 +69,7 @@ async fn a_roll_back_is_written_down_and_holds_over_a_restart() {
     office.is_guarded(&mut app, "one").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 
-    // Whoever brings the lock back, as a checkout does, brings back a version that failed here.
+    // A lock that is brought back, as by a checkout, names a version that failed here.
     office.write("djangobot.lock", &bad);
     let mut bridge = office.bridge().await;
     office.is_guarded(&mut app, "one again").await;
@@ -118,7 +118,8 @@ async fn a_restart_on_trial_does_not_end_the_trial() {
     office.is_guarded(&mut app, "one").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 
-    // One that was updated while no host ran is on trial from the first start. The version before it is gone, which is said.
+    // A plugin that was updated while no host ran is on trial from the first start. The file of the version before is gone,
+    // and the log says so.
     office.pack("guard", "3.0.0", &bad).await;
     office.does(&["update"]).await;
     let before = office.text(".djangobot/plugins/versions.json");
@@ -150,7 +151,7 @@ fn remembers(on_event: Option<&str>) -> Guest {
 }
 
 #[tokio::test]
-async fn the_store_of_a_plugin_that_is_updated_from_another_source_is_there_all_the_time() {
+async fn a_plugin_keeps_its_store_while_it_is_updated_from_another_source() {
     let office = Office::new().await;
     let manifest = |version: &str| {
         format!("name = \"guard\"\nversion = \"{version}\"\ncapabilities = [\"store\"]\n")
@@ -225,7 +226,7 @@ async fn the_store_of_a_plugin_that_is_updated_from_another_source_is_there_all_
 }
 
 #[tokio::test]
-async fn a_store_goes_with_its_plugin_unless_it_is_to_be_kept() {
+async fn a_store_is_removed_with_its_plugin_unless_it_is_to_be_kept() {
     let office = Office::guarded().await;
     let path = office.path(".djangobot/plugins.db");
     let name = "guard file:guard.wasm";

@@ -87,7 +87,7 @@ async fn check(document: &Path, lines: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_project_of_getting_started_answers_and_hears_what_became_of_it() {
+async fn the_project_of_getting_started_answers_and_gets_its_outcomes() {
     let lines = ["Slack says hello", "sent as "];
     check(&chapter("getting-started.md"), &lines).await;
 }

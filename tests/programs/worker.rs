@@ -28,7 +28,7 @@ pub(crate) fn worker(python: &Path, redis: &str) -> Program {
     Program::start(command)
 }
 
-/// That what alice says in `channel` is echoed there, and that the worker is told of it.
+/// Checks that a message of alice's in `channel` is echoed there, and that the worker gets the outcome.
 async fn check_echo(worker: &mut Program, control: &Control, channel: &str) {
     let text = format!("hello from {channel}");
     let count = control.calls(Some("chat.postMessage")).len();
@@ -115,7 +115,7 @@ async fn the_example_echoes_what_is_typed_into_djangobot_dev() {
 }
 
 #[tokio::test]
-async fn what_a_killed_worker_had_not_taken_goes_to_the_next_in_order() {
+async fn events_that_a_killed_worker_had_not_taken_go_to_the_next_worker_in_order() {
     const EVENTS: usize = 300;
     let deployment = Deployment::new().await;
     let control = &deployment.control;

@@ -33,7 +33,7 @@ pub const PACKAGE_LOCK: &str = include_str!("../env/package-lock.json");
 pub struct Virtualenv {
     /// Its name, which is its folder's.
     pub name: &'static str,
-    /// What it has, as a pip requirements file.
+    /// Its packages, as a pip requirements file.
     pub requirements: &'static str,
     /// Whether the file lists all, so that pip is not to add dependencies.
     pub complete: bool,
@@ -178,7 +178,7 @@ pub fn npm_is_ready() -> bool {
         && stamp(&npm_directory()) == Some(PACKAGE_LOCK.into())
 }
 
-/// What the folder was last made from: written last, so a half-made folder has none.
+/// The requirements that the folder was last made from. They are written last, so a half-made folder has none.
 fn stamp(directory: &Path) -> Option<String> {
     fs::read_to_string(stamp_of(directory)).ok()
 }

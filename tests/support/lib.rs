@@ -1,9 +1,9 @@
-//! What tests of whole programs need: a real Redis, real virtualenvs, real npm packages, and programs to watch.
+//! The surroundings of whole programs under test: a real Redis, real virtualenvs, real npm packages.
 //!
 //! All of it is put in place by `cargo xtask setup`, under `target/test-env`.
-//! What is missing is a panic that says so in one sentence: a test that can't run has failed.
+//! If something is missing, the test panics with a sentence about it: a test that can't run has failed.
 //!
-//! What waits is `async`, and polls nothing that the test's own runtime would have to answer while blocked;
+//! Functions that wait are `async`, and block no thread that the test's own runtime needs;
 //! so servers that run inside the test may be waited for.
 #![allow(
     clippy::unwrap_used,

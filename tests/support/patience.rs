@@ -14,7 +14,7 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 const LONGEST: usize = 4_000;
 
 tokio::task_local! {
-    /// What the attempts of [`eventually`] looked at last.
+    /// The value that the attempts of [`eventually`] looked at last.
     static LAST: RefCell<Option<String>>;
 }
 
@@ -44,8 +44,8 @@ pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<
     LAST.scope(RefCell::new(None), tries).await
 }
 
-/// Notes what an attempt of [`eventually`] looks at, which a failure then shows. Helpers that read something for a test call
-/// it; outside of an attempt it does nothing.
+/// Notes the value that an attempt of [`eventually`] looks at; a failure then shows it. Helpers that read something for
+/// a test call this; outside of an attempt it does nothing.
 pub fn seen(value: &impl Debug) {
     let note = |last: &RefCell<Option<String>>| {
         let text = format!("{value:?}");

@@ -288,7 +288,7 @@ impl Program {
             if ended {
                 return None;
             }
-            // The bound is for the end of a stream: a reader is finished a moment after it has told so.
+            // The bound is for the end of a stream: a reader's task is finished a moment after its last notification.
             let _ = timeout(Duration::from_millis(50), news).await;
         }
     }

@@ -1,7 +1,7 @@
 //! A Redis server of the test's own: on a free port of 127.0.0.1, with nothing kept, ended with the test.
 //!
-//! It is the `redis-server` on `PATH`, or the program that `DJANGOBOT_TEST_REDIS_SERVER` names. Where that one was built
-//! without TLS, as those of Python's wheels are, tests of TLS have the one on `PATH`.
+//! It is the `redis-server` on `PATH`, or the program that `DJANGOBOT_TEST_REDIS_SERVER` names. If that one was built
+//! without TLS, as those of Python's wheels are, tests of TLS use the one on `PATH`.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -87,7 +87,7 @@ impl Redis {
         self.directory.path()
     }
 
-    /// Ends it as an administrator would. What it held is gone, unless an argument makes it persist.
+    /// Ends it as an administrator would. Its data is gone, unless an argument makes it persist.
     pub fn stop(&mut self) {
         let Some(mut server) = self.server.take() else {
             return;
@@ -97,7 +97,7 @@ impl Redis {
         server.wait().expect("our child can be waited for");
     }
 
-    /// Kills it (SIGKILL). What it wrote is in the files, whether or not it told the disk to keep it.
+    /// Kills it (SIGKILL). All that it wrote is in its files, because the kernel survives.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill().expect("our child can be killed");
@@ -150,18 +150,18 @@ impl Redis {
         !self.cli(&["info", "server"]).contains("redis_version:6.")
     }
 
-    /// What it logged.
+    /// Its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// Whether it came up; `false` when it ended at once, as it does when the port is taken.
     /// Whether the server that did not start was asked for TLS, and is not the one on `PATH`.
     fn lacks_tls(&self) -> bool {
         let wants_tls = self.arguments.iter().any(|word| word == "--tls-port");
         wants_tls && self.program != program("redis-server", "redis-server")
     }
 
+    /// Starts the server; `false` when it ended at once, as it does when the port is taken.
     fn try_start(&mut self) -> bool {
         let (file, rest) = match self.arguments.split_first() {
             Some((file, rest)) if !file.starts_with('-') => (Some(file), rest),

@@ -1,4 +1,4 @@
-//! Socket Mode to Redis beside an app of Bolt for Python: how soon Slack has its acknowledgement, and how many a second.
+//! Socket Mode to Redis and an app of Bolt for Python: how soon Slack has its acknowledgement, and how many a second.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ impl Lane {
         });
         let (report, arrival) = tokio::join!(traffic, self.queue.wait_for(events));
         let acknowledged = began + Duration::from_secs_f64(report.seconds);
-        // What it does once all are acknowledged belongs to its CPU time, too.
+        // Work that it does after all are acknowledged belongs to its CPU time, too.
         tokio::time::sleep(Duration::from_millis(50)).await;
         reached.rounds.push(Round {
             messages: arrival.messages,
@@ -95,7 +95,7 @@ pub(crate) async fn measure() -> String {
     let mut lanes = Vec::new();
     for taker in [Taker::Bolt, Taker::Djangobot] {
         let mut lane = Lane::new(taker, redis.port()).await;
-        // What is first for a process only is not of interest here.
+        // Costs of a process's first events are not of interest here.
         lane.round(tried(500), None, &mut Reached::default()).await;
         lanes.push(lane);
     }

@@ -23,7 +23,7 @@ const EXPIRY: u64 = 600;
 /// How long a bridge may take until it is connected.
 pub(crate) const CONNECTED: Duration = Duration::from_secs(30);
 
-/// What a bridge sends to.
+/// The layer that a bridge sends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layer {
     /// channels_redis's, with Slack's object flat: what djangobot does for Channels 4.
@@ -173,7 +173,7 @@ impl Contestant {
         });
         let (sent, arrival) = tokio::join!(sending, queue.wait_for(events));
         assert_eq!(sent.frames, events, "Slack sent something else");
-        // What it does once Redis has answered belongs to its CPU time, too.
+        // Work that it does after Redis has answered belongs to its CPU time, too.
         tokio::time::sleep(Duration::from_millis(50)).await;
         Round {
             messages: arrival.messages,

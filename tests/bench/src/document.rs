@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What a section was measured with: the command, the day, the machine.
+/// The circumstances of a measurement: the command, the day, the machine.
 pub(crate) fn machine(name: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Reading and writing an event beside serde_json and rmp-serde: the event's own benchmark, run and quoted.
+//! Reading and writing an event, compared with serde_json and rmp-serde: the event's own benchmark, run and quoted.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The channel layers beside channels_redis: sending and receiving, in events a second and CPU time.
+//! The channel layers compared with channels_redis: sending and receiving, in events a second and CPU time.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ const ROUNDS: usize = 5;
 const PYTHON: &str = "5000";
 const RUST: &str = "50000";
 
-/// What is measured: who, and how.
+/// A measurement: the contestant, and the way of sending.
 struct Lane {
     name: &'static str,
     /// Which lane's speed this one's is compared with.

@@ -1,4 +1,4 @@
-//! RTM to Redis beside redis-benchmark, which makes the same calls with nothing before them: the limit.
+//! RTM to Redis compared with redis-benchmark, which makes the same calls with nothing before them: the limit.
 
 use std::process::Command;
 

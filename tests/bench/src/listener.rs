@@ -29,7 +29,7 @@ const REQUESTS: u64 = 2_000;
 /// Slack waits for so long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What strangers do on their connections.
+/// The behaviour of strangers on their connections.
 #[derive(Clone, Copy)]
 enum Strangers {
     None,
@@ -137,7 +137,7 @@ pub(crate) async fn measure() -> String {
             ]);
         }
         drop(crowd);
-        // What is left of the crowd is closed.
+        // The rest of the crowd is closed.
         sleep(Duration::from_secs(1)).await;
     }
     program.kill().await;

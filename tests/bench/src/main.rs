@@ -1,4 +1,4 @@
-//! Benchmarks: the released program beside named peers, by turns in one run. `cargo xtask bench` builds and starts this.
+//! Benchmarks: the released program and named peers, by turns in one run. `cargo xtask bench` builds and starts this.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,11 +34,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
-/// Measures djangobot beside its peers and prints Markdown tables.
+/// Measures djangobot and its peers, and prints Markdown tables.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Arguments {
-    /// What to measure; without a name, all of it.
+    /// Measure these sections; without a name, all of them.
     #[arg(value_name = "NAME")]
     names: Vec<Name>,
     /// Write the tables into this document, each between its marks.
@@ -46,28 +46,28 @@ struct Arguments {
     write: Option<PathBuf>,
 }
 
-/// What can be measured; each is a section of BENCHMARKS.md.
+/// The measurements; each is a section of BENCHMARKS.md.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// RTM to Redis, beside djangobot 0.1.
+    /// RTM to Redis, compared with djangobot 0.1.
     Original,
-    /// RTM to Redis, beside redis-benchmark running the same script.
+    /// RTM to Redis, compared with redis-benchmark running the same script.
     Limit,
-    /// The channel layers, beside channels_redis.
+    /// The channel layers, compared with channels_redis.
     Layers,
-    /// From a frame to a consumer, beside a Python sender; and the bridge's own part.
+    /// From a frame to a consumer, compared with a Python sender; and the bridge's own part.
     Latency,
-    /// Start and memory, beside djangobot 0.1.
+    /// Start and memory, compared with djangobot 0.1.
     Start,
-    /// Reading and writing an event, beside serde_json and rmp-serde.
+    /// Reading and writing an event, compared with serde_json and rmp-serde.
     Event,
-    /// Plugins, beside bare wasmtime and beside JSON in and out.
+    /// Plugins, compared with bare wasmtime and with JSON in and out.
     Plugins,
-    /// Socket Mode to Redis and back to Slack, beside slack_bolt.
+    /// Socket Mode to Redis and back to Slack, compared with slack_bolt.
     Ack,
     /// Events that wait on the disk: how fast they go there and away, whom they hold up, what they take up.
     Spool,
-    /// From a fault's end to the first event delivered again, beside slack_bolt.
+    /// From a fault's end to the first event delivered again, compared with slack_bolt.
     Recovery,
     /// Signed requests over HTTP, alone and among 10,000 connections of strangers.
     Listener,

@@ -1,4 +1,4 @@
-//! RTM to Redis beside the unmodified djangobot 0.1 of 2016.
+//! RTM to Redis, compared with the unmodified djangobot 0.1 of 2016.
 
 use djangobot_tests::Redis;
 
@@ -60,7 +60,7 @@ pub(crate) async fn measure() -> String {
         "lost",
     ]);
     for (events, rounds) in BURSTS {
-        // What is first for a process only (a connection, a script, a page of memory) is not of interest here.
+        // Costs of a process's first events (a connection, a script, a page of memory) are not of interest here.
         for lane in &mut lanes {
             lane.rounds = Rounds::default();
             lane.contestant.burst(&mut lane.queue, 1_000).await;

@@ -1,4 +1,4 @@
-//! Plugins: what a warm call costs beside bare wasmtime and beside JSON in and out; chains, failures, reloads, memory, start.
+//! Plugins: the cost of a warm call, compared with bare wasmtime and with JSON; chains, failures, reloads, memory, start.
 
 mod bare;
 mod stage;
@@ -207,7 +207,7 @@ async fn reloads(guest: &Artifact) -> String {
     table.finish()
 }
 
-/// What plugins add to the memory of a process.
+/// The memory that plugins add to a process.
 async fn memory(guest: &Artifact) -> String {
     let mut table = Table::new(["plugins", "RSS beyond that of none, MB"]);
     let own = std::process::id();

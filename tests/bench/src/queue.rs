@@ -1,4 +1,4 @@
-//! The queue that a contestant fills, seen from beside: how long it is, and when all is in it.
+//! The queue that a contestant fills, watched from outside: how long it is, and when all is in it.
 
 use std::time::{Duration, Instant};
 

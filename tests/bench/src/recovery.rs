@@ -23,10 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_secs(75);
 /// How long events go on after that.
 const AFTER: Duration = Duration::from_millis(300);
-/// What has not come when nothing has for so long, never will.
+/// An event that has not come when nothing has for so long will never come.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// What one fault did to one taker.
+/// The effect of one fault on one taker.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
     /// Until the first event; `None` where none came within [`LIMIT`].
@@ -121,7 +121,7 @@ fn times(outcomes: &[Outcome]) -> String {
 
 /// One fault that befalls a taker with a Slack and a Redis of its own, under a stream of events.
 async fn once(taker: Taker, fault: Fault) -> Outcome {
-    // What it was told it has after a restart, too.
+    // After a restart, it has the events that it acknowledged, too.
     let mut redis = Redis::with_args(&["--appendonly", "yes"]);
     let mut app = SocketMode::start(taker, redis.port(), PATIENCE).await;
     let mut queue = Queue::channels_redis(redis.port()).await;

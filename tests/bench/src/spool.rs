@@ -1,4 +1,4 @@
-//! What the spool costs: how fast events go onto the disk and from there into Redis, whom that holds up, and what a
+//! The cost of the spool: how fast events go onto the disk and from there into Redis, whom that holds up, and what a
 //! million of them take up.
 
 mod probes;
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn measure() -> String {
     let mut redis = Redis::start();
     let bridge = SocketMode::start(Taker::Djangobot, redis.port(), PATIENCE).await;
-    // What is first for a process only is not of interest here.
+    // Costs of a process's first events are not of interest here.
     traffic(&bridge, tried(1_000)).await;
     let rounds = rounds(&bridge, &mut redis).await;
     bridge.stop().await;
@@ -139,7 +139,7 @@ async fn drain(queue: &mut Queue, events: u64) -> f64 {
     (events - before) as f64 / (done - began).as_secs_f64()
 }
 
-/// What a great many events in the spool take up, while there is no Redis at its port.
+/// The room that a great many events take up in the spool, while no Redis listens.
 async fn sizes(redis: u16) -> String {
     let mut bridge = SocketMode::start(Taker::Djangobot, redis, PATIENCE).await;
     let events = tried(MANY);

@@ -8,7 +8,7 @@ use crate::table::{Table, short};
 
 const ROUNDS: usize = 9;
 
-/// What the starts of one bridge were like: milliseconds, megabytes.
+/// The starts of one bridge: milliseconds, megabytes.
 #[derive(Default)]
 struct Starts {
     millis: Vec<f64>,

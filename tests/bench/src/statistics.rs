@@ -1,4 +1,4 @@
-//! What several rounds say together: the middle one, and how far the others are from it.
+//! The statistics of several rounds: the median, and how far the others are from it.
 
 use std::time::Duration;
 

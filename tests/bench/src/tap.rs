@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// What marks an event in a command: this, and six digits.
+/// The mark of an event in a command: this, and six digits.
 const MARK: &[u8] = b"event-";
 
 /// A listener that passes each connection on to Redis. Dropping it ends all of them.

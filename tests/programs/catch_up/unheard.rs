@@ -55,7 +55,7 @@ async fn goes_deaf(way: Way) {
 }
 
 #[tokio::test]
-async fn what_was_said_on_a_connection_that_went_deaf_is_read_once_and_in_order() {
+async fn messages_lost_on_a_deaf_connection_are_read_from_history_once_and_in_order() {
     tokio::join!(goes_deaf(Way::Rtm), goes_deaf(Way::SocketMode));
 }
 
@@ -68,7 +68,7 @@ async fn stands_still(way: Way) {
     let bridge = deployment.bridge().await;
     deployment.say("before");
     assert_eq!(said(&app.next("slack.message").await).0, "before");
-    // What waits in the kernel's buffers meanwhile would come live when it goes on.
+    // Attempts that arrive would wait in the kernel's buffers and come live when it goes on.
     deployment.lose(5 * 4).await;
     bridge.freeze();
     for n in 0..5 {
@@ -103,7 +103,7 @@ async fn stands_still(way: Way) {
 }
 
 #[tokio::test]
-async fn what_was_said_while_the_host_stood_still_is_read_once_and_in_order() {
+async fn messages_said_while_the_host_stood_still_arrive_once_and_in_order() {
     // No clock that a test can set makes a process believe that it stood still.
     tokio::join!(
         stands_still(Way::Rtm),
@@ -112,7 +112,8 @@ async fn what_was_said_while_the_host_stood_still_is_read_once_and_in_order() {
     );
 }
 
-/// Nothing comes for more than a minute, and then an event at Slack's third attempt: what was given up meanwhile is read.
+/// Nothing comes for more than a minute, and then an event at Slack's third attempt: messages that Slack gave up
+/// meanwhile are read.
 async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: bool) {
     let deployment = super::deployment(way, hasty()).await;
     let mut app = deployment.app(&["slack.message"]).await;
@@ -120,7 +121,7 @@ async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: b
     let say = |text: &str| deployment.say(text);
     say("before");
     assert_eq!(said(&app.next("slack.message").await).0, "before");
-    // Late alone is no outage, nor is silence.
+    // A late event alone does not show an outage, nor does a silence.
     deployment.lose(2).await;
     say("late");
     assert_eq!(said(&app.next("slack.message").await), ("late".into(), 3));

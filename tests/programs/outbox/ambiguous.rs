@@ -39,7 +39,7 @@ async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
                 ..Answer::default()
             },
             page(504),
-            // What stands before Slack may not know what it says.
+            // A proxy in front of Slack may not know whether the call had its effect.
             page(503),
             page(408),
             page(403),
@@ -65,7 +65,7 @@ async fn a_post_whose_answer_is_lost_is_looked_up_and_posted_once() {
     }
 }
 
-/// A page of what stands before Slack.
+/// A page of a proxy in front of Slack.
 fn page(status: u16) -> Answer {
     Answer {
         status,
@@ -75,7 +75,7 @@ fn page(status: u16) -> Answer {
 }
 
 #[tokio::test]
-async fn a_lookup_that_slacks_limit_would_hold_for_minutes_is_told_in_the_outcome() {
+async fn a_lookup_that_slacks_limit_would_delay_for_minutes_ends_in_an_outcome_that_says_so() {
     let deployment = super::deployment().await;
     let _bridge = deployment.configured_bridge().await;
     let mut app = deployment.roomy_app();
@@ -207,7 +207,7 @@ async fn a_reply_is_looked_up_in_its_thread() {
 }
 
 #[tokio::test]
-async fn a_post_with_metadata_of_the_apps_is_told_from_its_like() {
+async fn a_post_with_metadata_of_the_app_is_not_confused_with_an_equal_one() {
     let deployment = super::deployment().await;
     let bridge = deployment.configured_bridge().await;
     let mut app = deployment.roomy_app();
@@ -244,7 +244,7 @@ async fn a_post_with_metadata_of_the_apps_is_told_from_its_like() {
 }
 
 #[tokio::test]
-async fn a_token_that_may_give_no_metadata_posts_without_and_is_looked_up_by_what_it_says() {
+async fn a_post_without_metadata_is_looked_up_by_its_text() {
     let deployment = super::deployment().await;
     let not_an_app = Answer {
         error: Some("metadata_must_be_sent_from_app".into()),
@@ -332,7 +332,7 @@ async fn where_history_may_not_be_read_the_failure_names_the_scope() {
 }
 
 #[tokio::test]
-async fn what_may_be_done_twice_is_and_what_was_done_is_a_success() {
+async fn a_call_that_may_be_repeated_is_and_its_earlier_effect_counts_as_success() {
     let deployment = super::deployment().await;
     let _bridge = deployment.configured_bridge().await;
     let mut app = deployment.roomy_app();
@@ -365,7 +365,7 @@ async fn what_may_be_done_twice_is_and_what_was_done_is_a_success() {
         assert_eq!(told["type"], "slack.sent", "{method}: {told}");
         assert_eq!(deployment.calls(method).len(), 2, "{method}");
     }
-    // What was not there in the first place is a failure.
+    // To delete a message that was never there is a failure.
     let gone =
         json!({"method": "chat.delete", "channel": channel, "ts": ts, "reply_channel": reply});
     app.send("slack.send", &gone).await;

@@ -1,4 +1,4 @@
-//! What plugins put beside a message for Slack: it goes when the message goes, whoever is killed.
+//! Messages that plugins emit with a message for Slack: they go when it goes, whatever is killed.
 
 use djangobot_plugins::Artifact;
 use djangobot_tests::eventually;
@@ -8,7 +8,7 @@ use super::silent;
 use crate::bridge::{Djangobot, djangobot};
 use crate::guest::{Guest, Put};
 
-/// A plugin that makes each reaction a rocket, posts beside it, and sends a message of its own.
+/// A plugin that makes each reaction a rocket, emits a post with it, and sends a message of its own.
 fn plugin() -> Vec<u8> {
     let mut guest = Guest::new()
         .imports(r#"(import "djangobot:plugin/slack@1.0.0" "send" (func $send (param i32 i32 i32)))"#)
@@ -36,7 +36,7 @@ fn plugin() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_plugins_put_beside_a_message_and_send_themselves_outlasts_a_kill_and_comes_once() {
+async fn messages_that_plugins_emit_and_send_outlast_a_kill_and_are_posted_once() {
     let deployment = super::deployment().await;
     let file = deployment.folder.path().join("rockets.wasm");
     std::fs::write(&file, plugin()).unwrap();

@@ -54,7 +54,7 @@ async fn numbers_of(deployment: &Deployment, channel: &str, count: usize) -> Vec
 }
 
 #[tokio::test]
-async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
+async fn messages_that_a_full_disk_refuses_are_sent_from_the_layer_in_order() {
     const MESSAGES: usize = 100;
     let deployment = super::deployment().await;
     let mut bridge = cramped(&deployment).await;
@@ -85,7 +85,7 @@ async fn what_a_full_disk_can_not_take_is_sent_from_the_layer_in_order() {
 }
 
 #[tokio::test]
-async fn what_stays_in_the_layer_for_long_holds_up_nothing_else() {
+async fn a_message_that_stays_in_the_layer_for_long_holds_up_no_other() {
     let deployment = super::deployment().await;
     let mut bridge = cramped(&deployment).await;
     let mut app = deployment.roomy_app();
@@ -111,7 +111,7 @@ async fn what_stays_in_the_layer_for_long_holds_up_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_kill_at_a_full_disk_neither_loses_nor_doubles_nor_reorders() {
+async fn a_kill_at_a_full_disk_neither_loses_nor_doubles_nor_reorders_messages() {
     const MESSAGES: usize = 100;
     let deployment = super::deployment().await;
     let mut bridge = cramped(&deployment).await;

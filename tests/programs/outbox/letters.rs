@@ -8,7 +8,7 @@ use crate::bridge::{Bridge, Djangobot, djangobot};
 use crate::refusals::traces;
 
 #[tokio::test]
-async fn a_message_that_got_too_old_is_a_dead_letter_and_those_behind_it_go_on() {
+async fn a_message_that_gets_too_old_becomes_a_dead_letter_and_later_ones_are_sent() {
     let deployment = super::deployment().await;
     deployment.configure_more("[slack]\nmax-age = 15\n");
     let mut bridge = deployment.configured_bridge().await;

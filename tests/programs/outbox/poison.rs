@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::bridge::Bridge;
 use crate::deployment::Deployment;
 
-/// So without end.
+/// The same answer to all calls.
 fn always(answer: Answer) -> Answer {
     Answer {
         probability: Some(1.0),
@@ -35,7 +35,7 @@ async fn hasty(deployment: &Deployment, seconds: u32) -> Bridge {
 }
 
 #[tokio::test]
-async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
+async fn a_call_that_alone_keeps_failing_gives_way_to_later_messages() {
     let deployment = super::deployment().await;
     let mut bridge = deployment.configured_bridge().await;
     let mut app = deployment.roomy_app();
@@ -90,7 +90,7 @@ async fn a_call_that_fails_alone_gives_way_to_what_is_behind_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_tried_for_longer_than_the_config_allows() {
+async fn no_message_is_tried_for_longer_than_the_config_allows() {
     let deployment = super::deployment().await;
     let _bridge = hasty(&deployment, 3).await;
     let mut app = deployment.roomy_app();
@@ -146,7 +146,7 @@ async fn nothing_is_tried_for_longer_than_the_config_allows() {
 }
 
 #[tokio::test]
-async fn a_retry_after_of_0_is_no_hot_loop() {
+async fn a_retry_after_of_0_does_not_make_a_busy_loop() {
     let deployment = super::deployment().await;
     let hot = || {
         always(Answer {
@@ -193,17 +193,17 @@ async fn both(app: &mut App, first: Value, behind: Value) -> (String, String) {
 }
 
 #[tokio::test]
-async fn names_in_a_list_that_never_comes_have_an_outcome_and_what_is_behind_them_goes() {
+async fn names_from_a_list_that_never_loads_have_an_outcome_and_later_messages_are_sent() {
     let deployment = super::deployment().await;
     let _bridge = hasty(&deployment, 4).await;
     for list in ["users.list", "conversations.list"] {
         deployment.control.answer(list, broken(500, ""));
     }
     let mut app = deployment.roomy_app();
-    // What sees the list fail is told of that within a minute and a half, which is too late.
+    // The load of a list gives up within a minute and a half, which is too late for a message.
     let (began, soon) = (Instant::now(), Duration::from_secs(60));
     for (message, error) in [
-        // What looks like an id is for Slack to judge.
+        // A name that looks like an id goes to Slack as an id.
         (
             json!({"method": "chat.postEphemeral", "channel": "general", "user": "nobody", "text": "hi"}),
             "user_not_found",
@@ -236,7 +236,7 @@ async fn names_in_a_list_that_never_comes_have_an_outcome_and_what_is_behind_the
 }
 
 #[tokio::test]
-async fn a_direct_message_that_can_not_be_opened_has_an_outcome_and_what_is_behind_it_goes() {
+async fn a_direct_message_that_can_not_be_opened_has_an_outcome_and_later_messages_are_sent() {
     let deployment = super::deployment().await;
     let _bridge = hasty(&deployment, 4).await;
     deployment
@@ -257,7 +257,7 @@ async fn a_direct_message_that_can_not_be_opened_has_an_outcome_and_what_is_behi
 }
 
 #[tokio::test]
-async fn a_lookup_that_fails_for_ever_ends_and_what_is_behind_it_goes() {
+async fn a_lookup_that_keeps_failing_ends_and_later_messages_are_sent() {
     let deployment = super::deployment().await;
     let _bridge = hasty(&deployment, 4).await;
     deployment

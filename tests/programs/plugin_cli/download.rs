@@ -60,7 +60,7 @@ async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
 }
 
 #[tokio::test]
-async fn an_address_is_taken_with_its_sha256_only() {
+async fn a_plugin_from_an_address_is_added_only_with_its_sha256() {
     let desk = Desk::new();
     desk.pack("sample.wasm", module(""), MANIFEST).await;
     desk.does(&["add", "sample.wasm", "--name", "local"]).await;
@@ -103,7 +103,7 @@ async fn an_address_is_taken_with_its_sha256_only() {
 }
 
 #[tokio::test]
-async fn another_file_at_the_address_is_taken_when_its_sha256_is_said() {
+async fn another_file_at_the_address_is_taken_when_its_sha256_is_given() {
     let desk = Desk::new();
     desk.pack("one.wasm", module("one"), MANIFEST).await;
     desk.pack(

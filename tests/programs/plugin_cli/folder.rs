@@ -6,10 +6,10 @@ use djangobot_tests::{Program, binary};
 
 use super::*;
 
-/// A first build has the standard library and the SDK to build, beside other tests.
+/// A first build compiles the standard library and the SDK, while other tests run.
 const BUILD: Duration = Duration::from_secs(900);
 
-/// Writes down which of the host's variables it sees, and takes its time where it is told to.
+/// Notes which of the host's variables it sees, and takes its time if there is a file `slow`.
 const BUILD_SCRIPT: &str = r#"
 fn main() {
     let seen: Vec<String> = std::env::vars()
@@ -32,9 +32,9 @@ pub(super) async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
 pub(super) fn building(mut command: Command) -> Command {
     let target = binary("djangobot");
     command.env("CARGO_TARGET_DIR", target.ancestors().nth(2).unwrap());
-    // What an outer cargo or a habit may say is not meant for plugins.
+    // Flags of an outer cargo, or of the user's own shell, are not meant for plugins.
     command.env("RUSTFLAGS", "--cfg=outer -Clink-arg=-nonsense");
-    // What a build must not see.
+    // A build must not see these.
     command.env("DJANGOBOT_TOKEN", "xoxb-1-secret");
     command.env("DJANGOBOT_SECRET_KEY", "secret");
     command
@@ -150,7 +150,7 @@ async fn a_new_plugin_is_built_and_added_and_a_broken_one_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_folder_that_can_not_be_built_hears_what_is_missing() {
+async fn an_error_about_a_folder_that_can_not_be_built_says_what_is_missing() {
     let desk = Desk::new();
     std::fs::create_dir(desk.file("code")).unwrap();
     let check = async |expect: &[&str]| {

@@ -31,7 +31,7 @@ fn over_mounts(desk: &Desk, files: &[&str], command: &Command) -> Option<Command
 }
 
 #[tokio::test]
-async fn files_that_are_mounted_from_elsewhere_are_written_where_they_are() {
+async fn config_and_lock_that_are_mounted_files_are_written_in_place() {
     let desk = Desk::new();
     desk.pack("sample.wasm", module(""), MANIFEST).await;
     for files in [

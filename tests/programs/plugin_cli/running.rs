@@ -1,4 +1,4 @@
-//! Commands beside a bridge that runs: what they write is in force when they end.
+//! Commands next to a bridge that runs: their changes are in force when they end.
 
 use local_slack::LocalSlack;
 
@@ -10,7 +10,7 @@ async fn bridge(desk: &Desk, slack: &LocalSlack) -> Bridge {
 }
 
 #[tokio::test]
-async fn a_running_host_takes_plugins_up_and_lets_them_go() {
+async fn a_running_host_loads_and_unloads_plugins_as_the_commands_say() {
     let (desk, slack) = (Desk::new(), slack().await);
     let mut bridge = bridge(&desk, &slack).await;
     desk.pack("sample.wasm", module(""), MANIFEST).await;
@@ -64,7 +64,7 @@ async fn a_running_host_takes_plugins_up_and_lets_them_go() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_can_not_be_loaded_is_said_to_be_refused() {
+async fn a_plugin_that_can_not_be_loaded_is_listed_as_refused() {
     let (desk, slack) = (Desk::new(), slack().await);
     let mut bridge = bridge(&desk, &slack).await;
     let manifest = format!(
@@ -79,7 +79,7 @@ async fn a_plugin_that_can_not_be_loaded_is_said_to_be_refused() {
 }
 
 #[tokio::test]
-async fn the_socket_of_a_killed_host_misleads_nobody() {
+async fn the_socket_of_a_killed_host_is_not_taken_for_a_running_host() {
     let (desk, slack) = (Desk::new(), slack().await);
     bridge(&desk, &slack).await.kill().await;
     assert!(desk.file(".djangobot/control.sock").exists());

@@ -4,7 +4,7 @@ use super::folder::{building, run, run_command};
 use super::*;
 use crate::bridge::{Bridge, TOKEN, slack};
 
-/// What version control brings to another machine.
+/// The files that version control brings to another machine.
 const SHARED: &[&str] = &[
     "djangobot.toml",
     "djangobot.lock",
@@ -21,7 +21,7 @@ async fn run_elsewhere(desk: &Desk, arguments: &[&str]) -> Ended {
     run_command(command).await
 }
 
-/// What the lock says of its first plugin.
+/// The value of a key of the lock's first plugin.
 pub(super) fn pinned(desk: &Desk, key: &str) -> String {
     let lock = desk.text("djangobot.lock");
     let start = format!("{key} = \"");
@@ -30,7 +30,7 @@ pub(super) fn pinned(desk: &Desk, key: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_others_build_of_the_same_sources_is_taken_and_other_sources_are_refused() {
+async fn a_build_of_the_same_sources_elsewhere_is_taken_and_other_sources_are_refused() {
     let (ours, theirs) = (Desk::new(), Desk::new());
     ours.does(&["new", "greeter"]).await;
     check_end(&run(&ours, &["add", "greeter", "--build"]).await, 0, &[]);
@@ -86,7 +86,7 @@ async fn what_others_build_of_the_same_sources_is_taken_and_other_sources_are_re
         (&"running".into(), &running)
     );
     assert_eq!(bridge.terminate().await.code(), Some(0));
-    // Where it was built first, another build is no other plugin either.
+    // Where it was built first, another build of the same sources is the same plugin, too.
     let ended = run_elsewhere(&ours, &["update"]).await;
     check_end(&ended, 0, &[]);
     check_said(&ended.stdout, &["is up to date"]);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
+async fn an_update_takes_the_present_file_and_asks_for_new_capabilities() {
     let desk = Desk::new();
     desk.pack("sample.wasm", module(""), MANIFEST).await;
     desk.does(&["add", "sample.wasm"]).await;
@@ -44,7 +44,7 @@ async fn an_update_takes_what_is_there_now_and_asks_for_what_is_new() {
     // The one before, too, until the new one has served for a while.
     assert_eq!(desk.kept(), 2);
 
-    // What asks for less keeps what it was given, and that is said.
+    // A version that asks for less keeps the grants, and the command says so.
     desk.pack("sample.wasm", module("third"), MANIFEST).await;
     check_said(
         &desk.does(&["update"]).await,

@@ -1,4 +1,4 @@
-//! What a plugin writes to the log, and what of it is seen.
+//! The log lines of a plugin, and the filters that choose among them.
 
 use super::{Desk, check_end, check_said};
 
@@ -34,7 +34,7 @@ fn talkative() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_plugins_lines_are_logged_by_their_level_under_its_name_and_filtered_by_it() {
+async fn log_lines_of_a_plugin_keep_their_level_and_are_filtered_by_its_name() {
     let desk = Desk::new();
     let manifest = "name = \"sample\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [\"message\"]\n";
     desk.pack("talks.wasm", talkative(), manifest).await;

@@ -79,7 +79,7 @@ fn dead_letters_are_kept_and_counted() {
 }
 
 #[test]
-fn a_state_that_cant_be_used_says_what_waits_in_it() {
+fn a_state_that_can_not_be_used_is_reported_with_what_waits_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
     let letter = DeadLetter::new("slack.send", "no_text", "It has no text.", &[b'x'; 9000]);

@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! The faults.
 
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,7 @@ impl Fault {
                 let over = Instant::now();
                 let before = control.connections();
                 control.drop_connections(None);
-                // What is given until they are gone may still go through.
+                // Events that come before they are gone may still go through.
                 let is_old = |one: &Connection| before.iter().any(|old| old.id == one.id);
                 control.wait_until(|now| !now.iter().any(is_old)).await;
                 Struck { over, ..now() }

@@ -64,7 +64,7 @@ fn a_timestamp_is_a_text_with_all_its_digits() {
 }
 
 #[test]
-fn each_timestamp_of_slacks_comes_back_from_its_float() {
+fn each_timestamp_of_slack_comes_back_from_a_float() {
     let micros = (1_380_000_000_000_000_u64..4_290_000_000_000_000).step_by(2_909_090_909_091);
     for micros in micros.filter(|micros| micros % 1_000_000 != 0) {
         let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
@@ -185,7 +185,7 @@ fn layouts_stay_objects_and_lose_values_that_are_none() {
 }
 
 #[test]
-fn an_empty_text_is_absent_where_slack_has_no_use_for_one() {
+fn an_empty_text_is_left_out_where_slack_has_no_use_for_it() {
     becomes("chat.postMessage", "icon_emoji", json!(""), None);
     becomes("conversations.list", "cursor", json!(""), None);
     becomes("conversations.setTopic", "topic", json!(""), json!(""));

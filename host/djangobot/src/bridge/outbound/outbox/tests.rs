@@ -9,19 +9,20 @@ use super::*;
 use crate::bridge::outbound::outbox::rows::MAX_REMEMBERED;
 use crate::state::State;
 
-struct Opening {
+/// An outbox that was just opened, with what it found in its state.
+struct OpenedOutbox {
     outbox: Outbox,
     newest: u64,
     is_in_doubt: bool,
     state: State,
 }
 
-async fn open(folder: &Path) -> Opening {
+async fn open(folder: &Path) -> OpenedOutbox {
     let state = State::open(folder).unwrap();
     let (outbox, left) = Outbox::open(state.journal().unwrap(), folder)
         .await
         .unwrap();
-    Opening {
+    OpenedOutbox {
         outbox,
         newest: left.newest,
         is_in_doubt: left.is_in_doubt,
@@ -43,8 +44,9 @@ async fn texts(outbox: &Outbox) -> Vec<String> {
     page.entries.iter().map(text).collect()
 }
 
-fn there(kept: PutResult) -> RowId {
-    match kept {
+/// The row of a message that was stored.
+fn row_of(result: PutResult) -> RowId {
+    match result {
         PutResult::Stored(row) => row,
         other => panic!("{other:?}"),
     }
@@ -57,7 +59,7 @@ fn text(text: &str) -> Bytes {
 #[tokio::test]
 async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let Opening {
+    let OpenedOutbox {
         outbox,
         newest,
         state,
@@ -66,7 +68,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     assert_eq!((newest, outbox.messages(), outbox.bytes()), (0, 0, 0));
     let mut rows = Vec::new();
     for name in ["a", "b", "c"] {
-        rows.push(there(
+        rows.push(row_of(
             outbox
                 .put(MessageKey::new(), text(name), None)
                 .await
@@ -84,7 +86,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
     let figures = (outbox.messages(), outbox.bytes());
     drop((outbox, state));
 
-    let Opening { outbox, newest, .. } = open(folder.path()).await;
+    let OpenedOutbox { outbox, newest, .. } = open(folder.path()).await;
     assert_eq!((newest, (outbox.messages(), outbox.bytes())), (3, figures));
     let page = outbox.read(all(), 10, 1 << 20).await.unwrap();
     let seen: Vec<_> = page
@@ -114,7 +116,7 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
             .begun,
         None
     );
-    let next = there(
+    let next = row_of(
         outbox
             .put(MessageKey::new(), text("d"), None)
             .await
@@ -124,11 +126,11 @@ async fn messages_come_back_in_order_after_a_restart_and_numbers_go_on() {
 }
 
 #[tokio::test]
-async fn a_message_is_known_again_also_when_it_is_finished() {
+async fn a_message_is_recognised_even_after_it_is_finished() {
     let folder = tempfile::tempdir().unwrap();
-    let Opening { outbox, .. } = open(folder.path()).await;
+    let OpenedOutbox { outbox, .. } = open(folder.path()).await;
     let key = MessageKey::new();
-    let row = there(outbox.put(key, text("a"), None).await.unwrap());
+    let row = row_of(outbox.put(key, text("a"), None).await.unwrap());
     assert_eq!(
         outbox.put(key, text("a"), None).await.unwrap(),
         PutResult::Known
@@ -147,13 +149,13 @@ async fn a_message_is_known_again_also_when_it_is_finished() {
 #[tokio::test]
 async fn only_the_newest_finished_messages_are_remembered() {
     let folder = tempfile::tempdir().unwrap();
-    let Opening { outbox, state, .. } = open(folder.path()).await;
+    let OpenedOutbox { outbox, state, .. } = open(folder.path()).await;
     let (oldest, newest) = (MessageKey::new(), MessageKey::new());
     outbox
         .put(MessageKey::new(), text("waiting"), None)
         .await
         .unwrap();
-    let row = there(outbox.put(oldest, text("x"), None).await.unwrap());
+    let row = row_of(outbox.put(oldest, text("x"), None).await.unwrap());
     outbox.finish(row, None).await.unwrap();
     // As many as are remembered, finished.
     let many = |database: &Connection| {
@@ -168,30 +170,30 @@ async fn only_the_newest_finished_messages_are_remembered() {
     );
     for n in 0..FORGET_EVERY {
         let key = if n == 0 { newest } else { MessageKey::new() };
-        let row = there(outbox.put(key, text("x"), None).await.unwrap());
+        let row = row_of(outbox.put(key, text("x"), None).await.unwrap());
         outbox.finish(row, None).await.unwrap();
     }
     assert_eq!(
         outbox.put(newest, text("x"), None).await.unwrap(),
         PutResult::Known
     );
-    there(outbox.put(oldest, text("x"), None).await.unwrap());
+    row_of(outbox.put(oldest, text("x"), None).await.unwrap());
     assert_eq!(texts(&outbox).await, ["waiting", "x"]);
 }
 
 #[tokio::test]
 async fn the_result_of_the_plugins_takes_the_place_of_a_message_and_stays_together() {
     let folder = tempfile::tempdir().unwrap();
-    let Opening { outbox, state, .. } = open(folder.path()).await;
+    let OpenedOutbox { outbox, state, .. } = open(folder.path()).await;
     let (key, other) = (MessageKey::new(), MessageKey::new());
-    let first = there(outbox.put(key, text("1"), None).await.unwrap());
-    there(outbox.put(other, text("2"), None).await.unwrap());
+    let first = row_of(outbox.put(key, text("1"), None).await.unwrap());
+    row_of(outbox.put(other, text("2"), None).await.unwrap());
     let passed = PluginResult {
         message: Some(text("1 edited")),
         outcome: None,
         emitted: vec![
             (key.emitted(0), text("1 emitted")),
-            (key.emitted(1), text("1 too")),
+            (key.emitted(1), text("1 emitted too")),
         ],
         messages: vec![text("3 of a plugin's own")],
     };
@@ -203,11 +205,17 @@ async fn the_result_of_the_plugins_takes_the_place_of_a_message_and_stays_togeth
     let (order, figures) = (texts(&outbox).await, (outbox.messages(), outbox.bytes()));
     assert_eq!(
         order,
-        ["1 edited", "1 emitted", "1 too", "2", "3 of a plugin's own"]
+        [
+            "1 edited",
+            "1 emitted",
+            "1 emitted too",
+            "2",
+            "3 of a plugin's own"
+        ]
     );
     drop((outbox, state));
 
-    let Opening { outbox, state, .. } = open(folder.path()).await;
+    let OpenedOutbox { outbox, state, .. } = open(folder.path()).await;
     assert_eq!((outbox.messages(), outbox.bytes()), figures);
     let page = outbox.read(all(), 1, usize::MAX).await.unwrap();
     let passed: Vec<_> = page.entries.iter().map(|entry| entry.passed).collect();
@@ -240,9 +248,9 @@ async fn the_result_of_the_plugins_takes_the_place_of_a_message_and_stays_togeth
 #[tokio::test]
 async fn a_message_that_plugins_dropped_has_its_outcome_and_those_emitted_with_it_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let Opening { outbox, .. } = open(folder.path()).await;
+    let OpenedOutbox { outbox, .. } = open(folder.path()).await;
     let key = MessageKey::new();
-    let row = there(outbox.put(key, text("1"), None).await.unwrap());
+    let row = row_of(outbox.put(key, text("1"), None).await.unwrap());
     let passed = PluginResult {
         outcome: Some(text("dropped")),
         emitted: vec![(key.emitted(0), text("1 emitted"))],
@@ -265,7 +273,7 @@ async fn a_message_that_plugins_dropped_has_its_outcome_and_those_emitted_with_i
 }
 
 #[test]
-fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different() {
+fn a_key_is_made_of_member_and_place_and_is_random_for_a_broadcast() {
     let wire = |head, sealed| Wire {
         serializer: Serializer::Msgpack,
         head,
@@ -301,7 +309,7 @@ fn a_key_is_that_of_the_member_and_its_place_and_a_broadcasts_are_all_different(
 }
 
 #[tokio::test]
-async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
+async fn a_missing_note_is_remembered_until_all_messages_are_finished() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open(folder.path()).await;
     assert!(!opened.is_in_doubt);
@@ -321,7 +329,7 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
     drop(opened);
     let opened = open(folder.path()).await;
     assert!(opened.is_in_doubt, "it still is, where nothing was done");
-    opened.outbox.finish(there(row), None).await.unwrap();
+    opened.outbox.finish(row_of(row), None).await.unwrap();
     opened
         .outbox
         .put(MessageKey::new(), text("b"), None)
@@ -332,14 +340,14 @@ async fn a_note_that_is_missing_is_remembered_until_all_is_finished() {
 }
 
 #[tokio::test]
-async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
+async fn after_a_message_that_the_disk_refused_later_ones_are_refused_until_it_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open(folder.path()).await;
     let (outbox, journal) = (&opened.outbox, opened.state.journal().unwrap());
     let keys = [(); 4].map(|()| MessageKey::new());
     let keep =
         |at: usize, name| outbox.put(keys[at], text(name), at.checked_sub(1).map(|it| keys[it]));
-    there(keep(0, "a").await.unwrap());
+    row_of(keep(0, "a").await.unwrap());
     let refuse =
         "CREATE TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END";
     let change = |sql: &'static str| journal.write(|database| database.execute_batch(sql));
@@ -349,7 +357,7 @@ async fn behind_a_message_that_the_disk_did_not_take_it_takes_none() {
     assert_eq!(keep(2, "c").await.unwrap(), PutResult::Gap);
     assert_eq!(keep(3, "d").await.unwrap(), PutResult::Gap);
     for (at, name) in ["b", "c", "d"].into_iter().enumerate() {
-        there(keep(at + 1, name).await.unwrap());
+        row_of(keep(at + 1, name).await.unwrap());
     }
     assert_eq!(texts(outbox).await, ["a", "b", "c", "d"]);
     outbox.finish(RowId::first(3), None).await.unwrap();
