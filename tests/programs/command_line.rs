@@ -15,7 +15,7 @@ async fn run(slack: &LocalSlack, arguments: &[&str]) -> Ended {
 }
 
 #[tokio::test]
-async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
+async fn a_wrong_command_line_or_config_ends_with_2_and_the_cure() {
     let folder = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(folder.path().join("djangobot.toml"), text).unwrap();
     let run = async |arguments: &[&str]| Djangobot::run(djangobot(folder.path(), arguments)).await;
@@ -121,14 +121,14 @@ async fn what_was_started_wrongly_ends_with_2_and_the_cure() {
     check_end(
         &run(&[redis]).await,
         2,
-        &["djangobot.toml line 4", "expected usize"],
+        &["djangobot.toml line 4", "expected a whole number"],
     );
     write("[slack\n");
     check_end(&run(&[redis]).await, 2, &["djangobot.toml line 1"]);
 }
 
 #[tokio::test]
-async fn what_goes_wrong_ends_with_1_and_a_sentence() {
+async fn a_failure_of_a_command_ends_with_1_and_a_sentence() {
     let slack = slack().await;
     let mut command = djangobot(
         &example(),
@@ -257,7 +257,7 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
         if let Some(token) = token {
             command.env("DJANGOBOT_TOKEN", token);
         }
-        // What is empty counts as unset.
+        // An empty variable counts as unset.
         command
             .env("DJANGOBOT_SLACK_API_URL", "")
             .env("DJANGOBOT_LISTEN", "");
@@ -288,7 +288,7 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
 }
 
 #[tokio::test]
-async fn the_default_channel_and_the_methods_are_the_configs() {
+async fn the_default_channel_and_the_allowed_methods_come_from_the_config() {
     let deployment = Deployment::new().await;
     let text = "[slack]\ndefault-channel = \"#random\"\nmethods = [\"chat.postMessage\", \"conversations.*\"]\n[layer]\nsend-channel = \"my.send\"\n";
     deployment.configure(&text);
@@ -315,7 +315,7 @@ async fn the_default_channel_and_the_methods_are_the_configs() {
 }
 
 #[tokio::test]
-async fn the_listener_tells_health_readiness_and_metrics() {
+async fn the_listener_serves_health_readiness_and_metrics() {
     let deployment = Deployment::new().await;
     let mut bridge = deployment.bridge().await;
     assert_eq!(bridge.get("/healthz").await, (200, "ok\n".into()));
@@ -370,7 +370,7 @@ async fn the_listener_tells_health_readiness_and_metrics() {
 }
 
 #[tokio::test]
-async fn a_token_on_the_command_line_is_warned_of_and_one_in_the_environment_is_not() {
+async fn a_warning_is_logged_for_a_token_on_the_command_line_and_not_for_one_in_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let check = async |arguments: &[&str], variable: Option<&str>, expect: bool| {
         let all = [

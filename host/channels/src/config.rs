@@ -89,9 +89,7 @@ impl EmbeddedConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The URL of a layer can't be read.
-    #[error(
-        "{url} is not the URL of a channel layer: {reason}; write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://"
-    )]
+    #[error("{url} is not the URL of a channel layer: {reason}")]
     Url {
         /// The URL, without a password.
         url: String,

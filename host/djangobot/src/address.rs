@@ -39,6 +39,9 @@ impl std::str::FromStr for ListenAddress {
             let meant = SocketAddr::new(ip, 9100).to_string();
             return Err(hint("the port is missing", Some(format!("{meant}, say"))));
         }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(hint("the port is not a number from 0 to 65535", None));
+        }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(hint(
                 "the port is missing",

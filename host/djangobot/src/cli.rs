@@ -114,6 +114,9 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty_variables)
 }
 
+/// The help of TARGET in `dev`, whose default is another one than that of `run`.
+const DEV_TARGET: &str = "Use this channel layer, written as for `run` [default: the config's `layer.target`, else the embedded layer]";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -124,6 +127,7 @@ pub(crate) enum Command {
     /// Each line that you type is posted into #general as alice; each event is shown as a Django app gets it.
     /// Without TARGET, djangobot starts the embedded channel layer, and a Django app can connect to it. Nothing leaves
     /// this machine.
+    #[command(mut_arg("target", |target| target.help(DEV_TARGET)))]
     Dev(DevArgs),
     /// Check this set-up, and print each problem with its cure.
     Check(CheckArgs),
@@ -242,10 +246,17 @@ pub(crate) enum DeadLettersCommand {
     },
 }
 
+/// Reads the number of a dead letter.
+fn dead_letter(text: &str) -> Result<i64, String> {
+    let number = text.parse();
+    number.map_err(|_| format!("{text:?} is not the number of a dead letter"))
+}
+
 /// The choice of one dead letter.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LetterArgs {
     /// Show the dead letter with this number; `list` shows the numbers.
+    #[arg(value_parser = dead_letter)]
     pub(crate) id: i64,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
@@ -255,10 +266,10 @@ pub(crate) struct LetterArgs {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct LettersArgs {
-    /// Take the dead letters with these numbers; `list` shows the numbers.
-    #[arg(value_name = "ID")]
+    /// Delete the dead letters with these numbers; `list` shows the numbers.
+    #[arg(value_name = "ID", value_parser = dead_letter)]
     pub(crate) ids: Vec<i64>,
-    /// Take all dead letters.
+    /// Delete all dead letters.
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -270,7 +281,7 @@ pub(crate) struct RetryArgs {
     /// `layer.target`].
     #[arg(value_name = "ID|TARGET", num_args = 0.., required_unless_present = "all")]
     pub(crate) which: Vec<String>,
-    /// Take all dead letters.
+    /// Put back all dead letters.
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -312,8 +323,8 @@ pub(crate) struct LocalSlackArgs {
     /// Accept only this app-level token [default: any that looks like one].
     #[arg(long, value_name = "TOKEN")]
     pub(crate) app_token: Option<String>,
-    /// Post events, commands and interactions to this URL, which must be on this machine [default: they go through
-    /// Socket Mode].
+    /// Post events, commands and interactions to this URL, which must be on this machine [default: none; they go
+    /// through Socket Mode].
     #[arg(long, value_name = "URL")]
     pub(crate) events_url: Option<String>,
     /// Sign requests to that URL with this secret.
@@ -333,7 +344,7 @@ pub(crate) struct LayerArgs {
     /// Listen at this address.
     #[arg(long, value_name = "ADDR", default_value = EMBEDDED_ADDRESS)]
     pub(crate) listen: ListenAddress,
-    /// Read the password that clients must give from this file. It is needed to listen on more than this machine
+    /// Require a password of clients, and read it from this file. It is needed to listen on more than this machine
     /// [default: the config's `layer.password-file`].
     #[arg(long, value_name = "PATH", env = "DJANGOBOT_LAYER_PASSWORD_FILE")]
     pub(crate) password_file: Option<PathBuf>,

@@ -310,7 +310,7 @@ impl File {
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let wrong = |error: &toml::de::Error| {
-            let message = without_strings(error.message());
+            let message = without_types(&without_strings(error.message()));
             ConfigError::Wrong {
                 help: suggestion(&message),
                 message: located(path, text, error.span(), &message),
@@ -453,6 +453,20 @@ fn without_strings(message: &str) -> String {
         rest = end.map_or("", |end| &quoted[end + 1..]);
     }
     kept + rest
+}
+
+/// Replaces Rust's name of the type that a key wants, at the end of an error of the TOML parser, by plain words.
+fn without_types(message: &str) -> String {
+    let Some((before, wanted)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let wanted = match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        wanted => wanted,
+    };
+    format!("{before}, expected {wanted}")
 }
 
 /// Suggests the key that was probably meant, for an error such as "unknown field `tokne`, expected one of `token`,

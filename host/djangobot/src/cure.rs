@@ -19,6 +19,9 @@ pub(crate) fn of_layer(error: &LayerError) -> String {
 /// The cure for settings from which no layer can be made.
 pub(crate) fn of_config(error: &ConfigError) -> &'static str {
     match error {
+        ConfigError::Url { url, .. } if url.starts_with("embedded://") => {
+            "write embedded:// for any free port of this machine, embedded://127.0.0.1:PORT, or embedded://:PASSWORD@0.0.0.0:PORT for other machines too"
+        }
         ConfigError::Url { .. } => {
             "write the address as redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ % in a password as %2F %3F %23 %40 %25"
         }
@@ -28,7 +31,7 @@ pub(crate) fn of_config(error: &ConfigError) -> &'static str {
             "correct this option in CHANNEL_LAYERS of the project's settings, or below [layer] in djangobot.toml if it is there"
         }
         ConfigError::Backend { .. } => {
-            "name another entry of CHANNEL_LAYERS with --alias, or write the layer that djangobot is to use into djangobot.toml: [layer] backend and config"
+            "use a supported BACKEND: name another entry of CHANNEL_LAYERS with --alias, or write backend and config below [layer] in djangobot.toml"
         }
     }
 }

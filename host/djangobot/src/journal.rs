@@ -53,7 +53,7 @@ trait Change: Send {
 struct PendingChange<F, T> {
     /// Taken when the change is made.
     change: Option<F>,
-    /// What the closure returned. The caller gets it only after the commit.
+    /// The closure's result. The caller gets it only after the commit.
     value: Option<T>,
     caller: oneshot::Sender<Result<T, String>>,
 }

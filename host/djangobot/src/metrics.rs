@@ -226,7 +226,7 @@ impl Metrics {
     }
 
     gauges! {
-        /// What runs here; always 1.
+        /// The version that runs here; always 1.
         build_info(version, os, arch) = "djangobot_build_info", "Always 1: the version that runs, and what it was built for";
         /// Bytes of memory of a plugin's instances.
         plugin_memory(plugin) = "djangobot_plugin_memory_bytes", "Memory of a plugin's instances, in bytes";
@@ -266,7 +266,7 @@ impl Metrics {
         outbox() = "djangobot_outbox_messages", "Messages for Slack that are on the disk and not finished";
         /// Their bytes.
         outbox_bytes() = "djangobot_outbox_bytes", "What the messages for Slack that are not finished take up on the disk, in bytes";
-        /// What the roster knows.
+        /// The entries of the roster.
         roster(kind) = "djangobot_roster_size", "Users and conversations that the roster knows";
         /// Whether this host serves the app.
         lease_held() = "djangobot_lease_held", "1 while this host has the lease of its app, 0 while another one has it";

@@ -16,7 +16,7 @@ pub fn command_line() -> clap::Command {
     command
 }
 
-/// Whether a run takes a config file with this text; the error is what people are told, of plugins' tables too.
+/// Whether a run takes a config file with this text; the error is the text for people, also for tables of plugins.
 pub fn config(text: &str) -> Result<(), String> {
     config::reference::read(Path::new(config::CONFIG_FILE), text)
 }

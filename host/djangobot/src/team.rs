@@ -5,7 +5,7 @@ use djangobot_slack::roster::{ConversationKind, List};
 use djangobot_slack::{Roster, Session};
 use tokio::sync::watch;
 
-/// What is known of one workspace. Clones share it.
+/// The roster of one workspace, in the plugins' words. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Team {
     roster: Roster,

@@ -1,4 +1,4 @@
-//! The plugins that ship with djangobot, taken by name: built in a clone, beside an installed program, or not there.
+//! The plugins that ship with djangobot, taken by name: built in a clone, next to an installed program, or absent.
 
 use super::folder::{building, run};
 use super::shared::pinned;
@@ -8,7 +8,7 @@ use crate::bridge::{Bridge, inherit, slack, with_slack};
 const SHIPPED: &str =
     "name = \"resolve-names\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [\"message\"]\n";
 
-/// A djangobot that is installed in a folder of its own, with the components of `share` beside it.
+/// A djangobot that is installed in a folder of its own, with the components in its `share` folder.
 struct Installed(tempfile::TempDir);
 
 impl Installed {
@@ -55,7 +55,7 @@ impl Installed {
 }
 
 #[tokio::test]
-async fn in_a_clone_a_plugin_that_ships_is_built_when_it_is_named_and_no_path_is_written_down() {
+async fn in_a_clone_a_shipped_plugin_is_built_when_it_is_named_and_no_path_is_written() {
     let desk = Desk::new();
     let ended = run(&desk, &["add", "resolve-names"]).await;
     check_end(&ended, 0, &[]);
@@ -99,7 +99,7 @@ async fn in_a_clone_a_plugin_that_ships_is_built_when_it_is_named_and_no_path_is
 }
 
 #[tokio::test]
-async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which() {
+async fn an_installed_program_takes_shipped_plugins_from_its_share_folder_as_the_lock_pins_them() {
     let (desk, installed, slack) = (Desk::new(), Installed::new(), slack().await);
     let ended = installed.run(&desk, &["add", "resolve-names"]).await;
     check_end(
@@ -113,7 +113,7 @@ async fn an_installed_program_has_its_plugins_beside_it_and_the_lock_pins_which(
     );
     for (word, code, expect) in [
         ("resolve-name", 1, "did you mean resolve-"),
-        ("shipped:nonsense", 1, "These ship: ignore-self"),
+        ("shipped:nonsense", 1, "these plugins ship: ignore-self"),
     ] {
         check_end(&installed.run(&desk, &["add", word]).await, code, &[expect]);
     }

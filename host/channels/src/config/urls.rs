@@ -37,12 +37,13 @@ impl LayerConfig {
                     .into(),
             ));
         };
+        let has_embedded = urls.iter().any(|url| url.starts_with("embedded://"));
+        if has_embedded && urls.len() > 1 {
+            return Err(ConfigError::Mixed(
+                "the embedded layer can't be one of several shards; give its URL alone".into(),
+            ));
+        }
         if let Some(address) = first.strip_prefix("embedded://") {
-            if urls.len() > 1 {
-                return Err(ConfigError::Mixed(
-                    "there is only one embedded layer; give its URL alone".into(),
-                ));
-            }
             return embedded(address, options);
         }
         let kind = kind_of(first);

@@ -313,6 +313,9 @@ impl ProbeError {
             Self::BadTarget { meant: None, .. } => {
                 "write a module, or a module and an attribute: myapp.settings, myapp.asgi:channel_layer".into()
             }
+            Self::NoPython { searched } if searched.len() == 1 => {
+                "give --python the path of an interpreter or of a virtualenv's folder, or leave it out".into()
+            }
             Self::NoPython { .. } => "activate the project's virtualenv, or name its Python with --python".into(),
             Self::NoClass { missing: Some(missing), python, .. } => install(missing, python),
             Self::NoClass { missing: None, .. } => "BACKEND is the dotted path of a class, such as channels_redis.core.RedisChannelLayer; check its name, and repair the error in its module".into(),

@@ -18,7 +18,7 @@ pub(crate) struct TargetArgs {
     pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) project: ProjectArgs,
-    /// Write events onto the layer in this format.
+    /// Write events onto the layer in this format [default: flat, or djangobot-0.1 on a layer of Channels 1].
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<BodyFormat>,
 }
@@ -84,11 +84,22 @@ pub(crate) struct SlackArgs {
     #[arg(long, value_name = "TRANSPORT", env = "DJANGOBOT_TRANSPORT")]
     pub(crate) transport: Option<Transport>,
     /// Call the Web API at this base URL [default: Slack's own].
-    #[arg(long, value_name = "URL", env = "DJANGOBOT_SLACK_API_URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DJANGOBOT_SLACK_API_URL",
+        value_parser = url
+    )]
     pub(crate) slack_api_url: Option<Url>,
     /// Send a message without `channel` to this channel [default: general].
     #[arg(long, value_name = "NAME")]
     pub(crate) default_channel: Option<String>,
+}
+
+/// Reads a URL. The URL parser's own errors speak of bases and schemes, which do not help whoever forgot `https://`.
+fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text);
+    url.map_err(|error| format!("this is not a whole URL, such as https://slack.com/api/: {error}"))
 }
 
 /// The options of a process that bridges.

@@ -94,7 +94,7 @@ pub(crate) struct InfoArgs {
 /// The choice of one plugin.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NameArgs {
-    /// Take the plugin with this name; `list` shows the names.
+    /// Enable or disable the plugin with this name; `list` shows the names.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     #[command(flatten)]
@@ -128,8 +128,8 @@ pub(crate) struct UpdateArgs {
     /// Take the plugin from this source from now on. It is for one plugin.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// Bring the versions that the lock pins into this state, as after a checkout, and refuse all others. Config and
-    /// lock stay as they are.
+    /// Get the versions that the lock pins, as after a checkout, and refuse all others. Config and lock stay as they
+    /// are.
     #[arg(long, conflicts_with_all = ["source", "sha256"])]
     pub(crate) locked: bool,
     #[command(flatten)]

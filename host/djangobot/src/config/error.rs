@@ -65,7 +65,7 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{what} is missing: {} is empty", path.display())]
+    #[error("{what} is missing: the file {} is empty", path.display())]
     #[diagnostic(help("write the secret into the file, and nothing else"))]
     EmptySecretFile { what: &'static str, path: PathBuf },
     #[error("no channel layer is named")]

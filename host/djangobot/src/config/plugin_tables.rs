@@ -70,7 +70,7 @@ fn one(
             let name = &plugin.name;
             if !manifest::is_name(name) {
                 wrong(&format!(
-                    "{name:?} is not a plugin's name: it has lower-case letters, digits and -"
+                    "{name:?} is not a plugin's name: a name has only lower-case letters, digits and hyphens"
                 ))
             } else if is_taken(name) {
                 wrong(&format!(

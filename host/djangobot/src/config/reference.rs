@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::File;
 
-/// Reads it; the error is what people are told, of plugins' tables too.
+/// Reads it; the error is the text for people, also for tables of plugins.
 pub(crate) fn read(path: &Path, text: &str) -> Result<(), String> {
     let file = File::parse(path, text).map_err(|error| error.to_string())?;
     let target = file.layer.target(Path::new(""));

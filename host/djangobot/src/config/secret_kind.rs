@@ -163,7 +163,7 @@ impl Kind {
         }
     }
 
-    /// What to do with a secret of this kind that stands in a wrong place.
+    /// The cure for a secret of this kind in a wrong place.
     fn cure(self) -> Option<&'static str> {
         Some(match self {
             Self::Bot | Self::User | Self::Rotating => {

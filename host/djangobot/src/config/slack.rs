@@ -179,7 +179,7 @@ impl TryFrom<u8> for ConnectionCount {
         match count {
             1..=10 => Ok(Self(count)),
             _ => Err(format!(
-                "{count} connections are too many or too few: Slack allows 1 to 10"
+                "{count} is not a number of connections from 1 to 10, which Slack allows"
             )),
         }
     }

@@ -96,7 +96,7 @@ enum Phase {
     Answer,
 }
 
-/// What a connection does, shared by its task and the accept loop.
+/// The state of a connection, shared by its task and the accept loop.
 #[derive(Debug)]
 struct Activity(Mutex<ConnectionState>);
 

@@ -82,7 +82,7 @@ pub(super) fn description(manifest: &Manifest) -> String {
     text
 }
 
-/// Writes name, version and summary: `resolve-names 1.2.0: Puts names beside ids`.
+/// Writes name, version and summary: `resolve-names 1.2.0: Adds names`.
 pub(super) fn title(manifest: &Manifest) -> String {
     let title = format!("{} {}", manifest.name, manifest.version);
     match manifest.summary.as_str() {

@@ -70,7 +70,7 @@ pub(crate) enum FolderError {
         path: PathBuf,
         expected: &'static str,
     },
-    #[error("{} can't be used: {reason}", path.display())]
+    #[error("djangobot can't keep its state in {}: {reason}", path.display())]
     Unusable {
         path: PathBuf,
         reason: io::Error,
@@ -381,7 +381,7 @@ impl FolderError {
                 "{}; give that user the right to write there, or choose another folder with --state-dir",
                 owner_of(path)
             ),
-            _ => "choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"
+            _ => "with --state-dir or DJANGOBOT_STATE_DIR, name a folder that djangobot can make or write to"
                 .to_owned(),
         };
         Self::Unusable {

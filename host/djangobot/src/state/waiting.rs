@@ -1,4 +1,4 @@
-//! Counts what waits in a state file that can't be used, so that an operator knows what is at stake.
+//! Counts the events and messages that wait in a state file that can't be used: an operator must know what is at stake.
 
 use std::path::Path;
 

@@ -54,8 +54,11 @@ pub(crate) fn help(name: &str) -> String {
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min()
         .filter(|(distance, _)| *distance <= 3);
-    let meant = near.map_or_else(String::new, |(_, near)| format!("did you mean {near}? "));
-    format!("{meant}These ship: {}", NAMES.join(", "))
+    let names = NAMES.join(", ");
+    match near {
+        Some((_, near)) => format!("did you mean {near}? These plugins ship: {names}"),
+        None => format!("these plugins ship: {names}"),
+    }
 }
 
 /// Finds a shipped plugin on this machine: its component, or else its folder in a clone.
@@ -143,11 +146,11 @@ mod tests {
         assert_eq!(
             help("resolve-name"),
             format!(
-                "did you mean resolve-names? These ship: {}",
+                "did you mean resolve-names? These plugins ship: {}",
                 NAMES.join(", ")
             )
         );
-        assert!(help("something").starts_with("These ship"));
+        assert!(help("something").starts_with("these plugins ship"));
     }
 
     #[test]

@@ -282,7 +282,7 @@ mod tests {
         check("shipped:", "no plugin \"\" ships");
         check(
             "shipped:resolve-name",
-            "did you mean resolve-names? These ship: ignore-self",
+            "did you mean resolve-names? These plugins ship: ignore-self",
         );
         check("file:", "no path after the colon");
         check("oci://ghcr.io/a", "is not a source");
