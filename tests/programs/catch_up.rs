@@ -1,7 +1,7 @@
 //! Messages of an outage that is too long for Slack's redelivery are read from its history: over Socket Mode and HTTP as
 //! over RTM.
 
-mod unheard;
+mod outages;
 
 use std::path::Path;
 use std::time::Duration;

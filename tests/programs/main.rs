@@ -9,17 +9,17 @@
     reason = "a test that can't have what it needs fails with a sentence; one that is passed over says so"
 )]
 
+mod absent_worker;
 mod answers;
 mod app;
 mod arguments;
 mod bad_events;
 mod bridge;
 mod browsers;
-mod built;
 mod catch_up;
 mod check;
 mod command_line;
-mod compiling;
+mod compilation;
 mod crowds;
 mod deployment;
 mod embedded;
@@ -47,15 +47,15 @@ mod plugin_cli;
 mod plugins;
 mod projects;
 mod refusals;
+mod release;
 mod retries;
 mod sending;
 mod sessions;
 mod state;
 mod stops;
-mod temporary;
 mod tokens;
 mod transports;
-mod unread;
 mod updates;
 mod walk;
+mod web_api;
 mod worker;

@@ -1,9 +1,9 @@
 //! Accepted messages for Slack: whatever is killed, cut or full, each is posted once and in order, or reported as failed.
 
-mod ambiguous;
-mod beside;
+mod dead_letters;
 mod disk;
-mod letters;
+mod emissions;
+mod lookups;
 mod poison;
 
 use djangobot_tests::{eventually, seen};
