@@ -7,7 +7,7 @@ use local_slack::Control;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::deployment::{Deployment, Way, soon_redelivered};
+use crate::deployment::{Deployment, Transport, soon_redelivered};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
 
@@ -37,8 +37,8 @@ fn click(ts: &str) -> Value {
 
 #[tokio::test]
 async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_hears_of_it() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let _bridge = deployment.bridge().await;
         let mut app = deployment
@@ -123,8 +123,8 @@ async fn an_answer_to_a_click_changes_the_message_that_was_clicked_and_the_app_h
 /// Buttons in an attachment, as apps made them before blocks.
 #[tokio::test]
 async fn an_answer_to_a_legacy_button_goes_to_its_address() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let bridge = deployment.bridge().await;
         let mut app = deployment
@@ -166,7 +166,7 @@ async fn an_answer_to_a_legacy_button_goes_to_its_address() {
 
 #[tokio::test]
 async fn the_sixth_answer_and_one_to_an_expired_or_unknown_address_fail_with_the_reason() {
-    let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+    let deployment = Deployment::over(Transport::SocketMode, soon_redelivered()).await;
     let control = &deployment.control;
     let mut bridge = deployment.bridge().await;
     let mut app = deployment
@@ -253,8 +253,8 @@ async fn the_sixth_answer_and_one_to_an_expired_or_unknown_address_fail_with_the
 
 #[tokio::test]
 async fn the_conversations_that_were_chosen_in_a_dialog_get_their_messages() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let _bridge = deployment.bridge().await;
         let mut app = deployment.app(&["slack.view_submission"]).await;
@@ -312,7 +312,7 @@ async fn the_conversations_that_were_chosen_in_a_dialog_get_their_messages() {
 #[tokio::test]
 async fn answers_reach_their_address_after_a_restart_on_a_queueing_and_on_a_pubsub_layer() {
     for is_pubsub in [false, true] {
-        let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+        let deployment = Deployment::over(Transport::SocketMode, soon_redelivered()).await;
         let control = &deployment.control;
         let url = deployment.redis.url();
         let layer = match is_pubsub {
@@ -367,7 +367,7 @@ async fn answers_reach_their_address_after_a_restart_on_a_queueing_and_on_a_pubs
 #[tokio::test]
 async fn after_many_commands_each_late_answer_still_finds_its_address() {
     const MANY: usize = 1_200;
-    let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+    let deployment = Deployment::over(Transport::SocketMode, soon_redelivered()).await;
     let control = &deployment.control;
     let bridge = deployment.bridge().await;
     let mut app = deployment.app(&["slack.block_actions"]).await;

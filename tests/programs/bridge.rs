@@ -87,7 +87,7 @@ pub(crate) fn inherit(command: &mut Command, from: &Command) {
 }
 
 /// That it ended with `code` and said `parts` on stderr; line breaks and frames of a report don't count.
-pub(crate) fn check_end(ended: &Ended, code: i32, parts: &[&str]) {
+pub(crate) fn check_end(ended: &ExitReport, code: i32, parts: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     let said: Vec<_> = ended
         .stderr
@@ -106,7 +106,7 @@ pub(crate) struct Djangobot(Program);
 
 /// The exit code and the output of a djangobot that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ExitReport {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -118,11 +118,11 @@ impl Djangobot {
     }
 
     /// Runs it to its own end.
-    pub(crate) async fn run(command: Command) -> Ended {
+    pub(crate) async fn run(command: Command) -> ExitReport {
         let mut program = Djangobot::start(command);
         program.close_stdin();
         let code = program.exit().await.code();
-        Ended {
+        ExitReport {
             code,
             stdout: program.stdout(),
             stderr: program.stderr(),

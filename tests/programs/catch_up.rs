@@ -12,19 +12,19 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::bridge::Bridge;
-use crate::deployment::{Deployment, Way};
+use crate::deployment::{Deployment, Transport};
 
 /// Slack's six minutes, after which it gives up, are a moment here; the host's clock is set by them.
 const AWAY: u64 = 400;
 
 /// A deployment whose Slack soon gives up an event that is not acknowledged.
-async fn deployment(way: Way, options: Options) -> Deployment {
+async fn deployment(transport: Transport, options: Options) -> Deployment {
     let retry_delays = [0, 50, 100].map(Duration::from_millis);
     let options = Options {
         retry_delays,
         ..options
     };
-    Deployment::over(way, options).await
+    Deployment::over(transport, options).await
 }
 
 impl Deployment {
@@ -97,8 +97,8 @@ fn is_live(event: &Value) -> bool {
 #[tokio::test]
 async fn events_that_slack_gave_up_while_the_host_was_away_are_read_from_history_once_and_in_order()
 {
-    for way in Way::OF_APPS {
-        let deployment = deployment(way, Options::default()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = deployment(transport, Options::default()).await;
         let control = &deployment.control;
         let mut app = deployment
             .app(&["slack.message", "slack.reaction_added"])
@@ -106,7 +106,7 @@ async fn events_that_slack_gave_up_while_the_host_was_away_are_read_from_history
         let mut bridge = deployment.bridge().await;
         let thread = deployment.say("before");
         let before = app.next("slack.message").await;
-        assert_eq!(said(&before), ("before".into(), 1), "{way:?}");
+        assert_eq!(said(&before), ("before".into(), 1), "{transport:?}");
         bridge.terminate().await;
         for n in 0..5 {
             deployment.say(&format!("missed {n}"));
@@ -118,12 +118,12 @@ async fn events_that_slack_gave_up_while_the_host_was_away_are_read_from_history
         let mut bridge = deployment.bridge().await;
         for n in 0..5 {
             let event = app.next("slack.message").await;
-            assert_eq!(said(&event), (format!("missed {n}"), 2), "{way:?}");
+            assert_eq!(said(&event), (format!("missed {n}"), 2), "{transport:?}");
             assert_eq!(event["channel_type"], before["channel_type"]);
             assert_eq!(event["djangobot"]["retry_reason"], "history");
         }
         let reply = app.next("slack.message").await;
-        assert_eq!(said(&reply), ("a reply".into(), 2), "{way:?}");
+        assert_eq!(said(&reply), ("a reply".into(), 2), "{transport:?}");
         // The log names the time of the outage, and the kinds of events that no history has.
         let line = logged(&bridge, "nobody listened to Slack for").await;
         let words = line["message"].as_str().unwrap();
@@ -133,7 +133,7 @@ async fn events_that_slack_gave_up_while_the_host_was_away_are_read_from_history
         logged(&bridge, "Slack's history was read").await;
         deployment.say("after");
         let after = app.next("slack.message").await;
-        assert_eq!(said(&after), ("after".into(), 1), "{way:?}");
+        assert_eq!(said(&after), ("after".into(), 1), "{transport:?}");
         // Another time, nothing comes twice.
         bridge.terminate().await;
         age(deployment.folder.path(), AWAY);
@@ -143,14 +143,14 @@ async fn events_that_slack_gave_up_while_the_host_was_away_are_read_from_history
         assert_eq!(
             said(&app.next("slack.message").await).0,
             "at last",
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn history_is_not_read_where_slack_redelivers_or_the_settings_forbid_it() {
-    let deployment = deployment(Way::SocketMode, Options::default()).await;
+    let deployment = deployment(Transport::SocketMode, Options::default()).await;
     let mut app = deployment.app(&["slack.message"]).await;
     let mut bridge = deployment.bridge().await;
     deployment.say("before");
@@ -183,7 +183,7 @@ async fn an_app_gets_no_kinds_of_events_from_history_that_it_is_not_subscribed_t
         subscriptions: Some(vec!["app_mention".into(), "reaction_added".into()]),
         ..Options::default()
     };
-    let deployment = deployment(Way::SocketMode, options).await;
+    let deployment = deployment(Transport::SocketMode, options).await;
     let control = &deployment.control;
     let bot = control.user_id("djangobot").unwrap();
     let mut app = deployment
@@ -238,7 +238,7 @@ async fn an_app_whose_history_slack_limits_reads_direct_messages_first_and_says_
         history_per_minute: Some(40),
         ..Options::default()
     };
-    let deployment = deployment(Way::Http, options).await;
+    let deployment = deployment(Transport::Http, options).await;
     let control = &deployment.control;
     let mut app = deployment.app(&["slack.message"]).await;
     let mut bridge = deployment.bridge().await;
@@ -313,7 +313,7 @@ async fn live_events_do_not_wait_for_a_list_of_conversations_that_does_not_come(
 
 #[tokio::test]
 async fn a_conversation_whose_history_fails_for_ever_holds_up_no_other() {
-    let deployment = deployment(Way::SocketMode, Options::default()).await;
+    let deployment = deployment(Transport::SocketMode, Options::default()).await;
     let control = &deployment.control;
     let mut app = deployment.app(&["slack.message"]).await;
     let mut bridge = deployment.bridge().await;

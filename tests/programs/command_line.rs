@@ -4,12 +4,12 @@ use djangobot_tests::{eventually, python};
 use local_slack::LocalSlack;
 use serde_json::{Value, json};
 
-use crate::bridge::{Djangobot, Ended, TOKEN, check_end, djangobot, slack, with_slack};
+use crate::bridge::{Djangobot, ExitReport, TOKEN, check_end, djangobot, slack, with_slack};
 use crate::deployment::Deployment;
 use crate::worker::example;
 
 /// Runs `djangobot ARGUMENTS` in an empty folder with [`TOKEN`] against `slack`.
-async fn run(slack: &LocalSlack, arguments: &[&str]) -> Ended {
+async fn run(slack: &LocalSlack, arguments: &[&str]) -> ExitReport {
     let folder = tempfile::tempdir().unwrap();
     Djangobot::run(with_slack(djangobot(folder.path(), arguments), slack)).await
 }

@@ -9,16 +9,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::bridge::{Bridge, Djangobot};
+use crate::deployment::PluginDeployment;
 use crate::guest::Guest;
-use crate::office::Office;
 
 #[tokio::test]
 async fn a_plugin_whose_compiled_code_was_changed_is_compiled_again() {
-    let office = Office::guarded().await;
+    let deployment = PluginDeployment::guarded().await;
     let start = async |expect: &str| {
-        let mut bridge = office.bridge().await;
-        let mut app = office.message_app().await;
-        office.is_guarded(&mut app, expect).await;
+        let mut bridge = deployment.bridge().await;
+        let mut app = deployment.message_app().await;
+        deployment.is_guarded(&mut app, expect).await;
         let said = bridge.logs("compiled again");
         assert_eq!(said.len(), usize::from(!expect.is_empty()), "{said:?}");
         assert!(
@@ -28,7 +28,7 @@ async fn a_plugin_whose_compiled_code_was_changed_is_compiled_again() {
         assert_eq!(bridge.terminate().await.code(), Some(0));
     };
     start("").await;
-    let cache = office.path(".djangobot/cache");
+    let cache = deployment.path(".djangobot/cache");
     let files = std::fs::read_dir(&cache)
         .unwrap()
         .map(|it| it.unwrap().path());
@@ -50,8 +50,8 @@ async fn a_plugin_whose_compiled_code_was_changed_is_compiled_again() {
 }
 
 /// A copy of the program under test, which can be replaced.
-fn copied(office: &Office) -> PathBuf {
-    let (program, copy) = (binary("djangobot"), office.path("djangobot-copy"));
+fn copied(deployment: &PluginDeployment) -> PathBuf {
+    let (program, copy) = (binary("djangobot"), deployment.path("djangobot-copy"));
     if std::fs::hard_link(&program, &copy).is_err() {
         std::fs::copy(&program, &copy).unwrap();
     }
@@ -60,12 +60,12 @@ fn copied(office: &Office) -> PathBuf {
 
 #[tokio::test]
 async fn a_host_whose_program_is_replaced_on_the_disk_still_compiles_plugins() {
-    let office = Office::guarded().await;
-    let copy = copied(&office);
-    let mut bridge = Bridge::of(office.bridge_by(&copy)).await;
+    let deployment = PluginDeployment::guarded().await;
+    let copy = copied(&deployment);
+    let mut bridge = Bridge::of(deployment.bridge_by(&copy)).await;
     bridge.line("the roster is loaded").await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "as it was").await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "as it was").await;
 
     // The file becomes a program that ends well and gives nothing, then one that fails; then there is no file.
     for (n, becomes) in [Some("#!/bin/sh\n"), Some("#!/bin/sh\nexit 1\n"), None]
@@ -80,15 +80,15 @@ async fn a_host_whose_program_is_replaced_on_the_disk_still_compiles_plugins() {
         }
         let version = format!("{}.0.0", n + 2);
         let guest = Guest::marks("seen", "yes").fields(&format!("(global i32 (i32.const {n}))"));
-        office.pack("guard", &version, &guest).await;
-        office.does(&["update"]).await;
-        assert_eq!(office.status().await["version"], version);
-        office.is_guarded(&mut app, &version).await;
+        deployment.pack("guard", &version, &guest).await;
+        deployment.does(&["update"]).await;
+        assert_eq!(deployment.status().await["version"], version);
+        deployment.is_guarded(&mut app, &version).await;
     }
     assert_eq!(bridge.terminate().await.code(), Some(0));
     // All that was kept is what the next start takes.
-    let mut bridge = office.bridge().await;
-    office.is_guarded(&mut app, "after a restart").await;
+    let mut bridge = deployment.bridge().await;
+    deployment.is_guarded(&mut app, "after a restart").await;
     assert!(bridge.logs("compiled again").is_empty());
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }
@@ -113,7 +113,7 @@ async fn compiler_of(parent: u32) -> Pid {
 
 #[tokio::test]
 async fn a_slow_compile_holds_up_the_plugins_own_events_alone_and_they_keep_their_order() {
-    let office = Office::new().await;
+    let deployment = PluginDeployment::new().await;
     // Long enough at the compiler that it can be held there.
     let work =
         "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (i32.load (local.get 0))))";
@@ -122,24 +122,24 @@ async fn a_slow_compile_holds_up_the_plugins_own_events_alone_and_they_keep_thei
         work.repeat(200)
     );
     let guest = Guest::marks("seen", "yes").fields(&function.repeat(100));
-    office.pack("guard", "1.0.0", &guest).await;
-    office.does(&["add", "guard.wasm"]).await;
-    office.write("djangobot.toml", &office.guarding(""));
-    let program = Djangobot::start(office.bridge_by(&binary("djangobot")));
+    deployment.pack("guard", "1.0.0", &guest).await;
+    deployment.does(&["add", "guard.wasm"]).await;
+    deployment.write("djangobot.toml", &deployment.guarding(""));
+    let program = Djangobot::start(deployment.bridge_by(&binary("djangobot")));
     let compiler = compiler_of(program.pid()).await;
     kill_process(compiler, Signal::STOP).unwrap();
     let mut bridge = Bridge::around(program).await;
 
     bridge.line("the roster is loaded").await;
-    assert_eq!(office.status().await["state"], "loading");
-    let mut app = office.message_app().await;
+    assert_eq!(deployment.status().await["state"], "loading");
+    let mut app = deployment.message_app().await;
     app.receive(&["slack.numbered"]).await;
     for n in 0..10 {
-        office.say(&format!("message {n}"));
+        deployment.say(&format!("message {n}"));
     }
     // Another type goes by, which this plugin does not subscribe to.
     let numbered = json!({"type": "numbered", "n": 1});
-    office.control.emit(None, &numbered);
+    deployment.control.emit(None, &numbered);
     assert_eq!(app.next("slack.numbered").await["n"], 1);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let metric = "djangobot_plugin_calls_total{plugin=\"guard\",outcome=\"modified\"}";

@@ -10,36 +10,36 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::bridge::{Bridge, Djangobot, Ended, djangobot, slack_with, with_slack};
+use crate::bridge::{Bridge, Djangobot, ExitReport, djangobot, slack_with, with_slack};
 
 /// The app-level token of all tests; nothing that a djangobot writes may show it.
 pub(crate) const APP_TOKEN: &str = "xapp-1-not-to-be-shown";
 
 /// The transport over which Slack's events reach the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Transport {
     Rtm,
     SocketMode,
     Http,
 }
 
-impl Way {
+impl Transport {
     /// The transports of today's apps, over which Slack redelivers and takes answers.
-    pub(crate) const OF_APPS: [Way; 2] = [Way::SocketMode, Way::Http];
+    pub(crate) const OF_APPS: [Transport; 2] = [Transport::SocketMode, Transport::Http];
 
     /// Its name in the settings and in events.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Way::Rtm => "rtm",
-            Way::SocketMode => "socket-mode",
-            Way::Http => "http",
+            Transport::Rtm => "rtm",
+            Transport::SocketMode => "socket-mode",
+            Transport::Http => "http",
         }
     }
 }
 
 /// The surroundings of a bridge. Bridges come and go in it.
 pub(crate) struct Deployment {
-    pub(crate) way: Way,
+    pub(crate) transport: Transport,
     pub(crate) slack: LocalSlack,
     pub(crate) control: Control,
     pub(crate) redis: Redis,
@@ -54,36 +54,36 @@ impl Deployment {
 
     /// One over RTM, with this Slack.
     pub(crate) async fn with_slack(options: Options) -> Self {
-        Self::of(Way::Rtm, options, Redis::start()).await
+        Self::of(Transport::Rtm, options, Redis::start()).await
     }
 
     /// One over RTM, on this Redis.
     pub(crate) async fn with_redis(redis: Redis) -> Self {
-        Self::of(Way::Rtm, Options::default(), redis).await
+        Self::of(Transport::Rtm, Options::default(), redis).await
     }
 
     /// One whose Slack has an app that is reached by `way`.
-    pub(crate) async fn over(way: Way, options: Options) -> Self {
+    pub(crate) async fn over(transport: Transport, options: Options) -> Self {
         let options = Options {
             app_token: Some(APP_TOKEN.into()),
             ..options
         };
-        Self::of(way, options, Redis::start()).await
+        Self::of(transport, options, Redis::start()).await
     }
 
     /// One over RTM, whose Slack takes other tokens than [`TOKEN`](crate::bridge::TOKEN) too.
     pub(crate) async fn with_any_token() -> Self {
         let slack = LocalSlack::start(Options::default()).await.unwrap();
-        Self::around(Way::Rtm, slack, Redis::start())
+        Self::around(Transport::Rtm, slack, Redis::start())
     }
 
-    async fn of(way: Way, options: Options, redis: Redis) -> Self {
-        Self::around(way, slack_with(options).await, redis)
+    async fn of(transport: Transport, options: Options, redis: Redis) -> Self {
+        Self::around(transport, slack_with(options).await, redis)
     }
 
-    fn around(way: Way, slack: LocalSlack, redis: Redis) -> Self {
+    fn around(transport: Transport, slack: LocalSlack, redis: Redis) -> Self {
         Self {
-            way,
+            transport,
             control: slack.control(),
             slack,
             redis,
@@ -118,12 +118,12 @@ impl Deployment {
     /// The command `djangobot ARGUMENTS` in its folder, with its Slack and what its way needs in the environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = with_slack(djangobot(self.folder.path(), arguments), &self.slack);
-        match self.way {
-            Way::Rtm => {}
-            Way::SocketMode => {
+        match self.transport {
+            Transport::Rtm => {}
+            Transport::SocketMode => {
                 command.env("DJANGOBOT_APP_TOKEN", APP_TOKEN);
             }
-            Way::Http => {
+            Transport::Http => {
                 command.env("DJANGOBOT_SIGNING_SECRET", self.slack.signing_secret());
             }
         }
@@ -131,7 +131,7 @@ impl Deployment {
     }
 
     /// Runs `djangobot ARGUMENTS` to its end.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> ExitReport {
         Djangobot::run(self.command(arguments)).await
     }
 
@@ -151,16 +151,16 @@ impl Deployment {
     pub(crate) async fn bridge_with(&self, arguments: &[&str]) -> Bridge {
         let mut bridge = self.start(arguments).await;
         bridge.line("the roster is loaded").await;
-        match self.way {
-            Way::Rtm => {}
-            Way::SocketMode => {
+        match self.transport {
+            Transport::Rtm => {}
+            Transport::SocketMode => {
                 eventually("it has a connection", async || {
                     let connections = bridge.metric("djangobot_slack_connections").await;
                     (connections >= 1.0).then_some(())
                 })
                 .await;
             }
-            Way::Http => {
+            Transport::Http => {
                 let url = bridge.url("/slack/events");
                 self.control.set_events_url(Some(&url)).unwrap();
             }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::bridge::check_end;
+use crate::deployment::PluginDeployment;
 use crate::guest::Guest;
-use crate::office::Office;
 
 /// Ways to spoil a lock, and a part of what is said of each.
 const SPOILT: &[(&str, &str)] = &[
@@ -50,41 +50,44 @@ fn remove(path: &Path) {
 
 #[tokio::test]
 async fn a_bridge_does_not_start_without_its_guard_whatever_became_of_the_lock_or_the_component() {
-    let office = Office::guarded().await;
-    let lock = office.path("djangobot.lock");
-    let good = office.text("djangobot.lock");
+    let deployment = PluginDeployment::guarded().await;
+    let lock = deployment.path("djangobot.lock");
+    let good = deployment.text("djangobot.lock");
     for (how, expect) in SPOILT {
         spoil(&lock, how);
-        let ended = office.fails_to_start().await;
+        let ended = deployment.fails_to_start().await;
         check_end(&ended, 1, &["the plugin guard is not loaded", expect]);
         remove(&lock);
-        office.write("djangobot.lock", &good);
+        deployment.write("djangobot.lock", &good);
     }
-    std::fs::remove_dir_all(office.path(".djangobot/plugins")).unwrap();
-    std::fs::rename(office.path("guard.wasm"), office.path("away.wasm")).unwrap();
-    let ended = office.fails_to_start().await;
+    std::fs::remove_dir_all(deployment.path(".djangobot/plugins")).unwrap();
+    std::fs::rename(deployment.path("guard.wasm"), deployment.path("away.wasm")).unwrap();
+    let ended = deployment.fails_to_start().await;
     check_end(
         &ended,
         1,
         &["the plugin guard is not loaded", "guard.wasm can't be read"],
     );
-    std::fs::rename(office.path("away.wasm"), office.path("guard.wasm")).unwrap();
+    std::fs::rename(deployment.path("away.wasm"), deployment.path("guard.wasm")).unwrap();
 
     // A mistake in its own table, and in one whose name nobody can tell.
     for (config, expect) in [
-        (office.guarding("onerror = 1\n"), "unknown field `onerror`"),
         (
-            office.guarding("").replace("name", "nmae"),
+            deployment.guarding("onerror = 1\n"),
+            "unknown field `onerror`",
+        ),
+        (
+            deployment.guarding("").replace("name", "nmae"),
             "unknown field `nmae`",
         ),
         (
-            office.guarding("").replace("\"drop\"", "\"dorp\""),
+            deployment.guarding("").replace("\"drop\"", "\"dorp\""),
             "line 4",
         ),
     ] {
-        office.write("djangobot.toml", &config);
+        deployment.write("djangobot.toml", &config);
         check_end(
-            &office.fails_to_start().await,
+            &deployment.fails_to_start().await,
             1,
             &["is not loaded", expect],
         );
@@ -92,77 +95,80 @@ async fn a_bridge_does_not_start_without_its_guard_whatever_became_of_the_lock_o
     // The lock knows of plugins, and nothing says any more what may pass without them.
     for config in [Some(""), Some(" \n"), None] {
         match config {
-            Some(text) => office.write("djangobot.toml", text),
-            None => std::fs::remove_file(office.path("djangobot.toml")).unwrap(),
+            Some(text) => deployment.write("djangobot.toml", text),
+            None => std::fs::remove_file(deployment.path("djangobot.toml")).unwrap(),
         }
-        let ended = office.fails_to_start().await;
+        let ended = deployment.fails_to_start().await;
         check_end(
             &ended,
             1,
             &["djangobot.lock names plugins", "missing or empty"],
         );
     }
-    let said = office.control.calls(Some("apps.connections.open"));
+    let said = deployment.control.calls(Some("apps.connections.open"));
     assert!(said.is_empty(), "nothing was connected: {said:?}");
 }
 
 #[tokio::test]
 async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_so_does_one_that_is_added_meanwhile()
  {
-    let office = Office::guarded().await;
-    let mut bridge = office.bridge().await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "first").await;
-    let (config, lock) = (office.path("djangobot.toml"), office.path("djangobot.lock"));
-    let good = office.text("djangobot.lock");
+    let deployment = PluginDeployment::guarded().await;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "first").await;
+    let (config, lock) = (
+        deployment.path("djangobot.toml"),
+        deployment.path("djangobot.lock"),
+    );
+    let good = deployment.text("djangobot.lock");
 
     // Gone for a moment, and empty for a moment, as a slow editor or a checkout leaves it.
-    std::fs::rename(&config, office.path("away.toml")).unwrap();
+    std::fs::rename(&config, deployment.path("away.toml")).unwrap();
     bridge.line("the plugins stay as they are").await;
-    office.is_guarded(&mut app, "gone").await;
-    std::fs::rename(office.path("away.toml"), &config).unwrap();
-    office.write("djangobot.toml", "");
+    deployment.is_guarded(&mut app, "gone").await;
+    std::fs::rename(deployment.path("away.toml"), &config).unwrap();
+    deployment.write("djangobot.toml", "");
     bridge.line("it is empty").await;
-    office.is_guarded(&mut app, "empty").await;
+    deployment.is_guarded(&mut app, "empty").await;
     let began = Instant::now();
-    office.write("djangobot.toml", "[slack]\n");
+    deployment.write("djangobot.toml", "[slack]\n");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    office.write("djangobot.toml", &office.guarding(""));
+    deployment.write("djangobot.toml", &deployment.guarding(""));
     // The host looks twice, two seconds apart, before it removes a plugin. If the machine stalled for so long between
     // the two writes, the plugin was removed as it should be.
     if began.elapsed() < Duration::from_secs(2) {
-        office.is_guarded(&mut app, "short").await;
+        deployment.is_guarded(&mut app, "short").await;
         assert!(bridge.logs("the plugin is removed").is_empty());
     }
 
     for (how, _) in SPOILT {
         spoil(&lock, how);
         bridge.line("goes on serving").await;
-        office.is_guarded(&mut app, how).await;
+        deployment.is_guarded(&mut app, how).await;
         remove(&lock);
-        office.write("djangobot.lock", &good);
+        deployment.write("djangobot.lock", &good);
     }
 
     // A guard that is added while the lock is spoilt can't be loaded, so its events are dropped.
-    office.write("djangobot.toml", "[slack]\n");
+    deployment.write("djangobot.toml", "[slack]\n");
     bridge.line("the plugin is removed").await;
-    office.say("unguarded, as is wanted");
+    deployment.say("unguarded, as is wanted");
     assert_eq!(app.next("slack.message").await["seen"], Value::Null);
     spoil(&lock, "conflict");
-    office.write("djangobot.toml", &office.guarding(""));
+    deployment.write("djangobot.toml", &deployment.guarding(""));
     bridge
         .line("the plugin is not loaded, and its events are dropped")
         .await;
-    office.say("while nobody guards");
+    deployment.say("while nobody guards");
     bridge
         .metric_is(
             "djangobot_plugin_dropped_total{plugin=\"guard\",direction=\"inbound\"}",
             1.0,
         )
         .await;
-    office.write("djangobot.lock", &good);
+    deployment.write("djangobot.lock", &good);
     bridge.line("the plugin is loaded").await;
-    office
+    deployment
         .is_guarded(&mut app, "and this is the next that comes")
         .await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
@@ -170,26 +176,26 @@ async fn a_guard_serves_on_while_config_and_lock_are_spoilt_and_so_does_one_that
 
 #[tokio::test]
 async fn a_mistake_in_the_config_of_one_plugin_affects_no_other_plugin() {
-    let office = Office::guarded().await;
-    office
+    let deployment = PluginDeployment::guarded().await;
+    deployment
         .pack("other", "1.0.0", &Guest::marks("other", "yes"))
         .await;
-    office.does(&["add", "other.wasm"]).await;
-    let good = office.text("djangobot.toml");
-    office.write("djangobot.toml", &format!("{good}limts = 3\n"));
-    let mut bridge = office.bridge().await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "at the start").await;
+    deployment.does(&["add", "other.wasm"]).await;
+    let good = deployment.text("djangobot.toml");
+    deployment.write("djangobot.toml", &format!("{good}limts = 3\n"));
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "at the start").await;
     assert!(!bridge.logs("unknown field `limts`").is_empty());
-    office.write("djangobot.toml", &good);
+    deployment.write("djangobot.toml", &good);
     bridge.line("the plugin is loaded").await;
     // A mistake in the first does not keep the second from following its config.
     let other = good.replace(
         "source = \"file:guard.wasm\"",
         "sauce = \"file:guard.wasm\"",
     );
-    office.write("djangobot.toml", &format!("{other}instances = 2\n"));
+    deployment.write("djangobot.toml", &format!("{other}instances = 2\n"));
     bridge.line("the plugin was replaced").await;
-    office.is_guarded(&mut app, "with a mistake").await;
+    deployment.is_guarded(&mut app, "with a mistake").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }

@@ -11,14 +11,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::bridge::Bridge;
-use crate::deployment::{Deployment, Way};
+use crate::deployment::{Deployment, Transport};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 pub(crate) const JSON: &str = "application/json";
 
 /// A deployment over HTTP, whose requests the test itself makes.
 pub(crate) async fn deployment() -> Deployment {
-    Deployment::over(Way::Http, Options::default()).await
+    Deployment::over(Transport::Http, Options::default()).await
 }
 
 /// A bridge that knows names, and whose address Slack does not.

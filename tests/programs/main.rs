@@ -41,9 +41,9 @@ mod logs;
 #[allow(dead_code, reason = "the tests of the documents use all of it")]
 mod markdown;
 mod names;
-mod office;
 mod outbox;
 mod plugin_cli;
+mod plugin_deployment;
 mod plugins;
 mod projects;
 mod refusals;

@@ -16,7 +16,7 @@ use std::process::Command;
 use djangobot_tests::{python, seen};
 use serde_json::Value;
 
-use crate::bridge::{Djangobot, Ended, check_end, djangobot, wrapped};
+use crate::bridge::{Djangobot, ExitReport, check_end, djangobot, wrapped};
 
 const MANIFEST: &str = "name = \"sample\"\nversion = \"1.2.0\"\nsummary = \"A sample\"\n[subscribe]\ninbound = [\"message\"]\n";
 const ASKING: &str =
@@ -87,7 +87,7 @@ impl Desk {
     }
 
     /// Runs `djangobot plugin ARGUMENTS` here.
-    async fn run(&self, arguments: &[&str]) -> Ended {
+    async fn run(&self, arguments: &[&str]) -> ExitReport {
         Djangobot::run(self.command(arguments)).await
     }
 

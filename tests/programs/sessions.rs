@@ -6,28 +6,28 @@ use local_slack::{Options, Reason};
 use serde_json::json;
 
 use crate::bridge::calls;
-use crate::deployment::{Deployment, Way};
+use crate::deployment::{Deployment, Transport};
 use crate::faults::{roomy, take_numbers};
 
 /// A deployment whose Slack has an app with Socket Mode switched on.
-async fn deployment(way: Way) -> Deployment {
+async fn deployment(transport: Transport) -> Deployment {
     let options = Options {
         socket_mode: true,
         ..Options::default()
     };
-    Deployment::over(way, options).await
+    Deployment::over(transport, options).await
 }
 
 #[tokio::test]
 async fn each_session_begins_with_a_hello_over_every_transport() {
-    for way in [Way::Rtm, Way::SocketMode, Way::Http] {
-        let deployment = deployment(way).await;
+    for transport in [Transport::Rtm, Transport::SocketMode, Transport::Http] {
+        let deployment = deployment(transport).await;
         let control = &deployment.control;
         let mut app = deployment.app(&["slack.hello"]).await;
         let bridge = deployment.bridge().await;
         let hello = app.next("slack.hello").await;
         assert_eq!(hello["type"], "slack.hello");
-        assert_eq!(hello["djangobot"]["transport"], way.name());
+        assert_eq!(hello["djangobot"]["transport"], transport.name());
         assert!(
             hello["djangobot"]["team_id"]
                 .as_str()
@@ -37,12 +37,12 @@ async fn each_session_begins_with_a_hello_over_every_transport() {
         );
         assert_eq!(
             hello.get("num_connections").is_some(),
-            way == Way::SocketMode,
+            transport == Transport::SocketMode,
             "{hello:#}"
         );
 
         // A connection that takes another's place is the same session, and one after nobody was there is a new one.
-        if way == Way::SocketMode {
+        if transport == Transport::SocketMode {
             let before = control.connections();
             control.disconnect(None, Reason::RefreshRequested);
             eventually("another connection is there", async || {
@@ -52,7 +52,7 @@ async fn each_session_begins_with_a_hello_over_every_transport() {
             .await;
             assert!(app.left("slack.hello").is_empty());
         }
-        if way != Way::Http {
+        if transport != Transport::Http {
             control.drop_connections(None);
             let again = app.next("slack.hello").await;
             assert_ne!(again["djangobot"]["id"], hello["djangobot"]["id"]);
@@ -64,24 +64,24 @@ async fn each_session_begins_with_a_hello_over_every_transport() {
 /// A list is read again for a new session 20 s after it was read last, at the earliest.
 #[tokio::test]
 async fn a_connection_that_replaces_another_makes_the_roster_load_its_lists_again() {
-    let of = async |way: Way| {
-        let deployment = deployment(way).await;
+    let of = async |transport: Transport| {
+        let deployment = deployment(transport).await;
         let control = &deployment.control;
         let _bridge = deployment.bridge().await;
-        match way {
-            Way::Rtm => control.drop_connections(None),
+        match transport {
+            Transport::Rtm => control.drop_connections(None),
             _ => control.disconnect(None, Reason::RefreshRequested),
         };
         for list in ["conversations.list", "users.list", "usergroups.list"] {
             calls(control, list, 2).await;
         }
     };
-    tokio::join!(of(Way::Rtm), of(Way::SocketMode));
+    tokio::join!(of(Transport::Rtm), of(Transport::SocketMode));
 }
 
 #[tokio::test]
 async fn events_over_two_connections_arrive_in_order() {
-    let deployment = deployment(Way::SocketMode).await;
+    let deployment = deployment(Transport::SocketMode).await;
     let config = format!("{}\n[slack]\nconnections = 2\n", roomy(&deployment.redis));
     deployment.configure(&config);
     let control = &deployment.control;

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::bridge::{Bridge, TOKEN};
-use crate::deployment::{Deployment, Way, soon_redelivered};
+use crate::deployment::{Deployment, Transport, soon_redelivered};
 
 #[tokio::test]
 async fn tokens_that_expire_are_renewed_kept_and_used_after_a_restart() {
@@ -80,8 +80,8 @@ async fn a_token_in_a_file_is_read_again_on_a_hang_up() {
 
 #[tokio::test]
 async fn the_token_of_a_function_reaches_the_app_and_is_shown_nowhere_else() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let arguments = ["--log", "debug", &deployment.redis.url()];
         let bridge = deployment.bridge_with(&arguments).await;

@@ -7,7 +7,7 @@ use local_slack::{Delivery, Fault, Happening, LocalSlack, Options, Outcome, Reas
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::deployment::{Deployment, Way, settled, soon_redelivered};
+use crate::deployment::{Deployment, Transport, settled, soon_redelivered};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
 /// The settings of a Slack that waits for an acknowledgement for as long as a busy machine may need.
@@ -31,8 +31,8 @@ fn numbered(n: u64) -> Value {
 #[tokio::test]
 async fn an_event_arrives_as_slack_sent_it_with_its_envelope_and_is_acknowledged_once_the_layer_has_it()
  {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let _bridge = deployment.bridge().await;
         let delivery = deployment.settled(control.event(&numbered(1))).await;
@@ -46,7 +46,7 @@ async fn an_event_arrives_as_slack_sent_it_with_its_envelope_and_is_acknowledged
         assert_eq!(event["reply_channel"], "slack.send");
         let about = &event["djangobot"];
         assert_eq!(about["id"], json!(delivery.event_id), "{about:#}");
-        assert_eq!(about["transport"], way.name());
+        assert_eq!(about["transport"], transport.name());
         assert_eq!(about["attempt"], 1);
         assert_eq!(about["team_id"], delivery.payload["team_id"]);
         assert_eq!(about["authorizations"], delivery.payload["authorizations"]);
@@ -72,8 +72,8 @@ async fn an_event_arrives_as_slack_sent_it_with_its_envelope_and_is_acknowledged
 
 #[tokio::test]
 async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its_response_url() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, patient()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, patient()).await;
         let control = &deployment.control;
         let mut bridge = deployment.bridge().await;
         let mut app = deployment.app(&["slack.slash_commands"]).await;
@@ -121,8 +121,8 @@ async fn a_command_is_answered_in_its_acknowledgement_and_late_answers_go_to_its
 
 #[tokio::test]
 async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sent() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, patient()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, patient()).await;
         let control = &deployment.control;
         let mut bridge = deployment.bridge().await;
         let mut app = deployment
@@ -141,14 +141,14 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
         })
         .await;
 
-        if way == Way::SocketMode {
+        if transport == Transport::SocketMode {
             let number = control.interact("alice", None, &submission).unwrap();
             let event = app.next("slack.view_submission").await;
             let large = json!({"response_action": "update", "view": {"text": "x".repeat(20_000)}});
             app.send(event["reply_channel"].as_str().unwrap(), &large)
                 .await;
             let delivery = deployment.settled(number).await;
-            assert_eq!(answer(&delivery), None, "{way:?}");
+            assert_eq!(answer(&delivery), None, "{transport:?}");
             assert_eq!(control.stray_acks(), 0);
             bridge.line("an answer was not sent to Slack").await;
         }
@@ -162,8 +162,8 @@ async fn a_dialog_gets_its_errors_and_an_answer_that_slack_would_drop_is_not_sen
 
 #[tokio::test]
 async fn while_the_layer_is_away_events_are_acknowledged_from_the_disk_and_delivered_after_it() {
-    for way in Way::OF_APPS {
-        let mut deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let mut deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let mut bridge = deployment.bridge().await;
         deployment.redis.stop();
@@ -179,18 +179,22 @@ async fn while_the_layer_is_away_events_are_acknowledged_from_the_disk_and_deliv
         let mut app = deployment.app(&["slack.numbered"]).await;
         let events = app.take("slack.numbered", 30).await;
         let mut numbers: Vec<_> = events.iter().map(|event| event["n"].as_u64()).collect();
-        if way == Way::Http {
+        if transport == Transport::Http {
             // Slack makes requests side by side, which may overtake each other.
             numbers.sort_unstable();
         }
-        assert_eq!(numbers, (0..30).map(Some).collect::<Vec<_>>(), "{way:?}");
+        assert_eq!(
+            numbers,
+            (0..30).map(Some).collect::<Vec<_>>(),
+            "{transport:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_app_gets_an_event_once_that_slack_delivers_twice() {
-    for way in Way::OF_APPS {
-        let deployment = Deployment::over(way, soon_redelivered()).await;
+    for transport in Transport::OF_APPS {
+        let deployment = Deployment::over(transport, soon_redelivered()).await;
         let control = &deployment.control;
         let bridge = deployment.bridge().await;
         let fault = |happening, times| Fault {
@@ -225,14 +229,14 @@ async fn the_app_gets_an_event_once_that_slack_delivers_twice() {
         }
         seen.sort_unstable();
         let expect: Vec<u64> = (0..20).chain([99]).collect();
-        assert_eq!(seen, expect, "{way:?}");
+        assert_eq!(seen, expect, "{transport:?}");
         assert!(app.left("slack.numbered").is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_connection_that_slack_ends_is_made_again_and_no_event_is_missed() {
-    let deployment = Deployment::over(Way::SocketMode, soon_redelivered()).await;
+    let deployment = Deployment::over(Transport::SocketMode, soon_redelivered()).await;
     let control = &deployment.control;
     let _bridge = deployment.bridge().await;
     let mut app = deployment.app(&["slack.numbered"]).await;
@@ -271,7 +275,7 @@ async fn a_connection_that_slack_ends_is_made_again_and_no_event_is_missed() {
 
 #[tokio::test]
 async fn requests_that_slack_did_not_sign_are_refused() {
-    let deployment = Deployment::over(Way::Http, soon_redelivered()).await;
+    let deployment = Deployment::over(Transport::Http, soon_redelivered()).await;
     let control = &deployment.control;
     let bridge = deployment.bridge().await;
     let (echoed, posted) = control.verify_url().await;

@@ -4,76 +4,79 @@ use djangobot_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::bridge::check_end;
+use crate::deployment::PluginDeployment;
 use crate::guest::Guest;
-use crate::office::Office;
 
 #[tokio::test]
 async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_its_exit_code() {
-    let office = Office::guarded().await;
-    let mut bridge = office.bridge().await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "one").await;
-    let (config, lock) = (office.text("djangobot.toml"), office.text("djangobot.lock"));
+    let deployment = PluginDeployment::guarded().await;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "one").await;
+    let (config, lock) = (
+        deployment.text("djangobot.toml"),
+        deployment.text("djangobot.lock"),
+    );
     let broken = [
         Guest::new().init("unreachable"),
         Guest::new().on_event("unreachable"),
         Guest::new().fields("(memory $second 1)"),
     ];
     for guest in &broken {
-        office.pack("guard", "2.0.0", guest).await;
-        let ended = office.plugin(&["update"]).await;
+        deployment.pack("guard", "2.0.0", guest).await;
+        let ended = deployment.plugin(&["update"]).await;
         check_end(&ended, 1, &["refuses guard 2.0.0", "nothing was changed"]);
-        assert_eq!(office.text("djangobot.lock"), lock);
-        assert_eq!(office.text("djangobot.toml"), config);
-        assert_eq!(office.components(), 1);
-        office.is_guarded(&mut app, "still one").await;
+        assert_eq!(deployment.text("djangobot.lock"), lock);
+        assert_eq!(deployment.text("djangobot.toml"), config);
+        assert_eq!(deployment.components(), 1);
+        deployment.is_guarded(&mut app, "still one").await;
     }
     assert_eq!(bridge.terminate().await.code(), Some(0));
-    let mut bridge = office.bridge().await;
-    office.is_guarded(&mut app, "one again").await;
+    let mut bridge = deployment.bridge().await;
+    deployment.is_guarded(&mut app, "one again").await;
 
     // One that is better than it looks is taken, and the one before kept for its trial.
-    office
+    deployment
         .pack("guard", "3.0.0", &Guest::marks("seen", "yes"))
         .await;
-    office.does(&["update"]).await;
-    assert_eq!(office.components(), 2);
-    assert!(office.text("djangobot.lock").contains("3.0.0"));
-    office.is_guarded(&mut app, "three").await;
+    deployment.does(&["update"]).await;
+    assert_eq!(deployment.components(), 2);
+    assert!(deployment.text("djangobot.lock").contains("3.0.0"));
+    deployment.is_guarded(&mut app, "three").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }
 
 #[tokio::test]
 async fn a_rollback_is_written_to_the_lock_and_outlasts_a_restart() {
-    let office = Office::guarded().await;
-    let mut bridge = office.bridge().await;
-    let lock = office.text("djangobot.lock");
+    let deployment = PluginDeployment::guarded().await;
+    let mut bridge = deployment.bridge().await;
+    let lock = deployment.text("djangobot.lock");
     // Nothing has come yet that it could be shown, so it is found out on trial.
-    office
+    deployment
         .pack("guard", "2.0.0", &Guest::new().on_event("unreachable"))
         .await;
-    office.does(&["update"]).await;
-    let bad = office.text("djangobot.lock");
+    deployment.does(&["update"]).await;
+    let bad = deployment.text("djangobot.lock");
     assert!(bad.contains("2.0.0"), "{bad}");
     for n in 0..3 {
-        office.say(&n.to_string());
+        deployment.say(&n.to_string());
     }
     bridge
         .line("the plugin is rolled back to version 1.0.0")
         .await;
     eventually("the lock says what serves", async || {
-        (office.text("djangobot.lock") == lock).then_some(())
+        (deployment.text("djangobot.lock") == lock).then_some(())
     })
     .await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "one").await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "one").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 
     // A lock that is brought back, as by a checkout, names a version that failed here.
-    office.write("djangobot.lock", &bad);
-    let mut bridge = office.bridge().await;
-    office.is_guarded(&mut app, "one again").await;
-    let status = office.status().await;
+    deployment.write("djangobot.lock", &bad);
+    let mut bridge = deployment.bridge().await;
+    deployment.is_guarded(&mut app, "one again").await;
+    let status = deployment.status().await;
     assert_eq!(
         (&status["state"], &status["version"]),
         (&json!("running"), &json!("1.0.0"))
@@ -88,47 +91,47 @@ async fn a_rollback_is_written_to_the_lock_and_outlasts_a_restart() {
 
 #[tokio::test]
 async fn a_restart_on_trial_does_not_end_the_trial() {
-    let office = Office::guarded().await;
-    let mut bridge = office.bridge().await;
-    let lock = office.text("djangobot.lock");
+    let deployment = PluginDeployment::guarded().await;
+    let mut bridge = deployment.bridge().await;
+    let lock = deployment.text("djangobot.lock");
     // Nothing has come yet that it could be shown, so it is found out on trial.
     let bad = Guest::new().on_event("unreachable");
-    office.pack("guard", "2.0.0", &bad).await;
-    office.does(&["update"]).await;
+    deployment.pack("guard", "2.0.0", &bad).await;
+    deployment.does(&["update"]).await;
     bridge.kill().await;
-    let mut bridge = office.bridge().await;
+    let mut bridge = deployment.bridge().await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
-    let mut bridge = office.bridge().await;
-    let status = office.status().await;
+    let mut bridge = deployment.bridge().await;
+    let status = deployment.status().await;
     assert_eq!(
         (&status["state"], &status["version"]),
         (&json!("on-trial"), &json!("2.0.0"))
     );
     for n in 0..3 {
-        office.say(&n.to_string());
+        deployment.say(&n.to_string());
     }
     bridge
         .line("the plugin is rolled back to version 1.0.0")
         .await;
     eventually("the lock says what serves", async || {
-        (office.text("djangobot.lock") == lock).then_some(())
+        (deployment.text("djangobot.lock") == lock).then_some(())
     })
     .await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "one").await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "one").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
 
     // A plugin that was updated while no host ran is on trial from the first start. The file of the version before is gone,
     // and the log says so.
-    office.pack("guard", "3.0.0", &bad).await;
-    office.does(&["update"]).await;
-    let before = office.text(".djangobot/plugins/versions.json");
+    deployment.pack("guard", "3.0.0", &bad).await;
+    deployment.does(&["update"]).await;
+    let before = deployment.text(".djangobot/plugins/versions.json");
     let before: Value = serde_json::from_str(&before).unwrap();
     let digest = before["guard"]["before"]["sha256"].as_str().unwrap();
-    std::fs::remove_file(office.path(&format!(".djangobot/plugins/{digest}.wasm"))).unwrap();
-    let mut bridge = office.bridge().await;
+    std::fs::remove_file(deployment.path(&format!(".djangobot/plugins/{digest}.wasm"))).unwrap();
+    let mut bridge = deployment.bridge().await;
     assert_eq!(bridge.logs("version 1.0.0 can't be read").len(), 1);
-    assert_eq!(office.status().await["version"], "3.0.0");
+    assert_eq!(deployment.status().await["version"], "3.0.0");
     assert_eq!(bridge.terminate().await.code(), Some(0));
 }
 
@@ -152,21 +155,21 @@ fn remembers(on_event: Option<&str>) -> Guest {
 
 #[tokio::test]
 async fn a_plugin_keeps_its_store_while_it_is_updated_from_another_source() {
-    let office = Office::new().await;
+    let deployment = PluginDeployment::new().await;
     let manifest = |version: &str| {
         format!("name = \"guard\"\nversion = \"{version}\"\ncapabilities = [\"store\"]\n")
     };
-    office
+    deployment
         .make(
             "guard.wasm",
             &manifest("1.0.0"),
             &Guest::marks("seen", "yes"),
         )
         .await;
-    office.does(&["add", "guard.wasm", "--yes"]).await;
-    let config = office.text("djangobot.toml");
-    office.write("djangobot.toml", &format!("{config}on-error = \"drop\"\n"));
-    let path = office.path(".djangobot/plugins.db");
+    deployment.does(&["add", "guard.wasm", "--yes"]).await;
+    let config = deployment.text("djangobot.toml");
+    deployment.write("djangobot.toml", &format!("{config}on-error = \"drop\"\n"));
+    let path = deployment.path(".djangobot/plugins.db");
     let stores = djangobot_plugins::services::store::Store::open(&path).unwrap();
     let of = |file: &str| {
         let store = stores.of(&format!("guard file:{file}"), 1 << 20).unwrap();
@@ -174,19 +177,19 @@ async fn a_plugin_keeps_its_store_while_it_is_updated_from_another_source() {
     };
     let store = stores.of("guard file:guard.wasm", 1 << 20).unwrap();
     store.set("key1", b"v", None).unwrap();
-    let mut bridge = office.bridge().await;
-    let mut app = office.message_app().await;
-    office.is_guarded(&mut app, "one").await;
+    let mut bridge = deployment.bridge().await;
+    let mut app = deployment.message_app().await;
+    deployment.is_guarded(&mut app, "one").await;
 
     // One that is refused, for it fails on what came.
-    office
+    deployment
         .make(
             "bad.wasm",
             &manifest("2.0.0"),
             &remembers(Some("unreachable")),
         )
         .await;
-    let ended = office
+    let ended = deployment
         .plugin(&["update", "guard", "--source", "bad.wasm"])
         .await;
     check_end(&ended, 1, &["refuses guard 2.0.0"]);
@@ -194,15 +197,15 @@ async fn a_plugin_keeps_its_store_while_it_is_updated_from_another_source() {
         (of("guard.wasm").as_deref(), of("bad.wasm")),
         (Some(&b"v"[..]), None)
     );
-    office.is_guarded(&mut app, "still one").await;
+    deployment.is_guarded(&mut app, "still one").await;
 
-    office
+    deployment
         .make("good.wasm", &manifest("3.0.0"), &remembers(None))
         .await;
-    office
+    deployment
         .does(&["update", "guard", "--source", "good.wasm"])
         .await;
-    office.is_guarded(&mut app, "three").await;
+    deployment.is_guarded(&mut app, "three").await;
     assert_eq!(
         (of("guard.wasm"), of("good.wasm").as_deref()),
         (None, Some(&b"v"[..]))
@@ -213,22 +216,22 @@ async fn a_plugin_keeps_its_store_while_it_is_updated_from_another_source() {
     stores
         .announce_move("guard file:good.wasm", "guard file:moved.wasm")
         .unwrap();
-    std::fs::rename(office.path("good.wasm"), office.path("moved.wasm")).unwrap();
+    std::fs::rename(deployment.path("good.wasm"), deployment.path("moved.wasm")).unwrap();
     for file in ["djangobot.toml", "djangobot.lock"] {
-        let text = office.text(file);
-        office.write(file, &text.replace("good.wasm", "moved.wasm"));
+        let text = deployment.text(file);
+        deployment.write(file, &text.replace("good.wasm", "moved.wasm"));
     }
-    let mut bridge = office.bridge().await;
-    office.is_guarded(&mut app, "after a restart").await;
+    let mut bridge = deployment.bridge().await;
+    deployment.is_guarded(&mut app, "after a restart").await;
     assert_eq!(bridge.terminate().await.code(), Some(0));
-    office.does(&["remove", "guard"]).await;
+    deployment.does(&["remove", "guard"]).await;
     assert_eq!((of("good.wasm"), of("moved.wasm")), (None, None));
 }
 
 #[tokio::test]
 async fn a_store_is_removed_with_its_plugin_unless_it_is_to_be_kept() {
-    let office = Office::guarded().await;
-    let path = office.path(".djangobot/plugins.db");
+    let deployment = PluginDeployment::guarded().await;
+    let path = deployment.path(".djangobot/plugins.db");
     let name = "guard file:guard.wasm";
     for (keep, expect) in [(true, Some(b"v".to_vec())), (false, None)] {
         let store = djangobot_plugins::services::store::Store::open(&path)
@@ -237,8 +240,8 @@ async fn a_store_is_removed_with_its_plugin_unless_it_is_to_be_kept() {
             .unwrap();
         store.set("k", b"v", None).unwrap();
         let arguments = ["remove", "guard", "--keep-store"];
-        office.does(&arguments[..2 + usize::from(keep)]).await;
+        deployment.does(&arguments[..2 + usize::from(keep)]).await;
         assert_eq!(store.get("k").unwrap(), expect);
-        office.does(&["add", "guard.wasm"]).await;
+        deployment.does(&["add", "guard.wasm"]).await;
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use djangobot_tests::eventually;
 
 use crate::bridge::{Bridge, calls};
-use crate::deployment::{Deployment, Way};
+use crate::deployment::{Deployment, Transport};
 
 fn refusal(code: &str) -> Answer {
     Answer {
@@ -84,8 +84,8 @@ async fn a_call_that_fails_by_itself_leaves_the_bridge_ready() {
 
 #[tokio::test]
 async fn a_workspace_that_is_being_moved_is_waited_for_at_the_start() {
-    for way in [Way::Rtm, Way::SocketMode] {
-        let deployment = Deployment::over(way, Options::default()).await;
+    for transport in [Transport::Rtm, Transport::SocketMode] {
+        let deployment = Deployment::over(transport, Options::default()).await;
         let control = &deployment.control;
         control.answer("*", refusal("org_login_required"));
         let mut bridge = deployment.start(&[&deployment.redis.url()]).await;

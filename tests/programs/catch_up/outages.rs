@@ -7,7 +7,7 @@ use local_slack::{Connection, Options};
 
 use super::{is_live, logged, said};
 use crate::app::App;
-use crate::deployment::Way;
+use crate::deployment::Transport;
 
 /// A Slack that soon holds an event for unacknowledged.
 fn hasty() -> Options {
@@ -18,28 +18,28 @@ fn hasty() -> Options {
 }
 
 /// The message `after` comes live and once, and no other comes.
-async fn after_comes_live(app: &mut App, way: Way) {
+async fn after_comes_live(app: &mut App, transport: Transport) {
     let event = app.next("slack.message").await;
-    assert_eq!(said(&event).0, "after", "{way:?}");
-    assert!(is_live(&event), "{way:?}: {event:#}");
+    assert_eq!(said(&event).0, "after", "{transport:?}");
+    assert!(is_live(&event), "{transport:?}: {event:#}");
     assert!(app.left("slack.message").is_empty());
 }
 
-async fn goes_deaf(way: Way) {
-    let deployment = super::deployment(way, hasty()).await;
+async fn goes_deaf(transport: Transport) {
+    let deployment = super::deployment(transport, hasty()).await;
     let control = &deployment.control;
     let mut app = deployment.app(&["slack.message"]).await;
     let bridge = deployment.bridge().await;
     deployment.say("before");
     assert_eq!(said(&app.next("slack.message").await).0, "before");
-    assert_eq!(control.freeze(None), 1, "{way:?}");
+    assert_eq!(control.freeze(None), 1, "{transport:?}");
     for n in 0..5 {
         deployment.say(&n.to_string());
     }
     // The deaf connection is given up after up to 25 s, which is later than Slack gives anything again here.
     for n in 0..5 {
         let event = app.next("slack.message").await;
-        assert_eq!(said(&event), (n.to_string(), 2), "{way:?}");
+        assert_eq!(said(&event), (n.to_string(), 2), "{transport:?}");
         assert_eq!(event["djangobot"]["retry_reason"], "history");
     }
     logged(&bridge, "Slack's history was read").await;
@@ -51,19 +51,19 @@ async fn goes_deaf(way: Way) {
     let are_gone = |connections: &[Connection]| connections.iter().all(|it| !it.frozen);
     control.wait_until(are_gone).await;
     deployment.say("after");
-    after_comes_live(&mut app, way).await;
+    after_comes_live(&mut app, transport).await;
 }
 
 #[tokio::test]
 async fn messages_lost_on_a_deaf_connection_are_read_from_history_once_and_in_order() {
-    tokio::join!(goes_deaf(Way::Rtm), goes_deaf(Way::SocketMode));
+    tokio::join!(goes_deaf(Transport::Rtm), goes_deaf(Transport::SocketMode));
 }
 
 /// A little more than the minute from which on a time is an outage.
 const OUTAGE: Duration = Duration::from_secs(62);
 
-async fn stands_still(way: Way) {
-    let deployment = super::deployment(way, hasty()).await;
+async fn stands_still(transport: Transport) {
+    let deployment = super::deployment(transport, hasty()).await;
     let mut app = deployment.app(&["slack.message"]).await;
     let bridge = deployment.bridge().await;
     deployment.say("before");
@@ -80,10 +80,10 @@ async fn stands_still(way: Way) {
     for n in 0..5 {
         let event = app.next("slack.message").await;
         let (text, attempt) = said(&event);
-        assert_eq!(text, n.to_string(), "{way:?}");
+        assert_eq!(text, n.to_string(), "{transport:?}");
         // RTM's socket has it all still.
-        if way != Way::Rtm {
-            assert_eq!(attempt, 2, "{way:?}");
+        if transport != Transport::Rtm {
+            assert_eq!(attempt, 2, "{transport:?}");
         }
     }
     // On RTM, the new connection that follows is one more time of some seconds in which nobody listened.
@@ -97,8 +97,11 @@ async fn stands_still(way: Way) {
     deployment.say("after");
     // A socket that stood still is made once more, and this may be said meanwhile.
     let event = app.next("slack.message").await;
-    assert_eq!(said(&event).0, "after", "{way:?}");
-    assert!(is_live(&event) || way != Way::Http, "{way:?}: {event:#}");
+    assert_eq!(said(&event).0, "after", "{transport:?}");
+    assert!(
+        is_live(&event) || transport != Transport::Http,
+        "{transport:?}: {event:#}"
+    );
     assert!(app.left("slack.message").is_empty());
 }
 
@@ -106,16 +109,16 @@ async fn stands_still(way: Way) {
 async fn messages_said_while_the_host_stood_still_arrive_once_and_in_order() {
     // No clock that a test can set makes a process believe that it stood still.
     tokio::join!(
-        stands_still(Way::Rtm),
-        stands_still(Way::SocketMode),
-        stands_still(Way::Http)
+        stands_still(Transport::Rtm),
+        stands_still(Transport::SocketMode),
+        stands_still(Transport::Http)
     );
 }
 
 /// Nothing comes for more than a minute, and then an event at Slack's third attempt: messages that Slack gave up
 /// meanwhile are read.
-async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: bool) {
-    let deployment = super::deployment(way, hasty()).await;
+async fn comes_late_after_a_silence(transport: Transport, silence_begins_with_the_session: bool) {
+    let deployment = super::deployment(transport, hasty()).await;
     let mut app = deployment.app(&["slack.message"]).await;
     let mut bridge = deployment.bridge().await;
     let say = |text: &str| deployment.say(text);
@@ -135,28 +138,28 @@ async fn comes_late_after_a_silence(way: Way, silence_begins_with_the_session: b
         say("quiet");
         assert_eq!(said(&app.next("slack.message").await), ("quiet".into(), 1));
     }
-    assert!(!deployment.history_was_read(), "{way:?}");
+    assert!(!deployment.history_was_read(), "{transport:?}");
     deployment.lose(2 * 4).await;
     say("lost 1");
     say("lost 2");
     deployment.nothing_is_given_again().await;
-    assert!(!deployment.history_was_read(), "{way:?}");
+    assert!(!deployment.history_was_read(), "{transport:?}");
     deployment.lose(2).await;
     say("late again");
     for expect in [("late again", 3), ("lost 1", 2), ("lost 2", 2)] {
         let (text, attempt) = said(&app.next("slack.message").await);
-        assert_eq!((&*text, attempt), expect, "{way:?}");
+        assert_eq!((&*text, attempt), expect, "{transport:?}");
     }
     logged(&bridge, "nobody listened to Slack for").await;
     logged(&bridge, "Slack's history was read").await;
     say("after");
-    after_comes_live(&mut app, way).await;
+    after_comes_live(&mut app, transport).await;
 }
 
 #[tokio::test]
 async fn an_event_that_comes_late_after_a_silence_shows_an_outage() {
     tokio::join!(
-        comes_late_after_a_silence(Way::SocketMode, false),
-        comes_late_after_a_silence(Way::Http, true)
+        comes_late_after_a_silence(Transport::SocketMode, false),
+        comes_late_after_a_silence(Transport::Http, true)
     );
 }

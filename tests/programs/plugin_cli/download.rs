@@ -51,7 +51,7 @@ async fn serve(desk: &Desk, file: Vec<u8>) -> String {
     base
 }
 
-async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
+async fn run(desk: &Desk, arguments: &[&str]) -> ExitReport {
     let mut command = desk.command(arguments);
     command
         .env("SSL_CERT_FILE", desk.file("ca.pem"))

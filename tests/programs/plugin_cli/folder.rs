@@ -24,7 +24,7 @@ fn main() {
 "#;
 
 /// As [`Desk::run`], with the patience that a build needs.
-pub(super) async fn run(desk: &Desk, arguments: &[&str]) -> Ended {
+pub(super) async fn run(desk: &Desk, arguments: &[&str]) -> ExitReport {
     run_command(building(desk.command(arguments))).await
 }
 
@@ -41,11 +41,11 @@ pub(super) fn building(mut command: Command) -> Command {
 }
 
 /// Runs it to its end, with that patience.
-pub(super) async fn run_command(command: Command) -> Ended {
+pub(super) async fn run_command(command: Command) -> ExitReport {
     let mut program = Program::start(command);
     program.close_stdin();
     let code = program.exit_within(BUILD).await.code();
-    Ended {
+    ExitReport {
         code,
         stdout: program.stdout(),
         stderr: program.stderr(),

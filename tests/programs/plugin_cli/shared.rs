@@ -15,7 +15,7 @@ const SHARED: &[&str] = &[
 ];
 
 /// Builds as on another machine: with names in the component, so that it has other bytes.
-async fn run_elsewhere(desk: &Desk, arguments: &[&str]) -> Ended {
+async fn run_elsewhere(desk: &Desk, arguments: &[&str]) -> ExitReport {
     let mut command = building(desk.command(arguments));
     command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
     run_command(command).await

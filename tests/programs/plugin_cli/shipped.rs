@@ -9,9 +9,9 @@ const SHIPPED: &str =
     "name = \"resolve-names\"\nversion = \"1.0.0\"\n[subscribe]\ninbound = [\"message\"]\n";
 
 /// A djangobot that is installed in a folder of its own, with the components in its `share` folder.
-struct Installed(tempfile::TempDir);
+struct Installation(tempfile::TempDir);
 
-impl Installed {
+impl Installation {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bin")).unwrap();
@@ -41,7 +41,7 @@ impl Installed {
         own
     }
 
-    async fn run(&self, desk: &Desk, arguments: &[&str]) -> Ended {
+    async fn run(&self, desk: &Desk, arguments: &[&str]) -> ExitReport {
         Djangobot::run(self.instead_of(&desk.command(arguments))).await
     }
 
@@ -100,7 +100,7 @@ async fn in_a_clone_a_shipped_plugin_is_built_when_it_is_named_and_no_path_is_wr
 
 #[tokio::test]
 async fn an_installed_program_takes_shipped_plugins_from_its_share_folder_as_the_lock_pins_them() {
-    let (desk, installed, slack) = (Desk::new(), Installed::new(), slack().await);
+    let (desk, installed, slack) = (Desk::new(), Installation::new(), slack().await);
     let ended = installed.run(&desk, &["add", "resolve-names"]).await;
     check_end(
         &ended,

@@ -8,37 +8,37 @@ use djangobot_tests::{binary, seen};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bridge::{Djangobot, Ended, check_end, djangobot, djangobot_at, with_slack};
+use crate::bridge::{Djangobot, ExitReport, check_end, djangobot, djangobot_at, with_slack};
 use crate::deployment::Deployment;
 use crate::guest::Guest;
 
 /// A deployment with a plugin in its config.
-pub(crate) struct Office(Deployment);
+pub(crate) struct PluginDeployment(Deployment);
 
-impl Deref for Office {
+impl Deref for PluginDeployment {
     type Target = Deployment;
     fn deref(&self) -> &Deployment {
         &self.0
     }
 }
 
-impl Office {
+impl PluginDeployment {
     pub(crate) async fn new() -> Self {
         Self(Deployment::new().await)
     }
 
     /// One whose guard marks what it saw, and drops what it fails on.
     pub(crate) async fn guarded() -> Self {
-        let office = Self::new().await;
-        office
+        let deployment = Self::new().await;
+        deployment
             .pack("guard", "1.0.0", &Guest::marks("seen", "yes"))
             .await;
-        office.does(&["add", "guard.wasm"]).await;
-        office.write("djangobot.toml", &office.guarding(""));
-        office
+        deployment.does(&["add", "guard.wasm"]).await;
+        deployment.write("djangobot.toml", &deployment.guarding(""));
+        deployment
     }
 
-    /// The config of [`Office::guarded`], with more lines about the guard.
+    /// The config of [`PluginDeployment::guarded`], with more lines about the guard.
     pub(crate) fn guarding(&self, more: &str) -> String {
         format!(
             "[[plugin]]\nname = \"guard\"\nsource = \"file:guard.wasm\"\non-error = \"drop\"\n{more}"
@@ -67,7 +67,7 @@ impl Office {
         self.does(&["build", "module.wasm", "-o", file]).await;
     }
 
-    pub(crate) async fn plugin(&self, arguments: &[&str]) -> Ended {
+    pub(crate) async fn plugin(&self, arguments: &[&str]) -> ExitReport {
         let all = [&["plugin"], arguments].concat();
         Djangobot::run(djangobot(self.folder.path(), &all)).await
     }
@@ -86,7 +86,7 @@ impl Office {
     }
 
     /// Runs a bridge that ends by itself.
-    pub(crate) async fn fails_to_start(&self) -> Ended {
+    pub(crate) async fn fails_to_start(&self) -> ExitReport {
         Djangobot::run(self.bridge_by(&binary("djangobot"))).await
     }
 
