@@ -1,4 +1,4 @@
-//! Which fault comes next.
+//! The draw of a run's faults: which fault comes next, and what the app may have.
 
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) fn rights(dice: &mut Dice, transport: Transport) -> Rights {
 pub(crate) fn fault(dice: &mut Dice, transport: Transport, moves_clock: bool) -> Fault {
     let has_sockets = u64::from(transport != Transport::Http);
     let has_acks = u64::from(transport != Transport::Rtm);
+    // One weight for each arm of the `match` below, in its order: how often the fault comes, compared with the others.
     let weights = [
         18,
         5,
