@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::bridge::{Bridge, Djangobot};
-use crate::deployment::PluginDeployment;
 use crate::guest::Guest;
+use crate::plugin_deployment::PluginDeployment;
 
 #[tokio::test]
 async fn a_plugin_whose_compiled_code_was_changed_is_compiled_again() {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::bridge::check_end;
-use crate::deployment::PluginDeployment;
 use crate::guest::Guest;
+use crate::plugin_deployment::PluginDeployment;
 
 /// Ways to spoil a lock, and a part of what is said of each.
 const SPOILT: &[(&str, &str)] = &[

@@ -4,8 +4,8 @@ use djangobot_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::bridge::check_end;
-use crate::deployment::PluginDeployment;
 use crate::guest::Guest;
+use crate::plugin_deployment::PluginDeployment;
 
 #[tokio::test]
 async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_its_exit_code() {

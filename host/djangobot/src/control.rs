@@ -55,7 +55,7 @@ pub(crate) enum ControlError {
     NoAnswer { path: PathBuf, reason: String },
     #[error("the control socket {} can't be made: {reason}", path.display())]
     #[diagnostic(help(
-        "choose a folder that can be written to with --state-dir or DJANGOBOT_STATE_DIR"
+        "with --state-dir or DJANGOBOT_STATE_DIR, name a folder that djangobot can write to"
     ))]
     Bind { path: PathBuf, reason: io::Error },
 }
@@ -129,6 +129,7 @@ pub(crate) async fn plugins(state: &Path) -> Result<Option<Value>, ControlError>
             method: Method::GET,
             path: "/plugins",
             body: String::new(),
+            // The host answers from memory, however much it has to do.
             timeout: Duration::from_secs(5),
         };
         let answer = request.send(&state).await?;

@@ -16,7 +16,8 @@ use tokio::task::unconstrained;
 
 /// The most changes that share a commit. It bounds what one failure undoes, and how long the first one waits.
 const TOGETHER: usize = 1024;
-/// The most changes that may wait for their turn; callers of more wait in [`Journal::write`].
+/// The most changes that may wait for their turn; callers of more wait in [`Journal::write`]. It is more than
+/// [`TOGETHER`], so that the next commits gather while one waits for the disk.
 const WAITING: usize = 4096;
 
 /// The one writer of a state file. Clones share it; it ends with the last of them.

@@ -265,7 +265,7 @@ impl Metrics {
         /// Messages for Slack that are on the disk.
         outbox() = "djangobot_outbox_messages", "Messages for Slack that are on the disk and not finished";
         /// Their bytes.
-        outbox_bytes() = "djangobot_outbox_bytes", "What the messages for Slack that are not finished take up on the disk, in bytes";
+        outbox_bytes() = "djangobot_outbox_bytes", "Bytes of the messages for Slack that are on the disk and not finished";
         /// The entries of the roster.
         roster(kind) = "djangobot_roster_size", "Users and conversations that the roster knows";
         /// Whether this host serves the app.

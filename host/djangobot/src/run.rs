@@ -170,6 +170,10 @@ pub(crate) struct BridgeOptions {
 }
 
 /// Runs a bridge on an open layer until `cancel`.
+///
+/// The order of the start: the state comes first, because its lock lets only one host go on. The tokens need the state,
+/// which may have newer ones than the config. Addresses are bound before plugins are compiled, and the control socket
+/// after the plugins are open, because commands ask about plugins. The bridge comes last: then Slack gives events.
 pub(crate) async fn bridge(
     settings: Settings,
     open: OpenLayer,

@@ -155,7 +155,7 @@ pub(crate) enum StateError {
     },
     #[error("the state file {} is damaged ({reason}); {waiting}", path.display())]
     #[diagnostic(help(
-        "{0} -readonly {1} .recover may show more of it; move the file away, with {1}-wal and {1}-shm, and djangobot makes a new one, without what waited in this one",
+        "{0} -readonly {1} .recover may show more of it; move the file away, with {1}-wal and {1}-shm, and djangobot makes a new one, which lacks the events and messages that waited in this one",
         "sqlite3", path.display()
     ))]
     Damaged {

@@ -74,6 +74,7 @@ impl Stat {
         let text = fs::read_to_string("/proc/self/stat").ok()?;
         // The process's name comes first, in brackets, and may contain spaces and brackets itself.
         let (_, rest) = text.rsplit_once(')')?;
+        // proc(5) counts fields from 1, pid and name included, so that its field N is here at N - 3.
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
         Some(Self {
