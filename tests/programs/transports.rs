@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::deployment::{Deployment, Transport, settled, soon_redelivered};
 
 const LATE: &str = "djangobot_answers_total{outcome=\"late\"}";
+
 /// The settings of a Slack that waits for an acknowledgement for as long as a busy machine may need.
 fn patient() -> Options {
     Options {

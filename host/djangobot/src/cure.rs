@@ -22,6 +22,9 @@ pub(crate) fn of_config(error: &ConfigError) -> &'static str {
         ConfigError::Url { url, .. } if url.starts_with("embedded://") => {
             "write embedded:// for any free port of this machine, embedded://127.0.0.1:PORT, or embedded://:PASSWORD@0.0.0.0:PORT for other machines too"
         }
+        ConfigError::Url { reason, .. } if reason.contains("scheme") => {
+            "write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://"
+        }
         ConfigError::Url { .. } => {
             "write the address as redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ % in a password as %2F %3F %23 %40 %25"
         }

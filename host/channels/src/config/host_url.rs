@@ -54,11 +54,7 @@ impl Host {
                 );
             }
             "unix" => self.endpoint = Endpoint::Unix(decode(url.path)?.into()),
-            other => {
-                return Err(format!(
-                    "the scheme {other}:// is not known; write redis://HOST:PORT/DB, rediss://, unix:///PATH?db=N, redis+pubsub://, asgi-redis:// or embedded://"
-                ));
-            }
+            other => return Err(format!("the scheme {other}:// is not known")),
         }
         if !url.username.is_empty() {
             self.username = Some(decode(url.username)?);

@@ -96,10 +96,15 @@ pub(crate) struct SlackArgs {
     pub(crate) default_channel: Option<String>,
 }
 
-/// Reads a URL. The URL parser's own errors speak of bases and schemes, which do not help whoever forgot `https://`.
+/// Reads a URL. If its beginning is missing, the parser's own error speaks of a base, which helps nobody.
 fn url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text);
-    url.map_err(|error| format!("this is not a whole URL, such as https://slack.com/api/: {error}"))
+    Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            "the beginning https:// is missing; write a URL such as https://slack.com/api/"
+                .to_owned()
+        }
+        error => format!("{error}; write a URL such as https://slack.com/api/"),
+    })
 }
 
 /// The options of a process that bridges.
