@@ -172,7 +172,7 @@ impl Reader {
         self.finish(self.delivery().await).await
     }
 
-    /// Receives the next message. An error is no failure of the test, because the server may be away.
+    /// Receives the next message. An error does not fail the test, because the server may be away.
     pub(crate) async fn try_next(&self) -> Option<Value> {
         let delivery = timeout(DEADLINE, self.receiver.next())
             .await

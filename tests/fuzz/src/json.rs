@@ -1,4 +1,4 @@
-//! JSON values beside each other: those of two readers that must agree.
+//! JSON values of two readers, which must agree.
 
 use djangobot_event::{Event, ParseError};
 use serde_json::Value;

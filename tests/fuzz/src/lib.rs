@@ -22,13 +22,13 @@ mod targets;
 /// One parser, and what is known of its inputs.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
     /// Gives the parser an input, and panics where a promise is broken.
     pub check: fn(&[u8]),
     /// Inputs to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// What is put into inputs as a whole, since chance would hardly find it.
+    /// Words that are put into inputs as a whole, because chance would hardly find them.
     pub words: &'static [&'static str],
     /// The longest input, in bytes: most of what breaks a parser is short, and short inputs are fast.
     pub longest: usize,

@@ -1,6 +1,6 @@
 //! Memory in proportion to the input: no few bytes may have a parser ask for many.
 
-/// What any parser may take, in bytes, whatever the input.
+/// The memory that any parser may take, in bytes, whatever the input.
 const ALWAYS: usize = 16 << 10;
 
 /// Runs `parse`, and panics if it held more than `factor` bytes for each byte of input at one time.

@@ -1,4 +1,4 @@
-//! Events to begin with: a few of our own, and the collected samples of Slack's where they lie beside the repository.
+//! Events to begin with: a few of our own, and the collected samples of Slack's if they lie next to the repository.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub const EVENTS: &[&str] = &[
     r#"{"type":"x","type":"y","big":18446744073709551616,"a/b":{"m~n":[[],{},[{}]]},"":0,"yes":true,"no":false}"#,
 ];
 
-/// What the roster listens to.
+/// The events that the roster listens to.
 pub const ROSTER_EVENTS: &[&str] = &[
     r#"{"type":"team_join","user":{"id":"U1","name":"ada","profile":{"display_name":"Ada","real_name":"Ada L","bot_id":""},"is_bot":false,"deleted":false}}"#,
     r#"{"type":"bot_added","bot":{"id":"B1","name":"helper"}}"#,

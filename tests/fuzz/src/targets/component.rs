@@ -25,7 +25,7 @@ pub(crate) const TARGET: Target = Target {
 
 const MANIFEST: &str = "name = \"sample\"\nversion = \"1.2.0\"\n";
 
-/// What making a component of a module may take: the interface is read for it, which has a size of its own.
+/// The memory that making a component of a module may take. The interface is read for it, which has a size of its own.
 const MEMORY: usize = 16 << 20;
 
 fn seeds() -> Vec<Vec<u8>> {

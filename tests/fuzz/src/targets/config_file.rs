@@ -78,7 +78,7 @@ fn check(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
     };
-    // The mark of some editors is no part of the text, and goes.
+    // The byte order mark of some editors is not a part of the text, and goes.
     let text = text.trim_start_matches('\u{feff}');
     let file = match proportion::bounded_by(1 << 20, || open(text)) {
         Ok(file) => file,

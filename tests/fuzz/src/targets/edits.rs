@@ -1,7 +1,7 @@
-//! Pointers and edits, beside the same done to a tree of values.
+//! Pointers and edits, compared with the same edits of a tree of values.
 //!
 //! An input is an event and its edits, between zero bytes: `+/pointer`, a line break and a JSON text to set, `-/pointer`
-//! to remove. What a pointer leads to is asked after each.
+//! to remove. The values at the pointers are compared after each.
 
 use djangobot_event::{EditError, Event, NewValue, Value as Read};
 use serde_json::Value;
@@ -121,7 +121,7 @@ fn tree_of(text: &[u8]) -> Option<Value> {
         .filter(|_| !notes.big_integers && !notes.lone_surrogates)
 }
 
-/// What is found at `pointer` must be what the tree has there.
+/// The value that is found at `pointer` must be the one that the tree has there.
 fn check_found(event: &Event, tree: &Value, pointer: &str) {
     // `serde_json` takes `~2` and `01` for what they are not.
     let expect = is_pointer(pointer).then(|| tree.pointer(pointer)).flatten();
@@ -131,7 +131,7 @@ fn check_found(event: &Event, tree: &Value, pointer: &str) {
             json::assert_same(&serde_json::from_str(&text).expect("it is JSON"), expect);
             let is_object = expect.is_object();
             let subtree = event.subtree(pointer).map(|subtree| json::text(&subtree));
-            // What was set is no part of the text, and has no subtree.
+            // A value that was set is not a part of the text, and has no subtree.
             assert!(subtree.is_none_or(|subtree| is_object && subtree == text));
         }
         (Some(Read::Null), Some(Value::Null)) => {}
@@ -151,7 +151,7 @@ fn is_pointer(pointer: &str) -> bool {
     escapes.clone().all(|escape| escape.starts_with(['0', '1'])) && pointer.split('/').all(is_exact)
 }
 
-/// What [`Event::set`] says that it does; `None` where there is no place for it.
+/// The edit that [`Event::set`] promises; `None` if there is no place for the value.
 fn set(tree: &mut Value, pointer: &str, value: Value) -> Option<()> {
     let (parent, token) = parent(tree, pointer)?;
     match parent {

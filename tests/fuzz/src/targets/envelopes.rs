@@ -142,7 +142,7 @@ fn check_event(event: &Event, frame: &Event) {
     json::assert_same(&serde_json::from_str(&text).expect("it is JSON"), &expect);
 }
 
-/// What stands beside an event is an object without tokens.
+/// The envelope of an event, without the event, is an object without tokens.
 pub(super) fn check_origin(origin: &Origin) {
     assert!(origin.attempt >= 1);
     assert!(origin.response_urls.iter().all(|it| !it.url.is_empty()));
@@ -152,7 +152,7 @@ pub(super) fn check_origin(origin: &Origin) {
     }
 }
 
-/// What is searched for in bytes must be what is read, where all of it can be read.
+/// A value that is found in the bytes must be the one that is read, if all of it can be read.
 fn check_id(frame: &Event, input: &[u8]) {
     if frame.notes().duplicate_keys {
         return;

@@ -1,4 +1,4 @@
-//! An event's JSON text, beside `serde_json`.
+//! An event's JSON text, compared with `serde_json`.
 
 use djangobot_event::Event;
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn check(input: &[u8]) {
     }
 }
 
-/// What is written must be read alike by all; `theirs` is what `serde_json` made of the text.
+/// All must read the written text alike; `theirs` is the value that `serde_json` made of the text.
 fn check_written(event: &Event, theirs: serde_json::Result<Value>) {
     let payload = json::msgpack(event);
     let mut rest = &payload[..];
@@ -85,7 +85,7 @@ fn check_written(event: &Event, theirs: serde_json::Result<Value>) {
                 assert_eq!(json::msgpack(&again), payload);
             }
         }
-        // What is read beyond what `serde_json` reads, as the crate's documentation has it.
+        // The crate reads more than `serde_json` does, as its documentation says.
         Err(error) => {
             let why = error.to_string();
             let is_surrogate = why.contains("surrogate") || why.contains("hex escape");

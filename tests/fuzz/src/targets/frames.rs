@@ -1,4 +1,4 @@
-//! What a WebSocket server sends, in pieces of any size, beside tungstenite.
+//! The frames of a WebSocket server, in pieces of any size, compared with tungstenite.
 
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read, Write};
@@ -97,7 +97,7 @@ fn check(input: &[u8]) {
     );
 }
 
-/// What comes out, and why no more does.
+/// The messages that come out, and the reason why no more do.
 fn receive(bytes: &[u8], piece: usize) -> (Vec<ServerMessage>, String) {
     thread_local! {
         static RUNTIME: RefCell<Runtime> = RefCell::new(
@@ -126,7 +126,7 @@ fn receive(bytes: &[u8], piece: usize) -> (Vec<ServerMessage>, String) {
     (received, end)
 }
 
-/// What tungstenite receives to its first error, as we call it. It is stricter with contents and with codes.
+/// The messages that tungstenite receives up to its first error. It is stricter with contents and with codes.
 fn by_tungstenite(bytes: &[u8]) -> Vec<ServerMessage> {
     let config = WebSocketConfig::default()
         .max_message_size(None)

@@ -1,4 +1,4 @@
-//! A channel layer's msgpack message, beside `rmpv`.
+//! A channel layer's msgpack message, compared with `rmpv`.
 
 use djangobot_event::{BYTES_KEY, Event, MAX_DEPTH, MsgpackError};
 
@@ -99,7 +99,7 @@ fn check(input: &[u8]) {
     }
 }
 
-/// What is kept of it as a dead letter shows no token, and is otherwise what it was.
+/// The dead letter that is kept of it shows no token, and is otherwise as it was.
 fn check_masking(input: &[u8], event: Option<&Event>) {
     let masked = proportion::bounded(input, 96, || djangobot::fuzzing::without_tokens(input));
     assert_eq!(djangobot::fuzzing::without_tokens(&masked), masked);

@@ -109,7 +109,7 @@ const SENTENCES: [&str; 4] = [
     "this is a refresh token (xoxe-), which can't call Slack",
 ];
 
-/// Who may do something may do no more by way of another grant.
+/// Each grant covers itself, and all that is covered by a grant that it covers.
 fn check_covering(grants: &[Capability]) {
     for one in grants {
         assert!(one.covers(one), "{one}");

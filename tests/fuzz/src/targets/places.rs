@@ -1,4 +1,4 @@
-//! What a plugin answers: whatever its edits are, those that are allowed leave alone where an event goes.
+//! A plugin's answer: whatever its edits are, those that are allowed do not change where an event goes.
 //!
 //! The first byte of an input says in which direction the event goes; the rest is as in `edits`.
 

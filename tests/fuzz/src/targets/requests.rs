@@ -1,4 +1,4 @@
-//! What an app puts on `slack.send`, and the channel that a type of Slack's gets.
+//! The messages that an app puts on `slack.send`, and the channel that an event type of Slack's gets.
 //!
 //! An input is the name that the app sends through, a line break, and a message in JSON.
 
@@ -82,7 +82,7 @@ fn check(input: &[u8]) {
         assert_ne!(channel, send_channel, "{kind:?}");
     }
 
-    // The tables of methods and arguments are made once, and are no input's doing.
+    // The tables of methods and arguments are made once, and do not count for an input.
     let _ = request(&Event::parse(r#"{"text":"x"}"#).expect("it is an object"));
     // An answer to a click, say: what Slack gets has nothing of the layer's or of ours.
     match proportion::bounded(input, 512, || answer(&message)) {

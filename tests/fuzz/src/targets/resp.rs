@@ -1,4 +1,4 @@
-//! What clients of the embedded layer send: the requests, in pieces of any size, and the answers, beside redis-rs.
+//! Requests to the embedded layer, in pieces of any size, and its answers, compared with redis-rs.
 //!
 //! The first byte of an input says the size of the pieces, whether a password is wanted, and whether the rest is bytes
 //! as they come, or lines of words that are made requests of.
@@ -55,7 +55,7 @@ pub(crate) const TARGET: Target = Target {
     longest: 512,
 };
 
-/// What the server may hold, in bytes.
+/// The memory that the server may hold, in bytes.
 const MEMORY: usize = 256 << 10;
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! What events say about users and conversations, and the snapshot in which that outlives a restart.
+//! The roster that events about users and conversations make, and the snapshot in which it outlives a restart.
 //!
 //! An input is events between zero bytes, or a snapshot.
 

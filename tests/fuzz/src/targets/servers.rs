@@ -1,4 +1,4 @@
-//! What a Redis sends before its answers are read: its certificates, and error lines that quote bytes.
+//! The bytes that a Redis sends before its answers are read: its certificates, and error lines that quote bytes.
 //!
 //! The first byte of an input says whether the rest is a chain of certificates or a stream of answers, and the size of
 //! the pieces in which that comes.

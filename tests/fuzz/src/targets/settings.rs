@@ -1,4 +1,4 @@
-//! What a project's Python answers about its settings, and the layer that is made of them.
+//! The answers of a project's Python about its settings, and the layer that is made of them.
 //!
 //! The first byte of an input says whether the rest is a whole answer or the CONFIG of one backend.
 
@@ -124,7 +124,7 @@ fn check_config(backend: &str, config: &Value) {
     };
     assert!(!config.hosts.is_empty());
     let _ = config.capacities.of("slack.message");
-    // What it seals it opens, with whatever keys and prefix.
+    // It opens whatever it sealed, with any keys and prefix.
     let codec = Codec::new(config.random_prefix_length, config.keys.clone(), Some(60));
     let member = proportion::bounded_by(MEMORY, || codec.seal(b"payload"));
     assert_eq!(codec.open(&member.0).expect("it was sealed now"), "payload");
