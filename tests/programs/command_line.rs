@@ -291,7 +291,7 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
 async fn the_default_channel_and_the_allowed_methods_come_from_the_config() {
     let deployment = Deployment::new().await;
     let text = "[slack]\ndefault-channel = \"#random\"\nmethods = [\"chat.postMessage\", \"conversations.*\"]\n[layer]\nsend-channel = \"my.send\"\n";
-    deployment.configure(&text);
+    deployment.configure(text);
     let _bridge = deployment.bridge().await;
     let mut app = deployment.sender();
     let reply = app.new_channel().await;

@@ -142,7 +142,7 @@ async fn operators_pages_have_an_address_of_their_own_where_one_is_named() {
 
     // From the config, and without any other listener.
     let config = "admin-listen = \"127.0.0.1:0\"\n";
-    deployment.configure(&config);
+    deployment.configure(config);
     let mut plain = deployment.command(&[&deployment.redis.url(), "--transport", "rtm"]);
     plain.env_remove("DJANGOBOT_SIGNING_SECRET");
     let mut bridge = Bridge::of(plain).await;

@@ -125,7 +125,7 @@ impl Bench {
         let receiver = layer.receiver(&name(channel), &id).await.unwrap();
         let mut numbers = Vec::new();
         while numbers.len() < count {
-            let next = tokio::time::timeout(Duration::from_secs(20), receiver.next());
+            let next = tokio::time::timeout(Duration::from_secs(90), receiver.next());
             let delivery = next.await.expect("an event comes").unwrap();
             let event = layer.decode(&delivery.payload.clone().unwrap()).unwrap();
             numbers.push(event.get("/n").unwrap().as_i64().unwrap());
@@ -168,7 +168,7 @@ fn name(channel: &str) -> ChannelName {
 }
 
 async fn is_safe(safe: tokio::sync::oneshot::Receiver<()>) {
-    let told = tokio::time::timeout(Duration::from_secs(20), safe).await;
+    let told = tokio::time::timeout(Duration::from_secs(90), safe).await;
     told.expect("it becomes safe").expect("it is not abandoned");
 }
 
