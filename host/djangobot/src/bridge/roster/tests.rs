@@ -173,7 +173,7 @@ async fn a_later_session_loads_names_that_changed_before_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_a_plugin_misses_is_there_for_a_later_call() {
+async fn a_name_that_a_plugin_misses_is_loaded_for_a_later_call() {
     use djangobot_plugins::Roster as _;
     let upkeep = Upkeep::start(Pauses {
         stale: Duration::ZERO,
@@ -199,7 +199,7 @@ async fn a_name_that_a_plugin_misses_is_there_for_a_later_call() {
 }
 
 #[tokio::test]
-async fn the_roster_is_renewed_now_and_then() {
+async fn the_roster_is_loaded_again_at_regular_times() {
     let upkeep = Upkeep::start(Pauses {
         regular: Duration::from_millis(50),
         ..rarely()
@@ -222,7 +222,7 @@ async fn the_roster_is_renewed_now_and_then() {
 }
 
 #[tokio::test]
-async fn sessions_in_quick_succession_cost_no_load_each() {
+async fn sessions_in_quick_succession_share_one_load() {
     let upkeep = Upkeep::start(rarely()).await;
     let control = upkeep.slack.control();
     upkeep.connect();
@@ -236,7 +236,7 @@ async fn sessions_in_quick_succession_cost_no_load_each() {
 }
 
 #[tokio::test]
-async fn a_name_that_came_about_unseen_is_found_and_one_that_is_not_there_is_refused() {
+async fn a_new_name_is_found_by_a_load_and_an_absent_one_is_refused() {
     let upkeep = Upkeep::start(rarely()).await;
     let control = upkeep.slack.control();
     upkeep.connect();
@@ -259,7 +259,7 @@ async fn a_name_that_came_about_unseen_is_found_and_one_that_is_not_there_is_ref
 }
 
 #[tokio::test]
-async fn many_who_miss_names_share_one_load() {
+async fn many_searches_for_missing_names_share_one_load() {
     let upkeep = Upkeep::start(Pauses {
         asked: Duration::from_millis(500),
         ..rarely()
@@ -286,7 +286,7 @@ async fn many_who_miss_names_share_one_load() {
 }
 
 #[tokio::test]
-async fn a_list_that_fails_costs_no_other_list_and_is_told() {
+async fn a_list_that_fails_affects_no_other_list_and_its_error_is_reported() {
     let upkeep = Upkeep::start(rarely()).await;
     upkeep.slack.control().answer(
         "conversations.list",
@@ -307,7 +307,7 @@ async fn a_list_that_fails_costs_no_other_list_and_is_told() {
 }
 
 #[tokio::test]
-async fn ids_of_events_that_are_not_known_are_asked_for() {
+async fn unknown_ids_in_events_are_looked_up() {
     let upkeep = Upkeep::start(rarely()).await;
     let control = upkeep.slack.control();
     upkeep.connect();
